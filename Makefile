@@ -1,0 +1,40 @@
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types bench clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One environment for everything. It is installed again only when pyproject.toml is newer than the stamp.
+$(INSTALLED): pyproject.toml
+	@echo "installing vocdet into $(VENV) (the first time takes minutes: PyTorch is large)"
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## compose a dataset in ./demo (anew each time), train on it, evaluate
+	rm -rf demo
+	$(BIN)/vocdet demo demo
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## look at format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED) ## check the types
+	$(BIN)/mypy
+
+check: lint types test ## all that must pass before a commit
+
+bench: $(INSTALLED) ## time the training
+	$(BIN)/python examples/bench_training.py
+
+clean: ## remove the environment, the demo and every cache; runs/ stays
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

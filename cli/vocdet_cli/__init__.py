@@ -1,0 +1,1 @@
+"""The command line: a thin layer of Typer and Rich over the library."""

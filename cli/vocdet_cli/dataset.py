@@ -1,0 +1,156 @@
+"""`vocdet check` and `vocdet split`: from a folder of annotated images to parts that can be trained on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from vocdet_cli import render
+from vocdet_cli.options import Coordinates, Data, Labels, Seed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vocdet.data.checks import Finding
+    from vocdet.workflows.prepare import CheckReport, SplitReport
+
+app = typer.Typer()
+
+MOST_PLACES = 5  # of one kind of finding
+
+
+@app.command()
+def check(
+    data: Data = Path(),
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show every finding, not the first few of each kind.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look for broken files, wrong boxes, odd labels, copies and leaks between parts. Nothing is changed.
+
+    Ends with code 1 when there are errors: data that cannot be used, or figures that would be wrong.
+    """
+    from vocdet.workflows.prepare import check_dataset
+
+    with render.progress("decoding") as progress:
+        report = check_dataset(data, labels=labels, coordinates=coordinates, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(_check_json(report), ensure_ascii=False, indent=2))
+    else:
+        _print_check(report, data, None if show_all else MOST_PLACES)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    data: Data = Path(),
+    trainval: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of all images for train and val together.")
+    ] = 0.9,
+    train: Annotated[float, typer.Option(min=0, max=1, help="Share of trainval for train.")] = 0.9,
+    seed: Seed = 0,
+    per_label: Annotated[
+        bool, typer.Option("--per-label", help="Write <label>_<part>.txt, too, as VOC has them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace split files that are there.")] = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Write ImageSets/Main/{trainval,train,val,test}.txt, the same for the same seed.
+
+    Sizes are rounded, with one image at least in every part asked for.
+    Every label has its share of objects in every part.
+    Identical images are never divided between parts.
+    """
+    from vocdet.workflows.prepare import split_dataset
+
+    with render.progress("reading") as progress:
+        report = split_dataset(
+            data, trainval=trainval, train=train, seed=seed, per_label=per_label, force=force,
+            labels=labels, coordinates=coordinates, progress=progress,
+        )  # fmt: skip
+    render.out.print(_split_table(report))
+    for note in report.notes:
+        render.warning(note)
+    if report.warnings:
+        render.note(f"{len(report.warnings)} warnings about the data: see vocdet check")
+    wrote = f"wrote {len(report.files)} files to {report.files[0].parent}"
+    render.done(wrote, then=_command("train-backbone", data))
+
+
+def _command(name: str, data: Path) -> str:
+    return " ".join(["vocdet", name, *([] if data == Path() else [shlex.quote(str(data))])])
+
+
+def _split_table(report: SplitReport) -> Table:
+    table = render.table("images, and objects of every label", "", *report.parts, "all")
+    table.add_row("images", *(str(len(rows)) for rows in report.parts.values()), str(len(report.dataset)))
+    counts = report.objects()  # (4, L)
+    for i, label in enumerate(report.dataset.labels):
+        total = counts[0, i] + counts[-1, i]  # trainval and test
+        table.add_row(escape(label[:40]), *(str(count) for count in counts[:, i]), str(total))
+    return table
+
+
+def _print_check(report: CheckReport, data: Path, most: int | None) -> None:
+    for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
+        _print_group(severity, code, list(group), most)
+    dataset, warnings = report.dataset, len(report.findings) - report.errors
+    render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
+    parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
+    counted = f"{len(dataset)} images, {len(dataset.objects)} objects, {len(dataset.labels)} labels"
+    render.out.print(f"{counted}; {parts or 'no parts yet'}", soft_wrap=True)
+    if report.errors:
+        then = f"correct the errors, then {_command('check', data)}"
+    elif not len(dataset.objects):
+        then = "annotate some images in labelImg: there are no objects yet"
+    else:
+        then = _command("train-backbone" if {"train", "val"} <= report.parts.keys() else "split", data)
+    render.done(f"checked: {report.errors} errors, {warnings} warnings", then=then)
+
+
+def _print_group(severity: str, code: str, group: list[Finding], most: int | None) -> None:
+    color = "red" if severity == "error" else "yellow"
+    render.out.print(f"[bold {color}]{severity}[/] {escape(code)} [dim]×{len(group)}[/]", soft_wrap=True)
+    hints = {finding.hint for finding in group}
+    for finding in group[:most]:
+        hint = f" [dim]({escape(finding.hint)})[/]" if len(hints) > 1 and finding.hint else ""
+        render.out.print(f"  {escape(str(finding.place))}  {escape(finding.problem)}{hint}", soft_wrap=True)
+    if most is not None and len(group) > most:
+        render.out.print(f"  [dim]and {len(group) - most} more: --all shows them[/]", soft_wrap=True)
+    if len(hints) == 1 and group[0].hint:
+        render.out.print(f"  [dim]hint:[/] {escape(group[0].hint)}", soft_wrap=True)
+
+
+def _check_json(report: CheckReport) -> dict[str, Any]:
+    return {
+        "images": len(report.dataset),
+        "objects": len(report.dataset.objects),
+        "labels": list(report.dataset.labels),
+        "coordinates": report.coordinates,
+        "reason": report.reason,
+        "parts": {name: len(rows) for name, rows in report.parts.items()},
+        "errors": report.errors,
+        "warnings": len(report.findings) - report.errors,
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity,
+                "path": str(finding.place.path),
+                "line": finding.place.line,
+                "problem": finding.problem,
+                "hint": finding.hint,
+            }
+            for finding in report.findings
+        ],
+    }

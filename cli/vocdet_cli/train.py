@@ -1,0 +1,260 @@
+"""`vocdet train-backbone` and `vocdet train-ssd`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from vocdet.cpu import prepare_cpu
+from vocdet_cli import render
+from vocdet_cli.options import Coordinates, Data, Device, Labels, Runs, Seed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from vocdet.models.anchor_fit import AnchorRecall
+    from vocdet.models.transfer import Transfer
+    from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.train_backbone import BackboneFinished
+    from vocdet.workflows.training_run import Reached
+
+app = typer.Typer()
+
+MOST_LABELS = 12  # of a confusion table that fits a screen
+
+Net = Annotated[
+    str,
+    typer.Option(help="mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25 or mb3-large-0.75."),
+]
+Batch = Annotated[int, typer.Option(help="Images in a training step.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the training images, at most.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Train this long, the schedule fitted to it.", show_default="by epochs")
+]
+Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never.")]
+Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
+Tail = Annotated[bool, typer.Option("--reduced-tail", help="Half the last channels of mb3, as torchvision's SSD-lite.")]
+Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
+
+
+@app.command("train-backbone")
+def train_backbone(
+    data: Data = Path(),
+    net: Net = "mb3-large",
+    folder: Annotated[bool, typer.Option("--folder", help="DATA is an image folder: one folder a label.")] = False,
+    weights: Annotated[str, typer.Option(help="none, imagenet, a run, or a .pth or .safetensors file.")] = "none",
+    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = 128,
+    context: Annotated[float, typer.Option(min=0, max=2, help="Share of a box added all round its crop.")] = 0.15,
+    batch: Batch = 64,
+    epochs: Epochs = 100,
+    minutes: Minutes = None,
+    patience: Patience = 20,
+    lr: Rate = 2e-3,
+    seed: Seed = 0,
+    reduced_tail: Tail = False,
+    show_weights: Tensors = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Train a classifier on the objects of the part train: the backbone that a detector starts from.
+
+    Every object is cut out with some of what is around it. Ctrl-C stops after the step and keeps the best.
+    """
+    prepare_cpu()
+    from vocdet.recipes.schema import BackboneRecipe
+    from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.train_backbone import BackboneStarted
+    from vocdet.workflows.train_backbone import train_backbone as train
+
+    recipe = BackboneRecipe(
+        net=net, size=size, context=context, batch=batch, epochs=epochs, minutes=minutes, patience=patience, lr=lr,
+        seed=seed, reduced_tail=reduced_tail,
+    )  # fmt: skip
+    with _stopping() as stop, _bar() as bar:
+        for event in train(
+            data, recipe, folder=folder, weights=weights, runs=runs, labels=labels, coordinates=coordinates,
+            device=device, stop=stop.is_set,
+        ):  # fmt: skip
+            if isinstance(event, BackboneStarted):
+                on = f"{event.crops} objects of {len(event.labels)} labels, {event.validated_on} to validate on"
+                _print_start(event.start, event.transfer, show_weights, on, len(event.warnings))
+            elif isinstance(event, Step):
+                _show_step(bar, event)
+            elif isinstance(event, Epoch):
+                _print_epoch(event)
+            else:
+                finished = event
+    _print_confusion(finished)
+    _print_end(finished.run, finished.reached, f"vocdet train-ssd --net {net}")
+
+
+@app.command("train-ssd")
+def train_ssd(
+    data: Data = Path(),
+    net: Net = "mb3-large",
+    weights: Annotated[
+        str,
+        typer.Option(help="auto (the newest backbone run of this net), imagenet, none, a run, or a file of weights."),
+    ] = "auto",
+    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = 320,
+    part: Annotated[
+        str, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
+    ] = "train",
+    anchors: Annotated[
+        Literal["fit", "torchvision"],
+        typer.Option(help="fit: chosen from the training boxes; torchvision: its fixed ones."),
+    ] = "fit",
+    batch: Batch = 16,
+    epochs: Epochs = 100,
+    minutes: Minutes = None,
+    patience: Patience = 20,
+    lr: Rate = 2e-3,
+    mosaic: Annotated[float, typer.Option(min=0, max=1, help="Share of samples made of four images.")] = 0.5,
+    seed: Seed = 0,
+    reduced_tail: Tail = False,
+    show_weights: Tensors = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Train an SSD-lite detector on a backbone, with anchors that fit the dataset.
+
+    Learns from the part train and keeps the best epoch on val. Ctrl-C stops after the step and keeps the best.
+    """
+    prepare_cpu()
+    from vocdet.recipes.schema import DetectorRecipe
+    from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.train_ssd import SsdStarted
+    from vocdet.workflows.train_ssd import train_ssd as train
+
+    recipe = DetectorRecipe(
+        net=net, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
+        patience=patience, lr=lr, mosaic=mosaic, seed=seed, reduced_tail=reduced_tail,
+    )  # fmt: skip
+    with _stopping() as stop, _bar() as bar:
+        for event in train(
+            data, recipe, weights=weights, runs=runs, labels=labels, coordinates=coordinates, device=device,
+            stop=stop.is_set,
+        ):  # fmt: skip
+            if isinstance(event, SsdStarted):
+                on = f"{event.images} images of {len(event.labels)} labels, {event.validated_on} to validate on"
+                _print_start(event.start, event.transfer, show_weights, on, len(event.warnings))
+                render.note(f"coordinates are {event.coordinates}")
+                render.out.print(_recall_table(event.recall, sum(event.anchors.counts)))
+            elif isinstance(event, Step):
+                _show_step(bar, event)
+            elif isinstance(event, Epoch):
+                _print_epoch(event)
+            else:
+                finished = event
+    if not finished.reached.best_epoch:
+        render.note("nothing was validated: the last weights are the best, their thresholds come from training images")
+    _print_end(finished.run, finished.reached, "vocdet eval")
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second interrupts at once."""
+    stop = threading.Event()
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        render.note("stopping after this step; Ctrl-C again to leave at once")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=render.err, transient=True, disable=not render.err.is_terminal) as bar:
+        bar.add_task("preparing", total=1.0, state="")
+        yield bar
+
+
+def _show_step(bar: Progress, step: Step) -> None:
+    losses = " ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
+    minutes, seconds = divmod(round(step.seconds_left), 60)
+    state = f"loss {losses} · {step.images_per_second:.1f} images/s · {minutes}:{seconds:02d} left"
+    bar.update(bar.task_ids[0], description=f"epoch {step.epoch}", completed=step.progress, state=state)
+
+
+def _print_start(start: str, moved: Transfer | None, show: bool, on: str, warnings: int) -> None:
+    render.out.print(f"learning from {escape(on)}", soft_wrap=True)
+    if warnings:
+        render.note(f"{warnings} warnings about the data: see vocdet check")
+    counts = ""
+    if moved:
+        counts = (
+            f": {moved.count('loaded')} tensors loaded, {moved.count('fresh')} fresh, {moved.count('skipped')} unused"
+        )
+    render.out.print(f"weights: {escape(start)}{counts}", soft_wrap=True)
+    if moved and show:
+        for tensor in moved.tensors:
+            why = f" ({tensor.why})" if tensor.why else ""
+            render.out.print(f"  {tensor.fate:8}{tensor.name} {tensor.shape}{why}", soft_wrap=True, markup=False)
+
+
+def _print_epoch(epoch: Epoch) -> None:
+    losses = " ".join(f"{name} {value:.3f}" for name, value in epoch.losses.items())
+    metrics = " ".join(f"{name} {value:.3f}" for name, value in epoch.metrics.items())
+    best = " [green]best[/]" if epoch.best and epoch.metrics else ""
+    minutes, seconds = divmod(round(epoch.seconds), 60)
+    render.out.print(f"epoch {epoch.epoch:3} {minutes:3}:{seconds:02d}  loss {losses}  {metrics}{best}", soft_wrap=True)
+
+
+def _print_end(run: Path, reached: Reached, then: str) -> None:
+    best = f", the best is of epoch {reached.best_epoch}" if reached.best_epoch else ""
+    stopped = "stopped: " if reached.interrupted else ""
+    render.done(f"{stopped}{reached.epochs} epochs{best}; wrote {run}", then=then)
+
+
+def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
+    table = render.table(
+        f"{shapes} anchor shapes, and how well the best fits each object",
+        "label", "size", "objects", "mean IoU", "IoU ≥ .5",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(escape(row.label[:40]), row.size, str(row.objects), f"{row.mean_iou:.2f}", f"{row.recall:.1%}")
+    return table
+
+
+def _print_confusion(finished: BackboneFinished) -> None:
+    confusion = finished.confusion
+    if confusion is None:
+        return
+    from vocdet.workflows.runs import about_run
+
+    labels = about_run(finished.run).labels
+    if len(labels) <= MOST_LABELS:
+        table = render.table("objects of each label (rows), and what they were taken for", "", *labels)
+        for label, counts in zip(labels, confusion.tolist(), strict=True):
+            table.add_row(escape(label[:40]), *(str(count) if count else "·" for count in counts))
+    else:
+        table = render.table("what was mistaken most often (all: confusion.csv)", "label", "taken for", "times", "of")
+        pairs = [(n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if n and i != j]
+        for n, i, j in sorted(pairs, reverse=True)[:MOST_LABELS]:
+            table.add_row(escape(labels[i][:40]), escape(labels[j][:40]), str(n), str(confusion[i].sum()))
+    render.out.print(table)
+    render.out.print(f"accuracy {confusion.trace() / max(1, confusion.sum()):.2%} of {confusion.sum()} objects")

@@ -1,0 +1,61 @@
+"""Fixtures: tiny datasets made on the spot, and real ones where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocdet.formats.voc_xml import annotation_text
+
+Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real datasets that are not part of the project: `$VOCDET_SHARED`, or a folder beside the checkout."""
+    folder = Path(os.environ.get("VOCDET_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real datasets at {folder}: set VOCDET_SHARED to where they are")
+    return folder
+
+
+@pytest.fixture
+def make_voc(tmp_path: Path) -> Callable[..., Path]:
+    """Make a dataset of one small image for every stem; each image is different, in a way its stem decides."""
+
+    def make(
+        scenes: Mapping[str, Boxes],
+        *,
+        root: Path | None = None,
+        layout: str = "voc",  # voc: Annotations and JPEGImages; flat: XML beside image
+        size: tuple[int, int] = (100, 80),
+        suffix: str = ".jpg",
+        parts: Mapping[str, Sequence[str]] | None = None,
+    ) -> Path:
+        folder = root or tmp_path / "set"
+        xmls, images = (folder, folder) if layout == "flat" else (folder / "Annotations", folder / "JPEGImages")
+        for path in (xmls, images):
+            path.mkdir(parents=True, exist_ok=True)
+        for stem, boxes in scenes.items():
+            save_image(images / f"{stem}{suffix}", size, seed=sum(stem.encode()))
+            objects = [(label, box, False, False) for label, box in boxes]
+            text = annotation_text(f"{stem}{suffix}", size, objects, folder=images.name)
+            (xmls / f"{stem}.xml").write_text(text, encoding="utf-8")
+        for name, stems in (parts or {}).items():
+            path = folder / "ImageSets" / "Main" / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{stem}\n" for stem in stems))
+        return folder
+
+    return make
+
+
+def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
+    """A picture of coarse coloured noise in the format its suffix names."""
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(noise).resize(size).save(path)

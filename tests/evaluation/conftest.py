@@ -1,0 +1,105 @@
+"""Small datasets and detections, written out or read from COCO's own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.detections import Detections
+
+Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
+
+
+class Make:
+    """Datasets and detections from lists, one list an image."""
+
+    def truth(self, labels: Sequence[str], images: Sequence[Sequence[tuple[Any, ...]]]) -> Dataset:
+        """Objects are (label, box) or (label, box, "difficult") or (label, box, "crowd")."""
+        rows = [(row, *thing) for row, image in enumerate(images) for thing in image]
+        off = np.zeros(len(rows), np.bool_)
+        objects = Objects(
+            image=np.array([row[0] for row in rows], np.int32),
+            label=np.array([labels.index(row[1]) for row in rows], np.int32),
+            box=np.array([row[2] for row in rows], np.float64),
+            difficult=np.array(["difficult" in row[3:] for row in rows], np.bool_),
+            truncated=off,
+            occluded=off,
+            crowd=np.array(["crowd" in row[3:] for row in rows], np.bool_),
+            line=np.zeros(len(rows), np.int32),
+        )
+        stems = tuple(f"image{row}" for row in range(len(images)))
+        size = np.full(len(images), 500, np.int32)
+        table = Images(stems, tuple(f"{stem}.jpg" for stem in stems), size, size, ("",) * len(images))
+        return Dataset(Path("/nowhere"), tuple(labels), table, objects)
+
+    def found(self, labels: Sequence[str], images: Sequence[Sequence[tuple[str, float, Box]]]) -> list[Detections]:
+        """Detections are (label, score, box)."""
+        return [
+            Detections(
+                np.array([box for _, _, box in image]),
+                np.array([score for _, score, _ in image], np.float32),
+                np.array([labels.index(label) for label, _, _ in image], np.int64),
+            )
+            for image in images
+        ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a pair of COCO files holds; category ids and image ids in rising order are the rows."""
+
+    truth: Dataset
+    found: list[Detections]
+    areas: NDArray[np.float64]  # (M,) as annotated
+    expected: dict[str, Any]  # what expected.json says
+
+
+class ReadCase:
+    """Reads gt.json and dt.json without any of the code under test."""
+
+    def __call__(self, folder: Path, *, gt: str = "gt.json", dt: str = "dt.json") -> Case:
+        content = json.loads((folder / gt).read_text("utf-8"))
+        results = json.loads((folder / dt).read_text("utf-8"))
+        categories = sorted(content["categories"], key=lambda entry: entry["id"])
+        names = {entry["id"]: entry["name"] for entry in categories}
+        images = sorted(entry["id"] for entry in content["images"])
+        objects: dict[int, list[tuple[Any, ...]]] = {image: [] for image in images}
+        areas: dict[int, list[float]] = {image: [] for image in images}
+        for entry in content["annotations"]:
+            flag = "crowd" if entry.get("iscrowd") else "difficult" if entry.get("difficult") else ""
+            objects[entry["image_id"]].append((names[entry["category_id"]], _corners(entry["bbox"]), flag))
+            areas[entry["image_id"]].append(entry["area"])
+        found: dict[int, list[tuple[str, float, Box]]] = {image: [] for image in images}
+        for entry in results:
+            found[entry["image_id"]].append((names[entry["category_id"]], entry["score"], _corners(entry["bbox"])))
+        labels = tuple(names.values())
+        expected = folder / "expected.json"
+        return Case(
+            Make().truth(labels, [objects[image] for image in images]),
+            Make().found(labels, [found[image] for image in images]),
+            np.array([area for image in images for area in areas[image]]),
+            json.loads(expected.read_text("utf-8"))["expected"] if expected.exists() else {},
+        )
+
+
+def _corners(box: Sequence[float]) -> Box:
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture(scope="session")
+def read_case() -> ReadCase:
+    return ReadCase()

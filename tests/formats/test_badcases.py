@@ -1,0 +1,84 @@
+"""Every VOC and ImageSets case of a collection of odd and hostile files gets a verdict a good tool may give."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vocdet.data.dataset import Dataset
+from vocdet.errors import VocdetError
+from vocdet.formats import image_sets
+from vocdet.workflows.prepare import check_dataset
+
+FOLDER = Path(os.environ.get("VOCDET_SHARED", Path(__file__).parents[3] / "shared")) / "badcases"
+MANIFEST = FOLDER / "manifest.json"
+CASES = json.loads(MANIFEST.read_text(encoding="utf-8"))["cases"] if MANIFEST.is_file() else []
+CASES = [case for case in CASES if case["kind"] in ("voc", "imagesets")]
+
+
+def content(dataset: Dataset) -> list[dict[str, Any]]:
+    return [
+        {
+            "stem": scene.stem,
+            "file": scene.path.name,
+            "size": [scene.width, scene.height],
+            "objects": [
+                {
+                    "label": dataset.labels[scene.objects.label[i]],
+                    "box": scene.objects.box[i].tolist(),
+                    "difficult": int(scene.objects.difficult[i]),
+                    "truncated": int(scene.objects.truncated[i]),
+                }
+                for i in range(len(scene.objects))
+            ],
+        }
+        for scene in dataset
+    ]
+
+
+@pytest.mark.skipif(not CASES, reason=f"no collection of bad files at {FOLDER}: set VOCDET_SHARED")
+def test_the_collection_is_there() -> None:
+    assert len(CASES) == 41
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_an_odd_dataset_gets_a_verdict_a_good_tool_may_give(case: dict[str, Any]) -> None:
+    expected, started = case["expect"], time.monotonic()
+    try:
+        report = check_dataset(FOLDER / case["path"])
+    except VocdetError as error:
+        assert "error" in expected["acceptable"], error
+        return
+    assert time.monotonic() - started < case["limits"]["max_seconds"]
+    # The cases all use one picture, so that copies are no news here.
+    findings = [finding for finding in report.findings if not finding.code.startswith("image.copy")]
+    severities = {finding.severity for finding in findings}
+    verdict = "error" if "error" in severities else "warn" if severities else "accept"
+    assert verdict in expected["acceptable"], findings
+    if "images" in expected and verdict != "error":
+        assert content(report.dataset) == expected["images"]
+    for name, stems in expected.get("splits", {}).items():
+        rows, _ = image_sets.part_rows(report.dataset, name)
+        assert [report.dataset.images.stems[row] for row in rows] == stems
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_nothing_outside_the_case_is_opened(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    real_open, real_read = Path.open, Path.read_bytes
+    monkeypatch.setattr(
+        Path, "open", lambda self, *args, **kinds: opened.append(self) or real_open(self, *args, **kinds)
+    )
+    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self) or real_read(self))
+    try:
+        check_dataset(FOLDER / case["path"])
+    except VocdetError:
+        return
+    assert opened
+    inside = (FOLDER / case["path"]).resolve()
+    assert all(path.resolve().is_relative_to(inside) for path in opened)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vocdet.errors import AnnotationError, ManyErrors
+from vocdet.formats.labels import nearest, read_labels
+
+
+def test_the_order_is_the_files(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes("\ufeffzebra\r\n\r\n  red  apple \r\ncafé\r\n".encode())
+    assert read_labels(tmp_path / "labels.txt") == ("zebra", "red apple", "café")
+
+
+def test_every_label_that_stands_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("dog\ncat\ndog\ncat \n")
+    with pytest.raises(ManyErrors) as caught:
+        read_labels(tmp_path / "labels.txt")
+    assert [error.problem for error in caught.value.errors] == [
+        "the label 'dog' stands on line 1 already",
+        "the label 'cat' stands on line 2 already",
+    ]
+    assert [str(error.place).rpartition(":")[2] for error in caught.value.errors] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [(b"\n\n", "has no labels"), ("größe".encode("latin-1"), "is not UTF-8 text")],
+)
+def test_a_file_that_is_no_list_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+    (tmp_path / "labels.txt").write_bytes(data)
+    with pytest.raises(AnnotationError, match=problem):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_a_missing_list_says_which(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="labels.txt: no label list can be read"):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_the_nearest_label_overlooks_case_and_small_slips() -> None:
+    assert nearest("Racoon", ["dog", "raccoon"]) == "raccoon"
+    assert nearest("zebra", ["dog", "raccoon"]) == ""

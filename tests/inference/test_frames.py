@@ -1,0 +1,152 @@
+"""Pictures come from files, folders, videos and cameras, or with a clear word from nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocdet.errors import ImageError, ManyErrors, VocdetError
+from vocdet.inference.frames import FPS, Source, batches, find, open_video, quiet
+from vocdet.inputs.images import decode
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), (250, 0, 0)).save(path)
+    return path
+
+
+def film(path: Path, *, frames: int = 5, fps: float = 10.0) -> Path:
+    """A video of grey frames, each lighter than the one before."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (64, 48))
+    for i in range(frames):
+        writer.write(np.full((48, 64, 3), 40 * i, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("name", ["A.JPG", "b.JpEg", "c.png", "d.BMP", "e.webp", "f.tif", "猫 Ж é.png"])
+def test_any_suffix_in_any_case_and_any_name_is_found_and_read(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / name)
+    (found,) = find([str(tmp_path)])
+    assert found.name == name
+    assert decode(Path(found.address)).shape == (30, 40, 3)
+
+
+def test_a_folder_is_walked_in_the_order_people_sort_in(tmp_path: Path) -> None:
+    for name in ("10.png", "2.png", "deep/1.png", "clip.MP4", "note.txt", ".hidden.png", ".cache/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find([str(tmp_path)])
+    assert [source.name for source in found] == ["2.png", "10.png", "clip.MP4", "deep/1.png"]
+    assert [source.kind for source in found] == ["image", "image", "video", "image"]
+
+
+def test_the_masks_of_a_voc_folder_are_no_photographs(tmp_path: Path) -> None:
+    for name in ("JPEGImages/a.jpg", "SegmentationObject/a.png", "SegmentationClass/a.png", "out/a.jpg"):
+        picture(tmp_path / name)
+    assert [source.name for source in find([str(tmp_path)], skip=tmp_path / "out")] == ["JPEGImages/a.jpg"]
+
+
+def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    try:
+        (tmp_path / "loop").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("no links on this disk")
+    assert [source.name for source in find([str(tmp_path)])] == ["a.png"]
+
+
+def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("1").touch()
+    camera, file, stream = find(["0", "1", "rtsp://me:secret@cam.local/live"])
+    assert camera == Source("camera", "0", "camera0")
+    assert (file.kind, file.path) == ("image", Path("1"))
+    assert (stream.kind, stream.path, stream.name) == ("camera", None, "cam_local_live")
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManyErrors) as caught:
+        find([str(tmp_path / "a.png"), str(tmp_path / "empty")])
+    assert [error.problem for error in caught.value.errors] == ["is not there", "holds no image and no video"]
+
+
+def test_a_video_gives_its_frames_in_order(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4")
+    (source,) = find([str(path)])
+    with open_video(source) as video:
+        assert (video.fps, video.count) == (10.0, 5)
+        frames = list(video.frames)
+    assert [frame.number for frame in frames] == [0, 1, 2, 3, 4]
+    levels = [float(frame.pixels.mean()) for frame in frames]
+    assert levels == pytest.approx([0, 40, 80, 120, 160], abs=4)
+
+
+def test_a_broken_video_is_an_image_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"no video")
+    with pytest.raises(ImageError, match="holds no frame"), open_video(Source("video", str(path), "a.mp4")):
+        pass
+
+
+class NoCamera:
+    """A `cv2.VideoCapture` of a camera that is not plugged in."""
+
+    def __init__(self, address: int | str) -> None:
+        self.address = address
+
+    def isOpened(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [("0", "there is no camera 0"), ("http://10.0.0.1/x", "'http://10.0.0.1/x' gives no picture")],
+)
+def test_a_camera_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", NoCamera)
+    with pytest.raises(VocdetError, match=problem) as caught, open_video(Source("camera", address, "x")):
+        pass
+    assert caught.value.hint
+
+
+def test_a_camera_without_a_frame_rate_gets_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Camera(NoCamera):
+        def isOpened(self) -> bool:
+            return True
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            return True, np.zeros((4, 4, 3), np.uint8)
+
+        def get(self, what: int) -> float:
+            return float("nan")
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with open_video(Source("camera", "0", "camera0")) as video:
+        assert (video.fps, video.count) == (FPS, 0)
+        assert next(video.frames).number == 0
+        assert next(video.frames).number == 1
+
+
+def test_opencv_speaks_again_after_it_was_quiet() -> None:
+    before = cv2.utils.logging.getLogLevel()
+    with quiet():
+        assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    assert cv2.utils.logging.getLogLevel() == before
+
+
+def test_batches_hold_every_frame_once(tmp_path: Path) -> None:
+    with open_video(Source("video", str(film(tmp_path / "a.mp4")), "a.mp4")) as video:
+        sizes = [[frame.number for frame in batch] for batch in batches(video.frames, 2)]
+    assert sizes == [[0, 1], [2, 3], [4]]

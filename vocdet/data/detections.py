@@ -1,0 +1,37 @@
+"""What a model found in one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.boxes import Boxes
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # arrays do not compare with ==
+class Detections:
+    """What a model found in one image, best score first; row i of every array is object i."""
+
+    boxes: Boxes  # (N, 4) pixels of the image as it is stored, 0-based, half-open
+    scores: NDArray[np.float32]  # (N,) in [0, 1]
+    labels: NDArray[np.int64]  # (N,) index into the checkpoint's labels; no background
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes", np.array(self.boxes, np.float64).reshape(-1, 4))
+        object.__setattr__(self, "scores", np.array(self.scores, np.float32))
+        object.__setattr__(self, "labels", np.array(self.labels, np.int64))
+        if not len(self.boxes) == len(self.scores) == len(self.labels):
+            raise ValueError(f"{len(self.boxes)} boxes, {len(self.scores)} scores, {len(self.labels)} labels")
+        for array in (self.boxes, self.scores, self.labels):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float | NDArray[np.float32]) -> Detections:
+        """Those that score at least `threshold`: one number, or one a label (L,)."""
+        limit = threshold if isinstance(threshold, float) else threshold[self.labels]
+        keep = self.scores >= limit
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])

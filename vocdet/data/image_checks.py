@@ -1,0 +1,72 @@
+"""What only shows when the images themselves are read: broken files, wrong names, copies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vocdet.data import image_files
+from vocdet.data.checks import Finding
+from vocdet.data.dataset import Dataset
+from vocdet.errors import ImageError, Place
+
+
+def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    """Decode every image to its last byte and list what is wrong with it."""
+    size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
+    jobs = [(dataset.root / file, size) for file, size in zip(dataset.images.files, size_of, strict=True)]
+    findings: list[Finding] = []
+    with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, found in enumerate(pool.map(_check_image, jobs), 1):
+            findings += found
+            if progress is not None:
+                progress(done, len(jobs))
+    return findings
+
+
+def identical_images(dataset: Dataset) -> list[list[int]]:
+    """Rows of images that are the same byte for byte, as groups of two or more; unreadable files are in none."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, file in enumerate(dataset.images.files):
+        try:
+            by_size[(dataset.root / file).stat().st_size].append(row)
+        except OSError:
+            continue
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for rows in by_size.values():
+        for row in rows if len(rows) > 1 else ():
+            groups[_digest(dataset.root / dataset.images.files[row])].append(row)
+    groups.pop(b"", None)
+    return sorted(group for group in groups.values() if len(group) > 1)
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b""
+
+
+def _check_image(job: tuple[Path, tuple[int, int]]) -> list[Finding]:
+    path, size = job
+    try:
+        header = image_files.read_header(path)
+        turned = image_files.read_orientation(path)
+        image_files.check_pixels(path)
+    except ImageError as error:
+        return [Finding("image.corrupt", "error", error.problem, Place(path), error.hint)]
+    findings = []
+    if path.suffix.lower() not in image_files.SUFFIXES[header.format]:
+        proper = image_files.SUFFIXES[header.format][0]
+        problem = f"is a {header.format} file by its content, not what {path.suffix} says"
+        hint = f"rename it to {path.stem}{proper}: other tools trust the name"
+        findings.append(Finding("image.suffix", "warning", problem, Place(path), hint))
+    if turned != 1 and size == (header.width, header.height):
+        problem = f"its EXIF orientation ({turned}) asks to show it turned or mirrored: it is taken as it is stored"
+        hint = "look at its boxes in labelImg; if they do not fit, save it turned, without EXIF"
+        findings.append(Finding("image.orientation", "warning", problem, Place(path), hint))
+    return findings

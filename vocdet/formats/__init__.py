@@ -1,0 +1,1 @@
+"""How datasets and detections are stored in files."""

@@ -1,0 +1,64 @@
+"""Image folders as classifiers know them: one folder a label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
+from vocdet.errors import AnnotationError, VocdetError, raise_all
+
+VAL_SHARE = 0.1  # where the folder has no val of its own
+
+
+def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, NDArray[np.int64]]]:
+    """`root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`, as a dataset of one object an image.
+
+    The object's box is the whole image. Without a val folder a tenth of every label's images, chosen by the seed,
+    is the part `val`, and the rest `train`.
+    """
+    parts = {name: root / name for name in ("train", "val")}
+    divided = all(folder.is_dir() for folder in parts.values())
+    found = [(name, *item) for name, top in (parts if divided else {"": root}).items() for item in _labelled(top)]
+    if not found:
+        hint = "there must be a folder for every label, with its images in it"
+        raise AnnotationError("no images in folders", place=root, hint=hint)
+    labels = tuple(sorted({label for _, label, _ in found}))
+    sizes, errors = [], []
+    for _, _, path in found:
+        try:
+            header = read_header(path)
+            sizes.append((header.width, header.height))
+        except VocdetError as error:
+            errors.append(error)
+    raise_all(errors)
+    files = tuple(path.relative_to(root).as_posix() for _, _, path in found)
+    widths, heights = np.array(sizes).T
+    of = np.array([labels.index(label) for _, label, _ in found], np.int32)
+    n, zero = len(found), np.zeros(len(found), np.bool_)
+    box = np.column_stack([np.zeros((n, 2)), widths, heights])
+    objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))
+    dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
+    names = np.array([name for name, _, _ in found])
+    if divided:
+        return dataset, {name: np.flatnonzero(names == name) for name in parts}
+    rng = np.random.default_rng(seed)
+    val = [
+        rng.permutation(rows)[: round(VAL_SHARE * len(rows))]
+        for k in range(len(labels))
+        if len(rows := np.flatnonzero(of == k))
+    ]
+    chosen = np.sort(np.concatenate(val))
+    return dataset, {"train": np.setdiff1d(np.arange(n), chosen), "val": chosen}
+
+
+def _labelled(top: Path) -> list[tuple[str, Path]]:
+    """(label, image) of every image below a label's folder, sorted."""
+    pairs = []
+    for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")) if top.is_dir() else ():
+        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        pairs += [(folder.name, path) for path in images]
+    return pairs

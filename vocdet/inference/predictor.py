@@ -1,0 +1,82 @@
+"""A detector at work: images in, detections out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vocdet.data.detections import Detections
+from vocdet.errors import CheckpointError
+from vocdet.inputs.bridge import detections_of
+from vocdet.inputs.images import Image, resize
+from vocdet.models.checkpoint import SUFFIX, load_checkpoint
+from vocdet.models.fuse import fused
+from vocdet.models.ssdlite import SCORE, SsdLite, detect
+
+BEST = f"best{SUFFIX}"
+THRESHOLD = 0.5  # of labels for which a checkpoint has none
+
+
+class Predictor:
+    """Finds objects in images of any size."""
+
+    def __init__(self, model: SsdLite, thresholds: Sequence[float] | None = None) -> None:
+        self._model = model.eval()
+        self._device = model.grid.device
+        self.labels = model.spec.labels
+        self.size = model.spec.size
+        known = [THRESHOLD] * len(self.labels) if thresholds is None else thresholds
+        self.thresholds: NDArray[np.float32] = np.array(known, np.float32)  # (L,)
+
+    def detect(self, images: Sequence[Image], *, score: float = SCORE) -> list[Detections]:
+        """What is in RGB images (H, W, 3) uint8: every detection above `score`, best first, in their own pixels."""
+        if not images:
+            return []
+        batch = torch.from_numpy(np.stack([resize(image, self.size) for image in images]))
+        sides = [(image.shape[1], image.shape[0]) for image in images]
+        return self.detect_resized(batch.permute(0, 3, 1, 2), sides, score=score)
+
+    @torch.inference_mode()
+    def detect_resized(
+        self, batch: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
+    ) -> list[Detections]:
+        """The same for a batch (B, 3, H, W) already at the input size; `sides` are the images' (width, height)."""
+        offsets, logits = self._model(batch.to(self._device))
+        found = detect(offsets, logits, self._model.grid, self.size, score=score)
+        height, width = self.size
+        return [
+            detections_of(f.boxes, f.scores, f.classes, scale=(w / width, h / height))
+            for f, (w, h) in zip(found, sides, strict=True)
+        ]
+
+    def detect_all(self, images: Iterable[Image], *, batch: int = 16, score: float = SCORE) -> Iterator[Detections]:
+        """Detections for a stream of images, in order."""
+        waiting: list[Image] = []
+        for image in images:
+            waiting.append(image)
+            if len(waiting) == batch:
+                yield from self.detect(waiting, score=score)
+                waiting = []
+        yield from self.detect(waiting, score=score)
+
+
+def load_predictor(run: Path, *, device: str = "auto") -> Predictor:
+    """The best checkpoint of a run folder, or a checkpoint file, ready to detect; batch norms are folded."""
+    path = run / BEST if run.is_dir() else run
+    model, about = load_checkpoint(path)
+    if not isinstance(model, SsdLite):
+        raise CheckpointError("is a classifier, not a detector", place=path, hint="run vocdet train-ssd")
+    model = fused(model).to(choose_device(device)).to(memory_format=torch.channels_last)
+    return Predictor(model, about.thresholds)
+
+
+def choose_device(name: str) -> str:
+    """`auto` is the first CUDA device where there is one, else the CPU."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"

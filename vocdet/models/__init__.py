@@ -1,0 +1,1 @@
+"""Backbones, heads and the checkpoint that rebuilds them."""

@@ -1,0 +1,84 @@
+"""Anchors: the boxes that SSD-lite starts from, one set of shapes for every feature map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Shape(NamedTuple):
+    """A box at every cell of a map; with a density of 2, four at quarter points of the cell instead of its centre."""
+
+    width: float  # as a share of the input's
+    height: float
+    density: int = 1
+
+    @property
+    def count(self) -> int:
+        """Anchors at a cell."""
+        return self.density**2
+
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """The anchor shapes at every cell of every feature map, finest map first."""
+
+    shapes: tuple[tuple[Shape, ...], ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Anchors at a cell, for every map."""
+        return tuple(sum(shape.count for shape in shapes) for shapes in self.shapes)
+
+    def grid(self, maps: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
+        """(A, 4) xmin, ymin, xmax, ymax as shares of the input, for maps of these (height, width).
+
+        Order: maps, then rows, columns, shapes, as torchvision's DefaultBoxGenerator.
+        """
+        if len(maps) != len(self.shapes):
+            raise ValueError(f"{len(maps)} maps for the anchors of {len(self.shapes)}")
+        grids = []
+        for (h, w), shapes in zip(maps, self.shapes, strict=True):
+            cy, cx = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
+            centres = np.stack([cx, cy], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2)
+            half = np.array([(s.width, s.height) for s in shapes for _ in range(s.count)]) / 2  # (anchors, 2)
+            moved = centres + np.concatenate([_offsets(s.density) for s in shapes]) / np.array([w, h])
+            grids.append(np.concatenate([moved - half, moved + half], axis=-1).reshape(-1, 4))
+        return np.concatenate(grids).astype(np.float32)
+
+
+def _offsets(density: int) -> NDArray[np.float64]:
+    """(density**2, 2) x, y from a cell's centre, in cells."""
+    along = (np.arange(density) + 0.5) / density - 0.5
+    y, x = np.meshgrid(along, along, indexing="ij")
+    return np.stack([x, y], axis=-1).reshape(-1, 2)
+
+
+def torchvision_anchors(maps: int = 6) -> Anchors:
+    """torchvision's fixed ones: scales .2 to .95 over the maps, ratios 1, 1', 2, 1/2, 3, 1/3, sides at most 1."""
+    scales = [0.2 + 0.75 * k / (maps - 1) for k in range(maps)] + [1.0]
+    levels = []
+    for scale, above in zip(scales[:-1], scales[1:], strict=True):
+        between = math.sqrt(scale * above)
+        shapes = [Shape(scale, scale), Shape(between, between)]
+        for ratio in (2, 3):
+            long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+            shapes += [Shape(long, short), Shape(short, long)]
+        levels.append(tuple(Shape(min(s.width, 1.0), min(s.height, 1.0)) for s in shapes))
+    return Anchors(tuple(levels))
+
+
+def map_sizes(size: tuple[int, int], maps: int = 6) -> tuple[tuple[int, int], ...]:
+    """(height, width) of SSD-lite's maps for an input of `size`: strides 16 and 32, then halved again and again."""
+
+    def halved(n: int, times: int) -> int:
+        for _ in range(times):
+            n = (n + 1) // 2
+        return n
+
+    return tuple((halved(size[0], 4 + k), halved(size[1], 4 + k)) for k in range(maps))

@@ -1,0 +1,125 @@
+"""The one place that builds a backbone: classifier and detectors get the same module, key for key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.errors import VocdetError
+from vocdet.models.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_features, v2_features, v3_features
+
+KINDS = ("mb1", "mb2", "mb3-small", "mb3-large")
+C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
+WIDEST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """Which backbone: enough to build it again."""
+
+    kind: str  # one of KINDS
+    width: float = 1.0  # the paper's width multiplier
+    reduced_tail: bool = False  # V3 only: half the channels from C4's output on, as torchvision's SSD-lite
+
+    @property
+    def name(self) -> str:
+        """As the user types it."""
+        return self.kind if self.width == 1 else f"{self.kind}-{self.width:g}"
+
+
+def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
+    """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec."""
+    match = re.fullmatch(r"(mb1|mb2|mb3-small|mb3-large)(?:-([0-9]*\.?[0-9]+))?", name)
+    width = float(match[2] or 1) if match else 0.0
+    if not match or not 0.1 <= width <= WIDEST:
+        raise VocdetError(
+            f"there is no net {name!r}",
+            hint=f"use {', '.join(KINDS)}, or one with a width from 0.1 to {WIDEST:g}: mb1-0.25, mb3-large-0.75",
+        )
+    if reduced_tail and not match[1].startswith("mb3"):
+        raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
+    return BackboneSpec(match[1], width, reduced_tail)
+
+
+class Backbone(nn.Module):
+    """A MobileNet without its classifier.
+
+    `features` has torchvision's parameter names. `channels` are those of the two taps: C4 at stride 16 (for V2
+    and V3 the expansion of the first block at stride 32, before its stride) and C5, the last convolution.
+    """
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        # eps as the published weights were trained: TensorFlow's 1e-3, PyTorch's 1e-5 for V2
+        norm = partial(nn.BatchNorm2d, eps=1e-5 if spec.kind == "mb2" else 1e-3, momentum=0.03)
+        if spec.kind == "mb1":
+            self.features = v1_features(spec.width, norm)
+        elif spec.kind == "mb2":
+            self.features = v2_features(spec.width, norm)
+        else:
+            self.features = v3_features(spec.kind, spec.width, spec.reduced_tail, norm)
+        self.spec = spec
+        self.tap = C4_LAYER[spec.kind]
+        initialise(self)
+        last = [m for m in self.features[-1].modules() if isinstance(m, nn.Conv2d)][-1]
+        c4 = [m for m in self._tapped()[0].modules() if isinstance(m, nn.Conv2d)][-1]
+        self.channels = (c4.out_channels, last.out_channels)
+
+    def _tapped(self) -> list[nn.Module]:
+        """The tapped layer's parts: the first gives C4, the others go on from it."""
+        layer = self.features[self.tap]
+        inner = getattr(layer, "block", getattr(layer, "conv", None))
+        return list(inner) if isinstance(inner, nn.Sequential) else [layer]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) to C4 (B, channels[0], H/16, W/16) and C5 (B, channels[1], H/32, W/32)."""
+        c4 = x
+        for i, layer in enumerate(self.features):
+            if i == self.tap:
+                first, *rest = self._tapped()
+                x = c4 = first(x)
+                for part in rest:
+                    x = part(x)
+            else:
+                x = layer(x)
+        return c4, x
+
+
+def initialise(module: nn.Module) -> None:
+    """He's initialisation for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+
+
+class Classifier(nn.Module):
+    """A backbone with its paper's classifier on top; parameter names are torchvision's below `backbone.`."""
+
+    def __init__(self, spec: BackboneSpec, labels: int, *, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.backbone = Backbone(spec)
+        channels = self.backbone.channels[1]
+        if spec.kind.startswith("mb3"):
+            hidden = rounded(
+                {"mb3-large": 1280, "mb3-small": 1024}[spec.kind] * spec.width / (2 if spec.reduced_tail else 1)
+            )
+            layers = [nn.Linear(channels, hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, labels)]
+        else:
+            layers = [nn.Dropout(dropout), nn.Linear(channels, labels)]
+        self.classifier = nn.Sequential(*layers)
+        initialise(self.classifier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to logits (B, labels)."""
+        _, c5 = self.backbone(x)
+        logits: Tensor = self.classifier(torch.mean(c5, dim=(2, 3)))
+        return logits

@@ -1,0 +1,130 @@
+"""Checkpoints that rebuild their model from themselves: safetensors weights, and JSON about them. No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from vocdet.errors import CheckpointError
+from vocdet.files import write_bytes
+from vocdet.models.anchors import Anchors
+from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.ssdlite import SsdLite, SsdSpec
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+_KEY = "vocdet"  # of the JSON in the file's metadata
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a checkpoint says of itself besides its weights."""
+
+    format: int = FORMAT
+    vocdet: str
+    task: str  # ssd or backbone
+    backbone: BackboneSpec
+    labels: tuple[str, ...]
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    anchors: Anchors | None = None  # ssd
+    thresholds: tuple[float, ...] | None = None  # ssd: a label's score from which a detection is shown
+    context: float | None = None  # backbone: of the crops
+    dataset: str = ""  # fingerprint of the training images and objects
+    recipe: dict[str, Any] = {}
+    scores: dict[str, float] = {}  # of the validation
+
+    def __post_init__(self) -> None:
+        if self.task not in ("ssd", "backbone"):
+            raise ValueError(f"there is no task {self.task!r}")
+        if self.task == "ssd" and self.anchors is None:
+            raise ValueError("a detector without anchors")
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+
+    def with_(self, *, thresholds: tuple[float, ...] | None, scores: dict[str, float]) -> About:
+        """The same model after a validation."""
+        return msgspec.structs.replace(self, thresholds=thresholds, scores=scores)
+
+
+def build(about: About) -> nn.Module:
+    """The model that a checkpoint describes, with fresh weights."""
+    if about.task == "backbone":
+        return Classifier(about.backbone, len(about.labels))
+    assert about.anchors is not None  # About checks it
+    return SsdLite(SsdSpec(about.backbone, about.labels, about.size, about.anchors, about.mean, about.std))
+
+
+def save_checkpoint(path: Path, model: nn.Module, about: About) -> None:
+    """Write weights and what they are, whole or not at all."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(about).decode()}))
+
+
+def read_about(path: Path) -> About:
+    """What a checkpoint says of itself, without reading its weights."""
+    return _open(path, weights=False)[0]
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, About]:
+    """The model, rebuilt from the file alone, in eval mode on the CPU."""
+    about, tensors = _open(path, weights=True)
+    model = build(about)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        name = (missing or unexpected)[0]
+        raise CheckpointError(
+            f"weights do not fit the network they claim to be ({name!r})", place=path, hint="the file is damaged"
+        )
+    return model.eval(), about
+
+
+def _open(path: Path, *, weights: bool) -> tuple[About, dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError("there is no such checkpoint", place=path, hint="run vocdet train-ssd")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"cannot be read: {error}", place=path, hint="the file is damaged or no checkpoint"
+        ) from error
+    if text is None:
+        hint = "it holds weights alone: give it to --weights"
+        raise CheckpointError("is not a checkpoint of vocdet", place=path, hint=hint)
+    try:
+        about = msgspec.json.decode(text, type=About)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"describes itself wrongly: {error}", place=path, hint="the file is damaged") from error
+    if about.format > FORMAT:
+        raise CheckpointError(f"has format {about.format}, newer than this vocdet", place=path, hint="update vocdet")
+    return about, tensors
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of any weights file: .safetensors, or a .pth read without running code from it."""
+    if not path.is_file():
+        raise CheckpointError("there is no such file of weights", place=path)
+    try:
+        if path.suffix == SUFFIX:
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's readers raise many kinds on broken or unsafe files
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        hint = "it must be a .safetensors file, or a state dict saved by torch.save"
+        raise CheckpointError(f"cannot be read as weights: {reason}", place=path, hint=hint) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise CheckpointError("holds no named tensors", place=path, hint="save model.state_dict()")
+    return tensors

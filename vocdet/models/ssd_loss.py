@@ -1,0 +1,100 @@
+"""SSD's matching and loss for a whole batch at once. Liu et al. 2016, section 2.2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CODER = (10.0, 10.0, 5.0, 5.0)  # what offsets of centre and size are multiplied by
+MATCH = 0.5
+NEGATIVES = 3  # background anchors taught for every matched one
+MIN_NEGATIVES = 8  # of an image, so that one without objects teaches too; torchvision has 0
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of boxes (..., N, 4) with boxes (M, 4): (..., N, M); 0 where both are empty."""
+    low = torch.maximum(a[..., :, None, :2], b[:, :2])
+    high = torch.minimum(a[..., :, None, 2:], b[:, 2:])
+    size = (high - low).clamp_(min=0)
+    inter = size[..., 0] * size[..., 1]
+    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    return inter / (area_a[..., None] + area_b - inter).clamp(min=1e-9)
+
+
+def match(boxes: Tensor, classes: Tensor, anchors: Tensor) -> Tensor:
+    """Which object every anchor stands for: (B, A), a row of `boxes`, or -1 for background.
+
+    `boxes` (B, M, 4) and `classes` (B, M) are padded to the batch's largest image with class 0. An anchor takes
+    the object of highest IoU if that is at least .5; each object also takes its own best anchor, whatever the IoU
+    (of several objects with the same best anchor the last has it, as in torchvision).
+    """
+    if boxes.shape[1] == 0:
+        return torch.full((len(boxes), len(anchors)), -1, dtype=torch.int64, device=boxes.device)
+    iou = pairwise_iou(boxes, anchors).masked_fill_((classes == 0)[..., None], -1.0)  # (B, M, A)
+    best, matched = iou.max(dim=1)  # (B, A)
+    matched = matched.masked_fill(best < MATCH, -1)
+    rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)  # (B, M)
+    own = iou.argmax(dim=2)  # (B, M) each object's best anchor
+    forced = torch.full_like(matched, -1)
+    forced.scatter_reduce_(1, own, torch.where(classes > 0, rows, -1), "amax")
+    return torch.where(forced >= 0, forced, matched)
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes (..., 4) as offsets from their anchors (..., 4), SSD's equation 2 times the coder's weights."""
+    size, anchor_size = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
+    centre, anchor_centre = boxes[..., :2] + size / 2, anchors[..., :2] + anchor_size / 2
+    coder = boxes.new_tensor(CODER)
+    return torch.cat([(centre - anchor_centre) / anchor_size, torch.log(size / anchor_size)], dim=-1) * coder
+
+
+def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """The inverse of `encode`; a side grows by a factor of 62.5 at most, as in torchvision."""
+    offsets = offsets / offsets.new_tensor(CODER)
+    size = anchors[..., 2:] - anchors[..., :2]
+    centre = offsets[..., :2] * size + anchors[..., :2] + size / 2
+    half = torch.exp(offsets[..., 2:].clamp(max=4.135166556742356)) * size / 2  # log(1000 / 16)
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def ssd_loss(
+    offsets: Tensor,
+    logits: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    *,
+    min_negatives: int = MIN_NEGATIVES,
+) -> dict[str, Tensor]:
+    """Smooth-L1 on matched anchors and cross-entropy with hard negatives, both per matched anchor.
+
+    `offsets` (B, A, 4) and `logits` (B, A, C) come from the head; class 0 is background and pads `classes` (B, M);
+    `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input.
+    """
+    matched = match(boxes, classes, anchors)  # (B, A)
+    positive = matched >= 0
+    image, anchor = positive.nonzero(as_tuple=True)
+    object_ = matched[image, anchor]
+    count = max(1, len(image))
+    target = encode(boxes[image, object_], anchors[anchor])
+    box_loss = F.smooth_l1_loss(offsets[image, anchor], target, reduction="sum") / count
+
+    wanted = torch.zeros_like(matched)
+    wanted[image, anchor] = classes[image, object_]
+    entropy = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(matched.shape)  # (B, A)
+    taught = positive | hardest(entropy.detach(), positive, min_negatives)
+    return {"box": box_loss, "class": (entropy * taught).sum() / count}
+
+
+def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:
+    """(B, A) mask of each image's background anchors of highest loss: 3 for a matched one, at least `minimum`."""
+    number = (NEGATIVES * positive.sum(1)).clamp(min=minimum)  # (B,)
+    number = torch.minimum(number, (~positive).sum(1))
+    most = int(number.max())
+    if most == 0:
+        return torch.zeros_like(positive)
+    order = entropy.masked_fill(positive, -torch.inf).topk(most, dim=1).indices  # (B, most)
+    keep = torch.arange(most, device=order.device) < number[:, None]
+    return torch.zeros_like(positive).scatter_(1, order, keep)

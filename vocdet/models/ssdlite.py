@@ -1,0 +1,149 @@
+"""SSD-lite: MobileNet's two last maps, four extra ones, and depthwise-separable heads on all six.
+
+Sandler et al. 2018 (SSDLite), section 6.2; the taps for V3 as Howard et al. 2019, section 6.3. Parameter shapes,
+initialisation and raw outputs are those of torchvision's `ssdlite320_mobilenet_v3_large`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+from torchvision.ops.misc import Conv2dNormActivation
+
+from vocdet.models.anchors import Anchors, map_sizes
+from vocdet.models.backbone import Backbone, BackboneSpec
+from vocdet.models.mobilenets import Norm
+from vocdet.models.ssd_loss import decode
+
+EXTRAS = (512, 256, 256, 128)
+SCORE, NMS, CANDIDATES, MOST = 0.001, 0.55, 300, 300  # torchvision's
+
+
+@dataclass(frozen=True, slots=True)
+class SsdSpec:
+    """Which detector: enough to build it again."""
+
+    backbone: BackboneSpec
+    labels: tuple[str, ...]  # without background
+    size: tuple[int, int]  # (height, width) of the input, pixels
+    anchors: Anchors
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of RGB in [0, 1]
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class SsdLite(nn.Module):
+    """A detector; takes uint8 RGB, normalises it itself."""
+
+    mean: Tensor
+    std: Tensor
+    grid: Tensor
+
+    def __init__(self, spec: SsdSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+        self.backbone = Backbone(spec.backbone)
+        extras, channels = [], list(self.backbone.channels)
+        for out in EXTRAS:
+            extras.append(_extra(channels[-1], out, norm))
+            channels.append(out)
+        self.extras = nn.ModuleList(extras)
+        counts = spec.anchors.counts
+        classes = len(spec.labels) + 1
+        self.class_head = nn.ModuleList(_head(c, n * classes, norm) for c, n in zip(channels, counts, strict=True))
+        self.box_head = nn.ModuleList(_head(c, n * 4, norm) for c, n in zip(channels, counts, strict=True))
+        for module in (self.extras, self.class_head, self.box_head):
+            _initialise(module)
+        height, width = spec.size
+        grid = torch.from_numpy(spec.anchors.grid(map_sizes(spec.size))) * torch.tensor([width, height, width, height])
+        self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
+        self.register_buffer("mean", 255 * torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) RGB in 0 to 255 to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
+        if self.training and len(images) == 1:
+            # the last map is one pixel, of which batch norm could not tell a spread: let the image stand twice
+            offsets, logits = self(images.expand(2, -1, -1, -1))
+            return offsets[:1], logits[:1]
+        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        maps = list(self.backbone(x))
+        for extra in self.extras:
+            maps.append(extra(maps[-1]))
+        offsets = [_flat(head(m), 4) for head, m in zip(self.box_head, maps, strict=True)]
+        classes = len(self.spec.labels) + 1
+        logits = [_flat(head(m), classes) for head, m in zip(self.class_head, maps, strict=True)]
+        return torch.cat(offsets, 1), torch.cat(logits, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Detections of one image as tensors, best first."""
+
+    boxes: Tensor  # (N, 4) pixels of the input
+    scores: Tensor  # (N,)
+    classes: Tensor  # (N,) from 1: class 0 is background
+
+
+def detect(
+    offsets: Tensor,
+    logits: Tensor,
+    anchors: Tensor,
+    size: tuple[int, int],
+    *,
+    score: float = SCORE,
+    overlap: float = NMS,
+    candidates: int = CANDIDATES,
+    most: int = MOST,
+) -> list[Found]:
+    """Boxes of a batch from the head's outputs: softmax, the best candidates of every class, NMS within classes.
+
+    A box needs a score above `score`; of two of one class that overlap by more than `overlap` the better stays.
+    """
+    boxes = decode(offsets, anchors)
+    limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
+    boxes = torch.minimum(boxes.clamp(min=0), limit)  # (B, A, 4)
+    scores = logits.softmax(-1)[..., 1:].transpose(1, 2)  # (B, C, A)
+    top, anchor = scores.topk(min(candidates, scores.shape[2]), dim=2)  # (B, C, K)
+    found = []
+    for i in range(len(boxes)):
+        class_, rank = (top[i] > score).nonzero(as_tuple=True)
+        mine, points = boxes[i, anchor[i, class_, rank]], top[i, class_, rank]
+        # One pass for all classes: boxes of different classes are moved too far apart to overlap.
+        keep = nms(mine + (class_ * (max(size) + 1.0))[:, None], points, overlap)[:most]
+        found.append(Found(mine[keep], points[keep], class_[keep] + 1))
+    return found
+
+
+def _flat(x: Tensor, values: int) -> Tensor:
+    """(B, shapes * values, H, W) to (B, H * W * shapes, values); no copy when x is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
+def _extra(inputs: int, out: int, norm: Norm) -> nn.Sequential:
+    conv = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=nn.ReLU6)
+    half = out // 2
+    return nn.Sequential(
+        conv(inputs, half, kernel_size=1),
+        conv(half, half, kernel_size=3, stride=2, groups=half),
+        conv(half, out, kernel_size=1),
+    )
+
+
+def _head(inputs: int, out: int, norm: Norm) -> nn.Sequential:
+    depthwise = Conv2dNormActivation(
+        inputs, inputs, kernel_size=3, groups=inputs, norm_layer=norm, activation_layer=nn.ReLU6
+    )
+    return nn.Sequential(depthwise, nn.Conv2d(inputs, out, 1))
+
+
+def _initialise(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0, 0.03)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,53 @@
+"""What a model is taught: to classify crops, to detect objects."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocdet.inputs.bridge import classes_of
+from vocdet.inputs.samples import Batch
+from vocdet.models.backbone import Classifier
+from vocdet.models.ssd_loss import MIN_NEGATIVES, ssd_loss
+from vocdet.models.ssdlite import SsdLite
+
+
+class DetectTask:
+    """SSD's two losses on scenes."""
+
+    def __init__(self, model: SsdLite, *, min_negatives: int = MIN_NEGATIVES) -> None:
+        self.model = model
+        self._min_negatives = min_negatives
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`box` and `class`, each per matched anchor."""
+        device = self.model.grid.device
+        offsets, logits = self.model(batch.images.to(device))
+        boxes, classes = batch.boxes.to(device), classes_of(batch.labels).to(device)
+        return ssd_loss(offsets, logits, self.model.grid, boxes, classes, min_negatives=self._min_negatives)
+
+
+class ClassifyTask:
+    """Cross-entropy on crops, with smoothed labels."""
+
+    def __init__(
+        self, model: Classifier, mean: tuple[float, float, float], std: tuple[float, float, float], *, smoothing: float
+    ) -> None:
+        self.model = model
+        device = next(model.parameters()).device
+        self._mean = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
+        self._std = 255 * torch.tensor(std, device=device).view(3, 1, 1)
+        self._smoothing = smoothing
+
+    def logits(self, model: torch.nn.Module, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 to (B, labels)."""
+        out: Tensor = model((images.to(self._mean.device, self._mean.dtype) - self._mean) / self._std)
+        return out
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`class`."""
+        labels = batch.labels[:, 0].to(self._mean.device)
+        return {
+            "class": F.cross_entropy(self.logits(self.model, batch.images), labels, label_smoothing=self._smoothing)
+        }

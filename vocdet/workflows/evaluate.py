@@ -1,0 +1,96 @@
+"""Evaluate a trained detector on a part of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vocdet.data.checks import Finding
+from vocdet.data.dataset import Dataset, Objects
+from vocdet.errors import AnnotationError
+from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.files import write_bytes
+from vocdet.formats.coordinates import Asked
+from vocdet.formats.detections import write_coco_results
+from vocdet.inference.predictor import load_predictor
+from vocdet.inputs.images import decode_as
+from vocdet.inputs.samples import ahead
+from vocdet.workflows.prepare import load_dataset
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Figures, and where they were written."""
+
+    report: EvalReport
+    metrics: Path
+    detections: Path
+    warnings: tuple[Finding, ...]
+    unknown: tuple[str, ...]  # labels of the dataset that the detector never learned
+
+
+def evaluate_run(
+    run: Path,
+    root: Path,
+    *,
+    split: str = "test",
+    labels: Path | None = None,
+    coordinates: Asked = "auto",
+    device: str = "auto",
+    own_thresholds: bool = False,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """Detect in every image of a part and compare with its objects.
+
+    Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision,
+    recall and F1 are those at each label's best threshold on these images, or with `own_thresholds` at the ones
+    the checkpoint brought from its validation. Objects of a label that the detector never learned count as missed.
+    """
+    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=split)
+    predictor = load_predictor(run, device=device)
+    truth, unknown = relabel(loaded.dataset.subset(loaded.rows(split)), predictor.labels)
+    found = []
+    for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), 32)):
+        found.append(detections)
+        if progress:
+            progress(len(found), len(truth))
+    thresholds = np.full(len(truth.labels), 1.0, np.float32)
+    thresholds[: len(predictor.labels)] = predictor.thresholds
+    report = evaluate(truth, found, thresholds=thresholds if own_thresholds else None)
+    folder = run if run.is_dir() else run.parent
+    metrics, listed = folder / f"metrics-{split}.json", folder / f"detections-{split}.json"
+    content = {"split": split, "dataset": loaded.dataset.fingerprint(), "thresholds_from": _origin(own_thresholds)}
+    write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content | report.as_dict()), indent=2) + b"\n")
+    write_coco_results(listed, truth, found)
+    return Evaluated(report, metrics, listed, loaded.warnings, unknown)
+
+
+def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
+    """The dataset with a detector's labels in their order, and after them those the detector does not know.
+
+    A dataset and a detector without a label in common are an `AnnotationError`.
+    """
+    used = {dataset.labels[k] for k in np.unique(dataset.objects.label)}
+    unknown = tuple(sorted(used - set(labels)))
+    if used and not used & set(labels):
+        raise AnnotationError(
+            f"its labels ({', '.join(unknown[:5])}) are none of the detector's ({', '.join(labels[:5])})",
+            place=dataset.root,
+            hint="evaluate on a dataset with the labels that were trained",
+        )
+    after = labels + unknown
+    index = {label: i for i, label in enumerate(after)}
+    place = np.array([index.get(label, 0) for label in dataset.labels] or [0], np.int32)  # unused labels go nowhere
+    columns = {name: getattr(dataset.objects, name) for name in Objects.__slots__}
+    columns["label"] = place[dataset.objects.label]
+    return Dataset(dataset.root, after, dataset.images, Objects(**columns)), unknown
+
+
+def _origin(own: bool) -> str:
+    return "the checkpoint" if own else "these images, for the best F1 of each label"

@@ -1,0 +1,87 @@
+"""Run folders: `runs/<task>-<net>-N`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from vocdet.errors import CheckpointError, VocdetError
+from vocdet.files import unwritable, write_bytes, write_text
+from vocdet.inference.predictor import BEST
+from vocdet.models.checkpoint import About, read_about
+
+TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
+
+
+def make_run(folder: Path, task: str, net: str) -> Path:
+    """A new, empty run folder with the first free number; two processes never get the same."""
+    number = 1 + max((n for n in map(_number, folder.glob(f"{task}-{net}-*")) if n), default=0)
+    while True:
+        run = folder / f"{task}-{net}-{number}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run.mkdir()
+            return run
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise unwritable(run, error) from error
+
+
+def newest_run(folder: Path, task: str, *, net: str | None = None, reduced_tail: bool | None = None) -> Path:
+    """The run of this task (and backbone) whose best checkpoint was written last."""
+    found = []
+    for best in folder.glob(f"*/{BEST}"):
+        try:
+            about = read_about(best)
+        except VocdetError:
+            continue  # someone else's folder, or a damaged one: not a run to choose unasked
+        same_net = net is None or about.backbone.name == net
+        same_tail = reduced_tail is None or about.backbone.reduced_tail == reduced_tail
+        if about.task == task and same_net and same_tail:
+            found.append((best.stat().st_mtime_ns, best.parent))
+    if not found:
+        which = f"{task} run" + (f" of {net}" if net else "")
+        raise CheckpointError(f"there is no {which} in it", place=folder, hint=f"run {TASKS[task]}, or name a run")
+    return max(found)[1]
+
+
+def about_run(run: Path) -> About:
+    """What the best checkpoint of a run says of itself."""
+    return read_about(run / BEST if run.is_dir() else run)
+
+
+@dataclass(slots=True)
+class Journal:
+    """What a run keeps beside its checkpoints: the recipe, and a row of metrics for every epoch."""
+
+    run: Path
+    _rows: list[dict[str, float | int]] = field(default_factory=list)
+
+    def json(self, name: str, content: object) -> None:
+        """Write a JSON file for people and programs."""
+        write_bytes(self.run / name, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+
+    def epoch(self, row: dict[str, float | int]) -> None:
+        """Add an epoch to metrics.csv."""
+        self._rows.append(row)
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        self.table("metrics.csv", columns, [[row.get(c, "") for c in columns] for row in self._rows])
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Write a CSV file."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
+        write_text(self.run / name, text.getvalue())
+
+
+def _number(run: Path) -> int:
+    tail = run.name.rsplit("-", 1)[1]
+    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 9 else 0

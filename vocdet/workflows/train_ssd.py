@@ -1,0 +1,174 @@
+"""Train SSD-lite on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vocdet import __version__
+from vocdet.data.checks import Finding
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.formats.coordinates import Asked
+from vocdet.inference.predictor import Predictor, choose_device
+from vocdet.inputs.samples import Scenes, ahead, batches
+from vocdet.inputs.transforms import Augmentation
+from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
+from vocdet.models.anchors import Anchors, torchvision_anchors
+from vocdet.models.backbone import parse_net
+from vocdet.models.checkpoint import About
+from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.transfer import Transfer, transfer
+from vocdet.recipes.schema import DetectorRecipe
+from vocdet.training.loop import Epoch, Step, Validation
+from vocdet.training.tasks import DetectTask
+from vocdet.workflows.prepare import Loaded, load_dataset
+from vocdet.workflows.runs import make_run
+from vocdet.workflows.training_run import Reached, TrainingRun
+from vocdet.workflows.weights import find_start
+
+THRESHOLD_IMAGES = 200  # of the training images, for thresholds where no part validates
+
+
+@dataclass(frozen=True, slots=True)
+class SsdStarted:
+    """What a run starts from."""
+
+    run: Path
+    images: int
+    validated_on: int  # images; 0: none
+    labels: tuple[str, ...]
+    start: str  # where the weights come from, for people
+    transfer: Transfer | None  # tensor by tensor; None: from scratch
+    anchors: Anchors
+    recall: tuple[AnchorRecall, ...]
+    coordinates: str
+    warnings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SsdFinished:
+    """What a run ended with."""
+
+    run: Path
+    reached: Reached
+    report: EvalReport | None  # of the best checkpoint on the validation part
+
+
+def train_ssd(
+    root: Path,
+    recipe: DetectorRecipe,
+    *,
+    weights: str = "auto",
+    runs: Path = Path("runs"),
+    labels: Path | None = None,
+    coordinates: Asked = "auto",
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[SsdStarted | Step | Epoch | SsdFinished]:
+    """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
+
+    The best checkpoint, by AP50 on the part `val`, is `best.safetensors` in a new folder in `runs`; the newest is
+    `last.safetensors`. Learning from `trainval` leaves nothing to validate on: then the last is the best. `weights` is
+    `auto` (the newest backbone run of the same net in `runs`, else scratch), `imagenet`, `none`, a run or a file.
+    When `stop()` is true training ends after the step, with all that was reached kept.
+    """
+    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.part)
+    train, val = _parts(loaded, recipe.part)
+    torch.manual_seed(recipe.seed)  # draws initial weights and dropout; samples have seeds of their own
+    spec = parse_net(recipe.net, reduced_tail=recipe.reduced_tail)
+    start = find_start(weights, spec, runs)
+    size = (recipe.size, recipe.size)
+    shares, box_labels = _shares(train)
+    anchors = torchvision_anchors() if recipe.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
+    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
+    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    recall = anchor_recall(anchors, shares, box_labels, train.labels, size)
+    model.to(choose_device(device)).to(memory_format=torch.channels_last)
+    about = About(
+        vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
+        std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
+    )  # fmt: skip
+    scenes = Scenes(train, size, Augmentation(mosaic=recipe.mosaic))
+    measure = _Measure(val, size)
+    run = make_run(runs, "ssd", spec.name)
+    yield SsdStarted(
+        run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
+        f"{loaded.coordinates}-based: {loaded.reason}", loaded.warnings,
+    )  # fmt: skip
+    task = DetectTask(model, min_negatives=recipe.min_negatives)
+    training = TrainingRun(run, recipe, task, about, backbone_lr=recipe.backbone_lr)
+    best: EvalReport | None = None
+    for event in training.go(
+        scenes,
+        validate=measure.validate if val else None,
+        describe=lambda: _describe(training, measure, train),
+        stop=stop,
+    ):
+        if isinstance(event, Epoch) and event.best:
+            best = measure.report
+        yield event
+    yield SsdFinished(run, training.reached, best)
+
+
+class _Measure:
+    """Validates on a part, and remembers the newest report and the thresholds that go with it."""
+
+    def __init__(self, val: Dataset | None, size: tuple[int, int]) -> None:
+        self._val = val
+        self._scenes = Scenes(val, size, None) if val else None
+        self.report: EvalReport | None = None
+
+    def validate(self, model: nn.Module) -> Validation:
+        """AP50, AP and F1 on the part; ranked by AP50."""
+        assert isinstance(model, SsdLite) and self._val is not None and self._scenes is not None
+        self.report = evaluate(self._val, detect_scenes(model, self._val, self._scenes))
+        figures = self.report.overall
+        metrics = {"ap50": figures.ap50 or 0.0, "ap": figures.ap or 0.0, "f1": figures.f1 or 0.0}
+        return Validation(metrics, (metrics["ap50"], metrics["ap"]))
+
+
+def _describe(training: TrainingRun, measure: _Measure, train: Dataset) -> About:
+    """The model with the newest thresholds; from training images where no others are left to find them on."""
+    report = measure.report
+    scores = {}
+    if report is None:
+        rows = np.linspace(0, len(train) - 1, min(len(train), THRESHOLD_IMAGES)).astype(np.int64)
+        some = train.subset(np.unique(rows))
+        model = training.average.model
+        assert isinstance(model, SsdLite)
+        report = evaluate(some, detect_scenes(model, some, Scenes(some, model.spec.size, None)))
+    else:
+        scores = {"ap50": report.overall.ap50 or 0.0, "ap": report.overall.ap or 0.0}
+    return training.about.with_(thresholds=tuple(round(float(t), 4) for t in report.thresholds), scores=scores)
+
+
+def detect_scenes(model: SsdLite, dataset: Dataset, scenes: Scenes) -> list[Detections]:
+    """What a model finds in every image of a dataset, from samples that are already at its input size."""
+    predictor = Predictor(model)
+    sides = list(zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True))
+    found: list[Detections] = []
+    for batch in ahead(lambda: batches(scenes, 16, seed=0, epoch=0, shuffle=False)):
+        found += predictor.detect_resized(batch.images, sides[len(found) : len(found) + len(batch)])
+    return found
+
+
+def _parts(loaded: Loaded, part: str) -> tuple[Dataset, Dataset | None]:
+    """The images to learn from, and those to validate on: `val`, as far as none of it is learned from."""
+    rows = loaded.rows(part)
+    val = np.setdiff1d(loaded.parts.get("val", np.zeros(0, np.int64)), rows)
+    return loaded.dataset.subset(rows), loaded.dataset.subset(val) if len(val) else None
+
+
+def _shares(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Boxes (N, 4) as shares of their images' sides, and their labels; crowds left out."""
+    objects = dataset.objects.take(~dataset.objects.crowd)
+    sides = np.column_stack([dataset.images.widths, dataset.images.heights] * 2)
+    return objects.box / sides[objects.image], objects.label

@@ -1,0 +1,91 @@
+"""One training run: what both trainings share around the loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from vocdet.inference.predictor import BEST
+from vocdet.inputs.samples import Samples, batches
+from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
+from vocdet.recipes.schema import Recipe
+from vocdet.training.loop import Epoch, Limits, Step, Task, Validation, fit
+from vocdet.training.optim import MovingAverage, make_optimizer
+from vocdet.workflows.runs import Journal
+
+LAST = f"last{SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a run came."""
+
+    best_epoch: int  # 0: none was validated
+    epochs: int
+    interrupted: bool
+
+
+class TrainingRun:
+    """Trains, and keeps recipe, metrics and checkpoints of the averaged weights in a run folder."""
+
+    def __init__(self, run: Path, recipe: Recipe, task: Task, about: About, *, backbone_lr: float = 1.0) -> None:
+        self.journal = Journal(run)
+        self.journal.json("recipe.json", asdict(recipe))
+        self.about = about
+        self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.average)
+        self.reached = Reached(0, 0, False)
+        self._recipe, self._task = recipe, task
+        self._optimizer = make_optimizer(
+            task.model, name=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, backbone_lr=backbone_lr
+        )
+
+    def go(
+        self,
+        samples: Samples,
+        *,
+        validate: Callable[[nn.Module], Validation] | None,
+        describe: Callable[[], About],
+        stop: Callable[[], bool],
+    ) -> Iterator[Step | Epoch]:
+        """Train to the end. After every epoch `last` is written, and `best` when it is the best so far.
+
+        `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
+        there is no validation or because it was interrupted before the first, `best` is the last.
+        """
+        recipe, epochs, best = self._recipe, 0, 0
+        events = fit(
+            self._task,
+            lambda epoch: batches(samples, recipe.batch, seed=recipe.seed, epoch=epoch, shuffle=True),
+            len(samples),
+            optimizer=self._optimizer,
+            average=self.average,
+            limits=Limits(recipe.epochs, recipe.minutes and 60 * recipe.minutes, recipe.patience),
+            validate=validate,
+            stop=stop,
+        )
+        for event in events:
+            if isinstance(event, Epoch):
+                epochs = event.epoch
+                self._log(event)
+                self.save(LAST, describe())
+                if event.best and validate is not None:
+                    best = epochs
+                    self.save(BEST, describe())
+            yield event
+        if best == 0:
+            self.save(LAST, describe())
+            self.save(BEST, describe())
+        self.reached = Reached(best, epochs, stop())
+
+    def save(self, name: str, about: About) -> None:
+        """Write the averaged weights."""
+        save_checkpoint(self.journal.run / name, self.average.model, about)
+
+    def _log(self, epoch: Epoch) -> None:
+        row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
+        row |= {f"train_{name}": value for name, value in epoch.losses.items()}
+        self.journal.epoch(row | {f"val_{name}": value for name, value in epoch.metrics.items()})
