@@ -7,7 +7,7 @@ import sys
 import typer
 
 from vocdet.errors import VocdetError
-from vocdet_cli import dataset, evaluate, render, train, watch
+from vocdet_cli import dataset, demo, evaluate, render, train, watch
 
 app = typer.Typer(
     name="vocdet",
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-for group in (dataset.app, train.app, evaluate.app, watch.app):
+for group in (demo.app, dataset.app, train.app, evaluate.app, watch.app):
     app.add_typer(group)
 
 

@@ -33,6 +33,9 @@ def evaluate(
             "--own-thresholds", help="Precision and recall at the checkpoint's thresholds, not the best here."
         ),
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a few images, annotated beside found, to this .jpg or .png.")
+    ] = None,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     runs: Runs = Path("runs"),
@@ -47,7 +50,7 @@ def evaluate(
     with render.progress("detecting") as progress:
         done = evaluate_run(
             run, data, split=split, labels=labels, coordinates=coordinates, device=device,
-            own_thresholds=own_thresholds, progress=progress,
+            own_thresholds=own_thresholds, picture=picture, progress=progress,
         )  # fmt: skip
     if done.warnings:
         render.note(f"{len(done.warnings)} warnings about the data: see vocdet check")
@@ -55,7 +58,8 @@ def evaluate(
         render.warning(f"the detector never learned {', '.join(done.unknown)}: their objects count as missed")
     render.out.print(_table(done.report, f"{run} on {split}: {done.report.images} images"))
     render.out.print(_summary(done.report), soft_wrap=True)
-    render.done(f"wrote {done.metrics} and {done.detections}", then=f"vocdet predict {run} IMAGES")
+    pictured = f", and the picture {picture}" if picture else ""
+    render.done(f"wrote {done.metrics} and {done.detections}{pictured}", then=f"vocdet predict {run} IMAGES")
 
 
 def _table(report: EvalReport, title: str) -> Table:

@@ -40,8 +40,10 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Draw what a detector finds in images, folders and videos, and list it in detections.json (COCO results)."""
+    from vocdet.cpu import prepare_cpu
     from vocdet.workflows import watch
 
+    prepare_cpu()
     chosen, sources = watch.choose_run(given, run=run)
     if not sources:
         raise typer.BadParameter("name an image, a folder or a video after the run", param_hint="SOURCE")
@@ -74,8 +76,10 @@ def live(
     device: Device = "auto",
 ) -> None:
     """Show a camera, a stream or a video with what a detector finds in it; q or Esc ends it."""
+    from vocdet.cpu import prepare_cpu
     from vocdet.workflows import watch
 
+    prepare_cpu()
     chosen, sources = watch.choose_run(given or (), run=run)
     if len(sources) > 1:
         raise typer.BadParameter(f"{sources[1]!r} is a second source: one at a time", param_hint="SOURCE")

@@ -126,7 +126,7 @@ def test_the_files_that_fodas_authors_shipped_are_read(shared: Path) -> None:
         texts = {entry.text for entry in image_sets.read_part(path)}
         rows, findings = image_sets.resolve(dataset, path)
         assert (len(texts), len(rows)) == (distinct, distinct - unknown)
-        assert {finding.code for finding in findings} == {"imagesets.unknown_stem", "imagesets.duplicate"}
+        assert {finding.code for finding in findings} == {"imagesets.unknown_stem"}
 
 
 def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,12 +64,12 @@ def fit_anchors(
     boxes, weights = _sample(boxes, labels, rng)
     candidates = [_candidates(grid, size) for grid in grids]
     worth = [best_iou(boxes, shapes, grid).clip(max=ENOUGH) for shapes, grid in zip(candidates, grids, strict=True)]
-    sizes = [np.array([s.count for s in shapes]) for shapes in candidates]
+    sizes = [np.array([s.number for s in shapes]) for shapes in candidates]
     chosen: list[list[Shape]] = [[] for _ in grids]
     covered = np.zeros(len(boxes))
     for _ in range(sum(PER_CELL)):
         gains = [  # of mean IoU, for an anchor
-            (weights @ np.maximum(w - covered[:, None], 0)) / counts * (counts + sum(s.count for s in taken) <= most)
+            (weights @ np.maximum(w - covered[:, None], 0)) / counts * (counts + sum(s.number for s in taken) <= most)
             for w, counts, taken, most in zip(worth, sizes, chosen, PER_CELL, strict=True)
         ]
         level = int(np.argmax([g.max() for g in gains]))

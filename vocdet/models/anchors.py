@@ -18,10 +18,9 @@ class Shape(NamedTuple):
     density: int = 1
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Anchors at a cell."""
         return self.density**2
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Anchors:
     @property
     def counts(self) -> tuple[int, ...]:
         """Anchors at a cell, for every map."""
-        return tuple(sum(shape.count for shape in shapes) for shapes in self.shapes)
+        return tuple(sum(shape.number for shape in shapes) for shapes in self.shapes)
 
     def grid(self, maps: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
         """(A, 4) xmin, ymin, xmax, ymax as shares of the input, for maps of these (height, width).
@@ -46,7 +45,7 @@ class Anchors:
         for (h, w), shapes in zip(maps, self.shapes, strict=True):
             cy, cx = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
             centres = np.stack([cx, cy], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2)
-            half = np.array([(s.width, s.height) for s in shapes for _ in range(s.count)]) / 2  # (anchors, 2)
+            half = np.array([(s.width, s.height) for s in shapes for _ in range(s.number)]) / 2  # (anchors, 2)
             moved = centres + np.concatenate([_offsets(s.density) for s in shapes]) / np.array([w, h])
             grids.append(np.concatenate([moved - half, moved + half], axis=-1).reshape(-1, 4))
         return np.concatenate(grids).astype(np.float32)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
 from vocdet.formats.coordinates import Asked
 from vocdet.formats.detections import write_coco_results
+from vocdet.inference.draw import contact_sheet, draw, draw_truth, side_by_side
+from vocdet.inference.output import write_picture
 from vocdet.inference.predictor import load_predictor
-from vocdet.inputs.images import decode_as
+from vocdet.inputs.images import Image, decode_as
 from vocdet.inputs.samples import ahead
 from vocdet.workflows.prepare import load_dataset
 
 Progress = Callable[[int, int], None]
+
+PICTURED = 12  # images on the comparison sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ def evaluate_run(
     coordinates: Asked = "auto",
     device: str = "auto",
     own_thresholds: bool = False,
+    picture: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Detect in every image of a part and compare with its objects.
@@ -51,6 +58,7 @@ def evaluate_run(
     Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision,
     recall and F1 are those at each label's best threshold on these images, or with `own_thresholds` at the ones
     the checkpoint brought from its validation. Objects of a label that the detector never learned count as missed.
+    `picture` is a file for a few of the images, annotated beside found.
     """
     loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=split)
     predictor = load_predictor(run, device=device)
@@ -68,7 +76,21 @@ def evaluate_run(
     content = {"split": split, "dataset": loaded.dataset.fingerprint(), "thresholds_from": _origin(own_thresholds)}
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content | report.as_dict()), indent=2) + b"\n")
     write_coco_results(listed, truth, found)
+    if picture:
+        write_picture(picture, _compare(truth, found, report.thresholds))
     return Evaluated(report, metrics, listed, loaded.warnings, unknown)
+
+
+def _compare(truth: Dataset, found: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
+    """A sheet of a few images, evenly chosen: annotated on the left, found on the right."""
+    rows = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), PICTURED)).astype(int))
+    pairs = []
+    for row in rows.tolist():
+        scene = truth[row]
+        image = decode_as(scene.path, scene.width, scene.height)
+        annotated = draw_truth(image, scene.objects, truth.labels)
+        pairs.append(side_by_side(annotated, draw(image, found[row].above(thresholds), truth.labels)))
+    return contact_sheet(pairs, columns=2)
 
 
 def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:

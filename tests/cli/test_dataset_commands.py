@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vocdet_cli.app import main
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+MakeVoc = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line: its exit code, what it printed, and what it printed to standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def many(make_voc: MakeVoc, count: int = 20) -> Path:
+    return make_voc({f"img{i:02}": DOG for i in range(count)})
+
+
+def test_split_prints_the_parts_and_what_to_do_next(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc)
+    code, out, err = vocdet("split", root)
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["trainval", "train", "val", "test", "all"] in rows
+    assert ["images", "18", "16", "2", "2", "20"] in rows
+    assert ["dog", "18", "16", "2", "2", "20"] in rows
+    assert out.endswith(f"wrote 4 files to {root}/ImageSets/Main\nnext: vocdet train-backbone {root}\n")
+
+
+def test_split_works_on_the_folder_one_is_in(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(many(make_voc))
+    code, out, _ = vocdet("split")
+    assert code == 0
+    assert out.endswith("wrote 4 files to ImageSets/Main\nnext: vocdet train-backbone\n")
+
+
+def test_split_refuses_to_overwrite(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc)
+    vocdet("split", root)
+    code, out, err = vocdet("split", root)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {root}/ImageSets/Main: trainval.txt, train.txt, val.txt, test.txt would be overwritten\n"
+        "  hint: give --force to replace them\n"
+    )
+    assert vocdet("split", root, "--force")[0] == 0
+
+
+def test_split_says_what_is_unusual(vocdet: Run, make_voc: MakeVoc) -> None:
+    code, _, err = vocdet("split", many(make_voc), "--trainval", 1)
+    assert code == 0
+    assert err.startswith("warning: test is empty, as all images were asked for in trainval")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_split_of_too_few_images(vocdet: Run, make_voc: MakeVoc, count: int) -> None:
+    code, _, err = vocdet("split", many(make_voc, count))
+    assert code == 1
+    assert "cannot be divided into train and val and test" in err
+
+
+def test_an_unknown_label_is_one_message_with_its_place(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("doge\n")
+    root = make_voc({"a": DOG})
+    code, out, err = vocdet("split", root, "--labels", tmp_path / "labels.txt")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {root}/Annotations/a.xml:14: the label 'dog' is not in the label list\n  hint: did you mean 'doge'?\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "split"])
+@pytest.mark.parametrize("folder", ["empty", "nowhere"])
+def test_a_folder_without_a_dataset_is_one_message(vocdet: Run, tmp_path: Path, command: str, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, err = vocdet(command, tmp_path / folder)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path / folder}: no ")
+    assert err.count("error:") == err.count("hint:") == 1
+
+
+def test_check_of_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc)
+    code, out, err = vocdet("check", root)
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        f"20 images, 20 objects, 1 labels; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
+    )
+    vocdet("split", root)
+    assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
+
+
+def test_check_shows_a_few_of_each_kind_and_counts_them(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({f"img{i:02}": [("dog", (5, 5, 5, 5))] for i in range(9)})
+    code, out, _ = vocdet("check", root)
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0] == "error voc.box.zero_area ×9"
+    assert lines[1] == f"  {root}/Annotations/img00.xml:14  the box of 'dog' 5 5 5 5 has no area"
+    assert lines[6:8] == ["  and 4 more: --all shows them", "  hint: redraw it, or delete its <object>"]
+    assert lines[-2:] == ["checked: 9 errors, 0 warnings", f"next: correct the errors, then vocdet check {root}"]
+    assert vocdet("check", root, "--all")[1].count("has no area") == 9
+
+
+def test_check_tells_of_images_without_any_object(vocdet: Run, make_voc: MakeVoc) -> None:
+    code, out, _ = vocdet("check", make_voc({"a": []}))
+    assert code == 0
+    assert out.endswith("next: annotate some images in labelImg: there are no objects yet\n")
+
+
+def test_check_gives_json_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [("[red] dög", (5, 5, 5, 5))]})
+    code, out, err = vocdet("check", root, "--json")
+    assert (code, err) == (1, "")
+    said = json.loads(out)
+    assert {key: said[key] for key in ("images", "objects", "labels", "errors", "warnings", "parts", "coordinates")} == {
+        "images": 1, "objects": 1, "labels": ["[red] dög"], "errors": 1, "warnings": 0, "parts": {}, "coordinates": "zero",
+    }  # fmt: skip
+    assert said["findings"] == [
+        {
+            "code": "voc.box.zero_area",
+            "severity": "error",
+            "path": f"{root}/Annotations/a.xml",
+            "line": 14,
+            "problem": "the box of '[red] dög' 5 5 5 5 has no area",
+            "hint": "redraw it, or delete its <object>",
+        }
+    ]
+
+
+def test_square_brackets_in_labels_are_not_markup(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({f"img{i}": [("[bold]x[/bold]", (1, 2, 30, 40))] for i in range(5)})
+    assert "[bold]x[/bold]" in vocdet("split", root)[1]
+
+
+@pytest.mark.parametrize("arguments", [("split", "--trainval", "2"), ("check", "--coordinates", "two"), ("splt",)])
+def test_wrong_usage_ends_with_2(vocdet: Run, arguments: tuple[str, ...]) -> None:
+    assert vocdet(*arguments)[0] == 2
+
+
+@pytest.mark.parametrize("command", ["check", "split"])
+def test_every_command_has_help(vocdet: Run, command: str) -> None:
+    code, out, _ = vocdet(command, "--help")
+    assert code == 0
+    assert "--coordinates" in out
