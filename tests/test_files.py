@@ -10,6 +10,10 @@ from vocdet import files
 from vocdet.errors import OutputError
 
 
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 def full(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -17,7 +21,7 @@ def full(_: int) -> None:
 def test_a_file_appears_with_its_folders(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a" / "b" / "c.txt", "häh\n")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == "häh\n".encode()
-    assert os.listdir(tmp_path / "a" / "b") == ["c.txt"]
+    assert names(tmp_path / "a" / "b") == ["c.txt"]
 
 
 def test_a_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
@@ -35,14 +39,14 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert caught.value.place.path == tmp_path / "a.txt"
     assert caught.value.hint == "choose another folder, or free some space"
     assert (tmp_path / "a.txt").read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), files.writing(tmp_path / "a.txt") as file:
         file.write(b"half")
         _ = 1 / 0
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_folder_under_a_file_cannot_be_made(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def split(
     Every label has its share of objects in every part.
     Identical images are never divided between parts.
     """
+    from vocdet.data.checks import counted
     from vocdet.workflows.prepare import split_dataset
 
     with render.progress("reading") as progress:
@@ -83,7 +84,7 @@ def split(
     for note in report.notes:
         render.warning(note)
     if report.warnings:
-        render.note(f"{len(report.warnings)} warnings about the data: see vocdet check")
+        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {_command('check', data)}")
     wrote = f"wrote {len(report.files)} files to {report.files[0].parent}"
     render.done(wrote, then=_command("train-backbone", data))
 
@@ -103,20 +104,23 @@ def _split_table(report: SplitReport) -> Table:
 
 
 def _print_check(report: CheckReport, data: Path, most: int | None) -> None:
+    from vocdet.data.checks import counted
+
     for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
         _print_group(severity, code, list(group), most)
     dataset, warnings = report.dataset, len(report.findings) - report.errors
     render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
-    counted = f"{len(dataset)} images, {len(dataset.objects)} objects, {len(dataset.labels)} labels"
-    render.out.print(f"{counted}; {parts or 'no parts yet'}", soft_wrap=True)
+    sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
+    holds = ", ".join(counted(*size) for size in sizes)
+    render.out.print(f"{holds}; {parts or 'no parts yet'}", soft_wrap=True)
     if report.errors:
         then = f"correct the errors, then {_command('check', data)}"
     elif not len(dataset.objects):
         then = "annotate some images in labelImg: there are no objects yet"
     else:
         then = _command("train-backbone" if {"train", "val"} <= report.parts.keys() else "split", data)
-    render.done(f"checked: {report.errors} errors, {warnings} warnings", then=then)
+    render.done(f"checked: {counted(report.errors, 'error')}, {counted(warnings, 'warning')}", then=then)
 
 
 def _print_group(severity: str, code: str, group: list[Finding], most: int | None) -> None:

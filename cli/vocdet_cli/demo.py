@@ -67,4 +67,6 @@ def _run(context: typer.Context, command: list[str]) -> None:
     """Print a command of vocdet and run it, in this process: torch is loaded once."""
     render.out.print(f"\n[bold cyan]$ vocdet {escape(shlex.join(command))}[/]", soft_wrap=True)
     root: Any = context.find_root().command
-    root.main(command, prog_name="vocdet", standalone_mode=False)
+    code = root.main(command, prog_name="vocdet", standalone_mode=False)
+    if code:  # an error, or interrupted: what follows would work on half of it
+        raise typer.Exit(code)

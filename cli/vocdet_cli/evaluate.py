@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from vocdet.cpu import prepare_cpu
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Device, Labels, Runs
 
@@ -42,6 +41,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Average precision, precision, recall and F1 of every label, as VOC and COCO count them."""
+    from vocdet.cpu import prepare_cpu
+
     prepare_cpu()
     from vocdet.workflows.evaluate import evaluate_run
     from vocdet.workflows.runs import newest_run

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from vocdet.cpu import prepare_cpu
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Data, Device, Labels, Runs, Seed
 
@@ -40,7 +39,7 @@ Epochs = Annotated[int, typer.Option(help="Passes over the training images, at m
 Minutes = Annotated[
     float | None, typer.Option(help="Train this long, the schedule fitted to it.", show_default="by epochs")
 ]
-Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never.")]
+Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
 Tail = Annotated[bool, typer.Option("--reduced-tail", help="Half the last channels of mb3, as torchvision's SSD-lite.")]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
@@ -71,6 +70,8 @@ def train_backbone(
 
     Every object is cut out with some of what is around it. Ctrl-C stops after the step and keeps the best.
     """
+    from vocdet.cpu import prepare_cpu
+
     prepare_cpu()
     from vocdet.recipes.schema import BackboneRecipe
     from vocdet.training.loop import Epoch, Step
@@ -133,6 +134,8 @@ def train_ssd(
 
     Learns from the part train and keeps the best epoch on val. Ctrl-C stops after the step and keeps the best.
     """
+    from vocdet.cpu import prepare_cpu
+
     prepare_cpu()
     from vocdet.recipes.schema import DetectorRecipe
     from vocdet.training.loop import Epoch, Step
@@ -228,6 +231,8 @@ def _print_end(run: Path, reached: Reached, then: str) -> None:
     best = f", the best is of epoch {reached.best_epoch}" if reached.best_epoch else ""
     stopped = "stopped: " if reached.interrupted else ""
     render.done(f"{stopped}{reached.epochs} epochs{best}; wrote {run}", then=then)
+    if reached.interrupted:
+        raise typer.Exit(130)
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vocdet_cli import render
+from vocdet_cli.options import Device
 
 app = typer.Typer()
 
@@ -22,7 +23,6 @@ Score = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Score from which a detection is shown.", show_default="each label's own"),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
 @app.command(no_args_is_help=True)
@@ -56,20 +56,17 @@ def predict(
                 progress(one.done, one.total)
     finally:
         if pictures:
-            render.done(f"wrote {out}: {objects} objects found in {pictures} pictures with {chosen}")
+            render.done(
+                f"wrote {out}: {objects} objects found in {pictures} pictures with {chosen}", then="vocdet live"
+            )
 
 
 @app.command()
 def live(
-    given: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A camera's number, a URL or a video; a run folder may stand first.",
-            show_default="camera 0",
-        ),
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder of the detector.", show_default="the newest in ./runs")
     ] = None,
-    run: Run = None,
+    source: Annotated[str, typer.Option(help="A camera's number, a video file or a URL.")] = "0",
     save: Annotated[Path | None, typer.Option(help="Write what is shown as a video, too: out.mp4")] = None,
     frames: Annotated[int, typer.Option(min=0, help="End after so many frames.", show_default="never")] = 0,
     score: Score = None,
@@ -80,11 +77,9 @@ def live(
     from vocdet.workflows import watch
 
     prepare_cpu()
-    chosen, sources = watch.choose_run(given or (), run=run)
-    if len(sources) > 1:
-        raise typer.BadParameter(f"{sources[1]!r} is a second source: one at a time", param_hint="SOURCE")
+    chosen, _ = watch.choose_run((), run=run)
     count, rate = 0, 0.0
-    shown = watch.live(chosen, *sources, save=save, score=score, frames=frames, device=device)
+    shown = watch.live(chosen, source, save=save, score=score, frames=frames, device=device)
     try:
         with closing(shown), render.err.status("starting") as status:
             for one in shown:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from vocdet_cli.app import main
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -100,7 +99,7 @@ def test_check_of_good_data_points_to_split_and_then_to_training(vocdet: Run, ma
     code, out, err = vocdet("check", root)
     assert (code, err) == (0, "")
     assert out.endswith(
-        f"20 images, 20 objects, 1 labels; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
+        f"20 images, 20 objects, 1 label; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
     )
     vocdet("split", root)
     assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
@@ -129,10 +128,18 @@ def test_check_gives_json_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> 
     code, out, err = vocdet("check", root, "--json")
     assert (code, err) == (1, "")
     said = json.loads(out)
-    assert {key: said[key] for key in ("images", "objects", "labels", "errors", "warnings", "parts", "coordinates")} == {
-        "images": 1, "objects": 1, "labels": ["[red] dög"], "errors": 1, "warnings": 0, "parts": {}, "coordinates": "zero",
-    }  # fmt: skip
-    assert said["findings"] == [
+    findings, reason = said.pop("findings"), said.pop("reason")
+    assert reason == "no file names the VOC devkit as its source"
+    assert said == {
+        "images": 1,
+        "objects": 1,
+        "labels": ["[red] dög"],
+        "coordinates": "zero",
+        "parts": {},
+        "errors": 1,
+        "warnings": 0,
+    }
+    assert findings == [
         {
             "code": "voc.box.zero_area",
             "severity": "error",

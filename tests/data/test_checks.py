@@ -89,8 +89,8 @@ def test_a_box_drawn_twice(make_voc: MakeVoc) -> None:
 @pytest.mark.parametrize(
     ("labels", "code", "problem"),
     [
-        (("Dog", "dog"), "label.alike", "labels that look alike: 'Dog' (1 objects), 'dog' (1 objects)"),
-        (("hot dog", "hotdog"), "label.alike", "labels that look alike: 'hot dog' (1 objects), 'hotdog' (1 objects)"),
+        (("Dog", "dog"), "label.alike", "labels that look alike: 'Dog' (1 object), 'dog' (1 object)"),
+        (("hot dog", "hotdog"), "label.alike", "labels that look alike: 'hot dog' (1 object), 'hotdog' (1 object)"),
         (("a/b",), "label.path_char", "the label 'a/b' cannot be part of a file name everywhere"),
         (("background",), "label.background", "'background' is used as a label"),
         (("x" * 101,), "label.too_long", f"the label '{'x' * 40}...' has 101 characters"),

@@ -68,6 +68,6 @@ def test_tables_that_do_not_fit_are_refused(
             Path(),
             ("dog",),
             Images(("a",), ("a.jpg",), np.array([9], np.int32), np.array([9], np.int32), ("",)),
-            Objects(np.array(image, np.int32), np.array(label, np.int32), np.array(box, np.float64), none, none, none, none,
-                    np.zeros(len(image), np.int32)),
+            Objects(np.array(image, np.int32), np.array(label, np.int32), np.array(box, np.float64), none,
+                    none, none, none, np.zeros(len(image), np.int32)),
         )  # fmt: skip

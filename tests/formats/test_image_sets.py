@@ -66,9 +66,31 @@ def test_an_unknown_stem_is_an_error_with_its_line_and_the_nearest(dataset: Data
     assert [str(finding.as_error()) for finding in findings] == [
         f"{path}:3: names 'my foto 1', which is not in the dataset (did you mean 'my photo 1'?)",
         f"{path}:4: names '2', which is not in the dataset (did you mean '000002'? leading zeros were lost or added)",
-        f"{path}:5: names 'elephant', which is not in the dataset (run vocdet split)",
+        f"{path}:5: names 'elephant', which is not in the dataset (delete the line, or run vocdet split --force)",
     ]
     assert {type(finding.as_error()) for finding in findings} == {SplitError}
+
+
+def test_only_the_suffix_of_a_file_is_cut_off(make_voc: MakeVoc) -> None:
+    dataset = read(make_voc({"img": DOG, "img.v1.2": DOG})).dataset
+    write(dataset, "img.v1\nimg.v1.2.JPG\n")
+    rows, findings = image_sets.part_rows(dataset, "train")
+    assert [dataset.images.stems[row] for row in rows] == ["img.v1.2"]
+    assert [finding.problem for finding in findings] == ["names 'img.v1', which is not in the dataset"]
+
+
+def test_a_stem_that_a_split_file_cannot_hold(make_voc: MakeVoc) -> None:
+    dataset = read(make_voc({"a ": DOG})).dataset
+    with pytest.raises(SplitError, match="begins or ends with a space"):
+        image_sets.part_texts(dataset, {"train": np.array([0])})
+
+
+def test_parts_are_not_written_outside_the_dataset(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (dataset.root / "ImageSets").symlink_to(tmp_path / "outside")
+    with pytest.raises(SplitError, match="leads out of the dataset"):
+        image_sets.write_parts(dataset.root, {"train": ""})
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_an_empty_part_is_a_warning(dataset: Dataset) -> None:

@@ -35,7 +35,7 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path, data: bytes, problem:
 
 
 def test_a_missing_list_says_which(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="labels.txt: no label list can be read"):
+    with pytest.raises(AnnotationError, match=r"labels\.txt: no label list can be read"):
         read_labels(tmp_path / "labels.txt")
 
 

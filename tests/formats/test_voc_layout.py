@@ -110,6 +110,49 @@ def test_a_folder_without_a_dataset_says_so(tmp_path: Path, make: Callable[[Path
     assert caught.value.hint
 
 
+def test_images_in_a_folder_below_the_annotations(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, layout="flat")
+    (root / "images").mkdir()
+    (root / "a.jpg").rename(root / "images" / "a.jpg")
+    assert find_layout(root).images == {"a": ["images/a.jpg"]}
+
+
+def test_a_file_whose_name_is_no_text(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, layout="flat")
+    for name in (b"gr\xf6\xdfe.jpg", b"two\nlines.jpg", "at 3.04\u202fPM.jpg".encode()):
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
+    layout = find_layout(root)
+    assert [finding.problem for finding in layout.findings] == [
+        r"holds a file whose name is no text: 'gr\udcf6\udcdfe.jpg'",
+        r"holds a file whose name is no text: 'two\nlines.jpg'",
+    ]
+    assert layout.images == {"a": ["a.jpg"], "at 3.04\u202fPM": ["at 3.04\u202fPM.jpg"]}
+
+
+def test_a_devkit_that_is_a_link_to_elsewhere_is_not_followed(make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "VOC2007").symlink_to(make_voc({"a": DOG}, root=tmp_path / "outside"))
+    with pytest.raises(AnnotationError, match="no annotations found"):
+        find_layout(tmp_path / "set")
+
+
+def test_a_folder_that_may_not_be_read(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_voc({"a": DOG})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(VocdetError, match="cannot be read: permission denied"):
+        find_layout(root)
+
+
+def test_the_annotations_alone_are_not_enough(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    with pytest.raises(AnnotationError, match="no images found for 2 annotations"):
+        find_layout(root / "Annotations")
+
+
 def test_images_without_any_annotation_are_counted(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG, "b": DOG}, layout="flat")
     for path in root.glob("*.xml"):

@@ -18,11 +18,12 @@ MakeVoc = Callable[..., Path]
 
 def rows(dataset: Dataset) -> list[tuple[str, str, list[tuple[str, list[float]]]]]:
     """Stem, file and objects of every image."""
-    return [
-        (scene.stem, scene.path.relative_to(dataset.root).as_posix(),
-         [(dataset.labels[label], box) for label, box in zip(scene.objects.label, scene.objects.box.tolist(), strict=True)])
-        for scene in dataset
-    ]  # fmt: skip
+    found = []
+    for scene in dataset:
+        objects = zip(scene.objects.label, scene.objects.box.tolist(), strict=True)
+        boxes = [(dataset.labels[label], box) for label, box in objects]
+        found.append((scene.stem, scene.path.relative_to(dataset.root).as_posix(), boxes))
+    return found
 
 
 def only(found: Scan) -> Finding:
@@ -115,7 +116,7 @@ def test_the_image_is_found_by_filename_where_the_stem_fails(make_voc: MakeVoc) 
 
 @pytest.mark.parametrize("filename", ["/etc/passwd", "../../outside.jpg", r"C:\photos\outside.jpg"])
 def test_a_filename_never_leads_out_of_the_dataset(make_voc: MakeVoc, tmp_path: Path, filename: str) -> None:
-    root = make_voc({"a": DOG})
+    root = make_voc({"a": DOG, "b": DOG})
     Image.new("RGB", (13, 17)).save(tmp_path / "outside.jpg")
     edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
     found = scan(root)

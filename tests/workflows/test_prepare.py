@@ -53,9 +53,9 @@ def test_parts_that_are_missing_or_empty_tell_the_cure(make_voc: MakeVoc) -> Non
 
 
 def test_a_part_that_names_a_missing_stem_is_an_error(make_voc: MakeVoc) -> None:
-    root = make_voc({"a1": DOG}, parts={"train": ["a1", "a2"]})
+    root = make_voc({"img1": DOG}, parts={"train": ["img1", "img2"]})
     with pytest.raises(
-        SplitError, match=r"train\.txt:2: names 'a2', which is not in the dataset \(did you mean 'a1'\?\)"
+        SplitError, match=r"train\.txt:2: names 'img2', which is not in the dataset \(did you mean 'img1'\?\)"
     ):
         load_dataset(root)
 
@@ -125,9 +125,9 @@ def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> N
     report = split_dataset(root, per_label=True)
     assert len(report.files) == 4 + 2 * 4
     lines = (root / "ImageSets" / "Main" / "cat_val.txt").read_text().splitlines()
-    assert sorted(line[-3:] for line in lines) == [" -1", "  1"]
+    assert sorted(line[-3:] for line in lines) == ["  1", " -1"]
     again = split_dataset(root, seed=1, force=True)
-    assert again.notes == ("8 files such as cat_test.txt are of an earlier split: delete them",)
+    assert again.notes == ("of an earlier split: 8 files such as cat_test.txt: delete them",)
 
 
 def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
@@ -139,7 +139,7 @@ def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
         report = split_dataset(root, seed=seed, force=True)
         homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.parts[name]}
         assert len(homes) == 1
-        assert report.notes == ("1 groups of identical images stay in one part each",)
+        assert report.notes == ("1 group of identical images: each is in one part",)
 
 
 def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_path: Path) -> None:
@@ -167,6 +167,16 @@ def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: Ma
         "val has no object of cat: annotate more of them",
     )
     assert "val is empty" in split_dataset(root, train=1.0, force=True).notes[0]
+
+
+def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        make_voc({f"{part}{i}": DOG for i in range(5)}, root=tmp_path / "set" / part, layout="flat")
+    report = split_dataset(tmp_path / "set")
+    assert report.notes == ("ImageSets, and no longer the folders train, valid, now says which part an image is in",)
+    assert {name: len(rows) for name, rows in load_dataset(tmp_path / "set").parts.items()} == {
+        name: len(rows) for name, rows in report.parts.items()
+    }
 
 
 def test_errors_in_the_data_stop_a_split_before_it_writes(make_voc: MakeVoc) -> None:

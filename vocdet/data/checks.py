@@ -126,7 +126,7 @@ def label_findings(dataset: Dataset) -> list[Finding]:
             hint = "delete its objects: what no box covers is background by itself"
             findings.append(Finding("label.background", "warning", f"{label!r} is used as a label", place, hint))
     for group in (group for name, group in alike.items() if name and len(group) > 1):
-        names = ", ".join(f"{dataset.labels[i]!r} ({counts[i]} objects)" for i in group)
+        names = ", ".join(f"{dataset.labels[i]!r} ({counted(counts[i], 'object')})" for i in group)
         hint = "if they mean the same, write them the same"
         findings.append(Finding("label.alike", "warning", f"labels that look alike: {names}", place, hint))
     return findings
@@ -155,6 +155,11 @@ def image_size_text(dataset: Dataset, row: int | np.intp) -> str:
     """The size of the image an object is in, as in 640×480."""
     image = dataset.objects.image[row]
     return f"{dataset.images.widths[image]}×{dataset.images.heights[image]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: 1 image, 2 images."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:

@@ -18,11 +18,10 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     """`root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`, as a dataset of one object an image.
 
     The object's box is the whole image. Without a val folder a tenth of every label's images, chosen by the seed,
-    is the part `val`, and the rest `train`.
+    is the part `val`, and the rest `train`. A test folder beside train is left alone.
     """
-    parts = {name: root / name for name in ("train", "val")}
-    divided = all(folder.is_dir() for folder in parts.values())
-    found = [(name, *item) for name, top in (parts if divided else {"": root}).items() for item in _labelled(top)]
+    tops = _tops(root)
+    found = [(name, *item) for name, top in tops.items() for item in _labelled(top)]
     if not found:
         hint = "there must be a folder for every label, with its images in it"
         raise AnnotationError("no images in folders", place=root, hint=hint)
@@ -42,9 +41,9 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     box = np.column_stack([np.zeros((n, 2)), widths, heights])
     objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))
     dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
-    names = np.array([name for name, _, _ in found])
-    if divided:
-        return dataset, {name: np.flatnonzero(names == name) for name in parts}
+    parts = np.array([name for name, _, _ in found])
+    if "val" in tops:
+        return dataset, {name: np.flatnonzero(parts == name) for name in tops}
     rng = np.random.default_rng(seed)
     val = [
         rng.permutation(rows)[: round(VAL_SHARE * len(rows))]
@@ -53,6 +52,15 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     ]
     chosen = np.sort(np.concatenate(val))
     return dataset, {"train": np.setdiff1d(np.arange(n), chosen), "val": chosen}
+
+
+def _tops(root: Path) -> dict[str, Path]:
+    """The folders that hold the labels' folders: those of the parts, or the root itself."""
+    names = {path.name for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
+    if names >= {"train", "val"}:
+        return {"train": root / "train", "val": root / "val"}
+    # with others beside it, `train` is a label like them
+    return {"train": root / "train"} if "train" in names and names <= {"train", "test"} else {"": root}
 
 
 def _labelled(top: Path) -> list[tuple[str, Path]]:

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import Finding
+from vocdet.data.checks import Finding, counted
 from vocdet.data.dataset import Dataset
+from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.labels import nearest
@@ -24,6 +25,8 @@ FOLDER = Path("ImageSets", "Main")
 
 # Roboflow's folders, and what VOC calls the same.
 _FOLDER_PARTS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
+_FILE_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
+_FORGET = "delete the line, or run vocdet split --force"
 _MOST_HINTS = 20  # looking for the nearest of 20,000 stems takes a while
 
 _LONGEST_NAME = 200  # bytes of a label in a file name; file systems end at 255
@@ -68,10 +71,16 @@ def part_path(root: Path, name: str) -> Path | None:
 def part_names(dataset: Dataset) -> tuple[str, ...]:
     """Which of `PARTS` there are: by split files, else by folders called train, valid and test."""
     files = tuple(name for name in PARTS if part_path(dataset.root, name) is not None)
-    if files:
-        return files
-    folders = set(_folder_parts(dataset))
-    return tuple(name for name in PARTS if name in folders)
+    folders = {_FOLDER_PARTS[name] for name in part_folders(dataset)}
+    return files or tuple(name for name in PARTS if name in folders)
+
+
+def part_folders(dataset: Dataset) -> tuple[str, ...]:
+    """The folders called train, valid and test that say which part their images are in; none beside split files."""
+    if any(part_path(dataset.root, name) for name in PARTS):
+        return ()
+    tops = {file.split("/")[0].lower() for file in dataset.images.files if "/" in file}
+    return tuple(sorted(tops & _FOLDER_PARTS.keys()))
 
 
 def part_rows(dataset: Dataset, name: str) -> tuple[Rows, tuple[Finding, ...]]:
@@ -98,7 +107,7 @@ def resolve(dataset: Dataset, path: Path) -> tuple[Rows, tuple[Finding, ...]]:
             hints += 1
             hint = _hint(entry.text, row_of) if hints <= _MOST_HINTS else ""
             problem = f"names {entry.text!r}, which is not in the dataset"
-            findings.append(Finding("imagesets.unknown_stem", "error", problem, place, hint or "run vocdet split"))
+            findings.append(Finding("imagesets.unknown_stem", "error", problem, place, hint or _FORGET))
         elif row in rows:
             problem = f"names {entry.text!r} again, after line {rows[row]}"
             findings.append(Finding("imagesets.duplicate", "warning", problem, place, "delete one of the lines"))
@@ -140,13 +149,15 @@ def overlap_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Findin
 
 def _stems(dataset: Dataset, rows: Rows) -> str:
     some = ", ".join(dataset.images.stems[row] for row in rows[:3])
-    return f"{len(rows)} {'image' if len(rows) == 1 else 'images'} ({some}{', ...' if len(rows) > 3 else ''})"
+    return f"{counted(len(rows), 'image')} ({some}{', ...' if len(rows) > 3 else ''})"
 
 
 def write_parts(root: Path, texts: Mapping[str, str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `<name>.txt` for every text, all or none; files that are there are an error unless `force`."""
     folder = root / FOLDER
     paths = tuple(folder / f"{name}.txt" for name in texts)
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise SplitError("is a link that leads out of the dataset", place=folder, hint="make it a folder")
     there = [path.name for path in paths if path.exists()]
     if there and not force:
         names = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
@@ -163,6 +174,10 @@ def write_parts(root: Path, texts: Mapping[str, str], *, force: bool = False) ->
 def part_texts(dataset: Dataset, parts: Mapping[str, Rows]) -> dict[str, str]:
     """What the split files of these parts hold: a stem a line."""
     stems = dataset.images.stems
+    bad = [stem for stem in stems if stem != stem.strip()]
+    if bad:
+        problem = f"begins or ends with a space, which a split file cannot hold: {bad[0]!r}"
+        raise SplitError(problem, place=dataset.root, hint="rename the image and its XML")
     return {name: "".join(f"{stems[row]}\n" for row in rows) for name, rows in parts.items()}
 
 
@@ -191,7 +206,8 @@ def _candidates(text: str) -> Iterator[str]:
         yield stem
         name = PurePosixPath(stem.replace("\\", "/")).name
         yield name
-        yield PurePosixPath(name).stem
+        if PurePosixPath(name).suffix.lower() in _FILE_SUFFIXES:
+            yield PurePosixPath(name).stem
 
 
 def _composed(text: str) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from vocdet.data.checks import Finding
+from vocdet.data.checks import Finding, counted
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, Place, VocdetError
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 
+_OUTSIDE = "is a link that leads out of the dataset"
+_COPY = "copy what it points to into the dataset"
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 _LAYOUTS = "a VOC folder has Annotations/ and JPEGImages/, a labelImg folder has each XML beside its image"
 
 
@@ -39,35 +44,43 @@ class Layout:
 
 
 def find_layout(root: Path) -> Layout:
-    """Find annotations and images below `root`; an error where there are none, or several datasets to choose from."""
+    """Find annotations and images below `root`; an error where either is missing, or there are several datasets."""
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
         raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
-    folders = _subfolders(root)
-    if not (_has_xml(root) or _annotation_folder(folders)):
-        inner = [folder for folder in folders if _annotation_folder(_subfolders(folder))]
-        if len(inner) == 1:
-            return find_layout(inner[0])
-        if inner:
-            names = ", ".join(folder.name for folder in inner)
-            raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {inner[0]}")
-    layout = Layout(root)
-    annotations = _annotation_folder(folders)
-    if annotations is not None:
-        images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
-        _collect(layout, annotations, images=False, annotations=True)
-        for folder in images or [annotations, root]:
-            _collect(layout, folder, images=True, annotations=False)
-    else:
-        parts = [] if _has_xml(root) else [folder for folder in folders if _has_xml(folder)]
-        for folder in parts or [root]:
-            _collect(layout, folder, images=True, annotations=True)
+    try:
+        layout = _find(root)
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise VocdetError(problem, place=Path(error.filename or root), hint="see whether you may read it") from error
+    count = sum(map(len, layout.images.values()))
     if not layout.annotations and not layout.findings:
-        count = sum(map(len, layout.images.values()))
-        problem = f"no annotations found beside {count} images" if count else "no annotations found"
-        raise AnnotationError(problem, place=root, hint=_LAYOUTS)
+        problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
+        raise AnnotationError(problem, place=layout.root, hint=_LAYOUTS)
+    if not (layout.images or layout.others or layout.findings):
+        hint = "give the folder that holds both annotations and images"
+        problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
+        raise AnnotationError(problem, place=layout.root, hint=hint)
     layout.annotations.sort()
     return layout
+
+
+def _find(root: Path) -> Layout:
+    folders = _subfolders(root)
+    annotations = _annotation_folder(folders)
+    images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
+    if annotations is not None:
+        return _collected(root, [annotations], images or [annotations, root])
+    if _has_xml(root):
+        return _collected(root, [root], [root, *images])
+    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder)) and _leads_inside(folder, root)]
+    if len(inner) == 1:
+        return _find(inner[0])
+    if inner:
+        names = ", ".join(folder.name for folder in inner)
+        raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {inner[0]}")
+    parts = [folder for folder in folders if _has_xml(folder)]
+    return _collected(root, parts, parts or [root, *images])
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -89,36 +102,48 @@ def _annotation_folder(folders: list[Path]) -> Path | None:
     return None
 
 
-def _collect(layout: Layout, folder: Path, *, images: bool, annotations: bool) -> None:
-    if not _inside(layout, folder):
+def _collected(root: Path, annotations: list[Path], images: list[Path]) -> Layout:
+    layout = Layout(root)
+    for folder in annotations:
+        for _, suffix, file in _files(layout, folder):
+            if suffix == ".xml":
+                layout.annotations.append(file)
+    for folder in images:
+        for stem, suffix, file in _files(layout, folder):
+            if suffix in IMAGE_SUFFIXES:
+                layout.images.setdefault(stem, []).append(file)
+            elif suffix != ".xml":
+                layout.others[stem] = file
+    layout.findings = list(dict.fromkeys(layout.findings))
+    return layout
+
+
+def _files(layout: Layout, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted."""
+    if not _leads_inside(folder, layout.root):
+        layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(folder), _COPY))
         return
     prefix = "" if folder == layout.root else folder.relative_to(layout.root).as_posix() + "/"
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            name = PurePosixPath(entry.name)
-            stem, suffix = name.stem, name.suffix.lower()
-            if entry.name[0] == "." or not entry.is_file():
-                continue
-            if entry.is_symlink() and not _inside(layout, Path(entry.path)):
-                continue
-            if suffix == ".xml":
-                if annotations:
-                    layout.annotations.append(prefix + entry.name)
-            elif images and suffix in IMAGE_SUFFIXES:
-                layout.images.setdefault(stem, []).append(prefix + entry.name)
-            elif images:
-                layout.others[stem] = prefix + entry.name
+        found = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_file()), key=_entry_name)
+    for entry in found:
+        name = PurePosixPath(entry.name)
+        if _NO_TEXT.search(entry.name):
+            problem = f"holds a file whose name is no text: {entry.name!a}"
+            layout.findings.append(Finding("path.name", "error", problem, Place(folder), "rename it, and its XML"))
+        elif entry.is_symlink() and not _leads_inside(Path(entry.path), layout.root):
+            layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(Path(entry.path)), _COPY))
+        else:
+            yield name.stem, name.suffix.lower(), prefix + entry.name
 
 
-def _inside(layout: Layout, path: Path) -> bool:
-    """Whether a path stays in the dataset's folder once links are followed; a finding where it does not."""
-    if path.resolve().is_relative_to(layout.root.resolve()):
-        return True
-    hint = "copy what it points to into the dataset"
-    layout.findings.append(
-        Finding("path.outside", "error", "is a link that leads out of the dataset", Place(path), hint)
-    )
-    return False
+def _entry_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _leads_inside(path: Path, root: Path) -> bool:
+    """Whether a path stays in a folder once links are followed."""
+    return path.resolve().is_relative_to(root.resolve())
 
 
 def _folded(stem: str) -> str:

@@ -155,7 +155,8 @@ def _image_of(layout: Layout, stem: str, annotation: Annotation, path: Path, row
     chosen = (exact or beside)[0]
     if not exact:
         problem = f"{len(found)} images have the stem {stem!r}: {chosen} is taken"
-        rows.note("image.ambiguous", "warning", problem, path, f"delete the others: {', '.join(found)}")
+        others = ", ".join(file for file in found if file != chosen)
+        rows.note("image.ambiguous", "warning", problem, path, f"delete the others: {others}")
     return chosen
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocdet.data.detections import Detections
-from vocdet.errors import CheckpointError
+from vocdet.errors import CheckpointError, VocdetError
 from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, resize
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
@@ -76,7 +76,11 @@ def load_predictor(run: Path, *, device: str = "auto") -> Predictor:
 
 
 def choose_device(name: str) -> str:
-    """`auto` is the first CUDA device where there is one, else the CPU."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`auto` is the first CUDA device where there is one, else the CPU; a device that is not there is an error."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        raise VocdetError(f"there is no device {name!r}", hint="use --device auto or cpu") from error
+    return name

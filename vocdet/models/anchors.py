@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_SIDE, DENSEST = 4.0, 8  # what an anchor can be; far beyond what is of use
+
 
 class Shape(NamedTuple):
     """A box at every cell of a map; with a density of 2, four at quarter points of the cell instead of its centre."""
@@ -28,6 +30,13 @@ class Anchors:
     """The anchor shapes at every cell of every feature map, finest map first."""
 
     shapes: tuple[tuple[Shape, ...], ...]
+
+    def __post_init__(self) -> None:
+        for shape in (shape for shapes in self.shapes for shape in shapes):
+            if not (0 < shape.width <= MOST_SIDE and 0 < shape.height <= MOST_SIDE and 1 <= shape.density <= DENSEST):
+                raise ValueError(f"an anchor of {shape.width} x {shape.height} with a density of {shape.density}")
+        if not all(self.shapes):
+            raise ValueError("a map without anchors")
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from vocdet.models.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_featu
 
 KINDS = ("mb1", "mb2", "mb3-small", "mb3-large")
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
-WIDEST = 2.0
+NARROWEST, WIDEST = 0.1, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ class BackboneSpec:
     kind: str  # one of KINDS
     width: float = 1.0  # the paper's width multiplier
     reduced_tail: bool = False  # V3 only: half the channels from C4's output on, as torchvision's SSD-lite
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"there is no net {self.kind!r}")
+        if not NARROWEST <= self.width <= WIDEST:
+            raise ValueError(f"a width of {self.width}")
+        if self.reduced_tail and not self.kind.startswith("mb3"):
+            raise ValueError(f"{self.kind} has no reduced tail")
 
     @property
     def name(self) -> str:
@@ -35,10 +43,10 @@ def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
     """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec."""
     match = re.fullmatch(r"(mb1|mb2|mb3-small|mb3-large)(?:-([0-9]*\.?[0-9]+))?", name)
     width = float(match[2] or 1) if match else 0.0
-    if not match or not 0.1 <= width <= WIDEST:
+    if not match or not NARROWEST <= width <= WIDEST:
         raise VocdetError(
             f"there is no net {name!r}",
-            hint=f"use {', '.join(KINDS)}, or one with a width from 0.1 to {WIDEST:g}: mb1-0.25, mb3-large-0.75",
+            hint=f"use {', '.join(KINDS)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75",
         )
     if reduced_tail and not match[1].startswith("mb3"):
         raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
@@ -120,6 +128,9 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, labels)."""
+        if self.training and len(x) == 1:
+            # at 32 pixels the last map is one pixel, of which batch norm could not tell a spread
+            return self(x.expand(2, -1, -1, -1))[:1]  # type: ignore[no-any-return]
         _, c5 = self.backbone(x)
         logits: Tensor = self.classifier(torch.mean(c5, dim=(2, 3)))
         return logits

@@ -15,10 +15,12 @@ from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.models.anchors import Anchors
 from vocdet.models.backbone import BackboneSpec, Classifier
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.ssdlite import EXTRAS, SsdLite, SsdSpec
 
 FORMAT = 1
+LARGEST = 4096  # pixels of an input's side: a damaged file must not ask for all the memory there is
 SUFFIX = ".safetensors"
+MAPS = 2 + len(EXTRAS)
 _KEY = "vocdet"  # of the JSON in the file's metadata
 
 
@@ -43,14 +45,24 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         if self.task not in ("ssd", "backbone"):
             raise ValueError(f"there is no task {self.task!r}")
-        if self.task == "ssd" and self.anchors is None:
-            raise ValueError("a detector without anchors")
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError("no labels, or one twice")
+        if not all(1 <= side <= LARGEST for side in self.size):
+            raise ValueError(f"an input of {self.size[0]}x{self.size[1]} pixels")
+        if not all(self.std):
+            raise ValueError("a standard deviation of 0")
+        if self.task == "ssd" and (self.anchors is None or len(self.anchors.shapes) != MAPS):
+            raise ValueError(f"a detector without anchors for its {MAPS} maps")
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
 
     def with_(self, *, thresholds: tuple[float, ...] | None, scores: dict[str, float]) -> About:
         """The same model after a validation."""
         return msgspec.structs.replace(self, thresholds=thresholds, scores=scores)
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
 
 
 def build(about: About) -> nn.Module:
@@ -76,13 +88,18 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, About]:
     """The model, rebuilt from the file alone, in eval mode on the CPU."""
     about, tensors = _open(path, weights=True)
     model = build(about)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if missing or unexpected:
-        name = (missing or unexpected)[0]
+    wanted = model.state_dict()
+    odd = [key for key in wanted.keys() | tensors.keys() if _shape(wanted, key) != _shape(tensors, key)]
+    if odd:
         raise CheckpointError(
-            f"weights do not fit the network they claim to be ({name!r})", place=path, hint="the file is damaged"
+            f"weights do not fit the network they claim to be ({min(odd)!r})", place=path, hint="the file is damaged"
         )
+    model.load_state_dict(tensors)
     return model.eval(), about
+
+
+def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(tensors[key].shape) if key in tensors else None
 
 
 def _open(path: Path, *, weights: bool) -> tuple[About, dict[str, Tensor]]:
@@ -100,12 +117,12 @@ def _open(path: Path, *, weights: bool) -> tuple[About, dict[str, Tensor]]:
         hint = "it holds weights alone: give it to --weights"
         raise CheckpointError("is not a checkpoint of vocdet", place=path, hint=hint)
     try:
-        about = msgspec.json.decode(text, type=About)
+        number = msgspec.json.decode(text, type=_Format).format
+        if number > FORMAT:  # before the rest, which a newer format may have changed
+            raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint="update vocdet")
+        return msgspec.json.decode(text, type=About), tensors
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise CheckpointError(f"describes itself wrongly: {error}", place=path, hint="the file is damaged") from error
-    if about.format > FORMAT:
-        raise CheckpointError(f"has format {about.format}, newer than this vocdet", place=path, hint="update vocdet")
-    return about, tensors
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

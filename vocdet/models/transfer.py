@@ -59,8 +59,6 @@ def transfer(model: nn.Module, tensors: dict[str, Tensor], spec: BackboneSpec, *
         elif given.shape != value.shape:
             rows.append(Tensors(name, tuple(value.shape), "fresh", f"the file's is {tuple(given.shape)}"))
         else:
-            with torch.no_grad():
-                value.copy_(given)
             rows.append(Tensors(name, tuple(value.shape), "loaded"))
     rows += [Tensors(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
     backbone = [r for r in rows if r.name.startswith("backbone.") and r.fate != "skipped"]
@@ -71,6 +69,10 @@ def transfer(model: nn.Module, tensors: dict[str, Tensor], spec: BackboneSpec, *
             place=Path(source),
             hint="the weights are for another --net",
         )
+    with torch.no_grad():
+        for row in rows:
+            if row.fate == "loaded":
+                ours[row.name].copy_(theirs[row.name])
     return Transfer(source, tuple(rows))
 
 
@@ -131,5 +133,8 @@ def imagenet_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
 
 
 def is_torchvision_name(path: Path) -> bool:
-    """Whether a file is named as torchvision names its weights, by a hash: mobilenet_v2-b0353104.pth."""
-    return re.fullmatch(r"(mobilenet|ssdlite320)_[a-z0-9_]+-[0-9a-f]{8}\.pth", path.name) is not None
+    """Whether a file is named as torchvision names its ImageNet weights, by a hash: mobilenet_v2-b0353104.pth.
+
+    Its SSD-lite is not among them: that was trained with .5 and .5.
+    """
+    return re.fullmatch(r"mobilenet_[a-z0-9_]+-[0-9a-f]{8}\.pth", path.name) is not None

@@ -21,7 +21,7 @@ class Recipe:
     batch: int = 16
     epochs: int = 100
     minutes: float | None = None  # train this long instead, the schedule fitted to it
-    patience: int = 20  # epochs without gain after which training stops; 0: never
+    patience: int = 20  # epochs without gain after which training stops; 0: never; not with minutes
     lr: float = 2e-3
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.02

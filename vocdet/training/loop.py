@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +14,22 @@ from torch import Tensor, nn
 from vocdet.errors import VocdetError
 from vocdet.inputs.samples import Batch, ahead
 from vocdet.training.optim import MovingAverage, cosine, set_rate
+from vocdet.training.shards import Shards
+
+M = TypeVar("M", bound=nn.Module)
 
 VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a time budget
 CLIP = 10.0  # the gradient's norm at most; Adam's steps are bounded anyway, a rotten batch should not be
 WARM_STEPS = 100
 
 
-class Task(Protocol):
-    """What is learned: a model and the losses of a batch."""
+class Task(Protocol[M]):
+    """What is learned: a model, and the losses that it or a replica of it has on a batch."""
 
     @property
-    def model(self) -> nn.Module: ...
+    def model(self) -> M: ...
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: M, batch: Batch) -> dict[str, Tensor]:
         """Named losses whose sum is minimised."""
         ...
 
@@ -70,14 +74,15 @@ class Limits:
 
     epochs: int
     seconds: float | None = None
-    patience: int = 0  # 0: never early
+    patience: int = 0  # 0: never early; only without a time budget
 
 
 def fit(
-    task: Task,
+    task: Task[M],
     load: Callable[[int], Iterable[Batch]],
     samples: int,
     *,
+    shards: int,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage,
     limits: Limits,
@@ -86,12 +91,14 @@ def fit(
 ) -> Iterator[Step | Epoch]:
     """Train, and yield what happened after every step and every epoch.
 
-    `load(epoch)` gives the batches of an epoch with `samples` images in all. `validate(model)` measures the averaged
+    `load(epoch)` gives the batches of an epoch with `samples` images in all; each is learned in `shards` parts, a
+    thread each. `validate(model)` measures the averaged
     model and decides by its rank which epoch is best. With a time budget the learning rate follows the
     clock, and validation takes no more than an eighth of it. When `stop()` is true, training ends after the step and
     the unfinished epoch is not yielded. A loss that is not finite ends training with an error.
     """
     clock = _Clock(limits, samples)
+    learner = Shards(task.model, task.losses, shards)
     best: tuple[float, ...] = ()
     since_best, validated = 0, 0.0  # epochs; seconds that the last validation took
     epoch, final = 0, False
@@ -100,7 +107,7 @@ def fit(
         means, seen = _Means(), 0
         for batch in ahead(lambda epoch=epoch: load(epoch)):  # type: ignore[misc]
             set_rate(optimizer, cosine(clock.progress(epoch, seen), warm=clock.warm(len(batch))))
-            losses = _step(task, batch, optimizer, average)
+            losses = take_step(learner, batch, optimizer, average)
             seen += len(batch)
             clock.learned += len(batch)
             means.add(losses, len(batch))
@@ -113,6 +120,7 @@ def fit(
         final = clock.out_of_time() or epoch >= limits.epochs
         metrics: dict[str, float] = {}
         better = validate is None
+        since_best += 1
         # within a time budget learning comes first; the last epoch is always measured
         due = limits.seconds is None or final or clock.paused + validated <= VALIDATION_SHARE * clock.elapsed()
         if validate is not None and due:
@@ -122,27 +130,27 @@ def fit(
             clock.paused += validated
             metrics, better = result.metrics, result.rank > best
             best = max(best, result.rank)
-        since_best = 0 if better else since_best + 1
-        final = final or bool(limits.patience and since_best >= limits.patience)
+        since_best = 0 if better else since_best
+        # a schedule that is fitted to a time ends low, and that is where it gains: it is not cut short
+        final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
         rate = max(group["lr"] for group in optimizer.param_groups)
         yield Epoch(epoch, means.values(), metrics, rate, clock.elapsed(), better, final)
 
 
-def _step(task: Task, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, float]:
-    task.model.train()
-    losses = task.losses(batch)
-    total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
+def take_step(
+    learner: Shards, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage
+) -> dict[str, float]:
+    """One step: losses, gradients, weights, average. A loss that is not finite is a `VocdetError`."""
+    losses = learner.step(batch)
+    if not math.isfinite(sum(losses.values())):
         raise VocdetError(
             "the loss is not a finite number any more: " + ", ".join(f"{k} {v:.3g}" for k, v in losses.items()),
             hint="train with a lower --lr; the best checkpoint so far is kept",
         )
-    optimizer.zero_grad()
-    total.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(task.model.parameters(), CLIP)
+    torch.nn.utils.clip_grad_norm_(learner.parameters, CLIP)
     optimizer.step()
     average.update()
-    return {name: value.item() for name, value in losses.items()}
+    return losses
 
 
 class _Clock:

@@ -20,12 +20,12 @@ class DetectTask:
         self.model = model
         self._min_negatives = min_negatives
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: SsdLite, batch: Batch) -> dict[str, Tensor]:
         """`box` and `class`, each per matched anchor."""
-        device = self.model.grid.device
-        offsets, logits = self.model(batch.images.to(device))
+        device = model.grid.device
+        offsets, logits = model(batch.images.to(device))
         boxes, classes = batch.boxes.to(device), classes_of(batch.labels).to(device)
-        return ssd_loss(offsets, logits, self.model.grid, boxes, classes, min_negatives=self._min_negatives)
+        return ssd_loss(offsets, logits, model.grid, boxes, classes, min_negatives=self._min_negatives)
 
 
 class ClassifyTask:
@@ -45,9 +45,7 @@ class ClassifyTask:
         out: Tensor = model((images.to(self._mean.device, self._mean.dtype) - self._mean) / self._std)
         return out
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: Classifier, batch: Batch) -> dict[str, Tensor]:
         """`class`."""
         labels = batch.labels[:, 0].to(self._mean.device)
-        return {
-            "class": F.cross_entropy(self.logits(self.model, batch.images), labels, label_smoothing=self._smoothing)
-        }
+        return {"class": F.cross_entropy(self.logits(model, batch.images), labels, label_smoothing=self._smoothing)}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data import splits
-from vocdet.data.checks import Finding, box_findings, label_findings, raise_errors, usable
+from vocdet.data.checks import Finding, box_findings, counted, label_findings, raise_errors, usable
 from vocdet.data.dataset import Dataset
 from vocdet.data.image_checks import identical_images, image_findings
 from vocdet.errors import AnnotationError, Place, SplitError
@@ -116,11 +116,14 @@ def split_dataset(
     if per_label:
         texts |= image_sets.label_texts(dataset, made.parts)
     old = image_sets.label_files(dataset)
+    folders = image_sets.part_folders(dataset)
     files = image_sets.write_parts(dataset.root, texts, force=force)
     stale = sorted(set(old) - set(files))
     notes = _split_notes(made, dataset, copies, trainval, train)
+    if folders:
+        notes.append(f"ImageSets, and no longer the folders {', '.join(folders)}, now says which part an image is in")
     if stale:
-        notes.append(f"{len(stale)} files such as {stale[0].name} are of an earlier split: delete them")
+        notes.append(f"of an earlier split: {counted(len(stale), 'file')} such as {stale[0].name}: delete them")
     return SplitReport(dataset, made.parts, files, tuple(notes), loaded.warnings)
 
 
@@ -133,8 +136,11 @@ def _split_notes(
     if train == 1:
         notes.append("val is empty, as all of trainval was asked for in train: training cannot pick its best epoch")
     if copies:
-        moved = f", which moves {made.moved} more than asked for" if made.moved else ""
-        notes.append(f"{len(copies)} groups of identical images stay in one part each{moved}")
+        moved = (
+            f", so that {counted(made.moved, 'image')} went to another part than was asked for" if made.moved else ""
+        )
+        groups = f"{counted(len(copies), 'group')} of identical images"
+        notes.append(f"{groups}: each is in one part{moved}")
     counts = splits.label_counts(dataset)[:, : len(dataset.labels)]
     for name in splits.NAMES:
         rows = made.parts[name]

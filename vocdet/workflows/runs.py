@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from vocdet.errors import CheckpointError, VocdetError
-from vocdet.files import unwritable, write_bytes, write_text
+from vocdet.files import make_folder, unwritable, write_bytes, write_text
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import About, read_about
 
@@ -21,10 +21,10 @@ TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
 def make_run(folder: Path, task: str, net: str) -> Path:
     """A new, empty run folder with the first free number; two processes never get the same."""
     number = 1 + max((n for n in map(_number, folder.glob(f"{task}-{net}-*")) if n), default=0)
+    make_folder(folder)
     while True:
         run = folder / f"{task}-{net}-{number}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             run.mkdir()
             return run
         except FileExistsError:

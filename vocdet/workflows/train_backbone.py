@@ -95,6 +95,9 @@ def train_backbone(
         Crops(dataset.subset(parts.get(name, np.zeros(0, np.int64))), recipe.size, context=context, augmented=augmented)
         for name, augmented in (("train", True), ("val", False))
     )
+    if not len(crops):
+        hint = "run vocdet split --force" if not folder else "there must be images in the folders of train"
+        raise AnnotationError("no objects in the part train", place=root, hint=hint)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     task = ClassifyTask(model, mean, std, smoothing=recipe.smoothing)
     about = About(

@@ -15,6 +15,7 @@ from vocdet import __version__
 from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
+from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.formats.coordinates import Asked
 from vocdet.inference.predictor import Predictor, choose_device
@@ -87,6 +88,9 @@ def train_ssd(
     start = find_start(weights, spec, runs)
     size = (recipe.size, recipe.size)
     shares, box_labels = _shares(train)
+    if not len(shares):
+        hint = "run vocdet split --force, or annotate more of its images"
+        raise AnnotationError(f"no objects in the part {recipe.part}", place=root, hint=hint)
     anchors = torchvision_anchors() if recipe.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
     model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
     moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None

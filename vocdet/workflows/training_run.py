@@ -6,7 +6,9 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from vocdet.inference.predictor import BEST
@@ -15,6 +17,7 @@ from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
 from vocdet.recipes.schema import Recipe
 from vocdet.training.loop import Epoch, Limits, Step, Task, Validation, fit
 from vocdet.training.optim import MovingAverage, make_optimizer
+from vocdet.training.shards import shard_count
 from vocdet.workflows.runs import Journal
 
 LAST = f"last{SUFFIX}"
@@ -32,13 +35,14 @@ class Reached:
 class TrainingRun:
     """Trains, and keeps recipe, metrics and checkpoints of the averaged weights in a run folder."""
 
-    def __init__(self, run: Path, recipe: Recipe, task: Task, about: About, *, backbone_lr: float = 1.0) -> None:
+    def __init__(self, run: Path, recipe: Recipe, task: Task[Any], about: About, *, backbone_lr: float = 1.0) -> None:
         self.journal = Journal(run)
         self.journal.json("recipe.json", asdict(recipe))
         self.about = about
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.average)
         self.reached = Reached(0, 0, False)
         self._recipe, self._task = recipe, task
+        self._on_cpu = next(task.model.parameters()).device.type == "cpu"
         self._optimizer = make_optimizer(
             task.model, name=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, backbone_lr=backbone_lr
         )
@@ -61,6 +65,7 @@ class TrainingRun:
             self._task,
             lambda epoch: batches(samples, recipe.batch, seed=recipe.seed, epoch=epoch, shuffle=True),
             len(samples),
+            shards=shard_count(recipe.batch, torch.get_num_threads()) if self._on_cpu else 1,
             optimizer=self._optimizer,
             average=self.average,
             limits=Limits(recipe.epochs, recipe.minutes and 60 * recipe.minutes, recipe.patience),
@@ -71,7 +76,8 @@ class TrainingRun:
             if isinstance(event, Epoch):
                 epochs = event.epoch
                 self._log(event)
-                self.save(LAST, describe())
+                # what to describe a model by without a validation is worth finding out once, at the end
+                self.save(LAST, describe() if validate is not None else self.about)
                 if event.best and validate is not None:
                     best = epochs
                     self.save(BEST, describe())

@@ -1,0 +1,183 @@
+"""Images a second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
+
+    python examples/bench_training.py [--net mb3-large] [--rounds 3] [--steps 8]
+
+Both train every layer and every batch norm on the same JPEGs at 320 pixels, batch 16, from scratch. torchvision runs
+as its detection reference does it: images decoded and transformed by a DataLoader, resized inside the model. Each
+side runs in a process of its own, in turns, so that a noisy machine disturbs both; what counts is the ratio.
+vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any
+
+BATCH, SIZE, IMAGES = 16, 320, 128
+PICTURE = (640, 480)  # as microscope cameras and phones' previews have it
+
+
+def time_vocdet(data: Path, net: str, steps: int) -> float:
+    """Images a second of vocdet's training."""
+    from vocdet.cpu import prepare_cpu
+
+    prepare_cpu()
+    import torch
+
+    from vocdet.inputs.samples import Scenes, ahead, batches
+    from vocdet.inputs.transforms import Augmentation
+    from vocdet.models.anchors import torchvision_anchors
+    from vocdet.models.backbone import parse_net
+    from vocdet.models.ssdlite import SsdLite, SsdSpec
+    from vocdet.training.loop import take_step
+    from vocdet.training.optim import MovingAverage, make_optimizer
+    from vocdet.training.shards import Shards, shard_count
+    from vocdet.training.tasks import DetectTask
+    from vocdet.workflows.prepare import load_dataset
+
+    dataset = load_dataset(data).dataset
+    torch.manual_seed(0)
+    spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, (SIZE, SIZE), torchvision_anchors())
+    model = SsdLite(spec).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, name="sgd", lr=1e-3, weight_decay=4e-5)
+    average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
+    scenes = Scenes(dataset, (SIZE, SIZE), Augmentation())
+    learner = Shards(model, DetectTask(model).losses, shard_count(BATCH, torch.get_num_threads()))
+    for i in range(len(scenes)):
+        scenes.draw(i, _generator())  # the first epoch's decoding
+    source = ahead(
+        lambda: chain.from_iterable(batches(scenes, BATCH, seed=0, epoch=epoch, shuffle=True) for epoch in count())
+    )
+    return _timed(iter(source), lambda batch: take_step(learner, batch, optimizer, average), steps)
+
+
+def time_torchvision(data: Path, net: str, steps: int) -> float:
+    """Images a second of torchvision's training, with the parts of its reference script."""
+    import torch
+    from PIL import Image
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    from vocdet.workflows.prepare import load_dataset
+
+    dataset = load_dataset(data).dataset
+    transforms = v2.Compose(
+        [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
+         v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
+    )  # fmt: skip
+
+    class Scenes(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getitem__(self, row: int) -> Any:
+            scene = dataset[row]
+            boxes = tv_tensors.BoundingBoxes(
+                torch.tensor(scene.objects.box, dtype=torch.float32),
+                format="XYXY",
+                canvas_size=(scene.height, scene.width),
+            )
+            labels = torch.tensor(scene.objects.label + 1, dtype=torch.int64)
+            return transforms(Image.open(scene.path).convert("RGB"), {"boxes": boxes, "labels": labels})
+
+    model = torchvision_model(net, len(dataset.labels) + 1).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
+
+    def step(batch: Any) -> None:
+        images, targets = batch
+        losses = sum(model(list(images), list(targets)).values())
+        optimizer.zero_grad()
+        losses.backward()
+        optimizer.step()
+
+    loader = torch.utils.data.DataLoader(
+        Scenes(), batch_size=BATCH, shuffle=True, num_workers=os.cpu_count() or 1, collate_fn=_zipped, drop_last=True
+    )
+    return _timed(chain.from_iterable(loader for _ in count()), step, steps)
+
+
+def torchvision_model(net: str, classes: int) -> Any:
+    """torchvision's detector; it ships one for mb3-large, that for mb3-small is made of the same parts."""
+    from functools import partial
+
+    from torch import nn
+    from torchvision.models import mobilenet_v3_small
+    from torchvision.models.detection import _utils, ssdlite, ssdlite320_mobilenet_v3_large
+
+    if net == "mb3-large":
+        return ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
+    norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+    features = ssdlite._mobilenet_extractor(
+        mobilenet_v3_small(weights=None, norm_layer=norm, reduced_tail=True), 6, norm
+    )
+    anchors = ssdlite.DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
+    channels = _utils.retrieve_out_channels(features, (SIZE, SIZE))
+    head = ssdlite.SSDLiteHead(channels, anchors.num_anchors_per_location(), classes, norm)
+    return ssdlite.SSD(
+        features, anchors, (SIZE, SIZE), classes, head=head, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )  # fmt: skip
+
+
+def _zipped(samples: list[Any]) -> Any:
+    return tuple(zip(*samples, strict=True))
+
+
+def _generator() -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0)
+
+
+def _timed(source: Iterator[Any], step: Any, steps: int) -> float:
+    for batch in islice(source, 2):
+        step(batch)
+    start = time.perf_counter()
+    for batch in islice(source, steps):
+        step(batch)
+    return steps * BATCH / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Run both sides in turns and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", choices=["mb3-large", "mb3-small"], default="mb3-large")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--side", choices=["vocdet", "torchvision"], help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        timed = time_vocdet if options.side == "vocdet" else time_torchvision
+        print(json.dumps(timed(options.data, options.net, options.steps)))
+        return
+    from vocdet.workflows.scenes import compose
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = compose(Path(folder) / "data", images=IMAGES, test_images=1, size=PICTURE).train
+        speeds: dict[str, list[float]] = {"torchvision": [], "vocdet": []}
+        for turn in range(options.rounds):
+            for side, seen in speeds.items():
+                command = [sys.executable, __file__, "--side", side, "--data", str(data)]
+                command += ["--net", options.net, "--steps", str(options.steps)]
+                seen.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+                print(f"round {turn + 1}: {side:12} {seen[-1]:6.1f} images/s", flush=True)
+    ratios = [ours / theirs for ours, theirs in zip(speeds["vocdet"], speeds["torchvision"], strict=True)]
+    middle = {side: statistics.median(seen) for side, seen in speeds.items()}
+    print(f"{options.net}, {SIZE} pixels, batch {BATCH}, all layers and batch norms trained, data included:")
+    print(f"vocdet {middle['vocdet']:.1f}, torchvision {middle['torchvision']:.1f} images/s (medians);", end=" ")
+    print(f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
