@@ -56,7 +56,7 @@ def _make_lively(model: Any, images: Tensor) -> None:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0, 0.2)
         norm.momentum = 1.0
-    for branch, std in ((model.head.classification_head, 0.3), (model.head.regression_head, 0.1)):
+    for branch, std in ((model.head.classification_head, 0.1), (model.head.regression_head, 0.1)):
         for head in branch.module_list:
             nn.init.normal_(head[-1].weight, 0, std)
             nn.init.normal_(head[-1].bias, 0, std)

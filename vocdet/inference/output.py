@@ -27,10 +27,12 @@ Show = Callable[[Image, float], bool]  # picture, seconds to show it; False: the
 
 
 def write_picture(path: Path, pixels: Image) -> None:
-    """Write a JPEG, whole or not at all."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+    """Write a picture, whole or not at all: a PNG where the name ends so, else a JPEG."""
+    kind = ".png" if path.suffix.lower() == ".png" else ".jpg"
+    quality = () if kind == ".png" else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
+    done, data = cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), quality)
     if not done:
-        raise OutputError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} cannot be a JPEG", place=path)
+        raise OutputError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} cannot be a {kind[1:]}", place=path)
     write_bytes(path, data.tobytes())
 
 

@@ -46,7 +46,8 @@ class Anchors:
     def grid(self, maps: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
         """(A, 4) xmin, ymin, xmax, ymax as shares of the input, for maps of these (height, width).
 
-        Order: maps, then rows, columns, shapes, as torchvision's DefaultBoxGenerator.
+        Order: maps, then rows, columns, shapes, as torchvision's DefaultBoxGenerator; and rounded where it rounds, or
+        small objects, which lie wholly inside several anchors, would take another of the equally good ones.
         """
         if len(maps) != len(self.shapes):
             raise ValueError(f"{len(maps)} maps for the anchors of {len(self.shapes)}")
@@ -54,10 +55,11 @@ class Anchors:
         for (h, w), shapes in zip(maps, self.shapes, strict=True):
             cy, cx = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
             centres = np.stack([cx, cy], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2)
-            half = np.array([(s.width, s.height) for s in shapes for _ in range(s.number)]) / 2  # (anchors, 2)
+            sides = np.array([(s.width, s.height) for s in shapes for _ in range(s.number)], np.float32)  # (anchors, 2)
             moved = centres + np.concatenate([_offsets(s.density) for s in shapes]) / np.array([w, h])
+            moved, half = moved.astype(np.float32), sides / 2
             grids.append(np.concatenate([moved - half, moved + half], axis=-1).reshape(-1, 4))
-        return np.concatenate(grids).astype(np.float32)
+        return np.concatenate(grids)
 
 
 def _offsets(density: int) -> NDArray[np.float64]:

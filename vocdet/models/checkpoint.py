@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
@@ -56,9 +57,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
 
-    def with_(self, *, thresholds: tuple[float, ...] | None, scores: dict[str, float]) -> About:
-        """The same model after a validation."""
-        return msgspec.structs.replace(self, thresholds=thresholds, scores=scores)
+    def with_(self, *, scores: dict[str, float], thresholds: tuple[float, ...] | None = None) -> About:
+        """The same model after a validation; its thresholds stay where no others are given."""
+        return msgspec.structs.replace(self, scores=scores, thresholds=thresholds or self.thresholds)
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -135,7 +136,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many kinds on broken or unsafe files
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        unsafe = isinstance(error, UnpicklingError) and "GLOBAL" in str(error)
+        reason = "it holds Python objects, which could run code" if unsafe else "it is damaged or of another kind"
         hint = "it must be a .safetensors file, or a state dict saved by torch.save"
         raise CheckpointError(f"cannot be read as weights: {reason}", place=path, hint=hint) from error
     for key in ("state_dict", "model", "model_state_dict"):

@@ -67,11 +67,13 @@ def ssd_loss(
     classes: Tensor,
     *,
     min_negatives: int = MIN_NEGATIVES,
+    weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Smooth-L1 on matched anchors and cross-entropy with hard negatives, both per matched anchor.
 
     `offsets` (B, A, 4) and `logits` (B, A, C) come from the head; class 0 is background and pads `classes` (B, M);
-    `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input.
+    `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input. `weights` (C,) are what an anchor matched with an
+    object of each class counts, 1 for each where None.
     """
     matched = match(boxes, classes, anchors)  # (B, A)
     positive = matched >= 0
@@ -79,13 +81,17 @@ def ssd_loss(
     object_ = matched[image, anchor]
     count = max(1, len(image))
     target = encode(boxes[image, object_], anchors[anchor])
-    box_loss = F.smooth_l1_loss(offsets[image, anchor], target, reduction="sum") / count
+    box_losses = F.smooth_l1_loss(offsets[image, anchor], target, reduction="none").sum(1)
 
     wanted = torch.zeros_like(matched)
     wanted[image, anchor] = classes[image, object_]
     entropy = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(matched.shape)  # (B, A)
-    taught = positive | hardest(entropy.detach(), positive, min_negatives)
-    return {"box": box_loss, "class": (entropy * taught).sum() / count}
+    taught = (positive | hardest(entropy.detach(), positive, min_negatives)).to(entropy.dtype)
+    if weights is not None:
+        worth = weights[wanted[image, anchor]]
+        box_losses = box_losses * worth
+        taught[image, anchor] = worth
+    return {"box": box_losses.sum() / count, "class": (entropy * taught).sum() / count}
 
 
 def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:

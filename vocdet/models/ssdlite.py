@@ -61,8 +61,8 @@ class SsdLite(nn.Module):
         height, width = spec.size
         grid = torch.from_numpy(spec.anchors.grid(map_sizes(spec.size))) * torch.tensor([width, height, width, height])
         self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
-        self.register_buffer("mean", 255 * torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) RGB in 0 to 255 to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
@@ -70,7 +70,7 @@ class SsdLite(nn.Module):
             # the last map is one pixel, of which batch norm could not tell a spread: let the image stand twice
             offsets, logits = self(images.expand(2, -1, -1, -1))
             return offsets[:1], logits[:1]
-        x = (images.to(self.mean.dtype) - self.mean) / self.std
+        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std  # rounded as torchvision rounds
         maps = list(self.backbone(x))
         for extra in self.extras:
             maps.append(extra(maps[-1]))

@@ -54,6 +54,7 @@ class DetectorRecipe(Recipe):
     reduced_tail: bool = False
     backbone_lr: float = 1.0  # times lr
     mosaic: float = 0.5  # share of samples made of four images
+    balance: float = 0.5  # 0: every object counts the same; 1: every label does, however rare
     min_negatives: int = 8  # background anchors that every image teaches
 
     def __post_init__(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,16 +18,23 @@ from vocdet.models.ssdlite import SsdLite
 class DetectTask:
     """SSD's two losses on scenes."""
 
-    def __init__(self, model: SsdLite, *, min_negatives: int = MIN_NEGATIVES) -> None:
+    def __init__(
+        self, model: SsdLite, *, min_negatives: int = MIN_NEGATIVES, label_weights: Sequence[float] | None = None
+    ) -> None:
         self.model = model
         self._min_negatives = min_negatives
+        # the weight of background is never used: it matches no object
+        weights = None if label_weights is None else torch.tensor([1.0, *label_weights])
+        self._weights = None if weights is None else weights.to(model.grid.device)
 
     def losses(self, model: SsdLite, batch: Batch) -> dict[str, Tensor]:
         """`box` and `class`, each per matched anchor."""
         device = model.grid.device
         offsets, logits = model(batch.images.to(device))
         boxes, classes = batch.boxes.to(device), classes_of(batch.labels).to(device)
-        return ssd_loss(offsets, logits, model.grid, boxes, classes, min_negatives=self._min_negatives)
+        return ssd_loss(
+            offsets, logits, model.grid, boxes, classes, min_negatives=self._min_negatives, weights=self._weights
+        )
 
 
 class ClassifyTask:

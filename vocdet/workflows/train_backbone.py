@@ -112,7 +112,8 @@ def train_backbone(
     for event in training.go(
         crops,
         validate=measure.validate if len(val) else None,
-        describe=lambda: training.about.with_(thresholds=None, scores=measure.scores),
+        describe=lambda: about.with_(scores=measure.scores),
+        finish=lambda: about,
         stop=stop,
     ):
         if isinstance(event, Epoch) and event.best and measure.confusion is not None:

@@ -107,13 +107,15 @@ def train_ssd(
         run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
         f"{loaded.coordinates}-based: {loaded.reason}", loaded.warnings,
     )  # fmt: skip
-    task = DetectTask(model, min_negatives=recipe.min_negatives)
+    balanced = label_weights(box_labels, len(train.labels), recipe.balance)
+    task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)
     training = TrainingRun(run, recipe, task, about, backbone_lr=recipe.backbone_lr)
     best: EvalReport | None = None
     for event in training.go(
         scenes,
         validate=measure.validate if val else None,
-        describe=lambda: _describe(training, measure, train),
+        describe=lambda: _describe(about, measure.report),
+        finish=lambda: _describe(about, _on_training_images(training.average.model, train)).with_(scores={}),
         stop=stop,
     ):
         if isinstance(event, Epoch) and event.best:
@@ -139,19 +141,20 @@ class _Measure:
         return Validation(metrics, (metrics["ap50"], metrics["ap"]))
 
 
-def _describe(training: TrainingRun, measure: _Measure, train: Dataset) -> About:
-    """The model with the newest thresholds; from training images where no others are left to find them on."""
-    report = measure.report
-    scores = {}
+def _describe(about: About, report: EvalReport | None) -> About:
+    """The model with the thresholds and scores of a report, if there is one yet."""
     if report is None:
-        rows = np.linspace(0, len(train) - 1, min(len(train), THRESHOLD_IMAGES)).astype(np.int64)
-        some = train.subset(np.unique(rows))
-        model = training.average.model
-        assert isinstance(model, SsdLite)
-        report = evaluate(some, detect_scenes(model, some, Scenes(some, model.spec.size, None)))
-    else:
-        scores = {"ap50": report.overall.ap50 or 0.0, "ap": report.overall.ap or 0.0}
-    return training.about.with_(thresholds=tuple(round(float(t), 4) for t in report.thresholds), scores=scores)
+        return about
+    scores = {"ap50": report.overall.ap50 or 0.0, "ap": report.overall.ap or 0.0}
+    return about.with_(thresholds=tuple(round(float(t), 4) for t in report.thresholds), scores=scores)
+
+
+def _on_training_images(model: nn.Module, train: Dataset) -> EvalReport:
+    """Figures of training images, for thresholds where no other images are left to find them on."""
+    assert isinstance(model, SsdLite)
+    rows = np.linspace(0, len(train) - 1, min(len(train), THRESHOLD_IMAGES)).astype(np.int64)
+    some = train.subset(np.unique(rows))
+    return evaluate(some, detect_scenes(model, some, Scenes(some, model.spec.size, None)))
 
 
 def detect_scenes(model: SsdLite, dataset: Dataset, scenes: Scenes) -> list[Detections]:
@@ -169,6 +172,13 @@ def _parts(loaded: Loaded, part: str) -> tuple[Dataset, Dataset | None]:
     rows = loaded.rows(part)
     val = np.setdiff1d(loaded.parts.get("val", np.zeros(0, np.int64)), rows)
     return loaded.dataset.subset(rows), loaded.dataset.subset(val) if len(val) else None
+
+
+def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:
+    """What an object of each label counts: its number to the power of -`balance`, 1 in the mean over objects."""
+    numbers = np.maximum(np.bincount(labels, minlength=count), 1).astype(np.float64)
+    weights = numbers**-balance
+    return [float(w) for w in weights * (numbers.sum() / (numbers @ weights))]
 
 
 def _shares(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

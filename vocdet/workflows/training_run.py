@@ -53,12 +53,14 @@ class TrainingRun:
         *,
         validate: Callable[[nn.Module], Validation] | None,
         describe: Callable[[], About],
+        finish: Callable[[], About],
         stop: Callable[[], bool],
     ) -> Iterator[Step | Epoch]:
         """Train to the end. After every epoch `last` is written, and `best` when it is the best so far.
 
         `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
-        there is no validation or because it was interrupted before the first, `best` is the last.
+        there is no validation or because it was interrupted before the first, `best` is the last, and `finish()`
+        tells of it what a validation would have told.
         """
         recipe, epochs, best = self._recipe, 0, 0
         events = fit(
@@ -77,14 +79,15 @@ class TrainingRun:
                 epochs = event.epoch
                 self._log(event)
                 # what to describe a model by without a validation is worth finding out once, at the end
-                self.save(LAST, describe() if validate is not None else self.about)
+                self.save(LAST, describe())
                 if event.best and validate is not None:
                     best = epochs
                     self.save(BEST, describe())
             yield event
         if best == 0:
-            self.save(LAST, describe())
-            self.save(BEST, describe())
+            about = finish()
+            self.save(LAST, about)
+            self.save(BEST, about)
         self.reached = Reached(best, epochs, stop())
 
     def save(self, name: str, about: About) -> None:

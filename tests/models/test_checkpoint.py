@@ -1,0 +1,200 @@
+"""A checkpoint rebuilds its model from itself alone, and says so when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vocdet.errors import CheckpointError, OutputError
+from vocdet.models.anchors import Anchors, Shape
+from vocdet.models.backbone import BackboneSpec
+from vocdet.models.checkpoint import About, build, load_checkpoint, read_about, read_tensors, save_checkpoint
+
+ANCHORS = Anchors(((Shape(0.1, 0.2, 2), Shape(0.3, 0.3)), *(((Shape(0.5, 0.5),),) * 5)))
+SPECS = {
+    "mb1": BackboneSpec("mb1", 0.25),
+    "mb2": BackboneSpec("mb2", 0.35),
+    "mb3-small": BackboneSpec("mb3-small"),
+    "mb3-large, reduced": BackboneSpec("mb3-large", 0.75, reduced_tail=True),
+}
+
+
+def about(task: str = "ssd", backbone: BackboneSpec = SPECS["mb1"]) -> About:
+    common: dict[str, Any] = {
+        "vocdet": "0.1", "task": task, "backbone": backbone, "labels": ("ein Hund", "猫"), "size": (64, 96),
+        "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "dataset": "abc", "recipe": {"lr": 0.002},
+        "scores": {"ap50": 0.25},
+    }  # fmt: skip
+    if task == "ssd":
+        return About(**common, anchors=ANCHORS, thresholds=(0.25, 0.5))
+    return About(**common, context=0.15)
+
+
+def saved(path: Path, task: str = "ssd") -> Path:
+    save_checkpoint(path, build(about(task)), about(task))
+    return path
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A checkpoint whose description of itself was changed."""
+    with safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["vocdet"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(content)
+    save_file(tensors, path, metadata={"vocdet": json.dumps(content)})
+    return path
+
+
+@pytest.mark.parametrize("task", ["ssd", "backbone"])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_a_model_comes_back_whole(tmp_path: Path, spec: BackboneSpec, task: str) -> None:
+    torch.manual_seed(0)
+    model = build(about(task, spec)).to(memory_format=torch.channels_last)
+    for _ in range(2):  # statistics of the norms that no fresh model has
+        model.train()(torch.rand(2, 3, 64, 96))
+    path = tmp_path / "deep" / "best.safetensors"
+    save_checkpoint(path, model, about(task, spec))
+    loaded, found = load_checkpoint(path)
+    assert found == read_about(path) == about(task, spec)
+    assert not loaded.training
+    image = torch.randint(0, 256, (1, 3, 64, 96)).float()
+    loaded = loaded.to(memory_format=torch.channels_last)  # the order of sums depends on it
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(image), model.eval()(image), rtol=0, atol=0)
+
+
+def test_it_holds_no_pickle_and_other_programs_read_its_weights(tmp_path: Path) -> None:
+    path = saved(tmp_path / "best.safetensors")
+    header = int.from_bytes(path.read_bytes()[:8], "little")
+    names = json.loads(path.read_bytes()[8 : 8 + header])  # the format's own: a length, JSON, and raw numbers
+    assert names.keys() - {"__metadata__"} == read_tensors(path).keys()
+    assert json.loads(names["__metadata__"]["vocdet"])["labels"] == ["ein Hund", "猫"]
+
+
+def test_a_new_validation_changes_thresholds_and_scores_only() -> None:
+    later = about().with_(thresholds=(0.5, 0.75), scores={})
+    assert (later.thresholds, later.scores) == ((0.5, 0.75), {})
+    assert later.with_(thresholds=about().thresholds, scores=about().scores) == about()
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -1])
+@pytest.mark.parametrize("read", [load_checkpoint, read_about])
+def test_a_truncated_file_is_one_error(tmp_path: Path, keep: float, read: Callable[[Path], object]) -> None:
+    path = saved(tmp_path / "best.safetensors")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        read(path)
+    assert caught.value.hint == "the file is damaged or no checkpoint"
+
+
+def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    torch.save({"a": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_weights_of_another_program_are_pointed_to_where_they_can_go(tmp_path: Path) -> None:
+    path = tmp_path / "timm.safetensors"
+    save_file({"conv_stem.weight": torch.zeros(3)}, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="is not a checkpoint of vocdet") as caught:
+        load_checkpoint(path)
+    assert "--weights" in caught.value.hint
+
+
+def test_a_newer_format_asks_for_an_update_whatever_else_is_new_in_it(tmp_path: Path) -> None:
+    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=2, scales=[1, 2], backbone="mb7"))
+    with pytest.raises(CheckpointError, match="has format 2, newer than this vocdet") as caught:
+        load_checkpoint(path)
+    assert caught.value.hint == "update vocdet"
+
+
+WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no format": lambda it: it.pop("format"),
+    "no labels": lambda it: it.update(labels=[]),
+    "a label twice": lambda it: it.update(labels=["a", "a"]),
+    "an unknown field": lambda it: it.update(colour="red"),
+    "an unknown task": lambda it: it.update(task="segment"),
+    "an unknown net": lambda it: it["backbone"].update(kind="mb9"),
+    "an absurd width": lambda it: it["backbone"].update(width=1e6),
+    "a tail that is not there": lambda it: it["backbone"].update(reduced_tail=True),
+    "no anchors": lambda it: it.update(anchors=None),
+    "anchors of five maps": lambda it: it["anchors"].update(shapes=it["anchors"]["shapes"][:5]),
+    "a map without anchors": lambda it: it["anchors"]["shapes"].__setitem__(3, []),
+    "anchors without size": lambda it: it["anchors"]["shapes"].__setitem__(3, [[0.0, 0.5, 1]]),
+    "an absurd density": lambda it: it["anchors"]["shapes"].__setitem__(3, [[0.5, 0.5, 10**6]]),
+    "an absurd size": lambda it: it.update(size=[10**9, 10**9]),
+    "no size": lambda it: it.update(size=[0, 0]),
+    "text for a size": lambda it: it.update(size="320"),
+    "thresholds of other labels": lambda it: it.update(thresholds=[0.5]),
+    "a spread of nothing": lambda it: it.update(std=[0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG.keys())
+def test_a_checkpoint_that_describes_itself_wrongly_is_one_error(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    path = rewritten(saved(tmp_path / "best.safetensors"), change)
+    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"format": 1}'])
+def test_what_is_no_description_is_one_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"vocdet": text})
+    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+        load_checkpoint(path)
+
+
+DAMAGE: dict[str, Callable[[dict[str, Tensor]], object]] = {
+    "one missing": lambda it: it.pop("box_head.0.1.bias"),
+    "one too many": lambda it: it.update({"head.weight": torch.zeros(1)}),
+    "one of another shape": lambda it: it.update({"box_head.0.1.bias": torch.zeros(5)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_weights_that_do_not_fit_their_description_are_one_error(
+    tmp_path: Path, damage: Callable[[dict[str, Tensor]], object]
+) -> None:
+    path = saved(tmp_path / "best.safetensors")
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    damage(tensors)
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"do not fit the network they claim to be \('(box_)?head"):
+        load_checkpoint(path)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "best.safetensors")
+    before = path.read_bytes()
+    other = build(about())
+    for parameter in other.parameters():
+        nn.init.zeros_(parameter)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left on device") as caught:
+        save_checkpoint(path, other, about())
+    assert "free some space" in caught.value.hint
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["best.safetensors"]
