@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +89,7 @@ def split(
 
 
 def _command(name: str, data: Path) -> str:
-    return " ".join(["vocdet", name, *([] if data == Path() else [shlex.quote(str(data))])])
+    return render.command(name, *render.given(data))
 
 
 def _split_table(report: SplitReport) -> Table:

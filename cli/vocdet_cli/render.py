@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -62,3 +64,13 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def command(name: str, *arguments: str) -> str:
+    """A command of vocdet as the user would type it."""
+    return shlex.join(["vocdet", name, *arguments])
+
+
+def given(path: Path, option: str = "", default: Path = Path()) -> list[str]:
+    """The words that say a path on the command line: none where it is the default."""
+    return [] if path == default else [option, str(path)] if option else [str(path)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from vocdet.recipes.schema import BackboneRecipe, DetectorRecipe
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Data, Device, Labels, Runs, Seed
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+BACKBONE, SSD = BackboneRecipe(), DetectorRecipe()  # the defaults
 MOST_LABELS = 12  # of a confusion table that fits a screen
 
 Net = Annotated[
@@ -48,17 +50,19 @@ Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tens
 @app.command("train-backbone")
 def train_backbone(
     data: Data = Path(),
-    net: Net = "mb3-large",
+    net: Net = BACKBONE.net,
     folder: Annotated[bool, typer.Option("--folder", help="DATA is an image folder: one folder a label.")] = False,
     weights: Annotated[str, typer.Option(help="none, imagenet, a run, or a .pth or .safetensors file.")] = "none",
-    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = 128,
-    context: Annotated[float, typer.Option(min=0, max=2, help="Share of a box added all round its crop.")] = 0.15,
-    batch: Batch = 64,
-    epochs: Epochs = 100,
+    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = BACKBONE.size,
+    context: Annotated[
+        float, typer.Option(min=0, max=2, help="Share of a box added all round its crop.")
+    ] = BACKBONE.context,
+    batch: Batch = BACKBONE.batch,
+    epochs: Epochs = BACKBONE.epochs,
     minutes: Minutes = None,
-    patience: Patience = 20,
-    lr: Rate = 2e-3,
-    seed: Seed = 0,
+    patience: Patience = BACKBONE.patience,
+    lr: Rate = BACKBONE.lr,
+    seed: Seed = BACKBONE.seed,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
     labels: Labels = None,
@@ -73,7 +77,6 @@ def train_backbone(
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
-    from vocdet.recipes.schema import BackboneRecipe
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_backbone import BackboneStarted
     from vocdet.workflows.train_backbone import train_backbone as train
@@ -97,18 +100,21 @@ def train_backbone(
             else:
                 finished = event
     _print_confusion(finished)
-    _print_end(finished.run, finished.reached, f"vocdet train-ssd --net {net}")
+    tail = ["--reduced-tail"] if reduced_tail else []
+    data_given = [] if folder else render.given(data)
+    then = render.command("train-ssd", *data_given, "--net", net, *tail, *render.given(runs, "--runs", Path("runs")))
+    _print_end(finished.run, finished.reached, then)
 
 
 @app.command("train-ssd")
 def train_ssd(
     data: Data = Path(),
-    net: Net = "mb3-large",
+    net: Net = SSD.net,
     weights: Annotated[
         str,
         typer.Option(help="auto (the newest backbone run of this net), imagenet, none, a run, or a file of weights."),
     ] = "auto",
-    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = 320,
+    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = SSD.size,
     part: Annotated[
         str, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
     ] = "train",
@@ -116,13 +122,16 @@ def train_ssd(
         Literal["fit", "torchvision"],
         typer.Option(help="fit: chosen from the training boxes; torchvision: its fixed ones."),
     ] = "fit",
-    batch: Batch = 16,
-    epochs: Epochs = 100,
+    batch: Batch = SSD.batch,
+    epochs: Epochs = SSD.epochs,
     minutes: Minutes = None,
-    patience: Patience = 20,
-    lr: Rate = 2e-3,
-    mosaic: Annotated[float, typer.Option(min=0, max=1, help="Share of samples made of four images.")] = 0.5,
-    seed: Seed = 0,
+    patience: Patience = SSD.patience,
+    lr: Rate = SSD.lr,
+    mosaic: Annotated[float, typer.Option(min=0, max=1, help="Share of samples made of four images.")] = SSD.mosaic,
+    balance: Annotated[
+        float, typer.Option(min=0, max=1, help="0: every object counts the same; 1: every label does, however rare.")
+    ] = SSD.balance,
+    seed: Seed = SSD.seed,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
     labels: Labels = None,
@@ -137,14 +146,14 @@ def train_ssd(
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
-    from vocdet.recipes.schema import DetectorRecipe
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_ssd import SsdStarted
     from vocdet.workflows.train_ssd import train_ssd as train
 
     recipe = DetectorRecipe(
         net=net, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
-        patience=patience, lr=lr, mosaic=mosaic, seed=seed, reduced_tail=reduced_tail,
+        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed,
+        reduced_tail=reduced_tail,
     )  # fmt: skip
     with _stopping() as stop, _bar() as bar:
         for event in train(
@@ -164,7 +173,8 @@ def train_ssd(
                 finished = event
     if not finished.reached.best_epoch:
         render.note("nothing was validated: the last weights are the best, their thresholds come from training images")
-    _print_end(finished.run, finished.reached, "vocdet eval")
+    then = render.command("eval", *render.given(data, "--data"), *render.given(runs, "--runs", Path("runs")))
+    _print_end(finished.run, finished.reached, then)
 
 
 @contextmanager

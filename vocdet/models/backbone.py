@@ -109,6 +109,26 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+class Dropout(nn.Module):
+    """Dropout that takes its mask from a seed where it was given one.
+
+    Threads that learn parts of a batch would draw from torch's one generator in any order.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.seed: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape; in training some values are 0 and the others larger, in eval mode nothing is changed."""
+        if not self.training:
+            return x
+        generator = None if self.seed is None else torch.Generator(x.device).manual_seed(self.seed)
+        kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.share
+        return x * kept / (1 - self.share)
+
+
 class Classifier(nn.Module):
     """A backbone with its paper's classifier on top; parameter names are torchvision's below `backbone.`."""
 
@@ -120,9 +140,9 @@ class Classifier(nn.Module):
             hidden = rounded(
                 {"mb3-large": 1280, "mb3-small": 1024}[spec.kind] * spec.width / (2 if spec.reduced_tail else 1)
             )
-            layers = [nn.Linear(channels, hidden), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(hidden, labels)]
+            layers = [nn.Linear(channels, hidden), nn.Hardswish(), Dropout(dropout), nn.Linear(hidden, labels)]
         else:
-            layers = [nn.Dropout(dropout), nn.Linear(channels, labels)]
+            layers = [Dropout(dropout), nn.Linear(channels, labels)]
         self.classifier = nn.Sequential(*layers)
         initialise(self.classifier)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
+from vocdet.models.backbone import Dropout
 
 M = TypeVar("M", bound=nn.Module)
 SMALLEST = 4  # images in a shard of a full batch: batch norms need some
@@ -35,6 +36,7 @@ class Shards:
         self._losses = losses
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
+        self._dropouts = [m for each in self._models for m in each.modules() if isinstance(m, Dropout)]
         self._statistics = list(zip(*map(_statistics, self._models), strict=True))
         threads = torch.get_num_threads()
         each = max(1, threads // count)
@@ -43,6 +45,8 @@ class Shards:
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Set the gradients of the model's parameters; the losses are means over the shards."""
+        for dropout in self._dropouts:  # here, as the threads would draw in any order
+            dropout.seed = int(torch.randint(2**31, ()))
         parts = split(batch, len(self._models))
         if len(parts) == 1:
             results = [self._learn(self._models[0], parts[0])]

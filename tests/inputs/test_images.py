@@ -1,0 +1,162 @@
+"""Image files of every kind become the same arrays, and each is decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from vocdet.data.dataset import Dataset
+from vocdet.errors import ImageError
+from vocdet.inputs import images
+from vocdet.inputs.images import ImageStore, decode, decode_as, memory_budget, resize
+
+MakeDataset = Callable[..., Dataset]
+
+
+def quarters() -> NDArray[np.uint8]:
+    """20 high, 40 wide: red, green, blue and black."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:10, :20], pixels[:10, 20:], pixels[10:, :20] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    return pixels
+
+
+def close(a: NDArray[np.uint8], b: NDArray[np.uint8], most: int = 2) -> bool:
+    return a.shape == b.shape and int(np.abs(a.astype(int) - b).max()) <= most
+
+
+def corners(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middles of the four quarters: JPEG is not exact where colours meet."""
+    return image[5::10, 10::20]
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        *(("RGB", suffix) for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif")),
+        ("RGBA", ".png"), ("RGBA", ".tif"), ("P", ".png"), ("CMYK", ".jpg"), ("CMYK", ".tif"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_colour_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(quarters()).convert(mode).save(path, quality=95)
+    assert close(corners(decode(path)), corners(quarters()), most=12)
+
+
+def test_gray_stays_gray(tmp_path: Path) -> None:
+    gray = np.linspace(0, 255, 800).astype(np.uint8).reshape(20, 40)
+    Image.fromarray(gray).save(tmp_path / "8.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(gray > 127).save(tmp_path / "1.png")
+    expected = np.repeat(gray[..., None], 3, axis=2)
+    assert np.array_equal(decode(tmp_path / "8.png"), expected)
+    assert close(decode(tmp_path / "16.png"), expected, most=1)
+    assert np.array_equal(decode(tmp_path / "1.png"), np.where(expected > 127, 255, 0))
+
+
+@pytest.mark.parametrize("name", ["Überraschung 猫.png", "a b'c\"d.png", "ünï.PNG", "x" * 200 + ".png"])
+def test_files_of_any_name_are_opened(tmp_path: Path, name: str) -> None:
+    Image.fromarray(quarters()).save(tmp_path / name, format="PNG")
+    assert np.array_equal(decode(tmp_path / name), quarters())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_orientation_is_applied_only_when_asked_for(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(quarters()).save(path, exif=exif)
+    with Image.open(path) as image:
+        stored, upright = np.asarray(image), np.asarray(ImageOps.exif_transpose(image))
+    assert close(decode(path), stored)
+    assert close(decode(path, oriented=True), upright)
+    # the size in the annotation tells how the annotator saw it
+    assert close(decode_as(path, stored.shape[1], stored.shape[0]), stored)
+    assert close(decode_as(path, upright.shape[1], upright.shape[0]), stored if orientation < 5 else upright)
+
+
+def test_an_image_of_another_size_than_it_was_is_told(tmp_path: Path) -> None:
+    Image.fromarray(quarters()).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="is 40x20 pixels where 20x40 were expected") as caught:
+        decode_as(tmp_path / "a.png", 20, 40)
+    assert caught.value.place is not None
+    assert caught.value.place.path == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
+def test_a_truncated_file_is_one_error(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ImageError, match="is not an image that can be decoded") as caught:
+        decode(path)
+    assert caught.value.hint == "export it again, or remove it"
+
+
+@pytest.mark.parametrize("oriented", [False, True])
+def test_what_is_no_image_is_one_error(tmp_path: Path, oriented: bool) -> None:
+    (tmp_path / "a.jpg").write_text("<html>404</html>")
+    with pytest.raises(ImageError, match="is not an image"):
+        decode(tmp_path / "a.jpg", oriented=oriented)
+    for path in (tmp_path, tmp_path / "missing.jpg"):
+        with pytest.raises(ImageError, match="cannot be read"):
+            decode(path, oriented=oriented)
+
+
+def test_resizing_averages_when_it_shrinks_much() -> None:
+    checks = np.indices((64, 96)).sum(0)[..., None].repeat(3, 2) % 2 * 255
+    small = resize(checks.astype(np.uint8), (8, 12))
+    assert small.shape == (8, 12, 3)
+    assert np.abs(small.astype(int) - 127).max() <= 1  # taking single pixels would give black or white
+    image = quarters()
+    assert resize(image, (20, 40)) is image
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are decoded from now on."""
+    decoded: list[Path] = []
+
+    def count(path: Path, *, oriented: bool = False) -> NDArray[np.uint8]:
+        decoded.append(path)
+        return decode(path, oriented=oriented)
+
+    monkeypatch.setattr(images, "decode", count)
+    return decoded
+
+
+def test_an_image_is_decoded_once(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = counted(monkeypatch)
+    dataset = make_dataset([[(0, 0, 20, 20)]] * 4)
+    store = ImageStore(dataset, at_most=(40, 60))
+    for _ in range(3):
+        assert np.array_equal(store[2], decode(dataset.root / "2.png"))
+    assert len(decoded) == 1
+
+
+def test_no_more_is_kept_than_fits(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = counted(monkeypatch)
+    store = ImageStore(make_dataset([[]] * 5), at_most=(40, 60), budget=2 * 60 * 40 * 3 + 100)
+    for _ in range(3):
+        for row in range(5):
+            assert store[row].shape == (40, 60, 3)
+    assert len(decoded) == 5 + 3 + 3  # two of five are kept
+
+
+def test_images_are_kept_no_larger_than_they_are_used(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([[(0, 0, 30, 40)]], size=(60, 40))
+    store = ImageStore(dataset, at_most=(10, 300), budget=10 * 60 * 3)
+    assert store[0].shape == (10, 60, 3)  # never enlarged
+    assert store[0] is store[0]
+    assert store[0][:, :29, 0].min() > 250
+    assert store[0][:, 31:, 0].max() < 5
+
+
+def test_the_budget_is_a_part_of_the_memory() -> None:
+    assert 1 << 26 < memory_budget() < 1 << 45

@@ -1,0 +1,192 @@
+"""Boxes follow their pixels, whatever view of an image is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vocdet.inputs.transforms import (
+    FILL,
+    Augmentation,
+    View,
+    mosaic_cells,
+    random_colour,
+    random_crop,
+    random_view,
+    see,
+    show,
+)
+
+Pixels = NDArray[np.uint8]
+WHOLE = (0, 0, 80, 64)
+
+
+def scene(size: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[Pixels, NDArray[np.float64]]:
+    """A black image of this width and height with a red rectangle, and the rectangle in shares of the image."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[box[1] : box[3], box[0] : box[2]] = (255, 0, 0)
+    return pixels, np.array([box], np.float64) / np.array([*size, *size])
+
+
+def red(canvas: Pixels) -> tuple[int, int, int, int]:
+    """Where the canvas is more red than black or gray."""
+    mask = (canvas[..., 0] > 127) & (canvas[..., 1] < 64)
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    width, height = draw(st.integers(30, 300)), draw(st.integers(30, 300))
+    x0, y0 = draw(st.integers(0, width - 12)), draw(st.integers(0, height - 12))
+    return (width, height), (x0, y0, draw(st.integers(x0 + 12, width)), draw(st.integers(y0 + 12, height)))
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    w, h = draw(st.floats(0.3, 2.0)), draw(st.floats(0.3, 2.0))
+    x0 = draw(st.floats(min(0, 1 - w), max(0, 1 - w)))
+    y0 = draw(st.floats(min(0, 1 - h), max(0, 1 - h)))
+    return View(x0, y0, x0 + w, y0 + h, draw(st.booleans()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(scenes(), views(), st.sampled_from([WHOLE, (0, 0, 31, 33), (25, 10, 80, 64), (3, 40, 47, 64)]))
+@example(((100, 50), (10, 10, 60, 40)), View(), WHOLE)
+@example(((100, 50), (10, 10, 60, 40)), View(mirrored=True), WHOLE)
+@example(((300, 290), (10, 10, 60, 250)), View(), (3, 40, 47, 64))
+def test_a_box_is_where_its_pixels_are(
+    what: tuple[tuple[int, int], tuple[int, int, int, int]], view: View, into: tuple[int, int, int, int]
+) -> None:
+    image, boxes = scene(*what)
+    seen, keep = see(boxes, view, into)
+    assume(len(keep))
+    canvas = np.full((64, 80, 3), FILL, np.uint8)
+    show(canvas, image, view, into)
+    assume((seen[0, 2:] - seen[0, :2] >= 3).all())  # thinner ones may fall between the pixels
+    assert np.abs(seen[0] - red(canvas)).max() <= 1.0
+    outside = np.ones((64, 80), np.bool_)
+    outside[into[1] : into[3], into[0] : into[2]] = False
+    assert (canvas[outside] == FILL).all()
+
+
+def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    once, twice = np.zeros_like(image), np.zeros_like(image)
+    show(once, image, View(mirrored=True), WHOLE)
+    show(twice, once, View(mirrored=True), WHOLE)
+    assert np.array_equal(once, image[:, ::-1])
+    assert np.array_equal(twice, image)
+
+
+def test_what_lies_beyond_the_image_is_gray() -> None:
+    image, _ = scene((80, 64), (0, 0, 80, 64))
+    canvas = np.zeros((64, 80, 3), np.uint8)
+    show(canvas, image, View(-0.5, -0.5, 1.5, 1.5), WHOLE)
+    assert (canvas[:15] == FILL).all()
+    assert (canvas[:, 61:] == FILL).all()
+    assert (canvas[17:47, 21:59] == (255, 0, 0)).all()
+
+
+def test_shrinking_averages_instead_of_skipping_pixels() -> None:
+    checks = (np.indices((512, 640)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    for view in (View(), View(mirrored=True), View(0, 0, 0.99, 0.99)):
+        canvas = np.zeros((64, 80, 3), np.uint8)
+        show(canvas, checks, view, WHOLE)
+        assert np.abs(canvas[2:-2, 2:-2].astype(int) - 127).max() < 40
+
+
+def test_an_object_counts_when_enough_of_it_is_seen() -> None:
+    half = View(0.0, 0.0, 0.5, 1.0)
+    shares = np.array(
+        [
+            [0.1, 0.1, 0.3, 0.3],  # all of it
+            [0.35, 0.1, 0.6, 0.3],  # its centre, too
+            [0.45, 0.1, 0.7, 0.3],  # not its centre
+            [0.6, 0.1, 0.9, 0.9],  # nothing
+            [0.1, 0.1, 0.105, 0.9],  # less than two pixels of it
+        ]
+    )
+    seen, keep = see(shares, half, (0, 0, 100, 100))
+    assert keep.tolist() == [0, 1]
+    np.testing.assert_allclose(seen, [[20, 10, 60, 30], [70, 10, 100, 30]])
+
+
+def test_a_quarter_of_an_object_is_enough_and_less_is_not() -> None:
+    # the centre is seen in both; of the second, less than a quarter in area is left
+    view = View(0.0, 0.0, 0.52, 0.52)
+    seen, keep = see(np.array([[0.2, 0.2, 0.8, 0.8], [0.0, 0.0, 1.0, 1.0]]), view, (0, 0, 100, 100))
+    assert keep.tolist() == [0, 1]
+    _, keep = see(np.array([[0.01, 0.01, 1.0, 1.0]]), View(0.48, 0.48, 0.51, 0.51), (0, 0, 100, 100))
+    assert keep.tolist() == []
+    assert (seen >= 0).all()
+    assert (seen <= 100).all()
+
+
+def test_without_objects_nothing_is_seen() -> None:
+    seen, keep = see(np.zeros((0, 4)), View(0.2, 0.2, 0.7, 0.7, True), WHOLE)
+    assert (seen.shape, keep.shape) == ((0, 4), (0,))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5))
+def test_a_crop_is_large_enough_not_too_thin_and_shows_an_object(seed: int, objects: int) -> None:
+    rng = np.random.default_rng(seed)
+    corner = rng.random((objects, 2)) * 0.8
+    boxes = np.concatenate([corner, corner + 0.02 + rng.random((objects, 2)) * 0.18], axis=1)
+    x0, y0, x1, y1 = random_crop(rng, boxes, 0.3)
+    assert min(x0, y0) >= 0
+    assert max(x1, y1) <= 1
+    w, h = x1 - x0, y1 - y0
+    assert min(w, h) >= 0.3
+    assert 0.5 <= w / h <= 2
+    if objects:
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert ((centre > (x0, y0)) & (centre < (x1, y1))).all(1).any()
+
+
+def test_views_are_as_often_whole_wide_and_mirrored_as_asked() -> None:
+    boxes = np.array([[0.4, 0.4, 0.6, 0.6]])
+    only = {
+        "whole": Augmentation(whole=1, zoom_out=0, flip=0),
+        "wide": Augmentation(whole=0, zoom_out=1, flip=1, largest_canvas=3.0),
+        "crop": Augmentation(whole=0, zoom_out=0, flip=0),
+    }
+    for seed in range(20):
+        found = {name: random_view(np.random.default_rng(seed), boxes, a) for name, a in only.items()}
+        assert found["whole"] == View()
+        wide = found["wide"]
+        assert wide.mirrored
+        assert max(wide.x0, wide.y0) <= 0
+        assert min(wide.x1, wide.y1) >= 1
+        assert wide.x1 - wide.x0 == pytest.approx(wide.y1 - wide.y0)
+        assert 1 <= wide.x1 - wide.x0 <= 3
+        assert (found["crop"].x1 - found["crop"].x0) <= 1
+        assert not found["crop"].mirrored
+
+
+def test_colours_change_but_gray_stays_gray() -> None:
+    gray = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    colour = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    for seed in range(20):
+        changed = random_colour(np.random.default_rng(seed), gray)
+        assert changed.shape == gray.shape
+        assert changed.dtype == np.uint8
+        assert int(np.ptp(changed.astype(int), axis=2).max()) <= 1
+        assert (np.diff(changed[..., 0].ravel().astype(int)) >= 0).all()  # what was lighter still is
+        assert not np.array_equal(random_colour(np.random.default_rng(seed), colour), colour)
+    before = colour.copy()
+    random_colour(np.random.default_rng(0), colour)
+    assert np.array_equal(colour, before)
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(32, 400), st.integers(32, 400)))
+def test_the_cells_of_a_mosaic_cover_every_pixel_once(seed: int, size: tuple[int, int]) -> None:
+    covered = np.zeros(size, np.int64)
+    for x0, y0, x1, y1 in mosaic_cells(np.random.default_rng(seed), size):
+        assert min(x1 - x0, y1 - y0) >= 8
+        covered[y0:y1, x0:x1] += 1
+    assert (covered == 1).all()
