@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,11 +16,12 @@ from vocdet.errors import OutputError
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the name `path` when the block ends well, and leaves nothing when it does not.
 
-    The bytes are on the disk (fsync) before the name changes. Folders above are made. A disk that is full or
-    read-only is an `OutputError` that names the file.
+    The bytes are on the disk (fsync) before the name changes. Folders above are made, and leave with it. A disk
+    that is full or read-only is an `OutputError` that names the file.
     """
-    temporary = ""
+    temporary, missing = "", list[Path]()
     try:
+        missing += [folder for folder in path.parents if not folder.exists()]  # innermost first
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         with os.fdopen(handle, "wb") as file:
@@ -32,6 +33,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+        for folder in missing:
+            with suppress(OSError):  # something else is in it
+                folder.rmdir()
         if isinstance(error, OSError):
             raise unwritable(path, error) from error
         raise

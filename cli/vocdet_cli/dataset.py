@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.data.checks import Finding
+    from vocdet.data.dataset import Dataset
     from vocdet.workflows.prepare import CheckReport, SplitReport
 
 app = typer.Typer()
@@ -45,7 +46,8 @@ def check(
     if as_json:
         typer.echo(json.dumps(_check_json(report), ensure_ascii=False, indent=2))
     else:
-        _print_check(report, data, None if show_all else MOST_PLACES)
+        _print_check(report, None if show_all else MOST_PLACES)
+        render.done(_checked(report), then=_after_check(report, *_same(data, labels, coordinates)))
     if report.errors:
         raise typer.Exit(1)
 
@@ -79,17 +81,26 @@ def split(
             data, trainval=trainval, train=train, seed=seed, per_label=per_label, force=force,
             labels=labels, coordinates=coordinates, progress=progress,
         )  # fmt: skip
-    render.out.print(_split_table(report))
+    render.show(_split_table(report))
     for note in report.notes:
         render.warning(note)
+    same = _same(data, labels, coordinates)
     if report.warnings:
-        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {_command('check', data)}")
+        see = render.command("check", *same)
+        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {see}")
     wrote = f"wrote {len(report.files)} files to {report.files[0].parent}"
-    render.done(wrote, then=_command("train-backbone", data))
+    render.done(wrote, then=render.command(_training(report.dataset), *same))
 
 
-def _command(name: str, data: Path) -> str:
-    return render.command(name, *render.given(data))
+def _same(data: Path, labels: Path | None, coordinates: str) -> list[str]:
+    """What the next command is told of the dataset, as this one was."""
+    more = (*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto"))
+    return [*render.given(data), *more]
+
+
+def _training(dataset: Dataset) -> str:
+    """The training to begin with: a classifier, unless there is nothing to tell apart."""
+    return "train-backbone" if len(dataset.labels) > 1 else "train-ssd"
 
 
 def _split_table(report: SplitReport) -> Table:
@@ -102,24 +113,34 @@ def _split_table(report: SplitReport) -> Table:
     return table
 
 
-def _print_check(report: CheckReport, data: Path, most: int | None) -> None:
+def _print_check(report: CheckReport, most: int | None) -> None:
     from vocdet.data.checks import counted
 
     for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
         _print_group(severity, code, list(group), most)
-    dataset, warnings = report.dataset, len(report.findings) - report.errors
+    dataset = report.dataset
     render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     holds = ", ".join(counted(*size) for size in sizes)
     render.out.print(f"{holds}; {parts or 'no parts yet'}", soft_wrap=True)
+
+
+def _checked(report: CheckReport) -> str:
+    from vocdet.data.checks import counted
+
+    warnings = len(report.findings) - report.errors
+    return f"checked: {counted(report.errors, 'error')}, {counted(warnings, 'warning')}"
+
+
+def _after_check(report: CheckReport, *same: str) -> str:
     if report.errors:
-        then = f"correct the errors, then {_command('check', data)}"
-    elif not len(dataset.objects):
-        then = "annotate some images in labelImg: there are no objects yet"
-    else:
-        then = _command("train-backbone" if {"train", "val"} <= report.parts.keys() else "split", data)
-    render.done(f"checked: {counted(report.errors, 'error')}, {counted(warnings, 'warning')}", then=then)
+        return f"correct the errors, then {render.command('check', *same)}"
+    if not len(report.dataset.objects):
+        return "annotate some images in labelImg: there are no objects yet"
+    if report.trainable:
+        return render.command(_training(report.dataset), *same)
+    return render.command("split", *same, *(["--force"] if report.divided else []))
 
 
 def _print_group(severity: str, code: str, group: list[Finding], most: int | None) -> None:

@@ -57,28 +57,40 @@ def evaluate(
         render.note(f"{len(done.warnings)} warnings about the data: see vocdet check")
     if done.unknown:
         render.warning(f"the detector never learned {', '.join(done.unknown)}: their objects count as missed")
-    render.out.print(_table(done.report, f"{run} on {split}: {done.report.images} images"))
+    render.out.print(f"[bold]{escape(str(run))} on {escape(split)}: {done.report.images} images[/]", soft_wrap=True)
+    render.show(_precision_table(done.report))
+    render.show(_found_table(done.report))
     render.out.print(_summary(done.report), soft_wrap=True)
     pictured = f", and the picture {picture}" if picture else ""
-    render.done(f"wrote {done.metrics} and {done.detections}{pictured}", then=f"vocdet predict {run} IMAGES")
+    render.done(
+        f"wrote {done.metrics} and {done.detections}{pictured}", then=f"{render.command('predict', str(run))} IMAGES"
+    )
 
 
-def _table(report: EvalReport, title: str) -> Table:
-    table = render.table(
-        title, "label", "objects", "AP50 VOC07", "AP50 VOC", "AP50", "AP", "threshold", "precision", "recall", "F1",
-        "correct", "wrong", "missed",
-    )  # fmt: skip
-    for row in report.labels:
-        table.add_row(escape(row.label[:40]), *_cells(row, _share(row.threshold)))
-    table.add_section()
-    table.add_row("all", *_cells(report.overall, ""), style="bold")
+def _precision_table(report: EvalReport) -> Table:
+    title = "average precision: AP50 as VOC 2007 (11 points), VOC 2010 and COCO count it; AP as COCO"
+    table = render.table(title, "label", "objects", "VOC07", "VOC", "AP50", "AP")
+    for row, name in _rows(report):
+        shares = (row.ap_voc07, row.ap_voc, row.ap50, row.ap)
+        table.add_row(name, str(row.objects), *map(_share, shares))
     return table
 
 
-def _cells(row: Figures, threshold: str) -> list[str]:
-    shares = [_share(value) for value in (row.ap_voc07, row.ap_voc, row.ap50, row.ap)]
-    point = [_share(value) for value in (row.precision, row.recall, row.f1)]
-    return [str(row.objects), *shares, threshold, *point, str(row.correct), str(row.wrong), str(row.missed)]
+def _found_table(report: EvalReport) -> Table:
+    from vocdet.evaluation.report import LabelFigures
+
+    columns = ("label", "threshold", "precision", "recall", "F1", "correct", "wrong", "missed", "false")
+    table = render.table("at the score threshold: objects found, mistaken and missed; false detections", *columns)
+    for row, name in _rows(report):
+        threshold = _share(row.threshold) if isinstance(row, LabelFigures) else ""
+        counts = (row.correct, row.wrong, row.missed, row.false)
+        table.add_row(name, threshold, *map(_share, (row.precision, row.recall, row.f1)), *map(str, counts))
+    return table
+
+
+def _rows(report: EvalReport) -> list[tuple[Figures, str]]:
+    """Every label's figures and its name, then those of all."""
+    return [*((row, escape(row.label[:40])) for row in report.labels), (report.overall, "[bold]all[/]")]
 
 
 def _summary(report: EvalReport) -> str:

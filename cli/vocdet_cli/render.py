@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,29 +19,52 @@ from vocdet.errors import ManyErrors, VocdetError
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-MOST_ERRORS = 20  # of one kind of failure; the rest are counted
+MOST_ERRORS = 20  # different ones; the rest are counted
+MOST_PLACES = 3  # of the same error
+WIDEST = 1000  # columns of a table
+
+
+def screen() -> Console:
+    """Where bars, notes and errors go: standard error.
+
+    On a terminal that shows standard output too it is that one's console: what is printed while a bar is shown
+    must come from the hand that draws the bar.
+    """
+    return out if _is_terminal(sys.stdout) and _is_terminal(sys.stderr) else err
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it is closed
 
 
 def error(problem: VocdetError) -> None:
-    """Print an error, or as many of several as fit a screen."""
+    """Print an error, or as many of several as fit a screen; the same one in several places is one."""
     many = problem.errors if isinstance(problem, ManyErrors) else (problem,)
-    for one in many[:MOST_ERRORS]:
-        where = f"{escape(str(one.place))}: " if one.place else ""
-        err.print(f"[bold red]error:[/] {where}{escape(one.problem)}", soft_wrap=True)
-        if one.hint:
-            err.print(f"  [dim]hint:[/] {escape(one.hint)}", soft_wrap=True)
-    if len(many) > MOST_ERRORS:
-        err.print(f"[bold red]error:[/] and {len(many) - MOST_ERRORS} more")
+    alike: dict[tuple[str, str], list[VocdetError]] = {}
+    for one in many:
+        alike.setdefault((one.problem, one.hint), []).append(one)
+    for (text, hint), (first, *others) in islice(alike.items(), MOST_ERRORS):
+        where = f"{escape(str(first.place))}: " if first.place else ""
+        screen().print(f"[bold red]error:[/] {where}{escape(text)}", soft_wrap=True)
+        if others:
+            places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
+            more = ", …" if len(others) > MOST_PLACES else ""
+            screen().print(f"  the same {len(others)} times more: {places}{more}", soft_wrap=True)
+        if hint:
+            screen().print(f"  [dim]hint:[/] {escape(hint)}", soft_wrap=True)
+    rest = sum(map(len, islice(alike.values(), MOST_ERRORS, None)))
+    if rest:
+        screen().print(f"[bold red]error:[/] and {rest} more")
 
 
 def warning(text: str) -> None:
     """Something the user should know, that stops nothing."""
-    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    screen().print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line about what is going on."""
-    err.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+    screen().print(f"[dim]{escape(text)}[/]", soft_wrap=True)
 
 
 def done(wrote: str, *, then: str = "") -> None:
@@ -49,11 +75,19 @@ def done(wrote: str, *, then: str = "") -> None:
 
 
 def table(title: str, *columns: str) -> Table:
-    """An empty table whose first column is text and whose others are numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    """An empty table whose first column is text and whose others are numbers; title and columns are no markup."""
+    made = Table(title=escape(title), header_style="dim", box=None, pad_edge=False)
     for i, column in enumerate(columns):
-        made.add_column(column, justify="right" if i else "left", no_wrap=i > 0)
+        made.add_column(escape(column), justify="right" if i else "left", no_wrap=True)
     return made
+
+
+def show(made: Table) -> None:
+    """Print a table under its title; where it is wider than the terminal its lines wrap, and nothing is cut."""
+    title, made.title = made.title, None
+    out.print(f"[bold]{title}[/]", soft_wrap=True)
+    made.width = out.measure(made, options=out.options.update(max_width=WIDEST)).maximum
+    out.print(made, crop=False)
 
 
 @contextmanager
@@ -61,7 +95,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error for work that reports how many of how many are done; silent where nobody looks."""
     from rich.progress import Progress
 
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(console=screen(), transient=True, disable=not screen().is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -71,6 +105,6 @@ def command(name: str, *arguments: str) -> str:
     return shlex.join(["vocdet", name, *arguments])
 
 
-def given(path: Path, option: str = "", default: Path = Path()) -> list[str]:
-    """The words that say a path on the command line: none where it is the default."""
-    return [] if path == default else [option, str(path)] if option else [str(path)]
+def given(value: object, option: str = "", default: object = Path()) -> list[str]:
+    """The words that say a value on the command line: none where it is the default."""
+    return [] if value == default else [option, str(value)] if option else [str(value)]

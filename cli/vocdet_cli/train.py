@@ -43,6 +43,9 @@ Minutes = Annotated[
 ]
 Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
+Turns = Annotated[
+    bool, typer.Option("--turns", help="The images have no way up (from above, microscope): learn any flip and turn.")
+]
 Tail = Annotated[bool, typer.Option("--reduced-tail", help="Half the last channels of mb3, as torchvision's SSD-lite.")]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
 
@@ -63,6 +66,7 @@ def train_backbone(
     patience: Patience = BACKBONE.patience,
     lr: Rate = BACKBONE.lr,
     seed: Seed = BACKBONE.seed,
+    turns: Turns = False,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
     labels: Labels = None,
@@ -83,7 +87,7 @@ def train_backbone(
 
     recipe = BackboneRecipe(
         net=net, size=size, context=context, batch=batch, epochs=epochs, minutes=minutes, patience=patience, lr=lr,
-        seed=seed, reduced_tail=reduced_tail,
+        seed=seed, turns=turns, reduced_tail=reduced_tail,
     )  # fmt: skip
     with _stopping() as stop, _bar() as bar:
         for event in train(
@@ -131,7 +135,11 @@ def train_ssd(
     balance: Annotated[
         float, typer.Option(min=0, max=1, help="0: every object counts the same; 1: every label does, however rare.")
     ] = SSD.balance,
+    freeze: Annotated[
+        int, typer.Option(help="Keep the backbone's weights up to this stride: 2, 4 or 8; faster. 0: all learn.")
+    ] = SSD.freeze,
     seed: Seed = SSD.seed,
+    turns: Turns = False,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
     labels: Labels = None,
@@ -152,8 +160,8 @@ def train_ssd(
 
     recipe = DetectorRecipe(
         net=net, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
-        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed,
-        reduced_tail=reduced_tail,
+        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, turns=turns,
+        freeze=freeze, reduced_tail=reduced_tail,
     )  # fmt: skip
     with _stopping() as stop, _bar() as bar:
         for event in train(
@@ -164,7 +172,7 @@ def train_ssd(
                 on = f"{event.images} images of {len(event.labels)} labels, {event.validated_on} to validate on"
                 _print_start(event.start, event.transfer, show_weights, on, len(event.warnings))
                 render.note(f"coordinates are {event.coordinates}")
-                render.out.print(_recall_table(event.recall, sum(event.anchors.counts)))
+                render.show(_recall_table(event.recall, sum(event.anchors.counts)))
             elif isinstance(event, Step):
                 _show_step(bar, event)
             elif isinstance(event, Epoch):
@@ -271,5 +279,5 @@ def _print_confusion(finished: BackboneFinished) -> None:
         pairs = [(n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if n and i != j]
         for n, i, j in sorted(pairs, reverse=True)[:MOST_LABELS]:
             table.add_row(escape(labels[i][:40]), escape(labels[j][:40]), str(n), str(confusion[i].sum()))
-    render.out.print(table)
+    render.show(table)
     render.out.print(f"accuracy {confusion.trace() / max(1, confusion.sum()):.2%} of {confusion.sum()} objects")

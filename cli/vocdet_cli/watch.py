@@ -8,17 +8,13 @@ from typing import Annotated
 
 import typer
 
+from vocdet.errors import VocdetError
 from vocdet_cli import render
-from vocdet_cli.options import Device
+from vocdet_cli.options import Device, Runs
+from vocdet_cli.startup import load_torch
 
 app = typer.Typer()
 
-Run = Annotated[
-    Path | None,
-    typer.Option(
-        "--run", help="Run folder of the detector.", show_default="the newest in ./runs, unless it is given first"
-    ),
-]
 Score = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Score from which a detection is shown.", show_default="each label's own"),
@@ -29,63 +25,69 @@ Score = Annotated[
 def predict(
     given: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Images, folders and videos; a run folder may stand first."),
+        typer.Argument(
+            metavar="[RUN] SOURCE", help="A run folder or checkpoint, else the newest; images, folders, videos."
+        ),
     ],
-    run: Run = None,
     out: Annotated[Path, typer.Option(help="Folder for what is written: new, empty, or an earlier result.")] = Path(
         "found"
     ),
     score: Score = None,
     batch: Annotated[int, typer.Option(min=1, help="Images that go through the network together.")] = 8,
+    runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Draw what a detector finds in images, folders and videos, and list it in detections.json (COCO results)."""
-    from vocdet.cpu import prepare_cpu
+    load_torch()
+    from vocdet.data.checks import counted
     from vocdet.workflows import watch
 
-    prepare_cpu()
-    chosen, sources = watch.choose_run(given, run=run)
+    run, sources = watch.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("name an image, a folder or a video after the run", param_hint="SOURCE")
-    pictures = objects = 0
-    seen = watch.predict(chosen, sources, out=out, score=score, batch=batch, device=device)
+    pictures, objects, then = 0, 0, ""
+    seen = watch.predict(run, sources, out=out, score=score, batch=batch, device=device)
     try:
         with closing(seen), render.progress("looking") as progress:
             for one in seen:
                 pictures, objects = pictures + 1, objects + len(one.found)
                 progress(one.done, one.total)
+        then = render.command("live", str(run))
     finally:
         if pictures:
-            render.done(
-                f"wrote {out}: {objects} objects found in {pictures} pictures with {chosen}", then="vocdet live"
-            )
+            found = f"{counted(objects, 'object')} found in {counted(pictures, 'picture')} with {run}"
+            render.done(f"wrote {out}: {found}", then=then)
 
 
 @app.command()
 def live(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder of the detector.", show_default="the newest in ./runs")
+        Path | None,
+        typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs"),
     ] = None,
     source: Annotated[str, typer.Option(help="A camera's number, a video file or a URL.")] = "0",
     save: Annotated[Path | None, typer.Option(help="Write what is shown as a video, too: out.mp4")] = None,
     frames: Annotated[int, typer.Option(min=0, help="End after so many frames.", show_default="never")] = 0,
     score: Score = None,
+    runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Show a camera, a stream or a video with what a detector finds in it; q or Esc ends it."""
-    from vocdet.cpu import prepare_cpu
+    load_torch()
+    from vocdet.data.checks import counted
     from vocdet.workflows import watch
 
-    prepare_cpu()
-    chosen, _ = watch.choose_run((), run=run)
     count, rate = 0, 0.0
-    shown = watch.live(chosen, source, save=save, score=score, frames=frames, device=device)
+    shown = watch.live(run or watch.choose_run((), runs=runs)[0], source, save=save, score=score, frames=frames, device=device)
     try:
-        with closing(shown), render.err.status("starting") as status:
+        with closing(shown), render.screen().status("starting; Ctrl-C ends") as status:
             for one in shown:
                 count, rate = one.number + 1, one.fps
                 status.update(f"{rate:.1f} frames a second, {len(one.found)} found")
+    except VocdetError:
+        count = 0  # the error says it all
+        raise
     finally:
         if count:
             wrote = f", wrote {save}" if save else ""
-            render.done(f"showed {count} frames, {rate:.1f} a second at the end{wrote}")
+            render.done(f"showed {counted(count, 'frame')}, {rate:.1f} a second at the end{wrote}")

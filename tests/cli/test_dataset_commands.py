@@ -9,6 +9,7 @@ import pytest
 from vocdet_cli.app import main
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+BOTH = [*DOG, ("cat", (40.0, 2.0, 70.0, 40.0))]
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,7 +29,7 @@ def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 def many(make_voc: MakeVoc, count: int = 20) -> Path:
-    return make_voc({f"img{i:02}": DOG for i in range(count)})
+    return make_voc({f"img{i:02}": BOTH for i in range(count)})
 
 
 def test_split_prints_the_parts_and_what_to_do_next(vocdet: Run, make_voc: MakeVoc) -> None:
@@ -40,6 +41,26 @@ def test_split_prints_the_parts_and_what_to_do_next(vocdet: Run, make_voc: MakeV
     assert ["images", "18", "16", "2", "2", "20"] in rows
     assert ["dog", "18", "16", "2", "2", "20"] in rows
     assert out.endswith(f"wrote 4 files to {root}/ImageSets/Main\nnext: vocdet train-backbone {root}\n")
+
+
+def test_one_label_needs_no_classifier(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({f"img{i:02}": DOG for i in range(9)})
+    assert vocdet("split", root)[1].endswith(f"next: vocdet train-ssd {root}\n")
+    assert vocdet("check", root)[1].endswith(f"next: vocdet train-ssd {root}\n")
+
+
+def test_the_next_command_is_told_what_this_one_was(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+    names = tmp_path / "my labels.txt"
+    names.write_text("dog\ncat\n")
+    same = f"{many(make_voc)} --labels '{names}' --coordinates one"
+    given = (*same.split()[:1], "--labels", names, "--coordinates", "one")
+    assert vocdet("check", *given)[1].endswith(f"next: vocdet split {same}\n")
+    assert vocdet("split", *given)[1].endswith(f"next: vocdet train-backbone {same}\n")
+
+
+def test_check_asks_for_another_split_where_train_has_no_object(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
+    assert vocdet("check", root)[1].endswith(f"next: vocdet split {root} --force\n")
 
 
 def test_split_works_on_the_folder_one_is_in(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +105,25 @@ def test_an_unknown_label_is_one_message_with_its_place(vocdet: Run, make_voc: M
     )
 
 
+def test_the_same_error_in_many_places_is_said_once(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("dog\n")
+    root = many(make_voc, 9)
+    code, _, err = vocdet("split", root, "--labels", tmp_path / "labels.txt")
+    place = f"{root}/Annotations/img0"
+    assert (code, err) == (
+        1,
+        f"error: {place}0.xml:26: the label 'cat' is not in the label list\n"
+        f"  the same 8 times more: {place}1.xml:26, {place}2.xml:26, {place}3.xml:26, …\n"
+        "  hint: add it to the list, or correct the annotation\n",
+    )
+
+
+def test_a_narrow_terminal_cuts_nothing(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = [line.split() for line in vocdet("split", many(make_voc))[1].splitlines()]
+    assert ["images", "18", "16", "2", "2", "20"] in rows
+
+
 @pytest.mark.parametrize("command", ["check", "split"])
 @pytest.mark.parametrize("folder", ["empty", "nowhere"])
 def test_a_folder_without_a_dataset_is_one_message(vocdet: Run, tmp_path: Path, command: str, folder: str) -> None:
@@ -99,7 +139,7 @@ def test_check_of_good_data_points_to_split_and_then_to_training(vocdet: Run, ma
     code, out, err = vocdet("check", root)
     assert (code, err) == (0, "")
     assert out.endswith(
-        f"20 images, 20 objects, 1 label; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
+        f"20 images, 40 objects, 2 labels; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
     )
     vocdet("split", root)
     assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")

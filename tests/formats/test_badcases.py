@@ -73,7 +73,12 @@ def test_an_odd_dataset_gets_a_verdict_a_good_tool_may_give(case: dict[str, Any]
 def opened() -> list[str]:
     """The files Python opens from now on: an audit hook stays for good, so there is one."""
     names: list[str] = []
-    sys.addaudithook(lambda event, arguments: names.append(str(arguments[0])) if event == "open" else None)
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            names.append(str(arguments[0]))
+
+    sys.addaudithook(note)
     return names
 
 

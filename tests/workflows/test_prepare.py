@@ -53,11 +53,39 @@ def test_parts_that_are_missing_or_empty_tell_the_cure(make_voc: MakeVoc) -> Non
 
 
 def test_a_part_that_names_a_missing_stem_is_an_error(make_voc: MakeVoc) -> None:
-    root = make_voc({"img1": DOG}, parts={"train": ["img1", "img2"]})
+    root = make_voc({"img1": DOG}, parts={"train": ["img1", "Img1"]})
     with pytest.raises(
-        SplitError, match=r"train\.txt:2: names 'img2', which is not in the dataset \(did you mean 'img1'\?\)"
+        SplitError, match=r"train\.txt:2: names 'Img1', which is not in the dataset \(did you mean 'img1'\?\)"
     ):
         load_dataset(root)
+
+
+def test_a_part_that_names_an_image_without_annotation_says_so(make_voc: MakeVoc) -> None:
+    root = make_voc({"img1": DOG, "img2": DOG}, parts={"train": ["img1", "img2"]})
+    (root / "Annotations" / "img2.xml").unlink()
+    with pytest.raises(SplitError, match=r"train\.txt:2: names 'img2', whose image has no annotation \(delete"):
+        load_dataset(root)
+
+
+@pytest.mark.parametrize("lost", ["JPEGImages/img2.jpg", "Annotations/img2.xml"])
+def test_one_broken_file_is_one_error_of_a_check(make_voc: MakeVoc, lost: str) -> None:
+    root = make_voc({"img1": DOG, "img2": DOG}, parts={"train": ["img1", "img2"], "trainval": ["img1", "img2"]})
+    (root / lost).write_bytes(b"")
+    report = check_dataset(root)
+    assert [finding.place.path for finding in report.findings] == [root / lost]
+    assert report.errors == 1
+
+
+def test_a_part_that_is_not_there_is_named_with_those_that_are(make_voc: MakeVoc) -> None:
+    root = make_voc({"img1": DOG}, parts={"trainval": ["img1"]})
+    with pytest.raises(SplitError, match=r"there is no train\.txt \(there are trainval; vocdet split --force makes"):
+        load_dataset(root, part="train")
+
+
+def test_a_check_tells_of_a_part_without_objects(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": []}, parts={"train": ["a"], "val": ["b"]})
+    (finding,) = check_dataset(root).findings
+    assert (finding.severity, finding.problem) == ("warning", "there is no object in the 1 image of val")
 
 
 def test_a_dataset_without_objects_cannot_be_trained_on(make_voc: MakeVoc) -> None:
@@ -118,6 +146,20 @@ def test_a_place_that_cannot_be_written_is_one_error(make_voc: MakeVoc) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         split_dataset(root)
     assert listing(root) == before
+
+
+def test_a_first_split_that_cannot_be_written_leaves_no_folder(
+    make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = many(make_voc)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left on device"):
+        split_dataset(root)
+    assert not (root / "ImageSets").exists()
 
 
 def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> None:

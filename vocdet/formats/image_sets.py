@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,43 +78,61 @@ def part_names(dataset: Dataset) -> tuple[str, ...]:
 
 def part_folders(dataset: Dataset) -> tuple[str, ...]:
     """The folders called train, valid and test that say which part their images are in; none beside split files."""
-    if any(part_path(dataset.root, name) for name in PARTS):
+    if divided(dataset.root):
         return ()
     tops = {file.split("/")[0].lower() for file in dataset.images.files if "/" in file}
     return tuple(sorted(tops & _FOLDER_PARTS.keys()))
 
 
-def part_rows(dataset: Dataset, name: str) -> tuple[Rows, tuple[Finding, ...]]:
-    """The images of a part, and what is odd about its file; a stem that is not in the dataset is an error there."""
+def divided(root: Path) -> bool:
+    """Whether there are split files."""
+    return any(part_path(root, name) for name in PARTS)
+
+
+def part_rows(
+    dataset: Dataset, name: str, left_out: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Rows, tuple[Finding, ...]]:
+    """The images of a part, and what is odd about its file; a stem that is not in the dataset is an error there.
+
+    `left_out` tells of stems whose files are there why they are not in the dataset; "": it has been told.
+    """
     path = part_path(dataset.root, name)
     if path is not None:
-        return resolve(dataset, path)
+        return resolve(dataset, path, left_out)
     rows = [row for row, part in enumerate(_folder_parts(dataset)) if part == name]
     if not rows:
         raise SplitError(f"there is no {name}.txt", place=dataset.root / FOLDER, hint="run vocdet split")
     return np.array(rows, np.int64), ()
 
 
-def resolve(dataset: Dataset, path: Path) -> tuple[Rows, tuple[Finding, ...]]:
-    """The images a split file names, each once, and what is odd about the file."""
+def resolve(
+    dataset: Dataset, path: Path, left_out: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Rows, tuple[Finding, ...]]:
+    """The images a split file names, each once, and what is odd about the file; `left_out` as for `part_rows`."""
     row_of = {_composed(stem): row for stem, row in dataset.row_of().items()}
+    why_not = {_composed(stem): why for stem, why in left_out.items()}
     rows: dict[int, int] = {}  # row -> line
     findings: list[Finding] = []
     hints = 0
-    for entry in read_part(path):
+    entries = read_part(path)
+    for entry in entries:
         place = Place(path, entry.line)
-        row = next((row_of[stem] for stem in _candidates(_composed(entry.text)) if stem in row_of), None)
+        candidates = tuple(_candidates(_composed(entry.text)))
+        row = next((row_of[stem] for stem in candidates if stem in row_of), None)
         if row is None:
-            hints += 1
-            hint = _hint(entry.text, row_of) if hints <= _MOST_HINTS else ""
-            problem = f"names {entry.text!r}, which is not in the dataset"
+            why = next((why_not[stem] for stem in candidates if stem in why_not), None)
+            if why == "":
+                continue
+            hints += not why
+            hint = _hint(entry.text, row_of) if not why and hints <= _MOST_HINTS else ""
+            problem = f"names {entry.text!r}, {why or 'which is not in the dataset'}"
             findings.append(Finding("imagesets.unknown_stem", "error", problem, place, hint or _FORGET))
         elif row in rows:
             problem = f"names {entry.text!r} again, after line {rows[row]}"
             findings.append(Finding("imagesets.duplicate", "warning", problem, place, "delete one of the lines"))
         else:
             rows[row] = entry.line
-    if not rows and not findings:
+    if not entries:
         hint = "run vocdet split, with other shares if the part should have images"
         findings.append(Finding("imagesets.empty", "warning", "names no images", Place(path), hint))
     return np.array(list(rows), np.int64), tuple(findings)
@@ -144,6 +163,18 @@ def overlap_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Findin
             problem = f"trainval is not train and val together: they differ in {_stems(dataset, odd)}"
             place = Place(part_path(dataset.root, "trainval") or dataset.root)
             findings.append(Finding("imagesets.trainval", "warning", problem, place, "run vocdet split --force"))
+    return findings
+
+
+def bare_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Finding]:
+    """Parts whose images show no object: nothing can be learned from them, or measured on them."""
+    findings = []
+    for name, rows in parts.items():
+        if len(rows) and not np.isin(dataset.objects.image, rows).any():
+            problem = f"there is no object in the {counted(len(rows), 'image')} of {name}"
+            place = Place(part_path(dataset.root, name) or dataset.root)
+            hint = "annotate some of them, or run vocdet split --force"
+            findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
 
 
@@ -221,7 +252,9 @@ def _hint(text: str, row_of: dict[str, int]) -> str:
     for other in row_of:
         if other.lstrip("0") == bare:
             return f"did you mean {other!r}? leading zeros were lost or added"
-    close = nearest(stem, row_of)
+    # of numbered images another number is another image, not the same one misspelt
+    numbers = [re.findall(r"\d+", given) for given in (text, stem)]
+    close = nearest(stem, (other for other in row_of if re.findall(r"\d+", other) in numbers))
     return f"did you mean {close!r}?" if close else ""
 
 

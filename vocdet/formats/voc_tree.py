@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +32,7 @@ class Scan:
     findings: tuple[Finding, ...]
     coordinates: Coordinates
     reason: str  # why these coordinates
+    left_out: Mapping[str, str]  # stem that is no part of the dataset -> why; "": a finding of its own says it
 
 
 def read(
@@ -61,6 +62,7 @@ def scan(
             if progress is not None:
                 progress(done, len(layout.annotations))
     findings = [*layout.findings, *rows.findings, *_unannotated(layout, rows)]
+    left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(rows.claimed, "")
     known = listed if listed is not None else tuple(sorted(rows.label_ids))
     widths, heights = np.array(rows.widths, np.int32), np.array(rows.heights, np.int32)
     images = Images(tuple(rows.stems), tuple(rows.files), widths, heights, tuple(rows.sources))
@@ -68,7 +70,7 @@ def scan(
     sizes = np.stack([widths, heights], axis=1)[np.array(rows.image, np.int64)]  # (M, 2)
     chosen, reason = conventions.decide(coordinates, boxes, sizes, rows.databases)
     objects = _objects(rows, known, conventions.to_pixels(boxes, chosen), layout.root, findings)
-    return Scan(Dataset(layout.root, known, images, objects), tuple(findings), chosen, reason)
+    return Scan(Dataset(layout.root, known, images, objects), tuple(findings), chosen, reason, left_out)
 
 
 @dataclass(slots=True)

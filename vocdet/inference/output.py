@@ -6,11 +6,12 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from vocdet.errors import OutputError, VocdetError
 from vocdet.files import make_folder, unwritable, write_bytes
@@ -18,7 +19,9 @@ from vocdet.inference.frames import FPS, LARGEST_FPS
 from vocdet.inputs.images import Image
 
 QUALITY = 92  # of JPEGs
+PICTURES = (".jpg", ".jpeg", ".png")
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}  # that every wheel of OpenCV can write
+PROBE = 1 << 16  # bytes that a disk must have room for before a video is begun
 MEASURED = 10  # frames by which the rate of a camera is told
 CLOSING = (27, ord("q"), ord("Q"))  # keys: Esc, q
 
@@ -27,22 +30,35 @@ Show = Callable[[Image, float], bool]  # picture, seconds to show it; False: the
 
 
 def write_picture(path: Path, pixels: Image) -> None:
-    """Write a picture, whole or not at all: a PNG where the name ends so, else a JPEG."""
-    kind = ".png" if path.suffix.lower() == ".png" else ".jpg"
-    quality = () if kind == ".png" else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
-    done, data = cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), quality)
+    """Write a JPEG or a PNG, as its name says, whole or not at all."""
+    check_picture_name(path)
+    options = () if path.suffix.lower() == ".png" else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
+    try:
+        done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    except cv2.error:
+        done, data = False, np.empty(0, np.uint8)
     if not done:
-        raise OutputError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} cannot be a {kind[1:]}", place=path)
+        problem = f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written"
+        raise OutputError(problem, place=path, hint="a JPEG has at most 65500 pixels a side")
     write_bytes(path, data.tobytes())
+
+
+def check_picture_name(path: Path) -> None:
+    """An `OutputError` unless a picture can be written under this name."""
+    _check_name(path, "picture", PICTURES)
 
 
 def check_video_name(path: Path) -> None:
     """An `OutputError` unless a video can be written under this name."""
-    if path.suffix.lower() not in CODECS:
-        problem = f"{path.suffix!r} is no kind of video that can be written"
-        raise OutputError(problem, place=path, hint=f"let the name end in {', '.join(CODECS)}")
+    _check_name(path, "video", tuple(CODECS))
+
+
+def _check_name(path: Path, kind: str, suffixes: Sequence[str]) -> None:
     if path.is_dir():
         raise OutputError("is a folder", place=path, hint="name a file in it")
+    if path.suffix.lower() not in suffixes:
+        problem = f"{path.suffix!r} is no kind of {kind} that can be written"
+        raise OutputError(problem, place=path, hint=f"let the name end in {', '.join(suffixes)}")
 
 
 @contextmanager
@@ -50,29 +66,33 @@ def writing_video(path: Path, fps: float | None = None) -> Iterator[Write]:
     """A function that adds a frame to a video, which takes the name `path` when the block ends, however it ends.
 
     Without `fps` the video gets the rate at which its first frames come. Frames of another size than the first
-    are resized. Where no frame came, no file is left.
+    are resized. Where no frame came, no file is left. A disk that is full or read-only is an `OutputError`.
     """
     check_video_name(path)
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix.lower()}")  # OpenCV goes by the suffix
-    film = _Film(temporary, fps)
+    film = _Film(temporary, path, fps)
     try:
-        yield film.add
-    finally:
         try:
-            if film.close():
-                temporary.replace(path)
+            temporary.write_bytes(bytes(PROBE))  # OpenCV would not say why it cannot write
         except OSError as error:
             raise unwritable(path, error) from error
+        try:
+            yield film.add
         finally:
+            if film.close():
+                temporary.replace(path)
+    finally:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 class _Film:
     """A video file that opens when it knows the size and the rate of its frames."""
 
-    def __init__(self, path: Path, fps: float | None) -> None:
-        self.path, self.fps = path, fps
+    def __init__(self, path: Path, final: Path, fps: float | None) -> None:
+        self.path, self.final, self.fps = path, final, fps
+        self.written = 0
         self.waiting: list[Image] = []
         self.times: list[float] = []
         self.size = (0, 0)
@@ -85,32 +105,37 @@ class _Film:
             self.flush()
 
     def flush(self) -> None:
+        (waiting, times), self.waiting, self.times = (self.waiting, self.times), [], []
         if self.writer is None:
-            self.writer = self.open()
-        for pixels in self.waiting:
+            self.writer = self.open(waiting[0], times)
+        for pixels in waiting:
             fitted = pixels if pixels.shape[1::-1] == self.size else cv2.resize(pixels, self.size)
             self.writer.write(cv2.cvtColor(fitted, cv2.COLOR_RGB2BGR))
-        self.waiting.clear()
-        self.times.clear()
+            self.written += 1
 
-    def open(self) -> cv2.VideoWriter:
-        height, width = self.waiting[0].shape[:2]
+    def open(self, first: Image, times: Sequence[float]) -> cv2.VideoWriter:
+        height, width = first.shape[:2]
         self.size = (width, height)
-        took = self.times[-1] - self.times[0]
-        fps = self.fps or (min((len(self.times) - 1) / took, LARGEST_FPS) if took > 0 else FPS)
+        took = times[-1] - times[0]
+        fps = self.fps or (min((len(times) - 1) / took, LARGEST_FPS) if took > 0 else FPS)
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix])
         writer = cv2.VideoWriter(str(self.path), code, round(fps, 2), self.size)  # MPEG-4 knows no finer rates
         if not writer.isOpened():
-            raise OutputError("cannot be written as a video", place=self.path.parent, hint="try a name ending in .avi")
+            raise OutputError("cannot be written as a video", place=self.final, hint="try a name ending in .avi")
         return writer
 
     def close(self) -> bool:
-        """Whether there is a video now."""
+        """Whether there is a video now; one that is not whole is an `OutputError`, as OpenCV never says so."""
         if self.waiting:
             self.flush()
         if self.writer is None:
             return False
         self.writer.release()
+        reader = cv2.VideoCapture(str(self.path))
+        count = reader.get(cv2.CAP_PROP_FRAME_COUNT) if reader.isOpened() else 0
+        reader.release()
+        if not abs(count - self.written) <= 1 + 0.01 * self.written:  # Matroska's is its length times its rate
+            raise OutputError("could not be written whole", place=self.final, hint="is there space on the disk?")
         return True
 
 

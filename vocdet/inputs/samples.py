@@ -22,6 +22,7 @@ from vocdet.inputs.transforms import (
     View,
     mosaic_cells,
     random_colour,
+    random_turn,
     random_view,
     see,
     show,
@@ -89,6 +90,8 @@ class Scenes:
             (row, random_view(rng, self._boxes[row], augmentation), cell) for row, cell in zip(rows, cells, strict=True)
         ]
         sample = self._compose(parts)
+        if augmentation.turns:
+            sample = Sample(*random_turn(rng, sample.image, sample.boxes), sample.labels)
         if rng.random() < augmentation.colour:
             return Sample(random_colour(rng, sample.image), sample.boxes, sample.labels)
         return sample
@@ -108,10 +111,11 @@ class Scenes:
 class Crops:
     """Every object of a dataset, cut out with some of what is around it, as a square."""
 
-    def __init__(self, dataset: Dataset, size: int, *, context: float, augmented: bool) -> None:
+    def __init__(self, dataset: Dataset, size: int, *, context: float, augmented: bool, turns: bool = False) -> None:
         self._size = size
         self._context = context
         self._augmented = augmented
+        self._turns = augmented and turns
         self._dataset = dataset
         self._rows = np.flatnonzero(~dataset.objects.crowd)
         smallest = np.sqrt(np.maximum(area(dataset.objects.box[self._rows]), 1.0))
@@ -152,6 +156,8 @@ class Crops:
         )
         canvas = np.full((self._size, self._size, 3), FILL, np.uint8)
         show(canvas, self._store[row], view, (0, 0, self._size, self._size))
+        if self._turns:
+            canvas, _ = random_turn(rng, canvas, np.zeros((0, 4)))
         if self._augmented and rng.random() < 0.8:
             canvas = random_colour(rng, canvas)
         return Sample(canvas, np.zeros((0, 4)), objects.label[object_ : object_ + 1].astype(np.int64))

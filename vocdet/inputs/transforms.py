@@ -32,6 +32,7 @@ class Augmentation:
     flip: float = 0.5
     colour: float = 0.8
     mosaic: float = 0.0  # four images in one
+    turns: bool = False  # any flip and quarter turn, for pictures that have no way up
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,17 @@ def random_colour(rng: np.random.Generator, image: Image) -> Image:
     matrix = contrast * hue @ mix
     offset = 128 * (1 - contrast) + brightness
     return np.asarray(cv2.transform(image, np.column_stack([matrix, np.full(3, offset)])), np.uint8)
+
+
+def random_turn(rng: np.random.Generator, image: Image, boxes: Boxes) -> tuple[Image, Boxes]:
+    """A square image and its boxes, turned over and by a quarter, each or not: with a mirror, all eight ways."""
+    side = len(image)
+    if rng.random() < 0.5:
+        image = image[::-1]
+        boxes = np.stack([boxes[:, 0], side - boxes[:, 3], boxes[:, 2], side - boxes[:, 1]], axis=1)
+    if rng.random() < 0.5:
+        image, boxes = image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
+    return np.ascontiguousarray(image), boxes
 
 
 def mosaic_cells(rng: np.random.Generator, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:

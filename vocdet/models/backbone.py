@@ -72,6 +72,7 @@ class Backbone(nn.Module):
             self.features = v3_features(spec.kind, spec.width, spec.reduced_tail, norm)
         self.spec = spec
         self.tap = C4_LAYER[spec.kind]
+        self.frozen = 0  # layers from the first that do not learn
         initialise(self)
         last = [m for m in self.features[-1].modules() if isinstance(m, nn.Conv2d)][-1]
         c4 = [m for m in self._tapped()[0].modules() if isinstance(m, nn.Conv2d)][-1]
@@ -83,10 +84,30 @@ class Backbone(nn.Module):
         inner = getattr(layer, "block", getattr(layer, "conv", None))
         return list(inner) if isinstance(inner, nn.Sequential) else [layer]
 
+    def freeze(self, stride: int) -> None:
+        """Let the layers up to this stride, at most 8, learn no more; their batch norms keep their statistics."""
+        seen = 1
+        for i, layer in enumerate(self.features):
+            seen *= max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d))
+            if seen > min(stride, 8):
+                break
+            self.frozen = i + 1
+        self.features[: self.frozen].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Frozen layers stay as they are in evaluation."""
+        super().train(mode)
+        self.features[: self.frozen].eval()
+        return self
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) to C4 (B, channels[0], H/16, W/16) and C5 (B, channels[1], H/32, W/32)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            for layer in self.features[: self.frozen]:
+                x = layer(x)
         c4 = x
-        for i, layer in enumerate(self.features):
+        for i, layer in enumerate(self.features[self.frozen :], self.frozen):
             if i == self.tap:
                 first, *rest = self._tapped()
                 x = c4 = first(x)

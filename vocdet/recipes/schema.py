@@ -26,6 +26,7 @@ class Recipe:
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.02
     average: float = 0.998  # decay of the weights' moving average
+    turns: bool = False  # the images have no way up, as from above or under a microscope: learn any flip and turn
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class DetectorRecipe(Recipe):
     anchors: AnchorChoice = "fit"
     reduced_tail: bool = False
     backbone_lr: float = 1.0  # times lr
+    freeze: int = 0  # layers of the backbone up to this stride (2, 4, 8) keep their weights; 0: all learn
     mosaic: float = 0.5  # share of samples made of four images
     balance: float = 0.5  # 0: every object counts the same; 1: every label does, however rare
     min_negatives: int = 8  # background anchors that every image teaches
@@ -63,6 +65,8 @@ class DetectorRecipe(Recipe):
         # super() without arguments does not work in a dataclass with slots
         Recipe.__post_init__(self)
         check_side(self.size)
+        if self.freeze not in (0, 2, 4, 8):
+            raise VocdetError(f"freeze is {self.freeze}", hint="give a stride of 2, 4 or 8, or 0")
         if not 0 <= self.mosaic <= 1:
             raise VocdetError(f"mosaic is {self.mosaic}", hint="give a share from 0 to 1")
 

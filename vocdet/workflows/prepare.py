@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class Loaded:
     coordinates: Coordinates
     reason: str  # why these coordinates
     warnings: tuple[Finding, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)  # as of the `Scan` it was made from
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """The images of a part: at least one. Without a trainval.txt, `trainval` is train and val together."""
@@ -37,7 +38,9 @@ class Loaded:
         if rows is None and part == "trainval" and {"train", "val"} <= self.parts.keys():
             rows = np.unique(np.concatenate([self.parts["train"], self.parts["val"]]))
         if rows is None:
-            raise SplitError(f"there is no {part}.txt", place=folder, hint="run vocdet split")
+            there = f"there are {', '.join(self.parts)}; vocdet split --force makes all four anew"
+            hint = there if image_sets.divided(self.dataset.root) else "run vocdet split"
+            raise SplitError(f"there is no {part}.txt", place=folder, hint=hint)
         if not len(rows):
             raise SplitError(f"{part} has no images", place=folder, hint="run vocdet split --force with other shares")
         return rows
@@ -58,7 +61,7 @@ def load_dataset(
     loaded = _read_usable(root, labels, coordinates, progress)
     parts, findings = {}, list(loaded.warnings)
     for name in image_sets.part_names(loaded.dataset):
-        parts[name], odd = image_sets.part_rows(loaded.dataset, name)
+        parts[name], odd = image_sets.part_rows(loaded.dataset, name, loaded.left_out)
         findings += [finding for finding in odd if finding.code != "imagesets.empty"]  # `rows` refuses those
     raise_errors(findings)
     loaded = replace(loaded, parts=parts, warnings=tuple(findings))
@@ -73,7 +76,8 @@ def _read_usable(root: Path, labels: Path | None, coordinates: Asked, progress: 
         hint = "annotate some images in labelImg first"
         raise AnnotationError("no objects in any annotation", place=found.dataset.root, hint=hint)
     dataset, changes = usable(found.dataset)
-    return Loaded(dataset, {}, found.coordinates, found.reason, (*found.findings, *changes))
+    warnings = (*found.findings, *changes)
+    return Loaded(dataset, {}, found.coordinates, found.reason, warnings, found.left_out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +166,16 @@ class CheckReport:
     findings: tuple[Finding, ...]  # errors first, those of one code together
 
     @property
+    def divided(self) -> bool:
+        """Whether there are split files, which another split must be told to replace."""
+        return image_sets.divided(self.dataset.root)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is an object to learn in the part `train`."""
+        return bool(np.isin(self.dataset.objects.image, self.parts.get("train", ())).any())
+
+    @property
     def errors(self) -> int:
         """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
@@ -181,12 +195,13 @@ def check_dataset(
     parts = {}
     for name in image_sets.part_names(dataset):
         try:
-            parts[name], odd = image_sets.part_rows(dataset, name)
+            parts[name], odd = image_sets.part_rows(dataset, name, found.left_out)
         except SplitError as error:
             place = error.place or Place(dataset.root)
             odd = (Finding("imagesets.unreadable", "error", error.problem, place, error.hint),)
         findings += odd
     findings += image_sets.overlap_findings(dataset, parts)
+    findings += image_sets.bare_findings(dataset, parts)
     findings += _copies(dataset, parts)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: (finding.severity, finding.code))  # error, warning
     return CheckReport(dataset, parts, found.coordinates, found.reason, tuple(ordered))

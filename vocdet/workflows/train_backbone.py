@@ -92,7 +92,13 @@ def train_backbone(
     mean, std = start.normalisation
     context = 0.0 if folder else recipe.context
     crops, val = (
-        Crops(dataset.subset(parts.get(name, np.zeros(0, np.int64))), recipe.size, context=context, augmented=augmented)
+        Crops(
+            dataset.subset(parts.get(name, np.zeros(0, np.int64))),
+            recipe.size,
+            context=context,
+            augmented=augmented,
+            turns=recipe.turns,
+        )
         for name, augmented in (("train", True), ("val", False))
     )
     if not len(crops):

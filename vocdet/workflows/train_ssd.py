@@ -94,13 +94,14 @@ def train_ssd(
     anchors = torchvision_anchors() if recipe.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
     model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
     moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    model.backbone.freeze(recipe.freeze)
     recall = anchor_recall(anchors, shares, box_labels, train.labels, size)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     about = About(
         vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
         std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
-    scenes = Scenes(train, size, Augmentation(mosaic=recipe.mosaic))
+    scenes = Scenes(train, size, Augmentation(mosaic=recipe.mosaic, turns=recipe.turns))
     measure = _Measure(val, size)
     run = make_run(runs, "ssd", spec.name)
     yield SsdStarted(

@@ -65,12 +65,13 @@ class Shown:
     fps: float  # frames a second over the last ones
 
 
-def choose_run(given: Sequence[str], *, run: Path | None = None, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
-    """The run to use and the sources to use it on: `run`, else the first of `given` if it is one, else the newest."""
-    rest = list(given)
-    if run is None and rest and Path(rest[0], "best.safetensors").is_file():
-        run = Path(rest.pop(0))
-    return run or _newest(runs), rest
+def choose_run(given: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
+    """The run to use and the sources to use it on: the first of `given` if it is a run or a checkpoint, else the
+    newest detector in `runs`."""
+    first = Path(given[0]) if given else Path()
+    if Path(first, "best.safetensors").is_file() or first.suffix == ".safetensors":
+        return first, list(given[1:])
+    return _newest(runs), list(given)
 
 
 def predict(
@@ -87,8 +88,8 @@ def predict(
 
     An image becomes `<name>.jpg`, a video `<name>.mp4`. What scores less than `score`, or than the detector's own
     threshold for its label, is left out. Files that cannot be decoded are passed over and raised at the end,
-    together. However it ends, what was done until then is there, and the list matches it. `out` must be new,
-    empty, or an earlier result, so that no picture is ever overwritten.
+    together. However it ends, what was done until then is there, and the list matches it; where nothing was done
+    nothing is there. `out` must be new, empty, or an earlier result, so that no picture is ever overwritten.
     """
     items = list(dict.fromkeys(find(sources, skip=out)))  # a file given twice counts once
     _refuse(items, out)
@@ -97,6 +98,9 @@ def predict(
     listed: list[tuple[str, Detections]] = []  # file name, and what was found in it
     errors: list[VocdetError] = []
     make_folder(out)
+    earlier = (out / RESULTS).exists()
+    if not earlier:
+        write_coco_results(out / RESULTS, [], [])  # from now on the folder is ours, even if the disk fills up
     try:
         with quiet():
             total = _count(items)
@@ -107,8 +111,13 @@ def predict(
                 done = len(listed) + len(errors)
                 yield Seen(source, frame.number, seen, done, max(total, done), wrote)
     finally:
-        write_coco_results(out / RESULTS, [name for name, _ in listed], [seen for _, seen in listed])
-        write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
+        if listed:
+            write_coco_results(out / RESULTS, [name for name, _ in listed], [seen for _, seen in listed])
+            write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
+        elif not earlier:
+            (out / RESULTS).unlink(missing_ok=True)
+            with suppress(OSError):  # another program has put something into it
+                out.rmdir()
     raise_all(errors)
 
 
@@ -136,9 +145,9 @@ def live(
         check_video_name(save)
         if item.path and save.exists() and save.samefile(item.path):
             raise OutputError("is the video that is played", place=save, hint="give --save another name")
+    detector = detector or _load(run, device)
     with ExitStack() as stack:
         video = stack.enter_context(open_video(item))
-        detector = detector or _load(run, device)
         limit = detector.thresholds if score is None else float(score)
         own = video.fps if item.kind == "video" else None
         write = stack.enter_context(writing_video(save, own)) if save else None
@@ -175,18 +184,20 @@ def _refuse(items: Sequence[Source], out: Path) -> None:
         raise OutputError("holds other files", place=out, hint="name a new folder with --out")
     for item in items:
         if item.path is None:
-            hint = f"vocdet live {item.address}"
+            hint = f"vocdet live --source {item.address}"
             raise VocdetError(f"{item.address!r} is a camera or a stream, which has no end", hint=hint)
         if out.resolve() in item.path.resolve().parents:
             raise VocdetError("lies in the folder that results go to", place=item.path, hint="name another with --out")
 
 
 def _playable(text: str) -> Source:
-    items = find([text])
-    if len(items) != 1 or items[0].kind == "image":
-        hint = "vocdet predict takes images and folders"
-        raise VocdetError(f"{text!r} is no camera, stream or video", hint=hint)
-    return items[0]
+    hint = "vocdet predict takes images and folders"
+    if Path(text).is_dir():
+        raise VocdetError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
+    (item,) = find([text])
+    if item.kind == "image":
+        raise VocdetError("is no video", place=item.path, hint=hint)
+    return item
 
 
 def _count(items: Sequence[Source]) -> int:

@@ -1,0 +1,94 @@
+"""One folder a label, as classifiers know it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocdet.errors import AnnotationError, ImageError, ManyErrors
+from vocdet.formats.image_folder import read_image_folder
+
+
+def picture(path: Path, size: tuple[int, int] = (20, 10)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def test_every_image_is_one_object_as_large_as_itself(tmp_path: Path) -> None:
+    picture(tmp_path / "dog" / "a.jpg", (20, 10))
+    picture(tmp_path / "cat" / "deep" / "b.PNG", (30, 40))
+    dataset, parts = read_image_folder(tmp_path)
+    assert dataset.labels == ("cat", "dog")
+    assert dataset.images.files == ("cat/deep/b.PNG", "dog/a.jpg")
+    assert [(s.width, s.height, s.path.is_file()) for s in dataset] == [(30, 40, True), (20, 10, True)]
+    assert dataset.objects.box.tolist() == [[0, 0, 30, 40], [0, 0, 20, 10]]
+    assert dataset.objects.label.tolist() == [0, 1]
+    assert {name: rows.tolist() for name, rows in parts.items()} == {"train": [0, 1], "val": []}
+
+
+def test_a_tenth_of_every_label_is_for_validation_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    for label, count in (("a", 40), ("b", 20), ("c", 3)):
+        for i in range(count):
+            picture(tmp_path / label / f"{i}.jpg")
+    dataset, parts = read_image_folder(tmp_path, seed=1)
+    assert np.bincount(dataset.objects.label[parts["val"]], minlength=3).tolist() == [4, 2, 0]
+    assert sorted([*parts["train"], *parts["val"]]) == list(range(63))
+    assert np.array_equal(read_image_folder(tmp_path, seed=1)[1]["val"], parts["val"])
+    assert not np.array_equal(read_image_folder(tmp_path, seed=2)[1]["val"], parts["val"])
+
+
+def test_a_folder_that_is_divided_stays_divided(tmp_path: Path) -> None:
+    for name in ("train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "val/new/4.jpg", "test/a/5.jpg"):
+        picture(tmp_path / name)
+    dataset, parts = read_image_folder(tmp_path)
+    assert dataset.labels == ("a", "b", "new")
+    assert [dataset.images.files[i] for i in parts["train"]] == ["train/a/1.jpg", "train/b/2.jpg"]
+    assert [dataset.images.files[i] for i in parts["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
+
+
+def test_train_alone_is_a_part_and_no_label(tmp_path: Path) -> None:
+    for i in range(10):
+        picture(tmp_path / "train" / "a" / f"{i}.jpg")
+        picture(tmp_path / "test" / "a" / f"{i}.jpg")
+    dataset, parts = read_image_folder(tmp_path)
+    assert dataset.labels == ("a",)
+    assert (len(parts["train"]), len(parts["val"])) == (9, 1)
+
+
+def test_a_label_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train/1.jpg", "bus/2.jpg", "car/3.jpg"):
+        picture(tmp_path / name)
+    assert read_image_folder(tmp_path)[0].labels == ("bus", "car", "train")
+
+
+def test_hidden_folders_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.jpg")
+    picture(tmp_path / ".thumbnails" / "2.jpg")
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    assert read_image_folder(tmp_path)[0].images.files == ("a/1.jpg",)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "loose"])
+def test_a_folder_without_labelled_images_is_one_error(tmp_path: Path, what: str) -> None:
+    root = tmp_path / "set"
+    if what != "missing":
+        root.mkdir()
+    if what == "loose":
+        picture(root / "a.jpg")
+    with pytest.raises(AnnotationError, match="no images in folders") as caught:
+        read_image_folder(root)
+    assert caught.value.hint == "there must be a folder for every label, with its images in it"
+
+
+def test_broken_images_are_told_together(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "good.jpg")
+    for name in ("b.jpg", "c.png"):
+        (tmp_path / "a" / name).write_text("broken")
+    with pytest.raises(ManyErrors) as caught:
+        read_image_folder(tmp_path)
+    assert all(isinstance(error, ImageError) for error in caught.value.errors)
+    assert [error.place.path.name for error in caught.value.errors if error.place] == ["b.jpg", "c.png"]

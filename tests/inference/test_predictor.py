@@ -1,0 +1,141 @@
+"""A checkpoint at work: images of any size in, detections in their own pixels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vocdet.errors import CheckpointError, VocdetError
+from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
+from vocdet.inputs.images import resize
+from vocdet.models.anchors import torchvision_anchors
+from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.checkpoint import About, save_checkpoint
+from vocdet.models.ssdlite import SsdLite, SsdSpec, detect
+
+SPEC = SsdSpec(BackboneSpec("mb1", 0.25), ("a", "b"), (64, 96), torchvision_anchors())
+
+
+def detector() -> SsdLite:
+    """One that scores every anchor differently: norms that fit their inputs, and large heads."""
+    torch.manual_seed(0)
+    model = SsdLite(SPEC)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.normal_(norm.bias, 0, 0.2)
+        norm.momentum = 1.0
+    for head in model.class_head:
+        nn.init.normal_(head[-1].weight, 0, 0.2)  # type: ignore[index]
+    with torch.no_grad():
+        pixels = np.stack([picture(96, 64, seed) for seed in range(8)])
+        model.train()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    return model.eval()
+
+
+def about(**changed: Any) -> About:
+    common: dict[str, Any] = {
+        "vocdet": "0", "task": "ssd", "backbone": SPEC.backbone, "labels": SPEC.labels, "size": SPEC.size,
+        "mean": SPEC.mean, "std": SPEC.std, "anchors": SPEC.anchors,
+    }  # fmt: skip
+    return About(**(common | changed))
+
+
+def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return resize(coarse, (height, width))
+
+
+def test_boxes_are_in_the_pixels_of_each_image() -> None:
+    model = detector()
+    predictor = Predictor(model)
+    image = picture(96, 64)
+    large = image.repeat(4, 0).repeat(2, 1)  # 192 wide, 256 high: shrinks to the very same
+    small, big = predictor.detect([image, large])
+    assert len(small) > 5
+    assert small.scores.std() > 0.05
+    with torch.no_grad():
+        offsets, logits = model(torch.from_numpy(image).permute(2, 0, 1)[None])
+        (expected,) = detect(offsets, logits, model.grid, SPEC.size)
+    np.testing.assert_allclose(small.boxes, expected.boxes, atol=0.01)
+    np.testing.assert_allclose(small.scores, expected.scores, atol=1e-5)
+    assert small.labels.tolist() == (expected.classes - 1).tolist()
+    np.testing.assert_allclose(big.boxes, small.boxes * [2, 4, 2, 4], atol=0.02)
+
+
+def test_a_stream_is_detected_in_order_whatever_the_batch() -> None:
+    predictor = Predictor(detector())
+    images = [picture(50 + 10 * i, 40, seed=i) for i in range(7)]
+    alone = [predictor.detect([image])[0] for image in images]
+    for batch in (1, 3, 7, 16):
+        found = list(predictor.detect_all(iter(images), batch=batch))
+        assert len(found) == 7
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_allclose(one.boxes[:5], other.boxes[:5], atol=0.01)
+            np.testing.assert_allclose(one.scores[:5], other.scores[:5], atol=1e-4)
+
+
+def test_no_images_are_no_detections() -> None:
+    predictor = Predictor(detector())
+    assert predictor.detect([]) == []
+    assert list(predictor.detect_all([])) == []
+
+
+def test_a_higher_score_finds_a_part_of_it() -> None:
+    predictor = Predictor(detector())
+    image = picture(96, 64)
+    (everything,) = predictor.detect([image])
+    middle = float(np.median(everything.scores))
+    (some,), (nothing,) = (predictor.detect([image], score=score) for score in (middle, 0.9999999))
+    assert 0 == len(nothing) < len(some) < len(everything)
+    assert (some.scores > middle).all()
+    assert np.array_equal(some.scores, everything.scores[: len(some)])
+
+
+def test_a_run_and_its_checkpoint_give_the_same_detector(tmp_path: Path) -> None:
+    model = detector()
+    save_checkpoint(tmp_path / BEST, model, about(thresholds=(0.25, 0.75)))
+    image = picture(96, 64)
+    (expected,) = Predictor(model).detect([image])
+    for path in (tmp_path, tmp_path / BEST):
+        predictor = load_predictor(path, device="cpu")
+        assert (predictor.labels, predictor.size) == (("a", "b"), (64, 96))
+        assert predictor.thresholds.tolist() == [0.25, 0.75]
+        (found,) = predictor.detect([image])
+        np.testing.assert_allclose(found.boxes[:5], expected.boxes[:5], atol=0.01)  # its norms are folded
+        np.testing.assert_allclose(found.scores[:5], expected.scores[:5], atol=1e-4)
+
+
+def test_without_thresholds_every_label_has_a_half(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / BEST, detector(), about())
+    assert load_predictor(tmp_path, device="cpu").thresholds.tolist() == [0.5, 0.5]
+
+
+def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / BEST, Classifier(SPEC.backbone, 2), about(task="backbone", anchors=None))
+    with pytest.raises(CheckpointError, match="is a classifier, not a detector") as caught:
+        load_predictor(tmp_path, device="cpu")
+    assert caught.value.hint == "run vocdet train-ssd"
+
+
+def test_a_folder_without_a_checkpoint_is_told_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no such checkpoint") as caught:
+        load_predictor(tmp_path)
+    assert "vocdet train-ssd" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", ""])
+def test_a_device_that_is_not_there_is_one_error(name: str) -> None:
+    with pytest.raises(VocdetError, match=f"there is no device '{name}'") as caught:
+        choose_device(name)
+    assert caught.value.hint == "use --device auto or cpu"
+
+
+def test_a_device_is_found_where_none_is_named() -> None:
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,224 @@
+"""The loop: what it yields, and everything that ends it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vocdet.errors import VocdetError
+from vocdet.inputs.samples import Batch
+from vocdet.training import loop
+from vocdet.training.loop import Epoch, Limits, Step, Validation, fit
+from vocdet.training.optim import MovingAverage, make_optimizer
+
+
+@dataclass
+class Clock:
+    """Time that passes only where a test says so."""
+
+    now: float = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=made.perf_counter))
+    return made
+
+
+@dataclass
+class Task:
+    """A line to fit; every step takes `seconds`."""
+
+    clock: Clock | None = None
+    seconds: float = 0.0
+    model: nn.Linear = field(default_factory=lambda: nn.Linear(3, 1))
+    spoil: Callable[[int], float] = lambda step: 1.0
+    steps: int = 0
+
+    def losses(self, model: nn.Linear, batch: Batch) -> dict[str, Tensor]:
+        self.steps += 1
+        if self.clock:
+            self.clock.now += self.seconds
+        out = model(batch.images[:, :, 0, 0].float())
+        return {"fit": (out - 1).square().mean() * self.spoil(self.steps)}
+
+
+def load(epoch: int) -> Iterable[Batch]:
+    """Ten images, in batches of 4, 4 and 2."""
+    for n in (4, 4, 2):
+        yield Batch(torch.ones(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, 0, 4), torch.zeros(n, 1).long())
+
+
+def train(task: Task, limits: Limits, **asked: Any) -> list[Step | Epoch]:
+    optimizer = make_optimizer(task.model, name="sgd", lr=0.01, weight_decay=0.0)
+    average = asked.pop("average", None) or MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
+    validate = asked.pop("validate", None)
+    return list(
+        fit(task, load, 10, shards=1, optimizer=optimizer, average=average, limits=limits, validate=validate, **asked)
+    )
+
+
+def epochs(events: Iterable[Step | Epoch]) -> list[Epoch]:
+    return [event for event in events if isinstance(event, Epoch)]
+
+
+def steps(events: Iterable[Step | Epoch]) -> list[Step]:
+    return [event for event in events if isinstance(event, Step)]
+
+
+def ranks(*values: float) -> Callable[[nn.Module], Validation]:
+    """Validations that find these values, one after the other, and then the last again and again."""
+    left = list(values)
+
+    def validate(model: nn.Module) -> Validation:
+        value = left.pop(0) if len(left) > 1 else left[0]
+        return Validation({"value": value}, (value,))
+
+    return validate
+
+
+def test_every_step_and_every_epoch_is_told() -> None:
+    torch.manual_seed(0)
+    events = train(Task(), Limits(epochs=2))
+    assert [type(event).__name__ for event in events] == ["Step", "Step", "Step", "Epoch"] * 2
+    assert [(s.epoch, s.images, s.of) for s in steps(events)] == [
+        (1, 4, 10), (1, 8, 10), (1, 10, 10), (2, 4, 10), (2, 8, 10), (2, 10, 10),
+    ]  # fmt: skip
+    progress = [s.progress for s in steps(events)]
+    assert progress == pytest.approx([0.2, 0.4, 0.5, 0.7, 0.9, 1.0])
+    assert [(e.epoch, e.final, e.best, e.metrics) for e in epochs(events)] == [
+        (1, False, True, {}),
+        (2, True, True, {}),
+    ]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+    events = train(Task(), Limits(epochs=1))
+    of_steps = [s.losses["fit"] for s in steps(events)]
+    (epoch,) = epochs(events)
+    assert epoch.losses["fit"] == pytest.approx((4 * of_steps[0] + 4 * of_steps[1] + 2 * of_steps[2]) / 10)
+
+
+def test_learning_lowers_the_loss_and_ends_with_a_low_rate() -> None:
+    torch.manual_seed(0)
+    events = epochs(train(Task(), Limits(epochs=30)))
+    assert events[-1].losses["fit"] < 0.1 * events[0].losses["fit"]
+    assert max(e.rate for e in events) > 0.009
+    assert events[-1].rate < 0.0003
+
+
+def test_it_is_the_average_that_is_validated() -> None:
+    task = Task()
+    average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
+    seen: list[nn.Module] = []
+
+    def validate(model: nn.Module) -> Validation:
+        seen.append(model)
+        return Validation({}, (0.0,))
+
+    train(task, Limits(epochs=2), average=average, validate=validate)
+    assert seen == [average.model] * 2
+
+
+def test_it_stops_when_nothing_better_was_found_for_so_many_epochs() -> None:
+    found = epochs(train(Task(), Limits(epochs=100, patience=3), validate=ranks(1, 2, 2, 3, 1, 3, 2)))
+    assert [e.best for e in found] == [True, True, False, True, False, False, False]
+    assert [e.final for e in found] == [False] * 6 + [True]
+    assert [e.metrics["value"] for e in found] == [1, 2, 2, 3, 1, 3, 2]
+
+
+def test_without_patience_it_goes_on_to_the_end() -> None:
+    assert len(epochs(train(Task(), Limits(epochs=8, patience=0), validate=ranks(1, 0)))) == 8
+
+
+def test_where_nothing_is_validated_patience_stops_nothing() -> None:
+    assert len(epochs(train(Task(), Limits(epochs=8, patience=2)))) == 8
+
+
+def test_it_stops_when_the_time_is_up(clock: Clock) -> None:
+    task = Task(clock, 1.0)
+    events = train(task, Limits(epochs=1000, seconds=10.0), validate=ranks(1))
+    assert task.steps == 10  # of a second each
+    assert [e.final for e in epochs(events)] == [False, False, False, True]
+    assert epochs(events)[-1].metrics  # the last is always measured
+    assert events[-1] is epochs(events)[-1]
+    assert [s.progress for s in steps(events)] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert [s.seconds_left for s in steps(events)] == pytest.approx([10 - k for k in range(1, 11)])
+
+
+def test_within_a_time_the_rate_follows_the_clock_down_to_its_end(clock: Clock) -> None:
+    found = epochs(train(Task(clock, 1.0), Limits(epochs=1000, seconds=300.0)))
+    assert found[-1].rate < 0.0002
+    half_way = min(found, key=lambda e: abs(e.seconds - 150))
+    assert half_way.rate == pytest.approx(0.005, rel=0.25)
+
+
+def test_within_a_time_learning_comes_before_measuring(clock: Clock) -> None:
+    measured = 0.0
+
+    def validate(model: nn.Module) -> Validation:
+        nonlocal measured
+        clock.now += 6.0
+        measured += 6.0
+        return Validation({"value": 1.0}, (1.0,))
+
+    found = epochs(train(Task(clock, 1.0), Limits(epochs=1000, seconds=300.0, patience=2), validate=validate))
+    assert found[-1].final
+    assert found[-1].metrics
+    assert 12 <= measured <= 0.15 * 300 + 6
+    assert found[-1].seconds >= 300  # patience does not cut short what is fitted to a time
+
+
+def test_the_speed_leaves_the_validation_out(clock: Clock) -> None:
+    def validate(model: nn.Module) -> Validation:
+        clock.now += 50.0
+        return Validation({}, (1.0,))
+
+    events = train(Task(clock, 1.0), Limits(epochs=3), validate=validate)
+    learned = [4, 8, 10, 14, 18, 20, 24, 28, 30]  # after 1, 2, 3, … seconds
+    assert [s.images_per_second for s in steps(events)] == pytest.approx([n / (i + 1) for i, n in enumerate(learned)])
+
+
+def test_a_stop_ends_after_the_step_and_yields_no_half_epoch() -> None:
+    task = Task()
+    events = train(task, Limits(epochs=9), stop=lambda: task.steps >= 5)
+    assert task.steps == 5
+    assert [type(event).__name__ for event in events] == ["Step", "Step", "Step", "Epoch", "Step", "Step"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_an_error_and_changes_no_weight(value: float) -> None:
+    task = Task(spoil=lambda step: value if step == 3 else 1.0)
+    average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.5)
+    with pytest.raises(VocdetError, match=f"the loss is not a finite number any more: fit {value}") as caught:
+        train(task, Limits(epochs=2), average=average)
+    assert "lower --lr" in caught.value.hint
+    assert task.steps == 3
+    assert all(p.isfinite().all() for p in [*task.model.parameters(), *average.model.parameters()])
+
+
+def test_an_error_while_images_are_read_is_raised_here() -> None:
+    def broken(epoch: int) -> Iterable[Batch]:
+        yield from load(epoch)
+        raise VocdetError("a.jpg is broken")
+
+    task = Task()
+    optimizer = make_optimizer(task.model, name="sgd", lr=0.01, weight_decay=0.0)
+    average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
+    with pytest.raises(VocdetError, match=r"a\.jpg is broken"):
+        list(
+            fit(
+                task, broken, 10, shards=1, optimizer=optimizer, average=average, limits=Limits(epochs=2), validate=None
+            )
+        )

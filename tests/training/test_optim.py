@@ -1,0 +1,103 @@
+"""Which parameters decay, how the rate falls, and what the average of weights is."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.training.optim import MovingAverage, cosine, make_optimizer, set_rate
+
+SMALL = BackboneSpec("mb1", 0.25)
+
+
+def test_norms_and_biases_do_not_decay_and_the_backbone_has_a_rate_of_its_own() -> None:
+    model = Classifier(SMALL, 3)
+    optimizer = make_optimizer(model, name="adamw", lr=0.01, weight_decay=0.05, backbone_lr=0.1)
+    settings = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert len(settings) == len(list(model.parameters()))
+    for name, module in model.named_modules():
+        rate = 0.001 if name.startswith("backbone") else 0.01
+        for key, parameter in module.named_parameters(recurse=False):
+            decays = isinstance(module, nn.Conv2d | nn.Linear) and key == "weight"
+            assert settings[id(parameter)] == pytest.approx((rate, 0.05 if decays else 0.0))
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = Classifier(SMALL, 3)
+    model.backbone.requires_grad_(False)
+    optimizer = make_optimizer(model, name="sgd", lr=0.01, weight_decay=0.0)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_step_goes_downhill(name: str) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = make_optimizer(model, name=name, lr=0.01, weight_decay=0.01)
+    x = torch.ones(4, 3)
+    losses = []
+    for _ in range(5):
+        loss = (model(x) - 3).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_an_optimizer_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="no optimizer 'lion'"):
+        make_optimizer(nn.Linear(2, 2), name="lion", lr=0.01, weight_decay=0)
+
+
+def test_the_rate_warms_up_then_falls_as_a_half_cosine() -> None:
+    assert cosine(0.05, warm=0.1) == pytest.approx(0.5)
+    assert cosine(0.1, warm=0.1) == pytest.approx(1.0)
+    assert cosine(0.55, warm=0.1) == pytest.approx((1 + 0.01) / 2)  # half way down
+    assert cosine(1.0, warm=0.1) == pytest.approx(0.01)
+    assert cosine(1.5, warm=0.1) == pytest.approx(0.01)
+    assert 0 < cosine(0.0, warm=0.1) < 0.01
+    falling = [cosine(k / 100, warm=0.1) for k in range(10, 101)]
+    assert falling == sorted(falling, reverse=True)
+    assert cosine(0.0, warm=0.0) == pytest.approx(1.0)
+
+
+def test_every_group_keeps_its_part_of_the_rate() -> None:
+    model = Classifier(SMALL, 3)
+    optimizer = make_optimizer(model, name="sgd", lr=0.1, weight_decay=0.0, backbone_lr=0.1)
+    for share in (0.5, 0.25):
+        set_rate(optimizer, share)
+        assert sorted({round(g["lr"], 6) for g in optimizer.param_groups}) == [0.01 * share, 0.1 * share]
+
+
+def test_the_average_follows_the_weights_slower_and_slower() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = MovingAverage(model, copy.deepcopy(model), decay=0.5)
+    nn.init.ones_(model.weight)
+    expected = 0.0
+    for step in range(1, 20):
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay)
+        assert float(average.model.weight) == pytest.approx(expected, rel=1e-5)  # type: ignore[arg-type]
+    assert float(model.weight.detach()) == 1.0
+
+
+def test_the_average_covers_the_statistics_of_norms_and_starts_as_the_model_is() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    other = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    average = MovingAverage(model, other, decay=0.9)
+    for mine, theirs in zip(average.model.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    model.train()(torch.randn(8, 3, 5, 5))
+    average.update()
+    norm = average.model.get_submodule("1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_mean.abs().sum() > 0
+    assert not average.model.training
+    assert not any(p.requires_grad for p in average.model.parameters())
