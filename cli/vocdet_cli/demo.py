@@ -50,12 +50,12 @@ def demo(
     )
     runs, picture = folder / "runs", folder / "detections.jpg"
     first, second = f"{minutes * BACKBONE_SHARE:.2f}", f"{minutes * (1 - BACKBONE_SHARE):.2f}"
-    with_net = ["--net", net, "--seed", str(seed), "--runs", str(runs)]
+    with_net = ["--net", net, "--no-flip", "--seed", str(seed), "--runs", str(runs)]
     for command in (
         ["check", str(made.train)],
         ["split", str(made.train), "--trainval", "1", "--train", "0.9", "--seed", str(seed)],
         ["train-backbone", str(made.train), "--minutes", first, "--size", "96", *with_net],
-        ["train-ssd", str(made.train), "--minutes", second, "--size", str(size), "--mosaic", "0", *with_net],
+        ["train-ssd", str(made.train), "--minutes", second, "--size", str(size), "--mosaic", "0.25", *with_net],
         ["eval", "--data", str(made.test), "--split", "test", "--runs", str(runs), "--picture", str(picture)],
     ):
         _run(context, command)

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Device, Labels, Runs
+from vocdet_cli.options import Coordinates, Device, Labels, Part, Runs
+from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,7 @@ def evaluate(
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
-    split: Annotated[str, typer.Option(help="Part to evaluate on: test, val, train or trainval.")] = "test",
+    split: Annotated[Part, typer.Option(help="Part to evaluate on.")] = "test",
     own_thresholds: Annotated[
         bool,
         typer.Option(
@@ -41,9 +42,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Average precision, precision, recall and F1 of every label, as VOC and COCO count them."""
-    from vocdet.cpu import prepare_cpu
-
-    prepare_cpu()
+    load_torch()
+    from vocdet.data.checks import counted
     from vocdet.workflows.evaluate import evaluate_run
     from vocdet.workflows.runs import newest_run
 
@@ -54,17 +54,23 @@ def evaluate(
             own_thresholds=own_thresholds, picture=picture, progress=progress,
         )  # fmt: skip
     if done.warnings:
-        render.note(f"{len(done.warnings)} warnings about the data: see vocdet check")
+        see = render.command(
+            "check", *render.given(data), *render.given(labels, "--labels", None),
+            *render.given(coordinates, "--coordinates", "auto"),
+        )  # fmt: skip
+        render.note(f"{counted(len(done.warnings), 'warning')} about the data: see {see}")
     if done.unknown:
         render.warning(f"the detector never learned {', '.join(done.unknown)}: their objects count as missed")
-    render.out.print(f"[bold]{escape(str(run))} on {escape(split)}: {done.report.images} images[/]", soft_wrap=True)
+    if not done.report.overall.objects:
+        render.warning(f"no object in {split} counts, as none is annotated or all are difficult: nothing can be found")
+    images = counted(done.report.images, "image")
+    render.out.print(f"[bold]{escape(str(run))} on {split}: {images}[/]", soft_wrap=True)
     render.show(_precision_table(done.report))
     render.show(_found_table(done.report))
     render.out.print(_summary(done.report), soft_wrap=True)
     pictured = f", and the picture {picture}" if picture else ""
-    render.done(
-        f"wrote {done.metrics} and {done.detections}{pictured}", then=f"{render.command('predict', str(run))} IMAGES"
-    )
+    then = render.command("predict", str(run), str(data))
+    render.done(f"wrote {done.metrics} and {done.detections}{pictured}", then=then)
 
 
 def _precision_table(report: EvalReport) -> Table:

@@ -19,5 +19,6 @@ Coordinates = Annotated[
     Literal["auto", "zero", "one"],
     typer.Option(help="What the numbers in the XMLs are: zero (labelImg), one (VOC devkit: 1-based), auto (look)."),
 ]
+Part = Literal["train", "val", "trainval", "test"]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from vocdet.errors import VocdetError
 from vocdet.recipes.schema import BackboneRecipe, DetectorRecipe
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Data, Device, Labels, Runs, Seed
+from vocdet_cli.options import Coordinates, Data, Device, Labels, Part, Runs, Seed
+from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
     from vocdet.models.anchor_fit import AnchorRecall
-    from vocdet.models.transfer import Transfer
     from vocdet.training.loop import Epoch, Step
-    from vocdet.workflows.train_backbone import BackboneFinished
+    from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted
+    from vocdet.workflows.train_ssd import SsdStarted
     from vocdet.workflows.training_run import Reached
 
 app = typer.Typer()
@@ -43,6 +45,7 @@ Minutes = Annotated[
 ]
 Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
+Flip = Annotated[bool, typer.Option(help="Learn mirrored images, too; not for text and digits.")]
 Turns = Annotated[
     bool, typer.Option("--turns", help="The images have no way up (from above, microscope): learn any flip and turn.")
 ]
@@ -66,6 +69,7 @@ def train_backbone(
     patience: Patience = BACKBONE.patience,
     lr: Rate = BACKBONE.lr,
     seed: Seed = BACKBONE.seed,
+    flip: Flip = True,
     turns: Turns = False,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
@@ -78,25 +82,28 @@ def train_backbone(
 
     Every object is cut out with some of what is around it. Ctrl-C stops after the step and keeps the best.
     """
-    from vocdet.cpu import prepare_cpu
-
-    prepare_cpu()
+    load_torch()
+    from vocdet.data.checks import counted
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_backbone import BackboneStarted
     from vocdet.workflows.train_backbone import train_backbone as train
 
     recipe = BackboneRecipe(
         net=net, size=size, context=context, batch=batch, epochs=epochs, minutes=minutes, patience=patience, lr=lr,
-        seed=seed, turns=turns, reduced_tail=reduced_tail,
+        seed=seed, flip=flip, turns=turns, reduced_tail=reduced_tail,
     )  # fmt: skip
-    with _stopping() as stop, _bar() as bar:
-        for event in train(
-            data, recipe, folder=folder, weights=weights, runs=runs, labels=labels, coordinates=coordinates,
-            device=device, stop=stop.is_set,
-        ):  # fmt: skip
+    same = [*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto")]
+    stop = threading.Event()
+    events = train(
+        data, recipe, folder=folder, weights=weights, runs=runs, labels=labels, coordinates=coordinates,
+        device=device, stop=stop.is_set,
+    )  # fmt: skip
+    with _bar() as bar, closing(events), ExitStack() as started:
+        for event in events:
             if isinstance(event, BackboneStarted):
-                on = f"{event.crops} objects of {len(event.labels)} labels, {event.validated_on} to validate on"
-                _print_start(event.start, event.transfer, show_weights, on, len(event.warnings))
+                started.enter_context(_stopping(stop, event.run))
+                _print_start(event, counted(event.crops, "object"), show_weights)
+                _print_warnings(event, render.command("check", *render.given(data), *same))
             elif isinstance(event, Step):
                 _show_step(bar, event)
             elif isinstance(event, Epoch):
@@ -105,7 +112,7 @@ def train_backbone(
                 finished = event
     _print_confusion(finished)
     tail = ["--reduced-tail"] if reduced_tail else []
-    data_given = [] if folder else render.given(data)
+    data_given = [] if folder else [*render.given(data), *same]
     then = render.command("train-ssd", *data_given, "--net", net, *tail, *render.given(runs, "--runs", Path("runs")))
     _print_end(finished.run, finished.reached, then)
 
@@ -120,7 +127,7 @@ def train_ssd(
     ] = "auto",
     size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = SSD.size,
     part: Annotated[
-        str, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
+        Part, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
     ] = "train",
     anchors: Annotated[
         Literal["fit", "torchvision"],
@@ -135,10 +142,14 @@ def train_ssd(
     balance: Annotated[
         float, typer.Option(min=0, max=1, help="0: every object counts the same; 1: every label does, however rare.")
     ] = SSD.balance,
+    backbone_lr: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of --lr for the backbone, to keep more of what it knows.")
+    ] = SSD.backbone_lr,
     freeze: Annotated[
         int, typer.Option(help="Keep the backbone's weights up to this stride: 2, 4 or 8; faster. 0: all learn.")
     ] = SSD.freeze,
     seed: Seed = SSD.seed,
+    flip: Flip = True,
     turns: Turns = False,
     reduced_tail: Tail = False,
     show_weights: Tensors = False,
@@ -151,26 +162,30 @@ def train_ssd(
 
     Learns from the part train and keeps the best epoch on val. Ctrl-C stops after the step and keeps the best.
     """
-    from vocdet.cpu import prepare_cpu
-
-    prepare_cpu()
+    load_torch()
+    from vocdet.data.checks import counted
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_ssd import SsdStarted
     from vocdet.workflows.train_ssd import train_ssd as train
 
     recipe = DetectorRecipe(
         net=net, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
-        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, turns=turns,
-        freeze=freeze, reduced_tail=reduced_tail,
+        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, flip=flip, turns=turns,
+        backbone_lr=backbone_lr, freeze=freeze, reduced_tail=reduced_tail,
     )  # fmt: skip
-    with _stopping() as stop, _bar() as bar:
-        for event in train(
-            data, recipe, weights=weights, runs=runs, labels=labels, coordinates=coordinates, device=device,
-            stop=stop.is_set,
-        ):  # fmt: skip
+    same = render.given(coordinates, "--coordinates", "auto")
+    stop = threading.Event()
+    events = train(
+        data, recipe, weights=weights, runs=runs, labels=labels, coordinates=coordinates, device=device,
+        stop=stop.is_set,
+    )  # fmt: skip
+    with _bar() as bar, closing(events), ExitStack() as started:
+        for event in events:
             if isinstance(event, SsdStarted):
-                on = f"{event.images} images of {len(event.labels)} labels, {event.validated_on} to validate on"
-                _print_start(event.start, event.transfer, show_weights, on, len(event.warnings))
+                started.enter_context(_stopping(stop, event.run))
+                _print_start(event, counted(event.images, "image"), show_weights)
+                labels_given = render.given(labels, "--labels", None)
+                _print_warnings(event, render.command("check", *render.given(data), *labels_given, *same))
                 render.note(f"coordinates are {event.coordinates}")
                 render.show(_recall_table(event.recall, sum(event.anchors.counts)))
             elif isinstance(event, Step):
@@ -181,14 +196,13 @@ def train_ssd(
                 finished = event
     if not finished.reached.best_epoch:
         render.note("nothing was validated: the last weights are the best, their thresholds come from training images")
-    then = render.command("eval", *render.given(data, "--data"), *render.given(runs, "--runs", Path("runs")))
+    then = render.command("eval", *render.given(data, "--data"), *same, *render.given(runs, "--runs", Path("runs")))
     _print_end(finished.run, finished.reached, then)
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second interrupts at once."""
-    stop = threading.Event()
+def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
+    """Inside, the first Ctrl-C sets `stop`, the second interrupts at once; it is told what is kept of the run."""
 
     def on_signal(_: int, __: FrameType | None) -> None:
         if stop.is_set():
@@ -198,7 +212,12 @@ def _stopping() -> Iterator[threading.Event]:
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
+    except (KeyboardInterrupt, VocdetError):
+        kept = [path for path in (run / "best.safetensors", run / "last.safetensors") if path.exists()]
+        if kept:
+            render.note(f"what was reached until then is in {kept[0]}")
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -209,7 +228,7 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=render.err, transient=True, disable=not render.err.is_terminal) as bar:
+    with Progress(*columns, console=render.screen(), transient=True, disable=not render.screen().is_terminal) as bar:
         bar.add_task("preparing", total=1.0, state="")
         yield bar
 
@@ -221,20 +240,30 @@ def _show_step(bar: Progress, step: Step) -> None:
     bar.update(bar.task_ids[0], description=f"epoch {step.epoch}", completed=step.progress, state=state)
 
 
-def _print_start(start: str, moved: Transfer | None, show: bool, on: str, warnings: int) -> None:
+def _print_start(event: BackboneStarted | SsdStarted, samples: str, show_weights: bool) -> None:
+    from vocdet.data.checks import counted
+
+    on = f"{samples} of {counted(len(event.labels), 'label')}, {event.validated_on} to validate on"
     render.out.print(f"learning from {escape(on)}", soft_wrap=True)
-    if warnings:
-        render.note(f"{warnings} warnings about the data: see vocdet check")
-    counts = ""
+    moved, counts = event.transfer, ""
     if moved:
         counts = (
             f": {moved.count('loaded')} tensors loaded, {moved.count('fresh')} fresh, {moved.count('skipped')} unused"
         )
-    render.out.print(f"weights: {escape(start)}{counts}", soft_wrap=True)
-    if moved and show:
+    render.out.print(f"weights: {escape(event.start)}{counts}", soft_wrap=True)
+    if moved and show_weights:
         for tensor in moved.tensors:
             why = f" ({tensor.why})" if tensor.why else ""
             render.out.print(f"  {tensor.fate:8}{tensor.name} {tensor.shape}{why}", soft_wrap=True, markup=False)
+
+
+def _print_warnings(event: BackboneStarted | SsdStarted, see: str) -> None:
+    from vocdet.data.checks import counted
+
+    if event.warnings:
+        render.note(f"{counted(len(event.warnings), 'warning')} about the data: see {see}")
+    if not event.validated_on:
+        render.warning("there is nothing to validate on: the last weights are kept, good or bad, not the best ones")
 
 
 def _print_epoch(epoch: Epoch) -> None:
@@ -246,9 +275,11 @@ def _print_epoch(epoch: Epoch) -> None:
 
 
 def _print_end(run: Path, reached: Reached, then: str) -> None:
+    from vocdet.data.checks import counted
+
     best = f", the best is of epoch {reached.best_epoch}" if reached.best_epoch else ""
     stopped = "stopped: " if reached.interrupted else ""
-    render.done(f"{stopped}{reached.epochs} epochs{best}; wrote {run}", then=then)
+    render.done(f"{stopped}{counted(reached.epochs, 'epoch')}{best}; wrote {run}", then=then)
     if reached.interrupted:
         raise typer.Exit(130)
 

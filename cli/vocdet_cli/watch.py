@@ -78,7 +78,8 @@ def live(
     from vocdet.workflows import watch
 
     count, rate = 0, 0.0
-    shown = watch.live(run or watch.choose_run((), runs=runs)[0], source, save=save, score=score, frames=frames, device=device)
+    run = run or watch.choose_run((), runs=runs)[0]
+    shown = watch.live(run, source, save=save, score=score, frames=frames, device=device)
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C ends") as status:
             for one in shown:

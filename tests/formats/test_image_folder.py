@@ -72,11 +72,17 @@ def test_hidden_folders_and_other_files_are_left_alone(tmp_path: Path) -> None:
     assert read_image_folder(tmp_path)[0].images.files == ("a/1.jpg",)
 
 
-@pytest.mark.parametrize("what", ["missing", "empty", "loose"])
+def test_what_is_no_folder_is_one_error(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    for name, problem in (("a.jpg", "is a file, not a folder"), ("b", "no such folder")):
+        with pytest.raises(AnnotationError, match=problem):
+            read_image_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("what", ["empty", "loose"])
 def test_a_folder_without_labelled_images_is_one_error(tmp_path: Path, what: str) -> None:
     root = tmp_path / "set"
-    if what != "missing":
-        root.mkdir()
+    root.mkdir()
     if what == "loose":
         picture(root / "a.jpg")
     with pytest.raises(AnnotationError, match="no images in folders") as caught:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +16,15 @@ from numpy.typing import NDArray
 
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import Source, open_video
-from vocdet.inference.output import MEASURED, check_video_name, no_screen, window, write_picture, writing_video
+from vocdet.inference.output import (
+    MEASURED,
+    check_picture_name,
+    check_video_name,
+    no_screen,
+    window,
+    write_picture,
+    writing_video,
+)
 from vocdet.inputs.images import decode
 
 
@@ -33,6 +43,20 @@ def test_a_picture_keeps_its_colours(tmp_path: Path) -> None:
     pixels[:] = (200, 100, 20)
     write_picture(tmp_path / "new" / "a.jpg", pixels)
     assert np.abs(decode(tmp_path / "new" / "a.jpg").astype(int) - (200, 100, 20)).max() < 6
+
+
+def test_a_picture_is_of_the_kind_its_name_says(tmp_path: Path) -> None:
+    for name, start in (("a.png", b"\x89PNG"), ("b.JPG", b"\xff\xd8\xff")):
+        write_picture(tmp_path / name, grey())
+        assert (tmp_path / name).read_bytes().startswith(start)
+    with pytest.raises(OutputError, match=r"'\.gif' is no kind of picture"):
+        check_picture_name(tmp_path / "c.gif")
+
+
+def test_a_picture_too_large_for_its_kind_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="a picture of 66000x1 pixels cannot be written"):
+        write_picture(tmp_path / "a.jpg", grey(1, 66000))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b.AVI", "c.mkv", "d.mov", "猫.mp4"])
@@ -105,6 +129,44 @@ def test_a_video_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
         writing_video(tmp_path / "a.mp4", 10) as write,
     ):
         write(grey())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_file_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="cannot be written: read-only"), writing_video(tmp_path / "a.mp4", 10):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
+def test_a_video_that_was_cut_short_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    class Forgets:
+        """A writer on a disk that fills up: it says nothing and writes no more."""
+
+        fourcc = cv2.VideoWriter.fourcc
+
+        def __init__(self, *given: Any) -> None:
+            self.writer, self.left = Writer(*given), 5
+
+        def isOpened(self) -> bool:
+            return True
+
+        def write(self, pixels: NDArray[np.uint8]) -> None:
+            self.left -= 1
+            if self.left >= 0:
+                self.writer.write(pixels)
+
+        def release(self) -> None:
+            self.writer.release()
+
+    Writer = cv2.VideoWriter
+    monkeypatch.setattr(cv2, "VideoWriter", Forgets)
+    with pytest.raises(OutputError, match="could not be written whole"), writing_video(tmp_path / name, 10) as write:
+        for _ in range(20):
+            write(grey())
     assert list(tmp_path.iterdir()) == []
 
 

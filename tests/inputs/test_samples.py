@@ -63,6 +63,28 @@ def test_boxes_follow_their_pixels_through_every_augmentation(make_dataset: Make
             assert np.abs(sample.boxes[0] - around(is_red(sample.image))).max() <= 1
 
 
+def test_boxes_follow_their_pixels_through_any_flip_and_turn(make_dataset: MakeDataset) -> None:
+    only = Augmentation(whole=1, zoom_out=0, colour=0, turns=True)
+    scenes = Scenes(make_dataset([[(6, 4, 30, 12)]]), (96, 96), only)
+    places = set()
+    for seed in range(60):
+        sample = scenes.draw(0, RNG(seed))
+        assert np.abs(sample.boxes[0] - around(is_red(sample.image))).max() <= 1
+        places.add(tuple(np.rint(sample.boxes[0]).astype(int).tolist()))
+    assert len(places) == 8  # all ways that a square can lie
+
+
+def test_crops_are_turned_in_training_only(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([[(20, 10, 40, 20)]])
+    still, turned = (Crops(dataset, 40, context=0.5, augmented=a, turns=True) for a in (False, True))
+    upright = around(is_red(still.draw(0, RNG(0)).image))
+    assert all(around(is_red(still.draw(0, RNG(seed)).image)) == upright for seed in range(9))
+    shapes = [around(turned.draw(0, RNG(seed)).image[..., 0] > 127) for seed in range(30)]
+    wide = [x1 - x0 > y1 - y0 for x0, y0, x1, y1 in shapes]
+    assert any(wide)
+    assert not all(wide)
+
+
 def test_a_mosaic_shows_four_images_with_their_boxes(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([[(10, 12, 40, 30)]] * 3)
     plain = Augmentation(whole=1, zoom_out=0, flip=0, colour=0, mosaic=1)
@@ -111,6 +133,14 @@ def test_an_augmented_crop_still_shows_its_object(make_dataset: MakeDataset) -> 
     shares = [float((crops.draw(0, RNG(seed)).image[..., 0] > 100).mean()) for seed in range(30)]
     assert 0.2 < min(shares) < max(shares) < 1
     assert len({round(s, 4) for s in shares}) > 10
+
+
+def test_crops_are_mirrored_half_the_time_and_never_where_that_makes_no_sense(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([[(0, 0, 20, 40)]])  # beyond the left edge all is gray; the right is black
+    for flip, fewest, most in ((True, 10, 30), (False, 0, 0)):
+        crops = Crops(dataset, 40, context=0.5, augmented=True, flip=flip)
+        rows = [crops.draw(0, RNG(seed)).image[20].mean(axis=1) for seed in range(40)]
+        assert fewest <= sum(row[2] < row[-3] for row in rows) <= most
 
 
 def test_every_object_is_one_crop_with_its_label(make_dataset: MakeDataset) -> None:

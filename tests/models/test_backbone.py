@@ -142,6 +142,27 @@ def test_c4_is_not_changed_by_the_layers_after_it() -> None:
         assert torch.equal(c4, again)
 
 
+@pytest.mark.parametrize("name", ["mb1-0.25", "mb2-0.35", "mb3-small", "mb3-large"])
+@pytest.mark.parametrize("stride", [0, 2, 4, 8])
+def test_layers_up_to_a_stride_can_be_frozen(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(parse_net(name))
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    backbone.freeze(stride)
+    backbone.train()
+    c4, c5 = backbone(torch.rand(2, 3, 64, 64))
+    (c4.sum() + c5.square().sum()).backward()
+    for key, parameter in backbone.named_parameters():
+        assert (parameter.grad is None) == (int(key.split(".")[1]) < backbone.frozen)
+    for key, value in before.items():
+        if int(key.split(".")[1]) < backbone.frozen:
+            assert torch.equal(backbone.state_dict()[key], value)
+    if stride:
+        kept, more = backbone.eval().features[: backbone.frozen], backbone.features[: backbone.frozen + 1]
+        assert kept(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride
+        assert more(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride // 2
+
+
 @pytest.mark.parametrize("name", ["mb1", "mb2-0.5", "mb3-small", "mb3-large-0.75"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_a_batch_of_any_size_can_be_learned_even_at_32_pixels(name: str, images: int) -> None:

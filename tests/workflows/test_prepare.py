@@ -77,9 +77,13 @@ def test_one_broken_file_is_one_error_of_a_check(make_voc: MakeVoc, lost: str) -
 
 
 def test_a_part_that_is_not_there_is_named_with_those_that_are(make_voc: MakeVoc) -> None:
-    root = make_voc({"img1": DOG}, parts={"trainval": ["img1"]})
-    with pytest.raises(SplitError, match=r"there is no train\.txt \(there are trainval; vocdet split --force makes"):
+    root = make_voc({"img1": DOG}, parts={"trainval": ["img1"], "val": []})
+    with pytest.raises(SplitError, match=r"there is no train\.txt \(run vocdet split --force\)"):
         load_dataset(root, part="train")
+    with pytest.raises(SplitError, match=r"there is no test\.txt \(run .*, or take another part: trainval\)"):
+        load_dataset(root, part="test")
+    with pytest.raises(SplitError, match=r"val has no images \(run .*, or take another part: trainval\)"):
+        load_dataset(root, part="val")
 
 
 def test_a_check_tells_of_a_part_without_objects(make_voc: MakeVoc) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,13 +94,13 @@ def test_pictures_are_drawn_upright(tmp_path: Path) -> None:
     assert seen.found.boxes[0].tolist() == [12, 16, 36, 48]
 
 
-def test_a_run_is_chosen_by_name_by_place_or_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "ssd-v3-small-1"
+def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "ssd-mb3-small-1"
     run.mkdir()
     (run / "best.safetensors").touch()
     monkeypatch.setattr(watch, "_newest", lambda runs: runs / "newest")
     assert choose_run([str(run), "a.png"]) == (run, ["a.png"])
-    assert choose_run([str(run)], run=tmp_path) == (tmp_path, [str(run)])
+    assert choose_run(["some.safetensors", "a.png"]) == (Path("some.safetensors"), ["a.png"])
     assert choose_run(["a.png"], runs=tmp_path) == (tmp_path / "newest", ["a.png"])
     assert choose_run([], runs=tmp_path) == (tmp_path / "newest", [])
 
@@ -155,6 +157,33 @@ def test_what_cannot_be_decoded_is_told_after_the_rest_is_done(tmp_path: Path) -
     assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
 
 
+def test_where_nothing_could_be_done_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"broken")
+    with pytest.raises(ImageError):
+        list(predict(RUN, [str(tmp_path / "a.png")], out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_a_disk_that_fills_up_leaves_a_folder_that_can_be_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        picture(tmp_path / "in" / f"{i}.png")
+    out, sources = tmp_path / "out", [str(tmp_path / "in")]
+    seen = predict(RUN, sources, out=out, batch=1, detector=FindsTheMiddle())
+    next(seen)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="no space left on device"):
+            next(seen)
+    assert names(out) == ["0.jpg", "detections.json"]
+    assert len(list(predict(RUN, sources, out=out, detector=FindsTheMiddle()))) == 3
+
+
 def test_stopping_leaves_a_whole_video_and_a_list_that_matches_it(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4", frames=9)
     seen = predict(RUN, [str(path)], out=tmp_path / "out", batch=2, detector=FindsTheMiddle())
@@ -188,7 +217,7 @@ def test_earlier_results_are_replaced_but_not_looked_at(tmp_path: Path) -> None:
 def test_predict_sends_a_camera_to_live(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="'0' is a camera or a stream") as caught:
         next(predict(RUN, ["0"], out=tmp_path / "out", detector=FindsTheMiddle()))
-    assert caught.value.hint == "vocdet live 0"
+    assert caught.value.hint == "vocdet live --source 0"
 
 
 @pytest.fixture
@@ -228,9 +257,11 @@ def test_live_refuses_to_save_over_what_it_plays(tmp_path: Path) -> None:
         next(live(RUN, str(path), save=tmp_path / "out.txt", detector=FindsTheMiddle()))
 
 
-def test_live_takes_no_pictures(tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="is no camera, stream or video"):
+def test_live_takes_no_pictures_and_no_folders(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="is no video"):
         next(live(RUN, str(picture(tmp_path / "a.png")), detector=FindsTheMiddle()))
+    with pytest.raises(VocdetError, match="is a folder, not a camera"):
+        next(live(RUN, str(tmp_path), detector=FindsTheMiddle()))
 
 
 class Desktop:

@@ -16,6 +16,9 @@ from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_threshol
 from vocdet.evaluation.precision import VocScore, counted, mean_of, score_outcome
 
 
+LOWEST_THRESHOLD = np.float32(0.05)  # of a label that is hardly learned, the best F1 may lie among thousands of guesses
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Figures of one label, or of all. None: not defined, as for a label of which there is nothing to find.
@@ -77,7 +80,7 @@ def evaluate(
     """Every figure for detections of all images of a dataset; row i of `found` is image i.
 
     `thresholds` (L,) are those a model came with. Without them each label gets the one with its best F1 on
-    these very images, which flatters precision and recall a little; a label of which nothing is found gets
+    these very images, but at least .05, which flatters precision and recall a little; a label of which nothing is found gets
     `default_threshold`. Nothing else depends on them: average precision takes all detections given, so pass
     them with a low cut. `areas` are those of `coco_score`.
     """
@@ -91,7 +94,8 @@ def evaluate(
     match = match_voc(pairs, truth.objects, len(table), IOU)
     count = counted(truth.objects, labels)
     if thresholds is None:
-        thresholds = best_thresholds(table, match.outcome, count, default=default_threshold)
+        best = best_thresholds(table, match.outcome, count, default=default_threshold)
+        thresholds = np.maximum(best, LOWEST_THRESHOLD)
     point = operating_point(truth.objects, table, match, np.asarray(thresholds, np.float32))
     voc = score_outcome(match.outcome, table, count)
     coco = score_pairs(pairs, table, truth.objects, labels, areas)

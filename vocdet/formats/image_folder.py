@@ -20,8 +20,16 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     The object's box is the whole image. Without a val folder a tenth of every label's images, chosen by the seed,
     is the part `val`, and the rest `train`. A test folder beside train is left alone.
     """
-    tops = _tops(root)
-    found = [(name, *item) for name, top in tops.items() for item in _labelled(top)]
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise AnnotationError(problem, place=root, hint="give the folder that holds a folder for every label")
+    try:
+        tops = _tops(root)
+        found = [(name, *item) for name, top in tops.items() for item in _labelled(top)]
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        place = Path(error.filename or root)
+        raise AnnotationError(problem, place=place, hint="see whether you may read it") from error
     if not found:
         hint = "there must be a folder for every label, with its images in it"
         raise AnnotationError("no images in folders", place=root, hint=hint)
@@ -56,7 +64,7 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
 
 def _tops(root: Path) -> dict[str, Path]:
     """The folders that hold the labels' folders: those of the parts, or the root itself."""
-    names = {path.name for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
+    names = {path.name for path in root.iterdir() if path.is_dir()}
     if names >= {"train", "val"}:
         return {"train": root / "train", "val": root / "val"}
     # with others beside it, `train` is a label like them
@@ -66,7 +74,7 @@ def _tops(root: Path) -> dict[str, Path]:
 def _labelled(top: Path) -> list[tuple[str, Path]]:
     """(label, image) of every image below a label's folder, sorted."""
     pairs = []
-    for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")) if top.is_dir() else ():
+    for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")):
         images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         pairs += [(folder.name, path) for path in images]
     return pairs

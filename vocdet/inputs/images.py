@@ -39,7 +39,11 @@ def decode(path: Path, *, oriented: bool = False) -> Image:
 
 def decode_as(path: Path, width: int, height: int) -> Image:
     """The image in the orientation in which it has this size, which is how its annotation saw it."""
-    image = decode(path)
+    try:
+        image = decode(path)
+    except ImageError as error:
+        hint = "export it again, or delete it with its XML; vocdet check lists all such files"
+        raise ImageError(error.problem, place=error.place, hint=hint) from error
     if image.shape[:2] == (height, width):
         return image
     turned = decode(path, oriented=True)

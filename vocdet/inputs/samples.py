@@ -111,11 +111,13 @@ class Scenes:
 class Crops:
     """Every object of a dataset, cut out with some of what is around it, as a square."""
 
-    def __init__(self, dataset: Dataset, size: int, *, context: float, augmented: bool, turns: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, size: int, *, context: float, augmented: bool, flip: bool = True, turns: bool = False
+    ) -> None:
         self._size = size
         self._context = context
         self._augmented = augmented
-        self._turns = augmented and turns
+        self._flip, self._turns = augmented and flip, augmented and turns
         self._dataset = dataset
         self._rows = np.flatnonzero(~dataset.objects.crowd)
         smallest = np.sqrt(np.maximum(area(dataset.objects.box[self._rows]), 1.0))
@@ -145,7 +147,7 @@ class Crops:
         if self._augmented:
             cx, cy = np.array([cx, cy]) + rng.uniform(-0.1, 0.1, 2) * side
             side *= np.exp(rng.uniform(-0.25, 0.25))
-            mirrored = bool(rng.random() < 0.5)
+            mirrored = self._flip and bool(rng.random() < 0.5)
         width, height = float(images.widths[row]), float(images.heights[row])
         view = View(
             (cx - side / 2) / width,
@@ -197,7 +199,7 @@ def ahead(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
     stop = threading.Event()
 
     def put(item: T | None, error: BaseException | None) -> bool:
-        while not stop.is_set():
+        while not stop.is_set() and threading.main_thread().is_alive():
             try:
                 line.put((item, error), timeout=0.1)
                 return True
@@ -214,8 +216,10 @@ def ahead(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
         except BaseException as error:  # handed on to the reader, which raises it
             put(None, error)
 
-    threading.Thread(target=work, daemon=True).start()
+    # no daemon: one that is still in C++ when Python ends aborts the process
+    worker = threading.Thread(target=work)
     try:
+        worker.start()
         while True:
             item, error = line.get()
             if error is not None:

@@ -26,6 +26,7 @@ class Recipe:
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.02
     average: float = 0.998  # decay of the weights' moving average
+    flip: bool = True  # learn mirrored images too; not for text and digits
     turns: bool = False  # the images have no way up, as from above or under a microscope: learn any flip and turn
     seed: int = 0
 

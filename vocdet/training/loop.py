@@ -141,6 +141,11 @@ def take_step(
     learner: Shards, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage
 ) -> dict[str, float]:
     """One step: losses, gradients, weights, average. A loss that is not finite is a `VocdetError`."""
+    with learner.learning():
+        return _step(learner, batch, optimizer, average)
+
+
+def _step(learner: Shards, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, float]:
     losses = learner.step(batch)
     if not math.isfinite(sum(losses.values())):
         raise VocdetError(

@@ -8,8 +8,9 @@ running statistics are averaged. Sums are made in a fixed order, so that the sam
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -38,10 +39,18 @@ class Shards:
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
         self._dropouts = [m for each in self._models for m in each.modules() if isinstance(m, Dropout)]
         self._statistics = list(zip(*map(_statistics, self._models), strict=True))
-        threads = torch.get_num_threads()
-        each = max(1, threads // count)
-        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(each,))
-        self._threads = threads
+        self._threads = torch.get_num_threads()
+        self._each = max(1, self._threads // count)
+        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(self._each,))
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Inside, this thread works alone too: the optimizer's many small sums would wait for each other's threads."""
+        torch.set_num_threads(self._each)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self._threads)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Set the gradients of the model's parameters; the losses are means over the shards."""
@@ -55,7 +64,6 @@ class Shards:
                 self._pool.submit(self._learn, model, part) for model, part in zip(self._models, parts, strict=False)
             ]
             results = [w.result() for w in waiting]
-            torch.set_num_threads(self._threads)  # a new thread of the pool had set it for everyone
         shares = [len(part) / len(batch) for part in parts]
         with torch.no_grad():
             self._add_gradients([gradients for _, gradients in results], shares)

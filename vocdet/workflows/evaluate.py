@@ -19,7 +19,7 @@ from vocdet.files import write_bytes
 from vocdet.formats.coordinates import Asked
 from vocdet.formats.detections import write_coco_results
 from vocdet.inference.draw import contact_sheet, draw, draw_truth, side_by_side
-from vocdet.inference.output import write_picture
+from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import load_predictor
 from vocdet.inputs.images import Image, decode_as
 from vocdet.inputs.samples import ahead
@@ -60,6 +60,8 @@ def evaluate_run(
     the checkpoint brought from its validation. Objects of a label that the detector never learned count as missed.
     `picture` is a file for a few of the images, annotated beside found.
     """
+    if picture:
+        check_picture_name(picture)
     loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=split)
     predictor = load_predictor(run, device=device)
     truth, unknown = relabel(loaded.dataset.subset(loaded.rows(split)), predictor.labels)

@@ -38,12 +38,16 @@ class Loaded:
         if rows is None and part == "trainval" and {"train", "val"} <= self.parts.keys():
             rows = np.unique(np.concatenate([self.parts["train"], self.parts["val"]]))
         if rows is None:
-            there = f"there are {', '.join(self.parts)}; vocdet split --force makes all four anew"
-            hint = there if image_sets.divided(self.dataset.root) else "run vocdet split"
+            hint = f"run vocdet split --force{self._or_another(part)}" if self.parts else "run vocdet split"
             raise SplitError(f"there is no {part}.txt", place=folder, hint=hint)
         if not len(rows):
-            raise SplitError(f"{part} has no images", place=folder, hint="run vocdet split --force with other shares")
+            hint = f"run vocdet split --force with other shares{self._or_another(part)}"
+            raise SplitError(f"{part} has no images", place=folder, hint=hint)
         return rows
+
+    def _or_another(self, part: str) -> str:
+        others = ", ".join(name for name, rows in self.parts.items() if name != part and len(rows))
+        return f", or take another part: {others}" if others and part != "train" else ""
 
 
 def load_dataset(

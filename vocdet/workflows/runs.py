@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import msgspec
 from vocdet.errors import CheckpointError, VocdetError
 from vocdet.files import make_folder, unwritable, write_bytes, write_text
 from vocdet.inference.predictor import BEST
-from vocdet.models.checkpoint import About, read_about
+from vocdet.models.checkpoint import SUFFIX, About, read_about
 
 TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
 
@@ -31,6 +33,17 @@ def make_run(folder: Path, task: str, net: str) -> Path:
             number += 1
         except OSError as error:
             raise unwritable(run, error) from error
+
+
+@contextmanager
+def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
+    """A run folder that is gone again when the block ends without a checkpoint in it."""
+    run = make_run(folder, task, net)
+    try:
+        yield run
+    finally:
+        if not any(run.glob(f"*{SUFFIX}")):
+            shutil.rmtree(run, ignore_errors=True)
 
 
 def newest_run(folder: Path, task: str, *, net: str | None = None, reduced_tail: bool | None = None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from vocdet.recipes.schema import BackboneRecipe
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.prepare import load_dataset
-from vocdet.workflows.runs import make_run
+from vocdet.workflows.runs import new_run
 from vocdet.workflows.training_run import Reached, TrainingRun
 from vocdet.workflows.weights import find_start
 
@@ -65,7 +65,7 @@ def train_backbone(
     coordinates: Asked = "auto",
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[BackboneStarted | Step | Epoch | BackboneFinished]:
+) -> Generator[BackboneStarted | Step | Epoch | BackboneFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
     Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `root` is an image
@@ -80,9 +80,9 @@ def train_backbone(
         dataset, parts, warnings = loaded.dataset, loaded.parts, loaded.warnings
     if len(dataset.labels) < 2:
         raise AnnotationError(
-            f"all objects are {dataset.labels[0]}: there is nothing to tell apart",
+            f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: there is nothing to tell apart",
             place=root,
-            hint="go straight on with vocdet train-ssd",
+            hint="there must be a folder for every label" if folder else "go straight on with vocdet train-ssd",
         )
     torch.manual_seed(recipe.seed)  # draws initial weights and dropout; samples have seeds of their own
     spec = parse_net(recipe.net, reduced_tail=recipe.reduced_tail)
@@ -97,6 +97,7 @@ def train_backbone(
             recipe.size,
             context=context,
             augmented=augmented,
+            flip=recipe.flip,
             turns=recipe.turns,
         )
         for name, augmented in (("train", True), ("val", False))
@@ -111,22 +112,22 @@ def train_backbone(
         mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
     measure = _Measure(task, val, len(dataset.labels))
-    run = make_run(runs, "backbone", spec.name)
-    yield BackboneStarted(run, len(crops), len(val), dataset.labels, start.text, moved, warnings)
-    training = TrainingRun(run, recipe, task, about)
-    best: NDArray[np.int64] | None = None
-    for event in training.go(
-        crops,
-        validate=measure.validate if len(val) else None,
-        describe=lambda: about.with_(scores=measure.scores),
-        finish=lambda: about,
-        stop=stop,
-    ):
-        if isinstance(event, Epoch) and event.best and measure.confusion is not None:
-            best = measure.confusion
-            _write_confusion(training, dataset, best)
-        yield event
-    yield BackboneFinished(run, training.reached, best)
+    with new_run(runs, "backbone", spec.name) as run:
+        yield BackboneStarted(run, len(crops), len(val), dataset.labels, start.text, moved, warnings)
+        training = TrainingRun(run, recipe, task, about)
+        best: NDArray[np.int64] | None = None
+        for event in training.go(
+            crops,
+            validate=measure.validate if len(val) else None,
+            describe=lambda: about.with_(scores=measure.scores),
+            finish=lambda: about,
+            stop=stop,
+        ):
+            if isinstance(event, Epoch) and event.best and measure.confusion is not None:
+                best = measure.confusion
+                _write_confusion(training, dataset, best)
+            yield event
+        yield BackboneFinished(run, training.reached, best)
 
 
 class _Measure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from vocdet.recipes.schema import DetectorRecipe
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.prepare import Loaded, load_dataset
-from vocdet.workflows.runs import make_run
+from vocdet.workflows.runs import new_run
 from vocdet.workflows.training_run import Reached, TrainingRun
 from vocdet.workflows.weights import find_start
 
@@ -73,7 +73,7 @@ def train_ssd(
     coordinates: Asked = "auto",
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[SsdStarted | Step | Epoch | SsdFinished]:
+) -> Generator[SsdStarted | Step | Epoch | SsdFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
     The best checkpoint, by AP50 on the part `val`, is `best.safetensors` in a new folder in `runs`; the newest is
@@ -101,28 +101,30 @@ def train_ssd(
         vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
         std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
-    scenes = Scenes(train, size, Augmentation(mosaic=recipe.mosaic, turns=recipe.turns))
+    scenes = Scenes(
+        train, size, Augmentation(flip=0.5 if recipe.flip else 0.0, mosaic=recipe.mosaic, turns=recipe.turns)
+    )
     measure = _Measure(val, size)
-    run = make_run(runs, "ssd", spec.name)
-    yield SsdStarted(
-        run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
-        f"{loaded.coordinates}-based: {loaded.reason}", loaded.warnings,
-    )  # fmt: skip
-    balanced = label_weights(box_labels, len(train.labels), recipe.balance)
-    task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)
-    training = TrainingRun(run, recipe, task, about, backbone_lr=recipe.backbone_lr)
-    best: EvalReport | None = None
-    for event in training.go(
-        scenes,
-        validate=measure.validate if val else None,
-        describe=lambda: _describe(about, measure.report),
-        finish=lambda: _describe(about, _on_training_images(training.average.model, train)).with_(scores={}),
-        stop=stop,
-    ):
-        if isinstance(event, Epoch) and event.best:
-            best = measure.report
-        yield event
-    yield SsdFinished(run, training.reached, best)
+    with new_run(runs, "ssd", spec.name) as run:
+        yield SsdStarted(
+            run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
+            f"{loaded.coordinates}-based: {loaded.reason}", loaded.warnings,
+        )  # fmt: skip
+        balanced = label_weights(box_labels, len(train.labels), recipe.balance)
+        task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)
+        training = TrainingRun(run, recipe, task, about, backbone_lr=recipe.backbone_lr)
+        best: EvalReport | None = None
+        for event in training.go(
+            scenes,
+            validate=measure.validate if val else None,
+            describe=lambda: _describe(about, measure.report),
+            finish=lambda: _describe(about, _on_training_images(training.average.model, train)).with_(scores={}),
+            stop=stop,
+        ):
+            if isinstance(event, Epoch) and event.best:
+                best = measure.report
+            yield event
+        yield SsdFinished(run, training.reached, best)
 
 
 class _Measure:
@@ -169,16 +171,20 @@ def detect_scenes(model: SsdLite, dataset: Dataset, scenes: Scenes) -> list[Dete
 
 
 def _parts(loaded: Loaded, part: str) -> tuple[Dataset, Dataset | None]:
-    """The images to learn from, and those to validate on: `val`, as far as none of it is learned from."""
+    """The images to learn from, and those to validate on: `val`, as far as none of it is learned from.
+
+    None where no object in `val` counts: every epoch would be as good as the first.
+    """
     rows = loaded.rows(part)
-    val = np.setdiff1d(loaded.parts.get("val", np.zeros(0, np.int64)), rows)
-    return loaded.dataset.subset(rows), loaded.dataset.subset(val) if len(val) else None
+    val = loaded.dataset.subset(np.setdiff1d(loaded.parts.get("val", np.zeros(0, np.int64)), rows))
+    counts = ~(val.objects.difficult | val.objects.crowd)
+    return loaded.dataset.subset(rows), val if counts.any() else None
 
 
 def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:
     """What an object of each label counts: its number to the power of -`balance`, 1 in the mean over objects."""
-    numbers = np.maximum(np.bincount(labels, minlength=count), 1).astype(np.float64)
-    weights = numbers**-balance
+    numbers = np.bincount(labels, minlength=count).astype(np.float64)
+    weights = np.maximum(numbers, 1) ** -balance
     return [float(w) for w in weights * (numbers.sum() / (numbers @ weights))]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, OutputError, VocdetError, raise_all
-from vocdet.files import make_folder, write_text
+from vocdet.files import write_text
 from vocdet.formats.detections import write_coco_results
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, Source, batches, find, open_video, quiet
@@ -97,7 +97,6 @@ def predict(
     limit = detector.thresholds if score is None else float(score)
     listed: list[tuple[str, Detections]] = []  # file name, and what was found in it
     errors: list[VocdetError] = []
-    make_folder(out)
     earlier = (out / RESULTS).exists()
     if not earlier:
         write_coco_results(out / RESULTS, [], [])  # from now on the folder is ours, even if the disk fills up

@@ -46,12 +46,11 @@ def find_start(weights: str, spec: BackboneSpec, runs: Path) -> Start:
             return Start("none", f"from scratch: there is no backbone run of {spec.name} in {runs}")
         return _from_file(run / BEST, f"the newest backbone run, {run}")
     path = Path(weights)
-    if path.is_dir():
-        return _from_file(path / BEST, f"the run {path}")
-    if not path.is_file():
-        hint = "give a file, a run folder, imagenet, none or auto"
-        raise CheckpointError("there is no such file of weights", place=path, hint=hint)
-    return _from_file(path, str(path))
+    hint = "give a file, a run folder, imagenet, none or auto"
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError("there is no such file of weights", place=file, hint=hint)
+    return _from_file(file, f"the run {path}" if path.is_dir() else str(path))
 
 
 def _from_file(path: Path, text: str) -> Start:

@@ -1,0 +1,133 @@
+"""The command line as a whole: help, the README, exit codes, and what is not loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from vocdet_cli import app as module
+from vocdet_cli.app import app, main
+
+from vocdet.errors import ManyErrors, Place, VocdetError
+
+README = Path(__file__).parents[2] / "README.md"
+GROUP: Any = typer.main.get_command(app)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line: its exit code, what it printed, and what it printed to standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def test_there_are_the_commands_of_the_whole_way() -> None:
+    way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
+    assert way <= GROUP.commands.keys()
+
+
+@pytest.mark.parametrize("command", sorted(GROUP.commands))
+def test_every_command_has_help_and_stands_in_the_readme(vocdet: Run, command: str) -> None:
+    code, out, err = vocdet(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"{command} [OPTIONS]" in out
+    assert GROUP.commands[command].help
+    for parameter in GROUP.commands[command].params:
+        if parameter.name != "context":
+            assert parameter.help, f"{command} {parameter.name} says nothing"
+    text = README.read_text(encoding="utf-8")
+    assert f"vocdet {command}" in text
+    assert f"### vocdet {command}" in text
+
+
+def test_options_in_the_readme_are_there(vocdet: Run) -> None:
+    for line in README.read_text(encoding="utf-8").splitlines():
+        words = line.strip().split("#")[0].replace("[", " ").replace("]", " ").split()
+        if line.startswith("    vocdet ") and len(words) > 1:
+            known = {option for p in GROUP.commands[words[1]].params for option in p.opts}
+            for word in words:
+                if word.startswith("--"):
+                    assert word.split("=")[0] in known, f"{line.strip()}: {words[1]} has no {word}"
+
+
+def test_help_loads_nothing_slow() -> None:
+    code = (
+        "import sys; sys.argv = ['vocdet', '--help']\n"
+        "from vocdet_cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "loaded = {'torch', 'torchvision', 'cv2', 'sklearn', 'pycocotools', 'numpy'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "train-ssd" in done.stdout
+
+
+def test_without_a_command_there_is_help(vocdet: Run) -> None:
+    code, out, err = vocdet()
+    assert code in (0, 2)  # Click changed its mind on this
+    assert "train-backbone" in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train",),
+        ("train-ssd", "--epoch", "3"),
+        ("train-ssd", "--epochs", "many"),
+        ("train-ssd", "--anchors", "best"),
+        ("train-ssd", "--mosaic", "2"),
+        ("train-backbone", "--context", "-1"),
+        ("demo", "--images", "3"),
+        ("demo", "--labels", "1"),
+        ("eval", "a", "b"),
+    ],
+)
+def test_wrong_usage_ends_with_2(vocdet: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = vocdet(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage" in err
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let any command end with this."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(module, "app", fail)
+
+
+def test_an_error_is_printed_once_with_its_place_and_hint(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, VocdetError("[bold]x[/] is no number", place=Place(Path("a.xml"), 14), hint="write [1]"))
+    assert vocdet("check") == (1, "", "error: a.xml:14: [bold]x[/] is no number\n  hint: write [1]\n")
+
+
+def test_many_errors_are_counted(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, ManyErrors([VocdetError(f"problem {i}") for i in range(100)]))
+    code, _, err = vocdet("check")
+    lines = err.splitlines()
+    assert code == 1
+    assert lines[0] == "error: problem 0"
+    assert len(lines) < 30
+    assert "more" in lines[-1]
+
+
+def test_a_mistake_in_the_program_is_not_hidden(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        main()

@@ -1,0 +1,80 @@
+"""`vocdet demo`: the whole way, small, and no further than it goes well."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from vocdet_cli.app import main
+
+from vocdet.training.loop import Step
+from vocdet.workflows import train_backbone
+
+Run = Callable[..., tuple[int, str, str]]
+TINY = ("--images", 10, "--labels", 2, "--minutes", 0.1, "--net", "mb1-0.25", "--size", 64)
+WAY = ["check", "split", "train-backbone", "train-ssd", "eval"]
+
+
+@pytest.fixture
+def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in an empty folder: its exit code, what it printed, and what to standard error."""
+    monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def commands(out: str) -> list[str]:
+    """The commands that were printed before they ran."""
+    return [line.split()[2] for line in out.splitlines() if line.startswith("$ vocdet ")]
+
+
+def test_the_demo_goes_the_whole_way(vocdet: Run) -> None:
+    code, out, err = vocdet("demo", "x", *TINY)
+    assert (code, "error" in err) == (0, False)
+    assert commands(out) == WAY
+    assert "composed 10 images" in out
+    assert "the whole way took" in out
+    with Image.open("x/detections.jpg") as sheet:
+        assert sheet.format == "JPEG"
+    (run,) = Path("x/runs").glob("ssd-*")
+    figures = json.loads((run / "metrics-test.json").read_text())
+    assert figures["images"] == 2
+    assert len(list(Path("x/train/JPEGImages").iterdir())) == 10
+
+
+def test_a_demo_goes_over_no_other_files(vocdet: Run) -> None:
+    Path("x/train").mkdir(parents=True)
+    code, out, err = vocdet("demo", "x", *TINY)
+    assert (code, commands(out)) == (1, [])
+    assert "is already there" in err
+    assert list(Path("x").iterdir()) == [Path("x/train")]
+
+
+def test_a_demo_ends_with_the_command_that_is_stopped(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Any = train_backbone.train_backbone
+
+    def interrupted(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for event in real(*args, **kwargs):
+            if isinstance(event, Step):
+                signal.raise_signal(signal.SIGINT)
+            yield event
+
+    monkeypatch.setattr(train_backbone, "train_backbone", interrupted)
+    code, out, _ = vocdet("demo", "x", *TINY)
+    assert code == 130
+    assert commands(out) == WAY[:3]
+    assert "the whole way took" not in out

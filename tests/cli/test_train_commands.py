@@ -1,0 +1,163 @@
+"""`vocdet train-backbone` and `vocdet train-ssd`: what they print, and how they end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vocdet_cli.app import main
+
+from vocdet.training.loop import Step
+from vocdet.workflows import train_backbone, train_ssd
+
+MakeVoc = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+STEMS = [f"img{i}" for i in range(6)]
+BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("[red]dog", (50.0, 10.0, 90.0, 70.0))]
+TINY = ("--net", "mb1-0.25", "--batch", 2, "--epochs", 1, "--device", "cpu")
+
+
+@pytest.fixture
+def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in an empty folder: its exit code, what it printed, and what to standard error."""
+    monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def root(make_voc: MakeVoc) -> Path:
+    return make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+
+
+def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> None:
+    code, out, err = vocdet("train-backbone", root, *TINY, "--size", 32)
+    assert (code, "error" in err) == (0, False)
+    assert "weights: from scratch" in out
+    assert "epoch   1" in out
+    assert "best" in out
+    assert "accuracy" in out
+    assert "[red]dog" in out  # square brackets are no markup
+    assert "backbone-mb1-0.25-1" in out
+    assert f"next: vocdet train-ssd {root} --net mb1-0.25\n" in out
+
+    code, out, err = vocdet("train-ssd", root, *TINY, "--size", 64)
+    assert (code, "error" in err) == (0, False)
+    assert "the newest backbone run" in out
+    assert "162 tensors loaded" in out  # all of the backbone's 27 layers: weight, and five of its batch norm
+    assert "[red]dog" in out
+    assert "IoU" in out
+    assert "ssd-mb1-0.25-1" in out
+    assert f"next: vocdet eval --data {root}\n" in out
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["backbone-mb1-0.25-1", "ssd-mb1-0.25-1"]
+
+
+def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
+    assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
+    code, out, _ = vocdet("train-ssd", root, *TINY, "--size", 64, "--show-weights")
+    assert code == 0
+    assert "loaded  backbone.features.0.0.weight (8, 3, 3, 3)" in out
+    assert "fresh   extras.0.0.0.weight" in out
+    assert "skipped classifier.1.weight" in out
+
+
+def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: Path) -> None:
+    code, _, err = vocdet("train-ssd", root, *TINY, "--size", 64, "--part", "trainval", "--runs", "elsewhere")
+    assert code == 0
+    assert "nothing was validated" in err
+    assert Path("elsewhere", "ssd-mb1-0.25-1", "best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (("--net", "vgg16"), "there is no net 'vgg16'"),
+        (("--size", 7), "size is 7 pixels"),
+        (("--lr", "nan"), "lr is nan"),
+        (("--epochs", 0), "epochs is 0"),
+        (("--minutes", -1), "minutes is -1"),
+        (("--weights", "x.pth"), "x.pth: there is no such file of weights"),
+        (("--device", "tpu"), "there is no device 'tpu'"),
+    ],
+)
+def test_what_makes_no_sense_is_one_message_with_a_cure(
+    vocdet: Run, root: Path, command: str, wrong: tuple[object, ...], problem: str
+) -> None:
+    code, out, err = vocdet(command, root, *wrong)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {problem}")
+    assert err.count("error:") == err.count("hint:") == 1
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc, command: str) -> None:
+    code, _, err = vocdet(command, make_voc(dict.fromkeys(STEMS, BOTH)))
+    assert code == 1
+    assert "there is no train.txt" in err
+    assert "hint: run vocdet split" in err
+
+
+def interrupting(real: Any, times: int) -> Any:
+    """The same training, with so many presses of Ctrl-C after its first step."""
+
+    def train(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        pressed = False
+        for event in real(*args, **kwargs):
+            if isinstance(event, Step) and not pressed:
+                pressed = True
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+            yield event
+
+    return train
+
+
+@pytest.fixture(params=["train-backbone", "train-ssd"])
+def interrupted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
+    """Let a training be interrupted so many times; the name of its command."""
+    command = str(request.param)
+    module = train_backbone if command == "train-backbone" else train_ssd
+    name = command.replace("-", "_")
+
+    def interrupt(times: int) -> str:
+        monkeypatch.setattr(module, name, interrupting(getattr(module, name), times))
+        return command
+
+    return interrupt
+
+
+def test_ctrl_c_stops_after_the_step_and_keeps_what_there_is(
+    vocdet: Run, root: Path, interrupted: Callable[[int], str]
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    code, out, err = vocdet(interrupted(1), root, *TINY[:4], "--epochs", 1000, "--size", 64)
+    assert code == 130
+    assert "stopping after this step; Ctrl-C again to leave at once" in err
+    assert "stopped" in out
+    (run,) = Path("runs").iterdir()
+    assert (run / "best.safetensors").is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_leaves_at_once(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    code, _, err = vocdet(interrupted(2), root, *TINY[:4], "--epochs", 1000, "--size", 64)
+    assert code == 130
+    assert "Traceback" not in err
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,203 @@
+"""Evaluating a run: its labels and the dataset's may differ, and what is written can be read by others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError
+from vocdet.models.anchors import torchvision_anchors
+from vocdet.models.backbone import BackboneSpec
+from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.workflows import evaluate as module
+from vocdet.workflows.evaluate import evaluate_run, relabel
+from vocdet.workflows.prepare import load_dataset
+
+MakeVoc = Callable[..., Path]
+SCENES: dict[str, list[tuple[str, tuple[float, float, float, float]]]] = {
+    "a": [("cat", (5, 5, 40, 50)), ("dog", (50, 10, 90, 70))],
+    "b": [("dog", (10, 10, 60, 70))],
+    "c": [],
+    "d": [("cat", (20, 20, 70, 60))],
+}
+
+
+@pytest.fixture
+def root(make_voc: MakeVoc) -> Path:
+    return make_voc(SCENES, parts={"train": ["d"], "test": ["a", "b", "c"]})
+
+
+def save_run(run: Path, labels: tuple[str, ...] = ("dog", "cat"), thresholds: tuple[float, ...] | None = None) -> Path:
+    """A detector that has learned nothing."""
+    torch.manual_seed(0)
+    about = About(
+        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=labels, size=(64, 64),
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors(), thresholds=thresholds,
+    )  # fmt: skip
+    save_checkpoint(run / "best.safetensors", build(about), about)
+    return run
+
+
+class Knows:
+    """A detector that finds exactly the objects of these labels, in the order of its own."""
+
+    def __init__(self, truth: Dataset, labels: tuple[str, ...], score: float = 0.9) -> None:
+        self.truth, self.labels, self.score = truth, labels, score
+        self.thresholds = np.full(len(labels), 0.95, np.float32)
+
+    def detect_all(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
+        for scene, image in zip(self.truth, images, strict=True):
+            assert image.shape == (scene.height, scene.width, 3)
+            names = [self.truth.labels[k] for k in scene.objects.label]
+            known = [i for i, name in enumerate(names) if name in self.labels]
+            labels = np.array([self.labels.index(names[i]) for i in known], np.int64)
+            yield Detections(scene.objects.box[known], np.full(len(known), self.score, np.float32), labels)
+
+
+@pytest.fixture
+def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let every run be a detector that finds all objects of these labels."""
+
+    def know(*labels: str) -> None:
+        loaded = load_dataset(root)
+        detector = Knows(loaded.dataset.subset(loaded.rows("test")), labels)
+        monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
+
+    return know
+
+
+def read_json(path: Path) -> Any:
+    """What strict programs read: they know no NaN."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{path} has {name} in it")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def test_labels_are_matched_by_name_and_not_by_number(root: Path, tmp_path: Path, knowing: Callable[..., None]) -> None:
+    knowing("bird", "dog", "cat")
+    done = evaluate_run(tmp_path, root)
+    assert [(row.label, row.objects) for row in done.report.labels] == [("bird", 0), ("dog", 2), ("cat", 1)]
+    assert [row.ap50 for row in done.report.labels] == [None, pytest.approx(1), pytest.approx(1)]
+    assert done.report.overall.ap50 == pytest.approx(1)
+    assert done.unknown == ()
+
+
+def test_a_label_the_detector_never_learned_counts_as_missed(
+    root: Path, tmp_path: Path, knowing: Callable[..., None]
+) -> None:
+    knowing("dog")
+    done = evaluate_run(tmp_path, root)
+    assert done.unknown == ("cat",)
+    assert [(row.label, row.correct, row.missed) for row in done.report.labels] == [("dog", 2, 0), ("cat", 0, 1)]
+    assert done.report.overall.recall == pytest.approx(2 / 3)
+
+
+def test_precision_and_recall_are_at_the_best_thresholds_or_at_the_detectors_own(
+    root: Path, tmp_path: Path, knowing: Callable[..., None]
+) -> None:
+    knowing("dog", "cat")
+    assert evaluate_run(tmp_path, root).report.overall.recall == 1.0
+    own = evaluate_run(tmp_path, root, own_thresholds=True)  # .95, and everything scores .9
+    assert own.report.overall.recall == 0.0
+    assert own.report.overall.ap50 == pytest.approx(1)
+    assert read_json(own.metrics)["thresholds_from"] == "the checkpoint"
+
+
+def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run")
+    asked: list[tuple[int, int]] = []
+    done = evaluate_run(run, root, device="cpu", progress=lambda now, of: asked.append((now, of)))
+    assert (done.metrics, done.detections) == (run / "metrics-test.json", run / "detections-test.json")
+    assert asked == [(1, 3), (2, 3), (3, 3)]
+    figures = read_json(done.metrics)
+    assert (figures["split"], figures["images"], figures["dataset"]) == (
+        "test",
+        3,
+        load_dataset(root).dataset.fingerprint(),
+    )
+    assert [row["label"] for row in figures["labels"]] == ["dog", "cat"]
+    assert figures["coco"].keys() == {
+        "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+    }  # fmt: skip
+    found = read_json(done.detections)
+    assert found
+    assert found[0].keys() >= {"image_id", "category_id", "bbox", "score"}
+    assert {entry["category_id"] for entry in found} <= {1, 2}
+
+
+def test_a_checkpoint_file_is_as_good_as_its_run(root: Path, tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run")
+    done = evaluate_run(run / "best.safetensors", root, split="train", device="cpu")
+    assert done.metrics == run / "metrics-train.json"
+    assert done.report == evaluate_run(run, root, split="train", device="cpu").report
+
+
+def test_a_picture_shows_what_was_annotated_beside_what_was_found(
+    root: Path, tmp_path: Path, knowing: Callable[..., None]
+) -> None:
+    knowing("dog", "cat")
+    for name in ("sheet.png", "sheet.jpg"):
+        evaluate_run(tmp_path, root, picture=tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            assert image.format == {".png": "PNG", ".jpg": "JPEG"}[Path(name).suffix]
+            assert image.width >= 4 * 100  # two pairs of images of 100 pixels in a row
+
+
+def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", parts={"test": ["x"]})
+    with pytest.raises(AnnotationError, match=r"its labels \(car\) are none of the detector's \(dog, cat\)") as caught:
+        evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+    assert caught.value.hint == "evaluate on a dataset with the labels that were trained"
+
+
+def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc(SCENES, parts={"test": ["c"]})
+    done = evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+    assert done.report.overall.ap50 is None
+    assert read_json(done.metrics)["overall"]["ap50"] is None
+
+
+def test_a_part_that_is_not_there_is_told_to_split(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(SplitError, match=r"there is no val\.txt") as caught:
+        evaluate_run(save_run(tmp_path / "run"), root, split="val", device="cpu")
+    assert caught.value.hint.startswith("run vocdet split")
+
+
+def test_a_folder_that_is_no_run_is_told(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        evaluate_run(tmp_path, root, device="cpu")
+
+
+def test_an_image_that_breaks_after_it_was_read_is_named(root: Path, tmp_path: Path) -> None:
+    image = root / "JPEGImages" / "b.jpg"
+    image.write_bytes(image.read_bytes()[:400])  # its size can still be read
+    with pytest.raises(ImageError) as caught:
+        evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+    assert caught.value.place is not None
+    assert caught.value.place.path == image
+    assert not (tmp_path / "run" / "metrics-test.json").exists()
+
+
+def test_relabelling_changes_numbers_and_nothing_else(root: Path) -> None:
+    dataset = load_dataset(root).dataset
+    assert dataset.labels == ("cat", "dog")
+    changed, unknown = relabel(dataset, ("x", "dog", "y"))
+    assert (changed.labels, unknown) == (("x", "dog", "y", "cat"), ("cat",))
+    names = [dataset.labels[k] for k in dataset.objects.label]
+    assert [changed.labels[k] for k in changed.objects.label] == names
+    assert np.array_equal(changed.objects.box, dataset.objects.box)
+    same, none = relabel(dataset, dataset.labels)
+    assert same.fingerprint() == dataset.fingerprint()
+    assert none == ()

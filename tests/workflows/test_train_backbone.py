@@ -1,0 +1,179 @@
+"""Training a classifier on objects or on image folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vocdet.errors import AnnotationError, SplitError, VocdetError
+from vocdet.models.backbone import Classifier
+from vocdet.models.checkpoint import load_checkpoint
+from vocdet.recipes.schema import BackboneRecipe
+from vocdet.training.loop import Epoch, Step
+from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted, train_backbone
+
+MakeVoc = Callable[..., Path]
+STEMS = [f"img{i:02}" for i in range(12)]
+PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.0))]
+
+
+def recipe(**asked: Any) -> BackboneRecipe:
+    usual: dict[str, Any] = {"net": "mb1-0.25", "size": 32, "batch": 8, "epochs": 2}
+    return BackboneRecipe(**(usual | asked))
+
+
+@pytest.fixture
+def root(make_voc: MakeVoc) -> Path:
+    return make_voc(dict.fromkeys(STEMS, BOTH), parts=PARTS)
+
+
+def train(
+    root: Path, runs: Path, asked: BackboneRecipe | None = None, **more: Any
+) -> tuple[BackboneStarted, list[Any], BackboneFinished]:
+    """What a run started from, its steps and epochs, and what it ended with."""
+    started, *between, finished = train_backbone(root, asked or recipe(), runs=runs, device="cpu", **more)
+    assert isinstance(started, BackboneStarted)
+    assert isinstance(finished, BackboneFinished)
+    return started, between, finished
+
+
+def read_table(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
+    started, between, finished = train(root, tmp_path / "runs")
+    assert started.run == tmp_path / "runs" / "backbone-mb1-0.25-1"
+    assert (started.crops, started.validated_on, started.labels) == (16, 6, ("cat", "dog"))
+    assert (started.start, started.transfer) == ("from scratch", None)
+    epochs = [event for event in between if isinstance(event, Epoch)]
+    assert [epoch.epoch for epoch in epochs] == [1, 2]
+    assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
+    assert sorted(p.name for p in started.run.iterdir()) == [
+        "best.safetensors", "confusion.csv", "last.safetensors", "metrics.csv", "recipe.json",
+    ]  # fmt: skip
+    assert json.loads((started.run / "recipe.json").read_text()) == asdict(recipe())
+    model, about = load_checkpoint(started.run / "best.safetensors")
+    assert isinstance(model, Classifier)
+    assert (about.task, about.labels, about.size, about.context) == ("backbone", ("cat", "dog"), (32, 32), 0.15)
+    best = epochs[finished.reached.best_epoch - 1]
+    assert about.scores == pytest.approx(best.metrics)
+    confusion = finished.confusion
+    assert confusion is not None
+    assert confusion.sum(axis=1).tolist() == [3, 3]  # truth in rows: three cats and three dogs in val
+    assert best.metrics["accuracy"] == pytest.approx(confusion.trace() / 6)
+    assert read_table(started.run / "confusion.csv") == [
+        ["truth", "cat", "dog"], ["cat", *map(str, confusion[0])], ["dog", *map(str, confusion[1])],
+    ]  # fmt: skip
+
+
+def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS})
+    started, _, finished = train(root, tmp_path / "runs")
+    assert (started.validated_on, finished.reached.best_epoch, finished.confusion) == (0, 0, None)
+    best, last = (started.run / f"{name}.safetensors" for name in ("best", "last"))
+    assert best.read_bytes() == last.read_bytes()
+    assert load_checkpoint(best)[1].scores == {}
+
+
+def test_a_label_that_val_does_not_have_is_no_nan(make_voc: MakeVoc, tmp_path: Path) -> None:
+    scenes = dict.fromkeys(STEMS, BOTH) | {STEMS[0]: [*BOTH, ("owl", (1.0, 1.0, 9.0, 9.0))]}
+    _, between, finished = train(make_voc(scenes, parts=PARTS), tmp_path / "runs")
+    assert all(np.isfinite(list(e.metrics.values())).all() for e in between if isinstance(e, Epoch))
+    assert finished.confusion is not None
+    assert finished.confusion.sum(axis=1).tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
+def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
+    done: list[Step] = []
+    for event in train_backbone(
+        root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=lambda: len(done) >= steps
+    ):
+        if isinstance(event, Step):
+            done.append(event)
+    assert isinstance(event, BackboneFinished)
+    assert (event.reached.epochs, event.reached.best_epoch, event.reached.interrupted) == (epochs, epochs, True)
+    assert all(isinstance(load_checkpoint(event.run / f"{n}.safetensors")[0], Classifier) for n in ("best", "last"))
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        run = train(root, tmp_path / "runs", recipe(seed=seed, batch=16))[0].run
+        return load_checkpoint(run / "last.safetensors")[0].state_dict()
+
+    first, again, other = weights(3), weights(3), weights(4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_last_batch_of_one_crop_is_learned(root: Path, tmp_path: Path) -> None:
+    _, between, _ = train(root, tmp_path / "runs", recipe(batch=15, epochs=1))
+    assert [event.images for event in between if isinstance(event, Step)] == [15, 16]
+
+
+def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) -> None:
+    first = train(root, tmp_path / "runs")[0].run
+    started, _, _ = train(root, tmp_path / "runs", weights=str(first))
+    assert started.start == f"the run {first}"
+    assert started.transfer is not None
+    assert {t.fate for t in started.transfer.tensors} == {"loaded"}
+
+
+def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label, colour in (("blue", (40, 40, 200)), ("red", (200, 40, 40))):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.clip(np.array(colour) + rng.normal(0, 25, (32, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / label / f"{i}.png")
+    asked = recipe(batch=12, epochs=40, average=0.9, patience=0)
+    started, _, finished = train(tmp_path / "set", tmp_path / "runs", asked, folder=True)
+    assert (started.crops, started.validated_on, started.labels) == (36, 4, ("blue", "red"))
+    assert finished.confusion is not None
+    assert finished.confusion.tolist() == [[2, 0], [0, 2]]
+    assert load_checkpoint(started.run / "best.safetensors")[1].context == 0.0
+
+
+def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, parts={"train": ["a"]})
+    with pytest.raises(AnnotationError, match="all objects are dog: there is nothing to tell apart") as caught:
+        next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
+    assert caught.value.hint == "go straight on with vocdet train-ssd"
+
+
+def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
+    with pytest.raises(AnnotationError, match="no objects in the part train") as caught:
+        next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
+    assert caught.value.hint == "run vocdet split --force"
+
+
+def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
+    with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
+        next(train_backbone(make_voc(dict.fromkeys(STEMS, BOTH)), recipe(), runs=tmp_path / "runs"))
+    assert caught.value.hint == "run vocdet split"
+
+
+def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(VocdetError, match="there is no net 'vgg'"):
+        next(train_backbone(root, recipe(net="vgg"), runs=runs))
+    with pytest.raises(VocdetError, match="there is no such file of weights"):
+        next(train_backbone(root, recipe(), runs=runs, weights="nothing.pth"))
+    with pytest.raises(VocdetError, match="there is no device 'tpu'"):
+        next(train_backbone(root, recipe(), runs=runs, device="tpu"))
+    with pytest.raises(VocdetError, match=r"mb1-0\.25 has no reduced tail"):
+        next(train_backbone(root, recipe(reduced_tail=True), runs=runs))
+    assert not runs.exists()

@@ -1,0 +1,325 @@
+"""Training a detector: what it starts from, what it keeps, and what it is told when it cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
+
+from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
+from vocdet.models.anchors import torchvision_anchors
+from vocdet.models.backbone import Classifier, parse_net
+from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
+from vocdet.models.ssdlite import SsdLite
+from vocdet.recipes.schema import DetectorRecipe
+from vocdet.training.loop import Epoch, Step
+from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.train_ssd import SsdFinished, SsdStarted, label_weights, train_ssd
+
+MakeVoc = Callable[..., Path]
+STEMS = [f"img{i:02}" for i in range(12)]
+PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+
+
+def recipe(**asked: Any) -> DetectorRecipe:
+    usual: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 2, "mosaic": 0.25}
+    return DetectorRecipe(**(usual | asked))
+
+
+def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+    cat, dog = ("cat", (5.0, 5.0 + i, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 40.0 + i))
+    return [[cat, dog], [dog], [cat]][i % 3]
+
+
+@pytest.fixture
+def root(make_voc: MakeVoc) -> Path:
+    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, parts=PARTS)
+
+
+def train(
+    root: Path, runs: Path, asked: DetectorRecipe | None = None, **more: Any
+) -> tuple[SsdStarted, list[Any], SsdFinished]:
+    """What a run started from, its steps and epochs, and what it ended with."""
+    events = list(train_ssd(root, asked or recipe(), runs=runs, device="cpu", **more))
+    started, *between, finished = events
+    assert isinstance(started, SsdStarted)
+    assert isinstance(finished, SsdFinished)
+    assert all(isinstance(event, Step | Epoch) for event in between)
+    return started, between, finished
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path)[0].state_dict()
+
+
+def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
+    """A backbone run with weights of its own."""
+    torch.manual_seed(99)
+    spec = parse_net(net)
+    model = Classifier(spec, 2)
+    about = About(
+        vocdet="0", task="backbone", backbone=spec, labels=("x", "y"), size=(64, 64), mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+    )  # fmt: skip
+    save_checkpoint(run / "best.safetensors", model, about)
+    return model
+
+
+def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
+    started, between, finished = train(root, tmp_path / "runs")
+    assert started.run == finished.run == tmp_path / "runs" / "ssd-mb1-0.25-1"
+    assert (started.images, started.validated_on, started.labels) == (8, 3, ("cat", "dog"))
+    assert started.start.startswith("from scratch: there is no backbone run of mb1-0.25")
+    assert started.transfer is None
+    assert {row.label for row in started.recall} == {"cat", "dog"}
+    assert [e.epoch for e in between if isinstance(e, Epoch)] == [1, 2]
+    assert sorted(p.name for p in started.run.iterdir()) == [
+        "best.safetensors", "last.safetensors", "metrics.csv", "recipe.json",
+    ]  # fmt: skip
+    assert json.loads((started.run / "recipe.json").read_text()) == asdict(recipe())
+    with (started.run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert rows[0].keys() >= {"seconds", "lr", "train_box", "train_class", "val_ap50", "val_ap"}
+    model, about = load_checkpoint(started.run / "best.safetensors")
+    assert isinstance(model, SsdLite)
+    assert (about.labels, about.size, about.anchors) == (("cat", "dog"), (64, 64), started.anchors)
+    assert about.thresholds is not None
+    assert about.recipe == asdict(recipe())
+    assert about.scores.keys() == {"ap50", "ap"}
+    dataset = load_dataset(root)
+    assert about.dataset == dataset.dataset.subset(dataset.rows("train")).fingerprint()
+    assert finished.reached.best_epoch in (1, 2)
+    assert (finished.reached.epochs, finished.reached.interrupted) == (2, False)
+    assert finished.report is not None
+    assert finished.report.images == 3
+
+
+def test_it_starts_from_the_newest_backbone_of_the_same_net(root: Path, tmp_path: Path) -> None:
+    save_backbone(tmp_path / "runs" / "backbone-mb1-0.5-1", "mb1-0.5")
+    backbone = save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
+    events = train_ssd(root, recipe(), runs=tmp_path / "runs", device="cpu")
+    started = next(events)
+    assert isinstance(started, SsdStarted)
+    assert started.start == f"the newest backbone run, {tmp_path / 'runs' / 'backbone-mb1-0.25-1'}"
+    assert started.transfer is not None
+    loaded = {t.name for t in started.transfer.tensors if t.fate == "loaded"}
+    assert loaded == {f"backbone.{name}" for name in backbone.backbone.state_dict()}
+    list(events)
+    about = read_about(started.run / "best.safetensors")
+    assert (about.mean, about.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))  # as the backbone was trained
+
+
+def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: Path) -> None:
+    backbone = save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1").backbone.state_dict()
+    started, _, _ = train(root, tmp_path / "runs", recipe(freeze=4))
+    found = weights(started.run / "best.safetensors")
+    same = {name for name, value in backbone.items() if torch.equal(found[f"backbone.{name}"], value)}
+    # the first convolution and three separable ones, of which the next has stride 8
+    frozen = {name for name in backbone if int(name.split(".")[1]) < 4}
+    assert frozen <= same
+    assert all("num_batches" in name for name in same - frozen)
+
+
+def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Path) -> None:
+    save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
+    started = next(train_ssd(root, recipe(), runs=tmp_path / "runs", weights="none", device="cpu"))
+    assert isinstance(started, SsdStarted)
+    assert (started.start, started.transfer) == ("from scratch", None)
+
+
+def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Path) -> None:
+    theirs = MobileNetV3(*_mobilenet_v3_conf("mobilenet_v3_small", width_mult=0.5), num_classes=1000)
+    torch.save(theirs.state_dict(), tmp_path / "small.pth")
+    asked = recipe(net="mb3-small-0.5")
+    started = next(train_ssd(root, asked, runs=tmp_path / "runs", weights=str(tmp_path / "small.pth"), device="cpu"))
+    assert isinstance(started, SsdStarted)
+    assert started.transfer is not None
+    features = sum(name.startswith("features.") for name in theirs.state_dict())
+    assert started.transfer.count("loaded") == features
+    assert started.transfer.count("skipped") == len(theirs.state_dict()) - features
+
+
+def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
+    save_backbone(tmp_path / "other", "mb1-0.5")
+    with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25"):
+        next(train_ssd(root, recipe(), runs=tmp_path / "runs", weights=str(tmp_path / "other"), device="cpu"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_learning_from_all_of_trainval_validates_nothing_and_keeps_the_last(root: Path, tmp_path: Path) -> None:
+    started, between, finished = train(root, tmp_path / "runs", recipe(part="trainval", patience=1))
+    assert (started.images, started.validated_on) == (11, 0)
+    assert (finished.reached.best_epoch, finished.reached.epochs, finished.report) == (0, 2, None)
+    assert all(not event.metrics for event in between if isinstance(event, Epoch))
+    best, last = started.run / "best.safetensors", started.run / "last.safetensors"
+    assert best.read_bytes() == last.read_bytes()
+    about = read_about(best)
+    assert about.thresholds is not None
+    assert about.scores == {}
+
+
+def stop_after(steps: int) -> tuple[Callable[[], bool], Callable[[Any], None]]:
+    seen = 0
+
+    def count(event: object) -> None:
+        nonlocal seen
+        seen += isinstance(event, Step)
+
+    return lambda: seen >= steps, count
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
+def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
+    stop, count = stop_after(steps)
+    events = train_ssd(root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=stop)
+    for event in events:
+        count(event)
+    assert isinstance(event, SsdFinished)
+    assert (event.reached.epochs, event.reached.best_epoch, event.reached.interrupted) == (epochs, epochs, True)
+    for name in ("best", "last"):
+        model, about = load_checkpoint(event.run / f"{name}.safetensors")
+        assert isinstance(model, SsdLite)
+        assert about.thresholds is not None
+
+
+def test_a_run_that_is_killed_has_its_best_weights(root: Path, tmp_path: Path) -> None:
+    events = train_ssd(root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu")
+    started = next(events)
+    for event in events:
+        if isinstance(event, Epoch):
+            break
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt)
+    assert isinstance(started, SsdStarted)
+    assert load_checkpoint(started.run / "best.safetensors")[1].scores
+
+
+def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    events = train_ssd(root, recipe(), runs=tmp_path / "runs", device="cpu")
+    started = next(events)
+    assert isinstance(started, SsdStarted)
+    assert started.run.is_dir()
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_val_part_without_objects_validates_nothing(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": scene(0), "b": []}, parts={"train": ["a"], "val": ["b"]})
+    started, _, finished = train(root, tmp_path / "runs", recipe(epochs=1))
+    assert (started.validated_on, finished.reached.best_epoch) == (0, 0)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    runs = [train(root, tmp_path / "runs", recipe(seed=seed, batch=8, epochs=1))[0].run for seed in (3, 3, 4)]
+    first, again, other = (weights(run / "last.safetensors") for run in runs)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_last_batch_of_one_image_and_images_without_objects_are_learned(make_voc: MakeVoc, tmp_path: Path) -> None:
+    scenes: dict[str, Any] = {f"a{i}": [] for i in range(4)} | {"b": scene(0)}
+    root = make_voc(scenes, parts={"train": list(scenes)})
+    _, between, finished = train(root, tmp_path / "runs", recipe(batch=4, epochs=1))
+    assert [event.images for event in between if isinstance(event, Step)] == [4, 5]
+    assert all(np.isfinite(list(event.losses.values())).all() for event in between)
+    assert all(bool(t.isfinite().all()) for t in weights(finished.run / "best.safetensors").values())
+
+
+def test_one_label_is_enough(make_voc: MakeVoc, tmp_path: Path) -> None:
+    scenes = {f"a{i}": [("dog", (10, 10, 40, 40))] for i in range(4)}
+    root = make_voc(scenes, parts={"train": ["a0", "a1", "a2"], "val": ["a3"]})
+    assert train(root, tmp_path / "runs", recipe(epochs=1))[0].labels == ("dog",)
+
+
+def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Path) -> None:
+    started = next(train_ssd(root, recipe(anchors="torchvision"), runs=tmp_path / "runs", device="cpu"))
+    assert isinstance(started, SsdStarted)
+    assert started.anchors == torchvision_anchors()
+
+
+def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("dog\nbird\ncat\n")
+    started = next(
+        train_ssd(root, recipe(), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", weights="none", device="cpu")
+    )
+    assert isinstance(started, SsdStarted)
+    assert started.labels == ("dog", "bird", "cat")
+    (tmp_path / "labels.txt").write_text("dog\n")
+    with pytest.raises(VocdetError, match="'cat' is not in the label list"):
+        next(train_ssd(root, recipe(), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", device="cpu"))
+
+
+def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({stem: scene(i) for i, stem in enumerate(STEMS)})
+    with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
+        next(train_ssd(root, recipe(), runs=tmp_path / "runs"))
+    assert caught.value.hint == "run vocdet split"
+
+
+def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [], "b": [], "c": scene(0)}, parts={"train": ["a", "b"], "val": ["c"]})
+    with pytest.raises(AnnotationError, match="no objects in the part train"):
+        next(train_ssd(root, recipe(), runs=tmp_path / "runs"))
+
+
+def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="there is no net 'mb7'"):
+        next(train_ssd(root, recipe(net="mb7"), runs=tmp_path / "runs"))
+    with pytest.raises(VocdetError, match="there is no device 'tpu'"):
+        next(train_ssd(root, recipe(), runs=tmp_path / "runs", device="tpu"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rare_labels_count_more_and_all_objects_one_in_the_mean() -> None:
+    labels = np.repeat([0, 1, 3], [900, 90, 10]).astype(np.int32)
+    for balance in (0.0, 0.5, 1.0):
+        found = np.array(label_weights(labels, 4, balance))
+        assert found[labels].mean() == pytest.approx(1)
+    assert label_weights(labels, 4, 0.0) == pytest.approx([1] * 4)
+    every = np.array(label_weights(labels, 4, 1.0)) * [900, 90, 1, 10]
+    assert every[[0, 1, 3]] == pytest.approx([1000 / 3] * 3, rel=0.01)  # all labels count the same
+
+
+@pytest.fixture
+def squares(make_voc: MakeVoc) -> Iterator[Path]:
+    """Eight images with a red and a blue square each."""
+    rng = np.random.default_rng(0)
+    colours = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    scenes: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+    for stem in STEMS[:8]:
+        scenes[stem] = []
+        for k, label in enumerate(colours):
+            side, x = int(rng.integers(22, 40)), int(rng.integers(0, 56))
+            y = 48 * k + int(rng.integers(0, 48 - side))
+            scenes[stem].append((label, (x, y, x + side, y + side)))
+    root = make_voc(scenes, size=(96, 96), suffix=".png", parts={"train": STEMS[:8]})
+    for stem, objects in scenes.items():
+        pixels = np.full((96, 96, 3), rng.integers(90, 160), np.uint8)
+        for label, (x0, y0, x1, y1) in objects:
+            pixels[y0:y1, x0:x1] = colours[label]
+        Image.fromarray(pixels).save(root / "JPEGImages" / f"{stem}.png")
+    yield root
+
+
+def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) -> None:
+    asked = DetectorRecipe(
+        net="mb3-small-0.5", size=64, batch=4, epochs=120, mosaic=0, lr=6e-3, weight_decay=0.02, average=0.95
+    )
+    _, _, finished = train(squares, tmp_path / "runs", asked, weights="none")
+    report = evaluate_run(finished.run, squares, split="train", device="cpu").report
+    assert report.overall.ap50 is not None
+    assert report.overall.ap50 > 0.85
+    assert report.overall.f1 is not None
+    assert report.overall.f1 > 0.85
