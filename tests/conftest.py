@@ -13,6 +13,8 @@ from PIL import Image
 
 from vocdet.formats.voc_xml import annotation_text
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
+
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
 
 

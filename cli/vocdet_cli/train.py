@@ -41,7 +41,8 @@ Net = Annotated[
 Batch = Annotated[int, typer.Option(help="Images in a training step.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training images, at most.")]
 Minutes = Annotated[
-    float | None, typer.Option(help="Train this long, the schedule fitted to it.", show_default="by epochs")
+    float | None,
+    typer.Option(help="Train this long in place of --epochs, the schedule fitted to it.", show_default="by epochs"),
 ]
 Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.")]

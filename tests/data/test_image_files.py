@@ -50,6 +50,13 @@ def test_a_file_that_is_no_image(tmp_path: Path, data: bytes, problem: str) -> N
         read_header(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_samples_of_32_bits_are_refused_before_a_training_stumbles_over_them(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (100, 80)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="has samples of 32 bits"):
+        read_header(tmp_path / "a.tif")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be opened"):
         read_header(tmp_path / "a.jpg")

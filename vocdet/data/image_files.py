@@ -23,6 +23,7 @@ SUFFIXES = {
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_DEEP = ("I", "F")  # Pillow's modes of 32 bits a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ def quiet_decoder() -> Iterator[None]:
 def read_header(path: Path) -> Header:
     """Format and stored size. An `ImageError` where the file is no image of a format that is decoded."""
     with _opened(path) as image:
+        if image.format == "TIFF" and image.mode in _DEEP:
+            hint = "save it with 8 or 16 bits, as PNG or JPEG"
+            raise ImageError("has samples of 32 bits, which are not decoded", place=path, hint=hint)
         return Header("JPEG" if image.format == "MPO" else str(image.format), image.width, image.height)
 
 

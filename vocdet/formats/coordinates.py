@@ -43,7 +43,7 @@ def decide(asked: Asked, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequ
     if ones and edge:
         return (
             "zero",
-            f"{_boxes(ones)} at 1 and {edge} end at the far edge, as labelImg writes it; no file names the VOC devkit",
+            f"{_boxes(ones)} at 1 and {edge} {'ends' if edge == 1 else 'end'} at the far edge, as labelImg writes it; no file names the VOC devkit",
         )
     return "zero", "no file names the VOC devkit as its source"
 

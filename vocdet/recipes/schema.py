@@ -20,7 +20,7 @@ class Recipe:
     net: str = "mb3-large"
     batch: int = 16
     epochs: int = 100
-    minutes: float | None = None  # train this long instead, the schedule fitted to it
+    minutes: float | None = None  # train this long in place of epochs, the schedule fitted to it
     patience: int = 20  # epochs without gain after which training stops; 0: never; not with minutes
     lr: float = 2e-3
     optimizer: Optimizer = "adamw"

@@ -27,6 +27,7 @@ from vocdet.workflows.prepare import load_dataset
 
 Progress = Callable[[int, int], None]
 
+AHEAD = 8  # images decoded before they are asked for
 PICTURED = 12  # images on the comparison sheet
 
 
@@ -66,7 +67,7 @@ def evaluate_run(
     predictor = load_predictor(run, device=device)
     truth, unknown = relabel(loaded.dataset.subset(loaded.rows(split)), predictor.labels)
     found = []
-    for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), 32)):
+    for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)):
         found.append(detections)
         if progress:
             progress(len(found), len(truth))

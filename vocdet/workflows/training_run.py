@@ -21,6 +21,8 @@ from vocdet.training.shards import shard_count
 from vocdet.workflows.runs import Journal
 
 LAST = f"last{SUFFIX}"
+ENDLESS = 1 << 31  # epochs
+KEEP_EVERY = 20.0  # seconds: epochs of a second are not each worth a wait for the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,13 @@ class TrainingRun:
         finish: Callable[[], About],
         stop: Callable[[], bool],
     ) -> Iterator[Step | Epoch]:
-        """Train to the end. After every epoch `last` is written, and `best` when it is the best so far.
+        """Train to the end. `last` is written every 20 seconds and at the end, `best` whenever it is the best so far.
 
         `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
         there is no validation or because it was interrupted before the first, `best` is the last, and `finish()`
         tells of it what a validation would have told.
         """
-        recipe, epochs, best = self._recipe, 0, 0
+        recipe, epochs, best, kept = self._recipe, 0, 0, 0.0
         events = fit(
             self._task,
             lambda epoch: batches(samples, recipe.batch, seed=recipe.seed, epoch=epoch, shuffle=True),
@@ -70,7 +72,7 @@ class TrainingRun:
             shards=shard_count(recipe.batch, torch.get_num_threads()) if self._on_cpu else 1,
             optimizer=self._optimizer,
             average=self.average,
-            limits=Limits(recipe.epochs, recipe.minutes and 60 * recipe.minutes, recipe.patience),
+            limits=_limits(recipe),
             validate=validate,
             stop=stop,
         )
@@ -78,8 +80,9 @@ class TrainingRun:
             if isinstance(event, Epoch):
                 epochs = event.epoch
                 self._log(event)
-                # what to describe a model by without a validation is worth finding out once, at the end
-                self.save(LAST, describe())
+                if event.final or event.seconds - kept >= KEEP_EVERY:
+                    kept = event.seconds
+                    self.save(LAST, describe())
                 if event.best and validate is not None:
                     best = epochs
                     self.save(BEST, describe())
@@ -98,3 +101,10 @@ class TrainingRun:
         row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
         row |= {f"train_{name}": value for name, value in epoch.losses.items()}
         self.journal.epoch(row | {f"val_{name}": value for name, value in epoch.metrics.items()})
+
+
+def _limits(recipe: Recipe) -> Limits:
+    """A time to train for stands in place of epochs."""
+    if recipe.minutes is not None:
+        return Limits(ENDLESS, 60 * recipe.minutes)
+    return Limits(recipe.epochs, patience=recipe.patience)
