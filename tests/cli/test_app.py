@@ -20,20 +20,6 @@ GROUP: Any = typer.main.get_command(app)
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line: its exit code, what it printed, and what it printed to standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
-
-
 def test_there_are_the_commands_of_the_whole_way() -> None:
     way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
     assert way <= GROUP.commands.keys()

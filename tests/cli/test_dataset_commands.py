@@ -1,31 +1,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vocdet_cli.app import main
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 BOTH = [*DOG, ("cat", (40.0, 2.0, 70.0, 40.0))]
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line: its exit code, what it printed, and what it printed to standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def many(make_voc: MakeVoc, count: int = 20) -> Path:

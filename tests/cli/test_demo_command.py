@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from vocdet_cli.app import main
 
 from vocdet.training.loop import Step
 from vocdet.workflows import train_backbone
@@ -19,22 +17,6 @@ from vocdet.workflows import train_backbone
 Run = Callable[..., tuple[int, str, str]]
 TINY = ("--images", 10, "--labels", 2, "--minutes", 0.1, "--net", "mb1-0.25", "--size", 64)
 WAY = ["check", "split", "train-backbone", "train-ssd", "eval"]
-
-
-@pytest.fixture
-def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in an empty folder: its exit code, what it printed, and what to standard error."""
-    monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def commands(out: str) -> list[str]:

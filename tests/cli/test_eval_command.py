@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from vocdet_cli.app import main
 
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import BackboneSpec
@@ -19,23 +17,6 @@ from vocdet.models.checkpoint import About, build, save_checkpoint
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("[red]dog", (50.0, 10.0, 90.0, 70.0))]
-
-
-@pytest.fixture
-def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in an empty folder: its exit code, what it printed, and what to standard error."""
-    monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def save_run(run: Path, *labels: str) -> Path:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vocdet_cli.app import main
 
 from vocdet.training.loop import Step
 from vocdet.workflows import train_backbone, train_ssd
@@ -19,23 +17,6 @@ Run = Callable[..., tuple[int, str, str]]
 STEMS = [f"img{i}" for i in range(6)]
 BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("[red]dog", (50.0, 10.0, 90.0, 70.0))]
 TINY = ("--net", "mb1-0.25", "--batch", 2, "--epochs", 1, "--device", "cpu")
-
-
-@pytest.fixture
-def vocdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in an empty folder: its exit code, what it printed, and what to standard error."""
-    monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import VocScore, counted, mean_of, score_outcome
 
-
 LOWEST_THRESHOLD = np.float32(0.05)  # of a label that is hardly learned, the best F1 may lie among thousands of guesses
 
 
@@ -80,8 +79,8 @@ def evaluate(
     """Every figure for detections of all images of a dataset; row i of `found` is image i.
 
     `thresholds` (L,) are those a model came with. Without them each label gets the one with its best F1 on
-    these very images, but at least .05, which flatters precision and recall a little; a label of which nothing is found gets
-    `default_threshold`. Nothing else depends on them: average precision takes all detections given, so pass
+    these very images, but at least .05, which flatters precision and recall a little; a label of which nothing is
+    found gets `default_threshold`. Nothing else depends on them: average precision takes all detections given, so pass
     them with a low cut. `areas` are those of `coco_score`.
     """
     if len(found) != len(truth):
