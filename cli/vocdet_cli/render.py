@@ -48,8 +48,8 @@ def error(problem: VocdetError) -> None:
         screen().print(f"[bold red]error:[/] {where}{escape(text)}", soft_wrap=True)
         if others:
             places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
-            more = ", …" if len(others) > MOST_PLACES else ""
-            screen().print(f"  the same {len(others)} times more: {places}{more}", soft_wrap=True)
+            more = f" and in {len(others) - MOST_PLACES} more places" if len(others) > MOST_PLACES else ""
+            screen().print(f"  likewise in {places}{more}", soft_wrap=True)
         if hint:
             screen().print(f"  [dim]hint:[/] {escape(hint)}", soft_wrap=True)
     rest = sum(map(len, islice(alike.values(), MOST_ERRORS, None)))

@@ -103,7 +103,7 @@ def train_backbone(
         for event in events:
             if isinstance(event, BackboneStarted):
                 started.enter_context(_stopping(stop, event.run))
-                _print_start(event, counted(event.crops, "object"), show_weights)
+                _print_start(event, counted(event.crops, "image" if folder else "object"), show_weights)
                 _print_warnings(event, render.command("check", *render.given(data), *same))
             elif isinstance(event, Step):
                 _show_step(bar, event)
@@ -113,7 +113,7 @@ def train_backbone(
                 finished = event
     _print_confusion(finished)
     tail = ["--reduced-tail"] if reduced_tail else []
-    data_given = [] if folder else [*render.given(data), *same]
+    data_given = ["DATASET"] if folder else [*render.given(data), *same]
     then = render.command("train-ssd", *data_given, "--net", net, *tail, *render.given(runs, "--runs", Path("runs")))
     _print_end(finished.run, finished.reached, then)
 

@@ -45,17 +45,19 @@ def predict(
     run, sources = watch.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("name an image, a folder or a video after the run", param_hint="SOURCE")
-    pictures, objects, then = 0, 0, ""
+    pictures, frames, objects, then = 0, 0, 0, ""
     seen = watch.predict(run, sources, out=out, score=score, batch=batch, device=device)
     try:
         with closing(seen), render.progress("looking") as progress:
             for one in seen:
-                pictures, objects = pictures + 1, objects + len(one.found)
+                film = one.source.kind == "video"
+                pictures, frames, objects = pictures + (not film), frames + film, objects + len(one.found)
                 progress(one.done, one.total)
         then = render.command("live", str(run))
     finally:
-        if pictures:
-            found = f"{counted(objects, 'object')} found in {counted(pictures, 'picture')} with {run}"
+        seen_in = [counted(n, noun) for n, noun in ((pictures, "picture"), (frames, "frame")) if n]
+        if seen_in:
+            found = f"{counted(objects, 'object')} found in {' and '.join(seen_in)} with {run}"
             render.done(f"wrote {out}: {found}", then=then)
 
 

@@ -157,6 +157,14 @@ def test_what_cannot_be_decoded_is_told_after_the_rest_is_done(tmp_path: Path) -
     assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
 
 
+def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(tmp_path: Path) -> None:
+    Image.new("L", (66000, 1)).save(tmp_path / "a.png")
+    sources = [str(tmp_path / "a.png"), str(picture(tmp_path / "b.png"))]
+    with pytest.raises(ImageError, match="has more than 65500 pixels on a side"):
+        list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
+
+
 def test_where_nothing_could_be_done_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(ImageError):
@@ -201,6 +209,8 @@ def test_results_never_go_over_other_files(tmp_path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(OutputError, match="holds other files"):
         next(predict(RUN, [str(path)], out=path.parent, detector=FindsTheMiddle()))
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        next(predict(RUN, [str(path)], out=path, detector=FindsTheMiddle()))
     assert names(path.parent) == ["a.jpg"]
     assert path.read_bytes() == before
 

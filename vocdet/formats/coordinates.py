@@ -41,10 +41,8 @@ def decide(asked: Asked, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequ
     edge = int((boxes[:, 2:] == sizes).any(axis=1).sum())
     ones = int((boxes[:, :2] == 1).any(axis=1).sum())
     if ones and edge:
-        return (
-            "zero",
-            f"{_boxes(ones)} at 1 and {edge} {'ends' if edge == 1 else 'end'} at the far edge, as labelImg writes it; no file names the VOC devkit",
-        )
+        seen = f"{_boxes(ones)} at 1 and {edge} {'ends' if edge == 1 else 'end'} at the far edge, as labelImg writes it"
+        return "zero", f"{seen}; no file names the VOC devkit"
     return "zero", "no file names the VOC devkit as its source"
 
 

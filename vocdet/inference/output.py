@@ -19,6 +19,7 @@ from vocdet.inference.frames import FPS, LARGEST_FPS
 from vocdet.inputs.images import Image
 
 QUALITY = 92  # of JPEGs
+LARGEST_SIDE = 65500  # pixels of a JPEG
 PICTURES = (".jpg", ".jpeg", ".png")
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}  # that every wheel of OpenCV can write
 PROBE = 1 << 16  # bytes that a disk must have room for before a video is begun
@@ -39,7 +40,7 @@ def write_picture(path: Path, pixels: Image) -> None:
         done, data = False, np.empty(0, np.uint8)
     if not done:
         problem = f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written"
-        raise OutputError(problem, place=path, hint="a JPEG has at most 65500 pixels a side")
+        raise OutputError(problem, place=path, hint=f"a JPEG has at most {LARGEST_SIDE} pixels a side")
     write_bytes(path, data.tobytes())
 
 

@@ -42,7 +42,7 @@ def decode_as(path: Path, width: int, height: int) -> Image:
     try:
         image = decode(path)
     except ImageError as error:
-        hint = "export it again, or delete it with its XML; vocdet check lists all such files"
+        hint = "export it again, or delete it and its XML; vocdet check finds all such files of a dataset"
         raise ImageError(error.problem, place=error.place, hint=hint) from error
     if image.shape[:2] == (height, width):
         return image

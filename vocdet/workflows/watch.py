@@ -21,7 +21,14 @@ from vocdet.files import write_text
 from vocdet.formats.detections import write_coco_results
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, Source, batches, find, open_video, quiet
-from vocdet.inference.output import check_video_name, no_screen, window, write_picture, writing_video
+from vocdet.inference.output import (
+    LARGEST_SIDE,
+    check_video_name,
+    no_screen,
+    window,
+    write_picture,
+    writing_video,
+)
 from vocdet.inputs.images import Image, decode
 
 RESULTS = "detections.json"
@@ -179,6 +186,8 @@ def _load(run: Path, device: str) -> Detector:
 
 def _refuse(items: Sequence[Source], out: Path) -> None:
     """Keep `predict` from writing over what is not its own, and from looking at what it wrote."""
+    if out.exists() and not out.is_dir():
+        raise OutputError("is a file, not a folder", place=out, hint="name a new folder with --out")
     if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).exists():
         raise OutputError("holds other files", place=out, hint="name a new folder with --out")
     for item in items:
@@ -222,6 +231,10 @@ def _looked_at(
     for group in batches(_read(images, errors), batch):
         found = detector.detect([frame.pixels for frame in group])
         for frame, seen in zip(group, (one.above(limit) for one in found), strict=True):
+            if max(frame.pixels.shape) > LARGEST_SIDE:
+                problem = f"has more than {LARGEST_SIDE} pixels on a side, too many for the JPEG to draw"
+                errors.append(ImageError(problem, place=frame.source.path, hint="cut it into pieces"))
+                continue
             write_picture(paths[frame.source], draw(frame.pixels, seen, detector.labels))
             yield frame, seen, paths[frame.source]
     for item in items:
