@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from vocdet import __version__
 from vocdet.errors import VocdetError
 from vocdet_cli import dataset, demo, evaluate, render, train, watch
 
@@ -22,10 +26,32 @@ for group in (demo.app, dataset.app, train.app, evaluate.app, watch.app):
     app.add_typer(group)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def vocdet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What all commands share: nothing but its help."""
+
+
 def main() -> None:
     """Run the command line: 0 done, 1 something given is wrong, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a log or a console that does not know ≥ is no reason to fail
     try:
         app()
     except VocdetError as error:
         render.error(error)
+        sys.exit(1)
+    except OSError as error:  # of all files but those whose errors say more: a full disk behind standard output
+        place = Path(error.filename) if isinstance(error.filename, str) else None
+        render.error(VocdetError((error.strerror or str(error)).lower(), place=place))
         sys.exit(1)

@@ -44,7 +44,7 @@ def check(
     with render.progress("decoding") as progress:
         report = check_dataset(data, labels=labels, coordinates=coordinates, progress=progress)
     if as_json:
-        typer.echo(json.dumps(_check_json(report), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_check_json(report), indent=2))
     else:
         _print_check(report, None if show_all else MOST_PLACES)
         render.done(_checked(report), then=_after_check(report, *_same(data, labels, coordinates)))
