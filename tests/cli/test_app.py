@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,3 +118,26 @@ def test_a_mistake_in_the_program_is_not_hidden(vocdet: Run, monkeypatch: pytest
     fail_with(monkeypatch, ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         main()
+
+
+def test_a_disk_that_is_full_is_no_mistake_in_the_program(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, OSError(28, "No space left on device"))
+    assert vocdet("check") == (1, "", "error: no space left on device\n")
+    fail_with(monkeypatch, PermissionError(13, "Permission denied", "a.jpg"))
+    assert vocdet("check") == (1, "", "error: a.jpg: permission denied\n")
+
+
+def test_a_console_that_knows_no_unicode_is_told_the_rest(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from vocdet_cli.app import main; main()", "check", str(tmp_path / "größe")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, b"gr??e: no such folder" in done.stderr) == (1, True)
+
+
+def test_the_version_can_be_asked_for(vocdet: Run) -> None:
+    from vocdet import __version__
+
+    assert vocdet("--version") == (0, f"{__version__}\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,6 +164,15 @@ def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(t
     with pytest.raises(ImageError, match="has more than 65500 pixels on a side"):
         list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
     assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_a_name_that_is_no_text_is_listed_as_far_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"gr\xfcn.png")
+    picture(path)
+    assert len(list(predict(RUN, [str(path)], out=tmp_path / "out", detector=FindsTheMiddle()))) == 1
+    (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
+    assert entry["file_name"] == "gr\ufffdn.png"
 
 
 def test_where_nothing_could_be_done_nothing_is_left(tmp_path: Path) -> None:

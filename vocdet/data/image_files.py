@@ -79,6 +79,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError("has too many pixels to be decoded", place=path, hint="make it smaller") from error
+    except PermissionError as error:
+        raise ImageError("may not be read", place=path, hint="give yourself the right to read it") from error
     except Exception as error:  # Pillow's readers raise many kinds on broken files
         if not path.is_file():
             problem = "cannot be opened"

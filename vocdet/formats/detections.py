@@ -47,7 +47,8 @@ def write_coco_results(
         for row, one in enumerate(found):
             entry: dict[str, object] = {"image_id": image_ids[row] if image_ids else row + 1}
             if not isinstance(images, Dataset):
-                entry["file_name"] = images[row]
+                # a name that is not UTF-8 comes as surrogates, which no JSON may hold
+                entry["file_name"] = images[row].encode(errors="surrogateescape").decode(errors="replace")
             for label, (xmin, ymin, xmax, ymax), score in _numbers(one):
                 entry["category_id"] = category_ids[label] if category_ids else label + 1
                 entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}

@@ -89,7 +89,8 @@ def _parse(path: Path, note: Note) -> etree._Element | None:
         too_big = path.stat().st_size > LARGEST_FILE
         data = b"" if too_big else path.read_bytes()
     except OSError as error:
-        note("xml.unreadable", "error", f"cannot be read: {(error.strerror or str(error)).lower()}", 0, "")
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        note("xml.unreadable", "error", problem, 0, "see whether you may read it")
         return None
     if too_big:
         limit = f"is larger than {LARGEST_FILE >> 20} MB"
