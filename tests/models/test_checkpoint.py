@@ -198,3 +198,17 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkey
     assert "free some space" in caught.value.hint
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["best.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str) -> None:
+    model = build(about())
+    next(model.parameters()).data.view(-1)[0] = float("nan")
+    if name.endswith(".pth"):
+        torch.save(model.state_dict(), tmp_path / name)
+    else:
+        save_checkpoint(tmp_path / name, model, about())
+        with pytest.raises(CheckpointError, match="holds weights that are not finite"):
+            load_checkpoint(tmp_path / name)
+    with pytest.raises(CheckpointError, match="holds weights that are not finite"):
+        read_tensors(tmp_path / name)

@@ -95,8 +95,17 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, About]:
         raise CheckpointError(
             f"weights do not fit the network they claim to be ({min(odd)!r})", place=path, hint="the file is damaged"
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(_finite(path, tensors))
     return model.eval(), about
+
+
+def _finite(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, if all their numbers are: a detector with others finds nothing and does not say why."""
+    odd = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if odd:
+        hint = "the file is damaged, or of a training that failed"
+        raise CheckpointError(f"holds weights that are not finite ({min(odd)!r})", place=path, hint=hint)
+    return tensors
 
 
 def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
@@ -133,8 +142,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == SUFFIX:
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return _finite(path, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch's readers raise many kinds on broken or unsafe files
         unsafe = isinstance(error, UnpicklingError) and "GLOBAL" in str(error)
         reason = "it holds Python objects, which could run code" if unsafe else "it is damaged or of another kind"
@@ -146,4 +157,4 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
         raise CheckpointError("holds no named tensors", place=path, hint="save model.state_dict()")
-    return tensors
+    return _finite(path, tensors)
