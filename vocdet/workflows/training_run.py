@@ -80,16 +80,16 @@ class TrainingRun:
             if isinstance(event, Epoch):
                 epochs = event.epoch
                 self._log(event)
-                if event.final or event.seconds - kept >= KEEP_EVERY:
+                if event.seconds - kept >= KEEP_EVERY:
                     kept = event.seconds
                     self.save(LAST, describe())
                 if event.best and validate is not None:
                     best = epochs
                     self.save(BEST, describe())
             yield event
+        about = describe() if best else finish()
+        self.save(LAST, about)
         if best == 0:
-            about = finish()
-            self.save(LAST, about)
             self.save(BEST, about)
         self.reached = Reached(best, epochs, stop())
 
