@@ -114,7 +114,7 @@ def train_backbone(
     measure = _Measure(task, val, len(dataset.labels))
     with new_run(runs, "backbone", spec.name) as run:
         yield BackboneStarted(run, len(crops), len(val), dataset.labels, start.text, moved, warnings)
-        training = TrainingRun(run, recipe, task, about)
+        training = TrainingRun(run, recipe, task)
         best: NDArray[np.int64] | None = None
         for event in training.go(
             crops,

@@ -112,7 +112,7 @@ def train_ssd(
         )  # fmt: skip
         balanced = label_weights(box_labels, len(train.labels), recipe.balance)
         task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)
-        training = TrainingRun(run, recipe, task, about, backbone_lr=recipe.backbone_lr)
+        training = TrainingRun(run, recipe, task, backbone_lr=recipe.backbone_lr)
         best: EvalReport | None = None
         for event in training.go(
             scenes,

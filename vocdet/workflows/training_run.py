@@ -37,10 +37,9 @@ class Reached:
 class TrainingRun:
     """Trains, and keeps recipe, metrics and checkpoints of the averaged weights in a run folder."""
 
-    def __init__(self, run: Path, recipe: Recipe, task: Task[Any], about: About, *, backbone_lr: float = 1.0) -> None:
+    def __init__(self, run: Path, recipe: Recipe, task: Task[Any], *, backbone_lr: float = 1.0) -> None:
         self.journal = Journal(run)
         self.journal.json("recipe.json", asdict(recipe))
-        self.about = about
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.average)
         self.reached = Reached(0, 0, False)
         self._recipe, self._task = recipe, task
