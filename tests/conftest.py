@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.formats.voc_xml import annotation_text
+from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_write import WrittenObject, annotation_text
 
+os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
 
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
@@ -46,8 +48,9 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
             path.mkdir(parents=True, exist_ok=True)
         for stem, boxes in scenes.items():
             save_image(images / f"{stem}{suffix}", size, seed=zlib.crc32(stem.encode()))
-            objects = [(label, box, False, False) for label, box in boxes]
-            text = annotation_text(f"{stem}{suffix}", size, objects, folder=images.name)
+            objects = [WrittenObject(label, box) for label, box in boxes]
+            header = Header(folder=images.name, path=f"{stem}{suffix}")
+            text = annotation_text(f"{stem}{suffix}", size, objects, header=header)
             (xmls / f"{stem}.xml").write_text(text, encoding="utf-8")
         for name, stems in (parts or {}).items():
             path = folder / "ImageSets" / "Main" / f"{name}.txt"

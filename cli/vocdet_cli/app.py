@@ -11,7 +11,7 @@ import typer
 
 from vocdet import __version__
 from vocdet.errors import VocdetError
-from vocdet_cli import dataset, demo, evaluate, render, train, watch
+from vocdet_cli import convert, dataset, demo, evaluate, fetch, render, reshape, split, stats, train, watch
 
 app = typer.Typer(
     name="vocdet",
@@ -22,7 +22,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-for group in (demo.app, dataset.app, train.app, evaluate.app, watch.app):
+for group in (
+    demo.app,
+    fetch.app,
+    convert.app,
+    dataset.app,
+    split.app,
+    stats.app,
+    reshape.app,
+    train.app,
+    evaluate.app,
+    watch.app,
+):
     app.add_typer(group)
 
 

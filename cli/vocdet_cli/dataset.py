@@ -1,4 +1,4 @@
-"""`vocdet check` and `vocdet split`: from a folder of annotated images to parts that can be trained on."""
+"""`vocdet check`: what is odd about a folder of annotated images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Data, Labels, Seed
+from vocdet_cli.options import Coordinates, Data, Form, Labels
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from vocdet.data.checks import Finding
     from vocdet.data.dataset import Dataset
-    from vocdet.workflows.prepare import CheckReport, SplitReport
+    from vocdet.workflows.check import CheckReport
 
 app = typer.Typer()
 
@@ -28,6 +26,7 @@ MOST_PLACES = 5  # of one kind of finding
 @app.command()
 def check(
     data: Data = Path(),
+    form: Form = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     show_all: Annotated[
@@ -39,10 +38,10 @@ def check(
 
     Ends with code 1 when there are errors: data that cannot be used, or figures that would be wrong.
     """
-    from vocdet.workflows.prepare import check_dataset
+    from vocdet.workflows.check import check_dataset
 
     with render.progress("decoding") as progress:
-        report = check_dataset(data, labels=labels, coordinates=coordinates, progress=progress)
+        report = check_dataset(data, form=form, labels=labels, coordinates=coordinates, progress=progress)
     if as_json:
         typer.echo(json.dumps(_check_json(report), indent=2))
     else:
@@ -50,46 +49,6 @@ def check(
         render.done(_checked(report), then=_after_check(report, *_same(data, labels, coordinates)))
     if report.errors:
         raise typer.Exit(1)
-
-
-@app.command()
-def split(
-    data: Data = Path(),
-    trainval: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of all images for train and val together.")
-    ] = 0.9,
-    train: Annotated[float, typer.Option(min=0, max=1, help="Share of trainval for train.")] = 0.9,
-    seed: Seed = 0,
-    per_label: Annotated[
-        bool, typer.Option("--per-label", help="Write <label>_<part>.txt, too, as VOC has them.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace split files that are there.")] = False,
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-) -> None:
-    """Write ImageSets/Main/{trainval,train,val,test}.txt, the same for the same seed.
-
-    Sizes are rounded, with one image at least in every part asked for.
-    Every label has its share of objects in every part.
-    Identical images are never divided between parts.
-    """
-    from vocdet.data.checks import counted
-    from vocdet.workflows.prepare import split_dataset
-
-    with render.progress("reading") as progress:
-        report = split_dataset(
-            data, trainval=trainval, train=train, seed=seed, per_label=per_label, force=force,
-            labels=labels, coordinates=coordinates, progress=progress,
-        )  # fmt: skip
-    render.show(_split_table(report))
-    for note in report.notes:
-        render.warning(note)
-    same = _same(data, labels, coordinates)
-    if report.warnings:
-        see = render.command("check", *same)
-        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {see}")
-    wrote = f"wrote {len(report.files)} files to {report.files[0].parent}"
-    render.done(wrote, then=render.command(_training(report.dataset), *same))
 
 
 def _same(data: Path, labels: Path | None, coordinates: str) -> list[str]:
@@ -103,23 +62,15 @@ def _training(dataset: Dataset) -> str:
     return "train-backbone" if len(dataset.labels) > 1 else "train-ssd"
 
 
-def _split_table(report: SplitReport) -> Table:
-    table = render.table("images, and objects of every label", "", *report.parts, "all")
-    table.add_row("images", *(str(len(rows)) for rows in report.parts.values()), str(len(report.dataset)))
-    counts = report.objects()  # (4, L)
-    for i, label in enumerate(report.dataset.labels):
-        total = counts[0, i] + counts[-1, i]  # trainval and test
-        table.add_row(escape(label[:40]), *(str(count) for count in counts[:, i]), str(total))
-    return table
-
-
 def _print_check(report: CheckReport, most: int | None) -> None:
     from vocdet.data.checks import counted
 
     for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
         _print_group(severity, code, list(group), most)
     dataset = report.dataset
-    render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
+    render.out.print(f"read as {escape(report.kind)}", soft_wrap=True)
+    if report.reason:
+        render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     holds = ", ".join(counted(*size) for size in sizes)
@@ -161,6 +112,7 @@ def _check_json(report: CheckReport) -> dict[str, Any]:
         "images": len(report.dataset),
         "objects": len(report.dataset.objects),
         "labels": list(report.dataset.labels),
+        "kind": report.kind,
         "coordinates": report.coordinates,
         "reason": report.reason,
         "parts": {name: len(rows) for name, rows in report.parts.items()},
@@ -172,6 +124,7 @@ def _check_json(report: CheckReport) -> dict[str, Any]:
                 "severity": finding.severity,
                 "path": str(finding.place.path),
                 "line": finding.place.line,
+                "inside": finding.place.inside,
                 "problem": finding.problem,
                 "hint": finding.hint,
             }

@@ -19,6 +19,14 @@ Coordinates = Annotated[
     Literal["auto", "zero", "one"],
     typer.Option(help="What the numbers in the XMLs are: zero (labelImg), one (VOC devkit: 1-based), auto (look)."),
 ]
+Form = Annotated[
+    Literal["auto", "voc", "coco", "yolo", "labelme"],
+    typer.Option("--from", help="Format of the source; auto looks, and says what it saw."),
+]
+ImageFiles = Annotated[
+    Literal["copy", "link", "none"],
+    typer.Option("--images", help="Copy the images, hard-link them (no room taken), or leave them where they are."),
+]
 Part = Literal["train", "val", "trainval", "test"]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

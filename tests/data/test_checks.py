@@ -20,25 +20,25 @@ def one_box(make_voc: MakeVoc, box: Box) -> Path:
 @pytest.mark.parametrize(
     ("box", "severity", "code", "problem"),
     [
-        ((5, 5, 5, 5), "error", "voc.box.zero_area", "the box of 'dog' 5 5 5 5 has no area"),
-        ((5, 5, 5, 9), "error", "voc.box.zero_area", "the box of 'dog' 5 5 5 9 has no area"),
-        ((5, 5, 5.5, 9), "warning", "voc.box.tiny", "the box of 'dog' 5 5 5.5 9 is less than a pixel wide or high"),
+        ((5, 5, 5, 5), "error", "box.zero_area", "the box of 'dog' 5 5 5 5 has no area"),
+        ((5, 5, 5, 9), "error", "box.zero_area", "the box of 'dog' 5 5 5 9 has no area"),
+        ((5, 5, 5.5, 9), "warning", "box.tiny", "the box of 'dog' 5 5 5.5 9 is less than a pixel wide or high"),
         (
             (-3, 5, 50, 60),
             "error",
-            "voc.box.out_of_image",
+            "box.out_of_image",
             "the box of 'dog' -3 5 50 60 reaches 3 px beyond its image, 100×80",
         ),
         (
             (3, 5, 101, 60),
             "warning",
-            "voc.box.out_of_image",
+            "box.out_of_image",
             "the box of 'dog' 3 5 101 60 reaches 1 px beyond its image, 100×80",
         ),
         (
             (300, 5, 350, 60),
             "error",
-            "voc.box.out_of_image",
+            "box.out_of_image",
             "the box of 'dog' 300 5 350 60 reaches 250 px beyond its image, 100×80",
         ),
     ],
@@ -66,11 +66,11 @@ def test_boxes_are_cut_at_the_edge_and_what_is_left_of_none_goes(make_voc: MakeV
     assert dataset.labels == ("cat", "dog")
     assert len(dataset) == 2
     assert [(change.severity, change.code) for change in changes] == [
-        ("warning", "voc.box.clipped"),
-        ("warning", "voc.box.left_out"),
-        ("warning", "voc.box.left_out"),
-        ("warning", "voc.box.left_out"),
-        ("warning", "voc.box.left_out"),
+        ("warning", "box.clipped"),
+        ("warning", "box.left_out"),
+        ("warning", "box.left_out"),
+        ("warning", "box.left_out"),
+        ("warning", "box.left_out"),
     ]
     assert changes[0].problem == "the box of 'dog' -3 5 50 160 is clipped to the image, 100×80"
 
@@ -81,8 +81,8 @@ def test_a_box_drawn_twice(make_voc: MakeVoc) -> None:
         make_voc({"a": [("dog", box), ("dog", other), ("dog", box), ("cat", other)], "b": [("dog", box)]})
     ).dataset
     assert sorted((finding.code, finding.problem) for finding in box_findings(dataset)) == [
-        ("voc.box.duplicate", "the box of 'dog' 1 2 30 40 is there twice, see line 14"),
-        ("voc.box.two_labels", "the box of 'cat' 1 2 30 41 is also a 'dog', see line 26"),
+        ("box.duplicate", "the box of 'dog' 1 2 30 40 is there twice, see line 14"),
+        ("box.two_labels", "the box of 'cat' 1 2 30 41 is also a 'dog', see line 26"),
     ]
 
 

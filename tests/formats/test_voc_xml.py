@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from vocdet.data.checks import Finding
 from vocdet.formats import voc_xml
 from vocdet.formats.coordinates import Coordinates, to_pixels
-from vocdet.formats.voc_xml import Annotation, annotation_text, read_annotation
+from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_write import WrittenObject, annotation_text
+from vocdet.formats.voc_xml import Annotation, read_annotation
 
 # What labelImg 1.8 saved for one box, tabs and all.
 LABELIMG = """<annotation>
@@ -63,12 +65,13 @@ def test_a_file_of_labelimg_is_read(tmp_path: Path) -> None:
     assert found.findings == ()
     assert (found.filename, found.size, found.database) == ("a & b.jpg", (640, 480), "Unknown")
     (item,) = found.objects
-    assert item == ("red <cup>", (260, 177, 491, 376), True, False, False, 14)
+    assert item == ("red <cup>", (260, 177, 491, 376), voc_xml.DIFFICULT, 14, "", None)
 
 
 def test_an_annotation_is_written_as_labelimg_writes_it() -> None:
-    objects = [("red <cup>", (260, 177, 491, 376), True, False)]
-    text = annotation_text("a & b.jpg", (640, 480), objects, folder="JPEGImages", path="/home/me/JPEGImages/a & b.jpg")
+    objects = [WrittenObject("red <cup>", (260, 177, 491, 376), difficult=True)]
+    header = Header(folder="JPEGImages", path="/home/me/JPEGImages/a & b.jpg")
+    text = annotation_text("a & b.jpg", (640, 480), objects, header=header)
     assert text == LABELIMG
 
 
@@ -77,17 +80,21 @@ def test_the_annotations_labelimg_saved_are_written_again_byte_for_byte(shared: 
     assert len(paths) == 149
     for path in paths:
         saved, found = path.read_text(), read_annotation(path)
-        where = [saved.split(f"<{tag}>")[1].split(f"</{tag}>")[0] for tag in ("folder", "path")]
-        objects = [(item.label, item.box, item.difficult, item.truncated) for item in found.objects]
+        objects = [
+            WrittenObject(
+                item.label, item.box, bool(item.flags & voc_xml.DIFFICULT), bool(item.flags & voc_xml.TRUNCATED)
+            )
+            for item in found.objects
+        ]
         assert found.size is not None
-        assert annotation_text(found.filename, found.size, objects, folder=where[0], path=where[1]) == saved
+        assert annotation_text(found.filename, found.size, objects, header=found.header) == saved
 
 
 def test_missing_flags_pose_and_size_are_fine(tmp_path: Path) -> None:
     found = of_object(tmp_path, f"<name>dog</name>{BOX}")
     assert found.findings == ()
     assert found.size is None
-    assert found.objects == (("dog", (11, 21, 50, 60), False, False, False, 2),)
+    assert found.objects == (voc_xml.RawObject("dog", (11, 21, 50, 60), 0, 2, "", None),)
 
 
 def test_names_and_boxes_of_an_objects_parts_are_not_its_own(tmp_path: Path) -> None:
@@ -140,7 +147,7 @@ def test_a_number_may_be_written_in_several_ways(tmp_path: Path, text: str) -> N
         (BOX, "label.empty", "an <object> has no <name>"),
         (f"<name> \n</name>{BOX}", "label.empty", "an <object> has no <name>"),
         ("<name>dog</name>", "voc.box.missing", "an <object> has no <bndbox>"),
-        ("<name>dog</name><polygon/>", "voc.box.missing", "an <object> has a <polygon> without points"),
+        ("<name>dog</name><polygon/>", "voc.box.missing", "an <object> has no <bndbox>"),
         (
             f"<name>dog</name>{BOX.replace('<xmax>50</xmax>', '')}",
             "voc.box.missing_coord",
@@ -181,7 +188,7 @@ def test_one_bad_object_does_not_hide_the_others(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_flag_that_is_not_0_or_1_is_read_with_a_warning(tmp_path: Path, text: str, value: bool, warned: bool) -> None:
     found = of_object(tmp_path, f"<name>dog</name><difficult>{text}</difficult>{BOX}")
-    assert found.objects[0].difficult is value
+    assert bool(found.objects[0].flags & voc_xml.DIFFICULT) is value
     assert [finding.code for finding in found.findings] == ["voc.flag.bad_value"] * warned
 
 
@@ -271,12 +278,13 @@ def test_reading_gives_back_what_was_written(
     convention: Coordinates,
 ) -> None:
     path = tmp_path_factory.mktemp("xml") / "a.xml"
-    path.write_text(annotation_text(name, (9000, 9000), written, coordinates=convention), encoding="utf-8")
+    records = [WrittenObject(*item) for item in written]
+    path.write_text(annotation_text(name, (9000, 9000), records, coordinates=convention), encoding="utf-8")
     found = read_annotation(path)
     assert (found.filename, found.size, found.findings) == (name, (9000, 9000), ())
     boxes = to_pixels(np.array([item.box for item in found.objects]).reshape(-1, 4), convention)
     again = [
-        (item.label, tuple(box), item.difficult, item.truncated)
+        (item.label, tuple(box), bool(item.flags & voc_xml.DIFFICULT), bool(item.flags & voc_xml.TRUNCATED))
         for item, box in zip(found.objects, boxes.tolist(), strict=True)
     ]
     assert again == written

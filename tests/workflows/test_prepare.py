@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from vocdet.errors import AnnotationError, ManyErrors, OutputError, SplitError
-from vocdet.workflows.prepare import check_dataset, load_dataset, split_dataset
+from vocdet.errors import AnnotationError, SplitError
+from vocdet.workflows.check import check_dataset
+from vocdet.workflows.prepare import load_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 CAT = [("cat", (1.0, 2.0, 30.0, 40.0))]
@@ -29,7 +27,7 @@ def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc)
     loaded = load_dataset(make_voc(scenes, parts={"train": ["c", "a"], "val": ["b"], "test": []}))
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]
     assert {name: rows.tolist() for name, rows in loaded.parts.items()} == {"train": [2, 0], "val": [1], "test": []}
-    assert [finding.code for finding in loaded.warnings] == ["voc.box.clipped", "voc.box.left_out"]
+    assert [finding.code for finding in loaded.warnings] == ["box.clipped", "box.left_out"]
     assert loaded.coordinates == "zero"
 
 
@@ -97,143 +95,6 @@ def test_a_dataset_without_objects_cannot_be_trained_on(make_voc: MakeVoc) -> No
         load_dataset(make_voc({"a": [], "b": []}))
 
 
-@pytest.mark.parametrize("layout", ["voc", "flat"])
-def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, layout: str) -> None:
-    root = many(make_voc, layout=layout)
-    before = listing(root)
-    report = split_dataset(root)
-    after = listing(root)
-    added = {name: after[name] for name in after.keys() - before.keys()}
-    assert {name: after[name] for name in before} == before
-    assert sorted(added) == [f"ImageSets/Main/{name}.txt" for name in ("test", "train", "trainval", "val")]
-    stems = {Path(name).stem: data.decode().splitlines() for name, data in added.items()}
-    assert {name: len(lines) for name, lines in stems.items()} == {"trainval": 18, "train": 16, "val": 2, "test": 2}
-    assert stems["trainval"] == sorted(stems["train"] + stems["val"])
-    assert report.objects().tolist() == [[9, 9], [8, 8], [1, 1], [1, 1]]
-    assert {name: rows.tolist() for name, rows in load_dataset(root).parts.items()} == {
-        name: rows.tolist() for name, rows in report.parts.items()
-    }
-    assert report.notes == ()
-
-
-def test_a_split_does_not_replace_another_unless_told_to(make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    split_dataset(root)
-    before = listing(root)
-    with pytest.raises(SplitError, match=r"trainval\.txt, train\.txt, val\.txt, test\.txt would be overwritten"):
-        split_dataset(root, seed=1)
-    assert listing(root) == before
-    split_dataset(root, force=True)
-    assert listing(root) == before
-    split_dataset(root, seed=1, force=True)
-    assert listing(root) != before
-
-
-def test_a_full_disk_leaves_the_old_split(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = many(make_voc)
-    split_dataset(root)
-    before = listing(root)
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="no space left on device"):
-        split_dataset(root, seed=1, force=True)
-    assert listing(root) == before
-
-
-def test_a_place_that_cannot_be_written_is_one_error(make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    (root / "ImageSets").write_text("in the way")
-    before = listing(root)
-    with pytest.raises(OutputError, match="cannot be written"):
-        split_dataset(root)
-    assert listing(root) == before
-
-
-def test_a_first_split_that_cannot_be_written_leaves_no_folder(
-    make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = many(make_voc)
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="no space left on device"):
-        split_dataset(root)
-    assert not (root / "ImageSets").exists()
-
-
-def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    report = split_dataset(root, per_label=True)
-    assert len(report.files) == 4 + 2 * 4
-    lines = (root / "ImageSets" / "Main" / "cat_val.txt").read_text().splitlines()
-    assert sorted(line[-3:] for line in lines) == ["  1", " -1"]
-    again = split_dataset(root, seed=1, force=True)
-    assert again.notes == ("of an earlier split: 8 files such as cat_test.txt: delete them",)
-
-
-def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    image = (root / "JPEGImages" / "img00.jpg").read_bytes()
-    for i in (3, 8, 11):
-        (root / "JPEGImages" / f"img{i:02}.jpg").write_bytes(image)
-    for seed in range(5):
-        report = split_dataset(root, seed=seed, force=True)
-        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.parts[name]}
-        assert len(homes) == 1
-        assert report.notes == ("1 group of identical images: each is in one part",)
-
-
-def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_path: Path) -> None:
-    import shutil
-
-    root = shutil.copytree(shared / "data" / "raccoon", tmp_path / "raccoon")
-    report = split_dataset(root)
-    stems = np.array(report.dataset.images.stems)
-    part = {stem: name for name in ("train", "val", "test") for stem in stems[report.parts[name]]}
-    for one, other in ((11, 116), (120, 83), (52, 74), (65, 98)):
-        assert part[f"raccoon-{one}"] == part[f"raccoon-{other}"]
-    assert {name: len(rows) for name, rows in report.parts.items()} == {
-        "trainval": 180,
-        "train": 162,
-        "val": 18,
-        "test": 20,
-    }
-
-
-def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: MakeVoc) -> None:
-    root = make_voc({**{f"a{i}": DOG for i in range(9)}, "b": CAT})
-    notes = split_dataset(root, trainval=1.0).notes
-    assert notes == (
-        "test is empty, as all images were asked for in trainval: figures can only come from val",
-        "val has no object of cat: annotate more of them",
-    )
-    assert "val is empty" in split_dataset(root, train=1.0, force=True).notes[0]
-
-
-def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
-    for part in ("train", "valid"):
-        make_voc({f"{part}{i}": DOG for i in range(5)}, root=tmp_path / "set" / part, layout="flat")
-    report = split_dataset(tmp_path / "set")
-    assert report.notes == ("ImageSets, and no longer the folders train, valid, now says which part an image is in",)
-    assert {name: len(rows) for name, rows in load_dataset(tmp_path / "set").parts.items()} == {
-        name: len(rows) for name, rows in report.parts.items()
-    }
-
-
-def test_errors_in_the_data_stop_a_split_before_it_writes(make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    (root / "JPEGImages" / "img00.jpg").unlink()
-    (root / "Annotations" / "img01.xml").write_text("<annotation>")
-    with pytest.raises(ManyErrors):
-        split_dataset(root)
-    assert not (root / "ImageSets").exists()
-
-
 def test_a_check_finds_everything_and_changes_nothing(make_voc: MakeVoc) -> None:
     scenes = {f"img{i}": DOG for i in range(8)} | {"img8": [("Dog", (5, 5, 5, 5))], "img9": [("dog", (1, 2, 130, 40))]}
     parts = {"train": ["img0", "img1", "img9"], "val": ["img2", "img3"], "test": ["img2", "nothing"]}
@@ -251,8 +112,8 @@ def test_a_check_finds_everything_and_changes_nothing(make_voc: MakeVoc) -> None
         ("error", "image.corrupt"),
         ("error", "image.missing"),
         ("error", "imagesets.unknown_stem"),
-        ("error", "voc.box.out_of_image"),
-        ("error", "voc.box.zero_area"),
+        ("error", "box.out_of_image"),
+        ("error", "box.zero_area"),
         ("error", "xml.syntax"),
         ("warning", "image.copy_across_parts"),
         ("warning", "image.unannotated"),
@@ -272,8 +133,8 @@ def test_a_split_file_that_is_no_text_does_not_end_a_check(make_voc: MakeVoc) ->
 @pytest.mark.parametrize(
     ("name", "codes"),
     [
-        ("bccd", {"voc.box.zero_area"}),
-        ("ecustfd", {"voc.box.two_labels"}),
+        ("bccd", {"box.zero_area"}),
+        ("ecustfd", {"box.two_labels"}),
         ("foda", set()),
         ("microcontrollers", set()),
         ("raccoon", {"image.copy"}),

@@ -57,7 +57,7 @@ def usable(dataset: Dataset) -> tuple[Dataset, tuple[Finding, ...]]:
     for row in np.union1d(cut, np.flatnonzero(~keep)):
         change = "clipped to" if keep[row] else "left out: less than a pixel wide or high in"
         problem = f"{object_text(dataset, row)} is {change} the image, {image_size_text(dataset, row)}"
-        code = "voc.box.clipped" if keep[row] else "voc.box.left_out"
+        code = "box.clipped" if keep[row] else "box.left_out"
         findings.append(Finding(code, "warning", problem, object_place(dataset, row)))
     if not findings:
         return dataset, ()
@@ -74,15 +74,15 @@ def box_findings(dataset: Dataset) -> list[Finding]:
         text, place = object_text(dataset, row), object_place(dataset, row)
         if size[row].min() <= 0:
             problem = f"{text} has no area"
-            findings.append(Finding("voc.box.zero_area", "error", problem, place, "redraw it, or delete its <object>"))
+            findings.append(Finding("box.zero_area", "error", problem, place, "redraw it, or delete its <object>"))
         elif beyond[row] > 0:
             severity: Severity = "error" if beyond[row] > 1 else "warning"
             problem = f"{text} reaches {beyond[row]:.4g} px beyond its image, {image_size_text(dataset, row)}"
             hint = "redraw it; where many do, the XML may be of another size or another image"
-            findings.append(Finding("voc.box.out_of_image", severity, problem, place, hint))
+            findings.append(Finding("box.out_of_image", severity, problem, place, hint))
         else:
             problem = f"{text} is less than a pixel wide or high"
-            findings.append(Finding("voc.box.tiny", "warning", problem, place, "it is not used: delete its <object>"))
+            findings.append(Finding("box.tiny", "warning", problem, place, "it is not used: delete its <object>"))
     return findings + _twice_drawn(dataset)
 
 
@@ -98,10 +98,10 @@ def _twice_drawn(dataset: Dataset) -> list[Finding]:
         line = f"line {objects.line[first]}"
         if one == other:
             problem, hint = f"{text} is there twice, see {line}", "delete one of the two"
-            findings.append(Finding("voc.box.duplicate", "warning", problem, place, hint))
+            findings.append(Finding("box.duplicate", "warning", problem, place, hint))
         else:
             problem, hint = f"{text} is also a {one!r}, see {line}", "delete the wrong one"
-            findings.append(Finding("voc.box.two_labels", "warning", problem, place, hint))
+            findings.append(Finding("box.two_labels", "warning", problem, place, hint))
     return findings
 
 
@@ -148,7 +148,10 @@ def object_place(dataset: Dataset, row: int | np.intp) -> Place:
     """Where in the user's files an object is."""
     image = dataset.objects.image[row]
     source = dataset.images.sources[image] or dataset.images.files[image]
-    return Place(dataset.root / source, int(dataset.objects.line[row]))
+    line = int(dataset.objects.line[row])
+    if dataset.entries:
+        return Place(dataset.root / source, inside=f"{dataset.entries}[{line - 1}]" if line else "")
+    return Place(dataset.root / source, line)
 
 
 def image_size_text(dataset: Dataset, row: int | np.intp) -> str:
@@ -157,9 +160,9 @@ def image_size_text(dataset: Dataset, row: int | np.intp) -> str:
     return f"{dataset.images.widths[image]}×{dataset.images.heights[image]}"
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things in words: 1 image, 2 images."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """A number of things in words: 1 image, 2 images; `nouns` where an s does not make it several."""
+    return f"{count} {noun}" if count == 1 else f"{count} {nouns or f'{noun}s'}"
 
 
 def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:

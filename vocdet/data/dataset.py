@@ -6,17 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vocdet.boxes import Boxes
+from vocdet.data.columns import frozen
+from vocdet.data.texts import Texts
 
-
-def _column(values: ArrayLike, dtype: type[np.generic]) -> NDArray[np.generic]:
-    array = np.array(values, dtype)
-    array.setflags(write=False)
-    return array
+_NOT_GIVEN: Any = None  # a column that is filled with its default when the table is made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +27,14 @@ class Images:
     widths: NDArray[np.int32]  # (N,) pixels
     heights: NDArray[np.int32]  # (N,)
     sources: tuple[str, ...]  # annotation file relative to the root; "" where there is none
+    extra: Texts = _NOT_GIVEN  # JSON object of what else the source said of the image; empty where it did not
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", _column(self.widths, np.int32))
-        object.__setattr__(self, "heights", _column(self.heights, np.int32))
         n = len(self.stems)
-        lengths = {len(self.files), len(self.widths), len(self.heights), len(self.sources)}
+        object.__setattr__(self, "widths", frozen(self.widths, np.int32))
+        object.__setattr__(self, "heights", frozen(self.heights, np.int32))
+        object.__setattr__(self, "extra", Texts.empty(n) if self.extra is None else self.extra)
+        lengths = {len(self.files), len(self.widths), len(self.heights), len(self.sources), len(self.extra)}
         if lengths != {n}:
             raise ValueError(f"columns of {sorted(lengths | {n})} rows in one image table")
         if len(set(self.stems)) != n:
@@ -41,6 +42,17 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    def take(self, rows: NDArray[np.int64]) -> Images:
+        """The images of these rows, in this order."""
+        return Images(
+            tuple(self.stems[i] for i in rows),
+            tuple(self.files[i] for i in rows),
+            self.widths[rows],
+            self.heights[rows],
+            tuple(self.sources[i] for i in rows),
+            self.extra.take(rows),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,20 +66,31 @@ class Objects:
     truncated: NDArray[np.bool_]
     occluded: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
-    line: NDArray[np.int32]  # (M,) line of the object in its annotation file, from 1; 0: not known
+    line: NDArray[np.int32]  # (M,) where it is in its source, from 1 (see `Dataset.entries`); 0: not known
+    pose: NDArray[np.int16] = _NOT_GIVEN  # (M,) index into the poses; 0: not said
+    area: NDArray[np.float64] = _NOT_GIVEN  # (M,) square pixels as the source says; NaN: it does not
+    segmentation: Texts = _NOT_GIVEN  # JSON of its polygons or RLE as COCO has them; empty: it has no mask
+    extra: Texts = _NOT_GIVEN  # JSON object of what else the source said of the object; empty: nothing
 
     def __post_init__(self) -> None:
-        for name in ("image", "label", "line"):
-            object.__setattr__(self, name, _column(getattr(self, name), np.int32))
-        for name in ("difficult", "truncated", "occluded", "crowd"):
-            object.__setattr__(self, name, _column(getattr(self, name), np.bool_))
-        object.__setattr__(self, "box", _column(np.reshape(self.box, (-1, 4)), np.float64))
+        n = len(self.image)
+        if self.pose is None:
+            object.__setattr__(self, "pose", np.zeros(n, np.int16))
+        if self.area is None:
+            object.__setattr__(self, "area", np.full(n, np.nan))
+        for name in ("segmentation", "extra"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, Texts.empty(n))
+        for name, dtype in _OBJECT_TYPES.items():
+            object.__setattr__(self, name, frozen(getattr(self, name), dtype))
+        if self.box.ndim != 2:
+            object.__setattr__(self, "box", self.box.reshape(-1, 4))
         lengths = {len(getattr(self, name)) for name in self.__slots__}
         if len(lengths) != 1:
             raise ValueError(f"columns of {sorted(lengths)} rows in one object table")
         if not np.isfinite(self.box).all():
             raise ValueError("a box is not finite")
-        if (np.diff(self.image) < 0).any():
+        if (self.image[1:] < self.image[:-1]).any():
             raise ValueError("objects are not in image order")
 
     def __len__(self) -> int:
@@ -75,10 +98,27 @@ class Objects:
 
     def take(self, rows: ArrayLike, image: ArrayLike | None = None) -> Objects:
         """The objects of these rows (indices or a mask), with `image` as their new image column."""
-        columns = {name: getattr(self, name)[np.asarray(rows)] for name in self.__slots__}
+        chosen = np.asarray(rows)
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _OBJECT_TYPES}
+        for column in columns.values():
+            column.setflags(write=False)  # it is a copy that nobody else has
         if image is not None:
             columns["image"] = np.asarray(image)
-        return Objects(**columns)
+        return Objects(**columns, segmentation=self.segmentation.take(chosen), extra=self.extra.take(chosen))
+
+
+_OBJECT_TYPES: dict[str, type[np.generic]] = {
+    "image": np.int32,
+    "label": np.int32,
+    "box": np.float64,
+    "difficult": np.bool_,
+    "truncated": np.bool_,
+    "occluded": np.bool_,
+    "crowd": np.bool_,
+    "line": np.int32,
+    "pose": np.int16,
+    "area": np.float64,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +143,16 @@ class Dataset:
     labels: tuple[str, ...]
     images: Images
     objects: Objects
+    poses: tuple[str, ...] = ("",)  # what `Objects.pose` counts; the first means that nothing was said
+    extra: bytes = b""  # JSON object of what else the source said of the whole; b"": nothing
+    entries: str = ""  # the list in a JSON source that `Objects.line` counts, as in annotations; "": lines of a text
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label stands twice in the list")
-        for column, count in ((self.objects.image, len(self.images)), (self.objects.label, len(self.labels))):
+        objects = self.objects
+        for column, count in ((objects.image, len(self.images)), (objects.label, len(self.labels)),
+                              (objects.pose, len(self.poses))):  # fmt: skip
             if len(column) and not (int(column.min()) >= 0 and int(column.max()) < count):
                 raise ValueError(f"an index of {int(column.max())} in a table of {count} rows")
 
@@ -133,18 +178,11 @@ class Dataset:
     def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """The images of these rows, in this order, with all labels kept."""
         keep = np.asarray(rows, np.int64)
-        images = Images(
-            tuple(self.images.stems[i] for i in keep),
-            tuple(self.images.files[i] for i in keep),
-            self.images.widths[keep],
-            self.images.heights[keep],
-            tuple(self.images.sources[i] for i in keep),
-        )
         first = np.searchsorted(self.objects.image, keep, "left")
         counts = np.searchsorted(self.objects.image, keep, "right") - first
         row = np.repeat(np.arange(len(keep)), counts)  # (objects,) new image row
         place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its image
-        return replace(self, images=images, objects=self.objects.take(first[row] + place, row))
+        return replace(self, images=self.images.take(keep), objects=self.objects.take(first[row] + place, row))
 
     def select_objects(self, rows: ArrayLike) -> Dataset:
         """The same images with only the objects of these rows (indices in order, or a mask)."""
@@ -162,4 +200,6 @@ class Dataset:
         for column in (self.images.widths, self.images.heights, self.objects.image, self.objects.label,
                        self.objects.box, self.objects.difficult, self.objects.crowd):  # fmt: skip
             digest.update(np.ascontiguousarray(column).tobytes() + b"\1")
+        for part in (self.objects.segmentation.rows, self.objects.segmentation.data):
+            digest.update(part.tobytes() + b"\1")
         return digest.hexdigest()

@@ -58,6 +58,31 @@ def to_pixels(boxes: Boxes, coordinates: Coordinates) -> Boxes:
     return shifted
 
 
+def minimum_value(value: float, coordinates: Coordinates) -> float:
+    """An xmin, an ymin or a number of a polygon as written, as a `Dataset` has it."""
+    return value if coordinates == "zero" else float(Decimal(repr(float(value))) - 1)
+
+
+def snapped(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums and differences of decimals without the noise that adding them in binary makes, as 0.30000000000000004.
+
+    A value nearer than 1e-9 to a number with six decimals becomes it.
+    """
+    rounded = np.round(values, 6)
+    return np.where(np.abs(rounded - values) < 1e-9, rounded, values)
+
+
+def snapped_sum(a: float, b: float) -> float:
+    """The sum of two decimals, as `snapped` has it."""
+    return float(snapped(np.array([a + b]))[0])
+
+
+def extent(box: NDArray[np.float64]) -> tuple[float, float]:
+    """Width and height of a box, with no more decimals than its sides have."""
+    xmin, ymin, xmax, ymax = (Decimal(repr(float(value))) for value in box)
+    return float(xmax - xmin), float(ymax - ymin)
+
+
 def minimum_text(value: float, coordinates: Coordinates) -> str:
     """An xmin or ymin of a `Dataset` as it is written: what `to_pixels` undoes."""
     if coordinates == "zero":
@@ -68,6 +93,13 @@ def minimum_text(value: float, coordinates: Coordinates) -> str:
 def number_text(value: float) -> str:
     """A coordinate as it is written: whole numbers without a point, others as short as they read back the same."""
     return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def number_texts(values: NDArray[np.float64]) -> list[str]:
+    """`number_text` of many."""
+    if (values == np.rint(values)).all() and (np.abs(values) < 2**53).all():
+        return list(map(str, values.astype(np.int64).tolist()))
+    return [str(int(value)) if value == int(value) else repr(value) for value in values.tolist()]
 
 
 def _boxes(count: int) -> str:

@@ -20,6 +20,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.labels import nearest
+from vocdet.formats.scan import Scan
 
 PARTS = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
@@ -176,6 +177,47 @@ def bare_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Finding]:
             hint = "annotate some of them, or run vocdet split --force"
             findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
+
+
+def apart(parts: Mapping[str, Rows], count: int) -> tuple[dict[str, Rows], int]:
+    """Parts that share no image, for formats in which it can be in one alone; and how many images were in several.
+
+    The first of train, val, test (trainval where neither train nor val is there) keeps an image; images that are in
+    none of `count` are the part `rest`.
+    """
+    names = ["train", "val", "test"] if {"train", "val"} & parts.keys() else ["trainval", "test"]
+    free = np.ones(count, np.bool_)
+    divided: dict[str, Rows] = {}
+    for name in names:
+        if name in parts:
+            rows = np.sort(parts[name])
+            divided[name] = rows[free[rows]]
+            free[rows] = False
+    twice = sum(len(parts[name]) for name in divided) - sum(map(len, divided.values()))
+    rest = np.flatnonzero(free)
+    if len(rest):
+        divided["rest"] = rest
+    return divided, twice
+
+
+def read_parts(scan: Scan) -> tuple[dict[str, Rows], tuple[Finding, ...]]:
+    """The parts of a dataset, and what is odd about its split files.
+
+    They are what ImageSets says; without it, what the reader found, or what folders called train, valid and test say.
+    """
+    dataset = scan.dataset
+    if scan.parts and not divided(dataset.root):
+        return dict(scan.parts), ()
+    parts: dict[str, Rows] = {}
+    findings: list[Finding] = []
+    for name in part_names(dataset):
+        try:
+            parts[name], odd = part_rows(dataset, name, scan.left_out)
+        except SplitError as error:
+            place = error.place or Place(dataset.root)
+            odd = (Finding("imagesets.unreadable", "error", error.problem, place, error.hint),)
+        findings += odd
+    return parts, tuple(findings)
 
 
 def _stems(dataset: Dataset, rows: Rows) -> str:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from vocdet.data.checks import Finding, counted
 from vocdet.data.image_files import IMAGE_SUFFIXES
@@ -15,8 +15,10 @@ from vocdet.errors import AnnotationError, Place, VocdetError
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
+MASK_FOLDER = "segmentationobject"
 
 _OUTSIDE = "is a link that leads out of the dataset"
+_DEEPEST = 8  # folders below a folder; a link that leads to its own parent would go on for ever
 _COPY = "copy what it points to into the dataset"
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 _LAYOUTS = "a VOC folder has Annotations/ and JPEGImages/, a labelImg folder has each XML beside its image"
@@ -28,7 +30,9 @@ class Layout:
 
     root: Path
     annotations: list[str] = field(default_factory=list)  # sorted
+    stem_of: dict[str, str] = field(default_factory=dict)  # annotation -> its path in its folder, without suffix
     images: dict[str, list[str]] = field(default_factory=dict)  # by stem
+    masks: dict[str, str] = field(default_factory=dict)  # stem -> PNG in SegmentationObject
     others: dict[str, str] = field(default_factory=dict)  # stem -> a file of no format that is decoded
     findings: list[Finding] = field(default_factory=list)
     _folded: dict[str, list[str]] = field(default_factory=dict)  # as images, by stems that look the same
@@ -37,14 +41,19 @@ class Layout:
         """The images that may belong to an annotation: of the same stem, else of one that only looks different."""
         if stem in self.images:
             return self.images[stem]
+        if "/" in stem and (last := stem.rpartition("/")[2]) in self.images:
+            return self.images[last]
         if not self._folded:
             for other, files in self.images.items():
                 self._folded.setdefault(_folded(other), []).extend(files)
         return self._folded.get(_folded(stem), [])
 
 
-def find_layout(root: Path) -> Layout:
-    """Find annotations and images below `root`; an error where either is missing, or there are several datasets."""
+def find_layout(root: Path, *, bare: bool = False) -> Layout:
+    """Find annotations and images below `root`; an error where either is missing, or there are several datasets.
+
+    With `bare` the annotations may be without any image.
+    """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
         raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
@@ -57,7 +66,7 @@ def find_layout(root: Path) -> Layout:
     if not layout.annotations and not layout.findings:
         problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
         raise AnnotationError(problem, place=layout.root, hint=_LAYOUTS)
-    if not (layout.images or layout.others or layout.findings):
+    if not (layout.images or layout.others or layout.findings or bare):
         hint = "give the folder that holds both annotations and images"
         problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
         raise AnnotationError(problem, place=layout.root, hint=hint)
@@ -65,15 +74,39 @@ def find_layout(root: Path) -> Layout:
     return layout
 
 
+def looks_like(root: Path) -> str:
+    """Why a folder looks like one of VOC's or labelImg's: where it has XML files; "" where it has none."""
+    folders = _subfolders(root)
+    annotations = _annotation_folder(folders)
+    inner = (folder for folder in map(_annotation_folder, map(_subfolders, folders)) if folder)
+    places = [annotations] if annotations is not None else [root, *folders, *inner]
+    found = next((place for place in places if leads_inside(place, root) and _any_xml(place)), None)
+    return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
+
+
+def _any_xml(folder: Path) -> bool:
+    if _has_xml(folder):
+        return True
+    if folder.name.lower() not in ANNOTATION_FOLDERS:
+        return False
+    below = [one for one in _subfolders(folder) if not one.is_symlink()]
+    return any(_has_xml(one) or any(map(_has_xml, _subfolders(one))) for one in below)
+
+
 def _find(root: Path) -> Layout:
     folders = _subfolders(root)
     annotations = _annotation_folder(folders)
     images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
     if annotations is not None:
-        return _collected(root, [annotations], images or [annotations, root])
+        layout = _collected(root, [annotations], images or [annotations, root], deep=True)
+        for folder in folders:
+            if folder.name.lower() == MASK_FOLDER:
+                found = _files(layout, folder, deep=True)
+                layout.masks = {stem: file for stem, suffix, file in found if suffix == ".png"}
+        return layout
     if _has_xml(root):
         return _collected(root, [root], [root, *images])
-    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder)) and _leads_inside(folder, root)]
+    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder)) and leads_inside(folder, root)]
     if len(inner) == 1:
         return _find(inner[0])
     if inner:
@@ -102,14 +135,15 @@ def _annotation_folder(folders: list[Path]) -> Path | None:
     return None
 
 
-def _collected(root: Path, annotations: list[Path], images: list[Path]) -> Layout:
+def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep: bool = False) -> Layout:
     layout = Layout(root)
     for folder in annotations:
-        for _, suffix, file in _files(layout, folder):
+        for stem, suffix, file in _files(layout, folder, deep=deep):
             if suffix == ".xml":
                 layout.annotations.append(file)
+                layout.stem_of[file] = stem
     for folder in images:
-        for stem, suffix, file in _files(layout, folder):
+        for stem, suffix, file in _files(layout, folder, deep=deep and folder != root):
             if suffix in IMAGE_SUFFIXES:
                 layout.images.setdefault(stem, []).append(file)
             elif suffix != ".xml":
@@ -118,30 +152,37 @@ def _collected(root: Path, annotations: list[Path], images: list[Path]) -> Layou
     return layout
 
 
-def _files(layout: Layout, folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted."""
-    if not _leads_inside(folder, layout.root):
+def _files(layout: Layout, folder: Path, *, deep: bool = False, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted.
+
+    With `deep` those in folders below it, too; the stem is then the path from the folder, without suffix.
+    """
+    if not leads_inside(folder, layout.root):
         layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(folder), _COPY))
         return
     prefix = "" if folder == layout.root else folder.relative_to(layout.root).as_posix() + "/"
     with os.scandir(folder) as entries:
-        found = sorted((entry for entry in entries if entry.name[0] != "." and entry.is_file()), key=_entry_name)
+        found = sorted((entry for entry in entries if entry.name[0] != "."), key=_entry_name)
     for entry in found:
-        name = PurePosixPath(entry.name)
+        if not entry.is_file():
+            if deep and above.count("/") < _DEEPEST and entry.is_dir():
+                yield from _files(layout, folder / entry.name, deep=True, above=f"{above}{entry.name}/")
+            continue
+        stem, dot, suffix = entry.name.rpartition(".")
         if _NO_TEXT.search(entry.name):
             problem = f"holds a file whose name is no text: {entry.name!a}"
             layout.findings.append(Finding("path.name", "error", problem, Place(folder), "rename it, and its XML"))
-        elif entry.is_symlink() and not _leads_inside(Path(entry.path), layout.root):
+        elif entry.is_symlink() and not leads_inside(Path(entry.path), layout.root):
             layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(Path(entry.path)), _COPY))
         else:
-            yield name.stem, name.suffix.lower(), prefix + entry.name
+            yield above + (stem or suffix), (dot and stem and dot + suffix).lower(), prefix + entry.name
 
 
 def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
 
-def _leads_inside(path: Path, root: Path) -> bool:
+def leads_inside(path: Path, root: Path) -> bool:
     """Whether a path stays in a folder once links are followed."""
     return path.resolve().is_relative_to(root.resolve())
 

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vocdet.boxes import Boxes
 from vocdet.data import image_files
-from vocdet.data.checks import Finding, Severity, raise_errors
+from vocdet.data.checks import Finding, Severity, counted, raise_errors
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.errors import ImageError, Place
+from vocdet.data.texts import Texts
+from vocdet.errors import ImageError, Place, VocdetError
 from vocdet.formats import coordinates as conventions
+from vocdet.formats import voc_extra, voc_masks, voc_xml
 from vocdet.formats.coordinates import Asked, Coordinates
 from vocdet.formats.labels import nearest, read_labels
-from vocdet.formats.voc_layout import Layout, find_layout
-from vocdet.formats.voc_xml import Annotation, read_annotation
+from vocdet.formats.scan import Progress, Scan, uncollected
+from vocdet.formats.voc_extra import SAME, Rest
+from vocdet.formats.voc_layout import Layout, find_layout, leads_inside
+from vocdet.formats.voc_xml import Annotation, RawObject, read_annotation
 
-Progress = Callable[[int, int], None]  # how many of how many are done
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scan:
-    """A dataset as far as it can be read, and all that was odd about its files."""
-
-    dataset: Dataset  # what could be read; boxes as written, also those outside their image
-    findings: tuple[Finding, ...]
-    coordinates: Coordinates
-    reason: str  # why these coordinates
-    left_out: Mapping[str, str]  # stem that is no part of the dataset -> why; "": a finding of its own says it
+_PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
 
 
 def read(
@@ -45,32 +40,35 @@ def read(
 
 
 def scan(
-    root: Path, *, labels: Path | None = None, coordinates: Asked = "auto", progress: Progress | None = None
+    root: Path,
+    *,
+    labels: Path | None = None,
+    coordinates: Asked = "auto",
+    bare: bool = False,
+    progress: Progress | None = None,
 ) -> Scan:
     """Read what can be read of a folder, in the order of its file names.
 
     An image without an XML is not annotated: a finding, and no part of the dataset. An XML without objects is
     an image that is known to show none of the labels. Labels are those of the list file, else all that occur,
-    sorted. Only a folder without annotations, or a list file that cannot be read, raises.
+    sorted. Only a folder without annotations, or a list file that cannot be read, raises. With `bare` the images
+    may all be missing; their sizes are then what the annotations say.
     """
     listed = read_labels(labels) if labels is not None else None
-    layout = find_layout(root)
+    layout = find_layout(root, bare=bare)
     rows = _Rows()
-    with image_files.quiet_decoder():
+    with image_files.quiet_decoder(), uncollected():
         for done, source in enumerate(layout.annotations, 1):
             _read_one(layout, source, rows)
             if progress is not None:
                 progress(done, len(layout.annotations))
-    findings = [*layout.findings, *rows.findings, *_unannotated(layout, rows)]
+        dataset, reason, findings = _dataset(rows, layout, listed, coordinates)
+    findings = [*layout.findings, *findings, *_unannotated(layout, rows), *_unknown_tags(layout, rows)]
     left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(rows.claimed, "")
-    known = listed if listed is not None else tuple(sorted(rows.label_ids))
-    widths, heights = np.array(rows.widths, np.int32), np.array(rows.heights, np.int32)
-    images = Images(tuple(rows.stems), tuple(rows.files), widths, heights, tuple(rows.sources))
-    boxes = np.array(rows.box, np.float64).reshape(-1, 4)
-    sizes = np.stack([widths, heights], axis=1)[np.array(rows.image, np.int64)]  # (M, 2)
-    chosen, reason = conventions.decide(coordinates, boxes, sizes, rows.databases)
-    objects = _objects(rows, known, conventions.to_pixels(boxes, chosen), layout.root, findings)
-    return Scan(Dataset(layout.root, known, images, objects), tuple(findings), chosen, reason, left_out)
+    folder = PurePosixPath(layout.annotations[0]).parent.as_posix() if layout.annotations else ""
+    where = "beside the images" if folder == "." else f"in {folder}"
+    kind = f"a VOC folder, {counted(len(layout.annotations), 'XML file')} {where}"
+    return Scan(dataset, tuple(findings), voc_extra.coordinates_of(dataset), reason, left_out, "voc", kind)
 
 
 @dataclass(slots=True)
@@ -81,15 +79,22 @@ class _Rows:
     files: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     databases: list[str] = field(default_factory=list)
+    marks: Counter[str] = field(default_factory=Counter)  # what the files' own <coordinates> say
     widths: array[int] = field(default_factory=lambda: array("i"))
     heights: array[int] = field(default_factory=lambda: array("i"))
+    headers: list[bytes] = field(default_factory=list)
     label_ids: dict[str, int] = field(default_factory=dict)  # in the order they occur
+    pose_ids: dict[str, int] = field(default_factory=lambda: {"": 0})
     image: array[int] = field(default_factory=lambda: array("i"))  # from here on, an entry an object
     label: array[int] = field(default_factory=lambda: array("i"))  # as in label_ids
     box: array[float] = field(default_factory=lambda: array("d"))  # four an object, as written
-    flags: array[int] = field(default_factory=lambda: array("b"))  # difficult, truncated, occluded
+    flags: array[int] = field(default_factory=lambda: array("b"))
     line: array[int] = field(default_factory=lambda: array("i"))
+    pose: array[int] = field(default_factory=lambda: array("h"))
+    rest: dict[int, Rest] = field(default_factory=dict)  # by object
+    masks: dict[int, bytes] = field(default_factory=dict)  # by object: RLE of its pixels in SegmentationObject
     findings: list[Finding] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)  # tags that are kept without being known: files
     source_of: dict[str, str] = field(default_factory=dict)  # stem -> annotation
     claimed: set[str] = field(default_factory=set)  # stems of images that have an annotation, readable or not
 
@@ -98,8 +103,8 @@ class _Rows:
 
 
 def _read_one(layout: Layout, source: str, rows: _Rows) -> None:
-    path = layout.root / source
-    stem = PurePosixPath(source).stem
+    path = f"{layout.root}/{source}"
+    stem = layout.stem_of[source]
     rows.claimed.add(stem)
     annotation = read_annotation(path)
     rows.findings += annotation.findings
@@ -107,35 +112,66 @@ def _read_one(layout: Layout, source: str, rows: _Rows) -> None:
         return
     if stem in rows.source_of:
         problem = f"the stem {stem!r} is that of {rows.source_of[stem]} too"
-        rows.note("voc.stem.repeated", "error", problem, path, "rename one XML and its image")
+        rows.note("voc.stem.repeated", "error", problem, Path(path), "rename one XML and its image")
         return
     rows.source_of[stem] = source
     file = _image_of(layout, stem, annotation, path, rows)
-    size = _size_of(layout.root / file, annotation, path, rows) if file else None
+    size = _size_of(layout, file, annotation, path, rows) if file else None
     if not file or size is None:
         return
-    for item in annotation.objects:
-        rows.image.append(len(rows.stems))
-        rows.label.append(rows.label_ids.setdefault(item.label, len(rows.label_ids)))
-        rows.box.extend(item.box)
-        rows.flags.extend((item.difficult, item.truncated, item.occluded))
-        rows.line.append(item.line)
+    if stem in layout.masks:
+        _read_masks(layout, stem, annotation, size, rows)
+    header = annotation.header
+    masked = header.masks or any(
+        item.rest and (item.rest.polygons or item.rest.segmentation) for item in annotation.objects
+    )
+    if header.segmented == ("1" if masked else "0"):
+        header.segmented = SAME
+    if header.path == PurePosixPath(file).name:
+        header.path = SAME
+    _add_objects(annotation.objects, rows)
     rows.stems.append(stem)
     rows.files.append(file)
     rows.sources.append(source)
     rows.widths.append(size[0])
     rows.heights.append(size[1])
     rows.databases.append(annotation.database)
+    rows.marks[annotation.coordinates] += 1
+    rows.unknown.update(annotation.unknown)
+    rows.headers.append(voc_extra.image_json(header))
 
 
-def _image_of(layout: Layout, stem: str, annotation: Annotation, path: Path, rows: _Rows) -> str:
+def _add_objects(objects: Sequence[RawObject], rows: _Rows) -> None:
+    if not objects:
+        return
+    labels, boxes, flags, lines, poses, rests = zip(*objects, strict=True)
+    for i, rest in enumerate(rests, len(rows.image)):
+        if rest is not None:
+            rows.rest[i] = rest
+    ids, pose_ids = rows.label_ids, rows.pose_ids
+    rows.image.extend([len(rows.stems)] * len(objects))
+    rows.label.extend([ids.setdefault(label, len(ids)) for label in labels])
+    rows.box.extend(chain.from_iterable(boxes))
+    rows.flags.extend(flags)
+    rows.line.extend(lines)
+    rows.pose.extend([pose_ids.setdefault(pose, len(pose_ids)) for pose in poses])
+
+
+def _image_of(layout: Layout, stem: str, annotation: Annotation, path: str, rows: _Rows) -> str:
     """The image of an annotation, by the stem of its file and, if that fails, by the last part of its <filename>."""
     filename = annotation.filename
-    if re.match(r"[/\\]|[A-Za-z]:", filename) or ".." in re.split(r"[/\\]", filename):
+    found = layout.images.get(stem, [])
+    plain = _PLAIN.fullmatch(filename) is not None
+    if len(found) == 1 and plain:
+        return found[0]
+    if not plain and (re.match(r"[/\\]|[A-Za-z]:", filename) or ".." in re.split(r"[/\\]", filename)):
         code = "path.traversal" if ".." in filename else "path.absolute"
         hint = "only its last part is used, and only inside the dataset"
-        rows.note(code, "warning", f"<filename> is {filename[:80]!r}, not a file name", path, hint)
+        rows.note(code, "warning", f"<filename> is {filename[:80]!r}, not a file name", Path(path), hint)
     named = re.split(r"[/\\]", filename)[-1]
+    if not layout.images:  # bare
+        suffix = PurePosixPath(named).suffix
+        return stem + (suffix if suffix.lower() in image_files.IMAGE_SUFFIXES else ".jpg")
     named_stem = named if named in layout.images else PurePosixPath(named).stem
     found = layout.images_of(stem)
     if not found and named_stem:
@@ -147,37 +183,138 @@ def _image_of(layout: Layout, stem: str, annotation: Annotation, path: Path, row
         problem = f"its image is missing: there is no image with the stem {stem!r}"
         if other:
             problem, hint = f"its image {other} is of a kind that is not read", "convert it to JPEG or PNG"
-        rows.note("image.missing", "error", problem, path, hint)
+        rows.note("image.missing", "error", problem, Path(path), hint)
         return ""
     rows.claimed.update(PurePosixPath(file).stem for file in found)
     if len(found) == 1:
         return found[0]
-    beside = [file for file in found if (layout.root / file).parent == path.parent] or found
+    beside = [file for file in found if (layout.root / file).parent == Path(path).parent] or found
     exact = [file for file in beside if PurePosixPath(file).name == named]
     chosen = (exact or beside)[0]
     if not exact:
         problem = f"{len(found)} images have the stem {stem!r}: {chosen} is taken"
         others = ", ".join(file for file in found if file != chosen)
-        rows.note("image.ambiguous", "warning", problem, path, f"delete the others: {others}")
+        rows.note("image.ambiguous", "warning", problem, Path(path), f"delete the others: {others}")
     return chosen
 
 
-def _size_of(image: Path, annotation: Annotation, path: Path, rows: _Rows) -> tuple[int, int] | None:
+def _size_of(layout: Layout, file: str, annotation: Annotation, path: str, rows: _Rows) -> tuple[int, int] | None:
     """Width and height of an image as it will be decoded; None where nothing tells."""
     said = annotation.size
+    if not layout.images:  # bare
+        if said is None:
+            rows.note(
+                "voc.size.missing", "error", "has no <size>, and no image", Path(path), "put the images beside it"
+            )
+        return said
+    image = f"{layout.root}/{file}"
     try:
         header = image_files.read_header(image)
     except ImageError as error:
-        rows.note("image.corrupt", "error", error.problem, image, error.hint)
+        rows.note("image.corrupt", "error", error.problem, Path(image), error.hint)
         return said
     size = header.width, header.height
     if said is None or said == size:
         return size
-    if said == size[::-1] and image_files.read_orientation(image) >= 5:
+    if said == size[::-1] and image_files.read_orientation(Path(image)) >= 5:
         return said  # a phone's picture, annotated the way EXIF says it is to be shown
     problem = f"<size> is {said[0]}×{said[1]}, its image is {size[0]}×{size[1]}: the image's is used"
-    rows.note("voc.size.differs", "warning", problem, path, "check that the boxes fit; open and save it in labelImg")
+    hint = "check that the boxes fit; open and save it in labelImg"
+    rows.note("voc.size.differs", "warning", problem, Path(path), hint)
     return size
+
+
+def _read_masks(layout: Layout, stem: str, annotation: Annotation, size: tuple[int, int], rows: _Rows) -> None:
+    """The pixels SegmentationObject has for the objects of an image."""
+    found = voc_masks.read_masks(layout.root / layout.masks[stem], len(annotation.objects), size, rows.findings)
+    if found is None or any(
+        finding.severity == "error" for finding in annotation.findings
+    ):  # with an object left out, the numbers of the others are not known
+        return
+    annotation.header.masks = True
+    annotation.header.void = found.void
+    for i, mask in enumerate(found.objects):
+        if mask:
+            rows.masks[len(rows.image) + i] = mask
+
+
+def _dataset(
+    rows: _Rows, layout: Layout, listed: tuple[str, ...] | None, asked: Asked
+) -> tuple[Dataset, str, list[Finding]]:
+    """The tables, why the coordinates are what they are, and all findings."""
+    findings = rows.findings
+    known = listed if listed is not None else _own_labels(rows, layout.root)
+    widths, heights = np.array(rows.widths, np.int32), np.array(rows.heights, np.int32)
+    headers = Texts.of(rows.headers)
+    images = Images(tuple(rows.stems), tuple(rows.files), widths, heights, tuple(rows.sources), headers)
+    boxes = np.array(rows.box, np.float64).reshape(-1, 4)
+    sizes = np.stack([widths, heights], axis=1)[np.array(rows.image, np.int64)]  # (M, 2)
+    marks: list[Coordinates] = ["zero", "one"]
+    mark = next((mark for mark in marks if 2 * rows.marks[mark] > len(rows.stems)), None)
+    if asked == "auto" and mark is not None:
+        chosen, reason = mark, "as <coordinates> in the files says"
+    else:
+        chosen, reason = conventions.decide(asked, boxes, sizes, rows.databases)
+    label = _labels(rows, known, layout.root, findings)
+    masks, extras, areas = voc_extra.object_columns(rows.rest, rows.masks, len(boxes), chosen)
+    flags = np.array(rows.flags, np.int8)
+    keep = label >= 0
+    table = Objects(
+        image=np.array(rows.image, np.int32),
+        label=np.maximum(label, 0),
+        box=conventions.to_pixels(boxes, chosen),
+        difficult=flags & voc_xml.DIFFICULT > 0,
+        truncated=flags & voc_xml.TRUNCATED > 0,
+        occluded=flags & voc_xml.OCCLUDED > 0,
+        crowd=flags & voc_xml.CROWD > 0,
+        line=np.array(rows.line, np.int32),
+        pose=np.array(rows.pose, np.int16),
+        area=areas,
+        segmentation=masks,
+        extra=extras,
+    )
+    dataset = Dataset(layout.root, known, images, table if keep.all() else table.take(keep),
+                      tuple(rows.pose_ids), voc_extra.dataset_json(layout.root, chosen))  # fmt: skip
+    return dataset, reason, findings
+
+
+def _labels(rows: _Rows, known: Sequence[str], root: Path, findings: list[Finding]) -> NDArray[np.int32]:
+    """(M,) the label of every object; −1 where it is not known, which becomes a finding."""
+    index = {label: i for i, label in enumerate(known)}
+    names = tuple(rows.label_ids)
+    new_ids = np.array([index.get(name, -1) for name in names], np.int32)
+    label = new_ids[np.array(rows.label, np.int64)]  # (M,)
+    hints = {name: _label_hint(name, known) for name in names if name not in index}
+    for row in np.flatnonzero(label < 0):
+        name = names[rows.label[row]]
+        place = Place(root / rows.sources[rows.image[row]], rows.line[row])
+        problem = f"the label {name!r} is not in the label list"
+        findings.append(Finding("label.unknown", "error", problem, place, hints[name]))
+    return np.asarray(label, np.int32)
+
+
+def _own_labels(rows: _Rows, root: Path) -> tuple[str, ...]:
+    """The labels of the list in the folder, where it has one and all that occur are in it; else these, sorted."""
+    occurring = tuple(sorted(rows.label_ids))
+    path = root / voc_extra.LABEL_LIST
+    if not path.is_file() or not leads_inside(path, root):
+        return occurring
+    try:
+        listed = read_labels(path)
+    except VocdetError as error:
+        rows.note("label.list", "warning", f"is not used as the list of labels: {error}", path, "")
+        return occurring
+    missing = sorted(set(occurring) - set(listed))
+    if missing:
+        problem = f"is not used as the list of labels: it lacks {', '.join(map(repr, missing[:5]))}"
+        rows.note("label.list", "warning", problem, path, "add them, correct the annotations, or delete the list")
+        return occurring
+    return listed
+
+
+def _label_hint(name: str, known: Sequence[str]) -> str:
+    close = nearest(name, known)
+    return f"did you mean {close!r}?" if close else "add it to the list, or correct the annotation"
 
 
 def _unannotated(layout: Layout, rows: _Rows) -> list[Finding]:
@@ -190,32 +327,10 @@ def _unannotated(layout: Layout, rows: _Rows) -> list[Finding]:
     ]
 
 
-def _objects(rows: _Rows, known: Sequence[str], boxes: Boxes, root: Path, findings: list[Finding]) -> Objects:
-    """The object table; objects whose label is not known become findings."""
-    index = {label: i for i, label in enumerate(known)}
-    names = tuple(rows.label_ids)
-    new_ids = np.array([index.get(name, -1) for name in names], np.int32)
-    label = new_ids[np.array(rows.label, np.int64)]  # (M,)
-    hints = {name: _label_hint(name, known) for name in names if name not in index}
-    for row in np.flatnonzero(label < 0):
-        name = names[rows.label[row]]
-        place = Place(root / rows.sources[rows.image[row]], rows.line[row])
-        problem = f"the label {name!r} is not in the label list"
-        findings.append(Finding("label.unknown", "error", problem, place, hints[name]))
-    flags = np.array(rows.flags, np.bool_).reshape(-1, 3)
-    objects = Objects(
-        image=np.array(rows.image, np.int32),
-        label=label,
-        box=boxes,
-        difficult=flags[:, 0],
-        truncated=flags[:, 1],
-        occluded=flags[:, 2],
-        crowd=np.zeros(len(label), np.bool_),
-        line=np.array(rows.line, np.int32),
-    )
-    return objects.take(label >= 0)
-
-
-def _label_hint(name: str, known: Sequence[str]) -> str:
-    close = nearest(name, known)
-    return f"did you mean {close!r}?" if close else "add it to the list, or correct the annotation"
+def _unknown_tags(layout: Layout, rows: _Rows) -> list[Finding]:
+    findings = []
+    for tag, count in sorted(rows.unknown.items()):
+        problem = f"<{tag[:40]}> is in {counted(count, 'file')}: it is kept, and not read"
+        hint = "nothing to do, unless it was to mean something to vocdet"
+        findings.append(Finding("voc.tag.unknown", "warning", problem, Place(layout.root), hint))
+    return findings

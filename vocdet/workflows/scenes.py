@@ -18,7 +18,9 @@ from PIL import Image
 
 from vocdet.errors import OutputError
 from vocdet.files import make_folder, unwritable
-from vocdet.formats.voc_xml import annotation_text
+from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_masks import palette_png
+from vocdet.formats.voc_write import WrittenObject, annotation_text
 
 TRAIN_SHARE = 0.75  # of the scans of every digit: enough hands are left over for an honest test
 PHOTO_SPLIT = 0.6  # training backgrounds lie left of this share of a photograph's width, test ones right of it
@@ -253,27 +255,14 @@ def write_picture(root: Path, stem: str, picture: Picture, labels: tuple[str, ..
         path.parent.mkdir(parents=True, exist_ok=True)
     photo = files["JPEGImages"]
     Image.fromarray(picture.pixels).save(photo, quality=QUALITY)
-    mask = Image.fromarray(picture.mask)
-    mask.putpalette(voc_palette().tobytes())
-    mask.save(files["SegmentationObject"])
+    files["SegmentationObject"].write_bytes(palette_png(picture.mask))
     text = annotation_text(
         photo.name,
         (picture.pixels.shape[1], picture.pixels.shape[0]),
-        [(labels[label], box, False, False) for label, box in zip(picture.labels, picture.boxes, strict=True)],
-        folder="JPEGImages",
-        segmented=True,
+        [WrittenObject(labels[i], box) for i, box in zip(picture.labels, picture.boxes, strict=True)],
+        header=Header(segmented="1"),
     )
     files["Annotations"].write_text(text, encoding="utf-8")
-
-
-def voc_palette() -> NDArray[np.uint8]:
-    """The colours of VOC's masks, (256, 3): bit i of a value becomes a high bit of red, green or blue in turn."""
-    value, colours = np.arange(256), np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (value >> channel & 1) << (7 - bit)
-        value = value >> 3
-    return colours.astype(np.uint8)
 
 
 def _tight(inside: NDArray[np.bool_]) -> Box:

@@ -108,7 +108,7 @@ def train_ssd(
     with new_run(runs, "ssd", spec.name) as run:
         yield SsdStarted(
             run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
-            f"{loaded.coordinates}-based: {loaded.reason}", loaded.warnings,
+            f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings,
         )  # fmt: skip
         balanced = label_weights(box_labels, len(train.labels), recipe.balance)
         task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)

@@ -1,0 +1,100 @@
+"""`vocdet convert`: the same dataset in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vocdet_cli import render
+from vocdet_cli.options import Coordinates, Form, ImageFiles, Labels
+
+if TYPE_CHECKING:
+    from vocdet.formats.losses import Loss
+    from vocdet.workflows.convert import ConvertReport, Written
+
+app = typer.Typer()
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
+    target: Annotated[Path, typer.Argument(help="New folder: it appears whole, or not at all.")],
+    to: Annotated[Literal["voc", "coco", "yolo"], typer.Option(help="Format to write.")],
+    form: Form = "auto",
+    images: ImageFiles = "copy",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold all there is.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out entries with errors, and say which, instead of refusing.")
+    ] = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+    write_coordinates: Annotated[
+        Literal["same", "zero", "one"],
+        typer.Option(
+            help="What the numbers in written XMLs are: zero, one, or the same as in the XMLs they came from."
+        ),
+    ] = "same",
+) -> None:
+    """Write a dataset in another format. Nothing is lost in silence: what the format cannot hold is counted.
+
+    Reads VOC and labelImg folders, COCO files, YOLO and labelme folders; which one it is, is recognised.
+    """
+    from vocdet.workflows import convert as workflow
+
+    with render.progress("converting") as progress:
+        report = workflow.convert(
+            source, target, to=to, form=form, images=images, strict=strict, skip_bad=skip_bad, labels=labels,
+            coordinates=coordinates, write_coordinates=None if write_coordinates == "same" else write_coordinates,
+            progress=progress,
+        )  # fmt: skip
+    _print_source(report, source)
+    print_written(report.written)
+    _print_end(report)
+
+
+def _print_source(report: ConvertReport, source: Path) -> None:
+    from vocdet.data.checks import counted
+    from vocdet.workflows.convert import summary
+
+    scan = report.scan
+    render.out.print(f"read as {scan.kind}", markup=False, soft_wrap=True)
+    if scan.reason:
+        render.out.print(f"coordinates are {scan.coordinates}-based: {scan.reason}", markup=False, soft_wrap=True)
+    for other in report.others:
+        render.note(f"it also looks like {other}: --from {other} reads that")
+    parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
+    render.out.print(f"{summary(report.dataset)}; {parts or 'no parts'}", markup=False, soft_wrap=True)
+    if report.left_out:
+        render.warning(f"{counted(len(report.left_out), 'entry with an error', 'entries with errors')} left out:")
+        for finding in report.left_out[:20]:
+            render.warning(str(finding.as_error()))
+    if report.warnings:
+        see = render.command("check", str(source))
+        render.note(f"{counted(len(report.warnings), 'remark')} about the data: see {see}")
+
+
+def print_written(written: Written) -> None:
+    """What was lost on the way, and where the images are."""
+    print_losses(written.to, written.losses)
+    if written.copied:
+        render.note(f"{written.copied} images were copied: this disk cannot link them")
+
+
+def print_losses(to: str, losses: tuple[Loss, ...]) -> None:
+    """What a format could not hold."""
+    if not losses:
+        render.out.print(f"{to} holds all of it")
+        return
+    made = render.table(f"not in {to}", "what", "count", "why")
+    made.columns[2].justify = "left"
+    for loss in losses:
+        made.add_row(loss.what, str(loss.count), loss.why)
+    render.show(made)
+
+
+def _print_end(report: ConvertReport) -> None:
+    written = report.written
+    images = f" with {written.images} images" if written.images else "; the images stay where they were"
+    render.done(f"wrote {written.folder}{images}", then=render.command("check", str(written.folder)))

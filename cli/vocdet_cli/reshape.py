@@ -1,0 +1,289 @@
+"""`vocdet remap`, `merge`, `sample` and `crops`: other datasets out of datasets. What they read is never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vocdet.recipes.schema import BackboneRecipe
+from vocdet_cli import render
+from vocdet_cli.options import Coordinates, Labels, Seed
+from vocdet_cli.tables import Row, fitted
+
+if TYPE_CHECKING:
+    from vocdet.workflows.crops import CropsReport
+    from vocdet.workflows.reshape import Made, MergeReport, RemapReport, SampleReport
+
+app = typer.Typer()
+
+MOST_NAMED = 5  # stems, labels or pairs in a line
+
+Source = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
+Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
+To = Annotated[
+    Literal["voc", "coco", "yolo"] | None, typer.Option(help="Format to write.", show_default="that of the source")
+]
+Images = Annotated[
+    Literal["copy", "link", "none"],
+    typer.Option(help="Copy the images, link them (the same disk, no room), or leave them where they are."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Write nothing where the format cannot hold everything.")]
+
+
+@app.command()
+def remap(
+    source: Source,
+    target: Target,
+    rename: Annotated[list[str] | None, typer.Option(help="old=new; as often as you like, all at once.")] = None,
+    merge: Annotated[list[str] | None, typer.Option(help="a,b=new: several labels become one.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="a,b: these labels and their objects go.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="a,b: all others go; named as they are afterwards.")] = None,
+    file: Annotated[Path | None, typer.Option("--map", help="File with a line old=new for each; old= drops.")] = None,
+    drop_empty: Annotated[
+        bool, typer.Option("--drop-empty", help="Leave out images that lose all their objects.")
+    ] = False,
+    to: To = None,
+    images: Images = "copy",
+    strict: Strict = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Write a copy of a dataset whose labels are renamed, merged or dropped.
+
+    All changes happen at once: --rename a=b --rename b=a swaps two labels. Images that lose all their objects stay, as
+    images of none of the labels.
+    """
+    from vocdet.workflows.reshape import remap_dataset
+
+    with render.progress("reading") as progress:
+        report = remap_dataset(
+            source, target, rename=rename or (), merge=merge or (), drop=drop or (), keep=keep or (), file=file,
+            keep_empty=not drop_empty, to=to, images=images, strict=strict,
+            labels=labels, coordinates=coordinates, progress=progress,
+        )  # fmt: skip
+    _print_remap(report)
+    _print_losses(report.made)
+    render.done(_wrote(report.made), then=render.command("stats", str(target)))
+
+
+@app.command()
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE... TARGET", help="Datasets, and the new folder.", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="The new folder, where all others are datasets.")] = None,
+    to: To = None,
+    images: Images = "copy",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing where stems clash, or the format cannot hold everything.")
+    ] = False,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Write several datasets as one: labels by their names, train with train, val with val, test with test.
+
+    Where two datasets have a stem, the name of its folder is put before it.
+    """
+    from vocdet.workflows.reshape import merge_datasets
+
+    sources, target = (folders, out) if out is not None else (folders[:-1], folders[-1])
+    with render.progress("reading") as progress:
+        report = merge_datasets(
+            sources, target, to=to, images=images, strict=strict, coordinates=coordinates, progress=progress
+        )
+    _print_merge(report)
+    _print_losses(report.made)
+    render.done(_wrote(report.made), then=_after_merge(report))
+
+
+@app.command()
+def sample(
+    source: Source,
+    target: Target,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Images to take.", show_default=False)],
+    seed: Seed = 0,
+    to: To = None,
+    images: Images = "copy",
+    strict: Strict = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Write some of the images of a dataset, the same for the same seed.
+
+    Every label, every part and images without objects have their share; a rare label keeps one image at least.
+    """
+    from vocdet.workflows.reshape import sample_dataset
+
+    with render.progress("reading") as progress:
+        report = sample_dataset(
+            source, target, count, seed=seed, to=to, images=images, strict=strict,
+            labels=labels, coordinates=coordinates, progress=progress,
+        )  # fmt: skip
+    _print_sample(report)
+    _print_losses(report.made)
+    render.done(_wrote(report.made), then=render.command(*_after(report.made), str(target)))
+
+
+@app.command()
+def crops(
+    source: Source,
+    target: Target,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="train, val, test or trainval; as often as you like.", show_default="all"),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=2, help="What to show round an object, in shares of its longer side.")
+    ] = BackboneRecipe().context,
+    size: Annotated[
+        int | None, typer.Option(help="Resize crops to this side, pixels.", show_default="as they are")
+    ] = None,
+    min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a side of fewer pixels.")] = 0,
+    png: Annotated[bool, typer.Option("--png", help="PNG, without loss, in place of JPEG of quality 95.")] = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Cut every object out into TARGET/{train,val,test}/LABEL: what train-backbone learns from, as a folder to look at.
+
+    A crop is a square round the box with some of what is around it; beyond the image it is gray.
+    """
+    from vocdet.data.checks import counted
+    from vocdet.workflows.crops import write_crops
+
+    with render.progress("cutting") as progress:
+        report = write_crops(
+            source, target, parts=part or (), margin=margin, size=size, smallest=min_side, lossless=png,
+            labels=labels, coordinates=coordinates, progress=progress,
+        )  # fmt: skip
+    _print_crops(report)
+    _print_left_out(report)
+    pictures = sum(int(counts.sum()) for counts in report.crops.values())
+    then = render.command("train-backbone", str(target), "--folder") if len(report.labels) > 1 else ""
+    render.done(f"wrote {counted(pictures, 'crop')} to {target}", then=then)
+
+
+def _print_remap(report: RemapReport) -> None:
+    from vocdet.data.checks import counted
+
+    changed = [(old, new) for old, new in report.becomes.items() if old != new]
+    rows: list[Row] = [(f"{old} → {new or '(dropped)'}", [report.objects[old]]) for old, new in changed]
+    kept = [old for old, new in report.becomes.items() if old == new]
+    if kept:
+        rows.append((f"{counted(len(kept), 'label')} as before", [sum(report.objects[label] for label in kept)]))
+    render.show(fitted("labels", ["objects"], rows))
+    if report.emptied:
+        now = "still there, as images of none of the labels: --drop-empty leaves them out"
+        emptied = counted(report.emptied, "image")
+        render.note(f"{emptied} without an object now: {now if report.kept_empty else 'left out'}")
+    if report.doubles:
+        check = render.command("check", str(report.made.written.folder))
+        twice = "of the same label and in the same place as another now"
+        render.warning(f"{counted(report.doubles, 'object')} {twice}: see {check}")
+
+
+def _print_merge(report: MergeReport) -> None:
+    from vocdet.data.checks import counted
+
+    rows: list[Row] = [
+        (str(one.root), [one.images, one.objects, ", ".join(one.parts) or "none"]) for one in report.sources
+    ]
+    render.show(fitted("datasets", ["images", "objects", "parts"], rows))
+    if report.renamed:
+        new, old = next(iter(report.renamed.items()))
+        render.note(f"stems that clash have their folder's name before them: {counted(len(report.renamed), 'image')}, "
+                    f"as {old} is {new} now")  # fmt: skip
+    for one in report.sources:
+        if not one.parts and any(other.parts for other in report.sources):
+            are = "is" if one.images == 1 else "are"
+            render.warning(f"{one.root} has no parts: its {counted(one.images, 'image')} {are} in none")
+    for i, one in enumerate(report.sources):
+        told = [(found.label, found.other) for found in report.spellings if found.source == i]
+        if told:
+            names = ", ".join(f"{label!r}, which is {other!r} elsewhere" for label, other in told[:MOST_NAMED])
+            renames = [word for label, other in told for word in ("--rename", f"{label}={other}")]
+            first = render.command("remap", str(one.root), f"{one.root}-renamed", *renames)
+            render.warning(f"{one.root} has {names}: if they mean the same, run {first} and merge that")
+    if report.copies:
+        first, second, *_ = report.copies[0]
+        across = f", {report.leaks} across parts" if report.leaks else ""
+        groups = f"{counted(len(report.copies), 'group')} of identical images{across}"
+        render.warning(f"{groups}, such as {first} and {second}")
+    if report.differ:
+        render.warning(f"the datasets differ in {', '.join(report.differ)}: that of the first is kept")
+
+
+def _after_merge(report: MergeReport) -> str:
+    """Parts for images in none; a look where there may be copies or leaks; else on with it."""
+    target = str(report.made.written.folder)
+    if not report.made.parts:
+        return render.command("split", target)
+    if not all(one.parts for one in report.sources):
+        return render.command("split", target, "--append")
+    return render.command("check", target)
+
+
+def _print_sample(report: SampleReport) -> None:
+    columns = ["of", "taken", "share"]
+    images = len(report.made.dataset)
+    first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
+    for name, inside in report.source_parts.items():
+        taken = len(report.made.parts[name])
+        first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
+    counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
+    rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
+    render.show(fitted("images, and objects of every label", columns, rows, first=first))
+    if report.missing:
+        render.warning(f"there was no room for {_some(report.missing)}: take more images")
+
+
+def _print_crops(report: CropsReport) -> None:
+    folders = list(report.crops)
+    first: list[Row] = [("all labels", [int(report.crops[name].sum()) for name in folders])]
+    rows: list[Row] = [
+        (label, [int(report.crops[name][i]) for name in folders]) for i, label in enumerate(report.labels)
+    ]
+    render.show(fitted("crops", folders, rows, first=first))
+    for label, folder in report.renamed.items():
+        render.note(f"the folder of {label!r} is called {folder!r}: not every system takes its name")
+
+
+def _print_left_out(report: CropsReport) -> None:
+    from vocdet.data.checks import counted
+
+    if report.crowds:
+        render.note(f"left out: {counted(report.crowds, 'crowd')}, which training leaves out, too")
+    if report.small:
+        render.note(f"left out: {counted(report.small, 'object')} with a side below --min-side")
+    if report.in_no_part:
+        render.note(f"left out: {counted(report.in_no_part, 'object')} in images of none of these parts")
+
+
+def _print_losses(made: Made) -> None:
+    written = made.written
+    for loss in written.losses:
+        why = f": {loss.why}" if loss.why else ""
+        render.warning(f"{written.to} cannot hold {loss.count} {loss.what}{why}")
+    if written.copied:
+        render.note(f"{written.copied} of {written.images} images are copies: they could not be linked from there")
+
+
+def _wrote(made: Made) -> str:
+    from vocdet.workflows.convert import summary
+
+    return f"wrote {summary(made.dataset)} to {made.written.folder} as {made.written.to}"
+
+
+def _after(made: Made) -> list[str]:
+    if not made.parts:
+        return ["split"]
+    return ["train-backbone"] if len(made.dataset.labels) > 1 else ["train-ssd"]
+
+
+def _share(taken: int, of: int) -> str:
+    return f"{100 * taken / of:.1f} %" if of else ""
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"

@@ -1,0 +1,146 @@
+"""`vocdet split`: from annotated images to parts that can be trained on and measured with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from vocdet_cli import render
+from vocdet_cli.dataset import _same, _training
+from vocdet_cli.options import Coordinates, Data, Labels, Seed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vocdet.workflows.split import SplitReport
+
+app = typer.Typer()
+
+_DEFAULT_SHARE = "0.9; with --append as it is now"
+
+
+@app.command()
+def split(
+    data: Data = Path(),
+    trainval: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of all images for train and val together.", show_default=_DEFAULT_SHARE),
+    ] = None,
+    train: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of trainval for train.", show_default=_DEFAULT_SHARE),
+    ] = None,
+    seed: Seed = 0,
+    stratify: Annotated[
+        bool,
+        typer.Option("--stratify/--no-stratify", help="Give every label its share in every part, or divide by chance."),
+    ] = True,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keep images together: those of a folder (folder), near-identical ones (similar), byte-identical "
+            r"ones alone (identical), or those in whose name a regular expression catches the same, as '(.*)_\d+' "
+            "does in the frames of a film. Can be given several times.",
+            show_default="similar, where it fits",
+        ),
+    ] = None,
+    kfold: Annotated[
+        int | None, typer.Option(min=2, help="Write fold<k>_train.txt and fold<k>_val.txt of trainval, k from 1.")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add images that are in no part yet; all others stay where they are.")
+    ] = False,
+    from_coco: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Take the parts from COCO files: a folder of them, or one such as instances_train.json. Can be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
+    per_label: Annotated[
+        bool, typer.Option("--per-label", help="Write <label>_<part>.txt, too, as VOC has them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace split files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the parts, and write nothing.")] = False,
+    labels: Labels = None,
+    coordinates: Coordinates = "auto",
+) -> None:
+    """Write ImageSets/Main/{trainval,train,val,test}.txt, the same for the same seed.
+
+    Sizes are rounded, with one image at least in every part asked for.
+    Every label has its share of objects in every part.
+    Identical and near-identical images are not divided between parts.
+    """
+    from vocdet.workflows.split import SHARE, append_to_split, split_as_coco, split_dataset
+
+    choices = {
+        "--trainval": trainval is not None, "--train": train is not None, "--no-stratify": not stratify,
+        "--group-by": bool(group_by), "--kfold": bool(kfold), "--append": append,
+    }  # fmt: skip
+    odd = [name for name, given in choices.items() if given]
+    if from_coco and odd:
+        raise typer.BadParameter(f"--from-coco leaves no choice of parts: leave out {', '.join(odd)}")
+    if append and force:
+        raise typer.BadParameter("--append moves no image, --force divides all anew: give one of them")
+    with render.progress("reading") as progress:
+        if from_coco:
+            report = split_as_coco(
+                data, from_coco, per_label=per_label, force=force, dry_run=dry_run,
+                labels=labels, coordinates=coordinates, progress=progress,
+            )  # fmt: skip
+        elif append:
+            report = append_to_split(
+                data, trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by,
+                kfold=kfold or 0, per_label=per_label, dry_run=dry_run,
+                labels=labels, coordinates=coordinates, progress=progress,
+            )  # fmt: skip
+        else:
+            report = split_dataset(
+                data, trainval=SHARE if trainval is None else trainval, train=SHARE if train is None else train,
+                seed=seed, stratify=stratify, group_by=group_by, kfold=kfold or 0, per_label=per_label, force=force,
+                dry_run=dry_run, labels=labels, coordinates=coordinates, progress=progress,
+            )  # fmt: skip
+    _show(report, _same(data, labels, coordinates))
+
+
+def _show(report: SplitReport, same: list[str]) -> None:
+    from vocdet.data.checks import counted
+
+    render.show(_split_table(report))
+    if report.folds:
+        render.show(_fold_table(report))
+    for note in report.notes:
+        render.warning(note)
+    if report.warnings:
+        see = render.command("check", *same)
+        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {see}")
+    files = f"{len(report.files)} files to {report.files[0].parent}"
+    if report.written:
+        render.done(f"wrote {files}", then=render.command(_training(report.dataset), *same))
+    else:
+        render.done(f"would write {files}", then="the same command without --dry-run")
+
+
+def _split_table(report: SplitReport) -> Table:
+    table = render.table("images, and objects of every label", "", *report.parts, "all")
+    sizes = [len(rows) for rows in report.parts.values()]
+    table.add_row("images", *map(str, sizes), str(sizes[0] + sizes[-1]))  # trainval and test
+    counts = report.objects()  # (4, L)
+    for i, label in enumerate(report.dataset.labels):
+        total = counts[0, i] + counts[-1, i]
+        table.add_row(escape(label[:40]), *(str(count) for count in counts[:, i]), str(total))
+    return table
+
+
+def _fold_table(report: SplitReport) -> Table:
+    names = [f"fold{k}" for k in range(1, len(report.folds) + 1)]
+    table = render.table("images, and objects of every label, that are val in each fold", "", *names)
+    table.add_row("images", *(str(len(rows)) for rows in report.folds))
+    counts = report.fold_objects()  # (K, L)
+    for i, label in enumerate(report.dataset.labels):
+        table.add_row(escape(label[:40]), *(str(count) for count in counts[:, i]))
+    return table

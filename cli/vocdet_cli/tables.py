@@ -1,0 +1,51 @@
+"""Tables with a row for every label that fit a terminal, however long and many the labels are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.markup import escape
+from rich.table import Table
+
+from vocdet_cli import render
+
+NARROWEST = 80  # columns of a terminal that is not asked
+LEAST = 12  # columns of a label, even where that makes the table too wide
+MOST, RAREST = 24, 8  # rows of labels, and how many of those are the last ones where there are more
+
+Row = tuple[str, Sequence[object]]  # a label and its figures
+
+
+def fitted(title: str, columns: Sequence[str], rows: Sequence[Row], *, first: Sequence[Row] = ()) -> Table:
+    """A table of labels and their figures; labels are shortened in the middle where they would make it too wide.
+
+    Rows of `first` stand before the others, and their names are words of ours that are never shortened.
+    """
+    made = render.table(title, "", *columns)
+    cells = [[str(value) for value in values] for _, values in (*first, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    room = max(render.out.width, NARROWEST) - sum(widths) - 2 * len(columns)
+    for (name, _), values in zip((*first, *rows), cells, strict=True):
+        made.add_row(escape(shortened(name, max(room, LEAST))), *values)
+    return made
+
+
+def both_ends(rows: Sequence[Row], columns: int, *, every: bool = False) -> list[Row]:
+    """The first and the last of many rows, and between them one that says how many are not shown."""
+    if every or len(rows) <= MOST:
+        return list(rows)
+    hidden = len(rows) - MOST + 1
+    between = f"… {hidden} more: --all"
+    return [*rows[: MOST - RAREST - 1], (between, [""] * columns), *rows[-RAREST:]]
+
+
+def shortened(text: str, room: int) -> str:
+    """A text in so many columns of a terminal at most, its middle left out: names often differ in their ends alone."""
+    if cell_len(text) <= room:
+        return text
+    tail = (room - 1) // 3
+    end = text
+    while cell_len(end) > tail:
+        end = end[1:]
+    return f"{set_cell_size(text, room - 1 - cell_len(end)).rstrip()}…{end}"

@@ -1,0 +1,152 @@
+"""`vocdet fetch`: what is printed of it, and how it ends."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import shutil
+import signal
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from vocdet_cli.fetch import fetch_into
+
+from vocdet.workflows import download
+from vocdet.workflows.archives import Archive, Collection, Files
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def large_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the real archives, wherever the tests run."""
+    usage = type(shutil.disk_usage("."))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**14, 0, 10**14))
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests print nothing."""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL at which it is served."""
+    monkeypatch.setenv("no_proxy", "*")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def small(folder: Path) -> Collection:
+    """COCO's val in small: three images in a zip in this folder."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for i in range(3):
+            archive.writestr(f"val2017/{i:012}.jpg", b"jpeg")
+    data = packed.getvalue()
+    (folder / "val2017.zip").write_bytes(data)
+    holds = (Files("images in val2017", 3, "val2017", ".jpg"),)
+    url, md5 = "http://example.invalid/val2017.zip", hashlib.md5(data).hexdigest()
+    return Collection("coco2017", (Archive("val", "val2017.zip", (url,), md5, len(data), 12, holds),), "coco2017", "")
+
+
+def test_what_was_fetched_is_said_line_by_line(
+    mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, url = mirror
+    collection, to = small(folder), tmp_path / "coco"
+    fetch_into(collection, to, only=[], mirror=url, keep=True)
+    out, err = capsys.readouterr()
+    data = (folder / "val2017.zip").read_bytes()
+    size, md5 = len(data), hashlib.md5(data).hexdigest()
+    assert out.splitlines() == [
+        f"PASSED  val2017.zip: {size} bytes, md5 {md5}",
+        "PASSED  val2017.zip: 3 images in val2017",
+        f"coco2017 is in {to}",
+        f"next: vocdet check {to}",
+    ]
+    assert err.splitlines() == [
+        f"downloading {url}/val2017.zip: {size} bytes",
+        f"the archives take {size} bytes: with --no-keep the same command deletes them",
+    ]
+    fetch_into(collection, to, only=[], mirror=url, keep=False)
+    out, err = capsys.readouterr()
+    assert out.startswith("PASSED  val2017.zip: already there: 3 files\n")
+    assert err == f"deleted {to / 'val2017.zip'}\n"
+
+
+def test_what_is_wrong_is_said_and_ends_with_1(
+    mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, url = mirror
+    collection = small(folder)
+    (folder / "val2017.zip").unlink()
+    with pytest.raises(typer.Exit) as ended:
+        fetch_into(collection, tmp_path / "coco", only=["val"], mirror=url, keep=True)
+    assert ended.value.exit_code == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"FAILED  val2017.zip: {url}/val2017.zip: the server answers 404 File not found"
+    assert out[1].startswith("  hint: get http://example.invalid/val2017.zip by other means, put it at ")
+    assert len(out) == 2
+
+
+def test_an_interrupted_download_says_what_is_kept(
+    mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = mirror
+    collection, to = small(folder), tmp_path / "coco"
+    to.mkdir()
+    (to / "val2017.zip.part").write_bytes((folder / "val2017.zip").read_bytes()[:100])
+    monkeypatch.setattr(download, "_receive", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        fetch_into(collection, to, only=[], mirror=url, keep=True)
+    kept = f"100 bytes are kept in {to / 'val2017.zip.part'}: the same command goes on from there"
+    assert kept in capsys.readouterr().err
+
+
+def test_the_official_archives_are_asked_for_by_name(vocdet: Run, mirror: tuple[Path, str]) -> None:
+    folder, url = mirror
+    (folder / "VOCtest_06-Nov-2007.tar").write_bytes(b"another")
+    code, out, _ = vocdet("fetch", "voc2007", "--url", url)
+    assert code == 1
+    assert f"FAILED  VOCtrainval_06-Nov-2007.tar: {url}/VOCtrainval_06-Nov-2007.tar: the server answers 404" in out
+    assert "VOCtest_06-Nov-2007.tar: what the server has is 7 bytes long, the archive 451020800" in out
+    assert "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar by other means" in out
+    assert not list(Path().iterdir())
+
+
+def test_coco_goes_to_a_folder_of_its_own(vocdet: Run, mirror: tuple[Path, str]) -> None:
+    code, out, _ = vocdet("fetch", "coco2017", "--only", "val", "--only", "annotations", "--url", mirror[1])
+    assert code == 1
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("FAILED")] == [
+        "annotations_trainval2017.zip:",
+        "val2017.zip:",
+    ]
+    assert f"put it at {Path('coco2017') / 'val2017.zip'}" in out
+
+
+def test_wrong_wishes_are_errors(vocdet: Run) -> None:
+    assert vocdet("fetch", "voc2012", "--only", "test")[::2] == (
+        1, "error: voc2012 has no part 'test'\n  hint: its parts: trainval\n",
+    )  # fmt: skip
+    code, _, err = vocdet("fetch", "voc2007", "x", "--url", "/home/me/archives")
+    assert (code, err) == (
+        1, "error: '/home/me/archives' is no URL that can be fetched\n  hint: give http://… or https://…\n",
+    )  # fmt: skip
+    assert vocdet("fetch", "voc2005")[0] == 2
+    assert not list(Path().iterdir())

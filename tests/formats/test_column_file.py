@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocdet.data.checks import Finding
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.texts import Texts
+from vocdet.errors import OutputError, Place, VocdetError
+from vocdet.formats import column_file
+from vocdet.formats.column_file import load, read_header, save
+from vocdet.formats.scan import Scan
+
+START = 32  # bytes before the padding: magic 8, version 4, checksum 4, where the JSON starts 8, its length 8
+
+
+def make_scan(count: int = 3, per_image: int = 2, *, poses: tuple[str, ...] = ("",), **columns: Any) -> Scan:
+    """Images of `per_image` objects each; all that is not given says nothing."""
+    stems = tuple(f"im_{i}" for i in range(count))
+    n = count * per_image
+    flags = {name: np.zeros(n, np.bool_) for name in ("difficult", "truncated", "occluded", "crowd")}
+    given: dict[str, Any] = {
+        "image": np.repeat(np.arange(count), per_image),
+        "label": np.arange(n) % 2,
+        "box": np.tile([1.0, 2.0, 30.0, 40.0], (n, 1)),
+        "line": np.full(n, 7),
+        **flags,
+        **columns,
+    }
+    files = tuple(f"images/{stem}.jpg" for stem in stems)
+    images = Images(stems, files, np.full(count, 100), np.full(count, 80), ("instances.json",) * count)
+    return Scan(Dataset(Path("set"), ("cat", "dog"), images, Objects(**given), poses, b"{}", "annotations"), ())
+
+
+def content(value: Any) -> Any:
+    """Everything a scan holds in plain values; arrays with their type, and bit for bit."""
+    if isinstance(value, np.ndarray):
+        nan = np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, np.bool_)
+        return value.dtype.str, value.shape, np.where(nan, 0, value).tobytes(), nan.tolist(), value.flags.writeable
+    if hasattr(value, "__slots__") and hasattr(value, "__dataclass_fields__"):
+        return type(value).__name__, [(field.name, content(getattr(value, field.name))) for field in fields(value)]
+    if isinstance(value, dict):
+        return [(key, content(item)) for key, item in value.items()]
+    return [content(item) for item in value] if isinstance(value, tuple) else value
+
+
+anything = st.text(st.characters(), max_size=8)  # also the halves of surrogate pairs, as in names that are no text
+raw = st.binary(max_size=12)
+number = st.one_of(
+    st.integers(-3, 3), st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.floats(allow_nan=False, allow_infinity=False), st.just(-0.0),
+)  # fmt: skip
+
+
+@st.composite
+def scans(draw: st.DrawFn) -> Scan:
+    def listed(values: st.SearchStrategy[Any], size: int, *, unique: bool = False) -> list[Any]:
+        return draw(st.lists(values, min_size=size, max_size=size, unique=unique))
+
+    n, m = draw(st.integers(0, 3)), draw(st.integers(0, 6))
+    m = m if n else 0
+    labels, poses = draw(st.lists(anything, min_size=1, max_size=4, unique=True)), listed(anything, 3)
+    int32 = st.integers(-(2**31), 2**31 - 1)
+    images = Images(
+        tuple(listed(anything, n, unique=True)), tuple(listed(anything, n)), np.array(listed(int32, n), np.int32),
+        np.array(listed(int32, n), np.int32), tuple(listed(anything, n)), Texts.of(listed(raw, n)),
+    )  # fmt: skip
+    flags = {name: np.array(listed(st.booleans(), m), np.bool_) for name in ("difficult", "truncated", "occluded")}
+    objects = Objects(
+        image=np.array(sorted(listed(st.integers(0, max(0, n - 1)), m)), np.int32),
+        label=np.array(listed(st.integers(0, len(labels) - 1), m), np.int32),
+        box=np.array(listed(st.tuples(number, number, number, number), m), np.float64).reshape(-1, 4),
+        crowd=np.array(listed(st.booleans(), m), np.bool_),
+        line=np.array(listed(int32, m), np.int32),
+        pose=np.array(listed(st.integers(0, 2), m), np.int16),
+        area=np.array(listed(st.one_of(st.just(np.nan), number), m), np.float64),
+        segmentation=Texts.of(listed(raw, m)),
+        extra=Texts.of(listed(raw, m)),
+        **flags,
+    )
+    severity = st.sampled_from(["error", "warning"])
+    place = st.builds(Place, anything.map(Path), st.integers(0, 2**40), anything)
+    findings = draw(st.lists(st.builds(Finding, anything, severity, anything, place, anything), max_size=5))
+    rows = st.lists(st.integers(0, max(0, n - 1)), max_size=n).map(lambda values: np.array(values, np.int64))
+    dataset = Dataset(Path(draw(anything)), tuple(labels), images, objects, tuple(poses), draw(raw), draw(anything))
+    return Scan(
+        dataset, tuple(findings), draw(st.sampled_from(["zero", "one"])), draw(anything),
+        draw(st.dictionaries(anything, anything, max_size=4)), draw(anything), draw(anything),
+        draw(st.dictionaries(anything, rows, max_size=3)),
+    )  # fmt: skip
+
+
+@given(scan=scans())
+@settings(max_examples=60, deadline=None)
+def test_what_is_loaded_is_what_was_saved(tmp_path_factory: pytest.TempPathFactory, scan: Scan) -> None:
+    path = tmp_path_factory.getbasetemp() / "a.columns"
+    save(path, scan)
+    for part in scan.parts.values():
+        part.setflags(write=False)  # as all that is loaded
+    assert content(load(path)) == content(scan)
+
+
+def test_a_name_may_hold_what_separates_names(tmp_path: Path) -> None:
+    scan = make_scan(2)
+    images = Images(("a\0b", "\1"), ("\2\0", "c"), np.ones(2, np.int32), np.ones(2, np.int32), ("", ""))
+    dataset = Dataset(Path("set"), ("cat", "dog"), images, scan.dataset.objects)
+    save(tmp_path / "a", Scan(dataset, ()))
+    found = load(tmp_path / "a").dataset.images
+    assert (found.stems, found.files, found.sources) == (("a\0b", "\1"), ("\2\0", "c"), ("", ""))
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 32768])
+def test_there_may_be_many_poses(tmp_path: Path, count: int) -> None:
+    poses = tuple(str(i) for i in range(count))
+    scan = make_scan(count, 1, poses=poses, pose=np.arange(count, dtype=np.int16))
+    save(tmp_path / "a", scan)
+    assert load(tmp_path / "a").dataset.objects.pose.tolist() == list(range(count))
+
+
+@pytest.mark.parametrize("top", [0, 1, 255, 256, 65535, 65536, 2**31 - 1])
+@pytest.mark.parametrize("bottom", [0, -1, -(2**31)])
+def test_whole_numbers_stay_what_they_are(tmp_path: Path, top: int, bottom: int) -> None:
+    save(tmp_path / "a", make_scan(1, 2, line=np.array([bottom, top], np.int32)))
+    line = load(tmp_path / "a").dataset.objects.line
+    assert line.dtype == np.int32
+    assert line.tolist() == [bottom, top]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.1, 0.5, -1.0, 32767.0, 32768.0, 16777217.0, 1e300, 5e-324])
+def test_coordinates_stay_what_they_are(tmp_path: Path, value: float) -> None:
+    save(tmp_path / "a", make_scan(1, 1, box=np.array([[1, 2, 3, value]])))
+    assert load(tmp_path / "a").dataset.objects.box.tobytes() == np.array([[1, 2, 3, value]]).tobytes()
+
+
+def test_columns_that_say_nothing_take_no_room(tmp_path: Path) -> None:
+    save(tmp_path / "plain", make_scan())
+    save(tmp_path / "said", make_scan(difficult=[True] * 6, area=[5.5] * 6, pose=[0] * 6))
+    with (tmp_path / "plain").open("rb") as plain, (tmp_path / "said").open("rb") as said:
+        assert read_header(said).columns.keys() - read_header(plain).columns.keys() == {
+            "objects.difficult",
+            "objects.area",
+        }
+
+
+def test_an_object_of_whole_pixels_takes_a_dozen_bytes(tmp_path: Path) -> None:
+    flags = np.arange(100_000) % 3 == 0
+    save(tmp_path / "a", make_scan(10_000, 10, difficult=flags, truncated=flags, occluded=flags, crowd=flags))
+    bare = make_scan(10_000, 0)
+    save(tmp_path / "b", bare)
+    # a box of four times two bytes, a label, a line, four bits of flags; a count an image
+    assert (tmp_path / "a").stat().st_size - (tmp_path / "b").stat().st_size < 100_000 * 12
+
+
+def test_a_source_of_many_images_is_stored_once(tmp_path: Path) -> None:
+    save(tmp_path / "a", make_scan(1000))
+    assert (tmp_path / "a").read_bytes().count(b"instances.json") == 1
+    assert load(tmp_path / "a").dataset.images.sources == ("instances.json",) * 1000
+
+
+def test_it_says_what_it_was_told_about_itself(tmp_path: Path) -> None:
+    save(tmp_path / "a", make_scan(), about={"key": "né"})
+    with (tmp_path / "a").open("rb") as file:
+        assert read_header(file).about == {"key": "né"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with every kind of column."""
+    path = tmp_path_factory.mktemp("columns") / "whole"
+    texts = Texts.of([b"[[1,2,3,4,5,6]]", b"", b"", b"{}", b"", b""])
+    pose = np.array([0, 1, 0, 1, 0, 1], np.int16)
+    columns: dict[str, Any] = {
+        "difficult": [True] * 6,
+        "area": [1.5] * 6,
+        "pose": pose,
+        "segmentation": texts,
+        "extra": texts,
+    }
+    dataset = make_scan(poses=("", "left"), **columns).dataset
+    finding = Finding("voc.box.tiny", "warning", "is tiny", Place(Path("a.xml"), 3), "redraw it")
+    parts = {"train": np.array([0, 2]), "val": np.array([1])}
+    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", parts))
+    return path
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_flipped_byte_is_noticed_or_changes_nothing(whole: Path, data: st.DataObject) -> None:
+    bytes_ = bytearray(whole.read_bytes())
+    place = data.draw(st.integers(0, len(bytes_) - 1))
+    bytes_[place] ^= data.draw(st.integers(1, 255))
+    flipped = whole.with_name("flipped")
+    flipped.write_bytes(bytes_)
+    try:
+        found = load(flipped)
+    except VocdetError as error:
+        assert str(error).startswith(f"{flipped}: is not a whole file of columns: ")
+    else:
+        assert content(found) == content(load(whole))
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_file_that_is_cut_or_torn_is_refused(whole: Path, data: st.DataObject) -> None:
+    bytes_ = whole.read_bytes()
+    end = data.draw(st.integers(0, len(bytes_) - 1))
+    torn = whole.with_name("torn")
+    torn.write_bytes(bytes_[:end])
+    with pytest.raises(VocdetError, match="is not a whole file of columns"):
+        load(torn)
+    first = end - end % 64  # as after a crash: a block that never reached the disk
+    if any(bytes_[first : first + 64]):
+        torn.write_bytes(bytes_[:first] + bytes(len(bytes_[first : first + 64])) + bytes_[first + 64 :])
+        with pytest.raises(VocdetError, match="is not a whole file of columns"):
+            load(torn)
+
+
+@pytest.mark.parametrize(
+    "bytes_", [b"", b"vocdet", pickle.dumps({"a": 1}), b"\x93NUMPY\x01\x00" + bytes(100), b"<annotation/>" * 20]
+)
+def test_another_kind_of_file_is_refused(tmp_path: Path, bytes_: bytes) -> None:
+    (tmp_path / "a").write_bytes(bytes_)
+    with pytest.raises(VocdetError, match=r"is not a whole file of columns: it does not start as one \(delete it"):
+        load(tmp_path / "a")
+
+
+def test_another_version_is_refused(whole: Path, tmp_path: Path) -> None:
+    bytes_ = bytearray(whole.read_bytes())
+    bytes_[8] += 1
+    (tmp_path / "a").write_bytes(bytes_)
+    with pytest.raises(VocdetError, match="it is of version 2, not 1"):
+        load(tmp_path / "a")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="cannot be read: no such file"):
+        load(tmp_path / "a")
+    with pytest.raises(VocdetError, match="it is no file"):
+        load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(VocdetError, match="it is no file"):
+        load(tmp_path / "pipe")
+
+
+def forged(whole: Path, path: Path, change: Callable[[dict[str, Any]], Any], more: bytes = b"") -> Path:
+    """The file with another header, and more bytes before it, with checksums as they should be."""
+    bytes_ = whole.read_bytes()
+    first = int.from_bytes(bytes_[16:24], "little")
+    header = msgspec.json.decode(bytes_[first:])
+    change(header)
+    text = msgspec.json.encode(header)
+    start = bytes_[:12] + zlib.crc32(text).to_bytes(4, "little")
+    start += (first + len(more)).to_bytes(8, "little") + len(text).to_bytes(8, "little")
+    path.write_bytes(start + bytes_[START:first] + more + text)
+    return path
+
+
+def column(name: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header["columns"][name].update(values)
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "more boxes than bytes": column("objects.box", shape=[2**60, 4]),
+    "boxes without sides": column("objects.box", shape=[2**60, 0], checksum=0),
+    "boxes without end": column("objects.box", shape=[2**70, 4]),
+    "a negative side": column("objects.box", shape=[-6, -4]),
+    "a flat box": column("objects.box", shape=[24]),
+    "many sides": column("objects.box", shape=[1] * 100),
+    "before the file": column("objects.box", offset=-64),
+    "the start as a column": column("objects.box", offset=0),
+    "behind the file": column("objects.box", offset=2**62),
+    "objects of Python": column("objects.box", dtype="|O"),
+    "long strings": column("objects.box", dtype="<U1000000000"),
+    "no type": column("objects.box", dtype="nonsense"),
+    "structures": column("objects.box", dtype="i4,i4"),
+    "no offset": lambda header: header["columns"]["objects.box"].pop("offset"),
+    "another field": column("objects.box", more=1),
+    "no boxes": lambda header: header["columns"].pop("objects.box"),
+    "no stems": lambda header: header["strings"].pop("images.stems"),
+    "more stems": lambda header: header["strings"]["images.stems"].update(count=2**50),
+    "no separator": lambda header: header["strings"]["images.stems"].update(separator=""),
+    "other coordinates": lambda header: header.update(coordinates="two"),
+    "no columns": lambda header: header.update(columns={}),
+    "half the flags": lambda header: header["columns"].update({"objects.difficult": header["columns"]["objects.pose"]}),
+    "numbers for names": lambda header: header["columns"].update({"images.stems": header["columns"]["objects.area"]}),
+    "areas for lines": lambda header: header["columns"].update({"objects.line": header["columns"]["objects.area"]}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_header_is_refused_without_taking_its_word(name: str, whole: Path, tmp_path: Path) -> None:
+    path = forged(whole, tmp_path / "a", HOSTILE[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(VocdetError, match="is not a whole file of columns"):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("objects.label", np.array([0, 1, 0, 1, 0, 2], "|u1")),  # there are two
+        ("objects.pose", np.array([0, 1, 0, 1, 0, 2], "|u1")),
+        ("objects.per_image", np.array([2**62, 2**62, 2**63 - 2**62 - 1, 6], "<i8")),
+        ("objects.per_image", np.array([-1, 4, 3], "<i8")),
+        ("objects.per_image", np.array([2, 2, 1], "<i8")),
+        ("objects.per_image", np.array([2, 2, 1, 1], "<i8")),  # there are three images
+        ("objects.box", np.full((6, 4), np.nan)),
+        ("objects.line", np.array([2**40] * 6, "<i8")),
+        ("objects.segmentation.gaps", np.array([1, 100], "<i8")),
+        ("objects.segmentation.gaps", np.array([1, -1], "<i8")),
+        ("objects.segmentation.lengths", np.array([1, 2**62], "<i8")),
+        ("images.sources.of", np.array([0, 0, 1], "|u1")),  # there is one
+        ("images.stems", np.frombuffer(b"im_0\0im_0\0im_2", "|u1")),
+        ("images.stems", np.frombuffer(b"im_0\0im_1\0\xff\xfe", "|u1")),
+        ("parts.0", np.array([0, 3], "|u1")),
+        ("parts.0", np.array([0, -1], "<i8")),
+        ("findings.severity", np.frombuffer(b"fatal", "|u1")),
+    ],
+)
+def test_a_column_that_fits_no_other_is_refused(name: str, values: Any, whole: Path, tmp_path: Path) -> None:
+    data = values.tobytes()
+
+    def change(header: dict[str, Any]) -> None:
+        offset = int.from_bytes(whole.read_bytes()[16:24], "little")
+        column = {"dtype": values.dtype.str, "shape": values.shape, "offset": offset, "checksum": zlib.crc32(data)}
+        header["columns"][name] = column
+
+    path = forged(whole, tmp_path / "a", change, data)
+    with pytest.raises(VocdetError, match="is not a whole file of columns"):
+        load(path)
+
+
+def test_a_forged_file_that_is_sound_loads(whole: Path, tmp_path: Path) -> None:
+    path = forged(whole, tmp_path / "a", lambda header: header.update(coordinates="zero"))
+    assert load(path).coordinates == "zero"
+
+
+def test_saving_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
+    save(tmp_path / "a", make_scan(3))
+    with (tmp_path / "a").open("rb") as old:
+        save(tmp_path / "a", make_scan(4))
+        header = read_header(old)
+        assert len(column_file.read_scan(old, header).dataset) == 3
+    assert len(load(tmp_path / "a").dataset) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path) -> None:
+    save(tmp_path / "a", make_scan(3))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            save(tmp_path / "a", make_scan(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(load(tmp_path / "a").dataset) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: no such file or directory"):
+        save(tmp_path / "none" / "a", make_scan())
+
+
+SAVER = """
+import sys; from pathlib import Path; from vocdet.formats.column_file import load, save
+one, target = load(Path(sys.argv[1])), Path(sys.argv[2])
+for _ in range(50):
+    save(target, one); load(target)
+"""
+
+
+def test_two_processes_that_save_leave_a_whole_file(tmp_path: Path) -> None:
+    save(tmp_path / "three", make_scan(3))
+    save(tmp_path / "four", make_scan(4))
+    command = [sys.executable, "-c", SAVER]
+    running = [subprocess.Popen([*command, tmp_path / name, tmp_path / "both"]) for name in ("three", "four")]
+    assert [process.wait(60) for process in running] == [0, 0]
+    assert len(load(tmp_path / "both").dataset) in (3, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["both", "four", "three"]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vocdet.data.dataset import Dataset
+from vocdet.inputs.cuts import cut, square, square_view
+from vocdet.inputs.images import decode
+from vocdet.inputs.samples import Crops
+from vocdet.inputs.transforms import FILL
+
+RED = [255, 0, 0]
+
+
+def test_a_square_is_the_longer_side_and_its_share_all_round() -> None:
+    assert square(np.array([10.0, 20, 50, 40]), 0.25) == (30, 30, 60)
+
+
+def test_a_square_as_a_view_is_in_shares_of_the_image_and_may_leave_it() -> None:
+    view = square_view((10, 10), 40, 100, 50)
+    assert (view.x0, view.y0, view.x1, view.y1) == (-0.1, -0.2, 0.3, 0.6)
+
+
+@pytest.mark.parametrize("size", [20, 64])
+@pytest.mark.parametrize("context", [0.0, 0.15, 0.6])
+def test_a_crop_of_a_size_is_what_the_classifier_is_trained_on(
+    make_dataset: Callable[..., Dataset], size: int, context: float
+) -> None:
+    dataset = make_dataset([[(3, 2, 20.5, 9), (30, 10, 60, 40)]])
+    crops = Crops(dataset, size, context=context, augmented=False)
+    image = decode(dataset[0].path)
+    for index, box in enumerate(dataset.objects.box):
+        seen = crops.draw(index, np.random.default_rng(0)).image
+        assert np.array_equal(cut(image, box, context=context, size=size), seen)
+
+
+def test_without_a_size_the_pixels_are_those_of_the_image(make_dataset: Callable[..., Dataset]) -> None:
+    dataset = make_dataset([[(10, 10, 30, 20)]])
+    crop = cut(decode(dataset[0].path), dataset.objects.box[0], context=0.1)
+    assert crop.shape == (24, 24, 3)  # 20 and 2 on each side; the box's centre is in the middle
+    assert (crop[7:17, 2:22] == RED).all()
+    crop[7:17, 2:22] = 0
+    assert not crop.any()
+
+
+def test_beyond_the_image_it_is_gray(make_dataset: Callable[..., Dataset]) -> None:
+    dataset = make_dataset([[(0, 30, 40, 40)]])  # of 60 × 40; the square is 40 × 40 round (20, 35)
+    crop = cut(decode(dataset[0].path), dataset.objects.box[0], context=0)
+    assert (crop[25:] == FILL).all()
+    assert (crop[15:25] == RED).all()
+    assert not crop[:15].any()
+
+
+def test_the_smallest_object_is_a_pixel_at_least(make_dataset: Callable[..., Dataset]) -> None:
+    dataset = make_dataset([[(10, 10, 10.2, 10.2)]])
+    assert cut(decode(dataset[0].path), dataset.objects.box[0], context=0).shape == (1, 1, 3)

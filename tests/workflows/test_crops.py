@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vocdet.errors import AnnotationError, ImageError, OutputError, SplitError, VocdetError
+from vocdet.formats.image_folder import read_image_folder
+from vocdet.workflows.crops import write_crops
+
+DOG, CAT = ("dog", (10.0, 10.0, 50.0, 30.0)), ("cat", (60.0, 20.0, 80.0, 60.0))
+PARTS = {"trainval": ["a", "b"], "train": ["a"], "val": ["b"], "test": ["c"]}
+MakeVoc = Callable[..., Path]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, parts=PARTS)
+    report = write_crops(root, tmp_path / "crops")
+    assert files(tmp_path / "crops") == [
+        "test/dog/c_1.jpg", "test/dog/c_2.jpg", "train/cat/a_2.jpg", "train/dog/a_1.jpg", "val/cat/b_1.jpg",
+    ]  # fmt: skip
+    assert {name: counts.tolist() for name, counts in report.crops.items()} == {
+        "train": [1, 1], "val": [1, 0], "test": [0, 2],
+    }  # fmt: skip
+    assert (report.labels, report.in_no_part) == (("cat", "dog"), 1)
+
+
+def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, parts=PARTS)
+    write_crops(root, tmp_path / "crops")
+    dataset, parts = read_image_folder(tmp_path / "crops")
+    names = {name: [dataset.labels[dataset.objects.label[row]] for row in rows] for name, rows in parts.items()}
+    assert names == {"train": ["cat", "dog"], "val": ["cat"]}
+
+
+def test_a_crop_is_a_square_of_the_image_with_a_margin(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG]}, suffix=".png")
+    write_crops(root, tmp_path / "crops", margin=0.1, lossless=True)
+    with (
+        Image.open(tmp_path / "crops" / "train" / "dog" / "a_1.png") as image,
+        Image.open(root / "JPEGImages" / "a.png") as whole,
+    ):
+        crop, scene = np.asarray(image), np.asarray(whole)
+    assert crop.shape == (48, 48, 3)  # 40 and 4 on each side, round (30, 20): from (6, -4) to (54, 44)
+    assert np.array_equal(crop[4:], scene[:44, 6:54])
+    assert (crop[:4] == 127).all()
+
+
+def test_with_a_size_all_crops_have_it(make_voc: MakeVoc, tmp_path: Path) -> None:
+    write_crops(make_voc({"a": [DOG, CAT]}), tmp_path / "crops", size=40)
+    for name in files(tmp_path / "crops"):
+        with Image.open(tmp_path / "crops" / name) as image:
+            assert image.size == (40, 40)
+
+
+def test_parts_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, parts=PARTS)
+    report = write_crops(root, tmp_path / "crops", parts=["trainval"])
+    assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]  # a folder that is read as such
+    assert report.in_no_part == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "hint"),
+    [(PARTS, "take trainval or train or val or test"), (None, "run vocdet split, or leave out --part")],
+)
+def test_a_part_that_is_not_there_is_refused(
+    make_voc: MakeVoc, tmp_path: Path, parts: dict[str, list[str]] | None, hint: str
+) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, parts=parts)
+    with pytest.raises(SplitError, match="there is no part holdout") as caught:
+        write_crops(root, tmp_path / "crops", parts=["holdout"])
+    assert caught.value.hint == hint
+
+
+def test_labels_that_are_no_folder_names_get_another(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [("and/or", DOG[1]), ("..", CAT[1])]})
+    report = write_crops(root, tmp_path / "crops")
+    assert files(tmp_path / "crops") == ["train/_/a_2.jpg", "train/and_or/a_1.jpg"]
+    assert report.renamed == {"..": "_", "and/or": "and_or"}
+
+
+def test_small_objects_can_be_left_out(make_voc: MakeVoc, tmp_path: Path) -> None:
+    report = write_crops(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]}), tmp_path / "crops", smallest=10)
+    assert (report.small, files(tmp_path / "crops")) == (1, ["train/cat/a_2.jpg", "train/dog/a_1.jpg"])
+    with pytest.raises(AnnotationError, match="no objects to cut out"):
+        write_crops(make_voc({"a": [DOG]}, root=tmp_path / "other"), tmp_path / "none", smallest=50)
+
+
+def test_an_image_that_cannot_be_decoded_leaves_no_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [DOG]})
+    image = root / "JPEGImages" / "b.jpg"
+    image.write_bytes(image.read_bytes()[:350])  # its header says how large it is, and then it ends
+    with pytest.raises(ImageError, match="decoded"):
+        write_crops(root, tmp_path / "new" / "crops")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_a_folder_that_is_there_is_not_touched(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG]})
+    with pytest.raises(OutputError, match="is there already"):
+        write_crops(root, root)
+    assert "train" not in [path.name for path in root.iterdir()]
+
+
+def test_a_size_that_makes_no_sense_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="size is 5 pixels"):
+        write_crops(tmp_path, tmp_path / "crops", size=5)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vocdet.data.merging import Spelling
+from vocdet.errors import AnnotationError, ManyErrors, OutputError, VocdetError
+from vocdet.formats import image_sets, reading
+from vocdet.formats.scan import Scan
+from vocdet.workflows.reshape import merge_datasets, remap_dataset, sample_dataset
+
+DOG, CAT, EMU = ("dog", (1.0, 2.0, 30.0, 40.0)), ("cat", (40.0, 2.0, 70.0, 40.0)), ("emu", (5.0, 5.0, 20.0, 20.0))
+MakeVoc = Callable[..., Path]
+Content = dict[str, list[tuple[str, tuple[float, ...]]]]
+
+
+def content(found: Scan) -> Content:
+    """Label and box of every object of every stem."""
+    dataset = found.dataset
+    return {
+        scene.stem: [
+            (dataset.labels[label], tuple(box.tolist()))
+            for label, box in zip(scene.objects.label, scene.objects.box, strict=True)
+        ]
+        for scene in dataset
+    }
+
+
+def parts_of(found: Scan) -> dict[str, list[str]]:
+    parts, _ = image_sets.read_parts(found)
+    return {name: [found.dataset.images.stems[row] for row in rows] for name, rows in parts.items()}
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, CAT], "b": [EMU], "c": []}, parts={"train": ["b", "a"], "val": ["c"]})
+    before = all_files(root)
+    report = remap_dataset(root, tmp_path / "new", rename=["dog=cat", "cat=dog"])
+    found = reading.scan(tmp_path / "new")
+    assert content(found) == {"a": [("cat", DOG[1]), ("dog", CAT[1])], "b": [EMU], "c": []}
+    assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "b"], "val": ["c"]}
+    assert (dict(report.becomes), dict(report.objects)) == (
+        {"cat": "dog", "dog": "cat", "emu": "emu"}, {"cat": 1, "dog": 1, "emu": 1},
+    )  # fmt: skip
+    assert all_files(root) == before
+    assert (tmp_path / "new" / "JPEGImages" / "a.jpg").read_bytes() == before["JPEGImages/a.jpg"]
+
+
+def test_images_without_an_object_left_stay_unless_they_are_to_go(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT], "c": []}, parts={"train": ["a", "b"], "test": ["c"]})
+    kept = remap_dataset(root, tmp_path / "kept", drop=["dog"])
+    gone = remap_dataset(root, tmp_path / "gone", drop=["dog"], keep_empty=False)
+    assert (kept.emptied, gone.emptied, gone.dropped) == (1, 1, 1)
+    assert content(reading.scan(tmp_path / "kept")) == {"a": [], "b": [CAT], "c": []}
+    found = reading.scan(tmp_path / "gone")
+    assert content(found) == {"b": [CAT], "c": []}
+    assert parts_of(found) == {"train": ["b"], "test": ["c"]}
+
+
+def test_merged_labels_may_leave_doubles_which_are_told(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, ("cat", DOG[1])]})
+    assert remap_dataset(root, tmp_path / "new", merge=["dog,cat=pet"]).doubles == 1
+
+
+def coco_set(folder: Path, images: Path) -> Path:
+    """The image a.jpg of a VOC folder with a dog and a cat, as COCO says it."""
+    whole = {
+        "info": {"description": "pets"},
+        "images": [{"id": 7, "file_name": "a.jpg", "width": 100, "height": 80}],
+        "categories": [
+            {"id": 1, "name": "dog", "supercategory": "animal"}, {"id": 2, "name": "cat", "supercategory": "animal"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 29, 38], "area": 500, "iscrowd": 0,
+             "segmentation": [[1, 2, 30, 2, 30, 40]]},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [40, 2, 30, 38], "area": 1140, "iscrowd": 0},
+        ],
+    }  # fmt: skip
+    folder.mkdir()
+    shutil.copyfile(images / "JPEGImages" / "a.jpg", folder / "a.jpg")
+    (folder / "annotations.json").write_text(json.dumps(whole))
+    return folder
+
+
+def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: MakeVoc, tmp_path: Path) -> None:
+    source = coco_set(tmp_path / "pets", make_voc({"a": []}))
+    report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"])
+    assert (report.made.written.to, report.made.written.losses) == ("coco", ())
+    (path,) = (tmp_path / "new").rglob("*.json")
+    whole = json.loads(path.read_bytes())
+    assert {one["name"]: one["supercategory"] for one in whole["categories"]} == {"wolf": "animal", "cat": "animal"}
+    assert whole["info"]["description"] == "pets"
+    assert whole["annotations"][0]["segmentation"] == [[1, 2, 30, 2, 30, 40]]
+
+
+def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc: MakeVoc, tmp_path: Path) -> None:
+    source = coco_set(tmp_path / "pets", make_voc({"a": []}))
+    report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"], to="yolo")
+    assert reading.scan(tmp_path / "new").form == "yolo"
+    assert "masks" in [loss.what for loss in report.made.written.losses]
+    with pytest.raises(OutputError, match="yolo cannot hold all there is"):
+        remap_dataset(source, tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_nothing_to_change_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="no label is to change"):
+        remap_dataset(make_voc({"a": [DOG]}), tmp_path / "new")
+
+
+def test_errors_in_a_source_are_told_together_and_nothing_is_written(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [DOG], "c": [DOG]})
+    for stem in "ab":
+        (root / "JPEGImages" / f"{stem}.jpg").unlink()
+    with pytest.raises(ManyErrors):
+        remap_dataset(root, tmp_path / "new", rename=["dog=cat"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [DOG]})
+    other = make_voc({"c": [DOG]}, root=tmp_path / "other")
+    for make in (
+        lambda target: remap_dataset(root, target, rename=["dog=cat"]),
+        lambda target: sample_dataset(root, target, 1),
+        lambda target: merge_datasets([other, root], target),
+    ):
+        with pytest.raises(OutputError, match=r"is inside .*set, and would be read as a part of it"):
+            make(root / "deep" / "new")
+
+
+def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
+    one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", parts={"train": ["a"], "val": ["b"]})
+    other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", parts={"train": ["c"]})
+    report = merge_datasets([one, other], tmp_path / "new")
+    found = reading.scan(tmp_path / "new")
+    assert content(found) == {"a": [DOG], "one_b": [CAT], "two_b": [EMU], "c": [DOG]}
+    assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "c"], "val": ["one_b"]}
+    assert dict(report.renamed) == {"one_b": "b", "two_b": "b"}
+    assert [(source.name, source.images, source.objects, source.parts) for source in report.sources] == [
+        ("one", 2, 2, ("train", "val")), ("two", 2, 2, ("train",)),
+    ]  # fmt: skip
+    images = found.dataset.images
+    pixels = {
+        stem: (tmp_path / "new" / file).read_bytes() for stem, file in zip(images.stems, images.files, strict=True)
+    }
+    assert pixels["two_b"] == (other / "JPEGImages" / "b.png").read_bytes()
+
+
+def test_a_clash_can_be_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    roots = [make_voc({"a": [DOG]}, root=tmp_path / name) for name in ("one", "two")]
+    with pytest.raises(AnnotationError, match="the stem 'a' is that of an image in another dataset, too") as caught:
+        merge_datasets(roots, tmp_path / "new", strict=True)
+    assert str(caught.value.place) == str(tmp_path / "one" / "JPEGImages" / "a.jpg")
+    assert not (tmp_path / "new").exists()
+
+
+def test_identical_images_are_told_and_whether_they_leak(make_voc: MakeVoc, tmp_path: Path) -> None:
+    one = make_voc({"a": [DOG], "b": [DOG]}, root=tmp_path / "one", parts={"train": ["a", "b"]})
+    two = make_voc({"x": [DOG], "y": [DOG]}, root=tmp_path / "two", parts={"test": ["x"], "train": ["y"]})
+    for before, after in (("a", "x"), ("b", "y")):
+        shutil.copyfile(one / "JPEGImages" / f"{before}.jpg", two / "JPEGImages" / f"{after}.jpg")
+    report = merge_datasets([one, two], tmp_path / "new")
+    assert (report.copies, report.leaks) == ((("a", "x"), ("b", "y")), 1)
+
+
+def test_labels_that_may_be_the_same_are_told(make_voc: MakeVoc, tmp_path: Path) -> None:
+    one = make_voc({"a": [DOG]}, root=tmp_path / "one")
+    two = make_voc({"b": [("Dog", DOG[1]), ("Dog", CAT[1])]}, root=tmp_path / "two")
+    assert merge_datasets([one, two], tmp_path / "new").spellings == (Spelling(0, "dog", "Dog"),)
+
+
+def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, tmp_path: Path) -> None:
+    voc = make_voc({"a": [EMU]})
+    report = merge_datasets([coco_set(tmp_path / "pets", voc), voc], tmp_path / "new")
+    found = reading.scan(tmp_path / "new")
+    assert (report.made.written.to, found.form, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
+    assert content(found) == {"pets_a": [DOG, CAT], "set_a": [EMU]}
+
+
+@pytest.mark.parametrize(("count", "problem"), [(1, "nothing to merge with"), (2, "the same dataset is given twice")])
+def test_one_dataset_is_nothing_to_merge(make_voc: MakeVoc, tmp_path: Path, count: int, problem: str) -> None:
+    with pytest.raises(VocdetError, match=problem):
+        merge_datasets([make_voc({"a": [DOG]})] * count, tmp_path / "new")
+
+
+def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+    scenes = {f"{i:02}": [DOG, DOG] if i % 2 else [CAT] for i in range(40)}
+    root = make_voc(scenes, parts={"train": [f"{i:02}" for i in range(30)], "test": [f"{i:02}" for i in range(30, 40)]})
+    report = sample_dataset(root, tmp_path / "new", 8)
+    found = reading.scan(tmp_path / "new")
+    assert report.objects().tolist() == [[20, 4], [40, 8]]
+    assert np.bincount(found.dataset.objects.label).tolist() == [4, 8]
+    assert {name: len(stems) for name, stems in parts_of(found).items()} == {"train": 6, "test": 2}
+    assert all(content(found)[stem] == scenes[stem] for stem in content(found))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_sample_larger_than_the_whole_is_refused(make_voc: MakeVoc, tmp_path: Path, count: int) -> None:
+    with pytest.raises(VocdetError, match="cannot be taken from a dataset of 2") as caught:
+        sample_dataset(make_voc({"a": [DOG], "b": [CAT]}), tmp_path / "new", count)
+    assert caught.value.hint == "give a number from 1 to 2"
+
+
+def test_images_can_be_left_where_they_are(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT]})
+    sample_dataset(root, tmp_path / "new", 1, images="none")
+    assert [path.suffix for path in (tmp_path / "new").rglob("*.*") if path.suffix != ".txt"] == [".xml"]

@@ -1,0 +1,87 @@
+"""The areas of all masks of a dataset, and which of them are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet import masks
+from vocdet.data.texts import Texts
+
+_CHUNK = 5000  # masks that are taken apart together
+_POLYGONS = msgspec.json.Decoder(list[list[list[float]]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskAreas:
+    """What taking every mask apart has shown."""
+
+    area: NDArray[np.float64]  # (M,) as `masks.area`, with six decimals; NaN where there is no mask, or it is none
+    errors: dict[int, masks.MaskError]  # by row
+    sizes: dict[int, tuple[int, int]]  # height and width of those that are RLEs, by row
+
+
+def mask_areas(segmentations: Texts) -> MaskAreas:
+    """Take every mask of a column apart."""
+    measured = MaskAreas(np.full(len(segmentations), np.nan), {}, {})
+    polygons = []
+    for row, text in segmentations.items():
+        if text[:1] == b"[":
+            polygons.append((row, text))
+        else:
+            _measure(row, text, measured)
+    waiting = iter(polygons)
+    while chunk := list(islice(waiting, _CHUNK)):
+        areas = _areas(chunk)
+        if areas is not None:
+            measured.area[[row for row, _ in chunk]] = areas
+            continue
+        for row, text in chunk:
+            _measure(row, text, measured)
+    return measured
+
+
+def _measure(row: int, text: bytes, measured: MaskAreas) -> None:
+    try:
+        segmentation = masks.parse(text)
+    except masks.MaskError as error:
+        measured.errors[row] = error
+        return
+    measured.area[row] = round(masks.area(segmentation), 6)
+    if isinstance(segmentation, masks.Rle):
+        measured.sizes[row] = segmentation.height, segmentation.width
+
+
+def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
+    """The areas of many polygon lists at once; None where one of them is odd, to be found one by one."""
+    try:
+        found = _POLYGONS.decode(b"[" + b",".join(text for _, text in chunk) + b"]")
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if len(found) != len(chunk):
+        return None
+    each = np.fromiter(map(len, found), np.int64, len(found))  # polygons of every object
+    flat = list(chain.from_iterable(found))
+    lengths = np.fromiter(map(len, flat), np.int64, len(flat))
+    if not each.all() or (lengths % 2).any() or (lengths < 6).any():
+        return None
+    numbers = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
+    if not (np.abs(numbers) <= masks.FURTHEST).all():
+        return None
+    points = numbers.reshape(-1, 2)
+    ends = np.cumsum(lengths // 2)
+    following = np.arange(1, len(points) + 1)
+    following[ends - 1] = ends - lengths // 2  # a polygon's last point is followed by its first
+    cross = points[:, 0] * points[following, 1] - points[following, 0] * points[:, 1]
+    single = np.abs(np.add.reduceat(cross, ends - lengths // 2)) / 2
+    return np.asarray(np.round(np.add.reduceat(single, np.cumsum(each) - each), 6), np.float64)
+
+
+def same_area(said: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(M,) whether areas that were said are no other than those that were measured."""
+    return np.abs(said - measured) <= 1e-6 * np.maximum(1.0, measured)

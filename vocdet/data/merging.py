@@ -1,0 +1,193 @@
+"""Several datasets as one: labels by name, names of images apart, parts joined."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.parts import Parts, Rows
+from vocdet.data.texts import Texts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """One of the datasets to merge."""
+
+    name: str  # what stands before a stem that another source has, too; different from all other sources'
+    dataset: Dataset
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """All images of all sources, one source after the other."""
+
+    dataset: Dataset
+    parts: dict[str, Rows]  # every part that some source has
+    source: Rows  # (N,) which source an image is from
+    stems_before: Mapping[int, str]  # row -> what the stem was, of those that have changed
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """A label of one source that is written differently in another."""
+
+    source: int
+    label: str
+    other: str  # as it is written where it has most objects
+
+
+def merge(sources: Sequence[Source]) -> Merged:
+    """One dataset whose root is the folder that all sources share, with `files` and `sources` relative to that.
+
+    Labels of the same name are the same label; they stand in the order of the source that has all of them, else
+    sorted. A stem that several sources have gets the source's name before it, in each of them. Sources on drives
+    that share no folder are a `ValueError`.
+    """
+    roots = [source.dataset.root.resolve() for source in sources]
+    root = Path(os.path.commonpath(roots))
+    below = [PurePosixPath(path.relative_to(root).as_posix()) for path in roots]
+    datasets = [source.dataset for source in sources]
+    labels = union_of_labels([dataset.labels for dataset in datasets])
+    poses = tuple(dict.fromkeys(["", *(pose for dataset in datasets for pose in dataset.poses)]))
+    stems, before = _stems(sources)
+    firsts = np.concatenate([[0], np.cumsum([len(dataset) for dataset in datasets])])
+    entries = {dataset.entries for dataset in datasets}
+    merged = Dataset(
+        root,
+        labels,
+        _images([dataset.images for dataset in datasets], stems, below),
+        _objects(datasets, labels, poses, firsts, lines=len(entries) == 1),
+        poses,
+        entries=entries.pop() if len(entries) == 1 else "",
+    )
+    names = dict.fromkeys(name for source in sources for name in source.parts)
+    parts = {
+        name: np.concatenate([
+            source.parts[name] + first for source, first in zip(sources, firsts, strict=False) if name in source.parts
+        ])
+        for name in names
+    }  # fmt: skip
+    return Merged(merged, parts, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
+
+
+def union_of_labels(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """All labels, in the order of a list that has every one of them, else sorted."""
+    every = {label for labels in lists for label in labels}
+    return next((labels for labels in lists if every <= set(labels)), tuple(sorted(every)))
+
+
+def spellings(datasets: Sequence[Dataset]) -> list[Spelling]:
+    """Labels that differ in nothing but case, space, hyphens and underscores from one with more objects."""
+    objects: dict[str, Counter[str]] = defaultdict(Counter)  # how they are all read -> how they are written
+    for dataset in datasets:
+        counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
+        for label, number in zip(dataset.labels, counts.tolist(), strict=True):
+            objects[_read(label)][label] += number
+    return [
+        Spelling(i, label, most)
+        for i, dataset in enumerate(datasets)
+        for label in dataset.labels
+        if (most := max(objects[_read(label)].items(), key=lambda item: (item[1], item[0]))[0]) != label
+    ]
+
+
+def source_names(roots: Sequence[Path]) -> tuple[str, ...]:
+    """A name for every folder, each another: its last part, with a number after it where folders share that."""
+    bases = [root.resolve().name or "set" for root in roots]
+    times = Counter(_on_disk(base) for base in bases)
+    taken = {key for key, number in times.items() if number == 1}
+    names = []
+    for base in bases:
+        name = base
+        if times[_on_disk(base)] > 1:
+            name = next(n for n in (f"{base}{number}" for number in count(1)) if _on_disk(n) not in taken)
+            taken.add(_on_disk(name))
+        names.append(name)
+    return tuple(names)
+
+
+def _read(label: str) -> str:
+    folded = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(c for c in folded if not (c.isspace() or c in "-_")) or folded
+
+
+def _stems(sources: Sequence[Source]) -> tuple[tuple[str, ...], dict[int, str]]:
+    """The stems of all images, each another, and what those were that have changed."""
+    times = Counter(key for source in sources for key in {_on_disk(stem) for stem in source.dataset.images.stems})
+    taken = {key for key, count in times.items() if count == 1}
+    stems: list[str] = []
+    before = {}
+    for source in sources:
+        for stem in source.dataset.images.stems:
+            if times[_on_disk(stem)] > 1:
+                before[len(stems)] = stem
+                folder, slash, name = stem.rpartition("/")
+                stem = _free(f"{folder}{slash}{source.name}_{name}", taken)
+                taken.add(_on_disk(stem))
+            stems.append(stem)
+    return tuple(stems), before
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    numbered = (f"{stem}_{number}" for number in count(2))
+    return next(name for name in chain([stem], numbered) if _on_disk(name) not in taken)
+
+
+def _on_disk(stem: str) -> str:
+    """What a file system takes for the same name: many do not tell small letters from capitals."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[PurePosixPath]) -> Images:
+    return Images(
+        stems,
+        tuple((folder / file).as_posix() for table, folder in zip(tables, below, strict=True) for file in table.files),
+        np.concatenate([table.widths for table in tables]),
+        np.concatenate([table.heights for table in tables]),
+        tuple(
+            (folder / source).as_posix() if source else ""
+            for table, folder in zip(tables, below, strict=True)
+            for source in table.sources
+        ),
+        Texts.join([table.extra for table in tables]),
+    )
+
+
+def _objects(
+    datasets: Sequence[Dataset], labels: tuple[str, ...], poses: tuple[str, ...], firsts: Rows, *, lines: bool
+) -> Objects:
+    """The object tables one below the other; without `lines`, which count in different ways, they are not known."""
+    label_id, pose_id = ({name: i for i, name in enumerate(names)} for names in (labels, poses))
+    tables = []
+    for dataset, first in zip(datasets, firsts, strict=False):
+        objects = dataset.objects
+        new_labels = np.array([label_id[label] for label in dataset.labels], np.int32)
+        new_poses = np.array([pose_id[pose] for pose in dataset.poses], np.int16)
+        tables.append(
+            replace(
+                objects,
+                image=objects.image + np.int32(first),
+                label=new_labels[objects.label] if len(objects) else objects.label,
+                pose=new_poses[objects.pose],
+                line=objects.line if lines else np.zeros_like(objects.line),
+            )
+        )
+    columns = {
+        name: np.concatenate([getattr(table, name) for table in tables])
+        for name in Objects.__slots__
+        if name not in ("segmentation", "extra")
+    }
+    return Objects(
+        **columns,
+        segmentation=Texts.join([table.segmentation for table in tables]),
+        extra=Texts.join([table.extra for table in tables]),
+    )

@@ -1,0 +1,69 @@
+"""Other labels for the same objects: renamed, merged, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset, Objects
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relabelled:
+    """A dataset with its new labels, and what that did to its objects."""
+
+    dataset: Dataset  # all images, also those that have lost all their objects
+    renamed: int  # objects that are called something else now
+    dropped: int  # objects that are gone with their labels
+    emptied: NDArray[np.int64]  # rows of the images that have lost all their objects
+    doubles: int  # objects that were told from another in the same place by their labels alone
+
+
+def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabelled:
+    """Give labels their new names, all at the same time, so that two can change places; "" drops a label.
+
+    Labels that `becomes` does not name stay. One that others have become stands where the first of them stood.
+    A label that the dataset does not have, or no label left, is a `ValueError`.
+    """
+    unknown = becomes.keys() - set(dataset.labels)
+    if unknown:
+        raise ValueError(f"no such labels: {sorted(unknown)}")
+    names = [becomes.get(label, label) for label in dataset.labels]
+    labels = tuple(dict.fromkeys(name for name in names if name))
+    if not labels:
+        raise ValueError("no label is left")
+    index = {label: i for i, label in enumerate(labels)} | {"": -1}
+    new_ids = np.array([index[name] for name in names], np.int32)  # (L,) -1: dropped
+    changed = np.array([name not in ("", old) for name, old in zip(names, dataset.labels, strict=True)], np.bool_)
+    objects = dataset.objects
+    label = new_ids[objects.label]  # (M,)
+    kept = label >= 0
+    new = replace(objects.take(kept), label=label[kept])
+    before, after = (np.bincount(o.image, minlength=len(dataset)) for o in (objects, new))
+    return Relabelled(
+        dataset=replace(dataset, labels=labels, objects=new),
+        renamed=int(changed[objects.label].sum()),
+        dropped=int((~kept).sum()),
+        emptied=np.flatnonzero((before > 0) & (after == 0)),
+        doubles=_new_doubles(new, objects.label[kept], np.bincount(new_ids[new_ids >= 0]) > 1),
+    )
+
+
+def _new_doubles(objects: Objects, before: NDArray[np.int32], several: NDArray[np.bool_]) -> int:
+    """Objects that share label, image and box with another now, and by the labels `before` (M,) did not.
+
+    Only those of labels that `several` labels have become can.
+    """
+    rows = several[objects.label]
+    image, label, box = objects.image[rows], objects.label[rows], objects.box[rows]
+    return _doubles(image, label, box) - _doubles(image, before[rows], box)
+
+
+def _doubles(image: NDArray[np.int32], label: NDArray[np.int32], box: NDArray[np.float64]) -> int:
+    """Objects that have image, label and box of one before them."""
+    keys = np.column_stack([image, label, box])  # (M, 6)
+    keys = keys[np.lexsort(keys.T)]
+    return int((keys[1:] == keys[:-1]).all(axis=1).sum())

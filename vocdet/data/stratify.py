@@ -1,0 +1,276 @@
+"""Dividing things among parts so that each part gets its share of every label.
+
+The start is iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data,
+ECML 2011, algorithm 1), here by the objects of an image and not only by its labels; then things change places for as
+long as that brings the parts closer to their sizes and shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+
+Rows = NDArray[np.int64]  # (N,) rows of a table, or part numbers
+Counts = NDArray[np.float64]  # (N, C) whole numbers
+
+_SWEEPS = 20
+_POOL = 2000  # units of a part that are tried for a swap in one sweep: bounds the time of large sets
+_GAIN = 0.01  # sweeps end when one brings less than this share of what is left
+_MOST_PAIRS = 10  # of parts; with more parts each swaps with the next alone
+_SIZE = 1e6  # what an image too many or too few weighs against labels: sizes come first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """What is divided: images, or groups of images that stay together; and the labels in each.
+
+    The labels of unit u are the entries `first[u]` to `first[u + 1]` of the three columns below it.
+    """
+
+    size: Rows  # (U,) images
+    bare: Rows  # (U,) images without any object
+    first: Rows  # (U + 1,)
+    label: NDArray[np.int32]  # (E,) rising within a unit
+    objects: NDArray[np.int32]  # (E,) objects of that label in the unit
+    images: NDArray[np.int32]  # (E,) images of the unit with that label
+    labels: int  # how many there are
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def entries(self, units: Rows) -> Rows:
+        """Where in the columns of entries these units have theirs, unit by unit."""
+        lengths = self.first[units + 1] - self.first[units]
+        skipped = self.first[units] - (np.cumsum(lengths) - lengths)
+        entries: Rows = np.arange(int(lengths.sum())) + np.repeat(skipped, lengths)
+        return entries
+
+    def counts(self, units: Rows) -> Counts:
+        """(n, 2 L + 2) of every unit: objects of each label, images with each label, images without any, images."""
+        entry = self.entries(units)
+        row = np.repeat(np.arange(len(units)), self.first[units + 1] - self.first[units])
+        dense = np.zeros((len(units), 2 * self.labels + 2))
+        dense[row, self.label[entry]] = self.objects[entry]
+        dense[row, self.labels + self.label[entry]] = self.images[entry]
+        dense[:, -2:] = np.column_stack([self.bare[units], self.size[units]])
+        return dense
+
+    def sums(self, part: Rows, parts: int) -> Counts:
+        """(P, 2 L + 2) the counts of all units of every part; those of part -1 are in none."""
+        of_entry = np.repeat(part, np.diff(self.first))
+        inside, inside_entry = part >= 0, of_entry >= 0
+        cell = of_entry[inside_entry] * self.labels + self.label[inside_entry]
+        shape = parts, self.labels
+        of_labels = [
+            np.bincount(cell, column[inside_entry], parts * self.labels).reshape(shape)
+            for column in (self.objects, self.images)
+        ]
+        of_all = [np.bincount(part[inside], column[inside], parts) for column in (self.bare, self.size)]
+        return np.column_stack([*of_labels, *of_all]).astype(np.float64)
+
+
+def units_of(dataset: Dataset, together: Sequence[Rows] = ()) -> tuple[Units, Rows]:
+    """The images of a dataset as units, and the unit of every image. Each group in `together` is one unit.
+
+    Groups come first, then every other image for itself.
+    """
+    unit = np.full(len(dataset), -1, np.int64)
+    for i, group in enumerate(together):
+        unit[group] = i
+    alone = unit < 0
+    unit[alone] = len(together) + np.arange(np.count_nonzero(alone))
+    count, labels = len(together) + np.count_nonzero(alone), len(dataset.labels)
+    objects = dataset.objects
+    key = objects.image.astype(np.int64) * max(labels, 1) + objects.label
+    key, number = np.unique(key, return_counts=True)  # (K,) of every image each label once
+    image = key // max(labels, 1)
+    bare = np.ones(len(dataset), np.bool_)
+    bare[image] = False
+    key = unit[image] * max(labels, 1) + key % max(labels, 1)
+    order = np.argsort(key, kind="stable")
+    key, number = key[order], number[order]
+    start = np.flatnonzero(np.diff(key, prepend=-1))  # several images of a group may have one label
+    return (
+        Units(
+            size=np.bincount(unit, minlength=count),
+            bare=np.bincount(unit[bare], minlength=count),
+            first=np.searchsorted(key[start] // max(labels, 1), np.arange(count + 1)),
+            label=(key[start] % max(labels, 1)).astype(np.int32),
+            objects=(np.add.reduceat(number, start) if len(start) else number).astype(np.int32),
+            images=np.diff(start, append=len(key)).astype(np.int32),
+            labels=labels,
+        ),
+        unit,
+    )
+
+
+def divide(units: Units, sizes: Rows, rng: np.random.Generator, *, fixed: Rows | None = None) -> Rows:
+    """The part of every unit: each part gets `sizes[p]` images and its share of every label.
+
+    `fixed` says of some units which part they are in (-1: it is to be found); they stay there. Sizes are exact
+    where units are single images, and as near as groups and fixed units let them be elsewhere.
+    """
+    part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
+    free = part < 0
+    share = sizes / sizes.sum()
+    present = units.sums(part, len(sizes))
+    expected = np.outer(share, units.sums(np.zeros(len(units), np.int64), 1)[0])  # (P, C)
+    expected[:, -1] = sizes
+    room = _filled(sizes - present[:, -1].astype(np.int64))
+    _place_groups(part, units, np.flatnonzero(free & (units.size > 1)), expected, present, room)
+    _place_images(part, units, expected, present, _filled(room), rng)
+    _even_out(part, units, np.flatnonzero(free), expected, rng)
+    return part
+
+
+def divide_at_random(units: Units, sizes: Rows, rng: np.random.Generator, *, fixed: Rows | None = None) -> Rows:
+    """As `divide`, without a look at labels: groups first, each where there is room, then image by image."""
+    part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
+    free = np.flatnonzero(part < 0)
+    room = _filled(sizes - units.sums(part, len(sizes))[:, -1].astype(np.int64))
+    groups = rng.permutation(free[units.size[free] > 1])
+    for unit in groups[np.argsort(-units.size[groups], kind="stable")]:
+        fits = np.where(room >= units.size[unit], np.maximum(room, 0), 0)
+        part[unit] = rng.choice(len(sizes), p=fits / fits.sum()) if fits.any() else np.argmax(room)
+        room[part[unit]] -= units.size[unit]
+    alone = rng.permutation(free[units.size[free] == 1])
+    part[alone] = np.repeat(np.arange(len(sizes)), _filled(room))
+    return part
+
+
+def _filled(room: Rows) -> Rows:
+    """Room for as many images in all, with none below 0: where there are too many, the roomiest others give way."""
+    room = room.copy()
+    while (room < 0).any():
+        room[np.argmax(room)] -= 1
+        room[np.argmin(room)] += 1
+    return room
+
+
+def _place_groups(part: Rows, units: Units, groups: Rows, expected: Counts, present: Counts, room: Rows) -> None:
+    """Largest first, each where it fits and most of what it holds is wanted; part, present and room change in place."""
+    total = np.maximum(expected.sum(axis=0), 1)
+    for unit in groups[np.argsort(-units.size[groups], kind="stable")]:
+        counts = units.counts(np.array([unit]))[0]
+        fits = room >= units.size[unit]
+        need = np.round((expected - present)[:, :-1] @ (counts / total)[:-1], 9)  # rounded: the same on any machine
+        part[unit] = np.argmax(np.where(fits, need, -np.inf)) if fits.any() else np.argmax(room)
+        room[part[unit]] -= units.size[unit]
+        present[part[unit]] += counts
+
+
+def _place_images(
+    part: Rows, units: Units, expected: Counts, present: Counts, room: Rows, rng: np.random.Generator
+) -> None:
+    """Every image that is in no part yet, those with the rarest label first; `part` changes in place."""
+    of_entry = np.repeat(np.arange(len(units)), np.diff(units.first))
+    by_label = np.argsort(units.label, kind="stable")  # entries
+    ends = np.searchsorted(units.label[by_label], np.arange(units.labels + 1))
+    left = np.bincount(units.label[part[of_entry] < 0], minlength=units.labels)  # images without a part
+    deal = _dealer(units, expected, present, room, rng)
+    while left.any():
+        label = int(np.argmin(np.where(left > 0, left, len(units) + 1)))
+        entries = by_label[ends[label] : ends[label + 1]]
+        entries = entries[part[of_entry[entries]] < 0]
+        entries = entries[np.lexsort((rng.random(len(entries)), -units.objects[entries]))]  # many objects pack worst
+        members = of_entry[entries]
+        part[members] = deal(members, units.objects[entries], label)
+        left -= np.bincount(units.label[units.entries(members)], minlength=units.labels)
+    bare = rng.permutation(np.flatnonzero(part < 0))
+    part[bare] = deal(bare, np.ones(len(bare), np.int32), units.labels)
+
+
+def _dealer(
+    units: Units, expected: Counts, present: Counts, room: Rows, rng: np.random.Generator
+) -> Callable[[Rows, NDArray[np.int32], int], list[int]]:
+    """A function that finds parts for images one after the other, so that all parts fill up with a label alike.
+
+    Which part is next is decided as seats are by Sainte-Laguë: that which has least of its share with half of what
+    is dealt. Where parts are small the larger ones come first, so a label that is rare is in train.
+    """
+    # Python's own numbers: for a million images one by one they are several times faster than arrays.
+    first, label, objects = units.first.tolist(), units.label.tolist(), units.objects.tolist()
+    columns = [*range(units.labels), -2]  # objects of every label, and images without any
+    has, rooms = present[:, columns].tolist(), room.tolist()
+    share = np.divide(
+        1, expected[:, columns], out=np.full((len(room), len(columns)), np.inf), where=expected[:, columns] > 0
+    )
+
+    def deal(members: Rows, number: NDArray[np.int32], column: int) -> list[int]:
+        chosen = []
+        per_object = share[:, column].tolist()
+        for unit, many, lot in zip(members.tolist(), number.tolist(), rng.random(len(members)).tolist(), strict=True):
+            full = [
+                ((has[p][column] + many / 2) * per_object[p], -space, p) for p, space in enumerate(rooms) if space > 0
+            ]
+            least = min(full)[:2]
+            alike = [p for *rank, p in full if (rank[0], rank[1]) == least]
+            part = alike[int(lot * len(alike))]
+            chosen.append(part)
+            rooms[part] -= 1
+            held = has[part]
+            for entry in range(first[unit], first[unit + 1]):
+                held[label[entry]] += objects[entry]
+            if column == units.labels:
+                held[column] += 1
+        return chosen
+
+    return deal
+
+
+def _even_out(part: Rows, units: Units, free: Rows, expected: Counts, rng: np.random.Generator) -> None:
+    """Swap units between parts, in place, while that lowers `_distance` by more than a little."""
+    parts = [p for p in range(len(expected)) if expected[p, -1] > 0]
+    pairs = [(b, a) for i, a in enumerate(parts) for b in parts[i + 1 :]]
+    if len(pairs) > _MOST_PAIRS:
+        pairs = list(zip(parts, parts[1:] + parts[:1], strict=True))
+    sums = units.sums(part, len(expected))
+    weight = np.divide(1.0, expected, out=np.zeros_like(expected), where=expected > 0)
+    weight[:, -1] = _SIZE
+    for _ in range(_SWEEPS):
+        before = _distance(sums, expected, weight)
+        for pair in pairs:
+            _swap(part, units, free, sums, expected, weight, pair, rng)
+        if before - _distance(sums, expected, weight) <= _GAIN * before:
+            return
+
+
+def _distance(sums: Counts, expected: Counts, weight: Counts) -> float:
+    """How far the parts are from their shares: chi-squared, so that rare and common labels weigh alike."""
+    return float(((sums - expected) ** 2 * weight).sum())
+
+
+def _swap(
+    part: Rows,
+    units: Units,
+    free: Rows,
+    sums: Counts,
+    expected: Counts,
+    weight: Counts,
+    pair: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """Swap each unit of the first part of a pair with the unit of the second that helps most, if any does."""
+    a, b = pair
+    mine, pool = (rng.permutation(free[part[free] == p])[:_POOL] for p in pair)
+    if not len(pool):
+        return
+    both = weight[a] + weight[b]  # (C,)
+    own_counts, others = units.counts(mine), units.counts(pool)  # (P, C)
+    square = (others**2 * both).sum(axis=1)  # (P,)
+    for unit, own in zip(mine, own_counts, strict=True):
+        slope = 2 * ((sums[a] - expected[a]) * weight[a] - (sums[b] - expected[b]) * weight[b])
+        # With d = other - own, the distance changes by d² · both + d · slope; `same` does not depend on the other.
+        same = (own**2 * both).sum() - own @ slope
+        change = np.round(square + others @ (slope - 2 * own * both) + same, 9)  # rounded: the same on any machine
+        best = int(np.argmin(change))
+        if change[best] < 0:
+            part[unit], part[pool[best]] = b, a
+            sums[a] += others[best] - own
+            sums[b] += own - others[best]
+            pool[best], others[best], square[best] = unit, own, (own**2 * both).sum()

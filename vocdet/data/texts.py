@@ -1,0 +1,101 @@
+"""A column of byte strings, most of them empty, in three arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vocdet.data.columns import frozen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """`texts[i]` is the byte string of row i. Only those that are not empty take room."""
+
+    count: int  # rows
+    rows: NDArray[np.int64]  # (K,) rising: the rows whose text is not empty
+    ends: NDArray[np.int64]  # (K,) where the text of each of them ends in `data`
+    data: NDArray[np.uint8]  # (bytes,) the texts one after the other
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", frozen(self.rows, np.int64))
+        object.__setattr__(self, "ends", frozen(self.ends, np.int64))
+        object.__setattr__(self, "data", frozen(self.data, np.uint8))
+        if len(self.rows) != len(self.ends):
+            raise ValueError(f"{len(self.rows)} rows and {len(self.ends)} ends")
+        rising = (self.rows[1:] > self.rows[:-1]).all()
+        if len(self.rows) and not (rising and self.rows[0] >= 0 and self.rows[-1] < self.count):
+            raise ValueError(f"the rows of texts do not rise from 0 to {self.count - 1}")
+        if (np.diff(self.ends, prepend=0) < 0).any() or (self.ends[-1] if len(self.ends) else 0) != len(self.data):
+            raise ValueError("the texts do not fill their bytes")
+
+    @classmethod
+    def empty(cls, count: int) -> Texts:
+        """Rows of empty texts."""
+        none = np.empty(0, np.int64)
+        return cls(count, none, none, np.empty(0, np.uint8))
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes]) -> Texts:
+        """The column of these texts."""
+        return cls.sparse(len(texts), {row: text for row, text in enumerate(texts) if text})
+
+    @classmethod
+    def sparse(cls, count: int, texts: dict[int, bytes]) -> Texts:
+        """The column with these texts in these rows, which rise, and empty ones in all others."""
+        kept = [(row, text) for row, text in texts.items() if text]
+        rows = np.fromiter((row for row, _ in kept), np.int64, len(kept))
+        ends = np.fromiter(accumulate(len(text) for _, text in kept), np.int64, len(kept))
+        return cls(count, rows, ends, np.frombuffer(b"".join(text for _, text in kept), np.uint8))
+
+    @classmethod
+    def join(cls, columns: Iterable[Texts]) -> Texts:
+        """Columns one below the other."""
+        parts = list(columns)
+        if len(parts) == 1:
+            return parts[0]
+        firsts = list(accumulate((part.count for part in parts), initial=0))
+        bytes_before = list(accumulate((len(part.data) for part in parts), initial=0))
+        if not parts:
+            return cls.empty(0)
+        return cls(
+            firsts[-1],
+            np.concatenate([part.rows + first for part, first in zip(parts, firsts, strict=False)]),
+            np.concatenate([part.ends + before for part, before in zip(parts, bytes_before, strict=False)]),
+            np.concatenate([part.data for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int | np.integer) -> bytes:
+        place = int(np.searchsorted(self.rows, row))
+        if place == len(self.rows) or self.rows[place] != row:
+            return b""
+        return self.data[self.ends[place - 1] if place else 0 : self.ends[place]].tobytes()
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Row and text of all that are not empty, in order."""
+        data, first = self.data.tobytes(), 0
+        for row, end in zip(self.rows.tolist(), self.ends.tolist(), strict=True):
+            yield row, data[first:end]
+            first = end
+
+    def take(self, rows: ArrayLike) -> Texts:
+        """The texts of these rows (indices or a mask), in this order."""
+        wanted = np.asarray(rows)
+        wanted = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted.astype(np.int64)
+        if not len(self.rows):
+            return Texts.empty(len(wanted))
+        place = np.minimum(np.searchsorted(self.rows, wanted), len(self.rows) - 1)
+        new_rows = np.flatnonzero(self.rows[place] == wanted)
+        place = place[new_rows]
+        first = np.concatenate([[0], self.ends[:-1]])[place]  # (K,) in the old bytes
+        last = self.ends[place]
+        old = self.data.data
+        data = b"".join([old[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        return Texts(len(wanted), new_rows, np.cumsum(last - first), np.frombuffer(data, np.uint8))

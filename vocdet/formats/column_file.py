@@ -1,0 +1,371 @@
+"""A `Scan` as one binary file: arrays one after the other, and a JSON that says where each of them is. No pickle.
+
+    start     magic, version, place and checksum of the JSON                  64 bytes
+    columns   little-endian arrays, each at a multiple of 64 bytes
+    JSON      type, shape, place and checksum (CRC-32) of every column
+
+A column is stored in the narrowest type that holds it exactly, and not at all where it only says what it says by
+default. It is read, not mapped: a file that another process cuts short would otherwise end this one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BufferedReader
+from math import prod
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.checks import Finding, Severity
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.texts import Texts
+from vocdet.errors import Place, VocdetError
+from vocdet.files import unwritable
+from vocdet.formats.coordinates import Coordinates
+from vocdet.formats.scan import Scan, uncollected
+
+VERSION = 1
+
+_MAGIC = b"vocdet\x1a\n"
+_START = struct.Struct("<8sIIQQ")  # magic, version, checksum of the JSON, where it starts, its length
+_ALIGNED = 64  # bytes
+_INTEGERS = ("|u1", "<u2", "<i2", "<i4", "<u4", "<i8")  # narrowest first
+_FLOATS = ("<i2", "<f4")
+_TYPES = frozenset((*_INTEGERS, *_FLOATS, "<f8"))
+_BLOCK = 1 << 16  # numbers that are compared at a time: they stay in the processor's cache
+_FLAGS = ("difficult", "truncated", "occluded", "crowd")
+
+
+class _Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int  # bytes from the start of the file
+    checksum: int
+
+
+class _Strings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    count: int
+    separator: str  # stands between two strings, and in none of them
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file says of itself."""
+
+    about: dict[str, str]  # what was given to `save`
+    coordinates: Coordinates
+    columns: dict[str, _Column]
+    strings: dict[str, _Strings]
+
+
+def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> None:
+    """Write a file that `load` gives back in every column, under a temporary name that is changed at the end.
+
+    `about` is for `read_header` and may hold anything. The bytes may reach the disk after the name (there is no
+    fsync): a file torn by a crash is one that `load` refuses. Where nothing can be written: `OutputError`.
+    """
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            out = _Writer(file)
+            _write(out, scan)
+            out.finish(dict(about or {}), scan.coordinates)
+        Path(temporary).replace(path)
+    except BaseException as error:
+        if temporary:
+            with suppress(OSError):
+                Path(temporary).unlink()
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
+
+
+def load(path: Path) -> Scan:
+    """The scan in a file; a `VocdetError` for anything but a whole file of this version."""
+    with _refusing(path):
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # opening a pipe would wait for its other end
+        with path.open("rb") as file:
+            return read_scan(file, read_header(file))
+
+
+def read_header(file: BufferedReader) -> Header:
+    """What an open file says of itself; a `VocdetError` as `load` has it."""
+    with _refusing(Path(file.name)):
+        return _header(file)
+
+
+def read_scan(file: BufferedReader, header: Header) -> Scan:
+    """The scan in an open file whose header has been read; a `VocdetError` as `load` has it."""
+    with _refusing(Path(file.name)):
+        return _read(_Reader(file, header, os.fstat(file.fileno()).st_size))
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Whatever a broken or hostile file does wrong is one kind of error."""
+    try:
+        with uncollected():
+            yield
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise VocdetError(problem, place=path, hint="see whether you may read it") from error
+    except (ValueError, LookupError, OverflowError, msgspec.MsgspecError) as error:
+        problem = f"is not a whole file of columns: {error}"
+        raise VocdetError(problem, place=path, hint="delete it: it is made again") from error
+
+
+def _write(out: _Writer, scan: Scan) -> None:
+    dataset, images, objects = scan.dataset, scan.dataset.images, scan.dataset.objects
+    out.strings("texts", (str(dataset.root), dataset.entries, scan.reason, scan.form, scan.kind))
+    out.strings("labels", dataset.labels)
+    out.strings("poses", dataset.poses)
+    out.put("extra", np.frombuffer(dataset.extra, np.uint8))
+    for name in ("stems", "files", "sources"):
+        out.strings(f"images.{name}", getattr(images, name))
+    out.put("images.widths", _narrow(images.widths))
+    out.put("images.heights", _narrow(images.heights))
+    out.texts("images.extra", images.extra)
+    out.put("objects.box", _narrow(objects.box))
+    out.put("objects.per_image", _narrow(np.bincount(objects.image, minlength=len(images))))
+    for name in ("label", "line", "pose"):
+        if getattr(objects, name).any():
+            out.put(f"objects.{name}", _narrow(getattr(objects, name)))
+    for name in _FLAGS:
+        if getattr(objects, name).any():
+            out.put(f"objects.{name}", np.packbits(getattr(objects, name)))
+    if not np.isnan(objects.area).all():
+        out.put("objects.area", _narrow(objects.area))
+    out.texts("objects.segmentation", objects.segmentation)
+    out.texts("objects.extra", objects.extra)
+    out.strings("left_out", tuple(scan.left_out))
+    out.strings("left_out.why", tuple(scan.left_out.values()))
+    out.strings("parts", tuple(scan.parts))
+    for i, rows in enumerate(scan.parts.values()):
+        out.put(f"parts.{i}", _narrow(rows))
+    _write_findings(out, scan.findings)
+
+
+def _write_findings(out: _Writer, findings: Sequence[Finding]) -> None:
+    for name in ("code", "severity", "problem", "hint"):
+        out.strings(f"findings.{name}", [getattr(finding, name) for finding in findings])
+    out.strings("findings.path", [str(finding.place.path) for finding in findings])
+    out.strings("findings.inside", [finding.place.inside for finding in findings])
+    out.put("findings.line", _narrow(np.array([finding.place.line for finding in findings], np.int64)))
+
+
+def _read(file: _Reader) -> Scan:
+    root, entries, reason, form, kind = file.strings("texts")
+    images, objects = _read_images(file), _read_objects(file)
+    extra = file.numbers("extra", np.uint8).tobytes()
+    dataset = Dataset(Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries)
+    left_out = dict(zip(file.strings("left_out"), file.strings("left_out.why"), strict=True))
+    parts = {name: file.numbers(f"parts.{i}", np.int64) for i, name in enumerate(file.strings("parts"))}
+    for name, rows in parts.items():
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
+            raise ValueError(f"the part {name!r} has rows that are not there")
+    findings = _read_findings(file)
+    return Scan(dataset, findings, file.header.coordinates, reason, left_out, form, kind, parts)
+
+
+def _read_images(file: _Reader) -> Images:
+    widths, heights = file.numbers("images.widths", np.int32), file.numbers("images.heights", np.int32)
+    stems, files, sources = (file.strings(f"images.{name}") for name in ("stems", "files", "sources"))
+    return Images(stems, files, widths, heights, sources, file.texts("images.extra", len(widths)))
+
+
+def _read_objects(file: _Reader) -> Objects:
+    box = file.numbers("objects.box", np.float64, sides=2)  # always stored: objects that are claimed are in the file
+    if box.shape[1] != 4:
+        raise ValueError(f"boxes of shape {box.shape}")
+    count = len(box)
+    per_image = file.numbers("objects.per_image", np.int64)
+    if ((per_image < 0) | (per_image > count)).any() or per_image.sum() != count:
+        raise ValueError(f"{count} boxes, but not as many objects in all images")
+    image = np.repeat(np.arange(len(per_image), dtype=np.int32), per_image)
+    image.setflags(write=False)
+    columns: dict[str, Any] = {name: file.flags(f"objects.{name}", count) for name in _FLAGS}
+    if "objects.area" in file.header.columns:
+        columns["area"] = file.numbers("objects.area", np.float64)
+    for name, dtype in (("label", np.int32), ("line", np.int32), ("pose", np.int16)):
+        columns[name] = file.numbers(f"objects.{name}", dtype, count=count)
+    for name in ("segmentation", "extra"):
+        columns[name] = file.texts(f"objects.{name}", count)
+    return Objects(image=image, box=box, **columns)
+
+
+def _read_findings(file: _Reader) -> tuple[Finding, ...]:
+    names = ("code", "severity", "problem", "hint", "path", "inside")
+    code, severity, problem, hint, path, inside = (file.strings(f"findings.{name}") for name in names)
+    if not set(severity) <= set(get_args(Severity)):
+        raise ValueError(f"severities {sorted(set(severity))}")
+    paths = {text: Path(text) for text in path}
+    lines = file.numbers("findings.line", np.int64).tolist()
+    places = [Place(paths[text], *rest) for text, *rest in zip(path, lines, inside, strict=True)]
+    rows: Any = zip(code, severity, problem, places, hint, strict=True)
+    return tuple(Finding(*row) for row in rows)
+
+
+@dataclass(slots=True)
+class _Writer:
+    file: IO[bytes]
+    columns: dict[str, _Column] = field(default_factory=dict)
+    counts: dict[str, _Strings] = field(default_factory=dict)
+    offset: int = _ALIGNED
+
+    def put(self, name: str, values: NDArray[Any]) -> None:
+        """Write a column as it is."""
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        self.file.seek(self.offset)
+        self.file.write(data)
+        self.columns[name] = _Column(values.dtype.str, values.shape, self.offset, zlib.crc32(data))
+        self.offset += -(-len(data) // _ALIGNED) * _ALIGNED
+
+    def strings(self, name: str, values: Sequence[str]) -> None:
+        """Write strings, those that are there many times once and a number for each."""
+        some = values[:: max(1, len(values) // 1000)]
+        if 2 * len(set(some)) < len(some):
+            unique = {text: i for i, text in enumerate(dict.fromkeys(values))}
+            self.put(f"{name}.of", _narrow(np.fromiter(map(unique.__getitem__, values), np.int64, len(values))))
+            values = tuple(unique)
+        for separator in map(chr, range(0xD800)):
+            joined = separator.join(values)
+            if joined.count(separator) == max(0, len(values) - 1):
+                break
+        self.counts[name] = _Strings(len(values), separator)
+        self.put(name, np.frombuffer(joined.encode("utf-8", "surrogatepass"), np.uint8))
+
+    def texts(self, name: str, values: Texts) -> None:
+        """Write those texts that are not empty."""
+        if len(values.rows):
+            self.put(f"{name}.gaps", _narrow(np.diff(values.rows, prepend=-1)))
+            self.put(f"{name}.lengths", _narrow(np.diff(values.ends, prepend=0)))
+            self.put(name, values.data)
+
+    def finish(self, about: dict[str, str], coordinates: Coordinates) -> None:
+        """Write the JSON, and the start that makes the file valid."""
+        text = msgspec.json.encode(Header(about, coordinates, self.columns, self.counts))
+        self.file.seek(self.offset)
+        self.file.write(text)
+        self.file.seek(0)
+        self.file.write(_START.pack(_MAGIC, VERSION, zlib.crc32(text), self.offset, len(text)))
+
+
+def _narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in the narrowest type that holds them."""
+    if values.dtype.kind == "f":
+        return _narrow_floats(values)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    fitting = (dtype for dtype in _INTEGERS if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+    narrowest = next(dtype for dtype in fitting if np.can_cast(dtype, values.dtype, "safe"))
+    return values.astype(narrowest, copy=False)
+
+
+def _narrow_floats(values: NDArray[Any]) -> NDArray[Any]:
+    """The same bit for bit once they are widened again: 0 and -0 are two numbers."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    for dtype in _FLOATS:
+        narrow = np.empty(len(flat), dtype)
+        for first in range(0, len(flat), _BLOCK):
+            block = flat[first : first + _BLOCK]
+            with np.errstate(invalid="ignore", over="ignore"):
+                narrow[first : first + _BLOCK] = block
+            wide = narrow[first : first + _BLOCK].astype(np.float64)
+            if not np.array_equal(wide.view(np.int64), block.view(np.int64)):
+                break
+        else:
+            return narrow.reshape(values.shape)
+    return values.astype("<f8", copy=False)
+
+
+def _header(file: BufferedReader) -> Header:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    start = file.read(_START.size)
+    if len(start) < _START.size or not start.startswith(_MAGIC):
+        raise ValueError("it does not start as one")
+    _, version, checksum, first, length = _START.unpack(start)
+    if version != VERSION:
+        raise ValueError(f"it is of version {version}, not {VERSION}")
+    if first + length != size:
+        raise ValueError(f"it has {size} bytes, not {first + length}")
+    file.seek(first)
+    text = file.read(length)
+    if zlib.crc32(text) != checksum:
+        raise ValueError("its header is damaged")
+    return msgspec.json.decode(text, type=Header)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    file: BufferedReader
+    header: Header
+    size: int  # bytes of the file
+
+    def column(self, name: str, sides: int) -> NDArray[Any]:
+        """A column as it is stored. Whatever it claims, no more is allocated than the file has bytes."""
+        column = self.header.columns[name]
+        if column.dtype not in _TYPES or len(column.shape) != sides or min(column.shape) < 0:
+            raise ValueError(f"{name} is of type {column.dtype!r} and shape {column.shape}")
+        length = prod(column.shape) * np.dtype(column.dtype).itemsize
+        if column.offset < _ALIGNED or column.offset + length > self.size:
+            raise ValueError(f"{name} lies outside it")
+        data = np.empty(length, np.uint8)
+        self.file.seek(column.offset)
+        if self.file.readinto(data.data) != length or zlib.crc32(data.data) != column.checksum:
+            raise ValueError(f"{name} is damaged")
+        return data.view(column.dtype).reshape(column.shape)
+
+    def numbers(self, name: str, dtype: type[np.generic], *, sides: int = 1, count: int | None = None) -> NDArray[Any]:
+        """A read-only column in the type it has in memory; with `count`, zeros where it is not stored."""
+        if count is not None and name not in self.header.columns:
+            values = np.zeros(count, dtype)
+        else:
+            stored = self.column(name, sides)
+            if not np.can_cast(stored.dtype, dtype, "safe"):
+                raise ValueError(f"{name} is of type {stored.dtype}")
+            values = stored.astype(dtype, copy=False)
+        values.setflags(write=False)
+        return values
+
+    def flags(self, name: str, count: int) -> NDArray[np.bool_]:
+        """A read-only column of flags; none is set where it is not stored."""
+        if name not in self.header.columns:
+            return self.numbers(name, np.bool_, count=count)
+        packed = self.numbers(name, np.uint8)
+        if len(packed) != -(-count // 8):
+            raise ValueError(f"{name} has {len(packed)} bytes for {count} objects")
+        values = np.unpackbits(packed, count=count).view(np.bool_)
+        values.setflags(write=False)
+        return values
+
+    def strings(self, name: str) -> tuple[str, ...]:
+        """A column of strings."""
+        said = self.header.strings[name]
+        joined = str(self.numbers(name, np.uint8).data, "utf-8", "surrogatepass")
+        values = joined.split(said.separator) if said.count else []
+        if len(values) != said.count:
+            raise ValueError(f"{name} has {len(values)} strings, not {said.count}")
+        if f"{name}.of" in self.header.columns:
+            return tuple(map(values.__getitem__, self.numbers(f"{name}.of", np.int64).tolist()))
+        return tuple(values)
+
+    def texts(self, name: str, count: int) -> Texts:
+        """A column of texts; all are empty where it is not stored."""
+        if name not in self.header.columns:
+            return Texts.empty(count)
+        rows = np.cumsum(self.numbers(f"{name}.gaps", np.int64)) - 1
+        ends = np.cumsum(self.numbers(f"{name}.lengths", np.int64))
+        for array in (rows, ends):
+            array.setflags(write=False)
+        return Texts(count, rows, ends, self.numbers(name, np.uint8))

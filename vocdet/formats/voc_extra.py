@@ -1,0 +1,171 @@
+"""What VOC files say beyond boxes and flags, between its XML form and the JSON that a `Dataset` keeps it as.
+
+In `Images.extra` it stands under "voc"; in `Objects.extra` under "attributes", "parts" and "voc". Keys that came from
+a COCO file stand beside them under their own names, and travel in a VOC file as the JSON text of <coco>.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.texts import Texts
+from vocdet.formats import coordinates as conventions
+from vocdet.formats.coordinates import Coordinates, number_text
+
+LABEL_LIST = "labels.txt"  # in the root of a folder: the labels in their order, where sorting would not give it
+DATASET_FILE = "dataset.json"  # in the root: what a COCO file said of the whole
+_LARGEST_FILE = 64 * 2**20  # bytes
+
+RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
+Extra = dict[str, msgspec.Raw]  # a JSON object whose values nobody has looked at
+
+# The keys of COCO files that vocdet reads or writes itself: none of them may come in by way of <coco>.
+IMAGE_KEYS = frozenset(("id", "file_name", "width", "height", "voc"))
+OBJECT_KEYS = frozenset(
+    ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "difficult", "truncated", "occluded",
+     "pose", "attributes", "parts", "voc", "box")
+)  # fmt: skip
+_CLOSED_KEYS = OBJECT_KEYS - {"attributes"}  # which say more than <attributes>: what is no text
+
+SAME = "\0"  # of a text in a header: what vocdet writes where nothing else was said
+_EXTRA = msgspec.json.Decoder(Extra)
+
+
+@dataclass(slots=True)
+class Header:
+    """What a file says of its image beside name and size; None where a tag is missing."""
+
+    folder: str | None = "JPEGImages"
+    path: str | None = SAME  # that is the file name
+    source: dict[str, str] | None = field(default_factory=lambda: {"database": "Unknown"})
+    depth: str | None = "3"
+    segmented: str | None = SAME  # that is 1 where an object has a mask, and 0 elsewhere
+    attributes: dict[str, str] = field(default_factory=dict)  # of <annotation>
+    tags: list[str] = field(default_factory=list)  # XML of all other children
+    masks: bool = False  # SegmentationObject has its objects as pixels
+    void: str = ""  # RLE (JSON) of the pixels there that belong to no object and not to the background
+    coco: bytes = b""  # JSON object of what a COCO file had; b"": nothing
+
+
+@dataclass(slots=True)
+class Rest:
+    """What few objects have."""
+
+    area: float = math.nan
+    polygons: tuple[str, ...] = ()  # x1,y1,x2,y2,... as written, in numbers that are JSON
+    segmentation: bytes = b""  # JSON as COCO has it, which vocdet writes where VOC knows no way
+    parts: tuple[tuple[str, RawBox], ...] = ()  # name and box as written
+    attributes: dict[str, str] | None = None  # as CVAT writes them
+    coco: bytes = b""  # JSON object of what a COCO file had; b"": nothing
+    tags: tuple[str, ...] = ()  # XML of all other children
+
+
+_DEFAULTS = asdict(Header())
+
+
+def extra_of(text: bytes) -> Extra:
+    """The keys of an extra; none where it is empty."""
+    return _EXTRA.decode(text) if text else {}
+
+
+def image_json(header: Header) -> bytes:
+    """The extra of an image: what its header says that labelImg's would not."""
+    said: dict[str, object] = {}
+    for name, default in _DEFAULTS.items():
+        value = getattr(header, name)
+        if value != default and name != "coco":
+            said[name] = value
+    extra: dict[str, object] = {"voc": said} if said else {}
+    extra |= {key: value for key, value in extra_of(header.coco).items() if key not in IMAGE_KEYS}
+    return msgspec.json.encode(extra) if extra else b""
+
+
+def header_of(extra: Extra) -> Header | None:
+    """The header that `image_json` made an extra of; None where there is none, or it is no header."""
+    if "voc" not in extra:
+        return None
+    try:
+        header = msgspec.json.decode(extra["voc"], type=Header)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    header.coco = b""
+    return header
+
+
+def dataset_json(root: Path, coordinates: Coordinates) -> bytes:
+    """The extra of a dataset: what `DATASET_FILE` says, if it can be read, and what the numbers of its files were."""
+    extra: Extra = {}
+    path = root / DATASET_FILE
+    with suppress(OSError, msgspec.DecodeError, RecursionError):
+        inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
+        if inside and path.stat().st_size <= _LARGEST_FILE:
+            extra = extra_of(path.read_bytes().strip())
+    for key in ("voc", "images", "annotations"):
+        extra.pop(key, None)
+    if coordinates == "one":
+        extra["voc"] = msgspec.Raw(b'{"coordinates":"one"}')
+    return msgspec.json.encode(extra) if extra else b""
+
+
+def coordinates_of(dataset: Dataset) -> Coordinates:
+    """What the numbers of the VOC files were that a dataset came from, also by way of COCO."""
+    return "one" if bytes(extra_of(dataset.extra).get("voc", b"")) == b'{"coordinates":"one"}' else "zero"
+
+
+def object_columns(
+    rest: Mapping[int, Rest], pixels: Mapping[int, bytes], count: int, coordinates: Coordinates
+) -> tuple[Texts, Texts, NDArray[np.float64]]:
+    """Segmentation, extra and area of `count` objects, of which few have any; `pixels` are RLEs by object."""
+    segmentations = dict(pixels)
+    extras: dict[int, bytes] = {}
+    areas = np.full(count, np.nan)
+    for row, one in rest.items():
+        areas[row] = one.area
+        if row not in pixels:
+            segmentations[row] = _segmentation(one, coordinates)
+        extras[row] = _object_json(one, coordinates)
+    ordered = {row: segmentations[row] for row in sorted(segmentations)}
+    return Texts.sparse(count, ordered), Texts.sparse(count, extras), areas
+
+
+def _segmentation(rest: Rest, coordinates: Coordinates) -> bytes:
+    if not rest.polygons:
+        return rest.segmentation
+    polygons = rest.polygons
+    if coordinates == "one":
+        shift = conventions.minimum_value
+        polygons = tuple(
+            ",".join(number_text(shift(float(value), coordinates)) for value in polygon.split(","))
+            for polygon in polygons
+        )
+    return f"[[{'],['.join(polygons)}]]".encode()
+
+
+def _whole(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def _object_json(rest: Rest, coordinates: Coordinates) -> bytes:
+    extra: dict[str, object] = {}
+    if rest.attributes:
+        extra["attributes"] = rest.attributes
+    if rest.parts:
+        boxes = conventions.to_pixels(np.array([box for _, box in rest.parts]), coordinates)
+        extra["parts"] = [
+            {"name": name, "bbox": [_whole(value) for value in (xmin, ymin, *conventions.extent(box))]}
+            for (name, _), box in zip(rest.parts, boxes, strict=True)
+            for xmin, ymin in [box[:2].tolist()]
+        ]
+    if rest.tags:
+        extra["voc"] = {"tags": rest.tags}
+    extra |= {key: value for key, value in extra_of(rest.coco).items() if key not in _CLOSED_KEYS}
+    return msgspec.json.encode(extra) if extra else b""

@@ -1,0 +1,185 @@
+"""Masks as COCO writes them: polygons, run lengths (RLE), and the pixels they stand for.
+
+A segmentation is the JSON of COCO's key of that name: `[[x1, y1, x2, y2, ...], ...]`, one list a polygon, in pixels;
+or `{"size": [height, width], "counts": ...}` with the lengths of runs of 0 and 1 in column order, beginning with 0, as
+a list or in the text form of pycocotools (maskApi.c, rleToString). Run lengths are added up before pycocotools
+decodes them: it writes beyond its memory where they do not fit the size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Polygons: TypeAlias = "list[list[float]]"  # each x1, y1, x2, y2, ...
+
+FURTHEST = 1e9  # pixels of a point from the origin
+LARGEST_SIDE = 1 << 16  # pixels of a mask; larger ones are a mistake, or meant to fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rle:
+    """Run lengths of a mask, whose sum is height × width."""
+
+    height: int
+    width: int
+    counts: tuple[int, ...]  # runs of 0, 1, 0, ... in column order
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return sum(self.counts[1::2])
+
+
+class MaskError(ValueError):
+    """A segmentation that is none: `code` says in a word what is wrong, as in polygon.odd."""
+
+    def __init__(self, code: str, problem: str) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+class _RawRle(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+_POLYGONS = msgspec.json.Decoder(list[list[float]])
+_RLE = msgspec.json.Decoder(_RawRle)
+
+
+def parse(segmentation: bytes) -> Polygons | Rle:
+    """What a segmentation's JSON says; `MaskError` where it is neither polygons of three points or more nor an RLE."""
+    try:
+        if segmentation[:1] == b"{":
+            return _rle(_RLE.decode(segmentation))
+        polygons = _POLYGONS.decode(segmentation)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MaskError("type", f"is neither a list of polygons nor an RLE: {error}") from error
+    for i, polygon in enumerate(polygons):
+        if len(polygon) % 2:
+            raise MaskError("polygon.odd", f"polygon {i} has {len(polygon)} numbers, which are no pairs of x and y")
+        if len(polygon) < 6:
+            raise MaskError("polygon.short", f"polygon {i} has {len(polygon) // 2} points, and needs three")
+    if not polygons:
+        raise MaskError("empty", "has no polygon")
+    if not all(map(_plausible, polygons)):
+        raise MaskError("polygon.far", "has a point further than 1e9 pixels out")
+    return polygons
+
+
+def _plausible(polygon: list[float]) -> bool:
+    return max(polygon) <= FURTHEST and min(polygon) >= -FURTHEST
+
+
+def _rle(raw: _RawRle) -> Rle:
+    height, width = raw.size
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        raise MaskError("rle.size", f"has the size {height}×{width}")
+    counts = raw.counts if isinstance(raw.counts, list) else _counts_of_text(raw.counts)
+    if any(count < 0 for count in counts):
+        raise MaskError("rle.sum", "has a run of negative length")
+    if sum(counts) != height * width:
+        raise MaskError("rle.sum", f"has runs of {sum(counts)} pixels for a size of {height}×{width}")
+    return Rle(height, width, tuple(counts))
+
+
+def _counts_of_text(text: str) -> list[int]:
+    """Run lengths from their text form: five bits a character, low bits first, the sixth says that more follow.
+
+    From the fourth on a number is the difference to the one two before.
+    """
+    try:
+        bits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        bits = np.array([-1])
+    if len(bits) and not (bits.min() >= 0 and bits.max() < 64):
+        raise MaskError("rle.text", "has counts that are no run lengths")
+    last = np.flatnonzero(bits < 32)  # the last character of every number
+    if len(bits) and (not len(last) or last[-1] != len(bits) - 1):
+        raise MaskError("rle.text", "has counts that end in the middle of a number")
+    lengths = np.diff(last, prepend=-1)
+    if len(lengths) and lengths.max() > _MOST_CHARACTERS:
+        raise MaskError("rle.text", "has counts that are no run lengths")
+    if not len(lengths):
+        return []
+    firsts = last - lengths + 1
+    place = np.arange(len(bits)) - np.repeat(firsts, lengths)  # of a character in its number
+    values = np.add.reduceat((bits & 31) << (5 * place), firsts)
+    values -= np.where(bits[last] & 16, np.int64(1) << (5 * lengths), 0)  # the highest bit is the sign
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    counts: list[int] = values.tolist()
+    return counts
+
+
+_MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
+
+
+def rle_json(mask: NDArray[np.bool_]) -> bytes:
+    """The compressed RLE of a mask (H, W), as JSON."""
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return msgspec.json.encode({"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")})
+
+
+def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.bool_]:
+    """The mask (H, W) of what `parse` gave; polygons are filled as pycocotools fills them.
+
+    `MaskError` where an RLE is of another size.
+    """
+    if isinstance(segmentation, Rle):
+        if (segmentation.height, segmentation.width) != (height, width):
+            size = f"{segmentation.height}×{segmentation.width}"
+            raise MaskError("rle.size", f"is of {size}, its image of {height}×{width} (height × width)")
+        values = np.arange(len(segmentation.counts)) % 2 == 1
+        return np.repeat(values, segmentation.counts).reshape(width, height).T
+    from pycocotools import mask as coco
+
+    # Its own decode warns with NumPy 2; its text form is read here anyway.
+    merged = coco.merge(coco.frPyObjects(segmentation, height, width))
+    return pixels(_rle(_RawRle((height, width), merged["counts"].decode("ascii"))), height, width)
+
+
+def area(segmentation: Polygons | Rle) -> float:
+    """Square pixels: those of an RLE counted, those of polygons by the shoelace formula, each by itself."""
+    if isinstance(segmentation, Rle):
+        return float(segmentation.area)
+    return sum(map(_polygon_area, segmentation))
+
+
+def _polygon_area(polygon: list[float]) -> float:
+    xs, ys = polygon[::2], polygon[1::2]
+    twice = sum(map(float.__mul__, map(float, xs), map(float, ys[1:] + ys[:1])))
+    twice -= sum(map(float.__mul__, map(float, xs[1:] + xs[:1]), map(float, ys)))
+    return abs(twice) / 2
+
+
+def bounds(segmentation: Polygons | Rle) -> tuple[float, float, float, float] | None:
+    """The box around a mask: xmin, ymin, xmax, ymax, 0-based and half-open; None where it has no pixel."""
+    if not isinstance(segmentation, Rle):
+        xs = [x for polygon in segmentation for x in polygon[::2]]
+        ys = [y for polygon in segmentation for y in polygon[1::2]]
+        return min(xs), min(ys), max(xs), max(ys)
+    ends = list(accumulate(segmentation.counts))
+    runs = [(first, last) for first, last in zip(ends[::2], ends[1::2], strict=False) if last > first]
+    if not runs:
+        return None
+    height = segmentation.height
+    xmin, xmax = runs[0][0] // height, (runs[-1][1] - 1) // height + 1
+    if any(first // height != (last - 1) // height for first, last in runs):  # a run goes over the foot of a column
+        rows = np.flatnonzero(pixels(segmentation, height, segmentation.width).any(axis=1))
+        return xmin, int(rows[0]), xmax, int(rows[-1]) + 1
+    ymin = min(first % height for first, _ in runs)
+    return xmin, ymin, xmax, max((last - 1) % height for _, last in runs) + 1
+
+
+def shifted(segmentation: Polygons, by: float) -> Polygons:
+    """Polygons with `by` added to every number."""
+    return [[value + by for value in polygon] for polygon in segmentation]

@@ -1,0 +1,103 @@
+"""Which images of a dataset COCO files put into train, val and test."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data import splits
+from vocdet.data.checks import counted
+from vocdet.data.dataset import Dataset
+from vocdet.errors import SplitError
+from vocdet.formats.coco_files import find_coco
+from vocdet.formats.coco_json import file_names
+
+Rows = NDArray[np.int64]  # (N,) rows of the image table
+
+_PART = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
+_PART_NAMES = {"valid": "val", "validation": "val"}
+
+
+def coco_parts(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Rows], list[str]]:
+    """The rows of train, val and test as COCO files have them, rising, and what is to be said of it.
+
+    A source is a folder of COCO files or one of them; its name, or that of the folder it is in, says which part it
+    is. Images are found by file name: the path from the dataset's root, else the last part of it without suffix.
+    A `SplitError` says what cannot be told, and which images are in two parts.
+    """
+    row_of = _rows_by_name(dataset)
+    found: dict[str, list[int]] = {name: [] for name in splits.NAMES}
+    notes = []
+    for path, part in _files(sources):
+        names = file_names(path)
+        rows = [row_of.get(_composed(name), row_of.get(_stem(name), -1)) for name in names]
+        unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
+        if names and len(unknown) == len(names):
+            problem = f"none of its {counted(len(names), 'image')} is in the dataset, such as {names[0]!r}"
+            raise SplitError(problem, place=path, hint=f"images of {dataset.root} are as {dataset.images.files[0]!r}")
+        if unknown:
+            verb = "is" if len(unknown) == 1 else "are"
+            some = counted(len(unknown), "image")
+            notes.append(f"{some} of {path.name} {verb} not in the dataset, such as {unknown[0]!r}")
+        found[part] += [row for row in rows if row >= 0]
+    parts = {name: np.unique(np.array(rows, np.int64)) for name, rows in found.items()}
+    _check(dataset, parts)
+    left = len(dataset) - sum(map(len, parts.values()))
+    if left:
+        some = f"{counted(left, 'image')} {'is' if left == 1 else 'are'}"
+        notes.append(f"{some} in no COCO file, and now in no part: vocdet split --append finds them one")
+    return parts, notes
+
+
+def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
+    """The files of these sources and the part each is, every one once."""
+    found: dict[Path, str] = {}
+    for source in sources:
+        files = [(file.path, file.part or _part(file.path)) for file in find_coco(source)[1]]
+        found |= dict(files)
+    for path, part in found.items():
+        if part not in splits.NAMES:
+            problem = "is of train and val together" if part == "trainval" else "does not say which part it is"
+            hint = "give files whose names say train, val or test, such as instances_train.json"
+            raise SplitError(problem, place=path, hint=hint)
+    return list(found.items())
+
+
+def _part(path: Path) -> str:
+    """The part a file is, by its own name, else by that of its folder; "" where neither says."""
+    for name in (path.stem, path.absolute().parent.name):
+        match = _PART.search(name.lower())
+        if match:
+            return _PART_NAMES.get(match[1], match[1])
+    return ""
+
+
+def _rows_by_name(dataset: Dataset) -> Mapping[str, int]:
+    """The row of every image by its stem and by its path; paths, which have a suffix, come first."""
+    by_stem = {_composed(stem): row for row, stem in enumerate(dataset.images.stems)}
+    return by_stem | {_composed(file): row for row, file in enumerate(dataset.images.files)}
+
+
+def _stem(name: str) -> str:
+    return _composed(PurePosixPath(name).stem)
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _check(dataset: Dataset, parts: Mapping[str, Rows]) -> None:
+    if not len(parts["train"]):
+        raise SplitError("no COCO file of train", hint="give one whose name says train, such as instances_train.json")
+    rows, times = np.unique(np.concatenate(list(parts.values())), return_counts=True)
+    twice = rows[times > 1]
+    if len(twice):
+        stems = ", ".join(dataset.images.stems[row] for row in twice[:3])
+        images = f"{counted(len(twice), 'image')} ({stems}{', ...' if len(twice) > 3 else ''})"
+        problem = f"the COCO files have {images} in several parts"
+        raise SplitError(problem, place=dataset.root, hint="figures would be too good: take them out of all but one")

@@ -1,0 +1,154 @@
+"""The objects of a dataset as an image folder: one picture an object, one folder a label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.checks import raise_errors, usable
+from vocdet.data.dataset import Dataset
+from vocdet.data.parts import Parts, separate
+from vocdet.errors import AnnotationError, SplitError
+from vocdet.files import appearing, write_new
+from vocdet.formats import image_sets, reading
+from vocdet.formats.coordinates import Asked
+from vocdet.formats.file_names import safe_names
+from vocdet.formats.scan import Progress
+from vocdet.inputs.cuts import cut
+from vocdet.inputs.images import decode_as
+from vocdet.recipes.schema import BackboneRecipe, check_side
+
+MARGIN = BackboneRecipe().context
+QUALITY = 95  # of JPEG
+LEARNED = "train"  # the folder of what is learned from, where no part has this name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CropsReport:
+    """What was cut out, and what was not."""
+
+    target: Path
+    labels: tuple[str, ...]
+    crops: Mapping[str, NDArray[np.int64]]  # of every part's folder, pictures of each label (L,)
+    renamed: Mapping[str, str]  # labels whose folder has another name
+    crowds: int  # objects left out as training leaves them out: they mark several things at once
+    small: int  # those left out whose shorter side is below the least
+    in_no_part: int  # those of images in none of the parts written
+
+
+def write_crops(
+    source: Path,
+    target: Path,
+    *,
+    parts: Sequence[str] = (),
+    margin: float = MARGIN,
+    size: int | None = None,
+    smallest: float = 0.0,
+    lossless: bool = False,
+    labels: Path | None = None,
+    coordinates: Asked = "auto",
+    progress: Progress | None = None,
+) -> CropsReport:
+    """Cut every object out as the classifier sees it, into `target/<part>/<label>/<stem>_<number>.jpg`.
+
+    A crop is the square round a box with `margin` of its longer side all round, gray beyond the image; at the pixels of
+    the image, or resized to `size`. Without parts all of it is `train`. The folder is new, and appears whole.
+    """
+    if size is not None:
+        check_side(size, smallest=32)
+    found = reading.read(source, labels=labels, coordinates=coordinates)
+    known, odd = image_sets.read_parts(found)
+    raise_errors(odd)
+    dataset, _ = usable(found.dataset)
+    chosen = _chosen(known, parts, dataset)
+    objects = dataset.objects
+    short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
+    wanted = ~objects.crowd & (short >= smallest)
+    folders = safe_names(dataset.labels)
+    jobs = _jobs(dataset, chosen, wanted, folders)
+    if not jobs:
+        raise AnnotationError(
+            "no objects to cut out", place=source, hint="ask for other parts, or a smaller --min-side"
+        )
+    cutter = _Cutter(dataset, margin, size, ".png" if lossless else ".jpg")
+    with appearing(target) as folder:
+        pool, made = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), set[str]()
+        try:
+            for done, _ in enumerate(pool.map(lambda job: cutter.write(job, folder, made), jobs), 1):
+                if progress is not None:
+                    progress(done, len(jobs))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    of_part = {
+        name: np.bincount(objects.label[wanted & np.isin(objects.image, rows)], minlength=len(dataset.labels))
+        for name, rows in chosen.items()
+    }
+    placed = np.isin(objects.image, np.concatenate(list(chosen.values())))
+    return CropsReport(
+        target=target,
+        labels=dataset.labels,
+        crops=of_part,
+        renamed={old: new for old, new in zip(dataset.labels, folders, strict=True) if old != new},
+        crowds=int((objects.crowd & placed).sum()),
+        small=int((~objects.crowd & ~wanted & placed).sum()),
+        in_no_part=int((~placed).sum()),
+    )
+
+
+def _chosen(parts: Parts, asked: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+    """The folders to write, and the images of each."""
+    if not parts and not asked:
+        return {LEARNED: np.arange(len(dataset))}
+    missing = [name for name in asked if name not in parts]
+    if missing:
+        hint = f"take {' or '.join(parts)}" if parts else "run vocdet split, or leave out --part"
+        raise SplitError(f"there is no part {missing[0]}", place=dataset.root, hint=hint)
+    chosen = {name: parts[name] for name in dict.fromkeys(asked)} if asked else separate(parts)
+    return {LEARNED if name == "trainval" and LEARNED not in chosen else name: rows for name, rows in chosen.items()}
+
+
+Job = tuple[int, list[tuple[int, str]]]  # an image, and the objects to cut out of it with their files' names
+
+
+def _jobs(dataset: Dataset, parts: Parts, wanted: NDArray[np.bool_], folders: Sequence[str]) -> list[Job]:
+    objects = dataset.objects
+    first = np.searchsorted(objects.image, np.arange(len(dataset) + 1))
+    stems = safe_names([stem.replace("/", "_") for stem in dataset.images.stems])
+    jobs = []
+    for part, rows in parts.items():
+        for row in rows.tolist():
+            files = [
+                (i, f"{part}/{folders[objects.label[i]]}/{stems[row]}_{i - first[row] + 1}")
+                for i in range(first[row], first[row + 1])
+                if wanted[i]
+            ]
+            if files:
+                jobs.append((row, files))
+    return jobs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cutter:
+    dataset: Dataset
+    margin: float
+    size: int | None
+    suffix: str
+
+    def write(self, job: Job, folder: Path, made: set[str]) -> None:
+        """Cut the objects of one image out; `made` remembers which folders are there."""
+        row, objects = job
+        images = self.dataset.images
+        path = self.dataset.root / images.files[row]
+        image = decode_as(path, int(images.widths[row]), int(images.heights[row]))
+        for i, name in objects:
+            crop = cut(image, self.dataset.objects.box[i], context=self.margin, size=self.size)
+            bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+            _, data = cv2.imencode(self.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+            write_new(f"{folder}/{name}{self.suffix}", data.tobytes(), made)

@@ -1,0 +1,43 @@
+"""Which fonts can write a text in a plot, and what to write where none can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BASE = "DejaVu Sans"  # matplotlib brings it
+
+
+def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts as a plot can show them, and the font families that do, to be tried in turn.
+
+    A text with a character that no installed font has becomes `#` and its number, from 1.
+    """
+    from matplotlib import font_manager
+
+    fonts = {font.name: font.fname for font in reversed(font_manager.fontManager.ttflist) if font.style == "normal"}
+    others = sorted(name for name in fonts if name != BASE and not name.startswith("Last Resort"))
+    wanted = {ord(character) for text in texts for character in text}
+    wanted -= _characters(font_manager.findfont(BASE))
+    families = [BASE]
+    for name in others:
+        if wanted and (found := wanted & _characters(fonts[name])):
+            families.append(name)
+            wanted -= found
+    return [f"#{i}" if wanted & set(map(ord, text)) else text for i, text in enumerate(texts, 1)], families
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of so many characters at most, its middle left out: names often differ in their ends alone."""
+    if len(text) <= longest:
+        return text
+    tail = (longest - 1) // 3
+    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _characters(path: str) -> set[int]:
+    from matplotlib import font_manager
+
+    try:
+        return set(font_manager.get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # a broken font among those installed
+        return set()

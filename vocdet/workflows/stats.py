@@ -1,0 +1,64 @@
+"""What is in a dataset: figures, and a picture of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocdet.data.checks import usable
+from vocdet.data.parts import separate
+from vocdet.data.stats import Stats, stats
+from vocdet.errors import AnnotationError, OutputError
+from vocdet.files import write_bytes
+from vocdet.formats import image_sets, reading
+from vocdet.formats.coordinates import Asked
+from vocdet.formats.scan import Progress
+from vocdet.workflows.stats_picture import FORMATS, picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StatsReport:
+    """The figures of a dataset, and how sound they are."""
+
+    root: Path
+    kind: str  # what was read, in words
+    figures: Stats
+    left_out: int  # objects without a pixel in their image, which are in no figure
+    errors: int  # findings of the reader
+    picture: Path | None
+
+
+def dataset_stats(
+    root: Path,
+    *,
+    drawn: Path | None = None,
+    labels: Path | None = None,
+    coordinates: Asked = "auto",
+    progress: Progress | None = None,
+) -> StatsReport:
+    """Count what can be read of a dataset, and draw the figures into the file `drawn`: .png, .svg or .pdf.
+
+    Boxes are clipped to their images first, as they are for training. Files that are wrong are left out and counted.
+    """
+    form = drawn.suffix.lower().lstrip(".") if drawn is not None else ""
+    if drawn is not None and form not in FORMATS:
+        hint = f"end its name in {', '.join(f'.{name}' for name in FORMATS)}"
+        raise OutputError("is no name of a picture that can be drawn", place=drawn, hint=hint)
+    found = reading.scan(root, labels=labels, coordinates=coordinates, progress=progress)
+    parts, odd = image_sets.read_parts(found)
+    findings = [*found.findings, *odd]
+    dataset, _ = usable(found.dataset)
+    if not len(dataset.objects):
+        hint = "annotate some images first" if not findings else "run vocdet check to see why"
+        raise AnnotationError("no objects in any annotation", place=root, hint=hint)
+    figures = stats(dataset, separate(parts))
+    if drawn is not None:
+        write_bytes(drawn, picture(figures, root.resolve().name, form=form))
+    return StatsReport(
+        root=root,
+        kind=found.kind,
+        figures=figures,
+        left_out=len(found.dataset.objects) - len(dataset.objects),
+        errors=sum(finding.severity == "error" for finding in findings),
+        picture=drawn,
+    )
