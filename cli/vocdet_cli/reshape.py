@@ -52,8 +52,8 @@ def remap(
 ) -> None:
     """Write a copy of a dataset whose labels are renamed, merged or dropped.
 
-    All changes happen at once: --rename a=b --rename b=a swaps two labels. Images that lose all their objects stay, as
-    images of none of the labels.
+    All changes happen at once: --rename a=b --rename b=a swaps two labels.
+    Images that lose all their objects stay, as images of none of the labels.
     """
     from vocdet.workflows.reshape import remap_dataset
 

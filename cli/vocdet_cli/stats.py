@@ -38,7 +38,8 @@ def stats(
 ) -> None:
     """Count objects by label and part; show their sizes, shapes and places, and which labels share images.
 
-    A size is the square root of a box's area. Small is below 32² pixels and medium below 96², as COCO has it.
+    A size is the square root of a box's area.
+    Small is below 32² pixels and medium below 96², as COCO has it.
     """
     from vocdet.workflows.stats import dataset_stats
 

@@ -95,7 +95,13 @@ def test_a_sample_of_nothing_or_of_more_than_there_is_is_refused(count: int) -> 
 
 @pytest.mark.parametrize(
     ("count", "sizes", "shares"),
-    [(10, [70, 20, 10], [7, 2, 1]), (3, [50, 30, 20], [1, 1, 1]), (3, [60, 25, 15], [2, 1, 0]), (2, [1, 1, 1], [1, 1, 0]), (5, [3, 0, 2], [3, 0, 2])],
+    [
+        (10, [70, 20, 10], [7, 2, 1]),
+        (3, [50, 30, 20], [1, 1, 1]),
+        (3, [60, 25, 15], [2, 1, 0]),
+        (2, [1, 1, 1], [1, 1, 0]),
+        (5, [3, 0, 2], [3, 0, 2]),
+    ],
 )
 def test_what_is_shared_out_goes_to_the_largest_remainders(count: int, sizes: list[int], shares: list[int]) -> None:
     assert shared_out(count, sizes) == shares

@@ -319,11 +319,12 @@ def test_a_hostile_header_is_refused_without_taking_its_word(name: str, whole: P
     [
         ("objects.label", np.array([0, 1, 0, 1, 0, 2], "|u1")),  # there are two
         ("objects.pose", np.array([0, 1, 0, 1, 0, 2], "|u1")),
-        ("objects.per_image", np.array([2**62, 2**62, 2**63 - 2**62 - 1, 6], "<i8")),
+        ("objects.per_image", np.array([2**63 - 1, 2**63 - 1, 8], "<i8")),  # six, where 64 bits overflow
         ("objects.per_image", np.array([-1, 4, 3], "<i8")),
         ("objects.per_image", np.array([2, 2, 1], "<i8")),
         ("objects.per_image", np.array([2, 2, 1, 1], "<i8")),  # there are three images
         ("objects.box", np.full((6, 4), np.nan)),
+        ("objects.box", np.ones((6, 5))),
         ("objects.line", np.array([2**40] * 6, "<i8")),
         ("objects.segmentation.gaps", np.array([1, 100], "<i8")),
         ("objects.segmentation.gaps", np.array([1, -1], "<i8")),

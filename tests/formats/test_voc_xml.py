@@ -11,6 +11,7 @@ from vocdet.data.checks import Finding
 from vocdet.formats import voc_xml
 from vocdet.formats.coordinates import Coordinates, to_pixels
 from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_object import DIFFICULT, TRUNCATED, RawObject
 from vocdet.formats.voc_write import WrittenObject, annotation_text
 from vocdet.formats.voc_xml import Annotation, read_annotation
 
@@ -65,7 +66,7 @@ def test_a_file_of_labelimg_is_read(tmp_path: Path) -> None:
     assert found.findings == ()
     assert (found.filename, found.size, found.database) == ("a & b.jpg", (640, 480), "Unknown")
     (item,) = found.objects
-    assert item == ("red <cup>", (260, 177, 491, 376), voc_xml.DIFFICULT, 14, "", None)
+    assert item == ("red <cup>", (260, 177, 491, 376), DIFFICULT, 14, "", None)
 
 
 def test_an_annotation_is_written_as_labelimg_writes_it() -> None:
@@ -81,9 +82,7 @@ def test_the_annotations_labelimg_saved_are_written_again_byte_for_byte(shared: 
     for path in paths:
         saved, found = path.read_text(), read_annotation(path)
         objects = [
-            WrittenObject(
-                item.label, item.box, bool(item.flags & voc_xml.DIFFICULT), bool(item.flags & voc_xml.TRUNCATED)
-            )
+            WrittenObject(item.label, item.box, bool(item.flags & DIFFICULT), bool(item.flags & TRUNCATED))
             for item in found.objects
         ]
         assert found.size is not None
@@ -94,7 +93,7 @@ def test_missing_flags_pose_and_size_are_fine(tmp_path: Path) -> None:
     found = of_object(tmp_path, f"<name>dog</name>{BOX}")
     assert found.findings == ()
     assert found.size is None
-    assert found.objects == (voc_xml.RawObject("dog", (11, 21, 50, 60), 0, 2, "", None),)
+    assert found.objects == (RawObject("dog", (11, 21, 50, 60), 0, 2, "", None),)
 
 
 def test_names_and_boxes_of_an_objects_parts_are_not_its_own(tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_one_bad_object_does_not_hide_the_others(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_flag_that_is_not_0_or_1_is_read_with_a_warning(tmp_path: Path, text: str, value: bool, warned: bool) -> None:
     found = of_object(tmp_path, f"<name>dog</name><difficult>{text}</difficult>{BOX}")
-    assert bool(found.objects[0].flags & voc_xml.DIFFICULT) is value
+    assert bool(found.objects[0].flags & DIFFICULT) is value
     assert [finding.code for finding in found.findings] == ["voc.flag.bad_value"] * warned
 
 
@@ -284,7 +283,7 @@ def test_reading_gives_back_what_was_written(
     assert (found.filename, found.size, found.findings) == (name, (9000, 9000), ())
     boxes = to_pixels(np.array([item.box for item in found.objects]).reshape(-1, 4), convention)
     again = [
-        (item.label, tuple(box), bool(item.flags & voc_xml.DIFFICULT), bool(item.flags & voc_xml.TRUNCATED))
+        (item.label, tuple(box), bool(item.flags & DIFFICULT), bool(item.flags & TRUNCATED))
         for item, box in zip(found.objects, boxes.tolist(), strict=True)
     ]
     assert again == written

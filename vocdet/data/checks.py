@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,14 +9,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.boxes import Boxes
+from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, ImageError, Place, SplitError, VocdetError, raise_all
 
 Severity = Literal["error", "warning"]
 
-LONGEST_LABEL = 100  # characters
 SMALLEST_SIDE = 1.0  # pixels; a box narrower or lower than this teaches nothing
+SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
+NEAR = 0.9  # IoU of two boxes of the same label from which on they are taken for one that was drawn twice
+
+_MOST_NEIGHBOURS = 500  # looked at for each box: bounds the time where thousands lie on one heap
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Finding:
     problem: str
     place: Place
     hint: str = ""
+    count: int = 1  # of the things it speaks of: files, images, lines
 
     def as_error(self) -> VocdetError:
         """The error to raise where this finding cannot be lived with."""
@@ -65,14 +67,15 @@ def usable(dataset: Dataset) -> tuple[Dataset, tuple[Finding, ...]]:
 
 
 def box_findings(dataset: Dataset) -> list[Finding]:
-    """Boxes without area, outside their image, under a pixel, or drawn twice."""
+    """Boxes without area, outside their image, hardly there, or drawn twice, nearly so or under two labels."""
     objects = dataset.objects
     size = objects.box[:, 2:] - objects.box[:, :2]  # (M, 2)
     beyond = np.abs(clip_to_images(dataset) - objects.box).max(axis=1, initial=0)  # (M,) pixels
+    shortest, longest = size.min(axis=1, initial=np.inf), size.max(axis=1, initial=0)
     findings = []
-    for row in np.flatnonzero((size.min(axis=1, initial=np.inf) < SMALLEST_SIDE) | (beyond > 0)):
+    for row in np.flatnonzero((shortest < SMALLEST_SIDE) | (beyond > 0) | (longest < SMALLEST_DRAWN)):
         text, place = object_text(dataset, row), object_place(dataset, row)
-        if size[row].min() <= 0:
+        if shortest[row] <= 0:
             problem = f"{text} has no area"
             findings.append(Finding("box.zero_area", "error", problem, place, "redraw it, or delete its <object>"))
         elif beyond[row] > 0:
@@ -80,10 +83,14 @@ def box_findings(dataset: Dataset) -> list[Finding]:
             problem = f"{text} reaches {beyond[row]:.4g} px beyond its image, {image_size_text(dataset, row)}"
             hint = "redraw it; where many do, the XML may be of another size or another image"
             findings.append(Finding("box.out_of_image", severity, problem, place, hint))
-        else:
+        elif shortest[row] < SMALLEST_SIDE:
             problem = f"{text} is less than a pixel wide or high"
             findings.append(Finding("box.tiny", "warning", problem, place, "it is not used: delete its <object>"))
-    return findings + _twice_drawn(dataset)
+        else:
+            problem = f"{text} is {size[row, 0]:.4g}×{size[row, 1]:.4g} px"
+            hint = "redraw it, or delete its <object>: it may be a slip of the mouse"
+            findings.append(Finding("box.tiny", "warning", problem, place, hint))
+    return [*findings, *_twice_drawn(dataset), *_nearly_twice_drawn(dataset)]
 
 
 def _twice_drawn(dataset: Dataset) -> list[Finding]:
@@ -95,41 +102,67 @@ def _twice_drawn(dataset: Dataset) -> list[Finding]:
     for first, second in zip(order[same], order[same + 1], strict=True):
         one, other = (dataset.labels[objects.label[row]] for row in (first, second))
         place, text = object_place(dataset, second), object_text(dataset, second)
-        line = f"line {objects.line[first]}"
+        where = _spot(dataset, first)
         if one == other:
-            problem, hint = f"{text} is there twice, see {line}", "delete one of the two"
+            problem, hint = f"{text} is there twice, see {where}", "delete one of the two"
             findings.append(Finding("box.duplicate", "warning", problem, place, hint))
         else:
-            problem, hint = f"{text} is also a {one!r}, see {line}", "delete the wrong one"
+            problem, hint = f"{text} is also a {one!r}, see {where}", "delete the wrong one"
             findings.append(Finding("box.two_labels", "warning", problem, place, hint))
     return findings
 
 
-def label_findings(dataset: Dataset) -> list[Finding]:
-    """Labels that look like each other, that never occur, or that other tools stumble over."""
-    counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
-    place = Place(dataset.root)
-    alike: dict[str, list[int]] = {}
+def _nearly_twice_drawn(dataset: Dataset) -> list[Finding]:
     findings = []
-    for i, label in enumerate(dataset.labels):
-        alike.setdefault("".join(filter(str.isalnum, unicodedata.normalize("NFKC", label).casefold())), []).append(i)
-        if not counts[i]:
-            findings.append(Finding("label.unused", "warning", f"no object has the label {label!r}", place))
-        if re.search(r"[/\\:*?\"<>|]", label) or label.startswith("."):
-            hint = f"rename it if you want {label!r} in file names, as --per-label does"
-            problem = f"the label {label!r} cannot be part of a file name everywhere"
-            findings.append(Finding("label.path_char", "warning", problem, place, hint))
-        if len(label) > LONGEST_LABEL:
-            problem = f"the label {label[:40] + '...'!r} has {len(label)} characters"
-            findings.append(Finding("label.too_long", "warning", problem, place, "is it a label?"))
-        if label.strip("_").casefold() == "background":
-            hint = "delete its objects: what no box covers is background by itself"
-            findings.append(Finding("label.background", "warning", f"{label!r} is used as a label", place, hint))
-    for group in (group for name, group in alike.items() if name and len(group) > 1):
-        names = ", ".join(f"{dataset.labels[i]!r} ({counted(counts[i], 'object')})" for i in group)
-        hint = "if they mean the same, write them the same"
-        findings.append(Finding("label.alike", "warning", f"labels that look alike: {names}", place, hint))
+    for first, second, iou in near_twins(dataset):
+        percent = f"{100 * iou:.0f} %" if iou < 0.995 else "nearly all"
+        text = f"{object_text(dataset, second)} shares {percent} of its area with that of {_spot(dataset, first)}"
+        hint = "delete one, if they are of the same thing"
+        findings.append(Finding("box.near_duplicate", "warning", text, object_place(dataset, second), hint))
     return findings
+
+
+def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
+    """Pairs of rows whose boxes are nearly the same (IoU of `NEAR` or more) and of one label in one image, and the IoU.
+
+    Every object is the second of one pair at most: that with the first object it is like. Boxes that are exactly the
+    same, without area, or of a crowd are in no pair.
+    """
+    objects = dataset.objects
+    rows = np.flatnonzero(~objects.crowd & (area(objects.box) > 0))
+    group = objects.image[rows].astype(np.int64) * len(dataset.labels) + objects.label[rows]
+    order = np.lexsort((objects.box[rows, 0], group))
+    rows, group = rows[order], group[order]
+    box = objects.box[rows]  # in each group from left to right
+    reach = box[:, 0] + (1 - NEAR) * (box[:, 2] - box[:, 0])  # where a twin further right must begin
+    found: dict[int, tuple[int, float]] = {}  # the later of two rows -> the earlier, IoU
+    at = np.arange(len(rows))
+    for step in range(1, _MOST_NEIGHBOURS + 1):
+        at = at[: np.searchsorted(at, len(rows) - step)]
+        at = at[(group[at] == group[at + step]) & (box[at + step, 0] <= reach[at])]
+        if not len(at):
+            break
+        iou = _paired_iou(box[at], box[at + step])
+        twin = (iou >= NEAR) & (box[at] != box[at + step]).any(axis=1)
+        for one, other, how in zip(rows[at[twin]].tolist(), rows[at[twin] + step].tolist(), iou[twin].tolist(),
+                                   strict=True):  # fmt: skip
+            first, second = min(one, other), max(one, other)
+            if second not in found or first < found[second][0]:
+                found[second] = first, how
+    return [(first, second, how) for second, (first, how) in sorted(found.items())]
+
+
+def _paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    """(P,) the IoU of row i of `a` with row i of `b`; all have area."""
+    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=1)
+    return np.asarray(shared / (area(a) + area(b) - shared), np.float64)
+
+
+def _spot(dataset: Dataset, row: int | np.intp) -> str:
+    """Where in its file an object is, for those who are in that file already."""
+    line = int(dataset.objects.line[row])
+    return f"{dataset.entries}[{line - 1}]" if dataset.entries else f"line {line}"
 
 
 def clip_to_images(dataset: Dataset) -> Boxes:

@@ -133,14 +133,20 @@ def divide_at_random(units: Units, sizes: Rows, rng: np.random.Generator, *, fix
     part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
     free = np.flatnonzero(part < 0)
     room = _filled(sizes - units.sums(part, len(sizes))[:, -1].astype(np.int64))
-    groups = rng.permutation(free[units.size[free] > 1])
+    groups = _shuffled(free[units.size[free] > 1], rng)
     for unit in groups[np.argsort(-units.size[groups], kind="stable")]:
         fits = np.where(room >= units.size[unit], np.maximum(room, 0), 0)
-        part[unit] = rng.choice(len(sizes), p=fits / fits.sum()) if fits.any() else np.argmax(room)
+        lot = rng.random() * fits.sum()
+        part[unit] = np.searchsorted(np.cumsum(fits), lot, side="right") if fits.any() else np.argmax(room)
         room[part[unit]] -= units.size[unit]
-    alone = rng.permutation(free[units.size[free] == 1])
+    alone = _shuffled(free[units.size[free] == 1], rng)
     part[alone] = np.repeat(np.arange(len(sizes)), _filled(room))
     return part
+
+
+def _shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Rows in an order by chance, which no release of NumPy will change."""
+    return rows[np.argsort(rng.random(len(rows)), kind="stable")]
 
 
 def _filled(room: Rows) -> Rows:
@@ -181,7 +187,7 @@ def _place_images(
         members = of_entry[entries]
         part[members] = deal(members, units.objects[entries], label)
         left -= np.bincount(units.label[units.entries(members)], minlength=units.labels)
-    bare = rng.permutation(np.flatnonzero(part < 0))
+    bare = _shuffled(np.flatnonzero(part < 0), rng)
     part[bare] = deal(bare, np.ones(len(bare), np.int32), units.labels)
 
 
@@ -229,48 +235,50 @@ def _even_out(part: Rows, units: Units, free: Rows, expected: Counts, rng: np.ra
     pairs = [(b, a) for i, a in enumerate(parts) for b in parts[i + 1 :]]
     if len(pairs) > _MOST_PAIRS:
         pairs = list(zip(parts, parts[1:] + parts[:1], strict=True))
-    sums = units.sums(part, len(expected))
+    excess = units.sums(part, len(expected)) - expected  # (P, C)
     weight = np.divide(1.0, expected, out=np.zeros_like(expected), where=expected > 0)
     weight[:, -1] = _SIZE
     for _ in range(_SWEEPS):
-        before = _distance(sums, expected, weight)
+        before = _distance(excess, weight)
         for pair in pairs:
-            _swap(part, units, free, sums, expected, weight, pair, rng)
-        if before - _distance(sums, expected, weight) <= _GAIN * before:
+            _swap(part, units, free, excess, weight, pair, rng)
+        if before - _distance(excess, weight) <= _GAIN * before:
             return
 
 
-def _distance(sums: Counts, expected: Counts, weight: Counts) -> float:
+def _distance(excess: Counts, weight: Counts) -> float:
     """How far the parts are from their shares: chi-squared, so that rare and common labels weigh alike."""
-    return float(((sums - expected) ** 2 * weight).sum())
+    return float((excess**2 * weight).sum())
 
 
 def _swap(
     part: Rows,
     units: Units,
     free: Rows,
-    sums: Counts,
-    expected: Counts,
+    excess: Counts,
     weight: Counts,
     pair: tuple[int, int],
     rng: np.random.Generator,
 ) -> None:
     """Swap each unit of the first part of a pair with the unit of the second that helps most, if any does."""
     a, b = pair
-    mine, pool = (rng.permutation(free[part[free] == p])[:_POOL] for p in pair)
+    mine, pool = (_shuffled(free[part[free] == p], rng)[:_POOL] for p in pair)
     if not len(pool):
         return
-    both = weight[a] + weight[b]  # (C,)
     own_counts, others = units.counts(mine), units.counts(pool)  # (P, C)
-    square = (others**2 * both).sum(axis=1)  # (P,)
+    both = weight[a, :-1] + weight[b, :-1]  # (C - 1,)
+    square = (others[:, :-1] ** 2 * both).sum(axis=1)  # (P,)
     for unit, own in zip(mine, own_counts, strict=True):
-        slope = 2 * ((sums[a] - expected[a]) * weight[a] - (sums[b] - expected[b]) * weight[b])
+        slope = 2 * (excess[a] * weight[a] - excess[b] * weight[b])[:-1]
         # With d = other - own, the distance changes by d² · both + d · slope; `same` does not depend on the other.
-        same = (own**2 * both).sum() - own @ slope
-        change = np.round(square + others @ (slope - 2 * own * both) + same, 9)  # rounded: the same on any machine
+        same = (own[:-1] ** 2 * both).sum() - own[:-1] @ slope
+        change = square + others[:, :-1] @ (slope - 2 * own[:-1] * both) + same
+        larger = others[:, -1] - own[-1]  # of sizes apart from that: whole numbers, and the first thing to improve
+        change += 2 * _SIZE * larger * (larger + excess[a, -1] - excess[b, -1])
+        change = np.round(change, 9)  # the same on any machine
         best = int(np.argmin(change))
         if change[best] < 0:
             part[unit], part[pool[best]] = b, a
-            sums[a] += others[best] - own
-            sums[b] += own - others[best]
-            pool[best], others[best], square[best] = unit, own, (own**2 * both).sum()
+            excess[a] += others[best] - own
+            excess[b] += own - others[best]
+            pool[best], others[best], square[best] = unit, own, (own[:-1] ** 2 * both).sum()

@@ -117,7 +117,8 @@ def _find(root: Path) -> Layout:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    with os.scandir(root) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir())
 
 
 def _has_xml(folder: Path) -> bool:

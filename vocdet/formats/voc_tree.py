@@ -19,13 +19,14 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
 from vocdet.errors import ImageError, Place, VocdetError
 from vocdet.formats import coordinates as conventions
-from vocdet.formats import voc_extra, voc_masks, voc_xml
+from vocdet.formats import voc_extra, voc_masks
 from vocdet.formats.coordinates import Asked, Coordinates
 from vocdet.formats.labels import nearest, read_labels
 from vocdet.formats.scan import Progress, Scan, uncollected
 from vocdet.formats.voc_extra import SAME, Rest
 from vocdet.formats.voc_layout import Layout, find_layout, leads_inside
-from vocdet.formats.voc_xml import Annotation, RawObject, read_annotation
+from vocdet.formats.voc_object import CROWD, DIFFICULT, OCCLUDED, TRUNCATED, RawObject
+from vocdet.formats.voc_xml import Annotation, read_annotation
 
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
 
@@ -263,10 +264,10 @@ def _dataset(
         image=np.array(rows.image, np.int32),
         label=np.maximum(label, 0),
         box=conventions.to_pixels(boxes, chosen),
-        difficult=flags & voc_xml.DIFFICULT > 0,
-        truncated=flags & voc_xml.TRUNCATED > 0,
-        occluded=flags & voc_xml.OCCLUDED > 0,
-        crowd=flags & voc_xml.CROWD > 0,
+        difficult=flags & DIFFICULT > 0,
+        truncated=flags & TRUNCATED > 0,
+        occluded=flags & OCCLUDED > 0,
+        crowd=flags & CROWD > 0,
         line=np.array(rows.line, np.int32),
         pose=np.array(rows.pose, np.int16),
         area=areas,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
+from vocdet.inputs.cuts import square, square_view
 from vocdet.inputs.images import Image, ImageStore
 from vocdet.inputs.transforms import (
     FILL,
@@ -140,22 +141,14 @@ class Crops:
         objects, images = self._dataset.objects, self._dataset.images
         object_ = self._rows[index]
         row = int(objects.image[object_])
-        x0, y0, x1, y1 = objects.box[object_]
-        side = max(x1 - x0, y1 - y0) * (1 + 2 * self._context)
-        cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
+        cx, cy, side = square(objects.box[object_], self._context)
         mirrored = False
         if self._augmented:
             cx, cy = np.array([cx, cy]) + rng.uniform(-0.1, 0.1, 2) * side
             side *= np.exp(rng.uniform(-0.25, 0.25))
             mirrored = self._flip and bool(rng.random() < 0.5)
         width, height = float(images.widths[row]), float(images.heights[row])
-        view = View(
-            (cx - side / 2) / width,
-            (cy - side / 2) / height,
-            (cx + side / 2) / width,
-            (cy + side / 2) / height,
-            mirrored,
-        )
+        view = square_view((cx, cy), side, width, height, mirrored=mirrored)
         canvas = np.full((self._size, self._size, 3), FILL, np.uint8)
         show(canvas, self._store[row], view, (0, 0, self._size, self._size))
         if self._turns:

@@ -1,0 +1,130 @@
+"""What is inside an <object>: its box, and what few objects have beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+from lxml import etree
+
+from vocdet import masks
+from vocdet.formats.coordinates import number_text
+from vocdet.formats.voc_elements import KEPT, REDRAW, Note, json_object_in, line_of, number_in, tag_of, xml_of
+from vocdet.formats.voc_extra import RawBox, Rest
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_JSON_NUMBERS = re.compile(r"-?(0|[1-9]\d{0,8})(\.\d+)?(,-?(0|[1-9]\d{0,8})(\.\d+)?)*", re.ASCII)
+
+
+def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
+    """The four numbers of a <bndbox>; None, and a finding, where one is missing or none."""
+    texts: dict[str, str | None] = {side.tag: side.text for side in bounds}  # type: ignore[misc] # as in tag_of
+    try:
+        xmin, ymin, xmax, ymax = texts["xmin"], texts["ymin"], texts["xmax"], texts["ymax"]
+        digits = xmin + ymin + xmax + ymax  # type: ignore[operator] # of None, which is caught
+        if digits.isdigit() and digits.isascii() and len(bounds) == 4:
+            return float(xmin), float(ymin), float(xmax), float(ymax)  # type: ignore[arg-type] # as above
+    except (KeyError, TypeError, ValueError):  # one is missing or empty
+        pass
+    values: dict[str, float] = {}
+    bad = False
+    for child in bounds:
+        side = tag_of(child)
+        if side in _SIDES and side not in values:
+            value = number_in(child, side, note)
+            if value is None:
+                bad = True
+            else:
+                values[side] = value
+    if bad:
+        return None
+    missing = [side for side in _SIDES if side not in values]
+    if missing:
+        problem = f"<bndbox> has no {', '.join(f'<{side}>' for side in missing)}"
+        note("voc.box.missing_coord", "error", problem, line_of(bounds), REDRAW)
+        return None
+    return values["xmin"], values["ymin"], values["xmax"], values["ymax"]
+
+
+def read_rest(children: list[etree._Element], note: Note, unknown: set[str]) -> Rest:
+    """What few objects have: polygons, parts, attributes, vocdet's own tags, and all that is kept as it is."""
+    rest = Rest()
+    tags: list[str] = []
+    for child in children:
+        tag = tag_of(child)
+        if tag == "polygon" and (polygon := _polygon(child, note)) is not None:
+            rest.polygons += (polygon,)
+        elif tag == "part" and (part := _part(child, note)) is not None:
+            rest.parts += (part,)
+        elif tag == "attributes" and rest.attributes is None and (found := _attributes(child)) is not None:
+            rest.attributes = found
+        elif tag == "area":
+            rest.area = number_in(child, "area", note) or math.nan
+        elif tag == "segmentation":
+            rest.segmentation = _segmentation(child, note)
+        elif tag == "coco":
+            rest.coco = json_object_in(child, note)
+        else:
+            tags.append(xml_of(child))
+            if tag not in KEPT and tag not in ("polygon", "part", "attributes"):
+                unknown.add(tag)
+    rest.tags = tuple(tags)
+    return rest
+
+
+def _polygon(element: etree._Element, note: Note) -> str | None:
+    """x1,y1,x2,y2,... of <x1><y1>... as Roboflow writes them, or of <pt><x><y> as LabelMe did, as JSON numbers."""
+    texts = [inner.text or "" for inner in element]
+    if [inner.tag for inner in element] == _point_tags(len(texts)) and _JSON_NUMBERS.fullmatch(text := ",".join(texts)):
+        return text
+    sides: dict[str, list[float]] = {"x": [], "y": []}
+    for inner in element.iter():
+        tag = tag_of(inner)
+        if tag[0] in "xy" and (len(tag) == 1 or tag[1:].isdigit()):
+            value = number_in(inner, tag, note)
+            if value is None:
+                return None
+            sides[tag[0]].append(value)
+    if not (sides["x"] or sides["y"]):
+        return None
+    if len(sides["x"]) != len(sides["y"]):
+        problem = f"a <polygon> has {len(sides['x'])} x and {len(sides['y'])} y: it is not read"
+        note("voc.polygon", "warning", problem, line_of(element), "draw it again, or delete it")
+        return None
+    return ",".join(number_text(value) for pair in zip(sides["x"], sides["y"], strict=True) for value in pair)
+
+
+@cache
+def _point_tags(count: int) -> list[str]:
+    """x1, y1, x2, y2, ..., so many."""
+    return [f"{'xy'[i % 2]}{i // 2 + 1}" for i in range(count)]
+
+
+def _segmentation(element: etree._Element, note: Note) -> bytes:
+    """The JSON in a <segmentation>; b"" where it is none."""
+    text = (element.text or "").strip().encode()
+    try:
+        masks.parse(text)
+    except masks.MaskError as error:
+        note("voc.segmentation", "warning", f"<segmentation> {error}: it is not read", line_of(element), "delete it")
+        return b""
+    return text
+
+
+def _part(element: etree._Element, note: Note) -> tuple[str, RawBox] | None:
+    """A <part> of a name and a box; None where there is more to it, or less."""
+    if [tag_of(child) for child in element] != ["name", "bndbox"] or element.attrib:
+        return None
+    box = read_box(element[1], note)
+    return None if box is None else (element[0].text or "", box)
+
+
+def _attributes(element: etree._Element) -> dict[str, str] | None:
+    """CVAT's attributes; None where they are not simply names and values."""
+    found: dict[str, str] = {}
+    for child in element:
+        if [tag_of(inner) for inner in child] != ["name", "value"] or not child[0].text or child[0].text in found:
+            return None
+        found[child[0].text] = child[1].text or ""
+    return found or None
