@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from vocdet.errors import OutputError
+from vocdet.errors import OutputError, Place, VocdetError
 
 
 @contextmanager
@@ -21,26 +25,19 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     The bytes are on the disk (fsync) before the name changes. Folders above are made, and leave with it. A disk
     that is full or read-only is an `OutputError` that names the file.
     """
-    temporary, missing = "", list[Path]()
-    try:
-        missing += [folder for folder in path.parents if not folder.exists()]  # innermost first
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        for folder in missing:
-            with suppress(OSError):  # something else is in it
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from error
-        raise
+    with _making_parents(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_begin(path))
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -74,58 +71,142 @@ def write_new(path: str, data: bytes, made: set[str]) -> None:
         raise unwritable(Path(path), error) from error
 
 
+def check_new(folder: Path) -> None:
+    """An `OutputError` where no new folder can take this name: something is there already, but for an empty folder."""
+    hint = "name a new folder, or delete what is there"
+    try:
+        empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+        if not empty and (folder.is_symlink() or folder.exists()):
+            raise OutputError("is there already", place=folder, hint=hint)
+        if empty and (os.path.ismount(folder) or folder.samefile(Path())):
+            problem = "is a disk of its own" if os.path.ismount(folder) else "is the folder you are in"
+            raise OutputError(f"{problem}, which cannot be replaced", place=folder, hint="name a new folder in it")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """A folder to fill that takes the name `folder` when the block ends well, and is gone when it does not.
 
     What is at that name already, but for an empty folder, is an `OutputError`. Where the process is killed, what it
-    had written stays under a hidden name beside it, and goes when the next one writes there.
+    had written stays under a hidden name beside it, and goes when the next one writes there. The place of an error in
+    the block is the one that the file would have had.
     """
-    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        hint = "name a new folder, or delete what is there"
-        raise OutputError("is there already", place=folder, hint=hint)
-    parent, missing = folder.absolute().parent, list[Path]()
+    check_new(folder)
+    with _making_parents(folder):
+        _clear_left(folder)
+        temporary, lock = _own_folder(folder)
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            _flush(temporary)  # every file is on the disk before the folder takes its name
+            if sys.platform == "win32" and folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, VocdetError):
+                error.place = _moved(error.place, temporary, folder)
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+@contextmanager
+def _making_parents(path: Path) -> Iterator[None]:
+    """Make the folders above a path; they leave again where the block fails. An `OSError` in it is of the path."""
+    missing: list[Path] = []
     try:
-        missing += [above for above in folder.absolute().parents if not above.exists()]  # innermost first
-        parent.mkdir(parents=True, exist_ok=True)
-        _clear_left(parent, folder.name)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name[:100]}.{os.getpid()}."))
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if hasattr(os, "sync"):
-            os.sync()  # every file is on the disk before the folder takes its name
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        missing += [above for above in path.absolute().parents if not above.exists()]  # innermost first
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        yield
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         for above in missing:
             with suppress(OSError):  # something else is in it
                 above.rmdir()
         if isinstance(error, OSError):
-            raise unwritable(folder, error) from error
+            raise unwritable(path, error) from error
         raise
 
 
-def _clear_left(parent: Path, name: str) -> None:
-    """Delete what processes that are gone had begun to write under this name."""
-    for left in parent.glob(f".{glob.escape(name[:100])}.*.*"):
-        pid = left.name[len(name[:100]) + 2 :].split(".")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+def _flush(folder: Path) -> None:
+    """Wait until all that was written on the disk of a folder is there, where the system can be asked for that.
 
-
-def _alive(pid: int) -> bool:
+    Syncing each of thousands of files takes minutes; os.sync() waits for all disks, for ever if one does not answer.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+    if syncfs is None:
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+        if syncfs(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(handle)
+
+
+def _moved(place: Place | None, temporary: Path, folder: Path) -> Place | None:
+    if place is None or not place.path.is_relative_to(temporary):
+        return place
+    return replace(place, path=folder / place.path.relative_to(temporary))
+
+
+_UNFINISHED = ".vocdet-unfinished"
+
+
+def _own_folder(folder: Path) -> tuple[Path, int | None]:
+    """A new hidden folder beside another, and what holds it as long as this process lives, where that can be held."""
+    while True:
+        made = tempfile.mkdtemp(dir=folder.absolute().parent, prefix=_begin(folder), suffix=_UNFINISHED)
+        try:
+            lock = _lock(made)
+        except OSError:  # no locks on this disk: what is left here by a process that is killed stays
+            return Path(made), None
+        if lock is not None:  # else another process took it for left, and deletes it
+            return Path(made), lock
+
+
+def _clear_left(folder: Path) -> None:
+    """Delete what processes that are gone had begun to write under this name."""
+    for left in folder.absolute().parent.glob(f"{glob.escape(_begin(folder))}*{_UNFINISHED}"):
+        with suppress(OSError):
+            lock = _lock(str(left))
+            if lock is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+
+
+def _begin(path: Path) -> str:
+    """How the hidden name begins under which something is written; characters take up to 4 of a name's 255 bytes."""
+    return f".{path.absolute().name[:50]}."
+
+
+def _lock(folder: str) -> int | None:
+    """Hold a folder until the process ends; None where another one does, or has deleted it.
+
+    An `OSError` where that cannot be known: on Windows, and on some network disks.
+    """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    import fcntl
+
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), Path(folder).stat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
     except OSError:
-        return True  # it is somebody else's
-    return True
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
 
 
 def make_folder(path: Path) -> None:
@@ -138,8 +219,14 @@ def make_folder(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> OutputError:
     """What to tell a user who asked for a file that cannot be written."""
-    hint = "choose another folder, or free some space" if error.errno == 28 else "choose a folder you may write to"
-    return OutputError(f"cannot be written: {(error.strerror or str(error)).lower()}", place=path, hint=hint)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "choose another folder, or free some space" if full else "choose a folder you may write to"
+    return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused something, in words: no such file or directory."""
+    return (error.strerror or str(error)).lower()
 
 
 def _umask() -> int:

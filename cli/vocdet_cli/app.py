@@ -11,7 +11,7 @@ import typer
 
 from vocdet import __version__
 from vocdet.errors import VocdetError
-from vocdet_cli import convert, dataset, demo, evaluate, fetch, render, reshape, split, stats, train, watch
+from vocdet_cli import check, convert, demo, evaluate, fetch, render, reshape, split, stats, train, watch
 
 app = typer.Typer(
     name="vocdet",
@@ -26,7 +26,7 @@ for group in (
     demo.app,
     fetch.app,
     convert.app,
-    dataset.app,
+    check.app,
     split.app,
     stats.app,
     reshape.app,

@@ -19,7 +19,7 @@ SMALLEST_SIDE = 1.0  # pixels; a box narrower or lower than this teaches nothing
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
 NEAR = 0.9  # IoU of two boxes of the same label from which on they are taken for one that was drawn twice
 
-_MOST_NEIGHBOURS = 500  # looked at for each box: bounds the time where thousands lie on one heap
+_MOST_NEIGHBOURS = 100  # looked at for each box: bounds the time where thousands lie on one heap
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
     rows, group = rows[order], group[order]
     box = objects.box[rows]  # in each group from left to right
     reach = box[:, 0] + (1 - NEAR) * (box[:, 2] - box[:, 0])  # where a twin further right must begin
-    found: dict[int, tuple[int, float]] = {}  # the later of two rows -> the earlier, IoU
+    first = np.full(len(objects), len(objects))  # of every object: the first one that it is like
+    alike = np.zeros(len(objects))  # IoU with that
     at = np.arange(len(rows))
     for step in range(1, _MOST_NEIGHBOURS + 1):
         at = at[: np.searchsorted(at, len(rows) - step)]
@@ -143,13 +144,12 @@ def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
         if not len(at):
             break
         iou = _paired_iou(box[at], box[at + step])
-        twin = (iou >= NEAR) & (box[at] != box[at + step]).any(axis=1)
-        for one, other, how in zip(rows[at[twin]].tolist(), rows[at[twin] + step].tolist(), iou[twin].tolist(),
-                                   strict=True):  # fmt: skip
-            first, second = min(one, other), max(one, other)
-            if second not in found or first < found[second][0]:
-                found[second] = first, how
-    return [(first, second, how) for second, (first, how) in sorted(found.items())]
+        twin = np.flatnonzero((iou >= NEAR) & (box[at] != box[at + step]).any(axis=1))
+        pair = np.sort(np.stack([rows[at[twin]], rows[at[twin] + step]], axis=1), axis=1)  # (P, 2) earlier, later
+        for one in (0, 1):  # an object is in two pairs of a step at most, as the right and as the left one
+            some = (rows[at[twin]] == pair[:, one]) & (pair[:, 0] < first[pair[:, 1]])
+            first[pair[some, 1]], alike[pair[some, 1]] = pair[some, 0], iou[twin[some]]
+    return [(int(first[row]), int(row), float(alike[row])) for row in np.flatnonzero(alike)]
 
 
 def _paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:

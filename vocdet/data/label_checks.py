@@ -55,15 +55,19 @@ def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]
     for group in merged(len(names), by_letters, by_look):
         grouped.update(group)
         rarest = min(group, key=counts.__getitem__)
-        all_of_them = ", ".join(f"{dataset.labels[i]!r} ({_about(dataset.labels[i], counts[i])})" for i in group)
+        of_one = len({frozenset(map(_script, filter(str.isalpha, dataset.labels[i]))) for i in group}) == 1
+        about = (_about(dataset.labels[i], counts[i], of_one=of_one) for i in group)
+        all_of_them = ", ".join(f"{dataset.labels[i]!r} ({said})" for i, said in zip(group, about, strict=True))
         hint = "if they mean the same, write them the same: vocdet remap renames a label"
         place = _first_place(dataset, rarest)
         findings.append(Finding("label.alike", "warning", f"labels that look alike: {all_of_them}", place, hint))
     return findings, grouped
 
 
-def _about(label: str, count: int) -> str:
-    return "; ".join([counted(count, "object"), *filter(None, (_foreign_text(label), _hidden_text(label)))])
+def _about(label: str, count: int, *, of_one: bool) -> str:
+    """What tells a label from others that look like it, which may all be `of_one` alphabet."""
+    odd = ("" if of_one else _foreign_text(label), _hidden_text(label))
+    return "; ".join([counted(count, "object"), *filter(None, odd)])
 
 
 def _odd_letters(label: str, place: Place) -> list[Finding]:

@@ -96,19 +96,20 @@ def _annotations(dataset: Dataset, areas: NDArray[np.float64]) -> Iterator[str]:
     objects = dataset.objects
     size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
     inexact = (snapped(objects.box[:, :2] + size) != objects.box[:, 2:]).any(axis=1)
-    sides = (number_texts(column) for column in (objects.box[:, 0], objects.box[:, 1], size[:, 0], size[:, 1]))
     usual = np.where(np.isnan(areas), snapped(size[:, 0] * size[:, 1]), areas)
-    area = np.where(np.isnan(objects.area), usual, objects.area)
+    numbers = np.column_stack([objects.box[:, :2], size, np.where(np.isnan(objects.area), usual, objects.area)])
     rest = _rest(dataset, inexact)
-    columns = zip(
-        (objects.image + 1).tolist(), (objects.label + 1).tolist(), *sides, number_texts(area),
-        objects.crowd.astype(np.int8).tolist(), strict=True,
-    )  # fmt: skip
-    for i, (image, label, x, y, width, height, square, crowd) in enumerate(columns):
-        yield (
-            f'{{"id":{i + 1},"image_id":{image},"category_id":{label},"bbox":[{x},{y},{width},{height}],'
-            f'"area":{square},"iscrowd":{crowd}{rest.get(i, "")}}}'
-        )
+    for first in range(0, len(objects), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        columns = zip(
+            (objects.image[rows] + 1).tolist(), (objects.label[rows] + 1).tolist(),
+            *(number_texts(column) for column in numbers[rows].T), objects.crowd[rows].tolist(), strict=True,
+        )  # fmt: skip
+        for i, (image, label, x, y, width, height, area, crowd) in enumerate(columns, first):
+            yield (
+                f'{{"id":{i + 1},"image_id":{image},"category_id":{label},"bbox":[{x},{y},{width},{height}],'
+                f'"area":{area},"iscrowd":{int(crowd)}{rest.get(i, "")}}}'
+            )
 
 
 def _rest(dataset: Dataset, inexact: NDArray[np.bool_]) -> dict[int, str]:

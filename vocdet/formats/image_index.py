@@ -15,8 +15,8 @@ from pathlib import Path
 from vocdet.data.checks import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place
-from vocdet.formats.voc_layout import IMAGE_FOLDERS
 
+IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 
 _PARTS = {"train": "train", "training": "train", "valid": "val", "val": "val", "validation": "val", "test": "test",
@@ -61,18 +61,19 @@ def split_suffix(file: str) -> tuple[str, str]:
     return file[:cut], file[cut:].lower()
 
 
-def walk(root: Path, folders: Sequence[str] = ("",)) -> tuple[list[str], list[Finding]]:
+def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tuple[list[str], list[Finding]]:
     """The files in these folders of `root` and below: paths relative to it, sorted, each once; and what was refused.
 
-    Hidden files and folders are passed over. Links are followed as long as they stay inside, though not those that
-    are behind another link to a folder, nor those that lead back up. No file is opened or sized.
+    Without `deep` those in folders below are not among them. Hidden files and folders are passed over. Links are
+    followed as long as they stay inside, though not those that are behind another link to a folder, nor those that
+    lead back up. No file is opened or sized.
     """
     found: set[str] = set()
     findings: list[Finding] = []
-    inside = root.resolve()
+    inside = _real(root)
     waiting: list[tuple[str, bool]] = []  # a folder, and whether it is behind a link
     for folder in folders:
-        if (root / folder).resolve().is_relative_to(inside):
+        if _real(root / folder).is_relative_to(inside):
             waiting.append((folder.strip("/"), False))
         else:
             findings.append(_refused(root / folder))
@@ -81,28 +82,29 @@ def walk(root: Path, folders: Sequence[str] = ("",)) -> tuple[list[str], list[Fi
         prefix = f"{folder}/" if folder else ""
         for entry in _visible(root / folder, findings):
             is_link = entry.is_symlink()
-            if is_link and not (target := Path(entry.path).resolve()).is_relative_to(inside):
-                findings.append(_refused(Path(entry.path)))
-            elif entry.is_dir():
-                if not is_link or not (linked or (root / folder).resolve().is_relative_to(target)):
+            if is_link and not (target := _real(entry.path)).is_relative_to(inside):
+                if deep or not is_kind(entry.is_dir):
+                    findings.append(_refused(Path(entry.path)))
+            elif is_kind(entry.is_dir):
+                if deep and (not is_link or not (linked or _real(root / folder).is_relative_to(target))):
                     waiting.append((prefix + entry.name, linked or is_link))
-            elif entry.is_file():
+            elif is_kind(entry.is_file):
                 found.add(prefix + entry.name)
     return sorted(found), list(dict.fromkeys(findings))
 
 
 def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
     """The names of the folders and of the files directly in a folder of `root`, sorted; none that leads out of it."""
-    inside = root.resolve()
-    if not (root / folder).resolve().is_relative_to(inside):
+    inside = _real(root)
+    if not _real(root / folder).is_relative_to(inside):
         return [], []
     entries = [
         entry
         for entry in _visible(root / folder, [])
-        if not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(inside)
+        if not entry.is_symlink() or _real(entry.path).is_relative_to(inside)
     ]
-    folders = sorted(entry.name for entry in entries if entry.is_dir())
-    return folders, sorted(entry.name for entry in entries if entry.is_file())
+    folders = sorted(entry.name for entry in entries if is_kind(entry.is_dir))
+    return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
 
 
 def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
@@ -119,6 +121,19 @@ def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
             problem = f"holds a file whose name is no text: {entry.name!a}"
             findings.append(Finding("path.name", "error", problem, Place(folder), "rename it, and what belongs to it"))
     return [entry for entry in visible if not NO_TEXT.search(entry.name)]
+
+
+def _real(path: Path | str) -> Path:
+    """A path with its links followed, also where they lead in a circle and `Path.resolve` raises."""
+    return Path(os.path.realpath(path))
+
+
+def is_kind(question: Callable[[], bool]) -> bool:
+    """What an entry of a folder answers; False where its link leads in a circle."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _refused(path: Path) -> Finding:

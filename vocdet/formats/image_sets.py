@@ -110,15 +110,15 @@ def resolve(
     dataset: Dataset, path: Path, left_out: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Rows, tuple[Finding, ...]]:
     """The images a split file names, each once, and what is odd about the file; `left_out` as for `part_rows`."""
-    row_of = {_composed(stem): row for stem, row in dataset.row_of().items()}
-    why_not = {_composed(stem): why for stem, why in left_out.items()}
+    row_of = {composed(stem): row for stem, row in dataset.row_of().items()}
+    why_not = {composed(stem): why for stem, why in left_out.items()}
     rows: dict[int, int] = {}  # row -> line
     findings: list[Finding] = []
     hints = 0
     entries = read_part(path)
     for entry in entries:
         place = Place(path, entry.line)
-        candidates = tuple(_candidates(_composed(entry.text)))
+        candidates = tuple(meanings(composed(entry.text)))
         row = next((row_of[stem] for stem in candidates if stem in row_of), None)
         if row is None:
             why = next((why_not[stem] for stem in candidates if stem in why_not), None)
@@ -167,13 +167,18 @@ def overlap_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Findin
     return findings
 
 
-def bare_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Finding]:
-    """Parts whose images show no object: nothing can be learned from them, or measured on them."""
+def bare_findings(
+    dataset: Dataset, parts: Mapping[str, Rows], paths: Mapping[str, Path] = MappingProxyType({})
+) -> list[Finding]:
+    """Parts whose images show no object: nothing can be learned from them, or measured on them.
+
+    `paths` are the split files of parts that are not in the dataset's own ImageSets.
+    """
     findings = []
     for name, rows in parts.items():
         if len(rows) and not np.isin(dataset.objects.image, rows).any():
             problem = f"there is no object in the {counted(len(rows), 'image')} of {name}"
-            place = Place(part_path(dataset.root, name) or dataset.root)
+            place = Place(paths.get(name) or part_path(dataset.root, name) or dataset.root)
             hint = "annotate some of them, or run vocdet split --force"
             findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
@@ -272,7 +277,7 @@ def label_texts(dataset: Dataset, parts: Mapping[str, Rows]) -> dict[str, str]:
     }
 
 
-def _candidates(text: str) -> Iterator[str]:
+def meanings(text: str) -> Iterator[str]:
     """What a line may mean, most literal first: stems may hold spaces and dots, and end in ' 1'."""
     without_column = re.sub(r"\s+(-1|0|1)$", "", text)
     for stem in dict.fromkeys((text, without_column)):
@@ -283,7 +288,7 @@ def _candidates(text: str) -> Iterator[str]:
             yield PurePosixPath(name).stem
 
 
-def _composed(text: str) -> str:
+def composed(text: str) -> str:
     """Accents as one character: macOS writes file names with two, what is typed has one."""
     return unicodedata.normalize("NFC", text)
 

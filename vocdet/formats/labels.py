@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 
 
+@lru_cache(4096)  # thousands of objects have the same few
 def clean_label(text: str) -> str:
     """A label without space around it and with single spaces inside: how it is compared and shown."""
     return " ".join(text.split())

@@ -69,7 +69,7 @@ class Rest:
     tags: tuple[str, ...] = ()  # XML of all other children
 
 
-_DEFAULTS = asdict(Header())
+_DEFAULTS = [(name, default) for name, default in asdict(Header()).items() if name != "coco"]
 
 
 def extra_of(text: bytes) -> Extra:
@@ -79,13 +79,10 @@ def extra_of(text: bytes) -> Extra:
 
 def image_json(header: Header) -> bytes:
     """The extra of an image: what its header says that labelImg's would not."""
-    said: dict[str, object] = {}
-    for name, default in _DEFAULTS.items():
-        value = getattr(header, name)
-        if value != default and name != "coco":
-            said[name] = value
+    said = {name: value for name, default in _DEFAULTS if (value := getattr(header, name)) != default}
     extra: dict[str, object] = {"voc": said} if said else {}
-    extra |= {key: value for key, value in extra_of(header.coco).items() if key not in IMAGE_KEYS}
+    if header.coco:
+        extra |= {key: value for key, value in extra_of(header.coco).items() if key not in IMAGE_KEYS}
     return msgspec.json.encode(extra) if extra else b""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,16 +10,12 @@ from pathlib import Path
 
 from vocdet.data.checks import Finding, counted
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.errors import AnnotationError, Place, VocdetError
+from vocdet.errors import AnnotationError, VocdetError
+from vocdet.formats.image_index import IMAGE_FOLDERS, is_kind, split_suffix, walk
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
-IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 MASK_FOLDER = "segmentationobject"
 
-_OUTSIDE = "is a link that leads out of the dataset"
-_DEEPEST = 8  # folders below a folder; a link that leads to its own parent would go on for ever
-_COPY = "copy what it points to into the dataset"
-_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 _LAYOUTS = "a VOC folder has Annotations/ and JPEGImages/, a labelImg folder has each XML beside its image"
 
 
@@ -118,7 +113,7 @@ def _find(root: Path) -> Layout:
 
 def _subfolders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_dir())
+        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
 
 
 def _has_xml(folder: Path) -> bool:
@@ -153,39 +148,22 @@ def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep:
     return layout
 
 
-def _files(layout: Layout, folder: Path, *, deep: bool = False, above: str = "") -> Iterator[tuple[str, str, str]]:
+def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tuple[str, str, str]]:
     """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted.
 
     With `deep` those in folders below it, too; the stem is then the path from the folder, without suffix.
     """
-    if not leads_inside(folder, layout.root):
-        layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(folder), _COPY))
-        return
-    prefix = "" if folder == layout.root else folder.relative_to(layout.root).as_posix() + "/"
-    with os.scandir(folder) as entries:
-        found = sorted((entry for entry in entries if entry.name[0] != "."), key=_entry_name)
-    for entry in found:
-        if not entry.is_file():
-            if deep and above.count("/") < _DEEPEST and entry.is_dir():
-                yield from _files(layout, folder / entry.name, deep=True, above=f"{above}{entry.name}/")
-            continue
-        stem, dot, suffix = entry.name.rpartition(".")
-        if _NO_TEXT.search(entry.name):
-            problem = f"holds a file whose name is no text: {entry.name!a}"
-            layout.findings.append(Finding("path.name", "error", problem, Place(folder), "rename it, and its XML"))
-        elif entry.is_symlink() and not leads_inside(Path(entry.path), layout.root):
-            layout.findings.append(Finding("path.outside", "error", _OUTSIDE, Place(Path(entry.path)), _COPY))
-        else:
-            yield above + (stem or suffix), (dot and stem and dot + suffix).lower(), prefix + entry.name
-
-
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+    inside = "" if folder == layout.root else folder.relative_to(layout.root).as_posix()
+    files, findings = walk(layout.root, [inside], deep=deep)
+    layout.findings += findings
+    skipped = len(inside) + 1 if inside else 0
+    for file in files:
+        yield (*split_suffix(file[skipped:]), file)
 
 
 def leads_inside(path: Path, root: Path) -> bool:
     """Whether a path stays in a folder once links are followed."""
-    return path.resolve().is_relative_to(root.resolve())
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def _folded(stem: str) -> str:

@@ -65,7 +65,9 @@ def scan(
                 progress(done, len(layout.annotations))
         dataset, reason, findings = _dataset(rows, layout, listed, coordinates)
     findings = [*layout.findings, *findings, *_unannotated(layout, rows), *_unknown_tags(layout, rows)]
-    left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(rows.claimed, "")
+    left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(
+        rows.claimed - set(rows.stems), ""
+    )
     folder = PurePosixPath(layout.annotations[0]).parent.as_posix() if layout.annotations else ""
     where = "beside the images" if folder == "." else f"in {folder}"
     kind = f"a VOC folder, {counted(len(layout.annotations), 'XML file')} {where}"
@@ -123,12 +125,11 @@ def _read_one(layout: Layout, source: str, rows: _Rows) -> None:
     if stem in layout.masks:
         _read_masks(layout, stem, annotation, size, rows)
     header = annotation.header
-    masked = header.masks or any(
-        item.rest and (item.rest.polygons or item.rest.segmentation) for item in annotation.objects
-    )
+    rests = [item.rest for item in annotation.objects if item.rest is not None]
+    masked = header.masks or any(rest.polygons or rest.segmentation for rest in rests)
     if header.segmented == ("1" if masked else "0"):
         header.segmented = SAME
-    if header.path == PurePosixPath(file).name:
+    if header.path == file.rpartition("/")[2]:
         header.path = SAME
     _add_objects(annotation.objects, rows)
     rows.stems.append(stem)
@@ -138,7 +139,8 @@ def _read_one(layout: Layout, source: str, rows: _Rows) -> None:
     rows.heights.append(size[1])
     rows.databases.append(annotation.database)
     rows.marks[annotation.coordinates] += 1
-    rows.unknown.update(annotation.unknown)
+    if annotation.unknown:
+        rows.unknown.update(annotation.unknown)
     rows.headers.append(voc_extra.image_json(header))
 
 

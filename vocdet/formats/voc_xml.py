@@ -18,6 +18,7 @@ from vocdet.formats.voc_object import RawObject, read_object
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes some 300 an object
 
+_USUAL_SIZE = 1 << 16  # bytes; smaller files are read in one go
 _DOCTYPE = "has a DOCTYPE, and files with one are not read"
 _NO_DOCTYPE = "delete the <!DOCTYPE ...> at its top: it can name other files, or grow without bound"
 # Shared by all files: comments and processing instructions go, nothing is resolved, loaded or fetched.
@@ -74,9 +75,9 @@ def read_annotation(path: Path | str) -> Annotation:
             header.segmented = child.text or ""
         elif tag == "size":
             size, header.depth = _size(child, note)
-        elif tag == "source" and header.source is None and _is_flat(child):
-            header.source = {tag_of(inner): inner.text or "" for inner in child}
-            database = " ".join(header.source.values())
+        elif tag == "source" and header.source is None and (source := _flat(child)) is not None:
+            header.source = source
+            database = " ".join(source.values())
         elif tag == "coordinates":
             coordinates = (child.text or "").strip()
         elif tag == "coco":
@@ -84,13 +85,14 @@ def read_annotation(path: Path | str) -> Annotation:
         else:
             _unread(child, note, unknown)
             header.tags.append(xml_of(child))
-    if root.attrib:
+    if root.keys():
         header.attributes = {str(name): str(value) for name, value in root.attrib.items()}
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
                       frozenset(unknown), readable=True)  # fmt: skip
 
 
 def _parse(path: Path | str, note: Note) -> etree._Element | None:
+    """The root element of a file; None, and a finding, where it is no annotation."""
     try:
         data = _content(path)
     except OSError as error:
@@ -101,18 +103,18 @@ def _parse(path: Path | str, note: Note) -> etree._Element | None:
         limit = f"is larger than {LARGEST_FILE >> 20} MB"
         note("xml.too_big", "error", limit, 0, "an annotation takes a few kB: is this one?")
         return None
-    if not data.strip(b"\0 \t\r\n"):
-        note("xml.empty", "error", "is empty", 0, "save the image again in labelImg, or delete the file")
-        return None
     try:
         root = etree.XML(data, _PARSER)
     except etree.XMLSyntaxError as error:
-        if b"<!DOCTYPE" in data:
+        if not data.strip(b"\0 \t\r\n"):
+            note("xml.empty", "error", "is empty", 0, "save the image again in labelImg, or delete the file")
+        elif b"<!DOCTYPE" in data:
             note("xml.dtd", "error", _DOCTYPE, 0, _NO_DOCTYPE)
         else:
             _note_syntax(error, note)
         return None
-    if root.getroottree().docinfo.doctype:
+    plain = data[:1] == b"<" and b"<!" not in data and b"\0" not in data[:4]  # then there is none: asking takes long
+    if not plain and root.getroottree().docinfo.doctype:
         note("xml.dtd", "error", _DOCTYPE, 0, _NO_DOCTYPE)
         return None
     if b"xmlns" in data:
@@ -129,12 +131,12 @@ def _content(path: Path | str) -> bytes | None:
     """The bytes of a file; None where there are too many. Half the time of Path.read_bytes, thousands of times."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        size = os.fstat(file).st_size
-        if size > LARGEST_FILE:
-            return None
-        data = os.read(file, size)
-        while len(data) < size and (more := os.read(file, size - len(data))):
-            data += more
+        data = os.read(file, _USUAL_SIZE)
+        if len(data) == _USUAL_SIZE:
+            if os.fstat(file).st_size > LARGEST_FILE:
+                return None
+            while more := os.read(file, 1 << 20):
+                data += more
         return data
     finally:
         os.close(file)
@@ -151,11 +153,15 @@ def _note_syntax(error: etree.XMLSyntaxError, note: Note) -> None:
         note("xml.syntax", "error", f"is not well-formed XML: {message}", line, hint)
 
 
-def _is_flat(element: etree._Element) -> bool:
-    """Whether an element is no more than a dict of texts."""
-    children = list(element)
-    plain = not element.attrib and all(not len(child) and not child.attrib for child in children)
-    return plain and len({tag_of(child) for child in children}) == len(children)
+def _flat(element: etree._Element) -> dict[str, str] | None:
+    """The texts of an element's children by their tags; None where there is more to it than that."""
+    texts: dict[str, str] = {}
+    for child in element:
+        tag = tag_of(child)
+        if len(child) or tag in texts or child.keys():
+            return None
+        texts[tag] = child.text or ""
+    return None if element.keys() else texts
 
 
 def _unread(element: etree._Element, note: Note, unknown: set[str]) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from vocdet.data.checks import counted
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats import yolo_settings
-from vocdet.formats.image_index import ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.formats.image_index import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
 from vocdet.formats.scan import Notes
-from vocdet.formats.voc_layout import IMAGE_FOLDERS
 from vocdet.formats.yolo_parts import find_parts
 from vocdet.formats.yolo_rows import looks_like_rows
 from vocdet.formats.yolo_settings import YAML_SUFFIXES, Settings

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vocdet.data.checks import counted
-from vocdet.formats.scan import Notes
 from vocdet.formats.numbers import NUMBER
+from vocdet.formats.scan import Notes
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
 BEYOND = 0.01  # shares outside 0 to 1 by no more than this are read, as other tools do

@@ -17,9 +17,8 @@ from vocdet.data.checks import clip_to_images
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
-from vocdet.formats.image_index import safe_relative, split_suffix
+from vocdet.formats.image_index import IMAGE_FOLDERS, safe_relative, split_suffix
 from vocdet.formats.losses import Loss
-from vocdet.formats.voc_layout import IMAGE_FOLDERS
 from vocdet.formats.yolo_settings import PART_KEYS
 
 PARTS = ("train", "val", "test")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data import splits
-from vocdet.data.checks import Finding, box_findings, label_findings
+from vocdet.data import similar
+from vocdet.data.checks import Finding, box_findings
+from vocdet.data.copy_checks import copy_findings, similar_findings
 from vocdet.data.dataset import Dataset
-from vocdet.data.image_checks import identical_images, image_findings
+from vocdet.data.groups import Groups
+from vocdet.data.image_checks import identical_images, image_findings, stem_findings
+from vocdet.data.label_checks import label_findings
 from vocdet.data.mask_checks import mask_findings
-from vocdet.errors import Place
-from vocdet.formats import image_sets, reading
+from vocdet.formats import fixes, image_sets, reading, split_files
 from vocdet.formats.coordinates import Asked, Coordinates
 from vocdet.formats.reading import AskedForm
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Progress, Scan
+
+Parts = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,11 +31,15 @@ class CheckReport:
     """All that is odd about a dataset, worst first."""
 
     dataset: Dataset
-    parts: dict[str, NDArray[np.int64]]
+    parts: Parts
+    form: str  # voc, coco, yolo or labelme
     kind: str  # what it was read as, in words
     coordinates: Coordinates
     reason: str  # why these coordinates; "": the format leaves no choice
     findings: tuple[Finding, ...]  # errors first, those of one code together
+    similar: Groups  # rows of near-identical images, copies among them; empty where images were not decoded
+    decoded: bool  # whether the images were
+    seconds: float  # that it took
 
     @property
     def divided(self) -> bool:
@@ -46,6 +56,11 @@ class CheckReport:
         """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
+    @property
+    def warnings(self) -> int:
+        """How many findings are warnings."""
+        return len(self.findings) - self.errors
+
 
 def check_dataset(
     root: Path,
@@ -53,38 +68,65 @@ def check_dataset(
     form: AskedForm = "auto",
     labels: Path | None = None,
     coordinates: Asked = "auto",
+    lists: Sequence[Path] = (),
+    images: bool = True,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Look at every file of a dataset: annotations, images to their last byte, split files. Nothing is changed.
 
-    `progress` counts the images as they are decoded.
+    `lists` are split files, or folders of them, to look at in place of the dataset's own; they may name images that
+    it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
     """
+    started = time.monotonic()
     found = reading.scan(root, form=form, labels=labels, coordinates=coordinates)
     dataset = found.dataset
-    findings = [*found.findings, *box_findings(dataset), *mask_findings(dataset), *label_findings(dataset)]
-    findings += image_findings(dataset, progress)
+    parts, findings = _split_findings(found, lists)
+    findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *label_findings(dataset)]
+    findings += stem_findings(dataset)
+    if found.form == "voc":
+        findings += fixes.size_findings(dataset.root, dataset.images.sources)
+    groups: Groups = []
+    if images:
+        groups, odd = _image_findings(dataset, parts, progress)
+        findings += odd
+    ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
+    seconds = time.monotonic() - started
+    return CheckReport(dataset, parts, found.form, found.kind, found.coordinates, found.reason, ordered, groups,
+                       images, seconds)  # fmt: skip
+
+
+def _split_findings(found: Scan, lists: Sequence[Path]) -> tuple[Parts, list[Finding]]:
+    """The parts to look at, and what is odd about them."""
+    dataset = found.dataset
+    if lists:
+        other = split_files.read_lists(dataset, lists)
+        return dict(other.parts), [*other.findings, *image_sets.bare_findings(dataset, other.parts, other.paths)]
     parts, odd = image_sets.read_parts(found)
-    findings += odd
-    findings += image_sets.overlap_findings(dataset, parts)
-    findings += image_sets.bare_findings(dataset, parts)
-    findings += _copies(dataset, parts)
-    ordered = sorted(dict.fromkeys(findings), key=lambda finding: (finding.severity, finding.code))  # error, warning
-    return CheckReport(dataset, parts, found.kind, found.coordinates, found.reason, tuple(ordered))
+    shared = image_sets.overlap_findings(dataset, parts)
+    bare = image_sets.bare_findings(dataset, parts)
+    return parts, [*odd, *shared, *bare, *split_files.own_findings(dataset)]
 
 
-def _copies(dataset: Dataset, parts: dict[str, NDArray[np.int64]]) -> list[Finding]:
-    part_of = {int(row): name for name in splits.NAMES for row in parts.get(name, ())}
-    findings = []
-    for first, *others in identical_images(dataset):
-        for row in others:
-            place = Place(dataset.root / dataset.images.files[row])
-            names = part_of.get(first, ""), part_of.get(row, "")
-            same = f"is byte for byte the same as {dataset.images.files[first]}"
-            if names[0] != names[1] and all(names):
-                problem = f"{same}, yet one is in {names[1]} and the other in {names[0]}"
-                hint = "run vocdet split --force, which keeps copies together, or delete one"
-                findings.append(Finding("image.copy_across_parts", "warning", problem, place, hint))
-            else:
-                hint = "delete one with its XML: copies teach nothing new"
-                findings.append(Finding("image.copy", "warning", same, place, hint))
-    return findings
+def _image_findings(dataset: Dataset, parts: Parts, progress: Progress | None) -> tuple[Groups, list[Finding]]:
+    """Groups of near-identical images, and what is odd about images; `progress` counts each twice."""
+    count = len(dataset)
+
+    def decoded(done: int, _: int) -> None:
+        if progress is not None:
+            progress(done, 2 * count)
+
+    def compared(done: int, _: int) -> None:
+        decoded(count + done, count)
+
+    findings = image_findings(dataset, decoded)
+    identical = identical_images(dataset)
+    found = similar.find_similar(dataset, compared)
+    findings += copy_findings(dataset, identical, parts)
+    findings += similar_findings(dataset, found, identical, parts)
+    return found.groups, findings
+
+
+def _once(findings: Sequence[Finding]) -> list[Finding]:
+    """Without what a reader has said of an image that EXIF turns."""
+    said = {finding.place for finding in findings if finding.code == "image.turned"}
+    return [finding for finding in findings if finding.code != "image.orientation" or finding.place not in said]

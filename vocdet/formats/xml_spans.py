@@ -1,0 +1,202 @@
+"""XML as a text whose elements can be edited in place: all that is not edited stays as it is, byte for byte."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from xml.parsers import expat
+from xml.sax.saxutils import escape, unescape
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+_START_TAG = re.compile(r"""<[^\s/>]+(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+_CDATA = re.compile(r"(\s*<!\[CDATA\[)(.*?)(\]\]>\s*)", re.DOTALL)
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
+
+
+class CannotEdit(ValueError):
+    """Why a text cannot be edited surely; what comes of it is to be left to a person."""
+
+
+@dataclass(slots=True)
+class Element:
+    """An element and where it is in the text, as indices into it."""
+
+    tag: str  # without a prefix
+    attributes: dict[str, str]
+    start: int  # of its first <
+    inner: int  # after its start tag
+    inner_end: int = 0  # where its end tag begins; `inner` where it has none
+    end: int = 0  # after all of it
+    text: str = ""  # the character data directly in it
+    children: list[Element] = field(default_factory=list)
+
+    def all(self, tag: str) -> list[Element]:
+        """The children of this name."""
+        return [child for child in self.children if child.tag == tag]
+
+    def first(self, tag: str) -> Element | None:
+        """The first child of this name; None where there is none."""
+        return next(iter(self.all(tag)), None)
+
+    @property
+    def has_end_tag(self) -> bool:
+        """Whether there is room for content: <a></a> has it, <a/> not."""
+        return self.end > self.inner
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a file, and how it becomes bytes again."""
+
+    text: str
+    encoding: str
+    bom: bytes
+
+    def encoded(self, text: str) -> bytes:
+        """A text as the bytes of this file; characters that its encoding has not become references."""
+        return self.bom + text.encode(self.encoding, "xmlcharrefreplace")
+
+
+def read_source(data: bytes) -> Source:
+    """The text of an XML file; `CannotEdit` where that is not sure, and for one with a DOCTYPE."""
+    bom, encoding = next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", ""))
+    if not encoding and data[:2] in (b"<\0", b"\0<"):
+        encoding = "utf-16-le" if data[:1] == b"<" else "utf-16-be"
+    if not encoding:
+        declared = _DECLARED.match(data[:200].lstrip())
+        encoding = declared[1].decode() if declared else "utf-8"
+    body = data[len(bom) :]
+    try:
+        text = body.decode(encoding)
+        same = text.encode(encoding) == body
+    except (LookupError, UnicodeError) as error:
+        raise CannotEdit(f"its text is not all {encoding}") from error
+    if not same:
+        raise CannotEdit(f"its {encoding} text would not be the same again")
+    if "<!DOCTYPE" in text:
+        raise CannotEdit("it has a DOCTYPE")
+    return Source(text, encoding, bom)
+
+
+def parse(text: str) -> Element:
+    """The root element with all below it; `CannotEdit` where the text is not well-formed."""
+    found = _Parser(text)
+    try:
+        found.run()
+    except expat.ExpatError as error:
+        raise CannotEdit(f"it is not well-formed: {error}") from error
+    return found.root
+
+
+class _Parser:
+    """Expat, which tells where it is, in bytes of UTF-8, and tables that make characters of them."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.root = Element("", {}, 0, 0)
+        self.open: list[Element] = []
+        self.ascii = text.isascii()
+        self.byte = self.char = 0  # the same place, counted both ways
+        self.data = text.encode()
+        self.parser = expat.ParserCreate("utf-8")
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._characters
+
+    def run(self) -> None:
+        self.parser.Parse(self.data, True)
+
+    def _here(self) -> int:
+        at = self.parser.CurrentByteIndex
+        if self.ascii:
+            return at
+        self.char += len(self.data[self.byte : at].decode())
+        self.byte = at
+        return self.char
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        start = self._here()
+        tag = _START_TAG.match(self.text, start)
+        if tag is None:
+            raise CannotEdit("a tag is not where it should be")
+        inner = tag.end()
+        element = Element(name.rpartition(":")[2], attributes, start, inner, inner, inner if tag[0][-2] == "/" else 0)
+        (self.open[-1].children.append if self.open else self._set_root)(element)
+        self.open.append(element)
+
+    def _set_root(self, element: Element) -> None:
+        self.root = element
+
+    def _end(self, _: str) -> None:
+        element = self.open.pop()
+        if not element.end:
+            element.inner_end = self._here()
+            if self.text[element.inner_end : element.inner_end + 2] != "</":
+                raise CannotEdit("a tag is not where it should be")
+            element.end = self.text.index(">", element.inner_end) + 1
+
+    def _characters(self, text: str) -> None:
+        if self.open:
+            self.open[-1].text += text
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What takes the place of the text from `start` to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def edited(text: str, edits: Sequence[Edit]) -> str:
+    """A text with all edits made; they must not overlap."""
+    return "".join(_pieces(text, sorted(edits, key=lambda edit: (edit.start, edit.end))))
+
+
+def _pieces(text: str, edits: Sequence[Edit]) -> Iterator[str]:
+    at = 0
+    for edit in edits:
+        if edit.start < at:
+            raise CannotEdit("two changes overlap")
+        yield text[at : edit.start]
+        yield edit.text
+        at = edit.end
+    yield text[at:]
+
+
+def new_text(source: str, element: Element, value: str) -> Edit:
+    """The edit that gives a new text to an element; a CDATA section stays one.
+
+    `CannotEdit` where there is more in the element than a text.
+    """
+    inside = source[element.inner : element.inner_end]
+    if not element.has_end_tag or element.children:
+        raise CannotEdit(f"<{element.tag}> holds more than a text")
+    section = _CDATA.fullmatch(inside)
+    if section and "]]>" not in value:
+        begin, end = section[1].lstrip(), section[3].rstrip()
+        return Edit(element.inner, element.inner_end, f"{begin}{value}{end}")
+    if "<" in inside:
+        raise CannotEdit(f"<{element.tag}> holds more than a text")
+    tidied = " ".join(inside.split())  # with its own way to write & and <
+    same = unescape(tidied, _QUOTES) == value and "&#" not in tidied
+    return Edit(element.inner, element.inner_end, tidied if same else escape(value))
+
+
+def removal(source: str, element: Element) -> Edit:
+    """The edit that takes an element away, with the white space before it."""
+    before = source[: element.start]
+    return Edit(len(before.rstrip(" \t\r\n")), element.end, "")
+
+
+def line_before(source: str, element: Element) -> str:
+    """The line end and the indentation before an element; "" where it stands behind something else."""
+    before = source[: element.start]
+    space = before[len(before.rstrip(" \t\r\n")) :]
+    match = re.search(r"(\r\n|\r|\n)[ \t]*$", space)
+    return match[0] if match else ""
