@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from vocdet import files
-from vocdet.errors import OutputError
+from vocdet.errors import AnnotationError, OutputError, Place
 
 
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def full(_: int) -> None:
+def full(_: object) -> NoReturn:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -55,3 +59,183 @@ def test_a_folder_under_a_file_cannot_be_made(tmp_path: Path) -> None:
         files.write_text(tmp_path / "a" / "b" / "c.txt", "")
     with pytest.raises(OutputError, match="cannot be written"):
         files.make_folder(tmp_path / "a" / "b")
+
+
+def test_a_name_as_long_as_a_disk_allows_can_be_written(tmp_path: Path) -> None:
+    name = "犬" * 83 + ".txt"  # 253 bytes
+    files.write_text(tmp_path / name, "")
+    with files.appearing(tmp_path / name[:-4]) as folder:
+        (folder / "a").touch()
+    assert sorted(names(tmp_path)) == sorted([name, name[:-4]])
+
+
+def test_a_folder_appears_with_those_above_it_when_the_block_ends(tmp_path: Path) -> None:
+    with files.appearing(tmp_path / "a" / "b") as folder:
+        files.write_new(f"{folder}/c/d.txt", b"x" * 100_000, set())
+        assert not (tmp_path / "a" / "b").exists()
+    assert (tmp_path / "a" / "b" / "c" / "d.txt").read_bytes() == b"x" * 100_000
+    assert names(tmp_path / "a") == ["b"]
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_end_before_time_leaves_no_folder(tmp_path: Path, kind: type[BaseException]) -> None:
+    with pytest.raises(kind), files.appearing(tmp_path / "a" / "b") as folder:
+        (folder / "c").touch()
+        raise kind
+    assert names(tmp_path) == []
+
+
+def test_an_empty_folder_is_taken_and_stays_where_the_block_fails(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ZeroDivisionError), files.appearing(tmp_path / "a"):
+        _ = 1 / 0
+    assert names(tmp_path) == ["a"]
+    with files.appearing(tmp_path / "a") as folder:
+        (folder / "c").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["c"]
+
+
+def a_file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def a_full_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "mine").touch()
+
+
+def a_link_to_an_empty_folder(path: Path) -> None:
+    (path.parent / "empty").mkdir()
+    path.symlink_to("empty")
+
+
+def a_link_to_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    "make", [a_file, a_full_folder, a_link_to_an_empty_folder, a_link_to_nowhere, a_link_to_itself]
+)
+def test_what_is_there_already_is_not_touched(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a")
+    before = sorted(names(tmp_path))
+    with pytest.raises(OutputError) as caught, files.appearing(tmp_path / "a"):
+        raise AssertionError
+    assert str(caught.value) == f"{tmp_path / 'a'}: is there already (name a new folder, or delete what is there)"
+    assert sorted(names(tmp_path)) == before
+
+
+def test_the_folder_one_is_in_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"\.: is the folder you are in, which cannot be replaced"):
+        files.check_new(Path())
+
+
+def test_a_disk_of_its_own_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path)
+    with pytest.raises(OutputError, match="is a disk of its own, which cannot be replaced") as caught:
+        files.check_new(tmp_path)
+    assert caught.value.hint == "name a new folder in it"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(OutputError, match="cannot be written: permission denied"):
+        files.check_new(tmp_path / "a")
+
+
+def test_a_folder_above_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(OutputError, match="b: cannot be written: read-only file system"), files.appearing(
+        tmp_path / "a" / "b"
+    ):  # fmt: skip
+        raise AssertionError
+    assert names(tmp_path) == []
+
+
+def test_a_disk_that_is_full_when_all_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_flush", full)
+    with pytest.raises(OutputError, match="no space left on device") as caught, files.appearing(tmp_path / "a"):
+        pass
+    assert caught.value.hint == "choose another folder, or free some space"
+    assert names(tmp_path) == []
+
+
+def test_the_place_of_an_error_is_not_the_hidden_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught, files.appearing(tmp_path / "a") as folder:
+        files.write_new(f"{folder}/b.txt", b"", set())
+        files.write_new(f"{folder}/b.txt", b"", set())
+    assert str(caught.value).startswith(f"{tmp_path}/a/b.txt: cannot be written: file exists")
+    elsewhere = AnnotationError("x", place=Place(tmp_path / "c.xml", 3))
+    with pytest.raises(AnnotationError) as other, files.appearing(tmp_path / "a"):
+        raise elsewhere
+    assert str(other.value) == f"{tmp_path}/c.xml:3: x"
+
+
+def test_what_a_process_that_is_gone_had_begun_goes(tmp_path: Path) -> None:
+    left = tmp_path / ".a.x1_y2z3w.vocdet-unfinished"
+    (left / "b").mkdir(parents=True)
+    (left / "b" / "c").touch()
+    others = [".a.2023.bak", ".a.x1_y2z3w", ".ab.x1_y2z3w.vocdet-unfinished", ".a.vocdet-unfinished.txt"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    with files.appearing(tmp_path / "a"):
+        assert not left.exists()
+    assert sorted(names(tmp_path)) == sorted([*others, "a"])
+
+
+def test_a_link_of_such_a_name_is_nothing_that_was_begun(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "b").touch()
+    (tmp_path / ".a.x1_y2z3w.vocdet-unfinished").symlink_to("mine")
+    with files.appearing(tmp_path / "a"):
+        pass
+    assert names(tmp_path / "mine") == ["b"]
+
+
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    with files.appearing(tmp_path / "a") as first:
+        (first / "b").touch()
+        with pytest.raises(OutputError, match="stop"), files.appearing(tmp_path / "a"):
+            raise OutputError("stop")
+        assert (first / "b").exists()
+    assert names(tmp_path / "a") == ["b"]
+
+
+def test_of_two_that_write_the_same_folder_the_second_fails(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: directory not empty"), files.appearing(
+        tmp_path / "a"
+    ) as first:  # fmt: skip
+        (first / "slow").touch()
+        with files.appearing(tmp_path / "a") as second:
+            (second / "quick").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["quick"]
+
+
+def test_a_disk_without_locks_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.ENOTSUP, "Not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = tmp_path / ".a.x1_y2z3w.vocdet-unfinished"
+    left.mkdir()
+    with files.appearing(tmp_path / "a") as folder:
+        (folder / "b").touch()
+    assert sorted(names(tmp_path)) == [left.name, "a"]  # nobody can say whether it is still being written

@@ -20,6 +20,8 @@ Polygons: TypeAlias = "list[list[float]]"  # each x1, y1, x2, y2, ...
 
 FURTHEST = 1e9  # pixels of a point from the origin
 LARGEST_SIDE = 1 << 16  # pixels of a mask; larger ones are a mistake, or meant to fill the memory
+MOST_PIXELS = 1 << 28  # of a mask that is drawn; pycocotools counts in 32 bits
+LONGEST_OUTLINE = 1 << 21  # pixels around a polygon that is drawn; pycocotools takes some 80 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,10 @@ _RLE = msgspec.json.Decoder(_RawRle)
 def parse(segmentation: bytes) -> Polygons | Rle:
     """What a segmentation's JSON says; `MaskError` where it is neither polygons of three points or more nor an RLE."""
     try:
-        if segmentation[:1] == b"{":
+        if segmentation.lstrip()[:1] == b"{":
             return _rle(_RLE.decode(segmentation))
         polygons = _POLYGONS.decode(segmentation)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MaskError("type", f"is neither a list of polygons nor an RLE: {error}") from error
     for i, polygon in enumerate(polygons):
         if len(polygon) % 2:
@@ -132,19 +134,37 @@ def rle_json(mask: NDArray[np.bool_]) -> bytes:
 def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.bool_]:
     """The mask (H, W) of what `parse` gave; polygons are filled as pycocotools fills them.
 
-    `MaskError` where an RLE is of another size.
+    `MaskError` where an RLE is of another size, and where there is too much to draw.
     """
+    if isinstance(segmentation, Rle) and (segmentation.height, segmentation.width) != (height, width):
+        size = f"{segmentation.height}×{segmentation.width}"
+        raise MaskError("rle.size", f"is of {size}, its image of {height}×{width} (height × width)")
+    if height * width > MOST_PIXELS:
+        raise MaskError("large", f"has {height}×{width} pixels, which are too many to draw")
     if isinstance(segmentation, Rle):
-        if (segmentation.height, segmentation.width) != (height, width):
-            size = f"{segmentation.height}×{segmentation.width}"
-            raise MaskError("rle.size", f"is of {size}, its image of {height}×{width} (height × width)")
         values = np.arange(len(segmentation.counts)) % 2 == 1
         return np.repeat(values, segmentation.counts).reshape(width, height).T
+    polygons = [polygon for polygon in segmentation if _touches(polygon, height, width)]
+    if not polygons:
+        return np.zeros((height, width), np.bool_)
+    if any(_outline(polygon) > LONGEST_OUTLINE for polygon in polygons):
+        raise MaskError("polygon.long", "has an outline that is too long to draw")
     from pycocotools import mask as coco
 
     # Its own decode warns with NumPy 2; its text form is read here anyway.
-    merged = coco.merge(coco.frPyObjects(segmentation, height, width))
+    merged = coco.merge(coco.frPyObjects(polygons, height, width))
     return pixels(_rle(_RawRle((height, width), merged["counts"].decode("ascii"))), height, width)
+
+
+def _touches(polygon: list[float], height: int, width: int) -> bool:
+    xs, ys = polygon[::2], polygon[1::2]
+    return min(xs) <= width and min(ys) <= height and max(xs) >= 0 and max(ys) >= 0
+
+
+def _outline(polygon: list[float]) -> float:
+    """The pixels an outline is drawn with: every side has as many as it is wide or high, and one more."""
+    points = np.array(polygon).reshape(-1, 2)
+    return float((np.abs(points - np.roll(points, 1, axis=0)).max(axis=1) + 1).sum())
 
 
 def area(segmentation: Polygons | Rle) -> float:
@@ -155,9 +175,9 @@ def area(segmentation: Polygons | Rle) -> float:
 
 
 def _polygon_area(polygon: list[float]) -> float:
-    xs, ys = polygon[::2], polygon[1::2]
-    twice = sum(map(float.__mul__, map(float, xs), map(float, ys[1:] + ys[:1])))
-    twice -= sum(map(float.__mul__, map(float, xs[1:] + xs[:1]), map(float, ys)))
+    # From its first point as the origin: far out, products of coordinates have no decimals left.
+    xs, ys = ([float(value) - float(side[0]) for value in side] for side in (polygon[::2], polygon[1::2]))
+    twice = sum(map(float.__mul__, xs, ys[1:] + ys[:1])) - sum(map(float.__mul__, xs[1:] + xs[:1], ys))
     return abs(twice) / 2
 
 
@@ -173,13 +193,6 @@ def bounds(segmentation: Polygons | Rle) -> tuple[float, float, float, float] | 
         return None
     height = segmentation.height
     xmin, xmax = runs[0][0] // height, (runs[-1][1] - 1) // height + 1
-    if any(first // height != (last - 1) // height for first, last in runs):  # a run goes over the foot of a column
-        rows = np.flatnonzero(pixels(segmentation, height, segmentation.width).any(axis=1))
-        return xmin, int(rows[0]), xmax, int(rows[-1]) + 1
-    ymin = min(first % height for first, _ in runs)
-    return xmin, ymin, xmax, max((last - 1) % height for _, last in runs) + 1
-
-
-def shifted(segmentation: Polygons, by: float) -> Polygons:
-    """Polygons with `by` added to every number."""
-    return [[value + by for value in polygon] for polygon in segmentation]
+    if any(first // height != (last - 1) // height for first, last in runs):  # it goes over the foot of a column
+        return xmin, 0, xmax, height
+    return xmin, min(first % height for first, _ in runs), xmax, max((last - 1) % height for _, last in runs) + 1

@@ -74,12 +74,13 @@ def check(
     mending = _mend(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
     if mending is not None and mending.backup is not None:
         report = look()
+    undone = mending is not None and mending.undone
     if as_json:
         typer.echo(json.dumps(_as_json(report) | (mending.as_json() if mending else {}), indent=2))
     else:
         _print_check(report, None if show_all else MOST_PLACES)
-        render.done(_checked(report), then=again if imagesets else _after_check(report, same, again))
-    undone = mending is not None and mending.undone
+        then = again if imagesets else _after_check(report, same, again, asked=fix)
+        render.done(_checked(report), then=f"{again} --fix --yes" if undone else then)
     if report.errors or undone or (strict and report.warnings):
         raise typer.Exit(1)
 
@@ -87,8 +88,9 @@ def check(
 def _explain(code: str) -> None:
     from vocdet.workflows.explain import explain
 
+    text = explain(code)
     render.out.print(f"[bold]{escape(code)}[/]")
-    render.out.print(explain(code), markup=False, soft_wrap=True)
+    render.out.print(text, markup=False, soft_wrap=True)
 
 
 @dataclass(slots=True)
@@ -131,10 +133,7 @@ def _agreed(again: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         render.warning(f"nothing was changed, as nobody can be asked: {again} --fix --yes")
         return False
-    agreed = typer.confirm("make these changes?", err=True)
-    if not agreed:
-        render.warning("nothing was changed")
-    return agreed
+    return typer.confirm("make these changes?", err=True)
 
 
 def _print_plan(plan: FixPlan, most: int | None) -> None:
@@ -142,8 +141,8 @@ def _print_plan(plan: FixPlan, most: int | None) -> None:
 
     lines = list(plan.diff())
     for line in lines[:most]:
-        style = {"+": "green", "-": "red", "@": "dim", "#": "bold"}.get(line[:1], "none")
-        render.out.print(line, style=style, markup=False, soft_wrap=True)
+        color = {"+": typer.colors.GREEN, "-": typer.colors.RED}.get(line[:1])
+        typer.secho(line, fg=color, bold=line[:1] == "#")  # and not by Rich, which makes spaces of tabs
     if most is not None and len(lines) > most:
         render.out.print(f"[dim]and {counted(len(lines) - most, 'line')} more: --all shows them[/]")
     for finding in plan.left:
@@ -163,6 +162,8 @@ def _print_check(report: CheckReport, most: int | None) -> None:
         _print_group(severity, code, list(group), most)
     dataset = report.dataset
     render.out.print(f"read as {escape(report.kind)}", soft_wrap=True)
+    for other in report.others:
+        render.out.print(f"it also looks like {other}: --from {other} looks at that", soft_wrap=True)
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
@@ -187,7 +188,12 @@ def _checked(report: CheckReport) -> str:
     return f"checked: {counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
 
 
-def _after_check(report: CheckReport, same: list[str], again: str) -> str:
+def _after_check(report: CheckReport, same: list[str], again: str, *, asked: bool) -> str:
+    """What to do next; mending comes first, unless that is what was `asked` for."""
+    from vocdet.workflows.fix import can_fix
+
+    if can_fix(report) and not asked:
+        return f"{again} --fix, which shows what it can mend"
     if report.errors:
         return f"correct the errors, then {again}"
     if not len(report.dataset.objects):
@@ -219,6 +225,7 @@ def _as_json(report: CheckReport) -> dict[str, Any]:
         "labels": list(report.dataset.labels),
         "form": report.form,
         "kind": report.kind,
+        "others": list(report.others),
         "coordinates": report.coordinates,
         "reason": report.reason,
         "parts": {name: len(rows) for name, rows in report.parts.items()},

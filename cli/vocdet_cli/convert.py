@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Form, ImageFiles, Labels
 
 if TYPE_CHECKING:
-    from vocdet.formats.losses import Loss
     from vocdet.workflows.convert import ConvertReport, Written
 
 app = typer.Typer()
+
+MOST_LEFT_OUT = 20  # errors that are listed
 
 
 @app.command()
@@ -49,12 +51,14 @@ def convert(
             coordinates=coordinates, write_coordinates=None if write_coordinates == "same" else write_coordinates,
             progress=progress,
         )  # fmt: skip
-    _print_source(report, source)
-    print_written(report.written)
-    _print_end(report)
+    same = [*render.given(form, "--from", "auto"), *render.given(labels, "--labels", None),
+            *render.given(coordinates, "--coordinates", "auto")]  # fmt: skip
+    _print_source(report, render.command("check", str(source), *same))
+    _print_written(report.written)
+    _print_end(report.written)
 
 
-def _print_source(report: ConvertReport, source: Path) -> None:
+def _print_source(report: ConvertReport, check: str) -> None:
     from vocdet.data.checks import counted
     from vocdet.workflows.convert import summary
 
@@ -67,34 +71,34 @@ def _print_source(report: ConvertReport, source: Path) -> None:
     parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
     render.out.print(f"{summary(report.dataset)}; {parts or 'no parts'}", markup=False, soft_wrap=True)
     if report.left_out:
-        render.warning(f"{counted(len(report.left_out), 'entry with an error', 'entries with errors')} left out:")
-        for finding in report.left_out[:20]:
+        render.warning(f"{counted(len(report.left_out), 'error')}: what could not be read is left out")
+        for finding in report.left_out[:MOST_LEFT_OUT]:
             render.warning(str(finding.as_error()))
+        if len(report.left_out) > MOST_LEFT_OUT:
+            render.warning(f"and {len(report.left_out) - MOST_LEFT_OUT} more: {check} --all shows them")
     if report.warnings:
-        see = render.command("check", str(source))
-        render.note(f"{counted(len(report.warnings), 'remark')} about the data: see {see}")
+        render.note(f"{counted(len(report.warnings), 'remark')} about the data: see {check}")
 
 
-def print_written(written: Written) -> None:
+def _print_written(written: Written) -> None:
     """What was lost on the way, and where the images are."""
-    print_losses(written.to, written.losses)
+    if not written.losses:
+        render.out.print(f"{written.to} holds all of it")
+    else:
+        made = render.table(f"not in {written.to}", "what", "count", "why")
+        made.columns[2].justify = "left"
+        for loss in written.losses:
+            made.add_row(escape(loss.what), str(loss.count), escape(loss.why))
+        render.show(made)
     if written.copied:
         render.note(f"{written.copied} images were copied: this disk cannot link them")
 
 
-def print_losses(to: str, losses: tuple[Loss, ...]) -> None:
-    """What a format could not hold."""
-    if not losses:
-        render.out.print(f"{to} holds all of it")
+def _print_end(written: Written) -> None:
+    check = render.command("check", str(written.folder))
+    if written.images:
+        render.done(f"wrote {written.folder} with {written.images} images", then=check)
         return
-    made = render.table(f"not in {to}", "what", "count", "why")
-    made.columns[2].justify = "left"
-    for loss in losses:
-        made.add_row(loss.what, str(loss.count), loss.why)
-    render.show(made)
-
-
-def _print_end(report: ConvertReport) -> None:
-    written = report.written
-    images = f" with {written.images} images" if written.images else "; the images stay where they were"
-    render.done(f"wrote {written.folder}{images}", then=render.command("check", str(written.folder)))
+    place = written.folder / written.targets[0].split("/")[0]
+    then = f"put the images into {place}, then {check}"
+    render.done(f"wrote {written.folder}; the images stay where they were", then=then)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +28,6 @@ def test_the_next_command_is_told_what_this_one_was(vocdet: Run, make_voc: MakeV
     given = (*same.split()[:1], "--labels", names, "--coordinates", "one")
     assert vocdet("check", *given)[1].endswith(f"next: vocdet split {same}\n")
     assert vocdet("split", *given)[1].endswith(f"next: vocdet train-backbone {same}\n")
-
-
-def test_check_asks_for_another_split_where_train_has_no_object(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
-    assert vocdet("check", root)[1].endswith(f"next: vocdet split {root} --force\n")
 
 
 def test_an_unknown_label_is_one_message_with_its_place(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -73,63 +67,6 @@ def test_a_folder_without_a_dataset_is_one_message(vocdet: Run, tmp_path: Path, 
     assert (code, out) == (1, "")
     assert err.startswith(f"error: {tmp_path / folder}: no ")
     assert err.count("error:") == err.count("hint:") == 1
-
-
-def test_check_of_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = many(make_voc)
-    code, out, err = vocdet("check", root)
-    assert (code, err) == (0, "")
-    assert out.endswith(
-        f"20 images, 40 objects, 2 labels; no parts yet\nchecked: 0 errors, 0 warnings\nnext: vocdet split {root}\n"
-    )
-    vocdet("split", root)
-    assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
-
-
-def test_check_shows_a_few_of_each_kind_and_counts_them(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({f"img{i:02}": [("dog", (5, 5, 5, 5))] for i in range(9)})
-    code, out, _ = vocdet("check", root)
-    assert code == 1
-    lines = out.splitlines()
-    assert lines[0] == "error box.zero_area ×9"
-    assert lines[1] == f"  {root}/Annotations/img00.xml:14  the box of 'dog' 5 5 5 5 has no area"
-    assert lines[6:8] == ["  and 4 more: --all shows them", "  hint: redraw it, or delete its <object>"]
-    assert lines[-2:] == ["checked: 9 errors, 0 warnings", f"next: correct the errors, then vocdet check {root}"]
-    assert vocdet("check", root, "--all")[1].count("has no area") == 9
-
-
-def test_check_tells_of_images_without_any_object(vocdet: Run, make_voc: MakeVoc) -> None:
-    code, out, _ = vocdet("check", make_voc({"a": []}))
-    assert code == 0
-    assert out.endswith("next: annotate some images in labelImg: there are no objects yet\n")
-
-
-def test_check_gives_json_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [("[red] dög", (5, 5, 5, 5))]})
-    code, out, err = vocdet("check", root, "--json")
-    assert (code, err) == (1, "")
-    said = json.loads(out)
-    findings, reason = said.pop("findings"), said.pop("reason")
-    assert reason == "no file names the VOC devkit as its source"
-    assert said == {
-        "images": 1,
-        "objects": 1,
-        "labels": ["[red] dög"],
-        "coordinates": "zero",
-        "parts": {},
-        "errors": 1,
-        "warnings": 0,
-    }
-    assert findings == [
-        {
-            "code": "box.zero_area",
-            "severity": "error",
-            "path": f"{root}/Annotations/a.xml",
-            "line": 14,
-            "problem": "the box of '[red] dög' 5 5 5 5 has no area",
-            "hint": "redraw it, or delete its <object>",
-        }
-    ]
 
 
 def test_square_brackets_in_labels_are_not_markup(vocdet: Run, make_voc: MakeVoc) -> None:

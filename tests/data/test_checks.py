@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vocdet.data.checks import box_findings, label_findings, raise_errors, usable
+from vocdet.boxes import pairwise_iou
+from vocdet.data.checks import box_findings, near_twins, raise_errors, usable
+from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.errors import ImageError, ManyErrors
 from vocdet.formats.voc_tree import read, scan
 
@@ -41,6 +48,7 @@ def one_box(make_voc: MakeVoc, box: Box) -> Path:
             "box.out_of_image",
             "the box of 'dog' 300 5 350 60 reaches 250 px beyond its image, 100×80",
         ),
+        ((5, 5, 7, 8), "warning", "box.tiny", "the box of 'dog' 5 5 7 8 is 2×3 px"),
     ],
 )
 def test_a_box_that_cannot_be_right(make_voc: MakeVoc, box: Box, severity: str, code: str, problem: str) -> None:
@@ -51,7 +59,7 @@ def test_a_box_that_cannot_be_right(make_voc: MakeVoc, box: Box, severity: str, 
     assert finding.hint
 
 
-@pytest.mark.parametrize("box", [(0, 0, 100, 80), (1, 1, 2, 2), (99, 79, 100, 80)])
+@pytest.mark.parametrize("box", [(0, 0, 100, 80), (1, 1, 2, 5), (96, 79, 100, 80)])
 def test_boxes_to_the_very_edge_are_fine(make_voc: MakeVoc, box: Box) -> None:
     dataset = read(one_box(make_voc, box)).dataset
     assert box_findings(dataset) == []
@@ -76,42 +84,74 @@ def test_boxes_are_cut_at_the_edge_and_what_is_left_of_none_goes(make_voc: MakeV
 
 
 def test_a_box_drawn_twice(make_voc: MakeVoc) -> None:
-    box, other = (1, 2, 30, 40), (1, 2, 30, 41)
+    box, other = (1, 2, 30, 40), (1, 2, 30, 71)
     dataset = read(
         make_voc({"a": [("dog", box), ("dog", other), ("dog", box), ("cat", other)], "b": [("dog", box)]})
     ).dataset
     assert sorted((finding.code, finding.problem) for finding in box_findings(dataset)) == [
         ("box.duplicate", "the box of 'dog' 1 2 30 40 is there twice, see line 14"),
-        ("box.two_labels", "the box of 'cat' 1 2 30 41 is also a 'dog', see line 26"),
+        ("box.two_labels", "the box of 'cat' 1 2 30 71 is also a 'dog', see line 26"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("labels", "code", "problem"),
+    ("boxes", "pairs"),
     [
-        (("Dog", "dog"), "label.alike", "labels that look alike: 'Dog' (1 object), 'dog' (1 object)"),
-        (("hot dog", "hotdog"), "label.alike", "labels that look alike: 'hot dog' (1 object), 'hotdog' (1 object)"),
-        (("a/b",), "label.path_char", "the label 'a/b' cannot be part of a file name everywhere"),
-        (("background",), "label.background", "'background' is used as a label"),
-        (("x" * 101,), "label.too_long", f"the label '{'x' * 40}...' has 101 characters"),
+        # By hand: 100 by 100 shifted by 5 share 9500 of 10500; shifted by 6, 9400 of 10600.
+        ([(0, 0, 100, 100), (5, 0, 105, 100)], [(0, 1, 9500 / 10500)]),
+        ([(0, 0, 100, 100), (6, 0, 106, 100)], []),
+        ([(5, 0, 105, 100), (0, 0, 100, 100)], [(0, 1, 9500 / 10500)]),
+        ([(0, 0, 100, 100), (0, 0, 100, 100)], []),  # the same: there twice, and not nearly
+        ([(0, 0, 100, 100), (0, 0, 100, 99), (0, 0, 100, 98)], [(0, 1, 0.99), (0, 2, 0.98)]),
+        ([(0, 0, 100, 100), (0, 5, 100, 105), (0, 10, 100, 110)], [(0, 1, 9500 / 10500), (1, 2, 9500 / 10500)]),
     ],
 )
-def test_labels_that_look_wrong(make_voc: MakeVoc, labels: tuple[str, ...], code: str, problem: str) -> None:
-    dataset = read(make_voc({"a": [(label, (i, 2, 30, 40)) for i, label in enumerate(labels)]})).dataset
-    assert [(finding.code, finding.problem) for finding in label_findings(dataset)] == [(code, problem)]
+def test_boxes_that_are_nearly_the_same(
+    make_voc: MakeVoc, boxes: list[Box], pairs: list[tuple[int, int, float]]
+) -> None:
+    dataset = read(make_voc({"a": [("dog", box) for box in boxes]}, size=(200, 200))).dataset
+    assert rounded(near_twins(dataset)) == rounded(pairs)
 
 
-def test_labels_of_other_alphabets_are_not_alike(make_voc: MakeVoc) -> None:
-    dataset = read(
-        make_voc({"a": [("кот", (1, 2, 30, 40)), ("собака", (2, 2, 30, 40)), ("+", (3, 2, 30, 40))]})
-    ).dataset
-    assert label_findings(dataset) == []
+def rounded(pairs: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
+    return [(first, second, round(iou, 9)) for first, second, iou in pairs]
 
 
-def test_a_listed_label_without_objects_is_named(make_voc: MakeVoc, tmp_path: Path) -> None:
-    (tmp_path / "labels.txt").write_text("dog\nzebra\n")
-    dataset = read(one_box(make_voc, (1, 2, 30, 40)), labels=tmp_path / "labels.txt").dataset
-    assert [finding.problem for finding in label_findings(dataset)] == ["no object has the label 'zebra'"]
+def test_boxes_of_other_labels_images_and_crowds_are_no_twins(make_voc: MakeVoc) -> None:
+    box, other = (0, 0, 50, 50), (0, 0, 50, 49)
+    dataset = read(make_voc({"a": [("dog", box), ("cat", other)], "b": [("dog", other)]})).dataset
+    assert near_twins(dataset) == []
+    both = read(make_voc({"c": [("dog", box), ("dog", other)]}, root=make_voc({}) / "again")).dataset
+    assert len(near_twins(both)) == 1
+    crowd = replace(both, objects=replace(both.objects, crowd=np.array([False, True])))
+    assert near_twins(crowd) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), *[st.integers(0, 3)] * 4), max_size=20))
+def test_twins_are_those_that_comparing_all_with_all_finds(rows: list[tuple[int, ...]]) -> None:
+    rows.sort(key=lambda row: row[0])
+    columns: Any = np.array(rows, np.float64).reshape(-1, 6)
+    box = columns[:, 2:] + np.array([0, 0, 30, 30])
+    none: Any = np.zeros(len(rows))
+    images = Images(("a", "b", "c"), ("a", "b", "c"), np.full(3, 99), np.full(3, 99), ("", "", ""))
+    objects = Objects(columns[:, 0], columns[:, 1], box, none, none, none, none, none)
+    iou = pairwise_iou(box, box)
+    expected: list[tuple[int, int, float]] = []
+    for second in range(len(rows)):
+        for first in range(second):
+            same = rows[first][:2] == rows[second][:2] and rows[first] != rows[second]
+            if same and iou[first, second] >= 0.9:
+                expected.append((first, second, float(iou[first, second])))
+                break
+    assert rounded(near_twins(Dataset(Path(), ("dog", "cat"), images, objects))) == rounded(expected)
+
+
+def test_a_box_drawn_nearly_twice_is_said_with_its_place(make_voc: MakeVoc) -> None:
+    dataset = read(make_voc({"a": [("dog", (0, 0, 50, 50)), ("dog", (0, 0, 50, 49))]})).dataset
+    (finding,) = box_findings(dataset)
+    assert (finding.severity, finding.code) == ("warning", "box.near_duplicate")
+    assert finding.problem == "the box of 'dog' 0 0 50 49 shares 98 % of its area with that of line 14"
+    assert finding.place.line == 26
 
 
 def test_findings_that_are_errors_are_raised_with_their_kind(make_voc: MakeVoc) -> None:
@@ -126,7 +166,8 @@ def test_findings_that_are_errors_are_raised_with_their_kind(make_voc: MakeVoc) 
 
 def test_the_boxes_of_the_blood_cells_that_have_no_area(shared: Path) -> None:
     dataset = read(shared / "data" / "bccd").dataset
-    assert [str(finding.place).rpartition("/")[2] for finding in box_findings(dataset)] == [
+    empty = [finding for finding in box_findings(dataset) if finding.severity == "error"]
+    assert [str(finding.place).rpartition("/")[2] for finding in empty] == [
         "BloodImage_00338.xml:158",
         "BloodImage_00343.xml:50",
     ]

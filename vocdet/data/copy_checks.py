@@ -52,11 +52,11 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, part
         place = Place(dataset.root / dataset.images.files[group[0]])
         across = _across(dataset, similar, group, parts_of)
         if across:
-            problem = f"{len(group)} near-identical images, {across}: {which}"
+            problem = f"{len(group)} near-identical images ({which}): {across}"
             hint = "run vocdet split --group-by similar --force, which keeps such images together"
             code = "image.similar_across_parts"
         else:
-            problem = f"{len(group)} near-identical images: {which}"
+            problem = f"{len(group)} near-identical images ({which})"
             hint = "they teach little more than one of them; vocdet split --group-by similar keeps them together"
             code = "image.similar"
         findings.append(Finding(code, "warning", problem, place, hint, len(group)))
@@ -71,14 +71,14 @@ def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapp
             members.setdefault(name, []).append(row)
     if len(members) < 2:
         return ""
-    counts = ", ".join(f"{len(rows)} in {name}" for name, rows in members.items())
+    counts = " and ".join(f"{len(members[name])} in {name}" for name in sorted(members, key=_order))
     smallest = min(members, key=lambda name: len(members[name]))
     others = [row for name, rows in members.items() if name != smallest for row in rows]
     for row in members[smallest]:
         nearest, _ = similar.nearest(row, [other for other in others if other not in members[smallest]])
         if nearest >= 0:
             stems, there = dataset.images.stems, _joined(parts_of[nearest])
-            return f"{counts}, such as {stems[row]} in {smallest} and {stems[nearest]} in {there}"
+            return f"{counts}, such as {stems[nearest]} in {there} and {stems[row]} in {smallest}"
     return counts
 
 
@@ -98,3 +98,9 @@ def _parts_of(parts: Parts) -> dict[int, tuple[str, ...]]:
 
 def _joined(names: tuple[str, ...]) -> str:
     return " and ".join(names)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """What a part is learned from comes before what it is measured on."""
+    known = ("trainval", "train", "val", "test")
+    return known.index(name) if name in known else len(known), name

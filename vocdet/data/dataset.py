@@ -99,6 +99,8 @@ class Objects:
     def take(self, rows: ArrayLike, image: ArrayLike | None = None) -> Objects:
         """The objects of these rows (indices or a mask), with `image` as their new image column."""
         chosen = np.asarray(rows)
+        if not len(chosen):
+            chosen = chosen.astype(np.int64)  # an empty list is one of decimals to NumPy
         columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _OBJECT_TYPES}
         for column in columns.values():
             column.setflags(write=False)  # it is a copy that nobody else has

@@ -22,13 +22,17 @@ _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK")
 _SEEN = "a person sees no difference, and a program sees two labels"
 
 
-def label_findings(dataset: Dataset) -> list[Finding]:
-    """Labels that look like each other, that never occur, or that other tools stumble over."""
+def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
+    """Labels that look like each other, that never occur, or that other tools stumble over.
+
+    Those that never occur are told only where somebody `listed` the labels of this dataset: a COCO or YOLO file
+    often lists those of a larger one.
+    """
     counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
     findings, grouped = _alike(dataset, counts.tolist())
     for i, label in enumerate(dataset.labels):
         place = _first_place(dataset, i)
-        if not counts[i]:
+        if listed and not counts[i]:
             hint = "delete it from the list, or annotate some"
             findings.append(Finding("label.unused", "warning", f"no object has the label {label!r}", place, hint))
         if re.search(r"[/\\:*?\"<>|]", label) or label.startswith("."):

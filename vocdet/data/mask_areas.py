@@ -52,9 +52,12 @@ def _measure(row: int, text: bytes, measured: MaskAreas) -> None:
     except masks.MaskError as error:
         measured.errors[row] = error
         return
-    measured.area[row] = round(masks.area(segmentation), 6)
     if isinstance(segmentation, masks.Rle):
+        measured.area[row] = segmentation.area
         measured.sizes[row] = segmentation.height, segmentation.width
+        return
+    alone = _areas([(row, text)])  # to the last digit what it would be among others
+    measured.area[row] = round(masks.area(segmentation), 6) if alone is None else alone[0]
 
 
 def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
@@ -73,12 +76,14 @@ def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
     numbers = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
     if not (np.abs(numbers) <= masks.FURTHEST).all():
         return None
-    points = numbers.reshape(-1, 2)
     ends = np.cumsum(lengths // 2)
+    firsts = ends - lengths // 2
+    points = numbers.reshape(-1, 2)
+    points -= np.repeat(points[firsts], lengths // 2, axis=0)  # far out, products would have no decimals left
     following = np.arange(1, len(points) + 1)
-    following[ends - 1] = ends - lengths // 2  # a polygon's last point is followed by its first
+    following[ends - 1] = firsts  # a polygon's last point is followed by its first
     cross = points[:, 0] * points[following, 1] - points[following, 0] * points[:, 1]
-    single = np.abs(np.add.reduceat(cross, ends - lengths // 2)) / 2
+    single = np.abs(np.add.reduceat(cross, firsts)) / 2
     return np.asarray(np.round(np.add.reduceat(single, np.cumsum(each) - each), 6), np.float64)
 
 

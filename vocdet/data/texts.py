@@ -73,6 +73,8 @@ class Texts:
         return self.count
 
     def __getitem__(self, row: int | np.integer) -> bytes:
+        if not 0 <= row < self.count:
+            raise IndexError(row)
         place = int(np.searchsorted(self.rows, row))
         if place == len(self.rows) or self.rows[place] != row:
             return b""
@@ -89,6 +91,9 @@ class Texts:
         """The texts of these rows (indices or a mask), in this order."""
         wanted = np.asarray(rows)
         wanted = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted.astype(np.int64)
+        wanted = np.where(wanted < 0, wanted + self.count, wanted)  # from the end, as arrays have it
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.count):
+            raise IndexError(f"a row beyond the {self.count} of a column of texts")
         if not len(self.rows):
             return Texts.empty(len(wanted))
         place = np.minimum(np.searchsorted(self.rows, wanted), len(self.rows) - 1)

@@ -48,7 +48,7 @@ def find_coco(path: Path) -> tuple[Path, list[CocoFile], list[Finding]]:
     hint = "to read it, name the file itself"
     skipped = [Finding("coco.file.skipped", "warning", "is not read beside instances_*.json", Place(one), hint)
                for one in beside]  # fmt: skip
-    files = [CocoFile(one, one.relative_to(path).as_posix(), _part(one, path)) for one in paths if one not in beside]
+    files = [CocoFile(one, one.relative_to(path).as_posix(), part_of(one, path)) for one in paths if one not in beside]
     return path, files, skipped
 
 
@@ -86,9 +86,10 @@ def looks_like_coco(path: Path) -> bool:
         return False
 
 
-def _part(path: Path, root: Path) -> str:
-    """The part a file is, by its own name, or by that of the folder it is in."""
-    for name in (path.stem, *(parent.name for parent in path.relative_to(root).parents[:1] if parent.name)):
+def part_of(path: Path, root: Path | None = None) -> str:
+    """The part a file is, by its own name, or by that of the folder it is in (but `root`); "" where neither says."""
+    folder = path.absolute().parent
+    for name in (path.stem, "" if root is not None and folder == root.absolute() else folder.name):
         found = _PART.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
         if found:
             return _PART_NAMES.get(found[1], found[1])

@@ -13,14 +13,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data import image_files
 from vocdet.data.checks import Finding, counted
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ImageError, Place
-from vocdet.formats.coco_entries import Annotation, Entries, read_entries
+from vocdet.formats import voc_extra
+from vocdet.formats.coco_entries import read_entries
 from vocdet.formats.coco_files import CocoFile, find_coco, image_prefix
+from vocdet.formats.coco_structs import KEPT_OF_WHOLE, Annotation, Entries, in_order
 from vocdet.formats.coordinates import snapped
 from vocdet.formats.image_index import ImageIndex, Name, find_images, safe_relative, split_suffix
 from vocdet.formats.labels import clean_label, nearest, read_labels
@@ -37,10 +40,11 @@ _REFUSED = {
 def scan(path: Path, *, labels: Path | None = None, bare: bool = False, progress: Progress | None = None) -> Scan:
     """Read what can be read of a COCO file, or of the COCO files of a folder.
 
-    Images are in the order of the files, and so are labels, unless a list file gives theirs. Of several files, each
-    whose name or folder says train, val or test is that part. Sizes are those of the images; with `bare` all of these
-    may be missing, and they are what the file says. What is wrong with an entry is a finding, and the entry left
-    out; only a file that is no COCO file, or a list file that cannot be read, raises.
+    Images are in the order of the files, and so are labels, unless a list file gives theirs. Of the files in a folder
+    each whose name or folder says train, val or test is that part; one that is alone only if it is called
+    instances_train and the like. Sizes are those of the images; with `bare` all of these may be missing, and they are
+    what the file says. What is wrong with an entry is a finding, and the entry left out; only a file that is no COCO
+    file, or a list file that cannot be read, raises.
     """
     listed = read_labels(labels) if labels is not None else None
     root, files, findings = find_coco(path)
@@ -56,8 +60,7 @@ def scan(path: Path, *, labels: Path | None = None, bare: bool = False, progress
             tables.add(file, read_entries(file.path, notes), notes, progress)
         dataset = tables.dataset(listed, notes)
     kind = f"COCO, {files[0].source}" if len(files) == 1 else f"{counted(len(files), 'COCO file')}"
-    parts = {name: np.unique(np.concatenate(rows)) for name, rows in tables.parts.items()} if len(files) > 1 else {}
-    return Scan(dataset, tuple(notes.findings), "zero", "", {}, "coco", kind, parts)
+    return Scan(dataset, tuple(notes.findings), "zero", "", {}, "coco", kind, tables.all_parts())
 
 
 def file_names(path: Path) -> list[str]:
@@ -99,17 +102,34 @@ class _Tables:
     poses: dict[str, int] = field(default_factory=lambda: {"": 0})
     objects: list[_Table] = field(default_factory=list)
     parts: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
+    files_read: int = 0
+    alone: bool = False  # whether a single file may be a part
+    trainval: bool = False  # whether a file says that there was one
     extra: dict[str, msgspec.Raw] = field(default_factory=dict)
     categories: dict[str, dict[str, msgspec.Raw]] = field(default_factory=dict)
 
     def add(self, file: CocoFile, entries: Entries, notes: Notes, progress: Progress | None) -> None:
         """Add what one file lists."""
         rows, fresh = self._add_images(file, entries, notes, progress)
+        self.files_read += 1
+        self.trainval |= voc_extra.pop_trainval(entries.extra)
         if file.part:
             self.parts.setdefault(file.part, []).append(np.array(sorted(set(rows.values())), np.int64))
+            self.alone = file.path.name.startswith("instances_")
         labels = self._add_labels(file, entries, notes)
         self.objects.append(_objects(file, entries, (rows, fresh, labels), self.poses, notes))
         self.extra |= {key: raw for key, raw in entries.extra.items() if key not in self.extra}
+
+    def all_parts(self) -> dict[str, NDArray[np.int64]]:
+        """The rows of every part; trainval is train and val together, where vocdet has written that there is one."""
+        if not (self.files_read > 1 or self.alone):
+            return {}
+        parts = {name: np.unique(np.concatenate(rows)) for name, rows in self.parts.items()}
+        if self.trainval and "trainval" not in parts:
+            some = [parts.get(name, _NO_ROWS) for name in ("train", "val")]
+            rows = sorted(np.concatenate(some).tolist(), key=lambda row: f"{self.stems[row]}.xml")  # as VOC lists them
+            parts = {"trainval": np.array(rows, np.int64)} | parts
+        return parts
 
     def _add_images(
         self, file: CocoFile, entries: Entries, notes: Notes, progress: Progress | None
@@ -117,14 +137,13 @@ class _Tables:
         """Row by image id; and the ids of images that no file before had."""
         names = [_name_of(image.file_name) for image in entries.images]
         prefix = "" if self.bare else image_prefix(file, [name.path or name.last for name in names], self.index)
-        places = entries.places.get("images")
         rows: dict[int, int] = {}
         fresh: set[int] = set()
         for i, (image, name) in enumerate(zip(entries.images, names, strict=True)):
-            inside = f"images[{places[i] if places else i}]"
+            inside = entries.place("images", i)
             wanted = name.path or name.last
             if name.code or "\\" in image.file_name:
-                _note_name(image.file_name, name.code, file, inside, notes)
+                _note_name(image.file_name, name, file, inside, notes)
             found = self._file_of(wanted, prefix, name.path == "")
             if not found:
                 if wanted:
@@ -138,8 +157,14 @@ class _Tables:
                 continue
             if found in self.row_of:
                 rows[image.id] = self.row_of[found]
-                problem = f"{wanted!r} is listed before, in {self.sources[self.row_of[found]]}: read there"
-                hint = "an image belongs to one file, and to one part"
+                before = self.sources[self.row_of[found]]
+                if before == file.source:
+                    fresh.add(image.id)
+                    problem = f"{wanted[:80]!r} is listed before in this file: the objects of both are read"
+                    hint = "give it one id, and its annotations that"
+                else:
+                    problem = f"{wanted[:80]!r} is listed before, in {before}: its objects are read there alone"
+                    hint = "an image belongs to one file, and to one part"
                 notes.add("coco.image.twice", "error", problem, file.path, hint, inside=inside)
                 continue
             size = self._size(found, (image.width, image.height), file, inside, notes)
@@ -183,7 +208,8 @@ class _Tables:
             return size
         if said == size[::-1] and image_files.read_orientation(self.root / found) >= 5:
             return header.height, header.width  # a phone's picture, annotated the way EXIF says it is to be shown
-        problem = f"is {width}×{height} here, and {size[0]}×{size[1]} in {found}: the image's size is used"
+        said_text = "×".join("nothing" if side is None else str(side) for side in said)
+        problem = f"is {said_text} here, and {size[0]}×{size[1]} in {found}: the image's size is used"
         hint = "check that the boxes fit: they may be of another size, or another image"
         notes.add("image.size_mismatch", "warning", problem, file.path, hint, inside=inside)
         return size
@@ -203,9 +229,9 @@ class _Tables:
     def _add_labels(self, file: CocoFile, entries: Entries, notes: Notes) -> dict[int, int]:
         """Label by category id."""
         labels: dict[int, int] = {}
-        names: dict[str, int] = {}
+        names: dict[str, str] = {}  # -> where the first of the name is
         for i, category in enumerate(entries.categories):
-            inside = f"categories[{i}]"
+            inside = entries.place("categories", i)
             name = clean_label(category.name)
             if not name:
                 notes.add("coco.category.name", "error", "has no name", file.path, "name it", inside=inside)
@@ -218,10 +244,10 @@ class _Tables:
                 notes.add("coco.category.id", "error", problem, file.path, "give it an id of its own", inside=inside)
                 continue
             if name in names:
-                problem = f"{name!r} is the name of categories[{names[name]}], too: read as the same label"
+                problem = f"{name!r} is the name of {names[name]}, too: read as the same label"
                 hint = "delete one of the two, or rename it if it means something else"
                 notes.add("coco.category.duplicate_name", "warning", problem, file.path, hint, inside=inside)
-            names.setdefault(name, i)
+            names.setdefault(name, inside)
             labels[category.id] = self.labels.setdefault(name, len(self.labels))
             if i in entries.category_extras:
                 self.categories.setdefault(name, entries.category_extras[i])
@@ -234,7 +260,7 @@ class _Tables:
                         Texts.of(self.image_extras))  # fmt: skip
         objects = _joined(self.objects)
         labels = tuple(self.labels)
-        extra = dict(self.extra)
+        extra = in_order(self.extra, KEPT_OF_WHOLE)
         if self.categories:
             extra["categories"] = msgspec.Raw(msgspec.json.encode(self.categories))
         dataset = Dataset(self.root, labels, images, objects, tuple(self.poses),
@@ -249,10 +275,13 @@ def _name_of(text: str) -> Name:
 _PLAIN = re.compile(r"[\w\- ()]+\.[A-Za-z]+", re.ASCII)  # no folder, and nothing to refuse
 
 
-def _note_name(text: str, code: str, file: CocoFile, inside: str, notes: Notes) -> None:
-    if code:
+def _note_name(text: str, name: Name, file: CocoFile, inside: str, notes: Notes) -> None:
+    problem = f"file_name {text[:80]!r} {_REFUSED.get(name.code, '')}"
+    if name.code and not name.last:
+        notes.add(name.code, "error", problem, file.path, "write the name of its image", inside=inside)
+    elif name.code:
         hint = "only its last part is used, and only inside the dataset"
-        notes.add(code, "warning", f"file_name {text[:80]!r} {_REFUSED[code]}", file.path, hint, inside=inside)
+        notes.add(name.code, "warning", problem, file.path, hint, inside=inside)
     else:
         hint = "write it with forward slashes: other systems take the backslash for a part of the name"
         problem = f"file_name {text[:80]!r} is written as Windows writes paths"
@@ -276,21 +305,20 @@ def _objects(
     image_ids, category_ids = (np.fromiter(entries.column(name), np.int64, n) for name in _IDS)
     image, label = _looked_up(image_ids, image_rows), _looked_up(category_ids, labels)
     places = np.array(entries.places.get("annotations", range(n)), np.int64)
-    box, size = _boxes(entries)
+    box, size = _boxes(file, entries, notes)
     before = [one for one in image_rows if one not in fresh]  # listed by another file, and read there
     elsewhere = np.isin(image_ids, before) if before else np.zeros(n, np.bool_)
-    bad = (image < 0) | (label < 0) | ~np.isfinite(box).all(axis=1) | (box[:, :2] > box[:, 2:]).any(axis=1)
+    far = ~(np.abs(box) <= masks.FURTHEST).all(axis=1)
+    bad = (image < 0) | (label < 0) | far | (box[:, :2] > box[:, 2:]).any(axis=1)
     missing = {one.id for one in entries.images} - image_rows.keys()
     for i in np.flatnonzero(bad & ~elsewhere).tolist():
         if not (image[i] < 0 and found[i].image_id in missing):  # its image was noted
-            _note_object(found[i], size[i], (image[i] < 0, label[i] < 0), f"annotations[{places[i]}]", file, notes)
-    _note_ids(entries, places, file, notes)
-    flags = np.stack([_flags(name, entries, places, file, notes) for name in _FLAGS], axis=1)
+            unknown = bool(image[i] < 0), bool(label[i] < 0)
+            _note_object(found[i], size[i], unknown, entries.place("annotations", i), file, notes)
+    _note_ids(entries, file, notes)
+    flags = np.stack([_flags(entries.column(name)) for name in _FLAGS], axis=1)
     areas = np.array(entries.column("area"), np.float64)  # None becomes NaN
-    pose = np.zeros(n, np.int16)
-    for i, text in _said(entries.column("pose")):
-        name = text.strip()
-        pose[i] = poses.setdefault("" if name == "Unspecified" else name, len(poses))
+    pose = _poses(file, entries, poses, notes)
     table = _Table(image, label, box, flags, (places + 1).astype(np.int32), pose, areas,
                    _segmentations(entries), Texts.sparse(n, entries.annotation_extras))  # fmt: skip
     rows = np.flatnonzero(~(bad | elsewhere))
@@ -298,15 +326,23 @@ def _objects(
     return table if len(rows) == n and (rows[1:] > rows[:-1]).all() else _taken(table, rows)
 
 
-def _boxes(entries: Entries) -> tuple[Boxes, Boxes]:
-    """Corners (M, 4), and width and height (M, 2) as the file has them."""
+def _boxes(file: CocoFile, entries: Entries, notes: Notes) -> tuple[Boxes, Boxes]:
+    """Corners (M, 4), and width and height (M, 2) as the file has them.
+
+    The corners are those of `box` where it is the key that vocdet writes: they are bbox but for its rounding.
+    """
     numbers = np.fromiter(chain.from_iterable(entries.column("bbox")), np.float64, 4 * len(entries.annotations))
     box = numbers.reshape(-1, 4)
     size = box[:, 2:].copy()
     with np.errstate(over="ignore", invalid="ignore"):
         box[:, 2:] = snapped(box[:, :2] + size)
     for i, exact in _said(entries.column("box")):
-        box[i] = exact
+        if np.abs(exact - box[i]).max() <= 1e-6 * max(1.0, np.abs(box[i]).max()):
+            box[i] = exact
+        else:
+            problem = f"is {list(exact)}, not the corners of bbox {list(entries.annotations[i].bbox)}: not used"
+            inside = f"{entries.place('annotations', i)}.box"
+            notes.add("coco.box", "warning", problem, file.path, "delete it: bbox says it all", inside=inside)
     return box, size
 
 
@@ -317,6 +353,7 @@ def _said(column: list[Any]) -> list[tuple[int, Any]]:
     return [(i, value) for i, value in enumerate(column) if value]
 
 
+_NO_ROWS = np.empty(0, np.int64)
 _IDS = ("image_id", "category_id")
 _FLAGS = ("iscrowd", "difficult", "truncated", "occluded")
 
@@ -335,7 +372,7 @@ def _segmentations(entries: Entries) -> Texts:
     """What is neither missing nor empty, as it stands in the file."""
     raws = entries.column("segmentation")
     lengths = np.fromiter(map(len, raws), np.int64, len(raws))
-    empty = [i for i in np.flatnonzero(lengths <= 4).tolist() if bytes(raws[i]).strip(b" []") in _EMPTY]
+    empty = [i for i in np.flatnonzero(lengths <= 16).tolist() if bytes(raws[i]).strip(b" \t\r\n[]") in _EMPTY]
     whole = Texts(len(raws), np.flatnonzero(lengths), np.cumsum(lengths)[lengths > 0],
                   np.frombuffer(entries.segmentations(), np.uint8))  # fmt: skip
     if not any(lengths[i] for i in empty):
@@ -346,20 +383,32 @@ def _segmentations(entries: Entries) -> Texts:
 _EMPTY = (b"", b"null", b"{}")
 
 
-def _flags(name: str, entries: Entries, places: NDArray[np.int64], file: CocoFile, notes: Notes) -> NDArray[np.bool_]:
-    values = entries.column(name)
-    different = set(values)
-    if different <= {0, None}:
+def _flags(values: list[int | None]) -> NDArray[np.bool_]:
+    if values.count(None) + values.count(0) == len(values):
         return np.zeros(len(values), np.bool_)
-    for i in (i for i, value in enumerate(values) if value not in (0, 1, None)) if different - {0, 1, None} else ():
-        inside = f"annotations[{places[i]}].{name}"
-        problem = f"is {values[i]}, not 0 or 1: taken as 1"
-        notes.add(f"coco.{name}.type", "error", problem, file.path, "write 0 or 1", inside=inside)
     return np.array([bool(value) for value in values], np.bool_)
 
 
+def _poses(file: CocoFile, entries: Entries, poses: dict[str, int], notes: Notes) -> NDArray[np.int16]:
+    """(M,) the number of every pose in `poses`, to which new ones are added as long as there are numbers."""
+    column = np.zeros(len(entries.annotations), np.int16)
+    for i, text in _said(entries.column("pose")):
+        name = "" if text.strip() == "Unspecified" else text.strip()
+        if name not in poses and len(poses) > _MOST_POSES:
+            problem = f"is one more after {_MOST_POSES} different ones: not used, nor are others that are new"
+            hint = "is it a number of its own for every object? call the key otherwise"
+            inside = f"{entries.place('annotations', i)}.pose"
+            notes.add("coco.pose", "error", problem, file.path, hint, inside=inside)
+            break
+        column[i] = poses.setdefault(name, len(poses))
+    return column
+
+
+_MOST_POSES = 2**15 - 1
+
+
 def _note_object(
-    one: Annotation, size: NDArray[np.float64], unknown: tuple[bool, bool], inside: str, file: CocoFile, notes: Notes
+    one: Annotation, size: Boxes, unknown: tuple[bool, bool], inside: str, file: CocoFile, notes: Notes
 ) -> None:
     hint = "correct it, or delete the annotation"
     if unknown[0]:
@@ -372,20 +421,20 @@ def _note_object(
         problem = f"has the width {size[0]:g} and the height {size[1]:g}"
         notes.add("coco.bbox.negative", "error", problem, file.path, hint, inside=f"{inside}.bbox")
     else:
-        problem = f"is {list(one.bbox)}, not four finite numbers"
-        notes.add("coco.bbox.not_finite", "error", problem, file.path, hint, inside=f"{inside}.bbox")
+        problem = f"is {list(one.bbox)}, further than {masks.FURTHEST:.0g} pixels out"
+        notes.add("coco.bbox.far", "error", problem, file.path, hint, inside=f"{inside}.bbox")
 
 
-def _note_ids(entries: Entries, places: NDArray[np.int64], file: CocoFile, notes: Notes) -> None:
+def _note_ids(entries: Entries, file: CocoFile, notes: Notes) -> None:
     """Ids that two annotations have. Nothing is lost by them here: other readers keep only the last."""
     ids = np.fromiter(entries.column("id"), np.int64, len(entries.annotations))
     order = np.argsort(ids, kind="stable")
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1])
     for first, second in zip(order[same].tolist(), order[same + 1].tolist(), strict=True):
-        if ids[first] >= 0:  # without an id of its own it has −1
-            problem = f"has the id {ids[first]} of annotations[{places[first]}]"
+        if ids[first] != -1:  # which stands for those without an id of their own
+            problem = f"has the id {ids[first]} of {entries.place('annotations', first)}"
             hint = "number them anew, as vocdet convert --to coco does"
-            inside = f"annotations[{places[second]}]"
+            inside = entries.place("annotations", second)
             notes.add("coco.annotation.id", "warning", problem, file.path, hint, inside=inside)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 import msgspec
@@ -13,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats import voc_extra
+from vocdet.formats.coco_structs import KEPT_OF_WHOLE, in_order
 from vocdet.formats.coordinates import number_texts, snapped
+from vocdet.formats.image_index import split_suffix
 from vocdet.formats.image_sets import apart
 from vocdet.formats.losses import Loss, counted_losses
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 _CHUNK = 2000  # entries that are put together before they are written: bounds the memory
+_LARGEST = 1e300  # square pixels; JSON has no infinity
 
 Rows = NDArray[np.int64]
 
@@ -28,7 +33,7 @@ Rows = NDArray[np.int64]
 def image_targets(dataset: Dataset, parts: Mapping[str, Rows]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
     """Where the images of a COCO folder lie: images/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
-    return tuple(f"{IMAGES}/{stem}{PurePosixPath(file).suffix}" for stem, file in pairs)
+    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
 
 def write(
@@ -36,33 +41,66 @@ def write(
 ) -> list[Loss]:
     """Write annotations/instances.json, or instances_<part>.json for every part; return what COCO cannot hold.
 
-    Images that are in no part are in instances_rest.json. The box of an object is in `bbox`; where its width or
+    Images that are in no part are in instances_rest.json; trainval is said to have been there where train and val
+    together are the same. The box of an object is in `bbox`; where its width or
     height cannot be said so that adding it gives the far corner again, also in `box`, as corners. `areas` are those
     of the masks (M,), NaN where there is none; they are written where the source said nothing else.
     """
     losses: Counter[str] = Counter()
     divided, twice = apart(parts, len(dataset))
     losses["images in two parts: they are in the first of them"] += twice
+    whole = _with_areas(dataset, areas, losses)
     if not parts:
-        _write_file(folder / ANNOTATIONS / "instances.json", dataset, targets, areas)
+        _write_file(folder / ANNOTATIONS / "instances.json", whole, targets)
         return counted_losses(losses)
+    if "trainval" in parts and "trainval" not in divided:
+        named = np.concatenate([parts[name] for name in ("train", "val") if name in parts])
+        others = len(np.setxor1d(parts["trainval"], named))
+        losses["images of trainval alone, or of train or val and not of trainval"] += others
+        if not others:
+            whole = replace(whole, extra=_with_trainval(whole))
     for name, rows in divided.items():
-        kept = areas[np.flatnonzero(np.isin(dataset.objects.image, rows))]  # in image order, as the rows are
         names = [targets[row] for row in rows.tolist()]
-        _write_file(folder / ANNOTATIONS / f"instances_{name}.json", dataset.subset(rows), names, kept)
+        _write_file(folder / ANNOTATIONS / f"instances_{name}.json", whole.subset(rows), names)
     return counted_losses(losses)
 
 
-def _write_file(path: Path, dataset: Dataset, targets: Sequence[str], areas: NDArray[np.float64]) -> None:
+def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter[str]) -> Dataset:
+    """The dataset with an area for every object, and without masks that are none."""
+    objects = dataset.objects
+    size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
+    with np.errstate(over="ignore"):
+        usual = np.where(np.isnan(measured), snapped(np.minimum(size.prod(axis=1), _LARGEST)), measured)
+    segmentation = objects.segmentation
+    odd = np.isnan(measured[segmentation.rows])
+    if odd.any():
+        losses["masks that are none"] += int(odd.sum())
+        segmentation = Texts.sparse(
+            len(objects), {row: text for row, text in segmentation.items() if not np.isnan(measured[row])}
+        )
+    area = np.where(np.isnan(objects.area), usual, objects.area)
+    return replace(dataset, objects=replace(objects, area=area, segmentation=segmentation))
+
+
+def _with_trainval(dataset: Dataset) -> bytes:
     extra = voc_extra.extra_of(dataset.extra)
-    extra.setdefault("info", msgspec.Raw(b"{}"))
-    own = msgspec.json.decode(extra.pop("categories", b"{}"), type=dict[str, dict[str, msgspec.Raw]])
+    coordinates = voc_extra.coordinates_of(dataset)
+    if "voc" in extra and coordinates == "zero":  # somebody else's
+        return dataset.extra
+    return msgspec.json.encode(extra | {"voc": voc_extra.whole_json(coordinates, trainval=True)})
+
+
+def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
+    extra = voc_extra.extra_of(dataset.extra)
+    own = voc_extra.label_extras(extra)
+    extra.pop("categories", None)
+    extra = in_order({"info": msgspec.Raw(b"{}")} | extra, KEPT_OF_WHOLE)
     with writing(path) as file:
         file.write(b"{")
         for key, raw in extra.items():
             file.write(msgspec.json.encode(key) + b":" + raw + b",\n")
         _write_list(file, "images", _images(dataset, targets), end=",\n")
-        _write_list(file, "annotations", _annotations(dataset, areas), end=",\n")
+        _write_list(file, "annotations", _annotations(dataset), end=",\n")
         _write_list(file, "categories", _categories(dataset, own), end="}\n")
 
 
@@ -92,12 +130,11 @@ def _categories(dataset: Dataset, own: Mapping[str, Mapping[str, msgspec.Raw]]) 
         yield msgspec.json.encode(entry).decode()
 
 
-def _annotations(dataset: Dataset, areas: NDArray[np.float64]) -> Iterator[str]:
+def _annotations(dataset: Dataset) -> Iterator[str]:
     objects = dataset.objects
     size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
     inexact = (snapped(objects.box[:, :2] + size) != objects.box[:, 2:]).any(axis=1)
-    usual = np.where(np.isnan(areas), snapped(size[:, 0] * size[:, 1]), areas)
-    numbers = np.column_stack([objects.box[:, :2], size, np.where(np.isnan(objects.area), usual, objects.area)])
+    numbers = np.column_stack([objects.box[:, :2], size, objects.area])
     rest = _rest(dataset, inexact)
     for first in range(0, len(objects), _CHUNK):
         rows = slice(first, first + _CHUNK)

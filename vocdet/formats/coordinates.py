@@ -68,13 +68,9 @@ def snapped(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     A value nearer than 1e-9 to a number with six decimals becomes it.
     """
-    rounded = np.round(values, 6)
-    return np.where(np.abs(rounded - values) < 1e-9, rounded, values)
-
-
-def snapped_sum(a: float, b: float) -> float:
-    """The sum of two decimals, as `snapped` has it."""
-    return float(snapped(np.array([a + b]))[0])
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that no image has
+        rounded = np.round(values, 6)
+        return np.where(np.abs(rounded - values) < 1e-9, rounded, values)
 
 
 def extent(box: NDArray[np.float64]) -> tuple[float, float]:
@@ -92,14 +88,20 @@ def minimum_text(value: float, coordinates: Coordinates) -> str:
 
 def number_text(value: float) -> str:
     """A coordinate as it is written: whole numbers without a point, others as short as they read back the same."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return str(int(value)) if abs(value) < _MOST_DIGITS and value == int(value) else repr(float(value))
 
 
 def number_texts(values: NDArray[np.float64]) -> list[str]:
     """`number_text` of many."""
     if (values == np.rint(values)).all() and (np.abs(values) < 2**53).all():
         return list(map(str, values.astype(np.int64).tolist()))
-    return [str(int(value)) if value == int(value) else repr(value) for value in values.tolist()]
+    return [
+        str(int(value)) if abs(value) < _MOST_DIGITS and value == int(value) else repr(value)
+        for value in values.tolist()
+    ]
+
+
+_MOST_DIGITS = 1e16  # from here on Python, too, writes exponents
 
 
 def _boxes(count: int) -> str:

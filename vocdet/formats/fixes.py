@@ -6,7 +6,7 @@ import math
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Mended:
 
     data: bytes
     counts: Counter[str] = field(default_factory=Counter)  # changes, by the code of the finding
-    left: list[str] = field(default_factory=list)  # what could not be mended surely
+    left: list[tuple[int, str]] = field(default_factory=list)  # lines (0: the whole file), and why they were let be
 
 
 def worth_a_look(data: bytes) -> bool:
@@ -86,60 +86,82 @@ def size_findings(root: Path, sources: Sequence[str]) -> list[Finding]:
     if not found:
         return []
     some = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
-    problem = f"has no <size>, as {counted(len(found), 'file')}: {some}" if len(found) > 1 else "has no <size>"
+    problem = f"{counted(len(found), 'file')} have no <size>: {some}" if len(found) > 1 else "has no <size>"
     hint = "vocdet uses the image's own; other tools need it: vocdet check --fix writes it"
-    return [Finding("voc.size.missing", "warning", problem, Place(root / found[0]), hint, len(found))]
+    place = Place(root / found[0] if len(found) == 1 else root)
+    return [Finding("voc.size.missing", "warning", problem, place, hint, len(found))]
 
 
 def mend(data: bytes, facts: Facts) -> Mended:
     """Mend a VOC file: space in labels, flags that are no 0 or 1, <size>, objects there twice, boxes a pixel too large.
 
-    Where it is not sure that the result says the same otherwise, nothing is changed and `left` says why.
+    What is not sure stays as it is and is in `left`; all of the file, where it would not say the same otherwise.
     """
     mended = Mended(data)
     try:
         source = read_source(data)
-        edits = list(_edits(source.text, parse(source.text), facts, mended))
-        result = source.encoded(edited(source.text, edits))
-        if edits:
+        root, pen = parse(source.text), _Pen(source.text, mended)
+        _mend_objects(root, facts, pen)
+        _mend_size(root, facts, pen)
+        if facts.renamed is not None:
+            _mend_names(root, *facts.renamed, pen)
+        if pen.edits:
+            result = source.encoded(edited(source.text, pen.edits))
             _prove(data, result, facts)
             mended.data = result
     except CannotEdit as error:
         mended.counts.clear()
-        mended.left.append(str(error))
+        mended.left = [(0, str(error))]
     return mended
 
 
-def _edits(text: str, root: Element, facts: Facts, mended: Mended) -> Iterator[Edit]:
+@dataclass(slots=True)
+class _Pen:
+    """Notes the edits of a text, and what could not be edited."""
+
+    text: str
+    mended: Mended
+    edits: list[Edit] = field(default_factory=list)
+
+    def make(self, code: str, *edits: Edit) -> None:
+        self.mended.counts[code] += 1
+        self.edits += edits
+
+    def write(self, code: str, element: Element, value: str) -> None:
+        """Give an element another text."""
+        try:
+            self.make(code, new_text(self.text, element, value))
+        except CannotEdit as error:
+            self.leave(element, str(error))
+
+    def leave(self, element: Element, why: str) -> None:
+        self.mended.left.append((self.text.count("\n", 0, element.start) + 1, why))
+
+
+def _mend_objects(root: Element, facts: Facts, pen: _Pen) -> None:
     objects = root.all("object")
     twice = _twice(objects)
     for element in objects:
-        if id(element) in twice and not facts.numbered:
-            mended.counts["box.duplicate"] += 1
-            yield removal(text, element)
-        else:
-            yield from _object_edits(text, element, facts, mended)
-    if any(id(element) in twice for element in objects) and facts.numbered:
-        mended.left.append("an object is there twice, yet masks in SegmentationObject count the objects")
-    yield from _size_edits(text, root, facts, mended)
-    if facts.renamed is not None:
-        yield from _name_edits(text, root, *facts.renamed, mended)
+        if id(element) in twice:
+            if not facts.numbered and not re.search(r"<(!--|\?)", pen.text[element.start : element.end]):
+                pen.make("box.duplicate", removal(pen.text, element))
+                continue
+            why = "masks in SegmentationObject count the objects" if facts.numbered else "it holds a comment"
+            pen.leave(element, f"it is there twice, yet {why}")
+        _mend_object(element, facts, pen)
 
 
-def _object_edits(text: str, element: Element, facts: Facts, mended: Mended) -> Iterator[Edit]:
+def _mend_object(element: Element, facts: Facts, pen: _Pen) -> None:
     name = element.first("name")
     if name is not None and (label := clean_label(name.text)) and label != name.text:
-        mended.counts["label.whitespace"] += 1
-        yield new_text(text, name, label)
+        pen.write("label.whitespace", name, label)
     for child in element.children:
         if child.tag in _FLAGS and (value := _flag(child.text)) is not None:
-            mended.counts["voc.flag.bad_value"] += 1
-            yield new_text(text, child, value)
+            pen.write("voc.flag.bad_value", child, value)
     bounds = element.first("bndbox")
     if bounds is not None and facts.size is not None:
-        for side, value in _clipped(bounds, facts.size, facts.coordinates):
-            mended.counts["box.out_of_image"] += 1
-            yield new_text(text, side, value)
+        for side, number in _clipped(bounds, facts.size, facts.coordinates):
+            pen.write("box.out_of_image", side, number)
 
 
 def _flag(text: str) -> str | None:
@@ -210,43 +232,39 @@ def _said(element: Element) -> tuple[Any, ...]:
     return element.tag, tuple(sorted(element.attributes.items())), text, tuple(children)
 
 
-def _size_edits(text: str, root: Element, facts: Facts, mended: Mended) -> Iterator[Edit]:
+def _mend_size(root: Element, facts: Facts, pen: _Pen) -> None:
     sizes = root.all("size")
     sides = [[child.text.strip() for child in size.children if child.tag in ("width", "height")] for size in sizes]
-    if len(sizes) == 1 and len(sides[0]) == 2 and all(map(_is_size, sides[0])):
-        return
-    if facts.size is None:
+    if facts.size is None or (len(sizes) == 1 and len(sides[0]) == 2 and all(map(_is_size, sides[0]))):
         return
     if not facts.sure:
-        mended.left.append("its size is missing or none, and EXIF turns the image: see which way its boxes fit")
+        pen.leave(root, "its size is missing or none, and EXIF turns the image: see which way its boxes fit")
     elif len(sizes) > 1 or (sizes and len(sides[0]) > 2):
-        mended.left.append("its size is said more than once")
+        pen.leave(sizes[0], "its size is said more than once")
+    elif not root.children:
+        pen.leave(root, "there is nothing in it that <size> could stand beside")
     else:
-        mended.counts["voc.size"] += 1
-        yield from _written_size(text, root, sizes[0] if sizes else None, facts)
+        _write_size(root, sizes[0] if sizes else None, facts, pen)
 
 
 def _is_size(text: str) -> bool:
     return bool(NUMBER.fullmatch(text)) and 1 <= float(text) < 2**31 and float(text).is_integer()
 
 
-def _written_size(text: str, root: Element, size: Element | None, facts: Facts) -> Iterator[Edit]:
+def _write_size(root: Element, size: Element | None, facts: Facts, pen: _Pen) -> None:
     values = dict(zip(("width", "height"), facts.size or (), strict=False))
     if size is not None and {child.tag for child in size.children} >= values.keys():
         for child in size.children:
             if child.tag in values and not _is_size(child.text.strip()):
-                yield new_text(text, child, str(values[child.tag]))
-        return
-    if size is not None:
-        yield Edit(size.start, size.end, _size_block(line_before(text, size), facts))
-        return
-    if not root.children:
-        raise CannotEdit("there is nothing in it that <size> could stand beside")
-    after = next((child for child in root.children if child.tag in ("segmented", "object")), None)
-    line = line_before(text, after or root.children[-1])
-    block = _size_block(line, facts)
-    at = after.start if after else root.children[-1].end
-    yield Edit(at, at, block + line if after else line + block)
+                pen.write("voc.size.missing", child, str(values[child.tag]))
+    elif size is not None:
+        pen.make("voc.size.missing", Edit(size.start, size.end, _size_block(line_before(pen.text, size), facts)))
+    else:
+        after = next((child for child in root.children if child.tag in ("segmented", "object")), None)
+        line = line_before(pen.text, after or root.children[-1])
+        block = _size_block(line, facts)
+        at = after.start if after else root.children[-1].end
+        pen.make("voc.size.missing", Edit(at, at, block + line if after else line + block))
 
 
 def _size_block(line: str, facts: Facts) -> str:
@@ -257,13 +275,11 @@ def _size_block(line: str, facts: Facts) -> str:
     return f"<size>{''.join(f'{deeper}<{tag}>{value}</{tag}>' for tag, value in sides)}{line}</size>"
 
 
-def _name_edits(text: str, root: Element, old: str, new: str, mended: Mended) -> Iterator[Edit]:
+def _mend_names(root: Element, old: str, new: str, pen: _Pen) -> None:
     for element in root.children:
-        if element.tag in ("filename", "path"):
-            before, slash, name = re.fullmatch(r"(.*?)([/\\]?)([^/\\]*)", element.text.strip(), re.DOTALL).groups()  # type: ignore[union-attr] # it always matches
-            if name == old:
-                mended.counts["image.suffix"] += 1
-                yield new_text(text, element, before + slash + new)
+        text = element.text.strip()
+        if element.tag in ("filename", "path") and re.split(r"[/\\]", text)[-1] == old:
+            pen.write("image.suffix", element, text.removesuffix(old) + new)
 
 
 def _prove(before: bytes, after: bytes, facts: Facts) -> None:

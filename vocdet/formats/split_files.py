@@ -25,6 +25,7 @@ _COLUMN = re.compile(r"\s+(-1|0|1)$")
 _NAMES = {"valid": "val", "validation": "val"}
 _LABEL_FILE = re.compile(rf".+_({'|'.join(PARTS)})\.txt|fold\d+_(train|val)\.txt")
 _MOST_NAMES = 3
+_BY_HAND = "vocdet check --fix mends it once it is in the dataset's ImageSets/Main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def own_findings(dataset: Dataset) -> list[Finding]:
     return [*findings, *_unread_findings(dataset.root, _unread(dataset, paths))]
 
 
-def text_findings(dataset: Dataset, path: Path) -> list[Finding]:
+def text_findings(dataset: Dataset, path: Path, *, hint: str = "vocdet check --fix mends it") -> list[Finding]:
     """What vocdet reads over in a split file and others do not; nothing where it is no text."""
     try:
         tidied = tidy(path.read_bytes(), dataset)
@@ -69,14 +70,13 @@ def text_findings(dataset: Dataset, path: Path) -> list[Finding]:
     for code, count in tidied.counts.items():
         if code in _TEXTS:
             problem = _TEXTS[code].format(lines=counted(count, "line"), end=tidied.end, example=tidied.examples[code])
-            hint = "vocdet check --fix mends it"
             findings.append(Finding(code, "warning", problem, Place(path), hint, count))
     return findings
 
 
 _TEXTS = {
     "imagesets.bom": "begins with a byte-order mark, which other tools take for a part of the first stem",
-    "imagesets.crlf": "has {lines} with {end}, of which other tools keep a part in the stem",
+    "imagesets.crlf": "has {lines} with {end}, part of which some tools take for the stem's",
     "imagesets.space": "has {lines} with space around the stem, such as {example}: other tools keep it",
     "imagesets.extension": "has {lines} with the name of a file, such as {example}, where a stem should stand",
     "imagesets.path": "has {lines} with a path, such as {example}, where a stem should stand",
@@ -175,7 +175,7 @@ def read_lists(dataset: Dataset, given: Sequence[Path]) -> Lists:
                 rows[line.row] = None
             lines.setdefault(stem, []).append(entry.line)
         parts[name] = np.array(list(rows), np.int64)
-        findings += [*text_findings(dataset, path), *_content_findings(path, lines, unknown)]
+        findings += [*text_findings(dataset, path, hint=_BY_HAND), *_content_findings(path, lines, unknown)]
     return Lists(paths, parts, (*findings, *_shared_findings(paths, lines_of, dataset)))
 
 
@@ -197,7 +197,8 @@ def _list_paths(given: Sequence[Path]) -> tuple[dict[str, Path], list[Finding]]:
                 problem = f"is larger than {LARGEST_FILE >> 20} MB"
                 raise SplitError(problem, place=path, hint="a split file has a stem a line: is it one?")
             paths[name] = path
-    return paths, findings
+    order = {name: i for i, name in enumerate(PARTS)}
+    return dict(sorted(paths.items(), key=lambda item: order.get(item[0], len(order)))), findings
 
 
 def _texts_in(folder: Path) -> list[Path]:
@@ -235,7 +236,7 @@ def _content_findings(
     if unknown:
         some = _some(unknown, "{stem} on line {first}")
         none = len(unknown) == len(lines)
-        which = "none of which is" if none else f"{len(unknown)} of which are not"
+        which = "none of which is" if none else f"{len(unknown)} of which {'is' if len(unknown) == 1 else 'are'} not"
         problem = f"names {counted(len(lines), 'image')}, {which} in the dataset: {some}"
         hint = "is it of this dataset?" if none else "what is said of it holds for the others, and for these by name"
         severity: Severity = "error" if none else "warning"

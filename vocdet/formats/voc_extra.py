@@ -7,10 +7,12 @@ a COCO file stand beside them under their own names, and travel in a VOC file as
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.texts import Texts
 from vocdet.formats import coordinates as conventions
+from vocdet.formats.coco_structs import KEPT, KEPT_OF_WHOLE, READ, Annotation, Category, Image, in_order
 from vocdet.formats.coordinates import Coordinates, number_text
 
 LABEL_LIST = "labels.txt"  # in the root of a folder: the labels in their order, where sorting would not give it
@@ -34,7 +37,7 @@ OBJECT_KEYS = frozenset(
     ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "difficult", "truncated", "occluded",
      "pose", "attributes", "parts", "voc", "box")
 )  # fmt: skip
-_CLOSED_KEYS = OBJECT_KEYS - {"attributes"}  # which say more than <attributes>: what is no text
+_CLOSED_KEYS = OBJECT_KEYS - {"attributes", "parts"}  # which can say more than their tags, as what is no text
 
 SAME = "\0"  # of a text in a header: what vocdet writes where nothing else was said
 _EXTRA = msgspec.json.Decoder(Extra)
@@ -83,6 +86,7 @@ def image_json(header: Header) -> bytes:
     extra: dict[str, object] = {"voc": said} if said else {}
     if header.coco:
         extra |= {key: value for key, value in extra_of(header.coco).items() if key not in IMAGE_KEYS}
+        extra = in_order(extra, KEPT[Image])
     return msgspec.json.encode(extra) if extra else b""
 
 
@@ -102,20 +106,65 @@ def dataset_json(root: Path, coordinates: Coordinates) -> bytes:
     """The extra of a dataset: what `DATASET_FILE` says, if it can be read, and what the numbers of its files were."""
     extra: Extra = {}
     path = root / DATASET_FILE
-    with suppress(OSError, msgspec.DecodeError, RecursionError):
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
         if inside and path.stat().st_size <= _LARGEST_FILE:
-            extra = extra_of(path.read_bytes().strip())
+            text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+            text.decode()  # what is no UTF-8 would stay unseen in the values, and break the file they are written to
+            extra = extra_of(text)
     for key in ("voc", "images", "annotations"):
         extra.pop(key, None)
+    if "categories" in extra:
+        extra["categories"] = msgspec.Raw(msgspec.json.encode(label_extras(extra)))
     if coordinates == "one":
-        extra["voc"] = msgspec.Raw(b'{"coordinates":"one"}')
-    return msgspec.json.encode(extra) if extra else b""
+        extra["voc"] = whole_json(coordinates)
+    return msgspec.json.encode(in_order(extra, KEPT_OF_WHOLE)) if extra else b""
+
+
+def label_extras(extra: Extra) -> dict[str, Extra]:
+    """What the extra of a dataset says of its labels, by their names; nothing where that is not said in this way."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(extra.get("categories", b"{}"), type=dict[str, Extra])
+        own = ((label, {key: raw for key, raw in said.items() if key not in READ[Category]})
+               for label, said in found.items())  # fmt: skip
+        return {label: in_order(said, KEPT[Category]) for label, said in own if said}
+    return {}
+
+
+class _Whole(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What vocdet writes of VOC files as a whole into the COCO file it makes of them, as the key voc."""
+
+    coordinates: Literal["zero", "one"] = "zero"
+    trainval: bool = False
+
+
+def whole_json(coordinates: Coordinates, *, trainval: bool = False) -> msgspec.Raw:
+    """What a COCO file says of the VOC files it was made of: their numbers, and whether there was a trainval."""
+    return msgspec.Raw(msgspec.json.encode(_Whole(coordinates, trainval)))
+
+
+def pop_trainval(extra: Extra) -> bool:
+    """Whether `whole_json` has said that there was a trainval; what it said of that is taken out of an extra."""
+    said = _whole_of(extra)
+    if said is not None and "voc" in extra:
+        del extra["voc"]
+        if said.coordinates == "one":
+            extra["voc"] = whole_json("one")
+    return said is not None and said.trainval
 
 
 def coordinates_of(dataset: Dataset) -> Coordinates:
     """What the numbers of the VOC files were that a dataset came from, also by way of COCO."""
-    return "one" if bytes(extra_of(dataset.extra).get("voc", b"")) == b'{"coordinates":"one"}' else "zero"
+    said = _whole_of(extra_of(dataset.extra))
+    return said.coordinates if said is not None else "zero"
+
+
+def _whole_of(extra: Extra) -> _Whole | None:
+    """What `whole_json` has said; None where somebody else has said something."""
+    try:
+        return msgspec.json.decode(extra.get("voc", b"{}"), type=_Whole)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def object_columns(
@@ -129,7 +178,10 @@ def object_columns(
         areas[row] = one.area
         if row not in pixels:
             segmentations[row] = _segmentation(one, coordinates)
-        extras[row] = _object_json(one, coordinates)
+            extras[row] = _object_json(one, one.tags, coordinates)
+        else:  # an object has one mask: polygons beside pixels are kept as the tags they came from
+            polygons = (polygon_xml(polygon.split(",")) for polygon in one.polygons)
+            extras[row] = _object_json(one, (*one.tags, *polygons), coordinates)
     ordered = {row: segmentations[row] for row in sorted(segmentations)}
     return Texts.sparse(count, ordered), Texts.sparse(count, extras), areas
 
@@ -147,11 +199,22 @@ def _segmentation(rest: Rest, coordinates: Coordinates) -> bytes:
     return f"[[{'],['.join(polygons)}]]".encode()
 
 
+def polygon_xml(numbers: Sequence[str]) -> str:
+    """A polygon as Roboflow writes it, of x1, y1, x2, y2, ... as texts."""
+    return _template(len(numbers)) % tuple(numbers)
+
+
+@cache
+def _template(numbers: int) -> str:
+    points = range(1, numbers // 2 + 1)
+    return f"<polygon>{''.join(f'<x{i}>%s</x{i}><y{i}>%s</y{i}>' for i in points)}</polygon>"
+
+
 def _whole(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def _object_json(rest: Rest, coordinates: Coordinates) -> bytes:
+def _object_json(rest: Rest, tags: tuple[str, ...], coordinates: Coordinates) -> bytes:
     extra: dict[str, object] = {}
     if rest.attributes:
         extra["attributes"] = rest.attributes
@@ -162,7 +225,9 @@ def _object_json(rest: Rest, coordinates: Coordinates) -> bytes:
             for (name, _), box in zip(rest.parts, boxes, strict=True)
             for xmin, ymin in [box[:2].tolist()]
         ]
-    if rest.tags:
-        extra["voc"] = {"tags": rest.tags}
-    extra |= {key: value for key, value in extra_of(rest.coco).items() if key not in _CLOSED_KEYS}
+    if tags:
+        extra["voc"] = {"tags": tags}
+    if rest.coco:
+        extra |= {key: value for key, value in extra_of(rest.coco).items() if key not in _CLOSED_KEYS}
+        extra = in_order(extra, KEPT[Annotation])
     return msgspec.json.encode(extra) if extra else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from vocdet.data.checks import Finding
 from vocdet.errors import Place
 
 VOID = 255  # VOC's value for the edges between objects
-MOST_OBJECTS = 254
+MOST_OBJECTS = 254  # and labels, in SegmentationClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +51,42 @@ def read_masks(path: Path, count: int, size: tuple[int, int], findings: list[Fin
         problem = f"has pixels of object {extra[0]}, its XML has {count}: they are not read"
         findings.append(Finding("mask.unknown_object", "error", problem, Place(path), "export XML and masks together"))
         return None
-    present = set(numbers.tolist())
+    present = set(numbers.tolist()) - ({VOID} if count <= MOST_OBJECTS else set())
+    if count > MOST_OBJECTS and VOID in present:
+        problem = f"has pixels of the value {VOID}, which may be edges or object {VOID}: its masks are not read"
+        findings.append(Finding("mask.objects", "error", problem, Place(path), "export the masks as polygons or RLE"))
+        return None
     objects = [masks.rle_json(values == i) if i in present else b"" for i in range(1, count + 1)]
     return PixelMasks(objects, masks.rle_json(values == VOID).decode() if VOID in present else "")
 
 
-def object_png(pixels: list[NDArray[np.bool_] | None], void: NDArray[np.bool_] | None, size: tuple[int, int]) -> bytes:
-    """SegmentationObject's PNG of the masks (H, W) of an image's objects, of which none may overlap."""
-    values = np.zeros((size[1], size[0]), np.uint8)
-    for i, mask in enumerate(pixels, 1):
-        if mask is not None:
-            values[mask] = i
-    return _png(values, void)
+def object_values(segmentations: Sequence[bytes], void: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """SegmentationObject's numbers (H, W) of the masks of an image's objects (b"": none) and its void pixels.
+
+    None where these are no such picture: too many, overlapping, of another size than the image (width, height).
+    """
+    if len(segmentations) > MOST_OBJECTS:
+        return None
+    values: NDArray[np.uint8] | None = None
+    for number, text in [*enumerate(segmentations, 1), (VOID, void.encode())]:
+        if text:
+            try:
+                mask = masks.pixels(masks.parse(text), size[1], size[0])
+            except masks.MaskError:
+                return None
+            values = np.zeros(mask.shape, np.uint8) if values is None else values
+            if values[mask].any():
+                return None
+            values[mask] = number
+    return np.zeros((size[1], size[0]), np.uint8) if values is None else values
 
 
-def class_png(
-    pixels: list[NDArray[np.bool_] | None], labels: list[int], void: NDArray[np.bool_] | None, size: tuple[int, int]
-) -> bytes:
-    """SegmentationClass's PNG: values are the labels' indices, counted from 1."""
-    values = np.zeros((size[1], size[0]), np.uint8)
-    for mask, label in zip(pixels, labels, strict=True):
-        if mask is not None:
-            values[mask] = label + 1
-    return _png(values, void)
-
-
-def _png(values: NDArray[np.uint8], void: NDArray[np.bool_] | None) -> bytes:
-    if void is not None:
-        values[void] = VOID
-    return palette_png(values)
+def class_values(numbers: NDArray[np.uint8], labels: Sequence[int]) -> NDArray[np.uint8]:
+    """SegmentationClass's numbers (H, W) where those of its objects are `numbers`: the labels' indices, from 1."""
+    table = np.zeros(256, np.uint8)
+    table[1 : len(labels) + 1] = np.array(labels, np.int64) + 1
+    table[VOID] = VOID
+    return table[numbers]
 
 
 def palette_png(values: NDArray[np.uint8]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Set
+from decimal import Decimal
 from functools import cache
 from xml.sax.saxutils import escape
 
@@ -17,8 +18,8 @@ from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import same_area
 from vocdet.formats import voc_extra
-from vocdet.formats.coordinates import Coordinates, minimum_text, number_text, snapped, snapped_sum
-from vocdet.formats.voc_extra import Extra
+from vocdet.formats.coordinates import Coordinates, extent, minimum_text, minimum_value, number_text, snapped
+from vocdet.formats.voc_extra import Extra, polygon_xml
 
 # What `annotation_text` writes itself: no fragment may bring it in by another way.
 _OWN = frozenset(
@@ -28,7 +29,7 @@ _OWN = frozenset(
 _NUMBER = rb"-?(?:0|[1-9]\d{0,8})(?:\.\d+)?"
 _NUMBERS = rb"\[%b(?:, ?%b)*\]" % (_NUMBER, _NUMBER)
 _SIMPLE = re.compile(rb"\[%b(?:, ?%b)*\]" % (_NUMBERS, _NUMBERS))  # polygons without exponents
-_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
@@ -41,12 +42,12 @@ def xml_text(value: str) -> str:
     return escape(value, {"\r": "&#13;"})
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     bbox: tuple[float, float, float, float]
 
 
-class _Voc(msgspec.Struct):
+class _Voc(msgspec.Struct, forbid_unknown_fields=True):
     tags: list[str] = []
 
 
@@ -71,8 +72,8 @@ def texts(
     for row, segmentation in objects.segmentation.items():
         found.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, losses))
     sizes = objects.box[:, 2:] - objects.box[:, :2]
-    usual = np.where(np.isnan(measured), snapped(sizes.prod(axis=1)), measured)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        usual = np.where(np.isnan(measured), snapped(sizes.prod(axis=1)), measured)
         others = ~np.isnan(objects.area) & ~same_area(objects.area, usual)
     for row in np.flatnonzero(others).tolist():
         found.setdefault(row, []).append(f"<area>{number_text(float(objects.area[row]))}</area>")
@@ -85,7 +86,7 @@ def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, losses: C
     if coordinates == "zero" and _SIMPLE.fullmatch(text):  # the numbers can stay the texts they are
         polygons = [polygon.split(",") for polygon in text[2:-2].decode().replace(" ", "").split("],[")]
         if all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in polygons):
-            return [_template(len(polygon)) % tuple(polygon) for polygon in polygons]
+            return [polygon_xml(polygon) for polygon in polygons]
     try:
         segmentation = masks.parse(text)
     except masks.MaskError:
@@ -93,17 +94,7 @@ def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, losses: C
         return []
     if isinstance(segmentation, masks.Rle):
         return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
-    return [
-        _template(len(polygon)) % tuple(minimum_text(value, coordinates) for value in polygon)
-        for polygon in segmentation
-    ]
-
-
-@cache
-def _template(numbers: int) -> str:
-    """A polygon as Roboflow writes it, of so many numbers."""
-    points = range(1, numbers // 2 + 1)
-    return f"<polygon>{''.join(f'<x{i}>%s</x{i}><y{i}>%s</y{i}>' for i in points)}</polygon>"
+    return [polygon_xml([minimum_text(value, coordinates) for value in polygon]) for polygon in segmentation]
 
 
 def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list[str]:
@@ -115,10 +106,10 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
         if not exact:
             others["attributes"] = extra["attributes"]
     if "parts" in extra:
-        try:
-            lines += [_part(part, coordinates) for part in msgspec.json.decode(extra["parts"], type=list[_Part])]
-        except msgspec.DecodeError:
-            losses["parts that are none"] += 1
+        written, exact = _parts(extra["parts"], coordinates)
+        lines += written
+        if not exact:
+            others["parts"] = extra["parts"]
     if "voc" in extra:
         try:
             tags = msgspec.json.decode(extra["voc"], type=_Voc).tags
@@ -132,7 +123,10 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
 
 def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
     """CVAT's element, and whether it says all there is: values in it are text, and no two have the same name."""
-    value = msgspec.json.decode(raw)
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # 1e309 is JSON, and no number
+        return [], False
     if not isinstance(value, dict) or not value:
         return [], False
     pairs = "".join(
@@ -148,43 +142,66 @@ def _plain(value: object) -> str:
 
 
 def _survives(value: str) -> bool:
-    return "\ufffd" not in xml_text(value)
+    return not NOT_XML.search(value) and (not value or bool(value.strip()))
 
 
-def _part(part: _Part, coordinates: Coordinates) -> str:
+def _parts(raw: msgspec.Raw, coordinates: Coordinates) -> tuple[list[str], bool]:
+    """VOC's elements, and whether they say all there is: a name and a box, whose numbers come out the same."""
+    try:
+        parts = msgspec.json.decode(raw, type=list[_Part])
+    except (msgspec.DecodeError, RecursionError):
+        return [], False
+    written = [_part(part, coordinates) for part in parts]
+    return [xml for xml, _ in written], bool(parts) and all(exact for _, exact in written)
+
+
+def _part(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
     x, y, width, height = part.bbox
-    sides = {
-        "xmin": minimum_text(x, coordinates),
-        "ymin": minimum_text(y, coordinates),
-        "xmax": number_text(snapped_sum(x, width)),
-        "ymax": number_text(snapped_sum(y, height)),
-    }
-    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides.items())
-    return f"<part><name>{xml_text(part.name)}</name><bndbox>{box}</bndbox></part>"
+    xmax, ymax = (float(Decimal(repr(low)) + Decimal(repr(side))) for low, side in ((x, width), (y, height)))
+    sides = minimum_text(x, coordinates), minimum_text(y, coordinates), number_text(xmax), number_text(ymax)
+    read = [minimum_value(float(side), coordinates) for side in sides[:2]]
+    exact = _survives(part.name) and (*read, *extent(np.array([*read, xmax, ymax]))) == part.bbox
+    box = "".join(f"<{tag}>{side}</{tag}>" for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True))
+    return f"<part><name>{xml_text(part.name)}</name><bndbox>{box}</bndbox></part>", exact
 
 
 def coco_json(keys: Mapping[str, msgspec.Raw]) -> bytes:
-    """The JSON object of keys that only COCO knows; b"" for none."""
-    return msgspec.json.encode(dict(keys)) if keys else b""
+    """The JSON object of keys that only COCO knows, in characters that XML has; b"" for none."""
+    if not keys:
+        return b""
+    text = msgspec.json.encode(dict(keys))
+    if text.isascii():
+        return text
+    return NOT_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", text.decode()).encode()
 
 
 @cache
 def is_fragment(xml: str) -> bool:
     """Whether a text is one XML element that may stand in an annotation beside what vocdet writes there."""
+    tags = _tags(xml)
+    holds_objects = "bndbox" in tags or "object" in tags
+    return bool(tags) and tags[0] not in _OWN and (tags[0] == "part" or not holds_objects)
+
+
+@cache
+def is_source(xml: str) -> bool:
+    """Whether a text is a <source> that is more than names and texts, and may stand where there is no other."""
+    tags = _tags(xml)
+    return tags[:1] == ["source"] and not _OWN.intersection(tags[1:])
+
+
+def _tags(xml: str) -> list[str]:
+    """The names of the elements of a text that is one element, outermost first; none where it is not.
+
+    They are without namespaces and in small letters, as readers may take them.
+    """
     try:
-        root = etree.fromstring(f"<r>{xml}</r>".encode(), _PARSER)
+        outer = etree.fromstring(f"<a><b>{xml}</b></a>".encode(), PARSER)[0]  # as deep as it is in an annotation
     except (etree.XMLSyntaxError, UnicodeEncodeError):
-        return False
-    tags = [str(inner.tag).lower() for inner in root.iter()]
-    holds_objects = any(tag in ("bndbox", "object") for tag in tags[1:]) and tags[1:2] != ["part"]
-    return len(root) == 1 and not (root.text or root[0].tail) and tags[1] not in _OWN and not holds_objects
-
-
-def mask_pixels(segmentation: bytes, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """The mask (H, W) of a segmentation in an image of `size` (width, height); None where there is none that fits."""
-    if not segmentation:
-        return None
-    try:
-        return masks.pixels(masks.parse(segmentation), size[1], size[0])
-    except masks.MaskError:
-        return None
+        return []
+    if len(outer) != 1 or outer.text or outer[0].tail:
+        return []
+    tags = [inner.tag for inner in outer[0].iter()]
+    if not all(isinstance(tag, str) for tag in tags):  # comments and the like, which readers leave out
+        return []
+    return [str(tag).rpartition("}")[2].lower() for tag in tags]

@@ -28,6 +28,7 @@ from vocdet.formats.voc_layout import Layout, find_layout, leads_inside
 from vocdet.formats.voc_object import CROWD, DIFFICULT, OCCLUDED, TRUNCATED, RawObject
 from vocdet.formats.voc_xml import Annotation, read_annotation
 
+_MOST_POSES = 2**15 - 1  # different ones; those that come after are not kept, which is said
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
 
 
@@ -96,6 +97,7 @@ class _Rows:
     pose: array[int] = field(default_factory=lambda: array("h"))
     rest: dict[int, Rest] = field(default_factory=dict)  # by object
     masks: dict[int, bytes] = field(default_factory=dict)  # by object: RLE of its pixels in SegmentationObject
+    dropped_poses: int = 0
     findings: list[Finding] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)  # tags that are kept without being known: files
     source_of: dict[str, str] = field(default_factory=dict)  # stem -> annotation
@@ -157,6 +159,9 @@ def _add_objects(objects: Sequence[RawObject], rows: _Rows) -> None:
     rows.box.extend(chain.from_iterable(boxes))
     rows.flags.extend(flags)
     rows.line.extend(lines)
+    if len(pose_ids) + len(objects) > _MOST_POSES:  # a number of its own for every object is no pose
+        rows.dropped_poses += sum(pose not in pose_ids for pose in poses)
+        poses = tuple(pose if pose in pose_ids else "" for pose in poses)
     rows.pose.extend([pose_ids.setdefault(pose, len(pose_ids)) for pose in poses])
 
 
@@ -260,6 +265,13 @@ def _dataset(
         chosen, reason = conventions.decide(asked, boxes, sizes, rows.databases)
     label = _labels(rows, known, layout.root, findings)
     masks, extras, areas = voc_extra.object_columns(rows.rest, rows.masks, len(boxes), chosen)
+    if rows.dropped_poses:
+        problem = (
+            f"has {rows.dropped_poses} objects with a <pose> of its own, after {len(rows.pose_ids)} others: not kept"
+        )
+        rows.note(
+            "voc.pose", "warning", problem, layout.root, "is it a number for every object? call the tag otherwise"
+        )
     flags = np.array(rows.flags, np.int8)
     keep = label >= 0
     table = Objects(

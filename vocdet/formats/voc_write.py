@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
-from xml.sax.saxutils import quoteattr
 
 import msgspec
 import numpy as np
@@ -19,12 +18,15 @@ from vocdet.files import write_new
 from vocdet.formats import coordinates as conventions
 from vocdet.formats import image_sets, voc_extra, voc_masks, voc_rest
 from vocdet.formats.coordinates import Coordinates, minimum_text, number_text
+from vocdet.formats.image_index import split_suffix
 from vocdet.formats.losses import Loss, counted_losses
 from vocdet.formats.voc_extra import SAME, Header
+from vocdet.formats.voc_header import header_of, header_text
 from vocdet.formats.voc_rest import NOT_XML, xml_text
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 OBJECT_MASKS, CLASS_MASKS = "SegmentationObject", "SegmentationClass"
+LARGEST_XML = 10_000_000  # bytes; parsers take no longer text, and many no longer file
 
 
 class WrittenObject(NamedTuple):
@@ -52,32 +54,9 @@ def annotation_text(
     Boxes are a `Dataset`'s (0-based, half-open) and are written in the convention asked for: the inverse of
     reading. `size` is width, height. `marked` says the convention in the file, where nothing else tells it.
     """
-    lines = [_beginning(filename, size, header or Header(), coordinates if marked else "")]
+    lines = [header_text(filename, size, header or Header(), coordinates if marked else "")]
     lines += [_object(item, coordinates) for item in objects]
     return "".join([*lines, "</annotation>\n"])
-
-
-def _beginning(filename: str, size: tuple[int, int], header: Header, mark: str) -> str:
-    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in header.attributes.items())
-    lines = [f"<annotation{attributes}>"]
-    if header.folder is not None:
-        lines.append(f"\t<folder>{xml_text(header.folder)}</folder>")
-    lines.append(f"\t<filename>{xml_text(filename)}</filename>")
-    if header.path is not None:
-        lines.append(f"\t<path>{xml_text(filename if header.path == SAME else header.path)}</path>")
-    if header.source is not None:
-        inner = (f"\t\t<{name}>{xml_text(value)}</{name}>" for name, value in header.source.items())
-        lines += ["\t<source>", *inner, "\t</source>"]
-    depth = [] if header.depth is None else [f"\t\t<depth>{xml_text(header.depth)}</depth>"]
-    lines += ["\t<size>", f"\t\t<width>{size[0]}</width>", f"\t\t<height>{size[1]}</height>", *depth, "\t</size>"]
-    if header.segmented is not None:
-        lines.append(f"\t<segmented>{xml_text('0' if header.segmented == SAME else header.segmented)}</segmented>")
-    if mark:
-        lines.append(f"\t<coordinates>{mark}</coordinates>")
-    lines += [f"\t{tag}" for tag in header.tags]
-    if header.coco:
-        lines.append(f"\t<coco>{xml_text(header.coco.decode())}</coco>")
-    return "\n".join([*lines, ""])
 
 
 def _object(item: WrittenObject, coordinates: Coordinates) -> str:
@@ -99,7 +78,7 @@ def _label(name: str) -> str:
 def image_targets(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
     """Where the images of a VOC folder lie: JPEGImages/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
-    return tuple(f"{IMAGES}/{stem}{PurePosixPath(file).suffix}" for stem, file in pairs)
+    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
 
 def write(
@@ -115,21 +94,19 @@ def write(
 
     Without `coordinates` the numbers are again what they were in the VOC files the dataset came from, and 0-based
     where it did not come from any. `areas` are those of the masks (M,), NaN where there is none: an area is only
-    written where it is another one.
+    written where it is another one. What VOC has no tags for stands in some of vocdet's own, and in dataset.json.
     """
     bad = [label for label in dataset.labels if NOT_XML.search(label)]
     if bad:
         problem = f"the label {bad[0]!r} has a character that XML cannot hold"
         raise OutputError(problem, place=folder, hint="rename it with vocdet remap")
-    extras = dict(dataset.images.extra.items())
-    with_masks = np.bincount(dataset.objects.image[dataset.objects.segmentation.rows], minlength=len(dataset)) > 0
-    headers = [
-        _header(dataset, row, extras.get(row, b""), any_mask) for row, any_mask in enumerate(with_masks.tolist())
-    ]
-    chosen, marked = _coordinates(dataset, headers, coordinates)
     losses: Counter[str] = Counter()
-    masked = {row for row, header in enumerate(headers) if header.masks}
-    rests = voc_rest.texts(dataset, chosen, masked, areas, losses)
+    odd_poses = [i for i, pose in enumerate(dataset.poses) if NOT_XML.search(pose)]
+    losses["poses with characters that XML cannot hold"] += int(np.isin(dataset.objects.pose, odd_poses).sum())
+    headers = _headers(dataset, areas, losses)
+    chosen, marked = _coordinates(dataset, headers, coordinates)
+    in_pictures = {row for row, header in enumerate(headers) if header.masks}
+    rests = voc_rest.texts(dataset, chosen, in_pictures, areas, losses)
     boxes = dataset.objects.box.tolist()
     names = [dataset.labels[i] for i in dataset.objects.label.tolist()]
     poses = [dataset.poses[i] for i in dataset.objects.pose.tolist()]
@@ -144,43 +121,40 @@ def write(
     for row, (stem, target, end) in enumerate(zip(dataset.images.stems, targets, ends, strict=True)):
         filename = target.rpartition("/")[2]
         content = annotation_text(filename, sizes[row], objects[first:end], header=headers[row],
-                                  coordinates=chosen, marked=marked)  # fmt: skip
-        write_new(f"{folder}/{ANNOTATIONS}/{stem}.xml", content.encode(), made)
-        if row in masked:
-            _write_masks(folder, dataset, row, (first, end), headers[row], made)
+                                  coordinates=chosen, marked=marked).encode()  # fmt: skip
+        if len(content) > LARGEST_XML:
+            problem = f"would become an XML file of {len(content) / 1e6:.0f} MB, which no reader takes"
+            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="it says too much of it")
+        write_new(f"{folder}/{ANNOTATIONS}/{stem}.xml", content, made)
+        if headers[row].masks:
+            _write_masks(folder, dataset, row, headers[row], losses, made)
         first = end
-    for name, content in image_sets.part_texts(dataset, parts).items() if parts else ():
-        write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", content.encode(), made)
-    if dataset.labels != tuple(sorted(set(names))):
-        write_new(f"{folder}/{voc_extra.LABEL_LIST}", "".join(f"{label}\n" for label in dataset.labels).encode(), made)
-    aside = {key: raw for key, raw in voc_extra.extra_of(dataset.extra).items() if key != "voc"}
-    if aside:
-        write_new(f"{folder}/{voc_extra.DATASET_FILE}", msgspec.json.encode(aside) + b"\n", made)
+    _write_lists(folder, dataset, parts, names, made)
     return counted_losses(losses)
 
 
-def _header(dataset: Dataset, row: int, text: bytes, masked: bool) -> Header:
-    """The header an image came with, by its extra, or one of its own."""
-    extra = voc_extra.extra_of(text)
-    header = voc_extra.header_of(extra) or Header()
-    if header.segmented == SAME:
-        header.segmented = str(int(masked))
-    if header.masks:
-        header.masks = _fits_png(dataset, row)
-    header.tags = [tag for tag in header.tags if voc_rest.is_fragment(tag)]
-    header.coco = voc_rest.coco_json({key: value for key, value in extra.items() if key != "voc"})
-    return header
+def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str]) -> list[Header]:
+    """The header of every image; `masks` is whether SegmentationObject is to have its masks."""
+    extras = dict(dataset.images.extra.items())
+    rows = dataset.objects.segmentation.rows
+    masked = np.bincount(dataset.objects.image[rows[~np.isnan(areas[rows])]], minlength=len(dataset)) > 0
+    headers = []
+    for row, any_mask in enumerate(masked.tolist()):
+        header = header_of(extras.get(row, b""), losses)
+        if header.masks:
+            header.masks = _picture(dataset, row, header) is not None
+            losses["SegmentationObject pictures: masks overlap, or are of another size"] += not header.masks
+        if header.segmented == SAME:
+            header.segmented = str(int(any_mask or header.masks))
+        headers.append(header)
+    return headers
 
 
-def _fits_png(dataset: Dataset, row: int) -> bool:
-    """Whether the RLEs of an image can be one picture: few enough, of the image's size, and none on another."""
+def _picture(dataset: Dataset, row: int, header: Header) -> NDArray[np.uint8] | None:
+    """The numbers of SegmentationObject for an image; None where its masks cannot be there."""
     first, end = np.searchsorted(dataset.objects.image, (row, row + 1)).tolist()
     size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
-    texts = [dataset.objects.segmentation[i] for i in range(first, end)]
-    pixels = [voc_rest.mask_pixels(text, size) for text in texts if text]
-    whole = [mask for mask in pixels if mask is not None]
-    apart = len(whole) == len(pixels) and (not whole or int(np.sum(whole, axis=0).max()) <= 1)
-    return apart and end - first <= voc_masks.MOST_OBJECTS
+    return voc_masks.object_values([dataset.objects.segmentation[i] for i in range(first, end)], header.void, size)
 
 
 def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates | None) -> tuple[Coordinates, bool]:
@@ -195,13 +169,32 @@ def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates
 
 
 def _write_masks(
-    folder: Path, dataset: Dataset, row: int, span: tuple[int, int], header: Header, made: set[str]
+    folder: Path, dataset: Dataset, row: int, header: Header, losses: Counter[str], made: set[str]
 ) -> None:
     """SegmentationObject and SegmentationClass of an image whose masks came from there."""
-    size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
-    pixels = [voc_rest.mask_pixels(dataset.objects.segmentation[i], size) for i in range(*span)]
-    void = voc_rest.mask_pixels(header.void.encode(), size)
+    numbers = _picture(dataset, row, header)
+    if numbers is None:
+        return
     stem = dataset.images.stems[row]
-    labels = dataset.objects.label[slice(*span)].tolist()
-    write_new(f"{folder}/{OBJECT_MASKS}/{stem}.png", voc_masks.object_png(pixels, void, size), made)
-    write_new(f"{folder}/{CLASS_MASKS}/{stem}.png", voc_masks.class_png(pixels, labels, void, size), made)
+    write_new(f"{folder}/{OBJECT_MASKS}/{stem}.png", voc_masks.palette_png(numbers), made)
+    if len(dataset.labels) > voc_masks.MOST_OBJECTS:
+        losses["SegmentationClass pictures: there are more labels than numbers"] += 1
+        return
+    labels = dataset.objects.label[slice(*np.searchsorted(dataset.objects.image, (row, row + 1)))]
+    classes = voc_masks.class_values(numbers, labels.tolist())
+    write_new(f"{folder}/{CLASS_MASKS}/{stem}.png", voc_masks.palette_png(classes), made)
+
+
+def _write_lists(
+    folder: Path, dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], names: Sequence[str], made: set[str]
+) -> None:
+    """ImageSets, the labels where sorting those that occur would not give them, and what was said of the whole."""
+    for name, text in image_sets.part_texts(dataset, parts).items() if parts else ():
+        write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", text.encode(), made)
+    if dataset.labels != tuple(sorted(set(names))):
+        text = "".join(f"{label}\n" for label in dataset.labels)
+        mark = "\ufeff" if text.startswith("\ufeff") else ""  # else the label's own would be taken for one
+        write_new(f"{folder}/{voc_extra.LABEL_LIST}", (mark + text).encode(), made)
+    aside = {key: raw for key, raw in voc_extra.extra_of(dataset.extra).items() if key != "voc"}
+    if aside:
+        write_new(f"{folder}/{voc_extra.DATASET_FILE}", msgspec.json.encode(aside) + b"\n", made)

@@ -34,6 +34,7 @@ class CheckReport:
     parts: Parts
     form: str  # voc, coco, yolo or labelme
     kind: str  # what it was read as, in words
+    others: tuple[str, ...]  # formats it also looks like
     coordinates: Coordinates
     reason: str  # why these coordinates; "": the format leaves no choice
     findings: tuple[Finding, ...]  # errors first, those of one code together
@@ -78,11 +79,13 @@ def check_dataset(
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
     """
     started = time.monotonic()
-    found = reading.scan(root, form=form, labels=labels, coordinates=coordinates)
+    looks = reading.recognise(root) if form == "auto" else form
+    others = reading.also(root, looks) if form == "auto" else ()
+    found = reading.scan(root, form=looks, labels=labels, coordinates=coordinates)
     dataset = found.dataset
     parts, findings = _split_findings(found, lists)
-    findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *label_findings(dataset)]
-    findings += stem_findings(dataset)
+    findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
+    findings += label_findings(dataset, listed=found.form == "voc" or labels is not None)
     if found.form == "voc":
         findings += fixes.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
@@ -91,7 +94,7 @@ def check_dataset(
         findings += odd
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, parts, found.form, found.kind, found.coordinates, found.reason, ordered, groups,
+    return CheckReport(dataset, parts, found.form, found.kind, others, found.coordinates, found.reason, ordered, groups,
                        images, seconds)  # fmt: skip
 
 

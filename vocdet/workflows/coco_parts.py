@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -14,13 +12,11 @@ from vocdet.data import splits
 from vocdet.data.checks import counted
 from vocdet.data.dataset import Dataset
 from vocdet.errors import SplitError
-from vocdet.formats.coco_files import find_coco
+from vocdet.formats.coco_files import find_coco, part_of
 from vocdet.formats.coco_json import file_names
+from vocdet.formats.image_sets import composed
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
-
-_PART = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
-_PART_NAMES = {"valid": "val", "validation": "val"}
 
 
 def coco_parts(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Rows], list[str]]:
@@ -35,7 +31,7 @@ def coco_parts(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Row
     notes = []
     for path, part in _files(sources):
         names = file_names(path)
-        rows = [row_of.get(_composed(name), row_of.get(_stem(name), -1)) for name in names]
+        rows = [row_of.get(composed(name), row_of.get(_stem(name), -1)) for name in names]
         unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
         if names and len(unknown) == len(names):
             problem = f"none of its {counted(len(names), 'image')} is in the dataset, such as {names[0]!r}"
@@ -58,7 +54,7 @@ def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     """The files of these sources and the part each is, every one once."""
     found: dict[Path, str] = {}
     for source in sources:
-        files = [(file.path, file.part or _part(file.path)) for file in find_coco(source)[1]]
+        files = [(file.path, file.part or part_of(file.path)) for file in find_coco(source)[1]]
         found |= dict(files)
     for path, part in found.items():
         if part not in splits.NAMES:
@@ -68,27 +64,14 @@ def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     return list(found.items())
 
 
-def _part(path: Path) -> str:
-    """The part a file is, by its own name, else by that of its folder; "" where neither says."""
-    for name in (path.stem, path.absolute().parent.name):
-        match = _PART.search(name.lower())
-        if match:
-            return _PART_NAMES.get(match[1], match[1])
-    return ""
-
-
 def _rows_by_name(dataset: Dataset) -> Mapping[str, int]:
     """The row of every image by its stem and by its path; paths, which have a suffix, come first."""
-    by_stem = {_composed(stem): row for row, stem in enumerate(dataset.images.stems)}
-    return by_stem | {_composed(file): row for row, file in enumerate(dataset.images.files)}
+    by_stem = {composed(stem): row for row, stem in enumerate(dataset.images.stems)}
+    return by_stem | {composed(file): row for row, file in enumerate(dataset.images.files)}
 
 
 def _stem(name: str) -> str:
-    return _composed(PurePosixPath(name).stem)
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return composed(PurePosixPath(name).stem)
 
 
 def _check(dataset: Dataset, parts: Mapping[str, Rows]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +16,15 @@ from numpy.typing import NDArray
 
 from vocdet.data.checks import Finding, box_findings, counted, raise_errors
 from vocdet.data.dataset import Dataset
-from vocdet.data.mask_areas import mask_areas
+from vocdet.data.mask_areas import MaskAreas, mask_areas
 from vocdet.data.mask_checks import mask_findings
-from vocdet.errors import AnnotationError, OutputError
-from vocdet.files import appearing, unwritable
+from vocdet.data.parts import within
+from vocdet.data.texts import Texts
+from vocdet.errors import AnnotationError, ImageError, OutputError
+from vocdet.files import appearing, check_new, reason, unwritable
 from vocdet.formats import coco_write, image_sets, reading, voc_write, yolo_write
 from vocdet.formats.coordinates import Asked, Coordinates
-from vocdet.formats.image_index import safe_relative
+from vocdet.formats.image_index import safe_relative, split_suffix
 from vocdet.formats.losses import Loss
 from vocdet.formats.reading import AskedForm
 from vocdet.formats.scan import Progress, Scan
@@ -35,6 +39,7 @@ _TARGETS: dict[Target, Callable[[Dataset, Parts], tuple[str, ...]]] = {
     "coco": coco_write.image_targets,
     "yolo": yolo_write.image_targets,
 }
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which shutil says that it was the file it copies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +50,7 @@ class Written:
     to: Target
     images: int  # files that were copied or linked
     copied: int  # of them those that were to be linked and could not
+    targets: tuple[str, ...]  # the image of every row, from the folder, also where none was put there
     losses: tuple[Loss, ...]
 
 
@@ -56,7 +62,7 @@ class ConvertReport:
     dataset: Dataset  # what was written
     parts: dict[str, NDArray[np.int64]]
     warnings: tuple[Finding, ...]
-    left_out: tuple[Finding, ...]  # errors whose entries were left out, as asked
+    left_out: tuple[Finding, ...]  # errors in spite of which the rest was written, as asked
     others: tuple[str, ...]  # formats the source also looks like
     written: Written
 
@@ -77,28 +83,74 @@ def convert(
 ) -> ConvertReport:
     """Write the dataset `source` as the new folder `target` in the format `to`: all of it, or nothing.
 
-    Errors in the source are raised together, unless `skip_bad` leaves out the entries that have them. `strict`
-    refuses a format that cannot hold all there is. VOC files get the numbers they had, unless `write_coordinates`
-    says otherwise. `progress` counts files as they are read, then images as they are put in place.
+    Errors in the source are raised together, unless `skip_bad` leaves out what has them: entries that cannot be read,
+    images that cannot be decoded, masks that are none. Boxes without area or outside their image are kept: they can
+    be written. `strict` refuses a format that cannot hold all there is. VOC files get the numbers they had, unless
+    `write_coordinates` says otherwise. `progress` counts files as they are read, then images as they are put in place.
     """
+    check_target(target, [source])
     looks = reading.recognise(source) if form == "auto" else form
     others = reading.also(source, looks) if form == "auto" else ()
     found = reading.scan(source, form=looks, labels=labels, coordinates=coordinates, bare=images == "none",
                          progress=progress)  # fmt: skip
     dataset = found.dataset
+    check_target(target, [dataset.root])  # that of a file may be further up
     parts, odd = image_sets.read_parts(found)
     measured = mask_areas(dataset.objects.segmentation)
     findings = [*found.findings, *odd, *box_findings(dataset), *mask_findings(dataset, measured)]
-    # An empty box, or one outside its image, is wrong but can be written: it is neither lost nor mended here.
-    stopping = [one for one in findings if one.severity == "error" and not one.code.startswith("box.")]
-    if not skip_bad:
-        raise_errors(stopping)
+    bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
+    areas = measured.area
+    if bad:
+        if not skip_bad:
+            raise_errors(bad)
+        dataset, parts, areas = _without_bad(dataset, parts, measured, bad)
     if not len(dataset):
         raise AnnotationError("no image with annotations can be read", place=source, hint="run vocdet check")
     written = write_dataset(dataset, parts, target, to=to, images=images, strict=strict,
-                            coordinates=write_coordinates, areas=measured.area, progress=progress)  # fmt: skip
-    warnings = tuple(one for one in findings if one not in stopping)
-    return ConvertReport(found, dataset, parts, warnings, tuple(stopping), others, written)
+                            coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
+    return ConvertReport(found, dataset, parts, tuple(warnings), tuple(bad), others, written)
+
+
+def check_target(target: Path, sources: Sequence[Path]) -> None:
+    """Refuse a target that is there already, or inside a dataset, whose readers would take it for a part of it."""
+    check_new(target)
+    for source in sources:
+        root = source.parent if source.is_file() else source
+        try:
+            inside = target.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError) as error:  # links that lead to themselves
+            raise OutputError(f"cannot be written: {error}", place=target, hint="name another folder") from error
+        if inside:
+            problem = f"is inside {root}, and would be read as a part of it"
+            raise OutputError(problem, place=target, hint="name a folder outside it")
+
+
+def _stops(finding: Finding) -> bool:
+    """Whether something is so wrong that it cannot be written. A box without area can, or one outside its image."""
+    return finding.severity == "error" and not finding.code.startswith("box.")
+
+
+def _without_bad(
+    dataset: Dataset, parts: Parts, measured: MaskAreas, bad: Sequence[Finding]
+) -> tuple[Dataset, dict[str, NDArray[np.int64]], NDArray[np.float64]]:
+    """The dataset without images that cannot be decoded and masks that are none; and the areas (M,) of the others.
+
+    All else that is bad the readers have left out.
+    """
+    broken = {finding.place.path for finding in bad if finding.code == "image.corrupt"}
+    files = dataset.images.files
+    rows = np.array([row for row, file in enumerate(files) if dataset.root / file not in broken], np.int64)
+    objects, images = dataset.objects, dataset.images
+    odd = set(measured.errors)
+    for row, size in measured.sizes.items():
+        image = objects.image[row]
+        if size != (images.heights[image], images.widths[image]):
+            odd.add(row)
+    masks = {row: text for row, text in objects.segmentation.items() if row not in odd}
+    areas = measured.area.copy()
+    areas[sorted(odd)] = np.nan
+    kept = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
+    return kept.subset(rows), within(parts, rows, len(dataset)), areas[np.isin(objects.image, rows)]
 
 
 def write_dataset(
@@ -119,7 +171,7 @@ def write_dataset(
     those of the masks (M,), as `mask_areas` measures them, where that has been done.
     """
     targets = _TARGETS[to](dataset, parts)
-    _check_targets(dataset, targets)
+    _check_names(dataset, targets, whole=to == "coco")
     with appearing(target) as folder:
         usual = areas if areas is not None else mask_areas(dataset.objects.segmentation).area
         if to == "voc":
@@ -132,20 +184,25 @@ def write_dataset(
             listed = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
             raise OutputError(f"{to} cannot hold all there is: {listed}", place=target, hint="leave out --strict")
         put, copied = _place_images(dataset, targets, folder, images, progress)
-    return Written(target, to, put, copied, tuple(losses))
+    return Written(target, to, put, copied, targets, tuple(losses))
 
 
-def _check_targets(dataset: Dataset, targets: Sequence[str]) -> None:
-    """Refuse two images of one name, and names that lead anywhere else: the readers' checks, once more."""
+def _check_names(dataset: Dataset, targets: Sequence[str], *, whole: bool) -> None:
+    """Refuse two images of one name, and names that lead anywhere else: the readers' checks, once more.
+
+    Names are compared as disks do that tell neither capitals nor ways to write an accent apart; with their suffixes
+    only if `whole`, as elsewhere each image has a file of its own beside it.
+    """
     seen: dict[str, int] = {}
     for row, name in enumerate(targets):
+        place = dataset.root / dataset.images.files[row]
         if safe_relative(name).path != name:
-            problem = f"{name[:80]!r} is no name to write an image to"
-            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="rename the image")
-        first = seen.setdefault(name.casefold(), row)
+            raise OutputError(f"{name[:80]!r} is no name to write an image to", place=place, hint="rename the image")
+        key = name if whole else split_suffix(name)[0]
+        first = seen.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
         if first != row:
-            problem = f"and {dataset.images.files[first]} would both be {name}"
-            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="rename one of them")
+            problem = f"would get the name {key}, which on some disks is that of {dataset.images.files[first]}"
+            raise OutputError(problem, place=place, hint="rename one of them")
 
 
 def _place_images(
@@ -158,16 +215,16 @@ def _place_images(
     copied = 0
     put: Callable[[Path, Path], bool] = _link if mode == "link" else _copy
     for row, (file, name) in enumerate(zip(dataset.images.files, targets, strict=True), 1):
-        path = folder / name
+        path, source = folder / name, dataset.root / file
         try:
             if path.parent not in made:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made.add(path.parent)
-            copied += not put(dataset.root / file, path)
+            copied += put(source, path)
         except OSError as error:
-            if error.filename is not None and Path(str(error.filename)) == dataset.root / file:
-                problem = f"cannot be copied: {(error.strerror or str(error)).lower()}"
-                raise AnnotationError(problem, place=dataset.root / file, hint="see whether you may read it") from error
+            if error.filename is not None and Path(error.filename) == source and error.errno not in _DISK_FULL:
+                hint = "see whether it is there, and you may read it"
+                raise ImageError(f"cannot be copied: {reason(error)}", place=source, hint=hint) from error
             raise unwritable(path, error) from error
         if progress is not None:
             progress(row, len(targets))
@@ -183,9 +240,8 @@ def _link(source: Path, path: Path) -> bool:
     try:
         os.link(source.resolve(), path)
     except OSError:
-        shutil.copyfile(source, path)
-        return False
-    return True
+        return _copy(source, path)
+    return False
 
 
 def summary(dataset: Dataset) -> str:

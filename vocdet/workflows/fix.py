@@ -24,15 +24,23 @@ from vocdet.formats.voc_layout import MASK_FOLDER, leads_inside
 from vocdet.formats.xml_spans import CannotEdit, read_source
 from vocdet.workflows.check import CheckReport
 
+_UNSEEN = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
+
 BACKUPS = ".vocdet-backup"  # in the dataset's folder; hidden, so that no reader looks into it
 
+# Findings of which some at least can be mended, all of them warnings.
 _IN_XML = frozenset(
-    ("label.whitespace", "voc.flag.bad_value", "voc.size.bad_number", "box.duplicate", "box.out_of_image")
-)
+    ("label.whitespace", "voc.flag.bad_value", "voc.size.bad_number", "voc.size.missing", "box.duplicate",
+     "box.out_of_image")
+)  # fmt: skip
+_ELSEWHERE = frozenset(
+    ("image.suffix", "imagesets.bom", "imagesets.crlf", "imagesets.space", "imagesets.duplicate",
+     "imagesets.extension", "imagesets.path")
+)  # fmt: skip
 _WORDS = {
     "label.whitespace": ("label without the space", "labels without the space"),
     "voc.flag.bad_value": ("flag as 0 or 1", "flags as 0 or 1"),
-    "voc.size": ("<size> from the image", ""),
+    "voc.size.missing": ("<size> from the image", ""),
     "box.duplicate": ("object that was there twice", "objects that were there twice"),
     "box.out_of_image": ("side of a box at the edge", "sides of boxes at the edge"),
     "image.suffix": ("name of its image", "names of its image"),
@@ -84,6 +92,12 @@ class FixPlan:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def can_fix(report: CheckReport) -> bool:
+    """Whether there is something that `plan_fixes` may find a cure for."""
+    codes = {finding.code for finding in report.findings if finding.severity == "warning"}
+    return report.form == "voc" and bool(codes & (_IN_XML | _ELSEWHERE))
 
 
 def plan_fixes(report: CheckReport) -> FixPlan:
@@ -159,7 +173,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
         if row is not None and image is not None:
             facts = _facts(report, row, image, renames.get(image))
         mended = fixes.mend(before, facts)
-        left += [_left(path, f"cannot be edited surely: {why}") for why in mended.left]
+        left += [_left(path, f"cannot be mended surely: {why}", line) for line, why in mended.left]
         if mended.data != before and leads_inside(path, dataset.root):
             yield Change(path, before, mended.data, _in_words(mended.counts))
 
@@ -200,8 +214,8 @@ def _in_words(counts: Counter[str] | dict[str, int]) -> str:
     return ", ".join(counted(count, *_WORDS[code]) for code, count in counts.items())
 
 
-def _left(path: Path, problem: str) -> Finding:
-    return Finding("fix.unsure", "warning", problem, Place(path), "change it by hand")
+def _left(path: Path, problem: str, line: int = 0) -> Finding:
+    return Finding("fix.unsure", "warning", problem, Place(path, line), "change it by hand")
 
 
 def _lines(data: bytes) -> list[str]:
@@ -210,7 +224,7 @@ def _lines(data: bytes) -> list[str]:
         text = read_source(data).text
     except CannotEdit:
         text = data.decode("utf-8", "replace")
-    return re.split(r"\r\n|\r|\n", text)
+    return [_UNSEEN.sub("\ufffd", line) for line in re.split(r"\r\n|\r|\n", text)]
 
 
 def _content(path: Path) -> bytes:

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+BOTH = [*DOG, ("cat", (40.0, 2.0, 70.0, 40.0))]
+MakeVoc = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def many(make_voc: MakeVoc, count: int = 20) -> Path:
+    return make_voc({f"img{i:02}": BOTH for i in range(count)})
+
+
+def listing(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def spaced(make_voc: MakeVoc) -> Path:
+    """A dataset whose only fault is space in a label."""
+    return make_voc({"a": [("dog ", (1, 2, 30, 40))], "b": BOTH})
+
+
+def test_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc)
+    code, out, err = vocdet("check", root)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[-4] == "20 images, 40 objects, 2 labels; no parts yet"
+    assert lines[-3].startswith("every image was decoded to its last byte, and compared with all others: no two look")
+    assert lines[-2:] == ["checked: 0 errors, 0 warnings", f"next: vocdet split {root}"]
+    vocdet("split", root)
+    assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
+
+
+def test_doctor_is_another_name_for_it(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc, 2)
+    code, out, _ = vocdet("doctor", root)
+    assert (code, out.splitlines()[-2]) == (0, "checked: 0 errors, 0 warnings")
+    assert "doctor" not in vocdet("--help")[1]
+
+
+def test_another_split_is_asked_for_where_train_has_no_object(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
+    assert vocdet("check", root)[1].endswith(f"next: vocdet split {root} --force\n")
+
+
+def test_a_few_of_each_kind_are_shown_and_all_counted(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({f"img{i:02}": [("dog", (5, 5, 5, 5))] for i in range(9)})
+    code, out, _ = vocdet("check", root)
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0] == "error box.zero_area ×9"
+    assert lines[1] == f"  {root}/Annotations/img00.xml:14  the box of 'dog' 5 5 5 5 has no area"
+    assert lines[6:8] == ["  and 4 more: --all shows them", "  hint: redraw it, or delete its <object>"]
+    assert lines[-2:] == ["checked: 9 errors, 0 warnings", f"next: correct the errors, then vocdet check {root}"]
+    assert vocdet("check", root, "--all")[1].count("has no area") == 9
+
+
+def test_images_without_any_object_are_told_of(vocdet: Run, make_voc: MakeVoc) -> None:
+    code, out, _ = vocdet("check", make_voc({"a": []}))
+    assert code == 0
+    assert out.endswith("next: annotate some images in labelImg: there are no objects yet\n")
+
+
+def test_warnings_end_with_1_when_asked_to(vocdet: Run, spaced: Path) -> None:
+    assert vocdet("check", spaced)[0] == 0
+    assert vocdet("check", spaced, "--strict")[0] == 1
+
+
+def test_images_can_be_left_undecoded(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc, 2)
+    code, out, _ = vocdet("check", root, "--no-images")
+    assert code == 0
+    assert "no image was decoded, and none compared with others" in out
+
+
+def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [("[red] dög", (5, 5, 5, 5))]})
+    code, out, err = vocdet("check", root, "--json")
+    assert (code, err) == (1, "")
+    said = json.loads(out)
+    findings, seconds = said.pop("findings"), said.pop("seconds")
+    assert seconds >= 0
+    assert said == {
+        "images": 1,
+        "objects": 1,
+        "labels": ["[red] dög"],
+        "form": "voc",
+        "kind": "a VOC folder, 1 XML file in Annotations",
+        "others": [],
+        "coordinates": "zero",
+        "reason": "no file names the VOC devkit as its source",
+        "parts": {},
+        "errors": 1,
+        "warnings": 0,
+        "similar": [],
+        "decoded": True,
+    }
+    assert findings == [
+        {
+            "code": "box.zero_area",
+            "severity": "error",
+            "path": f"{root}/Annotations/a.xml",
+            "line": 14,
+            "inside": "",
+            "problem": "the box of '[red] dög' 5 5 5 5 has no area",
+            "hint": "redraw it, or delete its <object>",
+            "count": 1,
+        }
+    ]
+
+
+def test_json_lists_the_images_that_look_alike(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = many(make_voc, 3)
+    shutil.copy(root / "JPEGImages" / "img00.jpg", root / "JPEGImages" / "img02.jpg")
+    said = json.loads(vocdet("check", root, "--json")[1])
+    assert said["similar"] == [["JPEGImages/img00.jpg", "JPEGImages/img02.jpg"]]
+
+
+def test_other_split_files_can_be_looked_at(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = many(make_voc, 3)
+    for name, text in (("train", "img00\nimg01\nelsewhere\n"), ("test", "img01\n")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    code, out, _ = vocdet("check", root, "--imagesets", tmp_path / "train.txt", "--imagesets", tmp_path / "test.txt")
+    assert code == 0
+    assert "warning imagesets.overlap ×1" in out
+    assert "names 3 images, 1 of which is not in the dataset: elsewhere on line 3" in out
+    assert "; 2 in train, 1 in test\n" in out
+    assert out.endswith(f"next: vocdet check {root}\n")
+
+
+def test_what_can_be_mended_is_shown_and_not_done_where_nobody_can_be_asked(
+    vocdet: Run, spaced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    before = listing(spaced)
+    assert vocdet("check", spaced)[1].endswith(f"next: vocdet check {spaced} --fix, which shows what it can mend\n")
+    code, out, err = vocdet("check", spaced, "--fix")
+    assert (code, listing(spaced)) == (1, before)
+    assert out.startswith("# Annotations/a.xml: 1 label without the space\n--- a/Annotations/a.xml\n")
+    assert "-\t\t<name>dog </name>\n+\t\t<name>dog</name>\n" in out
+    assert "1 file to change\n" in out
+    assert err == f"warning: nothing was changed, as nobody can be asked: vocdet check {spaced} --fix --yes\n"
+    assert out.endswith(f"next: vocdet check {spaced} --fix --yes\n")
+
+
+def test_it_is_mended_without_a_question_when_asked_to(vocdet: Run, spaced: Path) -> None:
+    code, out, err = vocdet("check", spaced, "--fix", "--yes")
+    assert (code, err) == (0, "")
+    (backup,) = (spaced / ".vocdet-backup").iterdir()
+    assert f"mended; as they were: {backup}\n" in out
+    assert (backup / "Annotations" / "a.xml").read_text().count("<name>dog </name>") == 1
+    assert out.endswith(f"checked: 0 errors, 0 warnings\nnext: vocdet split {spaced}\n")
+    code, out, _ = vocdet("check", spaced, "--fix", "--yes")
+    assert (code, out.splitlines()[0]) == (0, "there is nothing that --fix can mend")
+    assert len(list((spaced / ".vocdet-backup").iterdir())) == 1
+
+
+class Terminal:
+    """A standard input that somebody sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 1)])
+def test_a_person_is_asked(vocdet: Run, spaced: Path, monkeypatch: pytest.MonkeyPatch, answer: bool, code: int) -> None:
+    before = listing(spaced)
+    asked: list[str] = []
+
+    def confirm(text: str, **_: object) -> bool:
+        asked.append(text)
+        return answer
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(typer, "confirm", confirm)
+    assert vocdet("check", spaced, "--fix")[0] == code
+    assert asked == ["make these changes?"]
+    assert (listing(spaced) == before) == (not answer)
+
+
+def test_a_long_diff_is_cut_and_counted(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    root = make_voc({f"img{i:02}": [("dog ", (1, 2, 30, 40))] for i in range(20)})
+    out = vocdet("check", root, "--fix")[1]
+    assert out.count("+\t\t<name>dog</name>") < 20
+    assert "lines more: --all shows them\n20 files to change\n" in out
+    assert vocdet("check", root, "--fix", "--all")[1].count("+\t\t<name>dog</name>") == 20
+
+
+def test_json_of_a_fix_says_what_was_done(vocdet: Run, spaced: Path) -> None:
+    code, out, err = vocdet("check", spaced, "--fix", "--json")
+    said = json.loads(out)["fix"]
+    path = f"{spaced}/Annotations/a.xml"
+    assert (code, err) == (1, "")
+    assert said == {
+        "backup": None,
+        "files": [{"path": path, "what": "1 label without the space"}],
+        "renames": [],
+        "left": [],
+    }
+    code, out, _ = vocdet("check", spaced, "--fix", "--yes", "--json")
+    said = json.loads(out)
+    assert (code, said["findings"]) == (0, [])
+    assert Path(said["fix"]["backup"], "Annotations", "a.xml").is_file()
+
+
+def test_what_is_left_to_a_person_is_listed(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [("dog", (5, 5, 5, 5))], "b": DOG})
+    path = root / "Annotations" / "b.xml"
+    path.write_text(path.read_text().replace("<name>dog", "<name> dog<!-- ? -->"))
+    code, out, _ = vocdet("check", root, "--fix", "--yes")
+    assert code == 1
+    assert f"warning fix.unsure ×1\n  {path}:15  cannot be mended surely: <name> holds more than a text\n" in out
+    assert "there is nothing that --fix can mend\n" in out
+    assert "error box.zero_area ×1" in out
+    assert out.endswith(f"next: correct the errors, then vocdet check {root}\n")
+
+
+def test_other_formats_are_not_mended_in_place(vocdet: Run, tmp_path: Path, make_voc: MakeVoc) -> None:
+    vocdet("convert", make_voc({"a": DOG}), tmp_path / "coco", "--to", "coco")
+    code, _, err = vocdet("check", tmp_path / "coco", "--fix")
+    assert code == 1
+    assert err.startswith(f"error: {tmp_path / 'coco'}: nothing is mended in place in COCO")
+    assert "--to coco --skip-bad" in err
+
+
+def test_split_files_from_elsewhere_are_not_mended(vocdet: Run, spaced: Path, tmp_path: Path) -> None:
+    code, out, err = vocdet("check", spaced, "--fix", "--imagesets", tmp_path)
+    assert (code, out) == (2, "")
+    assert "--fix mends the dataset's own split files" in err
+
+
+@pytest.mark.parametrize("code", ["box.tiny", "mask.rle.sum", "coco.iscrowd.type", "`image.copy`"])
+def test_a_finding_can_be_explained(vocdet: Run, code: str, tmp_path: Path) -> None:
+    status, out, err = vocdet("check", tmp_path / "nowhere", "--explain", code)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{code}\n")
+    assert len(out) > 100
+
+
+def test_a_finding_that_is_not_there_names_the_nearest(vocdet: Run) -> None:
+    code, out, err = vocdet("check", "--explain", "box.teeny")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: there is no finding 'box.teeny'\n  hint: did you mean ")
+    assert "box.tiny" in err

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vocdet.errors import SplitError, VocdetError
+from vocdet.workflows.split import split_as_coco
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+CAT = [("cat", (1.0, 2.0, 30.0, 40.0))]
+MakeVoc = Callable[..., Path]
+
+
+def many(make_voc: MakeVoc, count: int = 20, **kinds: object) -> Path:
+    return make_voc({f"img{i:02}": DOG if i % 2 else CAT for i in range(count)}, **kinds)
+
+
+def write_coco(path: Path, names: Sequence[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"id": i, "file_name": name, "width": 100, "height": 80} for i, name in enumerate(names, 1)]
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    return path
+
+
+def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = many(make_voc)
+    names = [f"img{i:02}.jpg" for i in range(20)]
+    write_coco(tmp_path / "coco" / "annotations" / "instances_train2017.json", names[:12])
+    write_coco(
+        tmp_path / "coco" / "annotations" / "instances_val2017.json", [f"val2017/{name}" for name in names[12:16]]
+    )
+    write_coco(tmp_path / "coco" / "annotations" / "image_info_test2017.json", names[16:])
+    report = split_as_coco(root, [tmp_path / "coco"])
+    assert {name: rows.tolist() for name, rows in report.parts.items()} == {
+        "trainval": list(range(16)), "train": list(range(12)), "val": [12, 13, 14, 15], "test": [],
+    }  # fmt: skip
+    assert report.notes == (
+        "4 images are in no COCO file, and now in no part: vocdet split --append finds them one",
+        "test is empty: no COCO file is of it",
+    )
+    assert (root / "ImageSets" / "Main" / "val.txt").read_text().split() == ["img12", "img13", "img14", "img15"]
+
+
+def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = many(make_voc, 6)
+    sources = [
+        write_coco(tmp_path / "train" / "_annotations.coco.json", ["img00.png", "sub/img01.jpg"]),
+        write_coco(tmp_path / "my_valid.json", ["JPEGImages/img02.jpg", "img03.jpg", "elsewhere.jpg"]),
+        write_coco(tmp_path / "Test.json", ["img04.jpg"]),
+        write_coco(tmp_path / "train-more.json", ["img05.jpg"]),
+    ]
+    report = split_as_coco(root, sources)
+    assert [report.parts[name].tolist() for name in ("train", "val", "test")] == [[0, 1, 5], [2, 3], [4]]
+    assert report.notes[0] == "1 image of my_valid.json is not in the dataset, such as 'elsewhere.jpg'"
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"val.json": ["img00.jpg"]}, "no COCO file of train"),
+        ({"train.json": ["img00.jpg"], "instances.json": ["img01.jpg"]}, "does not say which part it is"),
+        ({"trainval.json": ["img00.jpg"]}, "is of train and val together"),
+        ({"train.json": ["a.jpg", "b.jpg"]}, "none of its 2 images is in the dataset, such as 'a.jpg'"),
+        (
+            {"train.json": ["img00.jpg", "img01.jpg"], "test.json": ["img01.jpg"]},
+            "the COCO files have 1 image (img01) in several parts",
+        ),
+    ],
+)
+def test_coco_files_that_make_no_parts_are_an_error(
+    make_voc: MakeVoc, tmp_path: Path, files: Mapping[str, Sequence[str]], problem: str
+) -> None:
+    root = many(make_voc)
+    sources = [write_coco(tmp_path / "coco" / name, names) for name, names in files.items()]
+    with pytest.raises(SplitError) as caught:
+        split_as_coco(root, sources)
+    assert caught.value.problem == problem
+    assert caught.value.hint
+    assert not (root / "ImageSets").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "<annotation/>"])
+def test_a_file_that_is_no_coco_file_is_an_error(make_voc: MakeVoc, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(text)
+    with pytest.raises(VocdetError, match=r"train\.json"):
+        split_as_coco(many(make_voc), [path])
+
+
+def test_microcontrollers_are_divided_as_their_coco_files_have_it(shared: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = shutil.copytree(shared / "data" / "microcontrollers", tmp_path / "boards")
+    report = split_as_coco(root, [root])
+    files = np.array(report.dataset.images.files)
+    assert {file.split("/")[0] for file in files[report.parts["train"]]} == {"train"}
+    assert {file.split("/")[0] for file in files[report.parts["test"]]} == {"test"}
+    assert (len(report.parts["train"]), len(report.parts["test"])) == (142, 7)

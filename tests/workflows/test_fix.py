@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vocdet.errors import OutputError
+from vocdet.workflows import fix
+from vocdet.workflows.check import check_dataset
+from vocdet.workflows.fix import FixPlan, apply_fixes, can_fix, plan_fixes
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+MakeVoc = Callable[..., Path]
+NOW = datetime(2030, 1, 2, 3, 4, 5)
+MENDED = {"label.whitespace", "voc.flag.bad_value", "voc.size.bad_number", "voc.size.missing", "box.duplicate",
+          "image.suffix", "imagesets.bom", "imagesets.crlf", "imagesets.duplicate", "imagesets.extension",
+          "imagesets.path", "imagesets.space"}  # fmt: skip
+
+
+def listing(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def replaced(root: Path, stem: str, old: str, new: str) -> None:
+    path = root / "Annotations" / f"{stem}.xml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def messy(make_voc: MakeVoc) -> Path:
+    """A dataset with one of each thing that can be mended, and some that cannot."""
+    box = (1.0, 2.0, 30.0, 40.0)
+    root = make_voc(
+        {
+            "label": [("dog", box), ("cat", (5, 5, 60, 60))],
+            "twice": [("dog", box), ("cat", (5, 5, 60, 60)), ("dog", box)],
+            "edge": [("dog", (0, 0, 101, 80)), ("dog", (50, 10, 130, 60)), ("dog", (-0.5, 5, 20, 80.5))],
+            "sizeless": DOG,
+            "flag": DOG,
+            "number": DOG,
+            "suffix": DOG,
+            "good": DOG,
+        },
+        parts={"train": ["label", "twice.jpg", "label", "nothing"], "val": ["edge", "flag"]},
+    )
+    replaced(root, "label", "<name>dog</name>", "<name> dog\n</name>")
+    replaced(root, "flag", "<difficult>0</difficult>", "<difficult>1.0</difficult>")
+    replaced(root, "number", "<height>80</height>", "<height>eighty</height>")
+    text = (root / "Annotations" / "sizeless.xml").read_text()
+    (root / "Annotations" / "sizeless.xml").write_text(
+        text[: text.index("\t<size>")] + text[text.index("</size>") + 8 :]
+    )
+    Image.new("RGB", (100, 80), (10, 200, 30)).save(root / "JPEGImages" / "suffix.jpg", "PNG")
+    val = root / "ImageSets" / "Main" / "val.txt"
+    val.write_bytes(b"\xef\xbb\xbf" + val.read_bytes().replace(b"\n", b" \r\n"))
+    return root
+
+
+def test_what_needs_no_guess_is_mended_and_the_rest_is_left(messy: Path) -> None:
+    before = check_dataset(messy)
+    assert can_fix(before)
+    apply_fixes(plan_fixes(before))
+    after = check_dataset(messy)
+    codes = {finding.code for finding in after.findings}
+    assert {finding.code for finding in before.findings} >= MENDED - {"imagesets.path"}
+    assert codes == {"imagesets.unknown_stem", "box.out_of_image"}
+    assert [str(finding.place) for finding in after.findings if finding.code == "box.out_of_image"] == [
+        f"{messy}/Annotations/edge.xml:26"
+    ]
+    assert not can_fix(after)
+    assert not plan_fixes(after)
+
+
+def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
+    files = listing(messy)
+    before = check_dataset(messy)
+    apply_fixes(plan_fixes(before), now=NOW)
+    after = check_dataset(messy)
+    kept = {name: data for name, data in listing(messy).items() if not name.startswith(".vocdet-backup/")}
+    changed = {name for name in files.keys() | kept.keys() if files.get(name) != kept.get(name)}
+    assert changed == {
+        *(f"Annotations/{stem}.xml" for stem in ("label", "twice", "edge", "sizeless", "flag", "number", "suffix")),
+        "JPEGImages/suffix.jpg",
+        "JPEGImages/suffix.png",
+        "ImageSets/Main/train.txt",
+        "ImageSets/Main/val.txt",
+    }
+    assert after.dataset.images.stems == before.dataset.images.stems
+    assert after.dataset.labels == before.dataset.labels == ("cat", "dog")
+    boxes = {tuple(box) for box in after.dataset.objects.box.tolist()}
+    assert boxes == {(1, 2, 30, 40), (5, 5, 60, 60), (0, 0, 100, 80), (50, 10, 130, 60), (0, 5, 20, 80)}
+    assert len(after.dataset.objects) == len(before.dataset.objects) - 1
+    assert {name: rows.tolist() for name, rows in after.parts.items()} == {
+        name: rows.tolist() for name, rows in before.parts.items()
+    }
+    assert kept["JPEGImages/suffix.png"] == files["JPEGImages/suffix.jpg"]
+    assert b"<filename>suffix.png</filename>" in kept["Annotations/suffix.xml"]
+    assert kept["ImageSets/Main/train.txt"] == b"label\ntwice\nnothing\n"
+    assert kept["ImageSets/Main/val.txt"] == b"edge\nflag\n"
+
+
+def test_every_changed_file_is_kept_as_it_was(messy: Path) -> None:
+    before = listing(messy)
+    plan = plan_fixes(check_dataset(messy))
+    backup = apply_fixes(plan, now=NOW)
+    assert backup == messy / ".vocdet-backup" / "2030-01-02T03-04-05"
+    kept = listing(backup)
+    assert kept == {name: before[name] for name in kept}
+    assert set(kept) == {change.path.relative_to(messy).as_posix() for change in plan.changes} | {
+        "JPEGImages/suffix.jpg"
+    }
+    for name, data in kept.items():  # and back by hand
+        (messy / name).write_bytes(data)
+    (messy / "JPEGImages" / "suffix.png").unlink()
+    shutil.rmtree(messy / ".vocdet-backup")
+    assert listing(messy) == before
+
+
+def test_two_fixes_in_one_second_keep_two_backups(messy: Path) -> None:
+    first = apply_fixes(plan_fixes(check_dataset(messy)), now=NOW)
+    replaced(messy, "good", "<name>dog</name>", "<name>dog </name>")
+    second = apply_fixes(plan_fixes(check_dataset(messy)), now=NOW)
+    assert (first.name, second.name) == ("2030-01-02T03-04-05", "2030-01-02T03-04-05.2")
+    assert list(listing(second)) == ["Annotations/good.xml"]
+
+
+def test_backups_are_no_part_of_the_dataset(messy: Path) -> None:
+    apply_fixes(plan_fixes(check_dataset(messy)))
+    assert len(check_dataset(messy).dataset) == 8
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 4, 8])
+def test_where_one_file_cannot_be_written_all_are_as_before(
+    messy: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    before = listing(messy)
+    plan = plan_fixes(check_dataset(messy))
+    calls: list[Path] = []
+
+    def failing(path: Path, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) == fails_at + 1:
+            raise OutputError("cannot be written: no space left on device", place=path)
+        path.write_bytes(data)
+
+    monkeypatch.setattr(fix, "write_bytes", failing)
+    with pytest.raises(OutputError, match="no space left"):
+        apply_fixes(plan)
+    shutil.rmtree(messy / ".vocdet-backup")
+    assert listing(messy) == before
+
+
+@pytest.mark.parametrize("error", [OSError(13, "Permission denied"), KeyboardInterrupt()])
+def test_where_an_image_cannot_be_renamed_all_is_as_before(
+    messy: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    before = listing(messy)
+    plan = plan_fixes(check_dataset(messy))
+
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if Path(target).suffix == ".png":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        apply_fixes(plan)
+    shutil.rmtree(messy / ".vocdet-backup")
+    assert listing(messy) == before
+
+
+def test_a_file_that_has_changed_since_is_not_written_over(messy: Path) -> None:
+    plan = plan_fixes(check_dataset(messy))
+    replaced(messy, "twice", "<pose>", "<pose> ")
+    before = listing(messy)
+    with pytest.raises(OutputError, match=r"twice\.xml: has changed in the meantime"):
+        apply_fixes(plan)
+    assert listing(messy) == before
+
+
+def test_a_backup_folder_that_leads_elsewhere_is_refused(messy: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (messy / ".vocdet-backup").symlink_to(tmp_path / "outside")
+    before = listing(messy)
+    with pytest.raises(OutputError, match="is a link that leads out of the dataset"):
+        apply_fixes(plan_fixes(check_dataset(messy)))
+    assert listing(messy) == before
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
+    lines = list(plan_fixes(check_dataset(messy)).diff())
+    assert lines[0] == "rename JPEGImages/suffix.jpg -> JPEGImages/suffix.png"
+    start = lines.index("# Annotations/flag.xml: 1 flag as 0 or 1")
+    assert lines[start + 1 : start + 8] == [
+        "--- a/Annotations/flag.xml",
+        "+++ b/Annotations/flag.xml",
+        "@@ -17,3 +17,3 @@",
+        " \t\t<truncated>0</truncated>",
+        "-\t\t<difficult>1.0</difficult>",
+        "+\t\t<difficult>1</difficult>",
+        " \t\t<bndbox>",
+    ]
+    assert "# ImageSets/Main/val.txt: 1 byte-order mark, 2 plain line ends, 2 lines without space" in lines
+    assert "# ImageSets/Main/train.txt: 1 line without extension, 1 line that was there twice" in lines
+
+
+def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
+    report = check_dataset(make_voc({"a": DOG}, parts={"train": ["a"]}))
+    assert not can_fix(report)
+    plan = plan_fixes(report)
+    assert plan == FixPlan(report.dataset.root, (), (), ())
+    assert not plan
+
+
+def test_a_flag_in_words_is_mended_though_vocdet_reads_it(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    replaced(root, "a", "<truncated>0</truncated>", "<truncated>False</truncated>")
+    (change,) = plan_fixes(check_dataset(root)).changes
+    assert b"<truncated>0</truncated>" in change.after
+
+
+def test_an_image_whose_right_name_is_taken_is_left(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", "PNG")
+    (root / "JPEGImages" / "a.png").mkdir()
+    plan = plan_fixes(check_dataset(root))
+    assert not plan
+    (left,) = plan.left
+    assert (left.code, left.place.path) == ("fix.unsure", root / "JPEGImages" / "a.jpg")
+
+
+def test_a_link_to_an_annotation_stays_one(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": [("dog ", (1, 2, 30, 40))], "b": DOG})
+    (root / "Annotations" / "b.xml").unlink()
+    (root / "Annotations" / "b.xml").symlink_to("a.xml")
+    apply_fixes(plan_fixes(check_dataset(root)))
+    assert (root / "Annotations" / "b.xml").is_symlink()
+    assert {finding.code for finding in check_dataset(root).findings} == set()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="hard links")
+def test_a_hard_link_elsewhere_keeps_what_it_holds(messy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.xml"
+    os.link(messy / "Annotations" / "label.xml", other)
+    before = other.read_bytes()
+    apply_fixes(plan_fixes(check_dataset(messy)))
+    assert other.read_bytes() == before
+
+
+def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.jpg")
+    image = {"id": 1, "file_name": "a.jpg", "width": 10, "height": 10}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
+    text = json.dumps({"images": [image], "annotations": [box, box], "categories": [{"id": 1, "name": "dog"}]})
+    (tmp_path / "coco.json").write_text(text)
+    report = check_dataset(tmp_path)
+    assert not can_fix(report)
+    with pytest.raises(OutputError, match=r"nothing is mended in place in COCO.*: only in VOC files") as caught:
+        plan_fixes(report)
+    assert "--to coco --skip-bad writes a copy without what is wrong" in caught.value.hint
+    assert (tmp_path / "coco.json").read_text() == text
+
+
+def test_real_annotations_have_nothing_to_mend(shared: Path) -> None:
+    for name in ("bccd", "ecustfd", "foda", "raccoon"):
+        assert not plan_fixes(check_dataset(shared / "data" / name, images=False))

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vocdet.errors import OutputError, SplitError
+from vocdet.workflows.split import append_to_split, split_dataset
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+CAT = [("cat", (1.0, 2.0, 30.0, 40.0))]
+MakeVoc = Callable[..., Path]
+
+
+def many(make_voc: MakeVoc, count: int = 20, **kinds: object) -> Path:
+    return make_voc({f"img{i:02}": DOG if i % 2 else CAT for i in range(count)}, **kinds)
+
+
+def listing(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def lines(root: Path) -> dict[str, list[str]]:
+    """The lines of every split file."""
+    folder = root / "ImageSets" / "Main"
+    return {path.stem: path.read_text().splitlines() for path in sorted(folder.iterdir())}
+
+
+def similar(root: Path, first: str, *others: str) -> None:
+    """Make images of a dataset the first one, saved again."""
+    with Image.open(root / "JPEGImages" / f"{first}.jpg") as image:
+        for quality, stem in enumerate(others, 40):
+            image.save(root / "JPEGImages" / f"{stem}.jpg", quality=quality)
+
+
+def grown(make_voc: MakeVoc, before: int = 20, after: int = 30, **options: object) -> Path:
+    """A dataset that was divided, and then had images added."""
+    root = many(make_voc, before)
+    split_dataset(root, **options)  # type: ignore[arg-type]
+    return many(make_voc, after, root=root)
+
+
+def test_appending_moves_no_image(make_voc: MakeVoc) -> None:
+    root = grown(make_voc)
+    before = lines(root)
+    report = append_to_split(root)
+    after = lines(root)
+    for name in ("trainval", "train", "val", "test"):
+        assert set(before[name]) <= set(after[name])
+    assert {name: len(stems) for name, stems in after.items()} == {"trainval": 27, "train": 24, "val": 3, "test": 3}
+    assert sorted(after["trainval"] + after["test"]) == [f"img{i:02}" for i in range(30)]
+    assert report.objects()[0].tolist() in ([13, 14], [14, 13])
+    assert report.notes == ("10 new images: 8 to train, 1 to val, 1 to test; all others stay where they were",)
+
+
+def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
+    root = grown(make_voc)
+    append_to_split(root)
+    before = lines(root)
+    report = append_to_split(root, seed=5)
+    assert lines(root) == before
+    assert report.notes == ("there are no new images: all are in a part",)
+
+
+def test_appending_keeps_the_shares_there_are_or_takes_those_it_is_given(make_voc: MakeVoc) -> None:
+    root = grown(make_voc, 20, 40, trainval=0.5, train=0.5)
+    assert {name: len(rows) for name, rows in append_to_split(root, dry_run=True).parts.items()} == {
+        "trainval": 20, "train": 10, "val": 10, "test": 20,
+    }  # fmt: skip
+    given = append_to_split(root, trainval=0.75, train=0.5)
+    assert [len(given.parts[name]) for name in ("train", "val", "test")] == [15, 15, 10]
+
+
+def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> None:
+    root = grown(make_voc, kfold=3, per_label=True)
+    before = lines(root)
+    append_to_split(root)
+    after = lines(root)
+    assert before.keys() == after.keys()
+    for name in before:
+        assert set(before[name]) <= set(after[name])
+    assert sorted(stem for k in (1, 2, 3) for stem in after[f"fold{k}_val"]) == after["trainval"]
+    with pytest.raises(SplitError, match="there are 3 folds, not 4"):
+        append_to_split(root, kfold=4)
+
+
+def test_new_images_follow_those_they_belong_to(make_voc: MakeVoc) -> None:
+    root = grown(make_voc)
+    test = lines(root)["test"]
+    similar(root, test[0], "img20", "img21", "img22", "img23")
+    append_to_split(root)
+    assert {"img20", "img21", "img22", "img23"} <= set(lines(root)["test"])
+
+
+def test_images_that_belong_together_and_are_apart_stay_apart_with_a_note(make_voc: MakeVoc) -> None:
+    root = grown(make_voc)
+    before = lines(root)
+    similar(root, before["train"][0], before["test"][0])
+    assert append_to_split(root).notes[1:] == (
+        "1 group of images that belong together is in several parts, and stay so: only a split without --append can "
+        "mend that",
+    )
+    assert before["test"][0] in lines(root)["test"]
+
+
+def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
+    root = grown(make_voc)
+    gone = lines(root)["train"][3]
+    for path in (root / "Annotations" / f"{gone}.xml", root / "JPEGImages" / f"{gone}.jpg"):
+        path.unlink()
+    report = append_to_split(root)
+    assert report.notes[0] == "1 line names an image that is no longer in the dataset: left out (train.txt:4)"
+    assert all(gone not in stems for stems in lines(root).values())
+    assert len(report.dataset) == 29
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({}, "there are no images in train to add to"),
+        ({"val": ["img00"]}, "there are no images in train to add to"),
+        ({"trainval": ["img00", "img01"], "test": ["img02"]}, "there are no images in train to add to"),
+        ({"train": ["img00", "img01"], "val": ["img01"]}, "1 image (img01) is in several of train, val and test"),
+        (
+            {"trainval": [f"img0{i}" for i in range(8)], "train": ["img00"], "val": ["img01"]},
+            "6 images (img02, img03, img04, ...) are in trainval alone",
+        ),
+    ],
+)
+def test_what_cannot_be_added_to_is_an_error_and_stays(
+    make_voc: MakeVoc, parts: Mapping[str, Sequence[str]], problem: str
+) -> None:
+    root = many(make_voc, parts=parts)
+    before = listing(root)
+    with pytest.raises(SplitError) as caught:
+        append_to_split(root)
+    assert caught.value.problem == problem
+    assert "without --append" in caught.value.hint
+    assert listing(root) == before
+
+
+def test_a_full_disk_leaves_what_was_there_when_appending(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = grown(make_voc)
+    before = listing(root / "ImageSets")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left on device"):
+        append_to_split(root)
+    assert listing(root / "ImageSets") == before
