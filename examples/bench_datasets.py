@@ -365,11 +365,17 @@ def main() -> None:
     if options.piece:
         print(json.dumps(asdict(measure((PIECES | MILLION)[options.piece], options.corpus, options.scratch))))
         return
+    if shutil.which(options.peer_python) is None:
+        parser.error(f"there is no interpreter {options.peer_python}")
     with tempfile.TemporaryDirectory(prefix="vocdet-bench-", dir=None if options.million else _memory()) as folder:
         if options.million:
             bench_million(Path(folder), options.rounds)
         else:
-            peers = [] if options.peers is None else importable(options.peers or PEERS, options.peer_python)
+            wanted = [] if options.peers is None else options.peers or PEERS
+            peers = importable(wanted, options.peer_python)
+            missing = ", ".join(name for name in wanted if name not in peers)
+            if missing:
+                print(f"not installed for {options.peer_python}: {missing}")
             bench_corpus(
                 options.corpus or Path(folder, "corpus"), Path(folder), options.rounds, peers, options.peer_python
             )
@@ -397,7 +403,7 @@ def bench_corpus(corpus: Path, work: Path, rounds: int, peers: Sequence[str], pe
 
     seen = take_turns(pieces, runner, rounds)
     print("", *table(pieces, seen), "", *ratios(pieces, seen), sep="\n")
-    if "pycocotools" in seen:
+    if "pycocotools" in seen and seen["pycocotools"][0].objects == 120_000:
         here = statistics.median(result.cpu for result in seen["pycocotools"])
         print(f"the budgets are for a machine where pycocotools takes {_REFERENCE} s; here it takes {here:.2f} s")
 

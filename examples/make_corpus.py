@@ -77,6 +77,7 @@ def plan_corpus(images: int, objects: int, seed: int) -> Plan:
     sizes = np.array(_SIZES)[(uniform(seed, "size", images) * len(_SIZES)).astype(np.int64)]
     draw = uniform(seed, "objects of an image", images)
     weight = np.where(draw < 0.01, 0, 4 + (draw * draw * draw * 20).astype(np.int64))
+    weight[0] = max(weight[0], 1)  # somewhere the objects must be
     ends = np.cumsum(weight)
     image = np.searchsorted(ends, np.sort((uniform(seed, "owner", objects) * ends[-1]).astype(np.int64)), "right")
     label = np.repeat(np.arange(len(LABELS)), zipf(objects, len(LABELS)))
@@ -354,6 +355,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=120_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.images < 1 or options.objects < 1 or options.seed < 0:
+        parser.error("it takes one image and one object at least, and a seed from 0 on")
     try:
         make_corpus(options.target, images=options.images, objects=options.objects, seed=options.seed)
     except OSError as error:

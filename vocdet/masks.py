@@ -84,7 +84,7 @@ def _rle(raw: _RawRle) -> Rle:
     if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         raise MaskError("rle.size", f"has the size {height}×{width}")
     counts = raw.counts if isinstance(raw.counts, list) else _counts_of_text(raw.counts)
-    if any(count < 0 for count in counts):
+    if min(counts, default=0) < 0:
         raise MaskError("rle.sum", "has a run of negative length")
     if sum(counts) != height * width:
         raise MaskError("rle.sum", f"has runs of {sum(counts)} pixels for a size of {height}×{width}")

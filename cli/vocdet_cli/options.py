@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 Data = Annotated[
-    Path, typer.Argument(help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.", show_default="this folder")
+    Path,
+    typer.Argument(
+        help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.", show_default="this folder"
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Labels = Annotated[

@@ -150,7 +150,7 @@ def test_a_box_drawn_nearly_twice_is_said_with_its_place(make_voc: MakeVoc) -> N
     dataset = read(make_voc({"a": [("dog", (0, 0, 50, 50)), ("dog", (0, 0, 50, 49))]})).dataset
     (finding,) = box_findings(dataset)
     assert (finding.severity, finding.code) == ("warning", "box.near_duplicate")
-    assert finding.problem == "the box of 'dog' 0 0 50 49 shares 98 % of its area with that of line 14"
+    assert finding.problem == "the box of 'dog' 0 0 50 49 is nearly that of line 14 (IoU .98)"
     assert finding.place.line == 26
 
 

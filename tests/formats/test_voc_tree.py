@@ -10,7 +10,8 @@ from PIL import Image
 from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, ManyErrors
-from vocdet.formats.voc_tree import Scan, read, scan
+from vocdet.formats.scan import Scan
+from vocdet.formats.voc_tree import read, scan
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 MakeVoc = Callable[..., Path]

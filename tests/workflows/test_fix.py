@@ -230,6 +230,21 @@ def test_a_flag_in_words_is_mended_though_vocdet_reads_it(make_voc: MakeVoc) -> 
     assert b"<truncated>0</truncated>" in change.after
 
 
+@pytest.mark.parametrize(("orientation", "written"), [(1, True), (3, True), (6, False)])
+def test_a_size_is_written_unless_exif_turns_the_image_on_its_side(
+    make_voc: MakeVoc, orientation: int, written: bool
+) -> None:
+    root = make_voc({"a": DOG})
+    replaced(root, "a", "<width>100</width>", "<width>0</width>")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", exif=exif)
+    plan = plan_fixes(check_dataset(root))
+    assert ([b"<width>100</width>" in change.after for change in plan.changes], len(plan.left)) == (
+        ([True], 0) if written else ([], 1)
+    )
+
+
 def test_an_image_whose_right_name_is_taken_is_left(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", "PNG")

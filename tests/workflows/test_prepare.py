@@ -18,7 +18,7 @@ def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc)
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]
     assert {name: rows.tolist() for name, rows in loaded.parts.items()} == {"train": [2, 0], "val": [1], "test": []}
     assert [finding.code for finding in loaded.warnings] == ["box.clipped", "box.left_out"]
-    assert loaded.coordinates == "zero"
+    assert loaded.scan.coordinates == "zero"
 
 
 def test_trainval_is_train_and_val_where_it_has_no_file(make_voc: MakeVoc) -> None:

@@ -115,8 +115,8 @@ def _twice_drawn(dataset: Dataset) -> list[Finding]:
 def _nearly_twice_drawn(dataset: Dataset) -> list[Finding]:
     findings = []
     for first, second, iou in near_twins(dataset):
-        percent = f"{100 * iou:.0f} %" if iou < 0.995 else "nearly all"
-        text = f"{object_text(dataset, second)} shares {percent} of its area with that of {_spot(dataset, first)}"
+        like = f"{int(100 * iou) / 100:.2f}".lstrip("0")  # cut, so that none is 1.00
+        text = f"{object_text(dataset, second)} is nearly that of {_spot(dataset, first)} (IoU {like})"
         hint = "delete one, if they are of the same thing"
         findings.append(Finding("box.near_duplicate", "warning", text, object_place(dataset, second), hint))
     return findings

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from operator import attrgetter
@@ -222,12 +223,15 @@ def _objects_in(text: bytes) -> Iterable[bytes]:
         first = text.find(b"{", end)
 
 
+_HUGE = re.compile(rb"[eE]\+?\d{3}|\d{309}")  # numbers that may be larger than any
+
+
 def _twice_inside(raws: Iterable[Raw | bytes]) -> bool:
     """Whether reading these values as JSON and writing them again loses a key, or cannot be done."""
     waiting = iter(raws)
     while chunk := list(islice(waiting, _VALUES)):
         text = b"[" + b",".join(chunk) + b"]"
-        if b"{" in text:
+        if b"{" in text or _HUGE.search(text):
             try:
                 again = msgspec.json.encode(msgspec.json.decode(text))
             except (msgspec.MsgspecError, RecursionError, OverflowError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ def one_by_one(path: Path, data: bytes, notes: Notes) -> Entries:
             look = _Look(path, f"{name}[{i}]", notes, numbers)
             one: Any = read(value, look) if isinstance(value, dict) else None
             if one is not None:
-                kept = {key: look.raw(key, item) for key, item in value.items() if key not in READ[type(one)]}
+                kept = look.raws(value, READ[type(one)])
                 if kept:
                     extras[name][len(getattr(entries, name))] = in_order(kept, KEPT[type(one)])
                 getattr(entries, name).append(one)
@@ -66,8 +68,7 @@ def one_by_one(path: Path, data: bytes, notes: Notes) -> Entries:
         as_json = {i: msgspec.json.encode(extra) for i, extra in extras.get(name, {}).items()}
         setattr(entries, f"{name[:-1]}_extras", as_json)
     entries.category_extras = extras.get("categories", {})
-    look = _Look(path, "", notes, numbers)
-    entries.extra = {key: look.raw(key, item) for key, item in whole.items() if key not in LISTS}
+    entries.extra = _Look(path, "", notes, numbers).raws(whole, LISTS)
     return entries
 
 
@@ -116,7 +117,7 @@ def _place_of(wanted: dict[str, Any], whole: object) -> str:
 def _inner(place: str, value: object) -> Iterator[tuple[str, object]]:
     """The lists and objects in a value, with where they stand."""
     if isinstance(value, dict):
-        keys = ((key[:40].encode(errors="backslashreplace").decode(), item) for key, item in value.items())
+        keys = ((_whole_text(key[:40]), item) for key, item in value.items())
         named = ((f"{place}.{key}" if place else key, item) for key, item in keys)
     else:
         named = ((f"{place}[{i}]", item) for i, item in enumerate(value if isinstance(value, list) else ()))
@@ -205,13 +206,19 @@ class _Look:
         self.odd("pose", f"is {short(value)}, not a text: not used", "coco.pose")
         return None
 
+    def raws(self, entry: dict[str, Any], but: Sequence[str]) -> dict[str, Raw]:
+        """The values of all keys but these, as JSON again."""
+        return {_whole_text(key): self.raw(key, value) for key, value in entry.items() if key not in but}
+
     def raw(self, name: str, value: object) -> Raw:
-        """A value as JSON again; null, and a finding, where it cannot be: NaN, or half a character."""
+        """A value as JSON again. A number that is not finite becomes null, half a character U+FFFD; both are noted."""
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            return Raw(text.encode())
+            return Raw(_json(value))
         except (ValueError, RecursionError):
-            self.wrong(name, f"is {short(value)}, with something in it that JSON has no way to say", "coco.value")
+            self.odd(_whole_text(name), f"is {short(value)}, with something in it that JSON cannot say", "coco.value")
+        try:
+            return Raw(_json(_mended(value)))
+        except RecursionError:
             return Raw(b"null")
 
 
@@ -272,9 +279,29 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST_NUMBER
 
 
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _mended(value: object) -> object:
+    if isinstance(value, dict):
+        return {_whole_text(key): _mended(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _whole_text(value) if isinstance(value, str) else value
+
+
+_HALF = re.compile("[\ud800-\udfff]")  # what the escape \\ud800 makes where no other half follows
+
+
+def _whole_text(value: str) -> str:
+    return value if value.isascii() else _HALF.sub("\ufffd", value)
+
+
 def _is_text(value: str) -> bool:
-    """Whether a text has no half characters in it, as the escape \\ud800 alone makes one."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    return not _HALF.search(value)
 
 
 def short(value: object) -> str:

@@ -92,7 +92,9 @@ def _are_attributes(pairs: tuple[tuple[str, str], ...]) -> bool:
 
 @cache
 def _are_names(names: tuple[str, ...]) -> bool:
-    """Whether these can be the names of elements."""
+    """Whether these can be the names of elements, and are none of an object's: many look for those everywhere."""
+    if not {"object", "bndbox"}.isdisjoint(name.lower() for name in names):
+        return False
     element = _parsed(f"<a>{''.join(f'<{name}/>' for name in names)}</a>")
     return element is not None and tuple(child.tag for child in element) == names
 

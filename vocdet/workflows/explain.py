@@ -23,9 +23,14 @@ def explain(code: str) -> str:
         if any(fnmatchcase(wanted, one) for one in codes):
             return text
     known = sorted(one for codes, _ in sections for one in codes)
-    close = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-    close = close or [one for one in known if set(wanted.split(".")) & set(one.split("."))][:3]
-    hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known[:5])} and {len(known)} in all"
+    alike = [one for one in known if wanted and one.startswith(wanted)]
+    alike += difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+    alike = alike or [one for one in known if set(wanted.split(".")) & set(one.split("."))]
+    hint = (
+        f"did you mean {', '.join(list(dict.fromkeys(alike))[:4])}?"
+        if alike
+        else f"there are {', '.join(known[:5])} and {len(known)} in all"
+    )
     raise VocdetError(f"there is no finding {code!r}", hint=hint)
 
 

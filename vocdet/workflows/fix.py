@@ -184,7 +184,7 @@ def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Fact
     depth, sure = 3, False
     with suppress(ImageError, OSError), image_files.quiet_decoder():
         header = image_files.read_header(image)
-        sure = image_files.read_orientation(image) == 1 and size == (header.width, header.height)
+        sure = image_files.read_orientation(image) < 5 and size == (header.width, header.height)
         with Image.open(image, formats=(header.format,)) as picture:
             depth = len(picture.getbands())
     renamed = (image.name, new.name) if new else None
