@@ -32,8 +32,9 @@ types: $(INSTALLED) ## check the types
 
 check: lint types test ## all that must pass before a commit
 
-bench: $(INSTALLED) ## time the training
+bench: $(INSTALLED) ## time the training and the datasets
 	$(BIN)/python examples/bench_training.py
+	$(BIN)/python examples/bench_datasets.py --peers
 
 clean: ## remove the environment, the demo and every cache; runs/ stays
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

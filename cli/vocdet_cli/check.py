@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.dataset import _same, _training
+from vocdet_cli.next_steps import same_dataset, training_command
 from vocdet_cli.options import Coordinates, Data, Form, Labels
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check(
             return check_dataset(data, form=form, labels=labels, coordinates=coordinates, lists=imagesets or (),
                                  images=not no_images, progress=progress)  # fmt: skip
 
-    report, same = look(), _same(data, labels, coordinates)
+    report, same = look(), same_dataset(data, labels, coordinates)
     again = render.command("check", *same, *render.given(form, "--from", "auto"))
     mending = _mend(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
     if mending is not None and mending.backup is not None:
@@ -199,7 +199,7 @@ def _after_check(report: CheckReport, same: list[str], again: str, *, asked: boo
     if not len(report.dataset.objects):
         return "annotate some images in labelImg: there are no objects yet"
     if report.trainable:
-        return render.command(_training(report.dataset), *same)
+        return render.command(training_command(report.dataset), *same)
     return render.command("split", *same, *(["--force"] if report.divided else []))
 
 

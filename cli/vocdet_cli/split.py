@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.dataset import _same, _training
+from vocdet_cli.next_steps import same_dataset, training_command
 from vocdet_cli.options import Coordinates, Data, Labels, Seed
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def split(
                 seed=seed, stratify=stratify, group_by=group_by, kfold=kfold or 0, per_label=per_label, force=force,
                 dry_run=dry_run, labels=labels, coordinates=coordinates, progress=progress,
             )  # fmt: skip
-    _show(report, _same(data, labels, coordinates))
+    _show(report, same_dataset(data, labels, coordinates))
 
 
 def _show(report: SplitReport, same: list[str]) -> None:
@@ -120,7 +120,7 @@ def _show(report: SplitReport, same: list[str]) -> None:
         render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {see}")
     files = f"{len(report.files)} files to {report.files[0].parent}"
     if report.written:
-        render.done(f"wrote {files}", then=render.command(_training(report.dataset), *same))
+        render.done(f"wrote {files}", then=render.command(training_command(report.dataset), *same))
     else:
         render.done(f"would write {files}", then="the same command without --dry-run")
 

@@ -101,8 +101,11 @@ def test_an_orientation_the_annotation_does_not_follow(make_voc: MakeVoc) -> Non
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", exif=exif)
     exif[0x0112] = 8
     Image.new("RGB", (80, 100)).save(root / "JPEGImages" / "b.jpg", exif=exif)  # its <size> is as it is shown
-    (finding,) = image_findings(read(root).dataset)
-    assert (finding.code, finding.place.path.name) == ("image.orientation", "a.jpg")
+    first, second = image_findings(read(root).dataset)
+    assert (first.code, first.place.path.name) == ("image.orientation", "a.jpg")
+    assert (second.place.path.name, second.problem) == (
+        "b.jpg", "its EXIF orientation (8) turns it, and it is taken as it is then seen, 100×80"
+    )  # fmt: skip
 
 
 def test_good_images_are_counted_and_not_mentioned(make_voc: MakeVoc) -> None:

@@ -99,7 +99,7 @@ def part_of(path: Path, root: Path | None = None) -> str:
 def image_prefix(file: CocoFile, names: Sequence[str], index: ImageIndex) -> str:
     """The folder, from the root, in which most images of a file lie under the names it gives them; with a slash."""
     sample = names[:: max(1, len(names) // _SAMPLE)]
-    folders = {PurePosixPath(one).parent.as_posix() for one in index.files}
+    folders = {one.rpartition("/")[0] or "." for one in index.files}
     folders |= {PurePosixPath(folder).parent.as_posix() for folder in folders}
     folders |= {"."}
     own = PurePosixPath(file.source).parent.as_posix()

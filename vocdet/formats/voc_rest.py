@@ -33,12 +33,14 @@ PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False
 
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_SPECIAL = re.compile("[^\t\n\x20-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # those, and & < > and CR
 
 
 def xml_text(value: str) -> str:
     """A value as the text of an element; what XML has no character for becomes U+FFFD."""
-    if NOT_XML.search(value):
-        value = NOT_XML.sub("\ufffd", value)
+    if not _SPECIAL.search(value):
+        return value
+    value = NOT_XML.sub("\ufffd", value)
     return escape(value, {"\r": "&#13;"})
 
 
@@ -69,8 +71,9 @@ def texts(
     for row in np.flatnonzero(objects.crowd).tolist():
         found.setdefault(row, []).append("<crowd>1</crowd>")
     in_png = frozenset(np.flatnonzero(np.isin(objects.image, sorted(in_png_images))).tolist())
+    sound = (measured == measured).tolist()
     for row, segmentation in objects.segmentation.items():
-        found.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, losses))
+        found.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, sound[row], losses))
     sizes = objects.box[:, 2:] - objects.box[:, :2]
     with np.errstate(over="ignore", invalid="ignore"):
         usual = np.where(np.isnan(measured), snapped(sizes.prod(axis=1)), measured)
@@ -82,11 +85,12 @@ def texts(
     return {row: "".join(f"\t\t{line}\n" for line in lines) for row, lines in found.items() if lines}
 
 
-def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, losses: Counter[str]) -> list[str]:
-    if coordinates == "zero" and _SIMPLE.fullmatch(text):  # the numbers can stay the texts they are
-        polygons = [polygon.split(",") for polygon in text[2:-2].decode().replace(" ", "").split("],[")]
-        if all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in polygons):
-            return [polygon_xml(polygon) for polygon in polygons]
+def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, sound: bool, losses: Counter[str]) -> list[str]:
+    if sound and text[:1] == b"{":
+        return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
+    if sound and coordinates == "zero" and not text.translate(None, b"0123456789-.,[] "):  # JSON, and no exponents
+        polygons = [polygon.split(",") for polygon in text.translate(None, b" ")[2:-2].decode().split("],[")]
+        return [polygon_xml(polygon) for polygon in polygons]
     try:
         segmentation = masks.parse(text)
     except masks.MaskError:

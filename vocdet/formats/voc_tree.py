@@ -69,8 +69,8 @@ def scan(
     left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(
         rows.claimed - set(rows.stems), ""
     )
-    folder = PurePosixPath(layout.annotations[0]).parent.as_posix() if layout.annotations else ""
-    where = "beside the images" if folder == "." else f"in {folder}"
+    folders = dict.fromkeys(file.partition("/")[0] for file in layout.annotations if "/" in file)
+    where = f"in {', '.join(folders)}" if folders else "beside the images"
     kind = f"a VOC folder, {counted(len(layout.annotations), 'XML file')} {where}"
     return Scan(dataset, tuple(findings), voc_extra.coordinates_of(dataset), reason, left_out, "voc", kind)
 
