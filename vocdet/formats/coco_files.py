@@ -9,13 +9,16 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.checks import Finding
 from vocdet.errors import AnnotationError, Place, VocdetError
-from vocdet.formats.image_index import ImageIndex
+from vocdet.formats.image_index import ImageIndex, listing
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')
+_OBJECT = re.compile(rb'\s*\{\s*"')
 _PART = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
 _PART_NAMES = {"valid": "val", "validation": "val"}
 # What COCO publishes beside instances_*.json, about the same images.
+_FOLDERS = ("annotations", "annotation")
+_ROBOFLOW = ("_annotations.coco.json",)
 _ASIDE = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _SNIFFED = 1 << 16  # bytes
 _SAMPLE = 200  # images that are looked for to find their folder
@@ -59,16 +62,19 @@ def looks_like(folder: Path) -> str:
 
 def coco_paths(folder: Path) -> list[Path]:
     """The COCO files in a folder, in its `annotations`, or in the folders of its parts, sorted."""
-    inside = folder.resolve()
-    found = []
-    try:
-        for pattern in ("*.json", "[aA]nnotation*/*.json", "*/_annotations.coco.json", "*/annotations/*.json"):
-            found += [one for one in folder.glob(pattern) if not one.name.startswith(".")]
-    except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise VocdetError(problem, place=folder, hint="see whether you may read it") from error
-    inside_only = (one for one in dict.fromkeys(found) if one.is_file() and one.resolve().is_relative_to(inside))
-    return sorted(one for one in inside_only if looks_like_coco(one))
+    if not folder.is_dir():
+        return []
+    folders, files = listing(folder)
+    found = [name for name in files if name.lower().endswith(".json")]
+    for name in folders:
+        below, inside = listing(folder, name)
+        every = name.lower() in _FOLDERS
+        found += [
+            f"{name}/{file}" for file in inside if file.lower().endswith(".json") and (every or file in _ROBOFLOW)
+        ]
+        for deep in (f"{name}/{one}" for one in below if one.lower() in _FOLDERS):
+            found += [f"{deep}/{file}" for file in listing(folder, deep)[1] if file.lower().endswith(".json")]
+    return sorted(path for path in (folder / name for name in found) if looks_like_coco(path))
 
 
 def looks_like_coco(path: Path) -> bool:
@@ -78,18 +84,24 @@ def looks_like_coco(path: Path) -> bool:
             begin = file.read(_SNIFFED).removeprefix(b"\xef\xbb\xbf")
             if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 begin = begin.replace(b"\0", b"")[2:]
-            if not _BEGIN.match(begin):
+            if not _OBJECT.match(begin):
                 return False
             file.seek(max(0, path.stat().st_size - _SNIFFED))
-            return bool(_KEYS.search(begin) or _KEYS.search(file.read()) or b'"annotations"' in begin)
+            lists = {match[1] for part in (begin, file.read()) for match in _KEYS.finditer(part)}
     except OSError:
         return False
+    if _BEGIN.match(begin):
+        return bool(lists) or b'"annotations"' in begin
+    return len(lists) > 1  # it begins with a key of somebody's own
 
 
 def part_of(path: Path, root: Path | None = None) -> str:
-    """The part a file is, by its own name, or by that of the folder it is in (but `root`); "" where neither says."""
-    folder = path.absolute().parent
-    for name in (path.stem, "" if root is not None and folder == root.absolute() else folder.name):
+    """The part a file is, by its own name, or by that of a folder it is in; "" where neither says.
+
+    The folders are those below `root`, or without it the one that holds the file.
+    """
+    folders = path.relative_to(root).parents if root is not None else path.absolute().parents[:1]
+    for name in (path.stem, *(folder.name for folder in folders)):
         found = _PART.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
         if found:
             return _PART_NAMES.get(found[1], found[1])

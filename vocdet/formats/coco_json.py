@@ -372,7 +372,7 @@ def _segmentations(entries: Entries) -> Texts:
     """What is neither missing nor empty, as it stands in the file."""
     raws = entries.column("segmentation")
     lengths = np.fromiter(map(len, raws), np.int64, len(raws))
-    empty = [i for i in np.flatnonzero(lengths <= 16).tolist() if bytes(raws[i]).strip(b" \t\r\n[]") in _EMPTY]
+    empty = [i for i in np.flatnonzero(lengths <= 32).tolist() if bytes(raws[i]).strip(b" \t\r\n[]") in _EMPTY]
     whole = Texts(len(raws), np.flatnonzero(lengths), np.cumsum(lengths)[lengths > 0],
                   np.frombuffer(entries.segmentations(), np.uint8))  # fmt: skip
     if not any(lengths[i] for i in empty):

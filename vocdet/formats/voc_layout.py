@@ -72,9 +72,9 @@ def find_layout(root: Path, *, bare: bool = False) -> Layout:
 def looks_like(root: Path) -> str:
     """Why a folder looks like one of VOC's or labelImg's: where it has XML files; "" where it has none."""
     folders = _subfolders(root)
-    annotations = _annotation_folder(folders)
-    inner = (folder for folder in map(_annotation_folder, map(_subfolders, folders)) if folder)
-    places = [annotations] if annotations is not None else [root, *folders, *inner]
+    annotations = _annotation_folder(folders, root)
+    inner = (_annotation_folder(_subfolders(folder), root) for folder in folders if leads_inside(folder, root))
+    places = [annotations] if annotations is not None else [root, *folders, *(folder for folder in inner if folder)]
     found = next((place for place in places if leads_inside(place, root) and _any_xml(place)), None)
     return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
 
@@ -85,12 +85,14 @@ def _any_xml(folder: Path) -> bool:
     if folder.name.lower() not in ANNOTATION_FOLDERS:
         return False
     below = [one for one in _subfolders(folder) if not one.is_symlink()]
-    return any(_has_xml(one) or any(map(_has_xml, _subfolders(one))) for one in below)
+    return any(
+        _has_xml(one) or any(_has_xml(deep) for deep in _subfolders(one) if not deep.is_symlink()) for one in below
+    )
 
 
 def _find(root: Path) -> Layout:
     folders = _subfolders(root)
-    annotations = _annotation_folder(folders)
+    annotations = _annotation_folder(folders, root)
     images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
     if annotations is not None:
         layout = _collected(root, [annotations], images or [annotations, root], deep=True)
@@ -101,7 +103,8 @@ def _find(root: Path) -> Layout:
         return layout
     if _has_xml(root):
         return _collected(root, [root], [root, *images])
-    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder)) and leads_inside(folder, root)]
+    folders = [folder for folder in folders if leads_inside(folder, root)]
+    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder), root)]
     if len(inner) == 1:
         return _find(inner[0])
     if inner:
@@ -121,10 +124,13 @@ def _has_xml(folder: Path) -> bool:
         return any(entry.name.lower().endswith(".xml") and entry.name[0] != "." for entry in entries)
 
 
-def _annotation_folder(folders: list[Path]) -> Path | None:
+def _annotation_folder(folders: list[Path], root: Path) -> Path | None:
+    """The folder of annotations among these; one that leads out of `root` is named, and not looked into."""
     for folder in folders:
         if folder.name.lower() in ANNOTATION_FOLDERS:
-            inner = _annotation_folder(_subfolders(folder))
+            if not leads_inside(folder, root):
+                return folder
+            inner = _annotation_folder(_subfolders(folder), root)
             if _has_xml(folder) or inner is None:
                 return folder
             return inner
