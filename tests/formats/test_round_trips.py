@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,23 @@ number = (
     | st.floats(0, 4000, width=32)
 )
 side = st.integers(0, 900).map(float) | st.decimals(0, 900, places=3).map(float) | st.floats(0, 900)
-box = st.tuples(number, number, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+Box = tuple[float, float, float, float]
+
+
+def boxes(*, one_based: bool) -> st.SearchStrategy[Box]:
+    """Boxes that VOC can say: not within the first pixel, and from a 1-based file none that is empty."""
+    sides = (st.tuples(number, number, side, side)
+             .map(lambda one: (one[0], one[1], one[0] + one[2], one[1] + one[3]))
+             .filter(lambda one: max(one[2:]) > 2))  # fmt: skip
+    return sides.map(from_one) if one_based else sides
+
+
+def from_one(written: Box) -> Box:
+    """What a box of a 1-based file is in a dataset."""
+    xmin, ymin = (float(Decimal(repr(side)) - 1) for side in written[:2])
+    return xmin, ymin, written[2], written[3]
+
+
 json_leaf = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | any_text
 json_value = st.recursive(
     json_leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3), max_leaves=4
@@ -70,10 +87,8 @@ object_extra = st.fixed_dictionaries({}, optional={
     "score": st.floats(0, 1),
     "extra": json_value,
 })  # fmt: skip
-attribute = st.dictionaries(
-    st.sampled_from(["verified", "größe", "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation", "{u:v}a", "{u:w}a",
-                     "{http://www.w3.org/XML/1998/namespace}lang"]), xml_text | odd, min_size=1, max_size=3,
-)  # fmt: skip
+attribute = st.dictionaries(st.sampled_from(["verified", "größe", "n-1"]),
+                            xml_text | odd, min_size=1, max_size=3)  # fmt: skip
 header = st.fixed_dictionaries({}, optional={
     "folder": st.none() | xml_text.filter(lambda text: text != "JPEGImages"),
     "path": st.none() | xml_text.map(lambda text: f"/home/{text}"),
@@ -125,15 +140,16 @@ def datasets(draw: st.DrawFn, *, one_based: bool | None = None) -> Dataset:
     poses = ("", *draw(st.lists(pose, max_size=2, unique=True)))
     rows = sorted(draw(st.lists(st.integers(0, len(stems) - 1), max_size=5))) if stems else []
     n = len(rows)
+    one_based = draw(st.booleans()) if one_based is None else one_based
     flags = [np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.bool_) for _ in range(4)]
     objects = Objects(
         np.array(rows, np.int32),
         np.array([draw(st.integers(0, len(labels) - 1)) for _ in rows], np.int32),
-        np.array([draw(box) for _ in rows], np.float64).reshape(-1, 4),
+        np.array([draw(boxes(one_based=one_based)) for _ in rows], np.float64).reshape(-1, 4),
         *flags,
         np.zeros(n, np.int32),
         np.array([draw(st.integers(0, len(poses) - 1)) for _ in rows], np.int16),
-        np.array([draw(st.just(math.nan) | st.just(0.0) | side) for _ in rows], np.float64),
+        np.array([draw(st.just(math.nan) | side.filter(bool)) for _ in rows], np.float64),
         Texts.of([draw(segmentation(*sizes[row])) for row in rows]),
         Texts.of([as_extra(draw(object_extra)) for _ in rows]),
     )
@@ -147,7 +163,7 @@ def datasets(draw: st.DrawFn, *, one_based: bool | None = None) -> Dataset:
                                                           "colour": json_leaf})) for one in labels}  # fmt: skip
     if any(said.values()):
         extra["categories"] = {one: what for one, what in said.items() if what}
-    if draw(st.booleans()) if one_based is None else one_based:
+    if one_based:
         extra["voc"] = {"coordinates": "one"}
     return Dataset(Path(), labels, images, objects, poses, as_extra(extra))
 

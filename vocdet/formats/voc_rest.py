@@ -131,13 +131,13 @@ def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError):  # 1e309 is JSON, and no number
         return [], False
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or not value or not all(name and _survives(name) for name in value):
         return [], False
     pairs = "".join(
         f"<attribute><name>{xml_text(name)}</name><value>{xml_text(_plain(one))}</value></attribute>"
         for name, one in value.items()
     )
-    exact = all(isinstance(one, str) and name and _survives(name) and _survives(one) for name, one in value.items())
+    exact = all(isinstance(one, str) and _survives(one) for one in value.values())
     return [f"<attributes>{pairs}</attributes>"], exact
 
 

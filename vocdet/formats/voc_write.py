@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.data.checks import object_place, object_text
 from vocdet.data.dataset import Dataset
 from vocdet.errors import OutputError
 from vocdet.files import write_new
@@ -158,8 +159,18 @@ def _picture(dataset: Dataset, row: int, header: Header) -> NDArray[np.uint8] | 
 
 
 def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates | None) -> tuple[Coordinates, bool]:
-    """The convention to write in, and whether a reader would take it for the other one if the files did not say it."""
+    """The convention to write in, and whether a reader would take it for the other one if the files did not say it.
+
+    `OutputError` where the one that was asked for cannot say a box.
+    """
     chosen = asked or voc_extra.coordinates_of(dataset)
+    narrow = np.flatnonzero((dataset.objects.box[:, 2:] - dataset.objects.box[:, :2] < 1).any(axis=1))
+    if chosen == "one" and len(narrow):  # xmax would be smaller than xmin
+        if asked:
+            text = object_text(dataset, narrow[0])
+            problem = f"{text} is less than a pixel wide or high, and 1-based numbers cannot say that"
+            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint="write 0-based numbers")
+        chosen = "zero"
     boxes = dataset.objects.box.copy()
     boxes[:, :2] += chosen == "one"
     image = dataset.objects.image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from vocdet.formats.scan import Progress, Scan
 
 Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]
+
+_DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path to Windows, and to readers that follow none
 Parts = Mapping[str, NDArray[np.int64]]
 
 
@@ -196,7 +199,7 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, whole: bool) -> No
     seen: dict[str, int] = {}
     for row, name in enumerate(targets):
         place = dataset.root / dataset.images.files[row]
-        if safe_relative(name).path != name:
+        if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
             raise OutputError(f"{name[:80]!r} is no name to write an image to", place=place, hint="rename the image")
         key = name if whole else split_suffix(name)[0]
         first = seen.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
