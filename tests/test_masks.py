@@ -98,7 +98,9 @@ def test_area_and_bounds_of_an_rle_are_those_pycocotools_measures(mask: NDArray[
 
 
 def test_a_run_that_goes_on_in_the_next_column_has_the_height_of_the_image() -> None:
-    found = parse(as_json({"size": [5, 4], "counts": [8, 3, 9]}))  # from the fourth of the second to the first of the third
+    found = parse(
+        as_json({"size": [5, 4], "counts": [8, 3, 9]})
+    )  # from the fourth of the second to the first of the third
     assert bounds(found) == (1, 0, 3, 5)
     assert area(found) == 3
 

@@ -85,7 +85,7 @@ def full() -> Dataset:
     flags = [np.array(column, np.bool_) for column in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])]
     objects = Objects(
         np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([[0, 1, 2, 3], [4, 5, 6, 7], [0.5, 1, 2, 3]], np.float64),
-        *flags, np.array([1, 2, 3]), np.array([1, 0, 2]), np.array([1.5, np.nan, 3]),
+        flags[0], flags[1], flags[2], flags[3], np.array([1, 2, 3]), np.array([1, 0, 2]), np.array([1.5, np.nan, 3]),
         Texts.of([b"[[1,2,3,4,5,6]]", b"", b"[[6,5,4,3,2,1]]"]), Texts.of([b"", b'{"score":1}', b'{"score":2}']),
     )  # fmt: skip
     return Dataset(Path(), ("dog", "cat"), images, objects, ("", "Left", "Right"), b'{"info":{}}', "annotations")

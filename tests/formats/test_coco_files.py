@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, VocdetError
-from vocdet.formats.coco_files import CocoFile, coco_paths, find_coco, image_prefix, looks_like, looks_like_coco, part_of
+from vocdet.formats.coco_files import (
+    CocoFile,
+    coco_paths,
+    find_coco,
+    image_prefix,
+    looks_like,
+    looks_like_coco,
+    part_of,
+)
 from vocdet.formats.image_index import ImageIndex
 
 COCO = '{"images": [], "annotations": [], "categories": []}'
@@ -57,7 +65,13 @@ def test_other_json_is_no_coco_file(tmp_path: Path, text: str | bytes) -> None:
 
 
 def test_files_are_found_where_tools_put_them(tmp_path: Path) -> None:
-    there = ["a.json", "annotations/b.json", "Annotations/c.json", "train/_annotations.coco.json", "set/annotations/d.json"]
+    there = [
+        "a.json",
+        "annotations/b.json",
+        "Annotations/c.json",
+        "train/_annotations.coco.json",
+        "set/annotations/d.json",
+    ]
     make(tmp_path, [*there, ".hidden.json", "deep/er/annotations/e.json", "train/other.json"])
     make(tmp_path, {"notes.json": "{}", "annotations/results.json": "[]"})
     (tmp_path / "folder.json").mkdir()
@@ -165,7 +179,9 @@ def test_the_images_of_a_file_are_looked_for_in_one_folder(
 def test_thousands_of_images_are_looked_for_by_a_few_hundred(tmp_path: Path) -> None:
     names = [f"{i}.jpg" for i in range(5000)]
     one = CocoFile(tmp_path / "a.json", "a.json", "")
-    index = ImageIndex(tmp_path, tuple(sorted(f"{folder}/{name}" for folder in "xy" for name in names[folder == "y" :])))
+    index = ImageIndex(
+        tmp_path, tuple(sorted(f"{folder}/{name}" for folder in "xy" for name in names[folder == "y" :]))
+    )
     assert image_prefix(one, names, index) == "x/"
 
 

@@ -75,7 +75,12 @@ DOG, CAT = ("a", "dog", [10.0, 20.0, 50.0, 60.0]), ("b", "cat", [1.0, 2.0, 4.0, 
 def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
     found = scan(coco_set(tmp_path))
     assert found.findings == ()
-    assert (found.form, found.kind, found.coordinates, found.reason) == ("coco", "COCO, annotations/instances.json", "zero", "")
+    assert (found.form, found.kind, found.coordinates, found.reason) == (
+        "coco",
+        "COCO, annotations/instances.json",
+        "zero",
+        "",
+    )
     dataset = found.dataset
     assert objects(found) == [DOG, CAT]
     assert dataset.labels == ("dog", "cat")  # in the order of the file
@@ -122,7 +127,10 @@ def test_ids_that_are_no_numbers_are_names(tmp_path: Path, image: object) -> Non
     content["annotations"][0]["image_id"] = image
     found = scan(coco_set(tmp_path, content))
     assert objects(found) == [DOG, CAT]
-    assert codes(found) == [("warning", "coco.id.type", "images[0].id"), ("warning", "coco.id.type", "annotations[0].image_id")]
+    assert codes(found) == [
+        ("warning", "coco.id.type", "images[0].id"),
+        ("warning", "coco.id.type", "annotations[0].image_id"),
+    ]
 
 
 def test_annotations_of_one_id_are_all_kept(tmp_path: Path) -> None:
@@ -146,7 +154,10 @@ def test_ids_that_were_left_out_are_not_taken_for_the_same(tmp_path: Path) -> No
 def test_an_id_of_two_images_is_an_error_and_the_first_keeps_it(tmp_path: Path) -> None:
     found = scan(coco_set(tmp_path, changed(images=[IMAGE, {**OTHER, "id": 1}])))
     assert objects(found) == [DOG]
-    assert codes(found) == [("error", "coco.image.id", "images[1]"), ("error", "coco.annotation.unknown_image", "annotations[1]")]
+    assert codes(found) == [
+        ("error", "coco.image.id", "images[1]"),
+        ("error", "coco.annotation.unknown_image", "annotations[1]"),
+    ]
     assert found.findings[0].problem == "the id 1 is used twice"
 
 
@@ -213,7 +224,11 @@ def test_corners_beside_a_box_are_used_where_they_are_its_own(tmp_path: Path) ->
     content["annotations"][1] |= {"bbox": [1, 2, 3, 4], "box": [1, 2, 3, 4]}  # somebody else's: x, y, width, height
     found = scan(coco_set(tmp_path, content))
     assert found.dataset.objects.box.tolist() == [[0.1, 0.2, 0.4000000001, 0.6], [1, 2, 4, 6]]
-    assert (only(found).severity, only(found).code, only(found).place.inside) == ("warning", "coco.box", "annotations[1].box")
+    assert (only(found).severity, only(found).code, only(found).place.inside) == (
+        "warning",
+        "coco.box",
+        "annotations[1].box",
+    )
     assert only(found).problem.startswith("is [1.0, 2.0, 3.0, 4.0], not the corners of bbox [1.0, 2.0, 3.0, 4.0]")
 
 
@@ -239,7 +254,7 @@ def test_what_beside_the_box_is_said_of_an_object(tmp_path: Path) -> None:
     assert np.array_equal(first.area, [12.25, np.nan], equal_nan=True)
 
 
-@pytest.mark.parametrize("nothing", [None, [], [[]], {}, [ ]])
+@pytest.mark.parametrize("nothing", [None, [], [[]], {}, []])
 def test_a_segmentation_of_nothing_is_none(tmp_path: Path, nothing: object) -> None:
     content = changed()
     content["annotations"][0]["segmentation"] = nothing
@@ -250,7 +265,11 @@ def test_a_segmentation_of_nothing_is_none(tmp_path: Path, nothing: object) -> N
 def test_more_poses_than_can_be_numbered_are_an_error(tmp_path: Path) -> None:
     many = [{**ANNOTATION, "id": i, "pose": f"p{i}"} for i in range(1, 32_770)]
     found = scan(coco_set(tmp_path, changed(annotations=many)))
-    assert (only(found).severity, only(found).code, only(found).place.inside) == ("error", "coco.pose", "annotations[32767].pose")
+    assert (only(found).severity, only(found).code, only(found).place.inside) == (
+        "error",
+        "coco.pose",
+        "annotations[32767].pose",
+    )
     assert [found.dataset.poses[i] for i in found.dataset.objects.pose[[0, 32_766, 32_767]]] == ["p1", "p32767", ""]
 
 
@@ -378,13 +397,23 @@ def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tu
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [((640, 480), "640×480"), ((0, 80), "0×80"), ((None, 80), "nothing×80"), ((100, -80), "100×-80"), ((80, 100), "80×100")],
+    [
+        ((640, 480), "640×480"),
+        ((0, 80), "0×80"),
+        ((None, 80), "nothing×80"),
+        ((100, -80), "100×-80"),
+        ((80, 100), "80×100"),
+    ],
 )
 def test_a_wrong_size_is_told_and_the_images_own_is_used(
     tmp_path: Path, size: tuple[int | None, int | None], text: str
 ) -> None:
     found = scan(coco_set(tmp_path, changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER])))
-    assert (only(found).severity, only(found).code, only(found).place.inside) == ("warning", "image.size_mismatch", "images[0]")
+    assert (only(found).severity, only(found).code, only(found).place.inside) == (
+        "warning",
+        "image.size_mismatch",
+        "images[0]",
+    )
     assert only(found).problem == f"is {text} here, and 100×80 in images/a.jpg: the image's size is used"
     assert (found.dataset.images.widths[0], found.dataset.images.heights[0]) == (100, 80)
 
@@ -432,7 +461,10 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
     found = scan(coco_set(tmp_path, files=files, images=["train2017/a.jpg", "val2017/b.jpg"]))
     assert (objects(found), found.findings, found.kind) == ([DOG, CAT], (), "2 COCO files")
     assert {name: rows.tolist() for name, rows in found.parts.items()} == {"train": [0], "val": [1]}
-    assert found.dataset.images.sources == ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
+    assert found.dataset.images.sources == (
+        "annotations/instances_train2017.json",
+        "annotations/instances_val2017.json",
+    )
 
 
 def test_the_same_name_in_two_folders_is_two_images(tmp_path: Path) -> None:
@@ -468,7 +500,9 @@ def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
     assert {name: rows.tolist() for name, rows in found.parts.items()} == {"train": [0, 1], "val": [0, 1]}
 
 
-@pytest.mark.parametrize(("name", "parts"), [("instances_val.json", {"val": [0, 1]}), ("my_test.json", {}), ("a.json", {})])
+@pytest.mark.parametrize(
+    ("name", "parts"), [("instances_val.json", {"val": [0, 1]}), ("my_test.json", {}), ("a.json", {})]
+)
 def test_a_file_alone_is_a_part_only_if_it_is_called_as_coco_calls_them(
     tmp_path: Path, name: str, parts: dict[str, list[int]]
 ) -> None:
@@ -498,7 +532,10 @@ def test_a_label_that_is_not_in_the_list_is_an_error_with_the_nearest_name(tmp_p
     (tmp_path / "labels.txt").write_text("Dog\ncat\n")
     found = scan(coco_set(tmp_path / "set"), labels=tmp_path / "labels.txt")
     assert objects(found) == [CAT]
-    assert (only(found).severity, only(found).problem) == ("error", "the label 'dog' of 1 object is not in the label list")
+    assert (only(found).severity, only(found).problem) == (
+        "error",
+        "the label 'dog' of 1 object is not in the label list",
+    )
     assert only(found).hint == "did you mean 'Dog'?"
 
 
@@ -531,9 +568,7 @@ KEYS = ["id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentatio
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["images", "annotations", "categories"]), st.integers(0, 1), st.sampled_from(KEYS),
                           st.sampled_from(VALUES)), min_size=1, max_size=4))  # fmt: skip
-def test_wrong_values_anywhere_are_found_or_harmless(
-    folder: Path, edits: list[tuple[str, int, str, object]]
-) -> None:
+def test_wrong_values_anywhere_are_found_or_harmless(folder: Path, edits: list[tuple[str, int, str, object]]) -> None:
     content = copy.deepcopy(PLAIN)
     for name, i, key, value in edits:
         content[name][i][key] = value

@@ -223,7 +223,7 @@ def said(dataset: Dataset) -> list[tuple[Any, ...]]:
         (int(objects.image[i]), dataset.labels[objects.label[i]], objects.box[i].tolist(), bool(objects.difficult[i]),
          bool(objects.truncated[i]), bool(objects.occluded[i]), bool(objects.crowd[i]), dataset.poses[objects.pose[i]],
          masks.parse(objects.segmentation[i]) if objects.segmentation[i] else None,
-         json.loads(objects.extra[i] or b"{}"))
+         {key: value for key, value in json.loads(objects.extra[i] or b"{}").items() if value != {"tags": []}})
         for i in range(len(objects))
     ]  # fmt: skip
 

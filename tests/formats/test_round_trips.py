@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as pycoco
 
-from tests.conftest import save_image
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats import coco_json, coco_write, image_sets, voc_tree, voc_write
 from vocdet.formats.losses import Loss
 from vocdet.formats.scan import Scan
-from vocdet.workflows.convert import convert
 
 Parts = Mapping[str, NDArray[np.int64]]
 Write = Callable[..., list[Loss]]
 
-many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+many = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 # What a dataset can say. Texts are such as XML has characters for where VOC has a tag for them, else any.
 
 xml_text = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=8)
-any_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
-odd = st.sampled_from(["a & b", "<b>", "]]>", '"\'', "größe", "犬", " x ", "a\tb", "&amp;", "a\r\nb", "0", "\u2028", "\ufeffx", "\x85"])
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+odd = st.sampled_from(
+    ["a & b", "<b>", "]]>", "\"'", "größe", "犬", " x ", "a\tb", "&amp;", "a\r\nb", "0", "\u2028", "\ufeffx", "\x85"]
+)
 label = (xml_text | odd).map(lambda text: " ".join(text.split())).filter(bool)
 pose = (xml_text | odd).map(str.strip).filter(lambda text: text not in ("", "Unspecified"))
 number = (
@@ -47,25 +47,32 @@ number = (
     | st.floats(-50, 4000)
     | st.floats(0, 4000, width=32)
 )
+from_one = number.map(abs).map(lambda value: value + 1 if value < 1 else value)  # as it is in a 1-based file
 side = st.integers(0, 900).map(float) | st.decimals(0, 900, places=3).map(float) | st.floats(0, 900)
 Box = tuple[float, float, float, float]
 
 
 def boxes(*, one_based: bool) -> st.SearchStrategy[Box]:
     """Boxes that VOC can say: not within the first pixel, and from a 1-based file none that is empty."""
-    sides = (st.tuples(number, number, side, side)
+    low = from_one if one_based else number
+    sides = (st.tuples(low, low, side, side)
              .map(lambda one: (one[0], one[1], one[0] + one[2], one[1] + one[3]))
              .filter(lambda one: max(one[2:]) > 2))  # fmt: skip
-    return sides.map(from_one) if one_based else sides
+    return sides.map(lambda one: (less_one(one[0]), less_one(one[1]), one[2], one[3])) if one_based else sides
 
 
-def from_one(written: Box) -> Box:
-    """What a box of a 1-based file is in a dataset."""
-    xmin, ymin = (float(Decimal(repr(side)) - 1) for side in written[:2])
-    return xmin, ymin, written[2], written[3]
+def less_one(value: float) -> float:
+    """What a number of a 1-based file is in a dataset."""
+    return float(Decimal(repr(value)) - 1)
 
 
-json_leaf = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | any_text
+json_leaf = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | any_text
+)
 json_value = st.recursive(
     json_leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3), max_leaves=4
 )
@@ -106,14 +113,15 @@ image_extra = st.fixed_dictionaries({}, optional={
 
 
 @st.composite
-def segmentation(draw: st.DrawFn, width: int, height: int) -> bytes:
+def segmentation(draw: st.DrawFn, width: int, height: int, *, one_based: bool) -> bytes:
     """Polygons as JSON in various ways to write numbers, or an RLE of either kind."""
     kind = draw(st.sampled_from(["none", "polygons", "runs", "text"]))
     if kind == "none":
         return b""
     if kind == "polygons":
         count = draw(st.integers(1, 2))
-        points = [draw(st.lists(number, min_size=6, max_size=6)) for _ in range(count)]
+        each = from_one.map(less_one) if one_based else number
+        points = [draw(st.lists(each, min_size=6, max_size=6)) for _ in range(count)]
         style: Callable[[float], str] = draw(st.sampled_from([repr, "{:.2f}".format, "{:e}".format, "{:.3E}".format]))
         space = draw(st.sampled_from(["", " ", "\n "]))
         return f"[{f',{space}'.join('[' + f',{space}'.join(map(style, one)) + ']' for one in points)}]".encode()
@@ -146,11 +154,14 @@ def datasets(draw: st.DrawFn, *, one_based: bool | None = None) -> Dataset:
         np.array(rows, np.int32),
         np.array([draw(st.integers(0, len(labels) - 1)) for _ in rows], np.int32),
         np.array([draw(boxes(one_based=one_based)) for _ in rows], np.float64).reshape(-1, 4),
-        *flags,
+        flags[0],
+        flags[1],
+        flags[2],
+        flags[3],
         np.zeros(n, np.int32),
         np.array([draw(st.integers(0, len(poses) - 1)) for _ in rows], np.int16),
         np.array([draw(st.just(math.nan) | side.filter(bool)) for _ in rows], np.float64),
-        Texts.of([draw(segmentation(*sizes[row])) for row in rows]),
+        Texts.of([draw(segmentation(*sizes[row], one_based=one_based)) for row in rows]),
         Texts.of([as_extra(draw(object_extra)) for _ in rows]),
     )
     images = Images(tuple(stems), files, np.array([w for w, _ in sizes], np.int32), np.array([h for _, h in sizes], np.int32),
@@ -176,8 +187,10 @@ def as_extra(keys: Mapping[str, Any]) -> bytes:
 def divided(draw: st.DrawFn, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """Parts that share no image, perhaps with a trainval, perhaps not of all images, perhaps none at all."""
     part_of = [draw(st.sampled_from(["train", "val", "test", ""])) for _ in range(len(dataset))]
-    parts = {name: np.array([row for row, part in enumerate(part_of) if part == name], np.int64)
-             for name in ("train", "val", "test") if name in part_of}  # fmt: skip
+    parts: dict[str, NDArray[np.int64]] = {
+        name: np.array([row for row, part in enumerate(part_of) if part == name], np.int64)
+        for name in ("train", "val", "test") if name in part_of
+    }  # fmt: skip
     if {"train", "val"} <= parts.keys() and draw(st.booleans()):
         parts = {"trainval": np.sort(np.concatenate([parts["train"], parts["val"]])), **parts}
     return parts
@@ -208,7 +221,7 @@ def content(dataset: Dataset, parts: Parts | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {"labels": dataset.labels, "extra": decoded(dataset.extra)}
     found["images"] = {
         stem: ((int(images.widths[i]), int(images.heights[i])), images.files[i].rpartition(".")[2], decoded(images.extra[i]),
-               [one(dataset, usual, row) for row in np.flatnonzero(objects.image == i)])
+               [one(dataset, usual, row) for row in np.flatnonzero(objects.image == i).tolist()])
         for i, stem in enumerate(images.stems)
     }  # fmt: skip
     if parts is not None:
@@ -264,7 +277,7 @@ def test_voc_by_way_of_coco_is_the_same_to_the_last_byte(data: st.DataObject) ->
     dataset = data.draw(datasets())
     if not len(dataset):
         return
-    parts = data.draw(divided(dataset))
+    parts: Parts = data.draw(divided(dataset))
     with scratch() as folder:
         written(voc_write.write, folder / "voc1", dataset, parts)
         for i in (1, 2):

@@ -42,6 +42,7 @@ from vocdet.formats.scan import Notes
 LARGEST_FILE = 4 * 2**30  # bytes; COCO's own largest has 0.45 GB
 _CHUNK = 1 << 20  # bytes that are looked through together
 _VALUES = 10_000  # values that are
+_COLON = b"\\u003"  # in a text; with an a behind it, it is one, and makes up for one that is missing
 
 
 class _OpenImage(Image, forbid_unknown_fields=False):
@@ -136,7 +137,8 @@ def _closed(data: bytes) -> Entries | None:
     texts = [image.file_name for image in whole.images]
     texts += [category.name for category in whole.categories]
     texts += filter(None, entries.column("pose"))
-    if _any_twice(data, keys, texts, raws, entries.segmentations()):
+    inside = entries.segmentations().count(b":")
+    if _any_twice(data, keys + inside, texts, raws, entries.segmentations()):
         return None
     image_extras, annotation_extras, entries.category_extras = kept
     entries.image_extras = _as_json(image_extras)
@@ -178,40 +180,41 @@ def _open(data: bytes) -> Entries | None:
         return None
     extra = {name: raw for name, raw in top.items() if name not in LISTS}
     raws = list(extra.values())
-    total = len(top)
+    colons = len(top)
     texts = set(top)
-    others: list[Raw] = []  # of keys that are read
+    segmentations: list[Raw] = []
     found: list[dict[int, dict[str, Raw]]] = []
     for kind, listed in zip(KEPT, (keys.images, keys.annotations, keys.categories), strict=True):
         extras: dict[int, dict[str, Raw]] = {}
         for i, one in enumerate(listed):
-            total += len(one)
             texts.update(one)
             kept = {name: raw for name, raw in one.items() if name not in READ[kind]}
             if kept:
                 extras[i] = in_order(kept, KEPT[kind])
                 raws += kept.values()
-            others += [raw for name, raw in one.items() if name in READ[kind]]
+            if "segmentation" in one:
+                segmentations.append(one["segmentation"])
+        read = (raw for one in listed for name, raw in one.items() if name in READ[kind])
+        colons += sum(map(len, listed)) + b"".join(read).count(b":")
         found.append(extras)
-    if _any_twice(data, total, texts, raws, b"".join(others)):
+    if _any_twice(data, colons, texts, raws, b"".join(segmentations)):
         return None
     return Entries(list(whole.images), list(whole.annotations), list(whole.categories),
                    _as_json(found[0]), _as_json(found[1]), found[2], extra)  # fmt: skip
 
 
-def _any_twice(data: bytes, keys: int, texts: Iterable[str], raws: Sequence[Raw], others: bytes) -> bool:
+def _any_twice(data: bytes, colons: int, texts: Iterable[str], raws: Sequence[Raw], segmentations: bytes) -> bool:
     """Whether a key stands twice in an object of a file, or it looks like it.
 
-    `keys` is how many were read, `texts` are the texts among their values, `raws` the values that stay JSON, and
-    `others` that of further ones, one after the other.
+    `colons` are those of the keys that were read and of values that are JSON; those of `texts`, which were read, and
+    of `raws`, which are kept, come to them. `segmentations` stand one after the other.
     """
-    inside = "".join(texts).count(":")
-    if inside and b"\\u003" in data:  # a colon may be written as \u003a
+    in_texts = "".join(texts).count(":")
+    if in_texts and _COLON in data:
         return True
-    inside += b",".join(raws).count(b":") + others.count(b":")
-    if data.count(b":") != keys + inside:
+    if data.count(b":") != colons + in_texts + b",".join(raws).count(b":"):
         return True
-    return _twice_inside(raws) or _twice_inside(_objects_in(others))
+    return _twice_inside(raws) or _twice_inside(_objects_in(segmentations))
 
 
 def _objects_in(text: bytes) -> Iterable[bytes]:
@@ -236,6 +239,6 @@ def _twice_inside(raws: Iterable[Raw | bytes]) -> bool:
                 again = msgspec.json.encode(msgspec.json.decode(text))
             except (msgspec.MsgspecError, RecursionError, OverflowError):
                 return True
-            if again.count(b":") != text.count(b":"):
+            if again.count(b":") != text.count(b":") or _COLON in text:
                 return True
     return False

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.boxes import Boxes
 from vocdet.data.checks import object_place, object_text
 from vocdet.data.dataset import Dataset
 from vocdet.errors import OutputError
@@ -164,8 +165,8 @@ def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates
     `OutputError` where the one that was asked for cannot say a box.
     """
     chosen = asked or voc_extra.coordinates_of(dataset)
-    narrow = np.flatnonzero((dataset.objects.box[:, 2:] - dataset.objects.box[:, :2] < 1).any(axis=1))
-    if chosen == "one" and len(narrow):  # xmax would be smaller than xmin
+    narrow = _narrow(dataset.objects.box) if chosen == "one" else []
+    if narrow:
         if asked:
             text = object_text(dataset, narrow[0])
             problem = f"{text} is less than a pixel wide or high, and 1-based numbers cannot say that"
@@ -177,6 +178,13 @@ def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates
     sizes = np.stack([dataset.images.widths[image], dataset.images.heights[image]], axis=1)  # (M, 2)
     databases = [" ".join((header.source or {}).values()) for header in headers]
     return chosen, conventions.decide("auto", boxes, sizes, databases)[0] != chosen
+
+
+def _narrow(boxes: Boxes) -> list[int]:
+    """The rows of boxes whose xmin or ymin, 1-based, would be more than their xmax or ymax."""
+    rows = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] < 1 + 1e-6).any(axis=1))
+    first = [[float(minimum_text(side, "one")) for side in box] for box in boxes[rows, :2].tolist()]
+    return [row for row, low in zip(rows.tolist(), first, strict=True) if (boxes[row, 2:] < low).any()]
 
 
 def _write_masks(
