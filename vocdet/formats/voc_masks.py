@@ -51,7 +51,7 @@ def read_masks(path: Path, count: int, size: tuple[int, int], findings: list[Fin
         problem = f"has pixels of object {extra[0]}, its XML has {count}: they are not read"
         findings.append(Finding("mask.unknown_object", "error", problem, Place(path), "export XML and masks together"))
         return None
-    present = set(numbers.tolist()) - ({VOID} if count <= MOST_OBJECTS else set())
+    present = set(numbers.tolist())
     if count > MOST_OBJECTS and VOID in present:
         problem = f"has pixels of the value {VOID}, which may be edges or object {VOID}: its masks are not read"
         findings.append(Finding("mask.objects", "error", problem, Place(path), "export the masks as polygons or RLE"))
