@@ -832,4 +832,3 @@ def test_a_conversion_that_is_killed_leaves_all_or_nothing(
         assert names(tmp_path / "here") == ["out"]
         shutil.rmtree(tmp_path / "here" / "out")
     assert ends[:2] == [False, True]
-    assert ends.count(False) >= 4  # most were really killed half-way
