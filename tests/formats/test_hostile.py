@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import struct
 import sys
-import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +17,11 @@ from typing import Any, get_args
 import pytest
 from lxml import etree
 from PIL import Image
-from vocdet_cli.app import main
 
 import vocdet
 from vocdet import files
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ManyErrors, VocdetError
-from vocdet.evaluation.coco_score import coco_score
-from vocdet.formats import coco_json
-from vocdet.formats.detections import read_coco_results
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, convert
 
@@ -39,9 +33,6 @@ SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 FILENAME = "<filename>a.jpg</filename>"
 TARGETS = get_args(Target)
 LONGEST = 10  # seconds for one verdict
-BADCASES = Path(os.environ.get("VOCDET_SHARED", Path(__file__).parents[3] / "shared")) / "badcases"
-MANIFEST = BADCASES / "manifest.json"
-CASES = json.loads(MANIFEST.read_text(encoding="utf-8"))["cases"] if MANIFEST.is_file() else []
 
 
 @pytest.fixture(autouse=True)
@@ -172,10 +163,8 @@ def snapshot(folder: Path) -> dict[str, object]:
 Verdicts = dict[str, set[str]]
 
 
-def verdicts(
-    place: Place, touched: list[tuple[str, str]], root: Path | None = None, *, into: tuple[Target, ...] = TARGETS
-) -> Verdicts:
-    """The codes check gives, and for formats to convert into whether it could be written ("written") or why not.
+def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = None) -> Verdicts:
+    """The codes check gives, and for every format whether it could be written ("written") or why not.
 
     Holds, whatever the dataset: all ends in time, in a verdict that names the file; nothing outside the dataset and
     the target is opened, listed, made or told; what was written is sound, and reads as the same dataset again.
@@ -185,7 +174,7 @@ def verdicts(
     found: Verdicts = {}
     with in_time():
         found["check"] = judged(place, touched, lambda: [one.code for one in check_dataset(root).findings])
-    for to in into:
+    for to in TARGETS:
         target = place.folder / to
 
         reports: list[ConvertReport] = []
@@ -245,7 +234,9 @@ def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
                 assert image.size != SECRET_SIZE
     again = place.folder / "again"
     back = convert(target, again, to="coco", form=to).dataset
-    removed(again)
+    for path in sorted(again.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    again.rmdir()
     same(dataset, back, exact=to != "yolo")
 
 
@@ -266,11 +257,11 @@ def content(dataset: Dataset) -> list[tuple[str, list[tuple[str, list[float], bo
 
 
 def refused(found: Verdicts) -> bool:
-    return not any("written" in codes for codes in found.values())
+    return not any("written" in found[to] for to in TARGETS)
 
 
 def written(found: Verdicts) -> bool:
-    return all("written" in found[to] for to in found if to != "check")
+    return all("written" in found[to] for to in TARGETS)
 
 
 def test_a_harmless_dataset_is_written(place: Place, touched: list[tuple[str, str]]) -> None:
@@ -484,7 +475,9 @@ def test_no_path_in_a_labelme_file_leads_elsewhere(place: Place, touched: list[t
     assert written(verdicts(place, touched, root))
     (root / "a.jpg").rename(root / "b.jpg")
     for to in TARGETS:
-        removed(place.folder / to)
+        for path in sorted((place.folder / to).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        (place.folder / to).rmdir()
     assert refused(verdicts(place, touched, root))
 
 
@@ -731,14 +724,10 @@ def test_what_only_says_to_be_an_image_is_refused(
     assert refused(found)
 
 
-HUGE = [2**31, 2**63 - 1, 2**63, 2**64, 2**70, -(2**70), 10**4400, 1e19, 1e300]
+HUGE = [2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), -(2**70), 10**4400, 1e19, 1e300]
 
 
-def name_of(number: float) -> str:
-    return f"{float(min(number, 10**300)):.4g}"
-
-
-@pytest.mark.parametrize("number", HUGE, ids=name_of)
+@pytest.mark.parametrize("number", HUGE, ids=lambda number: f"{float(min(number, 10**300)):.4g}")
 @pytest.mark.parametrize("where", ["image", "category", "annotation", "all"])
 def test_ids_nobody_can_count_to_are_told_apart(
     place: Place, touched: list[tuple[str, str]], where: str, number: float
@@ -764,7 +753,7 @@ def str_of(number: float) -> str:
     return "1" + "0" * 4400 if number == 10**4400 else repr(number)
 
 
-@pytest.mark.parametrize("number", [2**31, 2**64, 10**4400, 1e300, 0, -1, 0.5, 1e-320], ids=name_of)
+@pytest.mark.parametrize("number", [*HUGE, 0, -1, 0.5, 1e-320], ids=lambda number: f"{float(min(number, 10**300)):.4g}")
 @pytest.mark.parametrize("key", ["width", "height", "area", "iscrowd", "difficult", "score", "license", "bbox", "box",
                                  "segmentation", "num_keypoints", "pose"])  # fmt: skip
 def test_numbers_that_are_out_of_all_bounds_get_a_verdict(
@@ -780,7 +769,7 @@ def test_numbers_that_are_out_of_all_bounds_get_a_verdict(
         images=coco_image(**({key: value} if of_image else {})),
         annotations=coco_annotation(**({} if of_image else {key: value})),
     ).replace("1111", str_of(number))
-    verdicts(place, touched, place.coco(text), into=("voc",))
+    verdicts(place, touched, place.coco(text))
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1_000", "+1", ".5",
@@ -799,7 +788,7 @@ def test_literals_that_are_no_json_get_a_verdict(
         annotations=coco_annotation(**({key: value} if key not in ("id", "width", "info") else {})),
         **more,
     ).replace("1111", literal)
-    verdicts(place, touched, place.coco(text), into=("voc",))
+    verdicts(place, touched, place.coco(text))
 
 
 @pytest.mark.parametrize(
@@ -972,13 +961,14 @@ def test_no_text_of_a_header_becomes_an_object(place: Place, touched: list[tuple
                            "attributes"), evil)  # fmt: skip
     for voc in ({"folder": evil, "path": evil, "depth": evil, "segmented": evil}, texts, {"void": evil, "masks": True},
                 {"source": {"database": evil}}, {"attributes": {"verified": evil}}, evil):  # fmt: skip
-        found = verdicts(place, touched, place.coco(images=coco_image(voc=voc)), into=("voc",))
+        found = verdicts(place, touched, place.coco(images=coco_image(voc=voc)))
         assert written(found) or (evil == "\ud800" and refused(found))
         if refused(found):
             return
         root = etree.fromstring((place.folder / "voc" / "Annotations" / "a.xml").read_bytes())
         assert len(list(root.iter("object"))) == 1
-        removed(place.folder / "voc")
+        for to in TARGETS:
+            removed(place.folder / to)
 
 
 OVERRIDES = {"id": 9, "file_name": "../../evil.jpg", "width": 1, "height": 1, "image_id": 9, "category_id": 9,
@@ -1051,143 +1041,3 @@ def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> 
         split_dataset(root, per_label=True)
     assert snapshot(place.folder) == before
     assert not (root / "ImageSets").exists()
-
-
-ODD_NUMBERS = ["9" * 90, "9" * 400, "9" * 5000, "1e9", "1e10", "1e300", "1e308", "-1e308", "1e309", "-1e309", "nan", "NaN", "inf",
-               "-Infinity", "1e-400", "1e-320", "-0", "+50", ".5", "50.", "5e1", "0x32", "5_0", "５０", "٥٠", "5 0", "50,5", "--50",
-               "∞", "<a/>50", "50<a/>", "&#53;0", "<![CDATA[50]]>", " 50\n", "", " "]  # fmt: skip
-
-
-@pytest.mark.parametrize("number", ODD_NUMBERS, ids=lambda number: f"{number[:12]!r}-{len(number)}")
-@pytest.mark.parametrize("where", ["box", "part", "size", "area", "polygon", "segmentation", "flag"])
-def test_numbers_in_an_xml_are_read_as_people_write_them_or_not_at_all(
-    place: Place, touched: list[tuple[str, str]], where: str, number: str
-) -> None:
-    polygon = f"<polygon><x1>11</x1><y1>21</y1><x2>{number}</x2><y2>21</y2><x3>11</x3><y3>60</y3></polygon>"
-    tags = {
-        "part": f"<part><name>ear</name>{BOX.replace('50', number)}</part>",
-        "area": f"<area>{number}</area>",
-        "polygon": polygon,
-        "segmentation": f"<segmentation>[[11,21,{number},21,11,60]]</segmentation>",
-        "flag": f"<difficult>{number}</difficult>",
-    }
-    box = BOX.replace("50", number) if where == "box" else BOX
-    size = SIZE.replace("100", number) if where == "size" else SIZE
-    root = place.voc(
-        f"<annotation>{FILENAME}{size}<object><name>dog</name>{box}{tags.get(where, '')}</object></annotation>"
-    )
-    found = verdicts(place, touched, root, into=("coco",))
-    if where == "box":
-        meant = {
-            "1e9": 1e9,
-            "+50": 50,
-            "50.": 50,
-            "5e1": 50,
-            "50<a/>": 50,
-            "&#53;0": 50,
-            "<![CDATA[50]]>": 50,
-            " 50\n": 50,
-        }
-        assert written(found) == (number in meant)
-        assert [box[2] for box in check_dataset(root).dataset.objects.box.tolist()] == [meant[number]] * written(found)
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"annotations": [{"segmentation": {"size": [65536, 65536], "counts": [65536 * 65536 - 5, 5]}}]},
-        {"annotations": [{"segmentation": {"size": [65536, 65536], "counts": "0" * 1_000_000}}]},
-        {"annotations": [{"segmentation": {"size": [80, 100], "counts": [0] * 500_000 + [8000]}}]},
-        {"annotations": [{"segmentation": [[0, 0, 65535, 0, 65535, 65535]]}], "voc": {"masks": True}},
-        {"annotations": [{"segmentation": [[1e9, 1e9, -1e9, -1e9, 1e9, -1e9]] * 1000}], "voc": {"masks": True}},
-        {"annotations": [], "voc": {"masks": True, "void": '{"size":[65536,65536],"counts":[5,4294967291]}'}},
-    ],
-    ids=["rle", "text", "zeros", "polygon", "polygons", "void"],
-)
-@pytest.mark.parametrize("bare", [True, False], ids=["without images", "with images"])
-def test_masks_that_are_meant_to_fill_the_memory_are_not_drawn(place: Place, more: dict[str, Any], bare: bool) -> None:
-    annotations = [one for part in more["annotations"] for one in coco_annotation(**part)]
-    image = coco_image(width=65536, height=65536, voc=more.get("voc", {"masks": True}))
-    root = place.coco(images=image, annotations=annotations)
-    if bare:
-        removed(root / "images")
-    for to in TARGETS:
-        tracemalloc.start()
-        with in_time(), contextlib.suppress(VocdetError):
-            convert(root, place.folder / to, to=to, images="none" if bare else "copy")
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 200 << 20
-
-
-def verdict_of(code: int, err: str) -> str:
-    return "error" if code else "warn" if "remark" in err else "accept"
-
-
-@pytest.mark.skipif(not CASES, reason=f"no collection of bad files at {BADCASES}: set VOCDET_SHARED")
-def test_the_collection_of_bad_files_is_there() -> None:
-    assert len(CASES) == 68
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case["kind"] != "results"], ids=lambda case: case["id"])
-def test_the_commands_give_a_verdict_a_good_tool_may_give(
-    case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    touched: list[tuple[str, str]],
-) -> None:  # fmt: skip
-    folder, acceptable, limits = (BADCASES / case["path"]).resolve(), case["expect"]["acceptable"], case["limits"]
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["vocdet", *map(str, arguments)])
-        touched.clear()
-        with in_time(), pytest.raises(SystemExit) as caught:
-            main()
-        for _, name in touched:
-            assert not Path(name).resolve().is_relative_to(BADCASES.resolve()) or Path(name).resolve().is_relative_to(
-                folder
-            )
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        for line in printed.err.splitlines():
-            assert not line.startswith("error:") or str(folder) in line
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    before = max_rss()
-    monkeypatch.chdir(tmp_path)
-    code, out, err = run("check", folder, "--json")
-    found = json.loads(out, parse_constant=pytest.fail) if out else {"errors": 1, "findings": []}
-    odd = [one for one in found["findings"] if not one["code"].startswith(("image.copy", "image.similar"))]
-    severities = {one["severity"] for one in odd} | ({"error"} if found["errors"] else set())
-    verdict = "error" if "error" in severities else "warn" if severities else "accept"
-    assert code == (verdict == "error")
-    assert verdict in acceptable, odd or err
-    assert all(str(folder) in one["path"] for one in odd)
-    for to in TARGETS:
-        code, out, err = run("convert", folder, to, "--to", to)
-        verdict = verdict_of(code, err)
-        assert verdict in acceptable or (verdict == "accept" and "warn" in acceptable and not severities & {"error"}), (
-            err
-        )
-        assert Path(to).exists() == (code == 0)
-        for path in Path(to).rglob("*.json"):
-            json.loads(path.read_text(), parse_constant=pytest.fail)
-        for path in (path for path in Path(to).rglob("*") if path.is_file()):
-            assert b"CANARY" not in path.read_bytes()
-    assert max_rss() - before < limits["max_rss_mb"]
-
-
-def max_rss() -> float:
-    """The most memory this process has had so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case["kind"] == "results"], ids=lambda case: case["id"])
-def test_results_get_the_figure_they_deserve_or_an_error(case: dict[str, Any]) -> None:
-    folder = BADCASES / case["path"]
-    truth = coco_json.scan(folder / "gt.json", bare=True).dataset
-    if "error" in case["expect"]["acceptable"]:
-        with pytest.raises(VocdetError) as caught:
-            read_coco_results(folder / "dt.json", truth)
-        assert all(error.place and error.place.path == folder / "dt.json" for error in errors_of(caught.value))
-        return
-    figure = coco_score(truth, read_coco_results(folder / "dt.json", truth)).summary["AP"]
-    assert figure == pytest.approx(case["expect"]["AP"], abs=1e-9)
