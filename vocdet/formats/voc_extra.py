@@ -18,8 +18,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset
 from vocdet.data.texts import Texts
+from vocdet.errors import Place
 from vocdet.formats import coordinates as conventions
 from vocdet.formats.coco_structs import KEPT, KEPT_OF_WHOLE, READ, Annotation, Category, Image, in_order
 from vocdet.formats.coordinates import Coordinates, number_text
@@ -102,16 +104,21 @@ def header_of(extra: Extra) -> Header | None:
     return header
 
 
-def dataset_json(root: Path, coordinates: Coordinates) -> bytes:
-    """The extra of a dataset: what `DATASET_FILE` says, if it can be read, and what the numbers of its files were."""
+def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] | None = None) -> bytes:
+    """The extra of a dataset: what `DATASET_FILE` says, and what the numbers of its files were.
+
+    Where that file is none that can be read, a warning goes to `findings`.
+    """
     extra: Extra = {}
     path = root / DATASET_FILE
-    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
-        if inside and path.stat().st_size <= _LARGEST_FILE:
-            text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
-            text.decode()  # what is no UTF-8 would stay unseen in the values, and break the file they are written to
-            extra = extra_of(text)
+    if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        try:
+            extra = _read_whole(path)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            problem = f"is not read: {error}"
+            hint = "it is what vocdet keeps of a COCO file as a whole: correct it, or delete it"
+            if findings is not None:
+                findings.append(Finding("voc.dataset", "warning", problem, Place(path), hint))
     for key in ("voc", "images", "annotations"):
         extra.pop(key, None)
     if "categories" in extra:
@@ -119,6 +126,15 @@ def dataset_json(root: Path, coordinates: Coordinates) -> bytes:
     if coordinates == "one":
         extra["voc"] = whole_json(coordinates)
     return msgspec.json.encode(in_order(extra, KEPT_OF_WHOLE)) if extra else b""
+
+
+def _read_whole(path: Path) -> Extra:
+    if path.stat().st_size > _LARGEST_FILE:
+        raise msgspec.DecodeError(f"larger than {_LARGEST_FILE >> 20} MB")
+    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+    text.decode()  # what is no UTF-8, or no number, would stay unseen, and break the file it is written to
+    msgspec.json.decode(text)
+    return extra_of(text)
 
 
 def label_extras(extra: Extra) -> dict[str, Extra]:

@@ -149,7 +149,7 @@ def _dataset(layout: Layout, rows: _Rows, listed: tuple[str, ...] | None, notes:
     objects = Objects(
         image=image,
         label=np.maximum(label, 0),
-        box=_pixels(shares, sizes),
+        box=_pixels(np.where(keep[:, None], shares, 0), sizes),  # those of 1e308 would not be finite
         difficult=none,
         truncated=none,
         occluded=none,
