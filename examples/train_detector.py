@@ -12,7 +12,7 @@ from vocdet.cpu import prepare_cpu
 
 prepare_cpu()  # before torch is loaded
 
-from vocdet.recipes.schema import DetectorRecipe  # noqa: E402
+from vocdet.recipes.schema import SsdRecipe, changed  # noqa: E402
 from vocdet.training.loop import Epoch  # noqa: E402
 from vocdet.workflows.evaluate import evaluate_run  # noqa: E402
 from vocdet.workflows.train_ssd import SsdFinished, train_ssd  # noqa: E402
@@ -20,7 +20,7 @@ from vocdet.workflows.train_ssd import SsdFinished, train_ssd  # noqa: E402
 
 def main(folder: Path, minutes: float) -> None:
     """Train, then evaluate on the part test."""
-    for event in train_ssd(folder, DetectorRecipe(net="mb3-small", minutes=minutes), weights="none"):
+    for event in train_ssd(folder, changed(SsdRecipe(), net="mb3-small", minutes=minutes, weights="none")):
         if isinstance(event, Epoch):
             print(event.epoch, event.losses, event.metrics)
         elif isinstance(event, SsdFinished):

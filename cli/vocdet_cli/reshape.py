@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vocdet.recipes.schema import BackboneRecipe
+from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Labels, Seed
 from vocdet_cli.tables import Row, fitted
@@ -135,7 +135,7 @@ def crops(
     ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=2, help="What to show round an object, in shares of its longer side.")
-    ] = BackboneRecipe().context,
+    ] = DataRecipe().context,
     size: Annotated[
         int | None, typer.Option(help="Resize crops to this side, pixels.", show_default="as they are")
     ] = None,

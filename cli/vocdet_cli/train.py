@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from vocdet.errors import VocdetError
-from vocdet.recipes.schema import BackboneRecipe, DetectorRecipe
+from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Data, Device, Labels, Part, Runs, Seed
 from vocdet_cli.startup import load_torch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-BACKBONE, SSD = BackboneRecipe(), DetectorRecipe()  # the defaults
+BACKBONE, SSD = BackboneRecipe(), SsdRecipe()  # the defaults
 MOST_LABELS = 12  # of a confusion table that fits a screen
 
 Net = Annotated[
@@ -41,7 +41,7 @@ Net = Annotated[
 Batch = Annotated[int, typer.Option(help="Images in a training step.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training images, at most.")]
 Minutes = Annotated[
-    float | None,
+    float,
     typer.Option(help="Train this long in place of --epochs, the schedule fitted to it.", show_default="by epochs"),
 ]
 Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
@@ -57,19 +57,19 @@ Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tens
 @app.command("train-backbone")
 def train_backbone(
     data: Data = Path(),
-    net: Net = BACKBONE.net,
+    net: Net = BACKBONE.model.net,
     folder: Annotated[bool, typer.Option("--folder", help="DATA is an image folder: one folder a label.")] = False,
     weights: Annotated[str, typer.Option(help="none, imagenet, a run, or a .pth or .safetensors file.")] = "none",
-    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = BACKBONE.size,
+    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = BACKBONE.model.size,
     context: Annotated[
         float, typer.Option(min=0, max=2, help="Share of a box added all round its crop.")
-    ] = BACKBONE.context,
-    batch: Batch = BACKBONE.batch,
-    epochs: Epochs = BACKBONE.epochs,
-    minutes: Minutes = None,
-    patience: Patience = BACKBONE.patience,
-    lr: Rate = BACKBONE.lr,
-    seed: Seed = BACKBONE.seed,
+    ] = BACKBONE.data.context,
+    batch: Batch = BACKBONE.train.batch,
+    epochs: Epochs = BACKBONE.train.epochs,
+    minutes: Minutes = 0.0,
+    patience: Patience = BACKBONE.train.patience,
+    lr: Rate = BACKBONE.train.lr,
+    seed: Seed = BACKBONE.train.seed,
     flip: Flip = True,
     turns: Turns = False,
     reduced_tail: Tail = False,
@@ -89,14 +89,14 @@ def train_backbone(
     from vocdet.workflows.train_backbone import BackboneStarted
     from vocdet.workflows.train_backbone import train_backbone as train
 
-    recipe = BackboneRecipe(
-        net=net, size=size, context=context, batch=batch, epochs=epochs, minutes=minutes, patience=patience, lr=lr,
-        seed=seed, flip=flip, turns=turns, reduced_tail=reduced_tail,
+    recipe = changed(
+        BackboneRecipe(), net=net, weights=weights, size=size, context=context, batch=batch, epochs=epochs,
+        minutes=minutes, patience=patience, lr=lr, seed=seed, flip=flip, turns=turns, reduced_tail=reduced_tail,
     )  # fmt: skip
     same = [*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto")]
     stop = threading.Event()
     events = train(
-        data, recipe, folder=folder, weights=weights, runs=runs, labels=labels, coordinates=coordinates,
+        data, recipe, folder=folder, runs=runs, labels=labels, coordinates=coordinates,
         device=device, stop=stop.is_set,
     )  # fmt: skip
     with _bar() as bar, closing(events), ExitStack() as started:
@@ -121,35 +121,39 @@ def train_backbone(
 @app.command("train-ssd")
 def train_ssd(
     data: Data = Path(),
-    net: Net = SSD.net,
+    net: Net = SSD.model.net,
     weights: Annotated[
         str,
         typer.Option(help="auto (the newest backbone run of this net), imagenet, none, a run, or a file of weights."),
     ] = "auto",
-    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = SSD.size,
+    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = SSD.model.size,
     part: Annotated[
         Part, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
     ] = "train",
     anchors: Annotated[
-        Literal["fit", "torchvision"],
-        typer.Option(help="fit: chosen from the training boxes; torchvision: its fixed ones."),
-    ] = "fit",
-    batch: Batch = SSD.batch,
-    epochs: Epochs = SSD.epochs,
-    minutes: Minutes = None,
-    patience: Patience = SSD.patience,
-    lr: Rate = SSD.lr,
-    mosaic: Annotated[float, typer.Option(min=0, max=1, help="Share of samples made of four images.")] = SSD.mosaic,
+        Literal["auto", "fit", "torchvision"],
+        typer.Option(
+            help="fit: chosen from the training boxes; torchvision: its fixed ones; auto: as the weights need."
+        ),
+    ] = "auto",
+    batch: Batch = SSD.train.batch,
+    epochs: Epochs = SSD.train.epochs,
+    minutes: Minutes = 0.0,
+    patience: Patience = SSD.train.patience,
+    lr: Rate = SSD.train.lr,
+    mosaic: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of samples made of four images.")
+    ] = SSD.augment.mosaic,
     balance: Annotated[
         float, typer.Option(min=0, max=1, help="0: every object counts the same; 1: every label does, however rare.")
-    ] = SSD.balance,
+    ] = SSD.train.balance,
     backbone_lr: Annotated[
         float, typer.Option(min=0, max=1, help="Share of --lr for the backbone, to keep more of what it knows.")
-    ] = SSD.backbone_lr,
+    ] = SSD.train.backbone_lr,
     freeze: Annotated[
         int, typer.Option(help="Keep the backbone's weights up to this stride: 2, 4 or 8; faster. 0: all learn.")
-    ] = SSD.freeze,
-    seed: Seed = SSD.seed,
+    ] = SSD.train.freeze,
+    seed: Seed = SSD.train.seed,
     flip: Flip = True,
     turns: Turns = False,
     reduced_tail: Tail = False,
@@ -169,15 +173,15 @@ def train_ssd(
     from vocdet.workflows.train_ssd import SsdStarted
     from vocdet.workflows.train_ssd import train_ssd as train
 
-    recipe = DetectorRecipe(
-        net=net, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
-        patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, flip=flip, turns=turns,
+    recipe = changed(
+        SsdRecipe(), net=net, weights=weights, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs,
+        minutes=minutes, patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, flip=flip, turns=turns,
         backbone_lr=backbone_lr, freeze=freeze, reduced_tail=reduced_tail,
     )  # fmt: skip
     same = render.given(coordinates, "--coordinates", "auto")
     stop = threading.Event()
     events = train(
-        data, recipe, weights=weights, runs=runs, labels=labels, coordinates=coordinates, device=device,
+        data, recipe, runs=runs, labels=labels, coordinates=coordinates, device=device,
         stop=stop.is_set,
     )  # fmt: skip
     with _bar() as bar, closing(events), ExitStack() as started:

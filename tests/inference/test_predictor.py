@@ -17,7 +17,8 @@ from vocdet.inputs.images import resize
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import BackboneSpec, Classifier
 from vocdet.models.checkpoint import About, save_checkpoint
-from vocdet.models.ssdlite import SsdLite, SsdSpec, detect
+from vocdet.models.ssd_detect import detect
+from vocdet.models.ssdlite import SsdLite, SsdSpec
 
 SPEC = SsdSpec(BackboneSpec("mb1", 0.25), ("a", "b"), (64, 96), torchvision_anchors())
 

@@ -12,8 +12,9 @@ from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import BackboneSpec, parse_net
 from vocdet.models.cost import cost
 from vocdet.models.fuse import fused
+from vocdet.models.ssd_detect import Found, detect
 from vocdet.models.ssd_loss import decode
-from vocdet.models.ssdlite import Found, SsdLite, SsdSpec, detect
+from vocdet.models.ssdlite import SsdLite, SsdSpec
 
 SIZE = (96, 128)  # height, width
 SMALL = BackboneSpec("mb1", 0.25)

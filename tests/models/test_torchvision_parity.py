@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from vocdet.models.ssd_detect import detect
 from vocdet.models.ssd_loss import ssd_loss
-from vocdet.models.ssdlite import SsdLite, detect
+from vocdet.models.ssdlite import SsdLite
 from vocdet.models.transfer import our_names
 
 Targets = list[dict[str, Tensor]]

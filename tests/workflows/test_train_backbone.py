@@ -17,7 +17,7 @@ from PIL import Image
 from vocdet.errors import AnnotationError, SplitError, VocdetError
 from vocdet.models.backbone import Classifier
 from vocdet.models.checkpoint import load_checkpoint
-from vocdet.recipes.schema import BackboneRecipe
+from vocdet.recipes.schema import BackboneRecipe, changed
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted, train_backbone
 
@@ -29,7 +29,7 @@ BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.0))]
 
 def recipe(**asked: Any) -> BackboneRecipe:
     usual: dict[str, Any] = {"net": "mb1-0.25", "size": 32, "batch": 8, "epochs": 2}
-    return BackboneRecipe(**(usual | asked))
+    return changed(BackboneRecipe(), **(usual | asked))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_last_batch_of_one_crop_is_learned(root: Path, tmp_path: Path) -> None
 
 def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) -> None:
     first = train(root, tmp_path / "runs")[0].run
-    started, _, _ = train(root, tmp_path / "runs", weights=str(first))
+    started, _, _ = train(root, tmp_path / "runs", recipe(weights=str(first)))
     assert started.start == f"the run {first}"
     assert started.transfer is not None
     assert {t.fate for t in started.transfer.tensors} == {"loaded"}
@@ -171,7 +171,7 @@ def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no net 'vgg'"):
         next(train_backbone(root, recipe(net="vgg"), runs=runs))
     with pytest.raises(VocdetError, match="there is no such file of weights"):
-        next(train_backbone(root, recipe(), runs=runs, weights="nothing.pth"))
+        next(train_backbone(root, recipe(weights="nothing.pth"), runs=runs))
     with pytest.raises(VocdetError, match="there is no device 'tpu'"):
         next(train_backbone(root, recipe(), runs=runs, device="tpu"))
     with pytest.raises(VocdetError, match=r"mb1-0\.25 has no reduced tail"):

@@ -20,7 +20,7 @@ from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
 from vocdet.models.ssdlite import SsdLite
-from vocdet.recipes.schema import DetectorRecipe
+from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.prepare import load_dataset
@@ -31,9 +31,9 @@ STEMS = [f"img{i:02}" for i in range(12)]
 PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 
 
-def recipe(**asked: Any) -> DetectorRecipe:
+def recipe(**asked: Any) -> SsdRecipe:
     usual: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 2, "mosaic": 0.25}
-    return DetectorRecipe(**(usual | asked))
+    return changed(SsdRecipe(), **(usual | asked))
 
 
 def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
@@ -47,7 +47,7 @@ def root(make_voc: MakeVoc) -> Path:
 
 
 def train(
-    root: Path, runs: Path, asked: DetectorRecipe | None = None, **more: Any
+    root: Path, runs: Path, asked: SsdRecipe | None = None, **more: Any
 ) -> tuple[SsdStarted, list[Any], SsdFinished]:
     """What a run started from, its steps and epochs, and what it ended with."""
     events = list(train_ssd(root, asked or recipe(), runs=runs, device="cpu", **more))
@@ -133,7 +133,7 @@ def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: P
 
 def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
-    started = next(train_ssd(root, recipe(), runs=tmp_path / "runs", weights="none", device="cpu"))
+    started = next(train_ssd(root, recipe(weights="none"), runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, SsdStarted)
     assert (started.start, started.transfer) == ("from scratch", None)
 
@@ -141,8 +141,8 @@ def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Pat
 def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Path) -> None:
     theirs = MobileNetV3(*_mobilenet_v3_conf("mobilenet_v3_small", width_mult=0.5), num_classes=1000)
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
-    asked = recipe(net="mb3-small-0.5")
-    started = next(train_ssd(root, asked, runs=tmp_path / "runs", weights=str(tmp_path / "small.pth"), device="cpu"))
+    asked = recipe(net="mb3-small-0.5", weights=str(tmp_path / "small.pth"))
+    started = next(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, SsdStarted)
     assert started.transfer is not None
     features = sum(name.startswith("features.") for name in theirs.state_dict())
@@ -153,7 +153,7 @@ def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Pat
 def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "other", "mb1-0.5")
     with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25"):
-        next(train_ssd(root, recipe(), runs=tmp_path / "runs", weights=str(tmp_path / "other"), device="cpu"))
+        next(train_ssd(root, recipe(weights=str(tmp_path / "other")), runs=tmp_path / "runs", device="cpu"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -252,7 +252,7 @@ def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Pat
 def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\nbird\ncat\n")
     started = next(
-        train_ssd(root, recipe(), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", weights="none", device="cpu")
+        train_ssd(root, recipe(weights="none"), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", device="cpu")
     )
     assert isinstance(started, SsdStarted)
     assert started.labels == ("dog", "bird", "cat")
@@ -314,10 +314,18 @@ def squares(make_voc: MakeVoc) -> Iterator[Path]:
 
 
 def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) -> None:
-    asked = DetectorRecipe(
-        net="mb3-small-0.5", size=64, batch=4, epochs=120, mosaic=0, lr=6e-3, weight_decay=0.02, average=0.95
+    asked = recipe(
+        weights="none",
+        net="mb3-small-0.5",
+        size=64,
+        batch=4,
+        epochs=120,
+        mosaic=0,
+        lr=6e-3,
+        weight_decay=0.02,
+        average=0.95,
     )
-    _, _, finished = train(squares, tmp_path / "runs", asked, weights="none")
+    _, _, finished = train(squares, tmp_path / "runs", asked)
     report = evaluate_run(finished.run, squares, split="train", device="cpu").report
     assert report.overall.ap50 is not None
     assert report.overall.ap50 > 0.85

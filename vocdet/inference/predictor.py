@@ -16,7 +16,8 @@ from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, resize
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
 from vocdet.models.fuse import fused
-from vocdet.models.ssdlite import SCORE, SsdLite, detect
+from vocdet.models.ssd_detect import SCORE, detect
+from vocdet.models.ssdlite import SsdLite
 
 BEST = f"best{SUFFIX}"
 THRESHOLD = 0.5  # of labels for which a checkpoint has none

@@ -1,90 +1,215 @@
-"""Recipes: everything a training run is told, with the values that work."""
+"""Recipes: everything a training run is told, with the values that work.
+
+A recipe is four sections of plain values. Each field carries its help and its limits, so that a recipe file, `--set`
+and the options of the command line are checked by the same words.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from vocdet.errors import VocdetError
+from vocdet.errors import VocdetError, raise_all
+
+T = TypeVar("T")
 
 Optimizer = Literal["adamw", "sgd"]
-AnchorChoice = Literal["fit", "torchvision"]
+Schedule = Literal["cosine", "steps", "one-cycle", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+AnchorChoice = Literal["auto", "fit", "torchvision"]
+Extras = Literal["separable", "plain"]
+LastMap = Literal["conv", "pool"]
+Cache = Literal["ram", "disk", "off"]
+Sampling = Literal["uniform", "balanced"]
 
 SMALLEST, LARGEST = 64, 2048  # pixels of an input's side
+DETECTOR_METRICS = ("ap50", "ap", "f1", "loss")
+CLASSIFIER_METRICS = ("accuracy", "mean_label_accuracy", "loss")
+
+
+def option(
+    default: T, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()
+) -> T:
+    """A field of a section: its default, what it means, and what it may be."""
+    limits = {"help": help, "low": low, "high": high, "choices": choices}
+    field: T = dataclasses.field(default=default, metadata=limits)
+    return field
+
+
+def check(section: Any) -> None:
+    """Raise everything that is out of its limits in a section."""
+    raise_all(list(faults(section)))
+
+
+def faults(section: Any) -> Iterator[VocdetError]:
+    """What is out of its limits in a section, as errors."""
+    types = get_type_hints(type(section))
+    for field in dataclasses.fields(section):
+        value, type_ = getattr(section, field.name), types[field.name]
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        choices = choices or (get_args(type_) if get_origin(type_) is Literal else ())
+        if choices and value not in choices:
+            yield VocdetError(f"{field.name} is {value}", hint=f"give one of {', '.join(map(str, choices))}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if low is not None and not low <= number <= high:  # NaN is outside too
+                yield VocdetError(f"{field.name} is {number}", hint=f"give a number from {low:.10g} to {high:.10g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """What both trainings are told."""
+class Model:
+    """What is trained, and from where it starts."""
 
-    net: str = "mb3-large"
-    batch: int = 16
-    epochs: int = 100
-    minutes: float | None = None  # train this long in place of epochs, the schedule fitted to it
-    patience: int = 20  # epochs without gain after which training stops; 0: never; not with minutes
-    lr: float = 2e-3
-    optimizer: Optimizer = "adamw"
-    weight_decay: float = 0.02
-    average: float = 0.998  # decay of the weights' moving average
-    flip: bool = True  # learn mirrored images too; not for text and digits
-    turns: bool = False  # the images have no way up, as from above or under a microscope: learn any flip and turn
-    seed: int = 0
+    net: str = option("mb3-large", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25")
+    weights: str = option("none", "none, imagenet, a run, or a file of weights")
+    size: int = option(128, "side of the square input, pixels", low=32, high=LARGEST)
+    reduced_tail: bool = option(False, "half the last channels of mb3, as torchvision's SSD-lite has them")
 
     def __post_init__(self) -> None:
-        limits = (
-            ("batch", self.batch, 1, 4096),
-            ("epochs", self.epochs, 1, 100_000),
-            ("minutes", 1.0 if self.minutes is None else self.minutes, 0.01, 1e6),
-            ("patience", self.patience, 0, 100_000),
-            ("lr", self.lr, 1e-8, 100.0),
-            ("weight_decay", self.weight_decay, 0.0, 1.0),
-            ("average", self.average, 0.0, 0.99999),
-            ("seed", self.seed, 0, 2**32 - 1),
-        )
-        for name, value, low, high in limits:
-            if not low <= value <= high:  # NaN is outside too
-                raise VocdetError(f"{name} is {value}", hint=f"give a number from {low} to {high:g}")
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorRecipe(Recipe):
-    """How an SSD-lite is trained."""
+class SsdModel(Model):
+    """An SSD on a MobileNet."""
 
-    size: int = 320  # of the square input, pixels
-    batch: int = 8  # on a CPU small ones learn more in the same time
-    lr: float = 4e-3
-    part: str = "train"  # the ImageSets part to learn from
-    anchors: AnchorChoice = "fit"
-    reduced_tail: bool = False
-    backbone_lr: float = 1.0  # times lr
-    freeze: int = 0  # layers of the backbone up to this stride (2, 4, 8) keep their weights; 0: all learn
-    mosaic: float = 0.5  # share of samples made of four images
-    balance: float = 0.5  # 0: every object counts the same; 1: every label does, however rare
-    min_negatives: int = 8  # background anchors that every image teaches
+    weights: str = option(
+        "auto", "auto (the newest backbone run of this net), imagenet, coco, last, none, a run, or a file of weights"
+    )
+    size: int = option(320, "side of the square input, pixels", low=SMALLEST, high=LARGEST)
+    anchors: AnchorChoice = option(
+        "auto", "fit: chosen from the training boxes; torchvision: its fixed ones; auto: those of the weights, or fit"
+    )
+    extras: Extras = option("separable", "the extra layers: depthwise-separable, or plain 3x3 convolutions")
+    last_map: LastMap = option("conv", "the last map by a convolution, or by global average pooling")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """How the weights are found."""
+
+    batch: int = option(
+        64, "images in a step; 0 (or auto on the command line): as many as memory allows", low=0, high=4096
+    )
+    epochs: int = option(100, "passes over the training images, at most", low=1, high=100_000)
+    minutes: float = option(
+        0.0, "train this long in place of epochs, the schedule fitted to it; 0: by epochs", low=0, high=1e6
+    )
+    patience: int = option(
+        20, "stop after this many epochs without gain; 0: never; not with minutes", low=0, high=100_000
+    )
+    best: str = option("accuracy", "metric that decides which epoch is best", choices=CLASSIFIER_METRICS)
+    lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
+    optimizer: Optimizer = option("adamw", "adamw, or sgd with a momentum of .9")
+    schedule: Schedule = option("cosine", "how the learning rate falls")
+    steps: tuple[float, ...] = option(
+        (0.67, 0.89), "shares of the run at which the schedule steps divides by ten", low=0, high=1
+    )
+    warm: int = option(100, "steps of warm-up, a tenth of the run at most", low=0, high=1_000_000)
+    weight_decay: float = option(0.02, "of weights; norms and biases have none", low=0, high=1)
+    average: float = option(0.998, "decay of the weights' moving average; 0: none", low=0, high=0.99999)
+    clip: float = option(10.0, "norm of the gradient at most; 0: as it is", low=0, high=1e6)
+    accumulate: int = option(1, "batches whose gradients make one step", low=1, high=4096)
+    precision: Precision = option("auto", "fp32, bf16 or fp16; auto: what the device gains by")
+    sync_norm: bool = option(False, "batch norms see the batch of all devices (CUDA)")
+    smoothing: float = option(0.1, "of a classifier's labels", low=0, high=0.9)
+    seed: int = option(0, "of everything random", low=0, high=2**32 - 1)
+    save_every: float = option(60.0, "seconds after which the whole state is saved, to resume from", low=0, high=1e6)
 
     def __post_init__(self) -> None:
-        # super() without arguments does not work in a dataclass with slots
-        Recipe.__post_init__(self)
-        check_side(self.size)
-        if self.freeze not in (0, 2, 4, 8):
-            raise VocdetError(f"freeze is {self.freeze}", hint="give a stride of 2, 4 or 8, or 0")
-        if not 0 <= self.mosaic <= 1:
-            raise VocdetError(f"mosaic is {self.mosaic}", hint="give a share from 0 to 1")
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackboneRecipe(Recipe):
+class SsdTrain(Train):
+    """How a detector's weights are found."""
+
+    batch: int = option(
+        8, "images in a step; 0 (or auto on the command line): as many as memory allows", low=0, high=4096
+    )
+    best: str = option("ap50", "metric that decides which epoch is best", choices=DETECTOR_METRICS)
+    lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
+    backbone_lr: float = option(1.0, "the backbone's share of lr, to keep more of what it knows", low=0, high=1)
+    freeze: int = option(0, "keep the backbone's weights up to this stride; faster; 0: all learn", choices=(0, 2, 4, 8))
+    freeze_norm: bool = option(False, "keep the backbone's batch norms, folded into its convolutions; faster")
+    balance: float = option(0.5, "0: every object counts the same; 1: every label does, however rare", low=0, high=1)
+    min_negatives: int = option(8, "background anchors that every image teaches at least", low=0, high=1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What is learned from, and how it is read."""
+
+    part: str = option("train", "the part of the dataset to learn from", choices=("train", "val", "trainval", "test"))
+    cache: Cache = option("ram", "decoded images: in memory, in a file on disk, or decoded every time")
+    workers: int = option(0, "processes that read images; 0: a thread", low=0, high=256)
+    sampling: Sampling = option("uniform", "balanced: images of rare labels are shown more often")
+    context: float = option(0.15, "of a crop for the classifier: share of its box added all round", low=0, high=2)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """What is done to the images; shares are probabilities."""
+
+    flip: bool = option(True, "learn mirrored images, too; not for text and digits")
+    turns: bool = option(False, "the images have no way up (from above, microscope): learn any flip and turn")
+    colour: float = option(0.8, "share of samples with other brightness, contrast, saturation, hue", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SsdAugment(Augment):
+    """What is done to the images of scenes."""
+
+    whole: float = option(0.25, "share of images shown whole", low=0, high=1)
+    zoom_out: float = option(0.15, "share of images shown on a larger gray canvas; the rest are cropped", low=0, high=1)
+    largest_canvas: float = option(2.0, "sides of that canvas at most", low=1, high=10)
+    smallest_crop: float = option(0.3, "sides of a crop at least", low=0.05, high=1)
+    mosaic: float = option(0.5, "share of samples made of four images", low=0, high=1)
+    mixup: float = option(0.0, "share of samples blended of two images", low=0, high=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneRecipe:
     """How a classifier is trained on the crops of objects."""
 
-    size: int = 128  # of the square crops, pixels
-    batch: int = 64
-    context: float = 0.15  # of a box's longer side, added all round
-    smoothing: float = 0.1  # of the labels
-    reduced_tail: bool = False
+    model: Model = Model()
+    train: Train = Train()
+    data: Data = Data()
+    augment: Augment = Augment()
 
-    def __post_init__(self) -> None:
-        Recipe.__post_init__(self)
-        check_side(self.size, smallest=32)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SsdRecipe:
+    """How an SSD-lite is trained."""
+
+    model: SsdModel = SsdModel()
+    train: SsdTrain = SsdTrain()
+    data: Data = Data()
+    augment: SsdAugment = SsdAugment()
+
+
+Recipe = BackboneRecipe | SsdRecipe
+R = TypeVar("R", BackboneRecipe, SsdRecipe)
+TASKS: dict[str, type[BackboneRecipe] | type[SsdRecipe]] = {"backbone": BackboneRecipe, "ssd": SsdRecipe}
+
+
+def changed(recipe: R, **values: object) -> R:
+    """The recipe with other values of these fields, whichever sections they are in; no two sections share a name."""
+    sections = {}
+    for part in dataclasses.fields(recipe):
+        section = getattr(recipe, part.name)
+        mine = {f.name: values.pop(f.name) for f in dataclasses.fields(section) if f.name in values}
+        sections[part.name] = dataclasses.replace(section, **mine)
+    if values:
+        raise ValueError(f"no recipe has {', '.join(values)}")
+    return dataclasses.replace(recipe, **sections)
 
 
 def check_side(size: int, *, smallest: int = SMALLEST) -> None:

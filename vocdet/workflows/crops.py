@@ -23,9 +23,9 @@ from vocdet.formats.file_names import safe_names
 from vocdet.formats.scan import Progress
 from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
-from vocdet.recipes.schema import BackboneRecipe, check_side
+from vocdet.recipes.schema import Data, check_side
 
-MARGIN = BackboneRecipe().context
+MARGIN = Data().context
 QUALITY = 95  # of JPEG
 LEARNED = "train"  # the folder of what is learned from, where no part has this name
 

@@ -59,7 +59,6 @@ def train_backbone(
     recipe: BackboneRecipe,
     *,
     folder: bool = False,
-    weights: str = "none",
     runs: Path = Path("runs"),
     labels: Path | None = None,
     coordinates: Asked = "auto",
@@ -73,7 +72,7 @@ def train_backbone(
     run or a file. When `stop()` is true training ends after the step, with all that was reached kept.
     """
     if folder:
-        dataset, parts = read_image_folder(root, seed=recipe.seed)
+        dataset, parts = read_image_folder(root, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
     else:
         loaded = load_dataset(root, labels=labels, coordinates=coordinates, part="train")
@@ -84,21 +83,21 @@ def train_backbone(
             place=root,
             hint="there must be a folder for every label" if folder else "go straight on with vocdet train-ssd",
         )
-    torch.manual_seed(recipe.seed)  # draws initial weights and dropout; samples have seeds of their own
-    spec = parse_net(recipe.net, reduced_tail=recipe.reduced_tail)
-    start = find_start(weights, spec, runs)
+    torch.manual_seed(recipe.train.seed)  # draws initial weights and dropout; samples have seeds of their own
+    spec = parse_net(recipe.model.net, reduced_tail=recipe.model.reduced_tail)
+    start = find_start(recipe.model.weights, spec, runs)
     model = Classifier(spec, len(dataset.labels))
     moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
     mean, std = start.normalisation
-    context = 0.0 if folder else recipe.context
+    context = 0.0 if folder else recipe.data.context
     crops, val = (
         Crops(
             dataset.subset(parts.get(name, np.zeros(0, np.int64))),
-            recipe.size,
+            recipe.model.size,
             context=context,
             augmented=augmented,
-            flip=recipe.flip,
-            turns=recipe.turns,
+            flip=recipe.augment.flip,
+            turns=recipe.augment.turns,
         )
         for name, augmented in (("train", True), ("val", False))
     )
@@ -106,10 +105,11 @@ def train_backbone(
         hint = "run vocdet split --force" if not folder else "there must be images in the folders of train"
         raise AnnotationError("no objects in the part train", place=root, hint=hint)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
-    task = ClassifyTask(model, mean, std, smoothing=recipe.smoothing)
+    task = ClassifyTask(model, mean, std, smoothing=recipe.train.smoothing)
     about = About(
-        vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(recipe.size, recipe.size),
-        mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
+        vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels,
+        size=(recipe.model.size, recipe.model.size), mean=mean, std=std, context=context,
+        dataset=dataset.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
     measure = _Measure(task, val, len(dataset.labels))
     with new_run(runs, "backbone", spec.name) as run:

@@ -27,7 +27,7 @@ from vocdet.models.backbone import parse_net
 from vocdet.models.checkpoint import About
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.models.transfer import Transfer, transfer
-from vocdet.recipes.schema import DetectorRecipe
+from vocdet.recipes.schema import SsdRecipe
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.prepare import Loaded, load_dataset
@@ -65,9 +65,8 @@ class SsdFinished:
 
 def train_ssd(
     root: Path,
-    recipe: DetectorRecipe,
+    recipe: SsdRecipe,
     *,
-    weights: str = "auto",
     runs: Path = Path("runs"),
     labels: Path | None = None,
     coordinates: Asked = "auto",
@@ -81,20 +80,20 @@ def train_ssd(
     `auto` (the newest backbone run of the same net in `runs`, else scratch), `imagenet`, `none`, a run or a file.
     When `stop()` is true training ends after the step, with all that was reached kept.
     """
-    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.part)
-    train, val = _parts(loaded, recipe.part)
-    torch.manual_seed(recipe.seed)  # draws initial weights and dropout; samples have seeds of their own
-    spec = parse_net(recipe.net, reduced_tail=recipe.reduced_tail)
-    start = find_start(weights, spec, runs)
-    size = (recipe.size, recipe.size)
+    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
+    train, val = _parts(loaded, recipe.data.part)
+    torch.manual_seed(recipe.train.seed)  # draws initial weights and dropout; samples have seeds of their own
+    spec = parse_net(recipe.model.net, reduced_tail=recipe.model.reduced_tail)
+    start = find_start(recipe.model.weights, spec, runs)
+    size = (recipe.model.size, recipe.model.size)
     shares, box_labels = _shares(train)
     if not len(shares):
         hint = "run vocdet split --force, or annotate more of its images"
-        raise AnnotationError(f"no objects in the part {recipe.part}", place=root, hint=hint)
-    anchors = torchvision_anchors() if recipe.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
+        raise AnnotationError(f"no objects in the part {recipe.data.part}", place=root, hint=hint)
+    anchors = torchvision_anchors() if recipe.model.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
     model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
     moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
-    model.backbone.freeze(recipe.freeze)
+    model.backbone.freeze(recipe.train.freeze)
     recall = anchor_recall(anchors, shares, box_labels, train.labels, size)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     about = About(
@@ -102,7 +101,11 @@ def train_ssd(
         std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
     scenes = Scenes(
-        train, size, Augmentation(flip=0.5 if recipe.flip else 0.0, mosaic=recipe.mosaic, turns=recipe.turns)
+        train,
+        size,
+        Augmentation(
+            flip=0.5 if recipe.augment.flip else 0.0, mosaic=recipe.augment.mosaic, turns=recipe.augment.turns
+        ),
     )
     measure = _Measure(val, size)
     with new_run(runs, "ssd", spec.name) as run:
@@ -110,9 +113,9 @@ def train_ssd(
             run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
             f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings,
         )  # fmt: skip
-        balanced = label_weights(box_labels, len(train.labels), recipe.balance)
-        task = DetectTask(model, min_negatives=recipe.min_negatives, label_weights=balanced)
-        training = TrainingRun(run, recipe, task, backbone_lr=recipe.backbone_lr)
+        balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
+        task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
+        training = TrainingRun(run, recipe, task, backbone_lr=recipe.train.backbone_lr)
         best: EvalReport | None = None
         for event in training.go(
             scenes,

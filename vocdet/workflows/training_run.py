@@ -40,12 +40,16 @@ class TrainingRun:
     def __init__(self, run: Path, recipe: Recipe, task: Task[Any], *, backbone_lr: float = 1.0) -> None:
         self.journal = Journal(run)
         self.journal.json("recipe.json", asdict(recipe))
-        self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.average)
+        self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.train.average)
         self.reached = Reached(0, 0, False)
         self._recipe, self._task = recipe, task
         self._on_cpu = next(task.model.parameters()).device.type == "cpu"
         self._optimizer = make_optimizer(
-            task.model, name=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, backbone_lr=backbone_lr
+            task.model,
+            name=recipe.train.optimizer,
+            lr=recipe.train.lr,
+            weight_decay=recipe.train.weight_decay,
+            backbone_lr=backbone_lr,
         )
 
     def go(
@@ -66,9 +70,9 @@ class TrainingRun:
         recipe, epochs, best, kept = self._recipe, 0, 0, 0.0
         events = fit(
             self._task,
-            lambda epoch: batches(samples, recipe.batch, seed=recipe.seed, epoch=epoch, shuffle=True),
+            lambda epoch: batches(samples, recipe.train.batch, seed=recipe.train.seed, epoch=epoch, shuffle=True),
             len(samples),
-            shards=shard_count(recipe.batch, torch.get_num_threads()) if self._on_cpu else 1,
+            shards=shard_count(recipe.train.batch, torch.get_num_threads()) if self._on_cpu else 1,
             optimizer=self._optimizer,
             average=self.average,
             limits=_limits(recipe),
@@ -104,6 +108,6 @@ class TrainingRun:
 
 def _limits(recipe: Recipe) -> Limits:
     """A time to train for stands in place of epochs."""
-    if recipe.minutes is not None:
-        return Limits(ENDLESS, 60 * recipe.minutes)
-    return Limits(recipe.epochs, patience=recipe.patience)
+    if recipe.train.minutes:
+        return Limits(ENDLESS, 60 * recipe.train.minutes)
+    return Limits(recipe.train.epochs, patience=recipe.train.patience)
