@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vocdet.errors import VocdetError
 from vocdet.inputs.samples import Batch
 from vocdet.training import loop
-from vocdet.training.loop import Epoch, Limits, Step, Validation, fit
-from vocdet.training.optim import MovingAverage, make_optimizer
+from vocdet.training.distributed import alone
+from vocdet.training.learner import Learner
+from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
+from vocdet.training.losses import Losses, Share
+from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
+from vocdet.training.shards import Shards
 
 
 @dataclass
@@ -43,30 +47,34 @@ class Task:
     clock: Clock | None = None
     seconds: float = 0.0
     model: nn.Linear = field(default_factory=lambda: nn.Linear(3, 1))
+    names: tuple[str, ...] = ("fit",)
     spoil: Callable[[int], float] = lambda step: 1.0
     steps: int = 0
 
-    def losses(self, model: nn.Linear, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: nn.Linear, batch: Batch) -> Losses:
         self.steps += 1
         if self.clock:
             self.clock.now += self.seconds
         out = model(batch.images[:, :, 0, 0].float())
-        return {"fit": (out - 1).square().mean() * self.spoil(self.steps)}
+        return {"fit": Share((out - 1).square().sum() * self.spoil(self.steps), len(batch))}
 
 
-def load(epoch: int) -> Iterable[Batch]:
+def load(epoch: int, skip: int) -> Iterable[Batch]:
     """Ten images, in batches of 4, 4 and 2."""
-    for n in (4, 4, 2):
+    for n in (4, 4, 2)[skip:]:
         yield Batch(torch.ones(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, 0, 4), torch.zeros(n, 1).long())
 
 
-def train(task: Task, limits: Limits, **asked: Any) -> list[Step | Epoch]:
+def learner_of(task: Task, average: MovingAverage | None = None) -> Learner:
     optimizer = make_optimizer(task.model, name="sgd", lr=0.01, weight_decay=0.0)
-    average = asked.pop("average", None) or MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
-    validate = asked.pop("validate", None)
-    return list(
-        fit(task, load, 10, shards=1, optimizer=optimizer, average=average, limits=limits, validate=validate, **asked)
-    )
+    average = average or MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
+    return Learner(Shards(task, 1, alone()), optimizer, average, alone())
+
+
+def train(task: Task, limits: Limits, **asked: Any) -> list[Step | Epoch]:
+    usual: dict[str, Any] = {"validate": None, "schedule": make_schedule("cosine"), "warm": 100}
+    learner = learner_of(task, asked.pop("average", None))
+    return list(fit(learner, asked.pop("load", load), 10, limits=limits, **(usual | asked)))
 
 
 def epochs(events: Iterable[Step | Epoch]) -> list[Epoch]:
@@ -209,16 +217,64 @@ def test_a_loss_that_is_not_finite_is_an_error_and_changes_no_weight(value: floa
 
 
 def test_an_error_while_images_are_read_is_raised_here() -> None:
-    def broken(epoch: int) -> Iterable[Batch]:
-        yield from load(epoch)
+    def broken(epoch: int, skip: int) -> Iterable[Batch]:
+        yield from load(epoch, skip)
         raise VocdetError("a.jpg is broken")
 
-    task = Task()
-    optimizer = make_optimizer(task.model, name="sgd", lr=0.01, weight_decay=0.0)
-    average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
     with pytest.raises(VocdetError, match=r"a\.jpg is broken"):
-        list(
-            fit(
-                task, broken, 10, shards=1, optimizer=optimizer, average=average, limits=Limits(epochs=2), validate=None
-            )
-        )
+        train(Task(), Limits(epochs=2), load=broken)
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_going_on_from_any_event_is_as_if_nothing_had_happened(at: int) -> None:
+    def run(start: Progress | None = None, task: Task | None = None) -> tuple[Task, list[Step | Epoch]]:
+        torch.manual_seed(0)
+        task = task or Task()
+        return task, train(task, Limits(epochs=2), validate=ranks(1, 2), start=start)
+
+    whole, events = run()
+    torch.manual_seed(0)
+    half = Task()
+    learner = learner_of(half)
+    source = fit(learner, load, 10, limits=Limits(epochs=2), validate=ranks(1, 2), schedule=make_schedule("cosine"),
+                 warm=100)  # fmt: skip
+    done = [next(source) for _ in range(at + 1)]
+    resumed = Task()
+    again = learner_of(resumed)
+    again.restore(learner.tensors())
+    validations = ranks(1, 2) if not epochs(done) else ranks(2)
+    rest = list(fit(again, load, 10, limits=Limits(epochs=2), validate=validations, start=done[-1].at,
+                    schedule=make_schedule("cosine"), warm=100))  # fmt: skip
+    assert [type(event) for event in done + rest] == [type(event) for event in events]
+    for mine, theirs in zip(done + rest, events, strict=True):
+        assert mine.losses == theirs.losses
+    for ended, expected in zip(epochs(done + rest), epochs(events), strict=True):
+        assert (ended.metrics, ended.best, ended.final, ended.rate) == (
+            expected.metrics, expected.best, expected.final, expected.rate,
+        )  # fmt: skip
+    for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_training_that_ended_does_not_go_on() -> None:
+    events = train(Task(), Limits(epochs=2))
+    assert events[-1].at.finished
+    assert train(Task(), Limits(epochs=2), start=events[-1].at) == []
+
+
+def test_batches_that_make_one_step_are_as_one_batch() -> None:
+    def learned(size: tuple[int, ...], accumulate: int) -> nn.Linear:
+        torch.manual_seed(0)
+        task = Task()
+
+        def some(epoch: int, skip: int) -> Iterable[Batch]:
+            for n in size:
+                yield Batch(torch.ones(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, 0, 4), torch.zeros(n, 1).long())
+
+        events = train(task, Limits(epochs=2), load=some, accumulate=accumulate)
+        assert len(steps(events)) == 2
+        return task.model
+
+    one, other = learned((10,), 1), learned((4, 4, 2), 3)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)

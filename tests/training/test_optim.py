@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vocdet.models.backbone import BackboneSpec, Classifier
-from vocdet.training.optim import MovingAverage, cosine, make_optimizer, set_rate
+from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule, set_rate
 
 SMALL = BackboneSpec("mb1", 0.25)
 
@@ -54,15 +54,54 @@ def test_an_optimizer_that_there_is_not_is_refused() -> None:
 
 
 def test_the_rate_warms_up_then_falls_as_a_half_cosine() -> None:
-    assert cosine(0.05, warm=0.1) == pytest.approx(0.5)
-    assert cosine(0.1, warm=0.1) == pytest.approx(1.0)
-    assert cosine(0.55, warm=0.1) == pytest.approx((1 + 0.01) / 2)  # half way down
-    assert cosine(1.0, warm=0.1) == pytest.approx(0.01)
-    assert cosine(1.5, warm=0.1) == pytest.approx(0.01)
-    assert 0 < cosine(0.0, warm=0.1) < 0.01
-    falling = [cosine(k / 100, warm=0.1) for k in range(10, 101)]
+    cosine = make_schedule("cosine")
+    assert cosine(0.05, 0.1) == pytest.approx(0.5)
+    assert cosine(0.1, 0.1) == pytest.approx(1.0)
+    assert cosine(0.55, 0.1) == pytest.approx((1 + 0.01) / 2)  # half way down
+    assert cosine(1.0, 0.1) == pytest.approx(0.01)
+    assert cosine(1.5, 0.1) == pytest.approx(0.01)
+    assert 0 < cosine(0.0, 0.1) < 0.01
+    falling = [cosine(k / 100, 0.1) for k in range(10, 101)]
     assert falling == sorted(falling, reverse=True)
-    assert cosine(0.0, warm=0.0) == pytest.approx(1.0)
+    assert cosine(0.0, 0.0) == pytest.approx(1.0)
+
+
+def test_the_steps_divide_by_ten_after_these_shares_of_the_run() -> None:
+    steps = make_schedule("steps", steps=(0.9, 0.6))
+    found = [steps(progress, 0.1) for progress in (0.05, 0.1, 0.59, 0.6, 0.89, 0.9, 1.0)]
+    assert found == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_constant_rate_only_warms_up() -> None:
+    constant = make_schedule("constant")
+    assert [constant(progress, 0.1) for progress in (0.05, 0.1, 0.6, 1.0)] == pytest.approx([0.5, 1, 1, 1])
+
+
+def test_one_cycle_is_torchs() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    steps = 200
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps + 1)
+    mine = make_schedule("one-cycle")
+    for step in range(steps + 1):
+        # theirs has its peak a step before three tenths of all steps
+        assert mine(step / steps, 0.5) == pytest.approx(theirs.get_last_lr()[0], abs=0.02)
+        optimizer.step()
+        if step < steps:
+            theirs.step()
+
+
+def test_a_schedule_that_there_is_not_is_refused() -> None:
+    with pytest.raises(KeyError):
+        make_schedule("square")
+
+
+def test_an_average_that_keeps_nothing_is_the_model() -> None:
+    model = nn.Linear(1, 1)
+    average = MovingAverage(model, copy.deepcopy(model), decay=0.0)
+    nn.init.ones_(model.weight)
+    average.update()
+    assert torch.equal(average.model.weight, model.weight)  # type: ignore[arg-type]
 
 
 def test_every_group_keeps_its_part_of_the_rate() -> None:

@@ -13,6 +13,8 @@ from vocdet.inputs.samples import Batch
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import BackboneSpec, Classifier
 from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.training.distributed import alone
+from vocdet.training.losses import Losses, Share, Task
 from vocdet.training.shards import Shards, shard_count, split
 from vocdet.training.tasks import ClassifyTask, DetectTask
 
@@ -27,14 +29,12 @@ def random_batch(images: int, seed: int = 0) -> Batch:
     return Batch(pixels, boxes, torch.randint(0, 3, (images, 2), generator=generator))
 
 
-def classifier() -> tuple[nn.Module, Any]:
-    model = Classifier(SMALL, 3)
-    return model, ClassifyTask(model, (0.5,) * 3, (0.5,) * 3, smoothing=0.1).losses
+def classifier() -> Task[Any]:
+    return ClassifyTask(Classifier(SMALL, 3), (0.5,) * 3, (0.5,) * 3, smoothing=0.1)
 
 
-def detector() -> tuple[nn.Module, Any]:
-    model = SsdLite(SsdSpec(SMALL, ("a", "b", "c"), (64, 64), torchvision_anchors()))
-    return model, DetectTask(model).losses
+def detector() -> Task[Any]:
+    return DetectTask(SsdLite(SsdSpec(SMALL, ("a", "b", "c"), (64, 64), torchvision_anchors())))
 
 
 def test_shards_are_as_many_as_threads_but_never_tiny() -> None:
@@ -56,14 +56,19 @@ def test_a_batch_is_split_without_losing_an_image(images: int, count: int, sizes
 class Line(nn.Module):
     """A mean over images has the same gradient however the images are split."""
 
+    names = ("a", "b")
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(3 * 64 * 64, 1)
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        assert isinstance(model, Line)
+    @property
+    def model(self) -> Line:
+        return self
+
+    def losses(self, model: Line, batch: Batch) -> Losses:
         out = model.layer(batch.images.flatten(1).float() / 255)
-        return {"a": out.square().mean(), "b": out.mean()}
+        return {"a": Share(out.square().sum(), len(batch)), "b": Share(out.sum(), len(batch))}
 
 
 @pytest.mark.parametrize("images", [1, 2, 7, 8])
@@ -71,26 +76,51 @@ def test_the_gradients_are_those_of_the_whole_batch(images: int) -> None:
     torch.manual_seed(0)
     model = Line()
     batch = random_batch(images)
-    expected = model.losses(model, batch)
-    torch.stack(list(expected.values())).sum().backward()  # type: ignore[no-untyped-call]
+    out = model.layer(batch.images.flatten(1).float() / 255)
+    (out.square().mean() + out.mean()).backward()
     reference = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    losses = Shards(model, model.losses, 3).step(batch)
-    assert losses == pytest.approx({name: value.item() for name, value in expected.items()}, rel=1e-5)
-    for parameter, gradient in zip(model.parameters(), reference, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+    learned = Shards(model, 3, alone()).learn(batch, seed=(0,))
+    assert learned.losses == pytest.approx({"a": out.square().mean().item(), "b": out.mean().item()}, rel=1e-5)
+    assert (learned.images, learned.weight) == (images, images)
+    for found, gradient in zip(learned.gradients, reference, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_detectors_losses_are_per_matched_anchor_of_the_whole_batch(count: int) -> None:
+    torch.manual_seed(0)
+    task = detector()
+    for module in task.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train = lambda mode=True, m=module: m  # type: ignore[method-assign, misc]
+            module.training = False
+    batch = random_batch(7)
+    batch.labels[2:, 1:] = -1  # so that the shards match different numbers of anchors
+    whole, parts = (Shards(task, n, alone()).learn(batch, seed=(0,)) for n in (1, count))
+    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
+    for mine, theirs in zip(parts.gradients, whole.gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2e-4, atol=1e-5)
+
+
+def test_an_empty_batch_has_gradients_of_nothing() -> None:
+    task = classifier()
+    learned = Shards(task, 2, alone()).learn(random_batch(0), seed=(0,))
+    assert learned.losses == {"class": 0.0}
+    assert learned.images == 0
+    assert all(not gradient.any() for gradient in learned.gradients)
 
 
 def test_statistics_of_norms_are_means_over_the_shards() -> None:
     torch.manual_seed(0)
     batch = random_batch(8)
-    model, losses = classifier()
-    alone = [copy.deepcopy(model).train() for _ in range(2)]
-    for one, part in zip(alone, split(batch, 2), strict=True):
-        losses(one, part)
-    Shards(model, losses, 2).step(batch)
-    for name, value in model.state_dict().items():
+    task = classifier()
+    apart = [copy.deepcopy(task.model).train() for _ in range(2)]
+    for one, part in zip(apart, split(batch, 2), strict=True):
+        task.losses(one, part)
+    Shards(task, 2, alone()).learn(batch, seed=(0,))
+    for name, value in task.model.state_dict().items():
         if "running" in name:
-            expected = torch.stack([one.state_dict()[name] for one in alone]).mean(0)
+            expected = torch.stack([one.state_dict()[name] for one in apart]).mean(0)
             torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
 
 
@@ -99,12 +129,14 @@ def test_statistics_of_norms_are_means_over_the_shards() -> None:
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(make: Any, count: int) -> None:
     def learned() -> Tensor:
         torch.manual_seed(0)
-        model, losses = make()
-        shards, optimizer = Shards(model, losses, count), torch.optim.SGD(model.parameters(), 0.05)
+        task = make()
+        shards, optimizer = Shards(task, count, alone()), torch.optim.SGD(task.model.parameters(), 0.05)
         for seed, images in enumerate((4, 1, 3)):
-            shards.step(random_batch(images, seed))
+            learned = shards.learn(random_batch(images, seed), seed=(seed,))
+            for parameter, gradient in zip(shards.parameters, learned.gradients, strict=True):
+                parameter.grad = gradient
             optimizer.step()
-        return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+        return torch.cat([value.flatten().double() for value in task.model.state_dict().values()])
 
     first = learned()
     assert first.isfinite().all()
@@ -113,14 +145,17 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(make: Any, count: int)
 
 def test_the_number_of_threads_is_as_before() -> None:
     before = torch.get_num_threads()
-    model, losses = classifier()
-    Shards(model, losses, 2).step(random_batch(4))
+    shards = Shards(classifier(), 2, alone())
+    with shards.learning():
+        assert torch.get_num_threads() == max(1, before // 2)
+        shards.learn(random_batch(4), seed=(0,))
     assert torch.get_num_threads() == before
 
 
 def test_an_error_in_a_shard_is_raised() -> None:
-    def losses(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        raise ValueError("out of shape")
+    class Wrong(Line):
+        def losses(self, model: Line, batch: Batch) -> Losses:
+            raise ValueError("out of shape")
 
     with pytest.raises(ValueError, match="out of shape"):
-        Shards(nn.Linear(1, 1), losses, 2).step(random_batch(4))
+        Shards(Wrong(), 2, alone()).learn(random_batch(4), seed=(0,))

@@ -47,7 +47,12 @@ class Predictor:
         self, batch: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
     ) -> list[Detections]:
         """The same for a batch (B, 3, H, W) already at the input size; `sides` are the images' (width, height)."""
-        offsets, logits = self._model(batch.to(self._device))
+        return self.detections(*self._model(batch.to(self._device)), sides, score=score)
+
+    def detections(
+        self, offsets: Tensor, logits: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
+    ) -> list[Detections]:
+        """The same from what the model gave for such a batch."""
         found = detect(offsets, logits, self._model.grid, self.size, score=score)
         height, width = self.size
         return [

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from itertools import islice
+from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+import msgspec
+from torch import nn
 
-from vocdet.errors import VocdetError
-from vocdet.inputs.samples import Batch, ahead
-from vocdet.training.optim import MovingAverage, cosine, set_rate
-from vocdet.training.shards import Shards
+from vocdet.inputs.samples import Batch
+from vocdet.training.learner import Learner
+from vocdet.training.optim import Schedule
 
-M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a time budget
-CLIP = 10.0  # the gradient's norm at most; Adam's steps are bounded anyway, a rotten batch should not be
-WARM_STEPS = 100
 
 
-class Task(Protocol[M]):
-    """What is learned: a model, and the losses that it or a replica of it has on a batch."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a training is: all that the loop remembers, so that it can go on from there."""
 
-    @property
-    def model(self) -> M: ...
-
-    def losses(self, model: M, batch: Batch) -> dict[str, Tensor]:
-        """Named losses whose sum is minimised."""
-        ...
+    epoch: int = 1  # that is being learned
+    batches: int = 0  # learned of it
+    seen: int = 0  # images of it
+    sums: dict[str, float] = {}  # of its losses, times images
+    steps: int = 0  # of the whole run
+    learned: int = 0  # images, in the whole run
+    rate: float = 0.0  # of the last step
+    elapsed: float = 0.0  # seconds, of which
+    paused: float = 0.0  # went to validation, and
+    validated: float = 0.0  # to the last one
+    best: tuple[float, ...] = ()  # rank of the best validation
+    since_best: int = 0  # epochs
+    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Step:
     images_per_second: float  # of training alone, since the start
     progress: float  # of the whole run, in [0, 1]
     seconds_left: float
+    at: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Epoch:
     seconds: float  # since the start
     best: bool  # the best so far, or the last where nothing is validated
     final: bool
+    at: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,134 +84,132 @@ class Limits:
 
 
 def fit(
-    task: Task[M],
-    load: Callable[[int], Iterable[Batch]],
+    learner: Learner,
+    load: Callable[[int, int], Iterable[Batch]],
     samples: int,
     *,
-    shards: int,
-    optimizer: torch.optim.Optimizer,
-    average: MovingAverage,
     limits: Limits,
+    schedule: Schedule,
+    warm: int,
     validate: Callable[[nn.Module], Validation] | None,
+    accumulate: int = 1,
+    start: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | Epoch]:
     """Train, and yield what happened after every step and every epoch.
 
-    `load(epoch)` gives the batches of an epoch with `samples` images in all; each is learned in `shards` parts, a
-    thread each. `validate(model)` measures the averaged
-    model and decides by its rank which epoch is best. With a time budget the learning rate follows the
-    clock, and validation takes no more than an eighth of it. When `stop()` is true, training ends after the step and
-    the unfinished epoch is not yielded. A loss that is not finite ends training with an error.
+    `load(epoch, skip)` gives the batches of an epoch but the first `skip`, with `samples` images in all over all
+    processes; `accumulate` of them are a step. `validate(model)` measures the averaged model and decides by its rank
+    which epoch is best. The rate follows `schedule` after `warm` steps of warm-up; with a time budget it follows the
+    clock, and validation takes no more than an eighth of it. `start` is where an earlier training was, its learner
+    restored: what follows is as if it had not been interrupted. When `stop()` is true in any process, training ends
+    after the step and the unfinished epoch is not yielded. A loss that is not finite ends training with `NotFinite`.
     """
-    clock = _Clock(limits, samples)
-    learner = Shards(task.model, task.losses, shards)
-    best: tuple[float, ...] = ()
-    since_best, validated = 0, 0.0  # epochs; seconds that the last validation took
-    epoch, final = 0, False
-    while not final:
-        epoch += 1
-        means, seen = _Means(), 0
-        for batch in ahead(lambda epoch=epoch: load(epoch)):  # type: ignore[misc]
-            set_rate(optimizer, cosine(clock.progress(epoch, seen), warm=clock.warm(len(batch))))
-            losses = take_step(learner, batch, optimizer, average)
-            seen += len(batch)
-            clock.learned += len(batch)
-            means.add(losses, len(batch))
-            progress = clock.progress(epoch, seen)
-            yield Step(epoch, losses, seen, samples, clock.speed(), progress, clock.left(progress))
-            if stop():
+    at = start or Progress()
+    clock = _Clock(limits, samples, at)
+    share, warm_share, _ = learner.group.from_first(clock.reading(at, warm))
+    while not at.finished:
+        for batches in _grouped(load(at.epoch, at.batches), accumulate):
+            losses, images = learner.step(batches, schedule(share, warm_share), at.steps)
+            at = _after_step(at, losses, len(batches), images, clock.elapsed(), learner.rate)
+            share, warm_share, over = learner.group.from_first(clock.reading(at, warm))
+            yield Step(at.epoch, losses, at.seen, samples, clock.speed(at), share, clock.left(share), at)
+            if learner.group.any(stop()):
                 return
-            if clock.out_of_time():
+            if over:
                 break
-        final = clock.out_of_time() or epoch >= limits.epochs
-        metrics: dict[str, float] = {}
-        better = validate is None
-        since_best += 1
-        # within a time budget learning comes first; the last epoch is always measured
-        due = limits.seconds is None or final or clock.paused + validated <= VALIDATION_SHARE * clock.elapsed()
-        if validate is not None and due:
-            start = time.perf_counter()
-            result = validate(average.model)
-            validated = time.perf_counter() - start
-            clock.paused += validated
-            metrics, better = result.metrics, result.rank > best
-            best = max(best, result.rank)
-        since_best = 0 if better else since_best
-        # a schedule that is fitted to a time ends low, and that is where it gains: it is not cut short
-        final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
-        rate = max(group["lr"] for group in optimizer.param_groups)
-        yield Epoch(epoch, means.values(), metrics, rate, clock.elapsed(), better, final)
+        event, at = _end_epoch(learner, at, clock, limits, validate)
+        yield event
 
 
-def take_step(
-    learner: Shards, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage
-) -> dict[str, float]:
-    """One step: losses, gradients, weights, average. A loss that is not finite is a `VocdetError`."""
-    with learner.learning():
-        return _step(learner, batch, optimizer, average)
+def _end_epoch(
+    learner: Learner,
+    at: Progress,
+    clock: _Clock,
+    limits: Limits,
+    validate: Callable[[nn.Module], Validation] | None,
+) -> tuple[Epoch, Progress]:
+    """Validate where it is due, and see whether training is over."""
+    final = clock.out_of_time() or at.epoch >= limits.epochs
+    metrics: dict[str, float] = {}
+    better, best, since_best = validate is None, at.best, at.since_best + 1
+    paused, validated = at.paused, at.validated
+    # within a time budget learning comes first; the last epoch is always measured
+    due = limits.seconds is None or final or paused + validated <= VALIDATION_SHARE * clock.elapsed()
+    final, due = map(bool, learner.group.from_first([float(final), float(due)]))
+    if validate is not None and due:
+        begin = time.perf_counter()
+        result = validate(learner.average.model)
+        validated = time.perf_counter() - begin
+        paused += validated
+        metrics, better = result.metrics, result.rank > at.best
+        best = max(at.best, result.rank)
+    since_best = 0 if better else since_best
+    # a schedule that is fitted to a time ends low, and that is where it gains: it is not cut short
+    final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
+    means = {name: total / max(1, at.seen) for name, total in at.sums.items()}
+    after = msgspec.structs.replace(
+        at, epoch=at.epoch + 1, batches=0, seen=0, sums={}, elapsed=clock.elapsed(), paused=paused,
+        validated=validated, best=best, since_best=since_best, finished=final,
+    )  # fmt: skip
+    return Epoch(at.epoch, means, metrics, at.rate, clock.elapsed(), better, final, after), after
 
 
-def _step(learner: Shards, batch: Batch, optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, float]:
-    losses = learner.step(batch)
-    if not math.isfinite(sum(losses.values())):
-        raise VocdetError(
-            "the loss is not a finite number any more: " + ", ".join(f"{k} {v:.3g}" for k, v in losses.items()),
-            hint="train with a lower --lr; the best checkpoint so far is kept",
-        )
-    torch.nn.utils.clip_grad_norm_(learner.parameters, CLIP)
-    optimizer.step()
-    average.update()
-    return losses
+def _after_step(
+    at: Progress, losses: dict[str, float], batches: int, images: int, elapsed: float, rate: float
+) -> Progress:
+    sums = {name: at.sums.get(name, 0.0) + images * value for name, value in losses.items()}
+    return msgspec.structs.replace(
+        at, batches=at.batches + batches, seen=at.seen + images, sums=sums, steps=at.steps + 1,
+        learned=at.learned + images, elapsed=elapsed, rate=rate,
+    )  # fmt: skip
+
+
+def _grouped(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    source = iter(items)
+    while group := list(islice(source, size)):
+        yield group
 
 
 class _Clock:
     """How far a run is and how fast."""
 
-    def __init__(self, limits: Limits, samples: int) -> None:
+    def __init__(self, limits: Limits, samples: int, start: Progress) -> None:
         self._limits = limits
         self._samples = samples
-        self._start = time.perf_counter()
-        self.learned = 0  # images
-        self.paused = 0.0  # seconds of validation
+        self._start = time.perf_counter() - start.elapsed
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._start
 
-    def speed(self) -> float:
-        return self.learned / max(1e-9, self.elapsed() - self.paused)
+    def reading(self, at: Progress, warm: int) -> list[float]:
+        """Progress of the run, the share of it that warms up, and whether its time is over."""
+        return [self.progress(at), self.warm(at, warm), float(self.out_of_time())]
 
-    def progress(self, epoch: int, seen: int) -> float:
-        by_epochs = (epoch - 1 + seen / self._samples) / self._limits.epochs
+    def speed(self, at: Progress) -> float:
+        return at.learned / max(1e-9, self.elapsed() - at.paused)
+
+    def progress(self, at: Progress) -> float:
+        by_epochs = (at.epoch - 1 + at.seen / self._samples) / self._limits.epochs
         if self._limits.seconds is None:
             return min(1.0, by_epochs)
         return min(1.0, max(by_epochs, self.elapsed() / self._limits.seconds))
 
-    def warm(self, batch: int) -> float:
-        """The share of the run that warms up: 100 steps, a tenth of a short run."""
-        if self._limits.seconds is None:
-            total = self._limits.epochs * self._samples / batch
-        else:
-            total = self.speed() * self._limits.seconds / batch if self.learned else WARM_STEPS * 20
-        return min(0.1, WARM_STEPS / max(1.0, total))
+    def warm(self, at: Progress, steps: int) -> float:
+        """The share of the run that warms up: so many steps, a tenth of a short run."""
+        if not steps:
+            return 0.0
+        total = 20.0 * steps  # before anything is known
+        if at.steps:
+            batch = at.learned / at.steps
+            if self._limits.seconds is None:
+                total = self._limits.epochs * self._samples / batch
+            else:
+                total = self.speed(at) * self._limits.seconds / batch
+        return min(0.1, steps / max(1.0, total))
 
     def left(self, progress: float) -> float:
         return self.elapsed() * (1 - progress) / max(progress, 1e-9)
 
     def out_of_time(self) -> bool:
         return self._limits.seconds is not None and self.elapsed() >= self._limits.seconds
-
-
-class _Means:
-    """Weighted means of named numbers."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._weight = 0
-
-    def add(self, values: dict[str, float], weight: int) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + weight * value
-        self._weight += weight
-
-    def values(self) -> dict[str, float]:
-        return {name: total / max(1, self._weight) for name, total in self._sums.items()}

@@ -1,11 +1,17 @@
-"""Optimizer, schedule and the moving average of weights."""
+"""Optimizer, schedules and the moving average of weights."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+Schedule = Callable[[float, float], float]  # progress in [0, 1], share of it that warms up -> share of the peak rate
+
+LOWEST = 0.01  # of the peak, at the end of a cosine
 
 
 def make_optimizer(
@@ -30,12 +36,42 @@ def make_optimizer(
     raise ValueError(f"no optimizer {name!r}")
 
 
-def cosine(progress: float, *, warm: float) -> float:
-    """The share of the peak rate at `progress` in [0, 1]: linear from 0 over `warm`, then a half cosine to 1 %."""
-    if progress < warm:
-        return max(progress / warm, 1e-3)
-    along = min(1.0, (progress - warm) / (1 - warm))
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along))
+def make_schedule(name: str, *, steps: Sequence[float] = ()) -> Schedule:
+    """How the rate goes over a run: `cosine`, `steps` (a tenth after each of these shares), `one-cycle`, `constant`.
+
+    All but one-cycle, which rises for three tenths of the run whatever the warm-up is, begin with a linear warm-up.
+    """
+    if name == "one-cycle":
+        return one_cycle
+    falls: dict[str, Callable[[float], float]] = {
+        "cosine": _half_cosine,
+        "steps": lambda along: 0.1 ** bisect_right(sorted(steps), along),
+        "constant": lambda along: 1.0,  # noqa: ARG005
+    }
+    fall, whole = falls[name], name == "steps"  # the steps are shares of the whole run
+
+    def schedule(progress: float, warm: float) -> float:
+        if progress < warm:
+            return max(progress / warm, 1e-3)
+        return fall(progress if whole else min(1.0, (progress - warm) / (1 - warm)))
+
+    return schedule
+
+
+def one_cycle(progress: float, _: float = 0.0) -> float:
+    """From a 25th of the peak up in three tenths of the run and down to nearly nothing, by half cosines.
+
+    Smith and Topin 2017, in the form of torch's OneCycleLR.
+    """
+    rise = 0.3
+    if progress < rise:
+        return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * progress / rise))
+    along = min(1.0, (progress - rise) / (1 - rise))
+    return 4e-6 + (1 - 4e-6) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def _half_cosine(along: float) -> float:
+    return LOWEST + (1 - LOWEST) * 0.5 * (1 + math.cos(math.pi * along))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
@@ -47,13 +83,14 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
 class MovingAverage:
     """An exponential moving average of a model's weights and norm statistics, kept in a model of its own.
 
-    The decay grows from 0 to `decay` over the first steps, so that a short run is not averaged with its start.
+    The decay grows from 0 to `decay` over the first steps, so that a short run is not averaged with its start; with a
+    `decay` of 0 it is the model as it is.
     """
 
     def __init__(self, model: nn.Module, average: nn.Module, *, decay: float) -> None:
         self.model = average.eval().requires_grad_(False)
+        self.steps = 0
         self._decay = decay
-        self._steps = 0
         self._pairs: list[tuple[Tensor, Tensor]] = []
         source = model.state_dict()
         for key, value in average.state_dict().items():
@@ -64,7 +101,7 @@ class MovingAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the model's weights after a step."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self.steps += 1
+        decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = zip(*self._pairs, strict=True)
         torch._foreach_lerp_(list(mine), list(theirs), 1 - decay)

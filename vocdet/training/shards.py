@@ -1,28 +1,42 @@
 """A batch learned in shards, one a thread: on few cores far faster than many threads inside every operation.
 
 MobileNets are many small operations, and splitting each of them over the cores costs more than it gains; splitting
-the batch costs nothing. As in data-parallel training on several devices, batch norms see one shard each, and the
-running statistics are averaged. Sums are made in a fixed order, so that the same seed gives the same weights.
+the batch costs nothing. The losses are those of the whole batch; batch norms see one shard each, as in data-parallel
+training on several devices, and the running statistics are averaged. Sums are made in a fixed order, so that the same
+seed gives the same weights.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
 from vocdet.models.backbone import Dropout
+from vocdet.training.distributed import Group
+from vocdet.training.losses import Losses, Task
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 SMALLEST = 4  # images in a shard of a full batch: batch norms need some
 
-Losses = dict[str, Tensor]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """Losses and gradients of a batch."""
+
+    losses: dict[str, float]  # of the whole batch, over all processes
+    gradients: list[Tensor]  # of this process; their sum over the processes is the whole batch's
+    weight: float  # what the batch counts beside others whose gradients are added
+    images: int  # over all processes
 
 
 def shard_count(batch: int, threads: int) -> int:
@@ -33,8 +47,11 @@ def shard_count(batch: int, threads: int) -> int:
 class Shards:
     """Computes losses and gradients of a batch, a shard of it in every thread."""
 
-    def __init__(self, model: M, losses: Callable[[M, Batch], Losses], count: int) -> None:
-        self._losses = losses
+    def __init__(self, task: Task[Any], count: int, group: Group, *, precision: torch.dtype | None = None) -> None:
+        model = task.model.train()
+        self.model: nn.Module = model
+        self._task, self._group, self._precision = task, group, precision
+        self._device = next(model.parameters()).device.type
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
         self._dropouts = [m for each in self._models for m in each.modules() if isinstance(m, Dropout)]
@@ -43,50 +60,73 @@ class Shards:
         self._each = max(1, self._threads // count)
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(self._each,))
 
+    @property
+    def statistics(self) -> list[Tensor]:
+        """The model's running means and variances that training changes."""
+        return [first for first, *_ in self._statistics]
+
     @contextmanager
     def learning(self) -> Iterator[None]:
         """Inside, this thread works alone too: the optimizer's many small sums would wait for each other's threads."""
+        for model in self._models:
+            model.train()
         torch.set_num_threads(self._each)
         try:
             yield
         finally:
             torch.set_num_threads(self._threads)
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Set the gradients of the model's parameters; the losses are means over the shards."""
+    def learn(self, batch: Batch, *, seed: Sequence[int], scale: float = 1.0) -> Learned:
+        """The losses of a batch and the gradients of their sum, which is multiplied by `scale` for fp16.
+
+        `seed` decides what dropout drops. In several processes each has its part of the batch, which may be empty.
+        """
+        rng = np.random.default_rng((*seed, self._group.rank))
         for dropout in self._dropouts:  # here, as the threads would draw in any order
-            dropout.seed = int(torch.randint(2**31, ()))
-        parts = split(batch, len(self._models))
-        if len(parts) == 1:
-            results = [self._learn(self._models[0], parts[0])]
-        else:
-            waiting = [
-                self._pool.submit(self._learn, model, part) for model, part in zip(self._models, parts, strict=False)
-            ]
-            results = [w.result() for w in waiting]
-        shares = [len(part) / len(batch) for part in parts]
+            dropout.seed = int(rng.integers(2**31))
+        parts = split(batch, len(self._models)) if len(batch) else []
+        found = self._each_of(lambda i: self._forward(self._models[i], parts[i]), len(parts))
+        sums = torch.zeros(3, len(self._task.names), dtype=torch.float64)  # totals, counts, images
+        for losses in found:
+            for k, name in enumerate(self._task.names):
+                sums[0, k] += losses[name].total.detach().double().cpu()
+                sums[1, k] += torch.as_tensor(losses[name].count).double().cpu()
+        sums[2] = len(batch)
+        self._group.sum_(sums)
+        counts = sums[1].clamp(min=1)
+        weights = {name: scale / float(count) for name, count in zip(self._task.names, counts, strict=True)}
+        gradients = self._each_of(lambda i: self._backward(found[i], weights), len(found))
         with torch.no_grad():
-            self._add_gradients([gradients for _, gradients in results], shares)
+            added = self._added(gradients)
             self._average_statistics(len(parts))
-        names = results[0][0]
-        return {name: sum(s * losses[name] for s, (losses, _) in zip(shares, results, strict=True)) for name in names}
+        values = dict(zip(self._task.names, (sums[0] / counts).tolist(), strict=True))
+        # where all losses have one count, batches added by their counts are as one batch
+        shared = bool((counts == counts[0]).all())
+        return Learned(values, added, float(counts[0] if shared else sums[2, 0]), int(sums[2, 0]))
 
-    def _learn(self, model: nn.Module, batch: Batch) -> tuple[dict[str, float], tuple[Tensor, ...]]:
-        model.train()
-        losses = self._losses(model, batch)  # type: ignore[arg-type]
-        total = torch.stack(list(losses.values())).sum()
-        gradients = torch.autograd.grad(total, self.parameters)
-        return {name: value.item() for name, value in losses.items()}, gradients
+    def _each_of(self, work: Callable[[int], T], count: int) -> list[T]:
+        if count == 1:
+            return [work(0)]
+        return [waiting.result() for waiting in [self._pool.submit(work, i) for i in range(count)]]
 
-    def _add_gradients(self, gradients: list[tuple[Tensor, ...]], shares: list[float]) -> None:
-        total = list(torch._foreach_mul(gradients[0], shares[0])) if len(shares) > 1 else list(gradients[0])
-        for more, share in zip(gradients[1:], shares[1:], strict=True):
-            torch._foreach_add_(total, more, alpha=share)
-        for parameter, gradient in zip(self.parameters, total, strict=True):
-            parameter.grad = gradient
+    def _forward(self, model: nn.Module, batch: Batch) -> Losses:
+        with torch.autocast(self._device, self._precision, enabled=self._precision is not None):
+            return self._task.losses(model, batch)
+
+    def _backward(self, losses: Losses, weights: dict[str, float]) -> tuple[Tensor, ...]:
+        total = torch.stack([losses[name].total * weight for name, weight in weights.items()]).sum()
+        return torch.autograd.grad(total, self.parameters)
+
+    def _added(self, gradients: list[tuple[Tensor, ...]]) -> list[Tensor]:
+        if not gradients:
+            return [torch.zeros_like(parameter) for parameter in self.parameters]
+        total = list(gradients[0])
+        for more in gradients[1:]:
+            torch._foreach_add_(total, more)
+        return total
 
     def _average_statistics(self, used: int) -> None:
-        if len(self._models) == 1:
+        if len(self._models) == 1 or not used:
             return
         for first, *rest in self._statistics:
             first.copy_(torch.stack([first, *rest[: used - 1]]).mean(0))
@@ -95,8 +135,8 @@ class Shards:
 
 
 def _statistics(model: nn.Module) -> list[Tensor]:
-    """The running means and variances of a model's batch norms."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    """The running means and variances of the batch norms of a model that are not frozen."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     return [s for n in norms for s in (n.running_mean, n.running_var) if s is not None]
 
 

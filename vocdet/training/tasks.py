@@ -11,12 +11,15 @@ from torch.nn import functional as F
 from vocdet.inputs.bridge import classes_of
 from vocdet.inputs.samples import Batch
 from vocdet.models.backbone import Classifier
-from vocdet.models.ssd_loss import MIN_NEGATIVES, ssd_loss
+from vocdet.models.ssd_loss import MIN_NEGATIVES, ssd_sums
 from vocdet.models.ssdlite import SsdLite
+from vocdet.training.losses import Losses, Share
 
 
 class DetectTask:
     """SSD's two losses on scenes."""
+
+    names = ("box", "class")
 
     def __init__(
         self, model: SsdLite, *, min_negatives: int = MIN_NEGATIVES, label_weights: Sequence[float] | None = None
@@ -27,18 +30,26 @@ class DetectTask:
         weights = None if label_weights is None else torch.tensor([1.0, *label_weights])
         self._weights = None if weights is None else weights.to(model.grid.device)
 
-    def losses(self, model: SsdLite, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: SsdLite, batch: Batch) -> Losses:
         """`box` and `class`, each per matched anchor."""
-        device = model.grid.device
-        offsets, logits = model(batch.images.to(device))
-        boxes, classes = batch.boxes.to(device), classes_of(batch.labels).to(device)
-        return ssd_loss(
-            offsets, logits, model.grid, boxes, classes, min_negatives=self._min_negatives, weights=self._weights
-        )
+        offsets, logits = model(batch.images.to(model.grid.device, non_blocking=True))
+        return self.compare(offsets, logits, batch)
+
+    def compare(self, offsets: Tensor, logits: Tensor, batch: Batch) -> Losses:
+        """The losses of what the model found in a batch."""
+        grid = self.model.grid
+        boxes, classes = batch.boxes.to(grid.device), classes_of(batch.labels).to(grid.device)
+        totals, count = ssd_sums(
+            offsets.float(), logits.float(), grid, boxes, classes,
+            min_negatives=self._min_negatives, weights=self._weights,
+        )  # fmt: skip
+        return {name: Share(totals[name], count) for name in self.names}
 
 
 class ClassifyTask:
     """Cross-entropy on crops, with smoothed labels."""
+
+    names = ("class",)
 
     def __init__(
         self, model: Classifier, mean: tuple[float, float, float], std: tuple[float, float, float], *, smoothing: float
@@ -54,7 +65,9 @@ class ClassifyTask:
         out: Tensor = model((images.to(self._mean.device, self._mean.dtype) - self._mean) / self._std)
         return out
 
-    def losses(self, model: Classifier, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, model: Classifier, batch: Batch) -> Losses:
         """`class`."""
         labels = batch.labels[:, 0].to(self._mean.device)
-        return {"class": F.cross_entropy(self.logits(model, batch.images), labels, label_smoothing=self._smoothing)}
+        logits = self.logits(model, batch.images).float()
+        total = F.cross_entropy(logits, labels, label_smoothing=self._smoothing, reduction="sum")
+        return {"class": Share(total, len(batch))}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,14 +22,15 @@ from vocdet.formats.image_folder import read_image_folder
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.samples import Crops, ahead, batches
 from vocdet.models.backbone import Classifier, parse_net
-from vocdet.models.checkpoint import About
+from vocdet.models.checkpoint import About, build
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import BackboneRecipe
+from vocdet.training.distributed import Group, alone
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.prepare import load_dataset
-from vocdet.workflows.runs import new_run
-from vocdet.workflows.training_run import Reached, TrainingRun
+from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
+from vocdet.workflows.training_run import Reached, TrainingRun, run_folder
 from vocdet.workflows.weights import find_start
 
 
@@ -63,19 +65,23 @@ def train_backbone(
     labels: Path | None = None,
     coordinates: Asked = "auto",
     device: str = "auto",
+    resume: Path | None = None,
+    group: Group | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[BackboneStarted | Step | Epoch | BackboneFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
     Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `root` is an image
-    folder instead. Of the same accuracy, the epoch of lower loss is the better. `weights` is `none`, `imagenet`, a
-    run or a file. When `stop()` is true training ends after the step, with all that was reached kept.
+    folder instead. When `stop()` is true training ends after the step, with all that was reached kept. `resume` is
+    the folder of a run that was interrupted: it goes on as if it had not been, if recipe and data are what they were.
+    In a `group` of processes each learns its part of every batch, and the first one alone writes.
     """
+    group = group or alone()
     if folder:
         dataset, parts = read_image_folder(root, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
     else:
-        loaded = load_dataset(root, labels=labels, coordinates=coordinates, part="train")
+        loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
         dataset, parts, warnings = loaded.dataset, loaded.parts, loaded.warnings
     if len(dataset.labels) < 2:
         raise AnnotationError(
@@ -83,80 +89,127 @@ def train_backbone(
             place=root,
             hint="there must be a folder for every label" if folder else "go straight on with vocdet train-ssd",
         )
-    torch.manual_seed(recipe.train.seed)  # draws initial weights and dropout; samples have seeds of their own
-    spec = parse_net(recipe.model.net, reduced_tail=recipe.model.reduced_tail)
-    start = find_start(recipe.model.weights, spec, runs)
-    model = Classifier(spec, len(dataset.labels))
-    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
-    mean, std = start.normalisation
-    context = 0.0 if folder else recipe.data.context
-    crops, val = (
-        Crops(
-            dataset.subset(parts.get(name, np.zeros(0, np.int64))),
-            recipe.model.size,
-            context=context,
-            augmented=augmented,
-            flip=recipe.augment.flip,
-            turns=recipe.augment.turns,
-        )
-        for name, augmented in (("train", True), ("val", False))
-    )
-    if not len(crops):
+    train, val = _parts(dataset, parts, recipe.data.part)
+    if not (~train.objects.crowd).any():
         hint = "run vocdet split --force" if not folder else "there must be images in the folders of train"
-        raise AnnotationError("no objects in the part train", place=root, hint=hint)
+        raise AnnotationError(f"no objects in the part {recipe.data.part}", place=root, hint=hint)
+    resumed = open_run(resume, "backbone") if resume else None
+    if resumed:
+        check_unchanged(resumed, recipe, dataset.labels, {"train": train, "val": val})
+        begun = _go_on(resumed)
+    else:
+        begun = _begin(recipe, runs, dataset, context=0.0 if folder else recipe.data.context)
+    model, about = begun.model, begun.about
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
-    task = ClassifyTask(model, mean, std, smoothing=recipe.train.smoothing)
-    about = About(
-        vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels,
-        size=(recipe.model.size, recipe.model.size), mean=mean, std=std, context=context,
-        dataset=dataset.fingerprint(), recipe=asdict(recipe),
-    )  # fmt: skip
-    measure = _Measure(task, val, len(dataset.labels))
-    with new_run(runs, "backbone", spec.name) as run:
-        yield BackboneStarted(run, len(crops), len(val), dataset.labels, start.text, moved, warnings)
-        training = TrainingRun(run, recipe, task)
+    task = ClassifyTask(model, about.mean, about.std, smoothing=recipe.train.smoothing)
+    crops = _crops(recipe, train, about, augmented=True)
+    measure = _Measure(task, _crops(recipe, val, about, augmented=False), dataset.labels, group, recipe.train.best)
+    given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates,
+             "folder": folder}  # fmt: skip
+    with run_folder(runs, "backbone", about.backbone.name, group, resumed) as run:
+        yield BackboneStarted(run, len(crops), measure.of, dataset.labels, begun.start, begun.transfer, warnings)
+        training = TrainingRun(run, recipe, task, about, group, given=given, resumed=resumed)
+        if group.first and not resumed:
+            write_images(run, dataset.labels, {"train": train, "val": val})
         best: NDArray[np.int64] | None = None
         for event in training.go(
             crops,
-            validate=measure.validate if len(val) else None,
+            validate=measure.validate if measure.of else None,
             describe=lambda: about.with_(scores=measure.scores),
             finish=lambda: about,
             stop=stop,
         ):
             if isinstance(event, Epoch) and event.best and measure.confusion is not None:
                 best = measure.confusion
-                _write_confusion(training, dataset, best)
+                if group.first:
+                    _write_confusion(training, dataset, best)
             yield event
         yield BackboneFinished(run, training.reached, best)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A model with the weights that training starts from."""
+
+    model: Classifier
+    about: About
+    start: str  # where they come from, for people
+    transfer: Transfer | None
+
+
+def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> _Begun:
+    asked = recipe.model
+    torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
+    spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
+    start = find_start(asked.weights, spec, runs)
+    model = Classifier(spec, len(dataset.labels))
+    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    mean, std = start.normalisation
+    about = About(
+        vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(asked.size, asked.size),
+        mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
+    )  # fmt: skip
+    return _Begun(model, about, start.text, moved)
+
+
+def _go_on(resumed: Resumed) -> _Begun:
+    about = resumed.record.about
+    model = build(about)
+    assert isinstance(model, Classifier)  # open_run asked for this task
+    at = resumed.record.progress
+    start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"
+    return _Begun(model, msgspec.structs.replace(about, scores={}), start, None)
+
+
+def _parts(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], part: str) -> tuple[Dataset, Dataset]:
+    """The images to learn from, and those to validate on: `val`, as far as none of it is learned from."""
+    nothing = np.zeros(0, np.int64)
+    rows = parts.get(part, nothing)
+    return dataset.subset(rows), dataset.subset(np.setdiff1d(parts.get("val", nothing), rows))
+
+
+def _crops(recipe: BackboneRecipe, dataset: Dataset, about: About, *, augmented: bool) -> Crops:
+    asked = recipe.augment
+    return Crops(
+        dataset, about.size[0], context=about.context or 0.0, augmented=augmented, flip=asked.flip, turns=asked.turns
+    )
 
 
 class _Measure:
     """Validates on crops, and remembers the newest confusions."""
 
-    def __init__(self, task: ClassifyTask, val: Crops, labels: int) -> None:
+    def __init__(self, task: ClassifyTask, val: Crops, labels: Sequence[str], group: Group, best: str) -> None:
         self._task, self._val, self._labels = task, val, labels
+        self._group, self._best = group, best
+        self.of = len(val)
         self.confusion: NDArray[np.int64] | None = None
         self.scores: dict[str, float] = {}
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Validation:
-        """Accuracy over crops, its mean over labels, and loss; ranked by accuracy, then by loss."""
-        confusion = np.zeros((self._labels, self._labels), np.int64)
-        loss = 0.0
-        for batch in ahead(lambda: batches(self._val, 64, seed=0, epoch=0, shuffle=False)):
+        """Accuracy over crops, its mean over labels, and loss; ranked by the one that was asked for, then by loss."""
+        count = len(self._labels)
+        sums = torch.zeros(count * count + 1, dtype=torch.float64)  # confusions (truth, found), loss
+        rank, world = self._group.rank, self._group.world
+        for batch in ahead(lambda: batches(self._val, 64, seed=0, epoch=0, shuffle=False, rank=rank, world=world)):
+            if not len(batch):
+                continue
             logits = self._task.logits(model, batch.images).float().cpu()
             truth = batch.labels[:, 0]
-            loss += float(F.cross_entropy(logits, truth, reduction="sum"))
-            np.add.at(confusion, (truth.numpy(), logits.argmax(1).numpy()), 1)
+            sums[-1] += F.cross_entropy(logits, truth, reduction="sum")
+            sums[:-1] += torch.bincount(truth * count + logits.argmax(1), minlength=count * count)
+        self._group.sum_(sums)
+        confusion = sums[:-1].reshape(count, count).long().numpy()
         right, of = np.diag(confusion), confusion.sum(1)
         present = of > 0
         self.confusion = confusion
         self.scores = {
             "accuracy": float(right.sum() / of.sum()),
             "mean_label_accuracy": float((right[present] / of[present]).mean()),
-            "loss": loss / int(of.sum()),
+            "loss": float(sums[-1]) / int(of.sum()),
         }
-        return Validation(self.scores, (self.scores["accuracy"], -self.scores["loss"]))
+        chosen = -self.scores["loss"] if self._best == "loss" else self.scores[self._best]
+        return Validation(self.scores, (chosen, -self.scores["loss"]))
 
 
 def _write_confusion(training: TrainingRun, dataset: Dataset, confusion: NDArray[np.int64]) -> None:

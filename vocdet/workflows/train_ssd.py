@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from vocdet import __version__
 from vocdet.data.checks import Finding
@@ -24,15 +25,16 @@ from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
 from vocdet.models.anchors import Anchors, torchvision_anchors
 from vocdet.models.backbone import parse_net
-from vocdet.models.checkpoint import About
+from vocdet.models.checkpoint import About, build
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import SsdRecipe
+from vocdet.training.distributed import Group, alone, part
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.prepare import Loaded, load_dataset
-from vocdet.workflows.runs import new_run
-from vocdet.workflows.training_run import Reached, TrainingRun
+from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
+from vocdet.workflows.training_run import Reached, TrainingRun, run_folder
 from vocdet.workflows.weights import find_start
 
 THRESHOLD_IMAGES = 200  # of the training images, for thresholds where no part validates
@@ -71,51 +73,48 @@ def train_ssd(
     labels: Path | None = None,
     coordinates: Asked = "auto",
     device: str = "auto",
+    resume: Path | None = None,
+    group: Group | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[SsdStarted | Step | Epoch | SsdFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
-    The best checkpoint, by AP50 on the part `val`, is `best.safetensors` in a new folder in `runs`; the newest is
-    `last.safetensors`. Learning from `trainval` leaves nothing to validate on: then the last is the best. `weights` is
-    `auto` (the newest backbone run of the same net in `runs`, else scratch), `imagenet`, `none`, a run or a file.
-    When `stop()` is true training ends after the step, with all that was reached kept.
+    The best checkpoint, by the recipe's metric on the part `val`, is `best.safetensors` in a new folder in `runs`; the
+    newest is `last.safetensors`. Learning from `trainval` leaves nothing to validate on: then the last is the best.
+    When `stop()` is true training ends after the step, with all that was reached kept. `resume` is the folder of a
+    run that was interrupted: it goes on as if it had not been, if recipe and data are what they were. In a `group`
+    of processes each learns its part of every batch, and the first one alone writes.
     """
+    group = group or alone()
     loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
     train, val = _parts(loaded, recipe.data.part)
-    torch.manual_seed(recipe.train.seed)  # draws initial weights and dropout; samples have seeds of their own
-    spec = parse_net(recipe.model.net, reduced_tail=recipe.model.reduced_tail)
-    start = find_start(recipe.model.weights, spec, runs)
-    size = (recipe.model.size, recipe.model.size)
     shares, box_labels = _shares(train)
     if not len(shares):
         hint = "run vocdet split --force, or annotate more of its images"
         raise AnnotationError(f"no objects in the part {recipe.data.part}", place=root, hint=hint)
-    anchors = torchvision_anchors() if recipe.model.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
-    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
-    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    resumed = open_run(resume, "ssd") if resume else None
+    if resumed:
+        check_unchanged(resumed, recipe, train.labels, {"train": train, "val": val})
+        begun = _go_on(resumed)
+    else:
+        begun = _begin(recipe, runs, train, shares, box_labels)
+    model, about = begun.model, begun.about
     model.backbone.freeze(recipe.train.freeze)
-    recall = anchor_recall(anchors, shares, box_labels, train.labels, size)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
-    about = About(
-        vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
-        std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
-    )  # fmt: skip
-    scenes = Scenes(
-        train,
-        size,
-        Augmentation(
-            flip=0.5 if recipe.augment.flip else 0.0, mosaic=recipe.augment.mosaic, turns=recipe.augment.turns
-        ),
-    )
-    measure = _Measure(val, size)
-    with new_run(runs, "ssd", spec.name) as run:
+    recall = anchor_recall(model.spec.anchors, shares, box_labels, train.labels, model.spec.size)
+    balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
+    task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
+    scenes = Scenes(train, model.spec.size, _augmentation(recipe))
+    measure = _Measure(val, task, group, recipe.train.best)
+    given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates}
+    with run_folder(runs, "ssd", about.backbone.name, group, resumed) as run:
         yield SsdStarted(
-            run, len(train), len(val) if val else 0, train.labels, start.text, moved, anchors, recall,
-            f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings,
+            run, len(train), len(val) if val else 0, train.labels, begun.start, begun.transfer, model.spec.anchors,
+            recall, f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings,
         )  # fmt: skip
-        balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
-        task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
-        training = TrainingRun(run, recipe, task, backbone_lr=recipe.train.backbone_lr)
+        training = TrainingRun(run, recipe, task, about, group, given=given, resumed=resumed)
+        if group.first and not resumed:
+            write_images(run, train.labels, {"train": train, "val": val})
         best: EvalReport | None = None
         for event in training.go(
             scenes,
@@ -130,21 +129,75 @@ def train_ssd(
         yield SsdFinished(run, training.reached, best)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A model with the weights that training starts from."""
+
+    model: SsdLite
+    about: About
+    start: str  # where they come from, for people
+    transfer: Transfer | None
+
+
+def _begin(
+    recipe: SsdRecipe, runs: Path, train: Dataset, shares: NDArray[np.float64], box_labels: NDArray[np.int32]
+) -> _Begun:
+    asked = recipe.model
+    torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
+    spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
+    start = find_start(asked.weights, spec, runs)
+    size = (asked.size, asked.size)
+    anchors = torchvision_anchors() if asked.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
+    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
+    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    about = About(
+        vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
+        std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
+    )  # fmt: skip
+    return _Begun(model, about, start.text, moved)
+
+
+def _go_on(resumed: Resumed) -> _Begun:
+    about = resumed.record.about
+    model = build(about)
+    assert isinstance(model, SsdLite)  # open_run asked for this task
+    at = resumed.record.progress
+    start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"
+    return _Begun(model, msgspec.structs.replace(about, scores={}, thresholds=None), start, None)
+
+
+def _augmentation(recipe: SsdRecipe) -> Augmentation:
+    asked = recipe.augment
+    return Augmentation(
+        whole=asked.whole, zoom_out=asked.zoom_out, largest_canvas=asked.largest_canvas,
+        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, colour=asked.colour, mosaic=asked.mosaic,
+        turns=asked.turns, mixup=asked.mixup,
+    )  # fmt: skip
+
+
 class _Measure:
     """Validates on a part, and remembers the newest report and the thresholds that go with it."""
 
-    def __init__(self, val: Dataset | None, size: tuple[int, int]) -> None:
-        self._val = val
-        self._scenes = Scenes(val, size, None) if val else None
+    def __init__(self, val: Dataset | None, task: DetectTask, group: Group, best: str) -> None:
+        self._val, self._task, self._group, self._best = val, task, group, best
+        mine = part(len(val), group.rank, group.world) if val else slice(0)
+        self._mine = val.subset(np.arange(len(val))[mine]) if val else None
+        self._scenes = Scenes(self._mine, task.model.spec.size, None) if self._mine is not None else None
         self.report: EvalReport | None = None
 
     def validate(self, model: nn.Module) -> Validation:
-        """AP50, AP and F1 on the part; ranked by AP50."""
-        assert isinstance(model, SsdLite) and self._val is not None and self._scenes is not None
-        self.report = evaluate(self._val, detect_scenes(model, self._val, self._scenes))
+        """AP50, AP, F1 and loss on the part; ranked by the metric that was asked for, then by AP."""
+        assert isinstance(model, SsdLite) and self._val is not None
+        assert self._mine is not None and self._scenes is not None
+        sums = torch.zeros(2, dtype=torch.float64)
+        found = detect_scenes(model, self._mine, self._scenes, task=self._task, sums=sums)
+        self._group.sum_(sums)
+        self.report = evaluate(self._val, self._group.merge(found))
         figures = self.report.overall
-        metrics = {"ap50": figures.ap50 or 0.0, "ap": figures.ap or 0.0, "f1": figures.f1 or 0.0}
-        return Validation(metrics, (metrics["ap50"], metrics["ap"]))
+        metrics = {"ap50": figures.ap50 or 0.0, "ap": figures.ap or 0.0, "f1": figures.f1 or 0.0,
+                   "loss": float(sums[0] / sums[1].clamp(min=1))}  # fmt: skip
+        chosen = -metrics["loss"] if self._best == "loss" else metrics[self._best]
+        return Validation(metrics, (chosen, metrics["ap"]))
 
 
 def _describe(about: About, report: EvalReport | None) -> About:
@@ -163,13 +216,23 @@ def _on_training_images(model: nn.Module, train: Dataset) -> EvalReport:
     return evaluate(some, detect_scenes(model, some, Scenes(some, model.spec.size, None)))
 
 
-def detect_scenes(model: SsdLite, dataset: Dataset, scenes: Scenes) -> list[Detections]:
-    """What a model finds in every image of a dataset, from samples that are already at its input size."""
+@torch.inference_mode()
+def detect_scenes(
+    model: SsdLite, dataset: Dataset, scenes: Scenes, *, task: DetectTask | None = None, sums: Tensor | None = None
+) -> list[Detections]:
+    """What a model finds in every image of a dataset, from samples that are already at its input size.
+
+    With a `task` the sum of its losses and their count are added to `sums` (2,).
+    """
     predictor = Predictor(model)
     sides = list(zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True))
     found: list[Detections] = []
     for batch in ahead(lambda: batches(scenes, 16, seed=0, epoch=0, shuffle=False)):
-        found += predictor.detect_resized(batch.images, sides[len(found) : len(found) + len(batch)])
+        offsets, logits = model(batch.images.to(model.grid.device))
+        if task and sums is not None:
+            shares = task.compare(offsets, logits, batch)
+            sums += torch.tensor([float(sum(share.total for share in shares.values())), float(shares["box"].count)])
+        found += predictor.detections(offsets, logits, sides[len(found) : len(found) + len(batch)])
     return found
 
 

@@ -1,9 +1,10 @@
-"""One training run: what both trainings share around the loop."""
+"""One training run: what all trainings share around the loop."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from vocdet import __version__
+from vocdet.errors import CheckpointError
 from vocdet.inference.predictor import BEST
-from vocdet.inputs.samples import Samples, batches
+from vocdet.inputs.loader import Loader
+from vocdet.inputs.samples import Batch, Samples, ahead
+from vocdet.inputs.sampling import epoch_order
 from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
-from vocdet.recipes.schema import Recipe
-from vocdet.training.loop import Epoch, Limits, Step, Task, Validation, fit
-from vocdet.training.optim import MovingAverage, make_optimizer
-from vocdet.training.shards import shard_count
-from vocdet.workflows.runs import Journal
+from vocdet.recipes.schema import Recipe, SsdTrain
+from vocdet.training.distributed import Group
+from vocdet.training.learner import Learner, NotFinite
+from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
+from vocdet.training.losses import Task
+from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
+from vocdet.training.precision import choose_precision, make_scaler
+from vocdet.training.shards import Shards, shard_count
+from vocdet.training.state import STATE, Record, save_state
+from vocdet.workflows.resume import Resumed
+from vocdet.workflows.runs import Journal, new_run
 
 LAST = f"last{SUFFIX}"
+NOT_FINITE = "not-finite.json"
 ENDLESS = 1 << 31  # epochs
-KEEP_EVERY = 20.0  # seconds: epochs of a second are not each worth a wait for the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +46,58 @@ class Reached:
 
 
 class TrainingRun:
-    """Trains, and keeps recipe, metrics and checkpoints of the averaged weights in a run folder."""
+    """Trains, and keeps recipe, metrics, checkpoints of the averaged weights and the whole state in a run folder."""
 
-    def __init__(self, run: Path, recipe: Recipe, task: Task[Any], *, backbone_lr: float = 1.0) -> None:
-        self.journal = Journal(run)
-        self.journal.json("recipe.json", asdict(recipe))
+    def __init__(
+        self,
+        run: Path,
+        recipe: Recipe,
+        task: Task[Any],
+        about: About,
+        group: Group,
+        *,
+        given: dict[str, Any],
+        resumed: Resumed | None = None,
+    ) -> None:
+        """`about` is what the model is before any validation; `given` is kept in the state beside the recipe."""
+        record = resumed.record if resumed else None
+        self.run, self.reached = run, Reached(0, 0, False)
+        self._recipe, self._given, self._group = recipe, given, group
+        self._about = record.about if record else about
+        self._best = record.best_epoch if record else 0
+        self._at = record.progress if record else Progress()
+        self._saved = self._at.elapsed
+        self.journal = Journal(run, list(record.rows) if record else [])
+        group.broadcast_(list(task.model.state_dict().values()))
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.train.average)
-        self.reached = Reached(0, 0, False)
-        self._recipe, self._task = recipe, task
-        self._on_cpu = next(task.model.parameters()).device.type == "cpu"
-        self._optimizer = make_optimizer(
-            task.model,
-            name=recipe.train.optimizer,
-            lr=recipe.train.lr,
-            weight_decay=recipe.train.weight_decay,
-            backbone_lr=backbone_lr,
-        )
+        self._learner = self._make_learner(task, record.shards if record else None)
+        if resumed:
+            self._restore(resumed)
+        if group.first:
+            self.journal.json("recipe.json", asdict(recipe))
+
+    def _make_learner(self, task: Task[Any], shards: int | None) -> Learner:
+        train, device = self._recipe.train, next(task.model.parameters()).device
+        precision = choose_precision(train.precision, device)
+        if shards is None:
+            alone = device.type != "cpu"
+            shards = 1 if alone else shard_count(train.batch // self._group.world, torch.get_num_threads())
+        self._shards = shards
+        optimizer = make_optimizer(
+            task.model, name=train.optimizer, lr=train.lr, weight_decay=train.weight_decay,
+            backbone_lr=train.backbone_lr if isinstance(train, SsdTrain) else 1.0,
+        )  # fmt: skip
+        return Learner(
+            Shards(task, shards, self._group, precision=precision), optimizer, self.average, self._group,
+            clip=train.clip, seed=train.seed, scaler=make_scaler(precision, device),
+        )  # fmt: skip
+
+    def _restore(self, resumed: Resumed) -> None:
+        try:
+            self._learner.restore(resumed.tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            problem = f"does not fit the network it claims to be of ({error})"
+            raise CheckpointError(problem, place=resumed.run / STATE, hint="the file is damaged") from error
 
     def go(
         self,
@@ -61,49 +108,116 @@ class TrainingRun:
         finish: Callable[[], About],
         stop: Callable[[], bool],
     ) -> Iterator[Step | Epoch]:
-        """Train to the end. `last` is written every 20 seconds and at the end, `best` whenever it is the best so far.
+        """Train to the end. `last` and the whole state are written every `save_every` seconds, `best` when it is.
 
         `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
         there is no validation or because it was interrupted before the first, `best` is the last, and `finish()`
-        tells of it what a validation would have told.
+        tells of it what a validation would have told. The state is kept as long as there is something to go on with.
         """
-        recipe, epochs, best, kept = self._recipe, 0, 0, 0.0
+        train, data, group = self._recipe.train, self._recipe.data, self._group
+
+        loader = Loader(samples, workers=data.workers)
+
+        def load(epoch: int, skip: int) -> Iterator[Batch]:
+            order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=data.sampling)
+            return ahead(
+                lambda: loader.batches(
+                    train.batch, seed=train.seed, epoch=epoch, order=order, skip=skip, rank=group.rank,
+                    world=group.world,
+                )
+            )  # fmt: skip
+
+        interrupted = False
+
+        def stopping() -> bool:
+            nonlocal interrupted
+            interrupted = interrupted or stop()
+            return interrupted
+
         events = fit(
-            self._task,
-            lambda epoch: batches(samples, recipe.train.batch, seed=recipe.train.seed, epoch=epoch, shuffle=True),
-            len(samples),
-            shards=shard_count(recipe.train.batch, torch.get_num_threads()) if self._on_cpu else 1,
-            optimizer=self._optimizer,
-            average=self.average,
-            limits=_limits(recipe),
-            validate=validate,
-            stop=stop,
-        )
-        for event in events:
-            if isinstance(event, Epoch):
-                epochs = event.epoch
-                self._log(event)
-                if event.seconds - kept >= KEEP_EVERY:
-                    kept = event.seconds
-                    self.save(LAST, describe())
-                if event.best and validate is not None:
-                    best = epochs
-                    self.save(BEST, describe())
-            yield event
-        about = describe() if best else finish()
-        self.save(LAST, about)
-        if best == 0:
-            self.save(BEST, about)
-        self.reached = Reached(best, epochs, stop())
+            self._learner, load, len(samples), limits=_limits(self._recipe),
+            schedule=make_schedule(train.schedule, steps=train.steps), warm=train.warm, validate=validate,
+            accumulate=train.accumulate, start=self._at, stop=stopping,
+        )  # fmt: skip
+        with loader:
+            try:
+                for event in events:
+                    self._at = event.at
+                    if isinstance(event, Epoch):
+                        self._end_epoch(event, describe if validate is not None and event.metrics else None)
+                    if self._at.elapsed - self._saved >= train.save_every:
+                        self._save_all()
+                    yield event
+            except NotFinite as error:
+                raise self._named(error, samples) from error
+        self._finish(finish)
+
+    def _end_epoch(self, epoch: Epoch, describe: Callable[[], About] | None) -> None:
+        row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
+        row |= {f"train_{name}": value for name, value in epoch.losses.items()}
+        row |= {f"val_{name}": value for name, value in epoch.metrics.items()}
+        if describe:
+            self._about = describe()
+        if describe and epoch.best:
+            self._best = epoch.epoch
+        if self._group.first:
+            self.journal.epoch(row)
+            if describe and epoch.best:
+                self.save(BEST, self._about)
+
+    def _finish(self, finish: Callable[[], About]) -> None:
+        interrupted = not self._at.finished
+        about = self._about if self._best else finish()
+        if self._group.first:
+            self.save(LAST, about)
+            if self._best == 0:
+                self.save(BEST, about)
+            if interrupted:
+                self._save_state()
+            else:
+                (self.run / STATE).unlink(missing_ok=True)
+        epochs = self._at.epoch - 1
+        self.reached = Reached(self._best, epochs, interrupted)
+
+    def _save_all(self) -> None:
+        self._saved = self._at.elapsed
+        if self._group.first:
+            self._save_state()
+            self.save(LAST, self._about)
+
+    def _save_state(self) -> None:
+        record = Record(
+            vocdet=__version__, about=self._about, recipe=asdict(self._recipe), given=self._given, progress=self._at,
+            best_epoch=self._best, rows=tuple(self.journal.rows), shards=self._shards,
+            threads=torch.get_num_threads(), processes=self._group.world,
+        )  # fmt: skip
+        save_state(self.run / STATE, self._learner.tensors(), record)
 
     def save(self, name: str, about: About) -> None:
         """Write the averaged weights."""
-        save_checkpoint(self.journal.run / name, self.average.model, about)
+        save_checkpoint(self.run / name, self.average.model, about)
 
-    def _log(self, epoch: Epoch) -> None:
-        row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
-        row |= {f"train_{name}": value for name, value in epoch.losses.items()}
-        self.journal.epoch(row | {f"val_{name}": value for name, value in epoch.metrics.items()})
+    def _named(self, error: NotFinite, samples: Samples) -> NotFinite:
+        """The error with the names of the batch's files, which are also written down."""
+        names = [samples.name(row) for row in error.rows]
+        path = self.run / NOT_FINITE
+        if self._group.first:
+            self.journal.json(NOT_FINITE, {"step": self._at.steps, "files": names})
+        error.hint = f"the images of this step are named in {path}: look at them, or {error.hint}"
+        return error
+
+
+@contextmanager
+def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed | None) -> Iterator[Path]:
+    """The folder of a new run, the same in all processes, or of the one that goes on."""
+    if resumed:
+        yield resumed.run
+    elif group.first:
+        with new_run(runs, task, net) as run:
+            group.gather(str(run))
+            yield run
+    else:
+        yield Path(group.gather("")[0])
 
 
 def _limits(recipe: Recipe) -> Limits:

@@ -1,0 +1,97 @@
+"""How many images of a batch the memory holds, measured on the network itself."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.errors import VocdetError
+from vocdet.inputs.samples import Batch
+from vocdet.training.losses import Task
+
+SHARE = 0.7  # of the free memory; kernels need room of their own, and other programs
+STEP = 8  # batches are multiples of this, but for small ones
+LARGEST = 1024
+
+
+def measured_batch(
+    task: Task[Any], batch_of: Callable[[int], Batch], *, precision: torch.dtype | None, most: int
+) -> int:
+    """The largest batch, `most` at most, whose training step fits into the free memory of the model's device.
+
+    `batch_of(n)` makes a batch of n images. What a step needs is measured with two small batches: the values kept for
+    the backward pass, and on CUDA the peak of all there is. Not even one image is a `VocdetError`.
+    """
+    device = next(task.model.parameters()).device
+    measure = _peak if device.type == "cuda" else _kept
+    model = copy.deepcopy(task.model).train()  # whose norms may see what is no image
+    one, two = (measure(task, model, batch_of(n), precision) for n in (2, 4))
+    per_image = max(1, (two - one) // 2)
+    fixed = max(0, one - 2 * per_image)
+    optimizer = 4 * sum(p.numel() * p.element_size() for p in task.model.parameters())  # gradient, average, two moments
+    fits = int((SHARE * free_memory(device) - fixed - optimizer) / per_image)
+    if fits < 1:
+        need = (fixed + optimizer + per_image) >> 20
+        raise VocdetError(
+            f"one image needs {need} MB, more than the memory of {device} has free",
+            hint="use a smaller --size or --net, or close what else uses the memory",
+        )
+    return min(most, LARGEST, fits if fits < STEP else fits // STEP * STEP)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; for a CPU those the system could give, 2 GB where it does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    try:
+        with open("/proc/meminfo") as file:  # noqa: PTH123 no file of a user's
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return 1024 * int(available.split()[1])
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
+    except (AttributeError, ValueError, OSError):
+        return 2 << 30
+
+
+def _kept(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
+    """Bytes of the values that the forward pass keeps for the backward pass, weights left out."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses = _forward(task, model, batch, precision)
+        found = sum(kept.values())
+    del losses
+    return 2 * found  # and gradients of about as much again while the backward pass runs through it
+
+
+def _peak(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
+    """Bytes at the peak of a step, beyond what was there before."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    device = parameters[0].device
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.autograd.grad(torch.stack(_forward(task, model, batch, precision)).sum(), parameters)
+    torch.cuda.synchronize(device)
+    return int(torch.cuda.max_memory_allocated(device)) - before
+
+
+def _forward(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> list[Tensor]:
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, precision, enabled=precision is not None):
+        return [share.total for share in task.losses(model, batch).values()]

@@ -1,0 +1,156 @@
+"""Everything that training changes, and one step of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vocdet.errors import VocdetError
+from vocdet.inputs.samples import Batch
+from vocdet.training.distributed import Group
+from vocdet.training.optim import MovingAverage, set_rate
+from vocdet.training.shards import Shards
+
+
+class NotFinite(VocdetError):
+    """The loss is no number any more; `rows` are the samples of the step."""
+
+    def __init__(self, losses: dict[str, float], rows: tuple[int, ...]) -> None:
+        named = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        hint = "train with a lower --lr; the last checkpoints are kept"
+        super().__init__(f"the loss is not a finite number any more: {named}", hint=hint)
+        self.rows = rows
+
+
+class Learner:
+    """A model, its optimizer and the moving average of its weights; nothing else changes from step to step."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        optimizer: torch.optim.Optimizer,
+        average: MovingAverage,
+        group: Group,
+        *,
+        clip: float = 0.0,
+        seed: int = 0,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """`clip` is the gradient's norm at most, 0 for none; a `scaler` keeps small gradients of fp16."""
+        self.shards, self.optimizer, self.average, self.group = shards, optimizer, average, group
+        self._clip, self._seed = clip, seed
+        self._scaler = scaler
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate of the last step."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def step(self, batches: Sequence[Batch], rate: float, number: int) -> tuple[dict[str, float], int]:
+        """Learn batches as one, a step's, and give their losses and the number of images, over all processes.
+
+        `rate` is a share of the peak, `number` the step's. A loss that is not finite is `NotFinite`, before any weight
+        is changed.
+        """
+        with self.shards.learning():
+            set_rate(self.optimizer, rate)
+            scale = self._scaler.get_scale() if self._scaler else 1.0
+            learned = [
+                self.shards.learn(batch, seed=(self._seed, number, k), scale=scale) for k, batch in enumerate(batches)
+            ]
+            whole = sum(each.weight for each in learned)
+            shares = [each.weight / whole for each in learned]
+            losses = {
+                name: sum(share * each.losses[name] for share, each in zip(shares, learned, strict=True))
+                for name in learned[0].losses
+            }
+            if not math.isfinite(sum(losses.values())):
+                rows = [row for part in self.group.gather([r for b in batches for r in b.rows]) for row in part]
+                raise NotFinite(losses, tuple(rows))
+            with torch.no_grad():
+                total = learned[0].gradients
+                if len(learned) > 1:
+                    torch._foreach_mul_(total, shares[0])
+                for share, each in zip(shares[1:], learned[1:], strict=True):
+                    torch._foreach_add_(total, each.gradients, alpha=share)
+                self._exchange(total, len(batches[-1]) > 0)
+                self._change(total)
+        return losses, sum(each.images for each in learned)
+
+    def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:
+        """Add up the gradients of all processes, and take the mean of their norms' statistics."""
+        if self.group.world == 1:
+            return
+        statistics = self.shards.statistics
+        part = torch.tensor([float(took_part)], device=gradients[0].device)
+        mine = [value * float(took_part) for value in statistics]
+        self.group.sum_flat([*gradients, *mine, part])
+        for value, total in zip(statistics, mine, strict=True):
+            value.copy_(total / part)
+
+    def _change(self, gradients: list[Tensor]) -> None:
+        parameters = self.shards.parameters
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self._scaler:
+            self._scaler.unscale_(self.optimizer)
+        if self._clip:
+            torch.nn.utils.clip_grad_norm_(parameters, self._clip)
+        if self._scaler:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        else:
+            self.optimizer.step()
+        self.average.update()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of all that training changes, by name: weights, their average, the optimizer's, the random state."""
+        found = {f"model.{key}": value for key, value in self.shards.model.state_dict().items()}
+        found |= {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
+        for i, parameter in enumerate(self._optimized()):
+            for key, value in self.optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    found[f"optimizer.{i}.{key}"] = value
+        found["average_steps"] = torch.tensor(self.average.steps)
+        found["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            found["random.cuda"] = torch.cuda.get_rng_state()
+        if self._scaler:
+            found |= {f"scaler.{key}": torch.tensor(float(value)) for key, value in self._scaler.state_dict().items()}
+        return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in found.items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what `tensors()` gave; a `KeyError` or `ValueError` where they are of another training."""
+        for prefix, model in (("model.", self.shards.model), ("average.", self.average.model)):
+            state = model.state_dict()
+            for key, value in state.items():
+                _into(value, tensors[prefix + key])
+        self.average.steps = int(tensors["average_steps"])
+        for i, parameter in enumerate(self._optimized()):
+            begin = f"optimizer.{i}."
+            for name in [name for name in tensors if name.startswith(begin)]:
+                value = tensors[name]
+                # laid out in memory as its parameter is, or the same sums would be made in another order
+                mine = torch.empty_like(parameter) if value.shape == parameter.shape else value.clone()
+                _into(mine, value)
+                self.optimizer.state[parameter][name.removeprefix(begin)] = mine
+        torch.set_rng_state(tensors["random.cpu"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        if self._scaler:
+            scaler = {key: float(tensors[f"scaler.{key}"]) for key in self._scaler.state_dict()}
+            whole = {"growth_interval", "_growth_tracker"}
+            self._scaler.load_state_dict({k: int(v) if k in whole else v for k, v in scaler.items()})
+
+    def _optimized(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def _into(target: Tensor, value: Tensor) -> None:
+    if target.shape != value.shape:
+        raise ValueError(f"a tensor of {tuple(value.shape)} for one of {tuple(target.shape)}")
+    target.copy_(value)

@@ -1,0 +1,42 @@
+"""What a task is: a model, and named losses of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from vocdet.inputs.samples import Batch
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """A part of a loss: the loss is the sum of all totals divided by the sum of all counts, 1 at least.
+
+    Kept apart, so that a batch in several threads or processes has the loss of the whole batch, not a mean of means.
+    """
+
+    total: Tensor  # ()
+    count: Tensor | float  # () what the total is to be divided by: matched anchors, images
+
+
+Losses = dict[str, Share]
+
+
+class Task(Protocol[M]):
+    """What is learned: a model, and the losses that it or a replica of it has on a batch."""
+
+    @property
+    def model(self) -> M: ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the losses, in their order."""
+        ...
+
+    def losses(self, model: M, batch: Batch) -> Losses:
+        """Named losses whose sum is minimised."""
+        ...

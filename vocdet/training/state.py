@@ -1,0 +1,73 @@
+"""The whole state of a training in one file, to go on from exactly there. No pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vocdet.errors import CheckpointError
+from vocdet.files import write_bytes
+from vocdet.models.checkpoint import SUFFIX, About
+from vocdet.training.loop import Progress
+
+STATE = f"state{SUFFIX}"
+FORMAT = 1
+_KEY = "vocdet-state"  # of the JSON in the file's metadata
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a state says besides its tensors."""
+
+    format: int = FORMAT
+    vocdet: str
+    about: About  # the model, as its newest validation found it
+    recipe: dict[str, Any]
+    given: dict[str, Any]  # what else the training was told: where its data is
+    progress: Progress
+    best_epoch: int = 0  # 0: none was validated
+    rows: tuple[dict[str, float | int], ...] = ()  # of the metrics, one an epoch
+    shards: int = 1
+    threads: int = 1
+    processes: int = 1
+
+
+def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
+    """Write it whole, or leave what was there."""
+    write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(record).decode()}))
+
+
+def read_record(path: Path) -> Record:
+    """What a state says, without its tensors."""
+    return _open(path, tensors=False)[0]
+
+
+def read_state(path: Path) -> tuple[Record, dict[str, Tensor]]:
+    """The whole state; a file that is damaged or none of ours is a `CheckpointError`."""
+    return _open(path, tensors=True)
+
+
+def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
+    if not path.is_file():
+        problem = "there is no unfinished training in it"
+        raise CheckpointError(problem, place=path.parent, hint="name the folder of a run that was interrupted")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        problem = f"cannot be read: {error}"
+        raise CheckpointError(
+            problem, place=path, hint="the file is damaged: start a new run from --weights"
+        ) from error
+    if text is None:
+        raise CheckpointError("is not the state of a training", place=path, hint="name the folder of a run")
+    try:
+        return msgspec.json.decode(text, type=Record), found
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        problem = f"describes itself wrongly: {error}"
+        raise CheckpointError(problem, place=path, hint="it is damaged, or of another version of vocdet") from error
