@@ -1,11 +1,13 @@
 """Images a second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
 
-    python examples/bench_training.py [--net mb3-large] [--rounds 3] [--steps 8]
+    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full finetune] [--rounds 3] [--steps 8]
 
-Both train every layer and every batch norm on the same JPEGs at 320 pixels, batch 16, from scratch. torchvision runs
-as its detection reference does it: images decoded and transformed by a DataLoader, resized inside the model. Each
-side runs in a process of its own, in turns, so that a noisy machine disturbs both; what counts is the ratio.
-vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after it.
+All learn from the same JPEGs at 320 pixels, batch 16. torchvision runs as its detection reference does it, every layer
+and batch norm trained: images decoded and transformed by a DataLoader, resized inside the model. vocdet trains
+everything too (full), or as one goes on from weights that are good already (finetune): the batch norms of the backbone
+stay and are folded into its convolutions, and its layers up to stride 8 learn no more. Each side runs in a process of
+its own, in turns, so that a noisy machine disturbs all; what counts is the ratio. vocdet keeps decoded images in
+memory, so its first epoch is slower than what is timed here, which starts after it.
 """
 
 from __future__ import annotations
@@ -25,22 +27,32 @@ from pathlib import Path
 from typing import Any
 
 BATCH, SIZE, IMAGES = 16, 320, 128
+FREEZE = 8  # the stride up to which fine-tuning keeps the weights
+NETS = ["mb3-large", "mb3-small"]
+MEANING = {
+    "full": "everything trained",
+    "finetune": f"the backbone's norms folded, its layers to stride {FREEZE} frozen",
+}
+MODES = list(MEANING)
 PICTURE = (640, 480)  # as microscope cameras and phones' previews have it
 
 
-def time_vocdet(data: Path, net: str, steps: int) -> float:
+def time_vocdet(data: Path, net: str, steps: int, *, finetune: bool) -> float:
     """Images a second of vocdet's training."""
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
+    import numpy as np
     import torch
 
     from vocdet.inputs.samples import Scenes, ahead, batches
     from vocdet.inputs.transforms import Augmentation
     from vocdet.models.anchors import torchvision_anchors
     from vocdet.models.backbone import parse_net
+    from vocdet.models.folding import fold_norms
     from vocdet.models.ssdlite import SsdLite, SsdSpec
-    from vocdet.training.loop import take_step
+    from vocdet.training.distributed import alone
+    from vocdet.training.learner import Learner
     from vocdet.training.optim import MovingAverage, make_optimizer
     from vocdet.training.shards import Shards, shard_count
     from vocdet.training.tasks import DetectTask
@@ -50,16 +62,21 @@ def time_vocdet(data: Path, net: str, steps: int) -> float:
     torch.manual_seed(0)
     spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, (SIZE, SIZE), torchvision_anchors())
     model = SsdLite(spec).to(memory_format=torch.channels_last)
+    if finetune:
+        model.backbone.freeze(FREEZE)
+        fold_norms(model.backbone)
     optimizer = make_optimizer(model, name="sgd", lr=1e-3, weight_decay=4e-5)
     average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
+    shards = Shards(DetectTask(model), shard_count(BATCH, torch.get_num_threads()), alone())
+    learner = Learner(shards, optimizer, average, alone(), clip=10.0)
     scenes = Scenes(dataset, (SIZE, SIZE), Augmentation())
-    learner = Shards(model, DetectTask(model).losses, shard_count(BATCH, torch.get_num_threads()))
     for i in range(len(scenes)):
-        scenes.draw(i, _generator())  # the first epoch's decoding
+        scenes.draw(i, np.random.default_rng(0))  # the first epoch's decoding
     source = ahead(
         lambda: chain.from_iterable(batches(scenes, BATCH, seed=0, epoch=epoch, shuffle=True) for epoch in count())
     )
-    return _timed(iter(source), lambda batch: take_step(learner, batch, optimizer, average), steps)
+    numbers = count()
+    return _timed(iter(source), lambda batch: learner.step([batch], 1.0, next(numbers)), steps)
 
 
 def time_torchvision(data: Path, net: str, steps: int) -> float:
@@ -133,12 +150,6 @@ def _zipped(samples: list[Any]) -> Any:
     return tuple(zip(*samples, strict=True))
 
 
-def _generator() -> Any:
-    import numpy as np
-
-    return np.random.default_rng(0)
-
-
 def _timed(source: Iterator[Any], step: Any, steps: int) -> float:
     for batch in islice(source, 2):
         step(batch)
@@ -149,34 +160,47 @@ def _timed(source: Iterator[Any], step: Any, steps: int) -> float:
 
 
 def main() -> None:
-    """Run both sides in turns and print the ratio."""
+    """Run the sides in turns and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=["mb3-large", "mb3-small"], default="mb3-large")
+    parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
+    parser.add_argument("--mode", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--side", choices=["vocdet", "torchvision"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["torchvision", *MODES], help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        timed = time_vocdet if options.side == "vocdet" else time_torchvision
-        print(json.dumps(timed(options.data, options.net, options.steps)))
+        (net,) = options.net
+        if options.side == "torchvision":
+            speed = time_torchvision(options.data, net, options.steps)
+        else:
+            speed = time_vocdet(options.data, net, options.steps, finetune=options.side == "finetune")
+        print(json.dumps(speed))
         return
     from vocdet.workflows.scenes import compose
 
     with tempfile.TemporaryDirectory() as folder:
         data = compose(Path(folder) / "data", images=IMAGES, test_images=1, size=PICTURE).train
-        speeds: dict[str, list[float]] = {"torchvision": [], "vocdet": []}
-        for turn in range(options.rounds):
-            for side, seen in speeds.items():
-                command = [sys.executable, __file__, "--side", side, "--data", str(data)]
-                command += ["--net", options.net, "--steps", str(options.steps)]
-                seen.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-                print(f"round {turn + 1}: {side:12} {seen[-1]:6.1f} images/s", flush=True)
-    ratios = [ours / theirs for ours, theirs in zip(speeds["vocdet"], speeds["torchvision"], strict=True)]
-    middle = {side: statistics.median(seen) for side, seen in speeds.items()}
-    print(f"{options.net}, {SIZE} pixels, batch {BATCH}, all layers and batch norms trained, data included:")
-    print(f"vocdet {middle['vocdet']:.1f}, torchvision {middle['torchvision']:.1f} images/s (medians);", end=" ")
-    print(f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+        for net in options.net:
+            compare(data, net, options.mode, options.rounds, options.steps)
+
+
+def compare(data: Path, net: str, modes: list[str], rounds: int, steps: int) -> None:
+    """Print the images a second of torchvision and of vocdet in these modes, and the ratios."""
+    speeds: dict[str, list[float]] = {side: [] for side in ("torchvision", *modes)}
+    for turn in range(rounds):
+        for side, seen in speeds.items():
+            command = [sys.executable, __file__, "--side", side, "--data", str(data), "--net", net]
+            command += ["--steps", str(steps)]
+            seen.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            print(f"{net} round {turn + 1}: {side:12} {seen[-1]:6.1f} images/s", flush=True)
+    theirs = speeds.pop("torchvision")
+    print(f"{net}, {SIZE} pixels, batch {BATCH}, data included; medians:")
+    print(f"  torchvision  {statistics.median(theirs):6.1f} images/s, everything trained")
+    for mode, seen in speeds.items():
+        ratios = [ours / other for ours, other in zip(seen, theirs, strict=True)]
+        spread = f"{statistics.median(ratios):.2f} times (from {min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"  {mode:12} {statistics.median(seen):6.1f} images/s, {spread}; {MEANING[mode]}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,22 @@ import typer
 
 from vocdet import __version__
 from vocdet.errors import VocdetError
-from vocdet_cli import check, convert, demo, evaluate, fetch, render, reshape, split, stats, train, watch
+from vocdet_cli import (
+    check,
+    convert,
+    demo,
+    evaluate,
+    fetch,
+    launch,
+    project,
+    render,
+    reshape,
+    runs,
+    split,
+    stats,
+    train,
+    watch,
+)
 
 app = typer.Typer(
     name="vocdet",
@@ -24,6 +39,7 @@ app = typer.Typer(
 
 for group in (
     demo.app,
+    project.app,
     fetch.app,
     convert.app,
     check.app,
@@ -33,6 +49,7 @@ for group in (
     train.app,
     evaluate.app,
     watch.app,
+    runs.app,
 ):
     app.add_typer(group)
 
@@ -60,7 +77,7 @@ def main() -> None:
     try:
         app()
     except VocdetError as error:
-        render.error(error)
+        launch.failed(error)
         sys.exit(1)
     except OSError as error:  # of all files but those whose errors say more: a full disk behind standard output
         place = Path(error.filename) if isinstance(error.filename, str) else None

@@ -13,6 +13,14 @@ Data = Annotated[
         help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.", show_default="this folder"
     ),
 ]
+SomeData = Annotated[  # None where it was not given
+    Path | None,
+    typer.Argument(
+        metavar="DATA",
+        help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.",
+        show_default="this folder",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Labels = Annotated[
     Path | None,

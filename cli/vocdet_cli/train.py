@@ -2,291 +2,248 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
-from vocdet.errors import VocdetError
-from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
-from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Data, Device, Labels, Part, Runs, Seed
+from vocdet.recipes.schema import Augment, Model, SsdAugment, SsdModel, SsdTrain, Train
+from vocdet.recipes.schema import Data as DataSection
+from vocdet_cli import launch, render
+from vocdet_cli.following import follow, print_end
+from vocdet_cli.options import Coordinates, Labels, Part, Runs, SomeData
+from vocdet_cli.recipe_options import RecipeFile, Sets, ShowRecipe, batch_size, from_recipe, given, show_recipe
+from vocdet_cli.resuming import Asked, Resume, ResumingCommand, asked_for
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.table import Table
 
     from vocdet.models.anchor_fit import AnchorRecall
-    from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted
     from vocdet.workflows.train_ssd import SsdStarted
-    from vocdet.workflows.training_run import Reached
 
 app = typer.Typer()
 
-BACKBONE, SSD = BackboneRecipe(), SsdRecipe()  # the defaults
 MOST_LABELS = 12  # of a confusion table that fits a screen
+DEFAULT_RUNS = Path("runs")
 
-Net = Annotated[
-    str,
-    typer.Option(help="mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25 or mb3-large-0.75."),
-]
-Batch = Annotated[int, typer.Option(help="Images in a training step.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training images, at most.")]
-Minutes = Annotated[
-    float,
-    typer.Option(help="Train this long in place of --epochs, the schedule fitted to it.", show_default="by epochs"),
-]
-Patience = Annotated[int, typer.Option(help="Stop after this many epochs without gain; 0: never. Not with --minutes.")]
-Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
-Flip = Annotated[bool, typer.Option(help="Learn mirrored images, too; not for text and digits.")]
-Turns = Annotated[
-    bool, typer.Option("--turns", help="The images have no way up (from above, microscope): learn any flip and turn.")
-]
-Tail = Annotated[bool, typer.Option("--reduced-tail", help="Half the last channels of mb3, as torchvision's SSD-lite.")]
+Net = Annotated[str | None, from_recipe(Model, "net")]
+Tail = Annotated[bool | None, from_recipe(Model, "reduced_tail")]
+Epochs = Annotated[int | None, from_recipe(Train, "epochs")]
+Minutes = Annotated[float | None, from_recipe(Train, "minutes")]
+Patience = Annotated[int | None, from_recipe(Train, "patience")]
+Optimizer = Annotated[Literal["adamw", "sgd"] | None, from_recipe(Train, "optimizer")]
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"] | None, from_recipe(Train, "precision")]
+Accumulate = Annotated[int | None, from_recipe(Train, "accumulate")]
+Seed = Annotated[int | None, from_recipe(Train, "seed")]
+Cache = Annotated[Literal["ram", "disk", "off"] | None, from_recipe(DataSection, "cache")]
+Workers = Annotated[int | None, from_recipe(DataSection, "workers")]
+Sampling = Annotated[Literal["uniform", "balanced"] | None, from_recipe(DataSection, "sampling")]
+Flip = Annotated[bool | None, from_recipe(Augment, "flip")]
+Turns = Annotated[bool | None, from_recipe(Augment, "turns")]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 for a process on each of several.")]
+Track = Annotated[
+    Literal["wandb", "mlflow"] | None, typer.Option(help="Tell a service what the run's journal is told.")
+]
 
 
-@app.command("train-backbone")
+@app.command("train-backbone", cls=ResumingCommand)
 def train_backbone(
-    data: Data = Path(),
-    net: Net = BACKBONE.model.net,
+    data: SomeData = None,
+    net: Net = None,
     folder: Annotated[bool, typer.Option("--folder", help="DATA is an image folder: one folder a label.")] = False,
-    weights: Annotated[str, typer.Option(help="none, imagenet, a run, or a .pth or .safetensors file.")] = "none",
-    size: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = BACKBONE.model.size,
-    context: Annotated[
-        float, typer.Option(min=0, max=2, help="Share of a box added all round its crop.")
-    ] = BACKBONE.data.context,
-    batch: Batch = BACKBONE.train.batch,
-    epochs: Epochs = BACKBONE.train.epochs,
-    minutes: Minutes = 0.0,
-    patience: Patience = BACKBONE.train.patience,
-    lr: Rate = BACKBONE.train.lr,
-    seed: Seed = BACKBONE.train.seed,
-    flip: Flip = True,
-    turns: Turns = False,
-    reduced_tail: Tail = False,
+    weights: Annotated[str | None, from_recipe(Model, "weights")] = None,
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    show_recipe_: ShowRecipe = False,
+    resume: Resume = None,
+    size: Annotated[int | None, from_recipe(Model, "size")] = None,
+    context: Annotated[float | None, from_recipe(DataSection, "context")] = None,
+    batch: Annotated[int | None, from_recipe(Train, "batch", parser=batch_size)] = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    patience: Patience = None,
+    best: Annotated[str | None, from_recipe(Train, "best")] = None,
+    lr: Annotated[float | None, from_recipe(Train, "lr")] = None,
+    optimizer: Optimizer = None,
+    precision: Precision = None,
+    accumulate: Accumulate = None,
+    seed: Seed = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    sampling: Sampling = None,
+    flip: Flip = None,
+    turns: Turns = None,
+    reduced_tail: Tail = None,
     show_weights: Tensors = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
-    runs: Runs = Path("runs"),
+    runs: Runs = DEFAULT_RUNS,
     device: Device = "auto",
+    track: Track = None,
 ) -> None:
     """Train a classifier on the objects of the part train: the backbone that a detector starts from.
 
-    Every object is cut out with some of what is around it. Ctrl-C stops after the step and keeps the best.
+    Every object is cut out with some of what is around it. Ctrl-C stops after the step; --resume goes on from there.
     """
+    flags = given(
+        net=net, weights=weights, size=size, context=context, batch=batch, epochs=epochs, minutes=minutes,
+        patience=patience, best=best, lr=lr, optimizer=optimizer, precision=precision, accumulate=accumulate, seed=seed,
+        cache=cache, workers=workers, sampling=sampling, flip=flip, turns=turns, reduced_tail=reduced_tail,
+    )  # fmt: skip
+    asked = asked_for(
+        "backbone", data=data, labels=labels, coordinates=coordinates, folder=folder, runs=runs, resume=resume,
+        recipe=recipe, sets=sets, flags=flags,
+    )  # fmt: skip
+    if show_recipe_:
+        show_recipe(asked.recipe)
+        return
+    here = launch.device_here(device)
     load_torch()
-    from vocdet.data.checks import counted
-    from vocdet.training.loop import Epoch, Step
-    from vocdet.workflows.train_backbone import BackboneStarted
+    from vocdet.training.distributed import join
     from vocdet.workflows.train_backbone import train_backbone as train
 
-    recipe = changed(
-        BackboneRecipe(), net=net, weights=weights, size=size, context=context, batch=batch, epochs=epochs,
-        minutes=minutes, patience=patience, lr=lr, seed=seed, flip=flip, turns=turns, reduced_tail=reduced_tail,
-    )  # fmt: skip
-    same = [*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto")]
-    stop = threading.Event()
-    events = train(
-        data, recipe, folder=folder, runs=runs, labels=labels, coordinates=coordinates,
-        device=device, stop=stop.is_set,
-    )  # fmt: skip
-    with _bar() as bar, closing(events), ExitStack() as started:
-        for event in events:
-            if isinstance(event, BackboneStarted):
-                started.enter_context(_stopping(stop, event.run))
-                _print_start(event, counted(event.crops, "image" if folder else "object"), show_weights)
-                _print_warnings(event, render.command("check", *render.given(data), *same))
-            elif isinstance(event, Step):
-                _show_step(bar, event)
-            elif isinstance(event, Epoch):
-                _print_epoch(event)
-            else:
-                finished = event
-    _print_confusion(finished)
-    tail = ["--reduced-tail"] if reduced_tail else []
-    data_given = ["DATASET"] if folder else [*render.given(data), *same]
-    then = render.command("train-ssd", *data_given, "--net", net, *tail, *render.given(runs, "--runs", Path("runs")))
-    _print_end(finished.run, finished.reached, then)
+    def show_start(event: BackboneStarted) -> None:
+        _print_start(event, event.crops, "image" if asked.folder else "object", show_weights)
+        _print_warnings(event, asked)
+
+    with join(here) as group:
+        finished: BackboneFinished = follow(
+            lambda stop: train(
+                asked.data, asked.recipe.recipe, folder=asked.folder, runs=runs, labels=asked.labels,
+                coordinates=asked.coordinates, device=here, resume=asked.run, group=group, track=track, stop=stop,
+            ),
+            show_start,
+        )  # fmt: skip
+    if launch.is_first():
+        _print_confusion(finished)
+    model = asked.recipe.recipe.model
+    tail = ["--reduced-tail"] if model.reduced_tail else []
+    used = ["DATASET"] if asked.folder else [*render.given(asked.data), *_same(asked)]
+    then = render.command("train-ssd", *used, "--net", model.net, *tail, *render.given(runs, "--runs", DEFAULT_RUNS))
+    if finished.reached.interrupted:
+        then = render.command("train-backbone", "--resume", str(finished.run))
+    print_end(finished.run, finished.reached, then)
 
 
-@app.command("train-ssd")
+@app.command("train-ssd", cls=ResumingCommand)
 def train_ssd(
-    data: Data = Path(),
-    net: Net = SSD.model.net,
-    weights: Annotated[
-        str,
-        typer.Option(help="auto (the newest backbone run of this net), imagenet, none, a run, or a file of weights."),
-    ] = "auto",
-    size: Annotated[int, typer.Option(help="Side of the square input, pixels.")] = SSD.model.size,
-    part: Annotated[
-        Part, typer.Option(help="Part to learn from; with trainval nothing is left to validate on.")
-    ] = "train",
-    anchors: Annotated[
-        Literal["auto", "fit", "torchvision"],
-        typer.Option(
-            help="fit: chosen from the training boxes; torchvision: its fixed ones; auto: as the weights need."
-        ),
-    ] = "auto",
-    batch: Batch = SSD.train.batch,
-    epochs: Epochs = SSD.train.epochs,
-    minutes: Minutes = 0.0,
-    patience: Patience = SSD.train.patience,
-    lr: Rate = SSD.train.lr,
-    mosaic: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of samples made of four images.")
-    ] = SSD.augment.mosaic,
-    balance: Annotated[
-        float, typer.Option(min=0, max=1, help="0: every object counts the same; 1: every label does, however rare.")
-    ] = SSD.train.balance,
-    backbone_lr: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of --lr for the backbone, to keep more of what it knows.")
-    ] = SSD.train.backbone_lr,
-    freeze: Annotated[
-        int, typer.Option(help="Keep the backbone's weights up to this stride: 2, 4 or 8; faster. 0: all learn.")
-    ] = SSD.train.freeze,
-    seed: Seed = SSD.train.seed,
-    flip: Flip = True,
-    turns: Turns = False,
-    reduced_tail: Tail = False,
+    data: SomeData = None,
+    net: Net = None,
+    weights: Annotated[str | None, from_recipe(SsdModel, "weights")] = None,
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    show_recipe_: ShowRecipe = False,
+    resume: Resume = None,
+    size: Annotated[int | None, from_recipe(SsdModel, "size")] = None,
+    part: Annotated[Part | None, from_recipe(DataSection, "part")] = None,
+    anchors: Annotated[Literal["auto", "fit", "torchvision"] | None, from_recipe(SsdModel, "anchors")] = None,
+    batch: Annotated[int | None, from_recipe(SsdTrain, "batch", parser=batch_size)] = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    patience: Patience = None,
+    best: Annotated[str | None, from_recipe(SsdTrain, "best")] = None,
+    lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None,
+    optimizer: Optimizer = None,
+    backbone_lr: Annotated[float | None, from_recipe(SsdTrain, "backbone_lr")] = None,
+    freeze: Annotated[int | None, from_recipe(SsdTrain, "freeze")] = None,
+    freeze_norm: Annotated[bool | None, from_recipe(SsdTrain, "freeze_norm")] = None,
+    balance: Annotated[float | None, from_recipe(SsdTrain, "balance")] = None,
+    precision: Precision = None,
+    accumulate: Accumulate = None,
+    seed: Seed = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    sampling: Sampling = None,
+    mosaic: Annotated[float | None, from_recipe(SsdAugment, "mosaic")] = None,
+    mixup: Annotated[float | None, from_recipe(SsdAugment, "mixup")] = None,
+    flip: Flip = None,
+    turns: Turns = None,
+    reduced_tail: Tail = None,
     show_weights: Tensors = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
-    runs: Runs = Path("runs"),
+    runs: Runs = DEFAULT_RUNS,
     device: Device = "auto",
+    track: Track = None,
 ) -> None:
     """Train an SSD-lite detector on a backbone, with anchors that fit the dataset.
 
-    Learns from the part train and keeps the best epoch on val. Ctrl-C stops after the step and keeps the best.
+    Learns from the part train and keeps the best epoch on val. Ctrl-C stops after the step; --resume goes on there.
     """
+    flags = given(
+        net=net, weights=weights, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs, minutes=minutes,
+        patience=patience, best=best, lr=lr, optimizer=optimizer, backbone_lr=backbone_lr, freeze=freeze,
+        freeze_norm=freeze_norm, balance=balance, precision=precision, accumulate=accumulate, seed=seed, cache=cache,
+        workers=workers, sampling=sampling, mosaic=mosaic, mixup=mixup, flip=flip, turns=turns,
+        reduced_tail=reduced_tail,
+    )  # fmt: skip
+    asked = asked_for(
+        "ssd", data=data, labels=labels, coordinates=coordinates, runs=runs, resume=resume, recipe=recipe, sets=sets,
+        flags=flags,
+    )  # fmt: skip
+    if show_recipe_:
+        show_recipe(asked.recipe)
+        return
+    here = launch.device_here(device)
     load_torch()
-    from vocdet.data.checks import counted
-    from vocdet.training.loop import Epoch, Step
-    from vocdet.workflows.train_ssd import SsdStarted
+    from vocdet.training.distributed import join
+    from vocdet.workflows.train_ssd import SsdFinished
     from vocdet.workflows.train_ssd import train_ssd as train
 
-    recipe = changed(
-        SsdRecipe(), net=net, weights=weights, size=size, part=part, anchors=anchors, batch=batch, epochs=epochs,
-        minutes=minutes, patience=patience, lr=lr, mosaic=mosaic, balance=balance, seed=seed, flip=flip, turns=turns,
-        backbone_lr=backbone_lr, freeze=freeze, reduced_tail=reduced_tail,
-    )  # fmt: skip
-    same = render.given(coordinates, "--coordinates", "auto")
-    stop = threading.Event()
-    events = train(
-        data, recipe, runs=runs, labels=labels, coordinates=coordinates, device=device,
-        stop=stop.is_set,
-    )  # fmt: skip
-    with _bar() as bar, closing(events), ExitStack() as started:
-        for event in events:
-            if isinstance(event, SsdStarted):
-                started.enter_context(_stopping(stop, event.run))
-                _print_start(event, counted(event.images, "image"), show_weights)
-                labels_given = render.given(labels, "--labels", None)
-                _print_warnings(event, render.command("check", *render.given(data), *labels_given, *same))
-                render.note(f"coordinates are {event.coordinates}")
-                render.show(_recall_table(event.recall, sum(event.anchors.counts)))
-            elif isinstance(event, Step):
-                _show_step(bar, event)
-            elif isinstance(event, Epoch):
-                _print_epoch(event)
-            else:
-                finished = event
-    if not finished.reached.best_epoch:
+    def show_start(event: SsdStarted) -> None:
+        _print_start(event, event.images, "image", show_weights)
+        _print_warnings(event, asked)
+        render.note(f"coordinates are {event.coordinates}")
+        render.show(_recall_table(event.recall, sum(event.anchors.counts)))
+
+    with join(here) as group:
+        finished: SsdFinished = follow(
+            lambda stop: train(
+                asked.data, asked.recipe.recipe, runs=runs, labels=asked.labels, coordinates=asked.coordinates,
+                device=here, resume=asked.run, group=group, track=track, stop=stop,
+            ),
+            show_start,
+        )  # fmt: skip
+    if not finished.reached.best_epoch and launch.is_first():
         render.note("nothing was validated: the last weights are the best, their thresholds come from training images")
-    then = render.command("eval", *render.given(data, "--data"), *same, *render.given(runs, "--runs", Path("runs")))
-    _print_end(finished.run, finished.reached, then)
+    coordinates_given = render.given(asked.coordinates, "--coordinates", "auto")
+    where = [*render.given(asked.data, "--data"), *coordinates_given, *render.given(runs, "--runs", DEFAULT_RUNS)]
+    then = render.command("eval", *where)
+    if finished.reached.interrupted:
+        then = render.command("train-ssd", "--resume", str(finished.run))
+    print_end(finished.run, finished.reached, then)
 
 
-@contextmanager
-def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
-    """Inside, the first Ctrl-C sets `stop`, the second interrupts at once; it is told what is kept of the run."""
-
-    def on_signal(_: int, __: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        render.note("stopping after this step; Ctrl-C again to leave at once")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except (KeyboardInterrupt, VocdetError):
-        kept = [path for path in (run / "best.safetensors", run / "last.safetensors") if path.exists()]
-        if kept:
-            render.note(f"what was reached until then is in {kept[0]}")
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _same(asked: Asked) -> list[str]:
+    """The options for the same labels and coordinates in another command."""
+    return [
+        *render.given(asked.labels, "--labels", None), *render.given(asked.coordinates, "--coordinates", "auto"),
+    ]  # fmt: skip
 
 
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=render.screen(), transient=True, disable=not render.screen().is_terminal) as bar:
-        bar.add_task("preparing", total=1.0, state="")
-        yield bar
-
-
-def _show_step(bar: Progress, step: Step) -> None:
-    losses = " ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
-    minutes, seconds = divmod(round(step.seconds_left), 60)
-    state = f"loss {losses} · {step.images_per_second:.1f} images/s · {minutes}:{seconds:02d} left"
-    bar.update(bar.task_ids[0], description=f"epoch {step.epoch}", completed=step.progress, state=state)
-
-
-def _print_start(event: BackboneStarted | SsdStarted, samples: str, show_weights: bool) -> None:
+def _print_start(event: BackboneStarted | SsdStarted, number: int, what: str, show_weights: bool) -> None:
     from vocdet.data.checks import counted
+    from vocdet_cli import weights_table
 
-    on = f"{samples} of {counted(len(event.labels), 'label')}, {event.validated_on} to validate on"
-    render.out.print(f"learning from {escape(on)}", soft_wrap=True)
-    moved, counts = event.transfer, ""
-    if moved:
-        counts = (
-            f": {moved.count('loaded')} tensors loaded, {moved.count('fresh')} fresh, {moved.count('skipped')} unused"
-        )
-    render.out.print(f"weights: {escape(event.start)}{counts}", soft_wrap=True)
-    if moved and show_weights:
-        for tensor in moved.tensors:
-            why = f" ({tensor.why})" if tensor.why else ""
-            render.out.print(f"  {tensor.fate:8}{tensor.name} {tensor.shape}{why}", soft_wrap=True, markup=False)
+    samples = f"{counted(number, what)} of {counted(len(event.labels), 'label')}, {event.validated_on} to validate on"
+    render.out.print(f"learning from {escape(samples)}, in batches of {event.recipe.train.batch}", soft_wrap=True)
+    render.out.print(f"weights: {escape(event.start)}", soft_wrap=True)
+    if event.transfer:
+        weights_table.show_weights(event.transfer, every=show_weights)
 
 
-def _print_warnings(event: BackboneStarted | SsdStarted, see: str) -> None:
+def _print_warnings(event: BackboneStarted | SsdStarted, asked: Asked) -> None:
     from vocdet.data.checks import counted
 
     if event.warnings:
+        see = render.command("check", *render.given(asked.data), *_same(asked))
         render.note(f"{counted(len(event.warnings), 'warning')} about the data: see {see}")
     if not event.validated_on:
         render.warning("there is nothing to validate on: the last weights are kept, good or bad, not the best ones")
-
-
-def _print_epoch(epoch: Epoch) -> None:
-    losses = " ".join(f"{name} {value:.3f}" for name, value in epoch.losses.items())
-    metrics = " ".join(f"{name} {value:.3f}" for name, value in epoch.metrics.items())
-    best = " [green]best[/]" if epoch.best and epoch.metrics else ""
-    minutes, seconds = divmod(round(epoch.seconds), 60)
-    render.out.print(f"epoch {epoch.epoch:3} {minutes:3}:{seconds:02d}  loss {losses}  {metrics}{best}", soft_wrap=True)
-
-
-def _print_end(run: Path, reached: Reached, then: str) -> None:
-    from vocdet.data.checks import counted
-
-    best = f", the best is of epoch {reached.best_epoch}" if reached.best_epoch else ""
-    stopped = "stopped: " if reached.interrupted else ""
-    render.done(f"{stopped}{counted(reached.epochs, 'epoch')}{best}; wrote {run}", then=then)
-    if reached.interrupted:
-        raise typer.Exit(130)
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:

@@ -1,8 +1,7 @@
-"""Image files of every kind become the same arrays, and each is decoded once."""
+"""Image files of every kind become the same arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
-from vocdet.inputs import images
-from vocdet.inputs.images import ImageStore, decode, decode_as, memory_budget, resize
-
-MakeDataset = Callable[..., Dataset]
+from vocdet.inputs.images import decode, decode_as, resize
 
 
 def quarters() -> NDArray[np.uint8]:
@@ -119,44 +114,31 @@ def test_resizing_averages_when_it_shrinks_much() -> None:
     assert resize(image, (20, 40)) is image
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that are decoded from now on."""
-    decoded: list[Path] = []
-
-    def count(path: Path, *, oriented: bool = False) -> NDArray[np.uint8]:
-        decoded.append(path)
-        return decode(path, oriented=oriented)
-
-    monkeypatch.setattr(images, "decode", count)
-    return decoded
-
-
-def test_an_image_is_decoded_once(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = counted(monkeypatch)
-    dataset = make_dataset([[(0, 0, 20, 20)]] * 4)
-    store = ImageStore(dataset, at_most=(40, 60))
-    for _ in range(3):
-        assert np.array_equal(store[2], decode(dataset.root / "2.png"))
-    assert len(decoded) == 1
+@pytest.mark.parametrize("at_least", [(20, 40), (10, 20), (9, 14), (3, 5), (2, 40)])
+def test_a_jpeg_may_come_smaller_but_no_smaller_than_asked(tmp_path: Path, at_least: tuple[int, int]) -> None:
+    Image.fromarray(quarters()).save(tmp_path / "a.jpg", quality=95)
+    small = decode_as(tmp_path / "a.jpg", 40, 20, at_least=at_least)
+    height, width = small.shape[:2]
+    shrunk = 20 // height
+    assert (height, width) == (-(-20 // shrunk), -(-40 // shrunk))
+    assert height >= at_least[0]
+    assert width >= at_least[1]
+    assert height < 2 * at_least[0] or width < 2 * at_least[1] or shrunk == 8
+    whole = np.asarray(Image.fromarray(quarters()).resize((width, height), Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - whole).mean() < 12
 
 
-def test_no_more_is_kept_than_fits(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = counted(monkeypatch)
-    store = ImageStore(make_dataset([[]] * 5), at_most=(40, 60), budget=2 * 60 * 40 * 3 + 100)
-    for _ in range(3):
-        for row in range(5):
-            assert store[row].shape == (40, 60, 3)
-    assert len(decoded) == 5 + 3 + 3  # two of five are kept
+def test_only_a_jpeg_comes_smaller(tmp_path: Path) -> None:
+    Image.fromarray(quarters()).save(tmp_path / "a.png")
+    assert np.array_equal(decode_as(tmp_path / "a.png", 40, 20, at_least=(2, 4)), quarters())
 
 
-def test_images_are_kept_no_larger_than_they_are_used(make_dataset: MakeDataset) -> None:
-    dataset = make_dataset([[(0, 0, 30, 40)]], size=(60, 40))
-    store = ImageStore(dataset, at_most=(10, 300), budget=10 * 60 * 3)
-    assert store[0].shape == (10, 60, 3)  # never enlarged
-    assert store[0] is store[0]
-    assert store[0][:, :29, 0].min() > 250
-    assert store[0][:, 31:, 0].max() < 5
-
-
-def test_the_budget_is_a_part_of_the_memory() -> None:
-    assert 1 << 26 < memory_budget() < 1 << 45
+def test_odd_sides_are_rounded_up_and_turned_images_are_still_known(tmp_path: Path) -> None:
+    pixels = np.asarray(Image.fromarray(quarters()).resize((43, 27)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    assert decode_as(tmp_path / "a.jpg", 43, 27, at_least=(10, 10)).shape == (14, 22, 3)
+    assert decode_as(tmp_path / "a.jpg", 27, 43, at_least=(10, 10)).shape == (22, 14, 3)
+    with pytest.raises(ImageError, match="is 43x27 pixels where 47x27 were expected"):
+        decode_as(tmp_path / "a.jpg", 47, 27, at_least=(10, 10))

@@ -176,13 +176,17 @@ class Numbers:
     """Samples that are their index and a random number."""
 
     count: int
+    size: tuple[int, int] = (1, 1)
 
     def __len__(self) -> int:
         return self.count
 
-    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+    def draw(self, index: int, rng: np.random.Generator, canvas: NDArray[np.uint8] | None = None) -> Sample:
         box = np.array([[index, rng.random(), 0, 0]])
-        return Sample(np.zeros((1, 1, 3), np.uint8), box, np.array([index]))
+        return Sample(np.zeros((1, 1, 3), np.uint8) if canvas is None else canvas, box, np.array([index]))
+
+    def name(self, index: int) -> str:
+        return str(index)
 
 
 def drawn(batch: int, *, seed: int = 0, epoch: int = 1, shuffle: bool = True) -> list[list[float]]:
@@ -205,6 +209,42 @@ def test_the_same_seed_draws_the_same_and_another_seed_or_epoch_something_else()
 
 def test_the_size_of_a_batch_does_not_change_what_is_drawn() -> None:
     assert drawn(1) == drawn(4) == drawn(100)
+
+
+def test_a_pass_goes_on_where_it_was_left_without_drawing_what_was_before() -> None:
+    whole = list(batches(Numbers(11), 4, seed=0, epoch=1, shuffle=True))
+    rest = list(batches(Numbers(11), 4, seed=0, epoch=1, shuffle=True, skip=2))
+    assert len(rest) == 1
+    assert torch.equal(rest[0].boxes, whole[2].boxes)
+    assert list(batches(Numbers(11), 4, seed=0, epoch=1, shuffle=True, skip=3)) == []
+
+
+def test_the_parts_of_all_processes_make_every_batch() -> None:
+    order = np.random.default_rng(3).permutation(11)
+    whole = list(batches(Numbers(11), 4, seed=0, epoch=1, order=order))
+    for world in (1, 2, 3, 5):
+        parts = [list(batches(Numbers(11), 4, seed=0, epoch=1, order=order, rank=r, world=world)) for r in range(world)]
+        assert all(len(part) == 3 for part in parts)
+        for k, batch in enumerate(whole):
+            assert sum((part[k].rows for part in parts), ()) == batch.rows == tuple(order[4 * k : 4 * k + 4].tolist())
+            drawn_ = torch.cat([part[k].boxes for part in parts if len(part[k])])
+            assert torch.equal(drawn_, batch.boxes)  # the same numbers were drawn, too
+
+
+def test_a_batch_may_be_empty() -> None:
+    (batch,) = batches(Numbers(1, size=(6, 4)), 4, seed=0, epoch=1, rank=1, world=2)
+    assert len(batch) == 0
+    assert (batch.images.shape, batch.images.dtype) == ((0, 3, 6, 4), torch.uint8)
+    assert batch.boxes.shape == (0, 0, 4)
+    assert (batch.labels.shape, batch.labels.dtype) == ((0, 0), torch.int64)
+    assert batch.rows == ()
+    assert list(batches(Numbers(0), 4, seed=0, epoch=1)) == []
+
+
+def test_a_sample_that_comes_twice_is_drawn_anew() -> None:
+    (batch,) = batches(Numbers(3), 4, seed=0, epoch=1, order=np.array([2, 2, 0, 2]))
+    assert batch.rows == (2, 0)
+    assert len(set(batch.boxes[:, 0, 1].tolist())) == 4
 
 
 def test_scenes_are_drawn_the_same_in_batches_of_any_size(make_dataset: MakeDataset) -> None:

@@ -12,6 +12,7 @@ from vocdet.inputs.transforms import (
     FILL,
     Augmentation,
     View,
+    blend,
     mosaic_cells,
     random_colour,
     random_crop,
@@ -62,15 +63,38 @@ def test_a_box_is_where_its_pixels_are(
     what: tuple[tuple[int, int], tuple[int, int, int, int]], view: View, into: tuple[int, int, int, int]
 ) -> None:
     image, boxes = scene(*what)
-    seen, keep = see(boxes, view, into)
-    assume(len(keep))
     canvas = np.full((64, 80, 3), FILL, np.uint8)
-    show(canvas, image, view, into)
+    shown = show(canvas, image, view, into)
+    seen, keep = see(boxes, shown, into)
+    assume(len(keep))
     assume((seen[0, 2:] - seen[0, :2] >= 3).all())  # thinner ones may fall between the pixels
     assert np.abs(seen[0] - red(canvas)).max() <= 1.0
     outside = np.ones((64, 80), np.bool_)
     outside[into[1] : into[3], into[0] : into[2]] = False
     assert (canvas[outside] == FILL).all()
+
+
+@given(views(), st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_a_view_is_shown_where_it_was_asked_for(view: View, size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    shown = show(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE)
+    assert shown.mirrored == view.mirrored
+    corners = ((view.x0, shown.x0, 1, 80), (view.y0, shown.y0, 0, 64), (view.x1, shown.x1, 1, 80))
+    for asked, given_, axis, target in corners:
+        pixel = max(1.0, (view.x1 - view.x0 if axis else view.y1 - view.y0) * size[axis] / target)
+        assert abs(given_ - asked) * size[axis] <= 4 * pixel
+
+
+def test_small_pictures_are_not_stretched_to_whole_pixels() -> None:
+    image, _ = scene((40, 30), (10, 10, 20, 20))
+    view = View(0.21, 0.22, 0.53, 0.68)
+    assert show(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE) == view
+
+
+def test_a_view_of_nothing_is_gray() -> None:
+    canvas = np.zeros((64, 80, 3), np.uint8)
+    show(canvas, scene((80, 64), (0, 0, 80, 64))[0], View(1.5, 0.2, 2.0, 0.9), WHOLE)
+    assert (canvas == FILL).all()
 
 
 def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
@@ -190,3 +214,10 @@ def test_the_cells_of_a_mosaic_cover_every_pixel_once(seed: int, size: tuple[int
         assert min(x1 - x0, y1 - y0) >= 8
         covered[y0:y1, x0:x1] += 1
     assert (covered == 1).all()
+
+
+def test_two_pictures_laid_over_each_other_are_half_of_each() -> None:
+    one, other = (np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8) for i in range(2))
+    halves = (one.astype(float) + other) / 2
+    blend(one, other)
+    assert np.abs(one - halves).max() <= 0.5

@@ -10,6 +10,7 @@ from torchvision.ops import box_iou
 
 from vocdet.models.anchor_fit import anchor_recall, best_iou, fit_anchors
 from vocdet.models.anchors import Anchors, Shape, map_sizes, torchvision_anchors
+from vocdet.recipes.schema import LastMap
 
 SIZE = (320, 320)
 Shares = NDArray[np.float64]
@@ -27,9 +28,11 @@ def zeros(boxes: Shares) -> NDArray[np.int32]:
     return np.zeros(len(boxes), np.int32)
 
 
-def best_overlaps(anchors: Anchors, boxes: Shares, size: tuple[int, int] = SIZE) -> NDArray[np.float64]:
+def best_overlaps(
+    anchors: Anchors, boxes: Shares, size: tuple[int, int] = SIZE, last_map: LastMap = "conv"
+) -> NDArray[np.float64]:
     """(N,) IoU of every box with the best anchor, by torchvision, over the whole grid."""
-    grid = anchors.grid(map_sizes(size))
+    grid = anchors.grid(map_sizes(size, last_map=last_map))
     iou = box_iou(torch.from_numpy(boxes), torch.from_numpy(grid.astype(np.float64)))
     return np.asarray(iou.max(dim=1).values)
 
@@ -94,6 +97,20 @@ def test_the_nearest_cell_holds_the_best_anchor() -> None:
             anchors = Anchors(((shape,),)).grid((grid,)).astype(np.float64)
             expected = box_iou(torch.from_numpy(boxes), torch.from_numpy(anchors)).max(dim=1).values.numpy()
             np.testing.assert_allclose(found[:, k], expected, atol=1e-5)
+
+
+def test_a_pooled_last_map_is_one_cell_to_the_fit_and_to_the_recall() -> None:
+    size = (640, 640)  # by convolution the last map has 2 x 2 cells
+    wide = np.tile([[0.02, 0.3, 0.98, 0.7]], (40, 1))  # in the middle: the one cell's centre, and a corner of the four
+    only_there = Anchors((*(((Shape(0.01, 0.01),),) * 5), (Shape(0.96, 0.4),)))
+    last_maps: tuple[LastMap, ...] = ("conv", "pool")
+    for last_map in last_maps:
+        expected = best_overlaps(only_there, wide, size, last_map).mean()
+        (row,) = anchor_recall(only_there, wide, zeros(wide), ("x",), size, last_map=last_map)
+        assert row.mean_iou == pytest.approx(expected, abs=1e-5)
+    fitted = fit_anchors(wide, zeros(wide), size, last_map="pool")
+    assert any(shape.width > 0.6 for shape in fitted.shapes[5])  # a stride of 640 pixels, not of 320
+    assert best_overlaps(fitted, wide, size, last_map="pool").min() > 0.6
 
 
 def test_recall_is_counted_by_label_and_size() -> None:

@@ -22,6 +22,21 @@ def test_the_fixed_ones_are_torchvisions_to_the_last_bit(size: tuple[int, int]) 
     assert torchvision_anchors().counts == tuple(generator.num_anchors_per_location())
 
 
+@pytest.mark.parametrize(
+    ("size", "maps"),
+    [
+        ((300, 300), ((19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))),
+        ((320, 320), ((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))),
+        ((640, 300), ((40, 19), (20, 10), (10, 5), (5, 3), (3, 2), (2, 1))),
+    ],
+)
+def test_a_pooled_last_map_is_one_cell_and_the_others_stay(
+    size: tuple[int, int], maps: tuple[tuple[int, int], ...]
+) -> None:
+    assert map_sizes(size) == maps
+    assert map_sizes(size, last_map="pool") == (*maps[:5], (1, 1))
+
+
 def test_a_density_of_two_places_anchors_at_quarter_points() -> None:
     anchors = Anchors(((Shape(0.2, 0.1), Shape(0.1, 0.3, 2)),))
     assert anchors.counts == (5,)

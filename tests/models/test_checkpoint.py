@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.anchors import Anchors, Shape
 from vocdet.models.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, build, load_checkpoint, read_about, read_tensors, save_checkpoint
+from vocdet.models.checkpoint import (
+    About,
+    about_if_any,
+    build,
+    load_checkpoint,
+    read_about,
+    read_tensors,
+    save_checkpoint,
+)
 
 ANCHORS = Anchors(((Shape(0.1, 0.2, 2), Shape(0.3, 0.3)), *(((Shape(0.5, 0.5),),) * 5)))
 SPECS = {
@@ -72,6 +81,42 @@ def test_a_model_comes_back_whole(tmp_path: Path, spec: BackboneSpec, task: str)
         torch.testing.assert_close(loaded(image), model.eval()(image), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("extras", ["separable", "plain"])
+@pytest.mark.parametrize("last_map", ["conv", "pool"])
+def test_a_variant_comes_back_as_it_was(tmp_path: Path, extras: Any, last_map: Any) -> None:
+    said = msgspec.structs.replace(about(), extras=extras, last_map=last_map)
+    model = build(said).eval()
+    save_checkpoint(tmp_path / "best.safetensors", model, said)
+    loaded, found = load_checkpoint(tmp_path / "best.safetensors")
+    assert found == said
+    image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        for one, other in zip(loaded(image), model(image), strict=True):
+            assert one.std() > 0
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_checkpoint_from_before_there_were_variants_is_an_ssd_lite(tmp_path: Path) -> None:
+    def older(it: dict[str, Any]) -> None:
+        del it["extras"], it["last_map"]
+        it["format"] = 1
+
+    path = rewritten(saved(tmp_path / "best.safetensors"), older)
+    model, found = load_checkpoint(path)
+    assert (found.extras, found.last_map) == ("separable", "conv")
+    assert model.state_dict().keys() == build(about()).state_dict().keys()
+
+
+def test_only_our_checkpoints_say_something_of_themselves(tmp_path: Path) -> None:
+    assert about_if_any(saved(tmp_path / "ours.safetensors")) == about()
+    save_file({"a": torch.zeros(1)}, tmp_path / "timm.safetensors", metadata={"format": "pt"})
+    assert about_if_any(tmp_path / "timm.safetensors") is None
+    assert about_if_any(tmp_path / "torchvision.pth") is None
+    newer = rewritten(saved(tmp_path / "new.safetensors"), lambda it: it.update(format=99))
+    with pytest.raises(CheckpointError, match="has format 99"):  # its normalisation must not be guessed
+        about_if_any(newer)
+
+
 def test_it_holds_no_pickle_and_other_programs_read_its_weights(tmp_path: Path) -> None:
     path = saved(tmp_path / "best.safetensors")
     header = int.from_bytes(path.read_bytes()[:8], "little")
@@ -117,8 +162,8 @@ def test_weights_of_another_program_are_pointed_to_where_they_can_go(tmp_path: P
 
 
 def test_a_newer_format_asks_for_an_update_whatever_else_is_new_in_it(tmp_path: Path) -> None:
-    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=2, scales=[1, 2], backbone="mb7"))
-    with pytest.raises(CheckpointError, match="has format 2, newer than this vocdet") as caught:
+    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=3, scales=[1, 2], backbone="mb7"))
+    with pytest.raises(CheckpointError, match="has format 3, newer than this vocdet") as caught:
         load_checkpoint(path)
     assert caught.value.hint == "update vocdet"
 
@@ -130,6 +175,8 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "an unknown field": lambda it: it.update(colour="red"),
     "an unknown task": lambda it: it.update(task="segment"),
     "an unknown net": lambda it: it["backbone"].update(kind="mb9"),
+    "unknown extras": lambda it: it.update(extras="fancy"),
+    "an unknown last map": lambda it: it.update(last_map="max"),
     "an absurd width": lambda it: it["backbone"].update(width=1e6),
     "a tail that is not there": lambda it: it["backbone"].update(reduced_tail=True),
     "no anchors": lambda it: it.update(anchors=None),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from vocdet.models.anchors import torchvision_anchors
+from vocdet.models.anchors import Anchors, torchvision_anchors
 from vocdet.models.backbone import BackboneSpec, parse_net
 from vocdet.models.cost import cost
 from vocdet.models.fuse import fused
@@ -20,9 +22,9 @@ SIZE = (96, 128)  # height, width
 SMALL = BackboneSpec("mb1", 0.25)
 
 
-def detector(spec: BackboneSpec = SMALL, labels: int = 4, size: tuple[int, int] = SIZE) -> SsdLite:
+def detector(spec: BackboneSpec = SMALL, labels: int = 4, size: tuple[int, int] = SIZE, **variant: Any) -> SsdLite:
     torch.manual_seed(0)
-    return SsdLite(SsdSpec(spec, tuple(map(str, range(labels))), size, torchvision_anchors()))
+    return SsdLite(SsdSpec(spec, tuple(map(str, range(labels))), size, torchvision_anchors(), **variant))
 
 
 def slow(offsets: Tensor, logits: Tensor, grid: Tensor, score: float, top: int, overlap: float, most: int) -> Found:
@@ -126,6 +128,72 @@ def test_folded_norms_change_nothing(net: str) -> None:
         for one, other in zip(model.eval()(images), folded(images), strict=True):
             assert one.std() > 1e-3
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+VARIANTS = [{"extras": extras, "last_map": last} for extras in ("separable", "plain") for last in ("conv", "pool")]
+
+
+def maps_of(model: SsdLite) -> list[tuple[int, ...]]:
+    """(channels, height, width) of what the heads look at."""
+    seen: list[tuple[int, ...]] = []
+    hooks = [
+        head.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[1:])))
+        for head in model.box_head
+    ]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, *model.spec.size, dtype=torch.uint8))
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_maps_at_300_are_those_of_mobilenet_ssd() -> None:
+    # chuanqi305/MobileNet-SSD: conv11, conv13, conv14_2, conv15_2, conv16_2, conv17_2
+    published = [(512, 19, 19), (1024, 10, 10), (512, 5, 5), (256, 3, 3), (256, 2, 2), (128, 1, 1)]
+    for extras in ("separable", "plain"):
+        assert maps_of(detector(parse_net("mb1"), size=(300, 300), extras=extras)) == published
+        pooled = detector(parse_net("mb1"), size=(300, 300), extras=extras, last_map="pool")
+        assert maps_of(pooled) == [*published[:5], (256, 1, 1)]
+
+
+def test_a_plain_one_costs_what_its_paper_says() -> None:
+    # Howard et al. 2017, table 13: SSD300 on MobileNet for COCO has 6.8 million parameters, 1.2 billion mult-adds
+    usual = torchvision_anchors().shapes
+    anchors = Anchors((usual[0][:3], *usual[1:]))  # TensorFlow's: three at a cell of the first map
+    spec = SsdSpec(parse_net("mb1"), tuple(map(str, range(90))), (300, 300), anchors, extras="plain")
+    counted = cost(SsdLite(spec), (300, 300))
+    assert round(counted.parameters / 1e6, 1) == 6.8
+    assert round(counted.macs / 1e9, 1) == 1.2
+
+
+def test_a_pooled_map_is_the_mean_of_the_one_before_it() -> None:
+    model = detector(last_map="pool", size=(128, 640)).eval()
+    assert maps_of(model)[-2:] == [(256, 1, 3), (256, 1, 1)]
+    x = torch.rand(2, 256, 1, 3)
+    torch.testing.assert_close(model.extras[-1](x), x.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: " ".join(v.values()))
+@pytest.mark.parametrize("size", [(64, 64), (75, 131), (301, 97)])
+def test_every_variant_has_an_anchor_for_every_output_at_odd_sizes(size: tuple[int, int], variant: Any) -> None:
+    model = detector(size=size, **variant)
+    assert [shape[1:] for shape in maps_of(model)] == list(model.spec.maps)
+    offsets, logits = model.train()(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8))
+    assert offsets.shape == (1, len(model.grid), 4)
+    assert logits.shape == (1, len(model.grid), 5)
+    (offsets.square().sum() + logits.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: " ".join(v.values()))
+def test_every_variant_can_be_folded_and_traced(variant: Any) -> None:
+    model = fused(detector(**variant))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    image = torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8)
+    with torch.no_grad():
+        program = torch.export.export(model, (image,)).module()
+        for one, other in zip(model(image), program(image), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_it_costs_what_torchvision_publishes() -> None:

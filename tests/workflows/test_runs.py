@@ -1,9 +1,7 @@
-"""Run folders: numbered, found again, and with a journal that programs can read."""
+"""Run folders: numbered, and found again."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +12,7 @@ from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import parse_net
 from vocdet.models.checkpoint import About, build, save_checkpoint
-from vocdet.workflows.runs import Journal, about_run, make_run, newest_run
+from vocdet.workflows.runs import about_run, make_run, newest_run
 
 
 def save(run: Path, task: str = "backbone", net: str = "mb1-0.25", *, reduced_tail: bool = False, age: int = 0) -> Path:
@@ -91,26 +89,3 @@ def test_a_run_and_its_checkpoint_say_the_same_of_themselves(tmp_path: Path) -> 
     run = save(tmp_path / "run")
     assert about_run(run) == about_run(run / "best.safetensors")
     assert about_run(run).labels == ("a", "b")
-
-
-def test_a_journal_keeps_a_row_of_every_epoch(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.epoch({"epoch": 1, "train_loss": 0.123456789})
-    journal.epoch({"epoch": 2, "train_loss": 1e-9, "val_ap50": 0.5})
-    with (tmp_path / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert rows == [
-        {"epoch": "1", "train_loss": "0.123457", "val_ap50": ""},
-        {"epoch": "2", "train_loss": "1e-09", "val_ap50": "0.5"},
-    ]
-
-
-def test_a_journal_writes_json_and_tables_of_any_text(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.json("recipe.json", {"net": "mb1", "minutes": None, "labels": ("猫", 'a "b", c')})
-    assert json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8")) == {
-        "net": "mb1", "minutes": None, "labels": ["猫", 'a "b", c'],
-    }  # fmt: skip
-    journal.table("confusion.csv", ["truth", 'a "b", c'], [["猫\n", 3]])
-    with (tmp_path / "confusion.csv").open(newline="", encoding="utf-8") as file:
-        assert list(csv.reader(file)) == [["truth", 'a "b", c'], ["猫\n", "3"]]

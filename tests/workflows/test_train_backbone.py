@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from PIL import Image
 from vocdet.errors import AnnotationError, SplitError, VocdetError
 from vocdet.models.backbone import Classifier
 from vocdet.models.checkpoint import load_checkpoint
+from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, changed
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted, train_backbone
@@ -60,10 +59,11 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     epochs = [event for event in between if isinstance(event, Epoch)]
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
-    assert sorted(p.name for p in started.run.iterdir()) == [
-        "best.safetensors", "confusion.csv", "last.safetensors", "metrics.csv", "recipe.json",
-    ]  # fmt: skip
-    assert json.loads((started.run / "recipe.json").read_text()) == asdict(recipe())
+    assert {p.name for p in started.run.iterdir() if "tfevents" not in p.name} == {
+        "batches.png", "best.safetensors", "confusion.csv", "curves.png", "dataset.json", "environment.json", "labels.csv",
+        "last.safetensors", "metrics.csv", "recipe.toml", "run.json",
+    }  # fmt: skip
+    assert load_recipe("backbone", str(started.run)).recipe == recipe()
     model, about = load_checkpoint(started.run / "best.safetensors")
     assert isinstance(model, Classifier)
     assert (about.task, about.labels, about.size, about.context) == ("backbone", ("cat", "dog"), (32, 32), 0.15)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
 from vocdet.models.ssdlite import SsdLite
+from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.evaluate import evaluate_run
@@ -83,10 +83,11 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert started.transfer is None
     assert {row.label for row in started.recall} == {"cat", "dog"}
     assert [e.epoch for e in between if isinstance(e, Epoch)] == [1, 2]
-    assert sorted(p.name for p in started.run.iterdir()) == [
-        "best.safetensors", "last.safetensors", "metrics.csv", "recipe.json",
-    ]  # fmt: skip
-    assert json.loads((started.run / "recipe.json").read_text()) == asdict(recipe())
+    assert {p.name for p in started.run.iterdir() if "tfevents" not in p.name} == {
+        "batches.png", "best.safetensors", "curves.png", "dataset.json", "environment.json", "examples.jpg", "labels.csv",
+        "last.safetensors", "metrics.csv", "recipe.toml", "run.json",
+    }  # fmt: skip
+    assert load_recipe("ssd", str(started.run)).recipe == recipe()
     with (started.run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -95,7 +96,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert isinstance(model, SsdLite)
     assert (about.labels, about.size, about.anchors) == (("cat", "dog"), (64, 64), started.anchors)
     assert about.thresholds is not None
-    assert about.recipe == asdict(recipe())
+    assert msgspec.convert(about.recipe, SsdRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap"}
     dataset = load_dataset(root)
     assert about.dataset == dataset.dataset.subset(dataset.rows("train")).fingerprint()

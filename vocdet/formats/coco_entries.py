@@ -192,7 +192,7 @@ def _open(data: bytes) -> Entries | None:
             if kept:
                 extras[i] = in_order(kept, KEPT[kind])
                 raws += kept.values()
-            if "segmentation" in one:
+            if kind is Annotation and "segmentation" in one:  # elsewhere it is one of the keys that are only kept
                 segmentations.append(one["segmentation"])
         read = (raw for one in listed for name, raw in one.items() if name in READ[kind])
         colons += sum(map(len, listed)) + b"".join(read).count(b":")

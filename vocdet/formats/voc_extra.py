@@ -28,6 +28,7 @@ from vocdet.formats.coordinates import Coordinates, number_text
 
 LABEL_LIST = "labels.txt"  # in the root of a folder: the labels in their order, where sorting would not give it
 DATASET_FILE = "dataset.json"  # in the root: what a COCO file said of the whole
+MOST_ATTRIBUTES = 1000  # of <annotation>, which has one at most: lxml looks for each among all of them
 _LARGEST_FILE = 64 * 2**20  # bytes
 
 RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written

@@ -84,7 +84,7 @@ def _parts(header: Header) -> int:
 @cache
 def _are_attributes(pairs: tuple[tuple[str, str], ...]) -> bool:
     """Whether these come out of a file again as they went in."""
-    if any(NOT_XML.search(value) for _, value in pairs):
+    if len(pairs) > voc_extra.MOST_ATTRIBUTES or any(NOT_XML.search(value) for _, value in pairs):
         return False
     element = _parsed(f"<a{_attributes_text(dict(pairs))}/>")
     return element is not None and dict(element.attrib) == dict(pairs)

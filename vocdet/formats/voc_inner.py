@@ -9,11 +9,13 @@ from functools import cache
 from lxml import etree
 
 from vocdet import masks
+from vocdet.data.checks import box_text
 from vocdet.formats.coordinates import number_text
 from vocdet.formats.voc_elements import KEPT, REDRAW, Note, json_object_in, line_of, number_in, tag_of, xml_of
 from vocdet.formats.voc_extra import RawBox, Rest
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_FEW_DIGITS = 100  # of four numbers together: none of so few is infinite
 _JSON_NUMBERS = re.compile(r"-?(0|[1-9]\d{0,8})(\.\d+)?(,-?(0|[1-9]\d{0,8})(\.\d+)?)*", re.ASCII)
 
 
@@ -23,7 +25,7 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     try:
         xmin, ymin, xmax, ymax = texts["xmin"], texts["ymin"], texts["xmax"], texts["ymax"]
         digits = xmin + ymin + xmax + ymax  # type: ignore[operator] # of None, which is caught
-        if digits.isdigit() and digits.isascii() and len(bounds) == 4:
+        if digits.isdigit() and digits.isascii() and len(digits) <= _FEW_DIGITS and len(bounds) == 4:
             return float(xmin), float(ymin), float(xmax), float(ymax)  # type: ignore[arg-type] # as above
     except (KeyError, TypeError, ValueError):  # one is missing or empty
         pass
@@ -47,6 +49,15 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     return values["xmin"], values["ymin"], values["xmax"], values["ymax"]
 
 
+def is_near(box: RawBox, element: etree._Element, note: Note) -> bool:
+    """Whether a box could be one of an image; a finding where it is further out than any image reaches."""
+    if max(box) <= masks.FURTHEST and min(box) >= -masks.FURTHEST:
+        return True
+    problem = f"the box {box_text(box)} reaches further than {masks.FURTHEST:.0g} pixels out"
+    note("voc.box.far", "error", problem, line_of(element), REDRAW)
+    return False
+
+
 def read_rest(children: list[etree._Element], note: Note, unknown: set[str]) -> Rest:
     """What few objects have: polygons, parts, attributes, vocdet's own tags, and all that is kept as it is."""
     rest = Rest()
@@ -60,7 +71,8 @@ def read_rest(children: list[etree._Element], note: Note, unknown: set[str]) -> 
         elif tag == "attributes" and rest.attributes is None and (found := _attributes(child)) is not None:
             rest.attributes = found
         elif tag == "area":
-            rest.area = number_in(child, "area", note) or math.nan
+            area = number_in(child, "area", note)
+            rest.area = math.nan if area is None else area
         elif tag == "segmentation":
             rest.segmentation = _segmentation(child, note)
         elif tag == "coco":
@@ -117,7 +129,7 @@ def _part(element: etree._Element, note: Note) -> tuple[str, RawBox] | None:
     if [tag_of(child) for child in element] != ["name", "bndbox"] or element.attrib:
         return None
     box = read_box(element[1], note)
-    return None if box is None else (element[0].text or "", box)
+    return None if box is None or not is_near(box, element[1], note) else (element[0].text or "", box)
 
 
 def _attributes(element: etree._Element) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from vocdet.formats.labels import clean_label
 from vocdet.formats.numbers import NUMBER
 from vocdet.formats.voc_elements import REDRAW, Note, line_of
 from vocdet.formats.voc_extra import RawBox, Rest
-from vocdet.formats.voc_inner import read_box, read_rest
+from vocdet.formats.voc_inner import is_near, read_box, read_rest
 
 DIFFICULT, TRUNCATED, OCCLUDED, CROWD = 1, 2, 4, 8  # bits of `RawObject.flags`
 
@@ -87,6 +87,8 @@ def _label(text: str | None, line: int, note: Note) -> str | None:
 
 
 def _plausible(box: RawBox, element: etree._Element, note: Note) -> bool:
+    if not is_near(box, element, note):
+        return False
     xmin, ymin, xmax, ymax = box
     if xmin > xmax or ymin > ymax:
         problem = f"the box {box_text(box)} ends before it begins (xmin ymin xmax ymax)"

@@ -13,7 +13,7 @@ from vocdet.data.checks import Finding, Severity
 from vocdet.errors import Place
 from vocdet.formats.numbers import NUMBER
 from vocdet.formats.voc_elements import KEPT, Note, json_object_in, line_of, tag_of, xml_of
-from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_extra import MOST_ATTRIBUTES, Header
 from vocdet.formats.voc_object import RawObject, read_object
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes some 300 an object
@@ -85,8 +85,7 @@ def read_annotation(path: Path | str) -> Annotation:
         else:
             _unread(child, note, unknown)
             header.tags.append(xml_of(child))
-    if root.keys():
-        header.attributes = {str(name): str(value) for name, value in root.attrib.items()}
+    header.attributes = _attributes(root, note)
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
                       frozenset(unknown), readable=True)  # fmt: skip
 
@@ -151,6 +150,16 @@ def _note_syntax(error: etree.XMLSyntaxError, note: Note) -> None:
     else:
         hint = "it may be cut short: save the image again in labelImg, or delete the file"
         note("xml.syntax", "error", f"is not well-formed XML: {message}", line, hint)
+
+
+def _attributes(root: etree._Element, note: Note) -> dict[str, str]:
+    """The attributes of <annotation>; none, and a finding, where there are too many to be meant."""
+    count = len(root.keys())
+    if count > MOST_ATTRIBUTES:
+        problem = f"<annotation> has {count} attributes: they are not kept"
+        note("voc.attributes", "warning", problem, line_of(root), "delete them: other tools write one at most")
+        return {}
+    return {str(name): str(value) for name, value in root.attrib.items()} if count else {}
 
 
 def _flat(element: etree._Element) -> dict[str, str] | None:

@@ -47,7 +47,8 @@ class Predictor:
         self, batch: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
     ) -> list[Detections]:
         """The same for a batch (B, 3, H, W) already at the input size; `sides` are the images' (width, height)."""
-        return self.detections(*self._model(batch.to(self._device)), sides, score=score)
+        offsets, logits = self._model(batch.to(self._device))
+        return self.detections(offsets, logits, sides, score=score)
 
     def detections(
         self, offsets: Tensor, logits: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE

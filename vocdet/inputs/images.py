@@ -1,33 +1,37 @@
-"""Image files as arrays, and a store that decodes each only once."""
+"""Image files as arrays."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
-MEMORY_SHARE = 0.25  # of the machine's memory, for decoded images
+JPEG = (0xFF, 0xD8)  # the first bytes of one
+REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
+           8: cv2.IMREAD_REDUCED_COLOR_8}  # fmt: skip
 
 
-def decode(path: Path, *, oriented: bool = False) -> Image:
+def decode(path: Path, *, oriented: bool = False, shrink: int = 1) -> Image:
     """The image as RGB (H, W, 3) uint8, gray and transparent ones too.
 
-    `oriented` turns it as its EXIF tag asks; without, the pixels come as they are stored. A file that is missing or
-    not an image is an `ImageError`.
+    `oriented` turns it as its EXIF tag asks; without, the pixels come as they are stored. `shrink` (1, 2, 4 or 8) makes
+    it that much smaller each way where it is a JPEG, rounded up, which is faster than to decode all of it; others come
+    whole. A file that is missing or not an image is an `ImageError`.
     """
-    flags = cv2.IMREAD_COLOR if oriented else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         data = np.fromfile(path, np.uint8)  # and not imread, which cannot open every name on every system
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", place=path) from error
+    # of other formats OpenCV skips pixels to shrink them
+    flags = REDUCED[shrink if tuple(data[:2].tolist()) == JPEG else 1]
+    if not oriented:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(data, flags) if len(data) else None
     except cv2.error as error:
@@ -37,23 +41,35 @@ def decode(path: Path, *, oriented: bool = False) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def decode_as(path: Path, width: int, height: int) -> Image:
-    """The image in the orientation in which it has this size, which is how its annotation saw it."""
+def decode_as(path: Path, width: int, height: int, *, at_least: tuple[int, int] | None = None) -> Image:
+    """The image in the orientation in which it has this size, which is how its annotation saw it.
+
+    With `at_least` (height, width) it may come smaller, by a whole number, but no smaller than that.
+    """
+    shrink = 1 if at_least is None else _shrink(width, height, at_least)
+    sizes = {(height, width), (-(-height // shrink), -(-width // shrink))}
     try:
-        image = decode(path)
+        image = decode(path, shrink=shrink)
     except ImageError as error:
         hint = "export it again, or delete it and its XML; vocdet check finds all such files of a dataset"
         raise ImageError(error.problem, place=error.place, hint=hint) from error
-    if image.shape[:2] == (height, width):
+    if image.shape[:2] in sizes:
         return image
-    turned = decode(path, oriented=True)
-    if turned.shape[:2] == (height, width):
+    turned = decode(path, oriented=True, shrink=shrink)
+    if turned.shape[:2] in sizes:
         return turned
+    if shrink > 1:
+        return decode_as(path, width, height)  # to say which size it has
     raise ImageError(
         f"is {image.shape[1]}x{image.shape[0]} pixels where {width}x{height} were expected",
         place=path,
         hint="the file changed after the dataset was read: run the command again",
     )
+
+
+def _shrink(width: int, height: int, at_least: tuple[int, int]) -> int:
+    """The most that a JPEG's sides can be divided by in decoding."""
+    return max(s for s in REDUCED if s == 1 or (height // s >= at_least[0] and width // s >= at_least[1]))
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
@@ -64,35 +80,3 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     shrink = min(h / size[0], w / size[1])
     method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
-
-
-class ImageStore:
-    """A dataset's images, decoded at most once and kept no larger than training can use, while memory allows."""
-
-    def __init__(self, dataset: Dataset, *, at_most: tuple[int, int], budget: int | None = None) -> None:
-        self._dataset = dataset
-        self._at_most = at_most  # (height, width)
-        self._left = memory_budget() if budget is None else budget
-        self._kept: dict[int, Image] = {}
-
-    def __getitem__(self, row: int) -> Image:
-        """Image `row`, shrunk in each direction to `at_most` where it is larger."""
-        kept = self._kept.get(row)
-        if kept is not None:
-            return kept
-        images = self._dataset.images
-        width, height = int(images.widths[row]), int(images.heights[row])
-        image = decode_as(self._dataset.root / images.files[row], width, height)
-        small = resize(image, (min(height, self._at_most[0]), min(width, self._at_most[1])))
-        if small.nbytes <= self._left:
-            self._left -= small.nbytes
-            self._kept[row] = small
-        return small
-
-
-def memory_budget() -> int:
-    """How many bytes of decoded images to keep: a quarter of the machine's memory, or 2 GB where it is not told."""
-    try:
-        return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 2 << 30

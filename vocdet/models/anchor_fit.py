@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.models.anchors import Anchors, Shape, map_sizes
+from vocdet.recipes.schema import LastMap
 
 PER_CELL = (16, 8, 6, 6, 6, 6)  # anchors at a cell of each map at most; SSD has 6
 DENSE = 1.5  # strides: a smaller shape is tried at four places of its cell, too, or small objects fall between
@@ -49,7 +50,12 @@ def best_iou(boxes: NDArray[np.float64], shapes: Sequence[Shape], grid: tuple[in
 
 
 def fit_anchors(
-    boxes: NDArray[np.float64], labels: NDArray[np.int32], size: tuple[int, int], *, seed: int = 0
+    boxes: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    size: tuple[int, int],
+    *,
+    seed: int = 0,
+    last_map: LastMap = "conv",
 ) -> Anchors:
     """Choose each map's shapes greedily, so that every training box has an anchor of high IoU.
 
@@ -58,7 +64,7 @@ def fit_anchors(
     training will do. Every map has at least one shape, fitting its stride, so that a later dataset finds one.
     """
     rng = np.random.default_rng(seed)
-    grids = map_sizes(size, len(PER_CELL))
+    grids = map_sizes(size, len(PER_CELL), last_map=last_map)
     if len(boxes) == 0:
         return Anchors(tuple(_fallback(grid) for grid in grids))
     boxes, weights = _sample(boxes, labels, rng)
@@ -88,11 +94,13 @@ def anchor_recall(
     label_of: NDArray[np.int32],
     labels: Sequence[str],
     size: tuple[int, int],
+    *,
+    last_map: LastMap = "conv",
 ) -> tuple[AnchorRecall, ...]:
     """Mean best-anchor IoU and recall at .5 for every label and size of object; boxes as shares of the image."""
     if len(boxes) == 0:
         return ()
-    grids = map_sizes(size, len(anchors.shapes))
+    grids = map_sizes(size, len(anchors.shapes), last_map=last_map)
     iou = np.max([best_iou(boxes, s, g).max(1) for s, g in zip(anchors.shapes, grids, strict=True)], axis=0)
     side = np.sqrt(np.prod((boxes[:, 2:] - boxes[:, :2]) * np.array([size[1], size[0]]), axis=1))  # pixels at the input
     bands = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, np.inf))  # COCO's limits

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.recipes.schema import LastMap
+
 MOST_SIDE, DENSEST = 4.0, 8  # what an anchor can be; far beyond what is of use
 
 
@@ -83,12 +85,16 @@ def torchvision_anchors(maps: int = 6) -> Anchors:
     return Anchors(tuple(levels))
 
 
-def map_sizes(size: tuple[int, int], maps: int = 6) -> tuple[tuple[int, int], ...]:
-    """(height, width) of SSD-lite's maps for an input of `size`: strides 16 and 32, then halved again and again."""
+def map_sizes(size: tuple[int, int], maps: int = 6, *, last_map: LastMap = "conv") -> tuple[tuple[int, int], ...]:
+    """(height, width) of an SSD's maps for an input of `size`: strides 16 and 32, then halved again and again.
+
+    A last map by global average pooling is one cell, whatever the input.
+    """
 
     def halved(n: int, times: int) -> int:
         for _ in range(times):
             n = (n + 1) // 2
         return n
 
-    return tuple((halved(size[0], 4 + k), halved(size[1], 4 + k)) for k in range(maps))
+    sizes = [(halved(size[0], 4 + k), halved(size[1], 4 + k)) for k in range(maps)]
+    return (*sizes[:-1], (1, 1)) if last_map == "pool" else tuple(sizes)

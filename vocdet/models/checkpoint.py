@@ -16,9 +16,11 @@ from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.models.anchors import Anchors
 from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.folding import plain_state
 from vocdet.models.ssdlite import EXTRAS, SsdLite, SsdSpec
+from vocdet.recipes.schema import Extras, LastMap
 
-FORMAT = 1
+FORMAT = 2  # 1: without extras and last_map
 LARGEST = 4096  # pixels of an input's side: a damaged file must not ask for all the memory there is
 SUFFIX = ".safetensors"
 MAPS = 2 + len(EXTRAS)
@@ -37,6 +39,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     anchors: Anchors | None = None  # ssd
+    extras: Extras = "separable"  # ssd
+    last_map: LastMap = "conv"  # ssd
     thresholds: tuple[float, ...] | None = None  # ssd: a label's score from which a detection is shown
     context: float | None = None  # backbone: of the crops
     dataset: str = ""  # fingerprint of the training images and objects
@@ -71,18 +75,29 @@ def build(about: About) -> nn.Module:
     if about.task == "backbone":
         return Classifier(about.backbone, len(about.labels))
     assert about.anchors is not None  # About checks it
-    return SsdLite(SsdSpec(about.backbone, about.labels, about.size, about.anchors, about.mean, about.std))
+    spec = SsdSpec(
+        about.backbone, about.labels, about.size, about.anchors, about.mean, about.std, about.extras, about.last_map
+    )
+    return SsdLite(spec)
 
 
 def save_checkpoint(path: Path, model: nn.Module, about: About) -> None:
     """Write weights and what they are, whole or not at all."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in plain_state(model).items()}
     write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(about).decode()}))
 
 
 def read_about(path: Path) -> About:
     """What a checkpoint says of itself, without reading its weights."""
     return _open(path, weights=False)[0]
+
+
+def about_if_any(path: Path) -> About | None:
+    """What a file of weights says of itself, if it is a checkpoint of vocdet; None if it is any other file."""
+    if path.suffix != SUFFIX:
+        return None
+    text, _ = _read(path, weights=False)
+    return None if text is None else _decoded(path, text)
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, About]:
@@ -115,22 +130,31 @@ def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
 def _open(path: Path, *, weights: bool) -> tuple[About, dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError("there is no such checkpoint", place=path, hint="run vocdet train-ssd")
+    text, tensors = _read(path, weights=weights)
+    if text is None:
+        hint = "it holds weights alone: give it to --weights"
+        raise CheckpointError("is not a checkpoint of vocdet", place=path, hint=hint)
+    return _decoded(path, text), tensors
+
+
+def _read(path: Path, *, weights: bool) -> tuple[str | None, dict[str, Tensor]]:
+    """The JSON of a checkpoint, and its weights if they are wanted."""
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
+            return text, {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"cannot be read: {error}", place=path, hint="the file is damaged or no checkpoint"
         ) from error
-    if text is None:
-        hint = "it holds weights alone: give it to --weights"
-        raise CheckpointError("is not a checkpoint of vocdet", place=path, hint=hint)
+
+
+def _decoded(path: Path, text: str) -> About:
     try:
         number = msgspec.json.decode(text, type=_Format).format
         if number > FORMAT:  # before the rest, which a newer format may have changed
             raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint="update vocdet")
-        return msgspec.json.decode(text, type=About), tensors
+        return msgspec.json.decode(text, type=About)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise CheckpointError(f"describes itself wrongly: {error}", place=path, hint="the file is damaged") from error
 
@@ -139,6 +163,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of any weights file: .safetensors, or a .pth read without running code from it."""
     if not path.is_file():
         raise CheckpointError("there is no such file of weights", place=path)
+    _check_kind(path)
     try:
         if path.suffix == SUFFIX:
             with safe_open(path, framework="pt") as file:
@@ -149,7 +174,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch's readers raise many kinds on broken or unsafe files
         unsafe = isinstance(error, UnpicklingError) and "GLOBAL" in str(error)
         reason = "it holds Python objects, which could run code" if unsafe else "it is damaged or of another kind"
-        hint = "it must be a .safetensors file, or a state dict saved by torch.save"
+        hint = "it must be a .safetensors file, or a state dict saved by torch.save, and downloaded or copied whole"
         raise CheckpointError(f"cannot be read as weights: {reason}", place=path, hint=hint) from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -158,3 +183,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError("holds no named tensors", place=path, hint="save model.state_dict()")
     return _finite(path, tensors)
+
+
+def _check_kind(path: Path) -> None:
+    """What is often taken for weights after a download that went wrong."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256).lstrip().lower()
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror}", place=path, hint="see who may read it") from error
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CheckpointError(
+            "is a web page, not weights", place=path, hint="download the file itself: the link led to a page about it"
+        )
+    if not start:
+        raise CheckpointError("is empty", place=path, hint="download or copy it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError("is only a pointer of Git LFS", place=path, hint="run git lfs pull where it comes from")

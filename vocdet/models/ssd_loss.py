@@ -59,7 +59,7 @@ def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def ssd_loss(
+def ssd_sums(
     offsets: Tensor,
     logits: Tensor,
     anchors: Tensor,
@@ -68,8 +68,8 @@ def ssd_loss(
     *,
     min_negatives: int = MIN_NEGATIVES,
     weights: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Smooth-L1 on matched anchors and cross-entropy with hard negatives, both per matched anchor.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Smooth-L1 on matched anchors and cross-entropy with hard negatives, as sums, and the number of matched anchors.
 
     `offsets` (B, A, 4) and `logits` (B, A, C) come from the head; class 0 is background and pads `classes` (B, M);
     `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input. `weights` (C,) are what an anchor matched with an
@@ -79,7 +79,6 @@ def ssd_loss(
     positive = matched >= 0
     image, anchor = positive.nonzero(as_tuple=True)
     object_ = matched[image, anchor]
-    count = max(1, len(image))
     target = encode(boxes[image, object_], anchors[anchor])
     box_losses = F.smooth_l1_loss(offsets[image, anchor], target, reduction="none").sum(1)
 
@@ -91,7 +90,22 @@ def ssd_loss(
         worth = weights[wanted[image, anchor]]
         box_losses = box_losses * worth
         taught[image, anchor] = worth
-    return {"box": box_losses.sum() / count, "class": (entropy * taught).sum() / count}
+    return {"box": box_losses.sum(), "class": (entropy * taught).sum()}, torch.tensor(len(image), device=boxes.device)
+
+
+def ssd_loss(
+    offsets: Tensor,
+    logits: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    *,
+    min_negatives: int = MIN_NEGATIVES,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The same, each per matched anchor."""
+    totals, count = ssd_sums(offsets, logits, anchors, boxes, classes, min_negatives=min_negatives, weights=weights)
+    return {name: total / count.clamp(min=1) for name, total in totals.items()}
 
 
 def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:

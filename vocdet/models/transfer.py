@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbone import C4_LAYER, BackboneSpec
+from vocdet.models.backbone import C4_LAYER, KINDS, Backbone, BackboneSpec
+from vocdet.models.heads import Heads, carried
+from vocdet.models.ssdlite import SsdLite
+from vocdet.models.timm_weights import is_timm
 
-Fate = Literal["loaded", "skipped", "fresh"]
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # RGB mean and std that torchvision's weights expect
+Fate = Literal["loaded", "resized", "skipped", "fresh"]
+FATES: tuple[Fate, ...] = ("loaded", "resized", "fresh", "skipped")
 ENOUGH = 0.5  # of a backbone's tensors must fit, or the file is for another net
+WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)  # the published ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Tensors:
 
     name: str
     shape: tuple[int, ...]
-    fate: Fate  # skipped: in the file, not used; fresh: in the model, not in the file
+    fate: Fate  # resized: some rows are the file's; skipped: in the file, not used; fresh: as the model was made
     why: str = ""
 
 
@@ -36,44 +41,90 @@ class Transfer:
 
     source: str
     tensors: tuple[Tensors, ...]
+    labels: tuple[str, ...] = ()  # of the model, where the file's heads say what theirs are
+    kept: tuple[str, ...] = ()  # those of which the file knows something
 
     def count(self, fate: Fate) -> int:
         """How many tensors met this fate."""
         return sum(t.fate == fate for t in self.tensors)
 
 
-def transfer(model: nn.Module, tensors: dict[str, Tensor], spec: BackboneSpec, *, source: str) -> Transfer:
+def transfer(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    spec: BackboneSpec,
+    *,
+    source: str,
+    heads: Heads | None = None,
+    labels: tuple[str, ...] = (),
+) -> Transfer:
     """Copy into `model` every tensor that fits by name and shape; the rest of the model stays as it is.
 
-    Names may be ours, torchvision's MobileNets' or torchvision's SSD-lite's. A file of which less than half of the
-    backbone fits is a `CheckpointError`: it is for another net.
+    Names may be ours, torchvision's MobileNets' or torchvision's SSD-lite's. Where `heads` tells what the file's heads
+    were made for, their last layers go label by label; `labels` are those of a classifier (a detector knows its own).
+    A file of which less than half of the backbone fits is a `CheckpointError`: it is for another net.
     """
     ours = model.state_dict()
+    our_heads = Heads(model.spec.labels, model.spec.anchors) if isinstance(model, SsdLite) else Heads(labels or None)
     renamed = our_names(tensors, spec)
     theirs = {renamed[name]: value for name, value in tensors.items()}
-    rows = []
-    for name, value in ours.items():
-        given = theirs.get(name)
-        if given is None:
-            rows.append(Tensors(name, tuple(value.shape), "fresh", "not in the file"))
-        elif given.shape != value.shape:
-            rows.append(Tensors(name, tuple(value.shape), "fresh", f"the file's is {tuple(given.shape)}"))
-        else:
-            rows.append(Tensors(name, tuple(value.shape), "loaded"))
-    rows += [Tensors(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
-    backbone = [r for r in rows if r.name.startswith("backbone.") and r.fate != "skipped"]
-    fitting = sum(r.fate == "loaded" for r in backbone)
+    backbone = [name for name in ours if name.startswith("backbone.")]
+    fitting = sum(name in theirs and theirs[name].shape == ours[name].shape for name in backbone)
     if fitting < ENOUGH * len(backbone):
         raise CheckpointError(
             f"only {fitting} of {len(backbone)} tensors of {spec.name} are in it with the right shape",
             place=Path(source),
-            hint="the weights are for another --net",
+            hint=_which_net(tensors),
         )
-    with torch.no_grad():
-        for row in rows:
-            if row.fate == "loaded":
-                ours[row.name].copy_(theirs[row.name])
-    return Transfer(source, tuple(rows))
+    rows, known = [], set()
+    for name, value in ours.items():
+        taken = carried(name, theirs[name], value, heads, our_heads) if name in theirs else None
+        if taken is None or taken.tensor is None:
+            rows.append(Tensors(name, tuple(value.shape), "fresh", taken.why if taken else "not in the file"))
+            continue
+        known |= set(taken.labels)
+        rows.append(
+            Tensors(name, tuple(value.shape), "loaded" if taken.tensor is theirs[name] else "resized", taken.why)
+        )
+        with torch.no_grad():
+            value.copy_(taken.tensor)
+    rows += [Tensors(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
+    told = (our_heads.labels or ()) if heads and heads.labels else ()
+    return Transfer(source, tuple(rows), told, tuple(label for label in told if label in known))
+
+
+def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> BackboneSpec:
+    """The same backbone with a reduced tail, where that is what the tensors are of."""
+    if spec.reduced_tail or not spec.kind.startswith("mb3"):
+        return spec
+    reduced = replace(spec, reduced_tail=True)
+    return reduced if _fit(tensors, reduced) > _fit(tensors, spec) else spec
+
+
+def _which_net(tensors: Mapping[str, Tensor]) -> str:
+    """A hint: the net that the tensors are of, if that can be told."""
+    if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
+        for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
+            spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
+            if _fit(tensors, spec) == 1:
+                return f"they are weights of --net {spec.name}" + (" --reduced-tail" if spec.reduced_tail else "")
+    if is_timm(tensors):
+        return "of timm's networks only MobileNetV1 is understood: use --weights imagenet for the others"
+    return "the weights are for another --net"
+
+
+def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
+    """The share of a backbone's tensors that are among these."""
+    renamed = our_names(tensors, spec)
+    shapes = {renamed[name]: tuple(value.shape) for name, value in tensors.items()}
+    wanted = _shapes(spec)
+    return sum(shapes.get(name) == shape for name, shape in wanted.items()) / len(wanted)
+
+
+@lru_cache(maxsize=64)
+def _shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):  # nothing is allocated or drawn
+        return {f"backbone.{name}": tuple(value.shape) for name, value in Backbone(spec).state_dict().items()}
 
 
 def our_names(names: Iterable[str], spec: BackboneSpec) -> dict[str, str]:
@@ -101,40 +152,3 @@ def _our_name(name: str, tap: int, halved: bool) -> str:
     # the expansion of the tapped block ends the first half without its block, the rest of the block begins the second
     inside = {("0", tap): "block.0.", ("1", tap): "block."}.get((match[1], layer), "")
     return f"backbone.features.{layer}.{inside}{rest}"
-
-
-def imagenet_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
-    """torchvision's ImageNet weights of a net and their file's name, downloaded on the first use.
-
-    Without a network, a `CheckpointError` says which file to fetch and where to put it.
-    """
-    from torchvision.models import MobileNet_V2_Weights, MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
-
-    known = {
-        "mb2": MobileNet_V2_Weights.IMAGENET1K_V2,
-        "mb3-small": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
-        "mb3-large": MobileNet_V3_Large_Weights.IMAGENET1K_V2,
-    }
-    if spec.kind not in known or spec.width != 1 or spec.reduced_tail:
-        raise CheckpointError(
-            f"torchvision has no ImageNet weights for {spec.name}",
-            hint=f"use --net {', '.join(known)} for them, or --weights FILE or none",
-        )
-    url = known[spec.kind].url
-    name = url.rsplit("/", 1)[1]
-    try:
-        return torch.hub.load_state_dict_from_url(url, progress=False, check_hash=True, map_location="cpu"), name
-    except Exception as error:  # the network fails in many ways
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise CheckpointError(
-            f"the ImageNet weights could not be downloaded: {error}",
-            hint=f"fetch {url} on another machine and put it into {folder}, or give the file to --weights",
-        ) from error
-
-
-def is_torchvision_name(path: Path) -> bool:
-    """Whether a file is named as torchvision names its ImageNet weights, by a hash: mobilenet_v2-b0353104.pth.
-
-    Its SSD-lite is not among them: that was trained with .5 and .5.
-    """
-    return re.fullmatch(r"mobilenet_[a-z0-9_]+-[0-9a-f]{8}\.pth", path.name) is not None

@@ -146,9 +146,7 @@ def join(device: str | torch.device = "cpu") -> Iterator[Group]:
     if world == 1:
         yield alone()
         return
-    cuda = torch.device(device).type == "cuda"
-    if cuda:
-        torch.cuda.set_device(torch.device(device))
+    cuda = _is_cuda(device)
     try:
         # gloo beside NCCL: counts, decisions and detections are no CUDA tensors
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
@@ -162,6 +160,17 @@ def join(device: str | torch.device = "cpu") -> Iterator[Group]:
         yield Group(rank, world)
     finally:
         dist.destroy_process_group()
+
+
+def _is_cuda(device: str | torch.device) -> bool:
+    """Whether it is a CUDA device, which is then this process's current one."""
+    try:
+        if torch.device(device).type != "cuda":
+            return False
+        torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError, ValueError) as error:  # AssertionError: torch was built without CUDA
+        raise VocdetError(f"there is no device {str(device)!r}", hint="use --device cpu, or CUDA as in 0,1") from error
+    return True
 
 
 def place_in_world() -> tuple[int, int]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from vocdet.errors import CheckpointError, VocdetError
-from vocdet.files import make_folder, unwritable, write_bytes, write_text
+from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import SUFFIX, About, read_about
+from vocdet.workflows.journal import Journal as Journal
 
 TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
 
@@ -67,32 +63,6 @@ def newest_run(folder: Path, task: str, *, net: str | None = None, reduced_tail:
 def about_run(run: Path) -> About:
     """What the best checkpoint of a run says of itself."""
     return read_about(run / BEST if run.is_dir() else run)
-
-
-@dataclass(slots=True)
-class Journal:
-    """What a run keeps beside its checkpoints: the recipe, and a row of metrics for every epoch."""
-
-    run: Path
-    _rows: list[dict[str, float | int]] = field(default_factory=list)
-
-    def json(self, name: str, content: object) -> None:
-        """Write a JSON file for people and programs."""
-        write_bytes(self.run / name, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-
-    def epoch(self, row: dict[str, float | int]) -> None:
-        """Add an epoch to metrics.csv."""
-        self._rows.append(row)
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        self.table("metrics.csv", columns, [[row.get(c, "") for c in columns] for row in self._rows])
-
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Write a CSV file."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
-        write_text(self.run / name, text.getvalue())
 
 
 def _number(run: Path) -> int:

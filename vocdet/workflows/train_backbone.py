@@ -25,12 +25,13 @@ from vocdet.models.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, build
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import BackboneRecipe
-from vocdet.training.distributed import Group, alone
+from vocdet.training.distributed import Group, alone, synchronised
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.prepare import load_dataset
 from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
-from vocdet.workflows.training_run import Reached, TrainingRun, run_folder
+from vocdet.workflows.tracking import Service
+from vocdet.workflows.training_run import Reached, TrainingRun, kept, run_folder, with_batch
 from vocdet.workflows.weights import find_start
 
 
@@ -45,6 +46,7 @@ class BackboneStarted:
     start: str  # where the weights come from, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     warnings: tuple[Finding, ...]
+    recipe: BackboneRecipe  # with the batch that fits, where that was left open
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +69,7 @@ def train_backbone(
     device: str = "auto",
     resume: Path | None = None,
     group: Group | None = None,
+    track: Service | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[BackboneStarted | Step | Epoch | BackboneFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
@@ -74,7 +77,8 @@ def train_backbone(
     Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `root` is an image
     folder instead. When `stop()` is true training ends after the step, with all that was reached kept. `resume` is
     the folder of a run that was interrupted: it goes on as if it had not been, if recipe and data are what they were.
-    In a `group` of processes each learns its part of every batch, and the first one alone writes.
+    In a `group` of processes each learns its part of every batch, and the first one alone writes. `track` is a
+    service that is told what the run's journal is.
     """
     group = group or alone()
     if folder:
@@ -101,14 +105,23 @@ def train_backbone(
         begun = _begin(recipe, runs, dataset, context=0.0 if folder else recipe.data.context)
     model, about = begun.model, begun.about
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
+    if recipe.train.sync_norm:
+        synchronised(model)  # its layers are replaced in place
     task = ClassifyTask(model, about.mean, about.std, smoothing=recipe.train.smoothing)
+    recipe = with_batch(recipe, task, about.size, len(train.objects), group)
     crops = _crops(recipe, train, about, augmented=True)
     measure = _Measure(task, _crops(recipe, val, about, augmented=False), dataset.labels, group, recipe.train.best)
     given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates,
              "folder": folder}  # fmt: skip
     with run_folder(runs, "backbone", about.backbone.name, group, resumed) as run:
-        yield BackboneStarted(run, len(crops), measure.of, dataset.labels, begun.start, begun.transfer, warnings)
-        training = TrainingRun(run, recipe, task, about, group, given=given, resumed=resumed)
+        yield BackboneStarted(
+            run, len(crops), measure.of, dataset.labels, begun.start, begun.transfer, warnings, recipe
+        )
+        training = TrainingRun(
+            run, recipe, task, about, group, given=given, resumed=resumed, track=track,
+            learned_from={"fingerprint": about.dataset, "root": str(root.absolute()), "labels": list(dataset.labels),
+                          "images": len(crops), "validated_on": measure.of},
+        )  # fmt: skip
         if group.first and not resumed:
             write_images(run, dataset.labels, {"train": train, "val": val})
         best: NDArray[np.int64] | None = None
@@ -117,6 +130,8 @@ def train_backbone(
             validate=measure.validate if measure.of else None,
             describe=lambda: about.with_(scores=measure.scores),
             finish=lambda: about,
+            per_label=measure.per_label,
+            pictures=None,
             stop=stop,
         ):
             if isinstance(event, Epoch) and event.best and measure.confusion is not None:
@@ -141,9 +156,12 @@ def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: flo
     asked = recipe.model
     torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
     spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
-    start = find_start(asked.weights, spec, runs)
+    start = find_start(asked.weights, spec, runs, task="backbone")
+    spec = start.backbone
     model = Classifier(spec, len(dataset.labels))
-    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    moved = None
+    if start.tensors:
+        moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads, labels=dataset.labels)
     mean, std = start.normalisation
     about = About(
         vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(asked.size, asked.size),
@@ -171,8 +189,9 @@ def _parts(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], part: str) 
 def _crops(recipe: BackboneRecipe, dataset: Dataset, about: About, *, augmented: bool) -> Crops:
     asked = recipe.augment
     return Crops(
-        dataset, about.size[0], context=about.context or 0.0, augmented=augmented, flip=asked.flip, turns=asked.turns
-    )
+        dataset, about.size[0], context=about.context or 0.0, augmented=augmented, flip=asked.flip, turns=asked.turns,
+        colour=asked.colour, keep=kept(recipe.data),
+    )  # fmt: skip
 
 
 class _Measure:
@@ -210,6 +229,13 @@ class _Measure:
         }
         chosen = -self.scores["loss"] if self._best == "loss" else self.scores[self._best]
         return Validation(self.scores, (chosen, -self.scores["loss"]))
+
+    def per_label(self) -> dict[str, float | None]:
+        """The share of every label's crops that the newest validation took for it; None where there are none."""
+        if self.confusion is None:
+            return {}
+        right, of = np.diag(self.confusion).tolist(), self.confusion.sum(1).tolist()
+        return {label: r / n if n else None for label, r, n in zip(self._labels, right, of, strict=True)}
 
 
 def _write_confusion(training: TrainingRun, dataset: Dataset, confusion: NDArray[np.int64]) -> None:

@@ -20,21 +20,25 @@ from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.formats.coordinates import Asked
 from vocdet.inference.predictor import Predictor, choose_device
+from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Scenes, ahead, batches
 from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
 from vocdet.models.anchors import Anchors, torchvision_anchors
 from vocdet.models.backbone import parse_net
 from vocdet.models.checkpoint import About, build
+from vocdet.models.folding import fold_norms
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import SsdRecipe
 from vocdet.training.distributed import Group, alone, part
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
+from vocdet.workflows.journal_pictures import example_sheet
 from vocdet.workflows.prepare import Loaded, load_dataset
 from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
-from vocdet.workflows.training_run import Reached, TrainingRun, run_folder
+from vocdet.workflows.tracking import Service
+from vocdet.workflows.training_run import Reached, TrainingRun, kept, run_folder, with_batch
 from vocdet.workflows.weights import find_start
 
 THRESHOLD_IMAGES = 200  # of the training images, for thresholds where no part validates
@@ -54,6 +58,7 @@ class SsdStarted:
     recall: tuple[AnchorRecall, ...]
     coordinates: str
     warnings: tuple[Finding, ...]
+    recipe: SsdRecipe  # with the batch that fits, where that was left open
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ def train_ssd(
     device: str = "auto",
     resume: Path | None = None,
     group: Group | None = None,
+    track: Service | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[SsdStarted | Step | Epoch | SsdFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
@@ -83,7 +89,8 @@ def train_ssd(
     newest is `last.safetensors`. Learning from `trainval` leaves nothing to validate on: then the last is the best.
     When `stop()` is true training ends after the step, with all that was reached kept. `resume` is the folder of a
     run that was interrupted: it goes on as if it had not been, if recipe and data are what they were. In a `group`
-    of processes each learns its part of every batch, and the first one alone writes.
+    of processes each learns its part of every batch, and the first one alone writes. `track` is a service that is told
+    what the run's journal is.
     """
     group = group or alone()
     loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
@@ -100,19 +107,28 @@ def train_ssd(
         begun = _begin(recipe, runs, train, shares, box_labels)
     model, about = begun.model, begun.about
     model.backbone.freeze(recipe.train.freeze)
+    if recipe.train.freeze_norm:
+        fold_norms(model.backbone)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
+    if recipe.train.sync_norm:
+        synchronised(model)  # its layers are replaced in place
     recall = anchor_recall(model.spec.anchors, shares, box_labels, train.labels, model.spec.size)
     balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
     task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
-    scenes = Scenes(train, model.spec.size, _augmentation(recipe))
+    recipe = with_batch(recipe, task, model.spec.size, len(train), group)
+    scenes = Scenes(train, model.spec.size, _augmentation(recipe), keep=kept(recipe.data))
     measure = _Measure(val, task, group, recipe.train.best)
     given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates}
     with run_folder(runs, "ssd", about.backbone.name, group, resumed) as run:
         yield SsdStarted(
             run, len(train), len(val) if val else 0, train.labels, begun.start, begun.transfer, model.spec.anchors,
-            recall, f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings,
+            recall, f"{loaded.scan.coordinates}-based: {loaded.scan.reason}", loaded.warnings, recipe,
         )  # fmt: skip
-        training = TrainingRun(run, recipe, task, about, group, given=given, resumed=resumed)
+        training = TrainingRun(
+            run, recipe, task, about, group, given=given, resumed=resumed, track=track,
+            learned_from={"fingerprint": about.dataset, "root": str(root.absolute()), "labels": list(train.labels),
+                          "images": len(train), "validated_on": len(val) if val else 0},
+        )  # fmt: skip
         if group.first and not resumed:
             write_images(run, train.labels, {"train": train, "val": val})
         best: EvalReport | None = None
@@ -121,6 +137,8 @@ def train_ssd(
             validate=measure.validate if val else None,
             describe=lambda: _describe(about, measure.report),
             finish=lambda: _describe(about, _on_training_images(training.average.model, train)).with_(scores={}),
+            per_label=measure.per_label,
+            pictures=measure.pictures if val else None,
             stop=stop,
         ):
             if isinstance(event, Epoch) and event.best:
@@ -145,14 +163,20 @@ def _begin(
     asked = recipe.model
     torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
     spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
-    start = find_start(asked.weights, spec, runs)
-    size = (asked.size, asked.size)
-    anchors = torchvision_anchors() if asked.anchors == "torchvision" else fit_anchors(shares, box_labels, size)
-    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation))
-    moved = transfer(model, start.tensors, spec, source=start.source) if start.tensors else None
+    start = find_start(asked.weights, spec, runs, task="ssd")
+    spec, size = start.backbone, (asked.size, asked.size)
+    if asked.anchors == "torchvision":
+        anchors = torchvision_anchors()
+    elif asked.anchors == "auto" and start.anchors:
+        anchors = start.anchors
+    else:
+        anchors = fit_anchors(shares, box_labels, size, last_map=asked.last_map)
+    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation, asked.extras, asked.last_map))
+    moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads) if start.tensors else None
     about = About(
         vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
-        std=model.spec.std, anchors=anchors, dataset=train.fingerprint(), recipe=asdict(recipe),
+        std=model.spec.std, anchors=anchors, extras=asked.extras, last_map=asked.last_map,
+        dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
     return _Begun(model, about, start.text, moved)
 
@@ -184,6 +208,7 @@ class _Measure:
         self._mine = val.subset(np.arange(len(val))[mine]) if val else None
         self._scenes = Scenes(self._mine, task.model.spec.size, None) if self._mine is not None else None
         self.report: EvalReport | None = None
+        self._found: list[Detections] = []
 
     def validate(self, model: nn.Module) -> Validation:
         """AP50, AP, F1 and loss on the part; ranked by the metric that was asked for, then by AP."""
@@ -192,12 +217,22 @@ class _Measure:
         sums = torch.zeros(2, dtype=torch.float64)
         found = detect_scenes(model, self._mine, self._scenes, task=self._task, sums=sums)
         self._group.sum_(sums)
-        self.report = evaluate(self._val, self._group.merge(found))
+        self._found = self._group.merge(found)
+        self.report = evaluate(self._val, self._found)
         figures = self.report.overall
         metrics = {"ap50": figures.ap50 or 0.0, "ap": figures.ap or 0.0, "f1": figures.f1 or 0.0,
                    "loss": float(sums[0] / sums[1].clamp(min=1))}  # fmt: skip
         chosen = -metrics["loss"] if self._best == "loss" else metrics[self._best]
         return Validation(metrics, (chosen, metrics["ap"]))
+
+    def per_label(self) -> dict[str, float | None]:
+        """AP50 of every label in the newest report; None where no object of it is validated on."""
+        return {each.label: each.ap50 for each in self.report.labels} if self.report else {}
+
+    def pictures(self) -> Image:
+        """Images of the part with what the newest validation found in them."""
+        assert self._val is not None and self.report is not None
+        return example_sheet(self._val, self._found, self.report.thresholds)
 
 
 def _describe(about: About, report: EvalReport | None) -> About:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from vocdet import __version__
 from vocdet.errors import CheckpointError
+from vocdet.formats import cache
 from vocdet.inference.predictor import BEST
+from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
 from vocdet.inputs.samples import Batch, Samples, ahead
-from vocdet.inputs.sampling import epoch_order
+from vocdet.inputs.sampling import Labelled, epoch_order
 from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
-from vocdet.recipes.schema import Recipe, SsdTrain
+from vocdet.recipes.load import dump_recipe
+from vocdet.recipes.schema import Data, R, Recipe, SsdTrain, changed
+from vocdet.training.batch_size import LARGEST, measured_batch
 from vocdet.training.distributed import Group
 from vocdet.training.learner import Learner, NotFinite
 from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
@@ -28,8 +34,10 @@ from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
 from vocdet.training.precision import choose_precision, make_scaler
 from vocdet.training.shards import Shards, shard_count
 from vocdet.training.state import STATE, Record, save_state
+from vocdet.workflows.journal import Journal
 from vocdet.workflows.resume import Resumed
-from vocdet.workflows.runs import Journal, new_run
+from vocdet.workflows.runs import new_run
+from vocdet.workflows.tracking import Service
 
 LAST = f"last{SUFFIX}"
 NOT_FINITE = "not-finite.json"
@@ -45,6 +53,10 @@ class Reached:
     interrupted: bool
 
 
+class Learned(Samples, Labelled, Protocol):
+    """Samples to learn from."""
+
+
 class TrainingRun:
     """Trains, and keeps recipe, metrics, checkpoints of the averaged weights and the whole state in a run folder."""
 
@@ -57,9 +69,14 @@ class TrainingRun:
         group: Group,
         *,
         given: dict[str, Any],
+        learned_from: Mapping[str, object],
         resumed: Resumed | None = None,
+        track: Service | None = None,
     ) -> None:
-        """`about` is what the model is before any validation; `given` is kept in the state beside the recipe."""
+        """`about` is what the model is before any validation; `given` is kept in the state beside the recipe.
+
+        `learned_from` tells the journal of the dataset; `track` is a service that is told what the journal is.
+        """
         record = resumed.record if resumed else None
         self.run, self.reached = run, Reached(0, 0, False)
         self._recipe, self._given, self._group = recipe, given, group
@@ -67,14 +84,13 @@ class TrainingRun:
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
         self._saved = self._at.elapsed
-        self.journal = Journal(run, list(record.rows) if record else [])
+        self._learned_from = learned_from
+        self.journal = Journal(run, record.rows if record else (), track=track if group.first else None)
         group.broadcast_(list(task.model.state_dict().values()))
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.train.average)
         self._learner = self._make_learner(task, record.shards if record else None)
         if resumed:
             self._restore(resumed)
-        if group.first:
-            self.journal.json("recipe.json", asdict(recipe))
 
     def _make_learner(self, task: Task[Any], shards: int | None) -> Learner:
         train, device = self._recipe.train, next(task.model.parameters()).device
@@ -101,18 +117,21 @@ class TrainingRun:
 
     def go(
         self,
-        samples: Samples,
+        samples: Learned,
         *,
         validate: Callable[[nn.Module], Validation] | None,
         describe: Callable[[], About],
         finish: Callable[[], About],
+        per_label: Callable[[], Mapping[str, float | None]],
+        pictures: Callable[[], Image] | None,
         stop: Callable[[], bool],
     ) -> Iterator[Step | Epoch]:
         """Train to the end. `last` and the whole state are written every `save_every` seconds, `best` when it is.
 
         `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
         there is no validation or because it was interrupted before the first, `best` is the last, and `finish()`
-        tells of it what a validation would have told. The state is kept as long as there is something to go on with.
+        tells of it what a validation would have told. `per_label()` and `pictures()` are what the newest validation
+        found, for the journal. The state is kept as long as there is something to go on with.
         """
         train, data, group = self._recipe.train, self._recipe.data, self._group
 
@@ -120,6 +139,9 @@ class TrainingRun:
 
         def load(epoch: int, skip: int) -> Iterator[Batch]:
             order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=data.sampling)
+            if train.sync_norm and len(order) % train.batch < group.world:
+                # every process takes part in every norm: a rest of fewer images than processes is left out
+                order = order[: len(order) - len(order) % train.batch]
             return ahead(
                 lambda: loader.batches(
                     train.batch, seed=train.seed, epoch=epoch, order=order, skip=skip, rank=group.rank,
@@ -139,20 +161,46 @@ class TrainingRun:
             schedule=make_schedule(train.schedule, steps=train.steps), warm=train.warm, validate=validate,
             accumulate=train.accumulate, start=self._at, stop=stopping,
         )  # fmt: skip
-        with loader:
+        with loader, self._journal_open(loader, samples):
             try:
                 for event in events:
                     self._at = event.at
                     if isinstance(event, Epoch):
-                        self._end_epoch(event, describe if validate is not None and event.metrics else None)
+                        self._end_epoch(event, describe if event.metrics else None, per_label, pictures)
                     if self._at.elapsed - self._saved >= train.save_every:
                         self._save_all()
                     yield event
             except NotFinite as error:
                 raise self._named(error, samples) from error
-        self._finish(finish)
+            self._finish(finish)
 
-    def _end_epoch(self, epoch: Epoch, describe: Callable[[], About] | None) -> None:
+    @contextmanager
+    def _journal_open(self, loader: Loader, samples: Learned) -> Iterator[None]:
+        """The journal of the first process; it ends as the block does."""
+        if not self._group.first:
+            yield
+            return
+        with self.journal as journal:
+            recipe, task, train = self._recipe, self._about.task, self._recipe.train
+            journal.start(
+                dump_recipe(recipe, task), asdict(recipe), task=task, dataset=self._learned_from,
+                figure_of_labels="accuracy" if task == "backbone" else "AP50",
+            )  # fmt: skip
+            if not self._at.steps:
+                order = epoch_order(samples, seed=train.seed, epoch=1, sampling=recipe.data.sampling)
+                first = loader.batches(train.batch, seed=train.seed, epoch=1, order=order)
+                journal.batches(list(islice(first, 2)), self._about.labels)
+            yield
+            if not self._at.finished:
+                journal.close("interrupted")
+
+    def _end_epoch(
+        self,
+        epoch: Epoch,
+        describe: Callable[[], About] | None,
+        per_label: Callable[[], Mapping[str, float | None]],
+        pictures: Callable[[], Image] | None,
+    ) -> None:
         row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
         row |= {f"train_{name}": value for name, value in epoch.losses.items()}
         row |= {f"val_{name}": value for name, value in epoch.metrics.items()}
@@ -161,7 +209,8 @@ class TrainingRun:
         if describe and epoch.best:
             self._best = epoch.epoch
         if self._group.first:
-            self.journal.epoch(row)
+            labels = per_label() if describe else None
+            self.journal.epoch(row, labels, best=bool(describe and epoch.best), pictures=describe and pictures)
             if describe and epoch.best:
                 self.save(BEST, self._about)
 
@@ -218,6 +267,34 @@ def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed |
             yield run
     else:
         yield Path(group.gather("")[0])
+
+
+def with_batch(recipe: R, task: Task[Any], size: tuple[int, int], samples: int, group: Group) -> R:
+    """The recipe with as many images in a batch as fit, where it leaves that open; the same in all processes.
+
+    On a CPU no more than the recipe's kind has by default: small batches learn more there in the same time.
+    """
+    if recipe.train.batch:
+        return recipe
+    device = next(task.model.parameters()).device
+    usual = type(recipe)().train.batch
+
+    def batch_of(n: int) -> Batch:
+        images = torch.zeros((n, 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+        boxes = torch.tensor([[0.0, 0.0, size[1] / 2, size[0] / 2]]).expand(n, 1, 4)
+        return Batch(images, boxes, torch.zeros((n, 1), dtype=torch.int64))
+
+    most = min(usual if device.type == "cpu" else LARGEST, max(1, samples // group.world))
+    precision = choose_precision(recipe.train.precision, device)
+    found = measured_batch(task, batch_of, precision=precision, most=most)
+    (each,) = group.from_first([found])
+    return changed(recipe, batch=int(each) * group.world)
+
+
+def kept(data: Data) -> Keep:
+    """Where decoded images are kept."""
+    folder = cache.location()
+    return Keep(where=data.cache, folder=folder / "images" if folder else None, shared=data.workers > 0)
 
 
 def _limits(recipe: Recipe) -> Limits:

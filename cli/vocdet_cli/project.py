@@ -1,0 +1,72 @@
+"""`vocdet init` and `vocdet recipes`: where a project begins."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from vocdet_cli import render
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the project.", show_default="this folder")
+    ] = Path(),
+    net: Annotated[
+        Literal["mb1", "mb2", "mb3-small", "mb3-large"], typer.Option(help="Network that the recipes are for.")
+    ] = "mb3-small",
+    task: Annotated[
+        Literal["ssd", "backbone"], typer.Option(help="ssd: a classifier and a detector on it; backbone: that alone.")
+    ] = "ssd",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset: fills labels.txt and is named in the commands.", show_default="data in DIR"),
+    ] = None,
+) -> None:
+    """Lay out a project: recipes to change, a label list, a Slurm script, and a README with the commands.
+
+    Nothing that is there is overwritten: where one of the files exists, none is written.
+    """
+    from vocdet.workflows.project import init_project
+
+    made = init_project(folder, net=net, task=task, data=data)
+    names = ", ".join(path.relative_to(folder).as_posix() for path in made)
+    check = render.command("check", "data" if data is None else str(data if folder == Path() else data.absolute()))
+    then = check if folder == Path() else f"cd {shlex.quote(str(folder))} && {check}"
+    render.done(f"wrote {names} into {folder.absolute()}", then=then)
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|FILE", help="Recipe to print with all its values.", show_default="list them"),
+    ] = None,
+) -> None:
+    """List the recipes that vocdet brings, or print one with all its values, as TOML."""
+    from vocdet.recipes.document import handed_recipes
+    from vocdet.recipes.load import dump_recipe, load_recipe, task_of
+
+    if name is not None:
+        task = task_of(name)
+        found = load_recipe(task, name)
+        text = dump_recipe(found.recipe, task, description=found.description)
+        render.out.print(text, markup=False, soft_wrap=True, end="")
+        return
+    table = render.table("recipes", "name", "task", "net", "size", "what it is")
+    for column in table.columns[1:3] + table.columns[4:]:
+        column.justify = "left"
+    for one in handed_recipes():
+        task = task_of(one)
+        resolved = load_recipe(task, one)
+        model = resolved.recipe.model
+        table.add_row(one, task, model.net, str(model.size), escape(resolved.description))
+    render.show(table)
+    render.done(f"{table.row_count} recipes", then="vocdet recipes NAME, or train with --recipe NAME")

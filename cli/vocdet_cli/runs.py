@@ -1,0 +1,266 @@
+"""`vocdet runs` and `vocdet compare`: what trainings came to, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from vocdet_cli import render
+from vocdet_cli.options import Runs
+from vocdet_cli.tables import Row, both_ends, fitted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vocdet.workflows.compare import Comparison, Difference, Figures, PartFigures
+    from vocdet.workflows.run_facts import RunFacts
+
+app = typer.Typer()
+
+METRICS = {"ssd": ("ap50", "ap", "f1"), "backbone": ("accuracy", "mean_label_accuracy", "loss")}
+TITLES = {"ssd": "detectors", "backbone": "classifiers"}
+SHORT = {"mean_label_accuracy": "label mean", "validated_on": "images of validation"}
+DIGITS = 8  # of a fingerprint
+LONGEST = 60  # characters of a value in a table
+
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs.", show_default="runs")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(help="date, name, epochs, seconds, or a metric: ap50, ap, f1, accuracy, loss, …")
+    ] = "date",
+    as_json: Json = False,
+) -> None:
+    """List runs with what they came to: newest first, or by a metric.
+
+    A run is running, finished, interrupted (by Ctrl-C), killed or failed; what data it learned from is told by the
+    first digits of its fingerprint. Metrics are those of the best epoch on the part val.
+    """
+    from vocdet.data.checks import counted
+    from vocdet.workflows.run_facts import list_runs
+
+    found = list_runs(folder, sort=sort)
+    if as_json:
+        typer.echo(json.dumps([_run_json(run) for run in found], indent=2))
+        return
+    known = [run for run in found if run.task]
+    for task in dict.fromkeys(run.task for run in known):
+        render.show(_runs_table(task, [run for run in known if run.task == task], sort))
+    for run in known:
+        for problem in run.problems:
+            render.warning(f"{run.folder / problem}")
+        if run.why:
+            render.note(f"{run.folder.name} failed: {run.why}")
+    if others := [run.folder.name for run in found if not run.task]:
+        render.note(f"no runs of vocdet: {', '.join(others)}")
+    render.done(f"{counted(len(known), 'run')} in {folder}", then=_next(known))
+
+
+@app.command()
+def compare(
+    names: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or names in --runs.")],
+    show_all: Annotated[bool, typer.Option("--all", help="Show every label, however many there are.")] = False,
+    as_json: Json = False,
+    folder: Runs = Path("runs"),
+) -> None:
+    """Show in what runs differ: recipe, environment, data; and what came out, for all and label by label.
+
+    Figures are those of the best epoch's validation, and of every part that vocdet eval was run on.
+    Those of the second run and later carry the difference to the first.
+    """
+    from vocdet.workflows.compare import compare_runs
+
+    found = compare_runs(names, runs=folder)
+    if as_json:
+        typer.echo(json.dumps(_comparison_json(found), indent=2))
+        return
+    for title, rows in (("recipe", found.recipe), ("environment", found.environment), ("data", found.data)):
+        if rows:
+            render.show(_differences_table(title, found.runs, rows))
+        else:
+            render.out.print(f"[bold]{title}[/]: no known difference")
+        render.out.print()
+    for part in found.parts:
+        _print_part(part, found.runs, every=show_all)
+    for note in found.notes:
+        render.note(note)
+    best = _best(found)
+    then = _eval(best) if best.task == "ssd" else render.command("train-ssd", "--weights", str(best.folder))
+    render.done(f"compared {len(found.runs)} runs", then=then)
+
+
+def _runs_table(task: str, some: Sequence[RunFacts], sort: str) -> Table:
+    there = {name for run in some for name in run.scores}
+    metrics = [name for name in METRICS.get(task, ()) if name in there]
+    metrics += [sort] if sort in there and sort not in metrics else []
+    columns = ("net", "size", "epochs", *(SHORT.get(name, name) for name in metrics), "started", "time", "data", "")
+    rows: list[Row] = [
+        (
+            run.folder.name,
+            [
+                run.net or "–", run.size or "–", _epochs(run), *(_figure(run.scores.get(name)) for name in metrics),
+                _date(run.started), _time(run.seconds), run.dataset[:DIGITS] or "–", _state(run),
+            ],
+        )
+        for run in some
+    ]  # fmt: skip
+    table = render.table(f"{TITLES.get(task, task)} ({task})", "", *columns)
+    for name, values in rows:
+        table.add_row(escape(name), *map(str, values))
+    return table
+
+
+def _epochs(run: RunFacts) -> str:
+    of = f"{run.minutes:g} min" if run.minutes else str(run.planned or "?")
+    return f"{run.epochs}/{of}" if not run.minutes else f"{run.epochs} in {of}"
+
+
+def _state(run: RunFacts) -> str:
+    damaged = ", damaged" if run.problems else ""
+    return f"{run.state or 'unknown'}{' (can go on)' if run.resumable else ''}{damaged}"
+
+
+def _date(started: str) -> str:
+    return started[:16].replace("T", " ") or "–"
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes // 60}:{minutes % 60:02d} h"
+        if minutes >= 60
+        else f"{minutes} min"
+        if minutes
+        else f"{seconds:.0f} s"
+    )
+
+
+def _next(known: Sequence[RunFacts]) -> str:
+    """Going on with what was not finished, else comparing, else evaluating."""
+    for run in known:
+        if run.resume:
+            return render.command(*run.resume)
+    for i, run in enumerate(known):
+        for other in known[i + 1 :]:
+            if (other.task, other.dataset) == (run.task, run.dataset):
+                return render.command("compare", str(run.folder), str(other.folder))
+    detectors = [run for run in known if run.task == "ssd"]
+    return _eval(detectors[0]) if detectors else render.command("train-ssd")
+
+
+def _eval(run: RunFacts) -> str:
+    """Evaluating a detector on the data that it learned from, wherever that is."""
+    root = Path(str(run.data.get("root", "")))
+    return render.command("eval", str(run.folder), *render.given(root, "--data", Path()))
+
+
+def _differences_table(title: str, some: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:
+    table = render.table(f"{title}: what differs", "", *_names(some))
+    for row in rows:
+        table.add_row(escape(SHORT.get(row.name, row.name)), *(escape(text) for text in _texts(row)))
+    return table
+
+
+def _texts(row: Difference) -> list[str]:
+    """Values as they fit a table; of long lists what the others have more or less than the first."""
+    if row.name == "labels" and all(isinstance(value, list) for value in row.values):
+        first = row.values[0]
+        texts = [f"{len(first)} labels"]
+        for labels in row.values[1:]:
+            signed = [*(f"+{x}" for x in labels if x not in first), *(f"−{x}" for x in first if x not in labels)]
+            texts.append(f"{len(labels)} labels: {' '.join(signed) or 'in another order'}")
+        return [_short(text) for text in texts]
+    if row.name in ("fingerprint", "git_commit"):
+        return [str(value)[:DIGITS] if value else "–" for value in row.values]
+    return [_short(_text(value)) for value in row.values]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _print_part(part: PartFigures, some: Sequence[RunFacts], *, every: bool) -> None:
+    by = "best epoch of the training" if part.measured == "validation" else "vocdet eval"
+    if part.same_images is False:
+        render.warning(f"the runs did not look at the same images of {part.part}: its figures do not compare")
+    render.show(_figures_table(f"on {part.part} ({by})", some, part.overall))
+    for name, rows in part.labels.items():
+        if name in ("ap50", "accuracy") and rows:
+            shown = [row for row in rows if any(value is not None for value in row.values)]
+            title = f"{name} of every label on {part.part}"
+            render.show(_figures_table(title, some, _by_change(shown), every=every))
+    render.out.print()
+
+
+def _by_change(rows: Sequence[Figures]) -> list[Figures]:
+    """What got better first and what got worse last, from the first run to the last; between them what did neither."""
+
+    def change(row: Figures) -> float:
+        first, last = row.values[0], row.values[-1]
+        return 0.0 if first is None or last is None else last - first
+
+    return sorted(rows, key=change, reverse=True)
+
+
+def _figures_table(title: str, some: Sequence[RunFacts], rows: Sequence[Figures], *, every: bool = True) -> Table:
+    cells: list[Row] = [
+        (SHORT.get(row.name, row.name), [_figure(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
+        for row in rows
+    ]
+    return fitted(title, _names(some), both_ends(cells, len(some), every=every))
+
+
+def _names(some: Sequence[RunFacts]) -> list[str]:
+    """The runs' names, as long as they must be to be told apart."""
+    names = [run.folder.name for run in some]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in some]
+
+
+def _changed(first: float | None, value: float | None) -> str:
+    if value is None or first is None:
+        return f"{_figure(value)}       " if value is not None else "–"
+    return f"{value:.3f} {value - first:+.3f}".replace("-", "−")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _best(found: Comparison) -> RunFacts:
+    """The run with the highest first figure of the last part that was measured, else the first."""
+    for part in reversed(found.parts):
+        for row in part.overall:
+            values = [(value, -i) for i, value in enumerate(row.values) if value is not None]
+            if values and row.name != "loss":
+                return found.runs[-max(values)[1]]
+    return found.runs[0]
+
+
+def _run_json(run: RunFacts) -> dict[str, Any]:
+    return dataclasses.asdict(run) | {"folder": str(run.folder), "resume": list(run.resume)}
+
+
+def _comparison_json(found: Comparison) -> dict[str, Any]:
+    content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name != "runs"}
+    plain = {
+        name: [dataclasses.asdict(one) if dataclasses.is_dataclass(one) else one for one in some]  # type: ignore[arg-type]
+        for name, some in content.items()
+    }
+    return {"runs": [str(run.folder) for run in found.runs], **plain}

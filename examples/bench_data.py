@@ -1,0 +1,217 @@
+"""Images a second from files to batches: vocdet's data pipeline against torchvision's v2 transforms, as shipped.
+
+    python examples/bench_data.py [--rounds 3] [--images 320] [--memory]
+
+Both decode JPEGs of 640x480 pixels, augment them and make batches of 16; nothing is trained. torchvision does what its
+detection reference does (data_augmentation="ssdlite"): a DataLoader with two workers, RandomIoUCrop,
+RandomHorizontalFlip, floats; the resizing to 320 is left to its model. vocdet crops, flips, resizes to 320 and hands
+over bytes; normalising is left to the model. "all" adds its changes of colour and mosaics, half of the samples each
+made of four images. "first epoch" and "no cache" decode every image, "later epochs" find them in memory.
+
+Each side runs in a process of its own, in turns, so that a noisy machine disturbs all of them; what counts is the
+ratio. Neither the start of Python nor that of workers is timed. `--memory` shows the resident memory after epochs 2
+and 20 instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+BATCH, SIZE, LEFT_OUT = 16, 320, 4  # batches before the clock starts: what was made while workers started
+PICTURE = (640, 480)  # as microscope cameras have it
+CORES = 2
+SIDES: dict[str, dict[str, Any]] = {
+    "torchvision": {},
+    "vocdet, 2 threads": {"threads": CORES},
+    "vocdet, 1 thread": {"threads": 1},
+    "vocdet, 2 workers": {"workers": CORES},
+    "vocdet, 2 threads, all": {"threads": CORES, "everything": True},
+}
+
+
+def time_vocdet(
+    data: Path, *, threads: int = 1, workers: int = 0, everything: bool = False, later: int = 3
+) -> dict[str, float]:
+    """Images a second of the first epoch, of later ones, and of those without a cache."""
+    from vocdet.cpu import prepare_cpu
+
+    prepare_cpu()
+    from vocdet.inputs.image_cache import Keep
+    from vocdet.inputs.loader import Loader
+
+    found = {}
+    with Loader(scenes(data, Keep("ram", shared=True), everything), threads=threads, workers=workers) as loader:
+
+        def epoch(number: int) -> float:
+            return timed(loader.batches(BATCH, seed=0, epoch=number, shuffle=True))
+
+        found["first epoch"] = epoch(1)
+        found["later epochs"] = max(epoch(number) for number in range(2, 2 + later))
+    with Loader(scenes(data, Keep("off"), everything), threads=threads, workers=workers) as loader:
+        found["no cache"] = timed(loader.batches(BATCH, seed=0, epoch=1, shuffle=True))
+    return found
+
+
+def scenes(data: Path, keep: Any, everything: bool) -> Any:
+    """vocdet's samples, augmented as torchvision's are or in every way that vocdet's training does."""
+    from vocdet.inputs.scenes import Scenes
+    from vocdet.inputs.transforms import Augmentation
+    from vocdet.workflows.prepare import load_dataset
+
+    same = Augmentation(colour=0.0, mosaic=0.0)
+    augmentation = Augmentation(mosaic=0.5) if everything else same
+    return Scenes(load_dataset(data).dataset, (SIZE, SIZE), augmentation, keep=keep)
+
+
+def time_torchvision(data: Path) -> dict[str, float]:
+    """Images a second of torchvision's pipeline, which decodes in every epoch."""
+    import torch
+    from PIL import Image
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    from vocdet.workflows.prepare import load_dataset
+
+    dataset = load_dataset(data).dataset
+    transforms = v2.Compose(
+        [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
+         v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
+    )  # fmt: skip
+
+    class Pictures(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getitem__(self, row: int) -> Any:
+            scene = dataset[row]
+            boxes = tv_tensors.BoundingBoxes(
+                torch.tensor(scene.objects.box, dtype=torch.float32),
+                format="XYXY",
+                canvas_size=(scene.height, scene.width),
+            )
+            labels = torch.tensor(scene.objects.label + 1, dtype=torch.int64)
+            return transforms(Image.open(scene.path).convert("RGB"), {"boxes": boxes, "labels": labels})
+
+    loader = torch.utils.data.DataLoader(
+        Pictures(), batch_size=BATCH, shuffle=True, num_workers=CORES, collate_fn=_zipped, drop_last=True
+    )
+    return {"first epoch": timed(loader)}
+
+
+def _zipped(samples: list[Any]) -> Any:
+    return tuple(zip(*samples, strict=True))
+
+
+def timed(batches: Iterable[Any]) -> float:
+    """Images a second of a pass, without what it takes to start."""
+    reader = iter(batches)
+    for _ in islice(reader, LEFT_OUT):
+        pass
+    start = time.perf_counter()
+    images = sum(BATCH for _ in reader)
+    return images / (time.perf_counter() - start)
+
+
+def measure_memory(data: Path, cache: str, workers: int) -> dict[str, float]:
+    """Resident megabytes after epochs 2 and 20, of this process and its workers."""
+    from vocdet.cpu import prepare_cpu
+
+    prepare_cpu()
+    from vocdet.inputs.image_cache import Keep
+    from vocdet.inputs.loader import Loader
+
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        keep = Keep(cache, Path(folder), shared=True)  # type: ignore[arg-type]
+        with Loader(scenes(data, keep, everything=True), workers=workers, threads=CORES) as loader:
+            for epoch in range(1, 21):
+                for _ in loader.batches(BATCH, seed=0, epoch=epoch, shuffle=True):
+                    pass
+                if epoch in (2, 20):
+                    found[f"epoch {epoch}"] = sum(map(resident, (os.getpid(), *children()))) / 2**20
+    return found
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds, as Linux counts them; of what n processes share, an n-th."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def run_side(data: Path, side: str, *, memory: bool) -> dict[str, float]:
+    """What a process of its own measures."""
+    command = [sys.executable, __file__, "--side", side, "--data", str(data), *(["--memory"] if memory else [])]
+    single = os.environ | {"OMP_NUM_THREADS": "1"}
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=single).stdout)
+    return found
+
+
+def compare_speeds(data: Path, rounds: int) -> None:
+    """Run all sides in turns; print the fastest round of each, and how many times torchvision's that is."""
+    best: dict[tuple[str, str], float] = {}
+    for turn in range(rounds):
+        for side in SIDES:
+            for what, speed in run_side(data, side, memory=False).items():
+                best[side, what] = max(best.get((side, what), 0.0), speed)
+                print(f"round {turn + 1}: {side:22} {what:12} {speed:7.0f} images/s", flush=True)
+    rival = best["torchvision", "first epoch"]
+    print(f"\n{PICTURE[0]}x{PICTURE[1]} JPEGs to batches of {BATCH}, {CORES} cores, best of {rounds} rounds:")
+    for (side, what), speed in best.items():
+        print(f"{side:22} {what:12} {speed:7.0f} images/s {speed / rival:6.1f} times torchvision")
+
+
+def compare_memory(data: Path) -> None:
+    """Print the resident memory of every cache after epochs 2 and 20."""
+    for cache in ("ram", "disk", "off"):
+        for workers in (0, CORES):
+            found = run_side(data, f"{cache}:{workers}", memory=True)
+            early, late = found["epoch 2"], found["epoch 20"]
+            print(f"cache {cache:4} {workers} workers: {early:6.0f} MB after epoch 2, {late:6.0f} after 20", end=" ")
+            print(f"({100 * (late / early - 1):+.1f} %)", flush=True)
+
+
+def main() -> None:
+    """Make the pictures, run both sides in turns and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side and options.memory:
+        cache, workers = options.side.split(":")
+        print(json.dumps(measure_memory(options.data, cache, int(workers))))
+        return
+    if options.side:
+        rival = options.side == "torchvision"
+        print(json.dumps(time_torchvision(options.data) if rival else time_vocdet(options.data, **SIDES[options.side])))
+        return
+    from vocdet.workflows.scenes import compose
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = compose(Path(folder) / "data", images=options.images, test_images=1, size=PICTURE).train
+        if options.memory:
+            compare_memory(data)
+        else:
+            compare_speeds(data, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Threads and processes make the batches that one thread makes, and none is left behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vocdet.data.dataset import Dataset
+from vocdet.errors import ImageError, VocdetError
+from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.loader import Loader
+from vocdet.inputs.samples import Batch, batches
+from vocdet.inputs.scenes import Crops, Request, Samples, Scenes, stack
+from vocdet.inputs.transforms import Augmentation
+from vocdet.inputs.worker import serve
+
+MakeDataset = Callable[..., Dataset]
+BOXES = [[(6.0, 8.0, 30.0, 20.0)], [(33.0, 4.0, 57.0, 36.0), (2.0, 2.0, 20.0, 20.0)], [], [(10.0, 10.0, 30.0, 30.0)]]
+
+
+@pytest.fixture
+def scenes(make_dataset: MakeDataset, tmp_path: Path) -> Scenes:
+    keep = Keep("disk", tmp_path / "kept")
+    return Scenes(make_dataset(BOXES * 3, size=(120, 90)), (64, 64), Augmentation(mosaic=0.5, mixup=0.3), keep=keep)
+
+
+def same(one: Iterator[Batch], other: Iterator[Batch]) -> bool:
+    return all(
+        torch.equal(a.images, b.images)
+        and a.images.is_contiguous(memory_format=torch.channels_last) == b.images.is_contiguous(memory_format=torch.channels_last)
+        and torch.equal(a.boxes, b.boxes)
+        and torch.equal(a.labels, b.labels)
+        and a.rows == b.rows
+        for a, b in zip(one, other, strict=True)
+    )  # fmt: skip
+
+
+def test_threads_make_the_same_batches_in_the_same_order(scenes: Scenes) -> None:
+    for threads in (1, 3):
+        with Loader(scenes, threads=threads) as loader:
+            for epoch in (1, 2):
+                made = loader.batches(4, seed=5, epoch=epoch, shuffle=True, skip=1)
+                assert same(made, batches(scenes, 4, seed=5, epoch=epoch, shuffle=True, skip=1))
+
+
+def test_processes_make_the_same_batches_in_the_same_order(scenes: Scenes, make_dataset: MakeDataset) -> None:
+    with Loader(scenes, workers=2) as loader:
+        for epoch in (1, 2):
+            made = loader.batches(3, seed=5, epoch=epoch, shuffle=True)
+            assert same(made, batches(scenes, 3, seed=5, epoch=epoch, shuffle=True))
+        made = loader.batches(3, seed=5, epoch=1, order=np.array([4, 4, 1, 0]), rank=2, world=3)
+        first, second = made
+        assert first.rows[0] == 1
+        assert (len(first), len(second)) == (1, 0)
+    crops = Crops(make_dataset(BOXES), 32, context=0.1, augmented=True, keep=Keep("ram", shared=True))
+    with Loader(crops, workers=1) as loader:
+        assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), batches(crops, 3, seed=5, epoch=1, shuffle=True))
+
+
+def test_an_epoch_may_be_left_in_the_middle(scenes: Scenes) -> None:
+    with Loader(scenes, workers=1) as loader:
+        for epoch in (1, 2, 3):
+            reader = loader.batches(2, seed=0, epoch=epoch, shuffle=True)
+            expected = batches(scenes, 2, seed=0, epoch=epoch, shuffle=True)
+            assert torch.equal(next(reader).images, next(expected).images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_the_same_error_from_a_process(make_dataset: MakeDataset, workers: int) -> None:
+    dataset = make_dataset(BOXES)
+    (dataset.root / "2.png").write_bytes(b"\x89PNG and no more")
+    scenes = Scenes(dataset, (64, 64), None, keep=Keep("off"))
+    with Loader(scenes, workers=workers) as loader:
+        reader = loader.batches(2, seed=0, epoch=1)
+        assert next(reader).rows == (0, 1)
+        with pytest.raises(ImageError, match="is not an image that can be decoded") as caught:
+            next(reader)
+        assert str(caught.value.place) == str(dataset.root / "2.png")
+        assert "vocdet check" in caught.value.hint
+        (dataset.root / "2.png").write_bytes((dataset.root / "0.png").read_bytes())
+        assert [batch.rows for batch in loader.batches(2, seed=0, epoch=1)] == [(0, 1), (2, 3)]  # it goes on
+
+
+def test_a_mistake_in_a_process_is_raised_with_its_traceback(scenes: Scenes) -> None:
+    with Loader(scenes, workers=1) as loader, pytest.raises(RuntimeError, match=r"(?s)scenes\.py.*IndexError"):
+        next(loader.batches(2, seed=0, epoch=1, order=np.array([1000, 0])))
+
+
+def children(of: int) -> list[int]:
+    """The processes that a process started, as Linux lists them."""
+    found = []
+    for task in Path(f"/proc/{of}/task").iterdir():
+        found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
+
+
+@linux
+def test_a_process_that_dies_is_an_error_and_not_a_wait(scenes: Scenes) -> None:
+    before = children(os.getpid())
+    with Loader(scenes, workers=1) as loader:
+        reader = loader.batches(2, seed=0, epoch=1)
+        next(reader)
+        (worker,) = set(children(os.getpid())) - set(before)
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(VocdetError, match="a process that reads images ended by signal 9") as caught:
+            list(reader)
+        assert "fewer workers" in caught.value.hint
+    assert children(os.getpid()) == before
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from vocdet.formats.reading import read
+from vocdet.inputs.loader import Loader
+from vocdet.inputs.scenes import Scenes
+loader = Loader(Scenes(read(Path(sys.argv[1])).dataset, (64, 64), None), workers=2)
+for epoch in range(1_000_000):
+    for batch in loader.batches(2, seed=0, epoch=epoch):
+        pass
+    if epoch == 0:
+        print("ready", flush=True)
+"""  # a script without a guard round its start
+
+
+@linux
+def test_no_process_is_left_when_the_program_is_stopped(make_voc: Callable[..., Path]) -> None:
+    root = make_voc({stem: [] for stem in "abcd"})
+    command = [sys.executable, "-c", PROGRAM, str(root)]
+    hows = (signal.SIGINT, signal.SIGKILL)
+    programs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in hows]
+    workers: list[int] = []
+    for program, how in zip(programs, hows, strict=True):
+        with program:
+            assert program.stdout is not None
+            assert program.stderr is not None
+            assert program.stdout.readline() == "ready\n"
+            mine = children(program.pid)
+            assert len(mine) == 2
+            workers += mine
+            program.send_signal(how)
+            program.wait(timeout=20)
+            assert program.stderr.read().count("Traceback") == (how == signal.SIGINT)  # the program's own
+    deadline = time.monotonic() + 20
+    while any(running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(running(pid) for pid in workers)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_loads_neither_torch_nor_the_command_line() -> None:
+    code = "import sys, vocdet.inputs.worker; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "torchvision", "typer", "rich", "click", "lxml"} & set(done.stdout.split())
+
+
+def test_a_worker_answers_until_its_input_ends(scenes: Scenes) -> None:
+    request = Request(1, 2, 0, (3, 0))
+    messages = [pickle.dumps(scenes), pickle.dumps(request)]
+    source = b"".join(len(m).to_bytes(8, "little") + m for m in messages)
+    for cut in (0, 3):  # the end between two messages, and inside one
+        target = io.BytesIO()
+        serve(io.BytesIO(source + source[:cut]), target)
+        answer = target.getvalue()
+        expected = stack(scenes, request)
+        length = int.from_bytes(answer[:8], "little")
+        boxes, labels, rows = pickle.loads(answer[8 : 8 + length])
+        assert np.array_equal(boxes, expected.boxes)
+        assert np.array_equal(labels, expected.labels)
+        assert rows == expected.rows
+        assert answer[8 + length :] == expected.images.tobytes()
+
+
+def test_a_loader_needs_a_thread(scenes: Samples) -> None:
+    with pytest.raises(ValueError, match="-1 workers"):
+        Loader(scenes, workers=-1)
+    with pytest.raises(ValueError, match="0 threads"):
+        Loader(scenes, threads=0)

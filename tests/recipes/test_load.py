@@ -1,0 +1,327 @@
+"""Recipe files: strict, typed, and wrong in as many places as they are, all told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocdet.errors import ManyErrors, VocdetError
+from vocdet.recipes.load import dump_recipe, load_recipe, task_of
+from vocdet.recipes.schema import TASKS, BackboneRecipe, Recipe, SsdRecipe, changed
+
+
+def written(folder: Path, text: str | bytes, name: str = "r.toml") -> str:
+    """The path of a file with this text; a line `task = "ssd"` stands before it unless it is bytes."""
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else f'task = "ssd"\n{text}'.encode())
+    return str(path)
+
+
+def faults_of(*arguments: Any, **keywords: Any) -> list[tuple[str, str, str]]:
+    """Where in the file, what, and the cure, of everything that is wrong."""
+    with pytest.raises(VocdetError) as caught:
+        load_recipe(*arguments, **keywords)
+    many = caught.value.errors if isinstance(caught.value, ManyErrors) else (caught.value,)
+    return [(error.place.inside if error.place else "", error.problem, error.hint) for error in many]
+
+
+def fault_of(*arguments: Any, **keywords: Any) -> tuple[str, str, str]:
+    (fault,) = faults_of(*arguments, **keywords)
+    return fault
+
+
+def test_without_a_recipe_everything_is_the_default() -> None:
+    resolved = load_recipe("ssd")
+    assert resolved.recipe == SsdRecipe()
+    assert resolved.source == ""
+    assert set(resolved.origin.values()) == {"default"}
+    assert resolved.origin.keys() >= {"model.net", "train.lr", "data.part", "augment.mosaic"}
+    assert load_recipe("backbone").recipe == BackboneRecipe()
+
+
+def test_options_are_over_sets_over_the_recipe_over_the_defaults(tmp_path: Path) -> None:
+    name = written(tmp_path, "[train]\nlr = 1\nepochs = 11\nwarm = 5\n[augment]\nflip = false\n")
+    sets = ["train.epochs=12", "train.warm=6", "train.warm=7"]
+    resolved = load_recipe("ssd", name, sets=sets, flags={"epochs": 13, "net": "mb1-0.25"})
+    recipe, origin = resolved.recipe, resolved.origin
+    assert (recipe.train.lr, type(recipe.train.lr), origin["train.lr"]) == (1.0, float, name)
+    assert (recipe.train.warm, origin["train.warm"]) == (7, "--set")
+    assert (recipe.train.epochs, origin["train.epochs"]) == (13, "--epochs")
+    assert (recipe.model.net, origin["model.net"]) == ("mb1-0.25", "--net")
+    assert (recipe.augment.flip, origin["augment.flip"]) == (False, name)
+    assert (recipe.train.batch, origin["train.batch"]) == (8, "default")
+    assert load_recipe("ssd", flags={"backbone_lr": 0.4}).origin["train.backbone_lr"] == "--backbone-lr"
+
+
+def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp_path: Path) -> None:
+    name = written(
+        tmp_path,
+        'lr = 3\ndata = 3\n[trian]\nlr = 3\n[train]\nlr = "fast"\nepochs = 0\nmosaic = 0.4\nsmothing = 0.1\n'
+        "[augment]\nmixup = 1.5\nflip = 1\nfoo = 2\n",
+    )
+    found = {inside: (problem, hint) for inside, problem, hint in faults_of("ssd", name, sets=["train.clip=-1"])}
+    assert found == {
+        "lr": ("lr stands outside of the tables", "it is in [train]: train.lr"),
+        "data": ("data is 3, not a table", "write [data] on a line of its own, and its values below"),
+        "trian": ("there is no table [trian]", "did you mean [train]?"),
+        "train.lr": ("lr is 'fast', not a number", "write a number, as in lr = 0.004"),
+        "train.epochs": ("epochs is 0", "give a number from 1 to 100000"),
+        "train.mosaic": ("[train] has no mosaic", "it is in [augment]: augment.mosaic"),
+        "train.smothing": ("[train] has no smothing", "did you mean smoothing?"),
+        "augment.mixup": ("mixup is 1.5", "give a number from 0 to 1"),
+        "augment.flip": ("flip is 1, not true or false", "write true or false, as in flip = true"),
+        "augment.foo": (
+            "[augment] has no foo",
+            "it has flip, turns, colour, whole, zoom_out, largest_canvas, smallest_crop, mosaic, mixup",
+        ),
+        "": ("clip is -1.0", "give a number from 0 to 1000000"),  # of --set, which is no file
+    }
+
+
+def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> None:
+    name = written(tmp_path, "[train]\nlr = 0\n")
+    with pytest.raises(VocdetError) as caught:
+        load_recipe("ssd", name)
+    assert str(caught.value) == f"{name}: train.lr: lr is 0.0 (give a number from 1e-08 to 100)"
+    with pytest.raises(VocdetError, match=r"^--set train\.lr=0: lr is 0\.0"):
+        load_recipe("ssd", sets=["train.lr=0"])
+    with pytest.raises(VocdetError, match=r"^lr is 0\.0"):
+        load_recipe("ssd", flags={"lr": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "problem", "hint"),
+    [
+        ("train.batch = true", "batch is true, not a whole number", "write a whole number, as in batch = 8"),
+        ("train.batch = 2.0", "batch is 2.0, not a whole number", "write a whole number, as in batch = 8"),
+        ("train.lr = true", "lr is true, not a number", "write a number, as in lr = 0.004"),
+        ("train.lr = 07:32:00", "lr is 07:32:00, not a number", "write a number, as in lr = 0.004"),
+        ("train.lr = nan", "lr is nan", "give a number from 1e-08 to 100"),
+        ("train.minutes = inf", "minutes is inf", "give a number from 0 to 1000000"),
+        ("train.warm = inf", "warm is inf, not a whole number", "write a whole number, as in warm = 100"),
+        ("train.seed = 99999999999999999999", "seed has more than 64 bits", "write a smaller number, as in seed = 0"),
+        ("train.freeze = 3", "freeze is 3", "give one of 0, 2, 4, 8"),
+        ("train.best = 1", "best is 1", "give one of ap50, ap, f1, loss"),
+        ("train.optimizer = 'adam'", "optimizer is adam", "give one of adamw, sgd"),
+        ("data.cache = []", "cache is a list", "give one of ram, disk, off"),
+        ("model.net = 1", "net is 1, not a text in quotes", 'write a text in quotes, as in net = "mb3-large"'),
+        ("train.lr.x = 1", "lr is a table, not a number", "write a number, as in lr = 0.004"),
+        ("train.steps = 0.5", "steps is 0.5, not a list of numbers", "write a list, as in steps = [0.67, 0.89]"),
+        ("train.steps = [0.1, 'x']", "steps[1] is 'x', not a number", "write a number, as in steps = [0.67, 0.89]"),
+        ("train.steps = [0.1, 2]", "steps is 2.0", "give a number from 0 to 1"),
+        (f"train.best = '{'x' * 99}'", f"best is {'x' * 99}", "give one of ap50, ap, f1, loss"),
+        (f"train.lr = '{'x' * 99}'", f"lr is '{'x' * 59}…, not a number", "write a number, as in lr = 0.004"),
+        (f"train.flip = 0x{'f' * 6000}", "[train] has no flip", "it is in [augment]: augment.flip"),
+        (f"train = 0x{'f' * 6000}", "train is a number of more than 64 bits, not a table", None),
+        ("description = 3", "description is 3, not a text", "put it in quotes"),
+        ("descripton = 'x'", "a recipe has no descripton", "did you mean description?"),
+        ("[[train]]\nlr = 1", "train is a list, not a table", None),
+        ('"\\u001b[31m" = 1', "a recipe has no '\\x1b[31m'", "it has task, description, model, train, data, augment"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_wanted(tmp_path: Path, value: str, problem: str, hint: str | None) -> None:
+    _, said, cure = fault_of("ssd", written(tmp_path, value))
+    assert said == problem
+    assert hint is None or cure == hint
+
+
+def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path) -> None:
+    name = written(tmp_path, "[augment]\nmosaic = 0.1\nmixup = 2\n")
+    assert faults_of("backbone", name) == [
+        ("task", "is a recipe of task ssd, not backbone", "run vocdet train-ssd, or name another recipe"),
+        ("augment.mixup", "mixup is 2.0", "give a number from 0 to 1"),
+    ]
+    assert task_of(name) == "ssd"
+    name = written(tmp_path, b'task = "backbone"\n[augment]\nmosaic = 0.1\n')
+    fault = ("augment.mosaic", "a recipe of task backbone has no mosaic", "only task ssd has it")
+    assert fault_of("backbone", name) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        (b"", "does not say its task", 'write task = "ssd" at the top'),
+        (b'task = "sdd"', "task is 'sdd'", 'did you mean "ssd"?'),
+        (b'task = "yolo"', "task is 'yolo'", 'write "backbone" or "ssd"'),
+        (b"task = 3", "task is 3", 'write "backbone" or "ssd"'),
+    ],
+)
+def test_a_recipe_says_its_task(tmp_path: Path, text: bytes, problem: str, hint: str) -> None:
+    name = written(tmp_path, text)
+    assert fault_of("ssd", name)[1:] == (problem, hint)
+    with pytest.raises(VocdetError) as caught:
+        task_of(name)
+    assert caught.value.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (b'task = "ssd"\n# \xe9', 0, "is not UTF-8 text"),
+        ('task = "ssd"'.encode("utf-16"), 0, "is not UTF-8 text"),
+        (b"#" * 40_000, 0, "is larger than 32 kB"),
+        (b'task="ssd"\n[train]\nlr=1\nlr=2\n', 4, "is not TOML: a key or a table is there twice in 'lr=2'"),
+        (b'task="ssd"\n[train]\nlr=1\n[train]\n', 4, "is not TOML: a key or a table is there twice in '[train]'"),
+        (b"task = ssd\n", 1, "is not TOML: invalid value in 'task = ssd'"),
+        (b'task = "ssd\n', 1, "is not TOML: a text without a quote at its end in 'task = \"ssd'"),
+        (b'task = "ssd"\n[train]\nlr =', 3, "is not TOML: invalid value in 'lr ='"),
+        (b'task = "ssd"\n\x00', 2, "is not TOML: invalid statement in '\\x00'"),
+        (b"a = " + b"[" * 20_000, 0, "has too many brackets, or too many digits in a number"),
+        (b"a = " + b"9" * 6000, 0, "has too many brackets, or too many digits in a number"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_an_error_with_its_line(
+    tmp_path: Path, text: bytes, line: int, problem: str
+) -> None:
+    name = written(tmp_path, text)
+    with pytest.raises(VocdetError) as caught:
+        load_recipe("ssd", name)
+    assert caught.value.problem == problem
+    assert caught.value.place is not None
+    assert (caught.value.place.path, caught.value.place.line) == (Path(name), line)
+    assert caught.value.hint
+
+
+def test_a_byte_order_mark_and_windows_lines_are_no_error(tmp_path: Path) -> None:
+    name = written(tmp_path, b'\xef\xbb\xbftask = "ssd"\r\n[train]\r\nlr = 1e-3\r\n')
+    assert load_recipe("ssd", name).recipe.train.lr == 0.001
+
+
+def test_what_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.toml").mkdir()
+    missing = "no recipe can be read: no such file or directory"
+    assert fault_of("ssd", "x/nope.toml")[1:] == (missing, "give a file, or a name that vocdet recipes lists")
+    assert fault_of("ssd", "finetun.toml")[1:] == (missing, "did you mean the recipe finetune?")
+    assert fault_of("ssd", "folder.toml")[1] == missing  # of the recipe.toml in it
+    assert fault_of("ssd", f"{'x' * 999}.toml")[1].startswith("no recipe can be read: ")
+    assert fault_of("ssd", "finetun")[1:] == ("there is no recipe 'finetun'", "did you mean finetune?")
+    hint = "give a name that vocdet recipes lists, or a file that ends in .toml"
+    assert fault_of("ssd", "[red]")[1:] == ("there is no recipe '[red]'", hint)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    assert fault_of("ssd", str(tmp_path / "pipe.toml"))[1] == "is not a file"
+
+
+def test_a_run_folder_stands_for_its_recipe(tmp_path: Path) -> None:
+    run = tmp_path / "ssd-mb1-1"
+    run.mkdir()
+    recipe = changed(SsdRecipe(), lr=0.5, weights="runs/x")
+    written(run, dump_recipe(recipe, "ssd").encode(), "recipe.toml")
+    resolved = load_recipe("ssd", str(run))
+    assert resolved.recipe == recipe
+    assert resolved.origin["train.lr"] == str(run)
+
+
+def test_a_folder_does_not_hide_a_recipe_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("finetune").mkdir()
+    assert load_recipe("ssd", "finetune").recipe.train.freeze_norm is True
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("train.lr=0.5", "lr", 0.5),
+        ("train.lr = 1", "lr", 1.0),
+        ("model.net=mb1-0.25", "net", "mb1-0.25"),
+        ('model.net="mb1"', "net", "mb1"),
+        ("model.weights=2024", "weights", "2024"),
+        ("model.weights=2024-01-01", "weights", "2024-01-01"),
+        ("model.weights=a b/c=d.pth", "weights", "a b/c=d.pth"),
+        ("train.optimizer=sgd", "optimizer", "sgd"),
+        ("augment.flip=false", "flip", False),
+        ("train.steps=[0.5, 0.75]", "steps", (0.5, 0.75)),
+        ("train.batch=auto", "batch", 0),
+    ],
+)
+def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> None:
+    assert load_recipe("ssd", sets=[text]).recipe == changed(SsdRecipe(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("lr=3", "lr stands outside of the tables", "it is in [train]: train.lr"),
+        ("train.lr", "has no key and value", "write it as in --set train.lr=0.01"),
+        ("=3", "has no key and value", "write it as in --set train.lr=0.01"),
+        ("train.lr=", "lr is '', not a number", "write a number, as in lr = 0.004"),
+        ("train.lr=1\nx=2", "lr is '1\\nx=2', not a number", "write a number, as in lr = 0.004"),
+        ("augment.flip=True", "flip is 'True', not true or false", "write true or false, as in flip = true"),
+        ("train.flip=true", "[train] has no flip", "it is in [augment]: augment.flip"),
+        ("trane.lr=1", "there is no table [trane]", "did you mean [train]?"),
+        ("xyz.lr=1", "there is no table [xyz]", "it has [model], [train], [data], [augment]"),
+        ("train.lr.x=1", "[train] has no lr.x", "did you mean lr?"),
+    ],
+)
+def test_a_wrong_set_is_told_with_its_cure(text: str, problem: str, hint: str) -> None:
+    assert fault_of("ssd", sets=[text])[1:] == (problem, hint)
+
+
+def test_a_path_that_no_file_could_hold_is_refused() -> None:
+    assert fault_of("ssd", flags={"weights": "\udce9.pth"})[1] == "weights is '\\udce9.pth', which is not UTF-8"
+
+
+def test_an_option_that_no_recipe_has_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(ValueError, match="no recipe of task backbone has mosaic"):
+        load_recipe("backbone", flags={"mosaic": 0.5})
+
+
+def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[Any]:
+    """Any value that a field may have."""
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if choices or get_origin(type_) is Literal:
+        return st.sampled_from(choices or get_args(type_))
+    if get_origin(type_) is tuple:
+        return st.lists(st.floats(low, high), max_size=4).map(tuple)
+    if type_ in (bool, str):
+        return st.booleans() if type_ is bool else st.text()
+    return st.integers(low, high) if type_ is int else st.floats(low, high)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> tuple[str, Recipe]:
+    """A task and any recipe of it."""
+    task = draw(st.sampled_from(sorted(TASKS)))
+    recipe: Any = TASKS[task]()
+    for part in dataclasses.fields(recipe):
+        section = type(getattr(recipe, part.name))
+        types = get_type_hints(section)
+        drawn = {field.name: draw(values_of(field, types[field.name])) for field in dataclasses.fields(section)}
+        recipe = dataclasses.replace(recipe, **{part.name: section(**drawn)})
+    return task, recipe
+
+
+@settings(max_examples=25, deadline=None)
+@given(recipes())
+def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPathFactory, made: Any) -> None:
+    task, recipe = made
+    folder = tmp_path_factory.mktemp("recipe")
+    name = written(folder, dump_recipe(recipe, task, description="é \"'\n\\").encode())
+    resolved = load_recipe(task, name)
+    assert resolved.recipe == recipe
+    assert resolved.description == "é \"'\n\\"
+
+
+def test_a_written_recipe_says_what_its_values_mean() -> None:
+    lines = dump_recipe(SsdRecipe(), "ssd").splitlines()
+    assert lines[0] == 'task = "ssd"'
+    assert "lr = 0.004                    # highest learning rate" in lines
+    lines = dump_recipe(SsdRecipe(), "ssd", notes={"train.lr": "--lr"}).splitlines()
+    assert "lr = 0.004                    # --lr" in lines
+    assert "batch = 8" in lines
+
+
+def test_a_file_with_an_odd_name_does_not_spoil_what_is_written(tmp_path: Path) -> None:
+    notes = {"train.lr": "a\nepochs = 3\x1b"}
+    name = written(tmp_path, dump_recipe(SsdRecipe(), "ssd", notes=notes).encode())
+    assert load_recipe("ssd", name).recipe == SsdRecipe()

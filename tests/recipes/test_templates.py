@@ -1,0 +1,101 @@
+"""The recipes that vocdet hands out: each loads, says what it is, and is what its ancestor was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vocdet import handed
+from vocdet.recipes import document
+from vocdet.recipes.document import handed_recipes
+from vocdet.recipes.load import dump_recipe, load_recipe, task_of
+from vocdet.recipes.schema import BackboneRecipe, SsdRecipe
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+ANCESTORS = {  # and what to begin with
+    "ssdlite-mb3-small", "ssdlite-mb3-large", "ssdlite320-coco", "ssd-mb1", "ssd-mb1-keras", "mobile-det",
+    "mobilenetv3-ssd", "finetune", "backbone",
+}  # fmt: skip
+
+
+def ssd(name: str) -> SsdRecipe:
+    return load_recipe("ssd", name).recipe
+
+
+def backbone(name: str) -> BackboneRecipe:
+    return load_recipe("backbone", name).recipe
+
+
+def test_there_is_a_recipe_for_every_ancestor_and_every_file_is_one() -> None:
+    assert set(handed_recipes()) == {path.stem for path in (TEMPLATES / "recipes").iterdir()}
+    assert set(handed_recipes()) >= ANCESTORS
+
+
+@pytest.mark.parametrize("name", handed_recipes())
+def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: Path) -> None:
+    task = task_of(name)
+    resolved = load_recipe(task, name)
+    assert resolved.description
+    assert set(resolved.origin.values()) == {"default", name}
+    copy = tmp_path / "copy.toml"
+    copy.write_text(dump_recipe(resolved.recipe, task), encoding="utf-8")
+    assert load_recipe(task, str(copy)).recipe == resolved.recipe
+
+
+@pytest.mark.parametrize("name", handed_recipes())
+def test_a_recipe_fits_a_screen_and_tells_where_its_figures_come_from(name: str) -> None:
+    lines = (TEMPLATES / "recipes" / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 40
+    assert all(len(line) <= 120 for line in lines)
+    assert lines[0].startswith("# ")
+
+
+@pytest.mark.parametrize(
+    ("name", "extras", "last_map"),
+    [("ssd-mb1", "plain", "conv"), ("mobile-det", "separable", "conv"), ("ssd-mb1-keras", "plain", "pool")],
+)
+def test_a_mobilenet_v1_ssd_has_300_pixels_whose_first_map_is_19(name: str, extras: str, last_map: str) -> None:
+    model = ssd(name).model
+    assert (model.net, model.size, model.extras, model.last_map) == ("mb1", 300, extras, last_map)
+    assert -(-model.size // 16) == 19
+
+
+def test_the_coco_recipe_is_the_architecture_of_torchvisions_checkpoint() -> None:
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    model = ssd("ssdlite320-coco").model
+    theirs = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    assert (model.weights, model.anchors) == ("coco", "torchvision")
+    assert theirs.transform.fixed_size == (model.size, model.size)
+    last = [parameter for name, parameter in theirs.named_parameters() if name.startswith("backbone.features.1")][-1]
+    assert model.reduced_tail == (len(last) == 480)  # half of V3-Large's 960
+
+
+def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing() -> None:
+    recipe = ssd("finetune")
+    assert (recipe.train.freeze, recipe.train.freeze_norm) == (8, True)
+    assert recipe.model.weights not in ("none", "auto")
+
+
+def test_mobilenetv3_ssd_has_its_ancestors_protocol() -> None:
+    recipe = ssd("mobilenetv3-ssd")
+    assert (recipe.train.epochs, recipe.train.patience, recipe.data.part) == (40, 20, "trainval")
+    assert backbone("backbone").train.patience == 20
+
+
+@pytest.mark.parametrize("name", ["ssdlite-mb3-small", "ssdlite-mb3-large"])
+def test_what_to_begin_with_is_what_the_command_line_does_by_itself(name: str) -> None:
+    recipe, default = ssd(name), SsdRecipe()
+    assert (recipe.train, recipe.data, recipe.augment) == (default.train, default.data, default.augment)
+    assert recipe.model.net == name.removeprefix("ssdlite-")
+
+
+def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATES, tmp_path / "templates")
+    (tmp_path / "templates" / "recipes" / "mine.toml").write_text('task = "ssd"\nmodel.net = "mb2"\n')
+    monkeypatch.setattr(document, "files", lambda _: tmp_path)
+    monkeypatch.setattr(handed, "files", lambda _: tmp_path)
+    assert "mine" in handed_recipes()
+    assert ssd("mine").model.net == "mb2"

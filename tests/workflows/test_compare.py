@@ -1,0 +1,141 @@
+"""In what runs differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vocdet.errors import CheckpointError
+from vocdet.recipes.load import dump_recipe
+from vocdet.recipes.schema import SsdRecipe, changed
+from vocdet.workflows import journal
+from vocdet.workflows.compare import Comparison, Difference, Figures, compare_runs
+from vocdet.workflows.journal import Journal
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the pictures of these runs."""
+    monkeypatch.setattr(journal, "curves", lambda *_, **__: b"")
+
+
+def make(
+    run: Path, ap50: float = 0.5, labels: Mapping[str, float] | None = None, *, images: Any = None, **recipe: Any
+) -> Path:
+    """A run of one epoch, with an AP50 of every label."""
+    by_label = labels or {"cat": 0.5, "dog": 0.5}
+    run.mkdir(parents=True)
+    with Journal(run) as kept:
+        told = dump_recipe(changed(SsdRecipe(), **recipe), "ssd")
+        kept.start(told, {}, task="ssd", dataset={"fingerprint": "f", "labels": list(by_label), "images": 4})
+        kept.epoch({"epoch": 1, "val_ap50": ap50}, by_label, best=True)
+    if images:
+        kept.json("dataset.json", {"labels": list(by_label), "images": images})
+    return run
+
+
+def evaluation(
+    run: Path, part: str, labels: Mapping[str, float | None], *, dataset: str = "d", own: bool = False
+) -> None:
+    """What `vocdet eval` writes, as far as it is compared."""
+    rows = [{"label": name, "ap50": value, "ap": None, "f1": 0.5, "objects": 3} for name, value in labels.items()]
+    content = {"split": part, "dataset": dataset, "thresholds_from": "the checkpoint" if own else "these images",
+               "images": 2, "labels": rows, "overall": {"ap50": 0.5, "f1": None, "objects": 9}, "coco": {}}  # fmt: skip
+    (run / f"metrics-{part}.json").write_text(json.dumps(content))
+
+
+def parts(found: Comparison) -> dict[str, dict[str, list[Figures]]]:
+    return {part.part: {name: list(rows) for name, rows in part.labels.items()} for part in found.parts}
+
+
+def test_only_what_differs_in_the_recipes_is_shown(tmp_path: Path) -> None:
+    found = compare_runs([make(tmp_path / "a", lr=0.1), make(tmp_path / "b", size=416), make(tmp_path / "c", lr=0.1)])
+    assert found.recipe == (
+        Difference("model.size", (320, 416, 320)),
+        Difference("train.lr", (0.1, 0.004, 0.1)),
+    )
+    assert (found.environment, found.data, found.notes) == ((), (), ())
+
+
+def test_of_the_environment_shows_what_can_change_a_result(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a"), make(tmp_path / "b")
+    told = json.loads((b / "environment.json").read_text())
+    other = {"torch": "1.0", "gpus": ["H100"], "date": "x", "host": "y", "command": "z"}
+    (b / "environment.json").write_text(json.dumps({**told, **other}))
+    assert compare_runs([a, b]).environment == (
+        Difference("torch", (told["torch"], "1.0")),
+        Difference("gpus", (None, ["H100"])),
+    )
+
+
+def test_a_run_that_says_nothing_of_its_environment_does_not_differ_in_it(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a"), make(tmp_path / "b")
+    (b / "environment.json").unlink()
+    found = compare_runs([a, b])
+    assert (found.environment, found.notes) == ((), ("nothing is known of the environment of b",))
+
+
+def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_path: Path) -> None:
+    a = make(tmp_path / "a", 0.5, {"cat": 0.4, "dog": 0.6})
+    b = make(tmp_path / "b", 0.75, {"dog": 0.7, "emu": 0.8})
+    found = compare_runs([a, b])
+    (part,) = found.parts
+    assert (part.part, part.measured, part.same_images) == ("val", "validation", None)
+    assert part.overall == (Figures("ap50", (0.5, 0.75)),)
+    assert part.labels["ap50"] == (
+        Figures("cat", (0.4, None)), Figures("dog", (0.6, 0.7)), Figures("emu", (None, 0.8)),
+    )  # fmt: skip
+    assert found.data == (Difference("labels", (["cat", "dog"], ["dog", "emu"])),)
+
+
+def test_images_that_are_new_gone_or_changed_are_counted(tmp_path: Path) -> None:
+    a = make(tmp_path / "a", images={"train": {"1": "x", "2": "y", "3": "z"}, "val": {"4": "v"}})
+    b = make(tmp_path / "b", images={"train": {"1": "x", "2": "changed", "5": "w", "6": "u"}, "val": {"4": "v"}})
+    found = compare_runs([a, b])
+    assert found.data == (Difference("images of train", ("3", "4 (2 new, 1 gone, 1 changed)")),)
+    assert found.parts[0].same_images is True
+
+
+def test_other_images_of_validation_are_not_the_same(tmp_path: Path) -> None:
+    a, b = (make(tmp_path / name, images={"train": {"1": "x"}, "val": {name: "v"}}) for name in "ab")
+    assert compare_runs([a, b]).parts[0].same_images is False
+
+
+def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a"), make(tmp_path / "b")
+    evaluation(a, "test", {"cat": 0.25, "dog": None})
+    evaluation(b, "test", {"dog": 0.5, "cat": 0.75})
+    found = compare_runs([a, b])
+    test = found.parts[1]
+    assert (test.part, test.measured, test.same_images) == ("test", "eval", True)
+    assert test.overall == (Figures("ap50", (0.5, 0.5)),)
+    assert parts(found)["test"]["ap50"] == [Figures("cat", (0.25, 0.75)), Figures("dog", (None, 0.5))]
+    assert parts(found)["test"]["f1"][0] == Figures("cat", (0.5, 0.5))
+
+
+def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
+    a, b, c = (make(tmp_path / name) for name in "abc")
+    evaluation(a, "test", {"cat": 0.25})
+    evaluation(b, "test", {"cat": 0.5}, dataset="another", own=True)
+    evaluation(b, "train", {"cat": 0.5})
+    (c / "metrics-test.json").write_text("{}")
+    found = compare_runs([a, b, c])
+    assert [(part.part, part.same_images) for part in found.parts] == [("val", None), ("test", False)]
+    assert found.notes == (
+        f"{c / 'metrics-test.json'} cannot be read",
+        f"{c} has no metrics-test.json: run vocdet eval RUN --split test",
+        "precision, recall and F1 on test are at thresholds of different origin",
+        f"{a}, {c} has no metrics-train.json: run vocdet eval RUN --split train",
+    )
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "b", "b"]])
+def test_there_must_be_different_runs(tmp_path: Path, names: list[str]) -> None:
+    for name in "ab":
+        make(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"only one run|named twice"):
+        compare_runs([Path(name) for name in names], runs=tmp_path)

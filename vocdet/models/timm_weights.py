@@ -1,0 +1,47 @@
+"""timm's MobileNetV1, the one source of ImageNet weights for `mb1`, under our names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+PAGE = "https://huggingface.co/timm/mobilenetv1_100.ra4_e3600_r224_in1k"
+STAGES = (1, 2, 2, 6, 2)  # separable convolutions of each, as timm groups them
+THEIR_EPS, OUR_EPS = 1e-5, 1e-3  # of the batch norms
+_STEM = "conv_stem.weight"
+
+
+def is_timm(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors have the names of timm's MobileNets."""
+    return _STEM in tensors
+
+
+def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of timm's MobileNetV1 with the names and for the norms of ours; all others as they are.
+
+    Their norms divide by the root of variance + 1e-5, ours by that of variance + 1e-3: the norms' weights make up for
+    it, so that in evaluation the features are the same.
+    """
+    if not is_timm(tensors) or any(".conv_pwl." in name for name in tensors):  # an inverted residual: V2 or V3
+        return dict(tensors)
+    renamed = {_our_name(name): value for name, value in tensors.items()}
+    for name, variance in list(renamed.items()):
+        weight = name.removesuffix("running_var") + "weight"
+        if name.endswith(".running_var") and weight in renamed and renamed[weight].shape == variance.shape:
+            variance = variance.double()
+            scale = ((variance + OUR_EPS) / (variance + THEIR_EPS)).sqrt()
+            renamed[weight] = (renamed[weight].double() * scale).to(renamed[weight].dtype)
+    return renamed
+
+
+def _our_name(name: str) -> str:
+    match = re.fullmatch(r"(?:blocks\.(\d)\.(\d)\.)?(conv_stem|conv_dw|conv_pw|bn1|bn2)\.(\w+)", name)
+    if match is None:
+        return name
+    stage, block, layer, rest = match.groups()
+    if stage is None:
+        return f"features.0.{int(layer == 'bn1')}.{rest}" if layer != "bn2" else name
+    place = 1 + sum(STAGES[: int(stage)]) + int(block)
+    return f"features.{place}.{int(layer in ('conv_pw', 'bn2'))}.{int(layer.startswith('bn'))}.{rest}"

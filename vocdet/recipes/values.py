@@ -1,0 +1,89 @@
+"""The values of a recipe's fields: what a file gave, held to their types, and shown as the file would have them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from vocdet.errors import VocdetError
+
+AUTO = "auto"  # for a batch: 0
+
+_MOST_SHOWN = 60  # characters of a value
+_LARGEST_INT = 2**63  # TOML's whole numbers have 64 bits
+
+
+def typed(section: Any, field: str, value: object) -> Any:
+    """A value as the field of a section has it: a whole number for a number, a list for a tuple.
+
+    Else a `VocdetError` that says what is wanted. Limits are for the section's constructor to hold.
+    """
+    type_ = get_type_hints(type(section))[field]
+    example = f"as in {field} = {toml(getattr(section, field))}"
+    if get_origin(type_) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise VocdetError(f"{field} is {shown(value)}, not a list of numbers", hint=f"write a list, {example}")
+        return tuple(_one(float, f"{field}[{i}]", item, example) for i, item in enumerate(value))
+    if field == "batch" and value == AUTO:
+        return 0
+    choices = get_args(type_) or type(section).__dataclass_fields__[field].metadata["choices"]
+    return _one(str if get_origin(type_) is Literal else type_, field, value, example, choices)
+
+
+def _one(type_: type, name: str, value: object, example: str, choices: tuple[object, ...] = ()) -> object:
+    if isinstance(value, int) and abs(value) >= _LARGEST_INT:
+        raise VocdetError(f"{name} has more than 64 bits", hint=f"write a smaller number, {example}")
+    if type_ is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if type_ is not float and type(value) is type_:
+        if isinstance(value, str) and not _is_utf8(value):
+            raise VocdetError(f"{name} is {value!r}, which is not UTF-8", hint="rename the file")
+        return value
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[type_]
+    if choices:
+        raise VocdetError(f"{name} is {shown(value)}", hint=f"give one of {', '.join(map(str, choices))}")
+    raise VocdetError(f"{name} is {shown(value)}, not {wanted}", hint=f"write {wanted}, {example}")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name in another encoding
+        return False
+    return True
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it, on one line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(toml, value))}]"
+    return tomli_w.dumps({"_": value}).removeprefix("_ = ").rstrip("\n")
+
+
+def shown(value: object) -> str:
+    """Any value that TOML can have, for an error: short, on one line."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >= _LARGEST_INT:
+        return "a number of more than 64 bits"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def plain(key: str) -> str:
+    """A key as an error shows it: short, and without what would move a terminal's cursor."""
+    return key[:40] if key.isprintable() else ascii(key[:40])
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The choice most like `word`, or "" when none is like it."""
+    folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
+    close = difflib.get_close_matches(word[:100].casefold().replace("-", "_"), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else ""

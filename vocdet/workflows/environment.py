@@ -1,0 +1,135 @@
+"""Where a training runs: what must be known of a machine to understand, or to repeat, what came out of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from vocdet import __version__
+
+LIBRARIES = {"torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "opencv": "cv2"}  # and their modules
+PATIENCE = 5.0  # seconds that git is waited for
+
+
+def environment() -> dict[str, object]:
+    """Versions, machine, devices, command line, git commit of the working folder and date, as plain JSON.
+
+    What cannot be found out is left out. No library is loaded for it: one that is not has its installed version.
+    """
+    found: dict[str, object] = {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "vocdet": __version__,
+        "python": platform.python_version(),
+        **{name: version for name, module in LIBRARIES.items() if (version := _version(name, module))},
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 0,
+        "memory_gb": round(_memory() / 2**30, 1),
+        **_devices(),
+        "command": shlex.join(sys.orig_argv),
+        "folder": str(Path.cwd()),
+        **git_state(Path()),
+    }
+    return {name: value for name, value in found.items() if value not in ("", 0, None)}
+
+
+def cpu_name() -> str:
+    """The processor as its maker calls it; "" where that is not told."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+                if line.startswith(("model name", "Model", "Hardware")):
+                    return line.partition(":")[2].strip()
+    if sys.platform == "darwin" and (name := _output("sysctl", "-n", "machdep.cpu.brand_string")):
+        return name
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> dict[str, object]:
+    """The commit that a folder is at, and whether tracked files differ from it; empty outside of git."""
+    commit = _output("git", "-C", str(folder.absolute()), "rev-parse", "HEAD")
+    if not commit:
+        return {}
+    changes = _output("git", "-C", str(folder.absolute()), "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_changed": bool(changes)}
+
+
+def born(pid: int) -> str:
+    """When a process was started, in the kernel's own count: with the pid it names one process. "" if not known."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    return ""
+
+
+def is_alive(pid: int, birth: str) -> bool | None:
+    """Whether the process of that number and birth still runs on this machine; None where that cannot be told."""
+    if sys.platform == "win32" or pid <= 0:  # os.kill would end it there
+        return None
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it runs, as another user's
+        pass
+    return born(pid) == birth
+
+
+def _version(name: str, module: str) -> str:
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return str(getattr(loaded, "__version__", ""))
+    for package in (name, f"{name}-python", f"{name}-python-headless"):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return ""
+
+
+def _devices() -> dict[str, object]:
+    """Threads and GPUs, as far as torch is loaded and says so."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    found: dict[str, object] = {"threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"] = torch.version.cuda or ""
+    return found
+
+
+def _memory() -> int:
+    """Bytes of main memory, or what a container may have of it; 0 where that is not known."""
+    if sys.platform == "win32":
+        return _windows_memory()
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 0
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max": there is none
+            total = min(total, int(Path(limit).read_text()))
+    return total
+
+
+def _windows_memory() -> int:
+    kilobytes = ctypes.c_ulonglong()
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 there is none elsewhere, and mypy knows
+    return kilobytes.value * 1024 if kernel.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes)) else 0
+
+
+def _output(*command: str) -> str:
+    """What a program prints; "" where it is not there, fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""

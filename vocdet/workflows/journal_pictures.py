@@ -1,0 +1,90 @@
+"""What a run shows: the batches it learns from, and what it finds in images of the validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vocdet.boxes import Boxes, area
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.errors import ImageError
+from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_truth, side_by_side
+from vocdet.inputs.images import Image, decode_as
+from vocdet.inputs.samples import Batch
+
+MOST_SCENES, MOST_CROPS = 16, 24  # on a sheet
+EXAMPLES = 8  # images of the validation
+SHEET = 1600  # pixels wide
+GAP = 4  # that contact_sheet leaves between cells
+
+
+def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
+    """The first samples of some batches as (H, W, 3) RGB: with boxes and label names, crops under their labels."""
+    pictures: list[tuple[Tensor, Boxes]] = []
+    names: list[NDArray[np.int64]] = []
+    for batch in batches:
+        for image, boxes, label in zip(batch.images, batch.boxes, batch.labels, strict=True):
+            if len(pictures) < MOST_CROPS:
+                real = label.numpy() >= 0
+                pictures.append((image, boxes.numpy()[real].astype(np.float64)))
+                names.append(label.numpy()[real])
+    if not pictures:
+        raise ValueError("no sample to show")
+    crops = all(not area(boxes).any() for _, boxes in pictures) and any(map(len, names))
+    if not crops:
+        pictures, names = pictures[:MOST_SCENES], names[:MOST_SCENES]
+    columns = 8 if crops else min(len(pictures), 4)
+    side = SHEET // columns - GAP
+    drawn = []
+    for (image, boxes), classes in zip(pictures, names, strict=True):
+        picture, scale = _enlarged(image, side)
+        texts = [labels[i] for i in classes]
+        drawn.append(picture if crops else draw_boxes(picture, boxes * scale, classes.tolist(), texts))
+    captions = [", ".join(labels[i] for i in classes) for classes in names] if crops else []
+    return contact_sheet(drawn, captions=captions, columns=columns, width=SHEET)
+
+
+def example_sheet(truth: Dataset, found: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
+    """Images of a part, evenly chosen, as (H, W, 3) RGB: annotated on the left, on the right what was found.
+
+    Detections count from their labels' thresholds (L,) on. An image that cannot be read any more is left out.
+    """
+    pairs = []
+    for row in _evenly(len(truth), EXAMPLES):
+        scene = truth[row]
+        try:
+            image = decode_as(scene.path, scene.width, scene.height)
+        except ImageError:
+            continue
+        annotated = draw_truth(image, scene.objects, truth.labels)
+        pairs.append(side_by_side(annotated, draw(image, found[row].above(thresholds), truth.labels)))
+    return contact_sheet(pairs or [np.full((16, 16, 3), 255, np.uint8)], columns=2, width=SHEET)
+
+
+def crop_sheet(images: Tensor, truth: Sequence[int], taken_for: Sequence[int], labels: Sequence[str]) -> Image:
+    """Crops (N, 3, H, W) uint8, evenly chosen, as (H, W, 3) RGB, each under its label and what it was taken for."""
+    pictures, captions = [], []
+    for row in _evenly(len(images), MOST_CROPS):
+        pictures.append(_enlarged(images[row], SHEET // 8 - GAP)[0])
+        wrong = f" → {labels[taken_for[row]]}" if taken_for[row] != truth[row] else ""
+        captions.append(f"{labels[truth[row]]}{wrong}")
+    return contact_sheet(pictures, captions=captions, columns=8, width=SHEET)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    return chosen
+
+
+def _enlarged(image: Tensor, side: int) -> tuple[Image, float]:
+    """A sample (3, H, W) as a picture so many pixels wide, for texts that can be read, and its scale."""
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+    scale = side / pixels.shape[1]
+    size = (side, max(1, round(scale * pixels.shape[0])))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8), scale

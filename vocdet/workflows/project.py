@@ -1,0 +1,96 @@
+"""A project folder to begin with: recipes, a label list, a Slurm script, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from vocdet.errors import AnnotationError, OutputError, raise_all
+from vocdet.files import unwritable
+from vocdet.formats import cache
+from vocdet.handed import handed_text
+
+DETECTORS = {  # the recipe of each net
+    "mb3-small": "ssdlite-mb3-small",
+    "mb3-large": "ssdlite-mb3-large",
+    "mb2": "ssdlite-mb2",
+    "mb1": "ssd-mb1",
+}
+RUNNABLE = "slurm.sh"
+_OF_DETECTORS = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # lines without a sense for a classifier
+
+
+def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Path | None = None) -> list[Path]:
+    """Write recipes, labels.txt, slurm.sh and README.md into a folder, new or not: the files that are there now.
+
+    `task` backbone has the recipe of a classifier alone, ssd that of a detector on `net`, too. With a dataset `data`
+    its labels are those of labels.txt, and the commands name it; else they name the folder `data` in the project.
+    Files that are there already are an error, all together; where one cannot be written, none is.
+    """
+    if net not in DETECTORS or task not in ("ssd", "backbone"):
+        raise ValueError(f"net {net}, task {task}")
+    texts = {folder / name: text for name, text in _texts(folder, net, task, data).items()}
+    try:
+        there = [path for path in texts if path.is_symlink() or path.exists()]
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    hint = "nothing is overwritten: name a new folder, or move away what is there"
+    raise_all([OutputError("is there already", place=path, hint=hint) for path in there])
+    _write_all(texts)
+    return list(texts)
+
+
+def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, str]:
+    """The content of every file of a project."""
+    train = "train-ssd @DATA@ --recipe recipes/ssd.toml"
+    if task == "backbone":
+        train = "train-backbone @DATA@ --recipe recipes/backbone.toml"
+    dataset = shlex.quote("data" if data is None else _from_inside(folder, data))
+
+    def filled(name: str) -> str:
+        lines = handed_text(name).splitlines(keepends=True)
+        kept = [line for line in lines if task == "ssd" or not any(words in line for words in _OF_DETECTORS)]
+        return "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
+
+    texts = {"README.md": filled("project_README.md")}
+    texts["labels.txt"] = handed_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
+    texts["recipes/backbone.toml"] = handed_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
+    if task == "ssd":
+        texts["recipes/ssd.toml"] = handed_text(f"recipes/{DETECTORS[net]}.toml")
+    return texts | {RUNNABLE: filled("slurm.sh")}
+
+
+def _labels(data: Path) -> tuple[str, ...]:
+    labels = cache.read(data).dataset.labels
+    if not labels:
+        raise AnnotationError("no objects in any annotation", place=data, hint="annotate some images in labelImg first")
+    return labels
+
+
+def _from_inside(folder: Path, data: Path) -> str:
+    """How commands that are run in a folder call a dataset."""
+    inside, root = data.absolute(), folder.absolute()
+    return inside.relative_to(root).as_posix() if inside.is_relative_to(root) else str(inside)
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write new files and the folders above them; none of these stays where one cannot be written."""
+    with ExitStack() as undo:
+        for path, text in texts.items():
+            try:
+                for above in reversed([above for above in path.absolute().parents if not above.exists()]):
+                    above.mkdir()
+                    undo.callback(_gone, above.rmdir)
+                path.touch(0o777 if path.name == RUNNABLE else 0o666, exist_ok=False)
+                undo.callback(_gone, path.unlink)
+                path.write_bytes(text.encode())
+            except OSError as error:
+                raise unwritable(path, error) from error
+        undo.pop_all()
+
+
+def _gone(delete: Callable[[], None]) -> None:
+    with suppress(OSError):  # what someone else put there meanwhile stays
+        delete()
