@@ -147,7 +147,7 @@ def _time(seconds: float) -> str:
 def _next(known: Sequence[RunFacts]) -> str:
     """Going on with what was not finished, else comparing, else evaluating."""
     for run in known:
-        if run.resume:
+        if run.resume and run.state != "failed":
             return render.command(*run.resume)
     for i, run in enumerate(known):
         for other in known[i + 1 :]:

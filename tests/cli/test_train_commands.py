@@ -38,7 +38,8 @@ def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> N
     code, out, err = vocdet("train-ssd", root, *TINY, "--size", 64)
     assert (code, "error" in err) == (0, False)
     assert "the newest backbone run" in out
-    assert "162 tensors loaded" in out  # all of the backbone's 27 layers: weight, and five of its batch norm
+    # all of the backbone's 27 layers: weight, and five of its batch norm
+    assert ["backbone", "162"] in [line.split()[:2] for line in out.splitlines()]
     assert "[red]dog" in out
     assert "IoU" in out
     assert "ssd-mb1-0.25-1" in out
@@ -50,9 +51,10 @@ def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
     assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
     code, out, _ = vocdet("train-ssd", root, *TINY, "--size", 64, "--show-weights")
     assert code == 0
-    assert "loaded  backbone.features.0.0.weight (8, 3, 3, 3)" in out
-    assert "fresh   extras.0.0.0.weight" in out
-    assert "skipped classifier.1.weight" in out
+    rows = [line.split()[:3] for line in out.splitlines()]
+    assert ["backbone.features.0.0.weight", "8×3×3×3", "loaded"] in rows
+    assert ["extras.0.0.0.weight", "256×256×1×1", "fresh"] in rows
+    assert ["classifier.1.weight", "2×256", "not"] in rows
 
 
 def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: Path) -> None:
@@ -67,7 +69,7 @@ def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: P
     ("wrong", "problem"),
     [
         (("--net", "vgg16"), "there is no net 'vgg16'"),
-        (("--size", 7), "size is 7 pixels"),
+        (("--size", 7), "size is 7"),
         (("--lr", "nan"), "lr is nan"),
         (("--epochs", 0), "epochs is 0"),
         (("--minutes", -1), "minutes is -1"),
@@ -95,10 +97,10 @@ def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc,
 
 
 def interrupting(real: Any, times: int) -> Any:
-    """The same training, with so many presses of Ctrl-C after its first step."""
+    """The same training, with so many presses of Ctrl-C after the first step of a new run."""
 
     def train(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        pressed = False
+        pressed = kwargs["resume"] is not None
         for event in real(*args, **kwargs):
             if isinstance(event, Step) and not pressed:
                 pressed = True
@@ -134,6 +136,49 @@ def test_ctrl_c_stops_after_the_step_and_keeps_what_there_is(
     (run,) = Path("runs").iterdir()
     assert (run / "best.safetensors").is_file()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_run_goes_on_to_its_end(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
+    command = interrupted(1)
+    code, out, _ = vocdet(command, root, *TINY[:4], "--epochs", 2, "--size", 64, "--set", "train.warm=3")
+    (run,) = Path("runs").iterdir()
+    assert code == 130
+    assert f"next: vocdet {command} --resume {run}\n" in out
+
+    code, _, err = vocdet(command, "--resume", run, "--lr", 0.5)
+    assert code == 1
+    assert "train.lr was" in err
+    assert "and is 0.5 now" in err
+
+    code, _, err = vocdet(command, "--resume", "--recipe", "backbone")
+    assert (code, "--recipe and --resume are both given" in err) == (1, True)
+
+    code, out, err = vocdet(command, "--resume", "--device", "cpu")  # the last one, with its data and its recipe
+    assert code == 0, err
+    assert "weights: step" in out
+    assert f"wrote {run}" in out
+    assert not (run / "state.safetensors").exists()
+
+    code, _, err = vocdet(command, "--resume")
+    assert code == 1
+    assert "there is no unfinished" in err
+
+
+@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+def test_the_recipe_is_shown_with_where_its_values_come_from(vocdet: Run, root: Path, command: str) -> None:
+    code, out, _ = vocdet(command, root, "--lr", 0.25, "--set", "train.clip=3", "--show-recipe")
+    assert code == 0
+    lines = {line.split("=")[0].strip(): line for line in out.splitlines()}
+    assert lines["lr"].split() == ["lr", "=", "0.25", "#", "--lr"]
+    assert lines["clip"].split() == ["clip", "=", "3.0", "#", "--set"]
+    assert not Path("runs").exists()
+
+
+def test_an_automatic_batch_is_told(vocdet: Run, root: Path) -> None:
+    code, out, err = vocdet("train-ssd", root, *TINY[:2], "--batch", "auto", "--epochs", 1, "--size", 64)
+    assert code == 0, err
+    assert "4 images of 2 labels, 2 to validate on, in batches of 4\n" in out  # as there are no more
+    assert "batch = 4" in Path("runs/ssd-mb1-0.25-1/recipe.toml").read_text()
 
 
 def test_a_second_ctrl_c_leaves_at_once(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:

@@ -105,6 +105,13 @@ def test_a_sound_file_is_read_in_one_pass(tmp_path: Path, monkeypatch: pytest.Mo
         read(tmp_path, json.dumps(content, indent=1).encode())
 
 
+def test_an_image_may_have_a_segmentation_of_its_own(tmp_path: Path) -> None:
+    content = {**PLAIN, "images": [{"id": 1, "file_name": "a.jpg", "segmentation": {"0": {}}}]}
+    entries, findings = read(tmp_path, content)
+    assert entries.image_extras == {0: b'{"segmentation":{"0": {}}}'}  # as it stands there
+    assert findings == []
+
+
 def test_keys_are_kept_in_one_order(tmp_path: Path) -> None:
     turned = {name: [dict(reversed(one.items())) for one in content] if name in PLAIN else content
               for name, content in reversed(UNKNOWN.items())}  # fmt: skip
@@ -156,14 +163,14 @@ def objects_in(value: object) -> Iterator[dict[str, Any]]:
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PLAIN, KNOWN, UNKNOWN]), st.randoms(use_true_random=False), st.integers(0, 2))
 def test_a_key_that_stands_twice_is_found_wherever_it_is(
-    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], rng: random.Random, count: int
+    anew: Path, content: dict[str, Any], rng: random.Random, count: int
 ) -> None:
     content = copy.deepcopy(content)
     content["annotations"][2]["pose"] = rng.choice(['":"', "{", "a\\u003ab", '","id":5,"'])
     content["annotations"][0]["area"] = rng.choice([1, 1.5e-7, 12345678901])
     places = [(key, one) for one in objects_in(content) for key in one]
     twice: list[tuple[str, object]] = [rng.choice(places) for _ in range(count)]
-    entries, findings = read(tmp_path_factory.mktemp("json"), odd_json(content, rng, twice).encode())
+    entries, findings = read(anew, odd_json(content, rng, twice).encode())
     found = [finding for finding in findings if finding.code == "json.duplicate_key"]
     assert len(found) == len({key for key, _ in twice})
     assert said(entries) == content  # both values are the same here
@@ -450,8 +457,8 @@ whole = st.fixed_dictionaries({}, optional={
 
 @settings(max_examples=150, deadline=None)
 @given(whole)
-def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
-    path = tmp_path_factory.mktemp("json") / "a.json"
+def test_any_json_is_read_or_refused(anew: Path, content: dict[str, Any]) -> None:
+    path = anew / "a.json"
     path.write_text(json.dumps(content))
     notes = Notes()
     try:
@@ -471,10 +478,8 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 10**6), st.sampled_from([json.dumps(KNOWN), json.dumps(UNKNOWN)]))
-def test_any_bytes_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, cut: int, text: str
-) -> None:
-    path = tmp_path_factory.mktemp("json") / "a.json"
+def test_any_bytes_are_read_or_refused(anew: Path, data: bytes, cut: int, text: str) -> None:
+    path = anew / "a.json"
     place = cut % len(text)
     for content in (data, text[:place].encode() + data + text[place + len(data) // 2 :].encode()):
         path.write_bytes(content)

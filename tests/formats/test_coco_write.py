@@ -176,9 +176,9 @@ sides = st.floats(-1000, 1e5) | st.floats(0, 1e4, width=32) | st.decimals(0, 500
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(sides, sides, sides, sides))
-def test_corners_are_read_again_as_they_were(tmp_path_factory: pytest.TempPathFactory, box: tuple[float, ...]) -> None:
+def test_corners_are_read_again_as_they_were(anew: Path, box: tuple[float, ...]) -> None:
     corners = [min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])]
-    folder = tmp_path_factory.mktemp("coco")
+    folder = anew
     write(folder, dataset([corners], image=[0], label=[0], crowd=[0]))
     found = coco_json.scan(folder, bare=True)
     assert found.findings == ()

@@ -99,10 +99,10 @@ single = st.floats(0, 1, width=32)
     )
 )
 def test_reading_gives_back_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory,
+    anew: Path,
     rows: list[list[tuple[int, float, tuple[float, float, float, float]]]],
 ) -> None:
-    path = tmp_path_factory.mktemp("results") / "r.json"
+    path = anew / "r.json"
     tidy = [
         sorted(
             ((label, score, (min(a, c), min(b, d), max(a, c), max(b, d))) for label, score, (a, b, c, d) in image),

@@ -31,7 +31,7 @@ from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import coco_json, coco_write, image_sets, voc_tree, voc_write, yolo
 from vocdet.formats.scan import Scan
 
-TIMES = float(os.environ.get("VOCDET_FUZZ", "0.5"))  # 1 and more for a longer look
+TIMES = float(os.environ.get("VOCDET_FUZZ", "0.25"))  # 1 and more for a longer look
 
 
 def fuzz(examples: int) -> settings:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,9 +23,10 @@ from lxml import etree
 from PIL import Image
 
 import vocdet
-from vocdet import files
+from vocdet.data.checks import raise_errors
 from vocdet.data.dataset import Dataset
-from vocdet.errors import ManyErrors, VocdetError
+from vocdet.errors import ManyErrors, OutputError, VocdetError
+from vocdet.formats import reading
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, convert
 
@@ -33,11 +38,6 @@ SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 FILENAME = "<filename>a.jpg</filename>"
 TARGETS = get_args(Target)
 LONGEST = 10  # seconds for one verdict
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_flush", lambda _: None)
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +102,14 @@ def place(tmp_path: Path) -> Place:
 
 
 def picture(path: Path, size: tuple[int, int] = (100, 80)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (90, 60, 30)).save(path, "JPEG")
+    write(path, a_jpeg(size))
+
+
+@cache
+def a_jpeg(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (90, 60, 30)).save(file, "JPEG")
+    return file.getvalue()
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -173,13 +179,16 @@ def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = N
     before = snapshot(place.folder)
     found: Verdicts = {}
     with in_time():
-        found["check"] = judged(place, touched, lambda: [one.code for one in check_dataset(root).findings])
+        found["check"], _ = judged(place, touched, lambda: [one.code for one in check_dataset(root).findings])
+    unread = False  # then it is so whatever is to be written, and once is enough
     for to in TARGETS:
         target = place.folder / to
-
         reports: list[ConvertReport] = []
+        if unread:
+            found[to] = found[TARGETS[0]]
+            continue
         with in_time():
-            found[to] = judged(place, touched, lambda to=to, into=reports: written_codes(root, place, to, into), target)  # type: ignore[misc]
+            found[to], unread = judged(place, touched, partial(written_codes, root, place, to, reports), target)
         assert target.exists() == bool(reports)
         for report in reports:
             sound(place, report.dataset, target, to)
@@ -194,11 +203,14 @@ def written_codes(root: Path, place: Place, to: Target, reports: list[ConvertRep
 
 def judged(
     place: Place, touched: list[tuple[str, str]], run: Callable[[], list[str]], target: Path | None = None
-) -> set[str]:
+) -> tuple[set[str], bool]:
+    """The codes or problems of a run that touched what it may; and whether it failed before it wrote anything."""
     touched.clear()
+    unread = False
     try:
         codes = set(run())
     except VocdetError as error:
+        unread = not any(isinstance(one, OutputError) for one in errors_of(error))
         for one in errors_of(error):
             assert one.place is not None, one
             assert one.place.path.is_relative_to(place.root) or (target and one.place.path.is_relative_to(target)), one
@@ -206,14 +218,13 @@ def judged(
         codes = {one.problem for one in errors_of(error)}
     new = [str(target), f"{place.folder}/.{target.name}."] if target else []
     code = (sys.prefix, sys.base_prefix, str(Path(vocdet.__file__).parents[1]), "/dev/null")
-    for event, name in touched:
+    for event, name in dict.fromkeys(touched):
         made = bool(target) and (name == str(place.folder) or name.startswith(tuple(new)))
         deleted = "/" not in name and not set(name) <= {"."}  # by shutil.rmtree, from the folder it is in
         loaded = event in ("open", "os.listdir", "os.scandir") and name.startswith(code)
-        inside = Path(name).resolve().is_relative_to(place.root)
-        assert made or deleted or loaded or inside, (event, name)
+        assert made or deleted or loaded or Path(name).resolve().is_relative_to(place.root), (event, name)
     touched.clear()
-    return codes
+    return codes, unread
 
 
 def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
@@ -232,12 +243,13 @@ def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
         elif path.suffix.lower() == ".jpg" and data.startswith(b"\xff\xd8"):
             with Image.open(path) as image:
                 assert image.size != SECRET_SIZE
-    again = place.folder / "again"
-    back = convert(target, again, to="coco", form=to).dataset
-    for path in sorted(again.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    again.rmdir()
-    same(dataset, back, exact=to != "yolo")
+    found = reading.scan(target, form=to)
+    raise_errors([one for one in found.findings if not one.code.startswith("box.")])
+    same(dataset, found.dataset, exact=to != "yolo")
+    if to == "voc":  # which keeps all that is odd
+        again = place.folder / "again"
+        convert(target, again, to="coco", form=to)
+        shutil.rmtree(again)
 
 
 def same(dataset: Dataset, back: Dataset, *, exact: bool) -> None:
@@ -699,7 +711,7 @@ IMAGES = {
     "jpeg bomb": jpeg(65_500, 65_500),
     "jpeg of 0": jpeg(0, 0),
     "jpeg cut": jpeg(100, 80)[:12],
-    "jpeg of segments": b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000,
+    "jpeg of segments": b"\xff\xd8" + b"\xff\xe0\0\2" * 20_000,
     "jpeg to itself": b"\xff\xd8\xff\xe0\0\0" * 100,
     "bmp bomb": b"BM" + struct.pack("<IIIIiiHH", 54, 0, 54, 40, 2**31 - 1, -(2**31) + 1, 1, 24) + b"\0" * 24,
     "tiff to itself": b"II*\0\x08\0\0\0\1\0\x00\x01\4\0\1\0\0\0\x64\0\0\0\x08\0\0\0",
@@ -755,7 +767,7 @@ def str_of(number: float) -> str:
 
 @pytest.mark.parametrize("number", [*HUGE, 0, -1, 0.5, 1e-320], ids=lambda number: f"{float(min(number, 10**300)):.4g}")
 @pytest.mark.parametrize("key", ["width", "height", "area", "iscrowd", "difficult", "score", "license", "bbox", "box",
-                                 "segmentation", "num_keypoints", "pose"])  # fmt: skip
+                                 "segmentation", "pose"])  # fmt: skip
 def test_numbers_that_are_out_of_all_bounds_get_a_verdict(
     place: Place, touched: list[tuple[str, str]], key: str, number: float
 ) -> None:
@@ -772,9 +784,14 @@ def test_numbers_that_are_out_of_all_bounds_get_a_verdict(
     verdicts(place, touched, place.coco(text))
 
 
-@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1_000", "+1", ".5",
-                                     "٣", "１", "nan", "True", "None", "'x'", "undefined", ""])  # fmt: skip
-@pytest.mark.parametrize("key", ["id", "width", "image_id", "bbox", "area", "segmentation", "counts", "info", "score"])
+TYPED, KEPT = ["id", "width", "image_id", "bbox", "area", "segmentation", "counts"], ["info", "score"]
+TAKEN = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"]  # by Python
+NONE = ["0x10", "01", "1_000", "+1", ".5", "٣", "１", "nan", "True", "None", "'x'", "undefined", ""]
+
+
+@pytest.mark.parametrize(
+    ("key", "literal"), [*product([*TYPED, *KEPT], TAKEN), *product([TYPED[0], "segmentation", KEPT[0]], NONE)]
+)
 def test_literals_that_are_no_json_get_a_verdict(
     place: Place, touched: list[tuple[str, str]], key: str, literal: str
 ) -> None:
@@ -840,7 +857,6 @@ def test_literals_that_are_no_json_get_a_verdict(
         coco_text(images={"1": {}}).encode(),
         coco_text(images=coco_image(width="100", height=None)).encode(),
         coco_text(images=coco_image() * 2).encode(),
-        coco_text(annotations=[one | {"pose": f"p{i}"} for i, one in enumerate(coco_annotation() * 40_000)]).encode(),
     ],
     ids=lambda text: f"{text[:30]!r}-{len(text)}",
 )
@@ -924,13 +940,10 @@ TAGS = [
 
 
 @pytest.mark.parametrize("tag", TAGS)
-@pytest.mark.parametrize("where", ["object", "image"])
-def test_no_tag_in_a_coco_file_becomes_an_object(
-    place: Place, touched: list[tuple[str, str]], where: str, tag: str
-) -> None:
+def test_no_tag_in_a_coco_file_becomes_an_object(place: Place, touched: list[tuple[str, str]], tag: str) -> None:
     extra = {"voc": {"tags": [tag]}}
-    more = {"annotations": coco_annotation(**extra)} if where == "object" else {"images": coco_image(**extra)}
-    found = verdicts(place, touched, place.coco(coco_text(**more)))
+    text = coco_text(annotations=coco_annotation(**extra), images=coco_image(**extra))
+    found = verdicts(place, touched, place.coco(text))
     assert written(found) or (tag == "\ud800" and refused(found))
     if refused(found):
         return
@@ -959,8 +972,11 @@ def test_no_name_in_a_header_becomes_an_object(
 def test_no_text_of_a_header_becomes_an_object(place: Place, touched: list[tuple[str, str]], evil: object) -> None:
     texts = dict.fromkeys(("folder", "path", "depth", "segmented", "void", "masks", "tags", "coco", "source",
                            "attributes"), evil)  # fmt: skip
-    for voc in ({"folder": evil, "path": evil, "depth": evil, "segmented": evil}, texts, {"void": evil, "masks": True},
-                {"source": {"database": evil}}, {"attributes": {"verified": evil}}, evil):  # fmt: skip
+    each: list[object] = [{"folder": evil, "path": evil, "depth": evil, "segmented": evil},
+                          {"source": {"database": evil}}, {"attributes": {"verified": evil}}]  # fmt: skip
+    if isinstance(evil, str):  # no header is refused for such a text, and one can have all of them
+        each = [{key: value for one in each for key, value in one.items()}]  # type: ignore[attr-defined]
+    for voc in (*each, texts, {"void": evil, "masks": True}, evil):
         found = verdicts(place, touched, place.coco(images=coco_image(voc=voc)))
         assert written(found) or (evil == "\ud800" and refused(found))
         if refused(found):

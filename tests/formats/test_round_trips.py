@@ -454,6 +454,13 @@ def test_no_area_is_added_that_nobody_said(tmp_path: Path) -> None:
     assert areas == pytest.approx([39 * 39, 33.2 * 44.2, 0.02 * 0.03, 8.8 * 4.35 / 2, 7])
 
 
+def test_an_area_of_0_is_kept(tmp_path: Path) -> None:
+    voc(tmp_path / "voc1", {"a": xml(named("dog", 0, 0, 1, 2, inside="<area>0</area>"))})
+    there_and_back(tmp_path)
+    assert "<area>0</area>" in (tmp_path / "voc3" / "Annotations" / "a.xml").read_text()
+    assert [one["area"] for one in annotations_in(tmp_path / "coco1")] == [0]
+
+
 def test_numbers_of_a_polygon_stay_the_texts_they_are(tmp_path: Path) -> None:
     inside = polygon("1.50", "-0", 3, "40.000", 5, "0.10")
     voc(tmp_path / "voc1", {"a": xml(named("dog", 1, 2, 3, 4, inside=inside))})

@@ -163,6 +163,21 @@ def test_a_number_may_be_written_in_several_ways(tmp_path: Path, text: str) -> N
             "voc.box.looks_normalised",
             "the box 0.1 0.2 0.5 1 looks like shares of the image, not like pixels",
         ),
+        (
+            f"<name>dog</name>{BOX.replace('60', '1e308')}",
+            "voc.box.far",
+            "the box 11 21 50 1e+308 reaches further than 1e+09 pixels out",
+        ),
+        (
+            f"<name>dog</name>{BOX.replace('60', '9' * 19)}",
+            "voc.box.far",
+            "the box 11 21 50 1e+19 reaches further than 1e+09 pixels out",
+        ),
+        (
+            f"<name>dog</name>{BOX.replace('60', '9' * 400)}",
+            "voc.box.not_finite",
+            f"<ymax> is {'9' * 40!r}, not finite",
+        ),
     ],
 )
 def test_an_object_that_cannot_be_used_is_an_error(tmp_path: Path, inside: str, code: str, problem: str) -> None:
@@ -171,6 +186,34 @@ def test_an_object_that_cannot_be_used_is_an_error(tmp_path: Path, inside: str, 
     assert only(found).place.line in (2, 3)
     assert only(found).hint
     assert found.objects == ()
+
+
+@pytest.mark.parametrize(("text", "code"), [("9" * 400, "voc.box.not_finite"), ("9" * 19, "voc.box.far")])
+def test_a_part_whose_box_is_none_is_kept_as_its_tag(tmp_path: Path, text: str, code: str) -> None:
+    part = f"<part><name>ear</name>{BOX.replace('60', text)}</part>"
+    found = of_object(tmp_path, f"<name>dog</name>{BOX}{part}")
+    assert (only(found).severity, only(found).code) == ("error", code)
+    [item] = found.objects
+    assert item.rest is not None
+    assert (item.rest.parts, item.rest.tags) == ((), (part,))
+
+
+@pytest.mark.parametrize(("count", "kept"), [(1000, 1000), (1001, 0)])
+def test_attributes_that_are_too_many_are_not_kept(tmp_path: Path, count: int, kept: int) -> None:
+    attributes = " ".join(f'a{i}="{i}"' for i in range(count))
+    found = read(tmp_path, f"<annotation {attributes}><object><name>dog</name>{BOX}</object></annotation>")
+    assert len(found.header.attributes) == kept
+    assert len(found.objects) == 1
+    problems = [(one.severity, one.code, one.problem) for one in found.findings]
+    assert problems == [("warning", "voc.attributes", "<annotation> has 1001 attributes: they are not kept")] * (
+        not kept
+    )
+
+
+def test_an_area_of_0_is_one(tmp_path: Path) -> None:
+    [item] = of_object(tmp_path, f"<name>dog</name>{BOX}<area>0</area>").objects
+    assert item.rest is not None
+    assert item.rest.area == 0
 
 
 def test_one_bad_object_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -202,6 +245,14 @@ def test_a_polygon_without_a_box_gives_its_bounds(tmp_path: Path) -> None:
     found = of_object(tmp_path, f"<name>dog</name>{points}")
     assert found.objects[0].box == (11, 21.5, 50, 60)
     assert only(found).code == "voc.box.from_polygon"
+
+
+def test_a_polygon_that_reaches_too_far_gives_no_box(tmp_path: Path) -> None:
+    polygon = "<polygon><x1>1</x1><y1>2</y1><x2>3</x2><y2>-1e10</y2></polygon>"
+    found = of_object(tmp_path, f"<name>dog</name>{polygon}")
+    assert [one.code for one in found.findings] == ["voc.box.from_polygon", "voc.box.far"]
+    assert found.findings[1].problem == "the box 1 -1e+10 3 2 reaches further than 1e+09 pixels out"
+    assert found.objects == ()
 
 
 @pytest.mark.parametrize("size", ["0", "-5", "", "wide", "3.5", "nan", "1e12"])
@@ -271,12 +322,12 @@ objects = st.tuples(
 
 @given(printable.map(str.strip), st.lists(objects, max_size=4), st.sampled_from(CONVENTIONS))
 def test_reading_gives_back_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory,
+    anew: Path,
     name: str,
     written: list[tuple[str, tuple[float, float, float, float], bool, bool]],
     convention: Coordinates,
 ) -> None:
-    path = tmp_path_factory.mktemp("xml") / "a.xml"
+    path = anew / "a.xml"
     records = [WrittenObject(*item) for item in written]
     path.write_text(annotation_text(name, (9000, 9000), records, coordinates=convention), encoding="utf-8")
     found = read_annotation(path)

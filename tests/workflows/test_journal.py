@@ -142,6 +142,24 @@ def test_a_run_that_goes_on_forgets_the_epochs_after_its_state(tmp_path: Path) -
     assert [one["command"] for one in environment["earlier"]] == [environment["command"]]
 
 
+def test_a_run_that_goes_on_from_its_first_epoch_forgets_all_of_it(tmp_path: Path) -> None:
+    begun = started(tmp_path)
+    add(begun, 1, val_ap50=0.5)
+    begun.close("interrupted")
+    with started(tmp_path) as journal:  # the state was saved before the epoch ended
+        assert not list(tmp_path.glob("*.csv"))
+        journal.epoch({"epoch": 1, "val_ap50": 0.25})
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["metrics.csv"]
+    assert scalars(tmp_path, "val/ap50") == [(1, 0.25)]
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the curves."""
+    monkeypatch.setattr(module, "curves", lambda *_, **__: b"")
+
+
+@pytest.mark.usefixtures("no_curves")
 def test_tables_are_the_same_whether_a_run_was_interrupted_or_not(tmp_path: Path) -> None:
     whole, again = started(tmp_path / "whole"), started(tmp_path / "parts")
     for epoch in (1, 2, 3):
@@ -155,6 +173,7 @@ def test_tables_are_the_same_whether_a_run_was_interrupted_or_not(tmp_path: Path
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("no_curves")
 @pytest.mark.parametrize(
     ("error", "state", "why"),
     [
@@ -216,6 +235,22 @@ def test_pictures_are_drawn_every_half_minute_and_at_the_end(tmp_path: Path, clo
         assert (picture.format, picture.size) == ("JPEG", (80, 60))
     images = events(tmp_path).Images("examples")
     assert [(image.step, image.width, image.height) for image in images] == [(3, 80, 60), (6, 80, 60)]
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_pictures_that_take_long_are_drawn_less_often(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    journal, made = started(tmp_path), []
+
+    def example() -> np.ndarray[Any, np.dtype[np.uint8]]:
+        made.append(len(journal.rows))
+        clock(2)
+        return PIXELS
+
+    for epoch in range(1, 10):
+        clock(30)
+        journal.epoch({"epoch": epoch}, pictures=example)
+    assert made == [1, 5, 9]  # a fiftieth of the time: every 100 s
+    journal.close()
 
 
 def test_a_picture_that_cannot_be_drawn_is_a_note_and_the_run_goes_on(tmp_path: Path) -> None:

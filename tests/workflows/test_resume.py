@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vocdet import files
 from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
 from vocdet.models import ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
@@ -285,7 +284,7 @@ def test_a_disk_that_fills_up_leaves_the_state_before(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, "fsync", full)
+        patched.setattr("vocdet.files.os.fsync", full)
         with pytest.raises(OutputError, match="no space left"):
             list(events)
     record, tensors = read_state(started.run / STATE)

@@ -142,11 +142,8 @@ class ImageStore:
 
     def _keep(self, row: int, image: Image, stamp: int) -> None:
         assert self._memory is not None
-        write, place = self._memory.write, PAIR * row
-        # what is there already may be of an older file: it does not count any more while it is replaced
         pair = np.array([stamp, _sum(image)], np.uint64)
-        clear = not self._table[row, 0] or write(place, np.zeros(2, np.uint64))
-        if clear and write(int(self._starts[row]), image) and write(place, pair):
+        if self._memory.write(int(self._starts[row]), image) and self._memory.write(PAIR * row, pair):
             self._usable[row] = True
 
     def _stamp(self, path: Path) -> int:

@@ -13,6 +13,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
+from vocdet.cpu import prepare_cpu
 from vocdet.errors import VocdetError
 from vocdet.inputs.scenes import stack
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Read the samples and then requests from the standard input, and write what they make to the standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    prepare_cpu()  # its memory is of one kind, batch after batch
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what anything prints is no answer
     serve(source, target)

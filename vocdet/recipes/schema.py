@@ -62,7 +62,7 @@ class Model:
     """What is trained, and from where it starts."""
 
     net: str = option("mb3-large", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25")
-    weights: str = option("none", "none, imagenet, a run, or a file of weights")
+    weights: str = option("none", "none, imagenet, last, a run, or a file of weights")
     size: int = option(128, "side of the square input, pixels", low=32, high=LARGEST)
     reduced_tail: bool = option(False, "half the last channels of mb3, as torchvision's SSD-lite has them")
 

@@ -202,7 +202,7 @@ def synchronised(model: nn.Module) -> nn.Module:
     if any(parameter.device.type != "cuda" for parameter in model.parameters()):
         raise VocdetError(
             "batch norms over several processes need CUDA devices",
-            hint="leave sync_bn out on the CPU, or train with frozen batch norms",
+            hint="leave sync_norm out on the CPU",
         )
     made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return made

@@ -22,8 +22,8 @@ PREFIX = "events.out.tfevents."
 class EventFile:
     """A new event file in a folder. A disk that is full or read-only is an `OutputError`."""
 
-    def __init__(self, folder: Path, *, first_step: int = 1) -> None:
-        """What earlier files of the folder say of `first_step` and later is not shown any more."""
+    def __init__(self, folder: Path, *, forget_from: int | None = None) -> None:
+        """What earlier files of the folder say of the step `forget_from` and later is not shown any more."""
         from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
@@ -41,8 +41,8 @@ class EventFile:
                 raise unwritable(self.path, error) from error
         self._records = RecordWriter(file)
         self._write(file_version="brain.Event:2")
-        if first_step > 1:
-            self._write(step=first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        if forget_from is not None:
+            self._write(step=forget_from, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
     def scalars(self, step: int, figures: Mapping[str, float]) -> None:
         """Numbers by their tags; slashes in a tag make groups."""

@@ -33,7 +33,8 @@ METRICS, LABELS, CURVES = "metrics.csv", "labels.csv", "curves.png"
 BATCHES, EXAMPLES = "batches.png", "examples.jpg"
 SENT = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # to a tracking service
 OF_LABEL = "label/"  # what the name of a label's figure begins with in a row
-REST = 30.0  # seconds between two pictures of the same kind, at least
+REST = 30.0  # seconds between two pictures of the same kind, at least, and
+SHARE = 0.02  # of the time goes into them, at most
 
 Row = dict[str, float | int]
 
@@ -55,7 +56,7 @@ class Journal:
         self._events: EventFile | None = None
         self._status: dict[str, object] = {}
         self._figure_of_labels = "AP50"
-        self._drawn: dict[str, float] = {}  # when a picture was drawn last
+        self._due: dict[str, float] = {}  # when a picture is drawn next
         self._newest: Callable[[], Image] | None = None  # example pictures that are not drawn yet
 
     def __enter__(self) -> Journal:
@@ -86,7 +87,7 @@ class Journal:
         `recipe` is the same as `recipe_text`, in sections. `dataset` says what is learned from: `fingerprint`, `root`,
         `labels`, and the numbers of `images` and `validated_on`. `figure_of_labels` is what epochs tell of labels.
         """
-        here = environment()
+        here, again = environment(), (self.run / STATUS).exists()
         self._figure_of_labels = figure_of_labels
         write_text(self.run / RECIPE, recipe_text)
         self.json(ENVIRONMENT, here | ({"earlier": earlier} if (earlier := self._earlier()) else {}))
@@ -95,10 +96,13 @@ class Journal:
             "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid()),
         }  # fmt: skip
         self.json(STATUS, self._status)
-        if self.rows:
+        if again:
+            for name in (METRICS, LABELS):
+                (self.run / name).unlink(missing_ok=True)
             self._write_rows()
-        self._events = EventFile(self.run, first_step=int(self.rows[-1]["epoch"]) + 1 if self.rows else 1)
-        self._drawn = dict.fromkeys((CURVES, EXAMPLES), time.monotonic())
+        done = int(self.rows[-1]["epoch"]) if self.rows else 0
+        self._events = EventFile(self.run, forget_from=done + 1 if again else None)
+        self._due = dict.fromkeys((CURVES, EXAMPLES), time.monotonic() + REST)
         if self._tracker:
             self._tracker.start(recipe, here)
 
@@ -168,8 +172,9 @@ class Journal:
             self._tracker.finish([self.run / name for name in SENT], ending)
 
     def _write_rows(self) -> None:
-        metrics = [{name: v for name, v in row.items() if not name.startswith(OF_LABEL)} for row in self.rows]
-        self._write_table(METRICS, metrics)
+        if self.rows:
+            metrics = [{name: v for name, v in row.items() if not name.startswith(OF_LABEL)} for row in self.rows]
+            self._write_table(METRICS, metrics)
         if labels := _label_rows(self.rows):
             self._write_table(LABELS, labels)
 
@@ -187,7 +192,7 @@ class Journal:
         return [*(before if isinstance(before, list) else []), was]
 
     def _is_due(self, name: str) -> bool:
-        return time.monotonic() - self._drawn[name] >= REST
+        return time.monotonic() >= self._due[name]
 
     def _draw_curves(self) -> None:
         with self._drawing(CURVES):
@@ -215,13 +220,15 @@ class Journal:
     @contextmanager
     def _drawing(self, name: str) -> Iterator[None]:
         """Whatever is wrong with a picture is a note, and no reason to end a training; a full disk is."""
+        start = time.monotonic()
         try:
             yield
         except OutputError:
             raise
         except Exception as error:
             self.notes.append(f"{name} could not be drawn: {error}")
-        self._drawn[name] = time.monotonic()
+        end = time.monotonic()
+        self._due[name] = end + max(REST, (end - start) / SHARE)
 
 
 def _label_rows(rows: Sequence[Row]) -> list[Row]:

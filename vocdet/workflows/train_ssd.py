@@ -31,7 +31,7 @@ from vocdet.models.folding import fold_norms
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import SsdRecipe
-from vocdet.training.distributed import Group, alone, part
+from vocdet.training.distributed import Group, alone, part, synchronised
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.journal_pictures import example_sheet
@@ -112,7 +112,8 @@ def train_ssd(
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     if recipe.train.sync_norm:
         synchronised(model)  # its layers are replaced in place
-    recall = anchor_recall(model.spec.anchors, shares, box_labels, train.labels, model.spec.size)
+    spec = model.spec
+    recall = anchor_recall(spec.anchors, shares, box_labels, train.labels, spec.size, last_map=spec.last_map)
     balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
     task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
     recipe = with_batch(recipe, task, model.spec.size, len(train), group)
@@ -178,7 +179,8 @@ def _begin(
         std=model.spec.std, anchors=anchors, extras=asked.extras, last_map=asked.last_map,
         dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
-    return _Begun(model, about, start.text, moved)
+    text = start.text + (", and their anchors" if anchors is start.anchors else "")
+    return _Begun(model, about, text, moved)
 
 
 def _go_on(resumed: Resumed) -> _Begun:

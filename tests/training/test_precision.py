@@ -1,0 +1,36 @@
+"""What training computes in, and where that makes no sense."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vocdet.errors import VocdetError
+from vocdet.training.precision import choose_precision, make_scaler
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_cpu_is_left_with_fp32_unless_asked() -> None:
+    assert choose_precision("auto", CPU) is None
+    assert choose_precision("fp32", CPU) is None
+    assert choose_precision("bf16", CPU) is torch.bfloat16
+    with pytest.raises(VocdetError, match="precision is fp16 on a CPU"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(("knows", "chosen"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_cuda_has_bf16_where_it_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, knows: bool, chosen: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: knows)
+    assert choose_precision("auto", CUDA) is chosen
+    assert choose_precision("fp32", CUDA) is None
+
+
+def test_only_fp16_needs_a_scaler() -> None:
+    assert make_scaler(None, CPU) is None
+    assert make_scaler(torch.bfloat16, CPU) is None
+    scaler = make_scaler(torch.float16, CPU)
+    assert scaler is not None
+    assert scaler.get_scale() > 1
