@@ -188,6 +188,17 @@ def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(make_voc: MakeV
     assert (found.dataset[0].width, len(found.dataset.objects)) == (100, 2)
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"info":', '{"info":NaN}', "\xff"])
+def test_a_dataset_file_that_cannot_be_read_is_a_warning(make_voc: MakeVoc, text: str) -> None:
+    root = make_voc({"a": [("dog", (10, 20, 50, 60))]})
+    (root / "dataset.json").write_text(text, encoding="latin-1")
+    found = scan(root)
+    [finding] = found.findings
+    assert (finding.severity, finding.code, finding.place.path) == ("warning", "voc.dataset", root / "dataset.json")
+    assert finding.problem.startswith("is not read: ")
+    assert found.dataset.extra == b""
+
+
 def test_progress_counts_the_annotations(make_voc: MakeVoc) -> None:
     seen: list[tuple[int, int]] = []
     read(make_voc({"a": DOG, "b": DOG}), progress=lambda done, total: seen.append((done, total)))

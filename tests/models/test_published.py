@@ -66,7 +66,13 @@ def test_torchvisions_classifiers_are_known_by_name(name: str, imagenet: bool) -
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_torchvisions_classifiers_are_known_by_their_thousand_classes(make: Any, prefix: str) -> None:
     given = {prefix + name: value for name, value in make(weights=None).state_dict().items()}
+    assert content_of(given, FILE).normalisation == HALF  # no batch was ever counted: not trained in PyTorch
+    for name, value in given.items():
+        if name.endswith("num_batches_tracked"):
+            value.fill_(7)
     assert content_of(given, FILE).normalisation == IMAGENET
+    old = {name: value for name, value in given.items() if not name.endswith("num_batches_tracked")}
+    assert content_of(old, FILE).normalisation == IMAGENET  # as PyTorch 0.4 wrote it
     mine = {name: value[:10] if name.startswith(f"{prefix}classifier.") else value for name, value in given.items()}
     assert content_of(mine, FILE).normalisation == HALF
 

@@ -49,7 +49,8 @@ def theirs(offsets: Tensor, logits: Tensor, *, score: float, candidates: int, mo
 
 @pytest.mark.parametrize("classes", [2, 4, 32])
 @pytest.mark.parametrize(
-    ("score", "candidates", "most"), [(0.001, 300, 300), (0.3, 300, 300), (0.01, 20, 300), (0.01, 300, 7)]
+    ("score", "candidates", "most"),
+    [(0.001, 300, 300), (0.3, 300, 300), (0.01, 20, 300), (0.01, 300, 7), (0.001, 300, 40)],
 )
 def test_a_batch_gives_what_torchvision_gives_image_by_image(
     classes: int, score: float, candidates: int, most: int
@@ -64,6 +65,18 @@ def test_a_batch_gives_what_torchvision_gives_image_by_image(
     for mine, other in zip(found, expected, strict=True):
         assert torch.equal(mine.classes, other["labels"])
         torch.testing.assert_close(mine.scores, other["scores"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(mine.boxes, other["boxes"], rtol=1e-5, atol=1e-3)
+
+
+def test_what_is_found_is_right_even_where_most_of_the_best_are_covered() -> None:
+    offsets, logits = outputs(3, 6)
+    offsets[0] = 0
+    offsets[0, :, :2] = 10 * (48 - (GRID[:, :2] + GRID[:, 2:]) / 2) / (GRID[:, 2:] - GRID[:, :2])  # all at one place
+    expected = theirs(offsets, logits, score=0.001, candidates=300, most=60)
+    found = detect(offsets, logits, GRID, (SIDE, SIDE), most=60)
+    assert len(found[0].boxes) < len(found[1].boxes) == 60
+    for mine, other in zip(found, expected, strict=True):
+        assert torch.equal(mine.classes, other["labels"])
         torch.testing.assert_close(mine.boxes, other["boxes"], rtol=1e-5, atol=1e-3)
 
 

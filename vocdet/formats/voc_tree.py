@@ -289,7 +289,7 @@ def _dataset(
         extra=extras,
     )
     dataset = Dataset(layout.root, known, images, table if keep.all() else table.take(keep),
-                      tuple(rows.pose_ids), voc_extra.dataset_json(layout.root, chosen))  # fmt: skip
+                      tuple(rows.pose_ids), voc_extra.dataset_json(layout.root, chosen, findings))  # fmt: skip
     return dataset, reason, findings
 
 

@@ -84,8 +84,10 @@ def content_of(tensors: Mapping[str, Tensor], path: Path) -> Content:
     """What the tensors of a file are that says nothing of itself.
 
     A MobileNet of torchvision's with ImageNet's 1000 classes wants ImageNet's mean and standard deviation, whatever
-    its file is called, and so does one whose head is gone, if its file still has torchvision's name. An SSD-lite of
-    torchvision's with 91 classes is the one trained on COCO; the labels of any other are unknown.
+    its file is called, and so does one whose head is gone, if its file still has torchvision's name. Where its batch
+    norms have counted no batch it was not trained in PyTorch but taken over, from TensorFlow as a rule, whose MobileNets
+    want .5 and .5. An SSD-lite of torchvision's with 91 classes is the one trained on COCO; the labels of any other are
+    unknown.
     """
     shapes = {name.removeprefix("module."): tuple(value.shape) for name, value in tensors.items()}
     boxes = [shapes.get(f"head.regression_head.module_list.{level}.1.bias") for level in range(6)]
@@ -99,9 +101,18 @@ def content_of(tensors: Mapping[str, Tensor], path: Path) -> Content:
         return Content(heads=Heads(None, heads.anchors if usual else None), name="an SSD-lite of torchvision's")
     rows = [shape for name, shape in shapes.items() if re.fullmatch(r"classifier\.\d+\.bias", name)]
     classifies = "features.0.0.weight" in shapes and rows[-1:] == [(_IMAGENET_CLASSES,)]
-    if classifies or is_torchvision_name(path):
+    if is_torchvision_name(path):
+        return Content(IMAGENET, name="torchvision's for ImageNet")
+    if classifies and _taken_over(tensors):
+        return Content(name="an ImageNet classifier, not trained in PyTorch")
+    if classifies:
         return Content(IMAGENET, name="torchvision's for ImageNet")
     return Content()
+
+
+def _taken_over(tensors: Mapping[str, Tensor]) -> bool:
+    counts = [int(value) for name, value in tensors.items() if name.endswith("num_batches_tracked")]
+    return bool(counts) and not any(counts)
 
 
 def is_torchvision_name(path: Path) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vocdet.models.ssd_loss import decode
 
 SCORE, NMS, CANDIDATES, MOST = 0.001, 0.55, 300, 300  # torchvision's
+REACH = 4  # times the boxes to find are looked at first
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -60,13 +61,27 @@ def detect(
     points = values.ravel()[at]
     lists = image[row] * classes + class_  # one for every class of every image
     order = _best(lists, points, candidates)
-    keep = order[suppress(corners[row[order]], lists[order], overlap)]
-    keep = keep[_best(image[row[keep]], points[keep], most)]
-    ends = np.cumsum(np.bincount(image[row[keep]], minlength=images))[:-1].tolist()
-    parts = (
-        torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (corners[row], points, class_)
-    )
-    return [Found(*each) for each in zip(*parts, strict=True)][:images]
+    row, class_, points, lists = row[order], class_[order], points[order], lists[order]
+    found, image = corners[row], image[row]
+    keep = _kept(found, points, lists, image, overlap, most)
+    ends = np.cumsum(np.bincount(image[keep], minlength=images))[:-1].tolist()
+    parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (found, points, class_))
+    return [Found(*part) for part in zip(*parts, strict=True)][:images]
+
+
+def _kept(boxes: Floats, scores: Floats, lists: Rows, image: Rows, overlap: float, most: int) -> Rows:
+    """Rows image by image, best first: the `most` best that NMS keeps of rows that stand list by list, best first."""
+    rows = np.arange(len(boxes))
+    totals, reach = np.bincount(image), REACH * most
+    if totals.max(initial=0) > reach:
+        # What a box covers has a lower score: if enough of the best stay, nothing else can be among what is found.
+        rows = np.sort(_best(image, scores, reach))
+    keep = rows[suppress(boxes[rows], lists[rows], overlap)]
+    short = (np.bincount(image[keep], minlength=len(totals)) < most) & (totals > reach)
+    if short.any():
+        rows = np.flatnonzero(short[image])
+        keep = np.r_[keep[~short[image[keep]]], rows[suppress(boxes[rows], lists[rows], overlap)]]
+    return keep[_best(image[keep], scores[keep], most)]
 
 
 def _best(lists: Rows, scores: Floats, most: int) -> Rows:

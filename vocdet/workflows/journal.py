@@ -18,7 +18,7 @@ import cv2
 import msgspec
 
 from vocdet.errors import OutputError, VocdetError
-from vocdet.files import write_bytes, write_text
+from vocdet.files import unwritable, write_bytes, write_text
 from vocdet.inference.output import QUALITY
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Batch
@@ -34,7 +34,7 @@ BATCHES, EXAMPLES = "batches.png", "examples.jpg"
 SENT = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # to a tracking service
 OF_LABEL = "label/"  # what the name of a label's figure begins with in a row
 REST = 30.0  # seconds between two pictures of the same kind, at least, and
-SHARE = 0.02  # of the time goes into them, at most
+SHARE = 0.01  # of the time goes into them, at most
 
 Row = dict[str, float | int]
 
@@ -97,8 +97,7 @@ class Journal:
         }  # fmt: skip
         self.json(STATUS, self._status)
         if again:
-            for name in (METRICS, LABELS):
-                (self.run / name).unlink(missing_ok=True)
+            self._forget(METRICS, LABELS)
             self._write_rows()
         done = int(self.rows[-1]["epoch"]) if self.rows else 0
         self._events = EventFile(self.run, forget_from=done + 1 if again else None)
@@ -170,6 +169,13 @@ class Journal:
         self.json(STATUS, self._status | {"state": ending} | told)
         if self._tracker:
             self._tracker.finish([self.run / name for name in SENT], ending)
+
+    def _forget(self, *names: str) -> None:
+        for path in (self.run / name for name in names):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error
 
     def _write_rows(self) -> None:
         if self.rows:
