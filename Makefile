@@ -32,8 +32,10 @@ types: $(INSTALLED) ## check the types
 
 check: lint types test ## all that must pass before a commit
 
-bench: $(INSTALLED) ## time the training and the datasets
+bench: $(INSTALLED) ## time training, detection, samples and datasets, beside others
 	$(BIN)/python examples/bench_training.py
+	$(BIN)/python examples/bench_detect.py
+	$(BIN)/python examples/bench_data.py
 	$(BIN)/python examples/bench_datasets.py --peers
 
 clean: ## remove the environment, the demo and every cache; runs/ stays

@@ -154,14 +154,22 @@ def measure_memory(data: Path, cache: str, workers: int) -> dict[str, float]:
                 for _ in loader.batches(BATCH, seed=0, epoch=epoch, shuffle=True):
                     pass
                 if epoch in (2, 20):
-                    found[f"epoch {epoch}"] = sum(map(resident, (os.getpid(), *children()))) / 2**20
+                    found[f"epoch {epoch}"] = resident([os.getpid(), *children()]) / 2**10
     return found
 
 
-def resident(process: int) -> int:
-    """Bytes of memory that a process holds, as Linux counts them; of what n processes share, an n-th."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def resident(processes: list[int]) -> int:
+    """Kilobytes of memory that processes hold, as Linux counts them; files and memory that they share count once."""
+    status = [
+        dict(
+            line.split(maxsplit=1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if "Rss" in line
+        )
+        for process in processes
+    ]
+    own, files, shared = (
+        [int(one[kind].split()[0]) for one in status] for kind in ("RssAnon:", "RssFile:", "RssShmem:")
+    )
+    return sum(own) + max(files) + max(shared)
 
 
 def children() -> list[int]:
@@ -175,7 +183,6 @@ def run_side(data: Path, side: str, *, memory: bool) -> Any:
     command = [sys.executable, __file__, "--side", side, "--data", str(data), *(["--memory"] if memory else [])]
     single = os.environ | {"OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=single).stdout)
-    return found
 
 
 def compare_speeds(data: Path, rounds: int) -> None:

@@ -65,3 +65,9 @@ def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
     """A picture of coarse coloured noise in the format its suffix names."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(noise).resize(size).save(path)
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training does not draw its curves, which takes longer than a tiny training does."""
+    monkeypatch.setattr("vocdet.workflows.journal.curves", lambda *_, **__: b"")

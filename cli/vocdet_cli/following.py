@@ -30,6 +30,7 @@ def follow(make: Callable[[Callable[[], bool]], Generator[Any, None, None]], sho
     only the first shows anything.
     """
     from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.training_run import Note
 
     first, stop = launch.is_first(), threading.Event()
     events = make(stop.is_set)
@@ -41,6 +42,9 @@ def follow(make: Callable[[Callable[[], bool]], Generator[Any, None, None]], sho
             elif isinstance(event, Epoch):
                 if first:
                     _print_epoch(event)
+            elif isinstance(event, Note):
+                if first:
+                    render.note(event.text)
             elif last is None:
                 last = event
                 started.enter_context(_stopping(stop, event.run))

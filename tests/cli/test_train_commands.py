@@ -12,6 +12,8 @@ import pytest
 from vocdet.training.loop import Step
 from vocdet.workflows import train_backbone, train_ssd
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 STEMS = [f"img{i}" for i in range(6)]

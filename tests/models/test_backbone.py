@@ -163,6 +163,21 @@ def test_layers_up_to_a_stride_can_be_frozen(name: str, stride: int) -> None:
         assert more(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride // 2
 
 
+@pytest.mark.parametrize("name", ["mb1-0.25", "mb2-0.35", "mb3-small-0.5"])
+def test_frozen_layers_say_what_they_said_and_leave_the_image_as_it_is(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(parse_net(name)).eval()
+    make_lively(backbone)
+    image = torch.randn(2, 3, 64, 64)
+    before = image.clone()
+    expected = backbone(image)
+    backbone.freeze(8)
+    found = backbone(image)
+    assert torch.equal(image, before)
+    for mine, other in zip(found, expected, strict=True):
+        assert torch.equal(mine, other)
+
+
 @pytest.mark.parametrize("name", ["mb1", "mb2-0.5", "mb3-small", "mb3-large-0.75"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_a_batch_of_any_size_can_be_learned_even_at_32_pixels(name: str, images: int) -> None:

@@ -75,13 +75,6 @@ def test_sums_are_the_same_bit_for_bit_in_both(found: Found) -> None:
     assert torch.equal(found[0]["uneven"], found[1]["uneven"])
 
 
-def test_means_count_each_by_its_weight(found: Found) -> None:
-    for rank, each in enumerate(found):
-        assert each["mean"].tolist() == [2.0, 2.0]
-        assert each["weighted"].tolist() == [1.0, 1.0]  # (3 x 0 + 1 x 4) / 4
-        assert each["of none"].tolist() == [4.0 * rank] * 2
-
-
 def test_the_first_decides(found: Found) -> None:
     for each in found:
         weights, number, flag = each["weights"]
@@ -158,9 +151,7 @@ def test_alone_everything_stays_as_it_is() -> None:
     tensor = torch.tensor([1.0, 2.0])
     group.sum_(tensor)
     group.sum_flat([tensor])
-    group.mean_([tensor], weight=0.5)
     group.broadcast_([tensor])
-    group.wait()
     assert tensor.tolist() == [1.0, 2.0]
     assert group.from_first([0.5]) == [0.5]
     assert (group.any(True), group.any(False)) == (True, False)

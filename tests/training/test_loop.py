@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vocdet.errors import VocdetError
 from vocdet.inputs.samples import Batch
@@ -214,6 +214,32 @@ def test_a_loss_that_is_not_finite_is_an_error_and_changes_no_weight(value: floa
     assert "lower --lr" in caught.value.hint
     assert task.steps == 3
     assert all(p.isfinite().all() for p in [*task.model.parameters(), *average.model.parameters()])
+
+
+@pytest.mark.parametrize("clip", [0.0, 10.0])
+def test_a_gradient_that_is_not_finite_is_an_error_and_changes_no_weight(clip: float) -> None:
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(_: Any, gradient: Tensor) -> Tensor:
+            return gradient * float("nan")
+
+    class Spoiled(Task):
+        def losses(self, model: nn.Linear, batch: Batch) -> Losses:
+            share = super().losses(model, batch)["fit"]
+            return {"fit": Share(Steep.apply(share.total) if self.steps == 3 else share.total, share.count)}
+
+    task = Spoiled()
+    optimizer = make_optimizer(task.model, name="sgd", lr=0.01, weight_decay=0.0)
+    average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
+    learner = Learner(Shards(task, 1, alone()), optimizer, average, alone(), clip=clip)
+    with pytest.raises(VocdetError, match="the gradient of the loss is not a finite number any more"):
+        list(fit(learner, load, 10, limits=Limits(epochs=2), validate=None, schedule=make_schedule("cosine"), warm=9))
+    assert task.steps == 3
+    assert all(p.isfinite().all() for p in task.model.parameters())
 
 
 def test_an_error_while_images_are_read_is_raised_here() -> None:

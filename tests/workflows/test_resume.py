@@ -24,6 +24,8 @@ from vocdet.workflows.resume import DATASET, find_unfinished, told
 from vocdet.workflows.train_backbone import train_backbone
 from vocdet.workflows.train_ssd import SsdStarted, train_ssd
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
 PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}

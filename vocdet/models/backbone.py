@@ -92,7 +92,10 @@ class Backbone(nn.Module):
             if seen > min(stride, 8):
                 break
             self.frozen = i + 1
-        self.features[: self.frozen].requires_grad_(False)
+        kept = self.features[: self.frozen].requires_grad_(False)
+        for layer in kept.modules():
+            if isinstance(layer, nn.Hardswish):
+                layer.inplace = True  # no backward pass will ask for what it was given
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Backbone:

@@ -85,7 +85,7 @@ def content_of(tensors: Mapping[str, Tensor], path: Path) -> Content:
 
     A MobileNet of torchvision's with ImageNet's 1000 classes wants ImageNet's mean and standard deviation, whatever
     its file is called, and so does one whose head is gone, if its file still has torchvision's name. Where its batch
-    norms have counted no batch it was not trained in PyTorch but taken over, from TensorFlow as a rule, whose MobileNets
+    norms have counted no batch it was not trained in PyTorch but taken over, as a rule from TensorFlow, whose networks
     want .5 and .5. An SSD-lite of torchvision's with 91 classes is the one trained on COCO; the labels of any other are
     unknown.
     """

@@ -14,13 +14,14 @@ MIN_NEGATIVES = 8  # of an image, so that one without objects teaches too; torch
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of boxes (..., N, 4) with boxes (M, 4): (..., N, M); 0 where both are empty."""
-    low = torch.maximum(a[..., :, None, :2], b[:, :2])
-    high = torch.minimum(a[..., :, None, 2:], b[:, 2:])
-    size = (high - low).clamp_(min=0)
-    inter = size[..., 0] * size[..., 1]
-    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    return inter / (area_a[..., None] + area_b - inter).clamp(min=1e-9)
+    # side by side as (..., N, 1) and (M,): the M boxes, which are many, lie together in memory
+    ax1, ay1, ax2, ay2 = a[..., None].unbind(-2)
+    bx1, by1, bx2, by2 = b.t().contiguous().unbind(0)
+    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
+    height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp_(min=0)
+    inter = width.mul_(height)
+    union = ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)).sub_(inter)
+    return inter.div_(union.clamp_(min=1e-9))
 
 
 def match(boxes: Tensor, classes: Tensor, anchors: Tensor) -> Tensor:
@@ -33,8 +34,9 @@ def match(boxes: Tensor, classes: Tensor, anchors: Tensor) -> Tensor:
     if boxes.shape[1] == 0:
         return torch.full((len(boxes), len(anchors)), -1, dtype=torch.int64, device=boxes.device)
     iou = pairwise_iou(boxes, anchors).masked_fill_((classes == 0)[..., None], -1.0)  # (B, M, A)
-    best, matched = iou.max(dim=1)  # (B, A)
-    matched = matched.masked_fill(best < MATCH, -1)
+    matched = torch.full((len(boxes), len(anchors)), -1, device=boxes.device)  # (B, A)
+    image, anchor = (iou.amax(dim=1) >= MATCH).nonzero(as_tuple=True)  # few: of the others it need not be known which
+    matched[image, anchor] = iou[image, :, anchor].argmax(dim=1)
     rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)  # (B, M)
     own = iou.argmax(dim=2)  # (B, M) each object's best anchor
     forced = torch.full_like(matched, -1)

@@ -64,23 +64,6 @@ class Group:
                 self.sum_(flat)
                 _give_back(flat, alike)
 
-    def mean_(self, tensors: Sequence[Tensor], *, weight: float = 1.0) -> None:
-        """Put the mean over all processes in the place of tensors; a process counts as much as its weight.
-
-        Where all weights are 0 the tensors stay as they are.
-        """
-        if self.world == 1:
-            return
-        weights = torch.tensor([weight], dtype=torch.float64)
-        self.sum_(weights)
-        total = float(weights)
-        if total:
-            shares = [tensor.detach() * (weight / total) for tensor in tensors]
-            self.sum_flat(shares)
-            with torch.no_grad():
-                for tensor, share in zip(tensors, shares, strict=True):
-                    tensor.copy_(share)
-
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Put the first process's values in the place of tensors, so that all start from the same."""
         if self.world > 1:
@@ -119,10 +102,6 @@ class Group:
     def merge(self, mine: Sequence[T]) -> list[T]:
         """What all processes have, in the order of their ranks: what they made of their `part`s, in order again."""
         return [one for each in self.gather(list(mine)) for one in each]
-
-    def wait(self) -> None:
-        """Return when all processes are here."""
-        self.any(False)
 
 
 def alone() -> Group:

@@ -16,12 +16,12 @@ from vocdet.training.shards import Shards
 
 
 class NotFinite(VocdetError):
-    """The loss is no number any more; `rows` are the samples of the step."""
+    """The loss or its gradient is no number any more; `rows` are the samples of the step."""
 
-    def __init__(self, losses: dict[str, float], rows: tuple[int, ...]) -> None:
+    def __init__(self, what: str, losses: dict[str, float], rows: tuple[int, ...]) -> None:
         named = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        hint = "train with a lower --lr; the last checkpoints are kept"
-        super().__init__(f"the loss is not a finite number any more: {named}", hint=hint)
+        hint = "train with a lower --lr or with --precision fp32; the last checkpoints are kept"
+        super().__init__(f"the {what} is not a finite number any more: {named}", hint=hint)
         self.rows = rows
 
 
@@ -52,8 +52,8 @@ class Learner:
     def step(self, batches: Sequence[Batch], rate: float, number: int) -> tuple[dict[str, float], int]:
         """Learn batches as one, a step's, and give their losses and the number of images, over all processes.
 
-        `rate` is a share of the peak, `number` the step's. A loss that is not finite is `NotFinite`, before any weight
-        is changed.
+        `rate` is a share of the peak, `number` the step's. A loss or a gradient that is not finite is
+        `NotFinite`, before any weight is changed.
         """
         with self.shards.learning():
             set_rate(self.optimizer, rate)
@@ -67,9 +67,9 @@ class Learner:
                 name: sum(share * each.losses[name] for share, each in zip(shares, learned, strict=True))
                 for name in learned[0].losses
             }
+            rows = [row for batch in batches for row in batch.rows]
             if not math.isfinite(sum(losses.values())):
-                rows = [row for part in self.group.gather([r for b in batches for r in b.rows]) for row in part]
-                raise NotFinite(losses, tuple(rows))
+                raise NotFinite("loss", losses, tuple(self.group.merge(rows)))
             with torch.no_grad():
                 total = learned[0].gradients
                 if len(learned) > 1:
@@ -77,7 +77,8 @@ class Learner:
                 for share, each in zip(shares[1:], learned[1:], strict=True):
                     torch._foreach_add_(total, each.gradients, alpha=share)
                 self._exchange(total, len(batches[-1]) > 0)
-                self._change(total)
+                if not self._change(total):
+                    raise NotFinite("gradient of the loss", losses, tuple(self.group.merge(rows)))
         return losses, sum(each.images for each in learned)
 
     def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:
@@ -91,20 +92,26 @@ class Learner:
         for value, total in zip(statistics, mine, strict=True):
             value.copy_(total / part)
 
-    def _change(self, gradients: list[Tensor]) -> None:
+    def _change(self, gradients: list[Tensor]) -> bool:
+        """Change the weights; False, and nothing is changed, where a gradient is no number.
+
+        In fp16 that happens now and then: then the scaler leaves the step out and scales less.
+        """
         parameters = self.shards.parameters
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         if self._scaler:
             self._scaler.unscale_(self.optimizer)
-        if self._clip:
-            torch.nn.utils.clip_grad_norm_(parameters, self._clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._clip or math.inf)
+        if not self._scaler and not norm.isfinite():
+            return False
         if self._scaler:
             self._scaler.step(self.optimizer)
             self._scaler.update()
         else:
             self.optimizer.step()
         self.average.update()
+        return True
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of all that training changes, by name: weights, their average, the optimizer's, the random state."""

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset, Objects
-from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
 from vocdet.formats.coordinates import Asked
 from vocdet.formats.detections import write_coco_results
-from vocdet.inference.draw import contact_sheet, draw, draw_truth, side_by_side
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import load_predictor
-from vocdet.inputs.images import Image, decode_as
+from vocdet.inputs.images import decode_as
 from vocdet.inputs.samples import ahead
+from vocdet.workflows.journal_pictures import example_sheet
 from vocdet.workflows.prepare import load_dataset
 
 Progress = Callable[[int, int], None]
 
 AHEAD = 8  # images decoded before they are asked for
-PICTURED = 12  # images on the comparison sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +77,8 @@ def evaluate_run(
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content | report.as_dict()), indent=2) + b"\n")
     write_coco_results(listed, truth, found)
     if picture:
-        write_picture(picture, _compare(truth, found, report.thresholds))
+        write_picture(picture, example_sheet(truth, found, report.thresholds))
     return Evaluated(report, metrics, listed, loaded.warnings, unknown)
-
-
-def _compare(truth: Dataset, found: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
-    """A sheet of a few images, evenly chosen: annotated on the left, found on the right."""
-    rows = np.unique(np.linspace(0, len(truth) - 1, min(len(truth), PICTURED)).astype(int))
-    pairs = []
-    for row in rows.tolist():
-        scene = truth[row]
-        image = decode_as(scene.path, scene.width, scene.height)
-        annotated = draw_truth(image, scene.objects, truth.labels)
-        pairs.append(side_by_side(annotated, draw(image, found[row].above(thresholds), truth.labels)))
-    return contact_sheet(pairs, columns=2)
 
 
 def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:

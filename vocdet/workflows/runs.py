@@ -11,7 +11,6 @@ from vocdet.errors import CheckpointError, VocdetError
 from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import SUFFIX, About, read_about
-from vocdet.workflows.journal import Journal as Journal
 
 TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
 

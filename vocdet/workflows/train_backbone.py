@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocdet import __version__
@@ -20,6 +20,7 @@ from vocdet.errors import AnnotationError
 from vocdet.formats.coordinates import Asked
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.inference.predictor import choose_device
+from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Crops, ahead, batches
 from vocdet.models.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, build
@@ -28,11 +29,14 @@ from vocdet.recipes.schema import BackboneRecipe
 from vocdet.training.distributed import Group, alone, synchronised
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
+from vocdet.workflows.journal_pictures import crop_sheet
 from vocdet.workflows.prepare import load_dataset
 from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
 from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Reached, TrainingRun, kept, run_folder, with_batch
+from vocdet.workflows.training_run import Note, Reached, TrainingRun, kept, run_folder, with_batch
 from vocdet.workflows.weights import find_start
+
+EXAMPLES = 24  # crops of the validation to show
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def train_backbone(
     group: Group | None = None,
     track: Service | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Generator[BackboneStarted | Step | Epoch | BackboneFinished, None, None]:
+) -> Generator[BackboneStarted | Step | Epoch | Note | BackboneFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
     Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `root` is an image
@@ -131,7 +135,7 @@ def train_backbone(
             describe=lambda: about.with_(scores=measure.scores),
             finish=lambda: about,
             per_label=measure.per_label,
-            pictures=None,
+            pictures=measure.pictures if measure.of else None,
             stop=stop,
         ):
             if isinstance(event, Epoch) and event.best and measure.confusion is not None:
@@ -202,6 +206,7 @@ class _Measure:
         self._group, self._best = group, best
         self.of = len(val)
         self.confusion: NDArray[np.int64] | None = None
+        self._seen: list[tuple[Tensor, int, int]] = []  # some crops, their label and what they were taken for
         self.scores: dict[str, float] = {}
 
     @torch.inference_mode()
@@ -210,13 +215,21 @@ class _Measure:
         count = len(self._labels)
         sums = torch.zeros(count * count + 1, dtype=torch.float64)  # confusions (truth, found), loss
         rank, world = self._group.rank, self._group.world
+        self._seen = []
+        at, every = 0, max(1, self.of // EXAMPLES)
         for batch in ahead(lambda: batches(self._val, 64, seed=0, epoch=0, shuffle=False, rank=rank, world=world)):
             if not len(batch):
                 continue
             logits = self._task.logits(model, batch.images).float().cpu()
             truth = batch.labels[:, 0]
             sums[-1] += F.cross_entropy(logits, truth, reduction="sum")
-            sums[:-1] += torch.bincount(truth * count + logits.argmax(1), minlength=count * count)
+            found = logits.argmax(1)
+            sums[:-1] += torch.bincount(truth * count + found, minlength=count * count)
+            self._seen += [
+                (batch.images[i].clone(), int(truth[i]), int(found[i]))
+                for i in range(len(batch)) if (at + i) % every == 0
+            ]  # fmt: skip
+            at += len(batch)
         self._group.sum_(sums)
         confusion = sums[:-1].reshape(count, count).long().numpy()
         right, of = np.diag(confusion), confusion.sum(1)
@@ -229,6 +242,11 @@ class _Measure:
         }
         chosen = -self.scores["loss"] if self._best == "loss" else self.scores[self._best]
         return Validation(self.scores, (chosen, -self.scores["loss"]))
+
+    def pictures(self) -> Image:
+        """Some crops with their labels and what the newest validation took them for."""
+        images, truth, found = zip(*self._seen, strict=True)
+        return crop_sheet(torch.stack(images), truth, found, self._labels)
 
     def per_label(self) -> dict[str, float | None]:
         """The share of every label's crops that the newest validation took for it; None where there are none."""

@@ -38,7 +38,7 @@ from vocdet.workflows.journal_pictures import example_sheet
 from vocdet.workflows.prepare import Loaded, load_dataset
 from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
 from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Reached, TrainingRun, kept, run_folder, with_batch
+from vocdet.workflows.training_run import Note, Reached, TrainingRun, kept, run_folder, with_batch
 from vocdet.workflows.weights import find_start
 
 THRESHOLD_IMAGES = 200  # of the training images, for thresholds where no part validates
@@ -82,7 +82,7 @@ def train_ssd(
     group: Group | None = None,
     track: Service | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Generator[SsdStarted | Step | Epoch | SsdFinished, None, None]:
+) -> Generator[SsdStarted | Step | Epoch | Note | SsdFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
     The best checkpoint, by the recipe's metric on the part `val`, is `best.safetensors` in a new folder in `runs`; the

@@ -53,6 +53,13 @@ class Reached:
     interrupted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about the journal that is worth telling and no reason to stop."""
+
+    text: str
+
+
 class Learned(Samples, Labelled, Protocol):
     """Samples to learn from."""
 
@@ -125,7 +132,7 @@ class TrainingRun:
         per_label: Callable[[], Mapping[str, float | None]],
         pictures: Callable[[], Image] | None,
         stop: Callable[[], bool],
-    ) -> Iterator[Step | Epoch]:
+    ) -> Iterator[Step | Epoch | Note]:
         """Train to the end. `last` and the whole state are written every `save_every` seconds, `best` when it is.
 
         `describe()` tells what the model is after its newest validation. Where nothing could be validated, because
@@ -169,10 +176,16 @@ class TrainingRun:
                         self._end_epoch(event, describe if event.metrics else None, per_label, pictures)
                     if self._at.elapsed - self._saved >= train.save_every:
                         self._save_all()
+                    yield from self._notes()
                     yield event
             except NotFinite as error:
                 raise self._named(error, samples) from error
             self._finish(finish)
+        yield from self._notes()
+
+    def _notes(self) -> Iterator[Note]:
+        while self.journal.notes:
+            yield Note(self.journal.notes.pop(0))
 
     @contextmanager
     def _journal_open(self, loader: Loader, samples: Learned) -> Iterator[None]:
@@ -202,6 +215,7 @@ class TrainingRun:
         pictures: Callable[[], Image] | None,
     ) -> None:
         row: dict[str, float | int] = {"epoch": epoch.epoch, "seconds": epoch.seconds, "lr": epoch.rate}
+        row["images_per_second"] = epoch.at.learned / max(1e-9, epoch.at.elapsed - epoch.at.paused)
         row |= {f"train_{name}": value for name, value in epoch.losses.items()}
         row |= {f"val_{name}": value for name, value in epoch.metrics.items()}
         if describe:
