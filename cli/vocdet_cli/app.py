@@ -81,5 +81,5 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # of all files but those whose errors say more: a full disk behind standard output
         place = Path(error.filename) if isinstance(error.filename, str) else None
-        render.error(VocdetError((error.strerror or str(error)).lower(), place=place))
+        launch.failed(VocdetError((error.strerror or str(error)).lower(), place=place))
         sys.exit(1)

@@ -32,7 +32,7 @@ PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 SSD = changed(
     SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=0.0, warm=2
 )
-BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=5, epochs=3, save_every=0.0, warm=2)
+BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=0.0, warm=2)
 
 
 def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
@@ -72,15 +72,17 @@ def same_weights(one: Path, other: Path) -> bool:
 def metrics(run: Path) -> list[dict[str, str]]:
     """The metrics of a run, without the time they took."""
     with (run / "metrics.csv").open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        timed = ("seconds", "images_per_second")
+        return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 5])
-def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int) -> None:
-    whole, _ = finish(train_ssd(root, SSD, runs=tmp_path / "whole", device="cpu"))
-    run, _ = finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
+@pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
+def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
+    asked = changed(SSD, batch=batch)
+    whole, _ = finish(train_ssd(root, asked, runs=tmp_path / "whole", device="cpu"))
+    run, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
     assert read_record(run / STATE).progress.steps == steps
-    again, _ = finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu", resume=run))
+    again, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", resume=run))
     assert again == run
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
@@ -88,7 +90,7 @@ def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: P
     assert not (run / STATE).exists()  # there is nothing left to go on with
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6])
+@pytest.mark.parametrize("steps", [1, 4, 5])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_classifier_with_dropout_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
     asked = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
@@ -144,7 +146,7 @@ from vocdet.recipes.schema import SsdRecipe, changed
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
 def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
     flat = {
-        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 2, "epochs": 10, "mosaic": 0.25, "save_every": 0.0,
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 40, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute

@@ -198,4 +198,4 @@ def _widen(pipe: IO[bytes]) -> None:
         import fcntl
 
         with suppress(OSError):
-            fcntl.fcntl(pipe.fileno(), 1031, PIPE)  # F_SETPIPE_SZ, which Python names from 3.10 on some systems only
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE)

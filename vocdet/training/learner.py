@@ -43,6 +43,8 @@ class Learner:
         self.shards, self.optimizer, self.average, self.group = shards, optimizer, average, group
         self._clip, self._seed = clip, seed
         self._scaler = scaler
+        if scaler:
+            scaler.scale(torch.zeros((), device=shards.parameters[0].device))  # from then on it has a state
 
     @property
     def rate(self) -> float:
@@ -69,7 +71,7 @@ class Learner:
             }
             rows = [row for batch in batches for row in batch.rows]
             if not math.isfinite(sum(losses.values())):
-                raise NotFinite("loss", losses, tuple(self.group.merge(rows)))
+                raise NotFinite("loss", losses, tuple(dict.fromkeys(self.group.merge(rows))))
             with torch.no_grad():
                 total = learned[0].gradients
                 if len(learned) > 1:
@@ -78,7 +80,7 @@ class Learner:
                     torch._foreach_add_(total, each.gradients, alpha=share)
                 self._exchange(total, len(batches[-1]) > 0)
                 if not self._change(total):
-                    raise NotFinite("gradient of the loss", losses, tuple(self.group.merge(rows)))
+                    raise NotFinite("gradient of the loss", losses, tuple(dict.fromkeys(self.group.merge(rows))))
         return losses, sum(each.images for each in learned)
 
     def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:
@@ -136,6 +138,7 @@ class Learner:
             state = model.state_dict()
             for key, value in state.items():
                 _into(value, tensors[prefix + key])
+        self.shards.align()
         self.average.steps = int(tensors["average_steps"])
         for i, parameter in enumerate(self._optimized()):
             begin = f"optimizer.{i}."

@@ -65,6 +65,13 @@ class Shards:
         """The model's running means and variances that training changes."""
         return [first for first, *_ in self._statistics]
 
+    def align(self) -> None:
+        """Give all replicas the model's running statistics, after they were set from elsewhere."""
+        with torch.no_grad():
+            for first, *rest in self._statistics:
+                for more in rest:
+                    more.copy_(first)
+
     @contextmanager
     def learning(self) -> Iterator[None]:
         """Inside, this thread works alone too: the optimizer's many small sums would wait for each other's threads."""

@@ -98,6 +98,7 @@ class TrainingRun:
         self._learner = self._make_learner(task, record.shards if record else None)
         if resumed:
             self._restore(resumed)
+            self.journal.notes += _another_machine(resumed.record, group)
 
     def _make_learner(self, task: Task[Any], shards: int | None) -> Learner:
         train, device = self._recipe.train, next(task.model.parameters()).device
@@ -268,6 +269,16 @@ class TrainingRun:
             self.journal.json(NOT_FINITE, {"step": self._at.steps, "files": names})
         error.hint = f"the images of this step are named in {path}: look at them, or {error.hint}"
         return error
+
+
+def _another_machine(record: Record, group: Group) -> list[str]:
+    """What is not as it was when a run began, and lets the same sums be made in another order."""
+    threads = torch.get_num_threads()
+    return [
+        f"this run was begun with {was} {what}, and goes on with {now}: its weights will differ a little"
+        for what, was, now in (("processes", record.processes, group.world), ("threads", record.threads, threads))
+        if was != now
+    ]
 
 
 @contextmanager
