@@ -10,8 +10,8 @@ made of four images. "first epoch" and "no cache" decode every image, "later epo
 
 Each side runs in a process of its own, in turns, so that a noisy machine disturbs all of them; what counts is the
 ratio. Neither the start of Python nor that of workers is timed. Where other programs want the same cores, the
-processor's own milliseconds an image say more: not known of vocdet's workers, which end later. `--memory` (Linux) shows the
-resident memory after epochs 2 and 20 instead.
+processor's own milliseconds an image say more: not known of vocdet's workers, which end later. `--memory` shows the
+resident memory after epochs 2 and 20 instead, on Linux.
 """
 
 from __future__ import annotations

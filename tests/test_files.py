@@ -239,3 +239,11 @@ def test_a_disk_without_locks_can_be_written(tmp_path: Path, monkeypatch: pytest
     with files.appearing(tmp_path / "a") as folder:
         (folder / "b").touch()
     assert sorted(names(tmp_path)) == [left.name, "a"]  # nobody can say whether it is still being written
+
+
+def test_what_a_killed_process_had_written_of_a_file_is_cleared(tmp_path: Path) -> None:
+    left = tmp_path / ".a.bin.x7"
+    for path in (left, tmp_path / "a.bin", tmp_path / ".a.bin", tmp_path / ".b.bin.x7"):
+        path.write_bytes(b"half")
+    files.clear_left(tmp_path / "a.bin")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.bin", ".b.bin.x7", "a.bin"]

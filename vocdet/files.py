@@ -40,6 +40,13 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def clear_left(path: Path) -> None:
+    """Delete what processes that were killed had written of a file; call it where no other one can be writing it."""
+    for left in path.parent.glob(f"{glob.escape(_begin(path))}*"):
+        with suppress(OSError):
+            left.unlink()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or nothing."""
     with writing(path) as file:

@@ -19,7 +19,6 @@ from vocdet_cli import (
     fetch,
     launch,
     project,
-    render,
     reshape,
     runs,
     split,

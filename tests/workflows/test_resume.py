@@ -106,8 +106,7 @@ HOST = """
     import json, os, random, signal, sys, time
     from pathlib import Path
 
-    from vocdet.models import ssd_loss
-from vocdet.recipes.schema import SsdRecipe, changed
+    from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import STATE, read_record
     from vocdet.workflows.train_ssd import train_ssd
 
@@ -146,7 +145,7 @@ from vocdet.recipes.schema import SsdRecipe, changed
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
 def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
     flat = {
-        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 40, "mosaic": 0.25, "save_every": 0.0,
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 60, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute
@@ -164,8 +163,8 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(killed / name, whole / name)
     assert metrics(killed) == metrics(whole)
-    left = {path.name for path in killed.iterdir()} - {path.name for path in whole.iterdir()}
-    assert not [name for name in left if not name.startswith(".")]
+    names = [{path.name for path in run.iterdir() if "tfevents" not in path.name} for run in (killed, whole)]
+    assert names[0] == names[1]  # nothing half-written is left
 
 
 def interrupted(root: Path, runs: Path, asked: SsdRecipe = SSD) -> Path:
@@ -301,7 +300,7 @@ def test_a_disk_that_fills_up_leaves_the_state_before(
 def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu")
+    events = train_ssd(root, changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
     assert [type(next(events)) for _ in range(3)] == [SsdStarted, Step, Step]
     monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
     with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:

@@ -23,7 +23,6 @@ from typing import IO, Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vocdet.errors import VocdetError
@@ -72,7 +71,7 @@ class Loader:
         asked = requests(chosen, batch, seed=seed, epoch=epoch, skip=skip, rank=rank, world=world)
         if self._pool is None:
             return map(self._make, asked)
-        return _in_order(self._pool, self._ask if self._workers else self._make, asked, AHEAD * self._count)
+        return _in_order(self._begin, asked, AHEAD * self._count)
 
     def close(self) -> None:
         """End the threads and processes."""
@@ -89,25 +88,30 @@ class Loader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _begin(self, request: Request) -> Future[Batch]:
+        assert self._pool is not None
+        if not self._workers:
+            return self._pool.submit(self._make, request)
+        # the reader makes room for all: glibc gives every thread a heap of its own, each as large as it ever was
+        return self._pool.submit(self._ask, request, np.empty((len(request.rows), *self._samples.size, 3), np.uint8))
+
     def _make(self, request: Request) -> Batch:
         return as_batch(stack(self._samples, request))
 
-    def _ask(self, request: Request) -> Batch:
+    def _ask(self, request: Request, images: NDArray[np.uint8]) -> Batch:
         worker = self._idle.get()
         try:
-            return worker.make(request, self._samples.size)
+            return worker.make(request, images)
         finally:
             self._idle.put(worker)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, make: Callable[[Request], Batch], asked: Iterable[Request], depth: int
-) -> Iterator[Batch]:
-    """What `make` gives for each, made ahead by the pool and in the order asked."""
+def _in_order(begin: Callable[[Request], Future[Batch]], asked: Iterable[Request], depth: int) -> Iterator[Batch]:
+    """What becomes of each request, in the order asked; up to `depth` are begun ahead."""
     waiting: deque[Future[Batch]] = deque()
     try:
         for request in asked:
-            waiting.append(pool.submit(make, request))
+            waiting.append(begin(request))
             if len(waiting) > depth:
                 yield waiting.popleft().result()
         while waiting:
@@ -137,8 +141,8 @@ class _Process:
         self._first = samples  # sent with the first request, when it has started
         _widen(self._from)
 
-    def make(self, request: Request, size: tuple[int, int]) -> Batch:
-        """The batch of a request. An error of the samples is raised as it is; a process that ended is one, too."""
+    def make(self, request: Request, images: NDArray[np.uint8]) -> Batch:
+        """The batch of a request, in `images`. An error of the samples is raised as it is; so is a process's end."""
         try:
             if self._first:
                 self._send(self._first)
@@ -149,7 +153,6 @@ class _Process:
             if isinstance(answer, BaseException):
                 raise answer
             boxes, labels, rows = answer
-            images = torch.empty((len(request.rows), *size, 3), dtype=torch.uint8).numpy()
             if images.size:
                 self._receive(images.data.cast("B"))
         except (OSError, EOFError, ValueError) as error:

@@ -20,6 +20,7 @@ from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.formats.coordinates import Asked
 from vocdet.inference.predictor import Predictor, choose_device
+from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Scenes, ahead, batches
 from vocdet.inputs.transforms import Augmentation
@@ -118,7 +119,7 @@ def train_ssd(
     task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
     recipe = with_batch(recipe, task, model.spec.size, len(train), group)
     scenes = Scenes(train, model.spec.size, _augmentation(recipe), keep=kept(recipe.data))
-    measure = _Measure(val, task, group, recipe.train.best)
+    measure = _Measure(val, task, group, recipe.train.best, kept(recipe.data))
     given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates}
     with run_folder(runs, "ssd", about.backbone.name, group, resumed) as run:
         yield SsdStarted(
@@ -204,11 +205,13 @@ def _augmentation(recipe: SsdRecipe) -> Augmentation:
 class _Measure:
     """Validates on a part, and remembers the newest report and the thresholds that go with it."""
 
-    def __init__(self, val: Dataset | None, task: DetectTask, group: Group, best: str) -> None:
+    def __init__(self, val: Dataset | None, task: DetectTask, group: Group, best: str, keep: Keep) -> None:
         self._val, self._task, self._group, self._best = val, task, group, best
         mine = part(len(val), group.rank, group.world) if val else slice(0)
         self._mine = val.subset(np.arange(len(val))[mine]) if val else None
-        self._scenes = Scenes(self._mine, task.model.spec.size, None) if self._mine is not None else None
+        self._scenes = None
+        if self._mine is not None:
+            self._scenes = Scenes(self._mine, task.model.spec.size, None, keep=keep)
         self.report: EvalReport | None = None
         self._found: list[Detections] = []
 

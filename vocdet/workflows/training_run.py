@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from torch import nn
 
 from vocdet import __version__
 from vocdet.errors import CheckpointError
+from vocdet.files import clear_left
 from vocdet.formats import cache
 from vocdet.inference.predictor import BEST
 from vocdet.inputs.image_cache import Keep
@@ -95,17 +97,20 @@ class TrainingRun:
         self.journal = Journal(run, record.rows if record else (), track=track if group.first else None)
         group.broadcast_(list(task.model.state_dict().values()))
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.train.average)
+        self._on_cpu = next(task.model.parameters()).device.type == "cpu"
         self._learner = self._make_learner(task, record.shards if record else None)
         if resumed:
             self._restore(resumed)
+            for name in (STATE, LAST, BEST) if group.first else ():
+                clear_left(run / name)
             self.journal.notes += _another_machine(resumed.record, group)
 
     def _make_learner(self, task: Task[Any], shards: int | None) -> Learner:
         train, device = self._recipe.train, next(task.model.parameters()).device
         precision = choose_precision(train.precision, device)
         if shards is None:
-            alone = device.type != "cpu"
-            shards = 1 if alone else shard_count(train.batch // self._group.world, torch.get_num_threads())
+            each = train.batch // self._group.world
+            shards = shard_count(each, torch.get_num_threads()) if self._on_cpu else 1
         self._shards = shards
         optimizer = make_optimizer(
             task.model, name=train.optimizer, lr=train.lr, weight_decay=train.weight_decay,
@@ -143,7 +148,9 @@ class TrainingRun:
         """
         train, data, group = self._recipe.train, self._recipe.data, self._group
 
-        loader = Loader(samples, workers=data.workers)
+        # on a CPU training itself keeps all cores busy
+        threads = 1 if self._on_cpu else min(4, os.cpu_count() or 1)
+        loader = Loader(samples, workers=data.workers, threads=threads)
 
         def load(epoch: int, skip: int) -> Iterator[Batch]:
             order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=data.sampling)
