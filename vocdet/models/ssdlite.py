@@ -81,7 +81,7 @@ class SsdLite(nn.Module):
             # a map can be one pixel, of which batch norm could not tell a spread: let the image stand twice
             offsets, logits = self(images.expand(2, -1, -1, -1))
             return offsets[:1], logits[:1]
-        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std  # rounded as torchvision rounds
+        x = (images.to(self.mean.dtype) / 255).sub_(self.mean).div_(self.std)  # rounded as torchvision rounds
         maps = list(self.backbone(x))
         for extra in self.extras:
             maps.append(extra(maps[-1]))
