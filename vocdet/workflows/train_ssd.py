@@ -38,8 +38,9 @@ from vocdet.training.tasks import DetectTask
 from vocdet.workflows.journal_pictures import example_sheet
 from vocdet.workflows.prepare import Loaded, load_dataset
 from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
+from vocdet.workflows.run_setup import kept, run_folder, with_batch
 from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Note, Reached, TrainingRun, kept, run_folder, with_batch
+from vocdet.workflows.training_run import Note, Reached, TrainingRun
 from vocdet.workflows.weights import find_start
 
 THRESHOLD_IMAGES = 200  # of the training images, for thresholds where no part validates
@@ -118,6 +119,7 @@ def train_ssd(
     balanced = label_weights(box_labels, len(train.labels), recipe.train.balance)
     task = DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=balanced)
     recipe = with_batch(recipe, task, model.spec.size, len(train), group)
+    about = msgspec.structs.replace(about, recipe=asdict(recipe))
     scenes = Scenes(train, model.spec.size, _augmentation(recipe), keep=kept(recipe.data))
     measure = _Measure(val, task, group, recipe.train.best, kept(recipe.data))
     given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates}

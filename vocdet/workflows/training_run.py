@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,17 +17,14 @@ from torch import nn
 from vocdet import __version__
 from vocdet.errors import CheckpointError
 from vocdet.files import clear_left
-from vocdet.formats import cache
 from vocdet.inference.predictor import BEST
-from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
 from vocdet.inputs.samples import Batch, Samples, ahead
 from vocdet.inputs.sampling import Labelled, epoch_order
 from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
 from vocdet.recipes.load import dump_recipe
-from vocdet.recipes.schema import Data, R, Recipe, SsdTrain, changed
-from vocdet.training.batch_size import LARGEST, measured_batch
+from vocdet.recipes.schema import Recipe, SsdTrain
 from vocdet.training.distributed import Group
 from vocdet.training.learner import Learner, NotFinite
 from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
@@ -38,7 +35,6 @@ from vocdet.training.shards import Shards, shard_count
 from vocdet.training.state import STATE, Record, save_state
 from vocdet.workflows.journal import Journal
 from vocdet.workflows.resume import Resumed
-from vocdet.workflows.runs import new_run
 from vocdet.workflows.tracking import Service
 
 LAST = f"last{SUFFIX}"
@@ -146,35 +142,14 @@ class TrainingRun:
         tells of it what a validation would have told. `per_label()` and `pictures()` are what the newest validation
         found, for the journal. The state is kept as long as there is something to go on with.
         """
-        train, data, group = self._recipe.train, self._recipe.data, self._group
-
+        train = self._recipe.train
         # on a CPU training itself keeps all cores busy
         threads = 1 if self._on_cpu else min(4, os.cpu_count() or 1)
-        loader = Loader(samples, workers=data.workers, threads=threads)
-
-        def load(epoch: int, skip: int) -> Iterator[Batch]:
-            order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=data.sampling)
-            if train.sync_norm and len(order) % train.batch < group.world:
-                # every process takes part in every norm: a rest of fewer images than processes is left out
-                order = order[: len(order) - len(order) % train.batch]
-            return ahead(
-                lambda: loader.batches(
-                    train.batch, seed=train.seed, epoch=epoch, order=order, skip=skip, rank=group.rank,
-                    world=group.world,
-                )
-            )  # fmt: skip
-
-        interrupted = False
-
-        def stopping() -> bool:
-            nonlocal interrupted
-            interrupted = interrupted or stop()
-            return interrupted
-
+        loader = Loader(samples, workers=self._recipe.data.workers, threads=threads)
         events = fit(
-            self._learner, load, len(samples), limits=_limits(self._recipe),
+            self._learner, partial(self._load, loader, samples), len(samples), limits=_limits(self._recipe),
             schedule=make_schedule(train.schedule, steps=train.steps), warm=train.warm, validate=validate,
-            accumulate=train.accumulate, start=self._at, stop=stopping,
+            accumulate=train.accumulate, start=self._at, stop=stop,
         )  # fmt: skip
         with loader, self._journal_open(loader, samples):
             try:
@@ -190,6 +165,17 @@ class TrainingRun:
                 raise self._named(error, samples) from error
             self._finish(finish)
         yield from self._notes()
+
+    def _load(self, loader: Loader, samples: Learned, epoch: int, skip: int) -> Iterator[Batch]:
+        """This process's parts of the batches of an epoch, from batch `skip` on."""
+        train, group = self._recipe.train, self._group
+        order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=self._recipe.data.sampling)
+        rest = len(order) % train.batch
+        if train.sync_norm and rest < group.world:
+            # every process takes part in every norm: a rest of fewer images than processes is left out
+            order = order[: len(order) - rest]
+        make = partial(loader.batches, train.batch, seed=train.seed, epoch=epoch, order=order)
+        return ahead(lambda: make(skip=skip, rank=group.rank, world=group.world))
 
     def _notes(self) -> Iterator[Note]:
         while self.journal.notes:
@@ -209,8 +195,8 @@ class TrainingRun:
             )  # fmt: skip
             if not self._at.steps:
                 order = epoch_order(samples, seed=train.seed, epoch=1, sampling=recipe.data.sampling)
-                first = loader.batches(train.batch, seed=train.seed, epoch=1, order=order)
-                journal.batches(list(islice(first, 2)), self._about.labels)
+                begin = loader.batches(train.batch, seed=train.seed, epoch=1, order=order[: 2 * train.batch])
+                journal.batches(list(begin), self._about.labels)
             yield
             if not self._at.finished:
                 journal.close("interrupted")
@@ -286,47 +272,6 @@ def _another_machine(record: Record, group: Group) -> list[str]:
         for what, was, now in (("processes", record.processes, group.world), ("threads", record.threads, threads))
         if was != now
     ]
-
-
-@contextmanager
-def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed | None) -> Iterator[Path]:
-    """The folder of a new run, the same in all processes, or of the one that goes on."""
-    if resumed:
-        yield resumed.run
-    elif group.first:
-        with new_run(runs, task, net) as run:
-            group.gather(str(run))
-            yield run
-    else:
-        yield Path(group.gather("")[0])
-
-
-def with_batch(recipe: R, task: Task[Any], size: tuple[int, int], samples: int, group: Group) -> R:
-    """The recipe with as many images in a batch as fit, where it leaves that open; the same in all processes.
-
-    On a CPU no more than the recipe's kind has by default: small batches learn more there in the same time.
-    """
-    if recipe.train.batch:
-        return recipe
-    device = next(task.model.parameters()).device
-    usual = type(recipe)().train.batch
-
-    def batch_of(n: int) -> Batch:
-        images = torch.zeros((n, 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-        boxes = torch.tensor([[0.0, 0.0, size[1] / 2, size[0] / 2]]).expand(n, 1, 4)
-        return Batch(images, boxes, torch.zeros((n, 1), dtype=torch.int64))
-
-    most = min(usual if device.type == "cpu" else LARGEST, max(1, samples // group.world))
-    precision = choose_precision(recipe.train.precision, device)
-    found = measured_batch(task, batch_of, precision=precision, most=most)
-    (each,) = group.from_first([found])
-    return changed(recipe, batch=int(each) * group.world)
-
-
-def kept(data: Data) -> Keep:
-    """Where decoded images are kept."""
-    folder = cache.location()
-    return Keep(where=data.cache, folder=folder / "images" if folder else None, shared=data.workers > 0)
 
 
 def _limits(recipe: Recipe) -> Limits:
