@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vocdet import files
 from vocdet.formats.voc_extra import Header
 from vocdet.formats.voc_write import WrittenObject, annotation_text
 
@@ -18,6 +20,23 @@ os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
 
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: what stays after a crash is looked at in tests/test_files.py."""
+    if request.path.name != "test_files.py":
+        monkeypatch.setattr(files, "_flush", lambda _: None)
+        monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heed_ctrl_c() -> Iterator[None]:
+    """Ctrl-C does what it does for a user: a shell that starts the tests in the background lets it be ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

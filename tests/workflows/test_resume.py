@@ -110,6 +110,7 @@ HOST = """
     from vocdet.training.state import STATE, read_record
     from vocdet.workflows.train_ssd import train_ssd
 
+    os.fsync = lambda _: None  # it is the process that is killed here, and not the computer
     root, runs, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     recipe = changed(SsdRecipe(), **json.loads(sys.argv[4]))
     random.seed()
@@ -132,7 +133,7 @@ HOST = """
         if len(killed) < kills:
             while steps() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
                 time.sleep(0.002)
-            time.sleep(random.uniform(0, 0.05))
+            time.sleep(random.uniform(0, 0.03))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

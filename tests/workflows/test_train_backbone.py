@@ -60,7 +60,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
     assert {p.name for p in started.run.iterdir() if "tfevents" not in p.name} == {
-        "batches.png", "best.safetensors", "confusion.csv", "curves.png", "dataset.json", "environment.json", "labels.csv",
+        "batches.png", "best.safetensors", "confusion.csv", "curves.png", "dataset.json", "environment.json", "examples.jpg", "labels.csv",
         "last.safetensors", "metrics.csv", "recipe.toml", "run.json",
     }  # fmt: skip
     assert load_recipe("backbone", str(started.run)).recipe == recipe()
