@@ -134,7 +134,8 @@ def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
     order = np.lexsort((objects.box[rows, 0], group))
     rows, group = rows[order], group[order]
     box = objects.box[rows]  # in each group from left to right
-    reach = box[:, 0] + (1 - NEAR) * (box[:, 2] - box[:, 0])  # where a twin further right must begin
+    # where a twin further right must begin; a little more, as 1 - .9 is a little less than .1
+    reach = box[:, 0] + (1 - NEAR + 1e-9) * (box[:, 2] - box[:, 0])
     first = np.full(len(objects), len(objects))  # of every object: the first one that it is like
     alike = np.zeros(len(objects))  # IoU with that
     at = np.arange(len(rows))
