@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocdet.data.checks import counted
 from vocdet.data.dataset import Dataset
 from vocdet.data.digests import image_digests
 from vocdet.errors import CheckpointError, VocdetError, raise_all
 from vocdet.files import write_bytes
+from vocdet.models.checkpoint import About, build
+from vocdet.models.transfer import Transfer
 from vocdet.recipes.schema import TASKS, Recipe
 from vocdet.training.state import STATE, Record, read_record, read_state
+
+M = TypeVar("M", bound=nn.Module)
 
 DATASET = "dataset.json"
 FREE = ("cache", "workers", "save_every", "patience")  # what may change, as no weight depends on it
@@ -62,6 +66,26 @@ def open_run(run: Path, task: str) -> Resumed:
         hint = f"go on with it by vocdet train-{record.about.task}"
         raise CheckpointError(f"is a training of {record.about.task}, not {task}", place=run, hint=hint)
     return Resumed(run, record, tensors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun(Generic[M]):
+    """A model with the weights that training starts from."""
+
+    model: M
+    about: About  # before any validation
+    start: str  # where the weights come from, for people
+    transfer: Transfer | None  # tensor by tensor; None: from scratch, or from a state
+
+
+def go_on(resumed: Resumed, kind: type[M]) -> Begun[M]:
+    """The model of a run that goes on, still without the weights of its state."""
+    about = resumed.record.about
+    model = build(about)
+    assert isinstance(model, kind)  # open_run asked for this task
+    at = resumed.record.progress
+    start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"
+    return Begun(model, msgspec.structs.replace(about, scores={}, thresholds=None), start, None)
 
 
 def write_images(run: Path, labels: Sequence[str], parts: Mapping[str, Dataset | None]) -> None:

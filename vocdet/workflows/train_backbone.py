@@ -23,7 +23,7 @@ from vocdet.inference.predictor import choose_device
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Crops, ahead, batches
 from vocdet.models.backbone import Classifier, parse_net
-from vocdet.models.checkpoint import About, build
+from vocdet.models.checkpoint import About
 from vocdet.models.transfer import Transfer, transfer
 from vocdet.recipes.schema import BackboneRecipe
 from vocdet.training.distributed import Group, alone, synchronised
@@ -31,7 +31,7 @@ from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.journal_pictures import crop_sheet
 from vocdet.workflows.prepare import load_dataset
-from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
+from vocdet.workflows.resume import Begun, check_unchanged, go_on, open_run, write_images
 from vocdet.workflows.run_setup import kept, run_folder, with_batch
 from vocdet.workflows.tracking import Service
 from vocdet.workflows.training_run import Note, Reached, TrainingRun
@@ -105,7 +105,7 @@ def train_backbone(
     resumed = open_run(resume, "backbone") if resume else None
     if resumed:
         check_unchanged(resumed, recipe, dataset.labels, {"train": train, "val": val})
-        begun = _go_on(resumed)
+        begun = go_on(resumed, Classifier)
     else:
         begun = _begin(recipe, runs, dataset, context=0.0 if folder else recipe.data.context)
     model, about = begun.model, begun.about
@@ -148,17 +148,7 @@ def train_backbone(
         yield BackboneFinished(run, training.reached, best)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Begun:
-    """A model with the weights that training starts from."""
-
-    model: Classifier
-    about: About
-    start: str  # where they come from, for people
-    transfer: Transfer | None
-
-
-def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> _Begun:
+def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> Begun[Classifier]:
     asked = recipe.model
     torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
     spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
@@ -173,16 +163,7 @@ def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: flo
         vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(asked.size, asked.size),
         mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
-    return _Begun(model, about, start.text, moved)
-
-
-def _go_on(resumed: Resumed) -> _Begun:
-    about = resumed.record.about
-    model = build(about)
-    assert isinstance(model, Classifier)  # open_run asked for this task
-    at = resumed.record.progress
-    start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"
-    return _Begun(model, msgspec.structs.replace(about, scores={}), start, None)
+    return Begun(model, about, start.text, moved)
 
 
 def _parts(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], part: str) -> tuple[Dataset, Dataset]:

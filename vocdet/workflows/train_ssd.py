@@ -27,7 +27,7 @@ from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
 from vocdet.models.anchors import Anchors, torchvision_anchors
 from vocdet.models.backbone import parse_net
-from vocdet.models.checkpoint import About, build
+from vocdet.models.checkpoint import About
 from vocdet.models.folding import fold_norms
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.models.transfer import Transfer, transfer
@@ -37,7 +37,7 @@ from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.journal_pictures import example_sheet
 from vocdet.workflows.prepare import Loaded, load_dataset
-from vocdet.workflows.resume import Resumed, check_unchanged, open_run, write_images
+from vocdet.workflows.resume import Begun, check_unchanged, go_on, open_run, write_images
 from vocdet.workflows.run_setup import kept, run_folder, with_batch
 from vocdet.workflows.tracking import Service
 from vocdet.workflows.training_run import Note, Reached, TrainingRun
@@ -104,7 +104,7 @@ def train_ssd(
     resumed = open_run(resume, "ssd") if resume else None
     if resumed:
         check_unchanged(resumed, recipe, train.labels, {"train": train, "val": val})
-        begun = _go_on(resumed)
+        begun = go_on(resumed, SsdLite)
     else:
         begun = _begin(recipe, runs, train, shares, box_labels)
     model, about = begun.model, begun.about
@@ -151,19 +151,9 @@ def train_ssd(
         yield SsdFinished(run, training.reached, best)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Begun:
-    """A model with the weights that training starts from."""
-
-    model: SsdLite
-    about: About
-    start: str  # where they come from, for people
-    transfer: Transfer | None
-
-
 def _begin(
     recipe: SsdRecipe, runs: Path, train: Dataset, shares: NDArray[np.float64], box_labels: NDArray[np.int32]
-) -> _Begun:
+) -> Begun[SsdLite]:
     asked = recipe.model
     torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
     spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
@@ -183,16 +173,7 @@ def _begin(
         dataset=train.fingerprint(), recipe=asdict(recipe),
     )  # fmt: skip
     text = start.text + (", and their anchors" if anchors is start.anchors else "")
-    return _Begun(model, about, text, moved)
-
-
-def _go_on(resumed: Resumed) -> _Begun:
-    about = resumed.record.about
-    model = build(about)
-    assert isinstance(model, SsdLite)  # open_run asked for this task
-    at = resumed.record.progress
-    start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"
-    return _Begun(model, msgspec.structs.replace(about, scores={}, thresholds=None), start, None)
+    return Begun(model, about, text, moved)
 
 
 def _augmentation(recipe: SsdRecipe) -> Augmentation:

@@ -12,7 +12,7 @@ from vocdet.errors import CheckpointError
 from vocdet.inference.predictor import BEST
 from vocdet.models.anchors import Anchors
 from vocdet.models.backbone import BackboneSpec
-from vocdet.models.checkpoint import SUFFIX, about_if_any, read_tensors
+from vocdet.models.checkpoint import about_if_any, read_tensors
 from vocdet.models.heads import Heads
 from vocdet.models.published import (
     HALF,
@@ -25,9 +25,8 @@ from vocdet.models.published import (
 )
 from vocdet.models.timm_weights import from_timm
 from vocdet.models.transfer import with_its_tail
+from vocdet.training.state import STATE
 from vocdet.workflows.runs import about_run, newest_run
-
-STATE = f"state{SUFFIX}"  # what a run keeps beside its checkpoints, to be resumed
 
 
 @dataclass(frozen=True, slots=True)
