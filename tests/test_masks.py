@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from vocdet import masks
-from vocdet.masks import MaskError, Rle, area, bounds, parse, pixels, rle_json
+from vocdet.masks import MaskError, Rle, area, bounds, parse, pixels, rle_json, window
 
 SQUARE = [10.0, 20.0, 50.0, 20.0, 50.0, 60.0, 10.0, 60.0]
 
@@ -274,6 +274,15 @@ def test_what_pycocotools_cannot_count_never_reaches_it() -> None:
 def test_a_polygon_outside_its_image_has_no_pixels(offset: tuple[float, float]) -> None:
     moved = [value + offset[i % 2] for i, value in enumerate(SQUARE)]
     assert not pixels(parse(as_json([moved])), 80, 100).any()
+
+
+@given(drawn, st.data())
+def test_a_window_of_run_lengths_is_that_part_of_the_mask(mask: NDArray[np.bool_], data: st.DataObject) -> None:
+    height, width = mask.shape
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+    for counts in (runs(mask), [0, 0, *runs(mask)], [*runs(mask), 0]):  # runs of no length change nothing
+        assert np.array_equal(window(np.array(counts), height, (x0, y0, x1, y1)), mask[y0:y1, x0:x1])
 
 
 @settings(max_examples=50)

@@ -8,8 +8,8 @@ decodes them: it writes beyond its memory where they do not fit the size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TypeAlias
 
 import msgspec
@@ -83,7 +83,7 @@ def _rle(raw: _RawRle) -> Rle:
     height, width = raw.size
     if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         raise MaskError("rle.size", f"has the size {height}×{width}")
-    counts = raw.counts if isinstance(raw.counts, list) else _counts_of_text(raw.counts)
+    counts = raw.counts if isinstance(raw.counts, list) else _counts_of_text(raw.counts).tolist()
     if min(counts, default=0) < 0:
         raise MaskError("rle.sum", "has a run of negative length")
     if sum(counts) != height * width:
@@ -91,7 +91,7 @@ def _rle(raw: _RawRle) -> Rle:
     return Rle(height, width, tuple(counts))
 
 
-def _counts_of_text(text: str) -> list[int]:
+def _counts_of_text(text: str) -> NDArray[np.int64]:
     """Run lengths from their text form: five bits a character, low bits first, the sixth says that more follow.
 
     From the fourth on a number is the difference to the one two before.
@@ -105,19 +105,20 @@ def _counts_of_text(text: str) -> list[int]:
     last = np.flatnonzero(bits < 32)  # the last character of every number
     if len(bits) and (not len(last) or last[-1] != len(bits) - 1):
         raise MaskError("rle.text", "has counts that end in the middle of a number")
-    lengths = np.diff(last, prepend=-1)
+    lengths = last.copy()
+    lengths[1:] -= last[:-1]
+    lengths[:1] += 1
     if len(lengths) and lengths.max() > _MOST_CHARACTERS:
         raise MaskError("rle.text", "has counts that are no run lengths")
     if not len(lengths):
-        return []
+        return np.zeros(0, np.int64)
     firsts = last - lengths + 1
     place = np.arange(len(bits)) - np.repeat(firsts, lengths)  # of a character in its number
     values = np.add.reduceat((bits & 31) << (5 * place), firsts)
     values -= np.where(bits[last] & 16, np.int64(1) << (5 * lengths), 0)  # the highest bit is the sign
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
-    counts: list[int] = values.tolist()
-    return counts
+    return values
 
 
 _MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
@@ -142,29 +143,56 @@ def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.
     if height * width > MOST_PIXELS:
         raise MaskError("large", f"has {height}×{width} pixels, which are too many to draw")
     if isinstance(segmentation, Rle):
-        values = np.arange(len(segmentation.counts)) % 2 == 1
-        return np.repeat(values, segmentation.counts).reshape(width, height).T
-    polygons = [polygon for polygon in segmentation if _touches(polygon, height, width)]
-    if not polygons:
-        return np.zeros((height, width), np.bool_)
-    if any(_outline(polygon) > LONGEST_OUTLINE for polygon in polygons):
+        counts = np.array(segmentation.counts, np.int64)
+    else:
+        counts = drawn_counts([np.array(polygon, np.float64) for polygon in segmentation], height, width)
+    return window(counts, height, (0, 0, width, height))
+
+
+def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.int64]:
+    """Run lengths, as an RLE has them, of polygons (x1, y1, x2, y2, ...) that pycocotools fills in a mask of this size.
+
+    Parts that overlap count once. `MaskError` where an outline is too long to draw.
+    """
+    seen = [polygon for polygon in polygons if _touches(polygon, height, width)]
+    if not seen:
+        return np.array([height * width], np.int64)
+    if any(map(_is_too_long, seen)):
         raise MaskError("polygon.long", "has an outline that is too long to draw")
     from pycocotools import mask as coco
 
-    # Its own decode warns with NumPy 2; its text form is read here anyway.
-    merged = coco.merge(coco.frPyObjects(polygons, height, width))
-    return pixels(_rle(_RawRle((height, width), merged["counts"].decode("ascii"))), height, width)
+    drawn = coco.frPyObjects(seen, height, width)
+    merged = drawn[0] if len(drawn) == 1 else coco.merge(drawn)
+    return _counts_of_text(merged["counts"].decode("ascii"))  # its own decode warns with NumPy 2
 
 
-def _touches(polygon: list[float], height: int, width: int) -> bool:
+def window(counts: NDArray[np.int64], height: int, where: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """The pixels (y1 - y0, x1 - x0) inside a rectangle `where` (x0, y0, x1, y1) of the mask of these run lengths.
+
+    `height` is that of the whole mask, which holds the rectangle. No more columns are made than the rectangle has.
+    """
+    x0, y0, x1, y1 = where
+    first, last = x0 * height, x1 * height
+    ends = np.cumsum(counts)
+    begin, end = int(np.searchsorted(ends, first, "right")), int(np.searchsorted(ends, last, "left")) + 1
+    stops = np.minimum(ends[begin:end], last)
+    lengths = stops - np.concatenate([[first], stops[:-1]])
+    flat = np.repeat(np.arange(begin, begin + len(lengths)) % 2 == 1, lengths)
+    return flat.reshape(x1 - x0, height).T[y0:y1]
+
+
+def _touches(polygon: NDArray[np.float64], height: int, width: int) -> bool:
     xs, ys = polygon[::2], polygon[1::2]
-    return min(xs) <= width and min(ys) <= height and max(xs) >= 0 and max(ys) >= 0
+    return bool(xs.min() <= width and ys.min() <= height and xs.max() >= 0 and ys.max() >= 0)
 
 
-def _outline(polygon: list[float]) -> float:
-    """The pixels an outline is drawn with: every side has as many as it is wide or high, and one more."""
-    points = np.array(polygon).reshape(-1, 2)
-    return float((np.abs(points - np.roll(points, 1, axis=0)).max(axis=1) + 1).sum())
+def _is_too_long(polygon: NDArray[np.float64]) -> bool:
+    """Whether an outline has too many pixels: every side has as many as it is wide or high, and one more."""
+    points = polygon.reshape(-1, 2)
+    if len(points) * (np.ptp(points) + 1) <= LONGEST_OUTLINE:  # which no side exceeds
+        return False
+    sides = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
+    return bool((sides + 1).sum() > LONGEST_OUTLINE)
 
 
 def area(segmentation: Polygons | Rle) -> float:
@@ -187,12 +215,17 @@ def bounds(segmentation: Polygons | Rle) -> tuple[float, float, float, float] | 
         xs = [x for polygon in segmentation for x in polygon[::2]]
         ys = [y for polygon in segmentation for y in polygon[1::2]]
         return min(xs), min(ys), max(xs), max(ys)
-    ends = list(accumulate(segmentation.counts))
-    runs = [(first, last) for first, last in zip(ends[::2], ends[1::2], strict=False) if last > first]
-    if not runs:
+    return counts_bounds(np.array(segmentation.counts, np.int64), segmentation.height)
+
+
+def counts_bounds(counts: NDArray[np.int64], height: int) -> tuple[int, int, int, int] | None:
+    """`bounds` of the mask of these run lengths, whose columns have `height` pixels."""
+    ends = np.cumsum(counts[: len(counts) // 2 * 2]).reshape(-1, 2)
+    runs = ends[ends[:, 1] > ends[:, 0]] - np.array([0, 1])  # first and last pixel
+    if not len(runs):
         return None
-    height = segmentation.height
-    xmin, xmax = runs[0][0] // height, (runs[-1][1] - 1) // height + 1
-    if any(first // height != (last - 1) // height for first, last in runs):  # it goes over the foot of a column
+    columns, rows = np.divmod(runs, height)
+    xmin, xmax = int(columns[0, 0]), int(columns[-1, 1]) + 1
+    if (columns[:, 0] != columns[:, 1]).any():  # it goes over the foot of a column
         return xmin, 0, xmax, height
-    return xmin, min(first % height for first, _ in runs), xmax, max((last - 1) % height for _, last in runs) + 1
+    return xmin, int(rows[:, 0].min()), xmax, int(rows[:, 1].max()) + 1

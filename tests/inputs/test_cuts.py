@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vocdet.data.dataset import Dataset
-from vocdet.inputs.cuts import cut, square, square_view
+from vocdet.inputs.cuts import cut, cut_turned, square, square_view
 from vocdet.inputs.images import decode
 from vocdet.inputs.samples import Crops
 from vocdet.inputs.transforms import FILL
@@ -56,3 +56,27 @@ def test_beyond_the_image_it_is_gray(make_dataset: Callable[..., Dataset]) -> No
 def test_the_smallest_object_is_a_pixel_at_least(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset([[(10, 10, 10.2, 10.2)]])
     assert cut(decode(dataset[0].path), dataset.objects.box[0], context=0).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_quarter_turns_of_a_square_move_its_pixels_exactly(mirrored: bool) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    square = image[5:25, 10:30]
+    for quarters in range(4):
+        canvas = np.zeros((20, 20, 3), np.uint8)
+        cut_turned(canvas, image, (20, 15), 20, angle=quarters * np.pi / 2, mirrored=mirrored)
+        expected = np.rot90(square, -quarters)  # NumPy turns the other way
+        assert np.array_equal(canvas, expected[:, ::-1] if mirrored else expected)
+
+
+def test_a_turned_square_is_gray_beyond_its_image_and_shrinks_without_skipping_pixels() -> None:
+    striped = np.zeros((400, 400, 3), np.uint8)
+    striped[:, ::2] = 200
+    canvas = np.zeros((50, 50, 3), np.uint8)
+    cut_turned(canvas, striped, (200, 200), 400, angle=0.7)
+    assert (canvas[0, 0] == FILL).all()  # a corner of the square is outside
+    inner = canvas[20:30, 20:30]
+    assert inner.min() > 80
+    assert inner.max() < 120
+    cut_turned(canvas, striped, (-900, -900), 100, angle=1.0)
+    assert (canvas == FILL).all()

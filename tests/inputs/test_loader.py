@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.inputs.masked import polygon_text, rle_text, save_dataset
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError, VocdetError
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.loader import Loader
-from vocdet.inputs.samples import Batch, batches
+from vocdet.inputs.samples import Batch, Fit, batches
 from vocdet.inputs.scenes import Crops, Request, Samples, Scenes, stack
 from vocdet.inputs.transforms import Augmentation
 from vocdet.inputs.worker import serve
@@ -42,6 +43,11 @@ def same(one: Iterator[Batch], other: Iterator[Batch]) -> bool:
         and torch.equal(a.boxes, b.boxes)
         and torch.equal(a.labels, b.labels)
         and a.rows == b.rows
+        and (a.sizes is None) == (b.sizes is None)
+        and (a.sizes is None or b.sizes is None or torch.equal(a.sizes, b.sizes))
+        and (a.masks is None) == (b.masks is None)
+        and (a.masks is None or b.masks is None or np.array_equal(a.masks.where, b.masks.where))
+        and (a.masks is None or b.masks is None or np.array_equal(a.masks.pixels, b.masks.pixels))
         for a, b in zip(one, other, strict=True)
     )  # fmt: skip
 
@@ -66,6 +72,30 @@ def test_processes_make_the_same_batches_in_the_same_order(scenes: Scenes, make_
     crops = Crops(make_dataset(BOXES), 32, context=0.1, augmented=True, keep=Keep("ram", shared=True))
     with Loader(crops, workers=1) as loader:
         assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), batches(crops, 3, seed=5, epoch=1, shuffle=True))
+
+
+def test_masks_and_sizes_of_samples_of_every_shape_come_from_processes_and_threads_alike(tmp_path: Path) -> None:
+    images, objects = [], []
+    for i, (width, height) in enumerate([(160, 120), (90, 140), (100, 100), (60, 200)] * 2):
+        images.append(np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8))
+        blob = np.zeros((height, width), np.bool_)
+        blob[20:60, 10:50] = True
+        objects.append([
+            ((10, 20, 50, 60), rle_text(blob)), ((20, 30, 55, 70), polygon_text([20, 30, 55, 30, 40, 70])),
+            ((0, 0, 30, 30), b""),
+        ])  # fmt: skip
+    augmentation = Augmentation(mosaic=0.3, mixup=0.3, copy_paste=0.5, turns=True)
+    dataset = save_dataset(tmp_path, images, objects)
+    for size in (Fit(64, 100, (0.5, 1.5)), (64, 64)):
+        scenes = Scenes(dataset, size, augmentation, keep=Keep("ram", shared=True), masks=True)
+        expected = list(batches(scenes, 3, seed=5, epoch=1, shuffle=True))
+        assert sum(len(batch.masks.pixels) for batch in expected if batch.masks) > 5000
+        with Loader(scenes, workers=2) as loader:
+            assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), iter(expected))
+            first, *_ = loader.batches(2, seed=5, epoch=1, order=np.array([4]), rank=1, world=2)
+            assert len(first) == 0
+        with Loader(scenes, threads=3) as loader:
+            assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), iter(expected))
 
 
 def test_an_epoch_may_be_left_in_the_middle(scenes: Scenes) -> None:
@@ -184,7 +214,7 @@ def test_a_worker_answers_until_its_input_ends(scenes: Scenes) -> None:
         answer = target.getvalue()
         expected = stack(scenes, request)
         length = int.from_bytes(answer[:8], "little")
-        boxes, labels, rows = pickle.loads(answer[8 : 8 + length])
+        boxes, labels, rows, *_ = pickle.loads(answer[8 : 8 + length])
         assert np.array_equal(boxes, expected.boxes)
         assert np.array_equal(labels, expected.labels)
         assert rows == expected.rows

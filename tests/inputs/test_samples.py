@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.inputs.samples import Batch, Crops, Sample, Scenes, ahead, batches, collate
+from vocdet.inputs.samples import Batch, Crops, Fit, Sample, Scenes, ahead, batches, collate
 from vocdet.inputs.transforms import FILL, Augmentation
+from vocdet.mask_crops import MaskCrops
 
 MakeDataset = Callable[..., Dataset]
 RNG = np.random.default_rng
@@ -83,6 +84,7 @@ def test_crops_are_turned_in_training_only(make_dataset: MakeDataset) -> None:
     wide = [x1 - x0 > y1 - y0 for x0, y0, x1, y1 in shapes]
     assert any(wide)
     assert not all(wide)
+    assert len({x1 - x0 for x0, _, x1, _ in shapes}) > 8  # at any angle
 
 
 def test_a_mosaic_shows_four_images_with_their_boxes(make_dataset: MakeDataset) -> None:
@@ -171,12 +173,38 @@ def test_a_batch_is_padded_to_its_largest_image() -> None:
     assert collate([sample(0)]).boxes.shape == (1, 0, 4)
 
 
+def test_a_part_of_a_batch_has_what_belongs_to_its_images() -> None:
+    def sample(count: int, value: int) -> Sample:
+        cuts = [(value, k, np.full((2, 3), k % 2, np.uint8)) if k != 1 else None for k in range(count)]
+        return Sample(np.full((4, 6, 3), value, np.uint8), np.full((count, 4), value, np.float64),
+                      np.arange(count), (value,), MaskCrops.of(cuts))  # fmt: skip
+
+    whole = replace(collate([sample(3, 1), sample(0, 2), sample(2, 3)]), sizes=torch.tensor([[1, 2], [3, 4], [4, 6]]))
+    for start, stop, values in ((0, 3, [1, 1, 1, 3, 3]), (0, 1, [1, 1, 1]), (1, 3, [3, 3]), (1, 2, []), (3, 3, [])):
+        part = whole.part(start, stop)
+        assert whole.sizes is not None
+        assert part.sizes is not None
+        assert part.masks is not None
+        assert torch.equal(part.images, whole.images[start:stop])
+        assert part.boxes[part.labels >= 0][:, 0].tolist() == values
+        assert torch.equal(part.sizes, whole.sizes[start:stop])
+        assert len(part.masks) == len(values)
+        known = part.labels[part.labels >= 0].numpy() != 1
+        assert part.masks.where[:, 0].tolist() == (np.array(values, np.int64) * known).tolist()
+        assert part.rows == (1, 2, 3)
+    assert whole.masks is not None
+    assert np.shares_memory(whole.part(2, 3).masks.pixels, whole.masks.pixels)  # type: ignore[union-attr]
+    bare = collate([replace(sample(1, 1), masks=None)] * 2).part(0, 1)
+    assert (bare.masks, bare.sizes) == (None, None)
+
+
 @dataclass
 class Numbers:
     """Samples that are their index and a random number."""
 
     count: int
     size: tuple[int, int] = (1, 1)
+    fit: Fit | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -184,6 +212,9 @@ class Numbers:
     def draw(self, index: int, rng: np.random.Generator, canvas: NDArray[np.uint8] | None = None) -> Sample:
         box = np.array([[index, rng.random(), 0, 0]])
         return Sample(np.zeros((1, 1, 3), np.uint8) if canvas is None else canvas, box, np.array([index]))
+
+    def size_of(self, _index: int, _rng: np.random.Generator, /) -> tuple[int, int]:
+        return self.size
 
     def name(self, index: int) -> str:
         return str(index)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vocdet.inputs.sampling import epoch_order, repeat_factors
+from vocdet.inputs.sampling import by_shape, epoch_order, repeat_factors
 
 
 @dataclass
@@ -93,3 +93,33 @@ def test_labels_that_are_all_as_frequent_are_shown_once_each() -> None:
 def test_another_sampling_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="no sampling 'rare'"):
         epoch_order(MIXED, seed=0, epoch=1, sampling="rare")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 9), st.integers(0, 99))
+def test_batches_are_of_one_shape_but_for_the_last_and_every_sample_stays(
+    lying: list[bool], batch: int, seed: int
+) -> None:
+    shape = np.array(lying, np.bool_)
+    order = np.random.default_rng(seed).permutation(len(shape))
+    grouped = by_shape(order, shape, batch)
+    assert sorted(grouped.tolist()) == list(range(len(shape)))
+    mixed = len(shape) - sum(int((shape == kind).sum()) // batch * batch for kind in (False, True))
+    whole = len(shape) - mixed
+    assert mixed <= 2 * (batch - 1)
+    for first in range(0, whole, batch):
+        assert len(set(shape[grouped[first : first + batch]].tolist())) == 1
+    for kind in (False, True):  # those of a shape come as they came
+        assert grouped[shape[grouped] == kind][:1].tolist() == order[shape[order] == kind][:1].tolist()
+        full = grouped[:whole]
+        assert full[shape[full] == kind].tolist() == order[shape[order] == kind][: (shape[full] == kind).sum()].tolist()
+
+
+def test_batches_of_one_shape_come_in_the_order_in_which_they_are_full() -> None:
+    lying = np.array([False, True, True, False, True, True, False])
+    assert by_shape(np.arange(7), lying, 2).tolist() == [1, 2, 0, 3, 4, 5, 6]
+    assert by_shape(np.array([6, 6, 1, 1, 1, 0, 2]), lying, 2).tolist() == [6, 6, 1, 1, 1, 2, 0]  # some come twice
+
+
+def test_batches_of_no_samples_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="batches of 0"):
+        by_shape(np.arange(3), np.zeros(3, np.bool_), 0)

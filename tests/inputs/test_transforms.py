@@ -18,6 +18,7 @@ from vocdet.inputs.transforms import (
     random_crop,
     random_view,
     see,
+    shaped,
     show,
 )
 
@@ -221,3 +222,34 @@ def test_two_pictures_laid_over_each_other_are_half_of_each() -> None:
     halves = (one.astype(float) + other) / 2
     blend(one, other)
     assert np.abs(one - halves).max() <= 0.5
+
+
+@given(
+    views(),
+    st.tuples(st.integers(30, 400), st.integers(30, 400)),
+    st.tuples(st.integers(20, 200), st.integers(20, 200)),
+    st.integers(0, 99),
+)
+def test_a_shaped_view_is_a_part_of_it_that_is_not_stretched(
+    view: View, source: tuple[int, int], target: tuple[int, int], seed: int
+) -> None:
+    part = shaped(np.random.default_rng(seed), view, source, target)
+    assert part.mirrored == view.mirrored
+    assert min(part.x0 - view.x0, part.y0 - view.y0, view.x1 - part.x1, view.y1 - part.y1) > -1e-9
+    across = target[0] / ((part.x1 - part.x0) * source[0])
+    down = target[1] / ((part.y1 - part.y0) * source[1])
+    assert across == pytest.approx(down, rel=1.01 / min(target))
+    # as large as can be: it has all of one side
+    assert (part.x1 - part.x0) == pytest.approx(view.x1 - view.x0) or (part.y1 - part.y0) == pytest.approx(
+        view.y1 - view.y0
+    )
+
+
+def test_even_views_have_the_shape_of_their_image() -> None:
+    boxes = np.array([[0.4, 0.4, 0.6, 0.6]])
+    sides = set()
+    for seed in range(40):
+        view = random_view(np.random.default_rng(seed), boxes, Augmentation(), even=True)
+        assert view.x1 - view.x0 == pytest.approx(view.y1 - view.y0)
+        sides.add(round(view.x1 - view.x0, 2))
+    assert len(sides) > 10

@@ -62,13 +62,59 @@ def _measure(row: int, text: bytes, measured: MaskAreas) -> None:
 
 def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
     """The areas of many polygon lists at once; None where one of them is odd, to be found one by one."""
+    outlines = outlines_of([text for _, text in chunk])
+    return None if outlines is None else outlines.areas()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlines:
+    """The polygons of several objects, one after the other."""
+
+    each: NDArray[np.int64]  # (K,) polygons of every object, one or more
+    counts: NDArray[np.int64]  # (P,) points of every polygon, three or more
+    points: NDArray[np.float64]  # (sum of counts, 2) x, y
+
+    def areas(self) -> NDArray[np.float64]:
+        """(K,) square pixels by the shoelace formula, every polygon by itself, with six decimals."""
+        cross, firsts = self._triangles()
+        single = np.abs(np.add.reduceat(cross, firsts)) / 2
+        return np.asarray(np.round(np.add.reduceat(single, self.first_polygons()), 6), np.float64)
+
+    def lines(self) -> NDArray[np.bool_]:
+        """(K,) whether all polygons of an object are lines, or points. The area of one that crosses itself may be 0."""
+        cross, firsts = self._triangles()
+        return np.asarray(np.add.reduceat(np.abs(cross), firsts[self.first_polygons()]) == 0)
+
+    def _triangles(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Twice the signed area of the triangle of each side and its polygon's first point; the first of each."""
+        ends = np.cumsum(self.counts)
+        firsts = ends - self.counts
+        points = self.points - np.repeat(self.points[firsts], self.counts, axis=0)  # far out no decimals would be left
+        following = np.arange(1, len(points) + 1)
+        following[ends - 1] = firsts  # a polygon's last point is followed by its first
+        return points[:, 0] * points[following, 1] - points[following, 0] * points[:, 1], firsts
+
+    def bounds(self) -> NDArray[np.float64]:
+        """(K, 4) xmin, ymin, xmax, ymax of all points of an object."""
+        firsts = (np.cumsum(self.counts) - self.counts)[self.first_polygons()]
+        return np.concatenate(
+            [np.minimum.reduceat(self.points, firsts), np.maximum.reduceat(self.points, firsts)], axis=1
+        )
+
+    def first_polygons(self) -> NDArray[np.int64]:
+        """(K,) the first polygon of every object."""
+        return np.asarray(np.cumsum(self.each) - self.each)
+
+
+def outlines_of(texts: Sequence[bytes]) -> Outlines | None:
+    """What the JSON of many polygon lists, one or more, says; None where one of them is odd in any way."""
     try:
-        found = _POLYGONS.decode(b"[" + b",".join(text for _, text in chunk) + b"]")
+        found = _POLYGONS.decode(b"[" + b",".join(texts) + b"]")
     except (msgspec.DecodeError, RecursionError):
         return None
-    if len(found) != len(chunk):
+    if len(found) != len(texts):
         return None
-    each = np.fromiter(map(len, found), np.int64, len(found))  # polygons of every object
+    each = np.fromiter(map(len, found), np.int64, len(found))
     flat = list(chain.from_iterable(found))
     lengths = np.fromiter(map(len, flat), np.int64, len(flat))
     if not each.all() or (lengths % 2).any() or (lengths < 6).any():
@@ -76,15 +122,7 @@ def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
     numbers = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
     if not (np.abs(numbers) <= masks.FURTHEST).all():
         return None
-    ends = np.cumsum(lengths // 2)
-    firsts = ends - lengths // 2
-    points = numbers.reshape(-1, 2)
-    points -= np.repeat(points[firsts], lengths // 2, axis=0)  # far out, products would have no decimals left
-    following = np.arange(1, len(points) + 1)
-    following[ends - 1] = firsts  # a polygon's last point is followed by its first
-    cross = points[:, 0] * points[following, 1] - points[following, 0] * points[:, 1]
-    single = np.abs(np.add.reduceat(cross, firsts)) / 2
-    return np.asarray(np.round(np.add.reduceat(single, np.cumsum(each) - each), 6), np.float64)
+    return Outlines(each, lengths // 2, numbers.reshape(-1, 2))
 
 
 def same_area(said: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
 from vocdet.boxes import Boxes
 from vocdet.data.detections import Detections
+from vocdet.data.texts import Texts
 
 
 def classes_of(labels: Tensor) -> Tensor:
@@ -14,11 +17,19 @@ def classes_of(labels: Tensor) -> Tensor:
     return labels + 1
 
 
-def detections_of(boxes: Tensor, scores: Tensor, classes: Tensor, *, scale: tuple[float, float]) -> Detections:
+def detections_of(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor,
+    *,
+    scale: tuple[float, float],
+    masks: Sequence[bytes] | None = None,
+) -> Detections:
     """A detector's boxes (N, 4), in pixels of its input, and classes from 1, as detections in the image's pixels.
 
-    `scale` is the image's width and height divided by the input's.
+    `scale` is the image's width and height divided by the input's. `masks` are compressed RLEs, in the image's pixels.
     """
     factor = np.array([scale[0], scale[1], scale[0], scale[1]])
     found: Boxes = boxes.cpu().double().numpy() * factor
-    return Detections(found, scores.float().cpu().numpy(), classes.cpu().numpy() - 1)
+    column = None if masks is None else Texts.of(masks)
+    return Detections(found, scores.float().cpu().numpy(), classes.cpu().numpy() - 1, column)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.inputs.images import Image
+from vocdet.inputs.images import Image, resize
 from vocdet.inputs.transforms import FILL, View, show
 
 
@@ -40,3 +41,32 @@ def cut(image: Image, box: NDArray[np.float64], *, context: float, size: int | N
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + whole, width), min(top + whole, height)
     crop[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
     return crop
+
+
+def cut_turned(
+    canvas: Image, image: Image, centre: tuple[float, float], side: float, *, angle: float, mirrored: bool = False
+) -> None:
+    """Show a square of `image` in `canvas` (S, S, 3), which is changed: turned clockwise by `angle`, then mirrored.
+
+    Centre and side are pixels of the image, the angle is in radians. Where the image ends it is gray.
+    """
+    size = len(canvas)
+    (x, y), reach = centre, side / np.sqrt(2) + 2  # half a diagonal, and what is needed to look between pixels
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    part = image[top : int(y + reach) + 1, left : int(x + reach) + 1]
+    x, y = x - left, y - top
+    while side > 2 * size and min(part.shape[:2]) > 1:  # bilinear sampling skips pixels when it shrinks by more
+        half = (part.shape[0] // 2, part.shape[1] // 2)
+        x, y, side = x * half[1] / part.shape[1], y * half[0] / part.shape[0], side / 2
+        part = resize(part, half)
+    if not part.size:
+        canvas[:] = FILL
+        return
+    scale = size / side
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if mirrored:
+        turn[0] *= -1
+    # pixel i covers [i, i + 1), so its centre is at i + 1/2 on both sides
+    shift = (size - 1) / 2 - turn @ (np.array([x, y]) - 0.5)
+    matrix = np.column_stack([turn, shift])
+    canvas[:] = cv2.warpAffine(part, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(FILL,) * 3)

@@ -40,7 +40,7 @@ class Keep:
 
 
 class ImageStore:
-    """A dataset's images by row, no larger than `at_most` (height, width); read-only arrays.
+    """A dataset's images by row, no larger than `at_most` (height, width), for all or for each; read-only arrays.
 
     What does not fit is decoded every time, as is everything where nothing can be kept: that is never an error. JPEGs
     that are far larger are shrunk in decoding, which is faster; not so where the pixels must be `exact`: those that
@@ -48,7 +48,12 @@ class ImageStore:
     """
 
     def __init__(
-        self, dataset: Dataset, *, at_most: tuple[int, int], keep: Keep | None = None, exact: bool = False
+        self,
+        dataset: Dataset,
+        *,
+        at_most: tuple[int, int] | NDArray[np.int64],
+        keep: Keep | None = None,
+        exact: bool = False,
     ) -> None:
         keep = keep or Keep()
         self._exact = exact

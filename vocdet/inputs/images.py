@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -80,3 +81,12 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     shrink = min(h / size[0], w / size[1])
     method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
+
+
+def fit_size(width: int, height: int, size: float, longest: float) -> tuple[int, int]:
+    """(height, width) of an image made as large as its shorter side has `size` and its longer one `longest` at most.
+
+    As torchvision's GeneralizedRCNNTransform has it: one scale for both sides, rounded down; at least one pixel.
+    """
+    scale = min(size / min(width, height), longest / max(width, height))
+    return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))

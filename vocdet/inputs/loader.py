@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from vocdet.errors import VocdetError
 from vocdet.inputs.samples import Batch, as_batch, requests, usual_order
-from vocdet.inputs.scenes import Request, Samples, Stack, stack
+from vocdet.inputs.stacks import Request, Samples, Stack, batch_shape, stack
 
 AHEAD = 2  # batches that wait for every thread or process
 PIPE = 1 << 20  # bytes that a process can hand over without being read
@@ -93,7 +93,7 @@ class Loader:
         if not self._workers:
             return self._pool.submit(self._make, request)
         # the reader makes room for all: glibc gives every thread a heap of its own, each as large as it ever was
-        return self._pool.submit(self._ask, request, np.empty((len(request.rows), *self._samples.size, 3), np.uint8))
+        return self._pool.submit(self._ask, request, np.empty(batch_shape(self._samples, request), np.uint8))
 
     def _make(self, request: Request) -> Batch:
         return as_batch(stack(self._samples, request))
@@ -152,12 +152,11 @@ class _Process:
             answer = pickle.loads(self._receive(bytearray(length)))
             if isinstance(answer, BaseException):
                 raise answer
-            boxes, labels, rows = answer
             if images.size:
                 self._receive(images.data.cast("B"))
         except (OSError, EOFError, ValueError) as error:
             raise self._ended() from error
-        return as_batch(Stack(images, boxes, labels, rows))
+        return as_batch(Stack(images, *answer))
 
     def kill(self) -> None:
         """End the process, whatever it is at: it has nothing to lose."""

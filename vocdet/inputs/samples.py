@@ -13,9 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vocdet.inputs.scenes import Crops, Request, Sample, Samples, Scenes, Stack, padded, stack
+from vocdet.inputs.fit import Fit
+from vocdet.inputs.object_crops import Crops
+from vocdet.inputs.scenes import Scenes
+from vocdet.inputs.stacks import Request, Sample, Samples, Stack, joined_masks, padded, stack
+from vocdet.mask_crops import MaskCrops
 
-__all__ = ["Batch", "Crops", "Sample", "Samples", "Scenes", "ahead", "as_batch", "batches", "collate", "requests"]
+__all__ = [
+    "Batch", "Crops", "Fit", "Sample", "Samples", "Scenes", "ahead", "as_batch", "batches", "collate", "requests",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -28,21 +34,35 @@ class Batch:
     boxes: Tensor  # (B, M, 4) float32, pixels; padded
     labels: Tensor  # (B, M) int64; padded with -1
     rows: tuple[int, ...] = ()  # the samples that are in it, each once, where they are known: see `Samples.name`
+    masks: MaskCrops | None = None  # those of all images one after another, as `labels >= 0` has them; None: not asked
+    sizes: Tensor | None = None  # (B, 2) int64 height and width of every image, top left; None: it fills its canvas
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The images from `start` up to `stop`, with what belongs to them, as views; `rows` stay those of the whole."""
+        masks = self.masks
+        if masks is not None:
+            before = [int((self.labels[:end] >= 0).sum()) for end in (start, stop)]
+            masks = masks.part(*before)
+        sizes = None if self.sizes is None else self.sizes[start:stop]
+        return Batch(self.images[start:stop], self.boxes[start:stop], self.labels[start:stop], self.rows, masks, sizes)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch: images stacked as they are, boxes padded to the most that one image has."""
     rows = dict.fromkeys(row for sample in samples for row in sample.rows)
-    return as_batch(Stack(np.stack([s.image for s in samples]), *padded(samples), tuple(rows)))
+    images = np.stack([s.image for s in samples])
+    return as_batch(Stack(images, *padded(samples), tuple(rows), joined_masks(samples)))
 
 
 def as_batch(stacked: Stack) -> Batch:
     """The same samples as tensors, without a copy."""
     images = torch.from_numpy(stacked.images).permute(0, 3, 1, 2)
-    return Batch(images, torch.from_numpy(stacked.boxes), torch.from_numpy(stacked.labels), stacked.rows)
+    sizes = None if stacked.sizes is None else torch.from_numpy(stacked.sizes)
+    boxes, labels = torch.from_numpy(stacked.boxes), torch.from_numpy(stacked.labels)
+    return Batch(images, boxes, labels, stacked.rows, stacked.masks, sizes)
 
 
 def requests(

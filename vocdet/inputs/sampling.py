@@ -64,3 +64,23 @@ def repeat_factors(samples: Labelled, *, threshold: float | None = None) -> NDAr
     of_label = np.sqrt(np.maximum(1.0, limit / np.maximum(shares, 1 / n)))
     np.maximum.at(factors, sample, of_label[label])
     return factors
+
+
+def by_shape(order: NDArray[np.int64], lying: NDArray[np.bool_], batch: int) -> NDArray[np.int64]:
+    """The same samples in an order in which each batch of `batch` is of samples of one shape, the last ones mixed.
+
+    `lying` (N,) says of every sample whether it is wider than high; a batch of both would be padded to a square. The
+    order (n,) stays as it is among the samples of a shape, and batches come in the order in which they are full.
+    """
+    if batch < 1:
+        raise ValueError(f"batches of {batch}")
+    shape = lying[order]
+    place = np.empty(len(order), np.int64)  # among those of its shape
+    for kind in (False, True):
+        place[shape == kind] = np.arange(int((shape == kind).sum()))
+    whole = np.where(shape, shape.sum(), (~shape).sum()) // batch * batch
+    left = place >= whole  # of no whole batch
+    full = np.flatnonzero(~left & (place % batch == batch - 1))  # where a batch has its last sample
+    when = {(bool(shape[i]), int(place[i]) // batch): k for k, i in enumerate(full.tolist())}
+    turn = [len(full) if left[i] else when[bool(shape[i]), int(place[i]) // batch] for i in range(len(order))]
+    return order[np.argsort(np.array(turn, np.int64), kind="stable")]

@@ -36,6 +36,7 @@ class Augmentation:
     mosaic: float = 0.0  # four images in one
     mixup: float = 0.0  # two samples, either of which may be a mosaic, laid over each other
     turns: bool = False  # any flip and quarter turn, for pictures that have no way up
+    copy_paste: float = 0.0  # objects of another sample laid over this one, along their masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class View:
     mirrored: bool = False
 
 
-def random_view(rng: np.random.Generator, boxes: Boxes, augmentation: Augmentation) -> View:
-    """A view of an image whose `boxes` (N, 4) are in shares of its sides."""
+def random_view(rng: np.random.Generator, boxes: Boxes, augmentation: Augmentation, *, even: bool = False) -> View:
+    """A view of an image whose `boxes` (N, 4) are in shares of its sides; an `even` one has the image's shape."""
     mirrored = bool(rng.random() < augmentation.flip)
     kind = rng.random()
     if kind < augmentation.whole:
@@ -59,15 +60,21 @@ def random_view(rng: np.random.Generator, boxes: Boxes, augmentation: Augmentati
         side = rng.uniform(1.0, augmentation.largest_canvas)
         x0, y0 = -rng.uniform(0, side - 1, 2)
         return View(x0, y0, x0 + side, y0 + side, mirrored)
-    x0, y0, x1, y1 = random_crop(rng, boxes, augmentation.smallest_crop)
+    x0, y0, x1, y1 = random_crop(rng, boxes, augmentation.smallest_crop, even=even)
     return View(x0, y0, x1, y1, mirrored)
 
 
-def random_crop(rng: np.random.Generator, boxes: Boxes, smallest: float) -> tuple[float, float, float, float]:
+def random_crop(
+    rng: np.random.Generator, boxes: Boxes, smallest: float, *, even: bool = False
+) -> tuple[float, float, float, float]:
     """SSD's crop (Liu et al. 2016, section 2.2): sides from `smallest` to 1 in an aspect from 1/2 to 2, that overlaps
     some object's box by one of five drawn IoUs and holds an object's centre; the whole image if 40 trials find none.
+
+    With `even` both sides are the same share of the image's.
     """
     sides = rng.uniform(smallest, 1, (TRIALS, 2))  # w, h
+    if even:
+        sides[:, 1] = sides[:, 0]
     corner = rng.random((TRIALS, 2)) * (1 - sides)
     crops = np.concatenate([corner, corner + sides], axis=1)
     good = (sides[:, 0] < 2 * sides[:, 1]) & (sides[:, 1] < 2 * sides[:, 0])
@@ -85,6 +92,22 @@ def random_crop(rng: np.random.Generator, boxes: Boxes, smallest: float) -> tupl
         return 0.0, 0.0, 1.0, 1.0
     x0, y0, x1, y1 = crops[int(good.argmax())].tolist()
     return x0, y0, x1, y1
+
+
+def shaped(rng: np.random.Generator, view: View, source: tuple[int, int], target: tuple[int, int]) -> View:
+    """The largest part, at random, of a view of an image of size `source` that has the shape of `target`.
+
+    Both are (width, height). A view that has the shape already, to a pixel of the target, stays as it is.
+    """
+    place, target = rng.random(), (max(target[0], 1), max(target[1], 1))
+    width, height = (view.x1 - view.x0) * source[0], (view.y1 - view.y0) * source[1]
+    scale = max(target[0] / width, target[1] / height)
+    if max(width * scale - target[0], height * scale - target[1]) < 1:
+        return view
+    w, h = target[0] / scale / source[0], target[1] / scale / source[1]
+    x0 = view.x0 + place * (view.x1 - view.x0 - w)
+    y0 = view.y0 + place * (view.y1 - view.y0 - h)
+    return View(x0, y0, x0 + w, y0 + h, view.mirrored)
 
 
 def show(canvas: Image, image: Image, view: View, into: tuple[int, int, int, int]) -> View:
@@ -215,17 +238,6 @@ def blend(image: Image, other: Image) -> None:
     Freebies, section 3.1), at halves as in YOLOX (Ge et al. 2021), so that those of neither become too faint to count.
     """
     cv2.addWeighted(image, 0.5, other, 0.5, 0, dst=image)
-
-
-def random_turn(rng: np.random.Generator, image: Image, boxes: Boxes) -> tuple[Image, Boxes]:
-    """A square image and its boxes, turned over and by a quarter, each or not: with a mirror, all eight ways."""
-    side = len(image)
-    if rng.random() < 0.5:
-        image = image[::-1]
-        boxes = np.stack([boxes[:, 0], side - boxes[:, 3], boxes[:, 2], side - boxes[:, 1]], axis=1)
-    if rng.random() < 0.5:
-        image, boxes = image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
-    return np.ascontiguousarray(image), boxes
 
 
 def mosaic_cells(rng: np.random.Generator, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from vocdet.cpu import prepare_cpu
 from vocdet.errors import VocdetError
-from vocdet.inputs.scenes import stack
+from vocdet.inputs.stacks import Stack, stack
 
 _LENGTH = struct.Struct("<Q")
 
@@ -43,12 +43,14 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
             except Exception:  # a fault of vocdet or of OpenCV: the reader's traceback does not show where
                 _write(target, [_packed(RuntimeError(traceback.format_exc()))])
             else:
-                _write(
-                    target,
-                    [_packed((made.boxes, made.labels, made.rows)), np.ascontiguousarray(made.images).reshape(-1)],
-                )
+                _write(target, [_packed(_rest(made)), np.ascontiguousarray(made.images).reshape(-1)])
     except (EOFError, OSError):  # nobody asks any more
         return
+
+
+def _rest(made: Stack) -> tuple[object, ...]:
+    """What a stack is made of beside its images."""
+    return made.boxes, made.labels, made.rows, made.masks, made.sizes
 
 
 def _read(source: IO[bytes]) -> Any:
