@@ -130,6 +130,34 @@ def test_the_taps_are_at_strides_16_and_32(
     assert (c4.shape[2:], c5.shape[2:]) == map_sizes(size)[:2]
 
 
+# the ends of each stride, as the tables of the papers have them
+@pytest.mark.parametrize(
+    ("name", "layers", "channels"),
+    [
+        ("mb3-large", (3, 6, 12, 16), (24, 40, 112, 960)),
+        ("mb3-small", (1, 3, 8, 12), (16, 24, 48, 576)),
+        ("mb2", (3, 6, 13, 18), (24, 32, 96, 1280)),
+        ("mb1", (3, 5, 11, 13), (128, 256, 512, 1024)),
+        ("mb1-0.25", (3, 5, 11, 13), (32, 64, 128, 256)),
+    ],
+)
+def test_a_pyramid_has_a_map_at_each_of_four_strides(
+    name: str, layers: tuple[int, ...], channels: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(parse_net(name)).eval()
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        maps = backbone.pyramid(image)
+        expected = [backbone.features[: layer + 1](image) for layer in layers]
+    assert backbone.pyramid_channels == tuple(m.shape[1] for m in maps) == channels
+    assert [m.shape[2:] for m in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    for mine, other in zip(maps, expected, strict=True):
+        assert torch.equal(mine, other)
+    backbone.freeze(8)
+    assert [m.requires_grad for m in backbone.train().pyramid(image)] == [False, False, True, True]
+
+
 def test_c4_is_not_changed_by_the_layers_after_it() -> None:
     torch.manual_seed(0)
     image = torch.randn(1, 3, 64, 64)
@@ -143,7 +171,7 @@ def test_c4_is_not_changed_by_the_layers_after_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["mb1-0.25", "mb2-0.35", "mb3-small", "mb3-large"])
-@pytest.mark.parametrize("stride", [0, 2, 4, 8])
+@pytest.mark.parametrize("stride", [0, 2, 4, 8, 16])
 def test_layers_up_to_a_stride_can_be_frozen(name: str, stride: int) -> None:
     torch.manual_seed(0)
     backbone = Backbone(parse_net(name))
@@ -157,7 +185,10 @@ def test_layers_up_to_a_stride_can_be_frozen(name: str, stride: int) -> None:
     for key, value in before.items():
         if int(key.split(".")[1]) < backbone.frozen:
             assert torch.equal(backbone.state_dict()[key], value)
-    if stride:
+    if stride == 16:  # of V1 the layer that C4 is taken from is the last of that stride, and learns
+        assert backbone.frozen == backbone.tap
+        assert backbone.features[: backbone.frozen](torch.rand(1, 3, 64, 64)).shape[-1] == 4
+    elif stride:
         kept, more = backbone.eval().features[: backbone.frozen], backbone.features[: backbone.frozen + 1]
         assert kept(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride
         assert more(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride // 2
@@ -192,23 +223,30 @@ def test_nets_have_the_names_that_users_type() -> None:
     assert parse_net("mb1-0.25") == BackboneSpec("mb1", 0.25)
     assert parse_net("mb3-large") == BackboneSpec("mb3-large")
     assert parse_net("mb3-small-.5", reduced_tail=True) == BackboneSpec("mb3-small", 0.5, True)
-    for name in ("mb1", "mb2-1.4", "mb3-large-0.75"):
+    assert parse_net("resnet50") == BackboneSpec("resnet50")
+    for name in ("mb1", "mb2-1.4", "mb3-large-0.75", "resnet50"):
         assert parse_net(name).name == name
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mb4", "mb1-", "mb1-0", "mb1-9", "mb1-nan", "mb1-1e9", "", "mb3", "MB1"])
+@pytest.mark.parametrize(
+    "name", ["resnet50-0.5", "resnet101", "mb4", "mb1-", "mb1-0", "mb1-9", "mb1-nan", "mb1-1e9", "", "mb3", "MB1"]
+)
 def test_an_unknown_net_is_told_what_there_is(name: str) -> None:
     with pytest.raises(VocdetError, match=f"^there is no net '{name}'") as caught:
         parse_net(name)
     assert "mb1, mb2, mb3-small, mb3-large" in caught.value.hint
+    assert "resnet50" in caught.value.hint
 
 
 def test_only_the_third_mobilenets_have_a_tail_to_reduce() -> None:
-    with pytest.raises(VocdetError, match="mb2 has no reduced tail"):
-        parse_net("mb2", reduced_tail=True)
+    for name in ("mb2", "resnet50"):
+        with pytest.raises(VocdetError, match=f"{name} has no reduced tail"):
+            parse_net(name, reduced_tail=True)
 
 
-@pytest.mark.parametrize(("kind", "width", "tail"), [("mb9", 1.0, False), ("mb1", 1e6, False), ("mb1", 1.0, True)])
+@pytest.mark.parametrize(
+    ("kind", "width", "tail"), [("mb9", 1.0, False), ("mb1", 1e6, False), ("mb1", 1.0, True), ("resnet50", 0.5, False)]
+)
 def test_a_spec_that_no_net_fits_is_refused(kind: str, width: float, tail: bool) -> None:
     with pytest.raises(ValueError, match=r"net|width|tail"):
         BackboneSpec(kind, width, tail)

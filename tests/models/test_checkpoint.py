@@ -19,6 +19,7 @@ from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.anchors import Anchors, Shape
 from vocdet.models.backbone import BackboneSpec
 from vocdet.models.checkpoint import (
+    FORMAT,
     About,
     about_if_any,
     build,
@@ -27,6 +28,8 @@ from vocdet.models.checkpoint import (
     read_tensors,
     save_checkpoint,
 )
+from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
+from vocdet.models.pyramid_anchors import PyramidAnchors
 
 ANCHORS = Anchors(((Shape(0.1, 0.2, 2), Shape(0.3, 0.3)), *(((Shape(0.5, 0.5),),) * 5)))
 SPECS = {
@@ -162,8 +165,8 @@ def test_weights_of_another_program_are_pointed_to_where_they_can_go(tmp_path: P
 
 
 def test_a_newer_format_asks_for_an_update_whatever_else_is_new_in_it(tmp_path: Path) -> None:
-    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=3, scales=[1, 2], backbone="mb7"))
-    with pytest.raises(CheckpointError, match="has format 3, newer than this vocdet") as caught:
+    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=4, scales=[1, 2], backbone="mb7"))
+    with pytest.raises(CheckpointError, match="has format 4, newer than this vocdet") as caught:
         load_checkpoint(path)
     assert caught.value.hint == "update vocdet"
 
@@ -259,3 +262,88 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str) -> N
             load_checkpoint(tmp_path / name)
     with pytest.raises(CheckpointError, match="holds weights that are not finite"):
         read_tensors(tmp_path / name)
+
+
+def rcnn(**changed: Any) -> RcnnSpec:
+    anchors = PyramidAnchors(((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)), (0.5, 1.0))
+    usual: dict[str, Any] = {"size": 64, "longest": 96, "anchors": anchors, "channels": 16, "hidden": 32}
+    return RcnnSpec(SPECS["mb1"], ("ein Hund", "猫"), **(usual | changed))
+
+
+def about_rcnn(spec: RcnnSpec) -> About:
+    return msgspec.structs.replace(
+        about("backbone"), task="maskrcnn", context=None, rcnn=spec, backbone=spec.backbone, thresholds=(0.2, 0.3),
+        size=(spec.size, spec.longest), mean=spec.mean, std=spec.std,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("heads", ["mobile", "standard"])
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_mask_rcnn_comes_back_whole(tmp_path: Path, heads: Any, masks: bool) -> None:
+    torch.manual_seed(0)
+    said = about_rcnn(rcnn(heads=heads, masks=masks))
+    model = build(said).eval()
+    assert isinstance(model, MaskRcnn)
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, model, said)
+    loaded, found = load_checkpoint(path)
+    assert isinstance(loaded, MaskRcnn)
+    assert (found, loaded.spec) == (said, said.rcnn)
+    assert not loaded.training
+    image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    (mine,), (theirs,) = loaded.detect(image, score=0.0), model.detect(image, score=0.0)
+    assert len(mine.scores) > 0
+    assert (mine.masks is not None) == masks
+    for one, other in ((mine.boxes, theirs.boxes), (mine.scores, theirs.scores), (mine.masks, theirs.masks)):
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_checkpoint_from_before_there_was_mask_rcnn_is_read(tmp_path: Path, number: int) -> None:
+    def older(it: dict[str, Any]) -> None:
+        del it["rcnn"]
+        it["format"] = number
+
+    assert FORMAT == 3
+    _, found = load_checkpoint(rewritten(saved(tmp_path / "best.safetensors"), older))
+    assert found.rcnn is None
+
+
+WRONG_RCNN: dict[str, Callable[[dict[str, Any]], object]] = {
+    "nothing of what it is like": lambda it: it.update(rcnn=None),
+    "unknown heads": lambda it: it["rcnn"].update(heads="fancy"),
+    "absurdly many channels": lambda it: it["rcnn"].update(channels=60_000),
+    "an absurd hidden layer": lambda it: it["rcnn"].update(hidden=60_000),
+    "absurdly many proposals": lambda it: it["rcnn"].update(proposals=60_000),
+    "fewer channels than one": lambda it: it["rcnn"].update(channels=-1),
+    "another size": lambda it: it["rcnn"].update(size=32),
+    "a longest below its size": lambda it: (it["rcnn"].update(longest=32), it.update(size=[64, 32])),
+    "an absurd size": lambda it: (it["rcnn"].update(size=10**6, longest=10**6), it.update(size=[10**6, 10**6])),
+    "other labels": lambda it: it["rcnn"].update(labels=["a", "b"]),
+    "another net": lambda it: it["rcnn"]["backbone"].update(kind="mb2"),
+    "a net of absurd width": lambda it: it["rcnn"]["backbone"].update(width=1e6),
+    "another normalisation": lambda it: it["rcnn"].update(mean=[0, 0, 0]),
+    "anchors of four levels": lambda it: it["rcnn"]["anchors"].update(sides=it["rcnn"]["anchors"]["sides"][:4]),
+    "absurdly many anchors": lambda it: it["rcnn"]["anchors"].update(ratios=[1.0] * 1000),
+    "an anchor without size": lambda it: it["rcnn"]["anchors"]["sides"].__setitem__(0, [0.0]),
+    "text for masks": lambda it: it["rcnn"].update(masks="yes"),
+    "thresholds of other labels": lambda it: it.update(thresholds=[0.5]),
+}
+
+
+@pytest.fixture(scope="module")
+def saved_rcnn(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("rcnn") / "best.safetensors"
+    save_checkpoint(path, build(about_rcnn(rcnn())), about_rcnn(rcnn()))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("change", WRONG_RCNN.values(), ids=WRONG_RCNN.keys())
+def test_a_mask_rcnn_that_describes_itself_wrongly_is_one_error(
+    tmp_path: Path, saved_rcnn: bytes, change: Callable[[dict[str, Any]], object]
+) -> None:
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(saved_rcnn)
+    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+        load_checkpoint(rewritten(path, change))

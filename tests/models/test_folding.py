@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import Backbone, BackboneSpec, parse_net
 from vocdet.models.folding import fold_norms, plain_state
 from vocdet.models.fuse import fused
+from vocdet.models.resnet import ResNet
 from vocdet.models.ssdlite import SsdLite, SsdSpec
 from vocdet.training.optim import MovingAverage
 
@@ -79,6 +81,29 @@ def test_the_state_of_a_model_without_anything_folded_is_its_own() -> None:
     state = plain_state(backbone)
     assert list(state) == list(backbone.state_dict())
     assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in state.items())
+
+
+def test_what_a_folded_resnet_learned_loads_into_an_ordinary_one() -> None:
+    torch.manual_seed(0)
+    net = ResNet()
+    frozen = [m for m in net.modules() if isinstance(m, FrozenBatchNorm2d)]
+    assert len(frozen) == 53
+    for norm in frozen:
+        norm.running_var.uniform_(0.5, 1.5)
+        norm.running_mean.normal_(0, 0.1)
+        norm.bias.normal_(0, 0.1)
+    expected, names = net.pyramid(images(1)), list(net.state_dict())
+    fold_norms(net)
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in net.modules())
+    assert not any(p.requires_grad for name, p in net.named_parameters() if name.endswith("bias"))  # as the norms' were
+    state = plain_state(net)
+    assert sorted(state) == sorted(names)
+    ordinary = ResNet()
+    ordinary.load_state_dict(state)
+    for mine, again, other in zip(net.pyramid(images(1)), ordinary.pyramid(images(1)), expected, strict=True):
+        assert other.std() > 0.01
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(again, other, rtol=1e-3, atol=1e-3)
 
 
 def test_folding_a_part_leaves_the_rest() -> None:

@@ -103,6 +103,13 @@ def anchor_recall(
     grids = map_sizes(size, len(anchors.shapes), last_map=last_map)
     iou = np.max([best_iou(boxes, s, g).max(1) for s, g in zip(anchors.shapes, grids, strict=True)], axis=0)
     side = np.sqrt(np.prod((boxes[:, 2:] - boxes[:, :2]) * np.array([size[1], size[0]]), axis=1))  # pixels at the input
+    return recall_rows(np.asarray(iou), side, label_of, labels)
+
+
+def recall_rows(
+    iou: NDArray[np.float64], side: NDArray[np.float64], label_of: NDArray[np.int32], labels: Sequence[str]
+) -> tuple[AnchorRecall, ...]:
+    """The rows for objects of these best IoUs (N,), mean sides (N,) in pixels at the input, and labels (N,)."""
     bands = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, np.inf))  # COCO's limits
     rows = []
     for k, label in enumerate(labels):

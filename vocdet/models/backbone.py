@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from vocdet.errors import VocdetError
 from vocdet.models.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_features, v2_features, v3_features
+from vocdet.models.seeded import Seeded
 
+RESNET = "resnet50"  # of one width, and for Mask R-CNN alone
 KINDS = ("mb1", "mb2", "mb3-small", "mb3-large")
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
 NARROWEST, WIDEST = 0.1, 2.0
+FREEZABLE = 16  # the stride up to which layers can be kept as they are
+LEVELS = (4, 8, 16, 32)  # strides of a pyramid's maps
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
     """Which backbone: enough to build it again."""
 
-    kind: str  # one of KINDS
+    kind: str  # one of KINDS, or RESNET
     width: float = 1.0  # the paper's width multiplier
     reduced_tail: bool = False  # V3 only: half the channels from C4's output on, as torchvision's SSD-lite
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in (*KINDS, RESNET):
             raise ValueError(f"there is no net {self.kind!r}")
-        if not NARROWEST <= self.width <= WIDEST:
+        if not NARROWEST <= self.width <= WIDEST or (self.kind == RESNET and self.width != 1):
             raise ValueError(f"a width of {self.width}")
         if self.reduced_tail and not self.kind.startswith("mb3"):
             raise ValueError(f"{self.kind} has no reduced tail")
@@ -40,28 +46,39 @@ class BackboneSpec:
 
 
 def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
-    """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec."""
+    """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec; `resnet50` is for Mask R-CNN alone."""
+    if name == RESNET and not reduced_tail:
+        return BackboneSpec(RESNET)
     match = re.fullmatch(r"(mb1|mb2|mb3-small|mb3-large)(?:-([0-9]*\.?[0-9]+))?", name)
     width = float(match[2] or 1) if match else 0.0
-    if not match or not NARROWEST <= width <= WIDEST:
+    if name != RESNET and (not match or not NARROWEST <= width <= WIDEST):
         raise VocdetError(
             f"there is no net {name!r}",
-            hint=f"use {', '.join(KINDS)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75",
+            hint=f"use {', '.join(KINDS)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75; "
+            f"for Mask R-CNN also {RESNET}",
         )
-    if reduced_tail and not match[1].startswith("mb3"):
+    if match is None or (reduced_tail and not match[1].startswith("mb3")):
         raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
     return BackboneSpec(match[1], width, reduced_tail)
 
 
+def check_mobile(spec: BackboneSpec) -> None:
+    """A `VocdetError` where a net is no MobileNet: classifiers and SSDs are made on these alone."""
+    if spec.kind == RESNET:
+        raise VocdetError(f"{RESNET} is a net for Mask R-CNN alone", hint=f"use {', '.join(KINDS)}")
+
+
 class Backbone(nn.Module):
-    """A MobileNet without its classifier.
+    """A MobileNet without its classifier; `VocdetError` for any other net.
 
     `features` has torchvision's parameter names. `channels` are those of the two taps: C4 at stride 16 (for V2
     and V3 the expansion of the first block at stride 32, before its stride) and C5, the last convolution.
+    `pyramid_channels` are those of the four maps that `pyramid` gives.
     """
 
     def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
+        check_mobile(spec)
         # eps as the published weights were trained: TensorFlow's 1e-3, PyTorch's 1e-5 for V2
         norm = partial(nn.BatchNorm2d, eps=1e-5 if spec.kind == "mb2" else 1e-3, momentum=0.03)
         if spec.kind == "mb1":
@@ -74,9 +91,10 @@ class Backbone(nn.Module):
         self.tap = C4_LAYER[spec.kind]
         self.frozen = 0  # layers from the first that do not learn
         initialise(self)
-        last = [m for m in self.features[-1].modules() if isinstance(m, nn.Conv2d)][-1]
-        c4 = [m for m in self._tapped()[0].modules() if isinstance(m, nn.Conv2d)][-1]
-        self.channels = (c4.out_channels, last.out_channels)
+        self.channels = (_out_channels(self._tapped()[0]), _out_channels(self.features[-1]))
+        strides = self._strides()
+        self.levels = tuple(max(i for i, seen in enumerate(strides) if seen == stride) for stride in LEVELS)
+        self.pyramid_channels = tuple(_out_channels(self.features[i]) for i in self.levels)
 
     def _tapped(self) -> list[nn.Module]:
         """The tapped layer's parts: the first gives C4, the others go on from it."""
@@ -84,14 +102,18 @@ class Backbone(nn.Module):
         inner = getattr(layer, "block", getattr(layer, "conv", None))
         return list(inner) if isinstance(inner, nn.Sequential) else [layer]
 
+    def _strides(self) -> list[int]:
+        """Of the input to every layer's output."""
+        each = [max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d)) for layer in self.features]
+        return list(accumulate(each, operator.mul))
+
     def freeze(self, stride: int) -> None:
-        """Let the layers up to this stride, at most 8, learn no more; their batch norms keep their statistics."""
-        seen = 1
-        for i, layer in enumerate(self.features):
-            seen *= max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d))
-            if seen > min(stride, 8):
-                break
-            self.frozen = i + 1
+        """Let the layers up to this stride, at most 16, learn no more; their batch norms keep their statistics.
+
+        The layer that C4 is taken from always learns, as do those after it.
+        """
+        within = sum(seen <= min(stride, FREEZABLE) for seen in self._strides())
+        self.frozen = min(max(self.frozen, within), self.tap)
         kept = self.features[: self.frozen].requires_grad_(False)
         for layer in kept.modules():
             if isinstance(layer, nn.Hardswish):
@@ -103,6 +125,19 @@ class Backbone(nn.Module):
         super().train(mode)
         self.features[: self.frozen].eval()
         return self
+
+    def pyramid(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) to four maps (B, pyramid_channels[i], H/s, W/s) of strides 4, 8, 16 and 32.
+
+        Each is the output of the last layer of its stride.
+        """
+        maps = []
+        for i, layer in enumerate(self.features):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i >= self.frozen):
+                x = layer(x)
+            if i in self.levels:
+                maps.append(x)
+        return tuple(maps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) to C4 (B, channels[0], H/16, W/16) and C5 (B, channels[1], H/32, W/32)."""
@@ -121,6 +156,10 @@ class Backbone(nn.Module):
         return c4, x
 
 
+def _out_channels(module: nn.Module) -> int:
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+
+
 def initialise(module: nn.Module) -> None:
     """He's initialisation for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
     for layer in module.modules():
@@ -133,23 +172,18 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-class Dropout(nn.Module):
-    """Dropout that takes its mask from a seed where it was given one.
-
-    Threads that learn parts of a batch would draw from torch's one generator in any order.
-    """
+class Dropout(Seeded):
+    """Dropout that takes its mask from a seed where it was given one."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
-        self.seed: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape; in training some values are 0 and the others larger, in eval mode nothing is changed."""
         if not self.training:
             return x
-        generator = None if self.seed is None else torch.Generator(x.device).manual_seed(self.seed)
-        kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.share
+        kept = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
         return x * kept / (1 - self.share)
 
 

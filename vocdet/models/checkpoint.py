@@ -17,13 +17,21 @@ from vocdet.files import write_bytes
 from vocdet.models.anchors import Anchors
 from vocdet.models.backbone import BackboneSpec, Classifier
 from vocdet.models.folding import plain_state
+from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
 from vocdet.models.ssdlite import EXTRAS, SsdLite, SsdSpec
 from vocdet.recipes.schema import Extras, LastMap
 
-FORMAT = 2  # 1: without extras and last_map
+FORMAT = 3  # 1: without extras and last_map; 2: without rcnn
 LARGEST = 4096  # pixels of an input's side: a damaged file must not ask for all the memory there is
 SUFFIX = ".safetensors"
 MAPS = 2 + len(EXTRAS)
+TASKS = ("ssd", "backbone", "maskrcnn")
+WIDEST = {
+    "channels": 512,
+    "hidden": 2048,
+    "candidates": 8192,
+    "proposals": 8192,
+}  # of a Mask R-CNN, for the same reason
 _KEY = "vocdet"  # of the JSON in the file's metadata
 
 
@@ -32,23 +40,24 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     format: int = FORMAT
     vocdet: str
-    task: str  # ssd or backbone
+    task: str  # one of TASKS
     backbone: BackboneSpec
     labels: tuple[str, ...]
-    size: tuple[int, int]
+    size: tuple[int, int]  # of the input, pixels: height and width; maskrcnn: its shorter side, and its longer at most
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     anchors: Anchors | None = None  # ssd
     extras: Extras = "separable"  # ssd
     last_map: LastMap = "conv"  # ssd
-    thresholds: tuple[float, ...] | None = None  # ssd: a label's score from which a detection is shown
+    rcnn: RcnnSpec | None = None  # maskrcnn
+    thresholds: tuple[float, ...] | None = None  # of a detector: a label's score from which a detection is shown
     context: float | None = None  # backbone: of the crops
     dataset: str = ""  # fingerprint of the training images and objects
     recipe: dict[str, Any] = {}
     scores: dict[str, float] = {}  # of the validation
 
     def __post_init__(self) -> None:
-        if self.task not in ("ssd", "backbone"):
+        if self.task not in TASKS:
             raise ValueError(f"there is no task {self.task!r}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError("no labels, or one twice")
@@ -58,8 +67,21 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("a standard deviation of 0")
         if self.task == "ssd" and (self.anchors is None or len(self.anchors.shapes) != MAPS):
             raise ValueError(f"a detector without anchors for its {MAPS} maps")
+        if self.task == "maskrcnn":
+            self._check_rcnn()
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+
+    def _check_rcnn(self) -> None:
+        spec = self.rcnn
+        if spec is None:
+            raise ValueError("a Mask R-CNN without what it is like")
+        said = (spec.backbone, spec.labels, (spec.size, spec.longest), spec.mean, spec.std)
+        if said != (self.backbone, self.labels, self.size, self.mean, self.std):
+            raise ValueError("a Mask R-CNN of which two different things are said")
+        for name, most in WIDEST.items():
+            if getattr(spec, name) > most:
+                raise ValueError(f"{getattr(spec, name)} {name}")
 
     def with_(self, *, scores: dict[str, float], thresholds: tuple[float, ...] | None = None) -> About:
         """The same model after a validation; its thresholds stay where no others are given."""
@@ -74,7 +96,10 @@ def build(about: About) -> nn.Module:
     """The model that a checkpoint describes, with fresh weights."""
     if about.task == "backbone":
         return Classifier(about.backbone, len(about.labels))
-    assert about.anchors is not None  # About checks it
+    if about.task == "maskrcnn":
+        assert about.rcnn is not None  # About checks it
+        return MaskRcnn(about.rcnn)
+    assert about.anchors is not None
     spec = SsdSpec(
         about.backbone, about.labels, about.size, about.anchors, about.mean, about.std, about.extras, about.last_map
     )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -18,19 +20,20 @@ class Cost:
 
 
 def cost(model: nn.Module, size: tuple[int, int]) -> Cost:
-    """Count what one forward pass over an image of `size` (height, width) costs."""
+    """Count what one forward pass over an image of `size` (height, width) costs.
+
+    A Mask R-CNN is counted with as many proposals and detections as there can be.
+    """
     macs = 0
 
-    def count(layer: nn.Module, _: Any, out: Tensor) -> None:
+    def count(layer: nn.Module, inputs: Any, out: Tensor) -> None:
         nonlocal macs
-        if isinstance(layer, nn.Conv2d):
-            macs += out[0].numel() * layer.weight[0].numel()
-        elif isinstance(layer, nn.Linear):
-            macs += layer.weight.numel()
+        assert isinstance(layer, _COUNTED)
+        # a transposed convolution takes each of its inputs to as many outputs as its weights are for one
+        values = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else out
+        macs += values.numel() * layer.weight[0].numel()
 
-    hooks = [
-        layer.register_forward_hook(count) for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
+    hooks = [layer.register_forward_hook(count) for layer in model.modules() if isinstance(layer, _COUNTED)]
     training = model.training
     try:
         with torch.inference_mode():

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 
 class Folded(nn.Identity):
     """Stands where a batch norm was; the convolution before it does its work."""
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> None:
         super().__init__()
         self.eps = norm.eps
-        self.batches = 0 if norm.num_batches_tracked is None else int(norm.num_batches_tracked)
+        count = getattr(norm, "num_batches_tracked", None)
+        self.batches = None if isinstance(norm, FrozenBatchNorm2d) else 0 if count is None else int(count)
 
 
 def fold_norms(module: nn.Module) -> None:
@@ -27,18 +29,26 @@ def fold_norms(module: nn.Module) -> None:
     The outputs are those of eval mode, in training too. The convolutions get a bias, which learns if the norm's did;
     their weights are the same parameters with other values. To be done before an optimizer or a replica is made.
     """
-    for sequence in list(module.modules()):
-        if not isinstance(sequence, nn.Sequential):
-            continue
-        for i in range(len(sequence) - 1):
-            conv, norm = sequence[i], sequence[i + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+    for parent in list(module.modules()):
+        for conv_name, norm_name in _neighbours(parent):
+            conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
                 _fold(conv, norm)
-                sequence[i + 1] = Folded(norm)
+                setattr(parent, norm_name, Folded(norm))
+
+
+def _neighbours(parent: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of layers of which the second works on what the first gives: in a sequence, and in a ResNet's parts."""
+    names = list(parent._modules)
+    if isinstance(parent, nn.Sequential):
+        yield from zip(names, names[1:], strict=False)
+    else:
+        norms = {name: name.replace("conv", "bn") for name in names if name.startswith("conv")}
+        yield from ((conv, norm) for conv, norm in norms.items() if norm in parent._modules)
 
 
 @torch.no_grad()
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt() * norm.weight.double()
@@ -61,16 +71,16 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
         state[f"{norm}.bias"] = shift
         state[f"{norm}.running_mean"] = torch.zeros_like(shift)
         state[f"{norm}.running_var"] = torch.full_like(shift, 1 - folded.eps)
-        state[f"{norm}.num_batches_tracked"] = torch.tensor(folded.batches, device=shift.device)
+        if folded.batches is not None:
+            state[f"{norm}.num_batches_tracked"] = torch.tensor(folded.batches, device=shift.device)
     return state
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, str, Folded]]:
     """Where a convolution does a norm's work: the names of the convolution and of the norm that was there."""
-    for name, sequence in model.named_modules():
-        if isinstance(sequence, nn.Sequential):
-            for i in range(1, len(sequence)):
-                folded = sequence[i]
-                if isinstance(folded, Folded):
-                    start = f"{name}." if name else ""
-                    yield f"{start}{i - 1}", f"{start}{i}", folded
+    for name, parent in model.named_modules():
+        start = f"{name}." if name else ""
+        for conv, norm in _neighbours(parent):
+            folded = parent.get_submodule(norm)
+            if isinstance(folded, Folded):
+                yield start + conv, start + norm, folded

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vocdet.models.anchors import Anchors
+from vocdet.models.pyramid_anchors import PyramidAnchors
 
 # an SSD's: class_head.0.1.weight, or class_head.0.weight where heads are one convolution; a classifier's: classifier.3
 # of V3, whose classifier.0 is a hidden layer, and classifier.1 of V1 and V2
 _LAST = re.compile(r"(?:(class_head|box_head)\.(\d+)\.(?:1\.)?|classifier\.[13]\.)(?:weight|bias)")
+# a Mask R-CNN's: one row of each class, or four next to each other
+_REGIONS = re.compile(r"roi_heads\.(?:box_predictor\.(?:cls_score|(bbox_pred))|mask_predictor\.mask_fcn_logits)\.\w+")
+_PROPOSALS = re.compile(r"rpn\.head\.(?:cls_logits|bbox_pred)\.(?:weight|bias)")
 OTHER_ANCHORS = "made for other anchors"
 
 
@@ -21,7 +25,7 @@ class Heads:
     """What the rows of the last layers stand for."""
 
     labels: tuple[str, ...] | None  # without background; "": a row of no label; None: nobody knows
-    anchors: Anchors | None = None  # of a detector, where they are known
+    anchors: Anchors | PyramidAnchors | None = None  # of a detector, where they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +59,36 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
     The last layer of a head made for the same anchors keeps the rows of the labels that both know, and of the
     background; the rows of other labels stay as they are in `fresh`. A tensor of another shape does not go at all.
     """
-    match = _LAST.fullmatch(name)
-    if match is None or theirs is None:
+    if theirs is None:
         return _whole(given, fresh)
-    level = int(match[2] or 0)
-    if match[1] and theirs.anchors and ours.anchors and theirs.anchors.shapes[level] != ours.anchors.shapes[level]:
+    if _PROPOSALS.fullmatch(name):
+        known = theirs.anchors is not None and ours.anchors is not None
+        return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole(given, fresh)
+    if regions := _REGIONS.fullmatch(name):
+        return _rows(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
+    match = _LAST.fullmatch(name)
+    if match is None:
+        return _whole(given, fresh)
+    if match[1] and _differ(theirs.anchors, ours.anchors, int(match[2])):
         return Carried(None, OTHER_ANCHORS)
-    if match[1] == "box_head" or theirs.labels == ours.labels:
-        whole = _whole(given, fresh)
-        return whole if match[1] == "box_head" or whole.tensor is None else Carried(given, labels=ours.labels or ())
+    if match[1] == "box_head":
+        return _whole(given, fresh)
+    return _rows(given, fresh, theirs, ours, background=1 if match[1] else 0, each=1)
+
+
+def _differ(theirs: object, ours: object, level: int) -> bool:
+    """Whether an SSD's anchors on a map are others; those of which nobody knows are not."""
+    return isinstance(theirs, Anchors) and isinstance(ours, Anchors) and theirs.shapes[level] != ours.shapes[level]
+
+
+def _rows(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
+    """What of a last layer with `each` rows of every label, and of the background, goes into another."""
+    whole = _whole(given, fresh)
     if theirs.labels is None or ours.labels is None:
-        whole = _whole(given, fresh)
         return Carried(whole.tensor, whole.why or "its labels are unknown, and taken in their order")
-    return _by_label(given, fresh, theirs.labels, ours.labels, background=1 if match[1] else 0)
+    if theirs.labels == ours.labels:
+        return whole if whole.tensor is None else Carried(given, labels=ours.labels)
+    return _by_label(given, fresh, theirs.labels, ours.labels, background=background, each=each)
 
 
 def _whole(given: Tensor, fresh: Tensor) -> Carried:
@@ -77,19 +98,19 @@ def _whole(given: Tensor, fresh: Tensor) -> Carried:
 
 
 def _by_label(
-    given: Tensor, fresh: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...], *, background: int
+    given: Tensor, fresh: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...], *, background: int, each: int
 ) -> Carried:
-    """`given` (shapes * (background + theirs), ...) and `fresh` (shapes * (background + ours), ...), shapes first."""
+    """`given` (shapes * (background + theirs) * each, ...) and `fresh` with ours, shapes first."""
     had, wanted = background + len(theirs), background + len(ours)
-    shapes = fresh.shape[0] // wanted
-    if given.shape != (shapes * had, *fresh.shape[1:]):
+    shapes = fresh.shape[0] // (wanted * each)
+    if given.shape != (shapes * had * each, *fresh.shape[1:]):
         return Carried(None, f"of another shape: {tuple(given.shape)} in the file")
     rows = [*range(background), *(row + background if row >= 0 else -1 for row in matching_rows(theirs, ours))]
     known = [k for k, row in enumerate(rows) if row >= 0]
     labels = tuple(ours[k - background] for k in known if k >= background)
     if not known:
         return Carried(None, f"no label of its {len(theirs)} is here")
-    mixed = fresh.detach().clone().reshape(shapes, wanted, *fresh.shape[1:])
-    mixed[:, known] = given.to(fresh.dtype).reshape(shapes, had, *fresh.shape[1:])[:, [rows[k] for k in known]]
+    mixed = fresh.detach().clone().reshape(shapes, wanted, each, *fresh.shape[1:])
+    mixed[:, known] = given.to(fresh.dtype).reshape(shapes, had, each, *fresh.shape[1:])[:, [rows[k] for k in known]]
     why = f"{len(labels)} of {len(ours)} labels by name" if labels else "background only, no label by name"
     return Carried(mixed.reshape(fresh.shape), why, labels)

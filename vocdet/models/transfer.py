@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbone import C4_LAYER, KINDS, Backbone, BackboneSpec
+from vocdet.models.backbone import C4_LAYER, KINDS, RESNET, BackboneSpec
 from vocdet.models.heads import Heads, carried
+from vocdet.models.maskrcnn import MaskRcnn
+from vocdet.models.resnet import make_backbone
 from vocdet.models.ssdlite import SsdLite
 from vocdet.models.timm_weights import is_timm
 
@@ -60,15 +62,17 @@ def transfer(
 ) -> Transfer:
     """Copy into `model` every tensor that fits by name and shape; the rest of the model stays as it is.
 
-    Names may be ours, torchvision's MobileNets' or torchvision's SSD-lite's. Where `heads` tells what the file's heads
-    were made for, their last layers go label by label; `labels` are those of a classifier (a detector knows its own).
-    A file of which less than half of the backbone fits is a `CheckpointError`: it is for another net.
+    Names may be ours, or those of torchvision's MobileNets, ResNet-50, SSD-lite or Mask R-CNN. Where `heads` tells what
+    the file's heads were made for, their last layers go label by label; `labels` are those of a classifier (a detector
+    knows its own). A file of which less than half of the backbone fits is a `CheckpointError`: it is for another net.
     """
     ours = model.state_dict()
-    our_heads = Heads(model.spec.labels, model.spec.anchors) if isinstance(model, SsdLite) else Heads(labels or None)
+    our_heads = Heads(labels or None)
+    if isinstance(model, SsdLite | MaskRcnn):
+        our_heads = Heads(model.spec.labels, model.spec.anchors)
     renamed = our_names(tensors, spec)
     theirs = {renamed[name]: value for name, value in tensors.items()}
-    backbone = [name for name in ours if name.startswith("backbone.")]
+    backbone = [name for name in ours if name.startswith("backbone.") and not name.startswith("backbone.fpn.")]
     fitting = sum(name in theirs and theirs[name].shape == ours[name].shape for name in backbone)
     if fitting < ENOUGH * len(backbone):
         raise CheckpointError(
@@ -103,6 +107,8 @@ def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> Backbone
 
 def _which_net(tensors: Mapping[str, Tensor]) -> str:
     """A hint: the net that the tensors are of, if that can be told."""
+    if _fit(tensors, BackboneSpec(RESNET)) == 1:
+        return f"they are weights of --net {RESNET}"
     if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
         for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
             spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
@@ -124,15 +130,27 @@ def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
 @lru_cache(maxsize=64)
 def _shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):  # nothing is allocated or drawn
-        return {f"backbone.{name}": tuple(value.shape) for name, value in Backbone(spec).state_dict().items()}
+        return {f"backbone.{name}": tuple(value.shape) for name, value in make_backbone(spec).state_dict().items()}
 
 
 def our_names(names: Iterable[str], spec: BackboneSpec) -> dict[str, str]:
-    """The name in vocdet of every tensor of torchvision's MobileNets or SSD-lite; any other name stays."""
+    """The name in vocdet of every tensor of torchvision's networks; any other name stays."""
     plain = {name: name.removeprefix("module.") for name in names}
+    if spec.kind == RESNET:
+        return {name: _resnet_name(short) for name, short in plain.items()}
     # torchvision's SSD-lite cuts the backbone in two inside the tapped block, which shows in its first convolution
     halved = "backbone.features.0.0.0.weight" in plain.values()
     return {name: _our_name(short, C4_LAYER[spec.kind], halved) for name, short in plain.items()}
+
+
+def _resnet_name(name: str) -> str:
+    """Of ResNet-50 alone, or of a Mask R-CNN on it as torchvision 0.13 and the ones before it named its layers."""
+    if re.match(r"(?:conv1|bn1|layer[1-4])\.", name):
+        return f"backbone.body.{name}"
+    name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
+    name = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
+    mask = re.fullmatch(r"roi_heads\.mask_head\.mask_fcn([1-4])\.(weight|bias)", name)
+    return f"roi_heads.mask_head.{int(mask[1]) - 1}.0.{mask[2]}" if mask else name
 
 
 def _our_name(name: str, tap: int, halved: bool) -> str:

@@ -1,0 +1,82 @@
+"""What anchors and proposals are taught: which object each stands for, and which of them are asked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vocdet.models.seeded import Seeded
+
+BACKGROUND, NEITHER = -1, -2  # in place of an object
+AT_ONCE = 1 << 21  # overlaps that are in memory at a time: 375 objects and 250,000 anchors have 94 million
+
+
+def overlaps(boxes: Tensor, references: Tensor) -> Tensor:
+    """IoU of boxes (B, M, 4) with references (B, N, 4), or (1, N, 4) for all: (B, M, N); 0 where both are empty."""
+    ax1, ay1, ax2, ay2 = boxes[..., None].unbind(-2)  # (B, M, 1)
+    bx1, by1, bx2, by2 = references.transpose(1, 2).contiguous()[:, :, None].unbind(1)  # (B, 1, N)
+    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
+    height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).clamp_(min=0)
+    inter = width.mul_(height)
+    union = ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)).sub_(inter)
+    return inter.div_(union.clamp_(min=1e-9))
+
+
+@torch.no_grad()
+def match(boxes: Tensor, classes: Tensor, references: Tensor, *, high: float, low: float, best: bool = False) -> Tensor:
+    """Which object each reference stands for: (B, N), a row of `boxes`, `BACKGROUND` or `NEITHER`.
+
+    `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0; references are (B, N, 4), or (1, N, 4) for all
+    images. One takes the object that it overlaps most if their IoU is at least `high`, is background below `low` and
+    neither between. With `best`, those that overlap an object more than all others do take the one they overlap most,
+    however little that is. Ren et al. 2015, section 3.1.2.
+    """
+    images, objects = classes.shape
+    number = references.shape[1]
+    if objects == 0:
+        return torch.full((images, number), BACKGROUND, dtype=torch.int64, device=boxes.device)
+    padding = (classes == 0)[..., None]
+    step = max(1, AT_ONCE // (images * objects))
+    parts, firsts = [], []
+    for start in range(0, number, step):
+        iou = overlaps(boxes, references[:, start : start + step]).masked_fill_(padding, -1.0)
+        most, nearest = iou.max(dim=1)  # (B, n)
+        unsure = torch.where(most >= low, NEITHER, BACKGROUND)
+        parts.append((torch.where(most >= high, nearest, unsure), nearest))
+        if best:
+            top = iou.amax(dim=2)  # (B, M)
+            found = ((iou == top[..., None]) & (top > 0)[..., None]).nonzero()
+            firsts.append((top, found + found.new_tensor([0, 0, start])))
+    matched, nearest = (torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
+    if best:
+        highest = torch.stack([top for top, _ in firsts]).amax(dim=0)
+        for top, found in firsts:
+            image, object_, reference = found.unbind(1)
+            of = top[image, object_] == highest[image, object_]
+            image, reference = image[of], reference[of]
+            matched[image, reference] = nearest[image, reference]
+    return matched
+
+
+class Sampler(Seeded):
+    """Chooses at random which of an image's references teach."""
+
+    def __init__(self, number: int, positives: float) -> None:
+        """Of an image `number` at most, and of these the share `positives` at most stand for objects."""
+        super().__init__()
+        self.number, self.positives = number, positives
+
+    def forward(self, matched: Tensor) -> tuple[Tensor, Tensor]:
+        """From `match`'s (B, N) two masks (B, N): the chosen ones that stand for objects, and the background's."""
+        keys = torch.rand(matched.shape, generator=self.generator(matched.device), device=matched.device)
+        most = torch.full((len(matched),), int(self.number * self.positives), device=matched.device)
+        positive = _some(keys, matched >= 0, most)
+        return positive, _some(keys, matched == BACKGROUND, self.number - positive.sum(1))
+
+
+def _some(keys: Tensor, among: Tensor, numbers: Tensor) -> Tensor:
+    """Of the true ones of `among` (B, N) as many as `numbers` (B,) says, those of the highest keys."""
+    most = min(int(numbers.amax()), among.shape[1])
+    values, rows = keys.masked_fill(~among, -1.0).topk(most, dim=1)
+    taken = (values >= 0) & (torch.arange(most, device=keys.device) < numbers[:, None])
+    return torch.zeros_like(among).scatter_(1, rows, taken)
