@@ -12,6 +12,7 @@ import typer
 from vocdet import __version__
 from vocdet.errors import VocdetError
 from vocdet_cli import (
+    bench,
     check,
     convert,
     demo,
@@ -49,6 +50,7 @@ for group in (
     evaluate.app,
     watch.app,
     runs.app,
+    bench.app,
 ):
     app.add_typer(group)
 

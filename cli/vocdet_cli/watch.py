@@ -34,10 +34,16 @@ def predict(
     ),
     score: Score = None,
     batch: Annotated[int, typer.Option(min=1, help="Images that go through the network together.")] = 8,
+    voc: Annotated[
+        bool, typer.Option("--voc", help="Write VOC files of the images too: XML for labelImg, and PNGs of masks.")
+    ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Draw what a detector finds in images, folders and videos, and list it in detections.json (COCO results)."""
+    """Draw what a detector finds in images, folders and videos, and list it in detections.json (COCO results).
+
+    A detector with masks draws them, and lists them as RLE.
+    """
     load_torch()
     from vocdet.data.checks import counted
     from vocdet.workflows import watch
@@ -46,7 +52,7 @@ def predict(
     if not sources:
         raise typer.BadParameter("name an image, a folder or a video after the run", param_hint="SOURCE")
     pictures, frames, objects, then = 0, 0, 0, ""
-    seen = watch.predict(run, sources, out=out, score=score, batch=batch, device=device)
+    seen = watch.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc)
     try:
         with closing(seen), render.progress("looking") as progress:
             for one in seen:

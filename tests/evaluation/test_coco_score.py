@@ -165,14 +165,16 @@ def test_detections_of_another_number_of_images_are_refused(make: Make) -> None:
     "name",
     [
         "f01_coco_val2014_fake100_bbox",
+        "f02_coco_val2014_fake100_segm",
         "f04_review_sampled_coco_bboxarea",
+        "f07_fce_segm",
         "f08_fce_ignore_bbox",
         "f09_torchmetrics_inputs",
     ],
 )
 def test_figures_of_known_files(shared: Path, read_case: ReadCase, name: str) -> None:
     case = read_case(shared / "data/fixtures/parity" / name)
-    score = coco_score(case.truth, case.found, areas=case.areas)
+    score = coco_score(case.truth, case.found, areas=case.areas, masks=name.endswith("segm"))
     summary = {name: -1 if value is None else value for name, value in score.summary.items()}
     assert summary == pytest.approx(case.expected["pycocotools_2_0_11"], abs=1e-12)
     for label, expected in case.expected.get("per_class_pycocotools", {}).items():
@@ -184,9 +186,17 @@ def test_figures_of_known_files(shared: Path, read_case: ReadCase, name: str) ->
             assert score.ap50[row] == pytest.approx(expected["AP50"], abs=1e-12)
 
 
-def test_figures_of_cocos_own_fake_results(shared: Path, read_case: ReadCase) -> None:
-    names = {"gt": "instances_val2014_100.json", "dt": "instances_val2014_fakebbox100_results.json"}
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [
+        ("bbox", [0.5046, 0.6970, 0.5730, 0.5856, 0.5194, 0.5014, 0.3868, 0.5937, 0.5954, 0.6398, 0.5664, 0.5643]),
+        ("segm", [0.3195, 0.5623, 0.2989, 0.3874, 0.3102, 0.3269, 0.2682, 0.4154, 0.4168, 0.4694, 0.3768, 0.3815]),
+    ],
+)
+def test_figures_of_cocos_own_fake_results(
+    shared: Path, read_case: ReadCase, kind: str, published: list[float]
+) -> None:
+    names = {"gt": "instances_val2014_100.json", "dt": f"instances_val2014_fake{kind}100_results.json"}
     case = read_case(shared / "data/fixtures/coco_val2014_100", **names)
-    summary = coco_score(case.truth, case.found, areas=case.areas).summary
-    published = [0.5046, 0.6970, 0.5730, 0.5856, 0.5194, 0.5014, 0.3868, 0.5937, 0.5954, 0.6398, 0.5664, 0.5643]
+    summary = coco_score(case.truth, case.found, areas=case.areas, masks=kind == "segm").summary
     assert [summary[name] for name in NAMES] == pytest.approx(published, abs=5e-5)

@@ -107,6 +107,7 @@ def test_a_run_and_its_checkpoint_give_the_same_detector(tmp_path: Path) -> None
     (expected,) = Predictor(model).detect([image])
     for path in (tmp_path, tmp_path / BEST):
         predictor = load_predictor(path, device="cpu")
+        assert isinstance(predictor, Predictor)
         assert (predictor.labels, predictor.size) == (("a", "b"), (64, 96))
         assert predictor.thresholds.tolist() == [0.25, 0.75]
         (found,) = predictor.detect([image])

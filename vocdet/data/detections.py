@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vocdet.boxes import Boxes
+from vocdet.data.texts import Texts
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # arrays do not compare with ==
@@ -17,6 +18,7 @@ class Detections:
     boxes: Boxes  # (N, 4) pixels of the image as it is stored, 0-based, half-open
     scores: NDArray[np.float32]  # (N,) in [0, 1]
     labels: NDArray[np.int64]  # (N,) index into the checkpoint's labels; no background
+    masks: Texts | None = None  # N compressed RLEs in the image's pixels, as JSON; None: a model without masks
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", np.array(self.boxes, np.float64).reshape(-1, 4))
@@ -24,6 +26,8 @@ class Detections:
         object.__setattr__(self, "labels", np.array(self.labels, np.int64))
         if not len(self.boxes) == len(self.scores) == len(self.labels):
             raise ValueError(f"{len(self.boxes)} boxes, {len(self.scores)} scores, {len(self.labels)} labels")
+        if self.masks is not None and len(self.masks) != len(self.scores):
+            raise ValueError(f"{len(self.masks)} masks for {len(self.scores)} detections")
         for array in (self.boxes, self.scores, self.labels):
             array.setflags(write=False)
 
@@ -33,5 +37,12 @@ class Detections:
     def above(self, threshold: float | NDArray[np.float32]) -> Detections:
         """Those that score at least `threshold`: one number, or one a label (L,)."""
         limit = threshold if isinstance(threshold, float) else threshold[self.labels]
-        keep = self.scores >= limit
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+        return self.take(self.scores >= limit)
+
+    def take(self, rows: ArrayLike) -> Detections:
+        """These detections (indices or a mask), in this order."""
+        chosen = np.asarray(rows)
+        if chosen.dtype != np.bool_:
+            chosen = chosen.astype(np.int64)  # an empty list would be of floats
+        masks = None if self.masks is None else self.masks.take(chosen)
+        return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen], masks)

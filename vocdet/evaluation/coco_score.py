@@ -1,4 +1,4 @@
-"""COCO's twelve figures for boxes (cocodataset.org/#detection-eval), equal to those of pycocotools' COCOeval."""
+"""COCO's twelve figures of boxes or masks (cocodataset.org/#detection-eval), equal to those of pycocotools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vocdet.boxes import area
 from vocdet.data.dataset import Dataset, Objects
 from vocdet.data.detections import Detections
+from vocdet.data.mask_areas import mask_areas
+from vocdet.evaluation.mask_pairs import mask_pairs
 from vocdet.evaluation.matching import FALSE, IGNORED, TRUE, Found, Outcome, Pairs, box_pairs, match_coco, stack
 from vocdet.evaluation.precision import by_label, mean_of
 
@@ -33,25 +35,51 @@ class CocoScore:
     ap50: NDArray[np.float64]  # (L,) at IoU .5
 
 
-def coco_score(truth: Dataset, found: Sequence[Detections], *, areas: NDArray[np.float64] | None = None) -> CocoScore:
-    """COCO's box figures. Row i of `found` is image i.
+def coco_score(
+    truth: Dataset, found: Sequence[Detections], *, areas: NDArray[np.float64] | None = None, masks: bool = False
+) -> CocoScore:
+    """COCO's figures of boxes, or of masks. Row i of `found` is image i.
 
     `areas` (M,) says how large the objects are, where that is not the area of their boxes: COCO's own
     annotations count the pixels of the mask. Difficult objects are ignored: neither missed when not found
-    nor false when found. Crowd regions are ignored too, and take any number of detections.
+    nor false when found. Crowd regions are ignored too, and take any number of detections. Of masks, an object
+    without one is ignored as a difficult one is (see `mask_pairs`), and a detection is as large as its mask: so it
+    is in pycocotools for results that carry no boxes beside their masks.
     """
     if len(found) != len(truth):
         raise ValueError(f"detections of {len(found)} images for a dataset of {len(truth)}")
     table = stack(found, len(truth.labels))
+    if masks:
+        common = mask_pairs(truth, table, floor=float(IOUS[0]))
+        objects = common.objects(truth.objects)
+        return score_pairs(common.pairs, table, objects, len(truth.labels), areas, common.found_area)
     pairs = box_pairs(truth.objects, table, floor=float(IOUS[0]))
     return score_pairs(pairs, table, truth.objects, len(truth.labels), areas)
 
 
+def object_areas(objects: Objects) -> NDArray[np.float64]:
+    """(M,) how large every object is: as its source says, else its mask, else its box. Square pixels."""
+    silent = np.flatnonzero(np.isnan(objects.area))
+    measured = mask_areas(objects.segmentation.take(silent)).area
+    areas = objects.area.copy()
+    areas[silent] = np.where(np.isnan(measured), area(objects.box[silent]), measured)
+    return areas
+
+
 def score_pairs(
-    pairs: Pairs, found: Found, objects: Objects, labels: int, areas: NDArray[np.float64] | None = None
+    pairs: Pairs,
+    found: Found,
+    objects: Objects,
+    labels: int,
+    areas: NDArray[np.float64] | None = None,
+    found_areas: NDArray[np.float64] | None = None,
 ) -> CocoScore:
-    """COCO's figures for pairs down to an overlap of .5; `areas` as in `coco_score`."""
+    """COCO's figures for pairs down to an overlap of .5.
+
+    `areas` (M,) and `found_areas` (D,) are those of objects and detections where they are not those of their boxes.
+    """
     sizes = area(objects.box) if areas is None else areas
+    found_sizes = area(found.box) if found_areas is None else found_areas
     if len(sizes) != len(objects):
         raise ValueError(f"{len(sizes)} areas for {len(objects)} objects")
     rows = [rows[found.rank[rows] < MOST] for rows in by_label(found, labels)]
@@ -60,7 +88,7 @@ def score_pairs(
     for name, (low, high) in AREAS.items():
         ignored = objects.difficult | objects.crowd | (sizes < low) | (sizes > high)
         outcome = match_coco(pairs, found, ignored, objects.crowd, IOUS)
-        outside = (area(found.box) < low) | (area(found.box) > high)
+        outside = (found_sizes < low) | (found_sizes > high)
         outcome[:, outside] = np.where(outcome[:, outside] == FALSE, IGNORED, outcome[:, outside])
         count = np.bincount(objects.label[~ignored], minlength=labels)
         average = _average_precision(outcome, rows, count)  # (L, T)

@@ -5,7 +5,7 @@ Both protocols match inside one image and one label, best score first. They diff
     PASCAL VOC   a detection belongs to the object it overlaps most; when that one is taken, it is false
     COCO         a detection takes the free object it overlaps most; an ignored one only when no other is left
 
-Both start from the same list of `Pairs`. Boxes make them here; masks can make the same list.
+Both start from the same list of `Pairs`. Boxes make them here, masks in `mask_pairs`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
+from vocdet.data.texts import Texts
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # what became of a detection
 Outcome = NDArray[np.int8]  # (..., D) of these three
@@ -38,13 +39,15 @@ class Found:
     box: Boxes  # (D, 4)
     score: NDArray[np.float32]  # (D,)
     rank: NDArray[np.int64]  # (D,) from 0, among those of the same image and label
+    mask: Texts | None = None  # D of them, as `Detections.masks`; None: the model has no masks
 
     def __len__(self) -> int:
         return len(self.score)
 
-    def take(self, keep: NDArray[np.bool_]) -> Found:
-        """The detections of these rows, with the ranks they had."""
-        return Found(self.image[keep], self.label[keep], self.box[keep], self.score[keep], self.rank[keep])
+    def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Found:
+        """The detections of these rows (a mask, or indices), with the ranks they had."""
+        mask = None if self.mask is None else self.mask.take(keep)
+        return Found(self.image[keep], self.label[keep], self.box[keep], self.score[keep], self.rank[keep], mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +75,10 @@ class VocMatch:
 
 
 def stack(found: Sequence[Detections], labels: int) -> Found:
-    """The detections of all images in one table. ValueError for a label that is none of `labels` or a NaN score."""
+    """The detections of all images in one table.
+
+    ValueError for a label that is none of `labels`, a NaN score, or masks in some of the images only.
+    """
     image = np.repeat(np.arange(len(found)), [len(one) for one in found])
     label = np.concatenate([one.labels for one in found] or [np.empty(0, np.int64)])
     score = np.concatenate([one.scores for one in found] or [np.empty(0, np.float32)])
@@ -83,7 +89,11 @@ def stack(found: Sequence[Detections], labels: int) -> Found:
         raise ValueError("a score or a box of a detection is not finite")
     order = np.lexsort((-score, label, image))
     image, label = image[order], label[order]
-    return Found(image, label, box[order], score[order], _place_in_run(image * labels + label))
+    columns = [one.masks for one in found if one.masks is not None]
+    if len(columns) not in (0, len(found)):
+        raise ValueError(f"detections of {len(columns)} of {len(found)} images have masks")
+    mask = Texts.join(columns).take(order) if columns else None
+    return Found(image, label, box[order], score[order], _place_in_run(image * labels + label), mask)
 
 
 def box_pairs(

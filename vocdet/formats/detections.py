@@ -1,6 +1,7 @@
 """Detections in files: COCO's results JSON, and the text files the VOC devkit evaluates.
 
-An entry of COCO's list is `{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}`.
+An entry of COCO's list is `{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}`, and with a
+mask it has `"segmentation": {"size": [height, width], "counts": ...}` too: a compressed RLE, in the image's pixels.
 Where nothing else is said, the image id is the row of the image + 1 and the category id is the label + 1.
 """
 
@@ -10,13 +11,15 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
+from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
+from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, Place, VocdetError, raise_all
 from vocdet.files import writing
 from vocdet.formats.coordinates import minimum_text, number_text
@@ -49,9 +52,11 @@ def write_coco_results(
             if not isinstance(images, Dataset):
                 # a name that is not UTF-8 comes as surrogates, which no JSON may hold
                 entry["file_name"] = images[row].encode(errors="surrogateescape").decode(errors="replace")
-            for label, (xmin, ymin, xmax, ymax), score in _numbers(one):
+            for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(one)):
                 entry["category_id"] = category_ids[label] if category_ids else label + 1
                 entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
+                if one.masks is not None:
+                    entry["segmentation"] = msgspec.Raw(one.masks[i] or b"null")
                 file.write(separator + encoder.encode(entry))
                 separator = b",\n"
         file.write(b"\n]\n" if separator == b",\n" else b"[]\n")
@@ -66,24 +71,50 @@ def read_coco_results(
 ) -> list[Detections]:
     """The detections of every image of a dataset; equal scores stay in the order of the file.
 
-    `image_ids` and `category_ids` are the ids of the rows and labels where they are not counted from 1.
+    `image_ids` and `category_ids` are the ids of the rows and labels where they are not counted from 1. There are
+    masks where an entry has a segmentation, which is an RLE, compressed or not; those without one get an empty
+    text. An entry with a mask and without a bbox gets the box around its mask.
     AnnotationError for a file that is no list of results, or entries with an unknown image or category, a box
-    that is not four numbers or has a negative size, or a score that is no number (several are reported
-    together). The same entry twice is allowed: the second is a false detection, and scored as one.
+    that is not four numbers or has a negative size, a score that is no number, or a mask that is no RLE of the
+    image's size (several are reported together). The same entry twice is allowed: the second is a false detection,
+    and scored as one.
     """
     rows = {number: row for row, number in enumerate(image_ids or range(1, len(truth) + 1))}
     labels = {number: label for label, number in enumerate(category_ids or range(1, len(truth.labels) + 1))}
     entries = _entries(path)
     raise_all(list(islice(_errors(path, entries, rows, labels, truth), _MOST_ERRORS)))
-    good = cast(list[dict[str, float]], entries)
-    row = np.array([rows[int(entry["image_id"])] for entry in good], np.int64)
-    label = np.array([labels[int(entry["category_id"])] for entry in good], np.int64)
+    good = cast(list[dict[str, Any]], entries)
+    row = np.array([rows[entry["image_id"]] for entry in good], np.int64)
+    label = np.array([labels[entry["category_id"]] for entry in good], np.int64)
     score = np.array([entry["score"] for entry in good], np.float32)
-    box = np.array([entry["bbox"] for entry in good], np.float64).reshape(-1, 4)
+    box = np.array([entry["bbox"] if "bbox" in entry else _around(entry) for entry in good], np.float64).reshape(-1, 4)
     box[:, 2:] += box[:, :2]
+    column = _mask_column(good)
     order = np.lexsort((-score, row))
     cuts = np.cumsum(np.bincount(row, minlength=len(truth)))[:-1]
-    return [Detections(box[take], score[take], label[take]) for take in np.split(order, cuts)][: len(truth)]
+    parts = np.split(order, cuts)[: len(truth)]
+    return [Detections(box[some], score[some], label[some], column and column.take(some)) for some in parts]
+
+
+def _mask_column(entries: Sequence[dict[str, Any]]) -> Texts | None:
+    """The compressed RLEs of all entries; None where none has a mask."""
+    texts = {i: _compressed(entry["segmentation"]) for i, entry in enumerate(entries) if entry.get("segmentation")}
+    return Texts.sparse(len(entries), texts) if texts else None
+
+
+def _compressed(segmentation: dict[str, Any]) -> bytes:
+    if isinstance(segmentation["counts"], list):
+        height, width = segmentation["size"]
+        drawn = masks.pixels(masks.parse(msgspec.json.encode(segmentation)), height, width)
+        return masks.rle_json(drawn)
+    return msgspec.json.encode({"size": segmentation["size"], "counts": segmentation["counts"]})
+
+
+def _around(entry: dict[str, Any]) -> tuple[float, float, float, float]:
+    """x, y, width and height of the box around the mask."""
+    found = masks.bounds(masks.parse(msgspec.json.encode(entry["segmentation"])))
+    xmin, ymin, xmax, ymax = found or (0, 0, 0, 0)
+    return xmin, ymin, xmax - xmin, ymax - ymin
 
 
 def write_voc_results(
@@ -161,7 +192,8 @@ def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], truth: D
     """What is wrong with an entry: where inside it, and the problem; "" when nothing is."""
     if not isinstance(entry, dict):
         return "", f"is {_short(entry)}, not an object"
-    for name in ("image_id", "category_id", "bbox", "score"):
+    mask = entry.get("segmentation")
+    for name in ("image_id", "category_id", *(() if mask else ("bbox",)), "score"):
         if name not in entry:
             return "", f"has no {name}"
     for name, known in (("image_id", rows), ("category_id", labels)):
@@ -169,18 +201,40 @@ def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], truth: D
             return f".{name}", f"is {_short(entry[name])}, not a whole number"
         if entry[name] not in known:
             return f".{name}", f"is {_short(entry[name])}, which the dataset does not have"
-    box = entry["bbox"]
-    if not isinstance(box, list) or len(box) != 4:
-        return ".bbox", f"is {_short(box)}, not four numbers"
-    for inside, value in (*((f".bbox[{i}]", value) for i, value in enumerate(box)), (".score", entry["score"])):
-        if problem := _number_fault(value):
-            return inside, problem
-    if box[2] < 0 or box[3] < 0:
-        return ".bbox", f"is {_short(box)}, with a negative width or height"
-    file = truth.images.files[rows[entry["image_id"]]]
+    row = rows[entry["image_id"]]
+    file = truth.images.files[row]
+    if problem := _number_fault(entry["score"]):
+        return ".score", problem
+    if "bbox" in entry:
+        inside, problem = _box_fault(entry["bbox"])
+        if problem:
+            return f".bbox{inside}", problem
+    if mask and (problem := _mask_fault(mask, int(truth.images.heights[row]), int(truth.images.widths[row]))):
+        return ".segmentation", problem
     if _name(entry.get("file_name", file)) != _name(file):
         return ".file_name", f"is {_short(entry['file_name'])}, but this image of the dataset is {file!r}"
     return "", ""
+
+
+def _box_fault(box: object) -> tuple[str, str]:
+    if not isinstance(box, list) or len(box) != 4:
+        return "", f"is {_short(box)}, not four numbers"
+    for i, value in enumerate(box):
+        if problem := _number_fault(value):
+            return f"[{i}]", problem
+    return ("", f"is {_short(box)}, with a negative width or height") if box[2] < 0 or box[3] < 0 else ("", "")
+
+
+def _mask_fault(segmentation: object, height: int, width: int) -> str:
+    if not isinstance(segmentation, dict):
+        return f"is {_short(segmentation)}, not an RLE"
+    try:
+        mask = masks.parse(msgspec.json.encode(segmentation))
+    except (masks.MaskError, msgspec.MsgspecError, UnicodeEncodeError) as error:
+        return str(error)
+    if not isinstance(mask, masks.Rle) or (mask.height, mask.width) != (height, width):
+        return f"is of {segmentation['size'][1]}×{segmentation['size'][0]}, its image of {width}×{height}"
+    return "" if height * width <= masks.MOST_PIXELS else f"has {width}×{height} pixels, which are too many"
 
 
 def _number_fault(value: object) -> str:

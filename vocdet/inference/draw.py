@@ -1,4 +1,4 @@
-"""Boxes, labels and scores on pictures; pictures side by side."""
+"""Boxes, masks, labels and scores on pictures; pictures side by side."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from PIL import ImageDraw, ImageFont
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
+from vocdet.inference.draw_masks import Colour, cut_masks, luminance, tint
 from vocdet.inputs.images import Image
-
-Colour = tuple[int, int, int]
+from vocdet.mask_crops import MaskCrops
 
 # Sasha Trubetskoy's "list of 20 simple, distinct colors": those that most people tell apart and that can be seen
 # on dark and on light come first.
@@ -49,7 +49,8 @@ def draw(image: Image, found: Detections, labels: Sequence[str]) -> Image:
     """A copy of the picture with what was found in it, the best on top."""
     order = range(len(found) - 1, -1, -1)
     texts = [f"{labels[found.labels[i]]} {found.scores[i]:.0%}" for i in order]
-    return draw_boxes(image, found.boxes[::-1], [int(found.labels[i]) for i in order], texts)
+    masks = None if found.masks is None else cut_masks(found.masks.take(list(order)), *image.shape[:2])
+    return draw_boxes(image, found.boxes[::-1], [int(found.labels[i]) for i in order], texts, masks)
 
 
 def draw_truth(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
@@ -58,15 +59,23 @@ def draw_truth(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
         f"{labels[label]} (difficult)" if difficult else labels[label]
         for label, difficult in zip(objects.label, objects.difficult, strict=True)
     ]
-    return draw_boxes(image, objects.box, [int(label) for label in objects.label], texts)
+    masks = cut_masks(objects.segmentation, *image.shape[:2]) if len(objects.segmentation.rows) else None
+    return draw_boxes(image, objects.box, [int(label) for label in objects.label], texts, masks)
 
 
-def draw_boxes(image: Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str]) -> Image:
-    """A copy of the picture with boxes in their labels' colours, each with a text at its top left corner."""
+def draw_boxes(
+    image: Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str], masks: MaskCrops | None = None
+) -> Image:
+    """A copy of the picture with boxes in their labels' colours, each with a text at its top left corner.
+
+    Under them lie the masks, where there are any. Of all, the last are on top.
+    """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     mean = (height + width) / 2
     line, size = max(1, round(mean / LINE)), max(SMALLEST_TEXT, round(mean / TEXT))
+    if masks is not None:
+        tint(drawn, masks, [colour(label) for label in labels], line)
     corners = np.clip(np.rint(boxes), 0, (width, height, width, height)).astype(int)
     for (xmin, ymin, xmax, ymax), label in zip(corners.tolist(), labels, strict=True):
         cv2.rectangle(drawn, (xmin, ymin), (max(xmax - 1, xmin), max(ymax - 1, ymin)), colour(label), line)
@@ -132,7 +141,7 @@ def _paste(canvas: Image, patch: Image, x: int, y: int) -> None:
 @lru_cache(maxsize=1024)  # a film shows the same few texts again and again
 def _chip(text: str, size: int, paper: Colour) -> Image:
     """A text on its colour, (h, w, 3), in black or white, whichever can be read."""
-    ink = 0 if 0.299 * paper[0] + 0.587 * paper[1] + 0.114 * paper[2] > 110 else 255
+    ink = 0 if luminance(paper) > 110 else 255
     cover = (_built_in if hasattr(cv2, "FontFace") else _installed)(text, size)[..., None] / 255  # (h, w, 1)
     chip = np.rint(np.array(paper) * (1 - cover) + ink * cover).astype(np.uint8)
     chip.setflags(write=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,15 +13,34 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.errors import CheckpointError, VocdetError
+from vocdet.inference.mask_predictor import MaskPredictor
+from vocdet.inference.thresholds import thresholds_of
 from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, resize
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
 from vocdet.models.fuse import fused
+from vocdet.models.maskrcnn import MaskRcnn
 from vocdet.models.ssd_detect import SCORE, detect
 from vocdet.models.ssdlite import SsdLite
 
 BEST = f"best{SUFFIX}"
-THRESHOLD = 0.5  # of labels for which a checkpoint has none
+
+
+class Detector(Protocol):
+    """A trained detector, whichever it is: finds objects in images of any size."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def thresholds(self) -> NDArray[np.float32]:
+        """(L,) the score from which a detection of each label counts."""
+
+    def detect(self, images: Sequence[Image], *, score: float = ...) -> list[Detections]:
+        """What is in RGB images (H, W, 3) uint8: all above `score`, best first, in their own pixels."""
+
+    def detect_all(self, images: Iterable[Image], *, batch: int = ..., score: float = ...) -> Iterator[Detections]:
+        """Detections for a stream of images, in order."""
 
 
 class Predictor:
@@ -31,8 +51,7 @@ class Predictor:
         self._device = model.grid.device
         self.labels = model.spec.labels
         self.size = model.spec.size
-        known = [THRESHOLD] * len(self.labels) if thresholds is None else thresholds
-        self.thresholds: NDArray[np.float32] = np.array(known, np.float32)  # (L,)
+        self.thresholds: NDArray[np.float32] = thresholds_of(self.labels, thresholds)  # (L,)
 
     def detect(self, images: Sequence[Image], *, score: float = SCORE) -> list[Detections]:
         """What is in RGB images (H, W, 3) uint8: every detection above `score`, best first, in their own pixels."""
@@ -72,13 +91,15 @@ class Predictor:
         yield from self.detect(waiting, score=score)
 
 
-def load_predictor(run: Path, *, device: str = "auto") -> Predictor:
+def load_predictor(run: Path, *, device: str = "auto") -> Detector:
     """The best checkpoint of a run folder, or a checkpoint file, ready to detect; batch norms are folded."""
     path = run / BEST if run.is_dir() else run
     model, about = load_checkpoint(path)
-    if not isinstance(model, SsdLite):
+    if not isinstance(model, SsdLite | MaskRcnn):
         raise CheckpointError("is a classifier, not a detector", place=path, hint="run vocdet train-ssd")
     model = fused(model).to(choose_device(device)).to(memory_format=torch.channels_last)
+    if isinstance(model, MaskRcnn):
+        return MaskPredictor(model, about.thresholds)
     return Predictor(model, about.thresholds)
 
 

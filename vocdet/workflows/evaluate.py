@@ -8,16 +8,18 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset, Objects
 from vocdet.errors import AnnotationError
+from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
 from vocdet.formats.coordinates import Asked
 from vocdet.formats.detections import write_coco_results
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import load_predictor
+from vocdet.inference.predictor import BEST, load_predictor
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.samples import ahead
 from vocdet.workflows.journal_pictures import example_sheet
@@ -37,6 +39,8 @@ class Evaluated:
     detections: Path
     warnings: tuple[Finding, ...]
     unknown: tuple[str, ...]  # labels of the dataset that the detector never learned
+    available: int = 0  # images of the part; fewer were looked at where a subset was asked for
+    boxes_only: bool = False  # the detector has masks, and no object of these images has
 
 
 def evaluate_run(
@@ -48,21 +52,29 @@ def evaluate_run(
     coordinates: Asked = "auto",
     device: str = "auto",
     own_thresholds: bool = False,
+    subset: int | None = None,
+    interval: bool = False,
+    seed: int = 0,
     picture: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
-    """Detect in every image of a part and compare with its objects.
+    """Detect in every image of a part and compare with its objects; of a detector with masks, masks too.
 
     Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision,
-    recall and F1 are those at each label's best threshold on these images, or with `own_thresholds` at the ones
-    the checkpoint brought from its validation. Objects of a label that the detector never learned count as missed.
+    recall and F1 are those of boxes at each label's best threshold on these images, or with `own_thresholds` at the
+    ones the checkpoint brought from its validation. Objects of a label that the detector never learned count as
+    missed. `subset` is a number of images, chosen at random with `seed` from those of the part, all where it has no
+    more; then, or with `interval`, there is an interval for AP and AR (see `vocdet.evaluation.bootstrap`).
     `picture` is a file for a few of the images, annotated beside found.
     """
     if picture:
         check_picture_name(picture)
     loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=split)
     predictor = load_predictor(run, device=device)
-    truth, unknown = relabel(loaded.dataset.subset(loaded.rows(split)), predictor.labels)
+    part = loaded.rows(split)
+    chosen = choose(len(part), subset, seed)
+    seen = loaded.dataset.subset(part[chosen])
+    truth, unknown = relabel(seen, predictor.labels)
     found = []
     for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)):
         found.append(detections)
@@ -70,15 +82,35 @@ def evaluate_run(
             progress(len(found), len(truth))
     thresholds = np.full(len(truth.labels), 1.0, np.float32)
     thresholds[: len(predictor.labels)] = predictor.thresholds
-    report = evaluate(truth, found, thresholds=thresholds if own_thresholds else None)
-    folder = run if run.is_dir() else run.parent
-    metrics, listed = folder / f"metrics-{split}.json", folder / f"detections-{split}.json"
-    content = {"split": split, "dataset": loaded.dataset.fingerprint(), "thresholds_from": _origin(own_thresholds)}
-    write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content | report.as_dict()), indent=2) + b"\n")
-    write_coco_results(listed, truth, found)
+    resamples = RESAMPLES if interval or subset else 0
+    given = thresholds if own_thresholds else None
+    report = evaluate(truth, found, thresholds=given, resamples=resamples, seed=seed)
+    looked_at = loaded.dataset if len(chosen) == len(part) else seen  # two subsets are not the same data
+    said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
+    if subset:
+        said["subset"] = {"images": len(chosen), "of": len(part), "seed": seed}
+    metrics, listed = _write(run, said | {"thresholds_from": _origin(own_thresholds)}, report)
+    write_coco_results(listed, truth, found, image_ids=(chosen + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(truth, found, report.thresholds))
-    return Evaluated(report, metrics, listed, loaded.warnings, unknown)
+    boxes_only = report.masks is None and any(one.masks is not None for one in found)
+    return Evaluated(report, metrics, listed, loaded.warnings, unknown, len(part), boxes_only)
+
+
+def _write(run: Path, said: dict[str, object], report: EvalReport) -> tuple[Path, Path]:
+    """Write the metrics beside the checkpoint; their path, and that for the detections."""
+    folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
+    metrics, listed = (folder / f"{what}-{said['split']}.json" for what in ("metrics", "detections"))
+    content = said | {"checkpoint": checkpoint} | report.as_dict()
+    write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    return metrics, listed
+
+
+def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
+    """Rows of `count`, rising: so many at random, the same for the same seed; all where no fewer are wanted."""
+    if wanted is None or wanted >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
 def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_truth, side_by_side
 from vocdet.inputs.images import Image, decode_as
 from vocdet.inputs.samples import Batch
+from vocdet.mask_crops import Cut, MaskCrops
 
 MOST_SCENES, MOST_CROPS = 16, 24  # on a sheet
 EXAMPLES = 8  # images of the validation
@@ -24,27 +25,33 @@ GAP = 4  # that contact_sheet leaves between cells
 
 
 def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
-    """The first samples of some batches as (H, W, 3) RGB: with boxes and label names, crops under their labels."""
-    pictures: list[tuple[Tensor, Boxes]] = []
+    """The first samples of some batches as (H, W, 3) RGB: with boxes, masks and label names, crops under their labels.
+
+    Of a canvas only the image in it is shown.
+    """
+    pictures: list[tuple[Tensor, Boxes, MaskCrops | None]] = []
     names: list[NDArray[np.int64]] = []
     for batch in batches:
-        for image, boxes, label in zip(batch.images, batch.boxes, batch.labels, strict=True):
-            if len(pictures) < MOST_CROPS:
-                real = label.numpy() >= 0
-                pictures.append((image, boxes.numpy()[real].astype(np.float64)))
-                names.append(label.numpy()[real])
+        for row in range(min(len(batch), MOST_CROPS - len(pictures))):
+            one = batch.part(row, row + 1)
+            real = one.labels[0].numpy() >= 0
+            height, width = one.images.shape[-2:] if one.sizes is None else one.sizes[0].tolist()
+            boxes = one.boxes[0].numpy()[real].astype(np.float64)
+            pictures.append((one.images[0, :, :height, :width], boxes, one.masks))
+            names.append(one.labels[0].numpy()[real])
     if not pictures:
         raise ValueError("no sample to show")
-    crops = all(not area(boxes).any() for _, boxes in pictures) and any(map(len, names))
+    crops = all(not area(boxes).any() for _, boxes, _ in pictures) and any(map(len, names))
     if not crops:
         pictures, names = pictures[:MOST_SCENES], names[:MOST_SCENES]
     columns = 8 if crops else min(len(pictures), 4)
     side = SHEET // columns - GAP
     drawn = []
-    for (image, boxes), classes in zip(pictures, names, strict=True):
+    for (image, boxes, masks), classes in zip(pictures, names, strict=True):
         picture, scale = _enlarged(image, side)
         texts = [labels[i] for i in classes]
-        drawn.append(picture if crops else draw_boxes(picture, boxes * scale, classes.tolist(), texts))
+        large = None if masks is None else _enlarged_masks(masks, scale)
+        drawn.append(picture if crops else draw_boxes(picture, boxes * scale, classes.tolist(), texts, large))
     captions = [", ".join(labels[i] for i in classes) for classes in names] if crops else []
     return contact_sheet(drawn, captions=captions, columns=columns, width=SHEET)
 
@@ -88,3 +95,14 @@ def _enlarged(image: Tensor, side: int) -> tuple[Image, float]:
     size = (side, max(1, round(scale * pixels.shape[0])))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8), scale
+
+
+def _enlarged_masks(masks: MaskCrops, scale: float) -> MaskCrops:
+    """Masks as they lie on a picture of this scale."""
+    cuts: list[Cut | None] = []
+    for i, place in enumerate(masks.where):
+        x0, y0, x1, y1 = np.rint(place * scale).astype(int).tolist()
+        there = x1 > x0 and y1 > y0
+        crop = cv2.resize(masks.crop(i), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) if there else None
+        cuts.append(None if crop is None else (x0, y0, np.asarray(crop, np.uint8)))
+    return MaskCrops.of(cuts)

@@ -30,6 +30,7 @@ from vocdet.inference.output import (
     writing_video,
 )
 from vocdet.inputs.images import Image, decode
+from vocdet.workflows.voc_found import check_voc_labels, write_found
 
 RESULTS = "detections.json"
 LABELS = "labels.txt"  # line k is the label of category_id k
@@ -89,10 +90,12 @@ def predict(
     score: float | None = None,
     batch: int = 8,
     device: str = "auto",
+    voc: bool = False,
     detector: Detector | None = None,
 ) -> Generator[Seen, None, None]:
     """Draw what is found in images, folders and videos into `out`, and list it in `out/detections.json`.
 
+    With `voc` there are also the XML files of VOC for the images, and with masks their PNGs (see `write_found`).
     An image becomes `<name>.jpg`, a video `<name>.mp4`. What scores less than `score`, or than the detector's own
     threshold for its label, is left out. Files that cannot be decoded are passed over and raised at the end,
     together. However it ends, what was done until then is there, and the list matches it; where nothing was done
@@ -101,6 +104,8 @@ def predict(
     items = list(dict.fromkeys(find(sources, skip=out)))  # a file given twice counts once
     _refuse(items, out)
     detector = detector or _load(run, device)
+    if voc:
+        check_voc_labels(out, detector.labels)
     limit = detector.thresholds if score is None else float(score)
     listed: list[tuple[str, Detections]] = []  # file name, and what was found in it
     errors: list[VocdetError] = []
@@ -112,6 +117,9 @@ def predict(
             total = _count(items)
             for frame, seen, wrote in _looked_at(items, out, detector, limit, batch, errors):
                 source = frame.source
+                if voc and source.path and source.kind == "image":
+                    size = (frame.pixels.shape[1], frame.pixels.shape[0])
+                    write_found(out, wrote.stem, source.path, size, seen, detector.labels)
                 name = f"{source.name}#{frame.number}" if source.kind == "video" else source.name
                 listed.append((name, seen))
                 done = len(listed) + len(errors)
@@ -173,9 +181,9 @@ def live(
 
 
 def _newest(runs: Path) -> Path:
-    from vocdet.workflows.runs import newest_run  # torch takes seconds to import
+    from vocdet.workflows.runs import newest_detector  # torch takes seconds to import
 
-    return newest_run(runs, "ssd")
+    return newest_detector(runs)
 
 
 def _load(run: Path, device: str) -> Detector:

@@ -1,0 +1,111 @@
+"""`vocdet bench`: trained detectors side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from vocdet_cli import render
+from vocdet_cli.options import Device, Part, Runs
+from vocdet_cli.startup import load_torch
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vocdet.workflows.bench import Bench, Measured
+
+app = typer.Typer()
+
+COSTS: dict[str, tuple[str, Callable[[Measured], str]]] = {
+    "median": ("ms an image, median", lambda one: f"{one.latency.median:.1f}"),
+    "p90": ("ms an image, 90 %", lambda one: f"{one.latency.p90:.1f}"),
+    "bytes": ("MB on disk", lambda one: f"{one.bytes / 1e6:.1f}"),
+    "parameters": ("M parameters", lambda one: f"{one.work.parameters / 1e6:.2f}"),
+    "macs": ("G multiply-adds", lambda one: f"{one.work.macs / 1e9:.2f}"),
+}
+SCORES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
+
+
+@app.command(no_args_is_help=True)
+def bench(
+    names: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, checkpoints, or names in --runs.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset to time and evaluate on.", show_default="noise, and the scores that are known"),
+    ] = None,
+    split: Annotated[Part, typer.Option(help="Part of --data.")] = "test",
+    images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
+    json: Annotated[Path | None, typer.Option(help="Write everything to this file, too.")] = None,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """Compare trained detectors: milliseconds an image, size on disk, parameters, multiply-adds and average precision.
+
+    They are timed in turns, one image at a time, from an image in memory to its detections; what the second and later
+    cost is also told as a multiple of the first. With --data each is evaluated on that part, unless it has been.
+    """
+    load_torch()
+    from vocdet.workflows.bench import bench_runs
+    from vocdet.workflows.run_facts import find_run
+
+    chosen = [name if name.is_file() else find_run(name, runs) for name in names]
+    with render.progress("measuring") as progress:
+        found = bench_runs(
+            chosen, data=data, split=split, rounds=images, device=device, json=json, progress=progress,
+        )  # fmt: skip
+    render.show(_table(found))
+    if not found.same_images:
+        hint = "" if data else ": give --data to evaluate them on the same"
+        render.warning(f"the detectors were not evaluated on the same images, so their AP does not compare{hint}")
+    if not data:
+        render.note("timed on noise: with --data on images, of which more or less is found")
+    render.done(f"wrote {json}" if json else f"timed {len(chosen)} detectors")
+
+
+def _table(found: Bench) -> Table:
+    first = found.runs[0]
+    threads = found.environment.get("threads", "?")
+    title = f"{found.rounds} images each in turns ({found.pictures}) on {found.device}, {threads} threads"
+    table = render.table(title, "", *(Path(one.run).name for one in found.runs))
+    table.add_row("detector", *(escape(f"{one.task} {one.net}") for one in found.runs))
+    table.add_row("input", *(f"{one.size[0]}×{one.size[1]}" for one in found.runs))
+    for name, (title, text) in COSTS.items():
+        table.add_row(title, *(_cost(one, first, name, text) for one in found.runs))
+    for name, title in SCORES.items():
+        if any(name in one.scores.figures for one in found.runs):
+            table.add_row(title, *(_score(one, first, name) for one in found.runs))
+    if any(one.scores.where for one in found.runs):
+        table.add_row("evaluated on", *(_where(one) for one in found.runs))
+    return table
+
+
+def _cost(one: Measured, first: Measured, name: str, text: Callable[[Measured], str]) -> str:
+    from vocdet.workflows.bench import ratios
+
+    if one is first:
+        return text(one)
+    ratio = ratios(one, first).get(name)
+    return text(one) if ratio is None else f"{text(one)} (×{ratio:.2f})"
+
+
+def _score(one: Measured, first: Measured, name: str) -> str:
+    mine, other = one.scores.figures.get(name), first.scores.figures.get(name)
+    if mine is None:
+        return "–"
+    if one is first or other is None:
+        return f"{mine:.3f}"
+    return f"{mine:.3f} ({mine - other:+.3f})".replace("-", "−")
+
+
+def _where(one: Measured) -> str:
+    from vocdet.data.checks import counted
+
+    if not one.scores.where:
+        return "–"
+    return f"{one.scores.where}: {counted(one.scores.images, 'image')}" if one.scores.images else one.scores.where

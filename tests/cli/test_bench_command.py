@@ -1,0 +1,83 @@
+"""`vocdet bench`: the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from vocdet.inference.bench import Latency, Work
+from vocdet.models.anchors import torchvision_anchors
+from vocdet.models.backbone import BackboneSpec
+from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.workflows import bench as module
+from vocdet.workflows.bench import Bench, Measured, Scores
+
+Run = Callable[..., tuple[int, str, str]]
+TEACHER = Measured(
+    "runs/maskrcnn-resnet50-1", "maskrcnn", "resnet50", (512, 512), Latency(1020.04, 1100), 245_000_000,
+    Work(115_000_000_000, 44_000_000), Scores({"ap50": 0.9, "ap": 0.6, "mask_ap50": 0.8, "mask_ap": 0.5}, "test", 30, "x"),
+)  # fmt: skip
+PUPIL = Measured(
+    "runs/ssd-mb1-1", "ssd", "mb1", (320, 320), Latency(102.004, 220), 24_500_000, Work(1_150_000_000, 4_400_000),
+    Scores({"ap50": 0.7, "ap": 0.65}, "val", 0, ""),
+)  # fmt: skip
+
+
+def run_in(folder: Path) -> Path:
+    torch.manual_seed(0)
+    half = (0.5, 0.5, 0.5)
+    about = About(
+        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=("cat",), size=(64, 64), mean=half, std=half,
+        anchors=torchvision_anchors(), scores={"ap50": 0.75, "ap": 0.5},
+    )  # fmt: skip
+    save_checkpoint(folder / "best.safetensors", build(about), about)
+    return folder
+
+
+def test_costs_are_told_as_multiples_of_the_first_and_scores_as_differences(
+    vocdet: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Bench((TEACHER, PUPIL), "30 images of test", 30, "cpu", {"threads": 2})
+    monkeypatch.setattr(module, "bench_runs", lambda *args, **kwargs: found)
+    for one in (TEACHER, PUPIL):
+        run_in(Path(one.run))
+    code, out, err = vocdet("bench", TEACHER.run, PUPIL.run, "--data", ".")
+    assert code == 0
+    assert "30 images each in turns (30 images of test) on cpu, 2 threads" in out
+    rows = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
+    assert rows["ms an image, median"] == ["1020.0", "102.0", "(×0.10)"]
+    assert rows["ms an image, 90 %"] == ["1100.0", "220.0", "(×0.20)"]
+    assert rows["MB on disk"] == ["245.0", "24.5", "(×0.10)"]
+    assert rows["M parameters"] == ["44.00", "4.40", "(×0.10)"]
+    assert rows["G multiply-adds"] == ["115.00", "1.15", "(×0.01)"]
+    assert rows["AP"] == ["0.600", "0.650", "(+0.050)"]
+    assert rows["AP50"] == ["0.900", "0.700", "(−0.200)"]
+    assert rows["mask AP"] == ["0.500", "–"]
+    assert "test: 30 images" in out
+    assert "were not evaluated on the same images" in err
+
+
+def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
+    run_in(Path("mine/one"))
+    code, out, err = vocdet(
+        "bench", "one", "mine/one/best.safetensors", "--runs", "mine", "--images", "1", "--device", "cpu", "--json", "b.json"
+    )  # fmt: skip
+    assert code == 0
+    assert "wrote b.json" in out
+    assert "timed on noise" in err
+    assert "same images" not in err
+    content = json.loads(Path("b.json").read_text())
+    assert [one["scores"]["figures"] for one in content["runs"]] == [{"ap50": 0.75, "ap": 0.5}] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"), [(("nothing",), "nothing: there is no such run"), ((".",), "is no run")]
+)
+def test_what_is_no_run_is_told(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
+    code, out, err = vocdet("bench", *arguments)
+    assert (code, out) == (1, "")
+    assert problem in err

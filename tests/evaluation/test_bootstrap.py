@@ -1,0 +1,144 @@
+"""Intervals over images: every resample's figures are those of the dataset of its images."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.evaluation import bootstrap as module
+from vocdet.evaluation.bootstrap import NAMES, bootstrap
+from vocdet.evaluation.coco_score import coco_score
+from vocdet.evaluation.matching import box_pairs, stack
+from vocdet.evaluation.report import evaluate
+
+if TYPE_CHECKING:
+    from tests.evaluation.conftest import Make
+
+LABELS = ("cat", "dog", "owl")
+
+
+@pytest.fixture
+def scenes(make: Make) -> tuple[Dataset, list[Detections]]:
+    """Nine images with cats, dogs, difficult and crowds; all scores are different. Owls are found, but there are none."""
+    numbers = np.random.default_rng(3)
+    objects: list[list[tuple[Any, ...]]] = []
+    found: list[list[tuple[str, float, Any]]] = []
+    for _ in range(9):
+        objects.append([])
+        found.append([])
+        for _ in range(numbers.integers(1, 9)):
+            low = numbers.uniform(0, 300, 2)
+            box = np.concatenate([low, low + numbers.uniform(20, 200, 2)])
+            name, flag = (
+                numbers.choice(LABELS[:2], p=[0.8, 0.2]),
+                numbers.choice(["", "difficult", "crowd"], p=[0.8, 0.1, 0.1]),
+            )
+            objects[-1].append((str(name), tuple(box), str(flag)))
+            for _ in range(numbers.integers(0, 4)):
+                moved = box + numbers.normal(0, 12, 4)
+                found[-1].append((str(name), numbers.random(), tuple(moved)))
+        found[-1].append(("owl", numbers.random(), (0.0, 0.0, 9.0, 9.0)))
+    return make.truth(LABELS, objects), make.found(LABELS, found)
+
+
+def drawn(truth: Dataset, found: list[Detections], images: np.ndarray[Any, Any], make: Make) -> dict[str, float | None]:
+    """The figures of the dataset of these images, some of them many times."""
+    objects = [
+        [
+            (LABELS[k], box, "difficult" if difficult else "crowd" if crowd else "")
+            for k, box, difficult, crowd in zip(
+                scene.objects.label, scene.objects.box, scene.objects.difficult, scene.objects.crowd, strict=True
+            )
+        ]
+        for scene in (truth[int(i)] for i in images)
+    ]
+    return coco_score(make.truth(LABELS, objects), [found[int(i)] for i in images]).summary
+
+
+def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_images(
+    scenes: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, found = scenes
+    table = stack(found, len(LABELS))
+    pairs = box_pairs(truth.objects, table, floor=0.5)
+    monkeypatch.setattr(module, "_AT_ONCE", 300)  # several pieces
+    done = bootstrap(pairs, table, truth.objects, len(truth), seed=5, resamples=40)
+    numbers = np.random.default_rng(5)
+    figures = [drawn(truth, found, numbers.integers(0, 9, 9), make) for _ in range(40)]
+    for name in NAMES:
+        expected = np.percentile([one[name] for one in figures], (2.5, 97.5))
+        assert done.bounds[name] == pytest.approx(expected.tolist(), abs=1e-12)
+    low, high = done.bounds["AP"] or (1, 0)
+    assert 0 < low < high < 1
+
+
+def test_the_figure_of_all_images_lies_within(scenes: tuple[Dataset, list[Detections]]) -> None:
+    report = evaluate(*scenes, resamples=200)
+    assert report.interval is not None
+    assert (report.interval.share, report.interval.resamples, report.interval.seed) == (0.95, 200, 0)
+    for name, bounds in report.interval.bounds.items():
+        assert bounds is not None
+        assert bounds[0] < (report.coco[name] or 0) < bounds[1]
+
+
+def test_the_same_seed_gives_the_same_interval(scenes: tuple[Dataset, list[Detections]]) -> None:
+    first, again, other = (evaluate(*scenes, resamples=30, seed=seed).interval for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_it_narrows_with_more_images(scenes: tuple[Dataset, list[Detections]]) -> None:
+    truth, found = scenes
+    many = truth.subset(np.arange(9)), found
+    width = []
+    for times in (1, 9):
+        rows = np.tile(np.arange(9), times)
+        table = stack([found[i] for i in rows], len(LABELS))
+        objects = _repeated(many[0], times)
+        done = bootstrap(box_pairs(objects, table, floor=0.5), table, objects, 9 * times, resamples=200)
+        low, high = done.bounds["AP"] or (0, 0)
+        width.append(high - low)
+    assert width[1] == pytest.approx(width[0] / 3, rel=0.3)  # as one over the root of nine
+
+
+def _repeated(truth: Dataset, times: int) -> Any:
+    objects = truth.objects
+    rows = np.tile(np.arange(len(objects)), times)
+    return objects.take(rows, objects.image[rows] + 9 * np.repeat(np.arange(times), len(objects)))
+
+
+def test_masks_have_an_interval_of_their_own(make: Make) -> None:
+    mask = json.dumps([[10, 10, 50, 10, 50, 50, 10, 50]]).encode()
+    half = json.dumps([[10, 10, 50, 10, 50, 34, 10, 34]]).encode()  # of an IoU of .6
+    box = (10.0, 10.0, 50.0, 50.0)
+    truth = make.truth(("cat",), [[("cat", box)]] * 6, masks=[[mask]] * 6)
+    found = make.found(("cat",), [[("cat", 0.9 - i / 10, box)] for i in range(6)], masks=[[mask]] * 3 + [[half]] * 3)
+    report = evaluate(truth, found, resamples=100)
+    assert report.interval is not None
+    assert report.interval.bounds["AP"] == pytest.approx((1, 1))
+    assert report.masks is not None
+    assert report.masks.interval is not None
+    low, high = report.masks.interval.bounds["AP"] or (0, 0)
+    assert 0 < low < (report.masks.overall.ap or 0) < high <= 1
+    read = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert read["interval"]["bounds"]["AP50"] == pytest.approx([1, 1])
+    assert read["masks"]["interval"]["bounds"]["AP"] == [low, high]
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_where_there_is_nothing_to_find_there_are_no_bounds(make: Make, images: int) -> None:
+    report = evaluate(make.truth(LABELS, [[]] * images), make.found(LABELS, [[]] * images), resamples=5)
+    assert report.interval is not None
+    assert set(report.interval.bounds.values()) == {None}
+
+
+def test_where_nothing_is_found_the_bounds_are_0(make: Make) -> None:
+    truth = make.truth(LABELS, [[("cat", (0.0, 0.0, 9.0, 9.0))], []])
+    report = evaluate(truth, make.found(LABELS, [[], []]), resamples=20)
+    assert report.interval is not None
+    assert set(report.interval.bounds.values()) == {(0.0, 0.0)}

@@ -1,0 +1,76 @@
+"""Masks on pictures: a tint, and an outline that can be seen on dark and on light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet import masks
+from vocdet.data.texts import Texts
+from vocdet.inputs.images import Image
+from vocdet.mask_crops import Cut, MaskCrops
+
+Colour = tuple[int, int, int]
+
+TINT = 0.4  # of the label's colour; the rest is the picture
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def cut_masks(segmentations: Texts, height: int, width: int) -> MaskCrops:
+    """The masks of a column of segmentations in an image of this size; one that cannot be drawn there is none."""
+    return MaskCrops.of([cut_mask(segmentations[row], height, width) for row in range(len(segmentations))])
+
+
+def cut_mask(segmentation: bytes, height: int, width: int) -> Cut | None:
+    """The pixels of a segmentation inside the rectangle that holds them; None where there are none to be drawn.
+
+    No more than that rectangle's columns are made, so that many small masks in a large image take little.
+    """
+    if not segmentation or height * width > masks.MOST_PIXELS:
+        return None
+    try:
+        parsed = masks.parse(segmentation)
+        if not isinstance(parsed, masks.Rle):
+            counts = masks.drawn_counts([np.array(polygon) for polygon in parsed], height, width)
+        elif (parsed.height, parsed.width) == (height, width):
+            counts = np.array(parsed.counts, np.int64)
+        else:
+            return None
+    except masks.MaskError:
+        return None
+    bounds = masks.counts_bounds(counts, height)
+    return None if bounds is None else (bounds[0], bounds[1], masks.window(counts, height, bounds).astype(np.uint8))
+
+
+def tint(drawn: Image, crops: MaskCrops, colours: Sequence[Colour], line: int) -> None:
+    """Lay masks over a picture, in it, the last on top; outlines are about `line` pixels wide, between two edges."""
+    line |= 1
+    height, width = drawn.shape[:2]
+    for i, ((x0, y0, x1, y1), colour) in enumerate(zip(crops.where.tolist(), colours, strict=True)):
+        if x1 <= x0 or x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            continue  # no mask, or none of this picture
+        mask = np.ascontiguousarray(crops.crop(i))
+        window = drawn[y0:y1, x0:x1]
+        tinted = cv2.addWeighted(window, 1 - TINT, np.full_like(window, colour), TINT, 0)
+        np.copyto(window, tinted, where=mask[..., None] != 0)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        edge = BLACK if luminance(colour) > 110 else WHITE
+        for ink, thickness in ((edge, line + 2), (colour, line)):  # both odd, so that the edge is the same all round
+            cv2.drawContours(drawn, outlines, -1, ink, thickness, offset=(x0, y0))
+
+
+def luminance(colour: Colour) -> float:
+    """How light a colour is, from 0 to 255."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+def numbered(crops: MaskCrops, numbers: Sequence[int], height: int, width: int) -> NDArray[np.uint8]:
+    """The number (1 to 254) of the topmost mask at every pixel (H, W): the first is on top; 0 where there is none."""
+    values = np.zeros((height, width), np.uint8)
+    for i in range(len(crops) - 1, -1, -1):
+        x0, y0, x1, y1 = crops.where[i].tolist()
+        values[y0:y1, x0:x1][crops.crop(i) != 0] = numbers[i]
+    return values

@@ -1,0 +1,204 @@
+"""Trained detectors side by side: how fast, how large, how good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+
+from vocdet.errors import CheckpointError
+from vocdet.files import write_bytes
+from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
+from vocdet.inference.predictor import BEST, Detector, choose_device, load_predictor
+from vocdet.inputs.images import Image, decode_as
+from vocdet.models.checkpoint import About, load_checkpoint
+from vocdet.workflows.environment import environment
+from vocdet.workflows.evaluate import choose, evaluate_run
+from vocdet.workflows.prepare import load_dataset
+
+METRICS = "metrics-*.json"
+MOST_KEPT = 64  # images in memory
+COUNTED = 8  # images by which the work is counted: in a Mask R-CNN it depends on what is found
+FIGURES = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How good a detector is, as it was last found out."""
+
+    figures: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: nobody knows
+    where: str  # the part; "": nowhere
+    images: int  # 0: not known
+    dataset: str  # fingerprint of what it was found on; "": not known
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one detector costs and what it is worth."""
+
+    run: str
+    task: str  # ssd or maskrcnn
+    net: str
+    size: tuple[int, int]  # of the input, pixels: height and width; of a Mask R-CNN its shorter side, and the longest
+    latency: Latency
+    bytes: int  # of the checkpoint
+    work: Work
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Detectors side by side, all timed in turns on the same machine."""
+
+    runs: tuple[Measured, ...]
+    pictures: str  # what they were timed on
+    rounds: int
+    device: str
+    environment: dict[str, object]
+
+    @property
+    def same_images(self) -> bool:
+        """Whether all scores that there are were found on the same images, as far as that is known."""
+        seen = {(s.where, s.images, s.dataset) for s in (one.scores for one in self.runs) if s.figures}
+        return len(seen) <= 1
+
+    def as_dict(self) -> dict[str, object]:
+        """For a JSON file; every run carries the ratios of its costs to the first run's."""
+        runs = [asdict(one) | {"ratios": ratios(one, self.runs[0])} for one in self.runs]
+        return asdict(self) | {"runs": runs}
+
+
+class _Block(msgspec.Struct):
+    overall: dict[str, float | None] = {}
+
+
+class _Metrics(msgspec.Struct):
+    """What `vocdet eval` wrote, as far as it matters here."""
+
+    split: str
+    dataset: str
+    images: int
+    overall: dict[str, float | None]
+    masks: _Block | None = None
+    checkpoint: str = BEST  # as it was before this was written
+
+
+def bench_runs(
+    runs: Sequence[Path],
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    rounds: int = 30,
+    device: str = "auto",
+    json: Path | None = None,
+    progress: Progress | None = None,
+) -> Bench:
+    """Measure trained detectors, given as run folders or checkpoints, on the same images in turns.
+
+    With `data` these are images of a part, and every run is evaluated on all of that part, unless it was before.
+    Without, each detector is timed on noise of its input's size, and its scores are those that `vocdet eval` found
+    last, or else its training. `json` is a file to write it all to. A run that is none, or of a classifier, is a
+    `CheckpointError`.
+    """
+    if not runs:
+        raise CheckpointError("there is no run to measure", hint="name one or more")
+    place = choose_device(device)
+    pictures = _pictures(data, split, rounds) if data else []
+    ready = [_make_ready(run, pictures, place) for run in runs]
+    scores = [_scored(one.path, data, split, place, progress) if data else _known(one) for one in ready]
+    taken = latencies(
+        [one.detector for one in ready], [one.pictures for one in ready], rounds=rounds, progress=progress
+    )
+    measured = []
+    for run, one, latency, score in zip(runs, ready, taken, scores, strict=True):
+        about, size = one.about, one.path.stat().st_size
+        measured.append(Measured(str(run), about.task, about.backbone.name, about.size, latency, size, one.work, score))
+    told = f"{len(pictures)} images of {split}" if data else "noise"
+    found = Bench(tuple(measured), told, rounds, place, environment())
+    if json:
+        write_bytes(json, msgspec.json.format(msgspec.json.encode(found.as_dict()), indent=2) + b"\n")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A detector that can be timed."""
+
+    path: Path
+    about: About
+    detector: Detector
+    pictures: list[Image]
+    work: Work
+
+
+def _make_ready(run: Path, pictures: list[Image], device: str) -> _Ready:
+    path = run / BEST if run.is_dir() else run
+    detector = load_predictor(path, device=device)
+    model, about = load_checkpoint(path)  # again: the other's norms are folded, and it may be elsewhere
+    seen = pictures or [noise(about.size)]
+    return _Ready(path, about, detector, seen, work(model, seen[:COUNTED]))
+
+
+def ratios(one: Measured, first: Measured) -> dict[str, float]:
+    """The costs of a detector as multiples of another's."""
+    mine, other = _costs(one), _costs(first)
+    return {name: mine[name] / other[name] for name in mine if other[name]}
+
+
+def _costs(one: Measured) -> dict[str, float]:
+    latency, done = one.latency, one.work
+    return {
+        "median": latency.median, "p90": latency.p90, "bytes": one.bytes, "parameters": done.parameters,
+        "macs": done.macs,
+    }  # fmt: skip
+
+
+def _pictures(data: Path, split: str, most: int) -> list[Image]:
+    """Some images of a part, in memory."""
+    loaded = load_dataset(data, part=split)
+    rows = loaded.rows(split)
+    part = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
+    return [decode_as(scene.path, scene.width, scene.height) for scene in part]
+
+
+def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:
+    """What a detector finds in a part: what it found of these very images before, or else finds now."""
+    loaded = load_dataset(data, part=split)
+    path = checkpoint.parent / f"metrics-{split}.json"
+    known = _read(path, checkpoint)
+    if known and known.dataset == loaded.dataset.fingerprint():  # that of a subset is another
+        return _scores(known)
+    evaluate_run(checkpoint, data, split=split, device=device, progress=progress)
+    found = _read(path, checkpoint)
+    return _scores(found) if found else Scores({}, "", 0, "")
+
+
+def _known(one: _Ready) -> Scores:
+    """The last evaluation of a run, else what its training found."""
+    for path in sorted(one.path.parent.glob(METRICS), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if metrics := _read(path, one.path):
+            return _scores(metrics)
+    figures = {
+        name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")
+    }
+    known: dict[str, float | None] = {name: value for name, value in figures.items() if value is not None}
+    return Scores(known, "val, in training" if known else "", 0, one.about.dataset)
+
+
+def _read(path: Path, checkpoint: Path) -> _Metrics | None:
+    """What an evaluation of this checkpoint found, unless it has been trained on since."""
+    try:
+        metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)
+        newer = path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return metrics if newer and metrics.checkpoint == checkpoint.name else None
+
+
+def _scores(metrics: _Metrics) -> Scores:
+    figures = {name: metrics.overall.get(name) for name in FIGURES}
+    if metrics.masks:
+        figures |= {f"mask_{name}": metrics.masks.overall.get(name) for name in FIGURES}
+    return Scores(figures, metrics.split, metrics.images, metrics.dataset)

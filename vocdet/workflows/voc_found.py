@@ -1,0 +1,57 @@
+"""What a detector found in a picture as VOC files: to be corrected in labelImg, and trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vocdet.boxes import Boxes
+from vocdet.data.detections import Detections
+from vocdet.errors import OutputError
+from vocdet.files import write_bytes, write_text
+from vocdet.formats.voc_extra import Header
+from vocdet.formats.voc_masks import MOST_OBJECTS, VOID, class_values, palette_png
+from vocdet.formats.voc_rest import NOT_XML
+from vocdet.formats.voc_write import ANNOTATIONS, CLASS_MASKS, OBJECT_MASKS, WrittenObject, annotation_text
+from vocdet.inference.draw_masks import cut_masks, numbered
+
+
+def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
+    """An `OutputError` for a label that XML cannot hold."""
+    if bad := [label for label in labels if NOT_XML.search(label)]:
+        raise OutputError(f"the label {bad[0]!r} has a character that XML cannot hold", place=folder)
+
+
+def write_found(
+    folder: Path, stem: str, file: Path, size: tuple[int, int], found: Detections, labels: Sequence[str]
+) -> None:
+    """Write `Annotations/<stem>.xml`, and with masks `SegmentationObject` and `SegmentationClass/<stem>.png`.
+
+    Objects stand best first, in whole pixels of the image, `size` (width, height); where their masks overlap the best
+    is on top. VOC has numbers for 254 objects and labels: further objects have no mask there, and with more
+    labels there is no SegmentationClass. COCO's results have all masks.
+    """
+    objects = [
+        WrittenObject(labels[label], box)
+        for label, box in zip(found.labels.tolist(), _whole(found.boxes, size).tolist(), strict=True)
+    ]
+    header = Header(folder=file.absolute().parent.name, path=str(file.absolute()))
+    if found.masks is not None:
+        crops = cut_masks(found.masks.take(np.arange(min(len(found), MOST_OBJECTS))), size[1], size[0])
+        header.segmented = str(int(crops.known.any()))
+        values = numbered(crops, range(1, len(crops) + 1), size[1], size[0])
+        write_bytes(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
+        if len(labels) < VOID:
+            classes = class_values(values, found.labels[: len(crops)].tolist())
+            write_bytes(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
+    text = annotation_text(file.name, size, objects, header=header, marked=True)
+    write_text(folder / ANNOTATIONS / f"{stem}.xml", text)
+
+
+def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+    """Boxes in whole pixels inside the image, of one pixel at least."""
+    limit = np.array(size, np.float64)
+    low = np.clip(np.rint(boxes[:, :2]), 0, limit - 1)
+    return np.concatenate([low, np.clip(np.rint(boxes[:, 2:]), low + 1, limit)], axis=1)
