@@ -14,8 +14,9 @@ prepare_cpu()  # before torch is loaded
 
 from vocdet.recipes.schema import SsdRecipe, changed  # noqa: E402
 from vocdet.training.loop import Epoch  # noqa: E402
+from vocdet.workflows.detector_training import DetectorFinished  # noqa: E402
 from vocdet.workflows.evaluate import evaluate_run  # noqa: E402
-from vocdet.workflows.train_ssd import SsdFinished, train_ssd  # noqa: E402
+from vocdet.workflows.train_ssd import train_ssd  # noqa: E402
 
 
 def main(folder: Path, minutes: float) -> None:
@@ -23,7 +24,7 @@ def main(folder: Path, minutes: float) -> None:
     for event in train_ssd(folder, changed(SsdRecipe(), net="mb3-small", minutes=minutes, weights="none")):
         if isinstance(event, Epoch):
             print(event.epoch, event.losses, event.metrics)
-        elif isinstance(event, SsdFinished):
+        elif isinstance(event, DetectorFinished):
             report = evaluate_run(event.run, folder, split="test").report
             for row in report.labels:
                 print(f"{row.label}: AP50 {row.ap50}, found {row.correct} of {row.objects}")

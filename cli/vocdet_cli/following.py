@@ -15,12 +15,45 @@ from rich.markup import escape
 
 from vocdet.errors import VocdetError
 from vocdet_cli import launch, render
+from vocdet_cli.recipe_options import Told, show_recipe
+from vocdet_cli.resuming import Asked, asked_for
+from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.training_run import Reached
+
+
+Make = Callable[..., Generator[Any, None, None]]
+
+
+def trained(
+    task: str, told: Told, train: Make, show_start: Callable[[Any, Asked], None], *, folder: bool = False
+) -> tuple[Asked, Any] | None:
+    """Train as the command line asks, and show it: what was asked for, and the last event of the training.
+
+    `train(root, recipe, runs=…, …)` gives the training's events; `show_start` prints the first one. None where the
+    recipe was only to be shown.
+    """
+    asked = asked_for(task, told, folder=folder)
+    if told.show_recipe:
+        show_recipe(asked.recipe)
+        return None
+    here = launch.device_here(told.device)
+    load_torch()
+    from vocdet.training.distributed import join
+
+    with join(here) as group:
+        finished = follow(
+            lambda stop: train(
+                asked.data, asked.recipe.recipe, runs=told.runs, labels=asked.labels, coordinates=asked.coordinates,
+                device=here, resume=asked.run, group=group, track=told.track, stop=stop,
+            ),
+            lambda event: show_start(event, asked),
+        )  # fmt: skip
+    return asked, finished
 
 
 def follow(make: Callable[[Callable[[], bool]], Generator[Any, None, None]], show_start: Callable[[Any], None]) -> Any:

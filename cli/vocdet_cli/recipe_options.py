@@ -1,20 +1,27 @@
-"""Options of the trainings, whose help and defaults are the recipe's own."""
+"""The options of the trainings, made from their recipes: help, default and limits are the fields' own."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import typer
 
 from vocdet.recipes.schema import Recipe, SsdTrain
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
+from vocdet_cli.options import Coordinates, Labels, Runs, SomeData
 
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
+
+DEFAULT_RUNS = Path("runs")
 
 RecipeFile = Annotated[
     str | None,
@@ -32,6 +39,91 @@ Sets = Annotated[
 ShowRecipe = Annotated[
     bool, typer.Option("--show-recipe", help="Print the recipe with all its values and where they come from, and stop.")
 ]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[RUN]",
+        help="Go on with an interrupted run, the last one where none is named; recipe and data are the run's.",
+        show_default="a new run",
+    ),
+]
+Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 for a process on each of several.")]
+Track = Annotated[
+    Literal["wandb", "mlflow"] | None, typer.Option(help="Tell a service what the run's journal is told.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What every training is told on the command line."""
+
+    data: SomeData = None
+    recipe: RecipeFile = None
+    sets: Sets = None
+    show_recipe: ShowRecipe = False
+    resume: Resume = None
+    show_weights: Tensors = False
+    labels: Labels = None
+    coordinates: Coordinates = "auto"
+    runs: Runs = DEFAULT_RUNS
+    device: Device = "auto"
+    track: Track = None
+    flags: Mapping[str, object] = dataclasses.field(
+        default_factory=dict
+    )  # of the recipe's fields, those that were given
+
+
+Command = Callable[..., None]
+
+
+def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Command]:
+    """Let a command take a training's options: those of `Told`, and one for each of these fields of its recipe.
+
+    The command gets a `Told`, and after it what its own options are. Help lists the fields in the order of `names`.
+    """
+    homes = {field.name: type(section) for section in _sections(recipe) for field in dataclasses.fields(section)}
+    fields = names.split()
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(Told, include_extras=True)
+        shared = [
+            _parameter(field.name, hints[field.name], field.default)
+            for field in dataclasses.fields(Told) if field.name != "flags"
+        ]  # fmt: skip
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        of_recipe = [_parameter(name, _annotation(homes[name], name), None) for name in fields]
+
+        @functools.wraps(command)
+        def call(**values: Any) -> None:
+            flags = given(**{name: values.pop(name) for name in fields})
+            told = Told(**{one.name: values.pop(one.name) for one in shared}, flags=flags)
+            command(told, **values)
+
+        signature = inspect.Signature([shared[0], *own, *shared[1:], *of_recipe])
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
+        return call
+
+    return decorate
+
+
+def _sections(recipe: type[Recipe]) -> list[Any]:
+    made = recipe()
+    return [getattr(made, part.name) for part in dataclasses.fields(made)]
+
+
+def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def _annotation(section: type, field: str) -> Any:
+    """The annotated type of the option for a field: the field's, or None where it is not given."""
+    type_ = get_type_hints(section)[field]
+    option = from_recipe(section, field, parser=batch_size if field == "batch" else None)
+    if get_origin(type_) is tuple:
+        raise ValueError(f"{field} is a list: only --set can give it")
+    return Annotated[type_ | None, option]
 
 
 def from_recipe(section: type, field: str, *names: str, parser: Callable[[str], Any] | None = None) -> Any:
@@ -40,7 +132,7 @@ def from_recipe(section: type, field: str, *names: str, parser: Callable[[str], 
     Help and default are the field's; None is what the parameter has when nobody gave it.
     """
     default = _field(section, field).default
-    panel = section.__name__.removeprefix("Ssd")  # as the sections of a recipe are called
+    panel = re.sub("^(Ssd|Rcnn)", "", section.__name__)  # as the sections of a recipe are called
     shown = toml(default) if isinstance(default, (bool, tuple)) else str(default)
     return typer.Option(*names, help=help_of(section, field), show_default=shown, parser=parser, rich_help_panel=panel)
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
 from typer.core import TyperCommand
 
 from vocdet.errors import VocdetError
 from vocdet.recipes.schema import Recipe
+from vocdet_cli.recipe_options import Told
 
 if TYPE_CHECKING:
     from vocdet.formats.coordinates import Asked as AskedCoordinates
     from vocdet.recipes.load import Resolved
 
 LAST = "last"
-
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[RUN]",
-        help="Go on with an interrupted run, the last one where none is named; recipe and data are the run's.",
-        show_default="a new run",
-    ),
-]
 
 
 class ResumingCommand(TyperCommand):
@@ -54,37 +44,26 @@ class Asked:
     run: Path | None  # to go on with
 
 
-def asked_for(
-    task: Literal["ssd", "backbone"],
-    *,
-    data: Path | None,
-    labels: Path | None,
-    coordinates: AskedCoordinates,
-    folder: bool = False,
-    runs: Path,
-    resume: str | None,
-    recipe: str | None,
-    sets: Sequence[str] | None,
-    flags: Mapping[str, object],
-) -> Asked:
+def asked_for(task: str, told: Told, *, folder: bool = False) -> Asked:
     """The recipe with all that was given on top of it, and where the data is."""
     from vocdet.recipes.load import load_recipe
 
-    if resume is None:
-        resolved: Resolved[Recipe] = load_recipe(task, recipe, sets=sets or (), flags=flags)
-        return Asked(resolved, data or Path(), labels, coordinates, folder, None)
-    if recipe is not None:
+    sets = told.sets or ()
+    if told.resume is None:
+        resolved: Resolved[Recipe] = load_recipe(task, told.recipe, sets=sets, flags=told.flags)
+        return Asked(resolved, told.data or Path(), told.labels, told.coordinates, folder, None)
+    if told.recipe is not None:
         raise VocdetError("--recipe and --resume are both given", hint="a run goes on with its own recipe")
-    from vocdet.workflows.resume import find_unfinished, told
+    from vocdet.workflows.resume import find_unfinished, was_given
 
-    run = find_unfinished(runs, task, resume)
-    _, given = told(run)
-    resolved = load_recipe(task, str(run), sets=sets or (), flags=flags)
+    run = find_unfinished(told.runs, task, told.resume)
+    given = was_given(run)
+    resolved = load_recipe(task, str(run), sets=sets, flags=told.flags)
     return Asked(
         resolved,
-        data or Path(given["root"]),
-        labels or (Path(given["labels"]) if given["labels"] else None),
-        cast("AskedCoordinates", given["coordinates"] if coordinates == "auto" else coordinates),
+        told.data or Path(given["root"]),
+        told.labels or (Path(given["labels"]) if given["labels"] else None),
+        cast("AskedCoordinates", given["coordinates"] if told.coordinates == "auto" else told.coordinates),
         folder or bool(given.get("folder")),
         run,
     )

@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-METRICS = {"ssd": ("ap50", "ap", "f1"), "backbone": ("accuracy", "mean_label_accuracy", "loss")}
-TITLES = {"ssd": "detectors", "backbone": "classifiers"}
-SHORT = {"mean_label_accuracy": "label mean", "validated_on": "images of validation"}
+METRICS = {
+    "ssd": ("ap50", "ap", "f1"),
+    "maskrcnn": ("ap50", "ap", "mask_ap50", "mask_ap", "f1"),
+    "backbone": ("accuracy", "mean_label_accuracy", "loss"),
+}
+TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
+DETECTORS = ("ssd", "maskrcnn")
+SHORT = {"mean_label_accuracy": "label mean", "validated_on": "images of validation", "mask_ap50": "mask ap50",
+         "mask_ap": "mask ap"}  # fmt: skip
 DIGITS = 8  # of a fingerprint
 LONGEST = 60  # characters of a value in a table
 
@@ -94,7 +100,7 @@ def compare(
     for note in found.notes:
         render.note(note)
     best = _best(found)
-    then = _eval(best) if best.task == "ssd" else render.command("train-ssd", "--weights", str(best.folder))
+    then = _eval(best) if best.task in DETECTORS else render.command("train-ssd", "--weights", str(best.folder))
     render.done(f"compared {len(found.runs)} runs", then=then)
 
 
@@ -153,7 +159,7 @@ def _next(known: Sequence[RunFacts]) -> str:
         for other in known[i + 1 :]:
             if (other.task, other.dataset) == (run.task, run.dataset):
                 return render.command("compare", str(run.folder), str(other.folder))
-    detectors = [run for run in known if run.task == "ssd"]
+    detectors = [run for run in known if run.task in DETECTORS]
     return _eval(detectors[0]) if detectors else render.command("train-ssd")
 
 

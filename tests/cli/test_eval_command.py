@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from vocdet_cli.evaluate import _note_masks
 
+from vocdet.data.detections import Detections
+from vocdet.data.texts import Texts
+from vocdet.evaluation.mask_report import MaskFigures, MaskReport
+from vocdet.evaluation.report import EvalReport, Figures
 from vocdet.models.anchors import torchvision_anchors
 from vocdet.models.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.workflows import evaluate as module
+from vocdet.workflows.evaluate import Evaluated
 
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -68,7 +76,7 @@ def test_it_works_on_the_folder_one_is_in(vocdet: Run, root: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--data", "{root}"), "runs: there is no ssd run in it"),
+        (("--data", "{root}"), "runs: there is no ssd or maskrcnn run in it"),
         (("nothing", "--data", "{root}"), "nothing: there is no such checkpoint"),
         (("{run}", "--data", "{root}", "--split", "val"), "there is no val.txt"),
         (("{run}", "--data", "empty"), "empty: "),
@@ -83,3 +91,53 @@ def test_what_is_missing_is_one_message_with_a_cure(
     assert (code, out) == (1, "")
     assert problem in err
     assert err.count("error:") == err.count("hint:") == 1
+
+
+def test_a_subset_and_its_interval_are_told(vocdet: Run, root: Path) -> None:
+    run = save_run(Path("mine"), "cat", "[red]dog")
+    code, out, _ = vocdet("eval", run, "--data", root, "--device", "cpu", "--subset", "2", "--seed", "7")
+    assert code == 0
+    assert "mine on test: 2 images of 3, chosen with seed 7" in out
+    assert "95% of 1000 resamples of the images: AP 0.0" in out
+    assert json.loads((run / "metrics-test.json").read_text())["subset"] == {"images": 2, "of": 3, "seed": 7}
+    assert "resamples" not in vocdet("eval", run, "--data", root, "--device", "cpu")[1]
+    assert "resamples" in vocdet("eval", run, "--data", root, "--device", "cpu", "--interval")[1]
+    assert vocdet("eval", run, "--data", root, "--subset", "0")[0] == 2
+
+
+def test_masks_stand_beside_boxes(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Squares:
+        labels, thresholds = ("cat", "[red]dog"), np.full(2, 0.5, np.float32)
+
+        def detect_all(self, images: Iterable[object]) -> Iterator[Detections]:
+            for _ in images:
+                whole = Texts.of([b'{"size": [80, 100], "counts": [405, 45, 7550]}'])
+                yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([0.9], np.float32), np.array([0]), whole)
+
+    monkeypatch.setattr(module, "load_predictor", lambda run, device: Squares())
+    _, out, err = vocdet("eval", save_run(Path("mine"), "cat", "[red]dog"), "--data", root)
+    assert "mask AP" not in out
+    assert "these images are annotated with boxes alone: the detector's masks are not evaluated" in err
+    values = np.zeros((80, 100), np.uint8)
+    values[5:50, 5:6] = 1
+    (root / "SegmentationObject").mkdir()
+    Image.fromarray(values).save(root / "SegmentationObject" / "a.png")
+    _, out, err = vocdet("eval", "mine", "--data", root)
+    rows = [line.split() for line in out.splitlines()]
+    header = next(line for line in out.splitlines() if "VOC07" in line and "label" in line)
+    assert header.split()[-4:] == ["mask", "AP50", "mask", "AP"]
+    cat = next(row for row in rows if row[:1] == ["cat"])
+    assert cat[-2:] == ["1.000", "1.000"]
+    assert "COCO, masks: AP 1.000" in out
+    assert "at the score threshold, by boxes" in out
+    assert "2 objects without a mask: for masks they do not count" in err
+
+
+def test_masks_that_cannot_be_read_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Figures(1, 1, 0, None, None, None, None, None, None, None, 0, 0, 0, 0)
+    masks = MaskReport((), MaskFigures(0, None, None, None, None), {}, without=3, unreadable=1)
+    report = EvalReport(1, (), nothing, {}, masks=masks)
+    _note_masks(Evaluated(report, Path(), Path(), (), ()))
+    err = capsys.readouterr().err
+    assert "warning: 1 mask cannot be read or not of the image's size" in err
+    assert "2 objects without a mask" in err

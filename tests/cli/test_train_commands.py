@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from vocdet.formats.voc_masks import palette_png
 from vocdet.training.loop import Step
-from vocdet.workflows import train_backbone, train_ssd
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -18,12 +20,21 @@ MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 STEMS = [f"img{i}" for i in range(6)]
 BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("[red]dog", (50.0, 10.0, 90.0, 70.0))]
+COMMANDS = ["train-backbone", "train-ssd", "train-maskrcnn"]
 TINY = ("--net", "mb1-0.25", "--batch", 2, "--epochs", 1, "--device", "cpu")
 
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+    """A VOC folder with masks beside its boxes."""
+    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+    pixels = np.zeros((80, 100), np.uint8)
+    for k, (_, (x0, y0, x1, y1)) in enumerate(BOTH, start=1):
+        pixels[int(y0) : int(y1), int(x0) : int(x1)] = k
+    (root / "SegmentationObject").mkdir()
+    for stem in STEMS:
+        (root / "SegmentationObject" / f"{stem}.png").write_bytes(palette_png(pixels))
+    return root
 
 
 def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> None:
@@ -49,6 +60,35 @@ def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> N
     assert sorted(path.name for path in Path("runs").iterdir()) == ["backbone-mb1-0.25-1", "ssd-mb1-0.25-1"]
 
 
+def test_from_a_classifier_to_masks(vocdet: Run, root: Path) -> None:
+    assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
+    code, out, err = vocdet("train-maskrcnn", root, *TINY, "--size", 64, "--set", "model.channels=16")
+    assert code == 0, err
+    assert "4 images of 2 labels, 2 to validate on, in batches of 2" in out
+    assert "the newest backbone run" in out
+    rows = [line.split()[:3] for line in out.splitlines()]
+    assert ["backbone", "162", "·"] in rows  # all of the backbone's 27 layers: weight, and five of its batch norm
+    assert "IoU" in out
+    (epoch,) = (line for line in out.splitlines() if line.startswith("epoch   1"))
+    for name in ("objectness", "rpn_box", "class", "box", "mask", "ap50", "mask_ap"):
+        assert f" {name} " in epoch
+    assert "maskrcnn-mb1-0.25-1" in out
+    assert f"next: vocdet eval --data {root}\n" in out
+
+
+def test_without_masks_boxes_are_enough(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+    tiny = (*TINY, "--size", 64, "--set", "model.channels=16", "--weights", "none")
+    code, out, err = vocdet("train-maskrcnn", root, *tiny)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {root}: no object of the part train has a mask")
+    assert "--no-masks" in err
+    code, out, err = vocdet("train-maskrcnn", root, *tiny, "--no-masks")
+    assert code == 0, err
+    assert "batch norms learn" in err
+    assert "mask_ap" not in out
+
+
 def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
     assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
     code, out, _ = vocdet("train-ssd", root, *TINY, "--size", 64, "--show-weights")
@@ -66,7 +106,7 @@ def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: P
     assert Path("elsewhere", "ssd-mb1-0.25-1", "best.safetensors").is_file()
 
 
-@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
@@ -90,7 +130,7 @@ def test_what_makes_no_sense_is_one_message_with_a_cure(
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc, command: str) -> None:
     code, _, err = vocdet(command, make_voc(dict.fromkeys(STEMS, BOTH)))
     assert code == 1
@@ -113,12 +153,12 @@ def interrupting(real: Any, times: int) -> Any:
     return train
 
 
-@pytest.fixture(params=["train-backbone", "train-ssd"])
+@pytest.fixture(params=COMMANDS)
 def interrupted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
     """Let a training be interrupted so many times; the name of its command."""
     command = str(request.param)
-    module = train_backbone if command == "train-backbone" else train_ssd
     name = command.replace("-", "_")
+    module = importlib.import_module(f"vocdet.workflows.{name}")
 
     def interrupt(times: int) -> str:
         monkeypatch.setattr(module, name, interrupting(getattr(module, name), times))
@@ -166,7 +206,7 @@ def test_an_interrupted_run_goes_on_to_its_end(vocdet: Run, root: Path, interrup
     assert "there is no unfinished" in err
 
 
-@pytest.mark.parametrize("command", ["train-backbone", "train-ssd"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_recipe_is_shown_with_where_its_values_come_from(vocdet: Run, root: Path, command: str) -> None:
     code, out, _ = vocdet(command, root, "--lr", 0.25, "--set", "train.clip=3", "--show-recipe")
     assert code == 0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from vocdet.evaluation.report import evaluate
 from vocdet.inputs.samples import Scenes
@@ -18,7 +17,7 @@ from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.ssdlite import SsdLite
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.prepare import load_dataset
-from vocdet.workflows.train_ssd import detect_scenes
+from vocdet.workflows.train_ssd import Ssd
 
 STEMS = [f"img{i}" for i in range(10)]
 VAL = STEMS[5:]  # three for the first process, two for the second
@@ -69,10 +68,11 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     assert isinstance(model, SsdLite)
     loaded = load_dataset(root, part="val")
     val = loaded.dataset.subset(loaded.rows("val"))
-    sums = torch.zeros(2, dtype=torch.float64)
-    found = detect_scenes(model.eval(), val, Scenes(val, (64, 64), None), task=DetectTask(model), sums=sums)
-    figures = evaluate(val, found).overall
-    return {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.f1, "loss": float(sums[0] / sums[1])}
+    looked = Ssd().look(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
+    assert looked.loss is not None
+    figures = evaluate(val, looked.found).overall
+    loss = float(looked.loss[0] / looked.loss[1])
+    return {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.f1, "loss": loss}
 
 
 def test_what_is_wrong_is_said_once_and_as_one_process_says_it(root: Path) -> None:

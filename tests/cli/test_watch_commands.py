@@ -61,15 +61,15 @@ def test_predict_takes_the_newest_run_and_says_what_it_wrote(calls: list[Any]) -
     assert code == 0
     assert text.startswith("wrote found: 2 objects found in 2 pictures with runs/newest next: vocdet live runs/newest")
     assert calls[0][0] == (Path("runs/newest"), ["a.png", "b"])
-    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto"}
+    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto", "voc": False}
 
 
 @pytest.mark.parametrize("name", ["", "best.safetensors"])
 def test_predict_takes_a_run_or_checkpoint_that_stands_first(calls: list[Any], tmp_path: Path, name: str) -> None:
     run = run_in(tmp_path) / name
-    assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu")[0] == 0
+    assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu", "--voc")[0] == 0
     assert calls[0][0] == (run, ["a.png"])
-    assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu"}
+    assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu", "voc": True}
 
 
 def test_predict_with_a_run_and_nothing_to_look_at_is_wrong_usage(calls: list[Any], tmp_path: Path) -> None:

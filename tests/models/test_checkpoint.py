@@ -317,6 +317,7 @@ WRONG_RCNN: dict[str, Callable[[dict[str, Any]], object]] = {
     "an absurd hidden layer": lambda it: it["rcnn"].update(hidden=60_000),
     "absurdly many proposals": lambda it: it["rcnn"].update(proposals=60_000),
     "fewer channels than one": lambda it: it["rcnn"].update(channels=-1),
+    "a single channel": lambda it: it["rcnn"].update(channels=1),
     "another size": lambda it: it["rcnn"].update(size=32),
     "a longest below its size": lambda it: (it["rcnn"].update(longest=32), it.update(size=[64, 32])),
     "an absurd size": lambda it: (it["rcnn"].update(size=10**6, longest=10**6), it.update(size=[10**6, 10**6])),

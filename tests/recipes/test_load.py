@@ -139,8 +139,10 @@ def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path
     ]
     assert task_of(name) == "ssd"
     name = written(tmp_path, b'task = "backbone"\n[augment]\nmosaic = 0.1\n')
-    fault = ("augment.mosaic", "a recipe of task backbone has no mosaic", "only task ssd has it")
+    fault = ("augment.mosaic", "a recipe of task backbone has no mosaic", "only tasks ssd and maskrcnn have it")
     assert fault_of("backbone", name) == fault
+    name = written(tmp_path, b'task = "backbone"\n[augment]\nmixup = 0.1\n')
+    assert fault_of("backbone", name)[2] == "only task ssd has it"
 
 
 @pytest.mark.parametrize(
@@ -148,8 +150,8 @@ def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path
     [
         (b"", "does not say its task", 'write task = "ssd" at the top'),
         (b'task = "sdd"', "task is 'sdd'", 'did you mean "ssd"?'),
-        (b'task = "yolo"', "task is 'yolo'", 'write "backbone" or "ssd"'),
-        (b"task = 3", "task is 3", 'write "backbone" or "ssd"'),
+        (b'task = "yolo"', "task is 'yolo'", 'write "backbone" or "ssd" or "maskrcnn"'),
+        (b"task = 3", "task is 3", 'write "backbone" or "ssd" or "maskrcnn"'),
     ],
 )
 def test_a_recipe_says_its_task(tmp_path: Path, text: bytes, problem: str, hint: str) -> None:
@@ -281,10 +283,15 @@ def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[An
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     if choices or get_origin(type_) is Literal:
         return st.sampled_from(choices or get_args(type_))
+    if field.name == "scales":
+        return st.tuples(st.floats(low, 1), st.floats(1, high))
+    if field.name == "channels":
+        return st.sampled_from([0, 8, 96, high])
     if get_origin(type_) is tuple:
         return st.lists(st.floats(low, high), max_size=4).map(tuple)
     if type_ in (bool, str):
-        return st.booleans() if type_ is bool else st.text()
+        nets = st.sampled_from(["mb1", "mb3-large-0.75", "mb2-1.4"])
+        return st.booleans() if type_ is bool else nets if field.name == "net" else st.text()
     return st.integers(low, high) if type_ is int else st.floats(low, high)
 
 

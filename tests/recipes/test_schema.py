@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from vocdet.errors import ManyErrors, VocdetError
-from vocdet.recipes.schema import TASKS, BackboneRecipe, Recipe, SsdRecipe, changed, check_side
+from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe, SsdRecipe, changed, check_side
 
-BOTH = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe()])
+ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnnRecipe()])
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
@@ -36,6 +36,7 @@ BOTH = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe()])
         ({"best": "beauty"}, None),
         ({"optimizer": "adam"}, "give one of adamw, sgd"),
         ({"cache": "tape"}, "give one of ram, disk, off"),
+        ({"part": "all"}, "give one of train, val, trainval, test"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_told_with_what_does(
@@ -55,12 +56,12 @@ def test_all_that_is_wrong_in_a_section_is_told_at_once() -> None:
     assert [error.problem for error in caught.value.errors] == ["mosaic is 1.1", "mixup is -0.1"]
 
 
-@BOTH
+@ALL
 def test_what_is_usual_makes_sense(recipe: Recipe) -> None:
     assert msgspec.json.decode(msgspec.json.encode(asdict(recipe)), type=type(recipe)) == recipe
 
 
-@BOTH
+@ALL
 def test_no_two_sections_share_a_name_and_every_field_has_help(recipe: Recipe) -> None:
     sections = [getattr(recipe, part.name) for part in dataclasses.fields(recipe)]
     fields = [field for section in sections for field in dataclasses.fields(section)]
@@ -73,7 +74,7 @@ def test_a_value_goes_to_its_section() -> None:
     assert (recipe.model.net, recipe.train.epochs, recipe.data.part, recipe.augment.mosaic) == ("mb1", 3, "trainval", 0)
     with pytest.raises(ValueError, match="no recipe has epoch"):
         changed(SsdRecipe(), epoch=3)
-    assert set(TASKS) == {"backbone", "ssd"}
+    assert set(TASKS) == {"backbone", "ssd", "maskrcnn"}
 
 
 def test_a_detectors_input_is_at_least_64_pixels_and_a_crop_32() -> None:
@@ -84,3 +85,37 @@ def test_a_detectors_input_is_at_least_64_pixels_and_a_crop_32() -> None:
     check_side(32, smallest=32)
     with pytest.raises(VocdetError, match="size is 31 pixels"):
         check_side(31, smallest=32)
+
+
+@ALL
+@pytest.mark.parametrize("net", ["vgg16", "mb1-3", "mb1-0.01", "mb4", "", "mb1-", "MB1", "resnet50-0.5", "mb1\n"])
+def test_a_net_that_is_none_is_told_before_any_work(recipe: Any, net: str) -> None:
+    with pytest.raises(VocdetError) as caught:
+        changed(recipe, net=net)
+    assert caught.value.problem == f"there is no net {net!r}"
+    assert "mb1, mb2, mb3-small, mb3-large" in caught.value.hint
+
+
+def test_resnet50_is_a_net_for_mask_rcnn_alone() -> None:
+    assert changed(MaskRcnnRecipe(), net="resnet50").model.net == "resnet50"
+    for change in (lambda: changed(SsdRecipe(), net="resnet50"), lambda: changed(BackboneRecipe(), net="resnet50")):
+        with pytest.raises(VocdetError, match="there is no net 'resnet50'") as caught:
+            change()
+        assert caught.value.hint.startswith("only vocdet train-maskrcnn has it")
+    with pytest.raises(VocdetError, match="there is no net") as caught:
+        changed(MaskRcnnRecipe(), net="resnet18")
+    assert caught.value.hint.startswith("use resnet50, mb1")
+
+
+@pytest.mark.parametrize("channels", [1, 7, -1, 513])
+def test_a_pyramid_has_channels_enough(channels: int) -> None:
+    with pytest.raises(VocdetError, match=f"channels is {channels}"):
+        changed(MaskRcnnRecipe(), channels=channels)
+    assert [changed(MaskRcnnRecipe(), channels=n).model.channels for n in (0, 8, 512)] == [0, 8, 512]
+
+
+@pytest.mark.parametrize("scales", [(), (1.0,), (1.2, 0.8), (0.5, 1.0, 2.0)])
+def test_scales_are_the_least_and_the_most(scales: tuple[float, ...]) -> None:
+    with pytest.raises(VocdetError, match="scales is") as caught:
+        changed(MaskRcnnRecipe(), scales=scales)
+    assert "scales = [0.8, 1.25]" in caught.value.hint

@@ -11,12 +11,13 @@ from vocdet import handed
 from vocdet.recipes import document
 from vocdet.recipes.document import handed_recipes
 from vocdet.recipes.load import dump_recipe, load_recipe, task_of
-from vocdet.recipes.schema import BackboneRecipe, SsdRecipe
+from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 ANCESTORS = {  # and what to begin with
     "ssdlite-mb3-small", "ssdlite-mb3-large", "ssdlite320-coco", "ssd-mb1", "ssd-mb1-keras", "mobile-det",
-    "mobilenetv3-ssd", "finetune", "backbone",
+    "mobilenetv3-ssd", "finetune", "backbone", "maskrcnn-mb3-small", "maskrcnn-mb3-large", "mobile-mask-rcnn",
+    "maskrcnn-resnet50", "maskrcnn-resnet50-mlperf",
 }  # fmt: skip
 
 
@@ -26,6 +27,10 @@ def ssd(name: str) -> SsdRecipe:
 
 def backbone(name: str) -> BackboneRecipe:
     return load_recipe("backbone", name).recipe
+
+
+def maskrcnn(name: str) -> MaskRcnnRecipe:
+    return load_recipe("maskrcnn", name).recipe
 
 
 def test_there_is_a_recipe_for_every_ancestor_and_every_file_is_one() -> None:
@@ -90,6 +95,38 @@ def test_what_to_begin_with_is_what_the_command_line_does_by_itself(name: str) -
     recipe, default = ssd(name), SsdRecipe()
     assert (recipe.train, recipe.data, recipe.augment) == (default.train, default.data, default.augment)
     assert recipe.model.net == name.removeprefix("ssdlite-")
+
+
+@pytest.mark.parametrize("name", ["maskrcnn-mb3-small", "maskrcnn-mb3-large"])
+def test_a_mobile_mask_rcnn_is_what_the_command_line_does_by_itself(name: str) -> None:
+    recipe, default = maskrcnn(name), MaskRcnnRecipe()
+    assert (recipe.train, recipe.data, recipe.augment) == (default.train, default.data, default.augment)
+    assert (recipe.model.net, recipe.model.heads) == (name.removeprefix("maskrcnn-"), "mobile")
+
+
+def test_the_mobile_mask_rcnn_stands_on_mobilenet_v1() -> None:
+    assert maskrcnn("mobile-mask-rcnn").model.net == "mb1"
+
+
+@pytest.mark.parametrize("name", ["maskrcnn-resnet50", "maskrcnn-resnet50-mlperf"])
+def test_a_resnet_has_the_input_and_heads_of_torchvisions(name: str) -> None:
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).transform
+    recipe = maskrcnn(name)
+    assert (theirs.min_size, theirs.max_size) == ((recipe.model.size,), recipe.model.longest)
+    assert (recipe.model.net, recipe.model.heads, recipe.train.freeze_norm) == ("resnet50", "standard", True)
+    assert recipe.train.freeze == 4  # torchvision trains three of five stages: the stem and the first stay
+
+
+def test_mlperfs_recipe_is_mlperfs() -> None:
+    recipe = maskrcnn("maskrcnn-resnet50-mlperf")
+    train, augment = recipe.train, recipe.augment
+    assert (train.optimizer, train.lr, train.base_batch, train.max_steps) == ("sgd", 0.02, 16, 90_000)
+    assert (train.weight_decay, train.average, train.clip) == (1e-4, 0, 0)
+    assert (train.stop_at_ap, train.stop_at_mask_ap) == (0.377, 0.339)
+    assert (augment.flip, augment.whole, augment.scales) == (True, 1, (1, 1))
+    assert not any((augment.turns, augment.colour, augment.mosaic, augment.copy_paste))
 
 
 def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

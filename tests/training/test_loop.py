@@ -304,3 +304,43 @@ def test_batches_that_make_one_step_are_as_one_batch() -> None:
     one, other = learned((10,), 1), learned((4, 4, 2), 3)
     for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_a_number_of_steps_ends_training_inside_an_epoch_and_validates_it() -> None:
+    task = Task()
+    measured = []
+
+    def validate(_: nn.Module) -> Validation:
+        measured.append(task.steps)
+        return Validation({"ap": 0.0}, (0.0,))
+
+    events = train(task, Limits(1 << 31, steps=7), validate=validate)
+    assert [event.progress for event in events if isinstance(event, Step)] == pytest.approx(
+        [n / 7 for n in range(1, 8)]
+    )
+    assert measured == [3, 6, 7]  # an epoch has three steps
+    last = epochs(events)[-1]
+    assert (last.epoch, last.final, last.at.finished, last.at.steps) == (3, True, True, 7)
+
+
+def test_the_rate_follows_the_steps_where_these_end_training() -> None:
+    steps = make_schedule("steps", steps=(0.5,))
+    events = train(Task(), Limits(1 << 31, steps=6), schedule=steps, warm=0)
+    rates = [event.at.rate for event in events if isinstance(event, Step)]
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.001, 0.001, 0.001])
+
+
+def test_of_epochs_and_steps_in_a_time_the_first_to_be_over_ends_it() -> None:
+    assert len(epochs(train(Task(), Limits(2, steps=100)))) == 2
+    assert [e.at.steps for e in epochs(train(Task(), Limits(1 << 31, 1e6, steps=4)))] == [3, 4]
+
+
+def test_a_validation_that_is_enough_ends_training() -> None:
+    found = iter([0.3, 0.377, 0.4])
+
+    def validate(_: nn.Module) -> Validation:
+        ap = next(found)
+        return Validation({"ap": ap}, (ap,), enough=ap >= 0.377)
+
+    done = epochs(train(Task(), Limits(10), validate=validate))
+    assert [(event.final, event.best) for event in done] == [(False, True), (True, True)]

@@ -56,7 +56,20 @@ def test_a_project_for_a_classifier_says_nothing_of_a_detector(tmp_path: Path) -
         assert "ssd" not in text
 
 
-@pytest.mark.parametrize("task", ["ssd", "backbone"])
+@pytest.mark.parametrize("net", sorted(DETECTORS))
+def test_a_project_for_masks_goes_from_the_classifier_to_mask_rcnn(tmp_path: Path, net: str) -> None:
+    init_project(tmp_path, task="maskrcnn", net=net)
+    assert files_in(tmp_path) == [name.replace("ssd", "maskrcnn") for name in FILES]
+    recipe = load_recipe("maskrcnn", str(tmp_path / "recipes" / "maskrcnn.toml")).recipe
+    assert (recipe.model.net, recipe.model.weights) == (net, "auto")  # the classifier of the project
+    for name in ("README.md", "slurm.sh"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "ssd" not in text
+        assert "maskrcnn" in text
+    assert "vocdet train-maskrcnn data --recipe recipes/maskrcnn.toml" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["ssd", "maskrcnn", "backbone"])
 def test_a_value_that_the_readme_changes_is_one_of_the_recipe(tmp_path: Path, task: str) -> None:
     init_project(tmp_path, task=task)
     sets = re.findall(r"--set (\S+)", (tmp_path / "README.md").read_text(encoding="utf-8"))

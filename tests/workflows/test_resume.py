@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,10 +20,11 @@ from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
 from vocdet.models import ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet.training.loop import Epoch, Step
-from vocdet.training.state import STATE, read_record, read_state
-from vocdet.workflows.resume import DATASET, find_unfinished, told
+from vocdet.training.state import STATE, read_record, read_state, save_state
+from vocdet.workflows.detector_training import DetectorStarted
+from vocdet.workflows.resume import DATASET, find_unfinished, was_given
 from vocdet.workflows.train_backbone import train_backbone
-from vocdet.workflows.train_ssd import SsdStarted, train_ssd
+from vocdet.workflows.train_ssd import train_ssd
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -220,8 +222,7 @@ def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
 
 def test_a_run_tells_what_it_was_told(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
-    recipe, given = told(run)
-    assert recipe == SSD
+    given = was_given(run)
     assert given == {"root": str(root), "labels": None, "coordinates": "auto"}
 
 
@@ -235,6 +236,15 @@ def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: P
     assert find_unfinished(runs, "ssd") == first
     assert find_unfinished(runs, "ssd", first.name) == first
     assert find_unfinished(runs, "ssd", str(second)) == second
+
+
+def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itself(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    record, tensors = read_state(run / STATE)
+    older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
+    save_state(run / STATE, tensors, msgspec.structs.replace(record, recipe=older))
+    assert refused(root, run, changed(SSD, max_steps=9)) == ["train.max_steps was 0 when it began, and is 9 now"]
+    assert finish(train_ssd(root, SSD, runs=run.parent, device="cpu", resume=run))[0] == run
 
 
 def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
@@ -280,7 +290,7 @@ def test_a_disk_that_fills_up_leaves_the_state_before(
     whole, _ = finish(train_ssd(root, SSD, runs=tmp_path / "whole", device="cpu"))
     events = train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu")
     started = next(events)
-    assert isinstance(started, SsdStarted)
+    assert isinstance(started, DetectorStarted)
     assert isinstance(next(events), Step)
     next(events)
 
@@ -302,7 +312,7 @@ def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = train_ssd(root, changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
-    assert [type(next(events)) for _ in range(3)] == [SsdStarted, Step, Step]
+    assert [type(next(events)) for _ in range(3)] == [DetectorStarted, Step, Step]
     monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
     with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:
         list(events)

@@ -16,7 +16,9 @@ from vocdet.models.anchors import Anchors, Shape, torchvision_anchors
 from vocdet.models.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, build, save_checkpoint
 from vocdet.models.heads import Heads
-from vocdet.models.published import coco_heads, is_torchvision_name
+from vocdet.models.maskrcnn import RcnnSpec
+from vocdet.models.published import coco_heads, coco_rcnn_heads, is_torchvision_name
+from vocdet.models.pyramid_anchors import PyramidAnchors
 from vocdet.workflows import weights
 from vocdet.workflows.weights import find_start
 
@@ -197,7 +199,9 @@ def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypa
 def test_coco_is_no_classifier_and_of_one_net(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the COCO weights are of a detector") as caught:
         find_start("coco", parse_net("mb3-large"), tmp_path, task="backbone")
-    assert caught.value.hint == "use --weights imagenet here, and --weights coco with vocdet train-ssd"
+    assert (
+        caught.value.hint == "use --weights imagenet here, and --weights coco with vocdet train-ssd or train-maskrcnn"
+    )
     with pytest.raises(CheckpointError, match=r"is an SSD-lite on mb3-large, not on mb1-0\.25"):
         find_start("coco", SMALL, tmp_path)
 
@@ -246,3 +250,46 @@ def test_the_state_of_a_training_is_no_weights(tmp_path: Path) -> None:
     ) as caught:
         find_start(str(tmp_path / "state.safetensors"), SMALL, tmp_path)
     assert caught.value.hint == "give the run's folder, or its best.safetensors"
+
+
+def save_mask_rcnn(run: Path) -> RcnnSpec:
+    spec = RcnnSpec(SMALL, ("a", "b"), 64, 96, PyramidAnchors(ratios=(1.0,)), *OWN, channels=16, hidden=16)
+    about = About(
+        vocdet="0",
+        task="maskrcnn",
+        backbone=SMALL,
+        labels=("a", "b"),
+        size=(64, 96),
+        mean=OWN[0],
+        std=OWN[1],
+        rcnn=spec,
+    )
+    save_checkpoint(run / "best.safetensors", build(about), about)
+    return spec
+
+
+def test_a_mask_rcnn_brings_its_labels_and_anchors(tmp_path: Path) -> None:
+    spec = save_mask_rcnn(tmp_path / "maskrcnn-mb1-0.25-1")
+    for weights_ in ("last", str(tmp_path / "maskrcnn-mb1-0.25-1")):
+        start = find_start(weights_, SMALL, tmp_path, task="maskrcnn")
+        assert (start.heads, start.anchors, start.normalisation) == (Heads(("a", "b"), spec.anchors), spec.anchors, OWN)
+    with pytest.raises(CheckpointError, match="there is no ssd run in it"):
+        find_start("last", SMALL, tmp_path, task="ssd")
+
+
+def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(url: str, **_: object) -> dict[str, torch.Tensor]:
+        asked.append(url)
+        return {
+            "backbone.body.bn1.running_var": torch.ones(64),
+            "backbone.body.bn1.num_batches_tracked": torch.ones(()),
+        }
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    start = find_start("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
+    assert asked == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
+    assert (start.heads, start.normalisation) == (coco_rcnn_heads(), IMAGENET)
+    assert start.tensors.keys() == {"backbone.body.bn1.running_var"}
+    assert float(start.tensors["backbone.body.bn1.running_var"][0]) == pytest.approx(1 - 1e-5, abs=1e-7)

@@ -19,7 +19,7 @@ from vocdet.models.backbone import BackboneSpec, Classifier
 from vocdet.models.folding import plain_state
 from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
 from vocdet.models.ssdlite import EXTRAS, SsdLite, SsdSpec
-from vocdet.recipes.schema import Extras, LastMap
+from vocdet.recipes.schema import FEWEST, Extras, LastMap
 
 FORMAT = 3  # 1: without extras and last_map; 2: without rcnn
 LARGEST = 4096  # pixels of an input's side: a damaged file must not ask for all the memory there is
@@ -79,6 +79,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         said = (spec.backbone, spec.labels, (spec.size, spec.longest), spec.mean, spec.std)
         if said != (self.backbone, self.labels, self.size, self.mean, self.std):
             raise ValueError("a Mask R-CNN of which two different things are said")
+        if spec.channels < FEWEST:
+            raise ValueError(f"{spec.channels} channels")
         for name, most in WIDEST.items():
             if getattr(spec, name) > most:
                 raise ValueError(f"{getattr(spec, name)} {name}")

@@ -22,7 +22,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from vocdet.errors import ManyErrors, Place, VocdetError, raise_all
 from vocdet.recipes.document import Document, read_document, read_word
-from vocdet.recipes.schema import TASKS, BackboneRecipe, Recipe, SsdRecipe, changed
+from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe, SsdRecipe, changed
 from vocdet.recipes.values import nearest, plain, shown, toml, typed
 
 DEFAULT = "default"  # where a value comes from that nobody gave
@@ -59,6 +59,14 @@ def load_recipe(
     sets: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
 ) -> Resolved[SsdRecipe]: ...
+@overload
+def load_recipe(
+    task: Literal["maskrcnn"],
+    name: str | None = None,
+    *,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
+) -> Resolved[MaskRcnnRecipe]: ...
 @overload
 def load_recipe(
     task: Literal["backbone"],
@@ -225,9 +233,10 @@ def _unknown(task: str, section: str, key: str, place: Place | None, *, table: b
         where = f"{key} stands outside of the tables" if key in homes else f"a recipe has no {plain(key)}"
     if key in homes:
         return VocdetError(where, place=place, hint=f"it is in [{homes[key]}]: {homes[key]}.{key}")
-    for other in TASKS.keys() - {task}:
-        if any(key in fields for fields in _sections(other).values()):
-            return VocdetError(f"a recipe of task {task} has no {key}", place=place, hint=f"only task {other} has it")
+    having = [other for other in TASKS if any(key in fields for fields in _sections(other).values())]
+    if having:
+        hint = f"only {'tasks' if having[1:] else 'task'} {' and '.join(having)} {'have' if having[1:] else 'has'} it"
+        return VocdetError(f"a recipe of task {task} has no {key}", place=place, hint=hint)
     close = nearest(key, sections.get(section, _TOP)) or nearest(key, homes)
     if close in homes and homes[close] != section:
         close = f"{homes[close]}.{close}"

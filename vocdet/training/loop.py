@@ -72,15 +72,17 @@ class Validation:
 
     metrics: dict[str, float]
     rank: tuple[float, ...]  # the higher, the better
+    enough: bool = False  # it is as good as was asked for: training ends
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to stop: after epochs or seconds, or when validation found nothing better for `patience` epochs."""
+    """When to stop: after epochs, seconds or steps, or when validation found nothing better for `patience` epochs."""
 
     epochs: int
     seconds: float | None = None
     patience: int = 0  # 0: never early; only without a time budget
+    steps: int = 0  # 0: as many as there are
 
 
 def fit(
@@ -130,7 +132,7 @@ def _end_epoch(
     validate: Callable[[nn.Module], Validation] | None,
 ) -> tuple[Epoch, Progress]:
     """Validate where it is due, and see whether training is over."""
-    final = clock.out_of_time() or at.epoch >= limits.epochs
+    final = clock.over(at) or at.epoch >= limits.epochs
     metrics: dict[str, float] = {}
     better, best, since_best = validate is None, at.best, at.since_best + 1
     paused, validated = at.paused, at.validated
@@ -144,6 +146,7 @@ def _end_epoch(
         paused += validated
         metrics, better = result.metrics, result.rank > at.best
         best = max(at.best, result.rank)
+        final = final or result.enough
     since_best = 0 if better else since_best
     # a schedule that is fitted to a time ends low, and that is where it gains: it is not cut short
     final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
@@ -183,17 +186,19 @@ class _Clock:
         return time.perf_counter() - self._start
 
     def reading(self, at: Progress, warm: int) -> list[float]:
-        """Progress of the run, the share of it that warms up, and whether its time is over."""
-        return [self.progress(at), self.warm(at, warm), float(self.out_of_time())]
+        """Progress of the run, the share of it that warms up, and whether its time or its steps are over."""
+        return [self.progress(at), self.warm(at, warm), float(self.over(at))]
 
     def speed(self, at: Progress) -> float:
         return at.learned / max(1e-9, self.elapsed() - at.paused)
 
     def progress(self, at: Progress) -> float:
-        by_epochs = (at.epoch - 1 + at.seen / self._samples) / self._limits.epochs
-        if self._limits.seconds is None:
-            return min(1.0, by_epochs)
-        return min(1.0, max(by_epochs, self.elapsed() / self._limits.seconds))
+        along = (at.epoch - 1 + at.seen / self._samples) / self._limits.epochs
+        if self._limits.steps:
+            along = max(along, at.steps / self._limits.steps)
+        if self._limits.seconds is not None:
+            along = max(along, self.elapsed() / self._limits.seconds)
+        return min(1.0, along)
 
     def warm(self, at: Progress, steps: int) -> float:
         """The share of the run that warms up: so many steps, a tenth of a short run."""
@@ -206,10 +211,15 @@ class _Clock:
                 total = self._limits.epochs * self._samples / batch
             else:
                 total = self.speed(at) * self._limits.seconds / batch
+        if self._limits.steps:
+            total = min(total, self._limits.steps) if at.steps else self._limits.steps
         return min(0.1, steps / max(1.0, total))
 
     def left(self, progress: float) -> float:
         return self.elapsed() * (1 - progress) / max(progress, 1e-9)
 
-    def out_of_time(self) -> bool:
-        return self._limits.seconds is not None and self.elapsed() >= self._limits.seconds
+    def over(self, at: Progress) -> bool:
+        """Whether time or steps are used up."""
+        limits = self._limits
+        late = limits.seconds is not None and self.elapsed() >= limits.seconds
+        return late or bool(limits.steps and at.steps >= limits.steps)

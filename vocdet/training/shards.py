@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbone import Dropout
+from vocdet.models.seeded import Seeded
 from vocdet.training.distributed import Group
 from vocdet.training.losses import Losses, Task
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 SMALLEST = 4  # images in a shard of a full batch: batch norms need some
+OF_REGIONS = 2  # of a Mask R-CNN, whose heads see a hundred regions of each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,9 +40,9 @@ class Learned:
     images: int  # over all processes
 
 
-def shard_count(batch: int, threads: int) -> int:
+def shard_count(batch: int, threads: int, *, smallest: int = SMALLEST) -> int:
     """How many shards a batch is best learned in with so many threads."""
-    return max(1, min(threads, batch // SMALLEST))
+    return max(1, min(threads, batch // smallest))
 
 
 class Shards:
@@ -54,7 +55,7 @@ class Shards:
         self._device = next(model.parameters()).device.type
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
-        self._dropouts = [m for each in self._models for m in each.modules() if isinstance(m, Dropout)]
+        self._seeded = [m for each in self._models for m in each.modules() if isinstance(m, Seeded)]
         self._statistics = list(zip(*map(_statistics, self._models), strict=True))
         self._threads = torch.get_num_threads()
         self._each = max(1, self._threads // count)
@@ -86,11 +87,12 @@ class Shards:
     def learn(self, batch: Batch, *, seed: Sequence[int], scale: float = 1.0) -> Learned:
         """The losses of a batch and the gradients of their sum, which is multiplied by `scale` for fp16.
 
-        `seed` decides what dropout drops. In several processes each has its part of the batch, which may be empty.
+        `seed` decides what is random in the model: what dropout drops, which anchors teach. In several processes each
+        has its part of the batch, which may be empty.
         """
         rng = np.random.default_rng((*seed, self._group.rank))
-        for dropout in self._dropouts:  # here, as the threads would draw in any order
-            dropout.seed = int(rng.integers(2**31))
+        for layer in self._seeded:  # here, as the threads would draw in any order
+            layer.seed = int(rng.integers(2**31))
         parts = split(batch, len(self._models)) if len(batch) else []
         found = self._each_of(lambda i: self._forward(self._models[i], parts[i]), len(parts))
         sums = torch.zeros(3, len(self._task.names), dtype=torch.float64)  # totals, counts, images
@@ -122,7 +124,7 @@ class Shards:
 
     def _backward(self, losses: Losses, weights: dict[str, float]) -> tuple[Tensor, ...]:
         total = torch.stack([losses[name].total * weight for name, weight in weights.items()]).sum()
-        return torch.autograd.grad(total, self.parameters)
+        return torch.autograd.grad(total, self.parameters, materialize_grads=True)  # a part of the model may rest
 
     def _added(self, gradients: list[tuple[Tensor, ...]]) -> list[Tensor]:
         if not gradients:
@@ -150,8 +152,8 @@ def _statistics(model: nn.Module) -> list[Tensor]:
 def split(batch: Batch, count: int) -> list[Batch]:
     """A batch in `count` nearly equal parts, or fewer where it has fewer images."""
     count = min(count, len(batch))
-    columns = zip(*(column.tensor_split(count) for column in (batch.images, batch.boxes, batch.labels)), strict=True)
-    return [Batch(*part) for part in columns]
+    ends = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(len(batch)), count))]).tolist()
+    return [batch.part(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
 
 
 def _replica(model: M) -> M:

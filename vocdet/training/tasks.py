@@ -1,4 +1,4 @@
-"""What a model is taught: to classify crops, to detect objects."""
+"""What a model is taught: to classify crops, to detect objects, to draw their masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vocdet.inputs.bridge import classes_of
 from vocdet.inputs.samples import Batch
 from vocdet.models.backbone import Classifier
+from vocdet.models.maskrcnn import MaskRcnn
 from vocdet.models.ssd_loss import MIN_NEGATIVES, ssd_sums
 from vocdet.models.ssdlite import SsdLite
 from vocdet.training.losses import Losses, Share
@@ -44,6 +45,22 @@ class DetectTask:
             min_negatives=self._min_negatives, weights=self._weights,
         )  # fmt: skip
         return {name: Share(totals[name], count) for name in self.names}
+
+
+class SegmentTask:
+    """The losses of Mask R-CNN on scenes: of its proposals, and of what it makes of them.
+
+    Which anchors and proposals teach is drawn at random, by layers that are `Seeded`.
+    """
+
+    def __init__(self, model: MaskRcnn) -> None:
+        self.model = model
+        self.names = model.spec.losses
+
+    def losses(self, model: MaskRcnn, batch: Batch) -> Losses:
+        """Each of the names, per what it is made of: the anchors or proposals that were drawn."""
+        found = model.losses(batch.images, batch.sizes, batch.boxes, classes_of(batch.labels), batch.masks)
+        return {name: Share(*found[name]) for name in self.names}
 
 
 class ClassifyTask:

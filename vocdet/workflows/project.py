@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -18,6 +19,13 @@ DETECTORS = {  # the recipe of each net
     "mb2": "ssdlite-mb2",
     "mb1": "ssd-mb1",
 }
+SEGMENTERS = {  # the same with masks; of mb2 there is none of its own
+    "mb3-small": "maskrcnn-mb3-small",
+    "mb3-large": "maskrcnn-mb3-large",
+    "mb2": "maskrcnn-mb3-large",
+    "mb1": "mobile-mask-rcnn",
+}
+TASKS = ("ssd", "maskrcnn", "backbone")
 RUNNABLE = "slurm.sh"
 _OF_DETECTORS = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # lines without a sense for a classifier
 
@@ -25,11 +33,12 @@ _OF_DETECTORS = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # l
 def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Path | None = None) -> list[Path]:
     """Write recipes, labels.txt, slurm.sh and README.md into a folder, new or not: the files that are there now.
 
-    `task` backbone has the recipe of a classifier alone, ssd that of a detector on `net`, too. With a dataset `data`
-    its labels are those of labels.txt, and the commands name it; else they name the folder `data` in the project.
+    `task` backbone has the recipe of a classifier alone, ssd and maskrcnn that of a detector on `net`, too. With a
+    dataset `data` its labels are those of labels.txt, and the commands name it; else they name the folder `data` in the
+    project.
     Files that are there already are an error, all together; where one cannot be written, none is.
     """
-    if net not in DETECTORS or task not in ("ssd", "backbone"):
+    if net not in DETECTORS or task not in TASKS:
         raise ValueError(f"net {net}, task {task}")
     texts = {folder / name: text for name, text in _texts(folder, net, task, data).items()}
     try:
@@ -44,22 +53,30 @@ def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", dat
 
 def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, str]:
     """The content of every file of a project."""
-    train = "train-ssd @DATA@ --recipe recipes/ssd.toml"
-    if task == "backbone":
-        train = "train-backbone @DATA@ --recipe recipes/backbone.toml"
+    train = f"train-{task} @DATA@ --recipe recipes/{task}.toml"
     dataset = shlex.quote("data" if data is None else _from_inside(folder, data))
 
     def filled(name: str) -> str:
         lines = handed_text(name).splitlines(keepends=True)
-        kept = [line for line in lines if task == "ssd" or not any(words in line for words in _OF_DETECTORS)]
-        return "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
+        kept = [line for line in lines if task != "backbone" or not any(words in line for words in _OF_DETECTORS)]
+        text = "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
+        return text if task != "maskrcnn" else re.sub(r"(train[- ]|recipes/)ssd\b", r"\1maskrcnn", text)
 
     texts = {"README.md": filled("project_README.md")}
     texts["labels.txt"] = handed_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
     texts["recipes/backbone.toml"] = handed_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
-    if task == "ssd":
-        texts["recipes/ssd.toml"] = handed_text(f"recipes/{DETECTORS[net]}.toml")
+    if task != "backbone":
+        texts[f"recipes/{task}.toml"] = _recipe(DETECTORS if task == "ssd" else SEGMENTERS, net)
     return texts | {RUNNABLE: filled("slurm.sh")}
+
+
+def _recipe(known: Mapping[str, str], net: str) -> str:
+    """The recipe of a detector on a net, which starts from the classifier of the project."""
+    text = handed_text(f"recipes/{known[net]}.toml")
+    if known is SEGMENTERS:
+        text = re.sub(r"^net = .*$", f'net = "{net}"', text, flags=re.MULTILINE)
+        text = re.sub(r"^weights = .*$", 'weights = "auto"', text, flags=re.MULTILINE)
+    return text
 
 
 def _labels(data: Path) -> tuple[str, ...]:

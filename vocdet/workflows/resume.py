@@ -48,15 +48,9 @@ def find_unfinished(runs: Path, task: str, run: str = "last") -> Path:
     return max(found)[1]
 
 
-def told(run: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of an unfinished run, and what else it was given: where its data is."""
-    record = read_record(run / STATE)
-    return recipe_of(record), record.given
-
-
-def recipe_of(record: Record) -> Recipe:
-    """The recipe in a record."""
-    return msgspec.convert(record.recipe, TASKS[record.about.task])
+def was_given(run: Path) -> dict[str, Any]:
+    """What an unfinished run was told besides its recipe: where its data is."""
+    return read_record(run / STATE).given
 
 
 def open_run(run: Path, task: str) -> Resumed:
@@ -101,16 +95,18 @@ def check_unchanged(
     """Raise everything in which recipe, labels or images differ from what the run began with."""
     record = resumed.record
     hint = f"undo that, or start a new run from it by --weights {resumed.run}"
-    differences = [*_in_recipe(record.recipe, asdict(asked)), *_in_labels(record.about.labels, labels)]
+    before = asdict(TASKS[record.about.task]()), record.recipe
+    differences = [*_in_recipe(*before, asdict(asked)), *_in_labels(record.about.labels, labels)]
     differences += _in_images(resumed.run / DATASET, parts)
     raise_all([CheckpointError(text, place=resumed.run, hint=hint) for text in differences])
 
 
-def _in_recipe(was: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+def _in_recipe(usual: dict[str, Any], was: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """`usual` has what the settings that an older version did not know are by themselves."""
     for section, values in now.items():
         for name, value in values.items():
-            before = was.get(section, {}).get(name)
-            plain = list(value) if isinstance(value, tuple) else value
+            before = was.get(section, {}).get(name, usual[section][name])
+            before, plain = (list(one) if isinstance(one, tuple) else one for one in (before, value))
             if name not in FREE and before != plain:
                 yield f"{section}.{name} was {before} when it began, and is {plain} now"
 

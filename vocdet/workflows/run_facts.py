@@ -29,7 +29,7 @@ Scores = dict[str, float]
 RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", "best.safetensors", "last.safetensors",
              "state.safetensors")  # fmt: skip
 LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
-TRAINED = {"ssd": "train-ssd", "backbone": "train-backbone"}  # the commands
+TRAINED = {"ssd": "train-ssd", "backbone": "train-backbone", "maskrcnn": "train-maskrcnn"}  # the commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RunFacts:
     """What the files of a run say; where they say nothing, text is empty and numbers are 0."""
 
     folder: Path
-    task: str = ""  # ssd, backbone; "": no run of vocdet
+    task: str = ""  # ssd, backbone, maskrcnn; "": no run of vocdet
     net: str = ""
     size: int = 0
     labels: tuple[str, ...] = ()
@@ -127,12 +127,12 @@ def read_run(folder: Path) -> RunFacts:
     state, task = _state(folder, status), status.task or (about.task if about else str(recipe.get("task", "")))
     return RunFacts(
         folder=folder,
-        task=task or ("ssd" if "model.anchors" in flat else "backbone" if "model.net" in flat else ""),
+        task=task or _task(flat),
         net=str(flat.get("model.net", "") or (_net(about.backbone) if about else "")),
         size=_whole(flat.get("model.size")) or (about.size[0] if about else 0),
         labels=_texts(status.dataset.get("labels")) or (about.labels if about else ()),
         epochs=_whole(last.get("epoch")),
-        planned=0 if flat.get("train.minutes") else _whole(flat.get("train.epochs")),
+        planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _whole(flat.get("train.epochs")),
         minutes=float(flat.get("train.minutes") or 0.0),
         seconds=last.get("seconds", 0.0),
         best_epoch=_whole(best.get("epoch")),
@@ -278,6 +278,12 @@ def _number(text: object) -> float | None:
 
 def _best_row(rows: list[Scores]) -> Scores:
     return next((row for row in reversed(rows) if row.get("best")), {})
+
+
+def _task(recipe: Mapping[str, Any]) -> str:
+    """What a recipe is for, which does not say it."""
+    marks = {"model.masks": "maskrcnn", "model.anchors": "ssd", "model.net": "backbone"}
+    return next((task for mark, task in marks.items() if mark in recipe), "")
 
 
 def _net(backbone: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,32 @@ def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed |
         yield Path(group.gather("")[0])
 
 
-def with_batch(recipe: R, task: Task[Any], size: tuple[int, int], samples: int, group: Group) -> R:
+def with_batch(recipe: R, task: Task[Any], batch_of: Callable[[int], Batch], samples: int, group: Group) -> R:
     """The recipe with as many images in a batch as fit, where it leaves that open; the same in all processes.
 
-    On a CPU no more than the recipe's kind has by default: small batches learn more there in the same time.
+    `batch_of(n)` makes a batch of n images to try. On a CPU no more than the recipe's kind has by default: small
+    batches learn more there in the same time.
     """
     if recipe.train.batch:
         return recipe
     device = next(task.model.parameters()).device
     usual = type(recipe)().train.batch
+    most = min(usual if device.type == "cpu" else LARGEST, max(1, samples // group.world))
+    precision = choose_precision(recipe.train.precision, device)
+    found = measured_batch(task, batch_of, precision=precision, most=most)
+    (each,) = group.from_first([found])
+    return changed(recipe, batch=int(each) * group.world)
+
+
+def plain_batches(size: tuple[int, int]) -> Callable[[int], Batch]:
+    """Makes batches of so many black images of a size (height, width), with an object in each."""
 
     def batch_of(n: int) -> Batch:
         images = torch.zeros((n, 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
         boxes = torch.tensor([[0.0, 0.0, size[1] / 2, size[0] / 2]]).expand(n, 1, 4)
         return Batch(images, boxes, torch.zeros((n, 1), dtype=torch.int64))
 
-    most = min(usual if device.type == "cpu" else LARGEST, max(1, samples // group.world))
-    precision = choose_precision(recipe.train.precision, device)
-    found = measured_batch(task, batch_of, precision=precision, most=most)
-    (each,) = group.from_first([found])
-    return changed(recipe, batch=int(each) * group.world)
+    return batch_of
 
 
 def kept(data: Data) -> Keep:

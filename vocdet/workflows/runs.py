@@ -12,7 +12,8 @@ from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import SUFFIX, About, read_about
 
-TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone"}
+TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone", "maskrcnn": "vocdet train-maskrcnn"}
+DETECTORS = ("ssd", "maskrcnn")
 
 
 def make_run(folder: Path, task: str, net: str) -> Path:
@@ -41,8 +42,13 @@ def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
             shutil.rmtree(run, ignore_errors=True)
 
 
-def newest_run(folder: Path, task: str, *, net: str | None = None, reduced_tail: bool | None = None) -> Path:
-    """The run of this task (and backbone) whose best checkpoint was written last."""
+def newest_detector(folder: Path) -> Path:
+    """The run of any detector whose best checkpoint was written last."""
+    return newest_run(folder, *DETECTORS)
+
+
+def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: bool | None = None) -> Path:
+    """The run of one of these tasks (and of this backbone) whose best checkpoint was written last."""
     found = []
     for best in folder.glob(f"*/{BEST}"):
         try:
@@ -51,11 +57,12 @@ def newest_run(folder: Path, task: str, *, net: str | None = None, reduced_tail:
             continue  # someone else's folder, or a damaged one: not a run to choose unasked
         same_net = net is None or about.backbone.name == net
         same_tail = reduced_tail is None or about.backbone.reduced_tail == reduced_tail
-        if about.task == task and same_net and same_tail:
+        if about.task in tasks and same_net and same_tail:
             found.append((best.stat().st_mtime_ns, best.parent))
     if not found:
-        which = f"{task} run" + (f" of {net}" if net else "")
-        raise CheckpointError(f"there is no {which} in it", place=folder, hint=f"run {TASKS[task]}, or name a run")
+        which = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
+        hint = f"run {' or '.join(TASKS[task] for task in tasks)}, or name a run"
+        raise CheckpointError(f"there is no {which} in it", place=folder, hint=hint)
     return max(found)[1]
 
 

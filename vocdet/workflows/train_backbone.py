@@ -32,7 +32,7 @@ from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.journal_pictures import crop_sheet
 from vocdet.workflows.prepare import load_dataset
 from vocdet.workflows.resume import Begun, check_unchanged, go_on, open_run, write_images
-from vocdet.workflows.run_setup import kept, run_folder, with_batch
+from vocdet.workflows.run_setup import kept, plain_batches, run_folder, with_batch
 from vocdet.workflows.tracking import Service
 from vocdet.workflows.training_run import Note, Reached, TrainingRun
 from vocdet.workflows.weights import find_start
@@ -113,7 +113,7 @@ def train_backbone(
     if recipe.train.sync_norm:
         synchronised(model)  # its layers are replaced in place
     task = ClassifyTask(model, about.mean, about.std, smoothing=recipe.train.smoothing)
-    recipe = with_batch(recipe, task, about.size, len(train.objects), group)
+    recipe = with_batch(recipe, task, plain_batches(about.size), len(train.objects), group)
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
     crops = _crops(recipe, train, about, augmented=True)
     measure = _Measure(task, _crops(recipe, val, about, augmented=False), dataset.labels, group, recipe.train.best)

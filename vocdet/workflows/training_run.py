@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from vocdet import __version__
@@ -20,18 +22,19 @@ from vocdet.files import clear_left
 from vocdet.inference.predictor import BEST
 from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
-from vocdet.inputs.samples import Batch, Samples, ahead
-from vocdet.inputs.sampling import Labelled, epoch_order
+from vocdet.inputs.samples import Batch, Samples, Scenes, ahead
+from vocdet.inputs.sampling import Labelled, by_shape, epoch_order
 from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
 from vocdet.recipes.load import dump_recipe
-from vocdet.recipes.schema import Recipe, SsdTrain
+from vocdet.recipes.scaling import scaled
+from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
 from vocdet.training.distributed import Group
 from vocdet.training.learner import Learner, NotFinite
 from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
 from vocdet.training.losses import Task
 from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
 from vocdet.training.precision import choose_precision, make_scaler
-from vocdet.training.shards import Shards, shard_count
+from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
 from vocdet.training.state import STATE, Record, save_state
 from vocdet.workflows.journal import Journal
 from vocdet.workflows.resume import Resumed
@@ -106,11 +109,12 @@ class TrainingRun:
         precision = choose_precision(train.precision, device)
         if shards is None:
             each = train.batch // self._group.world
-            shards = shard_count(each, torch.get_num_threads()) if self._on_cpu else 1
+            smallest = OF_REGIONS if isinstance(self._recipe, MaskRcnnRecipe) else SMALLEST
+            shards = shard_count(each, torch.get_num_threads(), smallest=smallest) if self._on_cpu else 1
         self._shards = shards
         optimizer = make_optimizer(
-            task.model, name=train.optimizer, lr=train.lr, weight_decay=train.weight_decay,
-            backbone_lr=train.backbone_lr if isinstance(train, SsdTrain) else 1.0,
+            task.model, name=train.optimizer, lr=scaled(train).lr, weight_decay=train.weight_decay,
+            backbone_lr=train.backbone_lr if isinstance(train, DetectorTrain) else 1.0,
         )  # fmt: skip
         return Learner(
             Shards(task, shards, self._group, precision=precision), optimizer, self.average, self._group,
@@ -169,13 +173,21 @@ class TrainingRun:
     def _load(self, loader: Loader, samples: Learned, epoch: int, skip: int) -> Iterator[Batch]:
         """This process's parts of the batches of an epoch, from batch `skip` on."""
         train, group = self._recipe.train, self._group
-        order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=self._recipe.data.sampling)
+        order = self._order(samples, epoch)
         rest = len(order) % train.batch
         if train.sync_norm and rest < group.world:
             # every process takes part in every norm: a rest of fewer images than processes is left out
             order = order[: len(order) - rest]
         make = partial(loader.batches, train.batch, seed=train.seed, epoch=epoch, order=order)
         return ahead(lambda: make(skip=skip, rank=group.rank, world=group.world))
+
+    def _order(self, samples: Learned, epoch: int) -> NDArray[np.int64]:
+        """The samples of an epoch; those that keep their shapes come with others of about the same shape."""
+        train = self._recipe.train
+        order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=self._recipe.data.sampling)
+        if isinstance(samples, Scenes) and samples.fit is not None:
+            return by_shape(order, samples.lying(), train.batch)
+        return order
 
     def _notes(self) -> Iterator[Note]:
         while self.journal.notes:
@@ -194,8 +206,9 @@ class TrainingRun:
                 figure_of_labels="accuracy" if task == "backbone" else "AP50",
             )  # fmt: skip
             if not self._at.steps:
-                order = epoch_order(samples, seed=train.seed, epoch=1, sampling=recipe.data.sampling)
-                begin = loader.batches(train.batch, seed=train.seed, epoch=1, order=order[: 2 * train.batch])
+                begin = loader.batches(
+                    train.batch, seed=train.seed, epoch=1, order=self._order(samples, 1)[: 2 * train.batch]
+                )
                 journal.batches(list(begin), self._about.labels)
             yield
             if not self._at.finished:
@@ -275,7 +288,8 @@ def _another_machine(record: Record, group: Group) -> list[str]:
 
 
 def _limits(recipe: Recipe) -> Limits:
-    """A time to train for stands in place of epochs."""
-    if recipe.train.minutes:
-        return Limits(ENDLESS, 60 * recipe.train.minutes)
-    return Limits(recipe.train.epochs, patience=recipe.train.patience)
+    """A time to train for, or a number of steps, stands in place of epochs."""
+    train, steps = recipe.train, scaled(recipe.train).max_steps
+    if train.minutes:
+        return Limits(ENDLESS, 60 * train.minutes, steps=steps)
+    return Limits(ENDLESS if steps else train.epochs, patience=train.patience, steps=steps)

@@ -19,10 +19,15 @@ from vocdet.models.published import (
     IMAGENET,
     Normalisation,
     coco_heads,
+    coco_rcnn_heads,
+    coco_rcnn_tensors,
     coco_tensors,
     content_of,
     imagenet_tensors,
+    is_coco_rcnn,
 )
+from vocdet.models.pyramid_anchors import PyramidAnchors
+from vocdet.models.resnet import with_eps
 from vocdet.models.timm_weights import from_timm
 from vocdet.models.transfer import with_its_tail
 from vocdet.training.state import STATE
@@ -41,7 +46,7 @@ class Start:
     heads: Heads | None = None  # what the heads among the tensors were made for, where that is known
 
     @property
-    def anchors(self) -> Anchors | None:
+    def anchors(self) -> Anchors | PyramidAnchors | None:
         """Those that a detector's heads were made for, if there are any."""
         return self.heads.anchors if self.heads else None
 
@@ -51,8 +56,9 @@ def find_start(weights: str, spec: BackboneSpec, runs: Path, *, task: str = "ssd
 
     `none`: from scratch. `auto`: the newest backbone run of the same net in `runs`, else from scratch. `last`: the
     newest run of this task in `runs`, which must be of the same net. `imagenet`: torchvision's classifier. `coco`:
-    torchvision's SSD-lite. Else a run folder or a file. Checkpoints know how their images must be normalised, and for
-    which labels and anchors their heads were made; of other files what they hold tells it, as far as it can be told.
+    torchvision's SSD-lite, or its Mask R-CNN. Else a run folder or a file. Checkpoints know how their images must be
+    normalised, and for which labels and anchors their heads were made; of other files what they hold tells it, as far
+    as it can be told.
     """
     if weights == "none":
         return Start("none", "from scratch", spec)
@@ -82,8 +88,11 @@ def find_start(weights: str, spec: BackboneSpec, runs: Path, *, task: str = "ssd
 
 
 def _coco(spec: BackboneSpec, task: str) -> Start:
+    if task == "maskrcnn":
+        tensors, name = coco_rcnn_tensors(spec)
+        return _start(name, f"COCO weights of torchvision ({name})", spec, IMAGENET, tensors, coco_rcnn_heads())
     if task != "ssd":
-        hint = "use --weights imagenet here, and --weights coco with vocdet train-ssd"
+        hint = "use --weights imagenet here, and --weights coco with vocdet train-ssd or train-maskrcnn"
         raise CheckpointError("the COCO weights are of a detector", hint=hint)
     tensors, name = coco_tensors(spec)
     return _start(name, f"COCO weights of torchvision ({name})", spec, HALF, tensors, coco_heads())
@@ -106,8 +115,10 @@ def _from_file(path: Path, text: str, spec: BackboneSpec) -> Start:
     if about is None:
         content = content_of(tensors, path)
         text += f", {content.name}" if content.name else ""
+        tensors = with_eps(tensors) if is_coco_rcnn(tensors) else tensors
         return _start(str(path), text, spec, content.normalisation, tensors, content.heads)
-    return _start(str(path), text, spec, (about.mean, about.std), tensors, Heads(about.labels, about.anchors))
+    anchors = about.rcnn.anchors if about.rcnn else about.anchors
+    return _start(str(path), text, spec, (about.mean, about.std), tensors, Heads(about.labels, anchors))
 
 
 def _start(

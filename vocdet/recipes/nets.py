@@ -1,0 +1,30 @@
+"""The names of nets, as a recipe and the command line have them."""
+
+from __future__ import annotations
+
+import re
+
+from vocdet.errors import VocdetError
+
+MOBILE = ("mb1", "mb2", "mb3-small", "mb3-large")
+RESNET = "resnet50"
+NARROWEST, WIDEST = 0.1, 2.0  # width multipliers
+
+
+def net_fault(name: str) -> VocdetError | None:
+    """What is wrong with the name of a MobileNet, as mb3-large or with a width multiplier mb1-0.25."""
+    match = re.fullmatch(rf"({'|'.join(MOBILE)})(?:-([0-9]*\.?[0-9]+))?", name)
+    if match and NARROWEST <= float(match[2] or 1) <= WIDEST:
+        return None
+    hint = f"use {', '.join(MOBILE)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75"
+    if name == RESNET:
+        hint = f"only vocdet train-maskrcnn has it; {hint}"
+    return VocdetError(f"there is no net {name!r}", hint=hint)
+
+
+def any_net_fault(name: str) -> VocdetError | None:
+    """The same where resnet50 is a net, too."""
+    if name == RESNET:
+        return None
+    error = net_fault(name)
+    return error and VocdetError(error.problem, hint=error.hint.replace("use ", f"use {RESNET}, ", 1))
