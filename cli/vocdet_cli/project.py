@@ -23,7 +23,8 @@ def init(
         Literal["mb1", "mb2", "mb3-small", "mb3-large"], typer.Option(help="Network that the recipes are for.")
     ] = "mb3-small",
     task: Annotated[
-        Literal["ssd", "backbone"], typer.Option(help="ssd: a classifier and a detector on it; backbone: that alone.")
+        Literal["ssd", "maskrcnn", "backbone"],
+        typer.Option(help="ssd or maskrcnn: a classifier and a detector on it; backbone: that alone."),
     ] = "ssd",
     data: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
 from vocdet.models.anchors import map_sizes, torchvision_anchors
-from vocdet.models.ssd_loss import decode, encode, hardest, match, pairwise_iou, ssd_loss
+from vocdet.models.ssd_loss import decode, encode, hardest, match, pairwise_iou, ssd_sums
 
 GRID = torch.from_numpy(torchvision_anchors().grid(map_sizes((96, 96)))) * 96  # (A, 4)
 
@@ -93,7 +93,7 @@ def outputs(images: int, classes: int = 3) -> tuple[Tensor, Tensor]:
 def test_an_image_without_objects_teaches_what_background_is(padding: int) -> None:
     offsets, logits = outputs(1)
     boxes, classes = torch.zeros(1, padding, 4), torch.zeros(1, padding, dtype=torch.int64)
-    losses = ssd_loss(offsets, logits, GRID, boxes, classes, min_negatives=8)
+    losses, _ = ssd_sums(offsets, logits, GRID, boxes, classes, min_negatives=8)
     assert losses["box"] == 0
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
@@ -106,7 +106,7 @@ def test_an_image_without_objects_teaches_what_background_is(padding: int) -> No
 
 def test_with_no_minimum_an_image_without_objects_teaches_nothing_as_in_torchvision() -> None:
     offsets, logits = outputs(2)
-    losses = ssd_loss(
+    losses, _ = ssd_sums(
         offsets, logits, GRID, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64), min_negatives=0
     )
     assert [float(v.detach()) for v in losses.values()] == [0.0, 0.0]
@@ -115,10 +115,10 @@ def test_with_no_minimum_an_image_without_objects_teaches_nothing_as_in_torchvis
 def test_padding_does_not_change_the_losses() -> None:
     offsets, logits = outputs(2)
     boxes, classes = torch.stack([random_boxes(3, 0), random_boxes(3, 1)]), torch.tensor([[1, 2, 1], [2, 0, 0]])
-    plain = ssd_loss(offsets, logits, GRID, boxes, classes)
+    plain = ssd_sums(offsets, logits, GRID, boxes, classes)
     boxes[classes == 0] = 7.0  # of no size
     wide = torch.cat([boxes, torch.zeros(2, 5, 4)], 1), torch.cat([classes, torch.zeros(2, 5, dtype=torch.int64)], 1)
-    assert ssd_loss(offsets, logits, GRID, *wide) == plain
+    assert ssd_sums(offsets, logits, GRID, *wide) == plain
 
 
 def test_three_background_anchors_are_taught_for_every_matched_one() -> None:

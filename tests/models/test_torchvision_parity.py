@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vocdet.models.ssd_detect import detect
-from vocdet.models.ssd_loss import ssd_loss
+from vocdet.models.ssd_loss import ssd_sums
 from vocdet.models.ssdlite import SsdLite
 from vocdet.models.transfer import our_names
 
@@ -43,7 +43,8 @@ def padded(targets: Targets) -> tuple[Tensor, Tensor]:
 def our_losses(model: SsdLite, images: Tensor, targets: Targets) -> dict[str, Tensor]:
     offsets, logits = model(images)
     boxes, classes = padded(targets)
-    return ssd_loss(offsets, logits, model.grid, boxes, classes, min_negatives=0)
+    totals, count = ssd_sums(offsets, logits, model.grid, boxes, classes, min_negatives=0)
+    return {name: total / count.clamp(min=1) for name, total in totals.items()}
 
 
 def objects(boxes: Sequence[Sequence[float]], classes: Sequence[int]) -> dict[str, Tensor]:

@@ -159,3 +159,21 @@ def test_an_error_in_a_shard_is_raised() -> None:
 
     with pytest.raises(ValueError, match="out of shape"):
         Shards(Wrong(), 2, alone()).learn(random_batch(4), seed=(0,))
+
+
+def test_statistics_are_the_mean_of_the_first_steps_whatever_they_were_before() -> None:
+    torch.manual_seed(0)
+    task = classifier()
+    first = next(m for m in task.model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert first.running_mean is not None
+    first.running_mean.fill_(1000.0)
+    shards = Shards(task, 1, alone())
+    batches = [random_batch(4, seed) for seed in range(3)]
+    seen: list[Tensor] = []
+    first.register_forward_hook(lambda _, given, __: seen.append(given[0].detach().mean((0, 2, 3))))
+    for step, batch in enumerate(batches):
+        shards.settle(step)
+        shards.learn(batch, seed=(0, step))
+    assert torch.allclose(first.running_mean, torch.stack(seen).mean(0), atol=1e-5)
+    shards.settle(10_000)
+    assert first.momentum == 0.03  # as SSD-lite has it

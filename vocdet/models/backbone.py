@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from vocdet.errors import VocdetError
 from vocdet.models.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_features, v2_features, v3_features
 from vocdet.models.seeded import Seeded
+from vocdet.recipes.nets import MOBILE, NARROWEST, RESNET, WIDEST, any_net_fault
 
-RESNET = "resnet50"  # of one width, and for Mask R-CNN alone
-KINDS = ("mb1", "mb2", "mb3-small", "mb3-large")
+KINDS = MOBILE
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
-NARROWEST, WIDEST = 0.1, 2.0
 FREEZABLE = 16  # the stride up to which layers can be kept as they are
 LEVELS = (4, 8, 16, 32)  # strides of a pyramid's maps
 
@@ -47,19 +46,13 @@ class BackboneSpec:
 
 def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
     """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec; `resnet50` is for Mask R-CNN alone."""
-    if name == RESNET and not reduced_tail:
-        return BackboneSpec(RESNET)
-    match = re.fullmatch(r"(mb1|mb2|mb3-small|mb3-large)(?:-([0-9]*\.?[0-9]+))?", name)
-    width = float(match[2] or 1) if match else 0.0
-    if name != RESNET and (not match or not NARROWEST <= width <= WIDEST):
-        raise VocdetError(
-            f"there is no net {name!r}",
-            hint=f"use {', '.join(KINDS)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75; "
-            f"for Mask R-CNN also {RESNET}",
-        )
-    if match is None or (reduced_tail and not match[1].startswith("mb3")):
+    error = any_net_fault(name)
+    if error:
+        raise error
+    kind, width = re.fullmatch(r"(.+?)(?:-([0-9.]+))?", name).groups()  # type: ignore[union-attr]  # any name fits
+    if reduced_tail and not kind.startswith("mb3"):
         raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
-    return BackboneSpec(match[1], width, reduced_tail)
+    return BackboneSpec(kind, float(width or 1), reduced_tail)
 
 
 def check_mobile(spec: BackboneSpec) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from vocdet.errors import CheckpointError
 from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import RESNET, BackboneSpec
+from vocdet.models.backbone import BackboneSpec
 from vocdet.models.heads import Heads
 from vocdet.models.pyramid_anchors import PyramidAnchors
 from vocdet.models.resnet import with_eps
 from vocdet.models.timm_weights import PAGE
+from vocdet.recipes.nets import RESNET
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 

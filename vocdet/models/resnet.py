@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, resnet50
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from vocdet.models.backbone import RESNET, Backbone, BackboneSpec
+from vocdet.models.backbone import Backbone, BackboneSpec
+from vocdet.recipes.nets import RESNET
 
 EPS = 1e-5  # of its norms
 BLOCKS = 16  # with a shortcut each

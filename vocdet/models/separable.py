@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-NORM = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)  # as in SSD-lite
+NORM = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.1)
 
 
 def depthwise(channels: int, *, padding: int = 1) -> nn.Sequential:

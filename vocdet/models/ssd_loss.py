@@ -95,21 +95,6 @@ def ssd_sums(
     return {"box": box_losses.sum(), "class": (entropy * taught).sum()}, torch.tensor(len(image), device=boxes.device)
 
 
-def ssd_loss(
-    offsets: Tensor,
-    logits: Tensor,
-    anchors: Tensor,
-    boxes: Tensor,
-    classes: Tensor,
-    *,
-    min_negatives: int = MIN_NEGATIVES,
-    weights: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The same, each per matched anchor."""
-    totals, count = ssd_sums(offsets, logits, anchors, boxes, classes, min_negatives=min_negatives, weights=weights)
-    return {name: total / count.clamp(min=1) for name, total in totals.items()}
-
-
 def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:
     """(B, A) mask of each image's background anchors of highest loss: 3 for a matched one, at least `minimum`."""
     number = (NEGATIVES * positive.sum(1)).clamp(min=minimum)  # (B,)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbone import C4_LAYER, KINDS, RESNET, BackboneSpec
+from vocdet.models.backbone import C4_LAYER, KINDS, BackboneSpec
 from vocdet.models.heads import Heads, carried
 from vocdet.models.maskrcnn import MaskRcnn
 from vocdet.models.resnet import make_backbone
 from vocdet.models.ssdlite import SsdLite
 from vocdet.models.timm_weights import is_timm
+from vocdet.recipes.nets import RESNET
 
 Fate = Literal["loaded", "resized", "skipped", "fresh"]
 FATES: tuple[Fate, ...] = ("loaded", "resized", "fresh", "skipped")

@@ -59,6 +59,7 @@ class Learner:
         """
         with self.shards.learning():
             set_rate(self.optimizer, rate)
+            self.shards.settle(number)
             scale = self._scaler.get_scale() if self._scaler else 1.0
             learned = [
                 self.shards.learn(batch, seed=(self._seed, number, k), scale=scale) for k, batch in enumerate(batches)

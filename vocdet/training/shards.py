@@ -57,6 +57,7 @@ class Shards:
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
         self._seeded = [m for each in self._models for m in each.modules() if isinstance(m, Seeded)]
         self._statistics = list(zip(*map(_statistics, self._models), strict=True))
+        self._norms = [(norm, norm.momentum or 0.0) for each in self._models for norm in _norms(each)]
         self._threads = torch.get_num_threads()
         self._each = max(1, self._threads // count)
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(self._each,))
@@ -65,6 +66,14 @@ class Shards:
     def statistics(self) -> list[Tensor]:
         """The model's running means and variances that training changes."""
         return [first for first, *_ in self._statistics]
+
+    def settle(self, step: int) -> None:
+        """Let the statistics of norms be the mean over the first steps of a run, before they are a moving one.
+
+        Else what they were before outlives many steps: short runs would be validated on what nothing has learned.
+        """
+        for norm, momentum in self._norms:
+            norm.momentum = max(momentum, 1 / (1 + step))
 
     def align(self) -> None:
         """Give all replicas the model's running statistics, after they were set from elsewhere."""
@@ -143,10 +152,14 @@ class Shards:
                 more.copy_(first)
 
 
+def _norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The batch norms of a model that are not frozen."""
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+
+
 def _statistics(model: nn.Module) -> list[Tensor]:
-    """The running means and variances of the batch norms of a model that are not frozen."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    return [s for n in norms for s in (n.running_mean, n.running_var) if s is not None]
+    """Their running means and variances."""
+    return [s for n in _norms(model) for s in (n.running_mean, n.running_var) if s is not None]
 
 
 def split(batch: Batch, count: int) -> list[Batch]:

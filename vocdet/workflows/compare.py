@@ -65,6 +65,10 @@ class _LabelRow(msgspec.Struct):
     f1: float | None = None
 
 
+class _OfMasks(msgspec.Struct):
+    overall: dict[str, float | None] = {}
+
+
 class _Evaluation(msgspec.Struct):
     """What `vocdet eval` wrote, as far as it matters here."""
 
@@ -73,6 +77,7 @@ class _Evaluation(msgspec.Struct):
     dataset: str = ""
     images: int = 0
     thresholds_from: str = ""
+    masks: _OfMasks | None = None
 
 
 def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Comparison:
@@ -210,6 +215,8 @@ def _part(name: str, reports: Sequence[_Evaluation | None]) -> PartFigures:
     overall = (
         Figures(key, tuple(report.overall.get(key) if report else None for report in reports)) for key in OVERALL
     )
+    of_masks = [report.masks.overall if report and report.masks else {} for report in reports]
+    masks = (Figures(f"mask_{key}", tuple(one.get(key) for one in of_masks)) for key in ("ap50", "ap"))
     labels = {
         key: _by_label(
             [{row.label: getattr(row, key) for row in report.labels} if report else {} for report in reports]
@@ -218,7 +225,7 @@ def _part(name: str, reports: Sequence[_Evaluation | None]) -> PartFigures:
     }
     same = all((r.dataset, r.images) == (there[0].dataset, there[0].images) for r in there)
     return PartFigures(
-        name, "eval", same, tuple(row for row in overall if any(v is not None for v in row.values)), labels
+        name, "eval", same, tuple(row for row in (*overall, *masks) if any(v is not None for v in row.values)), labels
     )
 
 
