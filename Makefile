@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## compose a dataset in ./demo (anew each time), train on it,
 	$(BIN)/vocdet demo demo
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED) ## look at format and style
 	$(BIN)/ruff format --check .
@@ -34,6 +34,7 @@ check: lint types test ## all that must pass before a commit
 
 bench: $(INSTALLED) ## time training, detection, samples and datasets, beside others
 	$(BIN)/python examples/bench_training.py
+	$(BIN)/python examples/bench_maskrcnn.py
 	$(BIN)/python examples/bench_detect.py
 	$(BIN)/python examples/bench_data.py
 	$(BIN)/python examples/bench_datasets.py --peers

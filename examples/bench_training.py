@@ -5,7 +5,7 @@
 All learn from the same JPEGs at 320 pixels, batch 16. torchvision runs as its detection reference does it, every layer
 and batch norm trained: images decoded and transformed by a DataLoader, resized inside the model. vocdet trains
 everything too (full), or as one goes on from weights that are good already (finetune): the batch norms of the backbone
-stay and are folded into its convolutions, and its layers up to stride 8 learn no more. Each side runs in a process of
+stay and are folded into its convolutions, and its layers up to stride 16 learn no more. Each side runs in a process of
 its own, in turns, so that a noisy machine disturbs all; what counts is the ratio. Where other programs want the same
 cores, the processor's own milliseconds an image say more: those of torchvision's workers, which decode, are not among
 them. vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after.
@@ -30,7 +30,7 @@ from typing import Any
 Speed = tuple[float, float]  # images a second, milliseconds of the processor an image
 
 BATCH, SIZE, IMAGES = 16, 320, 128
-FREEZE = 8  # the stride up to which fine-tuning keeps the weights
+FREEZE = 16  # the stride up to which fine-tuning keeps the weights
 NETS = ["mb3-large", "mb3-small"]
 MEANING = {
     "full": "everything trained",

@@ -74,7 +74,7 @@ def test_help_and_default_are_the_fields() -> None:
     ("section", "field", "help"),
     [
         (SsdTrain, "lr", "Highest learning rate."),
-        (SsdTrain, "optimizer", "adamw, or sgd with a momentum of .9."),
+        (SsdTrain, "optimizer", "adamw; sgd with Nesterov's momentum of .9; momentum: sgd with the plain one."),
         (SsdTrain, "balance", "0: every object counts the same; 1: every label does, however rare."),
         (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
     ],

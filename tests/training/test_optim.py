@@ -33,7 +33,22 @@ def test_frozen_parameters_are_left_out() -> None:
     assert sum(len(g["params"]) for g in optimizer.param_groups) == 2
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize(("name", "second"), [("momentum", 1.9), ("sgd", 2.71)])
+def test_momentum_is_plain_or_looks_ahead(name: str, second: float) -> None:
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(weight.weight)
+    optimizer = make_optimizer(weight, name=name, lr=0.5, weight_decay=0.0)
+    moved = []
+    for _ in range(2):
+        before = float(weight.weight.detach())
+        weight.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+        moved.append((before - float(weight.weight.detach())) / 0.5)
+    # v = .9 v + g, and a step of v, or of g + .9 v
+    assert moved == pytest.approx([1.0 if name == "momentum" else 1.9, second])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "momentum"])
 def test_a_step_goes_downhill(name: str) -> None:
     model = nn.Linear(3, 1)
     optimizer = make_optimizer(model, name=name, lr=0.01, weight_decay=0.01)

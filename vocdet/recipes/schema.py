@@ -16,7 +16,7 @@ from vocdet.recipes.nets import any_net_fault, net_fault
 
 T = TypeVar("T")
 
-Optimizer = Literal["adamw", "sgd"]
+Optimizer = Literal["adamw", "sgd", "momentum"]
 Schedule = Literal["cosine", "steps", "one-cycle", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AnchorChoice = Literal["auto", "fit", "torchvision"]
@@ -153,7 +153,9 @@ class Train:
     )
     best: str = option("accuracy", "metric that decides which epoch is best", choices=CLASSIFIER_METRICS)
     lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
-    optimizer: Optimizer = option("adamw", "adamw, or sgd with a momentum of .9")
+    optimizer: Optimizer = option(
+        "adamw", "adamw; sgd with Nesterov's momentum of .9; momentum: sgd with the plain one"
+    )
     schedule: Schedule = option("cosine", "how the learning rate falls")
     steps: tuple[float, ...] = option(
         (0.67, 0.89), "shares of the run at which the schedule steps divides by ten", low=0, high=1
@@ -178,7 +180,9 @@ class DetectorTrain(Train):
     """How a detector's weights are found, whichever detector it is."""
 
     backbone_lr: float = option(1.0, "the backbone's share of lr, to keep more of what it knows", low=0, high=1)
-    freeze: int = option(0, "keep the backbone's weights up to this stride; faster; 0: all learn", choices=(0, 2, 4, 8))
+    freeze: int = option(
+        0, "keep the backbone's weights up to this stride; faster; 0: all learn", choices=(0, 2, 4, 8, 16)
+    )
     freeze_norm: bool = option(False, "keep the backbone's batch norms, folded into its convolutions; faster")
     max_steps: int = option(0, "train so many steps in place of epochs; 0: by epochs", low=0, high=100_000_000)
     base_batch: int = option(

@@ -17,7 +17,10 @@ LOWEST = 0.01  # of the peak, at the end of a cosine
 def make_optimizer(
     model: nn.Module, *, name: str, lr: float, weight_decay: float, backbone_lr: float = 1.0
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD (momentum .9), without decay on norms and biases; `backbone_lr` scales the backbone's rate."""
+    """`adamw`, `sgd` with Nesterov's momentum of .9, or `momentum` with the plain one; no decay on norms and biases.
+
+    `backbone_lr` scales the backbone's rate.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -29,8 +32,8 @@ def make_optimizer(
         {"params": parameters, "lr": rate, "weight_decay": decay, "peak": rate}
         for (rate, decay), parameters in groups.items()
     ]
-    if name == "sgd":
-        return torch.optim.SGD(settings, momentum=0.9, nesterov=True, fused=True)
+    if name in ("sgd", "momentum"):
+        return torch.optim.SGD(settings, momentum=0.9, nesterov=name == "sgd", fused=True)
     if name == "adamw":
         return torch.optim.AdamW(settings, fused=True)
     raise ValueError(f"no optimizer {name!r}")
