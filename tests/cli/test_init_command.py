@@ -60,7 +60,7 @@ def test_init_overwrites_nothing_and_tells_what_is_there(vocdet: Run) -> None:
     assert {path: path.read_bytes() for path in Path("p").rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("wrong", [("--net", "vgg16"), ("--task", "maskrcnn"), ("a", "b")])
+@pytest.mark.parametrize("wrong", [("--net", "vgg16"), ("--task", "yolo"), ("a", "b")])
 def test_wrong_usage_of_init_ends_with_2_and_nothing_is_written(vocdet: Run, wrong: tuple[str, ...]) -> None:
     assert vocdet("init", *wrong)[0] == 2
     assert list(Path().iterdir()) == []

@@ -34,7 +34,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"size": 8}, None),
         ({"size": 100_000}, None),
         ({"best": "beauty"}, None),
-        ({"optimizer": "adam"}, "give one of adamw, sgd"),
+        ({"optimizer": "adam"}, "give one of adamw, sgd, momentum"),
         ({"cache": "tape"}, "give one of ram, disk, off"),
         ({"part": "all"}, "give one of train, val, trainval, test"),
     ],

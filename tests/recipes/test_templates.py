@@ -80,7 +80,7 @@ def test_the_coco_recipe_is_the_architecture_of_torchvisions_checkpoint() -> Non
 
 def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing() -> None:
     recipe = ssd("finetune")
-    assert (recipe.train.freeze, recipe.train.freeze_norm) == (8, True)
+    assert (recipe.train.freeze, recipe.train.freeze_norm) == (16, True)
     assert recipe.model.weights not in ("none", "auto")
 
 
@@ -122,7 +122,7 @@ def test_a_resnet_has_the_input_and_heads_of_torchvisions(name: str) -> None:
 def test_mlperfs_recipe_is_mlperfs() -> None:
     recipe = maskrcnn("maskrcnn-resnet50-mlperf")
     train, augment = recipe.train, recipe.augment
-    assert (train.optimizer, train.lr, train.base_batch, train.max_steps) == ("sgd", 0.02, 16, 90_000)
+    assert (train.optimizer, train.lr, train.base_batch, train.max_steps) == ("momentum", 0.02, 16, 90_000)
     assert (train.weight_decay, train.average, train.clip) == (1e-4, 0, 0)
     assert (train.stop_at_ap, train.stop_at_mask_ap) == (0.377, 0.339)
     assert (augment.flip, augment.whole, augment.scales) == (True, 1, (1, 1))

@@ -11,6 +11,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -819,7 +820,8 @@ def test_a_conversion_that_is_killed_leaves_all_or_nothing(
         if isinstance(moment, int):
             while written_so_far(tmp_path / "here") < moment:
                 time.sleep(0)
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was done
+                os.kill(child, signal.SIGKILL)
         ended(children)
         there = (tmp_path / "here" / "out").exists()
         ends.append(there)

@@ -41,7 +41,12 @@ def test_the_environment_names_versions_machine_and_command() -> None:
         "memory_gb",
         "command",
     } <= found.keys()
-    assert "pytest" in str(found["command"])
+
+
+def test_the_command_is_told_as_it_was_typed() -> None:
+    script = "from vocdet.workflows.environment import environment; print(environment()['command'])"
+    done = subprocess.run([sys.executable, "-c", script, "a b"], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(" 'a b'")
 
 
 def test_no_library_is_loaded_to_learn_its_version() -> None:
