@@ -1,14 +1,14 @@
 """Images a second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
 
-    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full finetune] [--rounds 3] [--steps 8]
+    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full finetune finetune-last] [--rounds 3]
 
 All learn from the same JPEGs at 320 pixels, batch 16. torchvision runs as its detection reference does it, every layer
 and batch norm trained: images decoded and transformed by a DataLoader, resized inside the model. vocdet trains
-everything too (full), or as one goes on from weights that are good already (finetune): the batch norms of the backbone
-stay and are folded into its convolutions, and its layers up to stride 16 learn no more. Each side runs in a process of
-its own, in turns, so that a noisy machine disturbs all; what counts is the ratio. Where other programs want the same
-cores, the processor's own milliseconds an image say more: those of torchvision's workers, which decode, are not among
-them. vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after.
+everything too (full), or as one goes on from weights that are good already: the batch norms of the backbone stay and
+are folded into its convolutions, and its layers up to stride 8 learn no more (the recipe finetune), or up to stride 16
+(finetune-last). Each side runs in a process of its own, in turns, so that a noisy machine disturbs all; what counts is
+the ratio. Where other programs want the same cores, the processor's own milliseconds an image say more: those of
+torchvision's workers, which decode, are not among them. vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from typing import Any
 Speed = tuple[float, float]  # images a second, milliseconds of the processor an image
 
 BATCH, SIZE, IMAGES = 16, 320, 128
-FREEZE = 16  # the stride up to which fine-tuning keeps the weights
+FREEZE = {"finetune": 8, "finetune-last": 16}  # the strides up to which the recipes keep the weights
 NETS = ["mb3-large", "mb3-small"]
 MEANING = {
     "full": "everything trained",
-    "finetune": f"the backbone's norms folded, its layers to stride {FREEZE} frozen",
-}
+} | {mode: f"the backbone's norms folded, its layers to stride {stride} frozen" for mode, stride in FREEZE.items()}
 MODES = list(MEANING)
 PICTURE = (640, 480)  # as microscope cameras and phones' previews have it
 
 
-def time_vocdet(data: Path, net: str, steps: int, *, finetune: bool) -> Speed:
+def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
     """How fast vocdet trains."""
     from vocdet.cpu import prepare_cpu
 
@@ -65,8 +64,8 @@ def time_vocdet(data: Path, net: str, steps: int, *, finetune: bool) -> Speed:
     torch.manual_seed(0)
     spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, (SIZE, SIZE), torchvision_anchors())
     model = SsdLite(spec).to(memory_format=torch.channels_last)
-    if finetune:
-        model.backbone.freeze(FREEZE)
+    if freeze:
+        model.backbone.freeze(freeze)
         fold_norms(model.backbone)
     optimizer = make_optimizer(model, name="sgd", lr=1e-3, weight_decay=4e-5)
     average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
@@ -178,7 +177,7 @@ def main() -> None:
         if options.side == "torchvision":
             speed = time_torchvision(options.data, net, options.steps)
         else:
-            speed = time_vocdet(options.data, net, options.steps, finetune=options.side == "finetune")
+            speed = time_vocdet(options.data, net, options.steps, freeze=FREEZE.get(options.side, 0))
         print(json.dumps(speed))
         return
     from vocdet.workflows.scenes import compose

@@ -105,7 +105,7 @@ def test_a_recipe_is_shown_with_where_its_values_come_from(tmp_path: Any) -> Non
     lines = done.output.splitlines()
     assert "lr = 0.5                      # --lr" in lines
     assert "clip = 5.0                    # --set" in lines
-    assert "freeze = 16                   # finetune" in lines
+    assert "freeze = 8                    # finetune" in lines
     assert "warm = 100" in lines
     (tmp_path / "r.toml").write_text(done.output)
     assert load_recipe("ssd", str(tmp_path / "r.toml")).recipe == LOADED[0].recipe

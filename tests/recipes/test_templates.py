@@ -16,8 +16,8 @@ from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 TEMPLATES = Path(__file__).parents[2] / "templates"
 ANCESTORS = {  # and what to begin with
     "ssdlite-mb3-small", "ssdlite-mb3-large", "ssdlite320-coco", "ssd-mb1", "ssd-mb1-keras", "mobile-det",
-    "mobilenetv3-ssd", "finetune", "backbone", "maskrcnn-mb3-small", "maskrcnn-mb3-large", "mobile-mask-rcnn",
-    "maskrcnn-resnet50", "maskrcnn-resnet50-mlperf",
+    "mobilenetv3-ssd", "finetune", "finetune-last", "backbone", "maskrcnn-mb3-small", "maskrcnn-mb3-large",
+    "mobile-mask-rcnn", "maskrcnn-resnet50", "maskrcnn-resnet50-mlperf",
 }  # fmt: skip
 
 
@@ -80,8 +80,10 @@ def test_the_coco_recipe_is_the_architecture_of_torchvisions_checkpoint() -> Non
 
 def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing() -> None:
     recipe = ssd("finetune")
-    assert (recipe.train.freeze, recipe.train.freeze_norm) == (16, True)
+    assert (recipe.train.freeze, recipe.train.freeze_norm) == (8, True)
     assert recipe.model.weights not in ("none", "auto")
+    last = ssd("finetune-last")
+    assert (last.train.freeze, last.train.freeze_norm, last.model.weights) == (16, True, "last")
 
 
 def test_mobilenetv3_ssd_has_its_ancestors_protocol() -> None:
