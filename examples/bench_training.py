@@ -8,7 +8,8 @@ everything too (full), or as one goes on from weights that are good already: the
 are folded into its convolutions, and its layers up to stride 8 learn no more (the recipe finetune), or up to stride 16
 (finetune-last). Each side runs in a process of its own, in turns, so that a noisy machine disturbs all; what counts is
 the ratio. Where other programs want the same cores, the processor's own milliseconds an image say more: those of
-torchvision's workers, which decode, are not among them. vocdet keeps decoded images in memory, so its first epoch is slower than what is timed here, which starts after.
+torchvision's workers, which decode, are not among them. vocdet keeps decoded images in memory, so its first epoch is
+slower than what is timed here, which starts after.
 """
 
 from __future__ import annotations
