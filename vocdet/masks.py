@@ -149,6 +149,20 @@ def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.
     return window(counts, height, (0, 0, width, height))
 
 
+def counts_of(text: bytes, height: int, width: int) -> NDArray[np.int64] | None:
+    """Run lengths of a segmentation's JSON in an image of this size; None where there is no mask that fits it."""
+    if not text or height * width > MOST_PIXELS:
+        return None
+    try:
+        segmentation = parse(text)
+        if not isinstance(segmentation, Rle):
+            return drawn_counts([np.array(polygon) for polygon in segmentation], height, width)
+    except MaskError:
+        return None
+    fits = (segmentation.height, segmentation.width) == (height, width)
+    return np.array(segmentation.counts, np.int64) if fits else None
+
+
 def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.int64]:
     """Run lengths, as an RLE has them, of polygons (x1, y1, x2, y2, ...) that pycocotools fills in a mask of this size.
 

@@ -87,18 +87,8 @@ def _rles(segmentations: Texts, rows: NDArray[np.int64], size: tuple[int, int]) 
 
 
 def _rle(text: bytes, size: tuple[int, int]) -> _Rle | None:
-    height, width = size
-    if not text or height * width > masks.MOST_PIXELS:
+    counts = masks.counts_of(text, *size)
+    if counts is None:
         return None
-    try:
-        segmentation = masks.parse(text)
-        if not isinstance(segmentation, masks.Rle):
-            counts = masks.drawn_counts([np.array(polygon) for polygon in segmentation], height, width)
-        elif (segmentation.height, segmentation.width) == size:
-            counts = np.array(segmentation.counts)
-        else:
-            return None
-    except masks.MaskError:
-        return None
-    compressed: _Rle = coco.frPyObjects({"size": list(size), "counts": counts}, height, width)
+    compressed: _Rle = coco.frPyObjects({"size": list(size), "counts": counts}, *size)
     return compressed

@@ -29,17 +29,8 @@ def cut_mask(segmentation: bytes, height: int, width: int) -> Cut | None:
 
     No more than that rectangle's columns are made, so that many small masks in a large image take little.
     """
-    if not segmentation or height * width > masks.MOST_PIXELS:
-        return None
-    try:
-        parsed = masks.parse(segmentation)
-        if not isinstance(parsed, masks.Rle):
-            counts = masks.drawn_counts([np.array(polygon) for polygon in parsed], height, width)
-        elif (parsed.height, parsed.width) == (height, width):
-            counts = np.array(parsed.counts, np.int64)
-        else:
-            return None
-    except masks.MaskError:
+    counts = masks.counts_of(segmentation, height, width)
+    if counts is None:
         return None
     bounds = masks.counts_bounds(counts, height)
     return None if bounds is None else (bounds[0], bounds[1], masks.window(counts, height, bounds).astype(np.uint8))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ImageError, VocdetError, raise_all
 from vocdet.inputs.images import Image
+
+T = TypeVar("T")
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 MASKS = frozenset(
@@ -159,9 +161,9 @@ def quiet() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(before)
 
 
-def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    """Frames in lists of `size`; the last may be shorter."""
-    batch: list[Frame] = []
+def batches(frames: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Frames, or images, in lists of `size`; the last may be shorter."""
+    batch: list[T] = []
     for frame in frames:
         batch.append(frame)
         if len(batch) == size:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocdet.data.detections import Detections
+from vocdet.inference.frames import batches
 from vocdet.inference.thresholds import thresholds_of
 from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, fit_size, resize
@@ -66,13 +67,8 @@ class MaskPredictor:
         self, images: Iterable[Image], *, batch: int = ON_CUDA, score: float = SCORE
     ) -> Iterator[Detections]:
         """Detections for a stream of images, in order."""
-        waiting: list[Image] = []
-        for image in images:
-            waiting.append(image)
-            if len(waiting) == batch:
-                yield from self.detect(waiting, score=score)
-                waiting = []
-        yield from self.detect(waiting, score=score)
+        for some in batches(images, batch):
+            yield from self.detect(some, score=score)
 
     def _fitted(self, images: Sequence[Image]) -> tuple[Tensor, Tensor]:
         """Images at the input's size on one canvas (B, 3, H, W), and where each ends (B, 2)."""

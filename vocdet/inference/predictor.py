@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.errors import CheckpointError, VocdetError
+from vocdet.inference.frames import batches
 from vocdet.inference.mask_predictor import MaskPredictor
 from vocdet.inference.thresholds import thresholds_of
 from vocdet.inputs.bridge import detections_of
@@ -82,13 +83,8 @@ class Predictor:
 
     def detect_all(self, images: Iterable[Image], *, batch: int = 16, score: float = SCORE) -> Iterator[Detections]:
         """Detections for a stream of images, in order."""
-        waiting: list[Image] = []
-        for image in images:
-            waiting.append(image)
-            if len(waiting) == batch:
-                yield from self.detect(waiting, score=score)
-                waiting = []
-        yield from self.detect(waiting, score=score)
+        for some in batches(images, batch):
+            yield from self.detect(some, score=score)
 
 
 def load_predictor(run: Path, *, device: str = "auto") -> Detector:

@@ -13,16 +13,17 @@ MOST_GROWTH = math.log(1000.0 / 16)  # of a side, as its logarithm; torchvision'
 
 
 def encode(boxes: Tensor, references: Tensor, weights: Weights) -> Tensor:
-    """Boxes (N, 4) as offsets (N, 4) from as many references, times the weights."""
-    size, reference = boxes[:, 2:] - boxes[:, :2], references[:, 2:] - references[:, :2]
-    moved = (boxes[:, :2] + 0.5 * size - references[:, :2] - 0.5 * reference) / reference
-    return torch.cat([moved, torch.log(size / reference)], dim=1) * boxes.new_tensor(weights)
+    """Boxes (..., 4) as offsets from their references (..., 4), times the weights."""
+    size, reference_size = boxes[..., 2:] - boxes[..., :2], references[..., 2:] - references[..., :2]
+    centre, reference_centre = boxes[..., :2] + size / 2, references[..., :2] + reference_size / 2
+    moved = (centre - reference_centre) / reference_size
+    return torch.cat([moved, torch.log(size / reference_size)], dim=-1) * boxes.new_tensor(weights)
 
 
 def decode(offsets: Tensor, references: Tensor, weights: Weights) -> Tensor:
-    """The inverse of `encode`, for any leading shape; a side grows by a factor of 62.5 at most, as in torchvision."""
+    """The inverse of `encode`; a side grows by a factor of 62.5 at most, as in torchvision."""
     offsets = offsets / offsets.new_tensor(weights)
     size = references[..., 2:] - references[..., :2]
-    centre = references[..., :2] + 0.5 * size + offsets[..., :2] * size
-    half = torch.exp(offsets[..., 2:].clamp(max=MOST_GROWTH)) * size * 0.5
+    centre = offsets[..., :2] * size + references[..., :2] + size / 2
+    half = torch.exp(offsets[..., 2:].clamp(max=MOST_GROWTH)) * size / 2
     return torch.cat([centre - half, centre + half], dim=-1)

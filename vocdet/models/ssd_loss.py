@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vocdet.models import box_coder
+
 CODER = (10.0, 10.0, 5.0, 5.0)  # what offsets of centre and size are multiplied by
+encode, decode = partial(box_coder.encode, weights=CODER), partial(box_coder.decode, weights=CODER)
 MATCH = 0.5
 NEGATIVES = 3  # background anchors taught for every matched one
 MIN_NEGATIVES = 8  # of an image, so that one without objects teaches too; torchvision has 0
@@ -42,23 +47,6 @@ def match(boxes: Tensor, classes: Tensor, anchors: Tensor) -> Tensor:
     forced = torch.full_like(matched, -1)
     forced.scatter_reduce_(1, own, torch.where(classes > 0, rows, -1), "amax")
     return torch.where(forced >= 0, forced, matched)
-
-
-def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 4) as offsets from their anchors (..., 4), SSD's equation 2 times the coder's weights."""
-    size, anchor_size = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
-    centre, anchor_centre = boxes[..., :2] + size / 2, anchors[..., :2] + anchor_size / 2
-    coder = boxes.new_tensor(CODER)
-    return torch.cat([(centre - anchor_centre) / anchor_size, torch.log(size / anchor_size)], dim=-1) * coder
-
-
-def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """The inverse of `encode`; a side grows by a factor of 62.5 at most, as in torchvision."""
-    offsets = offsets / offsets.new_tensor(CODER)
-    size = anchors[..., 2:] - anchors[..., :2]
-    centre = offsets[..., :2] * size + anchors[..., :2] + size / 2
-    half = torch.exp(offsets[..., 2:].clamp(max=4.135166556742356)) * size / 2  # log(1000 / 16)
-    return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def ssd_sums(

@@ -23,11 +23,12 @@ from vocdet.inference.predictor import choose_device
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Batch, Scenes
+from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_fit import AnchorRecall
 from vocdet.models.checkpoint import About
 from vocdet.models.folding import fold_norms
 from vocdet.models.transfer import Transfer
-from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
+from vocdet.recipes.schema import DetectorAugment, DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.training.distributed import Group, alone, part, synchronised
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.losses import Task
@@ -281,6 +282,15 @@ def _on_training_images(kind: Kind[M, R], model: nn.Module, train: Dataset) -> E
     rows = np.linspace(0, len(train) - 1, min(len(train), THRESHOLD_IMAGES)).astype(np.int64)
     some = train.subset(np.unique(rows))
     return evaluate(some, kind.look(model, some, kind.scenes(model, some, None)).found)
+
+
+def augmentation(asked: DetectorAugment, *, mixup: float = 0.0, copy_paste: float = 0.0) -> Augmentation:
+    """What a recipe does to the images that any detector learns from, and what only some do."""
+    return Augmentation(
+        whole=asked.whole, zoom_out=asked.zoom_out, largest_canvas=asked.largest_canvas,
+        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, colour=asked.colour, mosaic=asked.mosaic,
+        turns=asked.turns, mixup=mixup, copy_paste=copy_paste,
+    )  # fmt: skip
 
 
 def _parts(loaded: Loaded, part: str) -> tuple[Dataset, Dataset | None]:

@@ -21,7 +21,6 @@ from vocdet.inputs.images import fit_size
 from vocdet.inputs.object_masks import mask_table
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
 from vocdet.inputs.scenes import Fit
-from vocdet.inputs.transforms import Augmentation
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.anchor_fit import AnchorRecall
 from vocdet.models.backbone import parse_net
@@ -40,6 +39,7 @@ from vocdet.workflows.detector_training import (
     DetectorStarted,
     Looked,
     Shapes,
+    augmentation,
     sides_of,
     train_detector,
 )
@@ -163,7 +163,8 @@ class Segmenting:
         if recipe is None:
             return Scenes(dataset, Fit(model.spec.size, model.spec.longest), None, keep=keep)
         fit, masks = _fit(model, recipe), model.spec.masks
-        return Scenes(dataset, fit, _augmentation(recipe), keep=keep, masks=masks)
+        augmented = augmentation(recipe.augment, copy_paste=recipe.augment.copy_paste if masks else 0.0)
+        return Scenes(dataset, fit, augmented, keep=keep, masks=masks)
 
     def look(self, model: MaskRcnn, dataset: Dataset, scenes: Scenes, task: Task[MaskRcnn] | None = None) -> Looked:  # noqa: ARG002
         """What it finds, one image after another as a predictor does it."""
@@ -191,12 +192,3 @@ def _pixels(shapes: Shapes, size: int, longest: int) -> NDArray[np.float64]:
     """Boxes (N, 4) in pixels of the input."""
     fitted = [fit_size(int(width), int(height), size, longest)[::-1] for width, height in shapes.sides]
     return shapes.boxes * np.tile(np.array(fitted, np.float64), 2)[shapes.images]
-
-
-def _augmentation(recipe: MaskRcnnRecipe) -> Augmentation:
-    asked = recipe.augment
-    return Augmentation(
-        whole=asked.whole, zoom_out=asked.zoom_out, largest_canvas=asked.largest_canvas,
-        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, colour=asked.colour, mosaic=asked.mosaic,
-        turns=asked.turns, copy_paste=asked.copy_paste if recipe.model.masks else 0.0,
-    )  # fmt: skip

@@ -17,7 +17,6 @@ from vocdet.formats.coordinates import Asked
 from vocdet.inference.predictor import Predictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
-from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
 from vocdet.models.anchors import Anchors, torchvision_anchors
 from vocdet.models.backbone import parse_net
@@ -34,6 +33,7 @@ from vocdet.workflows.detector_training import (
     DetectorStarted,
     Looked,
     Shapes,
+    augmentation,
     sides_of,
     train_detector,
 )
@@ -117,7 +117,8 @@ class Ssd:
 
     def scenes(self, model: SsdLite, dataset: Dataset, recipe: SsdRecipe | None, keep: Keep | None = None) -> Scenes:
         """Images at the input's size."""
-        return Scenes(dataset, model.spec.size, None if recipe is None else _augmentation(recipe), keep=keep)
+        augmented = None if recipe is None else augmentation(recipe.augment, mixup=recipe.augment.mixup)
+        return Scenes(dataset, model.spec.size, augmented, keep=keep)
 
     @torch.inference_mode()
     def look(self, model: SsdLite, dataset: Dataset, scenes: Scenes, task: Task[SsdLite] | None = None) -> Looked:
@@ -132,15 +133,6 @@ class Ssd:
                 loss += torch.tensor([float(sum(share.total for share in shares.values())), float(shares["box"].count)])
             found += predictor.detections(offsets, logits, sides[len(found) : len(found) + len(batch)])
         return Looked(found, loss)
-
-
-def _augmentation(recipe: SsdRecipe) -> Augmentation:
-    asked = recipe.augment
-    return Augmentation(
-        whole=asked.whole, zoom_out=asked.zoom_out, largest_canvas=asked.largest_canvas,
-        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, colour=asked.colour, mosaic=asked.mosaic,
-        turns=asked.turns, mixup=asked.mixup,
-    )  # fmt: skip
 
 
 def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:
