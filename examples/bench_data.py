@@ -69,7 +69,7 @@ def scenes(data: Path, keep: Any, everything: bool) -> Any:
     """vocdet's samples, augmented as torchvision's are or in every way that vocdet's training does."""
     from vocdet.inputs.scenes import Scenes
     from vocdet.inputs.transforms import Augmentation
-    from vocdet.workflows.prepare import load_dataset
+    from vocdet.workflows.load import load_dataset
 
     same = Augmentation(colour=0.0, mosaic=0.0)
     augmentation = Augmentation(mosaic=0.5) if everything else same
@@ -83,7 +83,7 @@ def time_torchvision(data: Path) -> dict[str, Speed]:
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    from vocdet.workflows.prepare import load_dataset
+    from vocdet.workflows.load import load_dataset
 
     dataset = load_dataset(data).dataset
     transforms = v2.Compose(
@@ -229,7 +229,7 @@ def main() -> None:
         rival = options.side == "torchvision"
         print(json.dumps(time_torchvision(options.data) if rival else time_vocdet(options.data, **SIDES[options.side])))
         return
-    from vocdet.workflows.scenes import compose
+    from vocdet.workflows.demo_dataset import compose
 
     with tempfile.TemporaryDirectory() as folder:
         data = compose(Path(folder) / "data", images=options.images, test_images=1, size=PICTURE).train

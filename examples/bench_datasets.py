@@ -66,7 +66,7 @@ class Measure:
 
 def _read(form: str) -> Prepare:
     def prepare(corpus: Path, _: Path) -> tuple[Work, Count]:
-        from vocdet.formats.reading import read
+        from vocdet.formats.registry import read
 
         return lambda: read(corpus / form), _count_scan
 
@@ -191,7 +191,7 @@ def _load_million(folder: Path, _: Path) -> tuple[Work, Count]:
 
 
 def _split_million(folder: Path, _: Path) -> tuple[Work, Count]:
-    from vocdet.data.splits import split
+    from vocdet.data.division.splits import split
     from vocdet.formats import column_file
 
     dataset = column_file.load(folder / "million").dataset

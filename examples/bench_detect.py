@@ -25,8 +25,8 @@ def outputs(images: int, labels: int, *, seed: int = 0) -> tuple[Any, Any, Any]:
     """Offsets (B, A, 4), logits (B, A, 1 + labels) and anchors (A, 4) for pictures with one to seven objects."""
     import torch
 
-    from vocdet.models.anchors import map_sizes, torchvision_anchors
-    from vocdet.models.ssd_loss import encode, pairwise_iou
+    from vocdet.models.ssd.anchors import map_sizes, torchvision_anchors
+    from vocdet.models.ssd.loss import encode, pairwise_iou
 
     draw = torch.Generator().manual_seed(seed)
 
@@ -64,7 +64,7 @@ def main() -> None:
     from torchvision.models.detection._utils import BoxCoder
     from torchvision.models.detection.ssd import SSD
 
-    from vocdet.models.ssd_detect import detect
+    from vocdet.models.ssd.detect import detect
 
     offsets, logits, anchors = outputs(options.images, options.labels)
     settings: Any = SimpleNamespace(

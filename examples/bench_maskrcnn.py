@@ -58,8 +58,8 @@ def vocdet_model(net: str, heads: Any, size: int) -> Any:
     """Ours, with fresh weights."""
     import torch
 
-    from vocdet.models.backbone import parse_net
-    from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
+    from vocdet.models.backbones.backbone import parse_net
+    from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 
     torch.manual_seed(0)
     labels = tuple(f"label {i}" for i in range(LABELS))
@@ -126,7 +126,7 @@ def detection(net: str, heads: str) -> tuple[Callable[[], None], int]:
     import torch
     from safetensors.torch import save_file
 
-    from vocdet.models.fuse import fused
+    from vocdet.models.folding import fused
 
     model = vocdet_model(net, heads, SHOWN)
     with tempfile.TemporaryDirectory() as folder:

@@ -50,16 +50,16 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
 
     from vocdet.inputs.samples import Scenes, ahead, batches
     from vocdet.inputs.transforms import Augmentation
-    from vocdet.models.anchors import torchvision_anchors
-    from vocdet.models.backbone import parse_net
+    from vocdet.models.backbones.backbone import parse_net
     from vocdet.models.folding import fold_norms
-    from vocdet.models.ssdlite import SsdLite, SsdSpec
+    from vocdet.models.ssd.anchors import torchvision_anchors
+    from vocdet.models.ssd.model import SsdLite, SsdSpec
     from vocdet.training.distributed import alone
     from vocdet.training.learner import Learner
     from vocdet.training.optim import MovingAverage, make_optimizer
     from vocdet.training.shards import Shards, shard_count
     from vocdet.training.tasks import DetectTask
-    from vocdet.workflows.prepare import load_dataset
+    from vocdet.workflows.load import load_dataset
 
     dataset = load_dataset(data).dataset
     torch.manual_seed(0)
@@ -89,7 +89,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    from vocdet.workflows.prepare import load_dataset
+    from vocdet.workflows.load import load_dataset
 
     dataset = load_dataset(data).dataset
     transforms = v2.Compose(
@@ -181,7 +181,7 @@ def main() -> None:
             speed = time_vocdet(options.data, net, options.steps, freeze=FREEZE.get(options.side, 0))
         print(json.dumps(speed))
         return
-    from vocdet.workflows.scenes import compose
+    from vocdet.workflows.demo_dataset import compose
 
     with tempfile.TemporaryDirectory() as folder:
         data = compose(Path(folder) / "data", images=IMAGES, test_images=1, size=PICTURE).train

@@ -14,8 +14,8 @@ prepare_cpu()  # before torch is loaded
 
 from vocdet.recipes.schema import SsdRecipe, changed  # noqa: E402
 from vocdet.training.loop import Epoch  # noqa: E402
-from vocdet.workflows.detector_training import DetectorFinished  # noqa: E402
 from vocdet.workflows.evaluate import evaluate_run  # noqa: E402
+from vocdet.workflows.train_detector import DetectorFinished  # noqa: E402
 from vocdet.workflows.train_ssd import train_ssd  # noqa: E402
 
 

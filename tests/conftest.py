@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vocdet import files
-from vocdet.formats.voc_extra import Header
-from vocdet.formats.voc_write import WrittenObject, annotation_text
+from vocdet.formats.voc.preserved import Header
+from vocdet.formats.voc.write import WrittenObject, annotation_text
 
 os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
@@ -89,4 +89,4 @@ def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training does not draw its curves, which takes longer than a tiny training does."""
-    monkeypatch.setattr("vocdet.workflows.journal.curves", lambda *_, **__: b"")
+    monkeypatch.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")

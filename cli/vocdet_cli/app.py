@@ -11,22 +11,10 @@ import typer
 
 from vocdet import __version__
 from vocdet.errors import VocdetError
-from vocdet_cli import (
-    bench,
-    check,
-    convert,
-    demo,
-    evaluate,
-    fetch,
-    launch,
-    project,
-    reshape,
-    runs,
-    split,
-    stats,
-    train,
-    watch,
-)
+from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, reshape, runs, split, stats
+from vocdet_cli import predict as watch
+from vocdet_cli.training import commands as train
+from vocdet_cli.training import launch
 
 app = typer.Typer(
     name="vocdet",

@@ -51,8 +51,8 @@ def bench(
     cost is also told as a multiple of the first. With --data each is evaluated on that part, unless it has been.
     """
     load_torch()
+    from vocdet.runs.facts import find_run
     from vocdet.workflows.bench import bench_runs
-    from vocdet.workflows.run_facts import find_run
 
     chosen = [name if name.is_file() else find_run(name, runs) for name in names]
     with render.progress("measuring") as progress:
@@ -104,7 +104,7 @@ def _score(one: Measured, first: Measured, name: str) -> str:
 
 
 def _where(one: Measured) -> str:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     if not one.scores.where:
         return "–"

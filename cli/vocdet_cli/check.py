@@ -17,7 +17,7 @@ from vocdet_cli.next_steps import same_dataset, training_command
 from vocdet_cli.options import Coordinates, Data, Form, Labels
 
 if TYPE_CHECKING:
-    from vocdet.data.checks import Finding
+    from vocdet.data.findings import Finding
     from vocdet.workflows.check import CheckReport
     from vocdet.workflows.fix import FixPlan
 
@@ -137,7 +137,7 @@ def _agreed(again: str) -> bool:
 
 
 def _print_plan(plan: FixPlan, most: int | None) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     lines = list(plan.diff())
     for line in lines[:most]:
@@ -156,7 +156,7 @@ def _print_plan(plan: FixPlan, most: int | None) -> None:
 
 
 def _print_check(report: CheckReport, most: int | None) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
         _print_group(severity, code, list(group), most)
@@ -183,7 +183,7 @@ def _looked(report: CheckReport) -> str:
 
 
 def _checked(report: CheckReport) -> str:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     return f"checked: {counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
 

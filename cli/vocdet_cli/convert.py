@@ -59,7 +59,7 @@ def convert(
 
 
 def _print_source(report: ConvertReport, check: str) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
     from vocdet.workflows.convert import summary
 
     scan = report.scan

@@ -35,7 +35,7 @@ def demo(
 
     The data comes out of scikit-learn's own files, nothing is downloaded. Every command is printed before it runs.
     """
-    from vocdet.workflows.scenes import compose
+    from vocdet.workflows.demo_dataset import compose
 
     started = time.monotonic()
     with render.progress("composing") as progress:

@@ -58,9 +58,9 @@ def evaluate(
     what is correct, wrong and missed are told by the boxes.
     """
     load_torch()
-    from vocdet.data.checks import counted
+    from vocdet.runs.folders import newest_detector
+    from vocdet.wording import counted
     from vocdet.workflows.evaluate import evaluate_run
-    from vocdet.workflows.runs import newest_detector
 
     run = run or newest_detector(runs)
     with render.progress("detecting") as progress:
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def _note_masks(done: Evaluated) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     if done.boxes_only:
         render.note("these images are annotated with boxes alone: the detector's masks are not evaluated")

@@ -13,7 +13,7 @@ from rich.markup import escape
 from vocdet_cli import render
 
 if TYPE_CHECKING:
-    from vocdet.workflows.archives import Collection
+    from vocdet.fetching.catalog import Collection
     from vocdet.workflows.fetch import Outcome
 
 app = typer.Typer()
@@ -49,7 +49,7 @@ def fetch(
     Interrupted, the same command goes on from there. What is there already is verified and not fetched again.
     An archive fetched by other means is used when it lies in DIR.
     """
-    from vocdet.workflows.archives import COLLECTIONS
+    from vocdet.fetching.catalog import COLLECTIONS
 
     collection = COLLECTIONS[dataset]
     fetch_into(collection, folder or Path(collection.folder), only=only or [], mirror=url, keep=keep)
@@ -57,7 +57,7 @@ def fetch(
 
 def fetch_into(collection: Collection, folder: Path, *, only: list[str], mirror: str, keep: bool) -> None:
     """Fetch a collection and print what came of it."""
-    from vocdet.workflows.download import size_text
+    from vocdet.fetching.download import size_text
     from vocdet.workflows.fetch import archives_in, fetch, partial_downloads
 
     failed = 0

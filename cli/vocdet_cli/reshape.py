@@ -148,7 +148,7 @@ def crops(
 
     A crop is a square round the box with some of what is around it; beyond the image it is gray.
     """
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
     from vocdet.workflows.crops import write_crops
 
     with render.progress("cutting") as progress:
@@ -164,7 +164,7 @@ def crops(
 
 
 def _print_remap(report: RemapReport) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     changed = [(old, new) for old, new in report.becomes.items() if old != new]
     rows: list[Row] = [(f"{old} → {new or '(dropped)'}", [report.objects[old]]) for old, new in changed]
@@ -183,7 +183,7 @@ def _print_remap(report: RemapReport) -> None:
 
 
 def _print_merge(report: MergeReport) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     rows: list[Row] = [
         (str(one.root), [one.images, one.objects, ", ".join(one.parts) or "none"]) for one in report.sources
@@ -249,7 +249,7 @@ def _print_crops(report: CropsReport) -> None:
 
 
 def _print_left_out(report: CropsReport) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     if report.crowds:
         render.note(f"left out: {counted(report.crowds, 'crowd')}, which training leaves out, too")

@@ -18,8 +18,8 @@ from vocdet_cli.tables import Row, both_ends, fitted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vocdet.runs.facts import RunFacts
     from vocdet.workflows.compare import Comparison, Difference, Figures, PartFigures
-    from vocdet.workflows.run_facts import RunFacts
 
 app = typer.Typer()
 
@@ -51,8 +51,8 @@ def runs(
     A run is running, finished, interrupted (by Ctrl-C), killed or failed; what data it learned from is told by the
     first digits of its fingerprint. Metrics are those of the best epoch on the part val.
     """
-    from vocdet.data.checks import counted
-    from vocdet.workflows.run_facts import list_runs
+    from vocdet.runs.facts import list_runs
+    from vocdet.wording import counted
 
     found = list_runs(folder, sort=sort)
     if as_json:

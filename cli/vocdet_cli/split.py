@@ -108,7 +108,7 @@ def split(
 
 
 def _show(report: SplitReport, same: list[str]) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     render.show(_split_table(report))
     if report.folds:

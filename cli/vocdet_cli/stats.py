@@ -95,7 +95,7 @@ def _show(title: str, columns: Sequence[str], rows: Sequence[Row], first: Sequen
 
 
 def _print_images(figures: Stats) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     least, half, most = figures.quartiles_an_image()
     empty = figures.images - _shown(figures)
@@ -147,7 +147,7 @@ def _print_input(figures: Stats) -> None:
 
 
 def _print_doubts(report: StatsReport, check: str) -> None:
-    from vocdet.data.checks import counted
+    from vocdet.wording import counted
 
     if report.left_out:
         render.warning(f"{counted(report.left_out, 'object')} without a pixel in the image left out: see {check}")

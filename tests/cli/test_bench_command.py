@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from vocdet.inference.bench import Latency, Work
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.workflows import bench as module
 from vocdet.workflows.bench import Bench, Measured, Scores
 

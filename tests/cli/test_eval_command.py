@@ -16,9 +16,9 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.evaluation.mask_report import MaskFigures, MaskReport
 from vocdet.evaluation.report import EvalReport, Figures
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import Evaluated
 

@@ -17,8 +17,8 @@ import pytest
 import typer
 from vocdet_cli.fetch import fetch_into
 
-from vocdet.workflows import download
-from vocdet.workflows.archives import Archive, Collection, Files
+from vocdet.fetching import download
+from vocdet.fetching.catalog import Archive, Collection, Files
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -11,8 +11,8 @@ import pytest
 
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
-from vocdet.workflows import journal
-from vocdet.workflows.journal import Journal
+from vocdet.runs import journal
+from vocdet.runs.journal import Journal
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
-from vocdet.formats.voc_tree import read
+from vocdet.formats.voc.read import read
 
 MakeVoc = Callable[..., Path]
 

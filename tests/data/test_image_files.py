@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vocdet.data.image_checks import identical_images, image_findings
+from vocdet.data.checks.images import image_findings
+from vocdet.data.division.identical import identical_images
 from vocdet.data.image_files import SUFFIXES, check_pixels, read_header, read_orientation
 from vocdet.errors import ImageError
-from vocdet.formats.voc_tree import read, scan
+from vocdet.formats.voc.read import read, scan
 
 MakeVoc = Callable[..., Path]
 

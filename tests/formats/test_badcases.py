@@ -14,7 +14,7 @@ import pytest
 
 from vocdet.data.dataset import Dataset, Scene
 from vocdet.errors import VocdetError
-from vocdet.formats import image_sets
+from vocdet.formats.voc import image_sets
 from vocdet.workflows.check import check_dataset
 
 FOLDER = Path(os.environ.get("VOCDET_SHARED", Path(__file__).parents[3] / "shared")) / "badcases"

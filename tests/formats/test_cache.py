@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import VocdetError
-from vocdet.formats import cache, column_file, reading
+from vocdet.formats import cache, column_file, registry
 from vocdet.formats.cache import read
 from vocdet.formats.scan import Scan
 
@@ -39,13 +39,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The paths that were read without the cache."""
     paths: list[Path] = []
-    whole = reading.read
+    whole = registry.read
 
     def counted(path: Path, **asked: Any) -> Scan:
         paths.append(path)
         return whole(path, **asked)
 
-    monkeypatch.setattr(reading, "read", counted)
+    monkeypatch.setattr(registry, "read", counted)
     return paths
 
 
@@ -80,7 +80,7 @@ def test_a_second_reading_is_from_the_cache_and_the_same(root: Path, fresh: list
 def test_warnings_are_kept_and_errors_are_raised_anew(root: Path, fresh: list[Path]) -> None:
     Image.new("RGB", (9, 9)).save(root / "JPEGImages" / "c.jpg")
     assert [finding.code for finding in read(root).findings] == ["image.unannotated"]
-    assert read(root).findings == reading.scan(root).findings
+    assert read(root).findings == registry.scan(root).findings
     assert len(fresh) == 1
     (root / "Annotations" / "c.xml").write_text("<annotation>")
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_any_change_gives_a_fresh_reading(name: str, root: Path, fresh: list[Pat
     read(root)
     CHANGES[name](root)
     with suppress(VocdetError):  # some of these changes break the dataset
-        assert boxes(read(root)) == boxes(reading.scan(root))
+        assert boxes(read(root)) == boxes(registry.scan(root))
     assert len(fresh) == 2
 
 
@@ -243,14 +243,14 @@ def test_what_was_just_written_is_not_kept(
 
 
 def test_what_changes_while_it_is_read_is_not_kept(root: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reading.read
+    whole = registry.read
 
     def slowly(path: Path, **asked: Any) -> Scan:
         found = whole(path, **asked)
         same_size(root)
         return found
 
-    monkeypatch.setattr(reading, "read", slowly)
+    monkeypatch.setattr(registry, "read", slowly)
     assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
     assert not kept.exists()
 
@@ -274,8 +274,8 @@ def test_links_are_followed_inside_and_never_out(root: Path, fresh: list[Path], 
 
 
 def test_links_that_lead_round_or_nowhere_are_no_trap(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = [reading.read(root)]
-    monkeypatch.setattr(reading, "read", lambda path, **asked: readings.pop())
+    readings = [registry.read(root)]
+    monkeypatch.setattr(registry, "read", lambda path, **asked: readings.pop())
     for name, target in (
         ("up", ".."),
         ("round", "."),
@@ -316,10 +316,10 @@ def test_a_scan_of_files_that_were_not_looked_at_is_not_kept(
     root: Path, kept: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / ".hidden").mkdir()
-    found = reading.read(root)
+    found = registry.read(root)
     images = replace(found.dataset.images, files=(file, "JPEGImages/b.jpg"))
     made = replace(found, dataset=replace(found.dataset, images=images))
-    monkeypatch.setattr(reading, "read", lambda path, **asked: made)
+    monkeypatch.setattr(registry, "read", lambda path, **asked: made)
     assert read(root) is made
     assert not kept.exists()
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError, Place, VocdetError
 from vocdet.formats import column_file

@@ -23,13 +23,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vocdet import masks
-from vocdet.data.checks import Finding, box_findings
+from vocdet.data.checks.boxes import box_findings
+from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
 from vocdet.data.mask_areas import mask_areas
-from vocdet.data.mask_checks import mask_findings
 from vocdet.errors import ManyErrors, OutputError, VocdetError
-from vocdet.formats import coco_json, coco_write, image_sets, voc_tree, voc_write, yolo
+from vocdet.formats.coco import read as coco_json
+from vocdet.formats.coco import write as coco_write
 from vocdet.formats.scan import Scan
+from vocdet.formats.voc import image_sets
+from vocdet.formats.voc import read as voc_tree
+from vocdet.formats.voc import write as voc_write
+from vocdet.formats.yolo import read as yolo
 
 TIMES = float(os.environ.get("VOCDET_FUZZ", "0.25"))  # 1 and more for a longer look
 

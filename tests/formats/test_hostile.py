@@ -23,10 +23,10 @@ from lxml import etree
 from PIL import Image
 
 import vocdet
-from vocdet.data.checks import raise_errors
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import raise_errors
 from vocdet.errors import ManyErrors, OutputError, VocdetError
-from vocdet.formats import reading
+from vocdet.formats import registry
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, convert
 
@@ -243,7 +243,7 @@ def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
         elif path.suffix.lower() == ".jpg" and data.startswith(b"\xff\xd8"):
             with Image.open(path) as image:
                 assert image.size != SECRET_SIZE
-    found = reading.scan(target, form=to)
+    found = registry.scan(target, form=to)
     raise_errors([one for one in found.findings if not one.code.startswith("box.")])
     same(dataset, found.dataset, exact=to != "yolo")
     if to == "voc":  # which keeps all that is odd

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors
-from vocdet.formats.labels import nearest, read_labels
+from vocdet.formats.labels import read_labels
+from vocdet.wording import nearest
 
 
 def test_the_order_is_the_files(tmp_path: Path) -> None:

@@ -23,10 +23,13 @@ from tests.conftest import save_image
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
-from vocdet.formats import coco_json, coco_write, image_sets, voc_tree, voc_write
-from vocdet.formats.coordinates import Asked, Coordinates
+from vocdet.formats.coco import read as coco_json
+from vocdet.formats.coco import write as coco_write
 from vocdet.formats.losses import Loss
-from vocdet.formats.scan import Scan
+from vocdet.formats.scan import Asked, Coordinates, Scan
+from vocdet.formats.voc import image_sets
+from vocdet.formats.voc import read as voc_tree
+from vocdet.formats.voc import write as voc_write
 from vocdet.workflows.convert import Target, convert
 
 Parts = Mapping[str, NDArray[np.int64]]

@@ -13,12 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocdet.data.detections import Detections
 from vocdet.inference import bench
-from vocdet.inference.bench import latencies, noise, plain_detector, work
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
-from vocdet.models.cost import cost
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.inference.bench import cost, latencies, noise, plain_detector, work
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 
 LABELS = ("cat", "dog")
 

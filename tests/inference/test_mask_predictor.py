@@ -17,9 +17,9 @@ from vocdet.data.detections import Detections
 from vocdet.inference.mask_predictor import MaskPredictor
 from vocdet.inference.predictor import BEST, Detector, load_predictor
 from vocdet.inputs.images import resize
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, save_checkpoint
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools' decode, with NumPy 2
 

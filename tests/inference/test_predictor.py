@@ -14,11 +14,11 @@ from torch import nn
 from vocdet.errors import CheckpointError, VocdetError
 from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
 from vocdet.inputs.images import resize
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.models.checkpoint import About, save_checkpoint
-from vocdet.models.ssd_detect import detect
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.detect import detect
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 
 SPEC = SsdSpec(BackboneSpec("mb1", 0.25), ("a", "b"), (64, 96), torchvision_anchors())
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet.data.dataset import Dataset
-from vocdet.formats.reading import read
+from vocdet.formats.registry import read
 from vocdet.inputs import image_memory, images
 from vocdet.inputs.image_cache import ImageStore, Keep, Where
 from vocdet.inputs.image_memory import memory_budget

@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.inputs.masked import in_full, mask_of_counts, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.mask_areas import mask_areas
-from vocdet.formats.reading import read
-from vocdet.formats.voc_masks import palette_png
+from vocdet.formats.registry import read
+from vocdet.formats.voc.masks import palette_png
 from vocdet.inputs import object_masks as module
 from vocdet.inputs.object_masks import ObjectMasks, mask_table
 from vocdet.inputs.samples import Fit, Scenes

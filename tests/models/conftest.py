@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import parse_net
-from vocdet.models.ssdlite import SsdLite, SsdSpec
-from vocdet.models.transfer import Transfer, transfer
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.models.weights.transfer import Transfer, transfer
 
 LABELS = 20
 

@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError, OutputError
-from vocdet.models.anchors import Anchors, Shape
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import (
     FORMAT,
     About,
@@ -28,8 +27,9 @@ from vocdet.models.checkpoint import (
     read_tensors,
     save_checkpoint,
 )
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
-from vocdet.models.pyramid_anchors import PyramidAnchors
+from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.models.ssd.anchors import Anchors, Shape
 
 ANCHORS = Anchors(((Shape(0.1, 0.2, 2), Shape(0.3, 0.3)), *(((Shape(0.5, 0.5),),) * 5)))
 SPECS = {

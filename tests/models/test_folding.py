@@ -10,12 +10,11 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import Backbone, BackboneSpec, parse_net
-from vocdet.models.folding import fold_norms, plain_state
-from vocdet.models.fuse import fused
-from vocdet.models.resnet import ResNet
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.backbones.backbone import Backbone, BackboneSpec, parse_net
+from vocdet.models.backbones.resnet import ResNet
+from vocdet.models.folding import fold_norms, fused, plain_state
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.training.optim import MovingAverage
 
 NETS = ["mb1-0.25", "mb2-0.35", "mb3-small-0.5"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vocdet import handed
+from vocdet import resources
 from vocdet.recipes import document
 from vocdet.recipes.document import handed_recipes
 from vocdet.recipes.load import dump_recipe, load_recipe, task_of
@@ -135,6 +135,6 @@ def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.Monke
     shutil.copytree(TEMPLATES, tmp_path / "templates")
     (tmp_path / "templates" / "recipes" / "mine.toml").write_text('task = "ssd"\nmodel.net = "mb2"\n')
     monkeypatch.setattr(document, "files", lambda _: tmp_path)
-    monkeypatch.setattr(handed, "files", lambda _: tmp_path)
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
     assert "mine" in handed_recipes()
     assert ssd("mine").model.net == "mb2"

@@ -9,7 +9,7 @@ import torch
 
 from vocdet.errors import VocdetError
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.training import batch_size
 from vocdet.training.batch_size import free_memory, measured_batch
 from vocdet.training.losses import Task

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner
 from vocdet.training.losses import Losses, Share

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule, set_rate
 
 SMALL = BackboneSpec("mb1", 0.25)

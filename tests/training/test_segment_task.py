@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vocdet.inputs.samples import Batch
 from vocdet.mask_crops import MaskCrops
-from vocdet.models.backbone import BackboneSpec
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.training.batch_size import measured_batch
 from vocdet.training.distributed import alone
 from vocdet.training.shards import Shards, split

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec, Classifier
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.training.distributed import alone
 from vocdet.training.losses import Losses, Share, Task
 from vocdet.training.shards import Shards, shard_count, split

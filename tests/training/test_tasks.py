@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec, Classifier
-from vocdet.models.ssd_loss import ssd_sums
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.loss import ssd_sums
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.training.tasks import ClassifyTask, DetectTask
 
 SMALL = BackboneSpec("mb1", 0.25)

@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
-from vocdet.models.ssdlite import SsdLite, SsdSpec
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.training.distributed import Group, PeerEnded, alone, join, part
 from vocdet.training.learner import Learner
 from vocdet.training.optim import MovingAverage, make_optimizer

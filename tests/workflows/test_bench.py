@@ -12,10 +12,10 @@ import torch
 
 from vocdet.errors import CheckpointError, SplitError
 from vocdet.inference.bench import Latency, Work
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, build, save_checkpoint
-from vocdet.models.maskrcnn import MEAN, STD, RcnnSpec
+from vocdet.models.rcnn.model import MEAN, STD, RcnnSpec
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.workflows import bench as module
 from vocdet.workflows.bench import Measured, Scores, bench_runs, ratios
 

@@ -12,9 +12,9 @@ import pytest
 from vocdet.errors import CheckpointError
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
-from vocdet.workflows import journal
+from vocdet.runs import journal
+from vocdet.runs.journal import Journal
 from vocdet.workflows.compare import Comparison, Difference, Figures, compare_runs
-from vocdet.workflows.journal import Journal
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,9 @@ import pytest
 from PIL import Image
 
 from vocdet import files
-from vocdet.data.checks import Finding
+from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, ImageError, ManyErrors, OutputError, VocdetError
-from vocdet.formats.reading import AskedForm
+from vocdet.formats.registry import AskedForm
 from vocdet.workflows.convert import ConvertReport, Target, convert, summary
 
 MakeVoc = Callable[..., Path]

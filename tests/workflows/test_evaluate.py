@@ -16,12 +16,12 @@ from PIL import Image
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import BackboneSpec
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import evaluate_run, relabel
-from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]
 SCENES: dict[str, list[tuple[str, tuple[float, float, float, float]]]] = {

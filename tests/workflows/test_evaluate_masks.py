@@ -18,7 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import choose, evaluate_run
-from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]
 LEFT, RIGHT = (10.0, 10.0, 50.0, 60.0), (55.0, 20.0, 95.0, 70.0)

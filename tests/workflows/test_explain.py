@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import VocdetError
-from vocdet.handed import handed_text
+from vocdet.resources import handed_text
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.explain import PAGE, explain, read_sections
 

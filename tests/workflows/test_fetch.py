@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vocdet.errors import OutputError, VocdetError
-from vocdet.workflows.archives import COLLECTIONS, Archive, Collection, Files, Listed, Mentions
-from vocdet.workflows.download import DownloadError
+from vocdet.fetching.catalog import COLLECTIONS, Archive, Collection, Files, Listed, Mentions
+from vocdet.fetching.download import DownloadError
 from vocdet.workflows.fetch import Outcome, archives_in, fetch, partial_downloads
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 
 from vocdet.data.merging import Spelling
 from vocdet.errors import AnnotationError, ManyErrors, OutputError, VocdetError
-from vocdet.formats import image_sets, reading
+from vocdet.formats import registry
 from vocdet.formats.scan import Scan
+from vocdet.formats.voc import image_sets
 from vocdet.workflows.reshape import merge_datasets, remap_dataset, sample_dataset
 
 DOG, CAT, EMU = ("dog", (1.0, 2.0, 30.0, 40.0)), ("cat", (40.0, 2.0, 70.0, 40.0)), ("emu", (5.0, 5.0, 20.0, 20.0))
@@ -44,7 +45,7 @@ def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: 
     root = make_voc({"a": [DOG, CAT], "b": [EMU], "c": []}, parts={"train": ["b", "a"], "val": ["c"]})
     before = all_files(root)
     report = remap_dataset(root, tmp_path / "new", rename=["dog=cat", "cat=dog"])
-    found = reading.scan(tmp_path / "new")
+    found = registry.scan(tmp_path / "new")
     assert content(found) == {"a": [("cat", DOG[1]), ("dog", CAT[1])], "b": [EMU], "c": []}
     assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "b"], "val": ["c"]}
     assert (dict(report.becomes), dict(report.objects)) == (
@@ -59,8 +60,8 @@ def test_images_without_an_object_left_stay_unless_they_are_to_go(make_voc: Make
     kept = remap_dataset(root, tmp_path / "kept", drop=["dog"])
     gone = remap_dataset(root, tmp_path / "gone", drop=["dog"], keep_empty=False)
     assert (kept.emptied, gone.emptied, gone.dropped) == (1, 1, 1)
-    assert content(reading.scan(tmp_path / "kept")) == {"a": [], "b": [CAT], "c": []}
-    found = reading.scan(tmp_path / "gone")
+    assert content(registry.scan(tmp_path / "kept")) == {"a": [], "b": [CAT], "c": []}
+    found = registry.scan(tmp_path / "gone")
     assert content(found) == {"b": [CAT], "c": []}
     assert parts_of(found) == {"train": ["b"], "test": ["c"]}
 
@@ -104,7 +105,7 @@ def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: Mak
 def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc: MakeVoc, tmp_path: Path) -> None:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
     report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"], to="yolo")
-    assert reading.scan(tmp_path / "new").form == "yolo"
+    assert registry.scan(tmp_path / "new").form == "yolo"
     assert "masks" in [loss.what for loss in report.made.written.losses]
     with pytest.raises(OutputError, match="yolo cannot hold all there is"):
         remap_dataset(source, tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
@@ -141,7 +142,7 @@ def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", parts={"train": ["a"], "val": ["b"]})
     other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", parts={"train": ["c"]})
     report = merge_datasets([one, other], tmp_path / "new")
-    found = reading.scan(tmp_path / "new")
+    found = registry.scan(tmp_path / "new")
     assert content(found) == {"a": [DOG], "one_b": [CAT], "two_b": [EMU], "c": [DOG]}
     assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "c"], "val": ["one_b"]}
     assert dict(report.renamed) == {"one_b": "b", "two_b": "b"}
@@ -181,7 +182,7 @@ def test_labels_that_may_be_the_same_are_told(make_voc: MakeVoc, tmp_path: Path)
 def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, tmp_path: Path) -> None:
     voc = make_voc({"a": [EMU]})
     report = merge_datasets([coco_set(tmp_path / "pets", voc), voc], tmp_path / "new")
-    found = reading.scan(tmp_path / "new")
+    found = registry.scan(tmp_path / "new")
     assert (report.made.written.to, found.form, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
     assert content(found) == {"pets_a": [DOG, CAT], "set_a": [EMU]}
 
@@ -196,7 +197,7 @@ def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> N
     scenes = {f"{i:02}": [DOG, DOG] if i % 2 else [CAT] for i in range(40)}
     root = make_voc(scenes, parts={"train": [f"{i:02}" for i in range(30)], "test": [f"{i:02}" for i in range(30, 40)]})
     report = sample_dataset(root, tmp_path / "new", 8)
-    found = reading.scan(tmp_path / "new")
+    found = registry.scan(tmp_path / "new")
     assert report.objects().tolist() == [[20, 4], [40, 8]]
     assert np.bincount(found.dataset.objects.label).tolist() == [4, 8]
     assert {name: len(stems) for name, stems in parts_of(found).items()} == {"train": 6, "test": 2}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ManyErrors, OutputError, SplitError
-from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.load import load_dataset
 from vocdet.workflows.split import split_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]

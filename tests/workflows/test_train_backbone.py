@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from vocdet.errors import AnnotationError, SplitError, VocdetError
-from vocdet.models.backbone import Classifier
+from vocdet.models.backbones.backbone import Classifier
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, changed

@@ -17,18 +17,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vocdet.errors import AnnotationError, CheckpointError
-from vocdet.formats.voc_masks import palette_png
+from vocdet.formats.voc.masks import palette_png
 from vocdet.inference.mask_predictor import MaskPredictor
 from vocdet.inference.predictor import load_predictor
-from vocdet.models.backbone import Backbone, Classifier, parse_net
+from vocdet.models.backbones.backbone import Backbone, Classifier, parse_net
 from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
-from vocdet.models.maskrcnn import MaskRcnn
+from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnTrain, SsdTrain, changed
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record
-from vocdet.workflows.detector_training import DetectorFinished, DetectorStarted, is_enough
 from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.train_detector import DetectorFinished, DetectorStarted, is_enough
 from vocdet.workflows.train_maskrcnn import train_maskrcnn
 
 pytestmark = pytest.mark.usefixtures("no_curves")

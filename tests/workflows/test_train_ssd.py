@@ -15,16 +15,16 @@ from PIL import Image
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
 from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
-from vocdet.models.anchors import torchvision_anchors
-from vocdet.models.backbone import Classifier, parse_net
+from vocdet.models.backbones.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
-from vocdet.models.ssdlite import SsdLite
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.detector_training import DetectorFinished, DetectorStarted
 from vocdet.workflows.evaluate import evaluate_run
-from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.load import load_dataset
+from vocdet.workflows.train_detector import DetectorFinished, DetectorStarted
 from vocdet.workflows.train_ssd import label_weights, train_ssd
 
 MakeVoc = Callable[..., Path]

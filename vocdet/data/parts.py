@@ -37,3 +37,24 @@ def within(parts: Parts, rows: Rows, images: int) -> dict[str, Rows]:
     place = np.full(images, -1)
     place[rows] = np.arange(len(rows))
     return {name: moved[moved >= 0] for name, of in parts.items() for moved in (place[of],)}
+
+
+def apart(parts: Mapping[str, Rows], count: int) -> tuple[dict[str, Rows], int]:
+    """Parts that share no image, for formats in which it can be in one alone; and how many images were in several.
+
+    The first of train, val, test (trainval where neither train nor val is there) keeps an image; images that are in
+    none of `count` are the part `rest`.
+    """
+    names = ["train", "val", "test"] if {"train", "val"} & parts.keys() else ["trainval", "test"]
+    free = np.ones(count, np.bool_)
+    divided: dict[str, Rows] = {}
+    for name in names:
+        if name in parts:
+            rows = np.sort(parts[name])
+            divided[name] = rows[free[rows]]
+            free[rows] = False
+    twice = sum(len(parts[name]) for name in divided) - sum(map(len, divided.values()))
+    rest = np.flatnonzero(free)
+    if len(rest):
+        divided["rest"] = rest
+    return divided, twice

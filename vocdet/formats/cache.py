@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
-from vocdet.formats import column_file, reading
-from vocdet.formats.coordinates import Asked
-from vocdet.formats.reading import AskedForm
-from vocdet.formats.scan import Progress, Scan
+from vocdet.formats import column_file, registry
+from vocdet.formats.registry import AskedForm
+from vocdet.formats.scan import Asked, Progress, Scan
 
 Facts = NDArray[np.int64]  # (5, N)
 
@@ -59,13 +58,13 @@ def read(
     bare: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
-    """What `reading.read` gives, from the cache where nothing has changed since it was saved there.
+    """What `registry.read` gives, from the cache where nothing has changed since it was saved there.
 
     A dataset that was written to in the last two seconds is not saved, nor one that changes while it is read. A cache
     that cannot be used or written is passed over in silence.
     """
     asked: dict[str, Any] = {"form": form, "labels": labels, "coordinates": coordinates, "bare": bare}
-    fresh = partial(reading.read, path, **asked, progress=progress)
+    fresh = partial(registry.read, path, **asked, progress=progress)
     place = _place(path, labels, repr(asked))
     before = _take_key(place) if place is not None else None
     if place is None or before is None:

@@ -26,13 +26,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import Finding, Severity
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.findings import Finding, Severity
 from vocdet.data.texts import Texts
 from vocdet.errors import Place, VocdetError
 from vocdet.files import unwritable
-from vocdet.formats.coordinates import Coordinates
-from vocdet.formats.scan import Scan, uncollected
+from vocdet.formats.scan import Coordinates, Scan, uncollected
 
 VERSION = 1
 

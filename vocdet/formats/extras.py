@@ -7,10 +7,14 @@ by its name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal
 
 import msgspec
 
+from vocdet.data.dataset import Dataset
 from vocdet.data.texts import Texts
+from vocdet.formats.scan import Coordinates
 
 _Extra = dict[str, msgspec.Raw]
 
@@ -111,3 +115,74 @@ def _renumbered(texts: Texts, new_ids: Mapping[int, int]) -> Texts:
 
 def _encoded(extra: _Extra) -> bytes:
     return msgspec.json.encode(extra) if extra else b""
+
+
+# The keys of a COCO file that are preserved, in order: of its images, annotations, categories, and of the whole.
+IMAGE_EXTRAS = ("license", "flickr_url", "coco_url", "date_captured", "voc")
+OBJECT_EXTRAS = ("attributes", "parts", "voc", "keypoints", "num_keypoints", "score")
+LABEL_EXTRAS = ("supercategory", "keypoints", "skeleton")
+KEPT_OF_WHOLE = ("info", "licenses", "type", "voc")
+
+
+def in_order(extra: dict[str, Any], first: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of an extra, those of `first` before the others: files that say the same are written the same."""
+    if len(extra) < 2:
+        return extra
+    return {name: extra[name] for name in first if name in extra} | extra
+
+
+Extra = dict[str, msgspec.Raw]  # a JSON object whose values nobody has looked at
+
+
+_EXTRA = msgspec.json.Decoder(Extra)
+
+
+def extra_of(text: bytes) -> Extra:
+    """The keys of an extra; none where it is empty."""
+    return _EXTRA.decode(text) if text else {}
+
+
+def label_extras(extra: Extra) -> dict[str, Extra]:
+    """What the extra of a dataset says of its labels, by their names; nothing where that is not said in this way."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(extra.get("categories", b"{}"), type=dict[str, Extra])
+        own = ((label, {key: raw for key, raw in said.items() if key not in ("id", "name")})
+               for label, said in found.items())  # fmt: skip
+        return {label: in_order(said, LABEL_EXTRAS) for label, said in own if said}
+    return {}
+
+
+class _Whole(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What vocdet writes of VOC files as a whole into the COCO file it makes of them, as the key voc."""
+
+    coordinates: Literal["zero", "one"] = "zero"
+    trainval: bool = False
+
+
+def whole_json(coordinates: Coordinates, *, trainval: bool = False) -> msgspec.Raw:
+    """What a COCO file says of the VOC files it was made of: their numbers, and whether there was a trainval."""
+    return msgspec.Raw(msgspec.json.encode(_Whole(coordinates, trainval)))
+
+
+def pop_trainval(extra: Extra) -> bool:
+    """Whether `whole_json` has said that there was a trainval; what it said of that is taken out of an extra."""
+    said = _whole_of(extra)
+    if said is not None and "voc" in extra:
+        del extra["voc"]
+        if said.coordinates == "one":
+            extra["voc"] = whole_json("one")
+    return said is not None and said.trainval
+
+
+def coordinates_of(dataset: Dataset) -> Coordinates:
+    """What the numbers of the VOC files were that a dataset came from, also by way of COCO."""
+    said = _whole_of(extra_of(dataset.extra))
+    return said.coordinates if said is not None else "zero"
+
+
+def _whole_of(extra: Extra) -> _Whole | None:
+    """What `whole_json` has said; None where somebody else has said something."""
+    try:
+        return msgspec.json.decode(extra.get("voc", b"{}"), type=_Whole)
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 
-from vocdet.data.checks import Finding
+from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,10 +36,3 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise AnnotationError("has no labels", place=path, hint="write one label a line")
     raise_all(errors)
     return tuple(lines)
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """The choice most like `word`, or "" when none is like it."""
-    folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else ""

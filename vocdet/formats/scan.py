@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import Finding, Severity
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
-from vocdet.formats.coordinates import Coordinates
 
 Progress = Callable[[int, int], None]  # how many of how many are done
 
@@ -64,3 +64,9 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+Coordinates = Literal["zero", "one"]
+
+
+Asked = Literal["auto", "zero", "one"]

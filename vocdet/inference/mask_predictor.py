@@ -14,8 +14,8 @@ from vocdet.inference.frames import batches
 from vocdet.inference.thresholds import thresholds_of
 from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, fit_size, resize
-from vocdet.models.maskrcnn import SCORE, MaskRcnn
-from vocdet.models.paste import pasted
+from vocdet.models.rcnn.model import SCORE, MaskRcnn
+from vocdet.models.rcnn.paste import pasted
 
 MULTIPLE = 32  # of a canvas' sides: the stride of the backbone's last map
 ON_CUDA = 8  # images that go through the network together; on a CPU one by one is as fast, and needs less memory

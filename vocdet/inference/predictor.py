@@ -19,10 +19,10 @@ from vocdet.inference.thresholds import thresholds_of
 from vocdet.inputs.bridge import detections_of
 from vocdet.inputs.images import Image, resize
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
-from vocdet.models.fuse import fused
-from vocdet.models.maskrcnn import MaskRcnn
-from vocdet.models.ssd_detect import SCORE, detect
-from vocdet.models.ssdlite import SsdLite
+from vocdet.models.folding import fused
+from vocdet.models.rcnn.model import MaskRcnn
+from vocdet.models.ssd.detect import SCORE, detect
+from vocdet.models.ssd.model import SsdLite
 
 BEST = f"best{SUFFIX}"
 

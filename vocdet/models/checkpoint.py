@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
-from vocdet.models.anchors import Anchors
-from vocdet.models.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.models.folding import plain_state
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
-from vocdet.models.ssdlite import EXTRAS, SsdLite, SsdSpec
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.models.ssd.anchors import Anchors
+from vocdet.models.ssd.model import EXTRAS, SsdLite, SsdSpec
 from vocdet.recipes.schema import FEWEST, Extras, LastMap
 
 FORMAT = 3  # 1: without extras and last_map; 2: without rcnn

@@ -6,7 +6,9 @@ one pass over the maps instead of two, forward and backward.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -84,3 +86,13 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, str, Folded]]:
             folded = parent.get_submodule(norm)
             if isinstance(folded, Folded):
                 yield start + conv, start + norm, folded
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def fused(model: M) -> M:
+    """A copy in eval mode in which every batch norm that follows a convolution is folded into it."""
+    model = copy.deepcopy(model).eval()
+    fold_norms(model)
+    return model

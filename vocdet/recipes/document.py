@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vocdet.errors import Place, VocdetError
-from vocdet.handed import handed_text
 from vocdet.recipes.values import nearest, plain
+from vocdet.resources import handed_text
 
 if sys.version_info >= (3, 11):
     import tomllib

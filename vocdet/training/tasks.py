@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from vocdet.inputs.bridge import classes_of
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbone import Classifier
-from vocdet.models.maskrcnn import MaskRcnn
-from vocdet.models.ssd_loss import MIN_NEGATIVES, ssd_sums
-from vocdet.models.ssdlite import SsdLite
+from vocdet.models.backbones.backbone import Classifier
+from vocdet.models.rcnn.model import MaskRcnn
+from vocdet.models.ssd.loss import MIN_NEGATIVES, ssd_sums
+from vocdet.models.ssd.model import SsdLite
 from vocdet.training.losses import Losses, Share
 
 

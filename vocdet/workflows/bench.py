@@ -14,9 +14,9 @@ from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, wo
 from vocdet.inference.predictor import BEST, Detector, choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_as
 from vocdet.models.checkpoint import About, load_checkpoint
-from vocdet.workflows.environment import environment
+from vocdet.runs.environment import environment
 from vocdet.workflows.evaluate import choose, evaluate_run
-from vocdet.workflows.prepare import load_dataset
+from vocdet.workflows.load import load_dataset
 
 METRICS = "metrics-*.json"
 MOST_KEPT = 64  # images in memory

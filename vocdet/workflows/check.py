@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data import similar
-from vocdet.data.checks import Finding, box_findings
-from vocdet.data.copy_checks import copy_findings, similar_findings
+from vocdet.data.checks.boxes import box_findings
+from vocdet.data.checks.copies import copy_findings, similar_findings
+from vocdet.data.checks.images import image_findings, stem_findings
+from vocdet.data.checks.labels import label_findings
+from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
-from vocdet.data.groups import Groups
-from vocdet.data.image_checks import identical_images, image_findings, stem_findings
-from vocdet.data.label_checks import label_findings
-from vocdet.data.mask_checks import mask_findings
-from vocdet.formats import fixes, image_sets, reading, split_files
-from vocdet.formats.coordinates import Asked, Coordinates
-from vocdet.formats.reading import AskedForm
-from vocdet.formats.scan import Progress, Scan
+from vocdet.data.division import similar
+from vocdet.data.division.groups import Groups
+from vocdet.data.division.identical import identical_images
+from vocdet.data.findings import Finding
+from vocdet.formats import registry
+from vocdet.formats.registry import AskedForm
+from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
+from vocdet.formats.voc import image_sets, repair, split_files
 
 Parts = dict[str, NDArray[np.int64]]
 
@@ -79,15 +81,15 @@ def check_dataset(
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
     """
     started = time.monotonic()
-    looks = reading.recognise(root) if form == "auto" else form
-    others = reading.also(root, looks) if form == "auto" else ()
-    found = reading.scan(root, form=looks, labels=labels, coordinates=coordinates)
+    looks = registry.recognise(root) if form == "auto" else form
+    others = registry.also(root, looks) if form == "auto" else ()
+    found = registry.scan(root, form=looks, labels=labels, coordinates=coordinates)
     dataset = found.dataset
     parts, findings = _split_findings(found, lists)
     findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
     findings += label_findings(dataset, listed=found.form == "voc" or labels is not None)
     if found.form == "voc":
-        findings += fixes.size_findings(dataset.root, dataset.images.sources)
+        findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:
         groups, odd = _image_findings(dataset, parts, progress)

@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data import splits
-from vocdet.data.checks import counted
 from vocdet.data.dataset import Dataset
+from vocdet.data.division import splits
 from vocdet.errors import SplitError
-from vocdet.formats.coco_files import find_coco, part_of
-from vocdet.formats.coco_json import file_names
-from vocdet.formats.image_sets import composed
+from vocdet.formats.coco.layout import find_coco, part_of
+from vocdet.formats.coco.read import file_names
+from vocdet.formats.voc.image_sets import composed
+from vocdet.wording import counted
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from vocdet.errors import CheckpointError
-from vocdet.workflows.run_facts import RunFacts, find_run, read_run
+from vocdet.runs.facts import RunFacts, find_run, read_run
 
 MATTERS = ("vocdet", "python", "torch", "torchvision", "numpy", "opencv", "platform", "cpu", "cores", "threads",
            "gpus", "cuda", "git_commit", "git_changed")  # fmt: skip

@@ -15,20 +15,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import Finding, box_findings, counted, raise_errors
+from vocdet.data.checks.boxes import box_findings
+from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.mask_areas import MaskAreas, mask_areas
-from vocdet.data.mask_checks import mask_findings
 from vocdet.data.parts import within
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ImageError, OutputError
 from vocdet.files import appearing, check_new, reason, unwritable
-from vocdet.formats import coco_write, image_sets, reading, voc_write, yolo_write
-from vocdet.formats.coordinates import Asked, Coordinates
+from vocdet.formats import registry
+from vocdet.formats.coco import write as coco_write
 from vocdet.formats.image_index import safe_relative, split_suffix
 from vocdet.formats.losses import Loss
-from vocdet.formats.reading import AskedForm
-from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.registry import AskedForm
+from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
+from vocdet.formats.voc import image_sets
+from vocdet.formats.voc import write as voc_write
+from vocdet.formats.yolo import write as yolo_write
+from vocdet.wording import counted
 
 Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]
@@ -92,9 +97,9 @@ def convert(
     `write_coordinates` says otherwise. `progress` counts files as they are read, then images as they are put in place.
     """
     check_target(target, [source])
-    looks = reading.recognise(source) if form == "auto" else form
-    others = reading.also(source, looks) if form == "auto" else ()
-    found = reading.scan(source, form=looks, labels=labels, coordinates=coordinates, bare=images == "none",
+    looks = registry.recognise(source) if form == "auto" else form
+    others = registry.also(source, looks) if form == "auto" else ()
+    found = registry.scan(source, form=looks, labels=labels, coordinates=coordinates, bare=images == "none",
                          progress=progress)  # fmt: skip
     dataset = found.dataset
     check_target(target, [dataset.root])  # that of a file may be further up

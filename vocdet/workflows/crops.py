@@ -12,15 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import raise_errors, usable
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import raise_errors
 from vocdet.data.parts import Parts, separate
+from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, SplitError
 from vocdet.files import appearing, write_new
-from vocdet.formats import image_sets, reading
-from vocdet.formats.coordinates import Asked
+from vocdet.formats import registry
 from vocdet.formats.file_names import safe_names
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.voc import image_sets
 from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
 from vocdet.recipes.schema import Data, check_side
@@ -63,7 +64,7 @@ def write_crops(
     """
     if size is not None:
         check_side(size, smallest=32)
-    found = reading.read(source, labels=labels, coordinates=coordinates)
+    found = registry.read(source, labels=labels, coordinates=coordinates)
     known, odd = image_sets.read_parts(found)
     raise_errors(odd)
     dataset, _ = usable(found.dataset)

@@ -10,20 +10,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
-from vocdet.formats.coordinates import Asked
-from vocdet.formats.detections import write_coco_results
+from vocdet.formats.results import write_coco_results
+from vocdet.formats.scan import Asked
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, load_predictor
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.samples import ahead
-from vocdet.workflows.journal_pictures import example_sheet
-from vocdet.workflows.prepare import load_dataset
+from vocdet.runs.pictures import example_sheet
+from vocdet.workflows.load import load_dataset
 
 Progress = Callable[[int, int], None]
 

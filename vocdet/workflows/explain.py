@@ -7,7 +7,7 @@ import re
 from fnmatch import fnmatchcase
 
 from vocdet.errors import VocdetError
-from vocdet.handed import handed_text
+from vocdet.resources import handed_text
 
 PAGE = "findings.md"
 

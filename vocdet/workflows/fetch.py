@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from vocdet.errors import OutputError, VocdetError
-from vocdet.files import make_folder, unwritable
-from vocdet.workflows.archives import Archive, Collection
-from vocdet.workflows.download import (
+from vocdet.fetching.catalog import Archive, Collection
+from vocdet.fetching.download import (
     DownloadError,
     NoAnswerError,
     Note,
@@ -25,8 +24,9 @@ from vocdet.workflows.download import (
     md5_of,
     size_text,
 )
-from vocdet.workflows.receipts import STATE, compare, read_receipt, write_receipt
-from vocdet.workflows.unpack import place, unpack
+from vocdet.fetching.receipts import STATE, compare, read_receipt, write_receipt
+from vocdet.fetching.unpack import place, unpack
+from vocdet.files import make_folder, unwritable
 
 Progress = Callable[[str, int, int], None]  # what is being done; bytes done, of how many
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from PIL import Image
 
 from vocdet.data import image_files
-from vocdet.data.checks import Finding, counted
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
 from vocdet.errors import ImageError, OutputError, Place, VocdetError
 from vocdet.files import appearing, unwritable, write_bytes, write_new
-from vocdet.formats import fixes, image_sets, split_files
-from vocdet.formats.fixes import Facts
-from vocdet.formats.voc_layout import MASK_FOLDER, leads_inside
-from vocdet.formats.xml_spans import CannotEdit, read_source
+from vocdet.formats.voc import image_sets, repair, split_files
+from vocdet.formats.voc.layout import MASK_FOLDER, leads_inside
+from vocdet.formats.voc.repair import Facts
+from vocdet.formats.voc.xml_edit import CannotEdit, read_source
+from vocdet.wording import counted
 from vocdet.workflows.check import CheckReport
 
 _UNSEEN = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
@@ -162,17 +163,17 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
     dataset = report.dataset
     row_of = {dataset.root / source: row for row, source in enumerate(dataset.images.sources)}
     wanted = {finding.place.path for finding in report.findings if finding.code in _IN_XML}
-    wanted |= {dataset.root / source for source in fixes.sizeless(dataset.root, dataset.images.sources)}
+    wanted |= {dataset.root / source for source in repair.sizeless(dataset.root, dataset.images.sources)}
     for path in sorted(path for path in wanted | row_of.keys() if path.suffix.lower() == ".xml"):
         row = row_of.get(path)
         image = dataset.root / dataset.images.files[row] if row is not None else None
         before = _content(path)
-        if path not in wanted and image not in renames and not fixes.worth_a_look(before):
+        if path not in wanted and image not in renames and not repair.worth_a_look(before):
             continue
         facts = Facts(coordinates=report.coordinates)
         if row is not None and image is not None:
             facts = _facts(report, row, image, renames.get(image))
-        mended = fixes.mend(before, facts)
+        mended = repair.mend(before, facts)
         left += [_left(path, f"cannot be mended surely: {why}", line) for line, why in mended.left]
         if mended.data != before and leads_inside(path, dataset.root):
             yield Change(path, before, mended.data, _in_words(mended.counts))

@@ -11,7 +11,7 @@ from pathlib import Path
 from vocdet.errors import AnnotationError, OutputError, raise_all
 from vocdet.files import unwritable
 from vocdet.formats import cache
-from vocdet.handed import handed_text
+from vocdet.resources import handed_text
 
 DETECTORS = {  # the recipe of each net
     "mb3-small": "ssdlite-mb3-small",

@@ -10,19 +10,20 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import counted, raise_errors
 from vocdet.data.dataset import Dataset
-from vocdet.data.image_checks import identical_images
+from vocdet.data.division.identical import identical_images
+from vocdet.data.division.sampling import sample
+from vocdet.data.findings import raise_errors
 from vocdet.data.merging import Merged, Source, Spelling, merge, source_names, spellings
 from vocdet.data.parts import separate, within
 from vocdet.data.relabel import relabel
-from vocdet.data.sampling import sample
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, VocdetError
-from vocdet.formats import extras, image_sets, reading
-from vocdet.formats.coordinates import Asked
+from vocdet.formats import extras, registry
 from vocdet.formats.label_maps import read_changes
-from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.scan import Asked, Progress, Scan
+from vocdet.formats.voc import image_sets
+from vocdet.wording import counted
 from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
 
 Parts = Mapping[str, NDArray[np.int64]]
@@ -236,7 +237,7 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
 
 def _read(path: Path, labels: Path | None, coordinates: Asked, images: ImageMode, progress: Progress | None) -> Scan:
     """A dataset with its parts, all in order; the errors in its files are raised together."""
-    found = reading.read(path, labels=labels, coordinates=coordinates, bare=images == "none", progress=progress)
+    found = registry.read(path, labels=labels, coordinates=coordinates, bare=images == "none", progress=progress)
     parts, odd = image_sets.read_parts(found)
     raise_errors(odd)
     return replace(found, parts=parts)

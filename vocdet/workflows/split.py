@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data import splits
-from vocdet.data.checks import Finding, counted
 from vocdet.data.dataset import Dataset
+from vocdet.data.division import splits
+from vocdet.data.findings import Finding
 from vocdet.errors import SplitError
-from vocdet.formats import image_sets
-from vocdet.formats.coordinates import Asked
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.voc import image_sets
+from vocdet.wording import counted
 from vocdet.workflows.coco_parts import coco_parts
-from vocdet.workflows.prepare import Loaded, _read_usable
+from vocdet.workflows.load import Loaded, _read_usable
 from vocdet.workflows.split_groups import Kept, kept_together
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table

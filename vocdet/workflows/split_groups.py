@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.checks import counted
 from vocdet.data.dataset import Dataset
-from vocdet.data.groups import Groups, by_folder, by_pattern, merged
-from vocdet.data.image_checks import identical_images
-from vocdet.data.similar import similar_images
+from vocdet.data.division.groups import Groups, by_folder, by_pattern, merged
+from vocdet.data.division.identical import identical_images
+from vocdet.data.division.similar import similar_images
 from vocdet.formats.scan import Progress
+from vocdet.wording import counted
 
 WORDS = ("folder", "similar", "identical")  # what --group-by takes; all else is a regular expression
 

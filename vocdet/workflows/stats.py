@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.data.checks import usable
 from vocdet.data.parts import separate
 from vocdet.data.stats import Stats, stats
+from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, OutputError
 from vocdet.files import write_bytes
-from vocdet.formats import image_sets, reading
-from vocdet.formats.coordinates import Asked
-from vocdet.formats.scan import Progress
-from vocdet.workflows.stats_picture import FORMATS, picture
+from vocdet.formats import registry
+from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.voc import image_sets
+from vocdet.plots.dataset import FORMATS, picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ def dataset_stats(
     if drawn is not None and form not in FORMATS:
         hint = f"end its name in {', '.join(f'.{name}' for name in FORMATS)}"
         raise OutputError("is no name of a picture that can be drawn", place=drawn, hint=hint)
-    found = reading.scan(root, labels=labels, coordinates=coordinates, progress=progress)
+    found = registry.scan(root, labels=labels, coordinates=coordinates, progress=progress)
     parts, odd = image_sets.read_parts(found)
     findings = [*found.findings, *odd]
     dataset, _ = usable(found.dataset)

@@ -14,28 +14,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocdet import __version__
-from vocdet.data.checks import Finding
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError
-from vocdet.formats.coordinates import Asked
 from vocdet.formats.image_folder import read_image_folder
+from vocdet.formats.scan import Asked
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Crops, ahead, batches
-from vocdet.models.backbone import Classifier, parse_net
+from vocdet.models.backbones.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About
-from vocdet.models.transfer import Transfer, transfer
+from vocdet.models.weights.transfer import Transfer, transfer
 from vocdet.recipes.schema import BackboneRecipe
+from vocdet.runs.pictures import crop_sheet
+from vocdet.runs.resume import Begun, check_unchanged, go_on, open_run, write_images
+from vocdet.runs.setup import kept, plain_batches, run_folder, with_batch
+from vocdet.runs.start import find_start
+from vocdet.runs.tracking import Service
+from vocdet.runs.training_run import Note, Reached, TrainingRun
 from vocdet.training.distributed import Group, alone, synchronised
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
-from vocdet.workflows.journal_pictures import crop_sheet
-from vocdet.workflows.prepare import load_dataset
-from vocdet.workflows.resume import Begun, check_unchanged, go_on, open_run, write_images
-from vocdet.workflows.run_setup import kept, plain_batches, run_folder, with_batch
-from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Note, Reached, TrainingRun
-from vocdet.workflows.weights import find_start
+from vocdet.workflows.load import load_dataset
 
 EXAMPLES = 24  # crops of the validation to show
 

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from vocdet import __version__
-from vocdet.data.checks import counted
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, CheckpointError
-from vocdet.formats.coordinates import Asked
+from vocdet.formats.scan import Asked
 from vocdet.inference.mask_predictor import MaskPredictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import fit_size
@@ -22,19 +21,24 @@ from vocdet.inputs.object_masks import mask_table
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
 from vocdet.inputs.scenes import Fit
 from vocdet.mask_crops import MaskCrops
-from vocdet.models.anchor_fit import AnchorRecall
-from vocdet.models.backbone import parse_net
+from vocdet.models.anchor_recall import AnchorRecall
+from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import About
-from vocdet.models.maskrcnn import MaskRcnn, RcnnSpec
-from vocdet.models.pyramid_anchors import PyramidAnchors
-from vocdet.models.pyramid_fit import fit_pyramid, pyramid_recall
-from vocdet.models.transfer import transfer
+from vocdet.models.rcnn.anchor_fit import fit_pyramid, pyramid_recall
+from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.models.weights.transfer import transfer
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnModel
+from vocdet.runs.resume import Begun
+from vocdet.runs.start import find_start
+from vocdet.runs.tracking import Service
+from vocdet.runs.training_run import Note
 from vocdet.training.distributed import Group
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.losses import Task
 from vocdet.training.tasks import SegmentTask
-from vocdet.workflows.detector_training import (
+from vocdet.wording import counted
+from vocdet.workflows.train_detector import (
     DetectorFinished,
     DetectorStarted,
     Looked,
@@ -43,10 +47,6 @@ from vocdet.workflows.detector_training import (
     sides_of,
     train_detector,
 )
-from vocdet.workflows.resume import Begun
-from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Note
-from vocdet.workflows.weights import find_start
 
 TRIED_OBJECTS = 8  # of an image that an automatic batch is tried with
 

@@ -13,22 +13,28 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.formats.coordinates import Asked
+from vocdet.formats.scan import Asked
 from vocdet.inference.predictor import Predictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
-from vocdet.models.anchor_fit import AnchorRecall, anchor_recall, fit_anchors
-from vocdet.models.anchors import Anchors, torchvision_anchors
-from vocdet.models.backbone import parse_net
+from vocdet.models.anchor_recall import AnchorRecall
+from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import About
-from vocdet.models.ssdlite import SsdLite, SsdSpec
-from vocdet.models.transfer import transfer
+from vocdet.models.ssd.anchor_fit import anchor_recall, fit_anchors
+from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.models.weights.transfer import transfer
 from vocdet.recipes.schema import SsdRecipe
+from vocdet.runs.resume import Begun
+from vocdet.runs.setup import plain_batches
+from vocdet.runs.start import find_start
+from vocdet.runs.tracking import Service
+from vocdet.runs.training_run import Note
 from vocdet.training.distributed import Group
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.losses import Task
 from vocdet.training.tasks import DetectTask
-from vocdet.workflows.detector_training import (
+from vocdet.workflows.train_detector import (
     DetectorFinished,
     DetectorStarted,
     Looked,
@@ -37,11 +43,6 @@ from vocdet.workflows.detector_training import (
     sides_of,
     train_detector,
 )
-from vocdet.workflows.resume import Begun
-from vocdet.workflows.run_setup import plain_batches
-from vocdet.workflows.tracking import Service
-from vocdet.workflows.training_run import Note
-from vocdet.workflows.weights import find_start
 
 
 def train_ssd(

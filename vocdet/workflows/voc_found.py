@@ -11,10 +11,10 @@ from vocdet.boxes import Boxes
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError
 from vocdet.files import write_bytes, write_text
-from vocdet.formats.voc_extra import Header
-from vocdet.formats.voc_masks import MOST_OBJECTS, VOID, class_values, palette_png
-from vocdet.formats.voc_rest import NOT_XML
-from vocdet.formats.voc_write import ANNOTATIONS, CLASS_MASKS, OBJECT_MASKS, WrittenObject, annotation_text
+from vocdet.formats.voc.masks import MOST_OBJECTS, VOID, class_values, palette_png
+from vocdet.formats.voc.preserved import Header
+from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, OBJECT_MASKS, WrittenObject, annotation_text
+from vocdet.formats.voc.write_object import NOT_XML
 from vocdet.inference.draw_masks import cut_masks, numbered
 
 

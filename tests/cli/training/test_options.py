@@ -1,0 +1,102 @@
+"""Options that take help and default from a recipe's fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+from vocdet_cli.training.options import Batch, RecipeFile, Sets, ShowRecipe, from_recipe, given, help_of, show_recipe
+
+from vocdet.recipes.load import load_recipe
+from vocdet.recipes.schema import AnchorChoice, SsdAugment, SsdModel, SsdTrain
+
+app = typer.Typer(rich_markup_mode=None)
+RUN = CliRunner()
+LOADED: list[Any] = []
+
+
+@app.command()
+def train(
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    show: ShowRecipe = False,
+    lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None,
+    backbone_lr: Annotated[float | None, from_recipe(SsdTrain, "backbone_lr")] = None,
+    flip: Annotated[bool | None, from_recipe(SsdAugment, "flip")] = None,
+    anchors: Annotated[AnchorChoice | None, from_recipe(SsdModel, "anchors")] = None,
+    batch: Batch = None,
+) -> None:
+    """As a training has it."""
+    flags = given(lr=lr, backbone_lr=backbone_lr, flip=flip, anchors=anchors, batch=batch)
+    LOADED[:] = [load_recipe("ssd", recipe, sets=sets or (), flags=flags)]
+    if show:
+        show_recipe(LOADED[0])
+
+
+def loaded(*arguments: str) -> Any:
+    done = RUN.invoke(app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return LOADED[0]
+
+
+def test_what_is_not_given_is_left_to_the_recipe() -> None:
+    assert set(loaded().origin.values()) == {"default"}
+    assert given(lr=None, flip=False, steps=0) == {"flip": False, "steps": 0}
+    recipe = loaded(
+        "--recipe", "finetune", "--lr", "1", "--no-flip", "--set", "train.clip=5", "--set", "train.warm=1"
+    ).recipe
+    assert (recipe.train.lr, recipe.augment.flip, recipe.train.clip, recipe.train.warm) == (1.0, False, 5.0, 1)
+    assert recipe.train.freeze_norm is True
+
+
+def test_help_and_default_are_the_fields() -> None:
+    text = " ".join(RUN.invoke(app, ["--help"], terminal_width=200).output.split())
+    for help, default in (("Highest learning rate.", "0.004"), ("Learn mirrored images, too; not for text", "true")):
+        _, _, after = text.partition(help)
+        assert default in after.partition("]")[0]
+    assert "--no-flip" in text
+    assert "--backbone-lr" in text
+    assert "auto|fit|torchvision" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "help"),
+    [
+        (SsdTrain, "lr", "Highest learning rate."),
+        (SsdTrain, "optimizer", "adamw; sgd with Nesterov's momentum of .9; momentum: sgd with the plain one."),
+        (SsdTrain, "balance", "0: every object counts the same; 1: every label does, however rare."),
+        (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
+    ],
+)
+def test_help_is_a_sentence_unless_it_begins_with_a_word_to_give(section: type, field: str, help: str) -> None:
+    assert help_of(section, field) == help
+
+
+def test_a_field_that_is_not_there_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(ValueError, match="SsdTrain has no mosaic"):
+        from_recipe(SsdTrain, "mosaic")
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", 0), ("16", 16)])
+def test_a_batch_is_a_number_or_auto(text: str, value: int) -> None:
+    resolved = loaded("--batch", text)
+    assert (resolved.recipe.train.batch, resolved.origin["train.batch"]) == (value, "--batch")
+
+
+def test_a_batch_that_is_neither_is_wrong_usage() -> None:
+    done = RUN.invoke(app, ["--batch", "many"])
+    assert done.exit_code == 2
+    assert "'many' is neither a whole number nor auto" in done.output
+
+
+def test_a_recipe_is_shown_with_where_its_values_come_from(tmp_path: Any) -> None:
+    done = RUN.invoke(app, ["--recipe", "finetune", "--lr", "0.5", "--set", "train.clip=5", "--show-recipe"])
+    lines = done.output.splitlines()
+    assert "lr = 0.5                      # --lr" in lines
+    assert "clip = 5.0                    # --set" in lines
+    assert "freeze = 8                    # finetune" in lines
+    assert "warm = 100" in lines
+    (tmp_path / "r.toml").write_text(done.output)
+    assert load_recipe("ssd", str(tmp_path / "r.toml")).recipe == LOADED[0].recipe

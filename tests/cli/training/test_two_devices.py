@@ -1,0 +1,83 @@
+"""`train-ssd --device cpu,cpu`: a whole training in two real processes, and what is wrong in them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vocdet.evaluation.report import evaluate
+from vocdet.inputs.samples import Scenes
+from vocdet.models.checkpoint import load_checkpoint
+from vocdet.models.ssd.model import SsdLite
+from vocdet.training.tasks import DetectTask
+from vocdet.workflows.load import load_dataset
+from vocdet.workflows.train_ssd import Ssd
+
+STEMS = [f"img{i}" for i in range(10)]
+VAL = STEMS[5:]  # three for the first process, two for the second
+
+
+def vocdet(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vocdet_cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture
+def root(make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Objects at another place in every image, so that each has another loss."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    scenes = {
+        stem: [("cat", (6.0 * i, 5.0, 6.0 * i + 40, 45.0)), ("dog", (5.0, 4.0 * i, 40.0, 4.0 * i + 40))]
+        for i, stem in enumerate(STEMS)
+    }
+    return make_voc(scenes, parts={"train": STEMS[:5], "val": VAL})
+
+
+def test_two_processes_train_print_and_write_as_one(root: Path) -> None:
+    arguments = ("--net", "mb1-0.25", "--size", 64, "--batch", 4, "--epochs", 2, "--weights", "none", "--lr", 0.01)
+    done = vocdet("train-ssd", root, *arguments, "--device", "cpu,cpu")
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
+    for once in ("learning from 5 images", "epoch   1", "epoch   2", "next: vocdet eval"):
+        assert done.stdout.count(once) == 1
+    (run,) = Path("runs").iterdir()
+    assert run.name == "ssd-mb1-0.25-1"
+    assert (run / "last.safetensors").is_file()
+    assert len(list(run.glob("events.out.tfevents*"))) == 1
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+
+    measured = max(rows, key=lambda row: float(row["val_ap50"]))
+    for name, value in validated_at_once(run, root).items():
+        assert float(measured[f"val_{name}"]) == pytest.approx(value, rel=1e-4), name
+
+
+def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
+    """The best checkpoint on the whole validation part, in one process."""
+    model, _ = load_checkpoint(run / "best.safetensors")
+    assert isinstance(model, SsdLite)
+    loaded = load_dataset(root, part="val")
+    val = loaded.dataset.subset(loaded.rows("val"))
+    looked = Ssd().look(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
+    assert looked.loss is not None
+    figures = evaluate(val, looked.found).overall
+    loss = float(looked.loss[0] / looked.loss[1])
+    return {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.f1, "loss": loss}
+
+
+def test_what_is_wrong_is_said_once_and_as_one_process_says_it(root: Path) -> None:
+    done = vocdet("train-ssd", root, "--net", "mb1-0.25", "--weights", "x.pth", "--device", "cpu,cpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: x.pth: there is no such file of weights\n  hint: ")
+    assert done.stderr.count("\n") == 2
+    assert not Path("runs").exists()

@@ -1,0 +1,79 @@
+"""What became of the weights that a training starts from, in a table."""
+
+from __future__ import annotations
+
+import pytest
+from vocdet_cli.training.summary import label_lines, print_weights
+
+from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.models.weights.heads import Heads
+from vocdet.models.weights.transfer import Transfer, transfer
+
+SMALL = BackboneSpec("mb1", 0.25)
+USUAL = torchvision_anchors()
+
+
+def detector(*labels: str, anchors: Anchors = USUAL) -> SsdLite:
+    return SsdLite(SsdSpec(SMALL, labels, (64, 64), anchors))
+
+
+def moved(theirs: SsdLite, ours: SsdLite) -> Transfer:
+    heads = Heads(theirs.spec.labels, theirs.spec.anchors)
+    return transfer(ours, theirs.state_dict(), SMALL, source="run", heads=heads)
+
+
+def shown(report: Transfer, capsys: pytest.CaptureFixture[str], *, every: bool = False) -> list[list[str]]:
+    """The words of every line on standard output."""
+    print_weights(report, every=every)
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_parts_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(moved(detector("cat", "[red]dog"), detector("[red]dog", "owl", "cow")), capsys)
+    # 27 convolutions with five tensors of a norm each; extras of three; heads of a depthwise one and one with a bias
+    assert lines == [
+        ["tensors", "of", "the", "weights,", "part", "by", "part"],
+        ["loaded", "some", "rows", "why"],
+        ["backbone", "162", "·"],
+        ["extras", "72", "·"],
+        ["class_head", "36", "12", "1", "of", "3", "labels", "by", "name"],
+        ["box_head", "48", "·"],
+        ["1", "of", "3", "labels", "are", "known", "to", "the", "weights:", "[red]dog"],
+        ["learned", "from", "nothing:", "owl,", "cow"],
+    ]
+
+
+def test_a_classifiers_weights_leave_a_detectors_heads_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    report = transfer(detector("cat"), Classifier(SMALL, 2).state_dict(), SMALL, source="run")
+    lines = shown(report, capsys)
+    assert lines[1] == ["loaded", "fresh", "not", "used", "why"]
+    assert ["extras", "·", "72", "·", "not", "in", "the", "file"] in lines
+    assert ["classifier", "·", "·", "2", "no", "place", "for", "it"] in lines
+
+
+def test_heads_for_other_anchors_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    other = Anchors(((Shape(0.1, 0.1),), *USUAL.shapes[1:]))
+    print_weights(moved(detector("cat"), detector("cat", anchors=other)))
+    printed = capsys.readouterr()
+    assert "made for other anchors" in printed.out
+    assert printed.err == "heads made for other anchors start fresh; --anchors auto keeps the anchors of the weights\n"
+
+
+def test_every_tensor_is_listed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    report = moved(detector("cat", "dog"), detector("dog", "owl"))
+    lines = shown(report, capsys, every=True)
+    assert ["backbone.features.0.0.weight", "8×3×3×3", "loaded"] in lines
+    assert ["class_head.0.1.bias", "18", "some", "rows", "1", "of", "2", "labels", "by", "name"] in lines
+    assert len([line for line in lines if "." in line[0]]) == len(report.tensors)
+
+
+def test_many_labels_are_counted() -> None:
+    names = tuple(f"label {i}" for i in range(30))
+    known, fresh = label_lines(Transfer("x", (), names, names[:14]))
+    assert known.startswith("14 of 30 labels are known to the weights: label 0, label 1, ")
+    assert known.endswith("label 11 and 2 more")
+    assert fresh.endswith("label 25 and 4 more")
+    assert label_lines(Transfer("x", (), names, ())) == []
+    assert len(label_lines(Transfer("x", (), names, names))) == 1

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vocdet.data.checks.copies import copy_findings, similar_findings
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.division.similar import Similar
+
+
+def dataset(count: int) -> Dataset:
+    names = tuple(f"{i}.jpg" for i in range(count))
+    none: Any = np.zeros(0)
+    objects = Objects(none, none, none, none, none, none, none, none)
+    size = np.full(count, 9)
+    return Dataset(Path("set"), (), Images(tuple(map(str, range(count))), names, size, size, names), objects)
+
+
+def parts(**rows: list[int]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    return {name: np.array(some, np.int64) for name, some in rows.items()}
+
+
+def similar(count: int, *groups: list[int]) -> Similar:
+    """Groups of images whose small pictures are the same noise."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32), np.uint8)
+    return Similar(list(groups), np.repeat(picture, count, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("divided", "said"),
+    [
+        (parts(), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (parts(train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (parts(train=[0, 1], val=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "0.jpg")]),
+        (parts(train=[1], test=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "1.jpg")]),
+        (parts(trainval=[0, 1, 2], train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (parts(trainval=[0], test=[1, 2]), [("image.copy_across_parts", "0.jpg")] * 2),
+    ],
+)
+def test_copies_in_two_parts_are_told_from_others(
+    divided: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]], said: list[tuple[str, str]]
+) -> None:
+    findings = copy_findings(dataset(3), [[0, 1, 2]], divided)
+    assert [finding.place.path.name for finding in findings] == ["1.jpg", "2.jpg"]
+    assert [(finding.code, finding.problem.split("same as ")[1].split(",")[0]) for finding in findings] == said
+
+
+def test_a_copy_says_which_parts_the_two_are_in() -> None:
+    (finding,) = copy_findings(dataset(2), [[0, 1]], parts(train=[0], test=[1]))
+    assert finding.problem == "is byte for byte the same as 0.jpg, yet one is in train and the other in test"
+
+
+def test_a_group_of_near_identical_images_is_one_finding() -> None:
+    (finding,) = similar_findings(dataset(8), similar(8, [0, 1, 2, 3, 4, 5, 7]), [], parts())
+    assert (finding.code, finding.count) == ("image.similar", 7)
+    assert finding.problem == "7 near-identical images (0, 1, 2, 3, 4, ...)"
+    assert finding.place.path == Path("set/0.jpg")
+
+
+def test_a_group_in_two_parts_names_a_pair() -> None:
+    divided = parts(trainval=[0, 1, 2], train=[0, 1], val=[2], test=[3])
+    (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2, 3]), [], divided)
+    assert finding.code == "image.similar_across_parts"
+    assert finding.problem == (
+        "4 near-identical images (0, 1, 2, 3): 2 in train and 1 in val and 1 in test, such as 0 in train and 2 in val"
+    )
+
+
+def test_copies_alone_are_no_near_identical_images() -> None:
+    assert similar_findings(dataset(4), similar(4, [0, 1]), [[0, 1]], parts()) == []
+    (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2]), [[0, 1]], parts())
+    assert finding.count == 3

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from vocdet.errors import AnnotationError, VocdetError
+from vocdet.formats.coco.layout import (
+    CocoFile,
+    coco_paths,
+    find_coco,
+    image_prefix,
+    looks_like,
+    looks_like_coco,
+    part_of,
+)
+from vocdet.formats.image_index import ImageIndex
+
+COCO = '{"images": [], "annotations": [], "categories": []}'
+
+
+def make(root: Path, files: Mapping[str, str | bytes] | list[str]) -> Path:
+    """Make these files; those of a list are COCO files."""
+    for name, text in (files if isinstance(files, Mapping) else dict.fromkeys(files, COCO)).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COCO,
+        '{"info": {}, "licenses": [], "categories": [], "images": []}',
+        ' \n{ "annotations" :\n[]}',
+        '{"annotations": null}',
+        "\ufeff" + COCO,
+        '{"info": {}' + " " * 200_000 + ', "images": []}',
+        '{"dataset": "mine", "version": 2, "images": [], "annotations": []}',
+        COCO.encode("utf-16"),
+        COCO.encode("utf-16-be").join([b"\xfe\xff", b""]),
+    ],
+)
+def test_a_coco_file_is_known_by_its_keys(tmp_path: Path, text: str | bytes) -> None:
+    make(tmp_path, {"a.json": text})
+    assert looks_like_coco(tmp_path / "a.json")
+    assert looks_like(tmp_path) == "a.json"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '[{"images": []}]', '{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}', '"images": []',
+     '{"info": {"description": "x"}}', '{"categories": {"dog": {"supercategory": "animal"}}}', "\0\0\0",
+     '{"name": "pack", "images": []}', b"\xff\xfe"],
+)  # fmt: skip
+def test_other_json_is_no_coco_file(tmp_path: Path, text: str | bytes) -> None:
+    make(tmp_path, {"a.json": text})
+    assert not looks_like_coco(tmp_path / "a.json")
+    with pytest.raises(AnnotationError, match="no COCO file found"):
+        find_coco(tmp_path)
+
+
+def test_files_are_found_where_tools_put_them(tmp_path: Path) -> None:
+    there = [
+        "a.json",
+        "annotations/b.json",
+        "Annotations/c.json",
+        "train/_annotations.coco.json",
+        "set/annotations/d.json",
+    ]
+    make(tmp_path, [*there, ".hidden.json", "deep/er/annotations/e.json", "train/other.json"])
+    make(tmp_path, {"notes.json": "{}", "annotations/results.json": "[]"})
+    (tmp_path / "folder.json").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in coco_paths(tmp_path)]
+    assert found == sorted(there)
+
+
+def test_a_file_outside_the_folder_is_not_read(tmp_path: Path) -> None:
+    make(tmp_path / "other", ["a.json"])
+    make(tmp_path / "set", ["b.json"])
+    (tmp_path / "set" / "a.json").symlink_to(tmp_path / "other" / "a.json")
+    (tmp_path / "set" / "loop.json").symlink_to(tmp_path / "set" / "loop.json")
+    (tmp_path / "set" / "annotations").symlink_to(tmp_path / "other")
+    assert coco_paths(tmp_path / "set") == [tmp_path / "set" / "b.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    assert coco_paths(tmp_path) == []
+    with pytest.raises(VocdetError, match="no such file or folder"):
+        find_coco(tmp_path / "a.json")
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match=r"none: no such file or folder \(give a COCO file, or the folder with one"):
+        find_coco(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "root"),
+    [("a.json", "a.json", ""), ("annotations/a.json", "annotations/a.json", ""), ("Annotation/a.json", "Annotation/a.json", ""),
+     ("train/_annotations.coco.json", "_annotations.coco.json", "train")],
+)  # fmt: skip
+def test_the_root_of_one_file_is_where_its_images_can_be(tmp_path: Path, name: str, source: str, root: str) -> None:
+    make(tmp_path, [name])
+    assert find_coco(tmp_path / name) == (tmp_path / root, [CocoFile(tmp_path / name, source, "")], [])
+
+
+def test_a_file_may_be_named_from_the_folder_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, ["annotations/a.json"])
+    monkeypatch.chdir(tmp_path)
+    assert find_coco(Path("annotations/a.json"))[0] == Path()
+    assert find_coco(Path())[1] == [CocoFile(Path("annotations/a.json"), "annotations/a.json", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("instances_train2017.json", "train"), ("annotations/instances_val.json", "val"), ("test.json", "test"),
+     ("valid/_annotations.coco.json", "val"), ("train/_annotations.coco.json", "train"), ("my-trainval.json", "trainval"),
+     ("validation_2.json", "val"), ("TRAIN.json", "train"), ("a.json", ""), ("training.json", ""), ("latest.json", ""),
+     ("instances_rest.json", ""), ("train/annotations/instances.json", "train"), ("val2017/annotations/a.json", "val"),
+     ("train/annotations/instances_test.json", "test")],
+)  # fmt: skip
+def test_the_part_is_what_the_name_says_or_that_of_a_folder(tmp_path: Path, name: str, part: str) -> None:
+    root = tmp_path / "test"  # whose own name says nothing
+    make(root, [name])
+    assert [file.part for file in find_coco(root)[1]] == [part]
+
+
+def test_the_part_of_a_file_alone_is_also_that_of_its_folder(tmp_path: Path) -> None:
+    assert part_of(tmp_path / "valid" / "_annotations.coco.json") == "val"
+    assert part_of(tmp_path / "valid" / "instances_test.json") == "test"
+    assert part_of(tmp_path / "set" / "a.json") == ""
+
+
+def test_what_coco_publishes_beside_its_instances_is_passed_over_and_said(tmp_path: Path) -> None:
+    names = ["captions_val2017", "instances_val2017", "person_keypoints_val2017", "image_info_test2017"]
+    make(tmp_path, [f"annotations/{name}.json" for name in names])
+    _, files, findings = find_coco(tmp_path)
+    assert [file.path.name for file in files] == ["instances_val2017.json"]
+    assert [(finding.code, finding.severity, finding.place.path.name) for finding in findings] == [
+        ("coco.file.skipped", "warning", "captions_val2017.json"),
+        ("coco.file.skipped", "warning", "image_info_test2017.json"),
+        ("coco.file.skipped", "warning", "person_keypoints_val2017.json"),
+    ]
+    (tmp_path / "annotations" / "instances_val2017.json").unlink()
+    assert len(find_coco(tmp_path)[1]) == 3  # which are then all there is
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "images", "prefix"),
+    [
+        ("annotations/instances_train2017.json", ["1.jpg"], ["images/train2017/1.jpg", "images/val2017/1.jpg"], "images/train2017/"),
+        ("annotations/instances_val2017.json", ["1.jpg"], ["train2017/1.jpg", "val2017/1.jpg"], "val2017/"),
+        ("annotations/instances_val.json", ["1.jpg"], ["train/1.jpg", "valid/1.jpg"], "valid/"),
+        ("annotations/instances.json", ["a/1.jpg"], ["images/a/1.jpg", "a/2.jpg"], "images/"),
+        ("annotations/instances.json", ["images/1.jpg", "1.jpg"], ["images/images/1.jpg", "images/1.jpg"], "images/"),
+        ("train/_annotations.coco.json", ["1.jpg", "2.jpg"], ["train/1.jpg", "train/2.jpg", "valid/1.jpg", "valid/2.jpg"], "train/"),
+        ("valid/_annotations.coco.json", ["1.jpg", "2.jpg"], ["train/1.jpg", "train/2.jpg", "valid/1.jpg", "valid/2.jpg"], "valid/"),
+        ("a.json", ["1.jpg"], ["1.jpg", "old/1.jpg"], ""),
+        ("a.json", ["1.jpg"], ["JPEGImages/1.jpg", "old/1.jpg"], "JPEGImages/"),
+        ("a.json", ["x/1.jpg"], ["x/1.jpg"], ""),
+        ("a.json", [f"{i}.jpg" for i in range(9)], ["1.jpg", *(f"b/{i}.jpg" for i in range(9))], "b/"),
+        ("a.json", ["1.jpg"], ["deep/er/still/1.jpg"], "deep/er/still/"),
+    ],
+)  # fmt: skip
+def test_the_images_of_a_file_are_looked_for_in_one_folder(
+    tmp_path: Path, file: str, names: list[str], images: list[str], prefix: str
+) -> None:
+    one = CocoFile(tmp_path / file, file, part_of(tmp_path / file, tmp_path))
+    assert image_prefix(one, names, ImageIndex(tmp_path, tuple(sorted(images)))) == prefix
+
+
+def test_thousands_of_images_are_looked_for_by_a_few_hundred(tmp_path: Path) -> None:
+    names = [f"{i}.jpg" for i in range(5000)]
+    one = CocoFile(tmp_path / "a.json", "a.json", "")
+    index = ImageIndex(
+        tmp_path, tuple(sorted(f"{folder}/{name}" for folder in "xy" for name in names[folder == "y" :]))
+    )
+    assert image_prefix(one, names, index) == "x/"
+
+
+def test_a_folder_that_cannot_be_listed_is_passed_over(tmp_path: Path) -> None:
+    make(tmp_path, {"a.json": json.dumps({"images": [], "annotations": []}), "locked/_annotations.coco.json": COCO})
+    (tmp_path / "locked").chmod(0)
+    try:
+        assert tmp_path / "a.json" in coco_paths(tmp_path)
+    finally:
+        (tmp_path / "locked").chmod(0o755)

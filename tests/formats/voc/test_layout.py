@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vocdet.errors import AnnotationError, VocdetError
+from vocdet.formats.voc.layout import find_layout
+
+DOG = [("dog", (1, 2, 30, 40))]
+MakeVoc = Callable[..., Path]
+
+
+def test_the_voc_devkits_folders(make_voc: MakeVoc) -> None:
+    layout = find_layout(make_voc({"a": DOG, "b": DOG}))
+    assert layout.annotations == ["Annotations/a.xml", "Annotations/b.xml"]
+    assert layout.images == {"a": ["JPEGImages/a.jpg"], "b": ["JPEGImages/b.jpg"]}
+
+
+def test_labelimgs_flat_folder(make_voc: MakeVoc) -> None:
+    layout = find_layout(make_voc({"a": DOG}, layout="flat"))
+    assert (layout.annotations, layout.images) == (["a.xml"], {"a": ["a.jpg"]})
+
+
+def test_folders_in_small_letters(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    (root / "Annotations").rename(root / "annotations")
+    (root / "JPEGImages").rename(root / "images")
+    layout = find_layout(root)
+    assert (layout.annotations, layout.images) == (["annotations/a.xml"], {"a": ["images/a.jpg"]})
+
+
+def test_a_devkit_with_one_year_in_it(make_voc: MakeVoc, tmp_path: Path) -> None:
+    make_voc({"a": DOG}, root=tmp_path / "VOCdevkit" / "VOC2007")
+    assert find_layout(tmp_path / "VOCdevkit").root == tmp_path / "VOCdevkit" / "VOC2007"
+
+
+def test_a_devkit_with_two_years_asks_which(make_voc: MakeVoc, tmp_path: Path) -> None:
+    for year in ("VOC2007", "VOC2012"):
+        make_voc({"a": DOG}, root=tmp_path / "VOCdevkit" / year)
+    with pytest.raises(VocdetError, match="holds several datasets: VOC2007, VOC2012") as caught:
+        find_layout(tmp_path / "VOCdevkit")
+    assert caught.value.hint == f"name one, as in {tmp_path}/VOCdevkit/VOC2007"
+
+
+def test_roboflows_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        make_voc({f"{part}1": DOG}, root=tmp_path / "set" / part, layout="flat")
+    layout = find_layout(tmp_path / "set")
+    assert layout.annotations == ["train/train1.xml", "valid/valid1.xml"]
+    assert layout.images["valid1"] == ["valid/valid1.jpg"]
+
+
+def test_images_of_any_suffix_and_case(make_voc: MakeVoc) -> None:
+    root = make_voc({}, layout="flat")
+    for name in ("a.JPG", "b.jpeg", "c.PNG", "d.bmp", "e.webp", "f.tif", "g.Tiff", "h.txt", "i.v2.jpg"):
+        (root / name).touch()
+    (root / "a.XML").touch()
+    layout = find_layout(root)
+    assert layout.annotations == ["a.XML"]
+    assert sorted(layout.images) == ["a", "b", "c", "d", "e", "f", "g", "i.v2"]
+
+
+def test_what_file_managers_leave_behind_is_overlooked(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, layout="flat")
+    for name in ("._a.xml", "._a.jpg", ".DS_Store"):
+        (root / name).touch()
+    (root / "b.xml").mkdir()
+    os.mkfifo(root / "c.xml")  # to open this one would wait for ever
+    layout = find_layout(root)
+    assert (layout.annotations, layout.images, layout.findings) == (["a.xml"], {"a": ["a.jpg"]}, [])
+
+
+@pytest.mark.parametrize("name", ["JPEGImages/a.jpg", "Annotations/a.xml", "JPEGImages", "Annotations"])
+def test_a_link_that_leads_out_is_not_followed(make_voc: MakeVoc, tmp_path: Path, name: str) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    inside, outside = root / name, tmp_path / "outside"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    layout = find_layout(root)
+    assert [(finding.code, finding.place.path) for finding in layout.findings] == [("path.outside", inside)]
+    assert not (name.startswith("JPEG") and "a" in layout.images)
+    assert not (name.startswith("Ann") and "Annotations/a.xml" in layout.annotations)
+
+
+def test_a_link_within_the_dataset_is_followed(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    (root / "JPEGImages" / "b.jpg").symlink_to(root / "JPEGImages" / "a.jpg")
+    assert "b" in find_layout(root).images
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda root: root.mkdir(), "no annotations found"),
+        (lambda root: (root / "Annotations").mkdir(parents=True), "no annotations found"),
+        (lambda root: root.touch(), "is a file, not a folder"),
+        (lambda root: None, "no such folder"),
+    ],
+)
+def test_a_folder_without_a_dataset_says_so(tmp_path: Path, make: Callable[[Path], object], problem: str) -> None:
+    make(tmp_path / "set")
+    with pytest.raises(VocdetError) as caught:
+        find_layout(tmp_path / "set")
+    assert caught.value.problem == problem
+    assert caught.value.place is not None
+    assert caught.value.place.path == tmp_path / "set"
+    assert caught.value.hint
+
+
+def test_images_in_a_folder_below_the_annotations(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, layout="flat")
+    (root / "images").mkdir()
+    (root / "a.jpg").rename(root / "images" / "a.jpg")
+    assert find_layout(root).images == {"a": ["images/a.jpg"]}
+
+
+def test_a_file_whose_name_is_no_text(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, layout="flat")
+    for name in (b"gr\xf6\xdfe.jpg", b"two\nlines.jpg", "at 3.04\u202fPM.jpg".encode()):
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
+    layout = find_layout(root)
+    assert [finding.problem for finding in layout.findings] == [
+        r"holds a file whose name is no text: 'gr\udcf6\udcdfe.jpg'",
+        r"holds a file whose name is no text: 'two\nlines.jpg'",
+    ]
+    assert layout.images == {"a": ["a.jpg"], "at 3.04\u202fPM": ["at 3.04\u202fPM.jpg"]}
+
+
+def test_a_devkit_that_is_a_link_to_elsewhere_is_not_followed(make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "VOC2007").symlink_to(make_voc({"a": DOG}, root=tmp_path / "outside"))
+    with pytest.raises(AnnotationError, match="no annotations found"):
+        find_layout(tmp_path / "set")
+
+
+def test_a_folder_that_may_not_be_read(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_voc({"a": DOG})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(VocdetError, match="cannot be read: permission denied"):
+        find_layout(root)
+
+
+def test_the_annotations_alone_are_not_enough(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    with pytest.raises(AnnotationError, match="no images found for 2 annotations"):
+        find_layout(root / "Annotations")
+
+
+def test_images_without_any_annotation_are_counted(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG}, layout="flat")
+    for path in root.glob("*.xml"):
+        path.unlink()
+    with pytest.raises(AnnotationError, match="no annotations found beside 2 images"):
+        find_layout(root)

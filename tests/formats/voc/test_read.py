@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
+from vocdet.errors import AnnotationError, ManyErrors
+from vocdet.formats.scan import Scan
+from vocdet.formats.voc.read import read, scan
+
+DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
+MakeVoc = Callable[..., Path]
+
+
+def rows(dataset: Dataset) -> list[tuple[str, str, list[tuple[str, list[float]]]]]:
+    """Stem, file and objects of every image."""
+    found = []
+    for scene in dataset:
+        objects = zip(scene.objects.label, scene.objects.box.tolist(), strict=True)
+        boxes = [(dataset.labels[label], box) for label, box in objects]
+        found.append((scene.stem, scene.path.relative_to(dataset.root).as_posix(), boxes))
+    return found
+
+
+def only(found: Scan) -> Finding:
+    assert len(found.findings) == 1, found.findings
+    return found.findings[0]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_folder_becomes_a_dataset(make_voc: MakeVoc) -> None:
+    cat = ("cat", (0.0, 0.0, 100.0, 80.0))
+    found = read(make_voc({"b": [*DOG, cat], "a": [cat], "c": []}))
+    assert found.findings == ()
+    assert found.dataset.labels == ("cat", "dog")
+    assert rows(found.dataset) == [
+        ("a", "JPEGImages/a.jpg", [("cat", [0, 0, 100, 80])]),
+        ("b", "JPEGImages/b.jpg", [("dog", [1, 2, 30, 40]), ("cat", [0, 0, 100, 80])]),
+        ("c", "JPEGImages/c.jpg", []),
+    ]
+    assert found.dataset.images.widths.tolist() == [100, 100, 100]
+    assert found.dataset.images.sources[1] == "Annotations/b.xml"
+    assert found.dataset.objects.line.tolist() == [14, 14, 26]
+    assert found.coordinates == "zero"
+
+
+def test_devkit_boxes_are_read_as_one_based(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    edit(root / "Annotations" / "a.xml", "Unknown", "The VOC2007 Database")
+    assert read(root).dataset.objects.box.tolist() == [[0, 1, 30, 40]]
+    assert read(root, coordinates="zero").dataset.objects.box.tolist() == [[1, 2, 30, 40]]
+
+
+def test_a_label_list_gives_the_order(make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("zebra\ndog\n")
+    found = read(make_voc({"a": DOG}), labels=tmp_path / "labels.txt")
+    assert found.dataset.labels == ("zebra", "dog")
+    assert found.dataset.objects.label.tolist() == [1]
+
+
+def test_an_unknown_label_is_an_error_with_the_nearest_name(make_voc: MakeVoc, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("zebra\nDog\n")
+    root = make_voc({"a": [("dog", (1, 2, 30, 40)), ("zebra", (1, 2, 30, 40))]})
+    with pytest.raises(AnnotationError) as caught:
+        read(root, labels=tmp_path / "labels.txt")
+    assert (
+        str(caught.value)
+        == f"{root}/Annotations/a.xml:14: the label 'dog' is not in the label list (did you mean 'Dog'?)"
+    )
+    assert scan(root, labels=tmp_path / "labels.txt").dataset.objects.label.tolist() == [0]
+
+
+def test_all_that_is_wrong_is_reported_together(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG, "c": DOG, "d": DOG})
+    edit(root / "Annotations" / "a.xml", "<xmin>1<", "<xmin>one<")
+    edit(root / "Annotations" / "b.xml", "<xmin>1<", "<xmin>31<")
+    (root / "JPEGImages" / "c.jpg").unlink()
+    with pytest.raises(ManyErrors) as caught:
+        read(root)
+    assert [str(error).removeprefix(f"{root}/Annotations/") for error in caught.value.errors] == [
+        "a.xml:20: <xmin> is 'one', not a number (redraw the box in labelImg, or delete its <object>)",
+        "b.xml:19: the box 31 2 30 40 ends before it begins (xmin ymin xmax ymax)"
+        " (redraw the box in labelImg, or delete its <object>)",
+        "c.xml: its image is missing: there is no image with the stem 'c' (put the image back, or delete the XML)",
+    ]
+    found = scan(root)
+    assert [scene.stem for scene in found.dataset] == ["a", "b", "d"]
+    assert len(found.dataset.objects) == 1
+
+
+def test_an_image_without_an_annotation_is_not_part_of_the_dataset(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    (root / "Annotations" / "b.xml").unlink()
+    found = read(root)
+    assert len(found.dataset) == 1
+    assert (only(found).severity, only(found).code) == ("warning", "image.unannotated")
+    assert only(found).place.path == root / "JPEGImages" / "b.jpg"
+
+
+def test_the_image_is_found_by_filename_where_the_stem_fails(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    (root / "Annotations" / "a.xml").rename(root / "Annotations" / "000001.xml")
+    found = read(root)
+    assert rows(found.dataset)[0][:2] == ("000001", "JPEGImages/a.jpg")
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize("filename", ["/etc/passwd", "../../outside.jpg", r"C:\photos\outside.jpg"])
+def test_a_filename_never_leads_out_of_the_dataset(make_voc: MakeVoc, tmp_path: Path, filename: str) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    Image.new("RGB", (13, 17)).save(tmp_path / "outside.jpg")
+    edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
+    found = scan(root)
+    assert rows(found.dataset)[0][1] == "JPEGImages/a.jpg"
+    assert only(found).code.startswith("path.")
+    (root / "JPEGImages" / "a.jpg").unlink()
+    assert [finding.code for finding in scan(root).findings if finding.severity == "error"] == ["image.missing"]
+
+
+def test_a_stem_may_differ_in_case_or_in_how_its_accents_are_written(make_voc: MakeVoc) -> None:
+    root = make_voc({"café": DOG, "IMG_1": DOG})
+    (root / "JPEGImages" / "café.jpg").rename(root / "JPEGImages" / unicodedata.normalize("NFD", "café.jpg"))
+    (root / "JPEGImages" / "IMG_1.jpg").rename(root / "JPEGImages" / "img_1.JPG")
+    assert [Path(file).name for _, file, _ in rows(read(root).dataset)] == [
+        "img_1.JPG",
+        unicodedata.normalize("NFD", "café.jpg"),
+    ]
+
+
+def test_two_images_of_one_stem_are_told_apart_by_the_filename(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, suffix=".png")
+    Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg")
+    assert rows(read(root).dataset)[0][1] == "JPEGImages/a.png"
+    assert read(root).findings == ()
+    edit(root / "Annotations" / "a.xml", "a.png", "a")
+    assert only(read(root)).code == "image.ambiguous"
+
+
+def test_a_stem_in_two_folders_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        make_voc({"a": DOG}, root=tmp_path / "set" / part, layout="flat")
+    with pytest.raises(AnnotationError, match=r"train/a\.xml: the stem 'a' is that of test/a\.xml too"):
+        read(tmp_path / "set")
+
+
+def test_the_images_own_size_counts(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    edit(root / "Annotations" / "a.xml", "<width>100<", "<width>0<")
+    found = read(root)
+    assert (found.dataset[0].width, found.dataset[0].height) == (100, 80)
+    assert only(found).code == "voc.size.bad_number"
+    edit(root / "Annotations" / "a.xml", "<width>0<", "<width>640<")
+    assert only(read(root)).problem == "<size> is 640×80, its image is 100×80: the image's is used"
+
+
+def test_a_turned_photograph_has_the_size_it_is_shown_at(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, 100)).save(root / "JPEGImages" / "a.jpg", exif=exif)
+    found = read(root)  # its <size> is 100×80
+    assert found.findings == ()
+    assert (found.dataset[0].width, found.dataset[0].height) == (100, 80)
+    Image.new("RGB", (80, 100)).save(root / "JPEGImages" / "a.jpg")
+    assert only(read(root)).code == "voc.size.differs"
+    assert (read(root).dataset[0].width, read(root).dataset[0].height) == (80, 100)
+
+
+def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    (root / "JPEGImages" / "a.jpg").write_text("<html>not found</html>")
+    (root / "JPEGImages" / "b.jpg").write_bytes(b"")
+    found = scan(root)
+    assert [(finding.code, finding.problem) for finding in found.findings] == [
+        ("image.corrupt", "is not an image, or is broken from its first bytes"),
+        ("image.corrupt", "is empty"),
+    ]
+    assert (found.dataset[0].width, len(found.dataset.objects)) == (100, 2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"info":', '{"info":NaN}', "\xff"])
+def test_a_dataset_file_that_cannot_be_read_is_a_warning(make_voc: MakeVoc, text: str) -> None:
+    root = make_voc({"a": [("dog", (10, 20, 50, 60))]})
+    (root / "dataset.json").write_text(text, encoding="latin-1")
+    found = scan(root)
+    [finding] = found.findings
+    assert (finding.severity, finding.code, finding.place.path) == ("warning", "voc.dataset", root / "dataset.json")
+    assert finding.problem.startswith("is not read: ")
+    assert found.dataset.extra == b""
+
+
+def test_progress_counts_the_annotations(make_voc: MakeVoc) -> None:
+    seen: list[tuple[int, int]] = []
+    read(make_voc({"a": DOG, "b": DOG}), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "objects", "labels"),
+    [("bccd", 364, 4888, 3), ("ecustfd", 555, 1155, 20), ("foda", 1860, 1892, 31), ("microcontrollers", 149, 177, 4),
+     ("raccoon", 200, 217, 1)],
+)  # fmt: skip
+def test_real_sets_are_read_whole(shared: Path, name: str, images: int, objects: int, labels: int) -> None:
+    found = read(shared / "data" / name)
+    assert (len(found.dataset), len(found.dataset.objects), len(found.dataset.labels)) == (images, objects, labels)
+    assert found.coordinates == "zero"
+    assert found.findings == ()

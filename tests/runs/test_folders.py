@@ -1,0 +1,91 @@
+"""Run folders: numbered, and found again."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vocdet.errors import CheckpointError, OutputError
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.runs.folders import about_run, make_run, newest_run
+
+
+def save(run: Path, task: str = "backbone", net: str = "mb1-0.25", *, reduced_tail: bool = False, age: int = 0) -> Path:
+    """A run with a best checkpoint that was written `age` seconds ago."""
+    about = About(
+        vocdet="0", task=task, backbone=parse_net(net, reduced_tail=reduced_tail), labels=("a", "b"), size=(64, 64),
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors() if task == "ssd" else None,
+    )  # fmt: skip
+    best = run / "best.safetensors"
+    save_checkpoint(best, build(about), about)
+    os.utime(best, (10_000_000 - age,) * 2)
+    return run
+
+
+def test_runs_are_numbered_and_numbers_never_come_back(tmp_path: Path) -> None:
+    runs = tmp_path / "new" / "runs"
+    assert [make_run(runs, "ssd", "mb1").name for _ in range(3)] == ["ssd-mb1-1", "ssd-mb1-2", "ssd-mb1-3"]
+    (runs / "ssd-mb1-2").rmdir()
+    (runs / "ssd-mb1-10").mkdir()
+    (runs / "ssd-mb1-copy").mkdir()
+    assert make_run(runs, "ssd", "mb1").name == "ssd-mb1-11"
+    assert make_run(runs, "backbone", "mb1").name == "backbone-mb1-1"
+
+
+def test_runs_made_at_once_are_different(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: make_run(tmp_path, "ssd", "mb1"), range(24)))
+    assert len(set(made)) == 24
+    assert all(run.is_dir() for run in made)
+
+
+def test_a_file_where_the_runs_should_be_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("mine")
+    for folder in (tmp_path / "runs", tmp_path / "runs" / "deep"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            make_run(folder, "ssd", "mb1")
+
+
+def test_the_newest_run_is_the_one_whose_best_was_written_last(tmp_path: Path) -> None:
+    save(tmp_path / "backbone-mb1-0.25-1", age=5)
+    newest = save(tmp_path / "renamed", age=1)
+    save(tmp_path / "backbone-mb1-0.25-9", age=9)
+    save(tmp_path / "ssd-mb1-0.25-1", "ssd", age=0)
+    assert newest_run(tmp_path, "backbone") == newest
+    assert newest_run(tmp_path, "ssd").name == "ssd-mb1-0.25-1"
+
+
+def test_only_runs_of_the_net_asked_for_count(tmp_path: Path) -> None:
+    small = save(tmp_path / "a", net="mb3-small", age=9)
+    save(tmp_path / "b", net="mb3-small", reduced_tail=True, age=1)
+    save(tmp_path / "c", net="mb1-0.25")
+    assert newest_run(tmp_path, "backbone", net="mb3-small", reduced_tail=False) == small
+    with pytest.raises(CheckpointError, match="there is no backbone run of mb2 in it") as caught:
+        newest_run(tmp_path, "backbone", net="mb2")
+    assert caught.value.hint == "run vocdet train-backbone, or name a run"
+
+
+def test_damaged_and_unfinished_runs_are_passed_over(tmp_path: Path) -> None:
+    good = save(tmp_path / "good", age=9)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "best.safetensors").write_text("x")
+    assert newest_run(tmp_path, "backbone") == good
+
+
+def test_without_any_run_it_is_told_what_to_do(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(CheckpointError, match="there is no ssd run in it") as caught:
+            newest_run(folder, "ssd")
+        assert caught.value.hint == "run vocdet train-ssd, or name a run"
+
+
+def test_a_run_and_its_checkpoint_say_the_same_of_themselves(tmp_path: Path) -> None:
+    run = save(tmp_path / "run")
+    assert about_run(run) == about_run(run / "best.safetensors")
+    assert about_run(run).labels == ("a", "b")

@@ -1,0 +1,324 @@
+"""A training that was interrupted, killed or starved goes on as if nothing had happened, or says why it cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
+from vocdet.models.ssd import loss as ssd_loss
+from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
+from vocdet.training.loop import Epoch, Step
+from vocdet.training.state import STATE, read_record, read_state, save_state
+from vocdet.workflows.train_detector import DetectorStarted
+from vocdet.runs.resume import DATASET, find_unfinished, was_given
+from vocdet.workflows.train_backbone import train_backbone
+from vocdet.workflows.train_ssd import train_ssd
+
+pytestmark = pytest.mark.usefixtures("no_curves")
+
+MakeVoc = Callable[..., Path]
+STEMS = [f"img{i:02}" for i in range(12)]
+PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+SSD = changed(
+    SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=0.0, warm=2
+)
+BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=0.0, warm=2)
+
+
+def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+    cat, dog = ("cat", (5.0, 5.0 + i, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 40.0 + i))
+    return [[cat, dog], [dog], [cat]][i % 3]
+
+
+@pytest.fixture
+def root(make_voc: MakeVoc) -> Path:
+    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, parts=PARTS)
+
+
+def finish(events: Any) -> tuple[Path, list[Epoch]]:
+    """The run and its epochs."""
+    started, *between, _ = events
+    return started.run, [event for event in between if isinstance(event, Epoch)]
+
+
+def stopped_after(steps: int) -> Callable[[], bool]:
+    """A wish to stop that is there when it was asked for so many times: once a step."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= steps
+
+    return stop
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same, bit for bit."""
+    mine, theirs = load_file(one), load_file(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    """The metrics of a run, without the time they took."""
+    with (run / "metrics.csv").open() as file:
+        timed = ("seconds", "images_per_second")
+        return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
+def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
+    asked = changed(SSD, batch=batch)
+    whole, _ = finish(train_ssd(root, asked, runs=tmp_path / "whole", device="cpu"))
+    run, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
+    assert read_record(run / STATE).progress.steps == steps
+    again, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    assert again == run
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same_weights(run / name, whole / name)
+    assert metrics(run) == metrics(whole)
+    assert not (run / STATE).exists()  # there is nothing left to go on with
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_classifier_with_dropout_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
+    asked = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
+    whole, _ = finish(train_backbone(root, asked, runs=tmp_path / "whole", device="cpu"))
+    run, _ = finish(train_backbone(root, asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
+    finish(train_backbone(root, asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same_weights(run / name, whole / name)
+    assert metrics(run) == metrics(whole)
+
+
+HOST = """
+    import json, os, random, signal, sys, time
+    from pathlib import Path
+
+    from vocdet.recipes.schema import SsdRecipe, changed
+    from vocdet.training.state import STATE, read_record
+    from vocdet.workflows.train_ssd import train_ssd
+
+    os.fsync = lambda _: None  # it is the process that is killed here, and not the computer
+    root, runs, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    recipe = changed(SsdRecipe(), **json.loads(sys.argv[4]))
+    random.seed()
+
+
+    def steps():
+        states = list(runs.glob(f"*/{STATE}"))
+        return read_record(states[0]).progress.steps if states else 0
+
+
+    killed = []
+    while True:
+        before = steps()
+        child = os.fork()
+        if not child:
+            resume = next(runs.glob("*/" + STATE)).parent if before else None
+            for event in train_ssd(root, recipe, runs=runs, device="cpu", resume=resume):
+                pass
+            os._exit(0)
+        if len(killed) < kills:
+            while steps() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            break
+        killed.append(steps())
+    print(json.dumps({"killed": killed, "status": status}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    flat = {
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 60, "mosaic": 0.25, "save_every": 0.0,
+        "patience": 0,
+    }  # fmt: skip
+    # both in processes of their own: what was computed before in this one may have chosen another way to compute
+    found = []
+    for name, kills in (("whole", 0), ("killed", 10)):
+        command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path / name), str(kills)]
+        ended = subprocess.run([*command, json.dumps(flat)], capture_output=True, text=True, timeout=200)
+        assert ended.returncode == 0, ended.stderr
+        found.append(json.loads(ended.stdout.splitlines()[-1]))
+    assert found[0] == {"killed": [], "status": 0}
+    assert found[1]["status"] == 0
+    assert len(found[1]["killed"]) == 10
+    assert found[1]["killed"] == sorted(set(found[1]["killed"]))  # each time it had come further
+    (whole,), (killed,) = (list((tmp_path / name).iterdir()) for name in ("whole", "killed"))
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same_weights(killed / name, whole / name)
+    assert metrics(killed) == metrics(whole)
+    names = [{path.name for path in run.iterdir() if "tfevents" not in path.name} for run in (killed, whole)]
+    assert names[0] == names[1]  # nothing half-written is left
+
+
+def interrupted(root: Path, runs: Path, asked: SsdRecipe = SSD) -> Path:
+    """A run that was stopped after its third step."""
+    return finish(train_ssd(root, asked, runs=runs, device="cpu", stop=stopped_after(3)))[0]
+
+
+def refused(root: Path, run: Path, asked: SsdRecipe = SSD) -> list[str]:
+    """What is said against going on with a run."""
+    with pytest.raises(VocdetError) as caught:
+        next(train_ssd(root, asked, runs=run.parent, device="cpu", resume=run))
+    error = caught.value
+    return [each.problem for each in (error.errors if isinstance(error, ManyErrors) else (error,))]
+
+
+def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    before = (run / STATE).read_bytes()
+    assert refused(root, run, changed(SSD, lr=0.5, mosaic=0.0)) == [
+        "train.lr was 0.004 when it began, and is 0.5 now",
+        "augment.mosaic was 0.25 when it began, and is 0.0 now",
+    ]
+    assert (run / STATE).read_bytes() == before
+
+
+def test_what_no_weight_depends_on_may_change(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    asked = changed(SSD, cache="off", save_every=100.0, patience=7)
+    assert next(train_ssd(root, asked, runs=run.parent, device="cpu", resume=run)).run == run  # type: ignore[union-attr]
+
+
+def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    xml = root / "Annotations" / "img01.xml"
+    xml.write_text(xml.read_text().replace("<xmax>90", "<xmax>89"))
+    lists = root / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("\n".join(STEMS[1:8]) + "\n")
+    (lists / "val.txt").write_text("\n".join(STEMS[8:]) + "\n")
+    assert refused(root, run) == [
+        "1 image of train is gone: img00",
+        "1 image of train changed: img01",
+        "1 image of val is new: img11",
+    ]
+
+
+def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    (tmp_path / "labels.txt").write_text("dog\ncat\n")
+    with pytest.raises(CheckpointError, match="its labels changed: they are in another order"):
+        next(train_ssd(root, SSD, runs=run.parent, labels=tmp_path / "labels.txt", device="cpu", resume=run))
+
+
+def test_a_run_tells_what_it_was_told(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    given = was_given(run)
+    assert given == {"root": str(root), "labels": None, "coordinates": "auto"}
+
+
+def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(CheckpointError, match="there is no unfinished ssd training in it"):
+        find_unfinished(runs, "ssd")
+    first, second = interrupted(root, runs), interrupted(root, runs)
+    assert find_unfinished(runs, "ssd") == second
+    finish(train_ssd(root, SSD, runs=runs, device="cpu", resume=second))
+    assert find_unfinished(runs, "ssd") == first
+    assert find_unfinished(runs, "ssd", first.name) == first
+    assert find_unfinished(runs, "ssd", str(second)) == second
+
+
+def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itself(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    record, tensors = read_state(run / STATE)
+    older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
+    save_state(run / STATE, tensors, msgspec.structs.replace(record, recipe=older))
+    assert refused(root, run, changed(SSD, max_steps=9)) == ["train.max_steps was 0 when it began, and is 9 now"]
+    assert finish(train_ssd(root, SSD, runs=run.parent, device="cpu", resume=run))[0] == run
+
+
+def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
+    run, _ = finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu"))
+    assert refused(root, run) == ["there is no unfinished training in it"]
+
+
+def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
+    run, _ = finish(train_backbone(root, BACKBONE, runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
+    assert refused(root, run) == ["is a training of backbone, not ssd"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda data: data[:1000], "cannot be read"),
+        (lambda data: b"", "cannot be read"),
+        (lambda data: data.replace(b'\\"steps\\":3', b'\\"steps\\":x'), "describes itself wrongly"),
+        (lambda data: data.replace(b"vocdet-state", b"vocdet-stale"), "is not the state of a training"),
+    ],
+)
+def test_a_damaged_state_is_an_error(
+    root: Path, tmp_path: Path, damage: Callable[[bytes], bytes], problem: str
+) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    data = (run / STATE).read_bytes()
+    (run / STATE).write_bytes(damage(data))
+    assert (run / STATE).read_bytes() != data
+    (found,) = refused(root, run)
+    assert found.startswith(problem)
+
+
+def test_without_its_list_of_images_nothing_goes_on(root: Path, tmp_path: Path) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    (run / DATASET).write_text("{")
+    (found,) = refused(root, run)
+    assert found.startswith("cannot be read")
+
+
+def test_a_disk_that_fills_up_leaves_the_state_before(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = finish(train_ssd(root, SSD, runs=tmp_path / "whole", device="cpu"))
+    events = train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu")
+    started = next(events)
+    assert isinstance(started, DetectorStarted)
+    assert isinstance(next(events), Step)
+    next(events)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vocdet.files.os.fsync", full)
+        with pytest.raises(OutputError, match="no space left"):
+            list(events)
+    record, tensors = read_state(started.run / STATE)
+    assert record.progress.steps == 2
+    assert tensors
+    finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu", resume=started.run))
+    assert same_weights(started.run / "best.safetensors", whole / "best.safetensors")
+
+
+def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = train_ssd(root, changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
+    assert [type(next(events)) for _ in range(3)] == [DetectorStarted, Step, Step]
+    monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
+    with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:
+        list(events)
+    (run,) = (tmp_path / "runs").iterdir()
+    written = json.loads((run / "not-finite.json").read_text())
+    assert len(written["files"]) == 4
+    assert all(Path(name).is_file() for name in written["files"])
+    assert str(run / "not-finite.json") in caught.value.hint
+    assert (run / STATE).is_file()  # the last good one

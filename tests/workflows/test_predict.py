@@ -1,0 +1,311 @@
+"""A detector at work on files and on a camera: what it writes, and that nothing it was given is harmed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from vocdet.data.detections import Detections
+from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
+from vocdet.inference.frames import Source, open_video
+from vocdet.inputs.images import decode
+from vocdet.workflows import predict as watch
+from vocdet.workflows.predict import choose_run, live, predict
+
+RUN = Path("no/run/is/read")
+
+
+class FindsTheMiddle:
+    """A detector that finds a "big" thing in the middle of every picture, and a "faint" one it is not sure of."""
+
+    labels = ("big", "faint")
+    thresholds = np.array([0.5, 0.5], np.float32)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        self.batches.append(len(images))
+        return [self.middle(*image.shape[:2]) for image in images]
+
+    def middle(self, height: int, width: int) -> Detections:
+        box = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4])
+        return Detections(np.stack([box, box]), np.array([0.9, 0.2], np.float32), np.array([0, 1]))
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(path)
+    return path
+
+
+def film(path: Path, frames: int = 5, size: tuple[int, int] = (64, 48)) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, size)
+    for _ in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 90, np.uint8))
+    writer.release()
+    return path
+
+
+def frames_in(path: Path) -> tuple[int, float]:
+    """How many frames a video really holds, and how many it plays a second."""
+    with open_video(Source("video", str(path), path.name)) as video:
+        return sum(1 for _ in video.frames), video.fps
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_picture_is_drawn_and_listed(tmp_path: Path) -> None:
+    pictures = [picture(tmp_path / "in" / name) for name in ("a.png", "b.JPG")]
+    before = [path.read_bytes() for path in pictures]
+    out = tmp_path / "out"
+    seen = list(predict(RUN, [str(tmp_path / "in")], out=out, detector=FindsTheMiddle()))
+    assert [(one.source.name, one.done, one.total) for one in seen] == [("a.png", 1, 2), ("b.JPG", 2, 2)]
+    assert names(out) == ["a.jpg", "b.jpg", "detections.json", "labels.txt"]
+    assert (out / "labels.txt").read_text() == "big\nfaint\n"
+    assert json.loads((out / "detections.json").read_text()) == [
+        {"image_id": 1, "file_name": "a.png", "category_id": 1, "bbox": [16, 12, 32, 24], "score": 0.9},
+        {"image_id": 2, "file_name": "b.JPG", "category_id": 1, "bbox": [16, 12, 32, 24], "score": 0.9},
+    ]
+    drawn = np.asarray(Image.open(out / "a.jpg"), np.int64)
+    assert drawn.shape == (48, 64, 3)
+    assert abs(drawn[20:28, 16] - 90).max() > 60  # the left side of the box
+    assert abs(drawn[40:] - 90).max() < 20  # below it
+    assert [path.read_bytes() for path in pictures] == before
+
+
+def test_pictures_are_drawn_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "a.jpg", exif=exif)
+    (seen,) = predict(RUN, [str(tmp_path / "a.jpg")], out=tmp_path / "out", detector=FindsTheMiddle())
+    assert decode(seen.wrote).shape == (64, 48, 3)
+    assert seen.found.boxes[0].tolist() == [12, 16, 36, 48]
+
+
+def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "ssd-mb3-small-1"
+    run.mkdir()
+    (run / "best.safetensors").touch()
+    monkeypatch.setattr(watch, "_newest", lambda runs: runs / "newest")
+    assert choose_run([str(run), "a.png"]) == (run, ["a.png"])
+    assert choose_run(["some.safetensors", "a.png"]) == (Path("some.safetensors"), ["a.png"])
+    assert choose_run(["a.png"], runs=tmp_path) == (tmp_path / "newest", ["a.png"])
+    assert choose_run([], runs=tmp_path) == (tmp_path / "newest", [])
+
+
+def test_a_score_takes_the_place_of_the_detectors_thresholds(tmp_path: Path) -> None:
+    source = [str(picture(tmp_path / "a.png"))]
+    counts = [
+        len(next(predict(RUN, source, out=tmp_path / str(score), score=score, detector=FindsTheMiddle())).found)
+        for score in (None, 0.1, 0.95)
+    ]
+    assert counts == [1, 2, 0]
+
+
+def test_pictures_go_to_the_detector_in_batches(tmp_path: Path) -> None:
+    for i in range(7):
+        picture(tmp_path / "in" / f"{i}.png")
+    detector = FindsTheMiddle()
+    list(predict(RUN, [str(tmp_path / "in")], out=tmp_path / "out", batch=3, detector=detector))
+    assert detector.batches == [3, 3, 1]
+
+
+def test_names_that_clash_get_a_number(tmp_path: Path) -> None:
+    given = [picture(tmp_path / name) for name in ("a.png", "a.bmp", "x/A.png", "in/deep/a.png", "in/deep_a.png")]
+    sources = [str(path) for path in given[:3]] + [str(tmp_path / "in")]
+    list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
+    pictures = [name for name in names(tmp_path / "out") if name.endswith(".jpg")]
+    assert pictures == ["A_3.jpg", "a.jpg", "a_2.jpg", "deep_a.jpg", "deep_a_2.jpg"]
+
+
+def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
+    path = str(picture(tmp_path / "a.png"))
+    assert len(list(predict(RUN, [path, path], out=tmp_path / "out", detector=FindsTheMiddle()))) == 1
+
+
+def test_a_video_becomes_a_video(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4")
+    out = tmp_path / "out"
+    seen = list(predict(RUN, [str(path)], out=out, batch=2, detector=FindsTheMiddle()))
+    assert [(one.number, one.done, one.total) for one in seen] == [(i, i + 1, 5) for i in range(5)]
+    assert names(out) == ["clip.mp4", "detections.json", "labels.txt"]
+    assert frames_in(out / "clip.mp4") == (5, 12.5)
+    entries = json.loads((out / "detections.json").read_text())
+    assert [entry["file_name"] for entry in entries] == [f"clip.mp4#{i}" for i in range(5)]
+
+
+def test_what_cannot_be_decoded_is_told_after_the_rest_is_done(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "b.png")
+    for name in ("a.png", "c.mp4"):
+        (tmp_path / "in" / name).write_bytes(b"broken")
+    with pytest.raises(ManyErrors) as caught:
+        list(predict(RUN, [str(tmp_path / "in")], out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert all(isinstance(error, ImageError) for error in caught.value.errors)
+    assert [error.place.path.name for error in caught.value.errors if error.place] == ["a.png", "c.mp4"]
+    assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
+
+
+def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(tmp_path: Path) -> None:
+    Image.new("L", (66000, 1)).save(tmp_path / "a.png")
+    sources = [str(tmp_path / "a.png"), str(picture(tmp_path / "b.png"))]
+    with pytest.raises(ImageError, match="has more than 65500 pixels on a side"):
+        list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_a_name_that_is_no_text_is_listed_as_far_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"gr\xfcn.png")
+    picture(path)
+    assert len(list(predict(RUN, [str(path)], out=tmp_path / "out", detector=FindsTheMiddle()))) == 1
+    (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
+    assert entry["file_name"] == "gr\ufffdn.png"
+
+
+def test_where_nothing_could_be_done_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"broken")
+    with pytest.raises(ImageError):
+        list(predict(RUN, [str(tmp_path / "a.png")], out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_a_disk_that_fills_up_leaves_a_folder_that_can_be_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        picture(tmp_path / "in" / f"{i}.png")
+    out, sources = tmp_path / "out", [str(tmp_path / "in")]
+    seen = predict(RUN, sources, out=out, batch=1, detector=FindsTheMiddle())
+    next(seen)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="no space left on device"):
+            next(seen)
+    assert names(out) == ["0.jpg", "detections.json"]
+    assert len(list(predict(RUN, sources, out=out, detector=FindsTheMiddle()))) == 3
+
+
+def test_stopping_leaves_a_whole_video_and_a_list_that_matches_it(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4", frames=9)
+    seen = predict(RUN, [str(path)], out=tmp_path / "out", batch=2, detector=FindsTheMiddle())
+    for _ in range(4):
+        next(seen)
+    with pytest.raises(KeyboardInterrupt):
+        seen.throw(KeyboardInterrupt)
+    assert frames_in(tmp_path / "out" / "clip.mp4") == (4, 12.5)
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 4
+    assert names(tmp_path / "out") == ["clip.mp4", "detections.json", "labels.txt"]
+
+
+def test_results_never_go_over_other_files(tmp_path: Path) -> None:
+    path = picture(tmp_path / "photos" / "a.jpg")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="holds other files"):
+        next(predict(RUN, [str(path)], out=path.parent, detector=FindsTheMiddle()))
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        next(predict(RUN, [str(path)], out=path, detector=FindsTheMiddle()))
+    assert names(path.parent) == ["a.jpg"]
+    assert path.read_bytes() == before
+
+
+def test_earlier_results_are_replaced_but_not_looked_at(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    out = tmp_path / "in" / "out"
+    for _ in range(2):
+        assert len(list(predict(RUN, [str(tmp_path / "in")], out=out, detector=FindsTheMiddle()))) == 1
+    with pytest.raises(VocdetError, match="lies in the folder that results go to"):
+        next(predict(RUN, [str(out)], out=out, detector=FindsTheMiddle()))
+
+
+def test_predict_sends_a_camera_to_live(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="'0' is a camera or a stream") as caught:
+        next(predict(RUN, ["0"], out=tmp_path / "out", detector=FindsTheMiddle()))
+    assert caught.value.hint == "vocdet live --source 0"
+
+
+@pytest.fixture
+def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "no_screen", lambda: "there is no screen to show a window on")
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4")
+    shown = list(live(RUN, str(path), save=tmp_path / "out.mp4", detector=FindsTheMiddle()))
+    assert [one.number for one in shown] == [0, 1, 2, 3, 4]
+    assert all(len(one.found) == 1 and one.fps > 0 for one in shown)
+    assert frames_in(tmp_path / "out.mp4") == (5, 12.5)
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_live_without_a_screen_and_without_a_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="there is no screen") as caught:
+        next(live(RUN, str(film(tmp_path / "clip.mp4")), detector=FindsTheMiddle()))
+    assert "--save" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_live_ends_after_so_many_frames(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4")
+    assert len(list(live(RUN, str(path), save=tmp_path / "out.avi", frames=3, detector=FindsTheMiddle()))) == 3
+    assert frames_in(tmp_path / "out.avi")[0] == 3
+
+
+@pytest.mark.usefixtures("no_screen")
+def test_live_refuses_to_save_over_what_it_plays(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.mp4")
+    with pytest.raises(OutputError, match="is the video that is played"):
+        next(live(RUN, str(path), save=path, detector=FindsTheMiddle()))
+    with pytest.raises(OutputError, match=r"'\.txt' is no kind of video"):
+        next(live(RUN, str(path), save=tmp_path / "out.txt", detector=FindsTheMiddle()))
+
+
+def test_live_takes_no_pictures_and_no_folders(tmp_path: Path) -> None:
+    with pytest.raises(VocdetError, match="is no video"):
+        next(live(RUN, str(picture(tmp_path / "a.png")), detector=FindsTheMiddle()))
+    with pytest.raises(VocdetError, match="is a folder, not a camera"):
+        next(live(RUN, str(tmp_path), detector=FindsTheMiddle()))
+
+
+class Desktop:
+    """Stands in for OpenCV's windows: the user presses q at the third picture."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, ...]] = []
+        self.closed = False
+
+    def open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(watch, "no_screen", lambda: "")
+        monkeypatch.setattr("vocdet.inference.output.no_screen", lambda: "")
+        monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
+        monkeypatch.setattr(cv2, "imshow", lambda _, pixels: self.shown.append(pixels.shape))
+        monkeypatch.setattr(cv2, "waitKey", lambda _: ord("q") if len(self.shown) == 3 else -1)
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: setattr(self, "closed", True))
+
+
+def test_live_shows_a_window_until_q_and_saves_what_it_showed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desktop = Desktop()
+    desktop.open(monkeypatch)
+    path = film(tmp_path / "clip.mp4")
+    list(live(RUN, str(path), save=tmp_path / "out.mp4", detector=FindsTheMiddle()))
+    assert desktop.shown == [(48, 64, 3)] * 3
+    assert desktop.closed
+    assert frames_in(tmp_path / "out.mp4") == (3, 12.5)

@@ -1,0 +1,1 @@
+"""What `check` looks for in a dataset that was read."""

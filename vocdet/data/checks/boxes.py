@@ -1,0 +1,116 @@
+"""What is odd about a dataset, and what of it can be used."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.boxes import Boxes, area
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding, Severity, image_size_text, object_place, object_text
+from vocdet.data.usable import SMALLEST_SIDE, clip_to_images
+
+SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
+NEAR = 0.9  # IoU of two boxes of the same label from which on they are taken for one that was drawn twice
+
+_MOST_NEIGHBOURS = 100  # looked at for each box: bounds the time where thousands lie on one heap
+
+
+def box_findings(dataset: Dataset) -> list[Finding]:
+    """Boxes without area, outside their image, hardly there, or drawn twice, nearly so or under two labels."""
+    objects = dataset.objects
+    size = objects.box[:, 2:] - objects.box[:, :2]  # (M, 2)
+    beyond = np.abs(clip_to_images(dataset) - objects.box).max(axis=1, initial=0)  # (M,) pixels
+    shortest, longest = size.min(axis=1, initial=np.inf), size.max(axis=1, initial=0)
+    findings = []
+    for row in np.flatnonzero((shortest < SMALLEST_SIDE) | (beyond > 0) | (longest < SMALLEST_DRAWN)):
+        text, place = object_text(dataset, row), object_place(dataset, row)
+        if shortest[row] <= 0:
+            problem = f"{text} has no area"
+            findings.append(Finding("box.zero_area", "error", problem, place, "redraw it, or delete its <object>"))
+        elif beyond[row] > 0:
+            severity: Severity = "error" if beyond[row] > 1 else "warning"
+            problem = f"{text} reaches {beyond[row]:.4g} px beyond its image, {image_size_text(dataset, row)}"
+            hint = "redraw it; where many do, the XML may be of another size or another image"
+            findings.append(Finding("box.out_of_image", severity, problem, place, hint))
+        elif shortest[row] < SMALLEST_SIDE:
+            problem = f"{text} is less than a pixel wide or high"
+            findings.append(Finding("box.tiny", "warning", problem, place, "it is not used: delete its <object>"))
+        else:
+            problem = f"{text} is {size[row, 0]:.4g}×{size[row, 1]:.4g} px"
+            hint = "redraw it, or delete its <object>: it may be a slip of the mouse"
+            findings.append(Finding("box.tiny", "warning", problem, place, hint))
+    return [*findings, *_twice_drawn(dataset), *_nearly_twice_drawn(dataset)]
+
+
+def _twice_drawn(dataset: Dataset) -> list[Finding]:
+    objects = dataset.objects
+    keys = np.column_stack([objects.image, objects.box])  # (M, 5)
+    order = np.lexsort(keys.T)
+    same = np.flatnonzero((keys[order][1:] == keys[order][:-1]).all(axis=1))
+    findings = []
+    for first, second in zip(order[same], order[same + 1], strict=True):
+        one, other = (dataset.labels[objects.label[row]] for row in (first, second))
+        place, text = object_place(dataset, second), object_text(dataset, second)
+        where = _spot(dataset, first)
+        if one == other:
+            problem, hint = f"{text} is there twice, see {where}", "delete one of the two"
+            findings.append(Finding("box.duplicate", "warning", problem, place, hint))
+        else:
+            problem, hint = f"{text} is also a {one!r}, see {where}", "delete the wrong one"
+            findings.append(Finding("box.two_labels", "warning", problem, place, hint))
+    return findings
+
+
+def _nearly_twice_drawn(dataset: Dataset) -> list[Finding]:
+    findings = []
+    for first, second, iou in near_twins(dataset):
+        like = f"{int(100 * iou) / 100:.2f}".lstrip("0")  # cut, so that none is 1.00
+        text = f"{object_text(dataset, second)} is nearly that of {_spot(dataset, first)} (IoU {like})"
+        hint = "delete one, if they are of the same thing"
+        findings.append(Finding("box.near_duplicate", "warning", text, object_place(dataset, second), hint))
+    return findings
+
+
+def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
+    """Pairs of rows whose boxes are nearly the same (IoU of `NEAR` or more) and of one label in one image, and the IoU.
+
+    Every object is the second of one pair at most: that with the first object it is like. Boxes that are exactly the
+    same, without area, or of a crowd are in no pair.
+    """
+    objects = dataset.objects
+    rows = np.flatnonzero(~objects.crowd & (area(objects.box) > 0))
+    group = objects.image[rows].astype(np.int64) * len(dataset.labels) + objects.label[rows]
+    order = np.lexsort((objects.box[rows, 0], group))
+    rows, group = rows[order], group[order]
+    box = objects.box[rows]  # in each group from left to right
+    # where a twin further right must begin; a little more, as 1 - .9 is a little less than .1
+    reach = box[:, 0] + (1 - NEAR + 1e-9) * (box[:, 2] - box[:, 0])
+    first = np.full(len(objects), len(objects))  # of every object: the first one that it is like
+    alike = np.zeros(len(objects))  # IoU with that
+    at = np.arange(len(rows))
+    for step in range(1, _MOST_NEIGHBOURS + 1):
+        at = at[: np.searchsorted(at, len(rows) - step)]
+        at = at[(group[at] == group[at + step]) & (box[at + step, 0] <= reach[at])]
+        if not len(at):
+            break
+        iou = _paired_iou(box[at], box[at + step])
+        twin = np.flatnonzero((iou >= NEAR) & (box[at] != box[at + step]).any(axis=1))
+        pair = np.sort(np.stack([rows[at[twin]], rows[at[twin] + step]], axis=1), axis=1)  # (P, 2) earlier, later
+        for one in (0, 1):  # an object is in two pairs of a step at most, as the right and as the left one
+            some = (rows[at[twin]] == pair[:, one]) & (pair[:, 0] < first[pair[:, 1]])
+            first[pair[some, 1]], alike[pair[some, 1]] = pair[some, 0], iou[twin[some]]
+    return [(int(first[row]), int(row), float(alike[row])) for row in np.flatnonzero(alike)]
+
+
+def _paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    """(P,) the IoU of row i of `a` with row i of `b`; all have area."""
+    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=1)
+    return np.asarray(shared / (area(a) + area(b) - shared), np.float64)
+
+
+def _spot(dataset: Dataset, row: int | np.intp) -> str:
+    """Where in its file an object is, for those who are in that file already."""
+    line = int(dataset.objects.line[row])
+    return f"{dataset.entries}[{line - 1}]" if dataset.entries else f"line {line}"

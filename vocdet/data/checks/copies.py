@@ -1,0 +1,106 @@
+"""Images that are there more than once, above all in two parts: what is learned from one is measured on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.division.groups import Groups
+from vocdet.data.division.similar import Similar
+from vocdet.data.findings import Finding
+from vocdet.errors import Place
+
+Parts = Mapping[str, NDArray[np.int64]]
+
+_MOST_NAMES = 5  # of the images of a group that are named
+
+
+def copy_findings(dataset: Dataset, identical: Groups, parts: Parts) -> list[Finding]:
+    """A finding for every image that is byte for byte the same as an earlier one, and whether they are in two parts."""
+    parts_of = _parts_of(parts)
+    files = dataset.images.files
+    findings = []
+    for group in identical:
+        for i, row in enumerate(group[1:], 1):
+            mine = parts_of.get(row, ())
+            apart = [other for other in group[:i] if mine and parts_of.get(other) and parts_of[other] != mine]
+            place, other = Place(dataset.root / files[row]), (apart or group)[0]
+            same = f"is byte for byte the same as {files[other]}"
+            if apart:
+                problem = f"{same}, yet one is in {_joined(parts_of[other])} and the other in {_joined(mine)}"
+                hint = "run vocdet split --force, which keeps copies together, or delete one"
+                findings.append(Finding("image.copy_across_parts", "warning", problem, place, hint))
+            else:
+                hint = "delete one with its annotation: copies teach nothing new"
+                findings.append(Finding("image.copy", "warning", same, place, hint))
+    return findings
+
+
+def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, parts: Parts) -> list[Finding]:
+    """A finding for every group of near-identical images, and whether it lies in two parts; copies alone are none."""
+    parts_of = _parts_of(parts)
+    first_of = {row: group[0] for group in identical for row in group}
+    findings = []
+    for group in similar.groups:
+        if len({first_of.get(row, row) for row in group}) < 2:
+            continue
+        names = [dataset.images.stems[row] for row in group[:_MOST_NAMES]]
+        which = f"{', '.join(names)}{', ...' if len(group) > _MOST_NAMES else ''}"
+        place = Place(dataset.root / dataset.images.files[group[0]])
+        across = _across(dataset, similar, group, parts_of)
+        if across:
+            problem = f"{len(group)} near-identical images ({which}): {across}"
+            hint = "run vocdet split --group-by similar --force, which keeps such images together"
+            code = "image.similar_across_parts"
+        else:
+            problem = f"{len(group)} near-identical images ({which})"
+            hint = "they teach little more than one of them; vocdet split --group-by similar keeps them together"
+            code = "image.similar"
+        findings.append(Finding(code, "warning", problem, place, hint, len(group)))
+    return findings
+
+
+def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapping[int, tuple[str, ...]]) -> str:
+    """How a group is divided between parts, and two that are most alike; "" where it lies in one."""
+    members: dict[str, list[int]] = {}
+    for row in group:
+        for name in parts_of.get(row, ()):
+            members.setdefault(name, []).append(row)
+    if len(members) < 2:
+        return ""
+    counts = " and ".join(f"{len(members[name])} in {name}" for name in sorted(members, key=_order))
+    smallest = min(members, key=lambda name: len(members[name]))
+    others = [row for name, rows in members.items() if name != smallest for row in rows]
+    for row in members[smallest]:
+        nearest, _ = similar.nearest(row, [other for other in others if other not in members[smallest]])
+        if nearest >= 0:
+            stems, there = dataset.images.stems, _joined(parts_of[nearest])
+            return f"{counts}, such as {stems[nearest]} in {there} and {stems[row]} in {smallest}"
+    return counts
+
+
+def _parts_of(parts: Parts) -> dict[int, tuple[str, ...]]:
+    """The parts of every image that is in any, of those that should share none.
+
+    trainval counts where there is neither train nor val.
+    """
+    whole = "trainval" in parts and not {"train", "val"} & parts.keys()
+    found: dict[int, tuple[str, ...]] = {}
+    for name, rows in parts.items():
+        if name != "trainval" or whole:
+            for row in rows.tolist():
+                found[row] = (*found.get(row, ()), name)
+    return found
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    return " and ".join(names)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """What a part is learned from comes before what it is measured on."""
+    known = ("trainval", "train", "val", "test")
+    return known.index(name) if name in known else len(known), name

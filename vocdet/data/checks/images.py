@@ -1,0 +1,80 @@
+"""What only shows when the images themselves are read: broken files, wrong names, copies."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vocdet.data import image_files
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
+from vocdet.errors import ImageError, Place
+
+
+def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    """Decode every image to its last byte and list what is wrong with it."""
+    size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
+    jobs = [(dataset.root / file, size) for file, size in zip(dataset.images.files, size_of, strict=True)]
+    findings: list[Finding] = []
+    with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, found in enumerate(pool.map(_check_image, jobs), 1):
+            findings += found
+            if progress is not None:
+                progress(done, len(jobs))
+    return findings
+
+
+def _check_image(job: tuple[Path, tuple[int, int]]) -> list[Finding]:
+    path, size = job
+    try:
+        header = image_files.read_header(path)
+        turned = image_files.read_orientation(path)
+        image_files.check_pixels(path)
+    except ImageError as error:
+        return [Finding("image.corrupt", "error", error.problem, Place(path), error.hint)]
+    findings = []
+    if path.suffix.lower() not in image_files.SUFFIXES[header.format]:
+        proper = image_files.SUFFIXES[header.format][0]
+        problem = f"is a {header.format} file by its content, not what {path.suffix} says"
+        hint = f"rename it to {path.stem}{proper}: other tools trust the name"
+        findings.append(Finding("image.suffix", "warning", problem, Place(path), hint))
+    if turned != 1:
+        findings += _orientation_findings(path, turned, size, (header.width, header.height))
+    return findings
+
+
+def _orientation_findings(path: Path, turned: int, size: tuple[int, int], stored: tuple[int, int]) -> list[Finding]:
+    """What to say of an image that EXIF wants turned: `size` is what it is taken as, `stored` what it is in the file.
+
+    Nothing, where neither is the other turned: then more is wrong than that.
+    """
+    if size == stored:
+        problem = f"its EXIF orientation ({turned}) asks to show it turned or mirrored: it is taken as it is stored"
+        hint = "look at its boxes in labelImg; if they do not fit, save it turned, without EXIF"
+    elif size == stored[::-1] and turned >= 5:
+        width, height = size
+        problem = f"its EXIF orientation ({turned}) turns it, and it is taken as it is then seen, {width}×{height}"
+        hint = "save it turned, without EXIF: tools that do not look there put its boxes elsewhere"
+    else:
+        return []
+    return [Finding("image.orientation", "warning", problem, Place(path), hint)]
+
+
+def stem_findings(dataset: Dataset) -> list[Finding]:
+    """Stems that differ in case or accents alone: one file for Windows and macOS, of which one overwrites the other."""
+    alike: dict[str, list[int]] = defaultdict(list)
+    for row, stem in enumerate(dataset.images.stems):
+        alike[stem.casefold() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()].append(row)
+    findings = []
+    for first, *others in (rows for rows in alike.values() if len(rows) > 1):
+        for row in others:
+            problem = f"the stem {dataset.images.stems[row]!r} differs in case or accents alone from "
+            problem += repr(dataset.images.stems[first])
+            hint = "rename one, and its annotation: on Windows and macOS they are the same file"
+            place = Place(dataset.root / dataset.images.files[row])
+            findings.append(Finding("image.stem_alike", "warning", problem, place, hint))
+    return findings

@@ -1,0 +1,136 @@
+"""Labels that look wrong: like another one, unused, or of letters that only look like those of another alphabet."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import numpy as np
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.division.groups import merged
+from vocdet.data.findings import Finding, object_place
+from vocdet.errors import Place
+from vocdet.wording import counted
+
+LONGEST_LABEL = 100  # characters
+
+# Cyrillic and Greek letters that most typefaces draw like a Latin one, each above the one it is taken for.
+_FOREIGN = "АВЕЅІЈКМНОРСТУХаеорсухѕіјԁһԛԝӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχ"
+_LATIN = "ABESIJKMHOPCTYXaeopcyxsijdhqwlABEZHIKMNOPTYXaikvopux"
+_LOOKS = dict(zip(map(ord, _FOREIGN), _LATIN, strict=True))
+_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK")
+_SEEN = "a person sees no difference, and a program sees two labels"
+
+
+def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
+    """Labels that look like each other, that never occur, or that other tools stumble over.
+
+    Those that never occur are told only where somebody `listed` the labels of this dataset: a COCO or YOLO file
+    often lists those of a larger one.
+    """
+    counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
+    findings, grouped = _alike(dataset, counts.tolist())
+    for i, label in enumerate(dataset.labels):
+        place = _first_place(dataset, i)
+        if listed and not counts[i]:
+            hint = "delete it from the list, or annotate some"
+            findings.append(Finding("label.unused", "warning", f"no object has the label {label!r}", place, hint))
+        if re.search(r"[/\\:*?\"<>|]", label) or label.startswith("."):
+            hint = f"rename it if you want {label!r} in file names, as --per-label does"
+            problem = f"the label {label!r} cannot be part of a file name everywhere"
+            findings.append(Finding("label.path_char", "warning", problem, place, hint))
+        if len(label) > LONGEST_LABEL:
+            problem = f"the label {label[:40] + '...'!r} has {len(label)} characters"
+            findings.append(Finding("label.too_long", "warning", problem, place, "is it a label?"))
+        if label.strip("_").casefold() == "background":
+            hint = "delete its objects: what no box covers is background by itself"
+            findings.append(Finding("label.background", "warning", f"{label!r} is used as a label", place, hint))
+        if i not in grouped:
+            findings += _odd_letters(label, place)
+    return findings
+
+
+def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]]:
+    """What to say of labels that look alike, and which these are."""
+    names = [unicodedata.normalize("NFKC", label) for label in dataset.labels]
+    by_letters = _same([_bare(name) for name in names])
+    by_look = _same([_bare(name.translate(_LOOKS)) for name in names])
+    findings, grouped = [], set[int]()
+    for group in merged(len(names), by_letters, by_look):
+        grouped.update(group)
+        rarest = min(group, key=counts.__getitem__)
+        of_one = len({frozenset(map(_script, filter(str.isalpha, dataset.labels[i]))) for i in group}) == 1
+        about = (_about(dataset.labels[i], counts[i], of_one=of_one) for i in group)
+        all_of_them = ", ".join(f"{dataset.labels[i]!r} ({said})" for i, said in zip(group, about, strict=True))
+        hint = "if they mean the same, write them the same: vocdet remap renames a label"
+        place = _first_place(dataset, rarest)
+        findings.append(Finding("label.alike", "warning", f"labels that look alike: {all_of_them}", place, hint))
+    return findings, grouped
+
+
+def _about(label: str, count: int, *, of_one: bool) -> str:
+    """What tells a label from others that look like it, which may all be `of_one` alphabet."""
+    odd = ("" if of_one else _foreign_text(label), _hidden_text(label))
+    return "; ".join([counted(count, "object"), *filter(None, odd)])
+
+
+def _odd_letters(label: str, place: Place) -> list[Finding]:
+    findings = []
+    if any(_is_mixed(word) for word in re.findall(r"[^\W\d_]+", label)):
+        problem = f"the label {label!r} mixes alphabets: {_foreign_text(label)}"
+        hint = f"type it again in one alphabet: {_SEEN}"
+        findings.append(Finding("label.mixed_script", "warning", problem, place, hint))
+    if hidden := _hidden_text(label):
+        problem = f"the label {label!a} has characters that nobody sees: {hidden}"
+        findings.append(Finding("label.invisible", "warning", problem, place, f"type it again: {_SEEN}"))
+    return findings
+
+
+def _bare(label: str) -> str:
+    """What is left of a label to a reader who minds neither case, nor spaces and hyphens."""
+    return "".join(filter(str.isalnum, label.casefold()))
+
+
+def _same(names: list[str]) -> list[list[int]]:
+    """The places of each name that is not empty."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        if name:
+            places.setdefault(name, []).append(i)
+    return list(places.values())
+
+
+def _is_mixed(word: str) -> bool:
+    """Whether some letters of a word are Latin, and others only look so: Δt is in order, a Cyrillic о in Bolt not."""
+    return {_script(letter) for letter in word} > {"LATIN"} and bool(_foreign(word))
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "").partition(" ")[0]
+    return name if name in _SCRIPTS else "LATIN"
+
+
+def _foreign(label: str) -> list[str]:
+    """The letters of a label that look like Latin ones and are none, each once."""
+    return [letter for letter in dict.fromkeys(label) if ord(letter) in _LOOKS]
+
+
+def _foreign_text(label: str) -> str:
+    letters = _foreign(label)
+    if not letters:
+        return ""
+    named = ", ".join(f"{letter} is {_script(letter).capitalize()}" for letter in letters[:3])
+    return f"{named}, ..." if len(letters) > 3 else named
+
+
+def _hidden_text(label: str) -> str:
+    """The code points of a label that have no picture, as U+200B."""
+    hidden = dict.fromkeys(letter for letter in label if unicodedata.category(letter) in ("Cf", "Cc"))
+    return ", ".join(f"U+{ord(letter):04X}" for letter in list(hidden)[:3])
+
+
+def _first_place(dataset: Dataset, label: int) -> Place:
+    """Where a label occurs first; the dataset's folder where it does not."""
+    rows = np.flatnonzero(dataset.objects.label == label)
+    return object_place(dataset, rows[0]) if len(rows) else Place(dataset.root)

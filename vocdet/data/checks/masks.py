@@ -1,0 +1,57 @@
+"""What is odd about masks and areas."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding, Severity, object_place, object_text
+from vocdet.data.mask_areas import MaskAreas, mask_areas
+
+_REDRAW = "draw it again, or delete it"
+
+
+def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[Finding]:
+    """Segmentations that are none, that have no pixel or another size than their image, and areas that cannot be.
+
+    `measured` is what `mask_areas` made of its masks, where that has been done.
+    """
+    findings: list[Finding] = []
+    objects, images = dataset.objects, dataset.images
+    found = measured or mask_areas(objects.segmentation)
+
+    def note(code: str, severity: Severity, problem: str, row: int, hint: str) -> None:
+        text = f"the mask of {dataset.labels[objects.label[row]]!r} {problem}"
+        findings.append(Finding(code, severity, text, object_place(dataset, row), hint))
+
+    for row, error in found.errors.items():
+        note(f"mask.{error.code}", "error", str(error), row, _REDRAW)
+    for row, (height, width) in found.sizes.items():
+        image = objects.image[row]
+        if (height, width) != (images.heights[image], images.widths[image]):
+            problem = f"is {width}×{height}, its image {images.widths[image]}×{images.heights[image]}"
+            note("mask.size", "error", problem, row, "export it again")
+        elif not found.area[row]:
+            note("mask.empty", "warning", "has no pixel", row, _REDRAW)
+    polygons = objects.crowd & (found.area >= 0)
+    polygons[list(found.sizes)] = False
+    for row in np.flatnonzero(polygons).tolist():
+        hint = "COCO's own crowds are RLEs, and some tools read no other"
+        note("mask.crowd_polygon", "warning", "is polygons, of a crowd", row, hint)
+    return findings + _area_findings(dataset)
+
+
+def _area_findings(dataset: Dataset) -> list[Finding]:
+    objects = dataset.objects
+    box_area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)  # (M,)
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero((objects.area <= 0) & (box_area > 0) | (objects.area > 2 * box_area + 4))
+    hint = "evaluation takes small, medium and large from it: vocdet convert writes what is missing, so delete it"
+    findings = []
+    for row in wrong:
+        problem = (
+            f"the area of {object_text(dataset, row)[len('the box of ') :]} is {objects.area[row]:g}, its box has "
+        )
+        place = object_place(dataset, row)
+        findings.append(Finding("area.wrong", "warning", f"{problem}{box_area[row]:g}", place, hint))
+    return findings

@@ -1,0 +1,32 @@
+"""Identical images: files with the same pixels or bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+
+from vocdet.data.dataset import Dataset
+
+
+def identical_images(dataset: Dataset) -> list[list[int]]:
+    """Rows of images that are the same byte for byte, as groups of two or more; unreadable files are in none."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, file in enumerate(dataset.images.files):
+        try:
+            by_size[(dataset.root / file).stat().st_size].append(row)
+        except OSError:
+            continue
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for rows in by_size.values():
+        for row in rows if len(rows) > 1 else ():
+            groups[_digest(dataset.root / dataset.images.files[row])].append(row)
+    groups.pop(b"", None)
+    return sorted(group for group in groups.values() if len(group) > 1)
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b""

@@ -1,0 +1,82 @@
+"""Fewer images that say the same: a sample with the shares of the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.division import splits
+from vocdet.data.parts import Parts, Rows, disjoint
+from vocdet.data.stats import shown_labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Some images of a dataset."""
+
+    rows: Rows  # rising
+    missing: Rows  # labels that the dataset shows and the sample does not: there was no room for them
+
+
+def sample(dataset: Dataset, count: int, parts: Parts | None = None, *, seed: int = 0) -> Sample:
+    """`count` images in which every label, every part and images without objects have their share.
+
+    A label whose share is less than one image still has one, as long as others need not go for it. The same dataset,
+    parts, count and seed give the same images. More images than there are is a `ValueError`.
+    """
+    if not 0 < count <= len(dataset):
+        raise ValueError(f"{count} of {len(dataset)} images")
+    groups = disjoint(parts or {}, len(dataset))
+    chosen = np.zeros(len(dataset), np.bool_)
+    for rows, size in zip(groups, shared_out(count, [len(rows) for rows in groups]), strict=True):
+        chosen[_some(dataset, rows, size, seed)] = True
+    missing = _add_missing(dataset, chosen, groups, np.random.default_rng(seed))
+    return Sample(np.flatnonzero(chosen), missing)
+
+
+def shared_out(count: int, sizes: list[int]) -> list[int]:
+    """Whole numbers in the proportions of `sizes` that make `count` together: by the largest remainders."""
+    exact = np.array(sizes) * count / sum(sizes)
+    least = np.floor(exact).astype(np.int64)
+    order = np.argsort(least - exact, kind="stable")
+    least[order[: count - int(least.sum())]] += 1
+    return [int(size) for size in least]
+
+
+def _some(dataset: Dataset, rows: Rows, count: int, seed: int) -> Rows:
+    """`count` of the images `rows`, with every label in its share."""
+    if count in (0, len(rows)):
+        return rows[:count]
+    sizes = np.array([count, len(rows) - count])
+    part = splits.divided(dataset.subset(rows), sizes, seed=seed, together=(), stratify=True)
+    return np.asarray(rows[part == 0])
+
+
+def _add_missing(dataset: Dataset, chosen: NDArray[np.bool_], groups: list[Rows], rng: np.random.Generator) -> Rows:
+    """Swap images so that labels that nobody shows are shown, in place; the labels for which none could give way."""
+    image, label = shown_labels(dataset).T
+    n = len(dataset.labels)
+    of_group = np.empty(len(dataset), np.int64)
+    for i, rows in enumerate(groups):
+        of_group[rows] = i
+    objects = np.bincount(dataset.objects.image, minlength=len(dataset))
+    everywhere = np.bincount(label, minlength=n)
+    for rare in np.argsort(everywhere, kind="stable"):
+        shown = np.bincount(label[chosen[image]], minlength=n)  # images of the sample that show each label
+        if shown[rare] or not everywhere[rare]:
+            continue
+        # one that shows the only example of a label must stay
+        fewest = np.full(len(dataset), len(dataset))
+        np.minimum.at(fewest, image, shown[label])
+        free = np.flatnonzero(chosen & (fewest != 1))
+        new = image[label == rare]
+        new = new[np.lexsort((rng.random(len(new)), objects[new]))][0]
+        if len(free):
+            apart = np.abs(objects[free] - objects[new])
+            old = free[np.lexsort((rng.random(len(free)), apart, of_group[free] != of_group[new]))][0]
+            chosen[old], chosen[new] = False, True
+    shown = np.bincount(label[chosen[image]], minlength=n)
+    return np.flatnonzero((everywhere > 0) & (shown == 0))

@@ -1,0 +1,151 @@
+"""Dividing a dataset into train, val and test with every label in its share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.division.stratify import divide, divide_at_random, units_of
+from vocdet.errors import SplitError
+
+Rows = NDArray[np.int64]  # (N,) rows of the image table
+
+NAMES = ("train", "val", "test")  # in this order wherever parts are numbered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """The images of each part, rising; every image is in one of train, val and test."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+    moved: int  # images by which groups that stay together have changed the sizes asked for
+
+    @property
+    def parts(self) -> dict[str, Rows]:
+        """VOC's four parts: trainval is train and val together."""
+        trainval = np.sort(np.concatenate([self.train, self.val]))
+        return {"trainval": trainval, "train": self.train, "val": self.val, "test": self.test}
+
+
+def part_sizes(count: int, trainval: float, train: float) -> tuple[int, int, int]:
+    """How many of `count` images go to train, val and test.
+
+    trainval has count × `trainval` and train has trainval × `train`, each rounded half up; but a part that is
+    asked for (val by `train` < 1, test by `trainval` < 1) has one image at least.
+    """
+    if not (0 < trainval <= 1 and 0 < train <= 1):
+        problem = f"shares of {trainval:g} for trainval and {train:g} for train leave nothing to train on"
+        raise SplitError(problem, hint="give shares above 0 and up to 1")
+    least_val, least_test = int(train < 1), int(trainval < 1)
+    if count < 1 + least_val + least_test:
+        names = " and ".join(["train", *["val"] * least_val, *["test"] * least_test])
+        images = "1 image" if count == 1 else f"{count} images"
+        hint = "annotate more images, or ask for fewer parts with --trainval 1 or --train 1"
+        raise SplitError(f"{images} cannot be divided into {names}", hint=hint)
+    both = min(max(math.floor(count * trainval + 0.5), 1 + least_val), count - least_test)
+    first = min(max(math.floor(both * train + 0.5), 1), both - least_val)
+    return first, both - first, count - both
+
+
+def split(
+    dataset: Dataset,
+    *,
+    trainval: float = 0.9,
+    train: float = 0.9,
+    seed: int = 0,
+    together: Sequence[Sequence[int]] = (),
+    stratify: bool = True,
+    assigned: Mapping[str, Rows] | None = None,
+) -> Split:
+    """Divide the images so that each part has its share of every label's objects and images.
+
+    The images of each group in `together` go to the same part; no image is in two groups. Without `stratify` they
+    are divided at random. Images that `assigned` says are in train, val or test stay there, and what belongs to them
+    follows. The same dataset, shares and seed give the same split.
+    """
+    sizes = np.array(part_sizes(len(dataset), trainval, train))
+    before = tuple((assigned or {}).get(name, np.empty(0, np.int64)) for name in NAMES)
+    part = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=before)
+    train_rows, val_rows, test_rows = (np.flatnonzero(part == p) for p in range(3))
+    final = np.array([len(train_rows), len(val_rows), len(test_rows)])
+    return Split(train_rows, val_rows, test_rows, int(np.maximum(final - sizes, 0).sum()))
+
+
+def fold_rows(
+    dataset: Dataset,
+    count: int,
+    *,
+    seed: int = 0,
+    together: Sequence[Sequence[int]] = (),
+    stratify: bool = True,
+    assigned: Sequence[Rows] = (),
+) -> tuple[Rows, ...]:
+    """The images of `count` folds, rising: every image is in one; sizes differ by one at most.
+
+    `together` and `stratify` as for `split`; images in `assigned[k]` stay in fold k. A `SplitError` where there are
+    fewer images, or groups of them, than folds.
+    """
+    if count < 2:
+        raise ValueError(f"{count} folds")
+    sizes = len(dataset) // count + (np.arange(count) < len(dataset) % count).astype(np.int64)
+    part = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=assigned)
+    folds = tuple(np.flatnonzero(part == k) for k in range(count))
+    if not all(map(len, folds)):
+        units = len(dataset) - sum(len(group) - 1 for group in together)
+        kind = "images" if units == len(dataset) else "images and groups that stay together"
+        hint = "ask for fewer folds, or annotate more images"
+        raise SplitError(f"{units} {kind} cannot be divided into {count} folds", hint=hint)
+    return folds
+
+
+def divided(
+    dataset: Dataset,
+    sizes: Rows,
+    *,
+    seed: int,
+    together: Sequence[Sequence[int]],
+    stratify: bool,
+    assigned: Sequence[Rows] = (),
+) -> Rows:
+    """(N,) the number of the part of every image; arguments as of `split`, with `sizes[p]` images for part p."""
+    known = np.full(len(dataset), -1)
+    for number, rows in enumerate(assigned):
+        known[rows] = number
+    groups, parts = _followers(together, known)
+    units, unit = units_of(dataset, groups)
+    fixed = np.full(len(units), -1)
+    fixed[unit] = known
+    fixed[: len(groups)] = parts
+    method = divide if stratify else divide_at_random
+    return method(units, sizes, np.random.default_rng(seed), fixed=fixed)[unit]
+
+
+def objects_of_parts(dataset: Dataset, parts: Sequence[Rows]) -> NDArray[np.int64]:
+    """(P, L) objects of every label in each part; parts may share images."""
+    labels = len(dataset.labels)
+    counts = np.zeros((len(parts), labels), np.int64)
+    for i, rows in enumerate(parts):
+        inside = np.zeros(len(dataset), np.bool_)
+        inside[rows] = True
+        counts[i] = np.bincount(dataset.objects.label[inside[dataset.objects.image]], minlength=labels)
+    return counts
+
+
+def _followers(together: Sequence[Sequence[int]], known: Rows) -> tuple[list[Rows], Rows]:
+    """The images of each group whose part is to be found, and the part that most others of the group are in, or -1."""
+    groups, parts = [], []
+    for group in together:
+        rows = np.asarray(group, np.int64)
+        new = rows[known[rows] < 0]
+        if len(new) and len(rows) > 1:
+            settled = np.bincount(known[rows[known[rows] >= 0]])
+            groups.append(new)
+            parts.append(int(np.argmax(settled)) if len(settled) else -1)
+    return groups, np.array(parts, np.int64)

@@ -1,0 +1,59 @@
+"""A finding: something that is wrong with a dataset, where, and how to fix it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vocdet.data.dataset import Dataset
+from vocdet.errors import AnnotationError, ImageError, Place, SplitError, VocdetError, raise_all
+from vocdet.wording import box_text
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is odd: an error makes data unusable or a result wrong, a warning does not."""
+
+    code: str  # as in voc.box.inverted: the first word says what kind of thing it is about
+    severity: Severity
+    problem: str
+    place: Place
+    hint: str = ""
+    count: int = 1  # of the things it speaks of: files, images, lines
+
+    def as_error(self) -> VocdetError:
+        """The error to raise where this finding cannot be lived with."""
+        kinds: dict[str, type[VocdetError]] = {"image": ImageError, "imagesets": SplitError}
+        kind = kinds.get(self.code.split(".")[0], AnnotationError)
+        return kind(self.problem, place=self.place, hint=self.hint)
+
+
+def raise_errors(findings: Sequence[Finding]) -> None:
+    """Raise the findings that are errors, together; return when there are none."""
+    raise_all([finding.as_error() for finding in findings if finding.severity == "error"])
+
+
+def object_text(dataset: Dataset, row: int | np.intp) -> str:
+    """An object in words: its label and its box as vocdet holds it."""
+    return f"the box of {dataset.labels[dataset.objects.label[row]]!r} {box_text(dataset.objects.box[row])}"
+
+
+def object_place(dataset: Dataset, row: int | np.intp) -> Place:
+    """Where in the user's files an object is."""
+    image = dataset.objects.image[row]
+    source = dataset.images.sources[image] or dataset.images.files[image]
+    line = int(dataset.objects.line[row])
+    if dataset.entries:
+        return Place(dataset.root / source, inside=f"{dataset.entries}[{line - 1}]" if line else "")
+    return Place(dataset.root / source, line)
+
+
+def image_size_text(dataset: Dataset, row: int | np.intp) -> str:
+    """The size of the image an object is in, as in 640×480."""
+    image = dataset.objects.image[row]
+    return f"{dataset.images.widths[image]}×{dataset.images.heights[image]}"

@@ -1,0 +1,41 @@
+"""What can be trained on: boxes clipped to their images, invalid objects left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vocdet.boxes import Boxes
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding, image_size_text, object_place, object_text
+
+SMALLEST_SIDE = 1.0  # pixels; a box narrower or lower than this teaches nothing
+
+
+def usable(dataset: Dataset) -> tuple[Dataset, tuple[Finding, ...]]:
+    """The dataset to train and evaluate with: boxes clipped to their images, those under a pixel left out.
+
+    All images stay, also those left without objects. Every change is a warning.
+    """
+    objects = dataset.objects
+    clipped = clip_to_images(dataset)
+    cut = np.flatnonzero((clipped != objects.box).any(axis=1))
+    side = (clipped[:, 2:] - clipped[:, :2]).min(axis=1, initial=np.inf)  # (M,)
+    keep = side >= SMALLEST_SIDE
+    findings = []
+    for row in np.union1d(cut, np.flatnonzero(~keep)):
+        change = "clipped to" if keep[row] else "left out: less than a pixel wide or high in"
+        problem = f"{object_text(dataset, row)} is {change} the image, {image_size_text(dataset, row)}"
+        code = "box.clipped" if keep[row] else "box.left_out"
+        findings.append(Finding(code, "warning", problem, object_place(dataset, row)))
+    if not findings:
+        return dataset, ()
+    return replace(dataset, objects=replace(objects, box=clipped)).select_objects(keep), tuple(findings)
+
+
+def clip_to_images(dataset: Dataset) -> Boxes:
+    """(M, 4) the part of every box inside its image; one outside comes back with no area."""
+    image = dataset.objects.image
+    limits = np.stack([dataset.images.widths[image], dataset.images.heights[image]] * 2, axis=1)  # (M, 4)
+    return np.clip(dataset.objects.box, 0, limits.astype(np.float64))

@@ -1,0 +1,178 @@
+"""COCO JSON from a `Dataset`, an entry a line, with ids from 1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.parts import apart
+from vocdet.data.texts import Texts
+from vocdet.files import writing
+from vocdet.formats.extras import KEPT_OF_WHOLE, coordinates_of, extra_of, in_order, label_extras, whole_json
+from vocdet.formats.image_index import split_suffix
+from vocdet.formats.losses import Loss, counted_losses
+from vocdet.formats.numbers import number_texts, snapped
+
+ANNOTATIONS, IMAGES = "annotations", "images"
+_CHUNK = 2000  # entries that are put together before they are written: bounds the memory
+_LARGEST = 1e300  # square pixels; JSON has no infinity
+
+Rows = NDArray[np.int64]
+
+
+def image_targets(dataset: Dataset, parts: Mapping[str, Rows]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
+    """Where the images of a COCO folder lie: images/<stem><suffix>."""
+    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
+    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+
+
+def write(
+    folder: Path, dataset: Dataset, parts: Mapping[str, Rows], targets: Sequence[str], areas: NDArray[np.float64]
+) -> list[Loss]:
+    """Write annotations/instances.json, or instances_<part>.json for every part; return what COCO cannot hold.
+
+    Images that are in no part are in instances_rest.json; trainval is said to have been there where train and val
+    together are the same. The box of an object is in `bbox`; where its width or
+    height cannot be said so that adding it gives the far corner again, also in `box`, as corners. `areas` are those
+    of the masks (M,), NaN where there is none; they are written where the source said nothing else.
+    """
+    losses: Counter[str] = Counter()
+    divided, twice = apart(parts, len(dataset))
+    losses["images in two parts: they are in the first of them"] += twice
+    whole = _with_areas(dataset, areas, losses)
+    if not parts:
+        _write_file(folder / ANNOTATIONS / "instances.json", whole, targets)
+        return counted_losses(losses)
+    if "trainval" in parts and "trainval" not in divided:
+        named = np.concatenate([parts[name] for name in ("train", "val") if name in parts])
+        others = len(np.setxor1d(parts["trainval"], named))
+        losses["images of trainval alone, or of train or val and not of trainval"] += others
+        if not others:
+            whole = replace(whole, extra=_with_trainval(whole))
+    for name, rows in divided.items():
+        names = [targets[row] for row in rows.tolist()]
+        _write_file(folder / ANNOTATIONS / f"instances_{name}.json", whole.subset(rows), names)
+    return counted_losses(losses)
+
+
+def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter[str]) -> Dataset:
+    """The dataset with an area for every object, and without masks that are none."""
+    objects = dataset.objects
+    size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
+    with np.errstate(over="ignore"):
+        usual = np.where(np.isnan(measured), snapped(np.minimum(size.prod(axis=1), _LARGEST)), measured)
+    segmentation = objects.segmentation
+    odd = np.isnan(measured[segmentation.rows])
+    if odd.any():
+        losses["masks that are none"] += int(odd.sum())
+        segmentation = Texts.sparse(
+            len(objects), {row: text for row, text in segmentation.items() if not np.isnan(measured[row])}
+        )
+    area = np.where(np.isnan(objects.area), usual, objects.area)
+    return replace(dataset, objects=replace(objects, area=area, segmentation=segmentation))
+
+
+def _with_trainval(dataset: Dataset) -> bytes:
+    extra = extra_of(dataset.extra)
+    coordinates = coordinates_of(dataset)
+    if "voc" in extra and coordinates == "zero":  # somebody else's
+        return dataset.extra
+    return msgspec.json.encode(extra | {"voc": whole_json(coordinates, trainval=True)})
+
+
+def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
+    extra = extra_of(dataset.extra)
+    own = label_extras(extra)
+    extra.pop("categories", None)
+    extra = in_order({"info": msgspec.Raw(b"{}")} | extra, KEPT_OF_WHOLE)
+    with writing(path) as file:
+        file.write(b"{")
+        for key, raw in extra.items():
+            file.write(msgspec.json.encode(key) + b":" + raw + b",\n")
+        _write_list(file, "images", _images(dataset, targets), end=",\n")
+        _write_list(file, "annotations", _annotations(dataset), end=",\n")
+        _write_list(file, "categories", _categories(dataset, own), end="}\n")
+
+
+def _write_list(file: IO[bytes], name: str, entries: Iterator[str], *, end: str) -> None:
+    file.write(f'"{name}":['.encode())
+    separator = "\n"
+    while chunk := list(islice(entries, _CHUNK)):
+        file.write((separator + ",\n".join(chunk)).encode())
+        separator = ",\n"
+    file.write(f"]{end}".encode())
+
+
+def _images(dataset: Dataset, targets: Sequence[str]) -> Iterator[str]:
+    images = dataset.images
+    encode = msgspec.json.Encoder().encode
+    extras = dict(images.extra.items())
+    sizes = zip(images.widths.tolist(), images.heights.tolist(), strict=True)
+    for row, (target, (width, height)) in enumerate(zip(targets, sizes, strict=True)):
+        name = encode(target.partition("/")[2]).decode()
+        more = _more(extras.get(row))
+        yield f'{{"id":{row + 1},"file_name":{name},"width":{width},"height":{height}{more}}}'
+
+
+def _categories(dataset: Dataset, own: Mapping[str, Mapping[str, msgspec.Raw]]) -> Iterator[str]:
+    for i, label in enumerate(dataset.labels, 1):
+        entry = {"id": i, "name": label, **own.get(label, {})}
+        yield msgspec.json.encode(entry).decode()
+
+
+def _annotations(dataset: Dataset) -> Iterator[str]:
+    objects = dataset.objects
+    size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
+    inexact = (snapped(objects.box[:, :2] + size) != objects.box[:, 2:]).any(axis=1)
+    numbers = np.column_stack([objects.box[:, :2], size, objects.area])
+    rest = _rest(dataset, inexact)
+    for first in range(0, len(objects), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        columns = zip(
+            (objects.image[rows] + 1).tolist(), (objects.label[rows] + 1).tolist(),
+            *(number_texts(column) for column in numbers[rows].T), objects.crowd[rows].tolist(), strict=True,
+        )  # fmt: skip
+        for i, (image, label, x, y, width, height, area, crowd) in enumerate(columns, first):
+            yield (
+                f'{{"id":{i + 1},"image_id":{image},"category_id":{label},"bbox":[{x},{y},{width},{height}],'
+                f'"area":{area},"iscrowd":{int(crowd)}{rest.get(i, "")}}}'
+            )
+
+
+def _rest(dataset: Dataset, inexact: NDArray[np.bool_]) -> dict[int, str]:
+    """What few objects have, by row."""
+    objects = dataset.objects
+    rest: dict[int, str] = {}
+    for row, text in objects.segmentation.items():
+        rest[row] = f',"segmentation":{text.decode()}'
+    for name, column in (
+        ("difficult", objects.difficult),
+        ("truncated", objects.truncated),
+        ("occluded", objects.occluded),
+    ):
+        for row in np.flatnonzero(column).tolist():
+            rest[row] = f'{rest.get(row, "")},"{name}":1'
+    poses = [f',"pose":{msgspec.json.encode(pose).decode()}' for pose in dataset.poses]
+    for row in np.flatnonzero(objects.pose).tolist():
+        rest[row] = rest.get(row, "") + poses[objects.pose[row]]
+    for row in np.flatnonzero(inexact).tolist():
+        corners = ",".join(number_texts(objects.box[row]))
+        rest[row] = f'{rest.get(row, "")},"box":[{corners}]'
+    for row, text in objects.extra.items():
+        rest[row] = rest.get(row, "") + _more(text)
+    return rest
+
+
+def _more(extra: bytes | None) -> str:
+    """The keys of an extra, to stand behind others."""
+    inside = extra.decode().strip()[1:-1].strip() if extra else ""
+    return f",{inside}" if inside else ""

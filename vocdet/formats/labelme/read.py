@@ -1,0 +1,263 @@
+"""A folder of labelme's JSON files as a `Dataset`."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vocdet.data import image_files
+from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.data.texts import Texts
+from vocdet.errors import AnnotationError, ImageError, VocdetError
+from vocdet.formats.image_index import (
+    ImageIndex,
+    images_among,
+    listing,
+    parts_by_folder,
+    safe_relative,
+    split_suffix,
+    unique_stems,
+    walk,
+)
+from vocdet.formats.labelme.file import LabelmeFile, read_file
+from vocdet.formats.labelme.shapes import Item, read_items
+from vocdet.formats.labels import read_labels
+from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.wording import counted, nearest
+
+_KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
+_BEGIN = 4096  # bytes; one of the keys is in them, whatever their order
+_MOST_LOOKED_AT = 5
+
+
+def scan(root: Path, *, labels: Path | None = None, bare: bool = False, progress: Progress | None = None) -> Scan:
+    """Read what can be read of a folder, in the order of its JSON files.
+
+    An image without a JSON file is not annotated: a finding, and no part of the dataset. Shapes of one label and one
+    group_id are one object; what has no area is left out, with a finding. Labels are those of the list file, else
+    all that occur, sorted. Only a folder without labelme files or without images, or a list file that cannot be read,
+    raises. With `bare` the images may all be missing; their sizes are then what the files say.
+    """
+    listed = read_labels(labels) if labels is not None else None
+    notes = Notes()
+    with uncollected(), image_files.quiet_decoder():
+        index, sources = _find(root, bare, notes)
+        rows = _Rows()
+        for done, source in enumerate(sources, 1):
+            _read_one(index, source, rows, notes)
+            if progress is not None:
+                progress(done, len(sources))
+        dataset = _dataset(index.root, rows, listed, notes)
+    hint = "annotate it; if there is nothing in it to find, save it in labelme without shapes"
+    bare_images = [file for file in index.files if file not in rows.claimed]
+    for file in bare_images:
+        notes.add("image.unannotated", "warning", "has no annotation: it is not used", index.root / file, hint)
+    left_out = dict.fromkeys(map(_stem, bare_images), "whose image has no annotation")
+    row_of = {file: row for row, file in enumerate(rows.files)}
+    left_out |= {_stem(file): "" for file in rows.claimed if file not in row_of}
+    parts = {
+        part: np.array([row_of[file] for file in files], np.int64)
+        for part, files in parts_by_folder(rows.files).items()
+    }
+    folders = sorted({source.rpartition("/")[0] for source in sources})
+    where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
+    kind = f"a labelme folder, {counted(len(sources), 'JSON file')} {where}"
+    return Scan(dataset, tuple(notes.findings), left_out=left_out, form="labelme", kind=kind, parts=parts)
+
+
+def looks_like(folder: Path) -> str:
+    """Why a folder looks like labelme's; "" where it does not. A few names and first bytes tell."""
+    inner, files = listing(folder) if folder.is_dir() else ([], [])
+    for place in ("", *inner):
+        names = files if not place else listing(folder, place)[1]
+        for name in [name for name in names if name.lower().endswith(".json")][:_MOST_LOOKED_AT]:
+            file = f"{place}/{name}" if place else name
+            if is_labelme(folder / file):
+                return f"{file} holds shapes of an image"
+    return ""
+
+
+def is_labelme(path: Path) -> bool:
+    """Whether a JSON file begins as those of labelme do."""
+    try:
+        with path.open("rb") as file:
+            return bool(_KEYS.search(file.read(_BEGIN)))
+    except OSError:
+        return False
+
+
+def _find(root: Path, bare: bool, notes: Notes) -> tuple[ImageIndex, list[str]]:
+    """The images below a folder, and the files that are labelme's or have to be, as an image is called the same."""
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
+    files, findings = walk(root)
+    notes.findings += findings
+    images = images_among(files)
+    paths = {split_suffix(image)[0] for image in images}
+    sources = [
+        file
+        for file in files
+        if split_suffix(file)[1] == ".json" and (split_suffix(file)[0] in paths or is_labelme(root / file))
+    ]
+    if not sources:
+        problem = (
+            f"no labelme files found beside {counted(len(images), 'image')}" if images else "no labelme files found"
+        )
+        raise AnnotationError(problem, place=root, hint="a labelme folder has a JSON file beside each image")
+    if not images and not bare:
+        hint = "give the folder that holds both annotations and images"
+        raise AnnotationError(f"no images found for {counted(len(sources), 'annotation')}", place=root, hint=hint)
+    return ImageIndex(root, tuple(images)), sources
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What has been read so far."""
+
+    files: list[str] = field(default_factory=list)  # images
+    sources: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    extras: list[bytes] = field(default_factory=list)
+    image: list[int] = field(default_factory=list)  # of every object
+    items: list[Item] = field(default_factory=list)
+    claimed: dict[str, str] = field(default_factory=dict)  # image -> the first file that is of it
+
+
+def _read_one(index: ImageIndex, source: str, rows: _Rows, notes: Notes) -> None:
+    path = index.root / source
+    file = read_file(path, notes)
+    if file is None:
+        beside = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == split_suffix(source)[0]]
+        rows.claimed |= {image: source for image in beside if image not in rows.claimed}
+        return
+    image = _image_of(index, source, file, notes)
+    if not image:
+        return
+    if image in rows.claimed:
+        problem = f"its image {image} is that of {rows.claimed[image]}, too"
+        notes.add("labelme.image.repeated", "error", problem, path, "delete one of the two, or correct its imagePath")
+        return
+    rows.claimed[image] = source
+    size = _size_of(index, image, file, notes)
+    if size is None:
+        return
+    items = read_items(file, size, notes)
+    rows.image.extend([len(rows.files)] * len(items))
+    rows.items += items
+    rows.files.append(image)
+    rows.sources.append(source)
+    rows.sizes.append(size)
+    rows.extras.append(file.extra)
+
+
+def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -> str:
+    """The image of a file: where its imagePath leads, else the one of its own name, else one of that last part."""
+    name = safe_relative(file.image)
+    folder = source.rpartition("/")[0]
+    if name.code in ("path.absolute", "path.name"):
+        problem = f"imagePath is {file.image[:80]!r}, not a path from this file"
+        notes.add(name.code, "warning", problem, file.path, "only its last part is used, and only inside the dataset")
+    if not index.files:  # bare
+        suffix = split_suffix(name.last)[1]
+        return split_suffix(source)[0] + (name.last[-len(suffix) :] if suffix in IMAGE_SUFFIXES else ".jpg")
+    exact = _followed(index, folder, file, notes) if name.code in ("", "path.traversal") else None
+    own_path = split_suffix(source)[0]
+    same = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == own_path]
+    if exact is not None:
+        if same and exact not in same:
+            problem = f"imagePath is {file.image[:80]!r}, though {same[0]} is beside the file: {exact} is taken"
+            notes.add("labelme.image.differs", "warning", problem, file.path, "correct imagePath if that is wrong")
+        return exact
+    by_name = index.ending_in(name.last) if name.last else []
+    found = next((some for some in (same, by_name, index.by_stem(_stem(source))) if some), [])
+    if not found:
+        what = file.image[:80] or _stem(source)
+        problem = f"its image is missing: {what!r} is not in the dataset"
+        notes.add("image.missing", "error", problem, file.path, "put the image back, or delete the file")
+    elif len(found) > 1:
+        problem = f"{len(found)} images may be its own: {found[0]} is taken"
+        hint = f"delete the others, or correct imagePath: {', '.join(found[1:4])}"
+        notes.add("image.ambiguous", "warning", problem, file.path, hint)
+    return found[0] if found else ""
+
+
+def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -> str | None:
+    """The image an imagePath leads to from the folder of its file; it may go up, though not out of the dataset."""
+    path = posixpath.normpath(posixpath.join(folder, file.image.replace("\\", "/")))
+    if path.split("/")[0] == "..":
+        problem = f"imagePath is {file.image[:80]!r}, outside the dataset"
+        hint = "only its last part is used, and only inside the dataset"
+        notes.add("path.traversal", "warning", problem, file.path, hint)
+        return None
+    return index.exact(path)
+
+
+def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | None:
+    """Width and height of an image as labelme shows it, which is as its EXIF tag turns it; None where nothing tells."""
+    path, said = index.root / image, file.size
+    if not index.files:  # bare
+        if said is None:
+            hint = "put the images beside the files"
+            notes.add("labelme.size", "error", "has no image, and does not say its size", file.path, hint)
+        return said
+    try:
+        header = image_files.read_header(path)
+        size = header.width, header.height
+        if said == size:
+            return size
+        if (said is None or said == size[::-1]) and image_files.read_orientation(path) >= 5:
+            return size[::-1]
+    except ImageError as error:
+        notes.add("image.corrupt", "error", error.problem, path, error.hint.replace("XML", "JSON file"))
+        return said
+    if said is not None:
+        problem = f"says {said[0]}×{said[1]}, and its image is {size[0]}×{size[1]}: the image's size is used"
+        hint = "check that the shapes fit: they may be of another size, or another image"
+        notes.add("image.size_mismatch", "warning", problem, file.path, hint)
+    return size
+
+
+def _dataset(root: Path, rows: _Rows, listed: Sequence[str] | None, notes: Notes) -> Dataset:
+    sizes = np.array(rows.sizes, np.int32).reshape(-1, 2)
+    images = Images(
+        tuple(unique_stems(rows.files)), tuple(rows.files), sizes[:, 0], sizes[:, 1], tuple(rows.sources),
+        Texts.of(rows.extras),
+    )  # fmt: skip
+    known = tuple(listed) if listed is not None else tuple(sorted({item.label for item in rows.items}))
+    index = {label: i for i, label in enumerate(known)}
+    hints: dict[str, str] = {}
+    for image, item in zip(rows.image, rows.items, strict=True):
+        if item.label in index:
+            continue
+        if item.label not in hints:
+            close = nearest(item.label, known)
+            hints[item.label] = f"did you mean {close!r}?" if close else "add it to the list, or correct the annotation"
+        problem = f"the label {item.label!r} is not in the label list"
+        path, inside = root / rows.sources[image], f"shapes[{item.index}]"
+        notes.add("label.unknown", "error", problem, path, hints[item.label], inside=inside)
+    kept = [(image, item) for image, item in zip(rows.image, rows.items, strict=True) if item.label in index]
+    items = [item for _, item in kept]
+    objects = Objects(
+        image=np.array([image for image, _ in kept], np.int32),
+        label=np.array([index[item.label] for item in items], np.int32),
+        box=np.array([item.box for item in items], np.float64).reshape(-1, 4),
+        difficult=np.array(["difficult" in item.marks for item in items], np.bool_),
+        truncated=np.array(["truncated" in item.marks for item in items], np.bool_),
+        occluded=np.array(["occluded" in item.marks for item in items], np.bool_),
+        crowd=np.zeros(len(items), np.bool_),
+        line=np.array([item.index + 1 for item in items], np.int32),
+        segmentation=Texts.of([item.segmentation for item in items]),
+        extra=Texts.of([item.extra for item in items]),
+    )
+    return Dataset(root, known, images, objects, entries="shapes")
+
+
+def _stem(file: str) -> str:
+    return split_suffix(file)[0].rpartition("/")[2]

@@ -1,0 +1,226 @@
+"""The shapes of a labelme file as objects: boxes, polygons and masks, read with suspicion."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vocdet import masks
+from vocdet.formats.labelme.file import LabelmeFile, encoded, is_nothing, is_number, shown
+from vocdet.formats.labels import clean_label
+from vocdet.formats.scan import Notes
+
+FARTHEST = 10  # times the larger side of the image; a point further out is a mistake
+
+_SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
+                         "group_id", "description"))  # fmt: skip
+_MARKS = ("difficult", "truncated", "occluded")
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_REDRAW = "draw the shape again in labelme, or delete it"
+
+
+@dataclass(slots=True)
+class Item:
+    """An object: one shape, or several of one label and group."""
+
+    label: str
+    box: tuple[float, float, float, float]
+    index: int  # of its first shape
+    segmentation: bytes = b""
+    marks: frozenset[str] = frozenset()  # of difficult, truncated, occluded
+    extra: bytes = b""
+
+
+def read_items(file: LabelmeFile, size: tuple[int, int], notes: Notes) -> list[Item]:
+    """The objects of a file whose image is of this size: shapes of one label and group are one object."""
+    groups: dict[tuple[Any, ...], list[_Shape]] = {}
+    for index, value in enumerate(file.shapes):
+        look = _Look(file.path, index, notes)
+        shape = _shape(value, size, look)
+        if shape is not None:
+            group = shape.said.get("group_id")
+            alone = group is None or isinstance(group, (dict, list))
+            key: tuple[Any, ...] = (index,) if alone else (shape.label, str(group))
+            groups.setdefault(key, []).append(shape)
+    return [_item(shapes, size) for shapes in groups.values()]
+
+
+@dataclass(slots=True)
+class _Look:
+    """A look at one shape: where it is, and what is noted of it."""
+
+    path: Path
+    index: int
+    notes: Notes
+
+    def wrong(self, code: str, problem: str, hint: str = _REDRAW) -> None:
+        self.notes.add(code, "error", problem, self.path, hint, inside=f"shapes[{self.index}]")
+
+    def odd(self, code: str, problem: str, hint: str) -> None:
+        self.notes.add(code, "warning", problem, self.path, hint, inside=f"shapes[{self.index}]")
+
+
+@dataclass(slots=True)
+class _Shape:
+    label: str
+    index: int
+    said: Mapping[str, Any]
+    box: tuple[float, float, float, float]
+    polygon: list[float] = field(default_factory=list)  # of all but masks; of a rectangle its corners
+    mask: NDArray[np.bool_] | None = None  # (H, W) of the image
+    bare: bool = False  # a rectangle: alone, it is a box without a mask
+
+
+def _shape(value: object, size: tuple[int, int], look: _Look) -> _Shape | None:
+    if not isinstance(value, dict):
+        look.wrong("labelme.shape", f"is {shown(value)}, not an object")
+        return None
+    kind = value.get("shape_type") or "polygon"  # the first versions drew nothing else
+    label = _label(value.get("label"), look)
+    if kind in _WITHOUT_AREA:
+        problem = f"is a {kind}, which has no area: it is left out"
+        look.odd("labelme.shape.no_area", problem, "draw a polygon or a rectangle around what it stands for")
+        return None
+    points = _points(value.get("points"), size, look)
+    if label is None or points is None:
+        return None
+    shape = _Shape(label, look.index, value, (0, 0, 0, 0))
+    if kind == "mask":
+        return _with_mask(shape, points, size, look)
+    if kind == "circle" and len(points) == 2:
+        shape.polygon = _circle(points)
+    elif kind == "rectangle" and len(points) in (2, 4):
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        shape.polygon = [min(xs), min(ys), max(xs), min(ys), max(xs), max(ys), min(xs), max(ys)]
+        shape.bare = True
+    elif kind in ("polygon", "rotation") and len(points) >= 3:
+        shape.polygon = [number for point in points for number in point]
+    elif kind in ("circle", "rectangle", "polygon", "rotation"):
+        look.wrong("labelme.shape.points", f"is a {kind} of {len(points)} points")
+        return None
+    else:
+        look.wrong("labelme.shape.type", f"has the shape_type {shown(kind)}, which is not known")
+        return None
+    xs, ys = shape.polygon[::2], shape.polygon[1::2]
+    shape.box = min(xs), min(ys), max(xs), max(ys)
+    return shape
+
+
+def _label(value: object, look: _Look) -> str | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        problem = "has no label" if value is None or isinstance(value, str) else f"has the label {shown(value)}"
+        look.wrong("label.empty", problem, "give it a label, or delete the shape")
+        return None
+    label = clean_label(value)
+    if label != value:
+        problem = f"the label {value!r} has space around or inside it"
+        look.odd("label.whitespace", problem, "read without it; write the label without")
+    return label
+
+
+def _points(value: object, size: tuple[int, int], look: _Look) -> list[tuple[float, float]] | None:
+    if not isinstance(value, list) or not value:
+        look.wrong("labelme.shape.points", "has no points")
+        return None
+    points = []
+    for i, point in enumerate(value):
+        if not (isinstance(point, list) and len(point) == 2 and all(map(is_number, point))):
+            look.wrong("labelme.shape.points", f"points[{i}] is {shown(point)}, not two numbers")
+            return None
+        if max(map(abs, point)) > FARTHEST * max(size):
+            problem = f"points[{i}] is {shown(point)}, far outside an image of {size[0]}×{size[1]}"
+            look.wrong("labelme.shape.far", problem)
+            return None
+        points.append((point[0], point[1]))
+    return points
+
+
+def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
+    """A circle by its centre and a point on it, as a polygon that is nowhere half a pixel off."""
+    (x, y), edge = points
+    radius = math.dist((x, y), edge)
+    corners = 4 * math.ceil(math.pi / math.acos(1 - 0.5 / max(radius, 1)) / 4)
+    turns = [2 * math.pi * i / corners for i in range(corners)]
+    rounded = ((round(x + radius * math.cos(turn), 6), round(y + radius * math.sin(turn), 6)) for turn in turns)
+    return [number for point in rounded for number in point]
+
+
+def _with_mask(
+    shape: _Shape, points: Sequence[tuple[float, float]], size: tuple[int, int], look: _Look
+) -> _Shape | None:
+    """A mask: a PNG of the pixels from its first point to its second, both included, or of the whole image."""
+    try:
+        (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
+        inside = 0 <= left <= right < size[0] and 0 <= top <= bottom < size[1]
+        small = _png(shape.said.get("mask"), (right - left + 1, bottom - top + 1) if inside else size, size)
+    except Exception as error:  # Pillow's readers raise many kinds on broken files
+        look.wrong("labelme.mask", f"has a mask that cannot be read: {error}")
+        return None
+    mask = small
+    if small.shape != (size[1], size[0]):
+        mask = np.zeros((size[1], size[0]), np.bool_)
+        mask[top : bottom + 1, left : right + 1] = small
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        look.wrong("labelme.mask", "has a mask without a pixel")
+        return None
+    shape.mask = mask
+    shape.box = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    return shape
+
+
+def _png(text: object, cut: tuple[int, int], whole: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels of a mask that is of one of these sizes (width, height)."""
+    if not isinstance(text, str):
+        raise ValueError("it is missing")
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",)) as image:
+        if image.size not in (cut, whole):
+            raise ValueError(f"it is {image.width}×{image.height} pixels, and ought to be {cut[0]}×{cut[1]}")
+        values = np.asarray(image)
+    return np.asarray(values.reshape(*values.shape[:2], -1)[:, :, 0] > 0, np.bool_)
+
+
+def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
+    first = shapes[0]
+    lows = [min(side) for side in zip(*(shape.box[:2] for shape in shapes), strict=True)]
+    highs = [max(side) for side in zip(*(shape.box[2:] for shape in shapes), strict=True)]
+    item = Item(first.label, (lows[0], lows[1], highs[0], highs[1]), first.index)
+    polygons = [list(map(_short, shape.polygon)) for shape in shapes if shape.polygon]
+    drawn = [shape.mask for shape in shapes if shape.mask is not None]
+    if drawn:
+        width, height = size
+        whole = np.logical_or.reduce([*drawn, *([masks.pixels(polygons, height, width)] if polygons else [])])
+        item.segmentation = masks.rle_json(whole)
+    elif len(shapes) > 1 or not first.bare:
+        item.segmentation = msgspec.json.encode(polygons)
+    attributes: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for shape in reversed(shapes):  # what the first says counts
+        rest |= {key: value for key, value in shape.said.items() if key not in _SHAPE_KEYS and not is_nothing(value)}
+        rest |= {key: shape.said[key] for key in ("group_id", "description") if not is_nothing(shape.said.get(key))}
+        for name in ("attributes", "flags"):
+            said = shape.said.get(name)
+            attributes |= said if isinstance(said, dict) else {}
+    marked = {name: value for name in _MARKS if isinstance(value := rest.get(name, attributes.get(name)), bool)}
+    item.marks = frozenset(name for name, value in marked.items() if value)
+    scalars = {k: v for k, v in attributes.items() if isinstance(v, (str, int, float)) and k not in marked}
+    rest = {key: value for key, value in rest.items() if key not in marked}
+    extra = ({"attributes": scalars} if scalars else {}) | rest
+    item.extra = encoded(extra)
+    return item
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) else value

@@ -1,0 +1,1 @@
+"""PASCAL VOC and labelImg: one XML file an image, splits in ImageSets/Main."""

@@ -1,0 +1,177 @@
+"""Where the files of a VOC or labelImg dataset lie. Nothing outside the dataset's folder is ever opened."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vocdet.data.findings import Finding
+from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.errors import AnnotationError, VocdetError
+from vocdet.formats.image_index import IMAGE_FOLDERS, is_kind, split_suffix, walk
+from vocdet.wording import counted
+
+ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
+MASK_FOLDER = "segmentationobject"
+
+_LAYOUTS = "a VOC folder has Annotations/ and JPEGImages/, a labelImg folder has each XML beside its image"
+
+
+@dataclass(slots=True)
+class Layout:
+    """The files of a dataset, by paths relative to its root with forward slashes."""
+
+    root: Path
+    annotations: list[str] = field(default_factory=list)  # sorted
+    stem_of: dict[str, str] = field(default_factory=dict)  # annotation -> its path in its folder, without suffix
+    images: dict[str, list[str]] = field(default_factory=dict)  # by stem
+    masks: dict[str, str] = field(default_factory=dict)  # stem -> PNG in SegmentationObject
+    others: dict[str, str] = field(default_factory=dict)  # stem -> a file of no format that is decoded
+    findings: list[Finding] = field(default_factory=list)
+    _folded: dict[str, list[str]] = field(default_factory=dict)  # as images, by stems that look the same
+
+    def images_of(self, stem: str) -> list[str]:
+        """The images that may belong to an annotation: of the same stem, else of one that only looks different."""
+        if stem in self.images:
+            return self.images[stem]
+        if "/" in stem and (last := stem.rpartition("/")[2]) in self.images:
+            return self.images[last]
+        if not self._folded:
+            for other, files in self.images.items():
+                self._folded.setdefault(_folded(other), []).extend(files)
+        return self._folded.get(_folded(stem), [])
+
+
+def find_layout(root: Path, *, bare: bool = False) -> Layout:
+    """Find annotations and images below `root`; an error where either is missing, or there are several datasets.
+
+    With `bare` the annotations may be without any image.
+    """
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
+    try:
+        layout = _find(root)
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise VocdetError(problem, place=Path(error.filename or root), hint="see whether you may read it") from error
+    count = sum(map(len, layout.images.values()))
+    if not layout.annotations and not layout.findings:
+        problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
+        raise AnnotationError(problem, place=layout.root, hint=_LAYOUTS)
+    if not (layout.images or layout.others or layout.findings or bare):
+        hint = "give the folder that holds both annotations and images"
+        problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
+        raise AnnotationError(problem, place=layout.root, hint=hint)
+    layout.annotations.sort()
+    return layout
+
+
+def looks_like(root: Path) -> str:
+    """Why a folder looks like one of VOC's or labelImg's: where it has XML files; "" where it has none."""
+    folders = _subfolders(root)
+    annotations = _annotation_folder(folders, root)
+    inner = (_annotation_folder(_subfolders(folder), root) for folder in folders if leads_inside(folder, root))
+    places = [annotations] if annotations is not None else [root, *folders, *(folder for folder in inner if folder)]
+    found = next((place for place in places if leads_inside(place, root) and _any_xml(place)), None)
+    return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
+
+
+def _any_xml(folder: Path) -> bool:
+    if _has_xml(folder):
+        return True
+    if folder.name.lower() not in ANNOTATION_FOLDERS:
+        return False
+    below = [one for one in _subfolders(folder) if not one.is_symlink()]
+    return any(
+        _has_xml(one) or any(_has_xml(deep) for deep in _subfolders(one) if not deep.is_symlink()) for one in below
+    )
+
+
+def _find(root: Path) -> Layout:
+    folders = _subfolders(root)
+    annotations = _annotation_folder(folders, root)
+    images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
+    if annotations is not None:
+        layout = _collected(root, [annotations], images or [annotations, root], deep=True)
+        for folder in folders:
+            if folder.name.lower() == MASK_FOLDER:
+                found = _files(layout, folder, deep=True)
+                layout.masks = {stem: file for stem, suffix, file in found if suffix == ".png"}
+        return layout
+    if _has_xml(root):
+        return _collected(root, [root], [root, *images])
+    folders = [folder for folder in folders if leads_inside(folder, root)]
+    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder), root)]
+    if len(inner) == 1:
+        return _find(inner[0])
+    if inner:
+        names = ", ".join(folder.name for folder in inner)
+        raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {inner[0]}")
+    parts = [folder for folder in folders if _has_xml(folder)]
+    return _collected(root, parts, parts or [root, *images])
+
+
+def _subfolders(root: Path) -> list[Path]:
+    with os.scandir(root) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
+
+
+def _has_xml(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(".xml") and entry.name[0] != "." for entry in entries)
+
+
+def _annotation_folder(folders: list[Path], root: Path) -> Path | None:
+    """The folder of annotations among these; one that leads out of `root` is named, and not looked into."""
+    for folder in folders:
+        if folder.name.lower() in ANNOTATION_FOLDERS:
+            if not leads_inside(folder, root):
+                return folder
+            inner = _annotation_folder(_subfolders(folder), root)
+            if _has_xml(folder) or inner is None:
+                return folder
+            return inner
+    return None
+
+
+def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep: bool = False) -> Layout:
+    layout = Layout(root)
+    for folder in annotations:
+        for stem, suffix, file in _files(layout, folder, deep=deep):
+            if suffix == ".xml":
+                layout.annotations.append(file)
+                layout.stem_of[file] = stem
+    for folder in images:
+        for stem, suffix, file in _files(layout, folder, deep=deep and folder != root):
+            if suffix in IMAGE_SUFFIXES:
+                layout.images.setdefault(stem, []).append(file)
+            elif suffix != ".xml":
+                layout.others[stem] = file
+    layout.findings = list(dict.fromkeys(layout.findings))
+    return layout
+
+
+def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tuple[str, str, str]]:
+    """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted.
+
+    With `deep` those in folders below it, too; the stem is then the path from the folder, without suffix.
+    """
+    inside = "" if folder == layout.root else folder.relative_to(layout.root).as_posix()
+    files, findings = walk(layout.root, [inside], deep=deep)
+    layout.findings += findings
+    skipped = len(inside) + 1 if inside else 0
+    for file in files:
+        yield (*split_suffix(file[skipped:]), file)
+
+
+def leads_inside(path: Path, root: Path) -> bool:
+    """Whether a path stays in a folder once links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem).casefold()

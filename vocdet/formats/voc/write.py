@@ -1,0 +1,223 @@
+"""VOC files as labelImg writes them, from strings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.boxes import Boxes
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import object_place, object_text
+from vocdet.errors import OutputError
+from vocdet.files import write_new
+from vocdet.formats.extras import coordinates_of, extra_of
+from vocdet.formats.image_index import split_suffix
+from vocdet.formats.losses import Loss, counted_losses
+from vocdet.formats.numbers import number_text
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.voc import coordinates as conventions
+from vocdet.formats.voc import image_sets, preserved, write_object
+from vocdet.formats.voc import masks as voc_masks
+from vocdet.formats.voc.coordinates import minimum_text
+from vocdet.formats.voc.preserved import SAME, Header
+from vocdet.formats.voc.write_header import header_of, header_text
+from vocdet.formats.voc.write_object import NOT_XML, xml_text
+
+ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
+OBJECT_MASKS, CLASS_MASKS = "SegmentationObject", "SegmentationClass"
+LARGEST_XML = 10_000_000  # bytes; parsers take no longer text, and many no longer file
+
+
+class WrittenObject(NamedTuple):
+    """An object as `annotation_text` wants it."""
+
+    label: str
+    box: Sequence[float]  # xmin, ymin, xmax, ymax as a `Dataset` has them
+    difficult: bool = False
+    truncated: bool = False
+    pose: str = ""
+    rest: str = ""  # XML of what else there is to say, lines indented by two tabs
+
+
+def annotation_text(
+    filename: str,
+    size: tuple[int, int],
+    objects: Iterable[WrittenObject],
+    *,
+    header: Header | None = None,
+    coordinates: Coordinates = "zero",
+    marked: bool = False,
+) -> str:
+    """An annotation as labelImg writes it.
+
+    Boxes are a `Dataset`'s (0-based, half-open) and are written in the convention asked for: the inverse of
+    reading. `size` is width, height. `marked` says the convention in the file, where nothing else tells it.
+    """
+    lines = [header_text(filename, size, header or Header(), coordinates if marked else "")]
+    lines += [_object(item, coordinates) for item in objects]
+    return "".join([*lines, "</annotation>\n"])
+
+
+def _object(item: WrittenObject, coordinates: Coordinates) -> str:
+    label, (xmin, ymin, xmax, ymax), difficult, truncated, pose, rest = item
+    return (
+        f"\t<object>\n\t\t<name>{_label(label)}</name>\n\t\t<pose>{xml_text(pose) if pose else 'Unspecified'}</pose>\n"
+        f"\t\t<truncated>{int(truncated)}</truncated>\n\t\t<difficult>{int(difficult)}</difficult>\n\t\t<bndbox>\n"
+        f"\t\t\t<xmin>{minimum_text(xmin, coordinates)}</xmin>\n\t\t\t<ymin>{minimum_text(ymin, coordinates)}</ymin>\n"
+        f"\t\t\t<xmax>{number_text(xmax)}</xmax>\n\t\t\t<ymax>{number_text(ymax)}</ymax>\n"
+        f"\t\t</bndbox>\n{rest}\t</object>\n"
+    )
+
+
+@cache
+def _label(name: str) -> str:
+    return xml_text(name)
+
+
+def image_targets(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
+    """Where the images of a VOC folder lie: JPEGImages/<stem><suffix>."""
+    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
+    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+
+
+def write(
+    folder: Path,
+    dataset: Dataset,
+    parts: Mapping[str, NDArray[np.int64]],
+    targets: Sequence[str],
+    areas: NDArray[np.float64],
+    *,
+    coordinates: Coordinates | None = None,
+) -> list[Loss]:
+    """Write Annotations, ImageSets, masks and a label list into a new folder; return what VOC cannot hold.
+
+    Without `coordinates` the numbers are again what they were in the VOC files the dataset came from, and 0-based
+    where it did not come from any. `areas` are those of the masks (M,), NaN where there is none: an area is only
+    written where it is another one. What VOC has no tags for stands in some of vocdet's own, and in dataset.json.
+    """
+    bad = [label for label in dataset.labels if NOT_XML.search(label)]
+    if bad:
+        problem = f"the label {bad[0]!r} has a character that XML cannot hold"
+        raise OutputError(problem, place=folder, hint="rename it with vocdet remap")
+    losses: Counter[str] = Counter()
+    odd_poses = [i for i, pose in enumerate(dataset.poses) if NOT_XML.search(pose)]
+    losses["poses with characters that XML cannot hold"] += int(np.isin(dataset.objects.pose, odd_poses).sum())
+    headers = _headers(dataset, areas, losses)
+    chosen, marked = _coordinates(dataset, headers, coordinates)
+    in_pictures = {row for row, header in enumerate(headers) if header.masks}
+    rests = write_object.texts(dataset, chosen, in_pictures, areas, losses)
+    boxes = dataset.objects.box.tolist()
+    names = [dataset.labels[i] for i in dataset.objects.label.tolist()]
+    poses = [dataset.poses[i] for i in dataset.objects.pose.tolist()]
+    flags = zip(dataset.objects.difficult.tolist(), dataset.objects.truncated.tolist(), strict=True)
+    objects = [
+        WrittenObject(name, box, difficult, truncated, pose, rests.get(i, ""))
+        for i, (name, box, pose, (difficult, truncated)) in enumerate(zip(names, boxes, poses, flags, strict=True))
+    ]
+    sizes = list(zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True))
+    ends = np.searchsorted(dataset.objects.image, np.arange(len(dataset)), "right").tolist()
+    first, made = 0, set[str]()
+    for row, (stem, target, end) in enumerate(zip(dataset.images.stems, targets, ends, strict=True)):
+        filename = target.rpartition("/")[2]
+        content = annotation_text(filename, sizes[row], objects[first:end], header=headers[row],
+                                  coordinates=chosen, marked=marked).encode()  # fmt: skip
+        if len(content) > LARGEST_XML:
+            problem = f"would become an XML file of {len(content) / 1e6:.0f} MB, which no reader takes"
+            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="it says too much of it")
+        write_new(f"{folder}/{ANNOTATIONS}/{stem}.xml", content, made)
+        if headers[row].masks:
+            _write_masks(folder, dataset, row, headers[row], losses, made)
+        first = end
+    _write_lists(folder, dataset, parts, names, made)
+    return counted_losses(losses)
+
+
+def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str]) -> list[Header]:
+    """The header of every image; `masks` is whether SegmentationObject is to have its masks."""
+    extras = dict(dataset.images.extra.items())
+    rows = dataset.objects.segmentation.rows
+    masked = np.bincount(dataset.objects.image[rows[~np.isnan(areas[rows])]], minlength=len(dataset)) > 0
+    headers = []
+    for row, any_mask in enumerate(masked.tolist()):
+        header = header_of(extras.get(row, b""), losses)
+        if header.masks:
+            header.masks = _picture(dataset, row, header) is not None
+            losses["SegmentationObject pictures: masks overlap, or are of another size"] += not header.masks
+        if header.segmented == SAME:
+            header.segmented = str(int(any_mask or header.masks))
+        headers.append(header)
+    return headers
+
+
+def _picture(dataset: Dataset, row: int, header: Header) -> NDArray[np.uint8] | None:
+    """The numbers of SegmentationObject for an image; None where its masks cannot be there."""
+    first, end = np.searchsorted(dataset.objects.image, (row, row + 1)).tolist()
+    size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
+    return voc_masks.object_values([dataset.objects.segmentation[i] for i in range(first, end)], header.void, size)
+
+
+def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates | None) -> tuple[Coordinates, bool]:
+    """The convention to write in, and whether a reader would take it for the other one if the files did not say it.
+
+    `OutputError` where the one that was asked for cannot say a box.
+    """
+    chosen = asked or coordinates_of(dataset)
+    narrow = _narrow(dataset.objects.box) if chosen == "one" else []
+    if narrow:
+        if asked:
+            text = object_text(dataset, narrow[0])
+            problem = f"{text} is less than a pixel wide or high, and 1-based numbers cannot say that"
+            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint="write 0-based numbers")
+        chosen = "zero"
+    boxes = dataset.objects.box.copy()
+    boxes[:, :2] += chosen == "one"
+    image = dataset.objects.image
+    sizes = np.stack([dataset.images.widths[image], dataset.images.heights[image]], axis=1)  # (M, 2)
+    databases = [" ".join((header.source or {}).values()) for header in headers]
+    return chosen, conventions.decide("auto", boxes, sizes, databases)[0] != chosen
+
+
+def _narrow(boxes: Boxes) -> list[int]:
+    """The rows of boxes whose xmin or ymin, 1-based, would be more than their xmax or ymax."""
+    rows = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] < 1 + 1e-6).any(axis=1))
+    first = [[float(minimum_text(side, "one")) for side in box] for box in boxes[rows, :2].tolist()]
+    return [row for row, low in zip(rows.tolist(), first, strict=True) if (boxes[row, 2:] < low).any()]
+
+
+def _write_masks(
+    folder: Path, dataset: Dataset, row: int, header: Header, losses: Counter[str], made: set[str]
+) -> None:
+    """SegmentationObject and SegmentationClass of an image whose masks came from there."""
+    numbers = _picture(dataset, row, header)
+    if numbers is None:
+        return
+    stem = dataset.images.stems[row]
+    write_new(f"{folder}/{OBJECT_MASKS}/{stem}.png", voc_masks.palette_png(numbers), made)
+    if len(dataset.labels) > voc_masks.MOST_OBJECTS:
+        losses["SegmentationClass pictures: there are more labels than numbers"] += 1
+        return
+    labels = dataset.objects.label[slice(*np.searchsorted(dataset.objects.image, (row, row + 1)))]
+    classes = voc_masks.class_values(numbers, labels.tolist())
+    write_new(f"{folder}/{CLASS_MASKS}/{stem}.png", voc_masks.palette_png(classes), made)
+
+
+def _write_lists(
+    folder: Path, dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], names: Sequence[str], made: set[str]
+) -> None:
+    """ImageSets, the labels where sorting those that occur would not give them, and what was said of the whole."""
+    for name, text in image_sets.part_texts(dataset, parts).items() if parts else ():
+        write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", text.encode(), made)
+    if dataset.labels != tuple(sorted(set(names))):
+        text = "".join(f"{label}\n" for label in dataset.labels)
+        mark = "\ufeff" if text.startswith("\ufeff") else ""  # else the label's own would be taken for one
+        write_new(f"{folder}/{preserved.LABEL_LIST}", (mark + text).encode(), made)
+    aside = {key: raw for key, raw in extra_of(dataset.extra).items() if key != "voc"}
+    if aside:
+        write_new(f"{folder}/{preserved.DATASET_FILE}", msgspec.json.encode(aside) + b"\n", made)

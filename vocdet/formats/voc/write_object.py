@@ -1,0 +1,214 @@
+"""What few objects have beside a box, as XML: the inverse of what `voc_extra` makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Set
+from decimal import Decimal
+from functools import cache
+from xml.sax.saxutils import escape
+
+import msgspec
+import numpy as np
+from lxml import etree
+from numpy.typing import NDArray
+
+from vocdet import masks
+from vocdet.data.dataset import Dataset
+from vocdet.data.mask_areas import same_area
+from vocdet.formats.extras import Extra, extra_of
+from vocdet.formats.numbers import extent, number_text, snapped
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.voc import preserved
+from vocdet.formats.voc.coordinates import minimum_text, minimum_value
+from vocdet.formats.voc.preserved import polygon_xml
+
+# What `annotation_text` writes itself: no fragment may bring it in by another way.
+_OWN = frozenset(
+    ("annotation", "object", "filename", "folder", "path", "source", "size", "segmented", "coordinates", "coco", "name",
+     "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "area", "segmentation")
+)  # fmt: skip
+_NUMBER = rb"-?(?:0|[1-9]\d{0,8})(?:\.\d+)?"
+_NUMBERS = rb"\[%b(?:, ?%b)*\]" % (_NUMBER, _NUMBER)
+_SIMPLE = re.compile(rb"\[%b(?:, ?%b)*\]" % (_NUMBERS, _NUMBERS))  # polygons without exponents
+PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+
+
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_SPECIAL = re.compile("[^\t\n\x20-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # those, and & < > and CR
+
+
+def xml_text(value: str) -> str:
+    """A value as the text of an element; what XML has no character for becomes U+FFFD."""
+    if not _SPECIAL.search(value):
+        return value
+    value = NOT_XML.sub("\ufffd", value)
+    return escape(value, {"\r": "&#13;"})
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bbox: tuple[float, float, float, float]
+
+
+class _Voc(msgspec.Struct, forbid_unknown_fields=True):
+    tags: list[str] = []
+
+
+def texts(
+    dataset: Dataset,
+    coordinates: Coordinates,
+    in_png_images: Set[int],
+    measured: NDArray[np.float64],
+    losses: Counter[str],
+) -> dict[int, str]:
+    """The XML of every object that has more than a box; what cannot be written is counted in `losses`.
+
+    The RLEs of `in_png_images` are in SegmentationObject; `measured` are the areas of all masks, NaN for none.
+    """
+    objects = dataset.objects
+    found: dict[int, list[str]] = {}
+    for row in np.flatnonzero(objects.occluded).tolist():
+        found.setdefault(row, []).append("<occluded>1</occluded>")
+    for row in np.flatnonzero(objects.crowd).tolist():
+        found.setdefault(row, []).append("<crowd>1</crowd>")
+    in_png = frozenset(np.flatnonzero(np.isin(objects.image, sorted(in_png_images))).tolist())
+    sound = (measured == measured).tolist()
+    for row, segmentation in objects.segmentation.items():
+        found.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, sound[row], losses))
+    sizes = objects.box[:, 2:] - objects.box[:, :2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        usual = np.where(np.isnan(measured), snapped(sizes.prod(axis=1)), measured)
+        others = ~np.isnan(objects.area) & ~same_area(objects.area, usual)
+    for row in np.flatnonzero(others).tolist():
+        found.setdefault(row, []).append(f"<area>{number_text(float(objects.area[row]))}</area>")
+    for row, extra in objects.extra.items():
+        found.setdefault(row, []).extend(_extra(extra_of(extra), coordinates, losses))
+    return {row: "".join(f"\t\t{line}\n" for line in lines) for row, lines in found.items() if lines}
+
+
+def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, sound: bool, losses: Counter[str]) -> list[str]:
+    if sound and text[:1] == b"{":
+        return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
+    if sound and coordinates == "zero" and not text.translate(None, b"0123456789-.,[] "):  # JSON, and no exponents
+        polygons = [polygon.split(",") for polygon in text.translate(None, b" ")[2:-2].decode().split("],[")]
+        return [polygon_xml(polygon) for polygon in polygons]
+    try:
+        segmentation = masks.parse(text)
+    except masks.MaskError:
+        losses["masks that are none"] += 1
+        return []
+    if isinstance(segmentation, masks.Rle):
+        return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
+    return [polygon_xml([minimum_text(value, coordinates) for value in polygon]) for polygon in segmentation]
+
+
+def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list[str]:
+    lines = []
+    others = {key: value for key, value in extra.items() if key not in preserved.OBJECT_KEYS}
+    if "attributes" in extra:
+        written, exact = _attributes(extra["attributes"])
+        lines += written
+        if not exact:
+            others["attributes"] = extra["attributes"]
+    if "parts" in extra:
+        written, exact = _parts(extra["parts"], coordinates)
+        lines += written
+        if not exact:
+            others["parts"] = extra["parts"]
+    if "voc" in extra:
+        try:
+            tags = msgspec.json.decode(extra["voc"], type=_Voc).tags
+        except msgspec.DecodeError:
+            tags = [""]
+        lines += [tag for tag in tags if is_fragment(tag)]
+        losses["XML tags that are none"] += sum(not is_fragment(tag) for tag in tags)
+    coco = coco_json(others)
+    return [*lines, f"<coco>{xml_text(coco.decode())}</coco>"] if coco else lines
+
+
+def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
+    """CVAT's element, and whether it says all there is: values in it are text, and no two have the same name."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # 1e309 is JSON, and no number
+        return [], False
+    if not isinstance(value, dict) or not value or not all(name and _survives(name) for name in value):
+        return [], False
+    pairs = "".join(
+        f"<attribute><name>{xml_text(name)}</name><value>{xml_text(_plain(one))}</value></attribute>"
+        for name, one in value.items()
+    )
+    exact = all(isinstance(one, str) and _survives(one) for one in value.values())
+    return [f"<attributes>{pairs}</attributes>"], exact
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _survives(value: str) -> bool:
+    return not NOT_XML.search(value) and (not value or bool(value.strip()))
+
+
+def _parts(raw: msgspec.Raw, coordinates: Coordinates) -> tuple[list[str], bool]:
+    """VOC's elements, and whether they say all there is: a name and a box, whose numbers come out the same."""
+    try:
+        parts = msgspec.json.decode(raw, type=list[_Part])
+    except (msgspec.DecodeError, RecursionError):
+        return [], False
+    written = [_part(part, coordinates) for part in parts]
+    return [xml for xml, _ in written], bool(parts) and all(exact for _, exact in written)
+
+
+def _part(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
+    x, y, width, height = part.bbox
+    xmax, ymax = (float(Decimal(repr(low)) + Decimal(repr(side))) for low, side in ((x, width), (y, height)))
+    sides = minimum_text(x, coordinates), minimum_text(y, coordinates), number_text(xmax), number_text(ymax)
+    read = [minimum_value(float(side), coordinates) for side in sides[:2]]
+    exact = _survives(part.name) and (*read, *extent(np.array([*read, xmax, ymax]))) == part.bbox
+    box = "".join(f"<{tag}>{side}</{tag}>" for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True))
+    return f"<part><name>{xml_text(part.name)}</name><bndbox>{box}</bndbox></part>", exact
+
+
+def coco_json(keys: Mapping[str, msgspec.Raw]) -> bytes:
+    """The JSON object of keys that only COCO knows, in characters that XML has; b"" for none."""
+    if not keys:
+        return b""
+    text = msgspec.json.encode(dict(keys))
+    if text.isascii():
+        return text
+    return NOT_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", text.decode()).encode()
+
+
+@cache
+def is_fragment(xml: str) -> bool:
+    """Whether a text is one XML element that may stand in an annotation beside what vocdet writes there."""
+    tags = _tags(xml)
+    holds_objects = "bndbox" in tags or "object" in tags
+    return bool(tags) and tags[0] not in _OWN and (tags[0] == "part" or not holds_objects)
+
+
+@cache
+def is_source(xml: str) -> bool:
+    """Whether a text is a <source> that is more than names and texts, and may stand where there is no other."""
+    tags = _tags(xml)
+    return tags[:1] == ["source"] and not _OWN.intersection(tags[1:])
+
+
+def _tags(xml: str) -> list[str]:
+    """The names of the elements of a text that is one element, outermost first; none where it is not.
+
+    They are without namespaces and in small letters, as readers may take them.
+    """
+    try:
+        outer = etree.fromstring(f"<a><b>{xml}</b></a>".encode(), PARSER)[0]  # as deep as it is in an annotation
+    except (etree.XMLSyntaxError, UnicodeEncodeError):
+        return []
+    if len(outer) != 1 or outer.text or outer[0].tail:
+        return []
+    tags = [inner.tag for inner in outer[0].iter()]
+    if not all(isinstance(tag, str) for tag in tags):  # comments and the like, which readers leave out
+        return []
+    return [str(tag).rpartition("}")[2].lower() for tag in tags]

@@ -1,0 +1,272 @@
+"""Where the files of a YOLO dataset lie: which text belongs to which image. Nothing outside its folder is opened."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vocdet.errors import AnnotationError, VocdetError
+from vocdet.formats.image_index import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.formats.scan import Notes
+from vocdet.formats.yolo import settings as yolo_settings
+from vocdet.formats.yolo.parts import find_parts
+from vocdet.formats.yolo.rows import looks_like_rows
+from vocdet.formats.yolo.settings import YAML_SUFFIXES, Settings
+from vocdet.wording import counted
+
+LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation", "txt")
+
+_MOST_YAML = 20  # files that are looked into for being a data.yaml
+_MOST_TEXTS = 5  # files of a folder that are looked into for being label files
+_NAMES_KEY = re.compile(rb"^names[ \t]*:", re.MULTILINE)
+_LAYOUTS = "a YOLO folder has images/ and labels/, or each .txt beside its image, and a data.yaml or classes.txt"
+
+
+@dataclass(slots=True)
+class Layout:
+    """The files of a dataset, by paths relative to its root with forward slashes."""
+
+    root: Path
+    images: list[str]  # sorted
+    label_of: dict[str, str]  # image -> label file; an image without one is not in it
+    names: tuple[str, ...]  # labels by number; empty: nothing names them
+    names_source: str  # the file that does
+    parts: dict[str, list[str]]  # train, val, test: images
+    keypoints: tuple[int, int] | None  # of a pose, and the numbers of each
+    passed_over: list[str] = field(default_factory=list)  # images of a stem that another one in the folder has
+
+
+def find_layout(path: Path, notes: Notes) -> Layout:
+    """Find images, label files and names below a folder, or in the folder of a data.yaml; what is odd goes to `notes`.
+
+    An error where there is no folder, no image or no label file, or where there are several datasets.
+    """
+    root = path.parent if path.suffix.lower() in YAML_SUFFIXES and path.is_file() else path
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
+    files, findings = walk(root)
+    notes.findings += findings
+    images = images_among(files)
+    names_files = sorted(
+        (file for file in files if yolo_settings.is_names_file(root, file)), key=yolo_settings.names_rank
+    )
+    settings = _settings(root, files, path.name if root != path else "", notes)
+    texts = {split_suffix(file)[0]: file for file in files if file[-4:].lower() == ".txt" and file not in names_files}
+    index = ImageIndex(root, tuple(images))
+    parts, lists = find_parts(index, settings, texts.values(), notes)
+    for source in lists:
+        texts.pop(split_suffix(source)[0], None)
+    label_of = _labels_of(root, images, texts)
+    passed_over = _one_image_a_label(root, images, label_of, notes)
+    _note_orphans(root, texts, label_of, notes)
+    if not label_of or not images:
+        _raise_nothing(root, images, texts)
+    names, names_source = _names(root, settings, names_files, files, notes)
+    keypoints = settings.keypoints if settings else None
+    kept = [image for image in images if image not in set(passed_over)]
+    return Layout(root, kept, label_of, names, names_source, parts, keypoints, passed_over)
+
+
+def looks_like(folder: Path) -> str:
+    """Why a folder, or a data.yaml, looks like YOLO's; "" where it does not. A few names and first bytes tell."""
+    if folder.is_file():
+        return "names labels" if _names_labels(folder) else ""
+    inner, files = listing(folder)
+    for name in files:
+        if name.lower() == "obj.data" or _names_labels(folder / name):
+            return f"there is a {name}"
+    found = next(filter(None, (_rows_beside(folder, place) for place in ["", *inner])), "")
+    if found:
+        return f"{found} is beside its image and holds shares of it"
+    below = {place: [f"{place}/{name}" for name in listing(folder, place)[0]] for place in inner}
+    places = [place for place in inner if place.lower() in LABEL_FOLDERS]
+    places += [deeper for place in places for deeper in below[place]]
+    places += [
+        deeper for more in below.values() for deeper in more if deeper.rpartition("/")[2].lower() in LABEL_FOLDERS
+    ]
+    found = next(filter(None, (_rows_in(folder, place) for place in ["", *places])), "")
+    return f"{found} holds shares of an image" if found else ""
+
+
+def _names_labels(path: Path) -> bool:
+    if path.suffix.lower() not in YAML_SUFFIXES:
+        return False
+    return bool(_NAMES_KEY.search(yolo_settings.first_bytes(path, 1 << 14)))
+
+
+def _rows_in(root: Path, folder: str) -> str:
+    texts = [name for name in listing(root, folder)[1] if split_suffix(name)[1] == ".txt"]
+    some = texts[:: max(1, len(texts) // _MOST_TEXTS)][:_MOST_TEXTS]
+    found = (f"{folder}/{name}" if folder else name for name in some)
+    return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
+
+
+def _rows_beside(root: Path, folder: str) -> str:
+    files = listing(root, folder)[1]
+    stems = {split_suffix(name)[0] for name in images_among(files)}
+    texts = [name for name in files if split_suffix(name)[1] == ".txt" and split_suffix(name)[0] in stems]
+    found = (f"{folder}/{name}" if folder else name for name in texts[:_MOST_TEXTS])
+    return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
+
+
+def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str]) -> None:
+    if images:
+        raise AnnotationError(f"no label files found beside {counted(len(images), 'image')}", place=root, hint=_LAYOUTS)
+    if texts:
+        hint = "give the folder that holds both images and labels"
+        raise AnnotationError(f"no images found for {counted(len(texts), 'label file')}", place=root, hint=hint)
+    raise AnnotationError("no images and no label files found", place=root, hint=_LAYOUTS)
+
+
+def _settings(root: Path, files: Iterable[str], given: str, notes: Notes) -> Settings | None:
+    """What the data.yaml says, or else the obj.data; the one that was given, or the one highest up."""
+    found: list[Settings] = []
+    sources = [file for file in files if split_suffix(file)[1] in YAML_SUFFIXES]
+    sources.sort(key=lambda file: (file.count("/"), not file.lower().endswith(("data.yaml", "data.yml")), file))
+    for source in [given] if given else sources[:_MOST_YAML]:
+        if found and source.count("/") > found[0].source.count("/"):
+            break
+        settings = yolo_settings.read_yaml(root, source, notes)
+        if settings is not None:
+            found.append(settings)
+    folders = {settings.source.rpartition("/")[0] for settings in found}
+    if len(folders) > 1:
+        names = ", ".join(sorted(folders))
+        raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {root / min(folders)}")
+    if len(found) > 1:
+        others = ", ".join(settings.source for settings in found[1:])
+        problem = f"is taken, and {others} beside it is not"
+        hint = "name the one you mean instead of the folder"
+        notes.add("yolo.yaml.several", "warning", problem, root / found[0].source, hint)
+    if found:
+        return found[0]
+    data_files = [file for file in files if split_suffix(file)[1] == ".data"]
+    return yolo_settings.read_data_file(root, min(data_files, key=_depth), notes) if data_files else None
+
+
+def _depth(file: str) -> tuple[int, str]:
+    return file.count("/"), file
+
+
+def _names(
+    root: Path, settings: Settings | None, names_files: Sequence[str], files: Sequence[str], notes: Notes
+) -> tuple[tuple[str, ...], str]:
+    """The labels by number, and the file that has them: the data.yaml, else the file it names, else any other list.
+
+    Lists that differ are an error, but for one that only goes on where another ends, as labelImg's do.
+    """
+    found: list[tuple[tuple[str, ...], str]] = []
+    if settings is not None and settings.names:
+        found.append((settings.names, settings.source))
+    named = settings.names_file.replace("\\", "/").rpartition("/")[2] if settings is not None else ""
+    pointed = [file for file in files if named and file.rpartition("/")[2] == named]
+    for source in dict.fromkeys([*pointed[:1], *names_files]):
+        names = yolo_settings.read_names(root, source, notes)
+        if names:
+            found.append((names, source))
+    if not found:
+        hint = "put a classes.txt with one label a line beside the label files, or give --labels"
+        notes.add(
+            "yolo.names.none", "warning", "no file names the labels: they are called by their numbers", root, hint
+        )
+        return (), ""
+    longest = max(found, key=lambda pair: len(pair[0]))
+    for names, source in found:
+        if names != longest[0][: len(names)]:
+            at = next(i for i, (one, other) in enumerate(zip(names, longest[0], strict=False)) if one != other)
+            problem = f"its label {at} is {names[at]!r}, that of {longest[1]} is {longest[0][at]!r}"
+            hint = f"{found[0][1]} is believed: delete or correct the other"
+            notes.add("yolo.names.differ", "error", problem, root / source, hint, line=0)
+            return found[0]
+    if len(longest[0]) > len(found[0][0]):
+        problem = f"has {counted(len(found[0][0]), 'label')}, {longest[1]} goes on to {len(longest[0])}: all are taken"
+        notes.add("yolo.names.shorter", "warning", problem, root / found[0][1], "make the lists the same")
+    return longest
+
+
+def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:
+    """The label file of every image that has one: in the folder that stands for that of the image.
+
+    Where not one is found so, anywhere by its stem; an error where several are of that stem.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)  # as written, by small letters
+    for folder in {stem.rpartition("/")[0] for stem in texts}:
+        folders[folder.lower()].append(folder)
+    beside: dict[str, list[str]] = {}  # folder of images -> those of their labels
+    found: dict[str, str] = {}
+    for image in images:
+        folder, _, stem = split_suffix(image)[0].rpartition("/")
+        if folder not in beside:
+            beside[folder] = [real for name in _label_folders(folder) for real in sorted(folders.get(name, ()))]
+        for candidate in beside[folder]:
+            text = texts.get(f"{candidate}/{stem}" if candidate else stem)
+            if text is not None:
+                found[image] = text
+                break
+    if found:
+        return found
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for path, text in texts.items():
+        by_stem[path.rpartition("/")[2]].append(text)
+    for image in images:
+        same = by_stem.get(split_suffix(image)[0].rpartition("/")[2], ())
+        if len(same) > 1:
+            names = " and ".join(sorted(text.rpartition("/")[0] or "the folder itself" for text in same)[:2])
+            problem = f"has label files for the same images in {names}"
+            raise VocdetError(problem, place=root, hint="put one of them beside its images, in a folder of its own")
+        if same:
+            found[image] = same[0]
+    return found
+
+
+def _label_folders(folder: str) -> Iterator[str]:
+    """Where labels of the images in a folder may be, likeliest first, in small letters: images/x -> labels/x."""
+    parts = folder.lower().split("/") if folder else []
+    for i in reversed(range(len(parts))):
+        if parts[i] in IMAGE_FOLDERS:
+            yield from ("/".join([*parts[:i], name, *parts[i + 1 :]]) for name in LABEL_FOLDERS)
+    yield folder.lower()
+    for i in reversed(range(len(parts) + 1)):
+        yield from ("/".join([*parts[:i], name, *parts[i:]]) for name in LABEL_FOLDERS)
+
+
+def _one_image_a_label(root: Path, images: Sequence[str], label_of: dict[str, str], notes: Notes) -> list[str]:
+    """The images to pass over, as another one has the same label file."""
+    images_of: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        if image in label_of:
+            images_of[label_of[image]].append(image)
+    passed_over = []
+    for text, same in images_of.items():
+        if len(same) > 1:
+            problem = f"is the label file of {len(same)} images: {same[0]} is taken"
+            hint = f"delete the others, or give them label files of their own: {', '.join(same[1:])}"
+            notes.add("image.ambiguous", "warning", problem, root / text, hint)
+            passed_over += same[1:]
+    for image in passed_over:
+        del label_of[image]
+    return passed_over
+
+
+def _note_orphans(root: Path, texts: dict[str, str], label_of: dict[str, str], notes: Notes) -> None:
+    """Label files without an image; other texts, such as a README, are nobody's business."""
+    if not label_of:
+        return
+    claimed = set(label_of.values())
+    folders = {text.rpartition("/")[0] for text in claimed}
+    for text in sorted(set(texts.values()) - claimed):
+        folder = text.rpartition("/")[0]
+        if folder not in folders and not set(folder.lower().split("/")) & set(LABEL_FOLDERS):
+            continue
+        begin = yolo_settings.first_bytes(root / text)
+        if looks_like_rows(begin):
+            stem = split_suffix(text)[0].rpartition("/")[2]
+            problem = f"its image is missing: there is no image with the stem {stem!r} where it would have to be"
+            notes.add("image.missing", "error", problem, root / text, "put the image back, or delete the label file")
+        elif not begin.strip():
+            problem = "is an empty label file, and its image is missing"
+            notes.add("image.missing", "warning", problem, root / text, "put the image back, or delete it")

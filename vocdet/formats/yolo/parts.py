@@ -1,0 +1,174 @@
+"""Which images of a YOLO dataset are for training, which for validation and for the test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocdet.formats.image_index import ImageIndex, parts_by_folder, safe_relative
+from vocdet.formats.scan import Notes
+from vocdet.formats.yolo.rows import looks_like_rows
+from vocdet.formats.yolo.settings import PART_KEYS, Settings, first_bytes
+from vocdet.wording import counted
+
+LARGEST_LIST = 64 * 2**20  # bytes; a million paths
+
+_DEEPEST = 20  # folders of a path that are looked at
+_OUTSIDE = ("path.absolute", "path.traversal")
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What an entry may name."""
+
+    index: ImageIndex
+    texts: set[str]
+    images_in: dict[str, list[str]]  # by folder, with those of the folders below it
+
+
+def find_parts(
+    index: ImageIndex, settings: Settings | None, texts: Iterable[str], notes: Notes
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The images of train, val and test, and the text files that are lists of images.
+
+    As the data.yaml or obj.data has it; else by lists called train.txt and so on; else by folders of such names.
+    """
+    files = _Files(index, set(texts), _images_in(index.files))
+    if settings is not None and settings.parts:
+        found, lists = _by_settings(files, settings, notes)
+        if found:
+            return found, lists
+    top = {file.lower(): file for file in sorted(files.texts) if "/" not in file}
+    of_part = {part: top[f"{key}.txt"] for key, part in PART_KEYS.items() if f"{key}.txt" in top}
+    of_part = {part: file for part, file in of_part.items() if not looks_like_rows(first_bytes(index.root / file))}
+    found = {part: images for part, file in of_part.items() if (images := _listed(files, file, notes))}
+    return found or parts_by_folder(index.files), list(of_part.values())
+
+
+def _images_in(images: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"": []}
+    for file in images:
+        folder = file
+        while folder:
+            folder = folder.rpartition("/")[0]
+            found.setdefault(folder, []).append(file)
+    return found
+
+
+def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[str, list[str]], list[str]]:
+    path = files.index.root / settings.source
+    here = settings.source.rpartition("/")[0]
+    folders = [_base(files, settings, here, path, notes), here, ""]  # what a path may be relative to
+    found: dict[str, list[str]] = {}
+    lists: list[str] = []
+    for part, entries in settings.parts.items():
+        line = settings.lines[part]
+        images: set[str] = set()
+        for entry in entries:
+            place = _locate(files, entry, folders)
+            if place is None:
+                problem = f"{part} is {entry[:80]!r}, and there are no images of that name in the dataset"
+                hint = "correct the path, or put the images there"
+                notes.add("yolo.part.missing", "warning", problem, path, hint, line=line)
+                continue
+            code = safe_relative(entry).code
+            if code in _OUTSIDE:
+                problem = f"{part} is {entry[:80]!r}, outside the dataset: {place or 'its own folder'} is taken"
+                notes.add(code, "warning", problem, path, "write it relative to the folder of this file", line=line)
+            if place in files.texts:
+                lists.append(place)
+            images.update(_listed(files, place, notes) if place in files.texts else files.images_in[place])
+        if images:
+            found[part] = sorted(images)
+    return found, lists
+
+
+def _base(files: _Files, settings: Settings, here: str, path: Path, notes: Notes) -> str:
+    """The folder that the settings' `path` means."""
+    name = safe_relative(settings.base)
+    if name.code in _OUTSIDE:
+        problem = f"path is {settings.base[:80]!r}, outside the dataset: the folder of this file is taken"
+        hint, line = "delete the line: it is the folder of this file", settings.lines.get("path", 0)
+        notes.add(name.code, "warning", problem, path, hint, line=line)
+    return next((place for place in (_joined(here, name.path), name.path) if place in files.images_in), here)
+
+
+def _locate(files: _Files, entry: str, folders: Sequence[str]) -> str | None:
+    """The folder of images or the list that an entry means, by as much of its end as is there; "": the root."""
+    name = safe_relative(entry)
+    ends = [""] if name.code == "path.empty" else _ends(entry)
+    places = (_joined(folder, end) for end in ends for folder in folders)
+    return next((place for place in places if place in files.texts or place in files.images_in), None)
+
+
+def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
+    """The images a list names, each once, in the order of their paths."""
+    path = files.index.root / source
+    here = source.rpartition("/")[0]
+    found: set[str] = set()
+    missing: list[tuple[str, int]] = []
+    outside = 0
+    for line, number in _lines(path, notes):
+        image = _image(files.index, line, here)
+        if image is None:
+            missing.append((line, number))
+        else:
+            outside += safe_relative(line).code != ""
+            found.add(image)
+    if outside:
+        problem = f"names {counted(outside, 'image')} by paths outside the dataset: those that end the same are taken"
+        notes.add("path.absolute", "warning", problem, path, "write paths relative to this file")
+    if missing:
+        line, number = missing[0]
+        more = f" (and {len(missing) - 1} more such)" if len(missing) > 1 else ""
+        problem = f"names {line[:80]!r}, which is not in the dataset{more}"
+        hint = "delete the line, or put the image back"
+        notes.add("yolo.list.missing", "error", problem, path, hint, line=number)
+    return sorted(found)
+
+
+def _image(index: ImageIndex, text: str, here: str) -> str | None:
+    """The image of a line: from the list's folder, else from the root, else by as much of its end as is found."""
+    name = safe_relative(text)
+    for place in [_joined(here, name.path), name.path, *_ends(text)]:
+        image = index.exact(place) if place else None
+        if image is not None:
+            return image
+    same = index.ending_in(name.last) if name.last else []
+    return same[0] if len(same) == 1 else None
+
+
+def _ends(text: str) -> Iterable[str]:
+    """The ends of a path, longest first: /data/set/a.jpg gives data/set/a.jpg, set/a.jpg, a.jpg; none goes up."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    last_up = max((i for i, part in enumerate(parts) if part == ".."), default=-1)
+    parts = parts[last_up + 1 :]
+    parts = parts[-_DEEPEST:]
+    return ("/".join(parts[i:]) for i in range(len(parts)))
+
+
+def _joined(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if folder and path else folder or path
+
+
+def _lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_LIST + 1)
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        notes.add("yolo.list.unreadable", "error", problem, path, "see whether you may read it")
+        return []
+    if len(data) > LARGEST_LIST:
+        problem = f"is larger than {LARGEST_LIST >> 20} MB"
+        notes.add("yolo.list.unreadable", "error", problem, path, "is it a list of images?")
+        return []
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.add("yolo.list.unreadable", "error", "is not UTF-8 text", path, "save it as UTF-8")
+        return []
+    lines = re.split(r"\r\n|\r|\n", text)
+    return [(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]

@@ -1,0 +1,216 @@
+"""What says which labels a YOLO dataset has and where its parts are: data.yaml, obj.data, classes.txt and the like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vocdet.formats.labels import clean_label
+from vocdet.formats.scan import Notes
+from vocdet.formats.yolo.rows import looks_like_rows
+from vocdet.wording import counted
+
+LARGEST_FILE = 2**18  # bytes; the names of a thousand labels take 30,000
+PART_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+YAML_SUFFIXES = (".yaml", ".yml")
+
+_DEEPEST = 20  # levels of a data.yaml that are read; two are used
+_MOST_LABELS = 100_000
+_NAME_FILES = ("classes.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
+_NOTHING = ("", "~", "null", "none")
+_NAMES_HINT = "write the labels in their order, as in names: [dog, cat]"
+
+
+@dataclass(slots=True)
+class Settings:
+    """What one file says."""
+
+    source: str  # the file, relative to the root of the dataset
+    names: tuple[str, ...] = ()  # in the order of their numbers; empty: it names none
+    base: str = ""  # its `path`
+    parts: dict[str, list[str]] = field(default_factory=dict)  # train, val, test: folders or lists of images
+    lines: dict[str, int] = field(default_factory=dict)  # of every key
+    names_file: str = ""  # the file that names the labels instead
+    keypoints: tuple[int, int] | None = None  # of a pose, and the numbers of each
+
+
+class _RefusedError(Exception):
+    """What a YAML file holds that is not read, and its line."""
+
+
+def read_yaml(root: Path, source: str, notes: Notes) -> Settings | None:
+    """A data.yaml; None where it cannot be read, or is one of something else: it names neither labels nor parts."""
+    import yaml
+
+    path = root / source
+    text = _text(path, notes)
+    if text is None:
+        return None
+    found: dict[tuple[str, ...], tuple[str, int]] = {}
+    try:
+        for keys, value, line in _scalars(text):
+            if keys in found:
+                problem = f"{'.'.join(keys)} is there twice: the second is taken"
+                notes.add("yolo.yaml.repeated", "error", problem, path, "delete one of the two", line=line)
+            found[keys] = value, line
+    except _RefusedError as error:
+        problem, line = error.args
+        notes.add("yolo.yaml.refused", "error", problem, path, "write the values themselves", line=line)
+        return None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = f"is not YAML: {getattr(error, 'problem', None) or 'it has characters that YAML does not allow'}"
+        hint = "see that names and values are as in names: [dog, cat]"
+        notes.add("yolo.yaml.syntax", "error", problem, path, hint, line=mark.line + 1 if mark else 0)
+        return None
+    tops = {keys[0] for keys in found if keys}
+    return _settings(path, source, found, notes) if "names" in tops or tops >= {"train", "val"} else None
+
+
+def read_data_file(root: Path, source: str, notes: Notes) -> Settings | None:
+    """Darknet's obj.data: lines of `key = value`."""
+    text = _text(root / source, notes)
+    if text is None:
+        return None
+    settings = Settings(source)
+    for number, line in enumerate(text.splitlines(), 1):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if equals and value and key in PART_KEYS:
+            settings.parts.setdefault(PART_KEYS[key], []).append(value)
+            settings.lines[PART_KEYS[key]] = number
+        elif equals and key == "names":
+            settings.names_file = value
+    return settings
+
+
+def read_names(root: Path, source: str, notes: Notes) -> tuple[str, ...]:
+    """The labels of a list file, where the number of a line, also of a blank one, is the number of its label."""
+    text = _text(root / source, notes)
+    if text is None:
+        return ()
+    lines = re.split(r"\r\n|\r|\n", text.rstrip())
+    return _named(root / source, list(enumerate(lines)), notes, 0) if text.strip() else ()
+
+
+def is_names_file(root: Path, source: str) -> bool:
+    """Whether a file is called like a list of labels, and is not the label file of an image of such a name."""
+    name = source.rpartition("/")[2].lower()
+    if name not in _NAME_FILES and not name.endswith(".names"):
+        return False
+    return not looks_like_rows(first_bytes(root / source))
+
+
+def names_rank(source: str) -> tuple[int, int, str]:
+    """Smallest first: the list of labels to believe where several differ."""
+    name = source.rpartition("/")[2].lower()
+    return source.count("/"), _NAME_FILES.index(name) if name in _NAME_FILES else len(_NAME_FILES), source
+
+
+def first_bytes(path: Path, count: int = 512) -> bytes:
+    """How a file begins; b"" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def _text(path: Path, notes: Notes) -> str | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        notes.add("yolo.names.unreadable", "error", problem, path, "see whether you may read it")
+        return None
+    if len(data) > LARGEST_FILE:
+        problem = f"is larger than {LARGEST_FILE >> 10} kB"
+        notes.add("yolo.names.too_big", "error", problem, path, "is it a list of labels?")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.add("yolo.names.encoding", "error", "is not UTF-8 text", path, "save it as UTF-8")
+        return None
+
+
+def _scalars(text: str) -> Iterator[tuple[tuple[str, ...], str, int]]:
+    """Every plain value of a YAML document: the keys that lead to it, the text, and the line.
+
+    Read as events: nothing is constructed, so that no tag makes an object, no alias multiplies and nothing recurses.
+    """
+    import yaml
+
+    keys: list[str] = []  # the key of every open collection that is being filled
+    counts: list[int] = []  # how many entries it has; -1: it is a mapping, and its key is next; -2: its value is next
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _RefusedError("has an anchor or an alias (& or *), and files with these are not read", line)
+        if isinstance(event, yaml.DocumentEndEvent):
+            return
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and counts and counts[-1] == -1:
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _RefusedError("has a key that is a list", line)
+            keys[-1], counts[-1] = event.value, -2
+            continue
+        if isinstance(event, yaml.ScalarEvent):
+            yield tuple(keys), event.value, line
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if len(keys) == _DEEPEST:
+                raise _RefusedError(f"has values more than {_DEEPEST} levels deep", line)
+            mapping = isinstance(event, yaml.MappingStartEvent)
+            keys.append("0")
+            counts.append(-1 if mapping else 0)
+            continue
+        elif isinstance(event, yaml.CollectionEndEvent):
+            keys.pop()
+            counts.pop()
+        else:
+            continue
+        if counts:  # a value is complete: on to the next entry
+            counts[-1] = -1 if counts[-1] < 0 else counts[-1] + 1
+            keys[-1] = keys[-1] if counts[-1] < 0 else str(counts[-1])
+
+
+def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, int]], notes: Notes) -> Settings:
+    settings = Settings(source)
+    names: list[tuple[int, str]] = []
+    for keys, (value, line) in found.items():
+        key = keys[0]
+        settings.lines.setdefault(PART_KEYS.get(key, key), line)
+        if key in PART_KEYS and len(keys) <= 2 and value.lower() not in _NOTHING:
+            settings.parts.setdefault(PART_KEYS[key], []).append(value)
+        elif key == "path" and len(keys) == 1:
+            settings.base = "" if value.lower() in _NOTHING else value
+        elif key == "names" and len(keys) == 1:
+            settings.names_file = "" if value.lower() in _NOTHING else value
+        elif key == "names" and len(keys) == 2 and re.fullmatch(r"\d{1,6}", keys[1], re.ASCII):
+            names.append((int(keys[1]), value))
+        elif key == "names":
+            problem = f"names has {'.'.join(keys[1:])[:40]!r}, which is not the number of a label"
+            notes.add("yolo.names.number", "error", problem, path, _NAMES_HINT, line=line)
+    settings.names = _named(path, names, notes, settings.lines.get("names", 0))
+    count, line = found.get(("nc",), ("", 0))
+    if count and settings.names and count != str(len(settings.names)):
+        problem = f"nc is {count[:20]}, and there are {counted(len(settings.names), 'name')}"
+        notes.add("yolo.names.count", "warning", problem, path, "see whether a label is missing", line=line)
+    shape = [found.get(("kpt_shape", str(i)), ("", 0))[0] for i in range(2)]
+    if all(re.fullmatch(r"\d{1,4}", text, re.ASCII) for text in shape) and int(shape[0]) and shape[1] in ("2", "3"):
+        settings.keypoints = int(shape[0]), int(shape[1])
+    return settings
+
+
+def _named(path: Path, entries: Sequence[tuple[int, str]], notes: Notes, line: int) -> tuple[str, ...]:
+    """Labels by number; one that has no name is called by its number."""
+    names = {number: clean_label(text) for number, text in entries if number < _MOST_LABELS}
+    labels = [names.get(number, "") for number in range(max(names, default=-1) + 1)]
+    nameless = [number for number, label in enumerate(labels) if not label]
+    if nameless:
+        more = f" (and {len(nameless) - 1} more such)" if len(nameless) > 1 else ""
+        problem = f"the label with the number {nameless[0]} has no name{more}"
+        hint = "give it one: it is called by its number"
+        notes.add("yolo.names.missing", "warning", problem, path, hint, line=line or nameless[0] + 1)
+    return tuple(label or str(number) for number, label in enumerate(labels))

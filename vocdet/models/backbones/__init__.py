@@ -1,0 +1,1 @@
+"""Backbones: MobileNet V1, V2, V3 and ResNet."""

@@ -1,0 +1,207 @@
+"""The one place that builds a backbone: classifier and detectors get the same module, key for key."""
+
+from __future__ import annotations
+
+import operator
+import re
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.errors import VocdetError
+from vocdet.models.backbones.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_features, v2_features, v3_features
+from vocdet.models.seeded import Seeded
+from vocdet.recipes.nets import MOBILE, NARROWEST, RESNET, WIDEST, any_net_fault
+
+KINDS = MOBILE
+C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
+FREEZABLE = 16  # the stride up to which layers can be kept as they are
+LEVELS = (4, 8, 16, 32)  # strides of a pyramid's maps
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """Which backbone: enough to build it again."""
+
+    kind: str  # one of KINDS, or RESNET
+    width: float = 1.0  # the paper's width multiplier
+    reduced_tail: bool = False  # V3 only: half the channels from C4's output on, as torchvision's SSD-lite
+
+    def __post_init__(self) -> None:
+        if self.kind not in (*KINDS, RESNET):
+            raise ValueError(f"there is no net {self.kind!r}")
+        if not NARROWEST <= self.width <= WIDEST or (self.kind == RESNET and self.width != 1):
+            raise ValueError(f"a width of {self.width}")
+        if self.reduced_tail and not self.kind.startswith("mb3"):
+            raise ValueError(f"{self.kind} has no reduced tail")
+
+    @property
+    def name(self) -> str:
+        """As the user types it."""
+        return self.kind if self.width == 1 else f"{self.kind}-{self.width:g}"
+
+
+def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
+    """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec; `resnet50` is for Mask R-CNN alone."""
+    error = any_net_fault(name)
+    if error:
+        raise error
+    kind, width = re.fullmatch(r"(.+?)(?:-([0-9.]+))?", name).groups()  # type: ignore[union-attr]  # any name fits
+    if reduced_tail and not kind.startswith("mb3"):
+        raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
+    return BackboneSpec(kind, float(width or 1), reduced_tail)
+
+
+def check_mobile(spec: BackboneSpec) -> None:
+    """A `VocdetError` where a net is no MobileNet: classifiers and SSDs are made on these alone."""
+    if spec.kind == RESNET:
+        raise VocdetError(f"{RESNET} is a net for Mask R-CNN alone", hint=f"use {', '.join(KINDS)}")
+
+
+class Backbone(nn.Module):
+    """A MobileNet without its classifier; `VocdetError` for any other net.
+
+    `features` has torchvision's parameter names. `channels` are those of the two taps: C4 at stride 16 (for V2
+    and V3 the expansion of the first block at stride 32, before its stride) and C5, the last convolution.
+    `pyramid_channels` are those of the four maps that `pyramid` gives.
+    """
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        check_mobile(spec)
+        # eps as the published weights were trained: TensorFlow's 1e-3, PyTorch's 1e-5 for V2
+        norm = partial(nn.BatchNorm2d, eps=1e-5 if spec.kind == "mb2" else 1e-3, momentum=0.03)
+        if spec.kind == "mb1":
+            self.features = v1_features(spec.width, norm)
+        elif spec.kind == "mb2":
+            self.features = v2_features(spec.width, norm)
+        else:
+            self.features = v3_features(spec.kind, spec.width, spec.reduced_tail, norm)
+        self.spec = spec
+        self.tap = C4_LAYER[spec.kind]
+        self.frozen = 0  # layers from the first that do not learn
+        initialise(self)
+        self.channels = (_out_channels(self._tapped()[0]), _out_channels(self.features[-1]))
+        strides = self._strides()
+        self.levels = tuple(max(i for i, seen in enumerate(strides) if seen == stride) for stride in LEVELS)
+        self.pyramid_channels = tuple(_out_channels(self.features[i]) for i in self.levels)
+
+    def _tapped(self) -> list[nn.Module]:
+        """The tapped layer's parts: the first gives C4, the others go on from it."""
+        layer = self.features[self.tap]
+        inner = getattr(layer, "block", getattr(layer, "conv", None))
+        return list(inner) if isinstance(inner, nn.Sequential) else [layer]
+
+    def _strides(self) -> list[int]:
+        """Of the input to every layer's output."""
+        each = [max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d)) for layer in self.features]
+        return list(accumulate(each, operator.mul))
+
+    def freeze(self, stride: int) -> None:
+        """Let the layers up to this stride, at most 16, learn no more; their batch norms keep their statistics.
+
+        The layer that C4 is taken from always learns, as do those after it.
+        """
+        within = sum(seen <= min(stride, FREEZABLE) for seen in self._strides())
+        self.frozen = min(max(self.frozen, within), self.tap)
+        kept = self.features[: self.frozen].requires_grad_(False)
+        for layer in kept.modules():
+            if isinstance(layer, nn.Hardswish):
+                layer.inplace = True  # no backward pass will ask for what it was given
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Frozen layers stay as they are in evaluation."""
+        super().train(mode)
+        self.features[: self.frozen].eval()
+        return self
+
+    def pyramid(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) to four maps (B, pyramid_channels[i], H/s, W/s) of strides 4, 8, 16 and 32.
+
+        Each is the output of the last layer of its stride.
+        """
+        maps = []
+        for i, layer in enumerate(self.features):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i >= self.frozen):
+                x = layer(x)
+            if i in self.levels:
+                maps.append(x)
+        return tuple(maps)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) to C4 (B, channels[0], H/16, W/16) and C5 (B, channels[1], H/32, W/32)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            for layer in self.features[: self.frozen]:
+                x = layer(x)
+        c4 = x
+        for i, layer in enumerate(self.features[self.frozen :], self.frozen):
+            if i == self.tap:
+                first, *rest = self._tapped()
+                x = c4 = first(x)
+                for part in rest:
+                    x = part(x)
+            else:
+                x = layer(x)
+        return c4, x
+
+
+def _out_channels(module: nn.Module) -> int:
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+
+
+def initialise(module: nn.Module) -> None:
+    """He's initialisation for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+
+
+class Dropout(Seeded):
+    """Dropout that takes its mask from a seed where it was given one."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape; in training some values are 0 and the others larger, in eval mode nothing is changed."""
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
+        return x * kept / (1 - self.share)
+
+
+class Classifier(nn.Module):
+    """A backbone with its paper's classifier on top; parameter names are torchvision's below `backbone.`."""
+
+    def __init__(self, spec: BackboneSpec, labels: int, *, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.backbone = Backbone(spec)
+        channels = self.backbone.channels[1]
+        if spec.kind.startswith("mb3"):
+            hidden = rounded(
+                {"mb3-large": 1280, "mb3-small": 1024}[spec.kind] * spec.width / (2 if spec.reduced_tail else 1)
+            )
+            layers = [nn.Linear(channels, hidden), nn.Hardswish(), Dropout(dropout), nn.Linear(hidden, labels)]
+        else:
+            layers = [Dropout(dropout), nn.Linear(channels, labels)]
+        self.classifier = nn.Sequential(*layers)
+        initialise(self.classifier)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to logits (B, labels)."""
+        if self.training and len(x) == 1:
+            # at 32 pixels the last map is one pixel, of which batch norm could not tell a spread
+            return self(x.expand(2, -1, -1, -1))[:1]  # type: ignore[no-any-return]
+        _, c5 = self.backbone(x)
+        logits: Tensor = self.classifier(torch.mean(c5, dim=(2, 3)))
+        return logits

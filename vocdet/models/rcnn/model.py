@@ -1,0 +1,189 @@
+"""Mask R-CNN and Faster R-CNN on a feature pyramid. He et al. 2017; Lin et al. 2017.
+
+With standard heads it is torchvision's `maskrcnn_resnet50_fpn`, on any backbone: the same parameter names, raw outputs,
+losses and detections. Mobile heads are the same in depthwise-separable convolutions with batch norms, fewer channels
+and fewer proposals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.mask_crops import MaskCrops
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.backbones.resnet import make_backbone
+from vocdet.models.rcnn.anchors import USUAL_ANCHORS, PyramidAnchors
+from vocdet.models.rcnn.fpn import Fpn, mobile_fpn, standard_fpn
+from vocdet.models.rcnn.mask_heads import mask_predictor, mobile_mask_head, standard_mask_head
+from vocdet.models.rcnn.roi_heads import BoxPredictor, MobileBoxHead, RcnnFound, RoiHeads, StandardBoxHead
+from vocdet.models.rcnn.rpn import MobileRpnHead, Rpn, RpnHead
+from vocdet.recipes.schema import RcnnHeads
+
+LOSSES = ("objectness", "rpn_box", "class", "box", "mask")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+SCORE, NMS, MOST = 0.05, 0.5, 100  # torchvision's
+
+# what 0 stands for: channels, hidden, candidates, proposals, anchors, regions
+_USUAL = {"mobile": (96, 256, 256, 200, 128, 128), "standard": (256, 1024, 1000, 1000, 256, 512)}
+_SIZES = ("channels", "hidden", "candidates", "proposals", "sampled_anchors", "sampled_regions")
+
+
+@dataclass(frozen=True, slots=True)
+class RcnnSpec:
+    """Which detector: enough to build it again. A number given as 0 becomes the usual one of these heads."""
+
+    backbone: BackboneSpec
+    labels: tuple[str, ...]  # without background
+    size: int = 512  # px of the shorter side of the input, unless the longer would exceed
+    longest: int = 512  # px
+    anchors: PyramidAnchors = USUAL_ANCHORS
+    mean: tuple[float, float, float] = MEAN  # of RGB in [0, 1]
+    std: tuple[float, float, float] = STD
+    heads: RcnnHeads = "mobile"
+    masks: bool = True  # without: Faster R-CNN
+    channels: int = 0  # of the pyramid
+    hidden: int = 0  # of the box head
+    candidates: int = 0  # boxes of a level that go to NMS in detection; twice as many in training
+    proposals: int = 0  # boxes of an image that are kept after it; twice as many in training
+    sampled_anchors: int = 0  # of an image, that teach
+    sampled_regions: int = 0  # of an image's proposals, that teach
+
+    def __post_init__(self) -> None:
+        if self.heads not in _USUAL:
+            raise ValueError(f"there are no heads {self.heads!r}")
+        for name, usual in zip(_SIZES, _USUAL[self.heads], strict=True):
+            value = getattr(self, name) or usual
+            if not 1 <= value <= 1 << 16:
+                raise ValueError(f"{name} is {value}")
+            object.__setattr__(self, name, value)
+        if not 1 <= self.size <= self.longest:
+            raise ValueError(f"a size of {self.size} pixels, and of {self.longest} at most")
+        if not all(self.std):
+            raise ValueError("a standard deviation of 0")
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return LOSSES if self.masks else LOSSES[:-1]
+
+
+class MaskRcnn(nn.Module):
+    """A detector with masks; takes uint8 RGB, normalises it itself.
+
+    `backbone` is the net alone, as a classifier's is, but with standard heads has the pyramid `fpn` in it, as
+    torchvision's has.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: RcnnSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        mobile, channels, classes = spec.heads == "mobile", spec.channels, 1 + len(spec.labels)
+        self.backbone = make_backbone(spec.backbone)
+        fpn = (mobile_fpn if mobile else standard_fpn)(self.backbone.pyramid_channels, channels)
+        (self if mobile else self.backbone).add_module("fpn", fpn)
+        head = (MobileRpnHead if mobile else RpnHead)(channels, spec.anchors.count)
+        self.rpn = Rpn(
+            head, spec.anchors, candidates=spec.candidates, proposals=spec.proposals, sampled=spec.sampled_anchors
+        )
+        mask_head = (mobile_mask_head if mobile else standard_mask_head)(channels) if spec.masks else None
+        self.roi_heads = RoiHeads(
+            (MobileBoxHead if mobile else StandardBoxHead)(channels, spec.hidden),
+            BoxPredictor(spec.hidden, classes),
+            mask_head,
+            mask_predictor(channels, channels // 2 if mobile else channels, classes) if spec.masks else None,
+            sampled=spec.sampled_regions,
+        )
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    @property
+    def losses_names(self) -> tuple[str, ...]:
+        """The losses' names, in order."""
+        return self.spec.losses
+
+    def maps(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W), RGB in 0 to 255, of these heights and widths, to the pyramid's five maps."""
+        if self.training and len(images) == 1 and max(images.shape[-2:]) <= 32:
+            # a map can be one pixel, of which batch norm could not tell a spread: let the image stand twice
+            return [m[:1] for m in self.maps(images.expand(2, -1, -1, -1), sizes.expand(2, -1))]
+        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        height, width = images.shape[-2:]
+        if bool((sizes != sizes.new_tensor([height, width])).any()):
+            # what is padded is 0 to the network, whatever its pixels are
+            rows = torch.arange(height, device=x.device) < sizes[:, :1]
+            columns = torch.arange(width, device=x.device) < sizes[:, 1:]
+            x = x * (rows[:, None, :, None] & columns[:, None, None, :])
+        fpn: Fpn = self.get_submodule("fpn" if self.spec.heads == "mobile" else "backbone.fpn")  # type: ignore[assignment]
+        maps: list[Tensor] = fpn(self.backbone.pyramid(x))
+        return maps
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All that the network computes for images (B, 3, H, W) whatever is in them: the outputs of every head.
+
+        The regions are whole images, as many as there can be proposals and detections. It is what is counted as the
+        network's cost; `losses` and `detect` are for use.
+        """
+        sizes = self._sizes(images, None)
+        maps = self.maps(images, sizes)
+        logits, offsets = self.rpn.head(maps)
+        boxes = torch.cat([torch.zeros_like(sizes), sizes.flip(-1)], 1).to(self.mean.dtype)
+        image = torch.arange(len(images), device=boxes.device)
+        many = image.repeat_interleave(self.spec.proposals)
+        outputs: tuple[Tensor, ...] = (logits, offsets, *self.roi_heads.look(maps, boxes[many], many))
+        if self.spec.masks:
+            found = image.repeat_interleave(MOST)
+            outputs = (*outputs, self.roi_heads.draw(maps, boxes[found], found))
+        return outputs
+
+    def losses(
+        self, images: Tensor, sizes: Tensor | None, boxes: Tensor, classes: Tensor, masks: MaskCrops | None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Every loss of a batch as a total and what it is to be divided by, which can be 0.
+
+        `images` (B, 3, H, W) have their `sizes` (B, 2), height and width, at the top left; None: all of it. `boxes`
+        (B, M, 4) are pixels, `classes` (B, M) from 1, and 0 where they are padded. `masks` are those of all objects,
+        image by image; an object without one teaches its class and box. Images without objects teach what background
+        is. The totals and counts of a batch's parts add up to the batch's.
+        """
+        device = self.mean.device
+        images, boxes, classes = images.to(device), boxes.to(device, torch.float32), classes.to(device)
+        canvas, sizes = (images.shape[-2], images.shape[-1]), self._sizes(images, sizes)
+        maps = self.maps(images, sizes)
+        proposals, losses = self.rpn.learn(maps, canvas, sizes, boxes, classes)
+        return {**losses, **self.roi_heads.learn(maps, proposals, sizes, boxes, classes, masks)}
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        sizes: Tensor | None = None,
+        *,
+        score: float = SCORE,
+        overlap: float = NMS,
+        most: int = MOST,
+        masks: bool = True,
+    ) -> list[RcnnFound]:
+        """What is in each image of a batch, in eval mode; images and sizes as for `losses`.
+
+        A box needs a score above `score`; of two of one class that overlap by more than `overlap` the better stays,
+        and of an image the `most` best. Masks are drawn for these alone, and not at all without `masks`.
+        """
+        images = images.to(self.mean.device)
+        canvas, sizes = (images.shape[-2], images.shape[-1]), self._sizes(images, sizes)
+        maps = self.maps(images, sizes)
+        proposals = self.rpn(maps, canvas, sizes)
+        found: list[RcnnFound] = self.roi_heads(
+            maps, proposals, sizes, score=score, overlap=overlap, most=most, masks=masks and self.spec.masks
+        )
+        return found
+
+    def _sizes(self, images: Tensor, sizes: Tensor | None) -> Tensor:
+        if sizes is None:
+            sizes = torch.tensor([images.shape[-2:]] * len(images))
+        return sizes.to(self.mean.device)

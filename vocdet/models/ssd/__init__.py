@@ -1,0 +1,1 @@
+"""SSD-lite: network, anchors, loss, detections."""

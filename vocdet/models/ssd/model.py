@@ -1,0 +1,124 @@
+"""SSD on a MobileNet: its two last maps, four extra ones, and heads on all six.
+
+As a rule SSD-lite, with depthwise-separable extra layers and heads: Sandler et al. 2018, section 6.2; the taps for V3
+as Howard et al. 2019, section 6.3. Parameter shapes, initialisation and raw outputs are those of torchvision's
+`ssdlite320_mobilenet_v3_large`. Plain ones are the SSD of Howard et al. 2017, table 13, and of chuanqi305's
+MobileNet-SSD for Caffe: full 3x3 convolutions of stride 2 in the extra layers, and heads of one 1x1 convolution. (The
+SSD on VGG16, and pytorch-ssd after it, has heads of 3x3: nine times the work.) A last map by global average pooling is
+that of the Keras ports of SSD: as many channels as the map before it, and no weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops.misc import Conv2dNormActivation
+
+from vocdet.models.backbones.backbone import Backbone, BackboneSpec
+from vocdet.models.backbones.mobilenets import Norm
+from vocdet.models.ssd.anchors import Anchors, map_sizes
+from vocdet.recipes.schema import Extras, LastMap
+
+EXTRAS = (512, 256, 256, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class SsdSpec:
+    """Which detector: enough to build it again."""
+
+    backbone: BackboneSpec
+    labels: tuple[str, ...]  # without background
+    size: tuple[int, int]  # (height, width) of the input, pixels
+    anchors: Anchors
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of RGB in [0, 1]
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    extras: Extras = "separable"  # and so the heads
+    last_map: LastMap = "conv"
+
+    @property
+    def maps(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of every feature map, finest first."""
+        return map_sizes(self.size, last_map=self.last_map)
+
+
+class SsdLite(nn.Module):
+    """A detector; takes uint8 RGB, normalises it itself."""
+
+    mean: Tensor
+    std: Tensor
+    grid: Tensor
+
+    def __init__(self, spec: SsdSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+        self.backbone = Backbone(spec.backbone)
+        extras, channels = [], list(self.backbone.channels)
+        for out in EXTRAS:
+            extras.append(_extra(channels[-1], out, norm, spec.extras))
+            channels.append(out)
+        if spec.last_map == "pool":
+            extras[-1], channels[-1] = nn.AdaptiveAvgPool2d(1), channels[-2]
+        self.extras = nn.ModuleList(extras)
+        head = _head if spec.extras == "separable" else _plain_head
+        shapes = list(zip(channels, spec.anchors.counts, strict=True))
+        self.class_head = nn.ModuleList(head(c, n * (len(spec.labels) + 1), norm) for c, n in shapes)
+        self.box_head = nn.ModuleList(head(c, n * 4, norm) for c, n in shapes)
+        for module in (self.extras, self.class_head, self.box_head):
+            _initialise(module)
+        height, width = spec.size
+        grid = torch.from_numpy(spec.anchors.grid(spec.maps)) * torch.tensor([width, height, width, height])
+        self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) RGB in 0 to 255 to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
+        if self.training and len(images) == 1:
+            # a map can be one pixel, of which batch norm could not tell a spread: let the image stand twice
+            offsets, logits = self(images.expand(2, -1, -1, -1))
+            return offsets[:1], logits[:1]
+        x = (images.to(self.mean.dtype) / 255).sub_(self.mean).div_(self.std)  # rounded as torchvision rounds
+        maps = list(self.backbone(x))
+        for extra in self.extras:
+            maps.append(extra(maps[-1]))
+        offsets = [_flat(head(m), 4) for head, m in zip(self.box_head, maps, strict=True)]
+        classes = len(self.spec.labels) + 1
+        logits = [_flat(head(m), classes) for head, m in zip(self.class_head, maps, strict=True)]
+        return torch.cat(offsets, 1), torch.cat(logits, 1)
+
+
+def _flat(x: Tensor, values: int) -> Tensor:
+    """(B, shapes * values, H, W) to (B, H * W * shapes, values); no copy when x is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
+def _extra(inputs: int, out: int, norm: Norm, kind: Extras) -> nn.Module:
+    conv = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=nn.ReLU6)
+    half = out // 2
+    narrow = conv(inputs, half, kernel_size=1)
+    if kind == "plain":
+        return nn.Sequential(narrow, conv(half, out, kernel_size=3, stride=2))
+    return nn.Sequential(narrow, conv(half, half, kernel_size=3, stride=2, groups=half), conv(half, out, kernel_size=1))
+
+
+def _head(inputs: int, out: int, norm: Norm) -> nn.Module:
+    depthwise = Conv2dNormActivation(
+        inputs, inputs, kernel_size=3, groups=inputs, norm_layer=norm, activation_layer=nn.ReLU6
+    )
+    return nn.Sequential(depthwise, nn.Conv2d(inputs, out, 1))
+
+
+def _plain_head(inputs: int, out: int, _: Norm) -> nn.Module:
+    return nn.Conv2d(inputs, out, 1)
+
+
+def _initialise(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0, 0.03)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

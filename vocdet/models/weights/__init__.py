@@ -1,0 +1,1 @@
+"""Weights from files: published checkpoints, other libraries, and how they fit a network."""

@@ -1,0 +1,116 @@
+"""The last layers of heads: which rows belong to which label, and for which anchors they were made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.ssd.anchors import Anchors
+
+# an SSD's: class_head.0.1.weight, or class_head.0.weight where heads are one convolution; a classifier's: classifier.3
+# of V3, whose classifier.0 is a hidden layer, and classifier.1 of V1 and V2
+_LAST = re.compile(r"(?:(class_head|box_head)\.(\d+)\.(?:1\.)?|classifier\.[13]\.)(?:weight|bias)")
+# a Mask R-CNN's: one row of each class, or four next to each other
+_REGIONS = re.compile(r"roi_heads\.(?:box_predictor\.(?:cls_score|(bbox_pred))|mask_predictor\.mask_fcn_logits)\.\w+")
+_PROPOSALS = re.compile(r"rpn\.head\.(?:cls_logits|bbox_pred)\.(?:weight|bias)")
+OTHER_ANCHORS = "made for other anchors"
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What the rows of the last layers stand for."""
+
+    labels: tuple[str, ...] | None  # without background; "": a row of no label; None: nobody knows
+    anchors: Anchors | PyramidAnchors | None = None  # of a detector, where they are known
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What of a file's tensor goes into a model."""
+
+    tensor: Tensor | None  # of the model's shape; None: nothing does
+    why: str = ""  # it is not what the file has
+    labels: tuple[str, ...] = ()  # whose rows it has from the file
+
+
+def same_label(name: str) -> str:
+    """What names of one label have in common: neither case counts, nor which of space, `_` and `-` parts words.
+
+    `Traffic-Light`, `traffic light` and `trafficlight` are one label, `1-1` and `11` are two.
+    """
+    parted = re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    return re.sub(r"(?<=\D) (?=\D)", "", parted) or name  # a label can be nothing but a dash
+
+
+def matching_rows(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
+    """For each of our labels its row among theirs, or -1; the same spelling goes before another of the same name."""
+    exact = {name: i for i, name in reversed(list(enumerate(theirs))) if name}
+    alike = {same_label(name): i for i, name in reversed(list(enumerate(theirs))) if name}
+    return [exact.get(name, alike.get(same_label(name), -1)) for name in ours]
+
+
+def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours: Heads) -> Carried:
+    """What of a file's tensor goes into the place of `fresh`, a model's tensor of the same name.
+
+    The last layer of a head made for the same anchors keeps the rows of the labels that both know, and of the
+    background; the rows of other labels stay as they are in `fresh`. A tensor of another shape does not go at all.
+    """
+    if theirs is None:
+        return _whole(given, fresh)
+    if _PROPOSALS.fullmatch(name):
+        known = theirs.anchors is not None and ours.anchors is not None
+        return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole(given, fresh)
+    if regions := _REGIONS.fullmatch(name):
+        return _rows(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
+    match = _LAST.fullmatch(name)
+    if match is None:
+        return _whole(given, fresh)
+    if match[1] and _differ(theirs.anchors, ours.anchors, int(match[2])):
+        return Carried(None, OTHER_ANCHORS)
+    if match[1] == "box_head":
+        return _whole(given, fresh)
+    return _rows(given, fresh, theirs, ours, background=1 if match[1] else 0, each=1)
+
+
+def _differ(theirs: object, ours: object, level: int) -> bool:
+    """Whether an SSD's anchors on a map are others; those of which nobody knows are not."""
+    return isinstance(theirs, Anchors) and isinstance(ours, Anchors) and theirs.shapes[level] != ours.shapes[level]
+
+
+def _rows(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
+    """What of a last layer with `each` rows of every label, and of the background, goes into another."""
+    whole = _whole(given, fresh)
+    if theirs.labels is None or ours.labels is None:
+        return Carried(whole.tensor, whole.why or "its labels are unknown, and taken in their order")
+    if theirs.labels == ours.labels:
+        return whole if whole.tensor is None else Carried(given, labels=ours.labels)
+    return _by_label(given, fresh, theirs.labels, ours.labels, background=background, each=each)
+
+
+def _whole(given: Tensor, fresh: Tensor) -> Carried:
+    if given.shape != fresh.shape:
+        return Carried(None, f"of another shape: {tuple(given.shape)} in the file")
+    return Carried(given)
+
+
+def _by_label(
+    given: Tensor, fresh: Tensor, theirs: tuple[str, ...], ours: tuple[str, ...], *, background: int, each: int
+) -> Carried:
+    """`given` (shapes * (background + theirs) * each, ...) and `fresh` with ours, shapes first."""
+    had, wanted = background + len(theirs), background + len(ours)
+    shapes = fresh.shape[0] // (wanted * each)
+    if given.shape != (shapes * had * each, *fresh.shape[1:]):
+        return Carried(None, f"of another shape: {tuple(given.shape)} in the file")
+    rows = [*range(background), *(row + background if row >= 0 else -1 for row in matching_rows(theirs, ours))]
+    known = [k for k, row in enumerate(rows) if row >= 0]
+    labels = tuple(ours[k - background] for k in known if k >= background)
+    if not known:
+        return Carried(None, f"no label of its {len(theirs)} is here")
+    mixed = fresh.detach().clone().reshape(shapes, wanted, each, *fresh.shape[1:])
+    mixed[:, known] = given.to(fresh.dtype).reshape(shapes, had, each, *fresh.shape[1:])[:, [rows[k] for k in known]]
+    why = f"{len(labels)} of {len(ours)} labels by name" if labels else "background only, no label by name"
+    return Carried(mixed.reshape(fresh.shape), why, labels)

@@ -1,0 +1,173 @@
+"""Weights from elsewhere: which tensor of a file goes where, and what became of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.errors import CheckpointError
+from vocdet.models.backbones.backbone import C4_LAYER, KINDS, BackboneSpec
+from vocdet.models.backbones.resnet import make_backbone
+from vocdet.models.rcnn.model import MaskRcnn
+from vocdet.models.ssd.model import SsdLite
+from vocdet.models.weights.heads import Heads, carried
+from vocdet.models.weights.timm import is_timm
+from vocdet.recipes.nets import RESNET
+
+Fate = Literal["loaded", "resized", "skipped", "fresh"]
+FATES: tuple[Fate, ...] = ("loaded", "resized", "fresh", "skipped")
+ENOUGH = 0.5  # of a backbone's tensors must fit, or the file is for another net
+WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)  # the published ones
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """What became of one tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    fate: Fate  # resized: some rows are the file's; skipped: in the file, not used; fresh: as the model was made
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What was loaded from where, tensor by tensor."""
+
+    source: str
+    tensors: tuple[Tensors, ...]
+    labels: tuple[str, ...] = ()  # of the model, where the file's heads say what theirs are
+    kept: tuple[str, ...] = ()  # those of which the file knows something
+
+    def count(self, fate: Fate) -> int:
+        """How many tensors met this fate."""
+        return sum(t.fate == fate for t in self.tensors)
+
+
+def transfer(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    spec: BackboneSpec,
+    *,
+    source: str,
+    heads: Heads | None = None,
+    labels: tuple[str, ...] = (),
+) -> Transfer:
+    """Copy into `model` every tensor that fits by name and shape; the rest of the model stays as it is.
+
+    Names may be ours, or those of torchvision's MobileNets, ResNet-50, SSD-lite or Mask R-CNN. Where `heads` tells what
+    the file's heads were made for, their last layers go label by label; `labels` are those of a classifier (a detector
+    knows its own). A file of which less than half of the backbone fits is a `CheckpointError`: it is for another net.
+    """
+    ours = model.state_dict()
+    our_heads = Heads(labels or None)
+    if isinstance(model, SsdLite | MaskRcnn):
+        our_heads = Heads(model.spec.labels, model.spec.anchors)
+    renamed = our_names(tensors, spec)
+    theirs = {renamed[name]: value for name, value in tensors.items()}
+    backbone = [name for name in ours if name.startswith("backbone.") and not name.startswith("backbone.fpn.")]
+    fitting = sum(name in theirs and theirs[name].shape == ours[name].shape for name in backbone)
+    if fitting < ENOUGH * len(backbone):
+        raise CheckpointError(
+            f"only {fitting} of {len(backbone)} tensors of {spec.name} are in it with the right shape",
+            place=Path(source),
+            hint=_which_net(tensors),
+        )
+    rows, known = [], set()
+    for name, value in ours.items():
+        taken = carried(name, theirs[name], value, heads, our_heads) if name in theirs else None
+        if taken is None or taken.tensor is None:
+            rows.append(Tensors(name, tuple(value.shape), "fresh", taken.why if taken else "not in the file"))
+            continue
+        known |= set(taken.labels)
+        rows.append(
+            Tensors(name, tuple(value.shape), "loaded" if taken.tensor is theirs[name] else "resized", taken.why)
+        )
+        with torch.no_grad():
+            value.copy_(taken.tensor)
+    rows += [Tensors(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
+    told = (our_heads.labels or ()) if heads and heads.labels else ()
+    return Transfer(source, tuple(rows), told, tuple(label for label in told if label in known))
+
+
+def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> BackboneSpec:
+    """The same backbone with a reduced tail, where that is what the tensors are of."""
+    if spec.reduced_tail or not spec.kind.startswith("mb3"):
+        return spec
+    reduced = replace(spec, reduced_tail=True)
+    return reduced if _fit(tensors, reduced) > _fit(tensors, spec) else spec
+
+
+def _which_net(tensors: Mapping[str, Tensor]) -> str:
+    """A hint: the net that the tensors are of, if that can be told."""
+    if _fit(tensors, BackboneSpec(RESNET)) == 1:
+        return f"they are weights of --net {RESNET}"
+    if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
+        for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
+            spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
+            if _fit(tensors, spec) == 1:
+                return f"they are weights of --net {spec.name}" + (" --reduced-tail" if spec.reduced_tail else "")
+    if is_timm(tensors):
+        return "of timm's networks only MobileNetV1 is understood: use --weights imagenet for the others"
+    return "the weights are for another --net"
+
+
+def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
+    """The share of a backbone's tensors that are among these."""
+    renamed = our_names(tensors, spec)
+    shapes = {renamed[name]: tuple(value.shape) for name, value in tensors.items()}
+    wanted = _shapes(spec)
+    return sum(shapes.get(name) == shape for name, shape in wanted.items()) / len(wanted)
+
+
+@lru_cache(maxsize=64)
+def _shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):  # nothing is allocated or drawn
+        return {f"backbone.{name}": tuple(value.shape) for name, value in make_backbone(spec).state_dict().items()}
+
+
+def our_names(names: Iterable[str], spec: BackboneSpec) -> dict[str, str]:
+    """The name in vocdet of every tensor of torchvision's networks; any other name stays."""
+    plain = {name: name.removeprefix("module.") for name in names}
+    if spec.kind == RESNET:
+        return {name: _resnet_name(short) for name, short in plain.items()}
+    # torchvision's SSD-lite cuts the backbone in two inside the tapped block, which shows in its first convolution
+    halved = "backbone.features.0.0.0.weight" in plain.values()
+    return {name: _our_name(short, C4_LAYER[spec.kind], halved) for name, short in plain.items()}
+
+
+def _resnet_name(name: str) -> str:
+    """Of ResNet-50 alone, or of a Mask R-CNN on it as torchvision 0.13 and the ones before it named its layers."""
+    if re.match(r"(?:conv1|bn1|layer[1-4])\.", name):
+        return f"backbone.body.{name}"
+    name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
+    name = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
+    mask = re.fullmatch(r"roi_heads\.mask_head\.mask_fcn([1-4])\.(weight|bias)", name)
+    return f"roi_heads.mask_head.{int(mask[1]) - 1}.0.{mask[2]}" if mask else name
+
+
+def _our_name(name: str, tap: int, halved: bool) -> str:
+    if name.startswith("features."):
+        return f"backbone.{name}"
+    for theirs, ours in (
+        ("backbone.extra.", "extras."),
+        ("head.classification_head.module_list.", "class_head."),
+        ("head.regression_head.module_list.", "box_head."),
+    ):
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    match = re.fullmatch(r"backbone\.features\.([01])\.(\d+)\.(.+)", name) if halved else None
+    if match is None:
+        return name
+    layer, rest = int(match[2]) + (tap if match[1] == "1" else 0), match[3]
+    # the expansion of the tapped block ends the first half without its block, the rest of the block begins the second
+    inside = {("0", tap): "block.0.", ("1", tap): "block."}.get((match[1], layer), "")
+    return f"backbone.features.{layer}.{inside}{rest}"

@@ -1,0 +1,219 @@
+"""How a training went, as one picture: losses, metrics, labels and learning rate by epoch."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.plots.dataset import FAINT, INK, LINES, PAPER
+from vocdet.plots.fonts import drawable, shortened
+from vocdet.wording import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rows = Sequence[Mapping[str, float]]  # of every epoch
+Series = dict[str, NDArray[np.float64]]  # (E,) by epoch; NaN where an epoch has no such figure
+
+COLOURS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0728f", "#3b4a57")
+MOST_LINES = 8  # labels with a line each; of more, the spread is drawn
+DOTTED = 25  # epochs up to which each has a dot
+STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
+LONGEST = 24  # characters of a label
+
+
+def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, figure_of_labels: str = "AP50") -> bytes:
+    """A PNG of 1400 x 900 pixels of the epochs so far.
+
+    A row has `epoch`, and of these what there is: `train_*` losses, `val_loss`, other `val_*` as metrics, `lr` and
+    `images_per_second`. `labels` are rows with `epoch` and a figure of every label, which `figure_of_labels` names.
+    `best` is the best epoch; 0: none.
+    Figures that are missing, or are no finite numbers, are gaps.
+    """
+    if not rows:
+        raise ValueError("no epoch to draw")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = [name for name in dict.fromkeys(name for row in labels for name in row) if name != "epoch"]
+    (*shown, head), families = drawable([*names, title])
+    style: dict[Any, Any] = {
+        "font.family": families, "font.size": 10.5, "text.parse_math": False, "text.color": INK,
+        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlesize": 12, "axes.titlelocation": "left",
+        "axes.titlepad": 9, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.color": LINES, "xtick.color": INK, "ytick.color": INK, "lines.linewidth": 1.7,
+        "legend.frameon": False, "legend.fontsize": 9.5,
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(14, 9), dpi=100, facecolor=PAPER)
+        figure.text(0.012, 0.952, shortened(head, 60) if head == title else "a training", fontsize=18)
+        figure.text(0.0125, 0.921, _subtitle(rows, best), fontsize=11, color=FAINT)
+        # placed by hand: finding places for everything takes longer than drawing it
+        grid = figure.add_gridspec(2, 2, left=0.055, right=0.985, top=0.86, bottom=0.115, hspace=0.48, wspace=0.17)
+        _draw_losses(figure.add_subplot(grid[0, 0]), rows, best)
+        _draw_metrics(figure.add_subplot(grid[0, 1]), rows, best)
+        _draw_labels(
+            figure.add_subplot(grid[1, 1]), labels, dict(zip(names, shown, strict=True)), figure_of_labels, best
+        )
+        _draw_rate(figure.add_subplot(grid[1, 0]), rows)
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def is_metric(name: str) -> bool:
+    """Whether a column holds a figure of the validation that is no loss."""
+    return name.startswith("val_") and name != "val_loss"
+
+
+def _subtitle(rows: Rows, best: int) -> str:
+    last = rows[-1]
+    parts = [counted(int(last["epoch"]), "epoch")]
+    seconds = last.get("seconds", math.nan)
+    if math.isfinite(seconds):
+        minutes = round(seconds / 60)
+        parts.append(f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min")
+    row = next((row for row in reversed(rows) if row["epoch"] == best), None)
+    if row:
+        figures = [f"{name[4:]} {value:.3f}" for name, value in row.items() if is_metric(name) and math.isfinite(value)]
+        parts.append(", ".join([f"best: epoch {best}", *figures]))
+    return "   ·   ".join(parts)
+
+
+def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
+    """The losses of training and their sum, and the loss of validation."""
+    series = _series(rows, lambda name: name.startswith("train_") or name == "val_loss")
+    parts = {name[6:]: values for name, values in series.items() if name.startswith("train_")}
+    if len(parts) > 1 and "loss" not in parts:
+        parts = {"training": np.sum(list(parts.values()), axis=0)} | parts
+    elif parts:
+        first, *others = parts
+        parts = {"training": parts[first]} | {name: parts[name] for name in others}
+    lines = parts | ({"validation": series["val_loss"]} if "val_loss" in series else {})
+    for i, (name, values) in enumerate(lines.items()):
+        whole = name in ("training", "validation")
+        colour = COLOURS[1] if name == "validation" else COLOURS[0] if whole else COLOURS[2 + (i - 1) % 6]
+        _line(axes, rows, values, name, colour, thin=not whole)
+    drawn = np.concatenate(list(lines.values())) if lines else np.zeros(0)
+    drawn = drawn[np.isfinite(drawn)]
+    if drawn.size and drawn.min() > 0 and drawn.max() > STEEP * drawn.min():
+        axes.set_yscale("log")
+    elif drawn.size:
+        axes.set_ylim(bottom=0)
+    _finish(axes, "Loss", rows, best, empty="no loss yet")
+
+
+def _draw_metrics(axes: Axes, rows: Rows, best: int) -> None:
+    """What the validation measured."""
+    series = _series(rows, is_metric)
+    for i, (name, values) in enumerate(series.items()):
+        _line(axes, rows, values, name[4:].replace("_", " "), COLOURS[i % len(COLOURS)])
+    if series:
+        axes.set_ylim(0, 1.02 if max(np.nanmax(values) for values in series.values()) <= 1 else None)
+    _finish(axes, "Validation", rows, best, empty="nothing was validated")
+
+
+def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, best: int) -> None:
+    """A figure of every label: a line each, or of many the spread, the median and the worst in the end."""
+    series = _series(labels, lambda name: name != "epoch")
+    title = f"{what} of every label on the validation part"
+    if 0 < len(series) <= MOST_LINES:
+        ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
+        for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
+            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLOURS[i % len(COLOURS)])
+    elif series:
+        values = np.stack(list(series.values()))  # (L, E)
+        with np.errstate(all="ignore"):
+            low, first, half, third, high = (
+                np.array([np.quantile(c[np.isfinite(c)], q) if np.isfinite(c).any() else math.nan for c in values.T])
+                for q in (0, 0.25, 0.5, 0.75, 1)
+            )
+        x = _epochs(labels)
+        axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.12, linewidth=0, label="all labels")
+        axes.fill_between(x, first, third, color=COLOURS[0], alpha=0.25, linewidth=0, label="middle half")
+        _line(axes, labels, half, "median", COLOURS[0])
+        ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
+        for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
+            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLOURS[1 + i], thin=True)
+        title = f"{what} of {len(series)} labels on the validation part, the three worst by name"
+    if series:
+        axes.set_ylim(0, 1.02)
+    _finish(axes, title, labels, best, empty="no figures of single labels")
+
+
+def _draw_rate(axes: Axes, rows: Rows) -> None:
+    """The learning rate, and on the right how fast training is."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    series = _series(rows, lambda name: name in ("lr", "images_per_second"))
+    if "lr" in series:
+        _line(axes, rows, series["lr"], "learning rate", COLOURS[0])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    _finish(axes, "Learning rate", rows, 0, empty="no learning rate")
+    speed = series.get("images_per_second")
+    if speed is not None:
+        right = axes.twinx()
+        _line(right, rows, speed, "images per second", COLOURS[5], thin=True)
+        right.set_ylim(0, 1.25 * np.nanmax(speed) or 1)
+        right.yaxis.set_major_locator(MaxNLocator(5))
+        right.grid(False)
+        right.spines["right"].set_visible(True)
+        right.set_ylabel("images per second", color=FAINT)
+        axes.set_title("Learning rate, and images per second")
+        handles = [*axes.get_lines(), *right.get_lines()]
+        _legend(axes, len(handles), handles=handles)
+
+
+def _series(rows: Rows, wanted: Callable[[str], bool]) -> Series:
+    """The columns that are wanted, in the order in which they first occur, but for those without a number."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if wanted(name)]
+    found = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in names}
+    found = {name: np.where(np.isfinite(values), values, math.nan) for name, values in found.items()}
+    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+
+
+def _epochs(rows: Rows) -> NDArray[np.float64]:
+    return np.array([row["epoch"] for row in rows], np.float64)
+
+
+def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, colour: str, *, thin: bool = False) -> None:
+    """A line through the epochs that have a value; a gap of some epochs without validation is bridged."""
+    known = np.isfinite(values)
+    marker = "o" if known.sum() <= DOTTED else ""
+    label = f" {name}" if name.startswith("_") else name  # matplotlib hides what begins with it
+    axes.plot(
+        _epochs(rows)[known], values[known], color=colour, label=label, marker=marker, markersize=3.5,
+        linewidth=1.1 if thin else None, alpha=0.85 if thin else None,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, title: str, rows: Rows, best: int, *, empty: str) -> None:
+    """A panel's title, its epochs, its legend above the lines, and a mark at the best epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title)
+    lines = axes.get_legend_handles_labels()[0]
+    if not lines:
+        axes.set_axis_off()
+        axes.text(0, 0.97, empty, transform=axes.transAxes, color=FAINT, va="top")
+        return
+    epochs = _epochs(rows)
+    margin = 0.02 * (epochs[-1] - epochs[0]) or 1.0  # of one epoch: the numbers beside it
+    axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xlabel("epoch")
+    if best:
+        axes.axvline(best, color=FAINT, linewidth=1, linestyle=(0, (3, 3)), zorder=1, label="_best")
+    _legend(axes, len(lines))
+
+
+def _legend(axes: Axes, lines: int, **more: Any) -> None:
+    """Names below the panel, where no line can cross them."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.2, ncols=min(lines, 4),
+                columnspacing=1.4, **more)  # fmt: skip

@@ -1,0 +1,312 @@
+"""What can be known of runs from their folders, without loading torch."""
+
+from __future__ import annotations
+
+import csv
+import math
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from vocdet.errors import CheckpointError, VocdetError
+from vocdet.files import reason
+from vocdet.runs.environment import is_alive
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+Scores = dict[str, float]
+
+RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", "best.safetensors", "last.safetensors",
+             "state.safetensors")  # fmt: skip
+LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
+TRAINED = {"ssd": "train-ssd", "backbone": "train-backbone", "maskrcnn": "train-maskrcnn"}  # the commands
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the files of a run say; where they say nothing, text is empty and numbers are 0."""
+
+    folder: Path
+    task: str = ""  # ssd, backbone, maskrcnn; "": no run of vocdet
+    net: str = ""
+    size: int = 0
+    labels: tuple[str, ...] = ()
+    epochs: int = 0  # done
+    planned: int = 0  # 0: a time instead
+    minutes: float = 0.0
+    seconds: float = 0.0  # trained
+    best_epoch: int = 0
+    scores: Scores = field(default_factory=dict)  # of the best checkpoint's validation
+    by_label: Scores = field(default_factory=dict)  # of the same epoch: AP50 of a detector, accuracy of a classifier
+    started: str = ""  # ISO
+    state: str = ""  # running, running?, finished, interrupted, failed, killed
+    why: str = ""  # it failed
+    resumable: bool = False
+    dataset: str = ""  # fingerprint of what was learned from
+    data: dict[str, Any] = field(default_factory=dict)  # what else is known of it
+    recipe: dict[str, Any] = field(default_factory=dict)  # section.field: value
+    environment: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()  # files that cannot be read
+
+    @property
+    def resume(self) -> tuple[str, ...]:
+        """The words after `vocdet` that go on with it; none where nothing can."""
+        return (TRAINED[self.task], "--resume", str(self.folder)) if self.resumable and self.task in TRAINED else ()
+
+
+class _Checkpoint(msgspec.Struct):
+    """What a checkpoint says of itself, as far as it matters here."""
+
+    task: str
+    labels: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    backbone: dict[str, Any] = {}
+    dataset: str = ""
+    recipe: dict[str, Any] = {}
+    scores: Scores = {}
+
+
+class _State(msgspec.Struct):
+    about: _Checkpoint
+
+
+class _Status(msgspec.Struct):
+    """What the journal says of a run."""
+
+    state: str = ""
+    task: str = ""
+    dataset: dict[str, Any] = {}
+    started: str = ""
+    why: str = ""
+    host: str = ""
+    pid: int = 0
+    born: str = ""
+
+
+def list_runs(folder: Path, *, sort: str = "date") -> list[RunFacts]:
+    """The runs in a folder, or the one that the folder is; folders that are none come last, without a task.
+
+    `sort` is date (newest first), name, epochs, seconds, or a metric such as ap50 (best first; a loss: lowest first).
+    A metric that no run has, and a folder that is not there, are a `CheckpointError`.
+    """
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        hint = "name the folder of the runs, or train first: vocdet train-ssd"
+        raise CheckpointError(f"cannot be read: {reason(error)}", place=folder, hint=hint) from error
+    runs = [read_run(path) for path in ([folder] if is_run(folder) else inside)]
+    return [*_sorted([run for run in runs if run.task], sort), *(run for run in runs if not run.task)]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds any file of a run."""
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
+def read_run(folder: Path) -> RunFacts:
+    """What a run's files say; those that are damaged are named in `problems`, and nothing is raised."""
+    problems: list[str] = []
+    status = _json(folder / "run.json", _Status, problems) or _Status()
+    about = _about(folder, problems)
+    recipe = _recipe(folder, problems) or (about.recipe if about else {})
+    environment: dict[str, Any] = _json(folder / "environment.json", dict[str, Any], problems) or {}
+    rows, labels = _rows(folder / "metrics.csv", problems), _rows(folder / "labels.csv", problems)
+    flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
+    validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
+    by_label = next((row for row in labels if best and row.get("epoch") == best.get("epoch")), {})
+    state, task = _state(folder, status), status.task or (about.task if about else str(recipe.get("task", "")))
+    return RunFacts(
+        folder=folder,
+        task=task or _task(flat),
+        net=str(flat.get("model.net", "") or (_net(about.backbone) if about else "")),
+        size=_whole(flat.get("model.size")) or (about.size[0] if about else 0),
+        labels=_texts(status.dataset.get("labels")) or (about.labels if about else ()),
+        epochs=_whole(last.get("epoch")),
+        planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _whole(flat.get("train.epochs")),
+        minutes=float(flat.get("train.minutes") or 0.0),
+        seconds=last.get("seconds", 0.0),
+        best_epoch=_whole(best.get("epoch")),
+        scores=validated | (about.scores if about else {}),
+        by_label={name: value for name, value in by_label.items() if name != "epoch"},
+        started=_started(folder, status, environment),
+        state=state,
+        why=status.why,
+        resumable=(folder / "state.safetensors").is_file() and not state.startswith("running"),
+        dataset=str(status.dataset.get("fingerprint", "")) or (about.dataset if about else ""),
+        data=status.dataset,
+        recipe={name: value for name, value in flat.items() if name not in ("task", "description")},
+        environment={name: value for name, value in environment.items() if name != "earlier"},
+        problems=tuple(problems),
+    )
+
+
+def flatten(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Values of nested tables by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flat
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a figure is better."""
+    return metric == "loss" or metric.endswith("_loss")
+
+
+def _sorted(runs: list[RunFacts], by: str) -> list[RunFacts]:
+    metrics = sorted({name for run in runs for name in run.scores})
+    if by == "name":
+        return sorted(runs, key=lambda run: run.folder.name)
+    if by == "date":
+        return sorted(runs, key=lambda run: (_moment(run.started), run.folder.name), reverse=True)
+    if by in ("epochs", "seconds"):
+        return sorted(runs, key=lambda run: -float(getattr(run, by)))
+    if by not in metrics and runs:
+        known = ", ".join(["date", "name", "epochs", "seconds", *metrics])
+        raise CheckpointError(f"no run has the metric {by!r}", hint=f"sort by one of {known}")
+    sign = 1 if lower_is_better(by) else -1
+    return sorted(runs, key=lambda run: sign * run.scores[by] if by in run.scores else math.inf)
+
+
+def _moment(started: str) -> float:
+    try:
+        return datetime.fromisoformat(started).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
+    """When it was begun, not when it was gone on with; by the files' dates where nothing says."""
+    earlier = environment.get("earlier")
+    first = earlier[0] if isinstance(earlier, list) and earlier and isinstance(earlier[0], dict) else environment
+    said = first.get("date") or status.started
+    if isinstance(said, str) and _moment(said):
+        return said
+    dates = [(folder / name).stat().st_mtime for name in RUN_FILES if (folder / name).is_file()]
+    return datetime.fromtimestamp(min(dates)).astimezone().isoformat(timespec="seconds") if dates else ""
+
+
+def _state(folder: Path, status: _Status) -> str:
+    if status.state == "running":
+        alive = is_alive(status.pid, status.born) if status.host == socket.gethostname() else None
+        return {True: "running", False: "killed", None: "running?"}[alive]
+    if status.state:
+        return status.state
+    if (folder / "state.safetensors").is_file():
+        return "interrupted"
+    return "finished" if (folder / "last.safetensors").is_file() else ""
+
+
+def _about(folder: Path, problems: list[str]) -> _Checkpoint | None:
+    """What the best checkpoint says, else the last, else the state."""
+    for name in ("best.safetensors", "last.safetensors"):
+        if found := _metadata(folder / name, "vocdet", _Checkpoint, problems):
+            return found
+    state = _metadata(folder / "state.safetensors", "vocdet-state", _State, problems)
+    return state.about if state else None
+
+
+def _metadata(path: Path, key: str, kind: type[T], problems: list[str]) -> T | None:
+    """JSON in the header of a safetensors file: its length in eight bytes, then JSON."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise msgspec.DecodeError("no header of safetensors")
+            header = msgspec.json.decode(file.read(length), type=dict[str, Any])
+        return msgspec.json.decode(header["__metadata__"][key], type=kind)
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError):
+        problems.append(f"{path.name} is damaged, or no checkpoint of vocdet")
+        return None
+
+
+def _json(path: Path, kind: type[T], problems: list[str]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        problems.append(f"{path.name} cannot be read")
+        return None
+
+
+def _recipe(folder: Path, problems: list[str]) -> dict[str, Any]:
+    path = folder / "recipe.toml"
+    if not path.is_file():
+        return _json(folder / "recipe.json", dict[str, Any], problems) or {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        problems.append(f"{path.name} cannot be read")
+        return {}
+
+
+def _rows(path: Path, problems: list[str]) -> list[Scores]:
+    """The numbers of a table, by column; cells without one are left out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {name: number for name, text in row.items() if (number := _number(text)) is not None}
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    except (OSError, csv.Error, UnicodeDecodeError):
+        problems.append(f"{path.name} cannot be read")
+        return []
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _best_row(rows: list[Scores]) -> Scores:
+    return next((row for row in reversed(rows) if row.get("best")), {})
+
+
+def _task(recipe: Mapping[str, Any]) -> str:
+    """What a recipe is for, which does not say it."""
+    marks = {"model.masks": "maskrcnn", "model.anchors": "ssd", "model.net": "backbone"}
+    return next((task for mark, task in marks.items() if mark in recipe), "")
+
+
+def _net(backbone: dict[str, Any]) -> str:
+    width = backbone.get("width", 1)
+    return f"{backbone.get('kind', '')}" + (f"-{width:g}" if isinstance(width, (int, float)) and width != 1 else "")
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) else 0
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
+
+
+def find_run(name: Path, runs: Path) -> Path:
+    """The run folder that is meant: a folder, a checkpoint in one, or a name in the folder of the runs."""
+    tried = [name, runs / name] if not name.is_absolute() else [name]
+    for path in tried:
+        if path.is_file() and is_run(path.parent):
+            return path.parent
+        if path.is_dir() and is_run(path):
+            return path
+    if any(path.is_dir() for path in tried):
+        raise CheckpointError("is no run: there is nothing of vocdet in it", place=name, hint="see vocdet runs")
+    raise VocdetError("there is no such run", place=name, hint=f"name one of those that vocdet runs {runs} lists")

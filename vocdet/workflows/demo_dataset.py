@@ -1,0 +1,274 @@
+"""A detection dataset made on the spot: handwritten digits on photographs, all from scikit-learn's own files.
+
+Two VOC folders come out. What is in `test` was never seen in `train`: its digits are other scans, its backgrounds
+other parts of the photographs. Boxes and masks follow the ink to the pixel.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vocdet.errors import OutputError
+from vocdet.files import make_folder, unwritable
+from vocdet.formats.voc.masks import palette_png
+from vocdet.formats.voc.preserved import Header
+from vocdet.formats.voc.write import WrittenObject, annotation_text
+
+TRAIN_SHARE = 0.75  # of the scans of every digit: enough hands are left over for an honest test
+PHOTO_SPLIT = 0.6  # training backgrounds lie left of this share of a photograph's width, test ones right of it
+CROP = (0.3, 0.45)  # height of a background as a share of the photograph's; both sides of the split can give it
+PAPER = 2  # pixels of paper put around a scan: its ink touches the border, and cubic weights reach this far
+INK = 0.45  # of the darkest ink is half covered: higher, and thin strokes break; lower, and the loops of 8 and 9 fill
+EDGE = 3.0  # how much faster than in the scan paper turns to ink: sharp, yet a grey loop of a scan stays grey
+ROTATION = 10.0  # degrees either way; much more makes a 6 of a 9
+STRETCH = 0.1  # of width against height, either way
+GAP = 3  # pixels between the boxes of two digits, so that no ink hides other ink
+PLACES = 12  # places tried for a digit; the calmest of those that are free is taken
+LAYOUTS = 20  # tried for an image, until one holds as many digits as asked for
+LIGHT = 0.5  # what is brighter gets dark ink, what is darker light ink
+TINT = 0.35  # most of a hue in an ink, the rest being black or white: the ink stays far from the middle
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # luminance of RGB, ITU-R BT.601
+QUALITY = 92  # of the JPEGs
+
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
+Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax; pixels, 0-based, half-open
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Two VOC folders, the first not split yet, and what is in them."""
+
+    train: Path
+    test: Path
+    labels: tuple[str, ...]
+    images: tuple[int, int]  # in train, in test
+    objects: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the pictures are to be."""
+
+    size: tuple[int, int]  # width, height
+    digits: tuple[int, int]  # fewest and most in an image
+    pixels: tuple[int, int]  # smallest and largest height of a digit
+
+    def __post_init__(self) -> None:
+        width, height = self.size
+        if not 1 <= self.digits[0] <= self.digits[1] <= 254:
+            raise ValueError(f"{self.digits[0]} to {self.digits[1]} digits an image: a mask has room for 1 to 254")
+        if not 16 <= self.pixels[0] <= self.pixels[1]:
+            raise ValueError(f"digits of {self.pixels[0]} to {self.pixels[1]} pixels: 16 is the least that can be read")
+        if 1.5 * self.pixels[1] > min(width, height):  # 1.5: the paper around it, turned and stretched
+            raise ValueError(f"a digit of {self.pixels[1]} pixels needs more room than {width} x {height}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What one of the two folders is made from."""
+
+    scans: tuple[NDArray[np.float32], ...]  # by label: (N, 8, 8), paper 0 to ink 1
+    photos: tuple[Pixels, ...]  # the parts of the photographs that this folder may show
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One composed image; object k (from 0) has the value k + 1 in the mask."""
+
+    pixels: Pixels
+    mask: NDArray[np.uint8]  # (H, W)
+    labels: tuple[int, ...]
+    boxes: tuple[Box, ...]  # tight around the ink
+
+
+def compose(
+    folder: Path,
+    *,
+    images: int = 640,
+    test_images: int = 128,
+    labels: int = 10,
+    size: tuple[int, int] = (320, 240),
+    digits: tuple[int, int] = (2, 6),
+    pixels: tuple[int, int] = (45, 120),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Composed:
+    """Make `folder/train` and `folder/test`: JPEGImages, Annotations as labelImg writes them, SegmentationObject.
+
+    All of `test` is its test part; `train` has no parts yet. The labels are the first `labels` digits; an image
+    holds fewer digits than asked for only where no more fit. The same arguments give the same files. Each folder
+    appears whole; one that is already there is an `OutputError`. `progress` hears how many of how many are done.
+    """
+    plan = Plan(size, digits, pixels)
+    if not 1 <= labels <= 10 or min(images, test_images) < 1:
+        raise ValueError(f"{labels} labels (of ten digits), {images} and {test_images} images")
+    paths = (folder / "train", folder / "test")
+    for path in paths:
+        if path.exists():
+            raise OutputError("is already there", place=path, hint="delete it, or name another folder")
+    names = tuple(str(digit) for digit in range(labels))
+    counts, objects, done = (images, test_images), [0, 0], 0
+    both = sources(labels, seed)
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".composing-") as temporary:
+            for part, stem in _stems(counts):
+                picture = draw_picture(both[part], plan, np.random.default_rng((seed, part, done - part * images)))
+                write_picture(Path(temporary, paths[part].name), stem, picture, names)
+                objects[part] += len(picture.labels)
+                done += 1
+                if progress:
+                    progress(done, sum(counts))
+            image_set = Path(temporary, "test", "ImageSets", "Main", "test.txt")
+            image_set.parent.mkdir(parents=True)
+            image_set.write_text("".join(f"{stem}\n" for part, stem in _stems(counts) if part), encoding="utf-8")
+            for path in paths:
+                Path(temporary, path.name).rename(path)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return Composed(*paths, names, counts, (objects[0], objects[1]))
+
+
+def _stems(counts: tuple[int, int]) -> list[tuple[int, str]]:
+    """Part and name of every image."""
+    return [(part, f"{name}_{i:05}") for part, name in enumerate(("train", "test")) for i in range(1, counts[part] + 1)]
+
+
+def sources(labels: int, seed: int) -> tuple[Source, Source]:
+    """For train and for test: scans of the first `labels` digits and parts of the photographs, none in both."""
+    from sklearn.datasets import load_digits, load_sample_images  # takes a second
+
+    bunch = load_digits()
+    order = np.random.default_rng((seed, 2)).permutation(len(bunch.target))
+    images, targets = bunch.images[order].astype(np.float32) / 16, bunch.target[order]
+    train, test = [], []
+    for digit in range(labels):
+        scans = images[targets == digit]
+        cut = round(TRAIN_SHARE * len(scans))
+        train.append(scans[:cut])
+        test.append(scans[cut:])
+    photos = load_sample_images().images
+    cuts = [round(PHOTO_SPLIT * photo.shape[1]) for photo in photos]
+    return (
+        Source(tuple(train), tuple(photo[:, :cut] for photo, cut in zip(photos, cuts, strict=True))),
+        Source(tuple(test), tuple(photo[:, cut:] for photo, cut in zip(photos, cuts, strict=True))),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stamp:
+    """A digit somewhere in a picture."""
+
+    label: int
+    alpha: NDArray[np.float32]  # (h, w) how much of the ink covers each pixel
+    box: Box  # where `alpha` lies in the picture
+
+
+def draw_picture(source: Source, plan: Plan, random: np.random.Generator) -> Picture:
+    """One picture as planned; everything in it is drawn from `random`."""
+    canvas = draw_background(source, plan.size, random).astype(np.float32)
+    light = np.asarray(canvas @ LUMA / 255, np.float32)  # (H, W)
+    stamps: list[Stamp] = []
+    for _ in range(LAYOUTS):
+        stamps = max(stamps, lay_out(source, plan, light, random), key=len)
+        if len(stamps) >= plan.digits[0]:
+            break
+    mask = np.zeros(light.shape, np.uint8)
+    for k, stamp in enumerate(stamps, start=1):
+        xmin, ymin, xmax, ymax = stamp.box
+        window = canvas[ymin:ymax, xmin:xmax]
+        under = float(np.average(light[ymin:ymax, xmin:xmax], weights=stamp.alpha))
+        window += stamp.alpha[..., None] * (draw_ink(under, random) - window)
+        mask[ymin:ymax, xmin:xmax][stamp.alpha > 0.5] = k
+    boxes = tuple(_tight(mask == k) for k in range(1, len(stamps) + 1))
+    return Picture(np.rint(canvas).astype(np.uint8), mask, tuple(stamp.label for stamp in stamps), boxes)
+
+
+def draw_background(source: Source, size: tuple[int, int], random: np.random.Generator) -> Pixels:
+    """A part of one of the photographs, half the time mirrored, at the size of the picture."""
+    photo = source.photos[random.integers(len(source.photos))]
+    height, width = photo.shape[:2]
+    aspect = size[0] / size[1]
+    h = min(random.uniform(*CROP) * height, width / aspect)
+    w = h * aspect
+    x, y = int(random.uniform(0, width - w)), int(random.uniform(0, height - h))
+    crop = photo[y : y + int(h), x : x + int(w)]
+    crop = crop[:, ::-1] if random.random() < 0.5 else crop
+    return np.asarray(cv2.resize(np.ascontiguousarray(crop), size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def lay_out(source: Source, plan: Plan, light: NDArray[np.float32], random: np.random.Generator) -> list[Stamp]:
+    """Digits at free places of a picture with this luminance (H, W); those that find none are left out."""
+    height, width = light.shape
+    stamps: list[Stamp] = []
+    for _ in range(random.integers(plan.digits[0], plan.digits[1], endpoint=True)):
+        label = int(random.integers(len(source.scans)))
+        scan = source.scans[label][random.integers(len(source.scans[label]))]
+        alpha = draw_digit(scan, random.uniform(*plan.pixels), random)
+        h, w = alpha.shape
+        free: list[tuple[float, Box]] = []
+        for x, y in random.integers((width - w + 1, height - h + 1), size=(PLACES, 2)).tolist():
+            box = (x, y, x + w, y + h)
+            if not any(_touch(box, other.box) for other in stamps):
+                free.append((float(cv2.meanStdDev(light[y : y + h, x : x + w])[1][0, 0]), box))
+        if free:
+            stamps.append(Stamp(label, alpha, min(free)[1]))
+    return stamps
+
+
+def draw_digit(scan: NDArray[np.float32], pixels: float, random: np.random.Generator) -> NDArray[np.float32]:
+    """How much ink covers each pixel, (h, w) in [0, 1], of a scan at `pixels` height, turned and stretched a little."""
+    scale = pixels / len(scan)
+    room = int(1.5 * pixels)
+    turn = np.asarray(cv2.getRotationMatrix2D((0, 0), random.uniform(-ROTATION, ROTATION), scale), np.float64)
+    turn[:, 0] *= 1 + random.uniform(-STRETCH, STRETCH)
+    middle = PAPER + (len(scan) - 1) / 2
+    turn[:, 2] = room / 2 - turn[:, :2] @ (middle, middle)
+    big = cv2.warpAffine(np.pad(scan, PAPER), turn, (room, room), flags=cv2.INTER_CUBIC)
+    alpha = np.asarray(np.clip((big - INK) * EDGE + 0.5, 0, 1), np.float32)
+    xmin, ymin, xmax, ymax = _tight(alpha > 0)
+    return alpha[ymin:ymax, xmin:xmax]
+
+
+def draw_ink(under: float, random: np.random.Generator) -> NDArray[np.float32]:
+    """An RGB colour that stands out from luminance `under` (0 to 1): some hue, close to black or close to white."""
+    hue = random.uniform(0, 255, 3)
+    near = 0 if under > LIGHT else 255
+    return np.asarray(near + random.uniform(0, TINT) * (hue - near), np.float32)
+
+
+def write_picture(root: Path, stem: str, picture: Picture, labels: tuple[str, ...]) -> None:
+    """The three files of one picture in a VOC folder."""
+    files = {
+        kind: root / kind / f"{stem}{suffix}"
+        for kind, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml"), ("SegmentationObject", ".png"))
+    }
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    photo = files["JPEGImages"]
+    Image.fromarray(picture.pixels).save(photo, quality=QUALITY)
+    files["SegmentationObject"].write_bytes(palette_png(picture.mask))
+    text = annotation_text(
+        photo.name,
+        (picture.pixels.shape[1], picture.pixels.shape[0]),
+        [WrittenObject(labels[i], box) for i, box in zip(picture.labels, picture.boxes, strict=True)],
+        header=Header(segmented="1"),
+    )
+    files["Annotations"].write_text(text, encoding="utf-8")
+
+
+def _tight(inside: NDArray[np.bool_]) -> Box:
+    xs, ys = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a[0] < b[2] + GAP and b[0] < a[2] + GAP and a[1] < b[3] + GAP and b[1] < a[3] + GAP
