@@ -71,7 +71,7 @@ def scenes(data: Path, keep: Any, everything: bool) -> Any:
     from vocdet.inputs.transforms import Augmentation
     from vocdet.workflows.load import load_dataset
 
-    same = Augmentation(colour=0.0, mosaic=0.0)
+    same = Augmentation(color=0.0, mosaic=0.0)
     augmentation = Augmentation(mosaic=0.5) if everything else same
     return Scenes(load_dataset(data).dataset, (SIZE, SIZE), augmentation, keep=keep)
 

@@ -64,20 +64,20 @@ class Measure:
     objects: int
 
 
-def _read(form: str) -> Prepare:
+def _read(format: str) -> Prepare:
     def prepare(corpus: Path, _: Path) -> tuple[Work, Count]:
         from vocdet.formats.registry import read
 
-        return lambda: read(corpus / form), _count_scan
+        return lambda: read(corpus / format), _count_scan
 
     return prepare
 
 
-def _read_cached(form: str) -> Prepare:
+def _read_cached(format: str) -> Prepare:
     def prepare(corpus: Path, _: Path) -> tuple[Work, Count]:
         from vocdet.formats import cache
 
-        return lambda: cache.read(corpus / form), _count_scan
+        return lambda: cache.read(corpus / format), _count_scan
 
     return prepare
 
@@ -86,11 +86,11 @@ def _count_scan(scan: Any) -> tuple[int, int]:
     return len(scan.dataset), len(scan.dataset.objects)
 
 
-def _convert(form: str, to: Literal["voc", "coco"]) -> Prepare:
+def _convert(format: str, to: Literal["voc", "coco"]) -> Prepare:
     def prepare(corpus: Path, scratch: Path) -> tuple[Work, Count]:
         from vocdet.workflows.convert import convert
 
-        return lambda: convert(corpus / form, scratch / "made", to=to, images="none"), _counter(scratch)
+        return lambda: convert(corpus / format, scratch / "made", to=to, images="none"), _counter(scratch)
 
     return prepare
 
@@ -191,7 +191,7 @@ def _load_million(folder: Path, _: Path) -> tuple[Work, Count]:
 
 
 def _split_million(folder: Path, _: Path) -> tuple[Work, Count]:
-    from vocdet.data.division.splits import split
+    from vocdet.data.division.divide import split
     from vocdet.formats import column_file
 
     dataset = column_file.load(folder / "million").dataset

@@ -1,14 +1,23 @@
-"""Errors a user can cure.
+"""Errors that a user can fix.
 
-    VocdetError              something given to vocdet is wrong: a file, a folder, an option
-    ├── AnnotationError      an annotation file, or an object in it
-    ├── ImageError           an image file
-    ├── SplitError           a split file, or a split that cannot be made
-    ├── CheckpointError      weights or a run folder
-    ├── OutputError          something could not be written
-    └── ManyErrors           several of the above, found together
+    VocdetError                  base class; catch this one
+    ├── DatasetError             a file or folder is not a usable dataset
+    │   ├── AnnotationError      an annotation file, or an object in it
+    │   ├── ImageError           an image file
+    │   └── SplitError           a split file, or an impossible split
+    ├── CheckpointError          weights or a checkpoint
+    ├── RunError                 a run folder
+    ├── RecipeError              a recipe, or a value in it
+    ├── ArgumentError            the value of any other argument
+    ├── DeviceError              a device, or its memory
+    ├── TrainingError            a training that cannot continue
+    ├── MediaError               a video, a camera or a screen
+    ├── DownloadError            a download
+    ├── DependencyError          an optional package that is not installed
+    ├── OutputError              a file that cannot be written
+    └── ManyErrors               several of these, found together
 
-Mistakes of a program that calls vocdet stay `ValueError`.
+Programming errors stay `ValueError`.
 """
 
 from __future__ import annotations
@@ -20,7 +29,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the user's files something is: a file, a line of it (from 1), or a path inside it."""
+    """A place in the user's files: a file, a line in it (from 1), or a path inside it."""
 
     path: Path
     line: int = 0  # 0: the file as a whole
@@ -33,7 +42,7 @@ class Place:
 
 
 class VocdetError(Exception):
-    """What is wrong, with the offending value; where; and the cure."""
+    """The problem with the offending value, its place, and a hint that says how to fix it."""
 
     def __init__(self, problem: str, *, place: Place | Path | None = None, hint: str = "") -> None:
         super().__init__(problem)
@@ -47,28 +56,64 @@ class VocdetError(Exception):
         return f"{where}{self.problem}{hint}"
 
 
-class AnnotationError(VocdetError):
+class DatasetError(VocdetError):
+    """A file or folder is not a usable dataset."""
+
+
+class AnnotationError(DatasetError):
     """An annotation file, or an object in it, cannot be used."""
 
 
-class ImageError(VocdetError):
+class ImageError(DatasetError):
     """An image file cannot be used."""
 
 
-class SplitError(VocdetError):
-    """A split file is wrong, or a split cannot be made."""
+class SplitError(DatasetError):
+    """A split file is invalid, or a split is impossible."""
 
 
 class CheckpointError(VocdetError):
-    """Weights or a run folder cannot be used."""
+    """Weights or a checkpoint cannot be used."""
+
+
+class RunError(VocdetError):
+    """A run folder cannot be used."""
+
+
+class RecipeError(VocdetError):
+    """A recipe, or a value in it, is invalid."""
+
+
+class ArgumentError(VocdetError):
+    """The value of an argument is invalid."""
+
+
+class DeviceError(VocdetError):
+    """A device is missing, or its memory is too small."""
+
+
+class TrainingError(VocdetError):
+    """A training cannot continue."""
+
+
+class MediaError(VocdetError):
+    """A video, a camera or a screen cannot be used."""
+
+
+class DownloadError(VocdetError):
+    """A download failed."""
+
+
+class DependencyError(VocdetError):
+    """An optional package is not installed."""
 
 
 class OutputError(VocdetError):
-    """Something could not be written."""
+    """A file cannot be written."""
 
 
 class ManyErrors(VocdetError):
-    """Several errors that were found together."""
+    """Several errors, found together."""
 
     def __init__(self, errors: Sequence[VocdetError]) -> None:
         super().__init__("\n".join(str(e) for e in errors))
@@ -76,7 +121,7 @@ class ManyErrors(VocdetError):
 
 
 def raise_all(errors: Sequence[VocdetError]) -> None:
-    """Raise what was found: nothing, the one error, or all of them together."""
+    """Raise the error, or all of them together; return if there are none."""
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 
-def handed_text(name: str) -> str:
+def bundled_text(name: str) -> str:
     """The text of a file of `templates`, as findings.md."""
     inside = files("vocdet") / "templates" / name
     if inside.is_file():

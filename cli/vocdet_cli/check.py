@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Data, Form, Labels
+from vocdet_cli.options import Coordinates, Data, Format, Labels
 
 if TYPE_CHECKING:
     from vocdet.data.findings import Finding
@@ -31,7 +31,7 @@ MOST_LINES = 60  # of a diff
 @app.command()
 def check(
     data: Data = Path(),
-    form: Form = "auto",
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     imagesets: Annotated[
@@ -66,11 +66,11 @@ def check(
 
     def look() -> CheckReport:
         with render.progress("looking") as progress:
-            return check_dataset(data, form=form, labels=labels, coordinates=coordinates, lists=imagesets or (),
+            return check_dataset(data, format=format, labels=labels, coordinates=coordinates, lists=imagesets or (),
                                  images=not no_images, progress=progress)  # fmt: skip
 
     report, same = look(), same_dataset(data, labels, coordinates)
-    again = render.command("check", *same, *render.given(form, "--from", "auto"))
+    again = render.command("check", *same, *render.given(format, "--from", "auto"))
     mending = _mend(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
     if mending is not None and mending.backup is not None:
         report = look()
@@ -94,7 +94,7 @@ def _explain(code: str) -> None:
 
 
 @dataclass(slots=True)
-class _Mending:
+class _Repairing:
     """What was to be mended, and where the files are as they were; no backup: nothing was changed."""
 
     plan: FixPlan
@@ -115,11 +115,11 @@ class _Mending:
         }
 
 
-def _mend(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet: bool) -> _Mending:
+def _mend(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet: bool) -> _Repairing:
     """Show what can be mended, ask, and do it."""
     from vocdet.workflows.fix import apply_fixes, plan_fixes
 
-    mending = _Mending(plan_fixes(report))
+    mending = _Repairing(plan_fixes(report))
     if not quiet:
         _print_plan(mending.plan, None if show_all else MOST_LINES)
     if mending.plan and (yes or (not quiet and _agreed(again))):
@@ -166,10 +166,10 @@ def _print_check(report: CheckReport, most: int | None) -> None:
         render.out.print(f"it also looks like {other}: --from {other} looks at that", soft_wrap=True)
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
-    parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
+    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.splits.items())
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     holds = ", ".join(counted(*size) for size in sizes)
-    render.out.print(f"{holds}; {parts or 'no parts yet'}", soft_wrap=True)
+    render.out.print(f"{holds}; {splits or 'no splits yet'}", soft_wrap=True)
     render.out.print(f"[dim]{_looked(report)}[/]", soft_wrap=True)
 
 
@@ -223,12 +223,12 @@ def _as_json(report: CheckReport) -> dict[str, Any]:
         "images": len(report.dataset),
         "objects": len(report.dataset.objects),
         "labels": list(report.dataset.labels),
-        "form": report.form,
+        "format": report.format,
         "kind": report.kind,
         "others": list(report.others),
         "coordinates": report.coordinates,
         "reason": report.reason,
-        "parts": {name: len(rows) for name, rows in report.parts.items()},
+        "splits": {name: len(rows) for name, rows in report.splits.items()},
         "errors": report.errors,
         "warnings": report.warnings,
         "findings": [_finding_json(finding) for finding in report.findings],

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Form, ImageFiles, Labels
+from vocdet_cli.options import Coordinates, Format, ImageFiles, Labels
 
 if TYPE_CHECKING:
     from vocdet.workflows.convert import ConvertReport, Written
@@ -24,7 +24,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
     target: Annotated[Path, typer.Argument(help="New folder: it appears whole, or not at all.")],
     to: Annotated[Literal["voc", "coco", "yolo"], typer.Option(help="Format to write.")],
-    form: Form = "auto",
+    format: Format = "auto",
     images: ImageFiles = "copy",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold all there is.")] = False,
     skip_bad: Annotated[
@@ -47,11 +47,11 @@ def convert(
 
     with render.progress("converting") as progress:
         report = workflow.convert(
-            source, target, to=to, form=form, images=images, strict=strict, skip_bad=skip_bad, labels=labels,
+            source, target, to=to, format=format, images=images, strict=strict, skip_bad=skip_bad, labels=labels,
             coordinates=coordinates, write_coordinates=None if write_coordinates == "same" else write_coordinates,
             progress=progress,
         )  # fmt: skip
-    same = [*render.given(form, "--from", "auto"), *render.given(labels, "--labels", None),
+    same = [*render.given(format, "--from", "auto"), *render.given(labels, "--labels", None),
             *render.given(coordinates, "--coordinates", "auto")]  # fmt: skip
     _print_source(report, render.command("check", str(source), *same))
     _print_written(report.written)
@@ -68,8 +68,8 @@ def _print_source(report: ConvertReport, check: str) -> None:
         render.out.print(f"coordinates are {scan.coordinates}-based: {scan.reason}", markup=False, soft_wrap=True)
     for other in report.others:
         render.note(f"it also looks like {other}: --from {other} reads that")
-    parts = ", ".join(f"{len(rows)} in {name}" for name, rows in report.parts.items())
-    render.out.print(f"{summary(report.dataset)}; {parts or 'no parts'}", markup=False, soft_wrap=True)
+    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.splits.items())
+    render.out.print(f"{summary(report.dataset)}; {splits or 'no parts'}", markup=False, soft_wrap=True)
     if report.left_out:
         render.warning(f"{counted(len(report.left_out), 'error')}: what could not be read is left out")
         for finding in report.left_out[:MOST_LEFT_OUT]:

@@ -30,7 +30,7 @@ Coordinates = Annotated[
     Literal["auto", "zero", "one"],
     typer.Option(help="What the numbers in the XMLs are: zero (labelImg), one (VOC devkit: 1-based), auto (look)."),
 ]
-Form = Annotated[
+Format = Annotated[
     Literal["auto", "voc", "coco", "yolo", "labelme"],
     typer.Option("--from", help="Format of the source; auto looks, and says what it saw."),
 ]

@@ -52,7 +52,7 @@ def recipes(
     ] = None,
 ) -> None:
     """List the recipes that vocdet brings, or print one with all its values, as TOML."""
-    from vocdet.recipes.document import handed_recipes
+    from vocdet.recipes.document import bundled_recipes
     from vocdet.recipes.load import dump_recipe, load_recipe, task_of
 
     if name is not None:
@@ -64,7 +64,7 @@ def recipes(
     table = render.table("recipes", "name", "task", "net", "size", "what it is")
     for column in table.columns[1:3] + table.columns[4:]:
         column.justify = "left"
-    for one in handed_recipes():
+    for one in bundled_recipes():
         task = task_of(one)
         resolved = load_recipe(task, one)
         model = resolved.recipe.model

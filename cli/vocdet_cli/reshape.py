@@ -129,7 +129,7 @@ def sample(
 def crops(
     source: Source,
     target: Target,
-    part: Annotated[
+    split: Annotated[
         list[str] | None,
         typer.Option(help="train, val, test or trainval; as often as you like.", show_default="all"),
     ] = None,
@@ -153,7 +153,7 @@ def crops(
 
     with render.progress("cutting") as progress:
         report = write_crops(
-            source, target, parts=part or (), margin=margin, size=size, smallest=min_side, lossless=png,
+            source, target, splits=split or (), margin=margin, size=size, smallest=min_side, lossless=png,
             labels=labels, coordinates=coordinates, progress=progress,
         )  # fmt: skip
     _print_crops(report)
@@ -186,15 +186,15 @@ def _print_merge(report: MergeReport) -> None:
     from vocdet.wording import counted
 
     rows: list[Row] = [
-        (str(one.root), [one.images, one.objects, ", ".join(one.parts) or "none"]) for one in report.sources
+        (str(one.root), [one.images, one.objects, ", ".join(one.splits) or "none"]) for one in report.sources
     ]
-    render.show(fitted("datasets", ["images", "objects", "parts"], rows))
+    render.show(fitted("datasets", ["images", "objects", "splits"], rows))
     if report.renamed:
         new, old = next(iter(report.renamed.items()))
         render.note(f"stems that clash have their folder's name before them: {counted(len(report.renamed), 'image')}, "
                     f"as {old} is {new} now")  # fmt: skip
     for one in report.sources:
-        if not one.parts and any(other.parts for other in report.sources):
+        if not one.splits and any(other.splits for other in report.sources):
             are = "is" if one.images == 1 else "are"
             render.warning(f"{one.root} has no parts: its {counted(one.images, 'image')} {are} in none")
     for i, one in enumerate(report.sources):
@@ -216,9 +216,9 @@ def _print_merge(report: MergeReport) -> None:
 def _after_merge(report: MergeReport) -> str:
     """Parts for images in none; a look where there may be copies or leaks; else on with it."""
     target = str(report.made.written.folder)
-    if not report.made.parts:
+    if not report.made.splits:
         return render.command("split", target)
-    if not all(one.parts for one in report.sources):
+    if not all(one.splits for one in report.sources):
         return render.command("split", target, "--append")
     return render.command("check", target)
 
@@ -227,8 +227,8 @@ def _print_sample(report: SampleReport) -> None:
     columns = ["of", "taken", "share"]
     images = len(report.made.dataset)
     first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
-    for name, inside in report.source_parts.items():
-        taken = len(report.made.parts[name])
+    for name, inside in report.source_splits.items():
+        taken = len(report.made.splits[name])
         first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
     counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
     rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
@@ -255,8 +255,8 @@ def _print_left_out(report: CropsReport) -> None:
         render.note(f"left out: {counted(report.crowds, 'crowd')}, which training leaves out, too")
     if report.small:
         render.note(f"left out: {counted(report.small, 'object')} with a side below --min-side")
-    if report.in_no_part:
-        render.note(f"left out: {counted(report.in_no_part, 'object')} in images of none of these parts")
+    if report.in_no_split:
+        render.note(f"left out: {counted(report.in_no_split, 'object')} in images of none of these parts")
 
 
 def _print_losses(made: Made) -> None:
@@ -275,7 +275,7 @@ def _wrote(made: Made) -> str:
 
 
 def _after(made: Made) -> list[str]:
-    if not made.parts:
+    if not made.splits:
         return ["split"]
     return ["train-backbone"] if len(made.dataset.labels) > 1 else ["train-ssd"]
 

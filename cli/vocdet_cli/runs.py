@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.runs.facts import RunFacts
-    from vocdet.workflows.compare import Comparison, Difference, Figures, PartFigures
+    from vocdet.workflows.compare import Comparison, Difference, Figures, SplitFigures
 
 app = typer.Typer()
 
@@ -95,8 +95,8 @@ def compare(
         else:
             render.out.print(f"[bold]{title}[/]: no known difference")
         render.out.print()
-    for part in found.parts:
-        _print_part(part, found.runs, every=show_all)
+    for split in found.splits:
+        _print_split(split, found.runs, every=show_all)
     for note in found.notes:
         render.note(note)
     best = _best(found)
@@ -202,15 +202,15 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _print_part(part: PartFigures, some: Sequence[RunFacts], *, every: bool) -> None:
-    by = "best epoch of the training" if part.measured == "validation" else "vocdet eval"
-    if part.same_images is False:
-        render.warning(f"the runs did not look at the same images of {part.part}: its figures do not compare")
-    render.show(_figures_table(f"on {part.part} ({by})", some, part.overall))
-    for name, rows in part.labels.items():
+def _print_split(split: SplitFigures, some: Sequence[RunFacts], *, every: bool) -> None:
+    by = "best epoch of the training" if split.measured == "validation" else "vocdet eval"
+    if split.same_images is False:
+        render.warning(f"the runs did not look at the same images of {split.split}: its figures do not compare")
+    render.show(_figures_table(f"on {split.split} ({by})", some, split.overall))
+    for name, rows in split.labels.items():
         if name in ("ap50", "accuracy") and rows:
             shown = [row for row in rows if any(value is not None for value in row.values)]
-            title = f"{name} of every label on {part.part}"
+            title = f"{name} of every label on {split.split}"
             render.show(_figures_table(title, some, _by_change(shown), every=every))
     render.out.print()
 
@@ -251,8 +251,8 @@ def _figure(value: float | None) -> str:
 
 def _best(found: Comparison) -> RunFacts:
     """The run with the highest first figure of the last part that was measured, else the first."""
-    for part in reversed(found.parts):
-        for row in part.overall:
+    for split in reversed(found.splits):
+        for row in split.overall:
             values = [(value, -i) for i, value in enumerate(row.values) if value is not None]
             if values and row.name != "loss":
                 return found.runs[-max(values)[1]]

@@ -126,8 +126,8 @@ def _show(report: SplitReport, same: list[str]) -> None:
 
 
 def _split_table(report: SplitReport) -> Table:
-    table = render.table("images, and objects of every label", "", *report.parts, "all")
-    sizes = [len(rows) for rows in report.parts.values()]
+    table = render.table("images, and objects of every label", "", *report.splits, "all")
+    sizes = [len(rows) for rows in report.splits.values()]
     table.add_row("images", *map(str, sizes), str(sizes[0] + sizes[-1]))  # trainval and test
     counts = report.objects()  # (4, L)
     for i, label in enumerate(report.dataset.labels):

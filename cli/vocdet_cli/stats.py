@@ -61,19 +61,19 @@ def stats(
 
 def _print_labels(figures: Stats, *, every: bool) -> None:
     """Three tables: how many objects, how large in pixels, how large and of what shape in their images."""
-    parts = dict(figures.parts)
-    if parts and figures.in_no_part[0]:
-        parts["no part"] = figures.in_no_part
+    splits = dict(figures.splits)
+    if splits and figures.in_no_split[0]:
+        splits["no part"] = figures.in_no_split
     order = figures.order().tolist()
     counts: list[Row] = [
-        (figures.labels[i], [*(some[i] for _, some in parts.values()), figures.objects[i], figures.images_with[i]])
+        (figures.labels[i], [*(some[i] for _, some in splits.values()), figures.objects[i], figures.images_with[i]])
         for i in order
     ]
     first: list[Row] = [
-        ("images", [*(images for images, _ in parts.values()), figures.images, ""]),
-        ("objects", [*(some.sum() for _, some in parts.values()), figures.objects.sum(), _shown(figures)]),
+        ("images", [*(images for images, _ in splits.values()), figures.images, ""]),
+        ("objects", [*(some.sum() for _, some in splits.values()), figures.objects.sum(), _shown(figures)]),
     ]
-    _show("objects of every label, and images that show it", [*parts, "all", "images"], counts, first, every=every)
+    _show("objects of every label, and images that show it", [*splits, "all", "images"], counts, first, every=every)
     rows = [*zip(order, (figures.labels[i] for i in order), strict=True), (len(order), "all labels")]
     sizes: list[Row] = [
         (name, [*(_pixels(value) for value in figures.pixels[i]), *figures.groups[i]]) for i, name in rows
@@ -158,7 +158,7 @@ def _print_doubts(report: StatsReport, check: str) -> None:
 def _next(report: StatsReport) -> str:
     if report.errors:
         return "check"
-    if not report.figures.parts:
+    if not report.figures.splits:
         return "split"
     return "train-backbone" if len(report.figures.labels) > 1 else "train-ssd"
 
@@ -186,8 +186,8 @@ def _json(report: StatsReport) -> dict[str, Any]:
     return {
         "images": figures.images,
         "objects": int(figures.objects.sum()),
-        "parts": {name: images for name, (images, _) in figures.parts.items()},
-        "in_no_part": figures.in_no_part[0],
+        "splits": {name: images for name, (images, _) in figures.splits.items()},
+        "in_no_split": figures.in_no_split[0],
         "objects_an_image": {"least": least, "median": half, "most": most, "without": int(figures.objects_an_image[0])},
         "image_sizes": [{"width": w, "height": h, "images": n} for w, h, n in figures.image_sizes],
         "flags": dict(figures.flags),
@@ -197,7 +197,7 @@ def _json(report: StatsReport) -> dict[str, Any]:
                 "label": label,
                 "objects": int(figures.objects[i]),
                 "images": int(figures.images_with[i]),
-                "parts": {name: int(some[i]) for name, (_, some) in figures.parts.items()},
+                "splits": {name: int(some[i]) for name, (_, some) in figures.splits.items()},
                 **_boxes_json(figures, i),
             }
             for i, label in enumerate(figures.labels)

@@ -94,7 +94,7 @@ def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
         "images": 1,
         "objects": 1,
         "labels": ["[red] dög"],
-        "form": "voc",
+        "format": "voc",
         "kind": "a VOC folder, 1 XML file in Annotations",
         "others": [],
         "coordinates": "zero",

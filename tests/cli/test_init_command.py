@@ -11,7 +11,7 @@ import typer
 import vocdet_cli.app
 import vocdet_cli.project
 
-from vocdet.recipes.document import handed_recipes
+from vocdet.recipes.document import bundled_recipes
 from vocdet.recipes.load import load_recipe
 
 ALL = vocdet_cli.app.app
@@ -77,7 +77,7 @@ def test_recipes_are_listed_with_what_they_are(vocdet: Run) -> None:
     code, out, err = vocdet("recipes")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert {line[0] for line in lines} >= set(handed_recipes())
+    assert {line[0] for line in lines} >= set(bundled_recipes())
     assert [*lines[2][:4], lines[2][4]] == ["backbone", "backbone", "mb3-small", "128", "Classifier"]
     assert "SSD on MobileNetV1 at 300, plain extra layers" in out
 

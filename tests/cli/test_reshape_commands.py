@@ -70,7 +70,7 @@ def test_what_a_format_cannot_hold_is_a_warning_and_with_strict_an_error(vocdet:
 
 
 def test_merge_tells_of_every_dataset_and_of_stems_that_clashed(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
-    one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", parts={"train": ["a"], "val": ["b"]})
+    one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", splits={"train": ["a"], "val": ["b"]})
     two = make_voc({"a": [DOG]}, root=tmp_path / "two", suffix=".png")
     code, out, err = vocdet("merge", one, two, "new")
     assert code == 0
@@ -103,8 +103,8 @@ def test_merge_gives_the_command_that_makes_spellings_one(vocdet: Run, make_voc:
 
 
 def test_merge_warns_of_identical_images(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
-    one = make_voc({"a": [DOG], "c": [DOG]}, root=tmp_path / "one", parts={"train": ["a", "c"]})
-    two = make_voc({"b": [DOG], "d": [DOG]}, root=tmp_path / "two", parts={"test": ["b", "d"]})
+    one = make_voc({"a": [DOG], "c": [DOG]}, root=tmp_path / "one", splits={"train": ["a", "c"]})
+    two = make_voc({"b": [DOG], "d": [DOG]}, root=tmp_path / "two", splits={"test": ["b", "d"]})
     shutil.copyfile(one / "JPEGImages" / "a.jpg", two / "JPEGImages" / "b.jpg")
     _, out, err = vocdet("merge", one, two, "new")
     assert err == "warning: 1 group of identical images, 1 across parts, such as a and b\n"
@@ -120,7 +120,7 @@ def test_merge_of_one_dataset_is_one_message(vocdet: Run, make_voc: MakeVoc) -> 
 
 def test_sample_shows_the_shares(vocdet: Run, make_voc: MakeVoc) -> None:
     scenes = {f"{i:02}": [DOG] if i % 2 else [CAT, CAT] for i in range(20)}
-    root = make_voc(scenes, parts={"train": [f"{i:02}" for i in range(20)]})
+    root = make_voc(scenes, splits={"train": [f"{i:02}" for i in range(20)]})
     code, out, err = vocdet("sample", root, "new", "-n", 4)
     assert (code, err) == (0, "")
     rows = rows_of(out)
@@ -137,7 +137,7 @@ def test_sample_says_which_labels_found_no_room(vocdet: Run, make_voc: MakeVoc) 
 
 
 def test_crops_are_counted_by_part_and_label(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits={"train": ["a"], "val": ["b"]})
     code, out, err = vocdet("crops", root, "new")
     assert code == 0
     rows = rows_of(out)

@@ -99,11 +99,11 @@ def test_split_takes_several_kinds_of_groups(vocdet: Run, make_voc: MakeVoc) -> 
 
 def test_split_takes_the_parts_of_coco_files(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     root = many(make_voc, 4)
-    for part, names in (("train", ["img00.jpg", "img01.jpg"]), ("val", ["img02.jpg"]), ("test", ["img03.jpg"])):
+    for split, names in (("train", ["img00.jpg", "img01.jpg"]), ("val", ["img02.jpg"]), ("test", ["img03.jpg"])):
         images = [{"id": i, "file_name": name, "width": 100, "height": 80} for i, name in enumerate(names, 1)]
         text = json.dumps({"images": images, "annotations": [], "categories": []})
-        (tmp_path / f"instances_{part}.json").write_text(text)
-    files = [tmp_path / f"instances_{part}.json" for part in ("train", "val", "test")]
+        (tmp_path / f"instances_{split}.json").write_text(text)
+    files = [tmp_path / f"instances_{split}.json" for split in ("train", "val", "test")]
     code, out, err = vocdet("split", root, *(word for file in files for word in ("--from-coco", file)))
     assert (code, err) == (0, "")
     assert ["images", "3", "2", "1", "1", "4"] in [line.split() for line in out.splitlines()]

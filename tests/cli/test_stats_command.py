@@ -16,7 +16,7 @@ def rows_of(out: str) -> list[list[str]]:
 
 
 def test_stats_prints_counts_sizes_and_shapes(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [DOG], "c": []}, parts={"train": ["a", "b"], "val": ["c"]})
+    root = make_voc({"a": [DOG, CAT], "b": [DOG], "c": []}, splits={"train": ["a", "b"], "val": ["c"]})
     code, out, err = vocdet("stats", root)
     assert (code, err) == (0, "")
     rows = rows_of(out)
@@ -32,9 +32,9 @@ def test_stats_prints_counts_sizes_and_shapes(vocdet: Run, make_voc: MakeVoc) ->
 
 
 def test_images_in_no_part_have_a_column(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [DOG], "b": [DOG]}, parts={"train": ["a"]})
+    root = make_voc({"a": [DOG], "b": [DOG]}, splits={"train": ["a"]})
     rows = rows_of(vocdet("stats", root)[1])
-    assert ["train", "no", "part", "all", "images"] in rows
+    assert ["train", "no", "split", "all", "images"] in rows
     assert ["dog", "1", "1", "2", "2"] in rows
 
 
@@ -81,11 +81,11 @@ def test_what_is_wrong_is_said_and_a_check_is_next(vocdet: Run, make_voc: MakeVo
 
 def test_json_holds_every_figure_and_null_where_there_is_none(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\ncat\nemu\n")
-    root = make_voc({"a": [DOG, CAT], "b": [DOG]}, parts={"train": ["a"], "test": ["b"]})
+    root = make_voc({"a": [DOG, CAT], "b": [DOG]}, splits={"train": ["a"], "test": ["b"]})
     _, out, _ = vocdet("stats", root, "--json", "--labels", tmp_path / "labels.txt")
     told = json.loads(out)
     dog, _, emu = told["labels"]
-    assert (dog["label"], dog["objects"], dog["parts"], dog["medium"]) == ("dog", 2, {"train": 1, "test": 1}, 2)
+    assert (dog["label"], dog["objects"], dog["splits"], dog["medium"]) == ("dog", 2, {"train": 1, "test": 1}, 2)
     assert (dog["pixels"], dog["width_by_height"]) == ([40, 40, 40], [1, 1, 1])
     assert (emu["objects"], emu["pixels"]) == (0, [None, None, None])
     assert told["pairs"] == [{"labels": ["cat", "dog"], "images": 1, "of_the_first": 1.0, "lift": 1.0}]
@@ -114,7 +114,7 @@ def test_long_labels_fit_in_80_columns_and_stay_different(
     monkeypatch.setenv("COLUMNS", "80")
     root = make_voc(
         {"a": [(f"{name}1", DOG[1]), (f"{name}2", CAT[1])], "b": [DOG], "c": [CAT]},
-        parts={"train": ["a"], "val": ["b"], "test": ["c"]},
+        splits={"train": ["a"], "val": ["b"], "test": ["c"]},
     )
     table = vocdet("stats", root)[1].split("at train-ssd")[0]
     assert max(map(cell_len, table.splitlines())) <= 80

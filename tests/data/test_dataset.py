@@ -121,11 +121,11 @@ def test_all_objects_may_be_left_out(full: Dataset, none: object) -> None:
 
 def test_columns_that_are_not_given_say_nothing(dataset: Dataset) -> None:
     given = dataset.objects
-    bare = Objects(given.image, given.label, given.box, given.difficult, given.truncated, given.occluded, given.crowd,
+    without_images = Objects(given.image, given.label, given.box, given.difficult, given.truncated, given.occluded, given.crowd,
                    given.line)  # fmt: skip
-    assert not bare.pose.any()
-    assert np.isnan(bare.area).all()
-    assert [len(bare.segmentation.rows), len(bare.extra.rows)] == [0, 0]
+    assert not without_images.pose.any()
+    assert np.isnan(without_images.area).all()
+    assert [len(without_images.segmentation.rows), len(without_images.extra.rows)] == [0, 0]
 
 
 def test_a_pose_that_is_not_in_the_list_is_refused(full: Dataset) -> None:

@@ -34,10 +34,10 @@ def dataset_of(
     return Dataset(root, names, images, objects, tuple(poses), entries=entries)
 
 
-def merged(tmp_path: Path, *scenes: Scenes, parts: Sequence[dict[str, np.ndarray]] | None = None) -> Merged:
+def merged(tmp_path: Path, *scenes: Scenes, splits: Sequence[dict[str, np.ndarray]] | None = None) -> Merged:
     """Datasets in the folders 0, 1, ..., called A, B, ... where names clash, as one."""
     datasets = [dataset_of(tmp_path / str(i), one) for i, one in enumerate(scenes)]
-    return merge([Source("ABCDE"[i], one, parts[i] if parts else {}) for i, one in enumerate(datasets)])
+    return merge([Source("ABCDE"[i], one, splits[i] if splits else {}) for i, one in enumerate(datasets)])
 
 
 def test_images_follow_each_other_below_the_folder_that_all_share(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_a_new_stem_never_takes_one_that_is_there(tmp_path: Path) -> None:
 
 
 def test_parts_are_joined_and_a_source_without_them_is_in_none(tmp_path: Path) -> None:
-    parts = [{"train": np.array([1]), "test": np.array([0])}, {}, {"val": np.array([0]), "train": np.array([1, 2])}]
-    made = merged(tmp_path, {"a": [], "b": []}, {"c": []}, {"d": [], "e": [], "f": []}, parts=parts)
-    assert {name: rows.tolist() for name, rows in made.parts.items()} == {"train": [1, 4, 5], "test": [0], "val": [3]}
+    splits = [{"train": np.array([1]), "test": np.array([0])}, {}, {"val": np.array([0]), "train": np.array([1, 2])}]
+    made = merged(tmp_path, {"a": [], "b": []}, {"c": []}, {"d": [], "e": [], "f": []}, splits=splits)
+    assert {name: rows.tolist() for name, rows in made.splits.items()} == {"train": [1, 4, 5], "test": [0], "val": [3]}
 
 
 def test_poses_keep_their_names(tmp_path: Path) -> None:

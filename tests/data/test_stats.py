@@ -54,14 +54,14 @@ def test_objects_and_images_of_every_label_are_counted() -> None:
 def test_every_part_has_its_images_and_objects_and_so_has_what_is_in_none() -> None:
     dataset = dataset_of([[(A, square(9))], [(A, square(9)), (B, square(9))], [(C, square(9))], []])
     figures = stats(dataset, {"train": np.array([1, 0]), "val": np.array([], np.int64), "test": np.array([3])})
-    parts = {name: (images, objects.tolist()) for name, (images, objects) in figures.parts.items()}
-    assert parts == {"train": (2, [2, 1, 0, 0]), "val": (0, [0, 0, 0, 0]), "test": (1, [0, 0, 0, 0])}
-    assert (figures.in_no_part[0], figures.in_no_part[1].tolist()) == (1, [0, 0, 1, 0])
+    splits = {name: (images, objects.tolist()) for name, (images, objects) in figures.splits.items()}
+    assert splits == {"train": (2, [2, 1, 0, 0]), "val": (0, [0, 0, 0, 0]), "test": (1, [0, 0, 0, 0])}
+    assert (figures.in_no_split[0], figures.in_no_split[1].tolist()) == (1, [0, 0, 1, 0])
 
 
 def test_without_parts_every_image_is_in_none() -> None:
     figures = stats(dataset_of([[(A, square(9))], []]))
-    assert (dict(figures.parts), figures.in_no_part[0]) == ({}, 2)
+    assert (dict(figures.splits), figures.in_no_split[0]) == ({}, 2)
 
 
 def test_sizes_are_roots_of_areas_in_pixels_and_by_the_image() -> None:

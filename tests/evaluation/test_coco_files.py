@@ -21,7 +21,7 @@ def test_masks_polygons_crowds_and_areas_are_read_as_coco_means_them(shared: Pat
     folder = shared / "data/fixtures/coco_val2014_100"
     path = folder / "instances_val2014_100.json"
     content = json.loads(path.read_text("utf-8"))
-    read = registry.scan(path, bare=True).dataset
+    read = registry.scan(path, without_images=True).dataset
     ids = {image["file_name"]: image["id"] for image in content["images"]}
     numbers = {category["name"]: category["id"] for category in content["categories"]}
     by_id = sorted(range(len(read)), key=lambda row: ids[Path(read.images.files[row]).name])

@@ -115,8 +115,8 @@ def pycocotools(images: int, objects: list[dict[str, Any]], results: list[dict[s
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
         # with boxes it would take their areas for those of the masks
-        bare = [{name: value for name, value in entry.items() if name != "bbox"} for entry in results]
-        judge = DifficultEval(coco, coco.loadRes(bare), "segm")
+        without_images = [{name: value for name, value in entry.items() if name != "bbox"} for entry in results]
+        judge = DifficultEval(coco, coco.loadRes(without_images), "segm")
         judge.evaluate()
         judge.accumulate()
         judge.summarize()

@@ -69,7 +69,7 @@ def test_an_odd_dataset_gets_a_verdict_a_good_tool_may_give(case: dict[str, Any]
                 one.pop("n_polygons", None)  # 0, of a segmentation that is []: there is none
         assert content(report.dataset) == expected["images"]
     for name, stems in expected.get("splits", {}).items():
-        rows, _ = image_sets.part_rows(report.dataset, name)
+        rows, _ = image_sets.split_rows(report.dataset, name)
         assert [report.dataset.images.stems[row] for row in rows] == stems
 
 

@@ -52,7 +52,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
     """A dataset of two images whose files are some days old."""
-    root = make_voc(BOXES, parts=PARTS)
+    root = make_voc(BOXES, splits=PARTS)
     for path in root.rglob("*"):
         os.utime(path, (1.6e9, 1.6e9))
     return root
@@ -165,7 +165,7 @@ def test_other_arguments_give_another_reading(root: Path, fresh: list[Path], tmp
         assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
         assert boxes(read(root, coordinates="one"))[0] == ("a", [[0, 1, 30, 40]])
         assert read(root, labels=labels).dataset.labels == ("dog", "cat")
-        assert read(root, form="voc").dataset.labels == ("cat", "dog")
+        assert read(root, format="voc").dataset.labels == ("cat", "dog")
     assert len(fresh) == 4
     assert len(list(kept.iterdir())) == 4
 
@@ -263,13 +263,13 @@ def test_links_are_followed_inside_and_never_out(root: Path, fresh: list[Path], 
         (root / name).rename(root / ".real" / name)
         (root / name).symlink_to(f".real/{name}")
     (root / "out").symlink_to(outside)
-    read(root, form="voc")
+    read(root, format="voc")
     (outside / "new").write_text("")
-    read(root, form="voc")
+    read(root, format="voc")
     assert len(fresh) == 1
     path = root / ".real" / "Annotations" / "a.xml"
     path.write_text(path.read_text().replace(">30<", ">31<"))
-    assert boxes(read(root, form="voc"))[0] == ("a", [[1, 2, 31, 40]])
+    assert boxes(read(root, format="voc"))[0] == ("a", [[1, 2, 31, 40]])
     assert len(fresh) == 2
 
 
@@ -328,10 +328,10 @@ def test_images_may_be_missing_where_that_was_asked_for(root: Path, fresh: list[
     shutil.copytree(root / "JPEGImages", root.parent / "images")
     shutil.rmtree(root / "JPEGImages")
     for _ in range(2):
-        assert read(root, bare=True).dataset.images.stems == ("a", "b")
+        assert read(root, without_images=True).dataset.images.stems == ("a", "b")
     assert len(fresh) == 1
     shutil.copytree(root.parent / "images", root / "JPEGImages")
-    read(root, bare=True)
+    read(root, without_images=True)
     assert len(fresh) == 2
 
 
@@ -370,12 +370,12 @@ def test_a_damaged_file_is_read_past_and_replaced(root: Path, fresh: list[Path],
     assert len(fresh) == 6
 
 
-@pytest.mark.parametrize("part", range(40))
-def test_a_flipped_byte_never_changes_what_is_read(root: Path, kept: Path, part: int) -> None:
+@pytest.mark.parametrize("split", range(40))
+def test_a_flipped_byte_never_changes_what_is_read(root: Path, kept: Path, split: int) -> None:
     first = read(root)
     path = only(kept)
     flipped = bytearray(path.read_bytes())
-    flipped[len(flipped) * part // 40] ^= 0x55
+    flipped[len(flipped) * split // 40] ^= 0x55
     path.write_bytes(flipped)
     assert read(root).dataset.fingerprint() == first.dataset.fingerprint()
 
@@ -507,4 +507,4 @@ def test_real_datasets_come_back_as_they_were(shared: Path, fresh: list[Path], n
     assert len(fresh) == 1
     assert second.dataset.fingerprint() == first.dataset.fingerprint()
     assert (second.findings, second.left_out, second.kind) == (first.findings, first.left_out, first.kind)
-    assert second.parts.keys() == first.parts.keys()
+    assert second.splits.keys() == first.splits.keys()

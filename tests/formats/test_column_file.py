@@ -110,8 +110,8 @@ def scans(draw: st.DrawFn) -> Scan:
 def test_what_is_loaded_is_what_was_saved(tmp_path_factory: pytest.TempPathFactory, scan: Scan) -> None:
     path = tmp_path_factory.getbasetemp() / "a.columns"
     save(path, scan)
-    for part in scan.parts.values():
-        part.setflags(write=False)  # as all that is loaded
+    for split in scan.splits.values():
+        split.setflags(write=False)  # as all that is loaded
     assert content(load(path)) == content(scan)
 
 
@@ -160,8 +160,8 @@ def test_columns_that_say_nothing_take_no_room(tmp_path: Path) -> None:
 def test_an_object_of_whole_pixels_takes_a_dozen_bytes(tmp_path: Path) -> None:
     flags = np.arange(100_000) % 3 == 0
     save(tmp_path / "a", make_scan(10_000, 10, difficult=flags, truncated=flags, occluded=flags, crowd=flags))
-    bare = make_scan(10_000, 0)
-    save(tmp_path / "b", bare)
+    without_images = make_scan(10_000, 0)
+    save(tmp_path / "b", without_images)
     # a box of four times two bytes, a label, a line, four bits of flags; a count an image
     assert (tmp_path / "a").stat().st_size - (tmp_path / "b").stat().st_size < 100_000 * 12
 
@@ -193,8 +193,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     dataset = make_scan(poses=("", "left"), **columns).dataset
     finding = Finding("voc.box.tiny", "warning", "is tiny", Place(Path("a.xml"), 3), "redraw it")
-    parts = {"train": np.array([0, 2]), "val": np.array([1])}
-    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", parts))
+    splits = {"train": np.array([0, 2]), "val": np.array([1])}
+    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", splits))
     return path
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from vocdet.data.texts import Texts
-from vocdet.formats.extras import merged, relabelled
+from vocdet.formats.extras import merged, relabeled
 
 
 def as_json(value: object) -> bytes:
@@ -14,18 +14,18 @@ def test_what_is_said_of_a_label_follows_its_name() -> None:
     extra = as_json(
         {"info": {"year": 2024}, "categories": {"cat": {"supercategory": "pet"}, "dog": {"n": 1}, "emu": {}}}
     )
-    found = json.loads(relabelled(extra, {"cat": "kitty", "dog": ""}))
+    found = json.loads(relabeled(extra, {"cat": "kitty", "dog": ""}))
     assert found == {"info": {"year": 2024}, "categories": {"kitty": {"supercategory": "pet"}, "emu": {}}}
 
 
 def test_of_labels_that_become_one_the_first_has_its_say() -> None:
     extra = as_json({"categories": {"cat": {"n": 1}, "dog": {"n": 2}}})
-    assert json.loads(relabelled(extra, {"dog": "pet", "cat": "pet"})) == {"categories": {"pet": {"n": 1}}}
+    assert json.loads(relabeled(extra, {"dog": "pet", "cat": "pet"})) == {"categories": {"pet": {"n": 1}}}
 
 
 def test_an_extra_that_says_nothing_of_labels_stays_as_it_is() -> None:
     for extra in (b"", b'{"info":  {}}'):
-        assert relabelled(extra, {"cat": "dog"}) == extra
+        assert relabeled(extra, {"cat": "dog"}) == extra
 
 
 def test_extras_of_several_datasets_are_joined_key_by_key() -> None:

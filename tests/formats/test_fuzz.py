@@ -114,7 +114,7 @@ COCO = json.dumps({
         {"id": 2, "image_id": 2, "category_id": 1, "bbox": [0.1, 0.2, 99.9, 79.8], "iscrowd": 1, "difficult": 1,
          "segmentation": {"size": [80, 100], "counts": [7000, 1000]}, "pose": "Left"},
         {"id": 3, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "attributes": {"a": "b"}, "truncated": 1,
-         "occluded": 1, "parts": [{"name": "ear", "bbox": [1, 2, 1, 1]}], "score": 0.5,
+         "occluded": 1, "splits": [{"name": "ear", "bbox": [1, 2, 1, 1]}], "score": 0.5,
          "voc": {"tags": ["<x>1</x>"]}, "segmentation": []},
     ],
     "categories": [{"id": 1, "name": "cat", "supercategory": "pet"}, {"id": 3, "name": "dog"}],
@@ -175,10 +175,10 @@ def mutated(text: str, edits: list[Edit], encoding: int) -> bytes:
             found = numbers[int(at * len(numbers))]
             text = text[: found.start()] + NUMBERS[which % len(NUMBERS)] + text[found.end() :]
         elif kind == 8:
-            parts = re.split(r"(?<=>)|(?<=,)", text)
-            one, other = int(at * len(parts)), int(to * len(parts))
-            parts[one], parts[other] = parts[other], parts[one]
-            text = "".join(parts)
+            splits = re.split(r"(?<=>)|(?<=,)", text)
+            one, other = int(at * len(splits)), int(to * len(splits))
+            splits[one], splits[other] = splits[other], splits[one]
+            text = "".join(splits)
         elif kind == 9 and which < 32:
             text = text[:first]
     return text.encode(ENCODINGS[encoding % len(ENCODINGS)], errors="replace")
@@ -259,7 +259,7 @@ def there_and_back(dataset: Dataset, folder: Path, formats: tuple[str, str]) -> 
             return
         files.append(made)
         read = voc_tree.scan if to == "voc" else coco_json.scan
-        found = read(folder / to, bare=True)
+        found = read(folder / to, without_images=True)
         assert not [finding for finding in found.findings if stops(finding)]
         same(dataset, found.dataset)
         dataset = replace(found.dataset, root=dataset.root)
@@ -275,8 +275,8 @@ def looks_normalised(dataset: Dataset) -> bool:
 def look_at_voc(here: Path, xml: bytes) -> None:
     root = here / "voc"
     (root / "Annotations" / "a.xml").write_bytes(xml)
-    for bare in (False, True):
-        found = scanned(root, lambda bare=bare: voc_tree.scan(root, bare=bare))  # type: ignore[misc]
+    for without_images in (False, True):
+        found = scanned(root, lambda without_images=without_images: voc_tree.scan(root, without_images=without_images))  # type: ignore[misc]
     if found is not None:
         there_and_back(found.dataset, here / "trip", ("coco", "voc"))
 
@@ -302,7 +302,7 @@ def test_a_coco_file_that_somebody_has_edited(here: Path, edits: list[Edit], enc
 
 
 TEXTS = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(TOKENS), st.text(max_size=6))
-TAGS = ["name", "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "part", "polygon", "attributes", "area",
+TAGS = ["name", "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "split", "polygon", "attributes", "area",
         "segmentation", "coco", "x1", "y1", "xmin", "size", "width", "object", "point", "actions", "filename", "folder",
         "path", "source", "database", "segmented", "coordinates", "Object", "BndBox", "foo"]  # fmt: skip
 
@@ -332,14 +332,14 @@ BOXES = st.one_of(
 POINTS = st.lists(st.floats(0, 100).map(lambda value: round(value, 3)), min_size=6, max_size=8)
 POLYGONS = POINTS.map(lambda points: element("polygon", "".join(
     element(f"{'xy'[i % 2]}{i // 2 + 1}", str(value)) for i, value in enumerate(points))))  # fmt: skip
-PARTS = st.builds(lambda name, box: element("part", element("name", escape(name)) + box), TEXTS, BOXES)
+PARTS = st.builds(lambda name, box: element("split", element("name", escape(name)) + box), TEXTS, BOXES)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=5,
 )
 KEYS = st.sampled_from(["id", "bbox", "box", "area", "iscrowd", "segmentation", "score", "keypoints", "voc", "attributes",
-                        "parts", "pose", "license", "width", "tags", "zz"])  # fmt: skip
+                        "splits", "pose", "license", "width", "tags", "zz"])  # fmt: skip
 COCO_ELEMENTS = st.dictionaries(KEYS, JSON, max_size=3).map(lambda keys: element("coco", escape(json.dumps(keys))))
 OBJECTS = st.builds(
     lambda label, box, rest: element("object", element("name", escape(label)) + box + "".join(rest)),
@@ -374,7 +374,7 @@ ANNOTATIONS = st.fixed_dictionaries(
     optional={"area": st.one_of(NUMBER, JSON), "iscrowd": st.one_of(st.integers(0, 1), JSON), "pose": TEXTS,
               "segmentation": SEGMENTATION, "box": st.lists(NUMBER, min_size=4, max_size=4), "score": JSON,
               "difficult": st.booleans().map(int), "truncated": st.booleans().map(int), "attributes": JSON,
-              "parts": st.one_of(JSON, st.lists(st.fixed_dictionaries({
+              "splits": st.one_of(JSON, st.lists(st.fixed_dictionaries({
                   "name": TEXTS, "bbox": st.lists(NUMBER, min_size=4, max_size=4)}), max_size=2)),
               "voc": st.one_of(JSON, st.fixed_dictionaries({"tags": TAG_TEXTS})), "zz": JSON},
 )  # fmt: skip
@@ -447,9 +447,9 @@ def test_split_files(here: Path, edits: list[Edit], encoding: int) -> None:
     path = root / "ImageSets" / "Main" / "train.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(mutated(SPLIT, edits, encoding if encoding < len(ENCODINGS) else 0))
-    parts, odd = image_sets.read_parts(voc_tree.scan(root))
+    splits, odd = image_sets.read_splits(voc_tree.scan(root))
     for finding in odd:
         assert finding.place.path.is_relative_to(root)
         str(finding.as_error()).encode()
-    assert all(rows.tolist() in ([], [0]) for rows in parts.values())
+    assert all(rows.tolist() in ([], [0]) for rows in splits.values())
     shutil.rmtree(root / "ImageSets")

@@ -243,12 +243,12 @@ def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
         elif path.suffix.lower() == ".jpg" and data.startswith(b"\xff\xd8"):
             with Image.open(path) as image:
                 assert image.size != SECRET_SIZE
-    found = registry.scan(target, form=to)
+    found = registry.scan(target, format=to)
     raise_errors([one for one in found.findings if not one.code.startswith("box.")])
     same(dataset, found.dataset, exact=to != "yolo")
     if to == "voc":  # which keeps all that is odd
         again = place.folder / "again"
-        convert(target, again, to="coco", form=to)
+        convert(target, again, to="coco", format=to)
         shutil.rmtree(again)
 
 
@@ -653,19 +653,19 @@ STEMS = ["-rf", "a\nb", "a\tb", "a\x1b[31mb", "a b", " a", "a ", ".a", "a.", "a.
 
 
 @pytest.mark.parametrize("stem", STEMS)
-@pytest.mark.parametrize("form", ["voc", "coco", "yolo", "labelme"])
+@pytest.mark.parametrize("format", ["voc", "coco", "yolo", "labelme"])
 def test_odd_file_names_are_written_again_or_refused(
-    place: Place, touched: list[tuple[str, str]], form: str, stem: str
+    place: Place, touched: list[tuple[str, str]], format: str, stem: str
 ) -> None:
-    getattr(place, form)()
+    getattr(place, format)()
     root = place.root
     for path in [path for path in root.rglob("a.*") if path.is_file()]:
         path.rename(path.with_name(stem + path.suffix))
-    if form == "voc":
+    if format == "voc":
         write(root / "ImageSets" / "Main" / "train.txt", f"{stem}\n")
-    elif form == "coco":
+    elif format == "coco":
         write(root / "annotations" / "instances.json", coco_text(images=coco_image(file_name=f"{stem}.jpg")))
-    elif form == "labelme":
+    elif format == "labelme":
         text = (root / f"{stem}.json").read_text().replace('"a.jpg"', json.dumps(f"{stem}.jpg"))
         (root / f"{stem}.json").write_text(text)
     verdicts(place, touched, root)
@@ -723,12 +723,12 @@ IMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["voc", "coco", "yolo", "labelme"])
+@pytest.mark.parametrize("format", ["voc", "coco", "yolo", "labelme"])
 @pytest.mark.parametrize("kind", IMAGES)
 def test_what_only_says_to_be_an_image_is_refused(
-    place: Place, touched: list[tuple[str, str]], form: str, kind: str
+    place: Place, touched: list[tuple[str, str]], format: str, kind: str
 ) -> None:
-    getattr(place, form)()
+    getattr(place, format)()
     image = next(place.root.rglob("a.jpg"))
     image.write_bytes(IMAGES[kind])
     found = verdicts(place, touched)

@@ -20,42 +20,42 @@ def picture(path: Path, size: tuple[int, int] = (20, 10)) -> None:
 def test_every_image_is_one_object_as_large_as_itself(tmp_path: Path) -> None:
     picture(tmp_path / "dog" / "a.jpg", (20, 10))
     picture(tmp_path / "cat" / "deep" / "b.PNG", (30, 40))
-    dataset, parts = read_image_folder(tmp_path)
+    dataset, splits = read_image_folder(tmp_path)
     assert dataset.labels == ("cat", "dog")
     assert dataset.images.files == ("cat/deep/b.PNG", "dog/a.jpg")
     assert [(s.width, s.height, s.path.is_file()) for s in dataset] == [(30, 40, True), (20, 10, True)]
     assert dataset.objects.box.tolist() == [[0, 0, 30, 40], [0, 0, 20, 10]]
     assert dataset.objects.label.tolist() == [0, 1]
-    assert {name: rows.tolist() for name, rows in parts.items()} == {"train": [0, 1], "val": []}
+    assert {name: rows.tolist() for name, rows in splits.items()} == {"train": [0, 1], "val": []}
 
 
 def test_a_tenth_of_every_label_is_for_validation_the_same_for_the_same_seed(tmp_path: Path) -> None:
     for label, count in (("a", 40), ("b", 20), ("c", 3)):
         for i in range(count):
             picture(tmp_path / label / f"{i}.jpg")
-    dataset, parts = read_image_folder(tmp_path, seed=1)
-    assert np.bincount(dataset.objects.label[parts["val"]], minlength=3).tolist() == [4, 2, 0]
-    assert sorted([*parts["train"], *parts["val"]]) == list(range(63))
-    assert np.array_equal(read_image_folder(tmp_path, seed=1)[1]["val"], parts["val"])
-    assert not np.array_equal(read_image_folder(tmp_path, seed=2)[1]["val"], parts["val"])
+    dataset, splits = read_image_folder(tmp_path, seed=1)
+    assert np.bincount(dataset.objects.label[splits["val"]], minlength=3).tolist() == [4, 2, 0]
+    assert sorted([*splits["train"], *splits["val"]]) == list(range(63))
+    assert np.array_equal(read_image_folder(tmp_path, seed=1)[1]["val"], splits["val"])
+    assert not np.array_equal(read_image_folder(tmp_path, seed=2)[1]["val"], splits["val"])
 
 
 def test_a_folder_that_is_divided_stays_divided(tmp_path: Path) -> None:
     for name in ("train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "val/new/4.jpg", "test/a/5.jpg"):
         picture(tmp_path / name)
-    dataset, parts = read_image_folder(tmp_path)
+    dataset, splits = read_image_folder(tmp_path)
     assert dataset.labels == ("a", "b", "new")
-    assert [dataset.images.files[i] for i in parts["train"]] == ["train/a/1.jpg", "train/b/2.jpg"]
-    assert [dataset.images.files[i] for i in parts["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
+    assert [dataset.images.files[i] for i in splits["train"]] == ["train/a/1.jpg", "train/b/2.jpg"]
+    assert [dataset.images.files[i] for i in splits["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
 
 
 def test_train_alone_is_a_part_and_no_label(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "train" / "a" / f"{i}.jpg")
         picture(tmp_path / "test" / "a" / f"{i}.jpg")
-    dataset, parts = read_image_folder(tmp_path)
+    dataset, splits = read_image_folder(tmp_path)
     assert dataset.labels == ("a",)
-    assert (len(parts["train"]), len(parts["val"])) == (9, 1)
+    assert (len(splits["train"]), len(splits["val"])) == (9, 1)
 
 
 def test_a_label_may_be_called_train(tmp_path: Path) -> None:

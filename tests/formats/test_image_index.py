@@ -12,9 +12,9 @@ from vocdet.formats.image_index import (
     ImageIndex,
     find_images,
     listing,
-    parts_by_folder,
     safe_relative,
     split_suffix,
+    splits_by_folder,
     unique_stems,
     walk,
 )
@@ -210,7 +210,7 @@ def test_no_two_stems_are_the_same(names: list[str]) -> None:
 
 def test_folders_say_which_part_an_image_is_of() -> None:
     files = ["train/1.jpg", "valid/images/2.jpg", "images/test2017/3.jpg", "images/trained/4.jpg", "train.jpg"]
-    assert parts_by_folder(files) == {"train": [files[0]], "val": [files[1]], "test": [files[2]]}
+    assert splits_by_folder(files) == {"train": [files[0]], "val": [files[1]], "test": [files[2]]}
 
 
 def test_a_listing_has_what_may_be_opened(tmp_path: Path) -> None:

@@ -94,9 +94,9 @@ def test_lengths_of_runs_are_compressed(tmp_path: Path, images: Dataset) -> None
 
 def test_without_a_box_it_is_the_one_around_the_mask(tmp_path: Path, images: Dataset) -> None:
     path = tmp_path / "r.json"
-    bare = {name: value for name, value in GOOD.items() if name != "bbox"}
+    without_images = {name: value for name, value in GOOD.items() if name != "bbox"}
     empty = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
-    path.write_text(json.dumps([bare | {"segmentation": mask()}, bare | {"segmentation": empty}]))
+    path.write_text(json.dumps([without_images | {"segmentation": mask()}, without_images | {"segmentation": empty}]))
     assert read_coco_results(path, images)[0].boxes.tolist() == [[10, 5, 18, 25], [0, 0, 0, 0]]
 
 

@@ -32,7 +32,7 @@ from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.voc import write as voc_write
 from vocdet.workflows.convert import Target, convert
 
-Parts = Mapping[str, NDArray[np.int64]]
+Splits = Mapping[str, NDArray[np.int64]]
 Write = Callable[..., list[Loss]]
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -88,12 +88,12 @@ any_tag = st.sampled_from(
      "<actions><jumping>1</jumping></actions>", "<robndbox><cx>1</cx></robndbox>", "<part><name>x</name></part>",
      "<attributes><attribute><name>a</name></attribute></attributes>"]
 )  # fmt: skip
-part = st.fixed_dictionaries({
+split = st.fixed_dictionaries({
     "name": any_text, "bbox": st.tuples(number, number, side, side).map(list),
 })  # fmt: skip
 object_extra = st.fixed_dictionaries({}, optional={
     "attributes": st.dictionaries(any_text, any_text | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9), max_size=3),
-    "parts": st.lists(part, max_size=2),
+    "splits": st.lists(split, max_size=2),
     "voc": st.lists(any_tag, min_size=1, max_size=2).map(lambda tags: {"tags": tags}),
     "keypoints": st.lists(st.integers(0, 9), max_size=6),
     "num_keypoints": st.integers(0, 3),
@@ -193,33 +193,33 @@ def as_extra(keys: Mapping[str, Any]) -> bytes:
 def divided(draw: st.DrawFn, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """Parts that share no image, perhaps with a trainval, perhaps not of all images, perhaps none at all."""
     part_of = [draw(st.sampled_from(["train", "val", "test", ""])) for _ in range(len(dataset))]
-    parts: dict[str, NDArray[np.int64]] = {
-        name: np.array([row for row, part in enumerate(part_of) if part == name], np.int64)
+    splits: dict[str, NDArray[np.int64]] = {
+        name: np.array([row for row, split in enumerate(part_of) if split == name], np.int64)
         for name in ("train", "val", "test") if name in part_of
     }  # fmt: skip
-    if {"train", "val"} <= parts.keys() and draw(st.booleans()):
-        parts = {"trainval": np.sort(np.concatenate([parts["train"], parts["val"]])), **parts}
-    return parts
+    if {"train", "val"} <= splits.keys() and draw(st.booleans()):
+        splits = {"trainval": np.sort(np.concatenate([splits["train"], splits["val"]])), **splits}
+    return splits
 
 
 # Writing and reading.
 
 
-def written(write: Write, folder: Path, dataset: Dataset, parts: Parts) -> list[Loss]:
+def written(write: Write, folder: Path, dataset: Dataset, splits: Splits) -> list[Loss]:
     folder.mkdir()
-    targets = {coco_write.write: coco_write, voc_write.write: voc_write}[write].image_targets(dataset, parts)
-    return write(folder, dataset, parts, targets, mask_areas(dataset.objects.segmentation).area)
+    targets = {coco_write.write: coco_write, voc_write.write: voc_write}[write].image_targets(dataset, splits)
+    return write(folder, dataset, splits, targets, mask_areas(dataset.objects.segmentation).area)
 
 
-def read(folder: Path) -> tuple[Scan, Parts]:
-    found = (coco_json if (folder / "annotations").is_dir() else voc_tree).scan(folder, bare=True)
+def read(folder: Path) -> tuple[Scan, Splits]:
+    found = (coco_json if (folder / "annotations").is_dir() else voc_tree).scan(folder, without_images=True)
     assert [finding for finding in found.findings if finding.code not in ("voc.tag.unknown", "imagesets.empty")] == []
-    parts, findings = image_sets.read_parts(found)
+    splits, findings = image_sets.read_splits(found)
     assert [finding for finding in findings if finding.severity == "error"] == []
-    return found, parts
+    return found, splits
 
 
-def content(dataset: Dataset, parts: Parts | None = None) -> dict[str, Any]:
+def content(dataset: Dataset, splits: Splits | None = None) -> dict[str, Any]:
     """All that a dataset says, whatever the order of its images."""
     objects, images = dataset.objects, dataset.images
     measured = mask_areas(objects.segmentation).area
@@ -230,8 +230,10 @@ def content(dataset: Dataset, parts: Parts | None = None) -> dict[str, Any]:
                [one(dataset, usual, row) for row in np.flatnonzero(objects.image == i).tolist()])
         for i, stem in enumerate(images.stems)
     }  # fmt: skip
-    if parts is not None:
-        found["parts"] = {name: sorted(images.stems[row] for row in rows) for name, rows in parts.items() if len(rows)}
+    if splits is not None:
+        found["splits"] = {
+            name: sorted(images.stems[row] for row in rows) for name, rows in splits.items() if len(rows)
+        }
     return found
 
 
@@ -295,13 +297,13 @@ def there_and_back(folder: Path) -> None:
     """
     first, first_parts = read(folder / "voc1")
     for i in (1, 2):
-        found, parts = read(folder / f"voc{i}")
-        assert content(found.dataset, parts) == content(first.dataset, first_parts)
+        found, splits = read(folder / f"voc{i}")
+        assert content(found.dataset, splits) == content(first.dataset, first_parts)
         assert found.coordinates == first.coordinates
-        assert written(coco_write.write, folder / f"coco{i}", found.dataset, parts) == []
-        found, parts = read(folder / f"coco{i}")
-        assert content(found.dataset, parts) == content(first.dataset, first_parts)
-        assert written(voc_write.write, folder / f"voc{i + 1}", found.dataset, parts) == []
+        assert written(coco_write.write, folder / f"coco{i}", found.dataset, splits) == []
+        found, splits = read(folder / f"coco{i}")
+        assert content(found.dataset, splits) == content(first.dataset, first_parts)
+        assert written(voc_write.write, folder / f"voc{i + 1}", found.dataset, splits) == []
     assert files(folder / "voc2") == files(folder / "voc3")
     assert files(folder / "coco1") == files(folder / "coco2")
 
@@ -399,7 +401,7 @@ def test_either_convention_can_be_written_and_is_read_again(
 def test_files_say_their_convention_where_nothing_else_does(
     tmp_path: Path, top: str, asked: Asked, marked: bool
 ) -> None:
-    found = voc_tree.scan(voc(tmp_path / "voc", {"a": xml(DOG, top=top)}), bare=True, coordinates=asked)
+    found = voc_tree.scan(voc(tmp_path / "voc", {"a": xml(DOG, top=top)}), without_images=True, coordinates=asked)
     written(voc_write.write, tmp_path / "voc1", found.dataset, {})
     assert ("<coordinates>" in (tmp_path / "voc1" / "Annotations" / "a.xml").read_text()) is marked
     again, _ = read(tmp_path / "voc1")
@@ -501,12 +503,12 @@ def test_what_coco_says_of_the_whole_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [{"train": ["a", "b"]}, {"trainval": ["a", "b"]}, {"test": ["a"]}, {"trainval": ["a"], "test": ["b"]}]
+    "splits", [{"train": ["a", "b"]}, {"trainval": ["a", "b"]}, {"test": ["a"]}, {"trainval": ["a"], "test": ["b"]}]
 )
-def test_a_part_alone_survives(tmp_path: Path, parts: dict[str, list[str]]) -> None:
-    voc(tmp_path / "voc1", {"a": xml(DOG), "b": xml(DOG)}, **parts)
+def test_a_part_alone_survives(tmp_path: Path, splits: dict[str, list[str]]) -> None:
+    voc(tmp_path / "voc1", {"a": xml(DOG), "b": xml(DOG)}, **splits)
     there_and_back(tmp_path)
-    assert split_files(tmp_path / "voc3") == parts
+    assert split_files(tmp_path / "voc3") == splits
 
 
 # VOC's masks.
@@ -617,8 +619,8 @@ def by_name(coco: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_coco_by_way_of_voc_says_the_same(tmp_path: Path) -> None:
     put(tmp_path / "coco0" / "annotations" / "instances.json", json.dumps(FROM_COCO))
-    found, parts = read(tmp_path / "coco0")
-    assert written(voc_write.write, tmp_path / "voc1", found.dataset, parts) == []
+    found, splits = read(tmp_path / "coco0")
+    assert written(voc_write.write, tmp_path / "voc1", found.dataset, splits) == []
     assert content(read(tmp_path / "voc1")[0].dataset) == content(found.dataset)
     there_and_back(tmp_path)
     back = json.loads((tmp_path / "coco2" / "annotations" / "instances.json").read_bytes())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
 from vocdet.inference import draw as drawing
-from vocdet.inference.draw import caption, colour, contact_sheet, draw, draw_truth, side_by_side
+from vocdet.inference.draw import caption, color, contact_sheet, draw, draw_truth, side_by_side
 
 GREY = 90
 NONE = Detections(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))
@@ -59,7 +59,7 @@ def test_a_box_is_drawn_on_its_outermost_pixels() -> None:
     drawn = draw(image, found(((40, 50, 100, 90), 0.9, 1)), ("cat", "dog"))
     assert (image == GREY).all()
     for y, x in ((60, 40), (60, 99), (89, 60)):  # left, right, bottom
-        assert tuple(drawn[y, x].tolist()) == colour(1)
+        assert tuple(drawn[y, x].tolist()) == color(1)
     for y, x in ((60, 39), (60, 100), (90, 60), (70, 70)):  # just outside, and the middle
         assert drawn[y, x].tolist() == [GREY] * 3
 
@@ -106,9 +106,9 @@ def test_text_is_light_on_dark_colours_and_dark_on_light_ones() -> None:
 
 
 def test_a_hundred_labels_have_a_hundred_colours() -> None:
-    colours = [colour(label) for label in range(100)]
-    assert len(set(colours)) == 100
-    near = np.abs(np.diff(np.array(colours), axis=0)).sum(axis=1)
+    colors = [color(label) for label in range(100)]
+    assert len(set(colors)) == 100
+    near = np.abs(np.diff(np.array(colors), axis=0)).sum(axis=1)
     assert near.min() > 60  # neighbours are far apart
 
 

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
-from vocdet.inference.draw import colour, draw, draw_boxes, draw_truth
+from vocdet.inference.draw import color, draw, draw_boxes, draw_truth
 from vocdet.inference.draw_masks import cut_mask, cut_masks, numbered, tint
 from vocdet.mask_crops import MaskCrops
 
@@ -46,7 +46,7 @@ def found(*objects: tuple[NDArray[np.bool_], int]) -> Detections:
 
 
 def mixed(label: int) -> list[int]:
-    return [round(0.6 * GREY + 0.4 * value) for value in colour(label)]
+    return [round(0.6 * GREY + 0.4 * value) for value in color(label)]
 
 
 def test_a_mask_is_a_tint_of_the_picture_in_its_labels_colour() -> None:
@@ -59,7 +59,7 @@ def test_a_mask_is_a_tint_of_the_picture_in_its_labels_colour() -> None:
 def test_its_outline_is_in_the_colour_itself_between_edges_of_black_or_white() -> None:
     drawn = draw(grey(), found((disc(60, 50, 30), 0)), LABELS)
     row = drawn[50, 85:95].tolist()
-    assert list(colour(0)) in row
+    assert list(color(0)) in row
     assert [0, 0, 0] in row  # yellow is light
     dark = draw(grey(), found((disc(60, 50, 30), 1)), LABELS)[50, 85:95].tolist()
     assert [255, 255, 255] in dark  # blue is not
@@ -77,10 +77,10 @@ def test_of_masks_that_overlap_the_best_is_on_top() -> None:
     both = found((disc(50, 50, 25), 0), (disc(80, 50, 25), 1))
     assert (
         draw(grey(), both, LABELS)[50, 65].tolist()
-        == np.rint(0.6 * np.array(mixed(1)) + 0.4 * np.array(colour(0))).tolist()
+        == np.rint(0.6 * np.array(mixed(1)) + 0.4 * np.array(color(0))).tolist()
     )
     outline = draw(grey(), both, LABELS)[50, 74]  # of the first, inside the second
-    assert outline.tolist() == list(colour(0))
+    assert outline.tolist() == list(color(0))
 
 
 def test_annotated_masks_are_drawn_and_objects_without_one_have_their_box() -> None:
@@ -91,7 +91,7 @@ def test_annotated_masks_are_drawn_and_objects_without_one_have_their_box() -> N
     drawn = draw_truth(grey(), replace(objects, segmentation=Texts.of([polygon, b""])), LABELS)
     assert drawn[70, 60].tolist() == mixed(0)
     assert drawn[50, 120].tolist() == [GREY] * 3
-    assert drawn[50, 100].tolist() == list(colour(0))
+    assert drawn[50, 100].tolist() == list(color(0))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"[[1, 1, 2, 2]]", b'{"size": [9, 9], "counts": [0, 81]}', b"x"])
@@ -119,7 +119,7 @@ def test_crops_of_a_network_input_are_drawn_too() -> None:
 
 def test_a_mask_that_leaves_the_picture_is_left_out() -> None:
     image = grey()
-    tint(image, MaskCrops.of([(150, 10, np.ones((30, 40), np.uint8))]), [colour(0)], 1)
+    tint(image, MaskCrops.of([(150, 10, np.ones((30, 40), np.uint8))]), [color(0)], 1)
     assert (image == GREY).all()
 
 

@@ -15,11 +15,11 @@ Box = tuple[int, int, int, int]
 SIDE = 100
 
 
-def picture(colour: int, *objects: tuple[Box, bool], first: int = 0) -> Sample:
+def picture(color: int, *objects: tuple[Box, bool], first: int = 0) -> Sample:
     """A picture of one colour with rectangles that fill their masks, or have none; labels count from `first`."""
     cuts = [(x0, y0, np.ones((y1 - y0, x1 - x0), np.uint8)) if masked else None for (x0, y0, x1, y1), masked in objects]
     boxes = np.array([box for box, _ in objects], np.float64).reshape(-1, 4)
-    image = np.full((SIDE, SIDE, 3), colour, np.uint8)
+    image = np.full((SIDE, SIDE, 3), color, np.uint8)
     return Sample(image, boxes, np.arange(first, first + len(objects)), (first,), MaskCrops.of(cuts))
 
 
@@ -111,6 +111,6 @@ def test_a_part_of_a_larger_canvas_may_be_pasted_on() -> None:
 
 
 def test_pasting_without_masks_is_a_mistake() -> None:
-    bare = Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, np.int64))
+    without_images = Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="takes masks"):
-        paste(bare, bare, RNG(0))
+        paste(without_images, without_images, RNG(0))

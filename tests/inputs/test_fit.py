@@ -120,7 +120,7 @@ def test_objects_are_not_stretched(turns: bool, tmp_path: Path) -> None:
     for width, height in SHAPES:
         s = min(width, height) / 2
         objects.append([((width / 2 - s / 2, height / 2 - s / 2, width / 2 + s / 2, height / 2 + s / 2), b"")])
-    augmentation = Augmentation(colour=0, mosaic=0.3, mixup=0.3, turns=turns)
+    augmentation = Augmentation(color=0, mosaic=0.3, mixup=0.3, turns=turns)
     scenes = Scenes(save_dataset(tmp_path, images, objects), Fit(100, 160, (0.8, 1.25)), augmentation)
     whole = 0
     for seed in range(60):
@@ -134,7 +134,7 @@ def test_objects_are_not_stretched(turns: bool, tmp_path: Path) -> None:
 
 def test_a_quarter_turn_exchanges_height_and_width(tmp_path: Path) -> None:
     dataset = pictures(tmp_path, [(160, 120), (120, 160), (100, 100)])
-    scenes = Scenes(dataset, Fit(60, 80), Augmentation(whole=1, zoom_out=0, colour=0, turns=True), masks=True)
+    scenes = Scenes(dataset, Fit(60, 80), Augmentation(whole=1, zoom_out=0, color=0, turns=True), masks=True)
     for row, shapes in ((0, {(60, 80), (80, 60)}), (1, {(60, 80), (80, 60)}), (2, {(60, 60)})):
         drawn = [scenes.draw(row, RNG(seed)) for seed in range(24)]
         assert {(sample.image.shape[0], sample.image.shape[1]) for sample in drawn} == shapes

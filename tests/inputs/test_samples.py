@@ -57,7 +57,7 @@ def test_an_image_without_objects_is_a_scene_too(make_dataset: MakeDataset) -> N
 
 
 def test_boxes_follow_their_pixels_through_every_augmentation(make_dataset: MakeDataset) -> None:
-    scenes = Scenes(make_dataset([[(10, 12, 40, 30)]] * 3), (96, 96), Augmentation(colour=0, mosaic=0))
+    scenes = Scenes(make_dataset([[(10, 12, 40, 30)]] * 3), (96, 96), Augmentation(color=0, mosaic=0))
     for seed in range(60):
         sample = scenes.draw(0, RNG(seed))
         if len(sample.boxes):
@@ -65,7 +65,7 @@ def test_boxes_follow_their_pixels_through_every_augmentation(make_dataset: Make
 
 
 def test_boxes_follow_their_pixels_through_any_flip_and_turn(make_dataset: MakeDataset) -> None:
-    only = Augmentation(whole=1, zoom_out=0, colour=0, turns=True)
+    only = Augmentation(whole=1, zoom_out=0, color=0, turns=True)
     scenes = Scenes(make_dataset([[(6, 4, 30, 12)]]), (96, 96), only)
     places = set()
     for seed in range(60):
@@ -89,7 +89,7 @@ def test_crops_are_turned_in_training_only(make_dataset: MakeDataset) -> None:
 
 def test_a_mosaic_shows_four_images_with_their_boxes(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([[(10, 12, 40, 30)]] * 3)
-    plain = Augmentation(whole=1, zoom_out=0, flip=0, colour=0, mosaic=1)
+    plain = Augmentation(whole=1, zoom_out=0, flip=0, color=0, mosaic=1)
     scenes = Scenes(dataset, (96, 96), plain)
     for seed in range(10):
         sample = scenes.draw(1, RNG(seed))
@@ -194,8 +194,8 @@ def test_a_part_of_a_batch_has_what_belongs_to_its_images() -> None:
         assert part.rows == (1, 2, 3)
     assert whole.masks is not None
     assert np.shares_memory(whole.part(2, 3).masks.pixels, whole.masks.pixels)  # type: ignore[union-attr]
-    bare = collate([replace(sample(1, 1), masks=None)] * 2).part(0, 1)
-    assert (bare.masks, bare.sizes) == (None, None)
+    without_images = collate([replace(sample(1, 1), masks=None)] * 2).part(0, 1)
+    assert (without_images.masks, without_images.sizes) == (None, None)
 
 
 @dataclass

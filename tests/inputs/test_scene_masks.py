@@ -15,15 +15,15 @@ from vocdet.inputs.samples import Fit, Sample, Scenes, batches
 from vocdet.inputs.transforms import Augmentation
 
 RNG = np.random.default_rng
-COLOURS = [c for c in itertools.product((0, 255), repeat=3) if len(set(c)) > 1]
-PLAIN = Augmentation(whole=1, zoom_out=0, flip=0, colour=0)
+COLORS = [c for c in itertools.product((0, 255), repeat=3) if len(set(c)) > 1]
+PLAIN = Augmentation(whole=1, zoom_out=0, flip=0, color=0)
 HOW = {
     "whole": PLAIN,
     "flip": replace(PLAIN, flip=1),
-    "expand": Augmentation(whole=0, zoom_out=1, colour=0),
-    "crop": Augmentation(whole=0, zoom_out=0, colour=0),
+    "expand": Augmentation(whole=0, zoom_out=1, color=0),
+    "crop": Augmentation(whole=0, zoom_out=0, color=0),
     "turns": replace(PLAIN, turns=True),
-    "mosaic": Augmentation(colour=0, mosaic=1, turns=True),
+    "mosaic": Augmentation(color=0, mosaic=1, turns=True),
 }
 SIZES: dict[str, tuple[int, int] | Fit] = {
     "square": (128, 128), "stretched": (96, 160), "fit": Fit(120, 200, (0.7, 1.3)),
@@ -47,7 +47,7 @@ def painted(folder: Path, count: int, seed: int = 0) -> Dataset:
         polygon = ring(rng, width, height)
         mask = whole_mask([polygon], width, height)
         pixels = np.zeros((height, width, 3), np.uint8)
-        pixels[mask] = COLOURS[i]
+        pixels[mask] = COLORS[i]
         images.append(pixels)
         text = rle_text(mask) if i % 2 else polygon_text(polygon)
         xs, ys = polygon[::2], polygon[1::2]
@@ -64,7 +64,7 @@ def check(sample: Sample) -> int:
     image = sample.image.astype(int)
     for i, label in enumerate(sample.labels.tolist()):
         mask = in_full(sample.masks, i, height, width)
-        shown = (np.abs(image - COLOURS[label]) < 64).all(2)
+        shown = (np.abs(image - COLORS[label]) < 64).all(2)
         different = mask ^ shown
         if sample.rows.count(label) > 1:  # a picture twice in a mosaic, maybe too little of it to count
             different &= mask

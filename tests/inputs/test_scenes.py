@@ -24,25 +24,25 @@ from vocdet.inputs.transforms import Augmentation
 MakeDataset = Callable[..., Dataset]
 RNG = np.random.default_rng
 Box = tuple[int, int, int, int]
-Colour = tuple[int, ...]
+Color = tuple[int, ...]
 
-COLOURS: list[Colour] = [c for c in itertools.product((0, 130, 255), repeat=3) if max(c) - min(c) > 100]
-CROP = Augmentation(whole=0, zoom_out=0, flip=0, colour=0)
+COLORS: list[Color] = [c for c in itertools.product((0, 130, 255), repeat=3) if max(c) - min(c) > 100]
+CROP = Augmentation(whole=0, zoom_out=0, flip=0, color=0)
 ONLY = {
-    "whole": Augmentation(whole=1, zoom_out=0, flip=0, colour=0),
-    "flip": Augmentation(whole=1, zoom_out=0, flip=1, colour=0),
-    "expand": Augmentation(whole=0, zoom_out=1, largest_canvas=3.0, flip=0.5, colour=0),
+    "whole": Augmentation(whole=1, zoom_out=0, flip=0, color=0),
+    "flip": Augmentation(whole=1, zoom_out=0, flip=1, color=0),
+    "expand": Augmentation(whole=0, zoom_out=1, largest_canvas=3.0, flip=0.5, color=0),
     "crop": CROP,
-    "turns": Augmentation(whole=1, zoom_out=0, colour=0, turns=True),
-    "all": Augmentation(colour=0, turns=True),
+    "turns": Augmentation(whole=1, zoom_out=0, color=0, turns=True),
+    "all": Augmentation(color=0, turns=True),
 }
 
 
-def painted(folder: Path, pictures: Sequence[tuple[tuple[int, int], Box, Colour]]) -> Dataset:
+def painted(folder: Path, pictures: Sequence[tuple[tuple[int, int], Box, Color]]) -> Dataset:
     """Black images of these (width, height), each with one rectangle of a colour; image k has label k."""
-    for i, ((width, height), (x0, y0, x1, y1), colour) in enumerate(pictures):
+    for i, ((width, height), (x0, y0, x1, y1), color) in enumerate(pictures):
         pixels = np.zeros((height, width, 3), np.uint8)
-        pixels[y0:y1, x0:x1] = colour
+        pixels[y0:y1, x0:x1] = color
         Image.fromarray(pixels).save(folder / f"{i}.png")
     n = len(pictures)
     names, rows, no = tuple(f"{i}.png" for i in range(n)), np.arange(n, dtype=np.int32), np.zeros(n, np.bool_)
@@ -69,18 +69,18 @@ def check(sample: Sample, mask_of: Callable[[int], NDArray[np.bool_]]) -> int:
 
 
 @st.composite
-def pictures(draw: st.DrawFn, colour: Colour) -> tuple[tuple[int, int], Box, Colour]:
+def pictures(draw: st.DrawFn, color: Color) -> tuple[tuple[int, int], Box, Color]:
     width, height = draw(st.integers(48, 420)), draw(st.integers(48, 420))
     x0, y0 = draw(st.integers(0, width * 2 // 3)), draw(st.integers(0, height * 2 // 3))
     x1, y1 = draw(st.integers(x0 + width // 4, width)), draw(st.integers(y0 + height // 4, height))
-    return (width, height), (x0, y0, x1, y1), colour
+    return (width, height), (x0, y0, x1, y1), color
 
 
 @pytest.mark.parametrize("name", ONLY)
 @settings(max_examples=40, deadline=None)
 @given(pictures((255, 0, 0)), st.integers(0, 2**32 - 1))
 def test_a_box_is_where_its_pixels_are_whatever_is_done(
-    name: str, picture: tuple[tuple[int, int], Box, Colour], seed: int
+    name: str, picture: tuple[tuple[int, int], Box, Color], seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sample = Scenes(painted(Path(folder), [picture]), (96, 96), ONLY[name]).draw(0, RNG(seed))
@@ -92,9 +92,9 @@ def test_a_box_is_where_its_pixels_are_whatever_is_done(
 @settings(max_examples=60, deadline=None)
 @given(pictures((255, 0, 0)), pictures((0, 255, 0)), st.integers(0, 2**32 - 1))
 def test_of_two_scenes_laid_over_each_other_both_are_learned(
-    red: tuple[tuple[int, int], Box, Colour], green: tuple[tuple[int, int], Box, Colour], seed: int
+    red: tuple[tuple[int, int], Box, Color], green: tuple[tuple[int, int], Box, Color], seed: int
 ) -> None:
-    augmentation = Augmentation(whole=0.4, zoom_out=0, colour=0, mixup=1)
+    augmentation = Augmentation(whole=0.4, zoom_out=0, color=0, mixup=1)
     with tempfile.TemporaryDirectory() as folder:
         sample = Scenes(painted(Path(folder), [red, green]), (96, 96), augmentation).draw(0, RNG(seed))
     assume(sorted(sample.labels.tolist()) == [0, 1])
@@ -104,26 +104,26 @@ def test_of_two_scenes_laid_over_each_other_both_are_learned(
 def test_boxes_are_where_their_pixels_are_in_mosaics(tmp_path: Path) -> None:
     rng = RNG(0)
 
-    def random_picture(colour: Colour) -> tuple[tuple[int, int], Box, Colour]:
+    def random_picture(color: Color) -> tuple[tuple[int, int], Box, Color]:
         width, height = rng.integers(150, 400, 2).tolist()
         x0, y0 = int(rng.integers(4, width // 2)), int(rng.integers(4, height // 2))
-        return (width, height), (x0, y0, x0 + width // 3, y0 + height // 3), colour
+        return (width, height), (x0, y0, x0 + width // 3, y0 + height // 3), color
 
-    dataset = painted(tmp_path, [random_picture(colour) for colour in COLOURS])
-    scenes = Scenes(dataset, (160, 160), Augmentation(colour=0, mosaic=1, turns=True))
+    dataset = painted(tmp_path, [random_picture(color) for color in COLORS])
+    scenes = Scenes(dataset, (160, 160), Augmentation(color=0, mosaic=1, turns=True))
     seen = 0
     for seed in range(60):
         sample = scenes.draw(seed % len(scenes), RNG(seed))
         if len(np.unique(sample.labels)) < 4:  # the same image twice: its pixels may touch
             continue
         image = sample.image.astype(int)
-        seen += check(sample, lambda k, image=image: (np.abs(image - COLOURS[k]) < 64).all(2))  # type: ignore[misc]
+        seen += check(sample, lambda k, image=image: (np.abs(image - COLORS[k]) < 64).all(2))  # type: ignore[misc]
     assert seen > 100
 
 
 def test_a_batch_names_all_images_that_are_in_it(tmp_path: Path) -> None:
-    dataset = painted(tmp_path, [((96, 96), (16, 16, 80, 80), colour) for colour in COLOURS])
-    whole = Augmentation(whole=1, zoom_out=0, flip=0, colour=0, mosaic=1, mixup=1)
+    dataset = painted(tmp_path, [((96, 96), (16, 16, 80, 80), color) for color in COLORS])
+    whole = Augmentation(whole=1, zoom_out=0, flip=0, color=0, mosaic=1, mixup=1)
     for seed in range(5):
         stacked = stack(Scenes(dataset, (96, 96), whole), Request(seed, 1, 0, (3, 8)))
         seen = set(stacked.labels.ravel().tolist()) - {-1}  # image k shows label k
@@ -137,14 +137,14 @@ def test_a_batch_names_all_images_that_are_in_it(tmp_path: Path) -> None:
 
 
 def test_mixup_and_mosaic_come_as_often_as_asked(tmp_path: Path) -> None:
-    dataset = painted(tmp_path, [((96, 96), (32, 32, 64, 64), c) for c in COLOURS[:4]])
+    dataset = painted(tmp_path, [((96, 96), (32, 32, 64, 64), c) for c in COLORS[:4]])
     for mosaic, mixup, fewest, most in ((0, 0, 1, 1), (1, 0, 4, 4), (0, 1, 2, 2), (1, 1, 8, 8), (0.5, 0.5, 3, 4.6)):
-        always = Augmentation(whole=1, zoom_out=0, colour=0, mosaic=mosaic, mixup=mixup)
+        always = Augmentation(whole=1, zoom_out=0, color=0, mosaic=mosaic, mixup=mixup)
         scenes = Scenes(dataset, (96, 96), always)
         assert fewest <= np.mean([len(scenes.draw(0, RNG(seed)).labels) for seed in range(60)]) <= most
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(), Augmentation(mosaic=1, mixup=1, turns=True, colour=0)])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(), Augmentation(mosaic=1, mixup=1, turns=True, color=0)])
 def test_a_sample_is_drawn_into_the_canvas_that_it_is_given(
     make_dataset: MakeDataset, augmentation: Augmentation | None
 ) -> None:

@@ -14,7 +14,7 @@ from vocdet.inputs.transforms import (
     View,
     blend,
     mosaic_cells,
-    random_colour,
+    random_color,
     random_crop,
     random_view,
     see,
@@ -195,17 +195,17 @@ def test_views_are_as_often_whole_wide_and_mirrored_as_asked() -> None:
 
 def test_colours_change_but_gray_stays_gray() -> None:
     gray = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    colour = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    color = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     for seed in range(20):
-        changed = random_colour(np.random.default_rng(seed), gray)
+        changed = random_color(np.random.default_rng(seed), gray)
         assert changed.shape == gray.shape
         assert changed.dtype == np.uint8
         assert int(np.ptp(changed.astype(int), axis=2).max()) <= 1
         assert (np.diff(changed[..., 0].ravel().astype(int)) >= 0).all()  # what was lighter still is
-        assert not np.array_equal(random_colour(np.random.default_rng(seed), colour), colour)
-    before = colour.copy()
-    random_colour(np.random.default_rng(0), colour)
-    assert np.array_equal(colour, before)
+        assert not np.array_equal(random_color(np.random.default_rng(seed), color), color)
+    before = color.copy()
+    random_color(np.random.default_rng(0), color)
+    assert np.array_equal(color, before)
 
 
 @given(st.integers(0, 2**32 - 1), st.tuples(st.integers(32, 400), st.integers(32, 400)))

@@ -175,7 +175,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "no format": lambda it: it.pop("format"),
     "no labels": lambda it: it.update(labels=[]),
     "a label twice": lambda it: it.update(labels=["a", "a"]),
-    "an unknown field": lambda it: it.update(colour="red"),
+    "an unknown field": lambda it: it.update(color="red"),
     "an unknown task": lambda it: it.update(task="segment"),
     "an unknown net": lambda it: it["backbone"].update(kind="mb9"),
     "unknown extras": lambda it: it.update(extras="fancy"),

@@ -36,7 +36,7 @@ def test_any_number_of_labels_makes_a_picture(count: int) -> None:
 
 
 def test_the_picture_names_the_set_its_labels_and_what_is_not_shown() -> None:
-    text = picture(figures_of([f"label {i}" for i in range(50)]), "my set", form="svg").decode()
+    text = picture(figures_of([f"label {i}" for i in range(50)]), "my set", format="svg").decode()
     assert "<!-- my set -->" in text
     assert "<!-- label 7 -->" in text
     assert "<!-- … 10 more … -->" in text
@@ -44,23 +44,23 @@ def test_the_picture_names_the_set_its_labels_and_what_is_not_shown() -> None:
 
 
 def test_labels_that_share_no_image_give_way_to_the_sizes_of_images() -> None:
-    text = picture(figures_of(["a", "b"], together=False), "x", form="svg").decode()
+    text = picture(figures_of(["a", "b"], together=False), "x", format="svg").decode()
     assert "<!-- Sizes of the images, 1 kind -->" in text
     assert "Labels that share images" not in text
 
 
-@pytest.mark.parametrize("form", ["png", "pdf", "svg"])
-def test_each_format_is_what_it_says(form: str) -> None:
-    assert picture(figures_of(["a"]), "x", form=form).startswith(MAGIC[form])
+@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
+def test_each_format_is_what_it_says(format: str) -> None:
+    assert picture(figures_of(["a"]), "x", format=format).startswith(MAGIC[format])
 
 
 def test_what_looks_like_a_formula_is_a_name_like_any_other() -> None:
-    assert "<!-- $x_1$ -->" in picture(figures_of(["$x_1$", "100%", r"\frac"]), "$", form="svg").decode()
+    assert "<!-- $x_1$ -->" in picture(figures_of(["$x_1$", "100%", r"\frac"]), "$", format="svg").decode()
 
 
 def test_names_in_any_script_are_drawn_without_a_warning() -> None:
     names = ["яблоко", "μήλο", "تفاح", "苹果", "りんご", "사과", "แอปเปิ้ล", "🍎", "\U00010fff"]
-    text = picture(figures_of(names), "яблоко", form="svg").decode()
+    text = picture(figures_of(names), "яблоко", format="svg").decode()
     assert "<!-- яблоко -->" in text
     assert "<!-- #9 -->" in text  # no font has a character that is not assigned
 

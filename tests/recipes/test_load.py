@@ -300,11 +300,11 @@ def recipes(draw: st.DrawFn) -> tuple[str, Recipe]:
     """A task and any recipe of it."""
     task = draw(st.sampled_from(sorted(TASKS)))
     recipe: Any = TASKS[task]()
-    for part in dataclasses.fields(recipe):
-        section = type(getattr(recipe, part.name))
+    for split in dataclasses.fields(recipe):
+        section = type(getattr(recipe, split.name))
         types = get_type_hints(section)
         drawn = {field.name: draw(values_of(field, types[field.name])) for field in dataclasses.fields(section)}
-        recipe = dataclasses.replace(recipe, **{part.name: section(**drawn)})
+        recipe = dataclasses.replace(recipe, **{split.name: section(**drawn)})
     return task, recipe
 
 

@@ -36,7 +36,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"best": "beauty"}, None),
         ({"optimizer": "adam"}, "give one of adamw, sgd, momentum"),
         ({"cache": "tape"}, "give one of ram, disk, off"),
-        ({"part": "all"}, "give one of train, val, trainval, test"),
+        ({"split": "all"}, "give one of train, val, trainval, test"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_told_with_what_does(
@@ -63,15 +63,20 @@ def test_what_is_usual_makes_sense(recipe: Recipe) -> None:
 
 @ALL
 def test_no_two_sections_share_a_name_and_every_field_has_help(recipe: Recipe) -> None:
-    sections = [getattr(recipe, part.name) for part in dataclasses.fields(recipe)]
+    sections = [getattr(recipe, split.name) for split in dataclasses.fields(recipe)]
     fields = [field for section in sections for field in dataclasses.fields(section)]
     assert len({field.name for field in fields}) == len(fields)
     assert all(field.metadata["help"] for field in fields)
 
 
 def test_a_value_goes_to_its_section() -> None:
-    recipe = changed(SsdRecipe(), net="mb1", epochs=3, part="trainval", mosaic=0.0)
-    assert (recipe.model.net, recipe.train.epochs, recipe.data.part, recipe.augment.mosaic) == ("mb1", 3, "trainval", 0)
+    recipe = changed(SsdRecipe(), net="mb1", epochs=3, split="trainval", mosaic=0.0)
+    assert (recipe.model.net, recipe.train.epochs, recipe.data.split, recipe.augment.mosaic) == (
+        "mb1",
+        3,
+        "trainval",
+        0,
+    )
     with pytest.raises(ValueError, match="no recipe has epoch"):
         changed(SsdRecipe(), epoch=3)
     assert set(TASKS) == {"backbone", "ssd", "maskrcnn"}

@@ -9,7 +9,7 @@ import pytest
 
 from vocdet import resources
 from vocdet.recipes import document
-from vocdet.recipes.document import handed_recipes
+from vocdet.recipes.document import bundled_recipes
 from vocdet.recipes.load import dump_recipe, load_recipe, task_of
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 
@@ -34,11 +34,11 @@ def maskrcnn(name: str) -> MaskRcnnRecipe:
 
 
 def test_there_is_a_recipe_for_every_ancestor_and_every_file_is_one() -> None:
-    assert set(handed_recipes()) == {path.stem for path in (TEMPLATES / "recipes").iterdir()}
-    assert set(handed_recipes()) >= ANCESTORS
+    assert set(bundled_recipes()) == {path.stem for path in (TEMPLATES / "recipes").iterdir()}
+    assert set(bundled_recipes()) >= ANCESTORS
 
 
-@pytest.mark.parametrize("name", handed_recipes())
+@pytest.mark.parametrize("name", bundled_recipes())
 def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: Path) -> None:
     task = task_of(name)
     resolved = load_recipe(task, name)
@@ -49,7 +49,7 @@ def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: 
     assert load_recipe(task, str(copy)).recipe == resolved.recipe
 
 
-@pytest.mark.parametrize("name", handed_recipes())
+@pytest.mark.parametrize("name", bundled_recipes())
 def test_a_recipe_fits_a_screen_and_tells_where_its_figures_come_from(name: str) -> None:
     lines = (TEMPLATES / "recipes" / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 40
@@ -88,7 +88,7 @@ def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing
 
 def test_mobilenetv3_ssd_has_its_ancestors_protocol() -> None:
     recipe = ssd("mobilenetv3-ssd")
-    assert (recipe.train.epochs, recipe.train.patience, recipe.data.part) == (40, 20, "trainval")
+    assert (recipe.train.epochs, recipe.train.patience, recipe.data.split) == (40, 20, "trainval")
     assert backbone("backbone").train.patience == 20
 
 
@@ -128,7 +128,7 @@ def test_mlperfs_recipe_is_mlperfs() -> None:
     assert (train.weight_decay, train.average, train.clip) == (1e-4, 0, 0)
     assert (train.stop_at_ap, train.stop_at_mask_ap) == (0.377, 0.339)
     assert (augment.flip, augment.whole, augment.scales) == (True, 1, (1, 1))
-    assert not any((augment.turns, augment.colour, augment.mosaic, augment.copy_paste))
+    assert not any((augment.turns, augment.color, augment.mosaic, augment.copy_paste))
 
 
 def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -136,5 +136,5 @@ def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.Monke
     (tmp_path / "templates" / "recipes" / "mine.toml").write_text('task = "ssd"\nmodel.net = "mb2"\n')
     monkeypatch.setattr(document, "files", lambda _: tmp_path)
     monkeypatch.setattr(resources, "files", lambda _: tmp_path)
-    assert "mine" in handed_recipes()
+    assert "mine" in bundled_recipes()
     assert ssd("mine").model.net == "mb2"

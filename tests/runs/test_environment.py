@@ -13,7 +13,7 @@ import pytest
 
 from vocdet import __version__
 from vocdet.runs import environment as module
-from vocdet.runs.environment import born, environment, git_state, is_alive
+from vocdet.runs.environment import started_at, environment, git_state, is_alive
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -89,7 +89,7 @@ def test_what_cannot_be_found_out_is_left_out(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.skipif(sys.platform == "win32", reason="no process can be asked after there")
 def test_a_process_is_alive_until_it_ends_and_its_number_alone_is_no_proof() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        birth = born(other.pid)
+        birth = started_at(other.pid)
         assert is_alive(other.pid, birth)
         if sys.platform == "linux":
             assert not is_alive(other.pid, "1")  # another process that got the number

@@ -12,7 +12,7 @@ import torch
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats import cache
-from vocdet.inference.draw import colour
+from vocdet.inference.draw import color
 from vocdet.inputs.samples import Batch
 from vocdet.mask_crops import MaskCrops
 from vocdet.runs.pictures import SHEET, batch_sheet, example_sheet
@@ -30,7 +30,7 @@ def test_masks_of_a_batch_are_shown_where_they_are_in_each_sample() -> None:
     )
     sheet = batch_sheet([batch], LABELS)
     half = SHEET // 2
-    tinted = [round(0.6 * 120 + 0.4 * value) for value in colour(0)]
+    tinted = [round(0.6 * 120 + 0.4 * value) for value in color(0)]
     assert sheet[half // 2, half // 2].tolist() == [120] * 3
     assert sheet[half // 2, half + half // 2].tolist() == tinted
     inside = (sheet[:half, half:] == tinted).all(axis=2).nonzero()
@@ -47,7 +47,7 @@ def test_of_a_canvas_the_image_alone_is_shown() -> None:
     sheet = batch_sheet([batch], LABELS)
     height = round(SHEET * 32 / 48)
     assert sheet.shape[0] == pytest.approx(height, abs=8)
-    tinted = [round(0.6 * 200 + 0.4 * value) for value in colour(1)]
+    tinted = [round(0.6 * 200 + 0.4 * value) for value in color(1)]
     assert sheet[round(0.75 * height), round(0.75 * SHEET)].tolist() == tinted
     assert sheet[round(0.75 * height), round(0.25 * SHEET)].tolist() == [200] * 3
     assert not (sheet == 0).all(axis=2)[: round(0.4 * height)].any()
@@ -59,8 +59,8 @@ def test_examples_show_annotated_masks(shared: Path) -> None:
     limits = np.full(len(dataset.labels), 0.5, np.float32)
     boxes = dataset.objects
     with_masks = example_sheet(dataset, nothing, limits)
-    bare = replace(dataset, objects=replace(boxes, segmentation=Texts.empty(len(boxes))))
-    changed = (with_masks != example_sheet(bare, nothing, limits)).any(axis=2)
+    without_images = replace(dataset, objects=replace(boxes, segmentation=Texts.empty(len(boxes))))
+    changed = (with_masks != example_sheet(without_images, nothing, limits)).any(axis=2)
     for i, (least, most) in enumerate([(0.1, 1), (0, 0)] * 2):  # annotated, found, and so for the second image
         quarter = changed[:, i * SHEET // 4 + 4 : (i + 1) * SHEET // 4 - 4]
         assert least <= quarter.mean() <= most

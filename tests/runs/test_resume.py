@@ -44,7 +44,7 @@ def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, parts=PARTS)
+    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, splits=PARTS)
 
 
 def finish(events: Any) -> tuple[Path, list[Epoch]]:

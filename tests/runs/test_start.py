@@ -52,7 +52,7 @@ def save_detector(run: Path, *, age: int = 0, net: str = "mb1-0.25", tail: bool 
 
 def test_none_is_from_scratch(tmp_path: Path) -> None:
     start = find_start("none", SMALL, tmp_path)
-    assert (start.text, start.tensors, start.normalisation) == ("from scratch", {}, HALF)
+    assert (start.text, start.tensors, start.normalization) == ("from scratch", {}, HALF)
 
 
 def test_auto_is_the_newest_backbone_of_the_same_net(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_auto_is_the_newest_backbone_of_the_same_net(tmp_path: Path) -> None:
     start = find_start("auto", SMALL, tmp_path)
     assert start.text == f"the newest backbone run, {new}"
     assert start.source == str(new / "best.safetensors")
-    assert start.normalisation == OWN
+    assert start.normalization == OWN
     assert any(name.startswith("backbone.features.") for name in start.tensors)
 
 
@@ -77,11 +77,11 @@ def test_a_run_and_its_checkpoint_bring_their_normalisation(tmp_path: Path) -> N
     run = save(tmp_path / "run")
     for given, text in ((run, f"the run {run}"), (run / "best.safetensors", str(run / "best.safetensors"))):
         start = find_start(str(given), SMALL, tmp_path)
-        assert (start.text, start.normalisation) == (text, OWN)
+        assert (start.text, start.normalization) == (text, OWN)
 
 
 @pytest.mark.parametrize(
-    ("name", "normalisation"),
+    ("name", "normalization"),
     [
         ("mobilenet_v2-7ebf99e0.pth", IMAGENET),
         ("ssdlite320_mobilenet_v3_large_coco-a79551df.pth", HALF),  # as torchvision trained it
@@ -90,12 +90,12 @@ def test_a_run_and_its_checkpoint_bring_their_normalisation(tmp_path: Path) -> N
     ],
 )
 def test_other_files_are_normalised_as_they_were_trained(
-    tmp_path: Path, name: str, normalisation: tuple[tuple[float, ...], ...]
+    tmp_path: Path, name: str, normalization: tuple[tuple[float, ...], ...]
 ) -> None:
     tensors = {"features.0.0.weight": torch.zeros(3)}
     save_file(tensors, tmp_path / name) if name.endswith(".safetensors") else torch.save(tensors, tmp_path / name)
     start = find_start(str(tmp_path / name), SMALL, tmp_path)
-    assert start.normalisation == normalisation
+    assert start.normalization == normalization
     assert start.tensors.keys() == tensors.keys()
 
 
@@ -109,7 +109,7 @@ def test_imagenet_is_what_torchvision_downloads(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
     start = find_start("imagenet", parse_net("mb3-small"), tmp_path)
     assert start.text.startswith("ImageNet weights of torchvision (mobilenet_v3_small-")
-    assert start.normalisation == IMAGENET
+    assert start.normalization == IMAGENET
     assert asked[0].startswith("https://download.pytorch.org/models/mobilenet_v3_small-")
     assert is_torchvision_name(Path(start.source))
 
@@ -121,7 +121,7 @@ def no_network(*_: object, **__: object) -> None:
 def test_a_detector_brings_its_labels_and_anchors(tmp_path: Path) -> None:
     start = find_start(str(save_detector(tmp_path / "run")), SMALL, tmp_path)
     assert start.heads == Heads(("a", "b"), ANCHORS)
-    assert (start.anchors, start.normalisation, start.backbone) == (ANCHORS, OWN, SMALL)
+    assert (start.anchors, start.normalization, start.backbone) == (ANCHORS, OWN, SMALL)
     backbone = find_start(str(save(tmp_path / "other")), SMALL, tmp_path)
     assert (backbone.heads, backbone.anchors) == (Heads(("a", "b")), None)
 
@@ -174,7 +174,7 @@ def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
         "and the reduced tail that they are of"
     )
     assert start.backbone == parse_net("mb3-large", reduced_tail=True)
-    assert (start.normalisation, start.heads, start.anchors) == (HALF, coco_heads(), torchvision_anchors())
+    assert (start.normalization, start.heads, start.anchors) == (HALF, coco_heads(), torchvision_anchors())
 
 
 def test_a_file_of_coco_is_known_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_file_of_coco_is_known_whatever_it_is_called(tmp_path: Path, monkeypat
     start = find_start(str(tmp_path / "downloaded.pth"), parse_net("mb3-large"), tmp_path)
     assert start.text.endswith("downloaded.pth, torchvision's SSD-lite for COCO, and the reduced tail that they are of")
     assert start.backbone.reduced_tail
-    assert (start.normalisation, start.heads) == (HALF, coco_heads())
+    assert (start.normalization, start.heads) == (HALF, coco_heads())
 
 
 def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,19 +213,19 @@ def test_torchvisions_imagenet_weights_are_known_by_what_they_hold(tmp_path: Pat
             value.fill_(7)
     torch.save(given, tmp_path / "mine.pth")
     start = find_start(str(tmp_path / "mine.pth"), parse_net("mb3-small"), tmp_path)
-    assert (start.normalisation, start.heads) == (IMAGENET, None)
+    assert (start.normalization, start.heads) == (IMAGENET, None)
     assert start.text == f"{tmp_path / 'mine.pth'}, torchvision's for ImageNet"
 
 
 def test_the_shared_weights_are_normalised_as_they_were_trained(shared: Path) -> None:
-    for name, net, normalisation in (
+    for name, net, normalization in (
         ("mobilenet_v3_small_imagenet.pth", "mb3-small", HALF),  # from TensorFlow
         ("mobilenet_v2-b0353104.pth", "mb2", IMAGENET),
     ):
         file = shared / "weights" / name
         if not file.exists():
             pytest.skip(f"no {name}")
-        assert find_start(str(file), parse_net(net), shared).normalisation == normalisation
+        assert find_start(str(file), parse_net(net), shared).normalization == normalization
 
 
 def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ def test_a_mask_rcnn_brings_its_labels_and_anchors(tmp_path: Path) -> None:
     spec = save_mask_rcnn(tmp_path / "maskrcnn-mb1-0.25-1")
     for weights_ in ("last", str(tmp_path / "maskrcnn-mb1-0.25-1")):
         start = find_start(weights_, SMALL, tmp_path, task="maskrcnn")
-        assert (start.heads, start.anchors, start.normalisation) == (Heads(("a", "b"), spec.anchors), spec.anchors, OWN)
+        assert (start.heads, start.anchors, start.normalization) == (Heads(("a", "b"), spec.anchors), spec.anchors, OWN)
     with pytest.raises(CheckpointError, match="there is no ssd run in it"):
         find_start("last", SMALL, tmp_path, task="ssd")
 
@@ -290,6 +290,6 @@ def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatc
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
     start = find_start("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
     assert asked == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
-    assert (start.heads, start.normalisation) == (coco_rcnn_heads(), IMAGENET)
+    assert (start.heads, start.normalization) == (coco_rcnn_heads(), IMAGENET)
     assert start.tensors.keys() == {"backbone.body.bn1.running_var"}
     assert float(start.tensors["backbone.body.bn1.running_var"][0]) == pytest.approx(1 - 1e-5, abs=1e-7)

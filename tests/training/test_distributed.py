@@ -18,7 +18,7 @@ from torch import nn
 
 from vocdet.errors import VocdetError
 from vocdet.training import distributed
-from vocdet.training.distributed import Group, PeerEnded, alone, join, part, place_in_world, synchronised
+from vocdet.training.distributed import Group, PeerEnded, alone, join, part, place_in_world, synchronized
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -217,7 +217,7 @@ def test_parts_are_nearly_equal_and_together_all(n: int, world: int) -> None:
 
 def test_batch_norms_over_several_processes_need_cuda() -> None:
     with pytest.raises(VocdetError, match="need CUDA devices"):
-        synchronised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+        synchronized(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
 
 
 def test_synchronised_batch_norms_keep_the_names_of_their_weights() -> None:
@@ -229,6 +229,6 @@ def test_synchronised_batch_norms_keep_the_names_of_their_weights() -> None:
         def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
             return iter(())
 
-    made = synchronised(OnCuda(*model))
+    made = synchronized(OnCuda(*model))
     assert list(made.state_dict()) == before
     assert isinstance(made[1], nn.SyncBatchNorm)  # type: ignore[index]

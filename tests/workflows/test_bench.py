@@ -26,7 +26,7 @@ SCENES = {stem: [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc(SCENES, parts={"train": ["d"], "test": ["a", "b", "c"]})
+    return make_voc(SCENES, splits={"train": ["d"], "test": ["a", "b", "c"]})
 
 
 @pytest.fixture

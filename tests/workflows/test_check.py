@@ -31,7 +31,7 @@ def counts(report: CheckReport) -> dict[str, int]:
 
 @pytest.mark.parametrize("lost", ["JPEGImages/img2.jpg", "Annotations/img2.xml"])
 def test_one_broken_file_is_one_error(make_voc: MakeVoc, lost: str) -> None:
-    root = make_voc({"img1": DOG, "img2": DOG}, parts={"train": ["img1", "img2"], "trainval": ["img1", "img2"]})
+    root = make_voc({"img1": DOG, "img2": DOG}, splits={"train": ["img1", "img2"], "trainval": ["img1", "img2"]})
     (root / lost).write_bytes(b"")
     report = check_dataset(root)
     assert [finding.place.path for finding in report.findings] == [root / lost]
@@ -39,15 +39,15 @@ def test_one_broken_file_is_one_error(make_voc: MakeVoc, lost: str) -> None:
 
 
 def test_a_part_without_objects_is_told_of(make_voc: MakeVoc) -> None:
-    root = make_voc({"a": DOG, "b": []}, parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": DOG, "b": []}, splits={"train": ["a"], "val": ["b"]})
     (finding,) = check_dataset(root).findings
     assert (finding.severity, finding.problem) == ("warning", "there is no object in the 1 image of val")
 
 
 def test_everything_is_found_and_nothing_changed(make_voc: MakeVoc) -> None:
     scenes = {f"img{i}": DOG for i in range(8)} | {"img8": [("Dog", (5, 5, 5, 5))], "img9": [("dog", (1, 2, 130, 40))]}
-    parts = {"train": ["img0", "img1", "img9"], "val": ["img2", "img3"], "test": ["img2", "nothing"]}
-    root = make_voc(scenes, parts=parts)
+    splits = {"train": ["img0", "img1", "img9"], "val": ["img2", "img3"], "test": ["img2", "nothing"]}
+    root = make_voc(scenes, splits=splits)
     images, xmls = root / "JPEGImages", root / "Annotations"
     (images / "img2.jpg").write_bytes((images / "img0.jpg").read_bytes())
     Image.open(images / "img0.jpg").resize((50, 40)).resize((100, 80)).save(images / "img3.jpg", quality=60)
@@ -76,7 +76,7 @@ def test_everything_is_found_and_nothing_changed(make_voc: MakeVoc) -> None:
     assert [[report.dataset.images.stems[row] for row in group] for group in report.similar] == [
         ["img0", "img2", "img3"]
     ]
-    assert (report.form, report.decoded, report.seconds > 0) == ("voc", True, True)
+    assert (report.format, report.decoded, report.seconds > 0) == ("voc", True, True)
 
 
 def test_without_images_none_is_decoded(make_voc: MakeVoc) -> None:
@@ -96,7 +96,7 @@ def test_progress_counts_the_images_while_they_are_decoded_and_compared(make_voc
 
 
 def test_a_split_file_that_is_no_text_does_not_end_a_check(make_voc: MakeVoc) -> None:
-    root = many(make_voc, parts={"train": ["img00"]})
+    root = many(make_voc, splits={"train": ["img00"]})
     (root / "ImageSets" / "Main" / "train.txt").write_bytes("img00".encode("utf-16"))
     assert [finding.code for finding in check_dataset(root).findings] == ["imagesets.unreadable"]
 
@@ -147,7 +147,7 @@ def test_an_image_that_a_reader_has_turned_is_told_of_once(tmp_path: Path) -> No
     Image.new("RGB", (100, 80)).save(tmp_path / "images" / "a.jpg", exif=exif)
     (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5\n")
     report = check_dataset(tmp_path)
-    assert (report.form, counts(report)) == ("yolo", {"image.turned": 1})
+    assert (report.format, counts(report)) == ("yolo", {"image.turned": 1})
 
 
 def test_labels_that_a_coco_file_lists_without_objects_are_in_order(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_labels_that_a_coco_file_lists_without_objects_are_in_order(tmp_path: Pa
 
 
 def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = many(make_voc, parts={"train": ["img00", "nothing"]})
+    root = many(make_voc, splits={"train": ["img00", "nothing"]})
     images = root / "JPEGImages"
     (images / "img03.jpg").write_bytes((images / "img00.jpg").read_bytes())
     lists = tmp_path / "lists"
@@ -175,7 +175,7 @@ def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc,
         "imagesets.unknown_stem": 1,
     }
     assert report.errors == 0
-    assert {name: rows.tolist() for name, rows in report.parts.items()} == {"trainval": [0, 1], "test": [3, 1]}
+    assert {name: rows.tolist() for name, rows in report.splits.items()} == {"trainval": [0, 1], "test": [3, 1]}
 
 
 def test_other_split_files_that_are_not_there_are_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -203,6 +203,6 @@ def test_the_split_files_that_fodas_authors_shipped(shared: Path) -> None:
 def test_the_boards_have_other_labels_in_voc_than_in_coco(shared: Path) -> None:
     boards = shared / "data" / "microcontrollers"
     assert check_dataset(boards).dataset.labels == ("Arduino_Nano", "ESP8266", "Heltec_ESP32_Lora", "Raspberry_Pi_3")
-    coco = check_dataset(boards, form="coco")
+    coco = check_dataset(boards, format="coco")
     assert coco.dataset.labels == ("Arduino", "ESP8266", "Heltec", "Raspberry")
     assert (len(coco.dataset), len(coco.dataset.objects), coco.findings) == (149, 178, ())

@@ -39,17 +39,17 @@ def make(
 
 
 def evaluation(
-    run: Path, part: str, labels: Mapping[str, float | None], *, dataset: str = "d", own: bool = False
+    run: Path, split: str, labels: Mapping[str, float | None], *, dataset: str = "d", own: bool = False
 ) -> None:
     """What `vocdet eval` writes, as far as it is compared."""
     rows = [{"label": name, "ap50": value, "ap": None, "f1": 0.5, "objects": 3} for name, value in labels.items()]
-    content = {"split": part, "dataset": dataset, "thresholds_from": "the checkpoint" if own else "these images",
+    content = {"split": split, "dataset": dataset, "thresholds_from": "the checkpoint" if own else "these images",
                "images": 2, "labels": rows, "overall": {"ap50": 0.5, "f1": None, "objects": 9}, "coco": {}}  # fmt: skip
-    (run / f"metrics-{part}.json").write_text(json.dumps(content))
+    (run / f"metrics-{split}.json").write_text(json.dumps(content))
 
 
-def parts(found: Comparison) -> dict[str, dict[str, list[Figures]]]:
-    return {part.part: {name: list(rows) for name, rows in part.labels.items()} for part in found.parts}
+def splits(found: Comparison) -> dict[str, dict[str, list[Figures]]]:
+    return {split.split: {name: list(rows) for name, rows in split.labels.items()} for split in found.splits}
 
 
 def test_only_what_differs_in_the_recipes_is_shown(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_pat
     a = make(tmp_path / "a", 0.5, {"cat": 0.4, "dog": 0.6})
     b = make(tmp_path / "b", 0.75, {"dog": 0.7, "emu": 0.8})
     found = compare_runs([a, b])
-    (part,) = found.parts
-    assert (part.part, part.measured, part.same_images) == ("val", "validation", None)
-    assert part.overall == (Figures("ap50", (0.5, 0.75)),)
-    assert part.labels["ap50"] == (
+    (split,) = found.splits
+    assert (split.split, split.measured, split.same_images) == ("val", "validation", None)
+    assert split.overall == (Figures("ap50", (0.5, 0.75)),)
+    assert split.labels["ap50"] == (
         Figures("cat", (0.4, None)), Figures("dog", (0.6, 0.7)), Figures("emu", (None, 0.8)),
     )  # fmt: skip
     assert found.data == (Difference("labels", (["cat", "dog"], ["dog", "emu"])),)
@@ -97,12 +97,12 @@ def test_images_that_are_new_gone_or_changed_are_counted(tmp_path: Path) -> None
     b = make(tmp_path / "b", images={"train": {"1": "x", "2": "changed", "5": "w", "6": "u"}, "val": {"4": "v"}})
     found = compare_runs([a, b])
     assert found.data == (Difference("images of train", ("3", "4 (2 new, 1 gone, 1 changed)")),)
-    assert found.parts[0].same_images is True
+    assert found.splits[0].same_images is True
 
 
 def test_other_images_of_validation_are_not_the_same(tmp_path: Path) -> None:
     a, b = (make(tmp_path / name, images={"train": {"1": "x"}, "val": {name: "v"}}) for name in "ab")
-    assert compare_runs([a, b]).parts[0].same_images is False
+    assert compare_runs([a, b]).splits[0].same_images is False
 
 
 def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
     evaluation(a, "test", {"cat": 0.25, "dog": None})
     evaluation(b, "test", {"dog": 0.5, "cat": 0.75})
     found = compare_runs([a, b])
-    test = found.parts[1]
-    assert (test.part, test.measured, test.same_images) == ("test", "eval", True)
+    test = found.splits[1]
+    assert (test.split, test.measured, test.same_images) == ("test", "eval", True)
     assert test.overall == (Figures("ap50", (0.5, 0.5)),)
-    assert parts(found)["test"]["ap50"] == [Figures("cat", (0.25, 0.75)), Figures("dog", (None, 0.5))]
-    assert parts(found)["test"]["f1"][0] == Figures("cat", (0.5, 0.5))
+    assert splits(found)["test"]["ap50"] == [Figures("cat", (0.25, 0.75)), Figures("dog", (None, 0.5))]
+    assert splits(found)["test"]["f1"][0] == Figures("cat", (0.5, 0.5))
 
 
 def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
     evaluation(b, "train", {"cat": 0.5})
     (c / "metrics-test.json").write_text("{}")
     found = compare_runs([a, b, c])
-    assert [(part.part, part.same_images) for part in found.parts] == [("val", None), ("test", False)]
+    assert [(split.split, split.same_images) for split in found.splits] == [("val", None), ("test", False)]
     assert found.notes == (
         f"{c / 'metrics-test.json'} cannot be read",
         f"{c} has no metrics-test.json: run vocdet eval RUN --split test",

@@ -23,7 +23,7 @@ from PIL import Image
 from vocdet import files
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, ImageError, ManyErrors, OutputError, VocdetError
-from vocdet.formats.registry import AskedForm
+from vocdet.formats.registry import FormatChoice
 from vocdet.workflows.convert import ConvertReport, Target, convert, summary
 
 MakeVoc = Callable[..., Path]
@@ -228,18 +228,18 @@ def test_xml_files_go_before_a_coco_file_which_can_be_asked_for(tmp_path: Path, 
     source = a_voc_folder(tmp_path / "set", make_voc)
     (source / "instances.json").write_text(coco_text(info={"of": "coco"}))
     report = convert(source, tmp_path / "one", to="coco")
-    assert (report.scan.form, report.others) == ("voc", ("coco",))
-    report = convert(source, tmp_path / "two", to="coco", form="coco")
-    assert (report.scan.form, report.others) == ("coco", ())
+    assert (report.scan.format, report.others) == ("voc", ("coco",))
+    report = convert(source, tmp_path / "two", to="coco", format="coco")
+    assert (report.scan.format, report.others) == ("coco", ())
     assert json.loads((tmp_path / "two" / "annotations" / "instances.json").read_text())["info"] == {"of": "coco"}
 
 
-@pytest.mark.parametrize("form", ["voc", "yolo", "labelme"])
+@pytest.mark.parametrize("format", ["voc", "yolo", "labelme"])
 def test_a_format_that_is_asked_for_and_not_there_is_an_error(
-    tmp_path: Path, make_voc: MakeVoc, form: AskedForm
+    tmp_path: Path, make_voc: MakeVoc, format: FormatChoice
 ) -> None:
     with pytest.raises(VocdetError, match=r"no (annotations|label files|labelme files) found"):
-        convert(a_coco_folder(tmp_path / "set", make_voc), tmp_path / "out", to="voc", form=form)
+        convert(a_coco_folder(tmp_path / "set", make_voc), tmp_path / "out", to="voc", format=format)
     assert names(tmp_path) == ["set"]
 
 
@@ -247,7 +247,7 @@ PARTS = {"train": ["c", "a"], "val": ["b"], "trainval": ["a", "b", "c"]}
 
 
 def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
-    source = make_voc({**CONTENT, "d": []}, parts=PARTS | {"test": ["d"]})
+    source = make_voc({**CONTENT, "d": []}, splits=PARTS | {"test": ["d"]})
     for to in TARGETS:
         convert(source, tmp_path / to, to=to)
     lists = {path.stem: path.read_text().split() for path in (tmp_path / "voc" / "ImageSets" / "Main").iterdir()}
@@ -259,9 +259,9 @@ def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
     assert in_files == {"instances_train": ["a.jpg", "c.jpg"], "instances_val": ["b.jpg"], "instances_test": ["d.jpg"]}
     in_folders = {path.name: names(path) for path in (tmp_path / "yolo" / "labels").iterdir()}
     assert in_folders == {"train": ["a.txt", "c.txt"], "val": ["b.txt"], "test": ["d.txt"]}
-    for form in ("coco", "yolo"):
-        convert(tmp_path / form, tmp_path / f"from_{form}", to="voc")
-        back = tmp_path / f"from_{form}" / "ImageSets" / "Main"
+    for format in ("coco", "yolo"):
+        convert(tmp_path / format, tmp_path / f"from_{format}", to="voc")
+        back = tmp_path / f"from_{format}" / "ImageSets" / "Main"
         found = {path.stem: sorted(path.read_text().split()) for path in back.iterdir()}
         assert found.pop("trainval", ["a", "b", "c"]) == ["a", "b", "c"]
         assert found == {"train": ["a", "c"], "val": ["b"], "test": ["d"]}
@@ -366,7 +366,7 @@ def rich_coco(root: Path) -> Path:
         plain | {"segmentation": [[1, 2, 11, 2, 11, 12]], "area": 50},
         plain | {"segmentation": {"size": [80, 100], "counts": [7999, 1]}, "iscrowd": 1, "area": 1},
         plain | {"difficult": 1, "truncated": 1, "occluded": 1, "pose": "Left", "bbox": [5, 5, 9, 9]},
-        plain | {"truncated": 1, "attributes": {"colour": "red"}, "parts": [], "bbox": [6, 5, 9, 9]},
+        plain | {"truncated": 1, "attributes": {"colour": "red"}, "splits": [], "bbox": [6, 5, 9, 9]},
         plain | {"area": 99, "score": 0.5, "bbox": [7, 5, 9, 9]},
         plain | {"bbox": [95, 5, 20, 9]},
         plain | {"bbox": [30, 30, 0, 9]},
@@ -409,7 +409,7 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
 
 
 def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, make_voc: MakeVoc) -> None:
-    source = make_voc(CONTENT, parts={"train": ["a", "b"], "val": ["b"]})
+    source = make_voc(CONTENT, splits={"train": ["a", "b"], "val": ["b"]})
     assert losses(convert(source, tmp_path / "voc", to="voc")) == {}
     assert losses(convert(source, tmp_path / "coco", to="coco")) == {
         "images in two parts: they are in the first of them": 1
@@ -433,7 +433,7 @@ def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) ->
 
 def broken(tmp_path: Path, make_voc: MakeVoc) -> Path:
     """A folder in which a, b, c, e and f have an error each, and d a remark."""
-    source = make_voc(dict.fromkeys("abcdefg", CONTENT["a"]), parts={"train": list("abcdefg"), "val": ["x"]})
+    source = make_voc(dict.fromkeys("abcdefg", CONTENT["a"]), splits={"train": list("abcdefg"), "val": ["x"]})
     xmls, images = source / "Annotations", source / "JPEGImages"
     (xmls / "a.xml").write_text("<annotation>")
     edit(xmls / "b.xml", "<xmax>30</xmax>", "<xmax>wide</xmax>")
@@ -485,7 +485,7 @@ def test_what_is_bad_can_be_left_out_and_is_listed(tmp_path: Path, make_voc: Mak
     thin = [("cat", (40, 2, 40, 42))] if to != "yolo" else []
     assert rounded(found) == {"b": [cat], "d": [dog, *thin], "f": [dog, cat], "g": [dog, cat]}
     assert all(path.read_bytes() == (source / "JPEGImages" / path.name).read_bytes() for path in images.values())
-    assert report.parts["train"].tolist() == [0, 1, 2, 3]
+    assert report.splits["train"].tolist() == [0, 1, 2, 3]
     assert not len(report.dataset.objects.segmentation.rows)
     again = convert(tmp_path / "out", tmp_path / "again", to="voc", skip_bad=True)
     assert again.left_out == ()
@@ -597,7 +597,7 @@ class Failing:
 def test_a_full_disk_leaves_nothing(
     tmp_path: Path, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch, good: int, code: int
 ) -> None:
-    source = make_voc(CONTENT, parts={"train": ["a"]})
+    source = make_voc(CONTENT, splits={"train": ["a"]})
     before = tree(tmp_path)
     for name, owner in (("write", os), ("copyfile", shutil)):
         with monkeypatch.context() as patched:
@@ -808,7 +808,7 @@ def test_a_conversion_that_is_killed_leaves_all_or_nothing(
     tmp_path: Path, make_voc: MakeVoc, children: subprocess.Popen[str], to: Target
 ) -> None:
     stems = [f"{i:03}" for i in range(120)]
-    source = make_voc(dict.fromkeys(stems, CONTENT["a"]), parts={"train": stems[:80], "val": stems[80:]})
+    source = make_voc(dict.fromkeys(stems, CONTENT["a"]), splits={"train": stems[:80], "val": stems[80:]})
     convert(source, tmp_path / "whole", to=to)
     whole = tree(tmp_path / "whole")
     (tmp_path / "here").mkdir()

@@ -21,7 +21,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, parts=PARTS)
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, splits=PARTS)
     report = write_crops(root, tmp_path / "crops")
     assert files(tmp_path / "crops") == [
         "test/dog/c_1.jpg", "test/dog/c_2.jpg", "train/cat/a_2.jpg", "train/dog/a_1.jpg", "val/cat/b_1.jpg",
@@ -29,14 +29,14 @@ def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc:
     assert {name: counts.tolist() for name, counts in report.crops.items()} == {
         "train": [1, 1], "val": [1, 0], "test": [0, 2],
     }  # fmt: skip
-    assert (report.labels, report.in_no_part) == (("cat", "dog"), 1)
+    assert (report.labels, report.in_no_split) == (("cat", "dog"), 1)
 
 
 def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, parts=PARTS)
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits=PARTS)
     write_crops(root, tmp_path / "crops")
-    dataset, parts = read_image_folder(tmp_path / "crops")
-    names = {name: [dataset.labels[dataset.objects.label[row]] for row in rows] for name, rows in parts.items()}
+    dataset, splits = read_image_folder(tmp_path / "crops")
+    names = {name: [dataset.labels[dataset.objects.label[row]] for row in rows] for name, rows in splits.items()}
     assert names == {"train": ["cat", "dog"], "val": ["cat"]}
 
 
@@ -61,22 +61,22 @@ def test_with_a_size_all_crops_have_it(make_voc: MakeVoc, tmp_path: Path) -> Non
 
 
 def test_parts_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, parts=PARTS)
-    report = write_crops(root, tmp_path / "crops", parts=["trainval"])
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=PARTS)
+    report = write_crops(root, tmp_path / "crops", splits=["trainval"])
     assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]  # a folder that is read as such
-    assert report.in_no_part == 1
+    assert report.in_no_split == 1
 
 
 @pytest.mark.parametrize(
-    ("parts", "hint"),
+    ("splits", "hint"),
     [(PARTS, "take trainval or train or val or test"), (None, "run vocdet split, or leave out --part")],
 )
 def test_a_part_that_is_not_there_is_refused(
-    make_voc: MakeVoc, tmp_path: Path, parts: dict[str, list[str]] | None, hint: str
+    make_voc: MakeVoc, tmp_path: Path, splits: dict[str, list[str]] | None, hint: str
 ) -> None:
-    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, parts=parts)
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=splits)
     with pytest.raises(SplitError, match="there is no part holdout") as caught:
-        write_crops(root, tmp_path / "crops", parts=["holdout"])
+        write_crops(root, tmp_path / "crops", splits=["holdout"])
     assert caught.value.hint == hint
 
 

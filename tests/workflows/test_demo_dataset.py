@@ -20,17 +20,17 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
 
 
 def test_both_folders_are_voc_folders_without_a_finding(composed: Composed) -> None:
-    for part, root in enumerate((composed.train, composed.test)):
+    for split, root in enumerate((composed.train, composed.test)):
         found = voc_tree.read(root)
         assert found.findings == ()
         assert found.coordinates == "zero"
         assert set(found.dataset.labels) <= set(composed.labels) == {"0", "1", "2"}
-        assert (len(found.dataset), len(found.dataset.objects)) == (composed.images[part], composed.objects[part])
+        assert (len(found.dataset), len(found.dataset.objects)) == (composed.images[split], composed.objects[split])
         assert all(2 <= len(scene.objects) <= 6 for scene in found.dataset)
 
 
 def test_all_of_the_test_folder_is_its_test_part(composed: Composed) -> None:
-    loaded = load_dataset(composed.test, part="test")
+    loaded = load_dataset(composed.test, split="test")
     assert len(loaded.rows("test")) == 4
     assert not (composed.train / "ImageSets").exists()  # that is for `vocdet split`
 

@@ -34,7 +34,7 @@ SCENES: dict[str, list[tuple[str, tuple[float, float, float, float]]]] = {
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc(SCENES, parts={"train": ["d"], "test": ["a", "b", "c"]})
+    return make_voc(SCENES, splits={"train": ["d"], "test": ["a", "b", "c"]})
 
 
 def save_run(run: Path, labels: tuple[str, ...] = ("dog", "cat"), thresholds: tuple[float, ...] | None = None) -> Path:
@@ -156,14 +156,14 @@ def test_a_picture_shows_what_was_annotated_beside_what_was_found(
 
 
 def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", parts={"test": ["x"]})
+    root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", splits={"test": ["x"]})
     with pytest.raises(AnnotationError, match=r"its labels \(car\) are none of the detector's \(dog, cat\)") as caught:
         evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
     assert caught.value.hint == "evaluate on a dataset with the labels that were trained"
 
 
 def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc(SCENES, parts={"test": ["c"]})
+    root = make_voc(SCENES, splits={"test": ["c"]})
     done = evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
     assert done.report.overall.ap50 is None
     assert read_json(done.metrics)["overall"]["ap50"] is None

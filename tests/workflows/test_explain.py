@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import VocdetError
-from vocdet.resources import handed_text
+from vocdet.resources import bundled_text
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.explain import PAGE, explain, read_sections
 
@@ -30,7 +30,7 @@ def codes_in(path: Path) -> set[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
         elif isinstance(node, ast.JoinedStr):
-            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)
+            text = "".join(str(split.value) if isinstance(split, ast.Constant) else "*" for split in node.values)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "MaskError":
             text = "mask." + ast.literal_eval(node.args[0])
         if CODE.fullmatch(text):
@@ -101,7 +101,7 @@ FOLDERS = {
     "Fruits": "fruits_nuts",
     "Raccoons": "raccoon",
 }
-EXAMPLES = re.split(r"^### ", handed_text(PAGE).split("## A worked example")[1], flags=re.MULTILINE)[1:]
+EXAMPLES = re.split(r"^### ", bundled_text(PAGE).split("## A worked example")[1], flags=re.MULTILINE)[1:]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split()[0])

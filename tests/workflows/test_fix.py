@@ -49,7 +49,7 @@ def messy(make_voc: MakeVoc) -> Path:
             "suffix": DOG,
             "good": DOG,
         },
-        parts={"train": ["label", "twice.jpg", "label", "nothing"], "val": ["edge", "flag"]},
+        splits={"train": ["label", "twice.jpg", "label", "nothing"], "val": ["edge", "flag"]},
     )
     replaced(root, "label", "<name>dog</name>", "<name> dog\n</name>")
     replaced(root, "flag", "<difficult>0</difficult>", "<difficult>1.0</difficult>")
@@ -98,8 +98,8 @@ def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
     boxes = {tuple(box) for box in after.dataset.objects.box.tolist()}
     assert boxes == {(1, 2, 30, 40), (5, 5, 60, 60), (0, 0, 100, 80), (50, 10, 130, 60), (0, 5, 20, 80)}
     assert len(after.dataset.objects) == len(before.dataset.objects) - 1
-    assert {name: rows.tolist() for name, rows in after.parts.items()} == {
-        name: rows.tolist() for name, rows in before.parts.items()
+    assert {name: rows.tolist() for name, rows in after.splits.items()} == {
+        name: rows.tolist() for name, rows in before.splits.items()
     }
     assert kept["JPEGImages/suffix.png"] == files["JPEGImages/suffix.jpg"]
     assert b"<filename>suffix.png</filename>" in kept["Annotations/suffix.xml"]
@@ -216,7 +216,7 @@ def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
 
 
 def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
-    report = check_dataset(make_voc({"a": DOG}, parts={"train": ["a"]}))
+    report = check_dataset(make_voc({"a": DOG}, splits={"train": ["a"]}))
     assert not can_fix(report)
     plan = plan_fixes(report)
     assert plan == FixPlan(report.dataset.root, (), (), ())

@@ -33,8 +33,8 @@ def content(found: Scan) -> Content:
 
 
 def parts_of(found: Scan) -> dict[str, list[str]]:
-    parts, _ = image_sets.read_parts(found)
-    return {name: [found.dataset.images.stems[row] for row in rows] for name, rows in parts.items()}
+    splits, _ = image_sets.read_splits(found)
+    return {name: [found.dataset.images.stems[row] for row in rows] for name, rows in splits.items()}
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def all_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [EMU], "c": []}, parts={"train": ["b", "a"], "val": ["c"]})
+    root = make_voc({"a": [DOG, CAT], "b": [EMU], "c": []}, splits={"train": ["b", "a"], "val": ["c"]})
     before = all_files(root)
     report = remap_dataset(root, tmp_path / "new", rename=["dog=cat", "cat=dog"])
     found = registry.scan(tmp_path / "new")
@@ -56,7 +56,7 @@ def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: 
 
 
 def test_images_without_an_object_left_stay_unless_they_are_to_go(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG], "b": [CAT], "c": []}, parts={"train": ["a", "b"], "test": ["c"]})
+    root = make_voc({"a": [DOG], "b": [CAT], "c": []}, splits={"train": ["a", "b"], "test": ["c"]})
     kept = remap_dataset(root, tmp_path / "kept", drop=["dog"])
     gone = remap_dataset(root, tmp_path / "gone", drop=["dog"], keep_empty=False)
     assert (kept.emptied, gone.emptied, gone.dropped) == (1, 1, 1)
@@ -105,7 +105,7 @@ def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: Mak
 def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc: MakeVoc, tmp_path: Path) -> None:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
     report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"], to="yolo")
-    assert registry.scan(tmp_path / "new").form == "yolo"
+    assert registry.scan(tmp_path / "new").format == "yolo"
     assert "masks" in [loss.what for loss in report.made.written.losses]
     with pytest.raises(OutputError, match="yolo cannot hold all there is"):
         remap_dataset(source, tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
@@ -139,14 +139,14 @@ def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path:
 
 
 def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
-    one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", parts={"train": ["a"], "val": ["b"]})
-    other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", parts={"train": ["c"]})
+    one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", splits={"train": ["a"], "val": ["b"]})
+    other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", splits={"train": ["c"]})
     report = merge_datasets([one, other], tmp_path / "new")
     found = registry.scan(tmp_path / "new")
     assert content(found) == {"a": [DOG], "one_b": [CAT], "two_b": [EMU], "c": [DOG]}
     assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "c"], "val": ["one_b"]}
     assert dict(report.renamed) == {"one_b": "b", "two_b": "b"}
-    assert [(source.name, source.images, source.objects, source.parts) for source in report.sources] == [
+    assert [(source.name, source.images, source.objects, source.splits) for source in report.sources] == [
         ("one", 2, 2, ("train", "val")), ("two", 2, 2, ("train",)),
     ]  # fmt: skip
     images = found.dataset.images
@@ -165,8 +165,8 @@ def test_a_clash_can_be_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
 
 
 def test_identical_images_are_told_and_whether_they_leak(make_voc: MakeVoc, tmp_path: Path) -> None:
-    one = make_voc({"a": [DOG], "b": [DOG]}, root=tmp_path / "one", parts={"train": ["a", "b"]})
-    two = make_voc({"x": [DOG], "y": [DOG]}, root=tmp_path / "two", parts={"test": ["x"], "train": ["y"]})
+    one = make_voc({"a": [DOG], "b": [DOG]}, root=tmp_path / "one", splits={"train": ["a", "b"]})
+    two = make_voc({"x": [DOG], "y": [DOG]}, root=tmp_path / "two", splits={"test": ["x"], "train": ["y"]})
     for before, after in (("a", "x"), ("b", "y")):
         shutil.copyfile(one / "JPEGImages" / f"{before}.jpg", two / "JPEGImages" / f"{after}.jpg")
     report = merge_datasets([one, two], tmp_path / "new")
@@ -183,7 +183,7 @@ def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, 
     voc = make_voc({"a": [EMU]})
     report = merge_datasets([coco_set(tmp_path / "pets", voc), voc], tmp_path / "new")
     found = registry.scan(tmp_path / "new")
-    assert (report.made.written.to, found.form, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
+    assert (report.made.written.to, found.format, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
     assert content(found) == {"pets_a": [DOG, CAT], "set_a": [EMU]}
 
 
@@ -195,7 +195,9 @@ def test_one_dataset_is_nothing_to_merge(make_voc: MakeVoc, tmp_path: Path, coun
 
 def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
     scenes = {f"{i:02}": [DOG, DOG] if i % 2 else [CAT] for i in range(40)}
-    root = make_voc(scenes, parts={"train": [f"{i:02}" for i in range(30)], "test": [f"{i:02}" for i in range(30, 40)]})
+    root = make_voc(
+        scenes, splits={"train": [f"{i:02}" for i in range(30)], "test": [f"{i:02}" for i in range(30, 40)]}
+    )
     report = sample_dataset(root, tmp_path / "new", 8)
     found = registry.scan(tmp_path / "new")
     assert report.objects().tolist() == [[20, 4], [40, 8]]

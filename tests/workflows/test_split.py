@@ -45,8 +45,8 @@ def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, 
     assert {name: len(lines) for name, lines in stems.items()} == {"trainval": 18, "train": 16, "val": 2, "test": 2}
     assert stems["trainval"] == sorted(stems["train"] + stems["val"])
     assert report.objects().tolist() == [[9, 9], [8, 8], [1, 1], [1, 1]]
-    assert {name: rows.tolist() for name, rows in load_dataset(root).parts.items()} == {
-        name: rows.tolist() for name, rows in report.parts.items()
+    assert {name: rows.tolist() for name, rows in load_dataset(root).splits.items()} == {
+        name: rows.tolist() for name, rows in report.splits.items()
     }
     assert report.notes == ()
 
@@ -118,7 +118,7 @@ def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
         (root / "JPEGImages" / f"img{i:02}.jpg").write_bytes(image)
     for seed in range(5):
         report = split_dataset(root, seed=seed, force=True)
-        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.parts[name]}
+        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
         assert report.notes == ("1 group of identical images: each is in one part",)
 
@@ -129,10 +129,10 @@ def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_p
     root = shutil.copytree(shared / "data" / "raccoon", tmp_path / "raccoon")
     report = split_dataset(root)
     stems = np.array(report.dataset.images.stems)
-    part = {stem: name for name in ("train", "val", "test") for stem in stems[report.parts[name]]}
+    split = {stem: name for name in ("train", "val", "test") for stem in stems[report.splits[name]]}
     for one, other in ((11, 116), (120, 83), (52, 74), (65, 98)):
-        assert part[f"raccoon-{one}"] == part[f"raccoon-{other}"]
-    assert {name: len(rows) for name, rows in report.parts.items()} == {
+        assert split[f"raccoon-{one}"] == split[f"raccoon-{other}"]
+    assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 180,
         "train": 162,
         "val": 18,
@@ -151,12 +151,12 @@ def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: Ma
 
 
 def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
-    for part in ("train", "valid"):
-        make_voc({f"{part}{i}": DOG for i in range(5)}, root=tmp_path / "set" / part, layout="flat")
+    for split in ("train", "valid"):
+        make_voc({f"{split}{i}": DOG for i in range(5)}, root=tmp_path / "set" / split, layout="flat")
     report = split_dataset(tmp_path / "set")
     assert report.notes == ("ImageSets, and no longer the folders train, valid, now says which part an image is in",)
-    assert {name: len(rows) for name, rows in load_dataset(tmp_path / "set").parts.items()} == {
-        name: len(rows) for name, rows in report.parts.items()
+    assert {name: len(rows) for name, rows in load_dataset(tmp_path / "set").splits.items()} == {
+        name: len(rows) for name, rows in report.splits.items()
     }
 
 
@@ -181,24 +181,24 @@ def test_near_identical_images_are_not_divided(make_voc: MakeVoc) -> None:
     similar(root, "img00", "img03", "img08", "img11")
     for seed in range(5):
         report = split_dataset(root, seed=seed, force=True)
-        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.parts[name]}
+        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
         assert report.notes == ("1 group of near-identical images (4 images): each is in one part",)
     apart = [split_dataset(root, seed=seed, force=True, group_by=["identical"]) for seed in range(5)]
-    assert any(len({row in report.parts["train"] for row in (0, 3, 8, 11)}) == 2 for report in apart)
+    assert any(len({row in report.splits["train"] for row in (0, 3, 8, 11)}) == 2 for report in apart)
 
 
 def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     similar(root, "img00", *(f"img{i:02}" for i in range(1, 18)))
     report = split_dataset(root)
-    assert {name: len(rows) for name, rows in report.parts.items()} == {
+    assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 18, "train": 16, "val": 2, "test": 2,
     }  # fmt: skip
     (note,) = report.notes
     assert note.startswith("18 of 20 images are near-identical, one to the next: they are divided all the same")
     together = split_dataset(root, group_by=["similar"], force=True)
-    assert {name: len(rows) for name, rows in together.parts.items()} == {
+    assert {name: len(rows) for name, rows in together.splits.items()} == {
         "trainval": 19, "train": 18, "val": 1, "test": 1,
     }  # fmt: skip
     assert "so that 2 images went to another part than was asked for" in together.notes[0]
@@ -209,7 +209,7 @@ def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> No
     report = split_dataset(make_voc({**scenes, "alone": DOG}), group_by=[r"(film\d)_\d"])
     stems = report.dataset.images.stems
     for name in ("train", "val", "test"):
-        films = [stems[row][:5] for row in report.parts[name] if stems[row] != "alone"]
+        films = [stems[row][:5] for row in report.splits[name] if stems[row] != "alone"]
         assert all(films.count(film) == 5 for film in films)
     assert report.notes[0].startswith(r"10 groups by '(film\d)_\d', of 5 images: each is in one part")
     assert r"1 image that '(film\d)_\d' does not match: each is on its own" in report.notes
@@ -219,10 +219,10 @@ def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -
     for camera in range(6):
         make_voc({f"{camera}_{i}": DOG for i in range(4)}, root=tmp_path / "set" / f"cam{camera}", layout="flat")
     report = split_dataset(tmp_path / "set", group_by=["folder"], trainval=0.67, train=0.5)
-    assert {name: len(rows) for name, rows in report.parts.items()} == {
+    assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 16, "train": 8, "val": 8, "test": 8,
     }  # fmt: skip
-    assert all(len(set(rows // 4)) * 4 == len(rows) for rows in report.parts.values())
+    assert all(len(set(rows // 4)) * 4 == len(rows) for rows in report.splits.values())
     assert report.notes == ("6 folders, of 4 images: each is in one part",)
 
 
@@ -249,7 +249,7 @@ def test_groups_that_cannot_be_divided_are_an_error_and_write_nothing(
 
 def test_a_split_by_chance_has_the_same_sizes(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    sizes = {tuple(len(rows) for rows in split_dataset(root, stratify=False, seed=seed, force=True).parts.values())
+    sizes = {tuple(len(rows) for rows in split_dataset(root, stratify=False, seed=seed, force=True).splits.values())
              for seed in range(5)}  # fmt: skip
     assert sizes == {(18, 16, 2, 2)}
 
@@ -259,7 +259,7 @@ def test_folds_divide_trainval(make_voc: MakeVoc) -> None:
     report = split_dataset(root, kfold=3)
     found = lines(root)
     assert sorted(found) == sorted(
-        ["trainval", "train", "val", "test", *(f"fold{k}_{part}" for k in (1, 2, 3) for part in ("train", "val"))]
+        ["trainval", "train", "val", "test", *(f"fold{k}_{split}" for k in (1, 2, 3) for split in ("train", "val"))]
     )
     vals = [found[f"fold{k}_val"] for k in (1, 2, 3)]
     assert sorted(stem for val in vals for stem in val) == found["trainval"]
@@ -302,5 +302,5 @@ def test_a_dry_run_writes_nothing(make_voc: MakeVoc) -> None:
     assert not report.written
     real = split_dataset(root)
     assert real.files == report.files
-    assert all(np.array_equal(real.parts[name], report.parts[name]) for name in real.parts)
+    assert all(np.array_equal(real.splits[name], report.splits[name]) for name in real.splits)
     assert split_dataset(root, dry_run=True).notes == ("there are split files already: --force replaces them",)

@@ -68,11 +68,11 @@ def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
 
 def test_appending_keeps_the_shares_there_are_or_takes_those_it_is_given(make_voc: MakeVoc) -> None:
     root = grown(make_voc, 20, 40, trainval=0.5, train=0.5)
-    assert {name: len(rows) for name, rows in append_to_split(root, dry_run=True).parts.items()} == {
+    assert {name: len(rows) for name, rows in append_to_split(root, dry_run=True).splits.items()} == {
         "trainval": 20, "train": 10, "val": 10, "test": 20,
     }  # fmt: skip
     given = append_to_split(root, trainval=0.75, train=0.5)
-    assert [len(given.parts[name]) for name in ("train", "val", "test")] == [15, 15, 10]
+    assert [len(given.splits[name]) for name in ("train", "val", "test")] == [15, 15, 10]
 
 
 def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> None:
@@ -119,7 +119,7 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "problem"),
+    ("splits", "problem"),
     [
         ({}, "there are no images in train to add to"),
         ({"val": ["img00"]}, "there are no images in train to add to"),
@@ -132,9 +132,9 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
     ],
 )
 def test_what_cannot_be_added_to_is_an_error_and_stays(
-    make_voc: MakeVoc, parts: Mapping[str, Sequence[str]], problem: str
+    make_voc: MakeVoc, splits: Mapping[str, Sequence[str]], problem: str
 ) -> None:
-    root = many(make_voc, parts=parts)
+    root = many(make_voc, splits=splits)
     before = listing(root)
     with pytest.raises(SplitError) as caught:
         append_to_split(root)

@@ -15,12 +15,12 @@ MakeVoc = Callable[..., Path]
 def test_the_figures_are_those_of_the_folder_and_its_parts(make_voc: MakeVoc) -> None:
     root = make_voc(
         {"a": [DOG, CAT], "b": [DOG], "c": []},
-        parts={"trainval": ["a", "c"], "train": ["a"], "val": ["c"], "test": ["b"]},
+        splits={"trainval": ["a", "c"], "train": ["a"], "val": ["c"], "test": ["b"]},
     )
     report = dataset_stats(root)
     figures = report.figures
     assert (figures.labels, figures.objects.tolist()) == (("cat", "dog"), [1, 2])
-    assert {name: (images, objects.tolist()) for name, (images, objects) in figures.parts.items()} == {
+    assert {name: (images, objects.tolist()) for name, (images, objects) in figures.splits.items()} == {
         "train": (1, [1, 1]), "val": (1, [0, 0]), "test": (1, [0, 1]),
     }  # fmt: skip
     assert (report.left_out, report.errors, report.picture) == (0, 0, None)

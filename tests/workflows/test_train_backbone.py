@@ -33,7 +33,7 @@ def recipe(**asked: Any) -> BackboneRecipe:
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc(dict.fromkeys(STEMS, BOTH), parts=PARTS)
+    return make_voc(dict.fromkeys(STEMS, BOTH), splits=PARTS)
 
 
 def train(
@@ -79,7 +79,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
 
 
 def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS})
+    root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS})
     started, _, finished = train(root, tmp_path / "runs")
     assert (started.validated_on, finished.reached.best_epoch, finished.confusion) == (0, 0, None)
     best, last = (started.run / f"{name}.safetensors" for name in ("best", "last"))
@@ -89,7 +89,7 @@ def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Pa
 
 def test_a_label_that_val_does_not_have_is_no_nan(make_voc: MakeVoc, tmp_path: Path) -> None:
     scenes = dict.fromkeys(STEMS, BOTH) | {STEMS[0]: [*BOTH, ("owl", (1.0, 1.0, 9.0, 9.0))]}
-    _, between, finished = train(make_voc(scenes, parts=PARTS), tmp_path / "runs")
+    _, between, finished = train(make_voc(scenes, splits=PARTS), tmp_path / "runs")
     assert all(np.isfinite(list(e.metrics.values())).all() for e in between if isinstance(e, Epoch))
     assert finished.confusion is not None
     assert finished.confusion.sum(axis=1).tolist() == [3, 3, 0]
@@ -133,12 +133,12 @@ def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) ->
 
 def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for label, colour in (("blue", (40, 40, 200)), ("red", (200, 40, 40))):
+    for label, color in (("blue", (40, 40, 200)), ("red", (200, 40, 40))):
         (tmp_path / "set" / label).mkdir(parents=True)
         for i in range(20):
-            pixels = np.clip(np.array(colour) + rng.normal(0, 25, (32, 40, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(np.array(color) + rng.normal(0, 25, (32, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / label / f"{i}.png")
-    asked = recipe(epochs=50, average=0.9, patience=0, colour=0.0)  # it is the colour that tells them apart
+    asked = recipe(epochs=50, average=0.9, patience=0, color=0.0)  # it is the colour that tells them apart
     started, _, finished = train(tmp_path / "set", tmp_path / "runs", asked, folder=True)
     assert (started.crops, started.validated_on, started.labels) == (36, 4, ("blue", "red"))
     assert finished.confusion is not None
@@ -147,14 +147,14 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
 
 
 def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, parts={"train": ["a"]})
+    root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, splits={"train": ["a"]})
     with pytest.raises(AnnotationError, match="all objects are dog: there is nothing to tell apart") as caught:
         next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "go straight on with vocdet train-ssd"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no objects in the part train") as caught:
         next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "run vocdet split --force"

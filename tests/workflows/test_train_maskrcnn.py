@@ -34,7 +34,7 @@ from vocdet.workflows.train_maskrcnn import train_maskrcnn
 pytestmark = pytest.mark.usefixtures("no_curves")
 
 MakeVoc = Callable[..., Path]
-COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+COLORS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 
 
 def diamonds(root: Path, *, train: int = 8, valid: int = 2, change: Callable[[Any], object] = lambda _: None) -> Path:
@@ -43,28 +43,28 @@ def diamonds(root: Path, *, train: int = 8, valid: int = 2, change: Callable[[An
     `change` may spoil what is written of the training images.
     """
     rng = np.random.default_rng(0)
-    for part, count in (("train", train), ("valid", valid)):
-        (root / part).mkdir(parents=True)
+    for split, count in (("train", train), ("valid", valid)):
+        (root / split).mkdir(parents=True)
         images: list[Any] = []
         objects: list[Any] = []
         for i in range(count):
             width, height = ((64, 56), (56, 64))[i % 2]
             pixels = np.full((height, width, 3), rng.integers(90, 160), np.uint8)
-            for k, colour in enumerate(COLOURS.values()):
+            for k, color in enumerate(COLORS.values()):
                 r = int(rng.integers(8, 13))
                 x = int(rng.integers(r + 1, width - r - 1))
                 y = k * height // 2 + height // 4 + int(rng.integers(-1, 2))
                 corners = [x, y - r, x + r, y, x, y + r, x - r, y]
-                cv2.fillPoly(pixels, [np.array(corners).reshape(-1, 2)], colour)
+                cv2.fillPoly(pixels, [np.array(corners).reshape(-1, 2)], color)
                 objects.append({"id": len(objects) + 1, "image_id": i + 1, "category_id": k + 1, "iscrowd": 0,
                                 "bbox": [x - r, y - r, 2 * r, 2 * r], "segmentation": [corners]})  # fmt: skip
-            Image.fromarray(pixels).save(root / part / f"{part}{i}.png")
-            images.append({"id": i + 1, "file_name": f"{part}{i}.png", "width": width, "height": height})
+            Image.fromarray(pixels).save(root / split / f"{split}{i}.png")
+            images.append({"id": i + 1, "file_name": f"{split}{i}.png", "width": width, "height": height})
         content = {"images": images, "annotations": objects,
-                   "categories": [{"id": k + 1, "name": name} for k, name in enumerate(COLOURS)]}  # fmt: skip
-        if part == "train":
+                   "categories": [{"id": k + 1, "name": name} for k, name in enumerate(COLORS)]}  # fmt: skip
+        if split == "train":
             change(content)
-        (root / part / "_annotations.coco.json").write_text(json.dumps(content))
+        (root / split / "_annotations.coco.json").write_text(json.dumps(content))
     return root
 
 
@@ -117,7 +117,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
 def test_it_learns_where_objects_are_and_what_belongs_to_them(tmp_path: Path) -> None:
     root = diamonds(tmp_path / "set", train=4, valid=0)
     asked = recipe(
-        epochs=90, batch=2, lr=4e-3, average=0.9, backbone_lr=1.0, colour=0.0, whole=1.0, flip=False, scales=(1.0, 1.0),
+        epochs=90, batch=2, lr=4e-3, average=0.9, backbone_lr=1.0, color=0.0, whole=1.0, flip=False, scales=(1.0, 1.0),
         copy_paste=0.0, save_every=1e6,
     )  # fmt: skip
     _, between, run = train(root, tmp_path / "runs", asked)
@@ -147,7 +147,7 @@ def test_what_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch:
 
 def test_boxes_alone_are_refused_unless_no_masks_are_wanted(make_voc: MakeVoc, tmp_path: Path) -> None:
     boxes = [("cat", (5.0, 5.0, 40.0, 50.0))]
-    root = make_voc({"a": boxes, "b": boxes}, size=(64, 64), parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": boxes, "b": boxes}, size=(64, 64), splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no object of the part train has a mask") as caught:
         next(train_maskrcnn(root, recipe(), runs=tmp_path / "runs", device="cpu"))
     assert "--no-masks" in caught.value.hint
@@ -177,7 +177,7 @@ def test_masks_that_are_none_are_said_and_their_boxes_teach(tmp_path: Path) -> N
 
 
 def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [("cat", (5.0, 5.0, 40.0, 50.0))]}, size=(64, 64), parts={"train": ["a"]})
+    root = make_voc({"a": [("cat", (5.0, 5.0, 40.0, 50.0))]}, size=(64, 64), splits={"train": ["a"]})
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(np.ones((50, 60), np.uint8)))
     with pytest.raises(AnnotationError, match=r"a\.png: is 60×50, its image is 64×64") as caught:

@@ -44,7 +44,7 @@ def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, parts=PARTS)
+    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, splits=PARTS)
 
 
 def train(
@@ -162,7 +162,7 @@ def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) 
 
 
 def test_learning_from_all_of_trainval_validates_nothing_and_keeps_the_last(root: Path, tmp_path: Path) -> None:
-    started, between, finished = train(root, tmp_path / "runs", recipe(part="trainval", patience=1))
+    started, between, finished = train(root, tmp_path / "runs", recipe(split="trainval", patience=1))
     assert (started.images, started.validated_on) == (11, 0)
     assert (finished.reached.best_epoch, finished.reached.epochs, finished.report) == (0, 2, None)
     assert all(not event.metrics for event in between if isinstance(event, Epoch))
@@ -220,7 +220,7 @@ def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, 
 
 
 def test_a_val_part_without_objects_validates_nothing(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": scene(0), "b": []}, parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": scene(0), "b": []}, splits={"train": ["a"], "val": ["b"]})
     started, _, finished = train(root, tmp_path / "runs", recipe(epochs=1))
     assert (started.validated_on, finished.reached.best_epoch) == (0, 0)
 
@@ -234,7 +234,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: 
 
 def test_a_last_batch_of_one_image_and_images_without_objects_are_learned(make_voc: MakeVoc, tmp_path: Path) -> None:
     scenes: dict[str, Any] = {f"a{i}": [] for i in range(4)} | {"b": scene(0)}
-    root = make_voc(scenes, parts={"train": list(scenes)})
+    root = make_voc(scenes, splits={"train": list(scenes)})
     _, between, finished = train(root, tmp_path / "runs", recipe(batch=4, epochs=1))
     assert [event.images for event in between if isinstance(event, Step)] == [4, 5]
     assert all(np.isfinite(list(event.losses.values())).all() for event in between)
@@ -243,7 +243,7 @@ def test_a_last_batch_of_one_image_and_images_without_objects_are_learned(make_v
 
 def test_one_label_is_enough(make_voc: MakeVoc, tmp_path: Path) -> None:
     scenes = {f"a{i}": [("dog", (10, 10, 40, 40))] for i in range(4)}
-    root = make_voc(scenes, parts={"train": ["a0", "a1", "a2"], "val": ["a3"]})
+    root = make_voc(scenes, splits={"train": ["a0", "a1", "a2"], "val": ["a3"]})
     assert train(root, tmp_path / "runs", recipe(epochs=1))[0].labels == ("dog",)
 
 
@@ -273,7 +273,7 @@ def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: P
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [], "b": [], "c": scene(0)}, parts={"train": ["a", "b"], "val": ["c"]})
+    root = make_voc({"a": [], "b": [], "c": scene(0)}, splits={"train": ["a", "b"], "val": ["c"]})
     with pytest.raises(AnnotationError, match="no objects in the part train"):
         next(train_ssd(root, recipe(), runs=tmp_path / "runs"))
 
@@ -300,19 +300,19 @@ def test_rare_labels_count_more_and_all_objects_one_in_the_mean() -> None:
 def squares(make_voc: MakeVoc) -> Iterator[Path]:
     """Eight images with a red and a blue square each."""
     rng = np.random.default_rng(0)
-    colours = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    colors = {"red": (220, 30, 30), "blue": (30, 30, 220)}
     scenes: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
     for stem in STEMS[:8]:
         scenes[stem] = []
-        for k, label in enumerate(colours):
+        for k, label in enumerate(colors):
             side, x = int(rng.integers(22, 40)), int(rng.integers(0, 56))
             y = 48 * k + int(rng.integers(0, 48 - side))
             scenes[stem].append((label, (x, y, x + side, y + side)))
-    root = make_voc(scenes, size=(96, 96), suffix=".png", parts={"train": STEMS[:8]})
+    root = make_voc(scenes, size=(96, 96), suffix=".png", splits={"train": STEMS[:8]})
     for stem, objects in scenes.items():
         pixels = np.full((96, 96, 3), rng.integers(90, 160), np.uint8)
         for label, (x0, y0, x1, y1) in objects:
-            pixels[y0:y1, x0:x1] = colours[label]
+            pixels[y0:y1, x0:x1] = colors[label]
         Image.fromarray(pixels).save(root / "JPEGImages" / f"{stem}.png")
     yield root
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.parts import Parts, Rows
+from vocdet.data.splits import Rows, Splits
 from vocdet.data.texts import Texts
 
 
@@ -23,7 +23,7 @@ class Source:
 
     name: str  # what stands before a stem that another source has, too; different from all other sources'
     dataset: Dataset
-    parts: Parts
+    splits: Splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class Merged:
     """All images of all sources, one source after the other."""
 
     dataset: Dataset
-    parts: dict[str, Rows]  # every part that some source has
+    splits: dict[str, Rows]  # every part that some source has
     source: Rows  # (N,) which source an image is from
     stems_before: Mapping[int, str]  # row -> what the stem was, of those that have changed
 
@@ -69,14 +69,14 @@ def merge(sources: Sequence[Source]) -> Merged:
         poses,
         entries=entries.pop() if len(entries) == 1 else "",
     )
-    names = dict.fromkeys(name for source in sources for name in source.parts)
-    parts = {
+    names = dict.fromkeys(name for source in sources for name in source.splits)
+    splits = {
         name: np.concatenate([
-            source.parts[name] + first for source, first in zip(sources, firsts, strict=False) if name in source.parts
+            source.splits[name] + first for source, first in zip(sources, firsts, strict=False) if name in source.splits
         ])
         for name in names
     }  # fmt: skip
-    return Merged(merged, parts, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
+    return Merged(merged, splits, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
 
 
 def union_of_labels(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

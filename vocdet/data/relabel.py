@@ -12,7 +12,7 @@ from vocdet.data.dataset import Dataset, Objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Relabelled:
+class Relabeled:
     """A dataset with its new labels, and what that did to its objects."""
 
     dataset: Dataset  # all images, also those that have lost all their objects
@@ -22,7 +22,7 @@ class Relabelled:
     doubles: int  # objects that were told from another in the same place by their labels alone
 
 
-def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabelled:
+def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabeled:
     """Give labels their new names, all at the same time, so that two can change places; "" drops a label.
 
     Labels that `becomes` does not name stay. One that others have become stands where the first of them stood.
@@ -43,7 +43,7 @@ def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabelled:
     kept = label >= 0
     new = replace(objects.take(kept), label=label[kept])
     before, after = (np.bincount(o.image, minlength=len(dataset)) for o in (objects, new))
-    return Relabelled(
+    return Relabeled(
         dataset=replace(dataset, labels=labels, objects=new),
         renamed=int(changed[objects.label].sum()),
         dropped=int((~kept).sum()),

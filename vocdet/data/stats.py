@@ -57,8 +57,8 @@ class Stats:
     images: int
     objects: Counts  # (L,)
     images_with: Counts  # (L,) images that show the label
-    parts: Mapping[str, tuple[int, Counts]]  # of each part its images, and its objects of every label (L,)
-    in_no_part: tuple[int, Counts]  # the same of the images that no part has; all of them where there are no parts
+    splits: Mapping[str, tuple[int, Counts]]  # of each part its images, and its objects of every label (L,)
+    in_no_split: tuple[int, Counts]  # the same of the images that no part has; all of them where there are no parts
     objects_an_image: Counts  # (K,) images with 0, 1, 2, ... objects
     pixels: Figures  # (L + 1, 3) quartiles of size in pixels
     shares: Figures  # (L + 1, 3) quartiles of size by the square root of the image's area, in 0 to 1
@@ -88,7 +88,7 @@ class Stats:
         return next((side for side, share in self.below_cell.items() if share <= most), None)
 
 
-def stats(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]] | None = None) -> Stats:
+def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = None) -> Stats:
     """Figures of a dataset that has images, and objects whose boxes have an area and lie in their images.
 
     An image that is an input's square by stretching, as vocdet does it, shows an object as large as `shares` says.
@@ -107,14 +107,14 @@ def stats(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]] | None = None
     shown = shown_labels(dataset)
     images_with = np.bincount(shown[:, 1], minlength=n)
     an_image = np.bincount(objects.image, minlength=len(dataset))
-    outside = np.setdiff1d(np.arange(len(dataset)), np.concatenate([np.empty(0, np.int64), *(parts or {}).values()]))
+    outside = np.setdiff1d(np.arange(len(dataset)), np.concatenate([np.empty(0, np.int64), *(splits or {}).values()]))
     return Stats(
         labels=dataset.labels,
         images=len(dataset),
         objects=_counts(np.bincount(objects.label, minlength=n)),
         images_with=_counts(images_with),
-        parts={name: _of_part(dataset, rows) for name, rows in (parts or {}).items()},
-        in_no_part=_of_part(dataset, outside),
+        splits={name: _of_part(dataset, rows) for name, rows in (splits or {}).items()},
+        in_no_split=_of_part(dataset, outside),
         objects_an_image=_counts(np.bincount(an_image)),
         pixels=_quartiles(size, objects.label, n),
         shares=_quartiles(share, objects.label, n),

@@ -28,7 +28,7 @@ from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
 from vocdet.formats import column_file, registry
-from vocdet.formats.registry import AskedForm
+from vocdet.formats.registry import FormatChoice
 from vocdet.formats.scan import Asked, Progress, Scan
 
 Facts = NDArray[np.int64]  # (5, N)
@@ -52,10 +52,10 @@ _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.columns\..+")  # by a process that w
 def read(
     path: Path,
     *,
-    form: AskedForm = "auto",
+    format: FormatChoice = "auto",
     labels: Path | None = None,
     coordinates: Asked = "auto",
-    bare: bool = False,
+    without_images: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
     """What `registry.read` gives, from the cache where nothing has changed since it was saved there.
@@ -63,7 +63,12 @@ def read(
     A dataset that was written to in the last two seconds is not saved, nor one that changes while it is read. A cache
     that cannot be used or written is passed over in silence.
     """
-    asked: dict[str, Any] = {"form": form, "labels": labels, "coordinates": coordinates, "bare": bare}
+    asked: dict[str, Any] = {
+        "format": format,
+        "labels": labels,
+        "coordinates": coordinates,
+        "without_images": without_images,
+    }
     fresh = partial(registry.read, path, **asked, progress=progress)
     place = _place(path, labels, repr(asked))
     before = _take_key(place) if place is not None else None

@@ -126,7 +126,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _write(out: _Writer, scan: Scan) -> None:
     dataset, images, objects = scan.dataset, scan.dataset.images, scan.dataset.objects
-    out.strings("texts", (str(dataset.root), dataset.entries, scan.reason, scan.form, scan.kind))
+    out.strings("texts", (str(dataset.root), dataset.entries, scan.reason, scan.format, scan.kind))
     out.strings("labels", dataset.labels)
     out.strings("poses", dataset.poses)
     out.put("extra", np.frombuffer(dataset.extra, np.uint8))
@@ -149,8 +149,8 @@ def _write(out: _Writer, scan: Scan) -> None:
     out.texts("objects.extra", objects.extra)
     out.strings("left_out", tuple(scan.left_out))
     out.strings("left_out.why", tuple(scan.left_out.values()))
-    out.strings("parts", tuple(scan.parts))
-    for i, rows in enumerate(scan.parts.values()):
+    out.strings("splits", tuple(scan.splits))
+    for i, rows in enumerate(scan.splits.values()):
         out.put(f"parts.{i}", _narrow(rows))
     _write_findings(out, scan.findings)
 
@@ -164,17 +164,17 @@ def _write_findings(out: _Writer, findings: Sequence[Finding]) -> None:
 
 
 def _read(file: _Reader) -> Scan:
-    root, entries, reason, form, kind = file.strings("texts")
+    root, entries, reason, format, kind = file.strings("texts")
     images, objects = _read_images(file), _read_objects(file)
     extra = file.numbers("extra", np.uint8).tobytes()
     dataset = Dataset(Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries)
     left_out = dict(zip(file.strings("left_out"), file.strings("left_out.why"), strict=True))
-    parts = {name: file.numbers(f"parts.{i}", np.int64) for i, name in enumerate(file.strings("parts"))}
-    for name, rows in parts.items():
+    splits = {name: file.numbers(f"parts.{i}", np.int64) for i, name in enumerate(file.strings("splits"))}
+    for name, rows in splits.items():
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
             raise ValueError(f"the part {name!r} has rows that are not there")
     findings = _read_findings(file)
-    return Scan(dataset, findings, file.header.coordinates, reason, left_out, form, kind, parts)
+    return Scan(dataset, findings, file.header.coordinates, reason, left_out, format, kind, splits)
 
 
 def _read_images(file: _Reader) -> Images:

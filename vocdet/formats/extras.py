@@ -22,7 +22,7 @@ _DECODE = msgspec.json.Decoder(_Extra).decode
 _SAME_NUMBERS = "voc"  # what the numbers of VOC files were: nothing, unless it is so of all
 
 
-def relabelled(extra: bytes, becomes: Mapping[str, str]) -> bytes:
+def relabeled(extra: bytes, becomes: Mapping[str, str]) -> bytes:
     """The extra of a dataset whose labels are called what they become; "" was dropped, others stay.
 
     Of labels that become one, the first of which something is said keeps its say.

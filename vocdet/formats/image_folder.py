@@ -49,9 +49,9 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     box = np.column_stack([np.zeros((n, 2)), widths, heights])
     objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))
     dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
-    parts = np.array([name for name, _, _ in found])
+    splits = np.array([name for name, _, _ in found])
     if "val" in tops:
-        return dataset, {name: np.flatnonzero(parts == name) for name in tops}
+        return dataset, {name: np.flatnonzero(splits == name) for name in tops}
     rng = np.random.default_rng(seed)
     val = [
         rng.permutation(rows)[: round(VAL_SHARE * len(rows))]

@@ -221,7 +221,7 @@ def unique_stems(files: Sequence[str]) -> list[str]:
     return stems
 
 
-def parts_by_folder(files: Iterable[str]) -> dict[str, list[str]]:
+def splits_by_folder(files: Iterable[str]) -> dict[str, list[str]]:
     """The files in folders called train, valid, test2017 and the like, by train, val and test."""
     found: dict[str, list[str]] = {}
     for file in files:

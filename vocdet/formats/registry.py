@@ -17,22 +17,24 @@ from vocdet.formats.voc import layout as voc_layout
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.yolo import read as yolo
 
-Form = Literal["voc", "coco", "yolo", "labelme"]
-AskedForm = Literal["auto", "voc", "coco", "yolo", "labelme"]
-FORMS: tuple[Form, ...] = get_args(Form)
+Format = Literal["voc", "coco", "yolo", "labelme"]
+FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def read(
     path: Path,
     *,
-    form: AskedForm = "auto",
+    format: FormatChoice = "auto",
     labels: Path | None = None,
     coordinates: Asked = "auto",
-    bare: bool = False,
+    without_images: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
     """As `scan`, of a dataset that is all in order; else every error that was found is raised, together."""
-    found = scan(path, form=form, labels=labels, coordinates=coordinates, bare=bare, progress=progress)
+    found = scan(
+        path, format=format, labels=labels, coordinates=coordinates, without_images=without_images, progress=progress
+    )
     raise_errors(found.findings)
     return found
 
@@ -40,27 +42,29 @@ def read(
 def scan(
     path: Path,
     *,
-    form: AskedForm = "auto",
+    format: FormatChoice = "auto",
     labels: Path | None = None,
     coordinates: Asked = "auto",
-    bare: bool = False,
+    without_images: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
     """Read what can be read of a folder, or of a COCO file; what is wrong in it becomes a finding.
 
-    `labels` is a list file that numbers the labels, `coordinates` what the numbers of VOC files are. With `bare`
+    `labels` is a file that numbers the labels, `coordinates` what the numbers of VOC files are. With `without_images`
     the images may all be missing. Raises where this is no dataset of the format at all, or of none that is known.
     """
-    chosen = recognise(path) if form == "auto" else form
+    chosen = recognize(path) if format == "auto" else format
     if chosen == "voc":
-        return voc_tree.scan(path, labels=labels, coordinates=coordinates, bare=bare, progress=progress)
-    return _READERS[chosen](path, labels=labels, bare=bare, progress=progress)
+        return voc_tree.scan(
+            path, labels=labels, coordinates=coordinates, without_images=without_images, progress=progress
+        )
+    return _READERS[chosen](path, labels=labels, without_images=without_images, progress=progress)
 
 
-_READERS: Mapping[Form, Callable[..., Scan]] = MappingProxyType(
+_READERS: Mapping[Format, Callable[..., Scan]] = MappingProxyType(
     {"coco": coco_json.scan, "yolo": yolo.scan, "labelme": labelme.scan}
 )
-_LOOKS: Mapping[Form, Callable[[Path], str]] = MappingProxyType(
+_LOOKS: Mapping[Format, Callable[[Path], str]] = MappingProxyType(
     {
         "voc": voc_layout.looks_like,
         "coco": coco_files.looks_like,
@@ -70,31 +74,31 @@ _LOOKS: Mapping[Form, Callable[[Path], str]] = MappingProxyType(
 )
 
 
-def recognise(path: Path) -> Form:
+def recognize(path: Path) -> Format:
     """The format of a dataset; of several in one folder the first of voc, coco, yolo and labelme.
 
     A folder in which none is found is `voc`, whose reader says what it missed.
     """
     if path.is_file():
         return _of_file(path)
-    return next((form for form in FORMS if path.is_dir() and _looks_like(path, form)), "voc")
+    return next((format for format in FORMATS if path.is_dir() and _looks_like(path, format)), "voc")
 
 
-def also(path: Path, form: Form) -> tuple[Form, ...]:
-    """What else a folder in which `form` was recognised has: a COCO file beside XMLs."""
-    return ("coco",) if form == "voc" and path.is_dir() and _looks_like(path, "coco") else ()
+def also(path: Path, format: Format) -> tuple[Format, ...]:
+    """What else a folder in which `format` was recognised has: a COCO file beside XMLs."""
+    return ("coco",) if format == "voc" and path.is_dir() and _looks_like(path, "coco") else ()
 
 
-def _looks_like(path: Path, form: Form) -> str:
+def _looks_like(path: Path, format: Format) -> str:
     """Why a folder looks like a format; "" where it does not."""
     try:
-        return _LOOKS[form](path)
+        return _LOOKS[format](path)
     except OSError as error:
         problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
         raise VocdetError(problem, place=Path(error.filename or path), hint="see whether you may read it") from error
 
 
-def _of_file(path: Path) -> Form:
+def _of_file(path: Path) -> Format:
     suffix = path.suffix.lower()
     if suffix in (".json", ".yaml", ".yml"):  # the reader says why, where it is none
         return "coco" if suffix == ".json" else "yolo"

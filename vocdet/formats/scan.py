@@ -28,9 +28,9 @@ class Scan:
     coordinates: Coordinates = "zero"
     reason: str = ""  # why these coordinates; "": the format leaves no choice
     left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is not in it; "": a finding says so
-    form: str = "voc"  # the format it was read as: voc, coco, yolo or labelme
+    format: str = "voc"  # the format it was read as: voc, coco, yolo or labelme
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
-    parts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # trainval, train, val, test: rows
+    splits: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # trainval, train, val, test: rows
 
 
 @dataclass(slots=True)

@@ -17,13 +17,13 @@ from PIL import ImageDraw, ImageFont
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
-from vocdet.inference.draw_masks import Colour, cut_masks, luminance, tint
+from vocdet.inference.draw_masks import Color, cut_masks, luminance, tint
 from vocdet.inputs.images import Image
 from vocdet.mask_crops import MaskCrops
 
 # Sasha Trubetskoy's "list of 20 simple, distinct colors": those that most people tell apart and that can be seen
 # on dark and on light come first.
-PALETTE: tuple[Colour, ...] = (
+PALETTE: tuple[Color, ...] = (
     (255, 225, 25), (0, 130, 200), (245, 130, 48), (220, 190, 255), (60, 180, 75), (230, 25, 75), (70, 240, 240),
     (240, 50, 230), (210, 245, 60), (170, 110, 40), (250, 190, 212), (0, 128, 128), (170, 255, 195), (145, 30, 180),
     (255, 215, 180), (128, 128, 0), (255, 250, 200), (128, 0, 0), (128, 128, 128), (0, 0, 128),
@@ -33,10 +33,10 @@ FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "msyh.ttc", "arialuni.ttf"
 SMALLEST_TEXT = 12  # pixels: what can be read
 LINE = 300  # a line is one pixel wide for so many of the mean of width and height
 TEXT = 40  # and a letter one pixel high for so many
-PAPER: Colour = (255, 255, 255)
+PAPER: Color = (255, 255, 255)
 
 
-def colour(label: int) -> Colour:
+def color(label: int) -> Color:
     """The colour of a label: always the same, and another than its neighbours'."""
     if label < len(PALETTE):
         return PALETTE[label]
@@ -75,12 +75,12 @@ def draw_boxes(
     mean = (height + width) / 2
     line, size = max(1, round(mean / LINE)), max(SMALLEST_TEXT, round(mean / TEXT))
     if masks is not None:
-        tint(drawn, masks, [colour(label) for label in labels], line)
+        tint(drawn, masks, [color(label) for label in labels], line)
     corners = np.clip(np.rint(boxes), 0, (width, height, width, height)).astype(int)
     for (xmin, ymin, xmax, ymax), label in zip(corners.tolist(), labels, strict=True):
-        cv2.rectangle(drawn, (xmin, ymin), (max(xmax - 1, xmin), max(ymax - 1, ymin)), colour(label), line)
+        cv2.rectangle(drawn, (xmin, ymin), (max(xmax - 1, xmin), max(ymax - 1, ymin)), color(label), line)
     for (xmin, ymin, _, ymax), label, text in zip(corners.tolist(), labels, texts, strict=True):
-        chip = _chip(text, size, colour(label))
+        chip = _chip(text, size, color(label))
         h = len(chip)
         _paste(drawn, chip, xmin, ymin - h if ymin >= h else min(ymin, ymax - h))
     return drawn
@@ -139,7 +139,7 @@ def _paste(canvas: Image, patch: Image, x: int, y: int) -> None:
 
 
 @lru_cache(maxsize=1024)  # a film shows the same few texts again and again
-def _chip(text: str, size: int, paper: Colour) -> Image:
+def _chip(text: str, size: int, paper: Color) -> Image:
     """A text on its colour, (h, w, 3), in black or white, whichever can be read."""
     ink = 0 if luminance(paper) > 110 else 255
     cover = (_built_in if hasattr(cv2, "FontFace") else _installed)(text, size)[..., None] / 255  # (h, w, 1)

@@ -13,7 +13,7 @@ from vocdet.data.texts import Texts
 from vocdet.inputs.images import Image
 from vocdet.mask_crops import Cut, MaskCrops
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 TINT = 0.4  # of the label's colour; the rest is the picture
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -36,26 +36,26 @@ def cut_mask(segmentation: bytes, height: int, width: int) -> Cut | None:
     return None if bounds is None else (bounds[0], bounds[1], masks.window(counts, height, bounds).astype(np.uint8))
 
 
-def tint(drawn: Image, crops: MaskCrops, colours: Sequence[Colour], line: int) -> None:
+def tint(drawn: Image, crops: MaskCrops, colors: Sequence[Color], line: int) -> None:
     """Lay masks over a picture, in it, the last on top; outlines are about `line` pixels wide, between two edges."""
     line |= 1
     height, width = drawn.shape[:2]
-    for i, ((x0, y0, x1, y1), colour) in enumerate(zip(crops.where.tolist(), colours, strict=True)):
+    for i, ((x0, y0, x1, y1), color) in enumerate(zip(crops.where.tolist(), colors, strict=True)):
         if x1 <= x0 or x0 < 0 or y0 < 0 or x1 > width or y1 > height:
             continue  # no mask, or none of this picture
         mask = np.ascontiguousarray(crops.crop(i))
         window = drawn[y0:y1, x0:x1]
-        tinted = cv2.addWeighted(window, 1 - TINT, np.full_like(window, colour), TINT, 0)
+        tinted = cv2.addWeighted(window, 1 - TINT, np.full_like(window, color), TINT, 0)
         np.copyto(window, tinted, where=mask[..., None] != 0)
         outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        edge = BLACK if luminance(colour) > 110 else WHITE
-        for ink, thickness in ((edge, line + 2), (colour, line)):  # both odd, so that the edge is the same all round
+        edge = BLACK if luminance(color) > 110 else WHITE
+        for ink, thickness in ((edge, line + 2), (color, line)):  # both odd, so that the edge is the same all round
             cv2.drawContours(drawn, outlines, -1, ink, thickness, offset=(x0, y0))
 
 
-def luminance(colour: Colour) -> float:
+def luminance(color: Color) -> float:
     """How light a colour is, from 0 to 255."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
 def numbered(crops: MaskCrops, numbers: Sequence[int], height: int, width: int) -> NDArray[np.uint8]:

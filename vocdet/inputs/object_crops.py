@@ -14,7 +14,7 @@ from vocdet.inputs.fit import Fit
 from vocdet.inputs.image_cache import ImageStore, Keep
 from vocdet.inputs.images import Image
 from vocdet.inputs.stacks import Sample
-from vocdet.inputs.transforms import random_colour, show
+from vocdet.inputs.transforms import random_color, show
 
 
 class Crops:
@@ -29,14 +29,14 @@ class Crops:
         augmented: bool,
         flip: bool = True,
         turns: bool = False,
-        colour: float = 0.8,
+        color: float = 0.8,
         keep: Keep | None = None,
     ) -> None:
         self.size = (size, size)
         self.fit: Fit | None = None
         self._context = context
         self._augmented = augmented
-        self._flip, self._turns, self._colour = augmented and flip, augmented and turns, colour if augmented else 0.0
+        self._flip, self._turns, self._colour = augmented and flip, augmented and turns, color if augmented else 0.0
         kept = np.flatnonzero(~dataset.objects.crowd)
         self._boxes, self._labels = dataset.objects.box[kept], dataset.objects.label[kept].astype(np.int64)
         self._images = dataset.objects.image[kept]
@@ -93,5 +93,5 @@ class Crops:
             view = square_view((cx, cy), side, width, height, mirrored=mirrored)
             show(image, stored, view, (0, 0, self.size[1], self.size[0]))
         if coloured:
-            random_colour(rng, image, out)
+            random_color(rng, image, out)
         return Sample(out, np.zeros((0, 4)), self._labels[index : index + 1])

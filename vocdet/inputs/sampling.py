@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Sampling = Literal["uniform", "balanced"]
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     """Samples of which one knows what they show."""
 
     def __len__(self) -> int: ...
@@ -21,7 +21,7 @@ class Labelled(Protocol):
 
 
 def epoch_order(
-    samples: Labelled, *, seed: int, epoch: int, sampling: Sampling = "uniform", threshold: float | None = None
+    samples: Labeled, *, seed: int, epoch: int, sampling: Sampling = "uniform", threshold: float | None = None
 ) -> NDArray[np.int64]:
     """The samples (n,) in the order in which an epoch shows them; n is how many there are.
 
@@ -47,7 +47,7 @@ def epoch_order(
     return order
 
 
-def repeat_factors(samples: Labelled, *, threshold: float | None = None) -> NDArray[np.float64]:
+def repeat_factors(samples: Labeled, *, threshold: float | None = None) -> NDArray[np.float64]:
     """(n,) how often to show each sample, where 1 is a sample of frequent labels or of none.
 
     LVIS's repeat-factor sampling (Gupta et al. 2019, appendix): a label that a share f of the samples show has

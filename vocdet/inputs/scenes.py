@@ -22,7 +22,7 @@ from vocdet.inputs.transforms import (
     View,
     blend,
     mosaic_cells,
-    random_colour,
+    random_color,
     random_view,
     see,
     shaped,
@@ -115,7 +115,7 @@ class Scenes:
             out[:] = resize(self.store[index], (out.shape[0], out.shape[1]))
             boxes, labels, masks = self._seen(index, View(), _all_of(out))
             return Sample(out, boxes, labels, (index,), masks)
-        coloured = rng.random() < augmentation.colour
+        coloured = rng.random() < augmentation.color
         mixed = rng.random() < augmentation.mixup
         pasted = augmentation.copy_paste > 0 and rng.random() < augmentation.copy_paste
         direct = not coloured and not augmentation.turns  # no pass over the pixels follows
@@ -219,7 +219,7 @@ def _finished(out: Image, sample: Sample, rng: np.random.Generator, *, coloured:
         image, boxes = turn_image(image, turn), turn_boxes(boxes, turn, height)
         masks = None if masks is None else turn_masks(masks, turn, height)
     if coloured:
-        random_colour(rng, image, out)
+        random_color(rng, image, out)
     else:
         out[:] = image
     return Sample(out, boxes, sample.labels, sample.rows, masks)

@@ -32,7 +32,7 @@ class Augmentation:
     largest_canvas: float = 2.0
     smallest_crop: float = 0.3  # of the image's sides, for all others: a crop that overlaps some object enough
     flip: float = 0.5
-    colour: float = 0.8
+    color: float = 0.8
     mosaic: float = 0.0  # four images in one
     mixup: float = 0.0  # two samples, either of which may be a mosaic, laid over each other
     turns: bool = False  # any flip and quarter turn, for pictures that have no way up
@@ -218,7 +218,7 @@ _CROSS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
 _SAME = np.eye(3)
 
 
-def random_colour(rng: np.random.Generator, image: Image, out: Image | None = None) -> Image:
+def random_color(rng: np.random.Generator, image: Image, out: Image | None = None) -> Image:
     """Brightness, contrast, saturation and hue changed in one pass, into `out` or a new image: a 3x4 matrix on RGB."""
     contrast, saturation = rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.5)
     brightness, angle = rng.uniform(-32, 32), rng.uniform(-0.3, 0.3)

@@ -19,7 +19,7 @@ FORMATS = ("png", "svg", "pdf")
 
 INK, FAINT, LINES, PAPER = "#22303c", "#7c8994", "#e4e8ec", "#ffffff"
 BAR = "#3d7ea6"
-PART_COLOURS = {"train": "#3d7ea6", "val": "#efaa45", "test": "#c8553d", "trainval": "#6aa5c6", "no part": "#c3ccd4"}
+SPLIT_COLOURS = {"train": "#3d7ea6", "val": "#efaa45", "test": "#c8553d", "trainval": "#6aa5c6", "no part": "#c3ccd4"}
 HEAT = "YlGnBu"
 
 FEW = 9  # labels for which half the height is enough
@@ -32,7 +32,7 @@ FILLED = 6  # objects in a cell of the map of centres, on average: with less it 
 Draw = Callable[["Axes", Stats, list[str]], None]  # with the labels as they can be shown
 
 
-def picture(figures: Stats, title: str, *, form: str = "png") -> bytes:
+def picture(figures: Stats, title: str, *, format: str = "png") -> bytes:
     """The picture as a file of one of `FORMATS`: labels, sizes, shapes, objects an image, places, and pairs.
 
     A label with characters that no font of this machine has is shown by its number in the list of labels, from 1.
@@ -58,7 +58,7 @@ def picture(figures: Stats, title: str, *, form: str = "png") -> bytes:
         for rows, columns, draw in _panels(figures):
             draw(figure.add_subplot(grid[rows, columns]), figures, [shortened(name, LONGEST) for name in names])
         file = io.BytesIO()
-        figure.savefig(file, format=form)
+        figure.savefig(file, format=format)
     return file.getvalue()
 
 
@@ -99,11 +99,11 @@ def _draw_labels(axes: Axes, figures: Stats, names: list[str]) -> None:
     shown = [*order[: MOST_BARS - RAREST], *order[-RAREST:]] if hidden else order
     place = np.arange(len(shown)) + (np.arange(len(shown)) >= MOST_BARS - RAREST if hidden else 0)
     left = np.zeros(len(shown))
-    of_parts = {name: objects for name, (_, objects) in figures.parts.items()}
-    for part, objects in (of_parts | {"no part": figures.in_no_part[1]}).items():
+    of_parts = {name: objects for name, (_, objects) in figures.splits.items()}
+    for split, objects in (of_parts | {"no part": figures.in_no_split[1]}).items():
         if objects.any():
-            colour = PART_COLOURS.get(part, BAR) if of_parts else BAR
-            axes.barh(place, objects[shown], 0.72, left, color=colour, label=part)
+            color = SPLIT_COLOURS.get(split, BAR) if of_parts else BAR
+            axes.barh(place, objects[shown], 0.72, left, color=color, label=split)
             left += objects[shown]
     for y, end, row in zip(place, left, shown, strict=True):
         axes.text(end, y, f" {figures.objects[row]:,}", va="center", fontsize=8.5, color=FAINT)
@@ -204,9 +204,9 @@ def _draw_pairs(axes: Axes, figures: Stats, names: list[str]) -> None:
     heat = matplotlib.colormaps[HEAT].with_extremes(bad=LINES)
     axes.imshow(share, cmap=heat, vmin=0, vmax=1, aspect="auto")
     for i, j in zip(*np.nonzero(both), strict=True) if len(shown) <= WRITTEN_CELLS else ():
-        colour = PAPER if share[i, j] > 0.55 else INK
+        color = PAPER if share[i, j] > 0.55 else INK
         axes.text(
-            j, i, _percent(share[i, j]), ha="center", va="center", fontsize=8.5 if len(shown) > 6 else 11, color=colour
+            j, i, _percent(share[i, j]), ha="center", va="center", fontsize=8.5 if len(shown) > 6 else 11, color=color
         )
     axes.set_xticks(range(len(shown)), [names[row] for row in shown], rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), [names[row] for row in shown])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, float]]  # of every epoch
 Series = dict[str, NDArray[np.float64]]  # (E,) by epoch; NaN where an epoch has no such figure
 
-COLOURS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0728f", "#3b4a57")
+COLORS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0728f", "#3b4a57")
 MOST_LINES = 8  # labels with a line each; of more, the spread is drawn
 DOTTED = 25  # epochs up to which each has a dot
 STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
@@ -97,8 +97,8 @@ def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
     lines = parts | ({"validation": series["val_loss"]} if "val_loss" in series else {})
     for i, (name, values) in enumerate(lines.items()):
         whole = name in ("training", "validation")
-        colour = COLOURS[1] if name == "validation" else COLOURS[0] if whole else COLOURS[2 + (i - 1) % 6]
-        _line(axes, rows, values, name, colour, thin=not whole)
+        color = COLORS[1] if name == "validation" else COLORS[0] if whole else COLORS[2 + (i - 1) % 6]
+        _line(axes, rows, values, name, color, thin=not whole)
     drawn = np.concatenate(list(lines.values())) if lines else np.zeros(0)
     drawn = drawn[np.isfinite(drawn)]
     if drawn.size and drawn.min() > 0 and drawn.max() > STEEP * drawn.min():
@@ -112,7 +112,7 @@ def _draw_metrics(axes: Axes, rows: Rows, best: int) -> None:
     """What the validation measured."""
     series = _series(rows, is_metric)
     for i, (name, values) in enumerate(series.items()):
-        _line(axes, rows, values, name[4:].replace("_", " "), COLOURS[i % len(COLOURS)])
+        _line(axes, rows, values, name[4:].replace("_", " "), COLORS[i % len(COLORS)])
     if series:
         axes.set_ylim(0, 1.02 if max(np.nanmax(values) for values in series.values()) <= 1 else None)
     _finish(axes, "Validation", rows, best, empty="nothing was validated")
@@ -125,7 +125,7 @@ def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, 
     if 0 < len(series) <= MOST_LINES:
         ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
         for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLOURS[i % len(COLOURS)])
+            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[i % len(COLORS)])
     elif series:
         values = np.stack(list(series.values()))  # (L, E)
         with np.errstate(all="ignore"):
@@ -134,12 +134,12 @@ def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, 
                 for q in (0, 0.25, 0.5, 0.75, 1)
             )
         x = _epochs(labels)
-        axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.12, linewidth=0, label="all labels")
-        axes.fill_between(x, first, third, color=COLOURS[0], alpha=0.25, linewidth=0, label="middle half")
-        _line(axes, labels, half, "median", COLOURS[0])
+        axes.fill_between(x, low, high, color=COLORS[0], alpha=0.12, linewidth=0, label="all labels")
+        axes.fill_between(x, first, third, color=COLORS[0], alpha=0.25, linewidth=0, label="middle half")
+        _line(axes, labels, half, "median", COLORS[0])
         ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
         for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLOURS[1 + i], thin=True)
+            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[1 + i], thin=True)
         title = f"{what} of {len(series)} labels on the validation part, the three worst by name"
     if series:
         axes.set_ylim(0, 1.02)
@@ -152,14 +152,14 @@ def _draw_rate(axes: Axes, rows: Rows) -> None:
 
     series = _series(rows, lambda name: name in ("lr", "images_per_second"))
     if "lr" in series:
-        _line(axes, rows, series["lr"], "learning rate", COLOURS[0])
+        _line(axes, rows, series["lr"], "learning rate", COLORS[0])
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     _finish(axes, "Learning rate", rows, 0, empty="no learning rate")
     speed = series.get("images_per_second")
     if speed is not None:
         right = axes.twinx()
-        _line(right, rows, speed, "images per second", COLOURS[5], thin=True)
+        _line(right, rows, speed, "images per second", COLORS[5], thin=True)
         right.set_ylim(0, 1.25 * np.nanmax(speed) or 1)
         right.yaxis.set_major_locator(MaxNLocator(5))
         right.grid(False)
@@ -182,13 +182,13 @@ def _epochs(rows: Rows) -> NDArray[np.float64]:
     return np.array([row["epoch"] for row in rows], np.float64)
 
 
-def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, colour: str, *, thin: bool = False) -> None:
+def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, color: str, *, thin: bool = False) -> None:
     """A line through the epochs that have a value; a gap of some epochs without validation is bridged."""
     known = np.isfinite(values)
     marker = "o" if known.sum() <= DOTTED else ""
     label = f" {name}" if name.startswith("_") else name  # matplotlib hides what begins with it
     axes.plot(
-        _epochs(rows)[known], values[known], color=colour, label=label, marker=marker, markersize=3.5,
+        _epochs(rows)[known], values[known], color=color, label=label, marker=marker, markersize=3.5,
         linewidth=1.1 if thin else None, alpha=0.85 if thin else None,
     )  # fmt: skip
 

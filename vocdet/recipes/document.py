@@ -11,7 +11,7 @@ from typing import Any
 
 from vocdet.errors import Place, VocdetError
 from vocdet.recipes.values import nearest, plain
-from vocdet.resources import handed_text
+from vocdet.resources import bundled_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,7 +25,7 @@ _LARGEST = 1 << 15  # bytes; more would keep the parser busy: keys with thousand
 _SUFFIX = ".toml"
 
 
-def handed_recipes() -> tuple[str, ...]:
+def bundled_recipes() -> tuple[str, ...]:
     """The names of the recipes that vocdet hands to its user, sorted."""
     folder = files("vocdet") / "templates" / FOLDER
     if not folder.is_dir():
@@ -48,9 +48,9 @@ class Document:
 
 def read_document(name: str) -> Document:
     """What a recipe says, unchecked; a `VocdetError` where it cannot be read."""
-    known = handed_recipes()
+    known = bundled_recipes()
     if name in known:
-        return _parsed(handed_text(f"{FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
+        return _parsed(bundled_text(f"{FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
     path = Path(name)
     if _is_folder(path):
         path /= FILE
@@ -88,7 +88,7 @@ def _text(path: Path) -> str:
             data = file.read(_LARGEST + 1)
     except OSError as error:
         problem = f"no recipe can be read: {(error.strerror or str(error)).lower()}"
-        close = nearest(path.name.removesuffix(_SUFFIX), handed_recipes())
+        close = nearest(path.name.removesuffix(_SUFFIX), bundled_recipes())
         raise VocdetError(problem, place=path, hint=f"did you mean the recipe {close}?" if close else hint) from error
     if len(data) > _LARGEST:
         raise VocdetError(f"is larger than {_LARGEST >> 10} kB", place=path, hint="is it a recipe?")

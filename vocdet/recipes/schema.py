@@ -225,7 +225,7 @@ class RcnnTrain(DetectorTrain):
 class Data:
     """What is learned from, and how it is read."""
 
-    part: Part = option("train", "the part of the dataset to learn from")
+    split: Part = option("train", "the part of the dataset to learn from")
     cache: Cache = option("ram", "decoded images: in memory, in a file on disk, or decoded every time")
     workers: int = option(0, "processes that read images; 0: a thread", low=0, high=256)
     sampling: Sampling = option("uniform", "balanced: images of rare labels are shown more often")
@@ -241,7 +241,7 @@ class Augment:
 
     flip: bool = option(True, "learn mirrored images, too; not for text and digits")
     turns: bool = option(False, "the images have no way up (from above, microscope): learn any turn")
-    colour: float = option(0.8, "share of samples with other brightness, contrast, saturation, hue", low=0, high=1)
+    color: float = option(0.8, "share of samples with other brightness, contrast, saturation, hue", low=0, high=1)
 
     def __post_init__(self) -> None:
         check(self)
@@ -319,10 +319,10 @@ TASKS: dict[str, type[BackboneRecipe] | type[SsdRecipe] | type[MaskRcnnRecipe]] 
 def changed(recipe: R, **values: object) -> R:
     """The recipe with other values of these fields, whichever sections they are in; no two sections share a name."""
     sections = {}
-    for part in dataclasses.fields(recipe):
-        section = getattr(recipe, part.name)
+    for split in dataclasses.fields(recipe):
+        section = getattr(recipe, split.name)
         mine = {f.name: values.pop(f.name) for f in dataclasses.fields(section) if f.name in values}
-        sections[part.name] = dataclasses.replace(section, **mine)
+        sections[split.name] = dataclasses.replace(section, **mine)
     if values:
         raise ValueError(f"no recipe has {', '.join(values)}")
     return dataclasses.replace(recipe, **sections)

@@ -64,7 +64,7 @@ def git_state(folder: Path) -> dict[str, object]:
     return {"git_commit": commit, "git_changed": bool(changes)}
 
 
-def born(pid: int) -> str:
+def started_at(pid: int) -> str:
     """When a process was started, in the kernel's own count: with the pid it names one process. "" if not known."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
@@ -81,7 +81,7 @@ def is_alive(pid: int, birth: str) -> bool | None:
         return False
     except PermissionError:  # it runs, as another user's
         pass
-    return born(pid) == birth
+    return started_at(pid) == birth
 
 
 def _version(name: str, module: str) -> str:

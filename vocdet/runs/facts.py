@@ -90,7 +90,7 @@ class _Status(msgspec.Struct):
     why: str = ""
     host: str = ""
     pid: int = 0
-    born: str = ""
+    started_at: str = ""
 
 
 def list_runs(folder: Path, *, sort: str = "date") -> list[RunFacts]:
@@ -198,7 +198,7 @@ def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
 
 def _state(folder: Path, status: _Status) -> str:
     if status.state == "running":
-        alive = is_alive(status.pid, status.born) if status.host == socket.gethostname() else None
+        alive = is_alive(status.pid, status.started_at) if status.host == socket.gethostname() else None
         return {True: "running", False: "killed", None: "running?"}[alive]
     if status.state:
         return status.state

@@ -23,7 +23,7 @@ from vocdet.inference.output import QUALITY
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Batch
 from vocdet.plots.training import curves
-from vocdet.runs.environment import born, environment
+from vocdet.runs.environment import started_at, environment
 from vocdet.runs.tensorboard import EventFile
 from vocdet.runs.pictures import batch_sheet
 from vocdet.runs.tracking import Ending, Patient, Service, open_tracker
@@ -93,7 +93,7 @@ class Journal:
         self.json(ENVIRONMENT, here | ({"earlier": earlier} if (earlier := self._earlier()) else {}))
         self._status = {
             "state": "running", "task": task, "dataset": dict(dataset), "figure_of_labels": figure_of_labels,
-            "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid()),
+            "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(), "started_at": started_at(os.getpid()),
         }  # fmt: skip
         self.json(STATUS, self._status)
         if again:

@@ -82,22 +82,22 @@ def go_on(resumed: Resumed, kind: type[M]) -> Begun[M]:
     return Begun(model, msgspec.structs.replace(about, scores={}, thresholds=None), start, None)
 
 
-def write_images(run: Path, labels: Sequence[str], parts: Mapping[str, Dataset | None]) -> None:
+def write_images(run: Path, labels: Sequence[str], splits: Mapping[str, Dataset | None]) -> None:
     """Keep a hash of every image of the parts, with what is annotated in it."""
-    images = {name: image_digests(part) for name, part in parts.items() if part is not None}
+    images = {name: image_digests(split) for name, split in splits.items() if split is not None}
     content = msgspec.json.encode({"labels": list(labels), "images": images})
     write_bytes(run / DATASET, msgspec.json.format(content, indent=1) + b"\n")
 
 
 def check_unchanged(
-    resumed: Resumed, asked: Recipe, labels: Sequence[str], parts: Mapping[str, Dataset | None]
+    resumed: Resumed, asked: Recipe, labels: Sequence[str], splits: Mapping[str, Dataset | None]
 ) -> None:
     """Raise everything in which recipe, labels or images differ from what the run began with."""
     record = resumed.record
     hint = f"undo that, or start a new run from it by --weights {resumed.run}"
     before = asdict(TASKS[record.about.task]()), record.recipe
     differences = [*_in_recipe(*before, asdict(asked)), *_in_labels(record.about.labels, labels)]
-    differences += _in_images(resumed.run / DATASET, parts)
+    differences += _in_images(resumed.run / DATASET, splits)
     raise_all([CheckpointError(text, place=resumed.run, hint=hint) for text in differences])
 
 
@@ -115,11 +115,11 @@ def _in_labels(was: Sequence[str], now: Sequence[str]) -> Iterator[str]:
     if tuple(was) == tuple(now):
         return
     gone, new = [x for x in was if x not in now], [x for x in now if x not in was]
-    parts = [f"{', '.join(names[:NAMED])} {verb}" for names, verb in ((gone, "gone"), (new, "new")) if names]
-    yield "its labels changed: " + ("; ".join(parts) or "they are in another order")
+    splits = [f"{', '.join(names[:NAMED])} {verb}" for names, verb in ((gone, "gone"), (new, "new")) if names]
+    yield "its labels changed: " + ("; ".join(splits) or "they are in another order")
 
 
-def _in_images(path: Path, parts: Mapping[str, Dataset | None]) -> Iterator[str]:
+def _in_images(path: Path, splits: Mapping[str, Dataset | None]) -> Iterator[str]:
     try:
         was = msgspec.json.decode(path.read_bytes())["images"]
         known = {name: dict(images) for name, images in was.items()}
@@ -127,9 +127,9 @@ def _in_images(path: Path, parts: Mapping[str, Dataset | None]) -> Iterator[str]
         raise VocdetError(
             f"cannot be read: {error}", place=path, hint="without it nobody can tell whether the images are the same"
         ) from error
-    for name in sorted(known.keys() | parts.keys()):
-        part = parts.get(name)
-        before, now = known.get(name, {}), image_digests(part) if part is not None else {}
+    for name in sorted(known.keys() | splits.keys()):
+        split = splits.get(name)
+        before, now = known.get(name, {}), image_digests(split) if split is not None else {}
         groups = (
             ("is gone", "are gone", [stem for stem in before if stem not in now]),
             ("is new", "are new", [stem for stem in now if stem not in before]),

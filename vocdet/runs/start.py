@@ -14,7 +14,7 @@ from vocdet.models.ssd.anchors import Anchors
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import about_if_any, read_tensors
 from vocdet.models.weights.heads import Heads
-from vocdet.models.weights.published import HALF, IMAGENET, Normalisation, coco_heads, coco_rcnn_heads, coco_rcnn_tensors, coco_tensors, content_of, imagenet_tensors, is_coco_rcnn
+from vocdet.models.weights.published import HALF, IMAGENET, Normalization, coco_heads, coco_rcnn_heads, coco_rcnn_tensors, coco_tensors, content_of, imagenet_tensors, is_coco_rcnn
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.backbones.resnet import with_eps
 from vocdet.models.weights.timm import from_timm
@@ -30,7 +30,7 @@ class Start:
     source: str
     text: str  # for people
     backbone: BackboneSpec  # the one asked for, with a reduced tail where the weights have one
-    normalisation: Normalisation = HALF  # of the images
+    normalization: Normalization = HALF  # of the images
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # empty: from scratch
     heads: Heads | None = None  # what the heads among the tensors were made for, where that is known
 
@@ -105,7 +105,7 @@ def _from_file(path: Path, text: str, spec: BackboneSpec) -> Start:
         content = content_of(tensors, path)
         text += f", {content.name}" if content.name else ""
         tensors = with_eps(tensors) if is_coco_rcnn(tensors) else tensors
-        return _start(str(path), text, spec, content.normalisation, tensors, content.heads)
+        return _start(str(path), text, spec, content.normalization, tensors, content.heads)
     anchors = about.rcnn.anchors if about.rcnn else about.anchors
     return _start(str(path), text, spec, (about.mean, about.std), tensors, Heads(about.labels, anchors))
 
@@ -114,11 +114,11 @@ def _start(
     source: str,
     text: str,
     spec: BackboneSpec,
-    normalisation: Normalisation,
+    normalization: Normalization,
     tensors: Mapping[str, Tensor],
     heads: Heads | None,
 ) -> Start:
     fitting = with_its_tail(spec, tensors)
     if fitting != spec:
         text += ", and the reduced tail that they are of"
-    return Start(source, text, fitting, normalisation, tensors, heads)
+    return Start(source, text, fitting, normalization, tensors, heads)

@@ -23,7 +23,7 @@ from vocdet.inference.predictor import BEST
 from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
 from vocdet.inputs.samples import Batch, Samples, Scenes, ahead
-from vocdet.inputs.sampling import Labelled, by_shape, epoch_order
+from vocdet.inputs.sampling import Labeled, by_shape, epoch_order
 from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
@@ -61,7 +61,7 @@ class Note:
     text: str
 
 
-class Learned(Samples, Labelled, Protocol):
+class Learned(Samples, Labeled, Protocol):
     """Samples to learn from."""
 
 

@@ -173,7 +173,7 @@ def part(n: int, rank: int, world: int) -> slice:
     return slice(start, start + each + (rank < more))
 
 
-def synchronised(model: nn.Module) -> nn.Module:
+def synchronized(model: nn.Module) -> nn.Module:
     """The model with batch norms that see the batches of all processes; weights and their names stay the same.
 
     Every process then has to run the model as often as all others, on an empty batch too.

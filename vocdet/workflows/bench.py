@@ -157,15 +157,15 @@ def _costs(one: Measured) -> dict[str, float]:
 
 def _pictures(data: Path, split: str, most: int) -> list[Image]:
     """Some images of a part, in memory."""
-    loaded = load_dataset(data, part=split)
+    loaded = load_dataset(data, split=split)
     rows = loaded.rows(split)
-    part = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
-    return [decode_as(scene.path, scene.width, scene.height) for scene in part]
+    images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
+    return [decode_as(scene.path, scene.width, scene.height) for scene in images]
 
 
 def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:
     """What a detector finds in a part: what it found of these very images before, or else finds now."""
-    loaded = load_dataset(data, part=split)
+    loaded = load_dataset(data, split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
     known = _read(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # that of a subset is another

@@ -21,11 +21,11 @@ from vocdet.data.division.groups import Groups
 from vocdet.data.division.identical import identical_images
 from vocdet.data.findings import Finding
 from vocdet.formats import registry
-from vocdet.formats.registry import AskedForm
+from vocdet.formats.registry import FormatChoice
 from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
 from vocdet.formats.voc import image_sets, repair, split_files
 
-Parts = dict[str, NDArray[np.int64]]
+Splits = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +33,8 @@ class CheckReport:
     """All that is odd about a dataset, worst first."""
 
     dataset: Dataset
-    parts: Parts
-    form: str  # voc, coco, yolo or labelme
+    splits: Splits
+    format: str  # voc, coco, yolo or labelme
     kind: str  # what it was read as, in words
     others: tuple[str, ...]  # formats it also looks like
     coordinates: Coordinates
@@ -52,7 +52,7 @@ class CheckReport:
     @property
     def trainable(self) -> bool:
         """Whether there is an object to learn in the part `train`."""
-        return bool(np.isin(self.dataset.objects.image, self.parts.get("train", ())).any())
+        return bool(np.isin(self.dataset.objects.image, self.splits.get("train", ())).any())
 
     @property
     def errors(self) -> int:
@@ -68,7 +68,7 @@ class CheckReport:
 def check_dataset(
     root: Path,
     *,
-    form: AskedForm = "auto",
+    format: FormatChoice = "auto",
     labels: Path | None = None,
     coordinates: Asked = "auto",
     lists: Sequence[Path] = (),
@@ -81,38 +81,38 @@ def check_dataset(
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
     """
     started = time.monotonic()
-    looks = registry.recognise(root) if form == "auto" else form
-    others = registry.also(root, looks) if form == "auto" else ()
-    found = registry.scan(root, form=looks, labels=labels, coordinates=coordinates)
+    looks = registry.recognize(root) if format == "auto" else format
+    others = registry.also(root, looks) if format == "auto" else ()
+    found = registry.scan(root, format=looks, labels=labels, coordinates=coordinates)
     dataset = found.dataset
-    parts, findings = _split_findings(found, lists)
+    splits, findings = _split_findings(found, lists)
     findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
-    findings += label_findings(dataset, listed=found.form == "voc" or labels is not None)
-    if found.form == "voc":
+    findings += label_findings(dataset, listed=found.format == "voc" or labels is not None)
+    if found.format == "voc":
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:
-        groups, odd = _image_findings(dataset, parts, progress)
+        groups, odd = _image_findings(dataset, splits, progress)
         findings += odd
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, parts, found.form, found.kind, others, found.coordinates, found.reason, ordered, groups,
-                       images, seconds)  # fmt: skip
+    return CheckReport(dataset, splits, found.format, found.kind, others, found.coordinates, found.reason, ordered,
+                       groups,                        images, seconds)  # fmt: skip
 
 
-def _split_findings(found: Scan, lists: Sequence[Path]) -> tuple[Parts, list[Finding]]:
+def _split_findings(found: Scan, lists: Sequence[Path]) -> tuple[Splits, list[Finding]]:
     """The parts to look at, and what is odd about them."""
     dataset = found.dataset
     if lists:
         other = split_files.read_lists(dataset, lists)
-        return dict(other.parts), [*other.findings, *image_sets.bare_findings(dataset, other.parts, other.paths)]
-    parts, odd = image_sets.read_parts(found)
-    shared = image_sets.overlap_findings(dataset, parts)
-    bare = image_sets.bare_findings(dataset, parts)
-    return parts, [*odd, *shared, *bare, *split_files.own_findings(dataset)]
+        return dict(other.splits), [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
+    splits, odd = image_sets.read_splits(found)
+    shared = image_sets.overlap_findings(dataset, splits)
+    without_images = image_sets.bare_findings(dataset, splits)
+    return splits, [*odd, *shared, *without_images, *split_files.own_findings(dataset)]
 
 
-def _image_findings(dataset: Dataset, parts: Parts, progress: Progress | None) -> tuple[Groups, list[Finding]]:
+def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None) -> tuple[Groups, list[Finding]]:
     """Groups of near-identical images, and what is odd about images; `progress` counts each twice."""
     count = len(dataset)
 
@@ -126,8 +126,8 @@ def _image_findings(dataset: Dataset, parts: Parts, progress: Progress | None) -
     findings = image_findings(dataset, decoded)
     identical = identical_images(dataset)
     found = similar.find_similar(dataset, compared)
-    findings += copy_findings(dataset, identical, parts)
-    findings += similar_findings(dataset, found, identical, parts)
+    findings += copy_findings(dataset, identical, splits)
+    findings += similar_findings(dataset, found, identical, splits)
     return found.groups, findings
 
 

@@ -36,10 +36,10 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class PartFigures:
+class SplitFigures:
     """What came out on one part of the data."""
 
-    part: str
+    split: str
     measured: str  # validation: by the training, of its best epoch; eval: by vocdet eval
     same_images: bool | None  # whether all looked at the same; None: that is not known
     overall: tuple[Figures, ...]
@@ -54,7 +54,7 @@ class Comparison:
     recipe: tuple[Difference, ...]
     environment: tuple[Difference, ...]
     data: tuple[Difference, ...]
-    parts: tuple[PartFigures, ...]
+    splits: tuple[SplitFigures, ...]
     notes: tuple[str, ...]  # what could not be read or compared
 
 
@@ -94,13 +94,13 @@ def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Compari
     for what in ("recipe", "environment"):
         silent = [run.folder.name for run in facts if not getattr(run, what)]
         problems += [f"nothing is known of the {what} of {', '.join(silent)}"] if silent else []
-    parts = [part for part in [_validated(facts), *_evaluated(facts, problems)] if part]
+    splits = [split for split in [_validated(facts), *_evaluated(facts, problems)] if split]
     return Comparison(
         runs=facts,
         recipe=_differences([run.recipe for run in facts]),
         environment=_differences([_some(run.environment, MATTERS) for run in facts]),
         data=(*filter(_is_known, _differences([_data(run) for run in facts])), *_image_differences(facts)),
-        parts=tuple(parts),
+        splits=tuple(splits),
         notes=tuple(problems),
     )
 
@@ -140,12 +140,12 @@ def _data(run: RunFacts) -> dict[str, Any]:
 
 def _image_differences(facts: Sequence[RunFacts]) -> list[Difference]:
     """Of every part how many images there are, and how many are others than the first run's."""
-    parts = [_images(run.folder / "dataset.json") for run in facts]
-    if not all(parts):
+    splits = [_images(run.folder / "dataset.json") for run in facts]
+    if not all(splits):
         return []
     found = []
-    for name in dict.fromkeys(name for known in parts for name in known):
-        first, *others = (known.get(name, {}) for known in parts)
+    for name in dict.fromkeys(name for known in splits for name in known):
+        first, *others = (known.get(name, {}) for known in splits)
         texts = [str(len(first))]
         for images in others:
             counts = {
@@ -173,7 +173,7 @@ class _Kept(msgspec.Struct):
     images: dict[str, dict[str, Any]]
 
 
-def _validated(facts: Sequence[RunFacts]) -> PartFigures | None:
+def _validated(facts: Sequence[RunFacts]) -> SplitFigures | None:
     """What the trainings found on their validation parts."""
     names = dict.fromkeys(name for run in facts for name in run.scores)
     if not names:
@@ -181,12 +181,12 @@ def _validated(facts: Sequence[RunFacts]) -> PartFigures | None:
     overall = tuple(Figures(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
     labels = _by_label([run.by_label for run in facts])
-    parts = [_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
-    same = all(part == parts[0] for part in parts) if all(part is not None for part in parts) else None
-    return PartFigures(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
+    splits = [_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
+    same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
+    return SplitFigures(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
 
 
-def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[PartFigures]:
+def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitFigures]:
     """What `vocdet eval` found on parts that more than one run was evaluated on."""
     found: list[dict[str, _Evaluation]] = []
     for run in facts:
@@ -197,20 +197,20 @@ def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[PartFigur
             except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
                 problems.append(f"{path} cannot be read")
         found.append(mine)
-    parts = []
+    splits = []
     for name in sorted({name for mine in found for name in mine}):
         reports = [mine.get(name) for mine in found]
         without = [str(run.folder) for run, report in zip(facts, reports, strict=True) if report is None]
         if without:
             problems.append(f"{', '.join(without)} has no metrics-{name}.json: run vocdet eval RUN --split {name}")
         if len(without) < len(facts) - 1:
-            parts.append(_part(name, reports))
+            splits.append(_part(name, reports))
             if len({report.thresholds_from for report in reports if report}) > 1:
                 problems.append(f"precision, recall and F1 on {name} are at thresholds of different origin")
-    return parts
+    return splits
 
 
-def _part(name: str, reports: Sequence[_Evaluation | None]) -> PartFigures:
+def _part(name: str, reports: Sequence[_Evaluation | None]) -> SplitFigures:
     there = [report for report in reports if report]
     overall = (
         Figures(key, tuple(report.overall.get(key) if report else None for report in reports)) for key in OVERALL
@@ -224,7 +224,7 @@ def _part(name: str, reports: Sequence[_Evaluation | None]) -> PartFigures:
         for key in OF_LABEL
     }
     same = all((r.dataset, r.images) == (there[0].dataset, there[0].images) for r in there)
-    return PartFigures(
+    return SplitFigures(
         name, "eval", same, tuple(row for row in (*overall, *masks) if any(v is not None for v in row.values)), labels
     )
 

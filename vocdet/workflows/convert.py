@@ -20,7 +20,7 @@ from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.mask_areas import MaskAreas, mask_areas
-from vocdet.data.parts import within
+from vocdet.data.splits import within
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ImageError, OutputError
 from vocdet.files import appearing, check_new, reason, unwritable
@@ -28,7 +28,7 @@ from vocdet.formats import registry
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.image_index import safe_relative, split_suffix
 from vocdet.formats.losses import Loss
-from vocdet.formats.registry import AskedForm
+from vocdet.formats.registry import FormatChoice
 from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import write as voc_write
@@ -39,10 +39,10 @@ Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path to Windows, and to readers that follow none
-Parts = Mapping[str, NDArray[np.int64]]
+Splits = Mapping[str, NDArray[np.int64]]
 
 
-_TARGETS: dict[Target, Callable[[Dataset, Parts], tuple[str, ...]]] = {
+_TARGETS: dict[Target, Callable[[Dataset, Splits], tuple[str, ...]]] = {
     "voc": voc_write.image_targets,
     "coco": coco_write.image_targets,
     "yolo": yolo_write.image_targets,
@@ -68,7 +68,7 @@ class ConvertReport:
 
     scan: Scan
     dataset: Dataset  # what was written
-    parts: dict[str, NDArray[np.int64]]
+    splits: dict[str, NDArray[np.int64]]
     warnings: tuple[Finding, ...]
     left_out: tuple[Finding, ...]  # errors in spite of which the rest was written, as asked
     others: tuple[str, ...]  # formats the source also looks like
@@ -80,7 +80,7 @@ def convert(
     target: Path,
     *,
     to: Target,
-    form: AskedForm = "auto",
+    format: FormatChoice = "auto",
     images: ImageMode = "copy",
     strict: bool = False,
     skip_bad: bool = False,
@@ -97,13 +97,13 @@ def convert(
     `write_coordinates` says otherwise. `progress` counts files as they are read, then images as they are put in place.
     """
     check_target(target, [source])
-    looks = registry.recognise(source) if form == "auto" else form
-    others = registry.also(source, looks) if form == "auto" else ()
-    found = registry.scan(source, form=looks, labels=labels, coordinates=coordinates, bare=images == "none",
+    looks = registry.recognize(source) if format == "auto" else format
+    others = registry.also(source, looks) if format == "auto" else ()
+    found = registry.scan(source, format=looks, labels=labels, coordinates=coordinates, without_images=images == "none",
                          progress=progress)  # fmt: skip
     dataset = found.dataset
     check_target(target, [dataset.root])  # that of a file may be further up
-    parts, odd = image_sets.read_parts(found)
+    splits, odd = image_sets.read_splits(found)
     measured = mask_areas(dataset.objects.segmentation)
     findings = [*found.findings, *odd, *box_findings(dataset), *mask_findings(dataset, measured)]
     bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
@@ -111,12 +111,12 @@ def convert(
     if bad:
         if not skip_bad:
             raise_errors(bad)
-        dataset, parts, areas = _without_bad(dataset, parts, measured, bad)
+        dataset, splits, areas = _without_bad(dataset, splits, measured, bad)
     if not len(dataset):
         raise AnnotationError("no image with annotations can be read", place=source, hint="run vocdet check")
-    written = write_dataset(dataset, parts, target, to=to, images=images, strict=strict,
+    written = write_dataset(dataset, splits, target, to=to, images=images, strict=strict,
                             coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
-    return ConvertReport(found, dataset, parts, tuple(warnings), tuple(bad), others, written)
+    return ConvertReport(found, dataset, splits, tuple(warnings), tuple(bad), others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
@@ -139,7 +139,7 @@ def _stops(finding: Finding) -> bool:
 
 
 def _without_bad(
-    dataset: Dataset, parts: Parts, measured: MaskAreas, bad: Sequence[Finding]
+    dataset: Dataset, splits: Splits, measured: MaskAreas, bad: Sequence[Finding]
 ) -> tuple[Dataset, dict[str, NDArray[np.int64]], NDArray[np.float64]]:
     """The dataset without images that cannot be decoded and masks that are none; and the areas (M,) of the others.
 
@@ -158,12 +158,12 @@ def _without_bad(
     areas = measured.area.copy()
     areas[sorted(odd)] = np.nan
     kept = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
-    return kept.subset(rows), within(parts, rows, len(dataset)), areas[np.isin(objects.image, rows)]
+    return kept.subset(rows), within(splits, rows, len(dataset)), areas[np.isin(objects.image, rows)]
 
 
 def write_dataset(
     dataset: Dataset,
-    parts: Parts,
+    splits: Splits,
     target: Path,
     *,
     to: Target,
@@ -178,16 +178,16 @@ def write_dataset(
     The images are copied, linked (copied where the disk knows no hard links), or left where they are. `areas` are
     those of the masks (M,), as `mask_areas` measures them, where that has been done.
     """
-    targets = _TARGETS[to](dataset, parts)
+    targets = _TARGETS[to](dataset, splits)
     _check_names(dataset, targets, whole=to == "coco")
     with appearing(target) as folder:
         usual = areas if areas is not None else mask_areas(dataset.objects.segmentation).area
         if to == "voc":
-            losses = voc_write.write(folder, dataset, parts, targets, usual, coordinates=coordinates)
+            losses = voc_write.write(folder, dataset, splits, targets, usual, coordinates=coordinates)
         elif to == "coco":
-            losses = coco_write.write(folder, dataset, parts, targets, usual)
+            losses = coco_write.write(folder, dataset, splits, targets, usual)
         else:
-            losses = yolo_write.write(folder, dataset, parts, targets)
+            losses = yolo_write.write(folder, dataset, splits, targets)
         if strict and losses:
             listed = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
             raise OutputError(f"{to} cannot hold all there is: {listed}", place=target, hint="leave out --strict")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
-from vocdet.data.parts import Parts, separate
+from vocdet.data.splits import Splits, separate
 from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, SplitError
 from vocdet.files import appearing, write_new
@@ -41,14 +41,14 @@ class CropsReport:
     renamed: Mapping[str, str]  # labels whose folder has another name
     crowds: int  # objects left out as training leaves them out: they mark several things at once
     small: int  # those left out whose shorter side is below the least
-    in_no_part: int  # those of images in none of the parts written
+    in_no_split: int  # those of images in none of the parts written
 
 
 def write_crops(
     source: Path,
     target: Path,
     *,
-    parts: Sequence[str] = (),
+    splits: Sequence[str] = (),
     margin: float = MARGIN,
     size: int | None = None,
     smallest: float = 0.0,
@@ -65,10 +65,10 @@ def write_crops(
     if size is not None:
         check_side(size, smallest=32)
     found = registry.read(source, labels=labels, coordinates=coordinates)
-    known, odd = image_sets.read_parts(found)
+    known, odd = image_sets.read_splits(found)
     raise_errors(odd)
     dataset, _ = usable(found.dataset)
-    chosen = _chosen(known, parts, dataset)
+    chosen = _chosen(known, splits, dataset)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
     wanted = ~objects.crowd & (short >= smallest)
@@ -99,34 +99,34 @@ def write_crops(
         renamed={old: new for old, new in zip(dataset.labels, folders, strict=True) if old != new},
         crowds=int((objects.crowd & placed).sum()),
         small=int((~objects.crowd & ~wanted & placed).sum()),
-        in_no_part=int((~placed).sum()),
+        in_no_split=int((~placed).sum()),
     )
 
 
-def _chosen(parts: Parts, asked: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+def _chosen(splits: Splits, asked: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """The folders to write, and the images of each."""
-    if not parts and not asked:
+    if not splits and not asked:
         return {LEARNED: np.arange(len(dataset))}
-    missing = [name for name in asked if name not in parts]
+    missing = [name for name in asked if name not in splits]
     if missing:
-        hint = f"take {' or '.join(parts)}" if parts else "run vocdet split, or leave out --part"
+        hint = f"take {' or '.join(splits)}" if splits else "run vocdet split, or leave out --part"
         raise SplitError(f"there is no part {missing[0]}", place=dataset.root, hint=hint)
-    chosen = {name: parts[name] for name in dict.fromkeys(asked)} if asked else separate(parts)
+    chosen = {name: splits[name] for name in dict.fromkeys(asked)} if asked else separate(splits)
     return {LEARNED if name == "trainval" and LEARNED not in chosen else name: rows for name, rows in chosen.items()}
 
 
 Job = tuple[int, list[tuple[int, str]]]  # an image, and the objects to cut out of it with their files' names
 
 
-def _jobs(dataset: Dataset, parts: Parts, wanted: NDArray[np.bool_], folders: Sequence[str]) -> list[Job]:
+def _jobs(dataset: Dataset, splits: Splits, wanted: NDArray[np.bool_], folders: Sequence[str]) -> list[Job]:
     objects = dataset.objects
     first = np.searchsorted(objects.image, np.arange(len(dataset) + 1))
     stems = safe_names([stem.replace("/", "_") for stem in dataset.images.stems])
     jobs = []
-    for part, rows in parts.items():
+    for split, rows in splits.items():
         for row in rows.tolist():
             files = [
-                (i, f"{part}/{folders[objects.label[i]]}/{stems[row]}_{i - first[row] + 1}")
+                (i, f"{split}/{folders[objects.label[i]]}/{stems[row]}_{i - first[row] + 1}")
                 for i in range(first[row], first[row + 1])
                 if wanted[i]
             ]

@@ -120,16 +120,16 @@ def compose(
     make_folder(folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".composing-") as temporary:
-            for part, stem in _stems(counts):
-                picture = draw_picture(both[part], plan, np.random.default_rng((seed, part, done - part * images)))
-                write_picture(Path(temporary, paths[part].name), stem, picture, names)
-                objects[part] += len(picture.labels)
+            for split, stem in _stems(counts):
+                picture = draw_picture(both[split], plan, np.random.default_rng((seed, split, done - split * images)))
+                write_picture(Path(temporary, paths[split].name), stem, picture, names)
+                objects[split] += len(picture.labels)
                 done += 1
                 if progress:
                     progress(done, sum(counts))
             image_set = Path(temporary, "test", "ImageSets", "Main", "test.txt")
             image_set.parent.mkdir(parents=True)
-            image_set.write_text("".join(f"{stem}\n" for part, stem in _stems(counts) if part), encoding="utf-8")
+            image_set.write_text("".join(f"{stem}\n" for split, stem in _stems(counts) if split), encoding="utf-8")
             for path in paths:
                 Path(temporary, path.name).rename(path)
     except OSError as error:
@@ -139,7 +139,9 @@ def compose(
 
 def _stems(counts: tuple[int, int]) -> list[tuple[int, str]]:
     """Part and name of every image."""
-    return [(part, f"{name}_{i:05}") for part, name in enumerate(("train", "test")) for i in range(1, counts[part] + 1)]
+    return [
+        (split, f"{name}_{i:05}") for split, name in enumerate(("train", "test")) for i in range(1, counts[split] + 1)
+    ]
 
 
 def sources(labels: int, seed: int) -> tuple[Source, Source]:

@@ -69,11 +69,11 @@ def evaluate_run(
     """
     if picture:
         check_picture_name(picture)
-    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=split)
+    loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=split)
     predictor = load_predictor(run, device=device)
-    part = loaded.rows(split)
-    chosen = choose(len(part), subset, seed)
-    seen = loaded.dataset.subset(part[chosen])
+    rows = loaded.rows(split)
+    chosen = choose(len(rows), subset, seed)
+    seen = loaded.dataset.subset(rows[chosen])
     truth, unknown = relabel(seen, predictor.labels)
     found = []
     for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)):
@@ -85,16 +85,16 @@ def evaluate_run(
     resamples = RESAMPLES if interval or subset else 0
     given = thresholds if own_thresholds else None
     report = evaluate(truth, found, thresholds=given, resamples=resamples, seed=seed)
-    looked_at = loaded.dataset if len(chosen) == len(part) else seen  # two subsets are not the same data
+    looked_at = loaded.dataset if len(chosen) == len(rows) else seen  # two subsets are not the same data
     said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
     if subset:
-        said["subset"] = {"images": len(chosen), "of": len(part), "seed": seed}
+        said["subset"] = {"images": len(chosen), "of": len(rows), "seed": seed}
     metrics, listed = _write(run, said | {"thresholds_from": _origin(own_thresholds)}, report)
     write_coco_results(listed, truth, found, image_ids=(chosen + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(truth, found, report.thresholds))
     boxes_only = report.masks is None and any(one.masks is not None for one in found)
-    return Evaluated(report, metrics, listed, loaded.warnings, unknown, len(part), boxes_only)
+    return Evaluated(report, metrics, listed, loaded.warnings, unknown, len(rows), boxes_only)
 
 
 def _write(run: Path, said: dict[str, object], report: EvalReport) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ import re
 from fnmatch import fnmatchcase
 
 from vocdet.errors import VocdetError
-from vocdet.resources import handed_text
+from vocdet.resources import bundled_text
 
 PAGE = "findings.md"
 
@@ -36,7 +36,7 @@ def explain(code: str) -> str:
 
 def read_sections() -> list[tuple[tuple[str, ...], str]]:
     """The codes of every section of the page (`*` stands for any), and its text."""
-    page = handed_text(PAGE)
+    page = bundled_text(PAGE)
     headings = list(_HEADING.finditer(page))
     found = []
     for i, heading in enumerate(headings):

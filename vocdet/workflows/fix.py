@@ -98,7 +98,7 @@ class FixPlan:
 def can_fix(report: CheckReport) -> bool:
     """Whether there is something that `plan_fixes` may find a cure for."""
     codes = {finding.code for finding in report.findings if finding.severity == "warning"}
-    return report.form == "voc" and bool(codes & (_IN_XML | _ELSEWHERE))
+    return report.format == "voc" and bool(codes & (_IN_XML | _ELSEWHERE))
 
 
 def plan_fixes(report: CheckReport) -> FixPlan:
@@ -107,9 +107,11 @@ def plan_fixes(report: CheckReport) -> FixPlan:
     Raises where the dataset is none of VOC files: a COCO file has no lines to change, only to write anew.
     """
     root = report.dataset.root
-    if report.form != "voc":
+    if report.format != "voc":
         problem = f"nothing is mended in place in {report.kind}"
-        hint = f"vocdet convert {root} NEW --to {'yolo' if report.form == 'yolo' else 'coco'} --skip-bad writes a copy"
+        hint = (
+            f"vocdet convert {root} NEW --to {'yolo' if report.format == 'yolo' else 'coco'} --skip-bad writes a copy"
+        )
         raise OutputError(f"{problem}: only in VOC files", place=root, hint=f"{hint} without what is wrong")
     left: list[Finding] = []
     renames = _renames(report, left)
@@ -173,10 +175,10 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
         facts = Facts(coordinates=report.coordinates)
         if row is not None and image is not None:
             facts = _facts(report, row, image, renames.get(image))
-        mended = repair.mend(before, facts)
-        left += [_left(path, f"cannot be mended surely: {why}", line) for line, why in mended.left]
-        if mended.data != before and leads_inside(path, dataset.root):
-            yield Change(path, before, mended.data, _in_words(mended.counts))
+        repaired = repair.repair(before, facts)
+        left += [_left(path, f"cannot be mended surely: {why}", line) for line, why in repaired.left]
+        if repaired.data != before and leads_inside(path, dataset.root):
+            yield Change(path, before, repaired.data, _in_words(repaired.counts))
 
 
 def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Facts:
@@ -200,7 +202,7 @@ def _has_masks(dataset: Dataset, row: int) -> bool:
 
 def _split_changes(dataset: Dataset) -> Iterator[Change]:
     for name in image_sets.PARTS:
-        path = image_sets.part_path(dataset.root, name)
+        path = image_sets.split_path(dataset.root, name)
         if path is not None:
             before = _content(path)
             try:

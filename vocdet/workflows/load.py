@@ -22,27 +22,27 @@ class Loaded:
     """A dataset to train and evaluate with, and its parts."""
 
     dataset: Dataset  # boxes clipped to their images, none under a pixel
-    parts: dict[str, NDArray[np.int64]]  # trainval, train, val, test as far as there are: rows of the image table
+    splits: dict[str, NDArray[np.int64]]  # trainval, train, val, test as far as there are: rows of the image table
     warnings: tuple[Finding, ...]
     scan: Scan  # what it was made from
 
-    def rows(self, part: str) -> NDArray[np.int64]:
+    def rows(self, split: str) -> NDArray[np.int64]:
         """The images of a part: at least one. Without a trainval.txt, `trainval` is train and val together."""
         folder = self.dataset.root / image_sets.FOLDER
-        rows = self.parts.get(part)
-        if rows is None and part == "trainval" and {"train", "val"} <= self.parts.keys():
-            rows = np.unique(np.concatenate([self.parts["train"], self.parts["val"]]))
+        rows = self.splits.get(split)
+        if rows is None and split == "trainval" and {"train", "val"} <= self.splits.keys():
+            rows = np.unique(np.concatenate([self.splits["train"], self.splits["val"]]))
         if rows is None:
-            hint = f"run vocdet split --force{self._or_another(part)}" if self.parts else "run vocdet split"
-            raise SplitError(f"there is no {part}.txt", place=folder, hint=hint)
+            hint = f"run vocdet split --force{self._or_another(split)}" if self.splits else "run vocdet split"
+            raise SplitError(f"there is no {split}.txt", place=folder, hint=hint)
         if not len(rows):
-            hint = f"run vocdet split --force with other shares{self._or_another(part)}"
-            raise SplitError(f"{part} has no images", place=folder, hint=hint)
+            hint = f"run vocdet split --force with other shares{self._or_another(split)}"
+            raise SplitError(f"{split} has no images", place=folder, hint=hint)
         return rows
 
-    def _or_another(self, part: str) -> str:
-        others = ", ".join(name for name, rows in self.parts.items() if name != part and len(rows))
-        return f", or take another part: {others}" if others and part != "train" else ""
+    def _or_another(self, split: str) -> str:
+        others = ", ".join(name for name, rows in self.splits.items() if name != split and len(rows))
+        return f", or take another part: {others}" if others and split != "train" else ""
 
 
 def load_dataset(
@@ -50,20 +50,20 @@ def load_dataset(
     *,
     labels: Path | None = None,
     coordinates: Asked = "auto",
-    part: str | None = None,
+    split: str | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
     """Read a dataset with its parts; the errors in its files are raised together.
 
-    With `part`, that part must be there and have images; `rows` asks the same of any part later.
+    With `split`, that part must be there and have images; `rows` asks the same of any part later.
     """
     loaded = _read_usable(root, labels, coordinates, progress)
-    parts, odd = image_sets.read_parts(loaded.scan)
+    splits, odd = image_sets.read_splits(loaded.scan)
     findings = [*loaded.warnings, *(finding for finding in odd if finding.code != "imagesets.empty")]  # `rows` refuses
     raise_errors(findings)
-    loaded = replace(loaded, parts=parts, warnings=tuple(findings))
-    if part is not None:
-        loaded.rows(part)
+    loaded = replace(loaded, splits=splits, warnings=tuple(findings))
+    if split is not None:
+        loaded.rows(split)
     return loaded
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vocdet.errors import AnnotationError, OutputError, raise_all
 from vocdet.files import unwritable
 from vocdet.formats import cache
-from vocdet.resources import handed_text
+from vocdet.resources import bundled_text
 
 DETECTORS = {  # the recipe of each net
     "mb3-small": "ssdlite-mb3-small",
@@ -57,14 +57,14 @@ def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, st
     dataset = shlex.quote("data" if data is None else _from_inside(folder, data))
 
     def filled(name: str) -> str:
-        lines = handed_text(name).splitlines(keepends=True)
+        lines = bundled_text(name).splitlines(keepends=True)
         kept = [line for line in lines if task != "backbone" or not any(words in line for words in _OF_DETECTORS)]
         text = "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
         return text if task != "maskrcnn" else re.sub(r"(train[- ]|recipes/)ssd\b", r"\1maskrcnn", text)
 
     texts = {"README.md": filled("project_README.md")}
-    texts["labels.txt"] = handed_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
-    texts["recipes/backbone.toml"] = handed_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
+    texts["labels.txt"] = bundled_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
+    texts["recipes/backbone.toml"] = bundled_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
     if task != "backbone":
         texts[f"recipes/{task}.toml"] = _recipe(DETECTORS if task == "ssd" else SEGMENTERS, net)
     return texts | {RUNNABLE: filled("slurm.sh")}
@@ -72,7 +72,7 @@ def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, st
 
 def _recipe(known: Mapping[str, str], net: str) -> str:
     """The recipe of a detector on a net, which starts from the classifier of the project."""
-    text = handed_text(f"recipes/{known[net]}.toml")
+    text = bundled_text(f"recipes/{known[net]}.toml")
     if known is SEGMENTERS:
         text = re.sub(r"^net = .*$", f'net = "{net}"', text, flags=re.MULTILINE)
         text = re.sub(r"^weights = .*$", 'weights = "auto"', text, flags=re.MULTILINE)

@@ -15,8 +15,8 @@ from vocdet.data.division.identical import identical_images
 from vocdet.data.division.sampling import sample
 from vocdet.data.findings import raise_errors
 from vocdet.data.merging import Merged, Source, Spelling, merge, source_names, spellings
-from vocdet.data.parts import separate, within
 from vocdet.data.relabel import relabel
+from vocdet.data.splits import separate, within
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, VocdetError
 from vocdet.formats import extras, registry
@@ -26,7 +26,7 @@ from vocdet.formats.voc import image_sets
 from vocdet.wording import counted
 from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
 
-Parts = Mapping[str, NDArray[np.int64]]
+Splits = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class Made:
     """A dataset that was written."""
 
     dataset: Dataset  # its files are still those of the source
-    parts: Parts
+    splits: Splits
     written: Written
 
 
@@ -77,11 +77,11 @@ def remap_dataset(
     old = found.dataset
     becomes = read_changes(old.labels, rename=rename, merge=merge, drop=drop, keep=keep, file=file)
     changed = relabel(old, becomes)
-    dataset, parts = replace(changed.dataset, extra=extras.relabelled(old.extra, becomes)), dict(found.parts)
+    dataset, splits = replace(changed.dataset, extra=extras.relabeled(old.extra, becomes)), dict(found.splits)
     if not keep_empty and len(changed.emptied):
         rows = np.setdiff1d(np.arange(len(old)), changed.emptied)
-        dataset, parts = dataset.subset(rows), within(parts, rows, len(old))
-    made = _write(dataset, parts, target, to or native(found), images, strict)
+        dataset, splits = dataset.subset(rows), within(splits, rows, len(old))
+    made = _write(dataset, splits, target, to or native(found), images, strict)
     counts = np.bincount(old.objects.label, minlength=len(old.labels)).tolist()
     return RemapReport(
         made=made,
@@ -102,7 +102,7 @@ class Joined:
     name: str  # what stands before its stems where they clash
     images: int
     objects: int
-    parts: tuple[str, ...]
+    splits: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +140,7 @@ def merge_datasets(
     _check_place(target, sources)
     found = [_read(path, None, coordinates, images, progress) for path in sources]
     names = source_names(sources)
-    given = [Source(name, scan.dataset, scan.parts) for name, scan in zip(names, found, strict=True)]
+    given = [Source(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
     joined = merge(given)
     if strict and joined.stems_before:
         raise _clash(joined)
@@ -148,14 +148,14 @@ def merge_datasets(
     extra, image_extras, differ = extras.merged([scan.dataset.extra for scan in found], tables)
     table = replace(joined.dataset.images, extra=Texts.join(image_extras))
     dataset = replace(joined.dataset, extra=extra, images=table)
-    made = _write(dataset, joined.parts, target, to or native(found[0]), images, strict)
+    made = _write(dataset, joined.splits, target, to or native(found[0]), images, strict)
     stems = dataset.images.stems
     groups = identical_images(dataset)
-    part_of = {row: name for name, rows in separate(joined.parts).items() for row in rows.tolist()}
+    part_of = {row: name for name, rows in separate(joined.splits).items() for row in rows.tolist()}
     return MergeReport(
         made=made,
         sources=tuple(
-            Joined(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.parts)))
+            Joined(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.splits)))
             for path, name, scan in zip(sources, names, found, strict=True)
         ),
         renamed={stems[row]: before for row, before in joined.stems_before.items()},
@@ -183,7 +183,7 @@ class SampleReport:
 
     made: Made
     source: Dataset
-    source_parts: Parts
+    source_splits: Splits
     missing: tuple[str, ...]  # labels for which there was no room
 
     def objects(self) -> NDArray[np.int64]:
@@ -215,15 +215,15 @@ def sample_dataset(
     if not 0 < count <= len(dataset):
         problem = f"{counted(count, 'image')} cannot be taken from a dataset of {len(dataset)}"
         raise VocdetError(problem, place=source, hint=f"give a number from 1 to {len(dataset)}")
-    taken = sample(dataset, count, found.parts, seed=seed)
-    parts = within(found.parts, taken.rows, len(dataset))
-    made = _write(dataset.subset(taken.rows), parts, target, to or native(found), images, strict)
-    return SampleReport(made, dataset, found.parts, tuple(dataset.labels[label] for label in taken.missing))
+    taken = sample(dataset, count, found.splits, seed=seed)
+    splits = within(found.splits, taken.rows, len(dataset))
+    made = _write(dataset.subset(taken.rows), splits, target, to or native(found), images, strict)
+    return SampleReport(made, dataset, found.splits, tuple(dataset.labels[label] for label in taken.missing))
 
 
 def native(found: Scan) -> Target:
     """The format to write a dataset in that was read as this: the same, or COCO, which holds all that others do."""
-    return next((form for form in get_args(Target) if form == found.form), "coco")
+    return next((format for format in get_args(Target) if format == found.format), "coco")
 
 
 def _check_place(target: Path, sources: Sequence[Path]) -> None:
@@ -237,11 +237,13 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
 
 def _read(path: Path, labels: Path | None, coordinates: Asked, images: ImageMode, progress: Progress | None) -> Scan:
     """A dataset with its parts, all in order; the errors in its files are raised together."""
-    found = registry.read(path, labels=labels, coordinates=coordinates, bare=images == "none", progress=progress)
-    parts, odd = image_sets.read_parts(found)
+    found = registry.read(
+        path, labels=labels, coordinates=coordinates, without_images=images == "none", progress=progress
+    )
+    splits, odd = image_sets.read_splits(found)
     raise_errors(odd)
-    return replace(found, parts=parts)
+    return replace(found, splits=splits)
 
 
-def _write(dataset: Dataset, parts: Parts, folder: Path, to: Target, images: ImageMode, strict: bool) -> Made:
-    return Made(dataset, parts, write_dataset(dataset, parts, folder, to=to, images=images, strict=strict))
+def _write(dataset: Dataset, splits: Splits, folder: Path, to: Target, images: ImageMode, strict: bool) -> Made:
+    return Made(dataset, splits, write_dataset(dataset, splits, folder, to=to, images=images, strict=strict))

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.division import splits
+from vocdet.data.division import divide
 from vocdet.data.findings import Finding
 from vocdet.errors import SplitError
 from vocdet.formats.scan import Asked, Progress
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted
-from vocdet.workflows.coco_parts import coco_parts
+from vocdet.workflows.coco_splits import coco_splits
 from vocdet.workflows.load import Loaded, _read_usable
 from vocdet.workflows.split_groups import Kept, kept_together
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
-Parts = Mapping[str, Rows]
+Splits = Mapping[str, Rows]
 
 SHARE = 0.9  # of all images for trainval, and of trainval for train
 
@@ -34,7 +34,7 @@ class SplitReport:
     """The parts that were written, and of what."""
 
     dataset: Dataset
-    parts: dict[str, Rows]  # trainval, train, val, test
+    splits: dict[str, Rows]  # trainval, train, val, test
     folds: tuple[Rows, ...]  # the images of trainval that are val in each fold
     files: tuple[Path, ...]
     written: bool  # False: the files are those that would have been written
@@ -43,11 +43,11 @@ class SplitReport:
 
     def objects(self) -> NDArray[np.int64]:
         """(4, L) objects of every label in each part."""
-        return splits.objects_of_parts(self.dataset, list(self.parts.values()))
+        return divide.objects_of_splits(self.dataset, list(self.splits.values()))
 
     def fold_objects(self) -> NDArray[np.int64]:
         """(K, L) objects of every label that are val in each fold."""
-        return splits.objects_of_parts(self.dataset, self.folds)
+        return divide.objects_of_splits(self.dataset, self.folds)
 
 
 def split_dataset(
@@ -75,13 +75,13 @@ def split_dataset(
     """
     loaded = _read_usable(root, labels, coordinates, progress)
     dataset = loaded.dataset
-    sizes = splits.part_sizes(len(dataset), trainval, train)
+    sizes = divide.split_sizes(len(dataset), trainval, train)
     kept = kept_together(dataset, group_by, sizes[0], progress)
-    made = splits.split(dataset, trainval=trainval, train=train, seed=seed, together=kept.groups, stratify=stratify)
+    made = divide.split(dataset, trainval=trainval, train=train, seed=seed, together=kept.groups, stratify=stratify)
     _check_filled(made, sizes, kept)
-    folds = _folds(dataset, made.parts["trainval"], kfold, kept, seed, stratify) if kfold else ()
-    notes = [*_empty_notes(trainval, train), *kept.notes_after(made.moved), *_label_notes(dataset, made.parts)]
-    return _write(loaded, made.parts, folds, notes, per_label=per_label, force=force, dry_run=dry_run)
+    folds = _folds(dataset, made.splits["trainval"], kfold, kept, seed, stratify) if kfold else ()
+    notes = [*_empty_notes(trainval, train), *kept.notes_after(made.moved), *_label_notes(dataset, made.splits)]
+    return _write(loaded, made.splits, folds, notes, per_label=per_label, force=force, dry_run=dry_run)
 
 
 def append_to_split(
@@ -108,12 +108,12 @@ def append_to_split(
     loaded = _read_usable(root, labels, coordinates, progress)
     dataset = loaded.dataset
     before, notes = _assigned(loaded)
-    shares = [len(before[name]) for name in splits.NAMES]
+    shares = [len(before[name]) for name in divide.NAMES]
     trainval = (shares[0] + shares[1]) / sum(shares) if trainval is None else trainval
     train = shares[0] / (shares[0] + shares[1]) if train is None else train
-    sizes = splits.part_sizes(len(dataset), trainval, train)
+    sizes = divide.split_sizes(len(dataset), trainval, train)
     kept = kept_together(dataset, group_by, sizes[0], progress)
-    made = splits.split(
+    made = divide.split(
         dataset,
         trainval=trainval,
         train=train,
@@ -127,10 +127,10 @@ def append_to_split(
         hint = "leave out --kfold to add to them, or delete the files fold*.txt"
         raise SplitError(f"there are {len(old_folds)} folds, not {kfold}", place=_folder(dataset), hint=hint)
     count = kfold or len(old_folds)
-    folds = _folds(dataset, made.parts["trainval"], count, kept, seed, stratify, old_folds) if count else ()
+    folds = _folds(dataset, made.splits["trainval"], count, kept, seed, stratify, old_folds) if count else ()
     per_label = per_label or bool(image_sets.label_files(dataset))
-    notes += [_added(made, before), *kept.notes_of_old(before), *_label_notes(dataset, made.parts)]
-    return _write(loaded, made.parts, folds, notes, per_label=per_label, force=True, dry_run=dry_run)
+    notes += [_added(made, before), *kept.notes_of_old(before), *_label_notes(dataset, made.splits)]
+    return _write(loaded, made.splits, folds, notes, per_label=per_label, force=True, dry_run=dry_run)
 
 
 def split_as_coco(
@@ -149,35 +149,35 @@ def split_as_coco(
     A source is a folder of COCO files, or one whose name says train, val or test.
     """
     loaded = _read_usable(root, labels, coordinates, progress)
-    found, notes = coco_parts(loaded.dataset, sources)
+    found, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([found["train"], found["val"]]))
-    parts = {"trainval": trainval, **found}
-    notes += [f"{name} is empty: no COCO file is of it" for name, rows in parts.items() if not len(rows)]
-    notes += _label_notes(loaded.dataset, parts)
-    return _write(loaded, parts, (), notes, per_label=per_label, force=force, dry_run=dry_run)
+    splits = {"trainval": trainval, **found}
+    notes += [f"{name} is empty: no COCO file is of it" for name, rows in splits.items() if not len(rows)]
+    notes += _label_notes(loaded.dataset, splits)
+    return _write(loaded, splits, (), notes, per_label=per_label, force=force, dry_run=dry_run)
 
 
 def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
     """The rows of train, val and test as they are, and what is to be said of them."""
     dataset = loaded.dataset
     folder = _folder(dataset)
-    parts, findings = image_sets.read_parts(loaded.scan)
+    splits, findings = image_sets.read_splits(loaded.scan)
     for finding in findings:
         if finding.code == "imagesets.unreadable":
             raise finding.as_error()
-    if not len(parts.get("train", ())):
-        hint = f"run vocdet split without --append{' and with --force' if parts else ''}"
+    if not len(splits.get("train", ())):
+        hint = f"run vocdet split without --append{' and with --force' if splits else ''}"
         raise SplitError("there are no images in train to add to", place=folder, hint=hint)
-    before = {name: np.unique(parts.get(name, np.empty(0, np.int64))) for name in splits.NAMES}
+    before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.NAMES}
     rows, times = np.unique(np.concatenate(list(before.values())), return_counts=True)
-    loose = np.setdiff1d(parts.get("trainval", rows), rows)
+    loose = np.setdiff1d(splits.get("trainval", rows), rows)
     for some, problem in ((rows[times > 1], "in several of train, val and test"), (loose, "in trainval alone")):
         if len(some):
             stems = ", ".join(dataset.images.stems[row] for row in some[:3])
             images = f"{counted(len(some), 'image')} ({stems}{', ...' if len(some) > 3 else ''})"
             hint = "correct the files, or run vocdet split --force without --append"
             raise SplitError(f"{images} {'is' if len(some) == 1 else 'are'} {problem}", place=folder, hint=hint)
-    gone = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in splits.NAMES]
+    gone = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.NAMES]
     if not gone:
         return before, []
     places = ", ".join(f"{one.place.path.name}:{one.place.line}" for one in gone[:3]) + (", ..." if gone[3:] else "")
@@ -199,7 +199,7 @@ def _folds(
     place[trainval] = np.arange(len(trainval))
     inside = [place[group][place[group] >= 0].tolist() for group in kept.groups]
     settled = [place[rows][place[rows] >= 0] for rows in old]
-    folds = splits.fold_rows(
+    folds = divide.fold_rows(
         dataset.subset(trainval), count, seed=seed, together=inside, stratify=stratify, assigned=settled
     )
     return tuple(trainval[fold] for fold in folds)
@@ -208,14 +208,14 @@ def _folds(
 def _old_folds(dataset: Dataset) -> tuple[Rows, ...]:
     """The rows of every fold<k>_val.txt that is there."""
     folds: list[Rows] = []
-    while (path := image_sets.part_path(dataset.root, f"fold{len(folds) + 1}_val")) is not None:
+    while (path := image_sets.split_path(dataset.root, f"fold{len(folds) + 1}_val")) is not None:
         folds.append(image_sets.resolve(dataset, path)[0])
     return tuple(folds)
 
 
-def _check_filled(made: splits.Split, sizes: tuple[int, int, int], kept: Kept) -> None:
-    for name, size in zip(splits.NAMES, sizes, strict=True):
-        if size and not len(made.parts[name]):
+def _check_filled(made: divide.Split, sizes: tuple[int, int, int], kept: Kept) -> None:
+    for name, size in zip(divide.NAMES, sizes, strict=True):
+        if size and not len(made.splits[name]):
             largest = max(map(len, kept.groups))
             problem = f"{name} would have no images, as some stay together: {'; '.join(kept.kinds)}"
             hint = f"{largest} images are one group: group them otherwise with --group-by, or ask for fewer parts"
@@ -224,7 +224,7 @@ def _check_filled(made: splits.Split, sizes: tuple[int, int, int], kept: Kept) -
 
 def _write(
     loaded: Loaded,
-    parts: dict[str, Rows],
+    splits: dict[str, Rows],
     folds: tuple[Rows, ...],
     notes: list[str],
     *,
@@ -233,20 +233,20 @@ def _write(
     dry_run: bool,
 ) -> SplitReport:
     dataset = loaded.dataset
-    texts = image_sets.part_texts(dataset, parts)
+    texts = image_sets.split_texts(dataset, splits)
     if per_label:
-        texts |= image_sets.label_texts(dataset, parts)
+        texts |= image_sets.label_texts(dataset, splits)
     for k, fold in enumerate(folds, 1):
-        pair = {f"fold{k}_train": np.setdiff1d(parts["trainval"], fold), f"fold{k}_val": fold}
+        pair = {f"fold{k}_train": np.setdiff1d(splits["trainval"], fold), f"fold{k}_val": fold}
         if pair.keys() & texts.keys():
             problem = f"the files of fold {k} and those of the label 'fold{k}' have the same names"
             raise SplitError(problem, hint="rename the label, or leave out --per-label")
-        texts |= image_sets.part_texts(dataset, pair)
+        texts |= image_sets.split_texts(dataset, pair)
     old = {*image_sets.label_files(dataset), *_fold_files(dataset)}
-    was = image_sets.part_folders(dataset)
+    was = image_sets.split_folders(dataset)
     files = tuple(_folder(dataset) / f"{name}.txt" for name in texts)
     if not dry_run:
-        files = image_sets.write_parts(dataset.root, texts, force=force)
+        files = image_sets.write_splits(dataset.root, texts, force=force)
     elif not force and any(path.exists() for path in files):
         notes.append("there are split files already: --force replaces them")
     stale = sorted(old - set(files))
@@ -254,7 +254,7 @@ def _write(
         notes.append(f"ImageSets, and no longer the folders {', '.join(was)}, now says which part an image is in")
     if stale:
         notes.append(f"of an earlier split: {counted(len(stale), 'file')} such as {stale[0].name}: delete them")
-    return SplitReport(dataset, parts, folds, files, not dry_run, tuple(notes), loaded.warnings)
+    return SplitReport(dataset, splits, folds, files, not dry_run, tuple(notes), loaded.warnings)
 
 
 def _fold_files(dataset: Dataset) -> list[Path]:
@@ -266,8 +266,8 @@ def _folder(dataset: Dataset) -> Path:
     return dataset.root / image_sets.FOLDER
 
 
-def _added(made: splits.Split, before: Parts) -> str:
-    gained = {name: len(made.parts[name]) - len(before[name]) for name in splits.NAMES}
+def _added(made: divide.Split, before: Splits) -> str:
+    gained = {name: len(made.splits[name]) - len(before[name]) for name in divide.NAMES}
     if not any(gained.values()):
         return "there are no new images: all are in a part"
     new = ", ".join(f"{count} to {name}" for name, count in gained.items())
@@ -283,11 +283,11 @@ def _empty_notes(trainval: float, train: float) -> list[str]:
     return notes
 
 
-def _label_notes(dataset: Dataset, parts: Parts) -> list[str]:
+def _label_notes(dataset: Dataset, splits: Splits) -> list[str]:
     notes = []
-    counts = splits.objects_of_parts(dataset, [parts[name] for name in splits.NAMES])
-    for name, of_labels in zip(splits.NAMES, counts, strict=True):
-        without = [dataset.labels[i] for i in np.flatnonzero(of_labels == 0)] if len(parts[name]) else []
+    counts = divide.objects_of_splits(dataset, [splits[name] for name in divide.NAMES])
+    for name, of_labels in zip(divide.NAMES, counts, strict=True):
+        without = [dataset.labels[i] for i in np.flatnonzero(of_labels == 0)] if len(splits[name]) else []
         if without:
             shown = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
             notes.append(f"{name} has no object of {shown}: annotate more of them")

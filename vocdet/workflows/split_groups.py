@@ -35,8 +35,8 @@ class Kept:
 
     def notes_of_old(self, before: Mapping[str, NDArray[np.int64]]) -> list[str]:
         """What to say where images already are in parts."""
-        part = {int(row): name for name, rows in before.items() for row in rows}
-        apart = sum(len({part[row] for row in group if row in part}) > 1 for group in self.groups)
+        split = {int(row): name for name, rows in before.items() for row in rows}
+        apart = sum(len({split[row] for row in group if row in split}) > 1 for group in self.groups)
         if not apart:
             return list(self.notes)
         groups = f"{counted(apart, 'group')} of images that belong together {'is' if apart == 1 else 'are'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.data.parts import separate
+from vocdet.data.splits import separate
 from vocdet.data.stats import Stats, stats
 from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, OutputError
@@ -40,20 +40,20 @@ def dataset_stats(
 
     Boxes are clipped to their images first, as they are for training. Files that are wrong are left out and counted.
     """
-    form = drawn.suffix.lower().lstrip(".") if drawn is not None else ""
-    if drawn is not None and form not in FORMATS:
+    format = drawn.suffix.lower().lstrip(".") if drawn is not None else ""
+    if drawn is not None and format not in FORMATS:
         hint = f"end its name in {', '.join(f'.{name}' for name in FORMATS)}"
         raise OutputError("is no name of a picture that can be drawn", place=drawn, hint=hint)
     found = registry.scan(root, labels=labels, coordinates=coordinates, progress=progress)
-    parts, odd = image_sets.read_parts(found)
+    splits, odd = image_sets.read_splits(found)
     findings = [*found.findings, *odd]
     dataset, _ = usable(found.dataset)
     if not len(dataset.objects):
         hint = "annotate some images first" if not findings else "run vocdet check to see why"
         raise AnnotationError("no objects in any annotation", place=root, hint=hint)
-    figures = stats(dataset, separate(parts))
+    figures = stats(dataset, separate(splits))
     if drawn is not None:
-        write_bytes(drawn, picture(figures, root.resolve().name, form=form))
+        write_bytes(drawn, picture(figures, root.resolve().name, format=format))
     return StatsReport(
         root=root,
         kind=found.kind,

@@ -32,7 +32,7 @@ from vocdet.runs.setup import kept, plain_batches, run_folder, with_batch
 from vocdet.runs.start import find_start
 from vocdet.runs.tracking import Service
 from vocdet.runs.training_run import Note, Reached, TrainingRun
-from vocdet.training.distributed import Group, alone, synchronised
+from vocdet.training.distributed import Group, alone, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.load import load_dataset
@@ -87,21 +87,21 @@ def train_backbone(
     """
     group = group or alone()
     if folder:
-        dataset, parts = read_image_folder(root, seed=recipe.train.seed)
+        dataset, splits = read_image_folder(root, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
     else:
-        loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
-        dataset, parts, warnings = loaded.dataset, loaded.parts, loaded.warnings
+        loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=recipe.data.split)
+        dataset, splits, warnings = loaded.dataset, loaded.splits, loaded.warnings
     if len(dataset.labels) < 2:
         raise AnnotationError(
             f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: there is nothing to tell apart",
             place=root,
             hint="there must be a folder for every label" if folder else "go straight on with vocdet train-ssd",
         )
-    train, val = _parts(dataset, parts, recipe.data.part)
+    train, val = _parts(dataset, splits, recipe.data.split)
     if not (~train.objects.crowd).any():
         hint = "run vocdet split --force" if not folder else "there must be images in the folders of train"
-        raise AnnotationError(f"no objects in the part {recipe.data.part}", place=root, hint=hint)
+        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=root, hint=hint)
     resumed = open_run(resume, "backbone") if resume else None
     if resumed:
         check_unchanged(resumed, recipe, dataset.labels, {"train": train, "val": val})
@@ -111,7 +111,7 @@ def train_backbone(
     model, about = begun.model, begun.about
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     if recipe.train.sync_norm:
-        synchronised(model)  # its layers are replaced in place
+        synchronized(model)  # its layers are replaced in place
     task = ClassifyTask(model, about.mean, about.std, smoothing=recipe.train.smoothing)
     recipe = with_batch(recipe, task, plain_batches(about.size), len(train.objects), group)
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
@@ -158,7 +158,7 @@ def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: flo
     moved = None
     if start.tensors:
         moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads, labels=dataset.labels)
-    mean, std = start.normalisation
+    mean, std = start.normalization
     about = About(
         vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(asked.size, asked.size),
         mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
@@ -166,18 +166,18 @@ def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: flo
     return Begun(model, about, start.text, moved)
 
 
-def _parts(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], part: str) -> tuple[Dataset, Dataset]:
+def _parts(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]], split: str) -> tuple[Dataset, Dataset]:
     """The images to learn from, and those to validate on: `val`, as far as none of it is learned from."""
     nothing = np.zeros(0, np.int64)
-    rows = parts.get(part, nothing)
-    return dataset.subset(rows), dataset.subset(np.setdiff1d(parts.get("val", nothing), rows))
+    rows = splits.get(split, nothing)
+    return dataset.subset(rows), dataset.subset(np.setdiff1d(splits.get("val", nothing), rows))
 
 
 def _crops(recipe: BackboneRecipe, dataset: Dataset, about: About, *, augmented: bool) -> Crops:
     asked = recipe.augment
     return Crops(
         dataset, about.size[0], context=about.context or 0.0, augmented=augmented, flip=asked.flip, turns=asked.turns,
-        colour=asked.colour, keep=kept(recipe.data),
+        color=asked.color, keep=kept(recipe.data),
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from vocdet.runs.resume import Begun, check_unchanged, go_on, open_run, write_im
 from vocdet.runs.setup import kept, run_folder, with_batch
 from vocdet.runs.tracking import Service
 from vocdet.runs.training_run import Note, Reached, TrainingRun
-from vocdet.training.distributed import Group, alone, part, synchronised
+from vocdet.training.distributed import Group, alone, part, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.losses import Task
 from vocdet.workflows.load import Loaded, load_dataset
@@ -150,12 +150,12 @@ def train_detector(
     what the run's journal is.
     """
     group = group or alone()
-    loaded = load_dataset(root, labels=labels, coordinates=coordinates, part=recipe.data.part)
-    train, val = _parts(loaded, recipe.data.part)
+    loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=recipe.data.split)
+    train, val = _parts(loaded, recipe.data.split)
     shapes = _shapes(train)
     if not len(shapes.boxes):
         hint = "run vocdet split --force, or annotate more of its images"
-        raise AnnotationError(f"no objects in the part {recipe.data.part}", place=root, hint=hint)
+        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=root, hint=hint)
     notes = kind.check(train, recipe)
     resumed = open_run(resume, kind.task) if resume else None
     if resumed:
@@ -170,7 +170,7 @@ def train_detector(
     _ready(model, recipe.train)
     model.to(choose_device(device)).to(memory_format=torch.channels_last)
     if recipe.train.sync_norm:
-        synchronised(model)  # its layers are replaced in place
+        synchronized(model)  # its layers are replaced in place
     task = kind.learn(model, recipe, shapes)
     recipe = with_batch(recipe, task, kind.example(model, recipe), len(train), group)
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
@@ -288,18 +288,18 @@ def augmentation(asked: DetectorAugment, *, mixup: float = 0.0, copy_paste: floa
     """What a recipe does to the images that any detector learns from, and what only some do."""
     return Augmentation(
         whole=asked.whole, zoom_out=asked.zoom_out, largest_canvas=asked.largest_canvas,
-        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, colour=asked.colour, mosaic=asked.mosaic,
+        smallest_crop=asked.smallest_crop, flip=0.5 if asked.flip else 0.0, color=asked.color, mosaic=asked.mosaic,
         turns=asked.turns, mixup=mixup, copy_paste=copy_paste,
     )  # fmt: skip
 
 
-def _parts(loaded: Loaded, part: str) -> tuple[Dataset, Dataset | None]:
+def _parts(loaded: Loaded, split: str) -> tuple[Dataset, Dataset | None]:
     """The images to learn from, and those to validate on: `val`, as far as none of it is learned from.
 
     None where no object in `val` counts: every epoch would be as good as the first.
     """
-    rows = loaded.rows(part)
-    val = loaded.dataset.subset(np.setdiff1d(loaded.parts.get("val", np.zeros(0, np.int64)), rows))
+    rows = loaded.rows(split)
+    val = loaded.dataset.subset(np.setdiff1d(loaded.splits.get("val", np.zeros(0, np.int64)), rows))
     counts = ~(val.objects.difficult | val.objects.crowd)
     return loaded.dataset.subset(rows), val if counts.any() else None
 

@@ -90,7 +90,7 @@ class Segmenting:
         without, of = int((objects & ~mask_table(train)).sum()), int(objects.sum())
         if without == of:
             raise AnnotationError(
-                f"no object of the part {recipe.data.part} has a mask",
+                f"no object of the part {recipe.data.split} has a mask",
                 place=train.root,
                 hint="draw polygons or masks, or learn from the boxes alone by --no-masks",
             )
@@ -113,7 +113,7 @@ class Segmenting:
             anchors = start.anchors
         else:
             anchors = fit_pyramid(_pixels(shapes, *_limits(asked)), shapes.labels)
-        mean, std = start.normalisation
+        mean, std = start.normalization
         spec = RcnnSpec(
             start.backbone, train.labels, *_limits(asked), anchors, mean, std, asked.heads, asked.masks, asked.channels
         )

@@ -91,7 +91,7 @@ class Ssd:
             anchors = start.anchors
         else:
             anchors = fit_anchors(shapes.boxes, shapes.labels, size, last_map=asked.last_map)
-        model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalisation, asked.extras, asked.last_map))
+        model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalization, asked.extras, asked.last_map))
         moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads) if start.tensors else None
         about = About(
             vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,

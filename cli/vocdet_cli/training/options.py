@@ -110,7 +110,7 @@ def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Co
 
 def _sections(recipe: type[Recipe]) -> list[Any]:
     made = recipe()
-    return [getattr(made, part.name) for part in dataclasses.fields(made)]
+    return [getattr(made, split.name) for split in dataclasses.fields(made)]
 
 
 def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:

@@ -39,7 +39,7 @@ def root(make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monk
         stem: [("cat", (6.0 * i, 5.0, 6.0 * i + 40, 45.0)), ("dog", (5.0, 4.0 * i, 40.0, 4.0 * i + 40))]
         for i, stem in enumerate(STEMS)
     }
-    return make_voc(scenes, parts={"train": STEMS[:5], "val": VAL})
+    return make_voc(scenes, splits={"train": STEMS[:5], "val": VAL})
 
 
 def test_two_processes_train_print_and_write_as_one(root: Path) -> None:
@@ -66,7 +66,7 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     """The best checkpoint on the whole validation part, in one process."""
     model, _ = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, SsdLite)
-    loaded = load_dataset(root, part="val")
+    loaded = load_dataset(root, split="val")
     val = loaded.dataset.subset(loaded.rows("val"))
     looked = Ssd().look(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
     assert looked.loss is not None

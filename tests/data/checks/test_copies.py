@@ -19,7 +19,7 @@ def dataset(count: int) -> Dataset:
     return Dataset(Path("set"), (), Images(tuple(map(str, range(count))), names, size, size, names), objects)
 
 
-def parts(**rows: list[int]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def splits(**rows: list[int]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
     return {name: np.array(some, np.int64) for name, some in rows.items()}
 
 
@@ -32,12 +32,12 @@ def similar(count: int, *groups: list[int]) -> Similar:
 @pytest.mark.parametrize(
     ("divided", "said"),
     [
-        (parts(), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
-        (parts(train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
-        (parts(train=[0, 1], val=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "0.jpg")]),
-        (parts(train=[1], test=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "1.jpg")]),
-        (parts(trainval=[0, 1, 2], train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
-        (parts(trainval=[0], test=[1, 2]), [("image.copy_across_parts", "0.jpg")] * 2),
+        (splits(), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (splits(train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (splits(train=[0, 1], val=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "0.jpg")]),
+        (splits(train=[1], test=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "1.jpg")]),
+        (splits(trainval=[0, 1, 2], train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
+        (splits(trainval=[0], test=[1, 2]), [("image.copy_across_parts", "0.jpg")] * 2),
     ],
 )
 def test_copies_in_two_parts_are_told_from_others(
@@ -49,19 +49,19 @@ def test_copies_in_two_parts_are_told_from_others(
 
 
 def test_a_copy_says_which_parts_the_two_are_in() -> None:
-    (finding,) = copy_findings(dataset(2), [[0, 1]], parts(train=[0], test=[1]))
+    (finding,) = copy_findings(dataset(2), [[0, 1]], splits(train=[0], test=[1]))
     assert finding.problem == "is byte for byte the same as 0.jpg, yet one is in train and the other in test"
 
 
 def test_a_group_of_near_identical_images_is_one_finding() -> None:
-    (finding,) = similar_findings(dataset(8), similar(8, [0, 1, 2, 3, 4, 5, 7]), [], parts())
+    (finding,) = similar_findings(dataset(8), similar(8, [0, 1, 2, 3, 4, 5, 7]), [], splits())
     assert (finding.code, finding.count) == ("image.similar", 7)
     assert finding.problem == "7 near-identical images (0, 1, 2, 3, 4, ...)"
     assert finding.place.path == Path("set/0.jpg")
 
 
 def test_a_group_in_two_parts_names_a_pair() -> None:
-    divided = parts(trainval=[0, 1, 2], train=[0, 1], val=[2], test=[3])
+    divided = splits(trainval=[0, 1, 2], train=[0, 1], val=[2], test=[3])
     (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2, 3]), [], divided)
     assert finding.code == "image.similar_across_parts"
     assert finding.problem == (
@@ -70,6 +70,6 @@ def test_a_group_in_two_parts_names_a_pair() -> None:
 
 
 def test_copies_alone_are_no_near_identical_images() -> None:
-    assert similar_findings(dataset(4), similar(4, [0, 1]), [[0, 1]], parts()) == []
-    (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2]), [[0, 1]], parts())
+    assert similar_findings(dataset(4), similar(4, [0, 1]), [[0, 1]], splits()) == []
+    (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2]), [[0, 1]], splits())
     assert finding.count == 3

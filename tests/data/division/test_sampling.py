@@ -37,8 +37,8 @@ some_scenes = st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_
 def test_a_sample_has_as_many_images_as_were_asked_for(scenes: list[list[int]], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(scenes)))
     cut = data.draw(st.integers(0, len(scenes)))
-    parts = {"train": np.arange(cut), "test": np.arange(cut, len(scenes))}
-    made = sample(dataset_of(scenes), count, parts, seed=data.draw(st.integers(0, 3)))
+    splits = {"train": np.arange(cut), "test": np.arange(cut, len(scenes))}
+    made = sample(dataset_of(scenes), count, splits, seed=data.draw(st.integers(0, 3)))
     assert len(made.rows) == len(set(made.rows.tolist())) == count
     assert made.rows.tolist() == sorted(made.rows.tolist())
     assert shown(scenes, made.rows) | set(made.missing.tolist()) == shown(scenes, np.arange(len(scenes)))
@@ -56,9 +56,9 @@ def test_labels_and_images_without_objects_keep_their_shares() -> None:
 
 def test_parts_keep_their_shares_too() -> None:
     dataset = dataset_of([[i % 3] for i in range(100)])
-    parts = {"train": np.arange(70), "val": np.arange(70, 80), "test": np.arange(80, 100), "trainval": np.arange(80)}
-    rows = sample(dataset, 30, parts).rows
-    assert [int(np.isin(parts[name], rows).sum()) for name in ("train", "val", "test")] == [21, 3, 6]
+    splits = {"train": np.arange(70), "val": np.arange(70, 80), "test": np.arange(80, 100), "trainval": np.arange(80)}
+    rows = sample(dataset, 30, splits).rows
+    assert [int(np.isin(splits[name], rows).sum()) for name in ("train", "val", "test")] == [21, 3, 6]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -76,8 +76,8 @@ def test_a_rare_label_does_not_push_another_out() -> None:
 
 def test_the_image_that_gives_way_to_a_rare_label_is_of_the_same_part() -> None:
     scenes = [[0]] * 50 + [[0]] * 49 + [[1]]
-    parts = {"train": np.arange(50), "test": np.arange(50, 100)}
-    rows = sample(dataset_of(scenes), 10, parts).rows
+    splits = {"train": np.arange(50), "test": np.arange(50, 100)}
+    rows = sample(dataset_of(scenes), 10, splits).rows
     assert (99 in rows, int((rows < 50).sum())) == (True, 5)
 
 
@@ -113,6 +113,6 @@ def test_real_labels_keep_their_shares(shared: Path, name: str) -> None:
     made = sample(dataset, 100)
     count = len(dataset.labels)
     whole = np.bincount(dataset.objects.label, minlength=count)
-    part = np.bincount(dataset.subset(made.rows).objects.label, minlength=count)
-    assert np.abs(part - whole * 100 / len(dataset)).max() <= 2
-    assert (part > 0).all()
+    split = np.bincount(dataset.subset(made.rows).objects.label, minlength=count)
+    assert np.abs(split - whole * 100 / len(dataset)).max() <= 2
+    assert (split > 0).all()

@@ -119,17 +119,17 @@ def test_a_file_may_be_named_from_the_folder_it_is_in(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "part"),
+    ("name", "split"),
     [("instances_train2017.json", "train"), ("annotations/instances_val.json", "val"), ("test.json", "test"),
      ("valid/_annotations.coco.json", "val"), ("train/_annotations.coco.json", "train"), ("my-trainval.json", "trainval"),
      ("validation_2.json", "val"), ("TRAIN.json", "train"), ("a.json", ""), ("training.json", ""), ("latest.json", ""),
      ("instances_rest.json", ""), ("train/annotations/instances.json", "train"), ("val2017/annotations/a.json", "val"),
      ("train/annotations/instances_test.json", "test")],
 )  # fmt: skip
-def test_the_part_is_what_the_name_says_or_that_of_a_folder(tmp_path: Path, name: str, part: str) -> None:
+def test_the_part_is_what_the_name_says_or_that_of_a_folder(tmp_path: Path, name: str, split: str) -> None:
     root = tmp_path / "test"  # whose own name says nothing
     make(root, [name])
-    assert [file.part for file in find_coco(root)[1]] == [part]
+    assert [file.split for file in find_coco(root)[1]] == [split]
 
 
 def test_the_part_of_a_file_alone_is_also_that_of_its_folder(tmp_path: Path) -> None:

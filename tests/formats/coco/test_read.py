@@ -75,7 +75,7 @@ DOG, CAT = ("a", "dog", [10.0, 20.0, 50.0, 60.0]), ("b", "cat", [1.0, 2.0, 4.0, 
 def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
     found = scan(coco_set(tmp_path))
     assert found.findings == ()
-    assert (found.form, found.kind, found.coordinates, found.reason) == (
+    assert (found.format, found.kind, found.coordinates, found.reason) == (
         "coco",
         "COCO, annotations/instances.json",
         "zero",
@@ -89,7 +89,7 @@ def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
     assert (dataset.images.widths.tolist(), dataset.images.heights.tolist()) == ([100, 100], [80, 80])
     assert (dataset.entries, dataset.objects.line.tolist()) == ("annotations", [1, 2])
     assert np.array_equal(dataset.objects.area, [1600, 1600])
-    assert found.parts == {}
+    assert found.splits == {}
 
 
 @pytest.mark.parametrize("named", ["", "annotations/instances.json"])
@@ -382,7 +382,7 @@ def test_without_any_images_only_a_bare_reading_goes_on(tmp_path: Path) -> None:
     root = coco_set(tmp_path, images=[])
     with pytest.raises(AnnotationError, match="no images found"):
         scan(root)
-    found = scan(root, bare=True)
+    found = scan(root, without_images=True)
     assert found.dataset.images.files == ("a.jpg", "b.jpg")
     assert (objects(found), found.dataset.images.widths.tolist()) == ([DOG, CAT], [100, 100])
 
@@ -390,7 +390,7 @@ def test_without_any_images_only_a_bare_reading_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(0, 80), (None, 80), (None, None), (-5, 80), (2**40, 80)])
 def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tuple[int | None, int | None]) -> None:
     content = changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER])
-    found = scan(coco_set(tmp_path, content, images=[]), bare=True)
+    found = scan(coco_set(tmp_path, content, images=[]), without_images=True)
     assert ("error", "coco.image.size", "images[0]") in codes(found)
     assert objects(found) == [CAT]
 
@@ -460,7 +460,7 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
     files = {"annotations/instances_val2017.json": other, "annotations/instances_train2017.json": one}
     found = scan(coco_set(tmp_path, files=files, images=["train2017/a.jpg", "val2017/b.jpg"]))
     assert (objects(found), found.findings, found.kind) == ([DOG, CAT], (), "2 COCO files")
-    assert {name: rows.tolist() for name, rows in found.parts.items()} == {"train": [0], "val": [1]}
+    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0], "val": [1]}
     assert found.dataset.images.sources == (
         "annotations/instances_train2017.json",
         "annotations/instances_val2017.json",
@@ -468,13 +468,13 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
 
 
 def test_the_same_name_in_two_folders_is_two_images(tmp_path: Path) -> None:
-    files = {f"{part}/_annotations.coco.json": PLAIN for part in ("train", "valid")}
-    images = [f"{part}/{stem}.jpg" for part in ("train", "valid") for stem in "ab"]
+    files = {f"{split}/_annotations.coco.json": PLAIN for split in ("train", "valid")}
+    images = [f"{split}/{stem}.jpg" for split in ("train", "valid") for stem in "ab"]
     found = scan(coco_set(tmp_path, files=files, images=images))
     assert found.findings == ()
     assert found.dataset.images.files == tuple(images)
     assert found.dataset.images.stems == ("a", "b", "valid/a", "valid/b")
-    assert {name: rows.tolist() for name, rows in found.parts.items()} == {"train": [0, 1], "val": [2, 3]}
+    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0, 1], "val": [2, 3]}
     assert len(found.dataset.objects) == 4
 
 
@@ -482,7 +482,7 @@ def test_labels_of_several_files_are_told_apart_by_name(tmp_path: Path) -> None:
     other = copy.deepcopy(PLAIN)
     other["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "ant"}]
     files = {"train/_annotations.coco.json": PLAIN, "valid/_annotations.coco.json": other}
-    images = [f"{part}/{stem}.jpg" for part in ("train", "valid") for stem in "ab"]
+    images = [f"{split}/{stem}.jpg" for split in ("train", "valid") for stem in "ab"]
     found = scan(coco_set(tmp_path, files=files, images=images))
     assert found.dataset.labels == ("dog", "cat", "ant")
     assert [label for _, label, _ in objects(found)] == ["dog", "cat", "cat", "ant"]
@@ -497,18 +497,18 @@ def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
     assert found.findings[0].problem == (
         "'a.jpg' is listed before, in annotations/instances_train.json: its objects are read there alone"
     )
-    assert {name: rows.tolist() for name, rows in found.parts.items()} == {"train": [0, 1], "val": [0, 1]}
+    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0, 1], "val": [0, 1]}
 
 
 @pytest.mark.parametrize(
-    ("name", "parts"), [("instances_val.json", {"val": [0, 1]}), ("my_test.json", {}), ("a.json", {})]
+    ("name", "splits"), [("instances_val.json", {"val": [0, 1]}), ("my_test.json", {}), ("a.json", {})]
 )
 def test_a_file_alone_is_a_part_only_if_it_is_called_as_coco_calls_them(
-    tmp_path: Path, name: str, parts: dict[str, list[int]]
+    tmp_path: Path, name: str, splits: dict[str, list[int]]
 ) -> None:
     root = coco_set(tmp_path, files={f"annotations/{name}": PLAIN})
-    assert {part: rows.tolist() for part, rows in scan(root).parts.items()} == parts
-    assert scan(root / "annotations" / name).parts == {}
+    assert {split: rows.tolist() for split, rows in scan(root).splits.items()} == splits
+    assert scan(root / "annotations" / name).splits == {}
 
 
 def test_keypoints_and_captions_beside_instances_are_not_read_twice(tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
 VALUES = [None, True, 0, -1, 1, 2, 0.5, 2**31, 2**63, "", "a.jpg", "dog", "1", "\ud800", [], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {},
           {"size": [80, 100], "counts": [8000]}, float("nan"), float("inf"), 1e300, 10**400]  # fmt: skip
 KEYS = ["id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "difficult", "box", "pose", "file_name", "width",
-        "height", "name", "voc", "attributes", "parts", "supercategory", "x"]  # fmt: skip
+        "height", "name", "voc", "attributes", "splits", "supercategory", "x"]  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)
@@ -600,4 +600,4 @@ def test_any_bytes_are_a_dataset_or_an_error(folder: Path, data: bytes, cut: int
         except VocdetError as error:
             assert str(folder) in str(error)
         else:
-            assert found.form == "coco"
+            assert found.format == "coco"

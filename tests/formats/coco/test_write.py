@@ -49,9 +49,9 @@ def dataset(
     return Dataset(Path(), ("dog", "ä & <b>"), images, objects, poses, extra)
 
 
-def write(folder: Path, made: Dataset, parts: Mapping[str, NDArray[np.int64]] | None = None) -> list[Loss]:
+def write(folder: Path, made: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = None) -> list[Loss]:
     areas = mask_areas(made.objects.segmentation).area
-    return coco_write.write(folder, made, parts or {}, coco_write.image_targets(made, parts or {}), areas)
+    return coco_write.write(folder, made, splits or {}, coco_write.image_targets(made, splits or {}), areas)
 
 
 def written(folder: Path, name: str = "instances") -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_corners_are_read_again_as_they_were(anew: Path, box: tuple[float, ...])
     corners = [min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])]
     folder = anew
     write(folder, dataset([corners], image=[0], label=[0], crowd=[0]))
-    found = coco_json.scan(folder, bare=True)
+    found = coco_json.scan(folder, without_images=True)
     assert found.findings == ()
     assert found.dataset.objects.box.tolist() == [corners]
     (one,) = written(folder)["annotations"]
@@ -259,8 +259,8 @@ def rows(*indices: int) -> NDArray[np.int64]:
 
 def test_every_part_is_a_file_with_ids_from_one(tmp_path: Path) -> None:
     masks = Texts.of([b"", b"", RLE])
-    parts = {"train": rows(2), "val": rows(0)}
-    assert write(tmp_path, dataset(segmentation=masks), parts) == []
+    splits = {"train": rows(2), "val": rows(0)}
+    assert write(tmp_path, dataset(segmentation=masks), splits) == []
     assert sorted(path.name for path in (tmp_path / "annotations").iterdir()) == [
         "instances_rest.json", "instances_train.json", "instances_val.json",
     ]  # fmt: skip
@@ -282,7 +282,7 @@ def test_an_image_in_two_parts_is_in_the_first_of_them_and_counted(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("parts", "files", "said", "lost"),
+    ("splits", "files", "said", "lost"),
     [
         ({"trainval": rows(0, 1), "train": rows(0), "val": rows(1)}, ["rest", "train", "val"], {"trainval": True}, 0),
         ({"trainval": rows(0), "train": rows(0)}, ["rest", "train"], {"trainval": True}, 0),
@@ -292,24 +292,24 @@ def test_an_image_in_two_parts_is_in_the_first_of_them_and_counted(tmp_path: Pat
     ],
 )
 def test_a_trainval_beside_train_and_val_is_said_and_not_written_twice(
-    tmp_path: Path, parts: dict[str, NDArray[np.int64]], files: list[str], said: object, lost: int
+    tmp_path: Path, splits: dict[str, NDArray[np.int64]], files: list[str], said: object, lost: int
 ) -> None:
-    losses = write(tmp_path, dataset(), parts)
+    losses = write(tmp_path, dataset(), splits)
     assert sum(loss.count for loss in losses) == lost
     assert sorted(path.stem.removeprefix("instances_") for path in (tmp_path / "annotations").iterdir()) == files
     assert [written(tmp_path, f"instances_{name}").get("voc") for name in files] == [said] * len(files)
-    found = coco_json.scan(tmp_path, bare=True)
-    stems = {name: [found.dataset.images.stems[row] for row in part] for name, part in found.parts.items()}
-    expected = {name: [STEMS[row] for row in part] for name, part in parts.items() if name != "trainval" or not lost}
-    assert {name: sorted(part) for name, part in stems.items()} == {
-        name: sorted(part) for name, part in expected.items()
+    found = coco_json.scan(tmp_path, without_images=True)
+    stems = {name: [found.dataset.images.stems[row] for row in split] for name, split in found.splits.items()}
+    expected = {name: [STEMS[row] for row in split] for name, split in splits.items() if name != "trainval" or not lost}
+    assert {name: sorted(split) for name, split in stems.items()} == {
+        name: sorted(split) for name, split in expected.items()
     }
     assert "voc" not in json.loads(found.dataset.extra or b"{}")
 
 
 def test_what_somebody_else_said_of_voc_stays_as_it_is(tmp_path: Path) -> None:
-    parts = {"trainval": rows(0, 1), "train": rows(0), "val": rows(1)}
-    write(tmp_path, dataset(extra=b'{"voc":["mine"]}'), parts)
+    splits = {"trainval": rows(0, 1), "train": rows(0), "val": rows(1)}
+    write(tmp_path, dataset(extra=b'{"voc":["mine"]}'), splits)
     assert written(tmp_path, "instances_train")["voc"] == ["mine"]
 
 

@@ -104,7 +104,7 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path) -> None:
     assert (dataset.images.files, dataset.images.sources) == (("a.jpg",), ("a.json",))
     assert (dataset.images.widths.tolist(), dataset.images.heights.tolist()) == ([100], [80])
     assert (dataset.objects.line.tolist(), dataset.entries) == ([1, 2], "shapes")
-    assert (found.findings, found.form, found.coordinates) == ((), "labelme", "zero")
+    assert (found.findings, found.format, found.coordinates) == ((), "labelme", "zero")
     assert found.kind == "a labelme folder, 1 JSON file beside the images"
 
 
@@ -464,9 +464,9 @@ def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_folders_say_which_part(tmp_path: Path) -> None:
-    files = {f"{part}/{part}.json": content(imagePath=f"{part}.jpg") for part in ("train", "valid")}
+    files = {f"{split}/{split}.json": content(imagePath=f"{split}.jpg") for split in ("train", "valid")}
     found = labelme.scan(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg")))
-    assert {part: rows.tolist() for part, rows in found.parts.items()} == {"train": [0], "val": [1]}
+    assert {split: rows.tolist() for split, rows in found.splits.items()} == {"train": [0], "val": [1]}
     assert found.kind == "a labelme folder, 2 JSON files in train, valid"
 
 
@@ -485,7 +485,7 @@ def test_files_alone_are_enough_where_no_image_is_wanted(tmp_path: Path) -> None
     root = make(tmp_path, {"a.json": content(shape(), imagePath="..\\x\\old.PNG"), "b.json": content()}, images=())
     with pytest.raises(VocdetError, match="no images found for 2 annotations"):
         labelme.scan(root)
-    found = labelme.scan(root, bare=True)
+    found = labelme.scan(root, without_images=True)
     assert found.dataset.images.files == ("a.PNG", "b.jpg")
     assert boxes(found) == [("dog", [10, 20, 50, 60])]
 

@@ -47,21 +47,21 @@ def write(dataset: Dataset, data: str | bytes, name: str = "train") -> Path:
 )
 def test_a_part_is_read_however_it_is_written(dataset: Dataset, data: str) -> None:
     write(dataset, data)
-    rows, findings = image_sets.part_rows(dataset, "train")
+    rows, findings = image_sets.split_rows(dataset, "train")
     assert rows.tolist() == [0, 1]
     assert findings == ()
 
 
 def test_stems_may_hold_spaces_dots_and_accents(dataset: Dataset) -> None:
     write(dataset, f"my photo 1\nimg.v1.2\n{unicodedata.normalize('NFD', 'café')}\nmy photo 1  1\n")
-    rows, findings = image_sets.part_rows(dataset, "train")
+    rows, findings = image_sets.split_rows(dataset, "train")
     assert rows.tolist() == [4, 3, 2]
     assert [finding.problem for finding in findings] == ["names 'my photo 1  1' again, after line 1"]
 
 
 def test_an_unknown_stem_is_an_error_with_its_line_and_the_nearest(dataset: Dataset) -> None:
     path = write(dataset, "000001\n\nmy foto 1\n2\nelephant\n")
-    rows, findings = image_sets.part_rows(dataset, "train")
+    rows, findings = image_sets.split_rows(dataset, "train")
     assert rows.tolist() == [0]
     assert [str(finding.as_error()) for finding in findings] == [
         f"{path}:3: names 'my foto 1', which is not in the dataset (did you mean 'my photo 1'?)",
@@ -74,7 +74,7 @@ def test_an_unknown_stem_is_an_error_with_its_line_and_the_nearest(dataset: Data
 def test_only_the_suffix_of_a_file_is_cut_off(make_voc: MakeVoc) -> None:
     dataset = read(make_voc({"img": DOG, "img.v1.2": DOG})).dataset
     write(dataset, "img.v1\nimg.v1.2.JPG\n")
-    rows, findings = image_sets.part_rows(dataset, "train")
+    rows, findings = image_sets.split_rows(dataset, "train")
     assert [dataset.images.stems[row] for row in rows] == ["img.v1.2"]
     assert [finding.problem for finding in findings] == ["names 'img.v1', which is not in the dataset"]
 
@@ -82,20 +82,20 @@ def test_only_the_suffix_of_a_file_is_cut_off(make_voc: MakeVoc) -> None:
 def test_a_stem_that_a_split_file_cannot_hold(make_voc: MakeVoc) -> None:
     dataset = read(make_voc({"a ": DOG})).dataset
     with pytest.raises(SplitError, match="begins or ends with a space"):
-        image_sets.part_texts(dataset, {"train": np.array([0])})
+        image_sets.split_texts(dataset, {"train": np.array([0])})
 
 
 def test_parts_are_not_written_outside_the_dataset(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (dataset.root / "ImageSets").symlink_to(tmp_path / "outside")
     with pytest.raises(SplitError, match="leads out of the dataset"):
-        image_sets.write_parts(dataset.root, {"train": ""})
+        image_sets.write_splits(dataset.root, {"train": ""})
     assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_an_empty_part_is_a_warning(dataset: Dataset) -> None:
     write(dataset, "\n")
-    rows, findings = image_sets.part_rows(dataset, "train")
+    rows, findings = image_sets.split_rows(dataset, "train")
     assert len(rows) == 0
     assert [(finding.severity, finding.code) for finding in findings] == [("warning", "imagesets.empty")]
 
@@ -103,14 +103,14 @@ def test_an_empty_part_is_a_warning(dataset: Dataset) -> None:
 def test_a_file_that_is_no_text_is_an_error(dataset: Dataset) -> None:
     path = write(dataset, "000001\n".encode("utf-16"))
     with pytest.raises(SplitError, match="is not UTF-8 text") as caught:
-        image_sets.part_rows(dataset, "train")
+        image_sets.split_rows(dataset, "train")
     assert caught.value.place is not None
     assert caught.value.place.path == path
 
 
 def test_a_part_that_is_not_there_tells_how_to_make_it(dataset: Dataset) -> None:
     with pytest.raises(SplitError, match=r"there is no train\.txt \(run vocdet split\)"):
-        image_sets.part_rows(dataset, "train")
+        image_sets.split_rows(dataset, "train")
     assert image_sets.part_names(dataset) == ()
 
 
@@ -122,21 +122,21 @@ def test_a_part_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path
 
 
 def test_folders_called_train_and_valid_are_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
-    for part in ("train", "valid", "test"):
-        make_voc({f"{part}{i}": DOG for i in range(2)}, root=tmp_path / "set" / part, layout="flat")
+    for split in ("train", "valid", "test"):
+        make_voc({f"{split}{i}": DOG for i in range(2)}, root=tmp_path / "set" / split, layout="flat")
     dataset = read(tmp_path / "set").dataset
     assert image_sets.part_names(dataset) == ("train", "val", "test")
-    assert [dataset.images.stems[row] for row in image_sets.part_rows(dataset, "val")[0]] == ["valid0", "valid1"]
+    assert [dataset.images.stems[row] for row in image_sets.split_rows(dataset, "val")[0]] == ["valid0", "valid1"]
 
 
 def test_images_in_two_parts_are_found(dataset: Dataset) -> None:
-    parts = {"trainval": np.array([0, 1]), "train": np.array([0]), "val": np.array([1, 2]), "test": np.array([1, 3])}
-    findings = image_sets.overlap_findings(dataset, parts)
+    splits = {"trainval": np.array([0, 1]), "train": np.array([0]), "val": np.array([1, 2]), "test": np.array([1, 3])}
+    findings = image_sets.overlap_findings(dataset, splits)
     assert [finding.problem for finding in findings] == [
         "1 image (000002) in val and in test: figures on test will be too good",
         "trainval is not train and val together: they differ in 1 image (café)",
     ]
-    whole = {name: parts[name] for name in ("trainval", "test")}
+    whole = {name: splits[name] for name in ("trainval", "test")}
     assert [finding.code for finding in image_sets.overlap_findings(dataset, whole)] == ["imagesets.overlap"]
 
 
@@ -145,14 +145,14 @@ def test_the_files_that_fodas_authors_shipped_are_read(shared: Path) -> None:
     dataset = read(shared / "data" / "foda").dataset
     for name, distinct, unknown in (("test", 8429, 7966), ("trainval", 25298, 23903)):
         path = shared / "data" / "foda" / "original_ImageSets_full" / f"{name}.txt"
-        texts = {entry.text for entry in image_sets.read_part(path)}
+        texts = {entry.text for entry in image_sets.read_split(path)}
         rows, findings = image_sets.resolve(dataset, path)
         assert (len(texts), len(rows)) == (distinct, distinct - unknown)
         assert {finding.code for finding in findings} == {"imagesets.unknown_stem"}
 
 
 def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    image_sets.write_parts(dataset.root, {"train": "000001\n", "val": "000002\n"})
+    image_sets.write_splits(dataset.root, {"train": "000001\n", "val": "000002\n"})
     folder = dataset.root / image_sets.FOLDER
     calls: list[int] = []
 
@@ -163,17 +163,17 @@ def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", full_at_the_second)
     with pytest.raises(OutputError, match=r"val\.txt: cannot be written: no space left on device"):
-        image_sets.write_parts(dataset.root, {"train": "000002\n", "val": "000001\n"}, force=True)
+        image_sets.write_splits(dataset.root, {"train": "000002\n", "val": "000001\n"}, force=True)
     assert sorted(path.name for path in folder.iterdir()) == ["train.txt", "val.txt"]
     assert (folder / "train.txt").read_text() == "000001\n"
 
 
 def test_files_that_are_there_are_named_and_kept(dataset: Dataset) -> None:
-    image_sets.write_parts(dataset.root, {"train": "000001\n"})
+    image_sets.write_splits(dataset.root, {"train": "000001\n"})
     with pytest.raises(SplitError, match=r"ImageSets/Main: train\.txt would be overwritten \(give --force"):
-        image_sets.write_parts(dataset.root, {"train": "", "val": ""})
+        image_sets.write_splits(dataset.root, {"train": "", "val": ""})
     assert not (dataset.root / image_sets.FOLDER / "val.txt").exists()
-    image_sets.write_parts(dataset.root, {"train": ""}, force=True)
+    image_sets.write_splits(dataset.root, {"train": ""}, force=True)
     assert (dataset.root / image_sets.FOLDER / "train.txt").read_text() == ""
 
 

@@ -46,8 +46,8 @@ def test_a_devkit_with_two_years_asks_which(make_voc: MakeVoc, tmp_path: Path) -
 
 
 def test_roboflows_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
-    for part in ("train", "valid"):
-        make_voc({f"{part}1": DOG}, root=tmp_path / "set" / part, layout="flat")
+    for split in ("train", "valid"):
+        make_voc({f"{split}1": DOG}, root=tmp_path / "set" / split, layout="flat")
     layout = find_layout(tmp_path / "set")
     assert layout.annotations == ["train/train1.xml", "valid/valid1.xml"]
     assert layout.images["valid1"] == ["valid/valid1.jpg"]

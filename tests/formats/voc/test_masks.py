@@ -189,8 +189,8 @@ def test_the_numbers_of_labels_stand_where_their_objects_are() -> None:
 
 
 @pytest.mark.parametrize(("value", "colour"), DEVKIT_COLOURS.items())
-def test_the_palette_is_that_of_the_devkit(value: int, colour: tuple[int, int, int]) -> None:
-    assert tuple(voc_palette()[value].tolist()) == colour
+def test_the_palette_is_that_of_the_devkit(value: int, color: tuple[int, int, int]) -> None:
+    assert tuple(voc_palette()[value].tolist()) == color
 
 
 def test_a_picture_keeps_its_numbers_and_shows_the_colours() -> None:

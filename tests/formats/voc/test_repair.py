@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocdet.formats.voc.annotation import read_annotation
-from vocdet.formats.voc.repair import Facts, mend
+from vocdet.formats.voc.repair import Facts, repair
 
 FACTS = Facts(size=(100, 80), sure=True)
 
@@ -46,10 +46,10 @@ def item(label: str = "dog", box: Sequence[object] = (1, 2, 30, 40), more: str =
 )  # fmt: skip
 def test_what_needs_no_guess_is_mended(wrong: str, right: str) -> None:
     expected = annotation(right).replace("\n\n", "\n")
-    mended = mend(annotation(wrong).encode(), FACTS)
-    assert mended.data.decode().replace("\n\n", "\n") == expected
-    assert mended.left == []
-    assert mend(mended.data, FACTS).counts == {}
+    repaired = repair(annotation(wrong).encode(), FACTS)
+    assert repaired.data.decode().replace("\n\n", "\n") == expected
+    assert repaired.left == []
+    assert repair(repaired.data, FACTS).counts == {}
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_what_needs_no_guess_is_mended(wrong: str, right: str) -> None:
     ],
 )
 def test_what_would_be_a_guess_stays(text: str) -> None:
-    mended = mend(text.encode(), FACTS)
-    assert (mended.data, mended.counts, mended.left) == (text.encode(), {}, [])
+    repaired = repair(text.encode(), FACTS)
+    assert (repaired.data, repaired.counts, repaired.left) == (text.encode(), {}, [])
 
 
 def test_boxes_are_cut_in_the_numbers_of_the_file() -> None:
     wrong, right = item(box=(0, 1, 101, 81)), item(box=(1, 1, 100, 80))  # 1-based: 1 and 100 are the edges
     facts = Facts(size=(100, 80), coordinates="one")
-    assert mend(annotation(wrong).encode(), facts).data == annotation(right).encode()
-    assert mend(annotation(right).encode(), facts).counts == {}
+    assert repair(annotation(wrong).encode(), facts).data == annotation(right).encode()
+    assert repair(annotation(right).encode(), facts).counts == {}
 
 
 @pytest.mark.parametrize(
@@ -93,58 +93,58 @@ def test_boxes_are_cut_in_the_numbers_of_the_file() -> None:
 )  # fmt: skip
 def test_a_size_that_is_none_becomes_the_images(size: str, right: str) -> None:
     facts = Facts(size=(100, 80), depth=1, sure=True)
-    assert mend(annotation(item(), size=size).encode(), facts).data == annotation(item(), size=right).encode()
+    assert repair(annotation(item(), size=size).encode(), facts).data == annotation(item(), size=right).encode()
 
 
 def test_a_missing_size_is_written_as_its_neighbours_are() -> None:
     wrong = "<annotation>\r\n  <filename>a.jpg</filename>\r\n  <segmented>0</segmented>\r\n</annotation>"
     size = "<size>\r\n    <width>100</width>\r\n    <height>80</height>\r\n    <depth>3</depth>\r\n  </size>\r\n  "
-    assert mend(wrong.encode(), FACTS).data.decode() == wrong.replace("<segmented>", f"{size}<segmented>")
+    assert repair(wrong.encode(), FACTS).data.decode() == wrong.replace("<segmented>", f"{size}<segmented>")
     flat = "<annotation><filename>a.jpg</filename></annotation>"
     size = "<size><width>100</width><height>80</height><depth>3</depth></size>"
-    assert mend(flat.encode(), FACTS).data.decode() == flat.replace("</annotation>", f"{size}</annotation>")
+    assert repair(flat.encode(), FACTS).data.decode() == flat.replace("</annotation>", f"{size}</annotation>")
 
 
 def test_a_size_is_not_written_where_exif_turns_the_image() -> None:
     data = annotation(item(), size="").encode()
-    mended = mend(data, Facts(size=(100, 80), sure=False))
-    assert mended.data == data
-    assert mended.left == [(1, "its size is missing or none, and EXIF turns the image: see which way its boxes fit")]
+    repaired = repair(data, Facts(size=(100, 80), sure=False))
+    assert repaired.data == data
+    assert repaired.left == [(1, "its size is missing or none, and EXIF turns the image: see which way its boxes fit")]
 
 
 def test_the_new_name_of_an_image_is_written() -> None:
     text = "<annotation><filename>a.jpg</filename><path>C:\\my set\\a.jpg</path><folder>a.jpg</folder></annotation>"
     right = "<annotation><filename>a.png</filename><path>C:\\my set\\a.png</path><folder>a.jpg</folder></annotation>"
-    assert mend(text.encode(), Facts(renamed=("a.jpg", "a.png"))).data == right.encode()
+    assert repair(text.encode(), Facts(renamed=("a.jpg", "a.png"))).data == right.encode()
     other = text.replace("<filename>a.jpg", "<filename>b.jpg").replace("\\a.jpg", "\\aa.jpg")
-    assert mend(other.encode(), Facts(renamed=("a.jpg", "a.png"))).data == other.encode()
+    assert repair(other.encode(), Facts(renamed=("a.jpg", "a.png"))).data == other.encode()
 
 
 def test_objects_that_masks_count_are_not_taken_away() -> None:
     data = annotation(item(), item()).encode()
-    mended = mend(data, Facts(size=(100, 80), sure=True, numbered=True))
-    assert mended.data == data
-    assert mended.left == [(5, "it is there twice, yet masks in SegmentationObject count the objects")]
+    repaired = repair(data, Facts(size=(100, 80), sure=True, numbered=True))
+    assert repaired.data == data
+    assert repaired.left == [(5, "it is there twice, yet masks in SegmentationObject count the objects")]
 
 
 def test_one_odd_element_does_not_keep_the_others_from_being_mended() -> None:
-    mended = mend(annotation(item(" d<!-- o -->g "), item(" cat ", (5, 5, 9, 9))).encode(), FACTS)
-    assert mended.data == annotation(item(" d<!-- o -->g "), item("cat", (5, 5, 9, 9))).encode()
-    assert mended.left == [(4, "<name> holds more than a text")]
+    repaired = repair(annotation(item(" d<!-- o -->g "), item(" cat ", (5, 5, 9, 9))).encode(), FACTS)
+    assert repaired.data == annotation(item(" d<!-- o -->g "), item("cat", (5, 5, 9, 9))).encode()
+    assert repaired.left == [(4, "<name> holds more than a text")]
 
 
 def test_a_comment_is_not_taken_away_with_its_object() -> None:
     data = annotation(item(), item(more="<!-- by me -->")).encode()
-    mended = mend(data, FACTS)
-    assert (mended.data, mended.left) == (data, [(5, "it is there twice, yet it holds a comment")])
+    repaired = repair(data, FACTS)
+    assert (repaired.data, repaired.left) == (data, [(5, "it is there twice, yet it holds a comment")])
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"<annotation>", b"<!DOCTYPE a><annotation/>", b"\xff\xfe<", b"<annotation>\xff"]
 )
 def test_files_that_cannot_be_edited_stay(data: bytes) -> None:
-    mended = mend(data, FACTS)
-    assert (mended.data, len(mended.left)) == (data, 1)
+    repaired = repair(data, FACTS)
+    assert (repaired.data, len(repaired.left)) == (data, 1)
 
 
 @dataclass(frozen=True)
@@ -249,10 +249,10 @@ def files(draw: st.DrawFn) -> tuple[bytes, bytes]:
 @given(files())
 def test_a_file_is_mended_to_the_byte(pair: tuple[bytes, bytes]) -> None:
     wrong, right = pair
-    mended = mend(wrong, FACTS)
-    assert mended.data == right
-    again = mend(mended.data, FACTS)
-    assert (again.data, again.counts) == (mended.data, {})
+    repaired = repair(wrong, FACTS)
+    assert repaired.data == right
+    again = repair(repaired.data, FACTS)
+    assert (again.data, again.counts) == (repaired.data, {})
 
 
 @settings(max_examples=40, deadline=None)
@@ -264,7 +264,7 @@ def test_a_mended_file_has_nothing_left_to_mend_and_says_the_same(pair: tuple[by
         path = Path(folder, "a.xml")
         path.write_bytes(pair[0])
         before = read_annotation(path)
-        path.write_bytes(mend(pair[0], FACTS).data)
+        path.write_bytes(repair(pair[0], FACTS).data)
         after = read_annotation(path)
     assert after.size == (100, 80)
     assert not {finding.code for finding in after.findings} & {"label.whitespace", "voc.size.bad_number"}

@@ -118,7 +118,7 @@ def test_lists_from_elsewhere_may_name_images_that_are_not_here(dataset: Dataset
     train.write_text("000001\n000002\n000001.jpg\nelsewhere\nother\nelsewhere\nimg.v1.2.JPG\n")
     test.write_text("000002\nelsewhere\nmy photo 1\n")
     lists = read_lists(dataset, [tmp_path / "lists"])
-    assert {name: rows.tolist() for name, rows in lists.parts.items()} == {"train": [0, 1, 2], "test": [1, 3]}
+    assert {name: rows.tolist() for name, rows in lists.splits.items()} == {"train": [0, 1, 2], "test": [1, 3]}
     said = {(finding.code, str(finding.place)): (finding.problem, finding.count) for finding in lists.findings}
     assert said == {
         ("imagesets.duplicate", f"{train}:3"): (
@@ -153,7 +153,7 @@ def test_trainval_may_share_images_with_train_and_val(dataset: Dataset, tmp_path
     for name, text in (("trainval", "000001\n000002\n"), ("train", "000001\n"), ("valid", "000002\n")):
         (tmp_path / f"{name}.txt").write_text(text)
     lists = read_lists(dataset, [tmp_path])
-    assert list(lists.parts) == ["trainval", "train", "val"]
+    assert list(lists.splits) == ["trainval", "train", "val"]
     assert lists.findings == ()
 
 

@@ -51,8 +51,8 @@ def boxes(found: Scan) -> list[tuple[str, str, list[float]]]:
     ]
 
 
-def parts(found: Scan) -> dict[str, list[str]]:
-    return {part: [found.dataset.images.files[row] for row in rows] for part, rows in found.parts.items()}
+def splits(found: Scan) -> dict[str, list[str]]:
+    return {split: [found.dataset.images.files[row] for row in rows] for split, rows in found.splits.items()}
 
 
 def only(found: Scan) -> Finding:
@@ -76,7 +76,7 @@ def test_a_share_becomes_pixels(tmp_path: Path) -> None:
     assert found.dataset.labels == ("dog", "cat")
     assert found.dataset.objects.line.tolist() == [1, 2]
     assert found.dataset.images.sources == ("a.txt",)
-    assert (found.findings, found.coordinates, found.form) == ((), "zero", "yolo")
+    assert (found.findings, found.coordinates, found.format) == ((), "zero", "yolo")
     assert found.kind == "a YOLO folder, 1 label file beside the images"
 
 
@@ -94,7 +94,7 @@ def test_the_folders_of_ultralytics(tmp_path: Path) -> None:
     )
     found = yolo.scan(root)
     assert boxes(found) == [("b", "dog", [0, 0, 100, 80]), ("a", "big cat", [25, 20, 75, 60])]
-    assert parts(found) == {"train": ["images/train/b.jpg"], "val": ["images/val/a.PNG"]}
+    assert splits(found) == {"train": ["images/train/b.jpg"], "val": ["images/val/a.PNG"]}
     assert found.findings == ()
     assert found.kind == "a YOLO folder, 2 label files in labels/train, labels/val"
     assert boxes(yolo.scan(root / "data.yaml")) == boxes(found)
@@ -115,7 +115,7 @@ def test_the_folders_of_roboflow(tmp_path: Path) -> None:
     )
     found = yolo.scan(root)
     assert boxes(found) == [("a_jpg.rf.0123", "cat", [25, 20, 75, 60])]
-    assert parts(found) == {"train": ["train/images/a_jpg.rf.0123.jpg"], "val": ["valid/images/b.jpg"]}
+    assert splits(found) == {"train": ["train/images/a_jpg.rf.0123.jpg"], "val": ["valid/images/b.jpg"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
         f"{root}/data.yaml:1: train is '../train/images', outside the dataset: train/images is taken "
         "(write it relative to the folder of this file)",
@@ -141,7 +141,7 @@ def test_darknets_folder_as_cvat_writes_it(tmp_path: Path) -> None:
     )
     found = yolo.scan(root)
     assert boxes(found) == [("a", "dog", [25, 20, 75, 60])]
-    assert parts(found) == {"train": ["obj_train_data/a.jpg"], "val": ["obj_train_data/deep/b.jpg"]}
+    assert splits(found) == {"train": ["obj_train_data/a.jpg"], "val": ["obj_train_data/deep/b.jpg"]}
     assert found.findings == ()
 
 
@@ -351,8 +351,8 @@ def test_a_box_without_a_file_of_names_is_called_by_its_number(tmp_path: Path) -
 def test_a_label_list_names_the_numbers_or_orders_the_names(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("cat\ndog\n")
     rows = {"a.jpg": "", "a.txt": "0 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5\n"}
-    bare = yolo.scan(make(tmp_path / "bare", rows), labels=tmp_path / "list.txt")
-    assert [label for _, label, _ in boxes(bare)] == ["cat", "dog"]
+    without_images = yolo.scan(make(tmp_path / "without_images", rows), labels=tmp_path / "list.txt")
+    assert [label for _, label, _ in boxes(without_images)] == ["cat", "dog"]
     named = make(tmp_path / "named", {**rows, "classes.txt": "dog\ncow\n"})
     found = yolo.scan(named, labels=tmp_path / "list.txt")
     assert found.dataset.labels == ("cat", "dog")
@@ -474,7 +474,7 @@ def test_the_parts_of_a_yaml_file(
     )
     found = yolo.scan(root)
     expected = [*found_codes, *(["path.absolute"] if "lists" in text else [])]
-    assert (parts(found), codes(found)) == (found_parts, expected)
+    assert (splits(found), codes(found)) == (found_parts, expected)
 
 
 def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -> None:
@@ -493,7 +493,7 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
         },
     )
     found = yolo.scan(root)
-    assert parts(found) == {"train": ["data/obj/1.jpg", "data/obj/2.JPG"]}
+    assert splits(found) == {"train": ["data/obj/1.jpg", "data/obj/2.JPG"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
         f"{root}/train.txt: names 2 images by paths outside the dataset: those that end the same are taken "
         "(write paths relative to this file)",
@@ -502,10 +502,10 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
     ]
 
 
-@pytest.mark.parametrize(("folder", "part"), [("train2017", "train"), ("Validation", "val"), ("test", "test")])
-def test_folders_say_which_part_where_nothing_else_does(tmp_path: Path, folder: str, part: str) -> None:
+@pytest.mark.parametrize(("folder", "split"), [("train2017", "train"), ("Validation", "val"), ("test", "test")])
+def test_folders_say_which_part_where_nothing_else_does(tmp_path: Path, folder: str, split: str) -> None:
     files = {"classes.txt": "dog\n", f"images/{folder}/1.jpg": "", f"labels/{folder}/1.txt": ""}
-    assert parts(yolo.scan(make(tmp_path, files))) == {part: [f"images/{folder}/1.jpg"]}
+    assert splits(yolo.scan(make(tmp_path, files))) == {split: [f"images/{folder}/1.jpg"]}
 
 
 def test_images_of_one_name_in_two_parts_are_two_images(tmp_path: Path) -> None:
@@ -611,7 +611,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (root / "b.jpg").symlink_to(outside / "b.jpg")
     (root / "labels").symlink_to(outside)
     found = yolo.scan(root)
-    assert (len(found.dataset.objects), found.dataset.labels, found.parts) == (0, (), {})
+    assert (len(found.dataset.objects), found.dataset.labels, found.splits) == (0, (), {})
     assert found.dataset.images.files == ("a.jpg", "c.jpg")
     refused = sorted(finding.place.path.name for finding in found.findings if finding.code == "path.outside")
     assert refused == ["a.txt", "b.jpg", "labels"]
@@ -675,9 +675,9 @@ def dataset_of(
     return Dataset(Path("nowhere"), tuple(labels), images, objects)
 
 
-def written(folder: Path, dataset: Dataset, parts: Mapping[str, Sequence[int]] | None = None) -> dict[str, int]:
+def written(folder: Path, dataset: Dataset, splits: Mapping[str, Sequence[int]] | None = None) -> dict[str, int]:
     """Write a dataset with images that are no more than their headers; the losses."""
-    rows = {part: np.array(rows, np.int64) for part, rows in (parts or {}).items()}
+    rows = {split: np.array(rows, np.int64) for split, rows in (splits or {}).items()}
     targets = yolo.image_targets(dataset, rows)
     losses = yolo.write(folder, dataset, rows, targets)
     for row, target in enumerate(targets):
@@ -768,7 +768,7 @@ def test_parts_are_folders_and_stand_in_the_yaml_file(tmp_path: Path) -> None:
     }
     assert (tmp_path / "labels/train/b.txt").read_text() == "1 0.25 0.25 0.5 0.5\n"
     assert (tmp_path / "labels/rest/e.txt").read_text() == ""
-    assert parts(yolo.scan(tmp_path)) == {
+    assert splits(yolo.scan(tmp_path)) == {
         "train": ["images/train/a.png", "images/train/b.png"],
         "val": ["images/val/c.png"],
         "test": ["images/test/d.png"],
@@ -780,17 +780,17 @@ def test_without_parts_all_images_are_in_one_folder(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "a.png").is_file()
     assert (tmp_path / "labels" / "b.txt").read_text() == ""
     assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == {"nc": 0, "names": {}}
-    assert yolo.scan(tmp_path).parts == {}
+    assert yolo.scan(tmp_path).splits == {}
 
 
 def test_a_trainval_that_is_not_divided_is_train(tmp_path: Path) -> None:
     dataset = dataset_of((100, 80), [], stems=("a", "b"))
     assert written(tmp_path / "1", dataset, {"trainval": [0], "test": [1]}) == {}
-    assert parts(yolo.scan(tmp_path / "1")) == {"train": ["images/train/a.png"], "test": ["images/test/b.png"]}
+    assert splits(yolo.scan(tmp_path / "1")) == {"train": ["images/train/a.png"], "test": ["images/test/b.png"]}
     assert written(tmp_path / "2", dataset, {"trainval": [0, 1], "train": [0], "val": []}) == {
         "images in trainval alone": 1
     }
-    assert parts(yolo.scan(tmp_path / "2")) == {"train": ["images/train/a.png"]}
+    assert splits(yolo.scan(tmp_path / "2")) == {"train": ["images/train/a.png"]}
 
 
 def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
@@ -806,7 +806,7 @@ def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
         crowd=yes,
         area=np.array([2000, 1999, np.nan, np.nan, np.nan]),
         segmentation=Texts.of([b"[[0,0,50,0,50,40]]", b"", b"", b"", b""]),
-        extra=Texts.of([b'{"attributes":{"a":1},"parts":[]}', b'{"attributes":{"a":1}}', b"", b"", b""]),
+        extra=Texts.of([b'{"attributes":{"a":1},"splits":[]}', b'{"attributes":{"a":1}}', b"", b"", b""]),
     )
     images = replace(dataset.images, extra=Texts.of([b'{"license":1}']))
     dataset = replace(dataset, images=images, extra=b'{"info":{}}')
@@ -869,8 +869,8 @@ def test_images_of_one_name_stay_where_they_are_from_trip_to_trip(tmp_path: Path
     root = make(tmp_path / "0", {**files, "train/labels/1.txt": "", "valid/labels/1.txt": ""})
     for trip in range(1, 3):
         found = yolo.scan(tmp_path / str(trip - 1))
-        written(tmp_path / str(trip), found.dataset, {part: rows.tolist() for part, rows in found.parts.items()})
-        assert parts(yolo.scan(tmp_path / str(trip))) == {"train": ["images/train/1.png"], "val": ["images/val/1.png"]}
+        written(tmp_path / str(trip), found.dataset, {split: rows.tolist() for split, rows in found.splits.items()})
+        assert splits(yolo.scan(tmp_path / str(trip))) == {"train": ["images/train/1.png"], "val": ["images/val/1.png"]}
     assert root.is_dir()
 
 

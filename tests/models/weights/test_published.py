@@ -59,26 +59,26 @@ def test_the_normalisations_are_the_published_ones() -> None:
 def test_torchvisions_classifiers_are_known_by_name(name: str, imagenet: bool) -> None:
     assert is_torchvision_name(Path("somewhere", name)) is imagenet
     content = content_of({"features.0.0.weight": torch.zeros(3)}, Path("somewhere", name))
-    assert content.normalisation == (IMAGENET if imagenet else HALF)
+    assert content.normalization == (IMAGENET if imagenet else HALF)
 
 
 @pytest.mark.parametrize("make", [mobilenet_v2, mobilenet_v3_small])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_torchvisions_classifiers_are_known_by_their_thousand_classes(make: Any, prefix: str) -> None:
     given = {prefix + name: value for name, value in make(weights=None).state_dict().items()}
-    assert content_of(given, FILE).normalisation == HALF  # no batch was ever counted: not trained in PyTorch
+    assert content_of(given, FILE).normalization == HALF  # no batch was ever counted: not trained in PyTorch
     for name, value in given.items():
         if name.endswith("num_batches_tracked"):
             value.fill_(7)
-    assert content_of(given, FILE).normalisation == IMAGENET
+    assert content_of(given, FILE).normalization == IMAGENET
     old = {name: value for name, value in given.items() if not name.endswith("num_batches_tracked")}
-    assert content_of(old, FILE).normalisation == IMAGENET  # as PyTorch 0.4 wrote it
+    assert content_of(old, FILE).normalization == IMAGENET  # as PyTorch 0.4 wrote it
     mine = {name: value[:10] if name.startswith(f"{prefix}classifier.") else value for name, value in given.items()}
-    assert content_of(mine, FILE).normalisation == HALF
+    assert content_of(mine, FILE).normalization == HALF
 
 
 def test_our_own_classifier_of_a_thousand_labels_is_not_torchvisions() -> None:
-    assert content_of(Classifier(SMALL, 1000).state_dict(), FILE).normalisation == HALF
+    assert content_of(Classifier(SMALL, 1000).state_dict(), FILE).normalization == HALF
 
 
 def test_tensors_of_odd_shapes_are_nobodys() -> None:
@@ -90,12 +90,12 @@ def test_tensors_of_odd_shapes_are_nobodys() -> None:
     }
     for given in (scalars, heads, {}):
         content = content_of(given, FILE)
-        assert (content.normalisation, content.heads) == (HALF, None)
+        assert (content.normalization, content.heads) == (HALF, None)
 
 
 def test_the_coco_detector_is_known_by_its_heads(coco: Any) -> None:
     content = content_of(coco.state_dict(), FILE)
-    assert (content.normalisation, content.heads) == (HALF, coco_heads())
+    assert (content.normalization, content.heads) == (HALF, coco_heads())
 
 
 def test_another_ssd_lite_of_torchvisions_has_unknown_labels_but_known_anchors() -> None:

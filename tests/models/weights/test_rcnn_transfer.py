@@ -89,7 +89,7 @@ def test_labels_of_coco_keep_their_rows_in_a_model_of_other_labels(
 
 def test_the_published_file_is_known_by_what_it_holds(coco: Any, published: dict[str, Tensor]) -> None:
     content = content_of(published, FILE)
-    assert (content.normalisation, content.name) == (IMAGENET, "torchvision's Mask R-CNN for COCO")
+    assert (content.normalization, content.name) == (IMAGENET, "torchvision's Mask R-CNN for COCO")
     assert content.heads is not None
     assert (content.heads.anchors, len(content.heads.labels or ())) == (PyramidAnchors(), 90)
     assert is_coco_rcnn(published)
@@ -100,7 +100,7 @@ def test_the_published_file_is_known_by_what_it_holds(coco: Any, published: dict
 def test_one_of_other_labels_says_nothing_of_them() -> None:
     other = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
     content = content_of(other.state_dict(), FILE)
-    assert (content.heads, content.normalisation) == (Heads(None), IMAGENET)
+    assert (content.heads, content.normalization) == (Heads(None), IMAGENET)
 
 
 def test_a_resnet_that_knows_imagenet_goes_into_its_backbone(standard: MaskRcnn) -> None:
@@ -116,7 +116,7 @@ def test_a_resnet_that_knows_imagenet_goes_into_its_backbone(standard: MaskRcnn)
     for value in theirs.state_dict().values():
         if value.dtype == torch.int64:
             value.fill_(5)
-    assert content_of(theirs.state_dict(), FILE).normalisation == IMAGENET
+    assert content_of(theirs.state_dict(), FILE).normalization == IMAGENET
     assert is_torchvision_name(Path("resnet50-0676ba61.pth"))
 
 

@@ -13,14 +13,14 @@ from vocdet.data.division.similar import Similar
 from vocdet.data.findings import Finding
 from vocdet.errors import Place
 
-Parts = Mapping[str, NDArray[np.int64]]
+Splits = Mapping[str, NDArray[np.int64]]
 
 _MOST_NAMES = 5  # of the images of a group that are named
 
 
-def copy_findings(dataset: Dataset, identical: Groups, parts: Parts) -> list[Finding]:
+def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[Finding]:
     """A finding for every image that is byte for byte the same as an earlier one, and whether they are in two parts."""
-    parts_of = _parts_of(parts)
+    parts_of = _parts_of(splits)
     files = dataset.images.files
     findings = []
     for group in identical:
@@ -39,9 +39,9 @@ def copy_findings(dataset: Dataset, identical: Groups, parts: Parts) -> list[Fin
     return findings
 
 
-def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, parts: Parts) -> list[Finding]:
+def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, splits: Splits) -> list[Finding]:
     """A finding for every group of near-identical images, and whether it lies in two parts; copies alone are none."""
-    parts_of = _parts_of(parts)
+    parts_of = _parts_of(splits)
     first_of = {row: group[0] for group in identical for row in group}
     findings = []
     for group in similar.groups:
@@ -82,14 +82,14 @@ def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapp
     return counts
 
 
-def _parts_of(parts: Parts) -> dict[int, tuple[str, ...]]:
+def _parts_of(splits: Splits) -> dict[int, tuple[str, ...]]:
     """The parts of every image that is in any, of those that should share none.
 
     trainval counts where there is neither train nor val.
     """
-    whole = "trainval" in parts and not {"train", "val"} & parts.keys()
+    whole = "trainval" in splits and not {"train", "val"} & splits.keys()
     found: dict[int, tuple[str, ...]] = {}
-    for name, rows in parts.items():
+    for name, rows in splits.items():
         if name != "trainval" or whole:
             for row in rows.tolist():
                 found[row] = (*found.get(row, ()), name)

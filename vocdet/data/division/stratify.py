@@ -33,7 +33,7 @@ class Units:
     """
 
     size: Rows  # (U,) images
-    bare: Rows  # (U,) images without any object
+    without_images: Rows  # (U,) images without any object
     first: Rows  # (U + 1,)
     label: NDArray[np.int32]  # (E,) rising within a unit
     objects: NDArray[np.int32]  # (E,) objects of that label in the unit
@@ -57,7 +57,7 @@ class Units:
         dense = np.zeros((len(units), 2 * self.labels + 2))
         dense[row, self.label[entry]] = self.objects[entry]
         dense[row, self.labels + self.label[entry]] = self.images[entry]
-        dense[:, -2:] = np.column_stack([self.bare[units], self.size[units]])
+        dense[:, -2:] = np.column_stack([self.without_images[units], self.size[units]])
         return dense
 
     def sums(self, part: Rows, parts: int) -> Counts:
@@ -70,7 +70,7 @@ class Units:
             np.bincount(cell, column[inside_entry], parts * self.labels).reshape(shape)
             for column in (self.objects, self.images)
         ]
-        of_all = [np.bincount(part[inside], column[inside], parts) for column in (self.bare, self.size)]
+        of_all = [np.bincount(part[inside], column[inside], parts) for column in (self.without_images, self.size)]
         return np.column_stack([*of_labels, *of_all]).astype(np.float64)
 
 
@@ -89,8 +89,8 @@ def units_of(dataset: Dataset, together: Sequence[Rows] = ()) -> tuple[Units, Ro
     key = objects.image.astype(np.int64) * max(labels, 1) + objects.label
     key, number = np.unique(key, return_counts=True)  # (K,) of every image each label once
     image = key // max(labels, 1)
-    bare = np.ones(len(dataset), np.bool_)
-    bare[image] = False
+    without_images = np.ones(len(dataset), np.bool_)
+    without_images[image] = False
     key = unit[image] * max(labels, 1) + key % max(labels, 1)
     order = np.argsort(key, kind="stable")
     key, number = key[order], number[order]
@@ -98,7 +98,7 @@ def units_of(dataset: Dataset, together: Sequence[Rows] = ()) -> tuple[Units, Ro
     return (
         Units(
             size=np.bincount(unit, minlength=count),
-            bare=np.bincount(unit[bare], minlength=count),
+            without_images=np.bincount(unit[without_images], minlength=count),
             first=np.searchsorted(key[start] // max(labels, 1), np.arange(count + 1)),
             label=(key[start] % max(labels, 1)).astype(np.int32),
             objects=(np.add.reduceat(number, start) if len(start) else number).astype(np.int32),
@@ -187,8 +187,8 @@ def _place_images(
         members = of_entry[entries]
         part[members] = deal(members, units.objects[entries], label)
         left -= np.bincount(units.label[units.entries(members)], minlength=units.labels)
-    bare = _shuffled(np.flatnonzero(part < 0), rng)
-    part[bare] = deal(bare, np.ones(len(bare), np.int32), units.labels)
+    without_images = _shuffled(np.flatnonzero(part < 0), rng)
+    part[without_images] = deal(without_images, np.ones(len(without_images), np.int32), units.labels)
 
 
 def _dealer(

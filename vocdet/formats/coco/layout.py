@@ -30,7 +30,7 @@ class CocoFile:
 
     path: Path
     source: str  # from the root, with forward slashes
-    part: str  # trainval, train, val or test, as its name says; "": it does not
+    split: str  # trainval, train, val or test, as its name says; "": it does not
 
 
 def find_coco(path: Path) -> tuple[Path, list[CocoFile], list[Finding]]:
@@ -87,7 +87,7 @@ def looks_like_coco(path: Path) -> bool:
             if not _OBJECT.match(begin):
                 return False
             file.seek(max(0, path.stat().st_size - _SNIFFED))
-            lists = {match[1] for part in (begin, file.read()) for match in _KEYS.finditer(part)}
+            lists = {match[1] for split in (begin, file.read()) for match in _KEYS.finditer(split)}
     except OSError:
         return False
     if _BEGIN.match(begin):
@@ -127,6 +127,6 @@ def _rank(folder: str, own: str, file: CocoFile) -> tuple[bool, bool, bool, int,
     """Which folder to prefer of several with the same names: the file's own, that of its part, one called images."""
     last = folder.rpartition("/")[2].lower()
     stem = file.path.stem.lower()
-    of_part = bool(file.part) and (last.startswith(file.part) or (file.part == "val" and last == "valid"))
+    of_part = bool(file.split) and (last.startswith(file.split) or (file.split == "val" and last == "valid"))
     named = last.rstrip("0123456789") in stem.replace("_", " ").split() or last in stem
     return folder != own, not (of_part or named), last not in ("images", "jpegimages"), folder.count("/"), folder

@@ -38,24 +38,26 @@ _REFUSED = {
 }
 
 
-def scan(path: Path, *, labels: Path | None = None, bare: bool = False, progress: Progress | None = None) -> Scan:
+def scan(
+    path: Path, *, labels: Path | None = None, without_images: bool = False, progress: Progress | None = None
+) -> Scan:
     """Read what can be read of a COCO file, or of the COCO files of a folder.
 
     Images are in the order of the files, and so are labels, unless a list file gives theirs. Of the files in a folder
     each whose name or folder says train, val or test is that part; one that is alone only if it is called
-    instances_train and the like. Sizes are those of the images; with `bare` all of these may be missing, and they are
+    instances_train and the like. Sizes are those of the images; with `without_images` all may be missing; they are
     what the file says. What is wrong with an entry is a finding, and the entry left out; only a file that is no COCO
     file, or a list file that cannot be read, raises.
     """
     listed = read_labels(labels) if labels is not None else None
     root, files, findings = find_coco(path)
     index = find_images(root)
-    bare = bare and not index.files
-    if not bare and not index.files:
+    without_images = without_images and not index.files
+    if not without_images and not index.files:
         hint = "give the folder that holds the annotations and the images"
         raise AnnotationError("no images found", place=root, hint=hint)
     notes = Notes([*findings, *index.findings])
-    tables = _Tables(root, index, bare)
+    tables = _Tables(root, index, without_images)
     with uncollected(), image_files.quiet_decoder():
         for file in files:
             tables.add(file, read_entries(file.path, notes), notes, progress)
@@ -91,7 +93,7 @@ class _Tables:
 
     root: Path
     index: ImageIndex
-    bare: bool
+    without_images: bool
     stems: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -102,7 +104,7 @@ class _Tables:
     labels: dict[str, int] = field(default_factory=dict)
     poses: dict[str, int] = field(default_factory=lambda: {"": 0})
     objects: list[_Table] = field(default_factory=list)
-    parts: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
+    splits: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
     files_read: int = 0
     alone: bool = False  # whether a single file may be a part
     trainval: bool = False  # whether a file says that there was one
@@ -114,8 +116,8 @@ class _Tables:
         rows, fresh = self._add_images(file, entries, notes, progress)
         self.files_read += 1
         self.trainval |= pop_trainval(entries.extra)
-        if file.part:
-            self.parts.setdefault(file.part, []).append(np.array(sorted(set(rows.values())), np.int64))
+        if file.split:
+            self.splits.setdefault(file.split, []).append(np.array(sorted(set(rows.values())), np.int64))
             self.alone = file.path.name.startswith("instances_")
         labels = self._add_labels(file, entries, notes)
         self.objects.append(_objects(file, entries, (rows, fresh, labels), self.poses, notes))
@@ -125,19 +127,21 @@ class _Tables:
         """The rows of every part; trainval is train and val together, where vocdet has written that there is one."""
         if not (self.files_read > 1 or self.alone):
             return {}
-        parts = {name: np.unique(np.concatenate(rows)) for name, rows in self.parts.items()}
-        if self.trainval and "trainval" not in parts:
-            some = [parts.get(name, _NO_ROWS) for name in ("train", "val")]
+        splits = {name: np.unique(np.concatenate(rows)) for name, rows in self.splits.items()}
+        if self.trainval and "trainval" not in splits:
+            some = [splits.get(name, _NO_ROWS) for name in ("train", "val")]
             rows = sorted(np.concatenate(some).tolist(), key=lambda row: f"{self.stems[row]}.xml")  # as VOC lists them
-            parts = {"trainval": np.array(rows, np.int64)} | parts
-        return parts
+            splits = {"trainval": np.array(rows, np.int64)} | splits
+        return splits
 
     def _add_images(
         self, file: CocoFile, entries: Entries, notes: Notes, progress: Progress | None
     ) -> tuple[dict[int, int], set[int]]:
         """Row by image id; and the ids of images that no file before had."""
         names = [_name_of(image.file_name) for image in entries.images]
-        prefix = "" if self.bare else image_prefix(file, [name.path or name.last for name in names], self.index)
+        prefix = (
+            "" if self.without_images else image_prefix(file, [name.path or name.last for name in names], self.index)
+        )
         rows: dict[int, int] = {}
         fresh: set[int] = set()
         for i, (image, name) in enumerate(zip(entries.images, names, strict=True)):
@@ -180,7 +184,7 @@ class _Tables:
 
     def _file_of(self, wanted: str, prefix: str, last_only: bool) -> str:
         """The image of this name, from the root; "" where there is none, or nobody can say which."""
-        if self.bare or not wanted:
+        if self.without_images or not wanted:
             return wanted
         found = None if last_only else self.index.exact(prefix + wanted)
         if found is None:
@@ -193,7 +197,7 @@ class _Tables:
     ) -> tuple[int, int] | None:
         width, height = said
         sound = width is not None and height is not None and 0 < width < 2**31 and 0 < height < 2**31
-        if self.bare:
+        if self.without_images:
             if width is None or height is None or not sound:
                 problem = f"is {width} by {height} pixels, which is no size"
                 notes.add("coco.image.size", "error", problem, file.path, "write width and height", inside=inside)

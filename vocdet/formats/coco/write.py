@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.parts import apart
+from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.extras import KEPT_OF_WHOLE, coordinates_of, extra_of, in_order, label_extras, whole_json
@@ -29,14 +29,14 @@ _LARGEST = 1e300  # square pixels; JSON has no infinity
 Rows = NDArray[np.int64]
 
 
-def image_targets(dataset: Dataset, parts: Mapping[str, Rows]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
+def image_targets(dataset: Dataset, splits: Mapping[str, Rows]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
     """Where the images of a COCO folder lie: images/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
     return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
 
 def write(
-    folder: Path, dataset: Dataset, parts: Mapping[str, Rows], targets: Sequence[str], areas: NDArray[np.float64]
+    folder: Path, dataset: Dataset, splits: Mapping[str, Rows], targets: Sequence[str], areas: NDArray[np.float64]
 ) -> list[Loss]:
     """Write annotations/instances.json, or instances_<part>.json for every part; return what COCO cannot hold.
 
@@ -46,15 +46,15 @@ def write(
     of the masks (M,), NaN where there is none; they are written where the source said nothing else.
     """
     losses: Counter[str] = Counter()
-    divided, twice = apart(parts, len(dataset))
+    divided, twice = apart(splits, len(dataset))
     losses["images in two parts: they are in the first of them"] += twice
     whole = _with_areas(dataset, areas, losses)
-    if not parts:
+    if not splits:
         _write_file(folder / ANNOTATIONS / "instances.json", whole, targets)
         return counted_losses(losses)
-    if "trainval" in parts and "trainval" not in divided:
-        named = np.concatenate([parts[name] for name in ("train", "val") if name in parts])
-        others = len(np.setxor1d(parts["trainval"], named))
+    if "trainval" in splits and "trainval" not in divided:
+        named = np.concatenate([splits[name] for name in ("train", "val") if name in splits])
+        others = len(np.setxor1d(splits["trainval"], named))
         losses["images of trainval alone, or of train or val and not of trainval"] += others
         if not others:
             whole = replace(whole, extra=_with_trainval(whole))

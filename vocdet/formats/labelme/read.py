@@ -19,9 +19,9 @@ from vocdet.formats.image_index import (
     ImageIndex,
     images_among,
     listing,
-    parts_by_folder,
     safe_relative,
     split_suffix,
+    splits_by_folder,
     unique_stems,
     walk,
 )
@@ -36,18 +36,20 @@ _BEGIN = 4096  # bytes; one of the keys is in them, whatever their order
 _MOST_LOOKED_AT = 5
 
 
-def scan(root: Path, *, labels: Path | None = None, bare: bool = False, progress: Progress | None = None) -> Scan:
+def scan(
+    root: Path, *, labels: Path | None = None, without_images: bool = False, progress: Progress | None = None
+) -> Scan:
     """Read what can be read of a folder, in the order of its JSON files.
 
     An image without a JSON file is not annotated: a finding, and no part of the dataset. Shapes of one label and one
     group_id are one object; what has no area is left out, with a finding. Labels are those of the list file, else
     all that occur, sorted. Only a folder without labelme files or without images, or a list file that cannot be read,
-    raises. With `bare` the images may all be missing; their sizes are then what the files say.
+    raises. With `without_images` the images may all be missing; their sizes are then what the files say.
     """
     listed = read_labels(labels) if labels is not None else None
     notes = Notes()
     with uncollected(), image_files.quiet_decoder():
-        index, sources = _find(root, bare, notes)
+        index, sources = _find(root, without_images, notes)
         rows = _Rows()
         for done, source in enumerate(sources, 1):
             _read_one(index, source, rows, notes)
@@ -61,14 +63,14 @@ def scan(root: Path, *, labels: Path | None = None, bare: bool = False, progress
     left_out = dict.fromkeys(map(_stem, bare_images), "whose image has no annotation")
     row_of = {file: row for row, file in enumerate(rows.files)}
     left_out |= {_stem(file): "" for file in rows.claimed if file not in row_of}
-    parts = {
-        part: np.array([row_of[file] for file in files], np.int64)
-        for part, files in parts_by_folder(rows.files).items()
+    splits = {
+        split: np.array([row_of[file] for file in files], np.int64)
+        for split, files in splits_by_folder(rows.files).items()
     }
     folders = sorted({source.rpartition("/")[0] for source in sources})
     where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
     kind = f"a labelme folder, {counted(len(sources), 'JSON file')} {where}"
-    return Scan(dataset, tuple(notes.findings), left_out=left_out, form="labelme", kind=kind, parts=parts)
+    return Scan(dataset, tuple(notes.findings), left_out=left_out, format="labelme", kind=kind, splits=splits)
 
 
 def looks_like(folder: Path) -> str:
@@ -92,7 +94,7 @@ def is_labelme(path: Path) -> bool:
         return False
 
 
-def _find(root: Path, bare: bool, notes: Notes) -> tuple[ImageIndex, list[str]]:
+def _find(root: Path, without_images: bool, notes: Notes) -> tuple[ImageIndex, list[str]]:
     """The images below a folder, and the files that are labelme's or have to be, as an image is called the same."""
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
@@ -111,7 +113,7 @@ def _find(root: Path, bare: bool, notes: Notes) -> tuple[ImageIndex, list[str]]:
             f"no labelme files found beside {counted(len(images), 'image')}" if images else "no labelme files found"
         )
         raise AnnotationError(problem, place=root, hint="a labelme folder has a JSON file beside each image")
-    if not images and not bare:
+    if not images and not without_images:
         hint = "give the folder that holds both annotations and images"
         raise AnnotationError(f"no images found for {counted(len(sources), 'annotation')}", place=root, hint=hint)
     return ImageIndex(root, tuple(images)), sources

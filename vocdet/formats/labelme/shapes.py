@@ -78,7 +78,7 @@ class _Shape:
     box: tuple[float, float, float, float]
     polygon: list[float] = field(default_factory=list)  # of all but masks; of a rectangle its corners
     mask: NDArray[np.bool_] | None = None  # (H, W) of the image
-    bare: bool = False  # a rectangle: alone, it is a box without a mask
+    without_images: bool = False  # a rectangle: alone, it is a box without a mask
 
 
 def _shape(value: object, size: tuple[int, int], look: _Look) -> _Shape | None:
@@ -102,7 +102,7 @@ def _shape(value: object, size: tuple[int, int], look: _Look) -> _Shape | None:
     elif kind == "rectangle" and len(points) in (2, 4):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         shape.polygon = [min(xs), min(ys), max(xs), min(ys), max(xs), max(ys), min(xs), max(ys)]
-        shape.bare = True
+        shape.without_images = True
     elif kind in ("polygon", "rotation") and len(points) >= 3:
         shape.polygon = [number for point in points for number in point]
     elif kind in ("circle", "rectangle", "polygon", "rotation"):
@@ -203,7 +203,7 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
         width, height = size
         whole = np.logical_or.reduce([*drawn, *([masks.pixels(polygons, height, width)] if polygons else [])])
         item.segmentation = masks.rle_json(whole)
-    elif len(shapes) > 1 or not first.bare:
+    elif len(shapes) > 1 or not first.without_images:
         item.segmentation = msgspec.json.encode(polygons)
     attributes: dict[str, Any] = {}
     rest: dict[str, Any] = {}

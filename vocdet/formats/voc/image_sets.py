@@ -45,7 +45,7 @@ class Entry:
     line: int
 
 
-def read_part(path: Path) -> list[Entry]:
+def read_split(path: Path) -> list[Entry]:
     """The lines of a split file as written, with or without VOC's second column (1, -1 or 0).
 
     Any line ends, a byte-order mark and trailing blanks are all the same.
@@ -61,7 +61,7 @@ def read_part(path: Path) -> list[Entry]:
     return [Entry(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def part_path(root: Path, name: str) -> Path | None:
+def split_path(root: Path, name: str) -> Path | None:
     """The split file of this name, or None where there is none."""
     for folder in (root / FOLDER, root / "ImageSets"):
         path = folder / f"{name}.txt"
@@ -72,12 +72,12 @@ def part_path(root: Path, name: str) -> Path | None:
 
 def part_names(dataset: Dataset) -> tuple[str, ...]:
     """Which of `PARTS` there are: by split files, else by folders called train, valid and test."""
-    files = tuple(name for name in PARTS if part_path(dataset.root, name) is not None)
-    folders = {_FOLDER_PARTS[name] for name in part_folders(dataset)}
+    files = tuple(name for name in PARTS if split_path(dataset.root, name) is not None)
+    folders = {_FOLDER_PARTS[name] for name in split_folders(dataset)}
     return files or tuple(name for name in PARTS if name in folders)
 
 
-def part_folders(dataset: Dataset) -> tuple[str, ...]:
+def split_folders(dataset: Dataset) -> tuple[str, ...]:
     """The folders called train, valid and test that say which part their images are in; none beside split files."""
     if divided(dataset.root):
         return ()
@@ -87,20 +87,20 @@ def part_folders(dataset: Dataset) -> tuple[str, ...]:
 
 def divided(root: Path) -> bool:
     """Whether there are split files."""
-    return any(part_path(root, name) for name in PARTS)
+    return any(split_path(root, name) for name in PARTS)
 
 
-def part_rows(
+def split_rows(
     dataset: Dataset, name: str, left_out: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Rows, tuple[Finding, ...]]:
     """The images of a part, and what is odd about its file; a stem that is not in the dataset is an error there.
 
     `left_out` tells of stems whose files are there why they are not in the dataset; "": it has been told.
     """
-    path = part_path(dataset.root, name)
+    path = split_path(dataset.root, name)
     if path is not None:
         return resolve(dataset, path, left_out)
-    rows = [row for row, part in enumerate(_folder_parts(dataset)) if part == name]
+    rows = [row for row, split in enumerate(_folder_splits(dataset)) if split == name]
     if not rows:
         raise SplitError(f"there is no {name}.txt", place=dataset.root / FOLDER, hint="run vocdet split")
     return np.array(rows, np.int64), ()
@@ -109,13 +109,13 @@ def part_rows(
 def resolve(
     dataset: Dataset, path: Path, left_out: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Rows, tuple[Finding, ...]]:
-    """The images a split file names, each once, and what is odd about the file; `left_out` as for `part_rows`."""
+    """The images a split file names, each once, and what is odd about the file; `left_out` as for `split_rows`."""
     row_of = {composed(stem): row for stem, row in dataset.row_of().items()}
     why_not = {composed(stem): why for stem, why in left_out.items()}
     rows: dict[int, int] = {}  # row -> line
     findings: list[Finding] = []
     hints = 0
-    entries = read_part(path)
+    entries = read_split(path)
     for entry in entries:
         place = Place(path, entry.line)
         candidates = tuple(meanings(composed(entry.text)))
@@ -141,67 +141,67 @@ def resolve(
 
 def label_files(dataset: Dataset) -> tuple[Path, ...]:
     """The `<label>_<part>.txt` that are there for the labels of a dataset."""
-    names = {f"{label}_{part}.txt" for label in dataset.labels for part in PARTS}
+    names = {f"{label}_{split}.txt" for label in dataset.labels for split in PARTS}
     folder = dataset.root / FOLDER
     return tuple(sorted(path for path in folder.glob("*_*.txt") if path.name in names)) if folder.is_dir() else ()
 
 
-def overlap_findings(dataset: Dataset, parts: Mapping[str, Rows]) -> list[Finding]:
+def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Finding]:
     """Images in two parts that must not share any, and a trainval that is not train and val together."""
     findings = []
-    whole = "trainval" in parts and not {"train", "val"} <= parts.keys()
+    whole = "trainval" in splits and not {"train", "val"} <= splits.keys()
     pairs = [("train", "val"), ("train", "test"), ("val", "test"), *([("trainval", "test")] if whole else [])]
     for one, other in pairs:
-        shared = np.intersect1d(parts.get(one, _NONE), parts.get(other, _NONE))
+        shared = np.intersect1d(splits.get(one, _NONE), splits.get(other, _NONE))
         if len(shared):
             problem = f"{_stems(dataset, shared)} in {one} and in {other}: figures on {other} will be too good"
             hint = "run vocdet split --force for parts that share nothing"
-            place = Place(part_path(dataset.root, other) or dataset.root)
+            place = Place(split_path(dataset.root, other) or dataset.root)
             findings.append(Finding("imagesets.overlap", "warning", problem, place, hint))
-    if {"trainval", "train", "val"} <= parts.keys():
-        odd = np.setxor1d(parts["trainval"], np.concatenate([parts["train"], parts["val"]]))
+    if {"trainval", "train", "val"} <= splits.keys():
+        odd = np.setxor1d(splits["trainval"], np.concatenate([splits["train"], splits["val"]]))
         if len(odd):
             problem = f"trainval is not train and val together: they differ in {_stems(dataset, odd)}"
-            place = Place(part_path(dataset.root, "trainval") or dataset.root)
+            place = Place(split_path(dataset.root, "trainval") or dataset.root)
             findings.append(Finding("imagesets.trainval", "warning", problem, place, "run vocdet split --force"))
     return findings
 
 
 def bare_findings(
-    dataset: Dataset, parts: Mapping[str, Rows], paths: Mapping[str, Path] = MappingProxyType({})
+    dataset: Dataset, splits: Mapping[str, Rows], paths: Mapping[str, Path] = MappingProxyType({})
 ) -> list[Finding]:
     """Parts whose images show no object: nothing can be learned from them, or measured on them.
 
     `paths` are the split files of parts that are not in the dataset's own ImageSets.
     """
     findings = []
-    for name, rows in parts.items():
+    for name, rows in splits.items():
         if len(rows) and not np.isin(dataset.objects.image, rows).any():
             problem = f"there is no object in the {counted(len(rows), 'image')} of {name}"
-            place = Place(paths.get(name) or part_path(dataset.root, name) or dataset.root)
+            place = Place(paths.get(name) or split_path(dataset.root, name) or dataset.root)
             hint = "annotate some of them, or run vocdet split --force"
             findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
 
 
-def read_parts(scan: Scan) -> tuple[dict[str, Rows], tuple[Finding, ...]]:
+def read_splits(scan: Scan) -> tuple[dict[str, Rows], tuple[Finding, ...]]:
     """The parts of a dataset, and what is odd about its split files.
 
     They are what ImageSets says; without it, what the reader found, or what folders called train, valid and test say.
     """
     dataset = scan.dataset
-    if scan.parts and not divided(dataset.root):
-        return dict(scan.parts), ()
-    parts: dict[str, Rows] = {}
+    if scan.splits and not divided(dataset.root):
+        return dict(scan.splits), ()
+    splits: dict[str, Rows] = {}
     findings: list[Finding] = []
     for name in part_names(dataset):
         try:
-            parts[name], odd = part_rows(dataset, name, scan.left_out)
+            splits[name], odd = split_rows(dataset, name, scan.left_out)
         except SplitError as error:
             place = error.place or Place(dataset.root)
             odd = (Finding("imagesets.unreadable", "error", error.problem, place, error.hint),)
         findings += odd
-    return parts, tuple(findings)
+    return splits, tuple(findings)
 
 
 def _stems(dataset: Dataset, rows: Rows) -> str:
@@ -209,7 +209,7 @@ def _stems(dataset: Dataset, rows: Rows) -> str:
     return f"{counted(len(rows), 'image')} ({some}{', ...' if len(rows) > 3 else ''})"
 
 
-def write_parts(root: Path, texts: Mapping[str, str], *, force: bool = False) -> tuple[Path, ...]:
+def write_splits(root: Path, texts: Mapping[str, str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `<name>.txt` for every text, all or none; files that are there are an error unless `force`."""
     folder = root / FOLDER
     paths = tuple(folder / f"{name}.txt" for name in texts)
@@ -228,17 +228,17 @@ def write_parts(root: Path, texts: Mapping[str, str], *, force: bool = False) ->
     return paths
 
 
-def part_texts(dataset: Dataset, parts: Mapping[str, Rows]) -> dict[str, str]:
+def split_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
     """What the split files of these parts hold: a stem a line."""
     stems = dataset.images.stems
     bad = [stem for stem in stems if stem != stem.strip()]
     if bad:
         problem = f"begins or ends with a space, which a split file cannot hold: {bad[0]!r}"
         raise SplitError(problem, place=dataset.root, hint="rename the image and its XML")
-    return {name: "".join(f"{stems[row]}\n" for row in rows) for name, rows in parts.items()}
+    return {name: "".join(f"{stems[row]}\n" for row in rows) for name, rows in splits.items()}
 
 
-def label_texts(dataset: Dataset, parts: Mapping[str, Rows]) -> dict[str, str]:
+def label_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
     """What VOC's `<label>_<part>.txt` hold: every stem of the part with 1, -1, or 0 for difficult objects alone."""
     bad = [label for label in dataset.labels if re.search(r"[/\\\0]", label) or len(label.encode()) > _LONGEST_NAME]
     if bad:
@@ -252,7 +252,7 @@ def label_texts(dataset: Dataset, parts: Mapping[str, Rows]) -> dict[str, str]:
     return {
         f"{label}_{name}": "".join(f"{dataset.images.stems[row]} {value[row, i]:2d}\n" for row in rows)
         for i, label in enumerate(dataset.labels)
-        for name, rows in parts.items()
+        for name, rows in splits.items()
     }
 
 
@@ -274,9 +274,9 @@ def composed(text: str) -> str:
 
 def _hint(text: str, row_of: dict[str, int]) -> str:
     stem = re.sub(r"\s+(-1|0|1)$", "", text)
-    bare = stem.lstrip("0")
+    without_images = stem.lstrip("0")
     for other in row_of:
-        if other.lstrip("0") == bare:
+        if other.lstrip("0") == without_images:
             return f"did you mean {other!r}? leading zeros were lost or added"
     # of numbered images another number is another image, not the same one misspelt
     numbers = [re.findall(r"\d+", given) for given in (text, stem)]
@@ -284,6 +284,6 @@ def _hint(text: str, row_of: dict[str, int]) -> str:
     return f"did you mean {close!r}?" if close else ""
 
 
-def _folder_parts(dataset: Dataset) -> list[str]:
+def _folder_splits(dataset: Dataset) -> list[str]:
     """The part of every image by the folder it is in; "" for none."""
     return [_FOLDER_PARTS.get(file.split("/")[0].lower(), "") if "/" in file else "" for file in dataset.images.files]

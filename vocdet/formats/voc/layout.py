@@ -45,10 +45,10 @@ class Layout:
         return self._folded.get(_folded(stem), [])
 
 
-def find_layout(root: Path, *, bare: bool = False) -> Layout:
+def find_layout(root: Path, *, without_images: bool = False) -> Layout:
     """Find annotations and images below `root`; an error where either is missing, or there are several datasets.
 
-    With `bare` the annotations may be without any image.
+    With `without_images` the annotations may be without any image.
     """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
@@ -62,7 +62,7 @@ def find_layout(root: Path, *, bare: bool = False) -> Layout:
     if not layout.annotations and not layout.findings:
         problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
         raise AnnotationError(problem, place=layout.root, hint=_LAYOUTS)
-    if not (layout.images or layout.others or layout.findings or bare):
+    if not (layout.images or layout.others or layout.findings or without_images):
         hint = "give the folder that holds both annotations and images"
         problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
         raise AnnotationError(problem, place=layout.root, hint=hint)
@@ -111,8 +111,8 @@ def _find(root: Path) -> Layout:
     if inner:
         names = ", ".join(folder.name for folder in inner)
         raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {inner[0]}")
-    parts = [folder for folder in folders if _has_xml(folder)]
-    return _collected(root, parts, parts or [root, *images])
+    splits = [folder for folder in folders if _has_xml(folder)]
+    return _collected(root, splits, splits or [root, *images])
 
 
 def _subfolders(root: Path) -> list[Path]:

@@ -101,9 +101,9 @@ def palette_png(values: NDArray[np.uint8]) -> bytes:
 @cache
 def voc_palette() -> NDArray[np.uint8]:
     """The colours of VOC's masks, (256, 3): bit i of a value becomes a high bit of red, green or blue in turn."""
-    value, colours = np.arange(256), np.zeros((256, 3), np.int64)
+    value, colors = np.arange(256), np.zeros((256, 3), np.int64)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= (value >> channel & 1) << (7 - bit)
+            colors[:, channel] |= (value >> channel & 1) << (7 - bit)
         value = value >> 3
-    return colours.astype(np.uint8)
+    return colors.astype(np.uint8)

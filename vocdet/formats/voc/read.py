@@ -48,18 +48,18 @@ def scan(
     *,
     labels: Path | None = None,
     coordinates: Asked = "auto",
-    bare: bool = False,
+    without_images: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
     """Read what can be read of a folder, in the order of its file names.
 
     An image without an XML is not annotated: a finding, and no part of the dataset. An XML without objects is
     an image that is known to show none of the labels. Labels are those of the list file, else all that occur,
-    sorted. Only a folder without annotations, or a list file that cannot be read, raises. With `bare` the images
+    sorted. Only a folder without annotations, or an unreadable list file, raises. With `without_images` the images
     may all be missing; their sizes are then what the annotations say.
     """
     listed = read_labels(labels) if labels is not None else None
-    layout = find_layout(root, bare=bare)
+    layout = find_layout(root, without_images=without_images)
     rows = _Rows()
     with image_files.quiet_decoder(), uncollected():
         for done, source in enumerate(layout.annotations, 1):

@@ -58,7 +58,7 @@ class Facts:
 
 
 @dataclass(slots=True)
-class Mended:
+class Repaired:
     """A file as it should be, what was changed, and what a person must look at."""
 
     data: bytes
@@ -95,15 +95,15 @@ def size_findings(root: Path, sources: Sequence[str]) -> list[Finding]:
     return [Finding("voc.size.missing", "warning", problem, place, hint, len(found))]
 
 
-def mend(data: bytes, facts: Facts) -> Mended:
+def repair(data: bytes, facts: Facts) -> Repaired:
     """Mend a VOC file: space in labels, flags that are no 0 or 1, <size>, objects there twice, boxes a pixel too large.
 
     What is not sure stays as it is and is in `left`; all of the file, where it would not say the same otherwise.
     """
-    mended = Mended(data)
+    repaired = Repaired(data)
     try:
         source = read_source(data)
-        root, pen = parse(source.text), _Pen(source.text, mended)
+        root, pen = parse(source.text), _Pen(source.text, repaired)
         _mend_objects(root, facts, pen)
         _mend_size(root, facts, pen)
         if facts.renamed is not None:
@@ -111,11 +111,11 @@ def mend(data: bytes, facts: Facts) -> Mended:
         if pen.edits:
             result = source.encoded(edited(source.text, pen.edits))
             _prove(data, result, facts)
-            mended.data = result
+            repaired.data = result
     except CannotEdit as error:
-        mended.counts.clear()
-        mended.left = [(0, str(error))]
-    return mended
+        repaired.counts.clear()
+        repaired.left = [(0, str(error))]
+    return repaired
 
 
 @dataclass(slots=True)
@@ -123,11 +123,11 @@ class _Pen:
     """Notes the edits of a text, and what could not be edited."""
 
     text: str
-    mended: Mended
+    repaired: Repaired
     edits: list[Edit] = field(default_factory=list)
 
     def make(self, code: str, *edits: Edit) -> None:
-        self.mended.counts[code] += 1
+        self.repaired.counts[code] += 1
         self.edits += edits
 
     def write(self, code: str, element: Element, value: str) -> None:
@@ -138,7 +138,7 @@ class _Pen:
             self.leave(element, str(error))
 
     def leave(self, element: Element, why: str) -> None:
-        self.mended.left.append((self.text.count("\n", 0, element.start) + 1, why))
+        self.repaired.left.append((self.text.count("\n", 0, element.start) + 1, why))
 
 
 def _mend_objects(root: Element, facts: Facts, pen: _Pen) -> None:

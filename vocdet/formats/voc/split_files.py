@@ -56,7 +56,7 @@ def line_reader(dataset: Dataset) -> Callable[[str], Line | None]:
 
 def own_findings(dataset: Dataset) -> list[Finding]:
     """What other tools stumble over in the split files of a dataset, and the files there that nobody reads."""
-    paths = [path for name in PARTS if (path := image_sets.part_path(dataset.root, name)) is not None]
+    paths = [path for name in PARTS if (path := image_sets.split_path(dataset.root, name)) is not None]
     findings = [finding for path in paths for finding in text_findings(dataset, path)]
     return [*findings, *_unread_findings(dataset.root, _unread(dataset, paths))]
 
@@ -149,7 +149,7 @@ class Lists:
     """Split files from elsewhere, as far as they speak of a dataset."""
 
     paths: Mapping[str, Path]  # by part
-    parts: Mapping[str, Rows]  # the images that the dataset has
+    splits: Mapping[str, Rows]  # the images that the dataset has
     findings: tuple[Finding, ...]
 
 
@@ -160,13 +160,13 @@ def read_lists(dataset: Dataset, given: Sequence[Path]) -> Lists:
     """
     paths, findings = _list_paths(given)
     read = line_reader(dataset)
-    parts: dict[str, Rows] = {}
+    splits: dict[str, Rows] = {}
     lines_of: dict[str, dict[str, list[int]]] = {}  # part -> stem -> its lines
     for name, path in paths.items():
         lines = lines_of.setdefault(name, {})
         rows: dict[int, None] = {}
         unknown: dict[str, list[int]] = {}
-        for entry in image_sets.read_part(path):
+        for entry in image_sets.read_split(path):
             line = read(entry.text)
             if line is None:
                 stem = list(meanings(composed(entry.text)))[-1]
@@ -175,9 +175,9 @@ def read_lists(dataset: Dataset, given: Sequence[Path]) -> Lists:
                 stem = dataset.images.stems[line.row]
                 rows[line.row] = None
             lines.setdefault(stem, []).append(entry.line)
-        parts[name] = np.array(list(rows), np.int64)
+        splits[name] = np.array(list(rows), np.int64)
         findings += [*text_findings(dataset, path, hint=_BY_HAND), *_content_findings(path, lines, unknown)]
-    return Lists(paths, parts, (*findings, *_shared_findings(paths, lines_of, dataset)))
+    return Lists(paths, splits, (*findings, *_shared_findings(paths, lines_of, dataset)))
 
 
 def _list_paths(given: Sequence[Path]) -> tuple[dict[str, Path], list[Finding]]:

@@ -212,7 +212,7 @@ def _write_lists(
     folder: Path, dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], names: Sequence[str], made: set[str]
 ) -> None:
     """ImageSets, the labels where sorting those that occur would not give them, and what was said of the whole."""
-    for name, text in image_sets.part_texts(dataset, parts).items() if parts else ():
+    for name, text in image_sets.split_texts(dataset, parts).items() if parts else ():
         write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", text.encode(), made)
     if dataset.labels != tuple(sorted(set(names))):
         text = "".join(f"{label}\n" for label in dataset.labels)

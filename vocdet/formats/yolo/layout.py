@@ -12,9 +12,9 @@ from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.image_index import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
-from vocdet.formats.yolo.parts import find_parts
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import YAML_SUFFIXES, Settings
+from vocdet.formats.yolo.splits import find_splits
 from vocdet.wording import counted
 
 LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation", "txt")
@@ -34,7 +34,7 @@ class Layout:
     label_of: dict[str, str]  # image -> label file; an image without one is not in it
     names: tuple[str, ...]  # labels by number; empty: nothing names them
     names_source: str  # the file that does
-    parts: dict[str, list[str]]  # train, val, test: images
+    splits: dict[str, list[str]]  # train, val, test: images
     keypoints: tuple[int, int] | None  # of a pose, and the numbers of each
     passed_over: list[str] = field(default_factory=list)  # images of a stem that another one in the folder has
 
@@ -57,7 +57,7 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     settings = _settings(root, files, path.name if root != path else "", notes)
     texts = {split_suffix(file)[0]: file for file in files if file[-4:].lower() == ".txt" and file not in names_files}
     index = ImageIndex(root, tuple(images))
-    parts, lists = find_parts(index, settings, texts.values(), notes)
+    splits, lists = find_splits(index, settings, texts.values(), notes)
     for source in lists:
         texts.pop(split_suffix(source)[0], None)
     label_of = _labels_of(root, images, texts)
@@ -68,7 +68,7 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     names, names_source = _names(root, settings, names_files, files, notes)
     keypoints = settings.keypoints if settings else None
     kept = [image for image in images if image not in set(passed_over)]
-    return Layout(root, kept, label_of, names, names_source, parts, keypoints, passed_over)
+    return Layout(root, kept, label_of, names, names_source, splits, keypoints, passed_over)
 
 
 def looks_like(folder: Path) -> str:
@@ -225,13 +225,13 @@ def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict
 
 def _label_folders(folder: str) -> Iterator[str]:
     """Where labels of the images in a folder may be, likeliest first, in small letters: images/x -> labels/x."""
-    parts = folder.lower().split("/") if folder else []
-    for i in reversed(range(len(parts))):
-        if parts[i] in IMAGE_FOLDERS:
-            yield from ("/".join([*parts[:i], name, *parts[i + 1 :]]) for name in LABEL_FOLDERS)
+    splits = folder.lower().split("/") if folder else []
+    for i in reversed(range(len(splits))):
+        if splits[i] in IMAGE_FOLDERS:
+            yield from ("/".join([*splits[:i], name, *splits[i + 1 :]]) for name in LABEL_FOLDERS)
     yield folder.lower()
-    for i in reversed(range(len(parts) + 1)):
-        yield from ("/".join([*parts[:i], name, *parts[i:]]) for name in LABEL_FOLDERS)
+    for i in reversed(range(len(splits) + 1)):
+        yield from ("/".join([*splits[:i], name, *splits[i:]]) for name in LABEL_FOLDERS)
 
 
 def _one_image_a_label(root: Path, images: Sequence[str], label_of: dict[str, str], notes: Notes) -> list[str]:

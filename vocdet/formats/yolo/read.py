@@ -37,7 +37,7 @@ def scan(
     path: Path,
     *,
     labels: Path | None = None,
-    bare: bool = False,  # noqa: ARG001 as other formats: without its image, a share is no pixels
+    without_images: bool = False,  # noqa: ARG001 as other formats: without its image, a share is no pixels
     progress: Progress | None = None,
 ) -> Scan:
     """Read what can be read of a folder, or of the folder of a data.yaml, in the order of its image files.
@@ -58,13 +58,13 @@ def scan(
                 progress(done, len(layout.images))
         dataset = _dataset(layout, rows, listed, notes)
     row_of = {file: row for row, file in enumerate(rows.files)}
-    parts = {
-        part: np.array([row_of[file] for file in files if file in row_of], np.int64)
-        for part, files in layout.parts.items()
+    splits = {
+        split: np.array([row_of[file] for file in files if file in row_of], np.int64)
+        for split, files in layout.splits.items()
     }
     left_out = dict.fromkeys((_stem(file) for file in [*layout.passed_over, *rows.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
-    return Scan(dataset, findings, left_out=left_out, form="yolo", kind=_kind(layout), parts=parts)
+    return Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout), splits=splits)
 
 
 @dataclass(slots=True)

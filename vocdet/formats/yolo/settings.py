@@ -30,7 +30,7 @@ class Settings:
     source: str  # the file, relative to the root of the dataset
     names: tuple[str, ...] = ()  # in the order of their numbers; empty: it names none
     base: str = ""  # its `path`
-    parts: dict[str, list[str]] = field(default_factory=dict)  # train, val, test: folders or lists of images
+    splits: dict[str, list[str]] = field(default_factory=dict)  # train, val, test: folders or lists of images
     lines: dict[str, int] = field(default_factory=dict)  # of every key
     names_file: str = ""  # the file that names the labels instead
     keypoints: tuple[int, int] | None = None  # of a pose, and the numbers of each
@@ -76,9 +76,9 @@ def read_data_file(root: Path, source: str, notes: Notes) -> Settings | None:
         return None
     settings = Settings(source)
     for number, line in enumerate(text.splitlines(), 1):
-        key, equals, value = (part.strip() for part in line.partition("="))
+        key, equals, value = (split.strip() for split in line.partition("="))
         if equals and value and key in PART_KEYS:
-            settings.parts.setdefault(PART_KEYS[key], []).append(value)
+            settings.splits.setdefault(PART_KEYS[key], []).append(value)
             settings.lines[PART_KEYS[key]] = number
         elif equals and key == "names":
             settings.names_file = value
@@ -182,7 +182,7 @@ def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, i
         key = keys[0]
         settings.lines.setdefault(PART_KEYS.get(key, key), line)
         if key in PART_KEYS and len(keys) <= 2 and value.lower() not in _NOTHING:
-            settings.parts.setdefault(PART_KEYS[key], []).append(value)
+            settings.splits.setdefault(PART_KEYS[key], []).append(value)
         elif key == "path" and len(keys) == 1:
             settings.base = "" if value.lower() in _NOTHING else value
         elif key == "names" and len(keys) == 1:

@@ -26,7 +26,7 @@ REST = "rest"  # images that are in no part, when others are
 PIXEL_DECIMALS = 6  # that are written of a box, and read again
 DECIMALS = 12  # of a share; fewer would not bring back every millionth of a pixel
 
-Parts = Mapping[str, NDArray[np.int64]]
+Splits = Mapping[str, NDArray[np.int64]]
 
 _SMALLEST = 5e-7  # pixels; a box narrower than this has no area once it is written
 _NOT_PLAIN = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # YAML wants these escaped
@@ -34,9 +34,9 @@ _NOT_IN_A_NAME = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ORDINARY = "they become ordinary objects"
 
 
-def image_targets(dataset: Dataset, parts: Parts) -> tuple[str, ...]:
+def image_targets(dataset: Dataset, splits: Splits) -> tuple[str, ...]:
     """Where the images lie: images/<part>/<stem><suffix>, or images/<stem><suffix> where there are no parts."""
-    folders = _folders(dataset, parts)
+    folders = _folders(dataset, splits)
     targets = []
     taken: set[str] = set()
     for folder, stem, file in zip(folders, dataset.images.stems, dataset.images.files, strict=True):
@@ -49,7 +49,7 @@ def image_targets(dataset: Dataset, parts: Parts) -> tuple[str, ...]:
     return tuple(targets)
 
 
-def write(folder: Path, dataset: Dataset, parts: Parts, targets: Sequence[str]) -> list[Loss]:
+def write(folder: Path, dataset: Dataset, splits: Splits, targets: Sequence[str]) -> list[Loss]:
     """Write a label file for every image, and data.yaml; return what these cannot hold.
 
     A label file is as its image, with labels/ for images/ and .txt for the suffix. Boxes are cut to their images,
@@ -73,7 +73,7 @@ def write(folder: Path, dataset: Dataset, parts: Parts, targets: Sequence[str]) 
         write_new(f"{folder}/{source}", "".join(rows[first:end]).encode(), made)
         first = end
     write_new(f"{folder}/data.yaml", _yaml(dataset, targets).encode(), made)
-    return _losses(dataset, parts, keep)
+    return _losses(dataset, splits, keep)
 
 
 def _rows(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -> list[str]:
@@ -90,39 +90,39 @@ def _share(value: float) -> str:
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
-def _folders(dataset: Dataset, parts: Parts) -> list[str]:
+def _folders(dataset: Dataset, splits: Splits) -> list[str]:
     """The folder of every image below images/, with a slash; "" for all where there are no parts."""
-    taken = _taken(parts)
+    taken = _taken(splits)
     if not taken:
         return [""] * len(dataset)
     folders = [f"{REST}/"] * len(dataset)
-    for part in reversed(PARTS):  # an image of several is in the first
-        for row in taken.get(part, np.empty(0, np.int64)).tolist():
-            folders[row] = f"{part}/"
+    for split in reversed(PARTS):  # an image of several is in the first
+        for row in taken.get(split, np.empty(0, np.int64)).tolist():
+            folders[row] = f"{split}/"
     return folders
 
 
-def _taken(parts: Parts) -> dict[str, NDArray[np.int64]]:
+def _taken(splits: Splits) -> dict[str, NDArray[np.int64]]:
     """The parts that are written: train, val and test; a trainval that is not divided is train."""
-    taken = {part: parts[part] for part in PARTS if len(parts.get(part, ()))}
-    if "trainval" in parts and len(parts["trainval"]) and not taken.keys() & {"train", "val"}:
-        taken["train"] = parts["trainval"]
+    taken = {split: splits[split] for split in PARTS if len(splits.get(split, ()))}
+    if "trainval" in splits and len(splits["trainval"]) and not taken.keys() & {"train", "val"}:
+        taken["train"] = splits["trainval"]
     return taken
 
 
-def _file_stem(stem: str, part: str) -> str:
+def _file_stem(stem: str, split: str) -> str:
     """A stem as a path below images/<part>/: nothing in it leads elsewhere, hides it or names the part again."""
     path = safe_relative(stem).path or safe_relative(_NOT_IN_A_NAME.sub("_", stem)).path or "image"
     *folders, name = (re.sub(r"^\.", "_", piece) for piece in path.split("/"))
-    if folders and PART_KEYS.get(folders[0].lower()) == part:
+    if folders and PART_KEYS.get(folders[0].lower()) == split:
         del folders[0]
     return "/".join([*(f"{folder}_" if folder.lower() in IMAGE_FOLDERS else folder for folder in folders), name])
 
 
 def _yaml(dataset: Dataset, targets: Sequence[str]) -> str:
     folders = {target.split("/")[1] for target in targets if target.count("/") > 1}
-    there = [part for part in PARTS if part in folders]
-    lines = [f"{part}: images/{part}" for part in there]
+    there = [split for split in PARTS if split in folders]
+    lines = [f"{split}: images/{split}" for split in there]
     if not there:
         lines.append("# train and val are not divided yet: all images are in images/")
     lines += ["", f"nc: {len(dataset.labels)}", "names:"]
@@ -135,7 +135,7 @@ def _quoted(text: str) -> str:
     return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def _losses(dataset: Dataset, parts: Parts, keep: NDArray[np.bool_]) -> list[Loss]:
+def _losses(dataset: Dataset, splits: Splits, keep: NDArray[np.bool_]) -> list[Loss]:
     objects = dataset.objects
     area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)
     own_area = ~np.isnan(objects.area) & (np.abs(objects.area - area) > 1e-6 * np.maximum(area, 1))
@@ -157,16 +157,16 @@ def _losses(dataset: Dataset, parts: Parts, keep: NDArray[np.bool_]) -> list[Los
     losses += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
     losses.append(Loss("notes on images", len(dataset.images.extra.rows), "as their licence, or the XML's header"))
     losses.append(Loss("notes on the dataset", int(dataset.extra not in (b"", b"{}")), "as COCO's info"))
-    return [loss for loss in [*losses, *_part_losses(dataset, parts)] if loss.count]
+    return [loss for loss in [*losses, *_part_losses(dataset, splits)] if loss.count]
 
 
-def _part_losses(dataset: Dataset, parts: Parts) -> list[Loss]:
-    taken = _taken(parts)
+def _part_losses(dataset: Dataset, splits: Splits) -> list[Loss]:
+    taken = _taken(splits)
     times = np.zeros(len(dataset), np.int64)
     for rows in taken.values():
         times[np.unique(rows)] += 1
     whole = np.zeros(len(dataset), np.bool_)
-    whole[parts.get("trainval", np.empty(0, np.int64))] = True
+    whole[splits.get("trainval", np.empty(0, np.int64))] = True
     return [
         Loss("second parts of images", int((times > 1).sum()), "an image is in one folder: the first of its parts"),
         Loss("images in trainval alone", int((whole & (times == 0)).sum()), f"they are in images/{REST}"),

@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         self.spec = spec
         self.tap = C4_LAYER[spec.kind]
         self.frozen = 0  # layers from the first that do not learn
-        initialise(self)
+        initialize(self)
         self.channels = (_out_channels(self._tapped()[0]), _out_channels(self.features[-1]))
         strides = self._strides()
         self.levels = tuple(max(i for i, seen in enumerate(strides) if seen == stride) for stride in LEVELS)
@@ -153,7 +153,7 @@ def _out_channels(module: nn.Module) -> int:
     return [m for m in module.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """He's initialisation for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -195,7 +195,7 @@ class Classifier(nn.Module):
         else:
             layers = [Dropout(dropout), nn.Linear(channels, labels)]
         self.classifier = nn.Sequential(*layers)
-        initialise(self.classifier)
+        initialize(self.classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, labels)."""

@@ -33,7 +33,7 @@ class RpnHead(nn.Module):
         self.conv = nn.Sequential(Conv2dNormActivation(channels, channels, kernel_size=3, norm_layer=None))
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, anchors * 4, 1)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps (B, C, H_i, W_i) to the logits (B, N) and offsets (B, N, 4) of all anchors, in the order of the grid."""
@@ -56,8 +56,8 @@ class MobileRpnHead(nn.Module):
         self.mix = pointwise(channels, channels)
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, anchors * 4, 1)
-        _initialise(self.cls_logits)
-        _initialise(self.bbox_pred)
+        _initialize(self.cls_logits)
+        _initialize(self.bbox_pred)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """As `RpnHead`."""
@@ -70,7 +70,7 @@ class MobileRpnHead(nn.Module):
         return logits, self.bbox_pred(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.01)

@@ -68,7 +68,7 @@ class SsdLite(nn.Module):
         self.class_head = nn.ModuleList(head(c, n * (len(spec.labels) + 1), norm) for c, n in shapes)
         self.box_head = nn.ModuleList(head(c, n * 4, norm) for c, n in shapes)
         for module in (self.extras, self.class_head, self.box_head):
-            _initialise(module)
+            _initialize(module)
         height, width = spec.size
         grid = torch.from_numpy(spec.anchors.grid(spec.maps)) * torch.tensor([width, height, width, height])
         self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
@@ -116,7 +116,7 @@ def _plain_head(inputs: int, out: int, _: Norm) -> nn.Module:
     return nn.Conv2d(inputs, out, 1)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0, 0.03)

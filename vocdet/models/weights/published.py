@@ -19,11 +19,11 @@ from vocdet.models.weights.heads import Heads
 from vocdet.models.weights.timm import PAGE
 from vocdet.recipes.nets import RESNET
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
 
-HALF: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HALF: Normalization = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # RGB mean and std that torchvision's classifiers expect
-IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 COCO_NET = BackboneSpec("mb3-large", reduced_tail=True)
 _IMAGENET_CLASSES = 1000
 
@@ -32,7 +32,7 @@ _IMAGENET_CLASSES = 1000
 class Content:
     """What weights of another program are, as far as their tensors tell."""
 
-    normalisation: Normalisation = HALF  # as TensorFlow's MobileNets and torchvision's SSD-lite are trained
+    normalization: Normalization = HALF  # as TensorFlow's MobileNets and torchvision's SSD-lite are trained
     heads: Heads | None = None
     name: str = ""  # for people
 

@@ -35,7 +35,7 @@ def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> N
     )
     write_coco(tmp_path / "coco" / "annotations" / "image_info_test2017.json", names[16:])
     report = split_as_coco(root, [tmp_path / "coco"])
-    assert {name: rows.tolist() for name, rows in report.parts.items()} == {
+    assert {name: rows.tolist() for name, rows in report.splits.items()} == {
         "trainval": list(range(16)), "train": list(range(12)), "val": [12, 13, 14, 15], "test": [],
     }  # fmt: skip
     assert report.notes == (
@@ -54,7 +54,7 @@ def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path
         write_coco(tmp_path / "train-more.json", ["img05.jpg"]),
     ]
     report = split_as_coco(root, sources)
-    assert [report.parts[name].tolist() for name in ("train", "val", "test")] == [[0, 1, 5], [2, 3], [4]]
+    assert [report.splits[name].tolist() for name in ("train", "val", "test")] == [[0, 1, 5], [2, 3], [4]]
     assert report.notes[0] == "1 image of my_valid.json is not in the dataset, such as 'elsewhere.jpg'"
 
 
@@ -97,6 +97,6 @@ def test_microcontrollers_are_divided_as_their_coco_files_have_it(shared: Path, 
     root = shutil.copytree(shared / "data" / "microcontrollers", tmp_path / "boards")
     report = split_as_coco(root, [root])
     files = np.array(report.dataset.images.files)
-    assert {file.split("/")[0] for file in files[report.parts["train"]]} == {"train"}
-    assert {file.split("/")[0] for file in files[report.parts["test"]]} == {"test"}
-    assert (len(report.parts["train"]), len(report.parts["test"])) == (142, 7)
+    assert {file.split("/")[0] for file in files[report.splits["train"]]} == {"train"}
+    assert {file.split("/")[0] for file in files[report.splits["test"]]} == {"test"}
+    assert (len(report.splits["train"]), len(report.splits["test"])) == (142, 7)

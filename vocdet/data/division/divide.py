@@ -28,13 +28,13 @@ class Split:
     moved: int  # images by which groups that stay together have changed the sizes asked for
 
     @property
-    def parts(self) -> dict[str, Rows]:
+    def splits(self) -> dict[str, Rows]:
         """VOC's four parts: trainval is train and val together."""
         trainval = np.sort(np.concatenate([self.train, self.val]))
         return {"trainval": trainval, "train": self.train, "val": self.val, "test": self.test}
 
 
-def part_sizes(count: int, trainval: float, train: float) -> tuple[int, int, int]:
+def split_sizes(count: int, trainval: float, train: float) -> tuple[int, int, int]:
     """How many of `count` images go to train, val and test.
 
     trainval has count × `trainval` and train has trainval × `train`, each rounded half up; but a part that is
@@ -70,10 +70,10 @@ def split(
     are divided at random. Images that `assigned` says are in train, val or test stay there, and what belongs to them
     follows. The same dataset, shares and seed give the same split.
     """
-    sizes = np.array(part_sizes(len(dataset), trainval, train))
+    sizes = np.array(split_sizes(len(dataset), trainval, train))
     before = tuple((assigned or {}).get(name, np.empty(0, np.int64)) for name in NAMES)
-    part = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=before)
-    train_rows, val_rows, test_rows = (np.flatnonzero(part == p) for p in range(3))
+    split = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=before)
+    train_rows, val_rows, test_rows = (np.flatnonzero(split == p) for p in range(3))
     final = np.array([len(train_rows), len(val_rows), len(test_rows)])
     return Split(train_rows, val_rows, test_rows, int(np.maximum(final - sizes, 0).sum()))
 
@@ -95,8 +95,8 @@ def fold_rows(
     if count < 2:
         raise ValueError(f"{count} folds")
     sizes = len(dataset) // count + (np.arange(count) < len(dataset) % count).astype(np.int64)
-    part = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=assigned)
-    folds = tuple(np.flatnonzero(part == k) for k in range(count))
+    split = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=assigned)
+    folds = tuple(np.flatnonzero(split == k) for k in range(count))
     if not all(map(len, folds)):
         units = len(dataset) - sum(len(group) - 1 for group in together)
         kind = "images" if units == len(dataset) else "images and groups that stay together"
@@ -118,20 +118,20 @@ def divided(
     known = np.full(len(dataset), -1)
     for number, rows in enumerate(assigned):
         known[rows] = number
-    groups, parts = _followers(together, known)
+    groups, splits = _followers(together, known)
     units, unit = units_of(dataset, groups)
     fixed = np.full(len(units), -1)
     fixed[unit] = known
-    fixed[: len(groups)] = parts
+    fixed[: len(groups)] = splits
     method = divide if stratify else divide_at_random
     return method(units, sizes, np.random.default_rng(seed), fixed=fixed)[unit]
 
 
-def objects_of_parts(dataset: Dataset, parts: Sequence[Rows]) -> NDArray[np.int64]:
+def objects_of_splits(dataset: Dataset, splits: Sequence[Rows]) -> NDArray[np.int64]:
     """(P, L) objects of every label in each part; parts may share images."""
     labels = len(dataset.labels)
-    counts = np.zeros((len(parts), labels), np.int64)
-    for i, rows in enumerate(parts):
+    counts = np.zeros((len(splits), labels), np.int64)
+    for i, rows in enumerate(splits):
         inside = np.zeros(len(dataset), np.bool_)
         inside[rows] = True
         counts[i] = np.bincount(dataset.objects.label[inside[dataset.objects.image]], minlength=labels)
@@ -140,12 +140,12 @@ def objects_of_parts(dataset: Dataset, parts: Sequence[Rows]) -> NDArray[np.int6
 
 def _followers(together: Sequence[Sequence[int]], known: Rows) -> tuple[list[Rows], Rows]:
     """The images of each group whose part is to be found, and the part that most others of the group are in, or -1."""
-    groups, parts = [], []
+    groups, splits = [], []
     for group in together:
         rows = np.asarray(group, np.int64)
         new = rows[known[rows] < 0]
         if len(new) and len(rows) > 1:
             settled = np.bincount(known[rows[known[rows] >= 0]])
             groups.append(new)
-            parts.append(int(np.argmax(settled)) if len(settled) else -1)
-    return groups, np.array(parts, np.int64)
+            splits.append(int(np.argmax(settled)) if len(settled) else -1)
+    return groups, np.array(splits, np.int64)

@@ -8,52 +8,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
-Parts = Mapping[str, Rows]
+Splits = Mapping[str, Rows]
 
 ORDER = ("train", "val", "test", "trainval")
 
 
-def separate(parts: Parts) -> dict[str, Rows]:
+def separate(splits: Splits) -> dict[str, Rows]:
     """The parts that do not hold one another: trainval only where it is not divided further."""
-    divided = parts.keys() & {"train", "val"}
-    return {name: parts[name] for name in ORDER if name in parts and not (name == "trainval" and divided)}
+    divided = splits.keys() & {"train", "val"}
+    return {name: splits[name] for name in ORDER if name in splits and not (name == "trainval" and divided)}
 
 
-def disjoint(parts: Parts, images: int) -> list[Rows]:
+def disjoint(splits: Splits, images: int) -> list[Rows]:
     """Every one of so many images once, rising, in a group for each part and one of those in none.
 
     An image in several parts goes with the first of train, val, test and trainval that has it.
     """
     group = np.full(images, -1)
-    names = [name for name in ORDER if name in parts]
+    names = [name for name in ORDER if name in splits]
     for i, name in enumerate(names):
-        rows = parts[name]
+        rows = splits[name]
         group[rows[group[rows] < 0]] = i
     return [rows for i in (*range(len(names)), -1) if len(rows := np.flatnonzero(group == i))]
 
 
-def within(parts: Parts, rows: Rows, images: int) -> dict[str, Rows]:
+def within(splits: Splits, rows: Rows, images: int) -> dict[str, Rows]:
     """The parts of a dataset of so many images as rows of its subset `rows`, in the order they had."""
     place = np.full(images, -1)
     place[rows] = np.arange(len(rows))
-    return {name: moved[moved >= 0] for name, of in parts.items() for moved in (place[of],)}
+    return {name: moved[moved >= 0] for name, of in splits.items() for moved in (place[of],)}
 
 
-def apart(parts: Mapping[str, Rows], count: int) -> tuple[dict[str, Rows], int]:
+def apart(splits: Mapping[str, Rows], count: int) -> tuple[dict[str, Rows], int]:
     """Parts that share no image, for formats in which it can be in one alone; and how many images were in several.
 
     The first of train, val, test (trainval where neither train nor val is there) keeps an image; images that are in
     none of `count` are the part `rest`.
     """
-    names = ["train", "val", "test"] if {"train", "val"} & parts.keys() else ["trainval", "test"]
+    names = ["train", "val", "test"] if {"train", "val"} & splits.keys() else ["trainval", "test"]
     free = np.ones(count, np.bool_)
     divided: dict[str, Rows] = {}
     for name in names:
-        if name in parts:
-            rows = np.sort(parts[name])
+        if name in splits:
+            rows = np.sort(splits[name])
             divided[name] = rows[free[rows]]
             free[rows] = False
-    twice = sum(len(parts[name]) for name in divided) - sum(map(len, divided.values()))
+    twice = sum(len(splits[name]) for name in divided) - sum(map(len, divided.values()))
     rest = np.flatnonzero(free)
     if len(rest):
         divided["rest"] = rest

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vocdet.data.parts import disjoint, separate, within
+from vocdet.data.splits import disjoint, separate, within
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -11,20 +11,20 @@ def rows(*numbers: int) -> np.ndarray:
 
 
 def test_trainval_is_no_part_of_its_own_beside_train_and_val() -> None:
-    parts = {"trainval": rows(0, 1), "val": rows(1), "test": rows(2), "train": rows(0)}
-    assert list(separate(parts)) == ["train", "val", "test"]
+    splits = {"trainval": rows(0, 1), "val": rows(1), "test": rows(2), "train": rows(0)}
+    assert list(separate(splits)) == ["train", "val", "test"]
     assert list(separate({"test": rows(2), "trainval": rows(0, 1)})) == ["test", "trainval"]
 
 
 def test_every_image_is_in_one_group_that_of_the_first_part_that_has_it() -> None:
-    parts = {"trainval": rows(0, 1, 2), "train": rows(2, 0), "test": rows(2, 4)}
-    assert [group.tolist() for group in disjoint(parts, 6)] == [[0, 2], [4], [1], [3, 5]]
+    splits = {"trainval": rows(0, 1, 2), "train": rows(2, 0), "test": rows(2, 4)}
+    assert [group.tolist() for group in disjoint(splits, 6)] == [[0, 2], [4], [1], [3, 5]]
     assert [group.tolist() for group in disjoint({}, 2)] == [[0, 1]]
 
 
 def test_parts_of_a_subset_keep_their_order() -> None:
-    parts = {"train": rows(4, 0, 2), "test": rows(3)}
-    moved = within(parts, rows(2, 4), 5)
+    splits = {"train": rows(4, 0, 2), "test": rows(3)}
+    moved = within(splits, rows(2, 4), 5)
     assert {name: some.tolist() for name, some in moved.items()} == {"train": [1, 0], "test": []}
 
 

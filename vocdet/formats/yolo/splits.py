@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.formats.image_index import ImageIndex, parts_by_folder, safe_relative
+from vocdet.formats.image_index import ImageIndex, safe_relative, splits_by_folder
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import PART_KEYS, Settings, first_bytes
@@ -28,7 +28,7 @@ class _Files:
     images_in: dict[str, list[str]]  # by folder, with those of the folders below it
 
 
-def find_parts(
+def find_splits(
     index: ImageIndex, settings: Settings | None, texts: Iterable[str], notes: Notes
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The images of train, val and test, and the text files that are lists of images.
@@ -36,15 +36,15 @@ def find_parts(
     As the data.yaml or obj.data has it; else by lists called train.txt and so on; else by folders of such names.
     """
     files = _Files(index, set(texts), _images_in(index.files))
-    if settings is not None and settings.parts:
+    if settings is not None and settings.splits:
         found, lists = _by_settings(files, settings, notes)
         if found:
             return found, lists
     top = {file.lower(): file for file in sorted(files.texts) if "/" not in file}
-    of_part = {part: top[f"{key}.txt"] for key, part in PART_KEYS.items() if f"{key}.txt" in top}
-    of_part = {part: file for part, file in of_part.items() if not looks_like_rows(first_bytes(index.root / file))}
-    found = {part: images for part, file in of_part.items() if (images := _listed(files, file, notes))}
-    return found or parts_by_folder(index.files), list(of_part.values())
+    of_part = {split: top[f"{key}.txt"] for key, split in PART_KEYS.items() if f"{key}.txt" in top}
+    of_part = {split: file for split, file in of_part.items() if not looks_like_rows(first_bytes(index.root / file))}
+    found = {split: images for split, file in of_part.items() if (images := _listed(files, file, notes))}
+    return found or splits_by_folder(index.files), list(of_part.values())
 
 
 def _images_in(images: Iterable[str]) -> dict[str, list[str]]:
@@ -63,25 +63,25 @@ def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[
     folders = [_base(files, settings, here, path, notes), here, ""]  # what a path may be relative to
     found: dict[str, list[str]] = {}
     lists: list[str] = []
-    for part, entries in settings.parts.items():
-        line = settings.lines[part]
+    for split, entries in settings.splits.items():
+        line = settings.lines[split]
         images: set[str] = set()
         for entry in entries:
             place = _locate(files, entry, folders)
             if place is None:
-                problem = f"{part} is {entry[:80]!r}, and there are no images of that name in the dataset"
+                problem = f"{split} is {entry[:80]!r}, and there are no images of that name in the dataset"
                 hint = "correct the path, or put the images there"
                 notes.add("yolo.part.missing", "warning", problem, path, hint, line=line)
                 continue
             code = safe_relative(entry).code
             if code in _OUTSIDE:
-                problem = f"{part} is {entry[:80]!r}, outside the dataset: {place or 'its own folder'} is taken"
+                problem = f"{split} is {entry[:80]!r}, outside the dataset: {place or 'its own folder'} is taken"
                 notes.add(code, "warning", problem, path, "write it relative to the folder of this file", line=line)
             if place in files.texts:
                 lists.append(place)
             images.update(_listed(files, place, notes) if place in files.texts else files.images_in[place])
         if images:
-            found[part] = sorted(images)
+            found[split] = sorted(images)
     return found, lists
 
 
@@ -142,11 +142,11 @@ def _image(index: ImageIndex, text: str, here: str) -> str | None:
 
 def _ends(text: str) -> Iterable[str]:
     """The ends of a path, longest first: /data/set/a.jpg gives data/set/a.jpg, set/a.jpg, a.jpg; none goes up."""
-    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
-    last_up = max((i for i, part in enumerate(parts) if part == ".."), default=-1)
-    parts = parts[last_up + 1 :]
-    parts = parts[-_DEEPEST:]
-    return ("/".join(parts[i:]) for i in range(len(parts)))
+    splits = [split for split in text.replace("\\", "/").split("/") if split not in ("", ".")]
+    last_up = max((i for i, split in enumerate(splits) if split == ".."), default=-1)
+    splits = splits[last_up + 1 :]
+    splits = splits[-_DEEPEST:]
+    return ("/".join(splits[i:]) for i in range(len(splits)))
 
 
 def _joined(folder: str, path: str) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.division.splits import Rows, fold_rows, objects_of_parts, part_sizes, split
+from vocdet.data.division.divide import Rows, fold_rows, objects_of_splits, split, split_sizes
 from vocdet.errors import SplitError
 from vocdet.formats.voc.read import read
 
@@ -52,7 +52,7 @@ scenes = st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=3, max_size=
 def test_sizes_are_rounded_and_no_part_asked_for_is_empty(
     count: int, trainval: float, train: float, sizes: tuple[int, int, int]
 ) -> None:
-    assert part_sizes(count, trainval, train) == sizes
+    assert split_sizes(count, trainval, train) == sizes
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_sizes_are_rounded_and_no_part_asked_for_is_empty(
 )
 def test_what_cannot_be_divided_says_so(count: int, trainval: float, train: float, problem: str) -> None:
     with pytest.raises(SplitError) as caught:
-        part_sizes(count, trainval, train)
+        split_sizes(count, trainval, train)
     assert caught.value.problem == problem
     assert caught.value.hint
 
@@ -77,10 +77,10 @@ def test_every_image_is_in_one_part_of_the_size_asked_for(
     images: list[list[int]], seed: int, trainval: float, train: float
 ) -> None:
     made = split(dataset_of(images), trainval=trainval, train=train, seed=seed)
-    sizes = part_sizes(len(images), trainval, train)
+    sizes = split_sizes(len(images), trainval, train)
     assert (len(made.train), len(made.val), len(made.test)) == sizes
     assert sorted([*made.train, *made.val, *made.test]) == list(range(len(images)))
-    assert made.parts["trainval"].tolist() == sorted([*made.train, *made.val])
+    assert made.splits["trainval"].tolist() == sorted([*made.train, *made.val])
     assert made.moved == 0
 
 
@@ -88,7 +88,7 @@ def test_every_image_is_in_one_part_of_the_size_asked_for(
 @settings(max_examples=25)
 def test_the_same_seed_gives_the_same_split(images: list[list[int]], seed: int) -> None:
     one, other = (split(dataset_of(images), seed=seed) for _ in range(2))
-    assert all(np.array_equal(one.parts[name], other.parts[name]) for name in one.parts)
+    assert all(np.array_equal(one.splits[name], other.splits[name]) for name in one.splits)
 
 
 def test_another_seed_gives_another_split() -> None:
@@ -102,12 +102,12 @@ def test_groups_stay_together(images: list[list[int]], data: st.DataObject) -> N
     cut = data.draw(st.integers(1, len(rows)))
     groups = [rows[:cut], rows[cut : cut + 2]]
     made = split(dataset_of(images), together=groups)
-    part = {int(row): name for name in ("train", "val", "test") for row in made.parts[name]}
-    assert len(part) == len(images)
-    assert all(len({part[row] for row in group}) <= 1 for group in groups)
-    sizes = part_sizes(len(images), 0.9, 0.9)
+    split_of = {int(row): name for name in ("train", "val", "test") for row in made.splits[name]}
+    assert len(split_of) == len(images)
+    assert all(len({split_of[row] for row in group}) <= 1 for group in groups)
+    sizes = split_sizes(len(images), 0.9, 0.9)
     assert made.moved == sum(
-        max(0, len(made.parts[n]) - size) for n, size in zip(("train", "val", "test"), sizes, strict=True)
+        max(0, len(made.splits[n]) - size) for n, size in zip(("train", "val", "test"), sizes, strict=True)
     )
 
 
@@ -144,11 +144,11 @@ def test_real_labels_are_within_an_object_of_their_share(shared: Path, name: str
         assert np.abs(counts[rows].sum(axis=0) - fair).max() <= 1.01
 
 
-def share_error(dataset: Dataset, parts: list[Rows], sizes: tuple[int, ...]) -> float:
+def share_error(dataset: Dataset, splits: list[Rows], sizes: tuple[int, ...]) -> float:
     """Mean over labels and parts of how far a label's share of objects is from the part's share of images."""
     total = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
     shares = [np.bincount(dataset.objects.label[np.isin(dataset.objects.image, rows)], minlength=len(total)) / total
-              for rows in parts]  # fmt: skip
+              for rows in splits]  # fmt: skip
     return float(np.mean([np.abs(share - size / sum(sizes)) for share, size in zip(shares, sizes, strict=True)]))
 
 
@@ -184,10 +184,10 @@ def test_what_is_assigned_stays_when_images_are_added(images: list[list[int]], s
     old = len(images) * 2 // 3
     if old < 3:
         return
-    before = split(dataset_of(images[:old]), seed=seed).parts
+    before = split(dataset_of(images[:old]), seed=seed).splits
     made = split(dataset_of(images), seed=seed + 1, stratify=stratify, assigned=before)
     for name in ("train", "val", "test"):
-        assert np.isin(before[name], made.parts[name]).all()
+        assert np.isin(before[name], made.splits[name]).all()
     assert sorted([*made.train, *made.val, *made.test]) == list(range(len(images)))
 
 
@@ -247,5 +247,5 @@ def test_fewer_things_than_folds_are_an_error() -> None:
 
 def test_objects_are_counted_in_parts_that_overlap() -> None:
     dataset = dataset_of([[0, 0, 3], [], [1, 3], [3]])
-    parts = [np.array([0, 1, 2]), np.array([2, 3]), np.array([1]), np.empty(0, np.int64)]
-    assert objects_of_parts(dataset, parts).tolist() == [[2, 1, 0, 2], [0, 1, 0, 2], [0] * 4, [0] * 4]
+    splits = [np.array([0, 1, 2]), np.array([2, 3]), np.array([1]), np.empty(0, np.int64)]
+    assert objects_of_splits(dataset, splits).tolist() == [[2, 1, 0, 2], [0, 1, 0, 2], [0] * 4, [0] * 4]
