@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from vocdet.errors import OutputError, Place, VocdetError
+from vocdet.wording import reason
 
 
 @contextmanager
@@ -229,11 +230,6 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "choose another folder, or free some space" if full else "choose a folder you may write to"
     return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
-
-
-def reason(error: OSError) -> str:
-    """Why the system refused something, in words: no such file or directory."""
-    return (error.strerror or str(error)).lower()
 
 
 def _umask() -> int:

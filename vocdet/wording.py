@@ -1,26 +1,65 @@
-"""How values are said in messages: counts, boxes, nearest names."""
+"""The wording of values in messages: counts, lists, boxes, nearest matches, reasons of the system."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_COMPARED = 100  # characters of a word; matching takes quadratic time
 
 
-def counted(count: int, noun: str, nouns: str = "") -> str:
-    """A number of things in words: 1 image, 2 images; `nouns` where an s does not make it several."""
-    return f"{count} {noun}" if count == 1 else f"{count} {nouns or f'{noun}s'}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: 1 image, 2 images. `plural` is for nouns that take more than an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
+
+
+def listed(items: Iterable[object], *, most: int | None = None, conjunction: str = "") -> str:
+    """Items in one line: a, b, c. Those after the first `most` are counted: a, b and 3 more.
+
+    A `conjunction` stands before the last item of a complete list: a, b or c.
+    """
+    texts = [str(item) for item in items]
+    if most is not None and len(texts) > most:
+        return ", ".join(texts[:most]) + and_more(len(texts) - most)
+    if conjunction and len(texts) > 1:
+        return f"{', '.join(texts[:-1])} {conjunction} {texts[-1]}"
+    return ", ".join(texts)
+
+
+def and_more(count: int, noun: str = "") -> str:
+    """The end of a list that leaves out `count` items: " and 3 more", " and 1 more file", or "" for none."""
+    if count <= 0:
+        return ""
+    return f" and {counted(count, f'more {noun}')}" if noun else f" and {count} more"
 
 
 def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:
-    """A box as people write it: xmin ymin xmax ymax, without needless decimals."""
+    """A box as xmin ymin xmax ymax, without trailing zeros."""
     return " ".join(f"{float(value):.10g}" for value in box)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """The choice most like `word`, or "" when none is like it."""
-    folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    """The choice most similar to `word`, or "" where none is close. Case and the kind of dash do not count."""
+    folded = {_folded(choice): choice for choice in choices}
+    close = difflib.get_close_matches(_folded(word[:_COMPARED]), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint that names the nearest match, or "" where none is close."""
+    close = nearest(word, choices)
+    return f"did you mean {close!r}?" if close else ""
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("-", "_")
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused something, in lower case: no such file or directory."""
+    return (error.strerror or str(error)).lower()

@@ -11,6 +11,7 @@ import typer
 
 from vocdet import __version__
 from vocdet.errors import VocdetError
+from vocdet.wording import reason
 from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, reshape, runs, split, stats
 from vocdet_cli import predict as watch
 from vocdet_cli.training import commands as train
@@ -70,5 +71,5 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # of all files but those whose errors say more: a full disk behind standard output
         place = Path(error.filename) if isinstance(error.filename, str) else None
-        launch.failed(VocdetError((error.strerror or str(error)).lower(), place=place))
+        launch.failed(VocdetError(reason(error), place=place))
         sys.exit(1)

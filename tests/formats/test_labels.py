@@ -6,7 +6,6 @@ import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors
 from vocdet.formats.labels import read_labels
-from vocdet.wording import nearest
 
 
 def test_the_order_is_the_files(tmp_path: Path) -> None:
@@ -38,8 +37,3 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path, data: bytes, problem:
 def test_a_missing_list_says_which(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"labels\.txt: no label list can be read"):
         read_labels(tmp_path / "labels.txt")
-
-
-def test_the_nearest_label_overlooks_case_and_small_slips() -> None:
-    assert nearest("Racoon", ["dog", "raccoon"]) == "raccoon"
-    assert nearest("zebra", ["dog", "raccoon"]) == ""

@@ -32,6 +32,7 @@ from vocdet.data.texts import Texts
 from vocdet.errors import Place, VocdetError
 from vocdet.files import unwritable
 from vocdet.formats.scan import Coordinates, Scan, uncollected
+from vocdet.wording import reason
 
 VERSION = 1
 
@@ -117,7 +118,7 @@ def _refusing(path: Path) -> Iterator[None]:
         with uncollected():
             yield
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise VocdetError(problem, place=path, hint="see whether you may read it") from error
     except (ValueError, LookupError, OverflowError, msgspec.MsgspecError) as error:
         problem = f"is not a whole file of columns: {error}"

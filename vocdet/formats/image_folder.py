@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
 from vocdet.errors import AnnotationError, VocdetError, raise_all
+from vocdet.wording import reason
 
 VAL_SHARE = 0.1  # where the folder has no val of its own
 
@@ -27,7 +28,7 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
         tops = _tops(root)
         found = [(name, *item) for name, top in tops.items() for item in _labelled(top)]
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         place = Path(error.filename or root)
         raise AnnotationError(problem, place=place, hint="see whether you may read it") from error
     if not found:

@@ -15,6 +15,7 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place
+from vocdet.wording import reason
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
@@ -113,7 +114,7 @@ def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if entry.name[0] != "."]
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         findings.append(Finding("path.unreadable", "error", problem, Place(folder), "see whether you may read it"))
         return []
     for entry in visible:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 from vocdet.formats.labels import clean_label
-from vocdet.wording import nearest
+from vocdet.wording import did_you_mean, listed, reason
 
 _MOST_NAMED = 12  # labels in a hint
 
@@ -116,11 +116,7 @@ def _others(labels: Sequence[str], becomes: dict[str, str], keep: Sequence[str])
 
 
 def _known(name: str, labels: Sequence[str]) -> str:
-    close = nearest(name, labels)
-    if close:
-        return f"did you mean {close!r}?"
-    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
-    return f"there are {', '.join(map(repr, labels[:_MOST_NAMED]))}{more}"
+    return did_you_mean(name, labels) or f"there are {listed(map(repr, labels), most=_MOST_NAMED)}"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -128,7 +124,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise AnnotationError(problem, place=path, hint="give a text file with a line old=new for each") from error
     except UnicodeDecodeError as error:
         raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error

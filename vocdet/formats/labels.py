@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
+from vocdet.wording import reason
 
 
 @lru_cache(4096)  # thousands of objects have the same few
@@ -19,7 +20,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        problem = f"no label list can be read: {(error.strerror or str(error)).lower()}"
+        problem = f"no label list can be read: {reason(error)}"
         raise AnnotationError(problem, place=path, hint="give a text file with one label a line") from error
     except UnicodeDecodeError as error:
         raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error

@@ -16,6 +16,7 @@ from vocdet.formats.scan import Asked, Progress, Scan
 from vocdet.formats.voc import layout as voc_layout
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.yolo import read as yolo
+from vocdet.wording import reason
 
 Format = Literal["voc", "coco", "yolo", "labelme"]
 FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
@@ -94,7 +95,7 @@ def _looks_like(path: Path, format: Format) -> str:
     try:
         return _LOOKS[format](path)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise VocdetError(problem, place=Path(error.filename or path), hint="see whether you may read it") from error
 
 

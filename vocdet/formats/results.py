@@ -24,6 +24,7 @@ from vocdet.errors import AnnotationError, OutputError, Place, VocdetError, rais
 from vocdet.files import writing
 from vocdet.formats.numbers import number_text
 from vocdet.formats.voc.coordinates import minimum_text
+from vocdet.wording import reason
 
 _LARGEST = 1e9  # no pixel coordinate and no score is larger
 _MOST_ERRORS = 20  # one wrong setting makes every entry wrong
@@ -158,7 +159,7 @@ def _entries(path: Path) -> list[object]:
     try:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
-        problem = f"no detections can be read: {(error.strerror or str(error)).lower()}"
+        problem = f"no detections can be read: {reason(error)}"
         raise AnnotationError(problem, place=path, hint=_HINT) from error
     try:
         content = msgspec.json.decode(data)

@@ -16,6 +16,7 @@ import numpy as np
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ImageError, VocdetError, raise_all
 from vocdet.inputs.images import Image
+from vocdet.wording import reason
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ def find(given: Sequence[str], *, skip: Path | None = None) -> list[Source]:
             try:
                 inside = [_file(inner, inner.relative_to(path).as_posix()) for inner in _walk(path, skip)]
             except OSError as error:
-                raise VocdetError(f"cannot be read: {(error.strerror or str(error)).lower()}", place=path) from error
+                raise VocdetError(f"cannot be read: {reason(error)}", place=path) from error
             if not inside:
                 kinds = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
                 errors.append(VocdetError("holds no image and no video", place=path, hint=f"looked for {kinds}"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.errors import ImageError
+from vocdet.wording import reason
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
@@ -28,7 +29,7 @@ def decode(path: Path, *, oriented: bool = False, shrink: int = 1) -> Image:
     try:
         data = np.fromfile(path, np.uint8)  # and not imread, which cannot open every name on every system
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}", place=path) from error
+        raise ImageError(f"cannot be read: {reason(error)}", place=path) from error
     # of other formats OpenCV skips pixels to shrink them
     flags = REDUCED[shrink if tuple(data[:2].tolist()) == JPEG else 1]
     if not oriented:

@@ -20,6 +20,7 @@ from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.anchors import Anchors
 from vocdet.models.ssd.model import EXTRAS, SsdLite, SsdSpec
 from vocdet.recipes.schema import FEWEST, Extras, LastMap
+from vocdet.wording import reason
 
 FORMAT = 3  # 1: without extras and last_map; 2: without rcnn
 LARGEST = 4096  # pixels of an input's side: a damaged file must not ask for all the memory there is
@@ -218,7 +219,7 @@ def _check_kind(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(256).lstrip().lower()
     except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror}", place=path, hint="see who may read it") from error
+        raise CheckpointError(f"cannot be read: {reason(error)}", place=path, hint="see who may read it") from error
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise CheckpointError(
             "is a web page, not weights", place=path, hint="download the file itself: the link led to a page about it"

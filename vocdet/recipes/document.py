@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vocdet.errors import Place, VocdetError
-from vocdet.recipes.values import nearest, plain
+from vocdet.recipes.values import plain
 from vocdet.resources import bundled_text
+from vocdet.wording import nearest, reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -87,7 +88,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
-        problem = f"no recipe can be read: {(error.strerror or str(error)).lower()}"
+        problem = f"no recipe can be read: {reason(error)}"
         close = nearest(path.name.removesuffix(_SUFFIX), bundled_recipes())
         raise VocdetError(problem, place=path, hint=f"did you mean the recipe {close}?" if close else hint) from error
     if len(data) > _LARGEST:

@@ -23,7 +23,8 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from vocdet.errors import ManyErrors, Place, VocdetError, raise_all
 from vocdet.recipes.document import Document, read_document, read_word
 from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe, SsdRecipe, changed
-from vocdet.recipes.values import nearest, plain, shown, toml, typed
+from vocdet.recipes.values import plain, shown, toml, typed
+from vocdet.wording import nearest
 
 DEFAULT = "default"  # where a value comes from that nobody gave
 _TOP = ("task", "description")  # the keys that stand outside of any table

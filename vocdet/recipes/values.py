@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
@@ -80,10 +78,3 @@ def shown(value: object) -> str:
 def plain(key: str) -> str:
     """A key as an error shows it: short, and without what would move a terminal's cursor."""
     return key[:40] if key.isprintable() else ascii(key[:40])
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """The choice most like `word`, or "" when none is like it."""
-    folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
-    close = difflib.get_close_matches(word[:100].casefold().replace("-", "_"), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else ""

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from vocdet.errors import CheckpointError, VocdetError
-from vocdet.files import reason
 from vocdet.runs.environment import is_alive
+from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
     import tomllib

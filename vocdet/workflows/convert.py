@@ -23,7 +23,7 @@ from vocdet.data.mask_areas import MaskAreas, mask_areas
 from vocdet.data.splits import within
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ImageError, OutputError
-from vocdet.files import appearing, check_new, reason, unwritable
+from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.image_index import safe_relative, split_suffix
@@ -33,7 +33,7 @@ from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import write as voc_write
 from vocdet.formats.yolo import write as yolo_write
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 
 Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]

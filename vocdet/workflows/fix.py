@@ -22,7 +22,7 @@ from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER, leads_inside
 from vocdet.formats.voc.repair import Facts
 from vocdet.formats.voc.xml_edit import CannotEdit, read_source
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 from vocdet.workflows.check import CheckReport
 
 _UNSEEN = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
@@ -234,7 +234,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise VocdetError(problem, place=path, hint="see whether you may read it") from error
 
 

@@ -66,7 +66,7 @@ def train_backbone(
 @app.command("train-ssd", cls=ResumingCommand)
 @training_options(
     SsdRecipe,
-    "net weights size part anchors batch epochs minutes patience best lr optimizer backbone_lr freeze freeze_norm "
+    "net weights size split anchors batch epochs minutes patience best lr optimizer backbone_lr freeze freeze_norm "
     "balance precision accumulate seed cache workers sampling mosaic mixup flip turns reduced_tail",
 )
 def train_ssd(told: Told) -> None:
@@ -91,7 +91,7 @@ def train_ssd(told: Told) -> None:
 @app.command("train-maskrcnn", cls=ResumingCommand)
 @training_options(
     MaskRcnnRecipe,
-    "net weights size longest part heads masks anchors batch epochs minutes patience best lr optimizer backbone_lr "
+    "net weights size longest split heads masks anchors batch epochs minutes patience best lr optimizer backbone_lr "
     "freeze freeze_norm precision accumulate seed cache workers sampling copy_paste mosaic flip turns reduced_tail",
 )
 def train_maskrcnn(told: Told) -> None:

@@ -27,6 +27,7 @@ from vocdet.formats.coco.salvage import one_by_one
 from vocdet.formats.coco.types import KEPT, LISTS, NONE, READ, Annotation, Category, Entries, Image, Kind
 from vocdet.formats.extras import KEPT_OF_WHOLE, in_order
 from vocdet.formats.scan import Notes
+from vocdet.wording import reason
 
 LARGEST_FILE = 4 * 2**30  # bytes; COCO's own largest has 0.45 GB
 _CHUNK = 1 << 20  # bytes that are looked through together
@@ -84,7 +85,7 @@ def _content(path: Path) -> bytes:
             raise AnnotationError(f"is larger than {LARGEST_FILE >> 30} GB", place=path, hint="is it a COCO file?")
         data = path.read_bytes()
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise AnnotationError(problem, place=path, hint="see whether you may read it") from error
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:

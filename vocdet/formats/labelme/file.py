@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from vocdet.formats.scan import Notes
+from vocdet.wording import reason
 
 LARGEST_FILE = 256 * 2**20  # bytes; the image itself is mostly in it
 
@@ -63,7 +64,7 @@ def _json(path: Path, notes: Notes) -> object | None:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         notes.add("json.unreadable", "error", problem, path, "see whether you may read it")
         return None
     if len(data) > LARGEST_FILE:

@@ -15,6 +15,7 @@ from vocdet.formats.numbers import NUMBER
 from vocdet.formats.voc.elements import KEPT, Note, json_object_in, line_of, tag_of, xml_of
 from vocdet.formats.voc.objects import RawObject, read_object
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
+from vocdet.wording import reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes some 300 an object
 
@@ -95,7 +96,7 @@ def _parse(path: Path | str, note: Note) -> etree._Element | None:
     try:
         data = _content(path)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         note("xml.unreadable", "error", problem, 0, "see whether you may read it")
         return None
     if data is None:

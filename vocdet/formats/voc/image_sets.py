@@ -20,7 +20,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.scan import Scan
-from vocdet.wording import counted, nearest
+from vocdet.wording import counted, nearest, reason
 
 PARTS = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
@@ -53,7 +53,7 @@ def read_split(path: Path) -> list[Entry]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise SplitError(problem, place=path, hint="run vocdet split") from error
     except UnicodeDecodeError as error:
         raise SplitError("is not UTF-8 text", place=path, hint="save it as UTF-8, or run vocdet split") from error

@@ -12,7 +12,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.image_index import IMAGE_FOLDERS, is_kind, split_suffix, walk
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 MASK_FOLDER = "segmentationobject"
@@ -56,7 +56,7 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
     try:
         layout = _find(root)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         raise VocdetError(problem, place=Path(error.filename or root), hint="see whether you may read it") from error
     count = sum(map(len, layout.images.values()))
     if not layout.annotations and not layout.findings:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from vocdet.formats.numbers import NUMBER
 from vocdet.formats.scan import Notes
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
 BEYOND = 0.01  # shares outside 0 to 1 by no more than this are read, as other tools do
@@ -84,7 +84,7 @@ def _read(path: str, notes: Notes) -> bytes | None:
         with open(path, "rb") as file:  # noqa: PTH123 thousands of times: Path.open takes as long again
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         notes.add("yolo.text.unreadable", "error", problem, Path(path), "see whether you may read it")
         return None
     if len(data) > LARGEST_FILE:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vocdet.formats.labels import clean_label
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 
 LARGEST_FILE = 2**18  # bytes; the names of a thousand labels take 30,000
 PART_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -122,7 +122,7 @@ def _text(path: Path, notes: Notes) -> str | None:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         notes.add("yolo.names.unreadable", "error", problem, path, "see whether you may read it")
         return None
     if len(data) > LARGEST_FILE:

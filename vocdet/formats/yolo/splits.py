@@ -11,7 +11,7 @@ from vocdet.formats.image_index import ImageIndex, safe_relative, splits_by_fold
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import PART_KEYS, Settings, first_bytes
-from vocdet.wording import counted
+from vocdet.wording import counted, reason
 
 LARGEST_LIST = 64 * 2**20  # bytes; a million paths
 
@@ -158,7 +158,7 @@ def _lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
         with path.open("rb") as file:
             data = file.read(LARGEST_LIST + 1)
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot be read: {reason(error)}"
         notes.add("yolo.list.unreadable", "error", problem, path, "see whether you may read it")
         return []
     if len(data) > LARGEST_LIST:
