@@ -30,7 +30,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"weight_decay": -0.1}, "give a number from 0 to 1"),
         ({"average": 1.0}, "give a number from 0 to 0.99999"),
         ({"seed": -1}, "give a number from 0 to 4294967295"),
-        ({"colour": 1.5}, "give a number from 0 to 1"),
+        ({"color": 1.5}, "give a number from 0 to 1"),
         ({"size": 8}, None),
         ({"size": 100_000}, None),
         ({"best": "beauty"}, None),

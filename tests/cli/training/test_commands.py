@@ -100,7 +100,7 @@ def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
 
 
 def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: Path) -> None:
-    code, _, err = vocdet("train-ssd", root, *TINY, "--size", 64, "--part", "trainval", "--runs", "elsewhere")
+    code, _, err = vocdet("train-ssd", root, *TINY, "--size", 64, "--split", "trainval", "--runs", "elsewhere")
     assert code == 0
     assert "nothing was validated" in err
     assert Path("elsewhere", "ssd-mb1-0.25-1", "best.safetensors").is_file()
