@@ -26,6 +26,7 @@ from vocdet.inputs import image_memory, images
 from vocdet.inputs.image_cache import ImageStore, Keep, Where
 from vocdet.inputs.image_memory import memory_budget
 from vocdet.inputs.images import decode, resize
+from vocdet.machine import MemorySize
 
 MakeDataset = Callable[..., Dataset]
 RED = (255, 0, 0)
@@ -78,16 +79,14 @@ def test_what_is_kept_cannot_be_changed(make_dataset: MakeDataset) -> None:
             store[0][:] = 0
 
 
-def test_the_budget_is_a_part_of_the_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_budget_is_a_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     whole = memory_budget()
     assert 1 << 26 < whole < 1 << 45
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert memory_budget() == whole // 4
-    for limit in ("67108864\n", "max\n"):
-        (tmp_path / "limit").write_text(limit)
-        monkeypatch.setattr(image_memory, "_LIMITS", (str(tmp_path / "limit"), str(tmp_path / "missing")))
-        assert (memory_budget() == (64 << 20) // 16) == (limit != "max\n")
+    monkeypatch.setattr(image_memory, "memory", lambda: MemorySize(64 << 20, 1 << 20))
+    assert memory_budget() == (64 << 20) // 16
 
 
 def test_no_images_are_no_store(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from vocdet import __version__
+from vocdet.machine import MemorySize
 from vocdet.runs import environment as module
-from vocdet.runs.environment import started_at, environment, git_state, is_alive
+from vocdet.runs.environment import environment, git_state
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -82,17 +83,5 @@ def test_without_git_there_is_no_commit_and_no_failure(tmp_path: Path, monkeypat
 
 def test_what_cannot_be_found_out_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cpu_name", lambda: "")
-    monkeypatch.setattr(module, "_memory", lambda: 0)
+    monkeypatch.setattr(module, "memory", lambda: MemorySize(0, 0))
     assert not {"cpu", "memory_gb"} & environment().keys()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no process can be asked after there")
-def test_a_process_is_alive_until_it_ends_and_its_number_alone_is_no_proof() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        birth = started_at(other.pid)
-        assert is_alive(other.pid, birth)
-        if sys.platform == "linux":
-            assert not is_alive(other.pid, "1")  # another process that got the number
-        other.communicate(b"\n")
-    assert not is_alive(other.pid, birth)
-    assert is_alive(0, "") is None

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from vocdet.errors import VocdetError
+from vocdet.errors import DeviceError
 from vocdet.inputs.samples import Batch
+from vocdet.machine import MemorySize
 from vocdet.models.backbones.backbone import BackboneSpec, Classifier
 from vocdet.training import batch_size
 from vocdet.training.batch_size import free_memory, measured_batch
@@ -49,7 +50,7 @@ def test_a_batch_is_never_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_does_not_fit_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(VocdetError, match=r"one image needs \d+ MB, more than the memory of cpu has free"):
+    with pytest.raises(DeviceError, match=r"one image needs \d+ MB, more than the memory of cpu has free"):
         found(monkeypatch, 1)
 
 
@@ -60,5 +61,7 @@ def test_measuring_changes_nothing() -> None:
     assert all(torch.equal(before[key], value) for key, value in mine.model.state_dict().items())
 
 
-def test_some_memory_is_free() -> None:
+def test_the_memory_of_a_cpu_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory(torch.device("cpu")) > 1 << 20
+    monkeypatch.setattr(batch_size, "memory", lambda: MemorySize(1 << 30, 100 << 20))
+    assert free_memory(torch.device("cpu")) == 100 << 20

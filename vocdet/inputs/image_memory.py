@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.machine import memory
+
 MEMORY_SHARE = 0.25  # of the machine's memory, for decoded images
 SUFFIX = ".pixels"
 LARGEST = 32 << 30  # bytes of other files in the folder; those that have not been used for longest go first
 OLDEST = 90 * 86400  # seconds since a file was last used
 
 _OURS = re.compile(r"[0-9a-f]{32}\.pixels")
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
 class Memory:
@@ -105,12 +106,12 @@ def _temporary_memory(size: int) -> Memory | None:
     handle, name = tempfile.mkstemp(prefix="vocdet-", suffix=SUFFIX)
     try:
         _lengthen(handle, size)
-        memory = Memory.of(handle, size, name)
+        mapped = Memory.of(handle, size, name)
     except BaseException:
         _delete(name)
         raise
-    weakref.finalize(memory, _delete, name)
-    return memory
+    weakref.finalize(mapped, _delete, name)
+    return mapped
 
 
 def _delete(name: str) -> None:
@@ -146,10 +147,10 @@ def disk_memory(folder: Path, key: str, size: Callable[[int], int]) -> Memory | 
         large = max(size(_used(facts)), facts.st_size)
         if large > facts.st_size:
             _lengthen(handle, large)
-        memory = Memory.of(handle, large, str(path))
+        mapped = Memory.of(handle, large, str(path))
         with suppress(OSError):
             os.utime(path)
-        return memory
+        return mapped
     return None
 
 
@@ -185,14 +186,7 @@ def free_bytes(folder: Path) -> int:
 def memory_budget() -> int:
     """How many bytes of decoded images to keep: a quarter of the memory of the machine, or of its container.
 
-    A quarter of 8 GB where neither is told. The processes that torchrun started on this machine share it.
+    The processes that torchrun started on this machine share it.
     """
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        size = 8 << 30
-    for limit in _LIMITS:
-        with suppress(OSError, ValueError):  # no number: max
-            size = min(size, int(Path(limit).read_text()))
     processes = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return int(MEMORY_SHARE * size) // max(1, int(processes) if processes.isdecimal() else 1)
+    return int(MEMORY_SHARE * memory().total) // max(1, int(processes) if processes.isdecimal() else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vocdet import __version__
+from vocdet.machine import memory
 
 LIBRARIES = {"torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "opencv": "cv2"}  # and their modules
 PATIENCE = 5.0  # seconds that git is waited for
@@ -34,7 +34,7 @@ def environment() -> dict[str, object]:
         "host": socket.gethostname(),
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 0,
-        "memory_gb": round(_memory() / 2**30, 1),
+        "memory_gb": round(memory().total / 2**30, 1),
         **_devices(),
         "command": shlex.join(sys.orig_argv),
         "folder": str(Path.cwd()),
@@ -64,26 +64,6 @@ def git_state(folder: Path) -> dict[str, object]:
     return {"git_commit": commit, "git_changed": bool(changes)}
 
 
-def started_at(pid: int) -> str:
-    """When a process was started, in the kernel's own count: with the pid it names one process. "" if not known."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    return ""
-
-
-def is_alive(pid: int, birth: str) -> bool | None:
-    """Whether the process of that number and birth still runs on this machine; None where that cannot be told."""
-    if sys.platform == "win32" or pid <= 0:  # os.kill would end it there
-        return None
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it runs, as another user's
-        pass
-    return started_at(pid) == birth
-
-
 def _version(name: str, module: str) -> str:
     loaded = sys.modules.get(module)
     if loaded is not None:
@@ -104,26 +84,6 @@ def _devices() -> dict[str, object]:
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         found["cuda"] = torch.version.cuda or ""
     return found
-
-
-def _memory() -> int:
-    """Bytes of main memory, or what a container may have of it; 0 where that is not known."""
-    if sys.platform == "win32":
-        return _windows_memory()
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return 0
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # "max": there is none
-            total = min(total, int(Path(limit).read_text()))
-    return total
-
-
-def _windows_memory() -> int:
-    kilobytes = ctypes.c_ulonglong()
-    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 there is none elsewhere, and mypy knows
-    return kilobytes.value * 1024 if kernel.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes)) else 0
 
 
 def _output(*command: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vocdet.errors import CheckpointError, VocdetError
-from vocdet.runs.environment import is_alive
+from vocdet.machine import is_running
 from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
@@ -90,7 +90,7 @@ class _Status(msgspec.Struct):
     why: str = ""
     host: str = ""
     pid: int = 0
-    started_at: str = ""
+    started_at: float = 0.0
 
 
 def list_runs(folder: Path, *, sort: str = "date") -> list[RunFacts]:
@@ -198,7 +198,7 @@ def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
 
 def _state(folder: Path, status: _Status) -> str:
     if status.state == "running":
-        alive = is_alive(status.pid, status.started_at) if status.host == socket.gethostname() else None
+        alive = is_running(status.pid, status.started_at) if status.host == socket.gethostname() else None
         return {True: "running", False: "killed", None: "running?"}[alive]
     if status.state:
         return status.state

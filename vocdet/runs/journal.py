@@ -22,8 +22,9 @@ from vocdet.files import unwritable, write_bytes, write_text
 from vocdet.inference.output import QUALITY
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Batch
+from vocdet.machine import started_at
 from vocdet.plots.training import curves
-from vocdet.runs.environment import started_at, environment
+from vocdet.runs.environment import environment
 from vocdet.runs.tensorboard import EventFile
 from vocdet.runs.pictures import batch_sheet
 from vocdet.runs.tracking import Ending, Patient, Service, open_tracker

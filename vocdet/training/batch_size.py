@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vocdet.errors import VocdetError
+from vocdet.errors import DeviceError
 from vocdet.inputs.samples import Batch
+from vocdet.machine import memory
 from vocdet.training.losses import Task
 
 SHARE = 0.7  # of the free memory; kernels need room of their own, and other programs
@@ -25,7 +25,7 @@ def measured_batch(
     """The largest batch, `most` at most, whose training step fits into the free memory of the model's device.
 
     `batch_of(n)` makes a batch of n images. What a step needs is measured with two small batches: the values kept for
-    the backward pass, and on CUDA the peak of all there is. Not even one image is a `VocdetError`.
+    the backward pass, and on CUDA the peak of all there is. If not even one image fits, it is a `DeviceError`.
     """
     device = next(task.model.parameters()).device
     measure = _peak if device.type == "cuda" else _kept
@@ -37,28 +37,19 @@ def measured_batch(
     fits = int((SHARE * free_memory(device) - fixed - optimizer) / per_image)
     if fits < 1:
         need = (fixed + optimizer + per_image) >> 20
-        raise VocdetError(
+        raise DeviceError(
             f"one image needs {need} MB, more than the memory of {device} has free",
-            hint="use a smaller --size or --net, or close what else uses the memory",
+            hint="use a smaller `size=` or `net=`, or close other programs that use the memory",
         )
     return min(most, LARGEST, fits if fits < STEP else fits // STEP * STEP)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; for a CPU those the system could give, 2 GB where it does not tell."""
+    """Bytes that are free on a device; for a CPU those that this process may still allocate."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    try:
-        with open("/proc/meminfo") as file:  # noqa: PTH123 no file of a user's
-            available = next(line for line in file if line.startswith("MemAvailable"))
-        return 1024 * int(available.split()[1])
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
-    except (AttributeError, ValueError, OSError):
-        return 2 << 30
+    return memory().available
 
 
 def _kept(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
