@@ -45,14 +45,14 @@ def test_the_environment_names_versions_machine_and_command() -> None:
 
 
 def test_the_command_is_told_as_it_was_typed() -> None:
-    script = "from vocdet.workflows.environment import environment; print(environment()['command'])"
+    script = "from vocdet.runs.environment import environment; print(environment()['command'])"
     done = subprocess.run([sys.executable, "-c", script, "a b"], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith(" 'a b'")
 
 
 def test_no_library_is_loaded_to_learn_its_version() -> None:
     code = (
-        "import sys\nfrom vocdet.workflows.environment import environment\nfound = environment()\n"
+        "import sys\nfrom vocdet.runs.environment import environment\nfound = environment()\n"
         "assert found['torch'] and found['opencv'] and 'threads' not in found, found\n"
         "assert not {'torch', 'cv2', 'torchvision'} & set(sys.modules)"
     )
