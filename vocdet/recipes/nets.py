@@ -9,14 +9,22 @@ from vocdet.errors import VocdetError
 MOBILE = ("mb1", "mb2", "mb3-small", "mb3-large")
 RESNET = "resnet50"
 NARROWEST, WIDEST = 0.1, 2.0  # width multipliers
+REGISTERED: list[str] = []  # backbones that users add with `register_backbone`
+
+
+def mobile_names() -> tuple[str, ...]:
+    """The nets that every task trains on: the built-in MobileNets and the registered ones."""
+    return (*MOBILE, *REGISTERED)
 
 
 def net_fault(name: str) -> VocdetError | None:
     """What is wrong with the name of a MobileNet, as mb3-large or with a width multiplier mb1-0.25."""
-    match = re.fullmatch(rf"({'|'.join(MOBILE)})(?:-([0-9]*\.?[0-9]+))?", name)
+    match = re.fullmatch(rf"({'|'.join(mobile_names())})(?:-([0-9]*\.?[0-9]+))?", name)
     if match and NARROWEST <= float(match[2] or 1) <= WIDEST:
         return None
-    hint = f"use {', '.join(MOBILE)}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75"
+    hint = (
+        f"use {', '.join(mobile_names())}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75"
+    )
     if name == RESNET:
         hint = f"only vocdet train-maskrcnn has it; {hint}"
     return VocdetError(f"there is no net {name!r}", hint=hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -11,12 +12,22 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from vocdet.errors import VocdetError
-from vocdet.models.backbones.mobilenets import V3_LARGE_C4, V3_SMALL_C4, rounded, v1_features, v2_features, v3_features
+from vocdet.errors import ArgumentError, VocdetError
+from vocdet.models.backbones.mobilenets import (
+    V3_LARGE_C4,
+    V3_SMALL_C4,
+    Norm,
+    rounded,
+    v1_features,
+    v2_features,
+    v3_features,
+)
 from vocdet.models.seeded import Seeded
-from vocdet.recipes.nets import MOBILE, NARROWEST, RESNET, WIDEST, any_net_fault
+from vocdet.recipes.nets import MOBILE, NARROWEST, REGISTERED, RESNET, WIDEST, any_net_fault, mobile_names
 
 KINDS = MOBILE
+Layers = Callable[[float, Norm], nn.Sequential]  # of a width multiplier and a norm: from the image to stride 32
+LAYERS: dict[str, Layers] = {"mb1": v1_features, "mb2": v2_features}  # mb3 has a reduced tail, too: `Backbone`
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
 FREEZABLE = 16  # the stride up to which layers can be kept as they are
 LEVELS = (4, 8, 16, 32)  # strides of a pyramid's maps
@@ -31,8 +42,8 @@ class BackboneSpec:
     reduced_tail: bool = False  # V3 only: half the channels from C4's output on, as torchvision's SSD-lite
 
     def __post_init__(self) -> None:
-        if self.kind not in (*KINDS, RESNET):
-            raise ValueError(f"there is no net {self.kind!r}")
+        if self.kind not in (*mobile_names(), RESNET):
+            raise ValueError(f"there is no net {self.kind!r}; register_backbone must add your own first")
         if not NARROWEST <= self.width <= WIDEST or (self.kind == RESNET and self.width != 1):
             raise ValueError(f"a width of {self.width}")
         if self.reduced_tail and not self.kind.startswith("mb3"):
@@ -58,11 +69,58 @@ def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
 def check_mobile(spec: BackboneSpec) -> None:
     """A `VocdetError` where a net is no MobileNet: classifiers and SSDs are made on these alone."""
     if spec.kind == RESNET:
-        raise VocdetError(f"{RESNET} is a net for Mask R-CNN alone", hint=f"use {', '.join(KINDS)}")
+        raise VocdetError(f"{RESNET} is a net for Mask R-CNN alone", hint=f"use {', '.join(mobile_names())}")
+
+
+def register_backbone(name: str, layers: Layers, *, c4: int) -> None:
+    """Add a backbone of your own, so that every training takes it by this name: `--net NAME`.
+
+    `layers(width, norm)` returns an `nn.Sequential` from the image to stride 32. Every layer holds a convolution, the
+    strides 4, 8, 16 and 32 all occur, and `norm(channels)` makes its batch norms. `c4` is the index of the layer
+    whose output is the map of stride 16; a layer with a `block` or `conv` gives the output of its first part instead.
+    A checkpoint with this backbone loads where the backbone is registered. Registering a name again replaces it.
+
+    Raises `ArgumentError` for a name that a net or a width multiplier has, and for layers that do not fit.
+    """
+    if name in (*MOBILE, RESNET) or not re.fullmatch(r"[a-z][a-z0-9_]*(-[a-z][a-z0-9_]*)*", name):
+        hint = "use lower-case words with hyphens, each with a letter first, and no built-in name: shop-net"
+        raise ArgumentError(f"{name!r} cannot name a backbone", hint=hint)
+    with torch.device("meta"):  # nothing is allocated
+        features = layers(1.0, nn.BatchNorm2d)
+    if not all(any(isinstance(m, nn.Conv2d) for m in layer.modules()) for layer in features):
+        raise ArgumentError(f"a layer of {name} holds no convolution", hint="put the pooling into a layer that has one")
+    strides = layer_strides(features)
+    if not set(LEVELS) <= set(strides) or strides[-1] != LEVELS[-1]:
+        hint = "strides 4, 8, 16 and 32 must occur, and 32 must be the last"
+        raise ArgumentError(f"the layers of {name} have the strides {strides}", hint=hint)
+    if not 0 <= c4 < len(features) or tapped_stride(features, c4) != 16:
+        hint = f"give the index of a layer with stride 16; the layers have the strides {strides}"
+        raise ArgumentError(f"layer {c4} of {name} does not give a map of stride 16", hint=hint)
+    LAYERS[name], C4_LAYER[name] = layers, c4
+    if name not in REGISTERED:
+        REGISTERED.append(name)
+
+
+def layer_strides(features: nn.Sequential) -> list[int]:
+    """The stride from the input to the output of every layer."""
+    each = [max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d)) for layer in features]
+    return list(accumulate(each, operator.mul))
+
+
+def tapped_parts(layer: nn.Module) -> list[nn.Module]:
+    """The parts of the tapped layer: the output of the first is C4, the others follow."""
+    inner = getattr(layer, "block", getattr(layer, "conv", None))
+    return list(inner) if isinstance(inner, nn.Sequential) else [layer]
+
+
+def tapped_stride(features: nn.Sequential, c4: int) -> int:
+    """The stride of the map that layer `c4` provides."""
+    first = tapped_parts(features[c4])[0]
+    return layer_strides(nn.Sequential(*features[:c4], first))[-1]
 
 
 class Backbone(nn.Module):
-    """A MobileNet without its classifier; `VocdetError` for any other net.
+    """A MobileNet or a registered net without its classifier; `VocdetError` for any other net.
 
     `features` has torchvision's parameter names. `channels` are those of the two taps: C4 at stride 16 (for V2
     and V3 the expansion of the first block at stride 32, before its stride) and C5, the last convolution.
@@ -74,38 +132,25 @@ class Backbone(nn.Module):
         check_mobile(spec)
         # eps as the published weights were trained: TensorFlow's 1e-3, PyTorch's 1e-5 for V2
         norm = partial(nn.BatchNorm2d, eps=1e-5 if spec.kind == "mb2" else 1e-3, momentum=0.03)
-        if spec.kind == "mb1":
-            self.features = v1_features(spec.width, norm)
-        elif spec.kind == "mb2":
-            self.features = v2_features(spec.width, norm)
+        if spec.kind in LAYERS:
+            self.features = LAYERS[spec.kind](spec.width, norm)
         else:
             self.features = v3_features(spec.kind, spec.width, spec.reduced_tail, norm)
         self.spec = spec
         self.tap = C4_LAYER[spec.kind]
         self.frozen = 0  # layers from the first that do not learn
         initialize(self)
-        self.channels = (_out_channels(self._tapped()[0]), _out_channels(self.features[-1]))
-        strides = self._strides()
+        self.channels = (_out_channels(tapped_parts(self.features[self.tap])[0]), _out_channels(self.features[-1]))
+        strides = layer_strides(self.features)
         self.levels = tuple(max(i for i, seen in enumerate(strides) if seen == stride) for stride in LEVELS)
         self.pyramid_channels = tuple(_out_channels(self.features[i]) for i in self.levels)
-
-    def _tapped(self) -> list[nn.Module]:
-        """The tapped layer's parts: the first gives C4, the others go on from it."""
-        layer = self.features[self.tap]
-        inner = getattr(layer, "block", getattr(layer, "conv", None))
-        return list(inner) if isinstance(inner, nn.Sequential) else [layer]
-
-    def _strides(self) -> list[int]:
-        """Of the input to every layer's output."""
-        each = [max(m.stride[0] for m in layer.modules() if isinstance(m, nn.Conv2d)) for layer in self.features]
-        return list(accumulate(each, operator.mul))
 
     def freeze(self, stride: int) -> None:
         """Let the layers up to this stride, at most 16, learn no more; their batch norms keep their statistics.
 
         The layer that C4 is taken from always learns, as do those after it.
         """
-        within = sum(seen <= min(stride, FREEZABLE) for seen in self._strides())
+        within = sum(seen <= min(stride, FREEZABLE) for seen in layer_strides(self.features))
         self.frozen = min(max(self.frozen, within), self.tap)
         kept = self.features[: self.frozen].requires_grad_(False)
         for layer in kept.modules():
@@ -140,7 +185,7 @@ class Backbone(nn.Module):
         c4 = x
         for i, layer in enumerate(self.features[self.frozen :], self.frozen):
             if i == self.tap:
-                first, *rest = self._tapped()
+                first, *rest = tapped_parts(self.features[i])
                 x = c4 = first(x)
                 for part in rest:
                     x = part(x)
