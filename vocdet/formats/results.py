@@ -50,18 +50,28 @@ def write_coco_results(
     with writing(path) as file:
         separator = b"[\n"
         for row, one in enumerate(found):
-            entry: dict[str, object] = {"image_id": image_ids[row] if image_ids else row + 1}
-            if not isinstance(images, Dataset):
-                # a name that is not UTF-8 comes as surrogates, which no JSON may hold
-                entry["file_name"] = images[row].encode(errors="surrogateescape").decode(errors="replace")
-            for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(one)):
-                entry["category_id"] = category_ids[label] if category_ids else label + 1
-                entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
-                if one.masks is not None:
-                    entry["segmentation"] = msgspec.Raw(one.masks[i] or b"null")
+            image_id = image_ids[row] if image_ids else row + 1
+            name = None if isinstance(images, Dataset) else images[row]
+            for entry in coco_entries(one, image_id=image_id, file_name=name, category_ids=category_ids):
                 file.write(separator + encoder.encode(entry))
                 separator = b",\n"
         file.write(b"\n]\n" if separator == b",\n" else b"[]\n")
+
+
+def coco_entries(
+    found: Detections, *, image_id: int, file_name: str | None = None, category_ids: Sequence[int] | None = None
+) -> Iterator[dict[str, object]]:
+    """The entries of one image's detections, for msgspec to encode; `write_coco_results` explains the arguments."""
+    head: dict[str, object] = {"image_id": image_id}
+    if file_name is not None:
+        # a name that is not UTF-8 comes as surrogates, which no JSON may hold
+        head["file_name"] = file_name.encode(errors="surrogateescape").decode(errors="replace")
+    for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(found)):
+        entry = head | {"category_id": category_ids[label] if category_ids else label + 1}
+        entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
+        if found.masks is not None:
+            entry["segmentation"] = msgspec.Raw(found.masks[i] or b"null")
+        yield entry
 
 
 def read_coco_results(

@@ -33,21 +33,28 @@ def write_found(
     is on top. VOC has numbers for 254 objects and labels: further objects have no mask there, and with more
     labels there is no SegmentationClass. COCO's results have all masks.
     """
-    objects = [
-        WrittenObject(labels[label], box)
-        for label, box in zip(found.labels.tolist(), _whole(found.boxes, size).tolist(), strict=True)
-    ]
-    header = Header(folder=file.absolute().parent.name, path=str(file.absolute()))
+    segmented = "0"
     if found.masks is not None:
         crops = cut_masks(found.masks.take(np.arange(min(len(found), MOST_OBJECTS))), size[1], size[0])
-        header.segmented = str(int(crops.known.any()))
+        segmented = str(int(crops.known.any()))
         values = numbered(crops, range(1, len(crops) + 1), size[1], size[0])
         write_bytes(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
         if len(labels) < VOID:
             classes = class_values(values, found.labels[: len(crops)].tolist())
             write_bytes(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
-    text = annotation_text(file.name, size, objects, header=header, marked=True)
-    write_text(folder / ANNOTATIONS / f"{stem}.xml", text)
+    write_text(folder / ANNOTATIONS / f"{stem}.xml", found_text(file, size, found, labels, segmented=segmented))
+
+
+def found_text(
+    file: Path, size: tuple[int, int], found: Detections, labels: Sequence[str], *, segmented: str = "0"
+) -> str:
+    """The annotation of the detections in an image file of `size` (width, height): whole pixels, best first."""
+    objects = [
+        WrittenObject(labels[label], box)
+        for label, box in zip(found.labels.tolist(), _whole(found.boxes, size).tolist(), strict=True)
+    ]
+    header = Header(folder=file.absolute().parent.name, path=str(file.absolute()), segmented=segmented)
+    return annotation_text(file.name, size, objects, header=header, marked=True)
 
 
 def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:

@@ -1,0 +1,1 @@
+"""The public API: what `import vocdet` offers, one file for each kind of thing."""
