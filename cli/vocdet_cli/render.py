@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vocdet.errors import ManyErrors, VocdetError
+from vocdet_cli.hints import as_commands
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -45,13 +46,13 @@ def error(problem: VocdetError) -> None:
         alike.setdefault((one.problem, one.hint), []).append(one)
     for (text, hint), (first, *others) in islice(alike.items(), MOST_ERRORS):
         where = f"{escape(str(first.place))}: " if first.place else ""
-        screen().print(f"[bold red]error:[/] {where}{escape(text)}", soft_wrap=True)
+        screen().print(f"[bold red]error:[/] {where}{escape(as_commands(text))}", soft_wrap=True)
         if others:
             places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
             more = f" and in {len(others) - MOST_PLACES} more places" if len(others) > MOST_PLACES else ""
             screen().print(f"  likewise in {places}{more}", soft_wrap=True)
         if hint:
-            screen().print(f"  [dim]hint:[/] {escape(hint)}", soft_wrap=True)
+            screen().print(f"  [dim]hint:[/] {escape(as_commands(hint))}", soft_wrap=True)
     rest = sum(map(len, islice(alike.values(), MOST_ERRORS, None)))
     if rest:
         screen().print(f"[bold red]error:[/] and {rest} more")
@@ -59,12 +60,12 @@ def error(problem: VocdetError) -> None:
 
 def warning(text: str) -> None:
     """Something the user should know, that stops nothing."""
-    screen().print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    screen().print(f"[yellow]warning:[/] {escape(as_commands(text))}", soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line about what is going on."""
-    screen().print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+    screen().print(f"[dim]{escape(as_commands(text))}[/]", soft_wrap=True)
 
 
 def done(wrote: str, *, then: str = "") -> None:

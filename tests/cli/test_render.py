@@ -48,6 +48,15 @@ def test_the_same_error_in_two_places_is_one(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "error: a.xml:3: is wrong\n  likewise in b.xml:4\n  hint: mend it\n"
 
 
+def test_a_hint_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    render.error(
+        AnnotationError("is empty", hint="run `vocdet.split(dataset, force=True)`, or leave out `strict=True`")
+    )
+    assert capsys.readouterr().err == "error: is empty\n  hint: run vocdet split --force, or leave out --strict\n"
+    render.warning("`seed=1` is missing")
+    assert capsys.readouterr().err == "warning: --seed 1 is missing\n"
+
+
 def test_a_command_can_be_typed_as_it_is_printed() -> None:
     data = render.given(Path("my set"))
     assert render.command("check", *data, *render.given("one", "--coordinates", "auto")) == (
