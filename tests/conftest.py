@@ -59,7 +59,7 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
         layout: str = "voc",  # voc: Annotations and JPEGImages; flat: XML beside image
         size: tuple[int, int] = (100, 80),
         suffix: str = ".jpg",
-        parts: Mapping[str, Sequence[str]] | None = None,
+        splits: Mapping[str, Sequence[str]] | None = None,
     ) -> Path:
         folder = root or tmp_path / "set"
         xmls, images = (folder, folder) if layout == "flat" else (folder / "Annotations", folder / "JPEGImages")
@@ -71,7 +71,7 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
             header = Header(folder=images.name, path=f"{stem}{suffix}")
             text = annotation_text(f"{stem}{suffix}", size, objects, header=header)
             (xmls / f"{stem}.xml").write_text(text, encoding="utf-8")
-        for name, stems in (parts or {}).items():
+        for name, stems in (splits or {}).items():
             path = folder / "ImageSets" / "Main" / f"{name}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{stem}\n" for stem in stems))

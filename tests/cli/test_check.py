@@ -49,7 +49,7 @@ def test_doctor_is_another_name_for_it(vocdet: Run, make_voc: MakeVoc) -> None:
 
 
 def test_another_split_is_asked_for_where_train_has_no_object(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc({"a": [], "b": BOTH}, parts={"train": ["a"], "val": ["b"]})
+    root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
     assert vocdet("check", root)[1].endswith(f"next: vocdet split {root} --force\n")
 
 

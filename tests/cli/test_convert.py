@@ -21,7 +21,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_conversion_says_what_it_read_what_was_lost_and_what_is_next(vocdet: Run, make_voc: MakeVoc) -> None:
-    source = make_voc({"a": BOTH, "b": []}, parts={"train": ["a"], "val": ["b"]})
+    source = make_voc({"a": BOTH, "b": []}, splits={"train": ["a"], "val": ["b"]})
     code, out, err = vocdet("convert", source, "out", "--to", "coco")
     assert (code, err) == (0, "")
     assert out == (

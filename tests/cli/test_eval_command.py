@@ -40,7 +40,7 @@ def save_run(run: Path, *labels: str) -> Path:
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc({"a": BOTH, "b": BOTH[:1], "c": []}, parts={"test": ["a", "b", "c"]})
+    return make_voc({"a": BOTH, "b": BOTH[:1], "c": []}, splits={"test": ["a", "b", "c"]})
 
 
 def test_every_label_has_its_figures(vocdet: Run, root: Path) -> None:

@@ -14,7 +14,7 @@ from vocdet.errors import OutputError
 from vocdet.fetching.download import DownloadError, NoAnswerError, checked_url, discard, download, finish, md5_of
 
 if TYPE_CHECKING:
-    from tests.workflows.conftest import Site
+    from tests.fetching.conftest import Site
 
 BODY = np.random.default_rng(0).bytes(3000)
 

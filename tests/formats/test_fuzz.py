@@ -114,7 +114,7 @@ COCO = json.dumps({
         {"id": 2, "image_id": 2, "category_id": 1, "bbox": [0.1, 0.2, 99.9, 79.8], "iscrowd": 1, "difficult": 1,
          "segmentation": {"size": [80, 100], "counts": [7000, 1000]}, "pose": "Left"},
         {"id": 3, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "attributes": {"a": "b"}, "truncated": 1,
-         "occluded": 1, "splits": [{"name": "ear", "bbox": [1, 2, 1, 1]}], "score": 0.5,
+         "occluded": 1, "parts": [{"name": "ear", "bbox": [1, 2, 1, 1]}], "score": 0.5,
          "voc": {"tags": ["<x>1</x>"]}, "segmentation": []},
     ],
     "categories": [{"id": 1, "name": "cat", "supercategory": "pet"}, {"id": 3, "name": "dog"}],
@@ -175,10 +175,10 @@ def mutated(text: str, edits: list[Edit], encoding: int) -> bytes:
             found = numbers[int(at * len(numbers))]
             text = text[: found.start()] + NUMBERS[which % len(NUMBERS)] + text[found.end() :]
         elif kind == 8:
-            splits = re.split(r"(?<=>)|(?<=,)", text)
-            one, other = int(at * len(splits)), int(to * len(splits))
-            splits[one], splits[other] = splits[other], splits[one]
-            text = "".join(splits)
+            pieces = re.split(r"(?<=>)|(?<=,)", text)
+            one, other = int(at * len(pieces)), int(to * len(pieces))
+            pieces[one], pieces[other] = pieces[other], pieces[one]
+            text = "".join(pieces)
         elif kind == 9 and which < 32:
             text = text[:first]
     return text.encode(ENCODINGS[encoding % len(ENCODINGS)], errors="replace")
@@ -302,7 +302,7 @@ def test_a_coco_file_that_somebody_has_edited(here: Path, edits: list[Edit], enc
 
 
 TEXTS = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(TOKENS), st.text(max_size=6))
-TAGS = ["name", "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "split", "polygon", "attributes", "area",
+TAGS = ["name", "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "part", "polygon", "attributes", "area",
         "segmentation", "coco", "x1", "y1", "xmin", "size", "width", "object", "point", "actions", "filename", "folder",
         "path", "source", "database", "segmented", "coordinates", "Object", "BndBox", "foo"]  # fmt: skip
 
@@ -332,14 +332,14 @@ BOXES = st.one_of(
 POINTS = st.lists(st.floats(0, 100).map(lambda value: round(value, 3)), min_size=6, max_size=8)
 POLYGONS = POINTS.map(lambda points: element("polygon", "".join(
     element(f"{'xy'[i % 2]}{i // 2 + 1}", str(value)) for i, value in enumerate(points))))  # fmt: skip
-PARTS = st.builds(lambda name, box: element("split", element("name", escape(name)) + box), TEXTS, BOXES)
+PARTS = st.builds(lambda name, box: element("part", element("name", escape(name)) + box), TEXTS, BOXES)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=5,
 )
 KEYS = st.sampled_from(["id", "bbox", "box", "area", "iscrowd", "segmentation", "score", "keypoints", "voc", "attributes",
-                        "splits", "pose", "license", "width", "tags", "zz"])  # fmt: skip
+                        "parts", "pose", "license", "width", "tags", "zz"])  # fmt: skip
 COCO_ELEMENTS = st.dictionaries(KEYS, JSON, max_size=3).map(lambda keys: element("coco", escape(json.dumps(keys))))
 OBJECTS = st.builds(
     lambda label, box, rest: element("object", element("name", escape(label)) + box + "".join(rest)),
@@ -374,7 +374,7 @@ ANNOTATIONS = st.fixed_dictionaries(
     optional={"area": st.one_of(NUMBER, JSON), "iscrowd": st.one_of(st.integers(0, 1), JSON), "pose": TEXTS,
               "segmentation": SEGMENTATION, "box": st.lists(NUMBER, min_size=4, max_size=4), "score": JSON,
               "difficult": st.booleans().map(int), "truncated": st.booleans().map(int), "attributes": JSON,
-              "splits": st.one_of(JSON, st.lists(st.fixed_dictionaries({
+              "parts": st.one_of(JSON, st.lists(st.fixed_dictionaries({
                   "name": TEXTS, "bbox": st.lists(NUMBER, min_size=4, max_size=4)}), max_size=2)),
               "voc": st.one_of(JSON, st.fixed_dictionaries({"tags": TAG_TEXTS})), "zz": JSON},
 )  # fmt: skip

@@ -88,12 +88,12 @@ any_tag = st.sampled_from(
      "<actions><jumping>1</jumping></actions>", "<robndbox><cx>1</cx></robndbox>", "<part><name>x</name></part>",
      "<attributes><attribute><name>a</name></attribute></attributes>"]
 )  # fmt: skip
-split = st.fixed_dictionaries({
+part = st.fixed_dictionaries({
     "name": any_text, "bbox": st.tuples(number, number, side, side).map(list),
 })  # fmt: skip
 object_extra = st.fixed_dictionaries({}, optional={
     "attributes": st.dictionaries(any_text, any_text | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9), max_size=3),
-    "splits": st.lists(split, max_size=2),
+    "parts": st.lists(part, max_size=2),
     "voc": st.lists(any_tag, min_size=1, max_size=2).map(lambda tags: {"tags": tags}),
     "keypoints": st.lists(st.integers(0, 9), max_size=6),
     "num_keypoints": st.integers(0, 3),

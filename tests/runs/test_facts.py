@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from vocdet.errors import CheckpointError, VocdetError
-from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs import journal
-from vocdet.runs.journal import Journal
 from vocdet.runs.facts import RunFacts, find_run, list_runs, read_run
+from vocdet.runs.journal import Journal
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +208,7 @@ def test_a_run_is_found_by_folder_checkpoint_or_name(tmp_path: Path, monkeypatch
 def test_runs_are_listed_without_torch(tmp_path: Path) -> None:
     make(tmp_path / "a")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom vocdet.workflows.run_facts import list_runs\n"
+        "import sys\nfrom pathlib import Path\nfrom vocdet.runs.facts import list_runs\n"
         f"assert len(list_runs(Path({str(tmp_path)!r}))) == 1\nassert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

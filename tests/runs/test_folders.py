@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import CheckpointError, OutputError
-from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.runs.folders import about_run, make_run, newest_run
 
 

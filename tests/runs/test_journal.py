@@ -20,9 +20,9 @@ from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inputs.samples import Batch
 from vocdet.runs import journal as module
-from vocdet.runs.tensorboard import EventFile
 from vocdet.runs.journal import Journal, Row
 from vocdet.runs.pictures import SHEET, batch_sheet, crop_sheet, example_sheet
+from vocdet.runs.tensorboard import EventFile
 from vocdet.workflows.load import load_dataset
 
 RECIPE = {"model": {"net": "mb1"}, "train": {"epochs": 3, "lr": 0.1}}

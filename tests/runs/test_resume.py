@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
+from vocdet.runs.resume import DATASET, find_unfinished, was_given
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record, read_state, save_state
-from vocdet.workflows.train_detector import DetectorStarted
-from vocdet.runs.resume import DATASET, find_unfinished, was_given
 from vocdet.workflows.train_backbone import train_backbone
+from vocdet.workflows.train_detector import DetectorStarted
 from vocdet.workflows.train_ssd import train_ssd
 
 pytestmark = pytest.mark.usefixtures("no_curves")

@@ -12,13 +12,13 @@ from torchvision.models import mobilenet_v3_small
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from vocdet.errors import CheckpointError
-from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
 from vocdet.models.backbones.backbone import Classifier, parse_net
 from vocdet.models.checkpoint import About, build, save_checkpoint
-from vocdet.models.weights.heads import Heads
-from vocdet.models.rcnn.model import RcnnSpec
-from vocdet.models.weights.published import coco_heads, coco_rcnn_heads, is_torchvision_name
 from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.rcnn.model import RcnnSpec
+from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
+from vocdet.models.weights.heads import Heads
+from vocdet.models.weights.published import coco_heads, coco_rcnn_heads, is_torchvision_name
 from vocdet.runs import start as weights
 from vocdet.runs.start import find_start
 

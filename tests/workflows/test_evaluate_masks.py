@@ -42,7 +42,7 @@ def rle(pixels: NDArray[np.bool_]) -> bytes:
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
     """Twelve images whose SegmentationObject fills the boxes, but for 00, which has none."""
-    made = make_voc(SCENES, size=SIZE, parts={"test": list(SCENES)})
+    made = make_voc(SCENES, size=SIZE, splits={"test": list(SCENES)})
     (made / "SegmentationObject").mkdir()
     for stem in list(SCENES)[1:]:
         values = inside(LEFT).astype(np.uint8) + 2 * inside(RIGHT)

@@ -152,7 +152,7 @@ def _write(out: _Writer, scan: Scan) -> None:
     out.strings("left_out.why", tuple(scan.left_out.values()))
     out.strings("splits", tuple(scan.splits))
     for i, rows in enumerate(scan.splits.values()):
-        out.put(f"parts.{i}", _narrow(rows))
+        out.put(f"splits.{i}", _narrow(rows))
     _write_findings(out, scan.findings)
 
 
@@ -170,7 +170,7 @@ def _read(file: _Reader) -> Scan:
     extra = file.numbers("extra", np.uint8).tobytes()
     dataset = Dataset(Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries)
     left_out = dict(zip(file.strings("left_out"), file.strings("left_out.why"), strict=True))
-    splits = {name: file.numbers(f"parts.{i}", np.int64) for i, name in enumerate(file.strings("splits"))}
+    splits = {name: file.numbers(f"splits.{i}", np.int64) for i, name in enumerate(file.strings("splits"))}
     for name, rows in splits.items():
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
             raise ValueError(f"the part {name!r} has rows that are not there")

@@ -25,8 +25,8 @@ from vocdet.inputs.samples import Batch
 from vocdet.machine import started_at
 from vocdet.plots.training import curves
 from vocdet.runs.environment import environment
-from vocdet.runs.tensorboard import EventFile
 from vocdet.runs.pictures import batch_sheet
+from vocdet.runs.tensorboard import EventFile
 from vocdet.runs.tracking import Ending, Patient, Service, open_tracker
 
 RECIPE, ENVIRONMENT, STATUS = "recipe.toml", "environment.json", "run.json"
@@ -94,7 +94,8 @@ class Journal:
         self.json(ENVIRONMENT, here | ({"earlier": earlier} if (earlier := self._earlier()) else {}))
         self._status = {
             "state": "running", "task": task, "dataset": dict(dataset), "figure_of_labels": figure_of_labels,
-            "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(), "started_at": started_at(os.getpid()),
+            "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(),
+            "started_at": started_at(os.getpid()),
         }  # fmt: skip
         self.json(STATUS, self._status)
         if again:

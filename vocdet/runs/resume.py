@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from torch import Tensor, nn
 
-from vocdet.wording import counted
 from vocdet.data.dataset import Dataset
 from vocdet.data.digests import image_digests
 from vocdet.errors import CheckpointError, VocdetError, raise_all
@@ -19,6 +18,7 @@ from vocdet.models.checkpoint import About, build
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import TASKS, Recipe
 from vocdet.training.state import STATE, Record, read_record, read_state
+from vocdet.wording import counted
 
 M = TypeVar("M", bound=nn.Module)
 

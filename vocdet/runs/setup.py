@@ -13,12 +13,12 @@ from vocdet.formats import cache
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch
 from vocdet.recipes.schema import Data, R, changed
+from vocdet.runs.folders import new_run
+from vocdet.runs.resume import Resumed
 from vocdet.training.batch_size import LARGEST, measured_batch
 from vocdet.training.distributed import Group
 from vocdet.training.losses import Task
 from vocdet.training.precision import choose_precision
-from vocdet.runs.resume import Resumed
-from vocdet.runs.folders import new_run
 
 
 @contextmanager

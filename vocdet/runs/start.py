@@ -10,17 +10,28 @@ from torch import Tensor
 
 from vocdet.errors import CheckpointError
 from vocdet.inference.predictor import BEST
-from vocdet.models.ssd.anchors import Anchors
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import about_if_any, read_tensors
-from vocdet.models.weights.heads import Heads
-from vocdet.models.weights.published import HALF, IMAGENET, Normalization, coco_heads, coco_rcnn_heads, coco_rcnn_tensors, coco_tensors, content_of, imagenet_tensors, is_coco_rcnn
-from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.backbones.resnet import with_eps
+from vocdet.models.checkpoint import about_if_any, read_tensors
+from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.ssd.anchors import Anchors
+from vocdet.models.weights.heads import Heads
+from vocdet.models.weights.published import (
+    HALF,
+    IMAGENET,
+    Normalization,
+    coco_heads,
+    coco_rcnn_heads,
+    coco_rcnn_tensors,
+    coco_tensors,
+    content_of,
+    imagenet_tensors,
+    is_coco_rcnn,
+)
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import with_its_tail
-from vocdet.training.state import STATE
 from vocdet.runs.folders import about_run, newest_run
+from vocdet.training.state import STATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
+from vocdet.runs.journal import Journal
+from vocdet.runs.resume import Resumed
+from vocdet.runs.tracking import Service
 from vocdet.training.distributed import Group
 from vocdet.training.learner import Learner, NotFinite
 from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
@@ -36,9 +39,6 @@ from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
 from vocdet.training.precision import choose_precision, make_scaler
 from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
 from vocdet.training.state import STATE, Record, save_state
-from vocdet.runs.journal import Journal
-from vocdet.runs.resume import Resumed
-from vocdet.runs.tracking import Service
 
 LAST = f"last{SUFFIX}"
 NOT_FINITE = "not-finite.json"

@@ -27,7 +27,7 @@ TINY = ("--net", "mb1-0.25", "--batch", 2, "--epochs", 1, "--device", "cpu")
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
     """A VOC folder with masks beside its boxes."""
-    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+    root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS[:4], "val": STEMS[4:]})
     pixels = np.zeros((80, 100), np.uint8)
     for k, (_, (x0, y0, x1, y1)) in enumerate(BOTH, start=1):
         pixels[int(y0) : int(y1), int(x0) : int(x1)] = k
@@ -77,7 +77,7 @@ def test_from_a_classifier_to_masks(vocdet: Run, root: Path) -> None:
 
 
 def test_without_masks_boxes_are_enough(vocdet: Run, make_voc: MakeVoc) -> None:
-    root = make_voc(dict.fromkeys(STEMS, BOTH), parts={"train": STEMS[:4], "val": STEMS[4:]})
+    root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS[:4], "val": STEMS[4:]})
     tiny = (*TINY, "--size", 64, "--set", "model.channels=16", "--weights", "none")
     code, out, err = vocdet("train-maskrcnn", root, *tiny)
     assert (code, out) == (1, "")

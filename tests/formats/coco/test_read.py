@@ -562,7 +562,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
 VALUES = [None, True, 0, -1, 1, 2, 0.5, 2**31, 2**63, "", "a.jpg", "dog", "1", "\ud800", [], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {},
           {"size": [80, 100], "counts": [8000]}, float("nan"), float("inf"), 1e300, 10**400]  # fmt: skip
 KEYS = ["id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "difficult", "box", "pose", "file_name", "width",
-        "height", "name", "voc", "attributes", "splits", "supercategory", "x"]  # fmt: skip
+        "height", "name", "voc", "attributes", "parts", "supercategory", "x"]  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)

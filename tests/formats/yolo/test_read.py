@@ -806,7 +806,7 @@ def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
         crowd=yes,
         area=np.array([2000, 1999, np.nan, np.nan, np.nan]),
         segmentation=Texts.of([b"[[0,0,50,0,50,40]]", b"", b"", b"", b""]),
-        extra=Texts.of([b'{"attributes":{"a":1},"splits":[]}', b'{"attributes":{"a":1}}', b"", b"", b""]),
+        extra=Texts.of([b'{"attributes":{"a":1},"parts":[]}', b'{"attributes":{"a":1}}', b"", b"", b""]),
     )
     images = replace(dataset.images, extra=Texts.of([b'{"license":1}']))
     dataset = replace(dataset, images=images, extra=b'{"info":{}}')

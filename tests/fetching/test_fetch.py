@@ -20,7 +20,7 @@ from vocdet.fetching.download import DownloadError
 from vocdet.workflows.fetch import Outcome, archives_in, fetch, partial_downloads
 
 if TYPE_CHECKING:
-    from tests.workflows.conftest import Site
+    from tests.fetching.conftest import Site
 
 TRAINVAL, TEST = ("000005", "000007", "000009"), ("000001", "000002")
 

@@ -1,0 +1,1 @@
+"""The folder of a training: what it holds, how it is written, resumed and tracked."""
