@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vocdet.inference.predictor import load_predictor
+from vocdet.inference.predictor import detect_all, load_predictor
 from vocdet.inputs.images import decode
 
 
@@ -16,7 +16,7 @@ def main(run: Path, pictures: list[Path]) -> None:
     """One line an object: picture, label, score, box in pixels."""
     predictor = load_predictor(run)
     images = (decode(picture, oriented=True) for picture in pictures)
-    for picture, found in zip(pictures, predictor.detect_all(images), strict=True):
+    for picture, found in zip(pictures, detect_all(predictor, images), strict=True):
         good = found.above(predictor.thresholds)
         for box, score, label in zip(good.boxes.tolist(), good.scores, good.labels, strict=True):
             print(picture, predictor.labels[label], f"{score:.2f}", [round(side, 1) for side in box])

@@ -11,8 +11,10 @@ import torch
 
 from vocdet.inference.bench import Latency, Work
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
 from vocdet.workflows.bench import Bench, Measured, Scores
 
@@ -29,12 +31,10 @@ PUPIL = Measured(
 
 def run_in(folder: Path) -> Path:
     torch.manual_seed(0)
-    half = (0.5, 0.5, 0.5)
-    about = About(
-        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=("cat",), size=(64, 64), mean=half, std=half,
-        anchors=torchvision_anchors(), scores={"ap50": 0.75, "ap": 0.5},
+    about = CheckpointInfo(
+        vocdet="0", model=SsdSpec(BackboneSpec("mb1", 0.25), ("cat",), (64, 64), torchvision_anchors()), scores={"ap50": 0.75, "ap": 0.5},
     )  # fmt: skip
-    save_checkpoint(folder / "best.safetensors", build(about), about)
+    save_checkpoint(folder / "best.safetensors", build(about.model), about)
     return folder
 
 

@@ -17,8 +17,10 @@ from vocdet.data.texts import Texts
 from vocdet.evaluation.mask_report import MaskFigures, MaskReport
 from vocdet.evaluation.report import EvalReport, Figures
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import Evaluated
 
@@ -30,11 +32,9 @@ BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("[red]dog", (50.0, 10.0, 90.0, 70.0))]
 def save_run(run: Path, *labels: str) -> Path:
     """A detector that has learned nothing."""
     torch.manual_seed(0)
-    about = About(
-        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=labels, size=(64, 64),
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors(),
-    )  # fmt: skip
-    save_checkpoint(run / "best.safetensors", build(about), about)
+    spec = SsdSpec(BackboneSpec("mb1", 0.25), labels, (64, 64), torchvision_anchors())
+    about = CheckpointInfo(vocdet="0", model=spec)
+    save_checkpoint(run / "best.safetensors", build(about.model), about)
     return run
 
 
@@ -115,6 +115,7 @@ def test_masks_stand_beside_boxes(vocdet: Run, root: Path, monkeypatch: pytest.M
                 yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([0.9], np.float32), np.array([0]), whole)
 
     monkeypatch.setattr(module, "load_predictor", lambda run, device: Squares())
+    monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     _, out, err = vocdet("eval", save_run(Path("mine"), "cat", "[red]dog"), "--data", root)
     assert "mask AP" not in out
     assert "these images are annotated with boxes alone: the detector's masks are not evaluated" in err

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from vocdet.models.backbones.backbone import parse_net
@@ -17,6 +18,20 @@ from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.transfer import Transfer, transfer
 
 LABELS = 20
+
+Cost = Callable[[nn.Module, tuple[int, int]], tuple[int, int]]
+
+
+@pytest.fixture(scope="session")
+def cost() -> Cost:
+    """Multiply-accumulates of one image of (height, width), as torch counts them, and the number of parameters."""
+
+    def count(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, *size))
+        return counter.get_total_flops() // 2, sum(p.numel() for p in model.parameters())
+
+    return count
 
 
 @dataclass(frozen=True)

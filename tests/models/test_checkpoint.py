@@ -17,19 +17,22 @@ from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.build import FAMILIES, build
 from vocdet.models.checkpoint import (
     FORMAT,
-    About,
-    about_if_any,
-    build,
+    CheckpointInfo,
+    info_if_ours,
     load_checkpoint,
-    read_about,
+    read_info,
     read_tensors,
     save_checkpoint,
 )
+from vocdet.models.classifier import ClassifierSpec
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.anchors import Anchors, Shape
+from vocdet.models.ssd.model import SsdSpec
+from vocdet.recipes.schema import TASKS
 
 ANCHORS = Anchors(((Shape(0.1, 0.2, 2), Shape(0.3, 0.3)), *(((Shape(0.5, 0.5),),) * 5)))
 SPECS = {
@@ -40,19 +43,18 @@ SPECS = {
 }
 
 
-def about(task: str = "ssd", backbone: BackboneSpec = SPECS["mb1"]) -> About:
-    common: dict[str, Any] = {
-        "vocdet": "0.1", "task": task, "backbone": backbone, "labels": ("ein Hund", "猫"), "size": (64, 96),
-        "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "dataset": "abc", "recipe": {"lr": 0.002},
-        "scores": {"ap50": 0.25},
-    }  # fmt: skip
-    if task == "ssd":
-        return About(**common, anchors=ANCHORS, thresholds=(0.25, 0.5))
-    return About(**common, context=0.15)
+def about(task: str = "ssd", backbone: BackboneSpec = SPECS["mb1"]) -> CheckpointInfo:
+    labels, normalization = ("ein Hund", "猫"), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    classifier = ClassifierSpec(backbone, labels, 64, *normalization, context=0.15)
+    ssd = SsdSpec(backbone, labels, (64, 96), ANCHORS, *normalization)
+    return CheckpointInfo(
+        vocdet="0.1", model=ssd if task == "ssd" else classifier, dataset="abc", recipe={"lr": 0.002},
+        scores={"ap50": 0.25}, thresholds=(0.25, 0.5) if task == "ssd" else None,
+    )  # fmt: skip
 
 
 def saved(path: Path, task: str = "ssd") -> Path:
-    save_checkpoint(path, build(about(task)), about(task))
+    save_checkpoint(path, build(about(task).model), about(task))
     return path
 
 
@@ -70,13 +72,13 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_a_model_comes_back_whole(tmp_path: Path, spec: BackboneSpec, task: str) -> None:
     torch.manual_seed(0)
-    model = build(about(task, spec)).to(memory_format=torch.channels_last)
+    model = build(about(task, spec).model).to(memory_format=torch.channels_last)
     for _ in range(2):  # statistics of the norms that no fresh model has
         model.train()(torch.rand(2, 3, 64, 96))
     path = tmp_path / "deep" / "best.safetensors"
     save_checkpoint(path, model, about(task, spec))
     loaded, found = load_checkpoint(path)
-    assert found == read_about(path) == about(task, spec)
+    assert found == read_info(path) == about(task, spec)
     assert not loaded.training
     image = torch.randint(0, 256, (1, 3, 64, 96)).float()
     loaded = loaded.to(memory_format=torch.channels_last)  # the order of sums depends on it
@@ -87,8 +89,9 @@ def test_a_model_comes_back_whole(tmp_path: Path, spec: BackboneSpec, task: str)
 @pytest.mark.parametrize("extras", ["separable", "plain"])
 @pytest.mark.parametrize("last_map", ["conv", "pool"])
 def test_a_variant_comes_back_as_it_was(tmp_path: Path, extras: Any, last_map: Any) -> None:
-    said = msgspec.structs.replace(about(), extras=extras, last_map=last_map)
-    model = build(said).eval()
+    spec = msgspec.structs.replace(about().model, extras=extras, last_map=last_map)
+    said = msgspec.structs.replace(about(), model=spec)
+    model = build(said.model).eval()
     save_checkpoint(tmp_path / "best.safetensors", model, said)
     loaded, found = load_checkpoint(tmp_path / "best.safetensors")
     assert found == said
@@ -99,25 +102,27 @@ def test_a_variant_comes_back_as_it_was(tmp_path: Path, extras: Any, last_map: A
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_checkpoint_from_before_there_were_variants_is_an_ssd_lite(tmp_path: Path) -> None:
-    def older(it: dict[str, Any]) -> None:
-        del it["extras"], it["last_map"]
-        it["format"] = 1
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_older_format_is_refused(tmp_path: Path, number: int) -> None:
+    path = rewritten(saved(tmp_path / "best.safetensors"), lambda it: it.update(format=number))
+    with pytest.raises(CheckpointError, match=f"has format {number}, which this vocdet no longer reads") as caught:
+        load_checkpoint(path)
+    assert caught.value.hint == "train it again, or use the vocdet that wrote it"
+    assert FORMAT == 4
 
-    path = rewritten(saved(tmp_path / "best.safetensors"), older)
-    model, found = load_checkpoint(path)
-    assert (found.extras, found.last_map) == ("separable", "conv")
-    assert model.state_dict().keys() == build(about()).state_dict().keys()
+
+def test_every_task_with_a_recipe_is_a_family() -> None:
+    assert {name: family.recipe for name, family in FAMILIES.items()} == TASKS
 
 
 def test_only_our_checkpoints_say_something_of_themselves(tmp_path: Path) -> None:
-    assert about_if_any(saved(tmp_path / "ours.safetensors")) == about()
+    assert info_if_ours(saved(tmp_path / "ours.safetensors")) == about()
     save_file({"a": torch.zeros(1)}, tmp_path / "timm.safetensors", metadata={"format": "pt"})
-    assert about_if_any(tmp_path / "timm.safetensors") is None
-    assert about_if_any(tmp_path / "torchvision.pth") is None
+    assert info_if_ours(tmp_path / "timm.safetensors") is None
+    assert info_if_ours(tmp_path / "torchvision.pth") is None
     newer = rewritten(saved(tmp_path / "new.safetensors"), lambda it: it.update(format=99))
     with pytest.raises(CheckpointError, match="has format 99"):  # its normalisation must not be guessed
-        about_if_any(newer)
+        info_if_ours(newer)
 
 
 def test_it_holds_no_pickle_and_other_programs_read_its_weights(tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_it_holds_no_pickle_and_other_programs_read_its_weights(tmp_path: Path) 
     header = int.from_bytes(path.read_bytes()[:8], "little")
     names = json.loads(path.read_bytes()[8 : 8 + header])  # the format's own: a length, JSON, and raw numbers
     assert names.keys() - {"__metadata__"} == read_tensors(path).keys()
-    assert json.loads(names["__metadata__"]["vocdet"])["labels"] == ["ein Hund", "猫"]
+    assert json.loads(names["__metadata__"]["vocdet"])["model"]["labels"] == ["ein Hund", "猫"]
 
 
 def test_a_new_validation_changes_thresholds_and_scores_only() -> None:
@@ -135,14 +140,14 @@ def test_a_new_validation_changes_thresholds_and_scores_only() -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -1])
-@pytest.mark.parametrize("read", [load_checkpoint, read_about])
+@pytest.mark.parametrize("read", [load_checkpoint, read_info])
 def test_a_truncated_file_is_one_error(tmp_path: Path, keep: float, read: Callable[[Path], object]) -> None:
     path = saved(tmp_path / "best.safetensors")
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     with pytest.raises(CheckpointError, match="cannot be read") as caught:
         read(path)
-    assert caught.value.hint == "the file is damaged or no checkpoint"
+    assert caught.value.hint == "the file is damaged or not a checkpoint"
 
 
 def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
@@ -161,37 +166,41 @@ def test_weights_of_another_program_are_pointed_to_where_they_can_go(tmp_path: P
     save_file({"conv_stem.weight": torch.zeros(3)}, path, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="is not a checkpoint of vocdet") as caught:
         load_checkpoint(path)
-    assert "--weights" in caught.value.hint
+    assert "`weights=" in caught.value.hint
 
 
 def test_a_newer_format_asks_for_an_update_whatever_else_is_new_in_it(tmp_path: Path) -> None:
-    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=4, scales=[1, 2], backbone="mb7"))
-    with pytest.raises(CheckpointError, match="has format 4, newer than this vocdet") as caught:
+    path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=5, scales=[1, 2], backbone="mb7"))
+    with pytest.raises(CheckpointError, match="has format 5, newer than this vocdet") as caught:
         load_checkpoint(path)
     assert caught.value.hint == "update vocdet"
 
 
 WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "no format": lambda it: it.pop("format"),
-    "no labels": lambda it: it.update(labels=[]),
-    "a label twice": lambda it: it.update(labels=["a", "a"]),
+    "no labels": lambda it: it["model"].update(labels=[]),
+    "a label twice": lambda it: it["model"].update(labels=["a", "a"]),
     "an unknown field": lambda it: it.update(color="red"),
-    "an unknown task": lambda it: it.update(task="segment"),
-    "an unknown net": lambda it: it["backbone"].update(kind="mb9"),
-    "unknown extras": lambda it: it.update(extras="fancy"),
-    "an unknown last map": lambda it: it.update(last_map="max"),
-    "an absurd width": lambda it: it["backbone"].update(width=1e6),
-    "a tail that is not there": lambda it: it["backbone"].update(reduced_tail=True),
-    "no anchors": lambda it: it.update(anchors=None),
-    "anchors of five maps": lambda it: it["anchors"].update(shapes=it["anchors"]["shapes"][:5]),
-    "a map without anchors": lambda it: it["anchors"]["shapes"].__setitem__(3, []),
-    "anchors without size": lambda it: it["anchors"]["shapes"].__setitem__(3, [[0.0, 0.5, 1]]),
-    "an absurd density": lambda it: it["anchors"]["shapes"].__setitem__(3, [[0.5, 0.5, 10**6]]),
-    "an absurd size": lambda it: it.update(size=[10**9, 10**9]),
-    "no size": lambda it: it.update(size=[0, 0]),
-    "text for a size": lambda it: it.update(size="320"),
+    "an unknown field of the model": lambda it: it["model"].update(color="red"),
+    "no model": lambda it: it.pop("model"),
+    "no task": lambda it: it["model"].pop("task"),
+    "a spec of another family": lambda it: it["model"].update(task="maskrcnn"),
+    "an unknown task": lambda it: it["model"].update(task="segment"),
+    "an unknown net": lambda it: it["model"]["backbone"].update(kind="mb9"),
+    "unknown extras": lambda it: it["model"].update(extras="fancy"),
+    "an unknown last map": lambda it: it["model"].update(last_map="max"),
+    "an absurd width": lambda it: it["model"]["backbone"].update(width=1e6),
+    "a tail that is not there": lambda it: it["model"]["backbone"].update(reduced_tail=True),
+    "no anchors": lambda it: it["model"].update(anchors=None),
+    "anchors of five maps": lambda it: it["model"]["anchors"].update(shapes=it["model"]["anchors"]["shapes"][:5]),
+    "a map without anchors": lambda it: it["model"]["anchors"]["shapes"].__setitem__(3, []),
+    "anchors without size": lambda it: it["model"]["anchors"]["shapes"].__setitem__(3, [[0.0, 0.5, 1]]),
+    "an absurd density": lambda it: it["model"]["anchors"]["shapes"].__setitem__(3, [[0.5, 0.5, 10**6]]),
+    "an absurd size": lambda it: it["model"].update(size=[10**9, 10**9]),
+    "no size": lambda it: it["model"].update(size=[0, 0]),
+    "text for a size": lambda it: it["model"].update(size="320"),
     "thresholds of other labels": lambda it: it.update(thresholds=[0.5]),
-    "a spread of nothing": lambda it: it.update(std=[0, 0, 0]),
+    "a spread of nothing": lambda it: it["model"].update(std=[0, 0, 0]),
 }
 
 
@@ -200,7 +209,7 @@ def test_a_checkpoint_that_describes_itself_wrongly_is_one_error(
     tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     path = rewritten(saved(tmp_path / "best.safetensors"), change)
-    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+    with pytest.raises(CheckpointError, match="has an invalid description"):
         load_checkpoint(path)
 
 
@@ -208,7 +217,7 @@ def test_a_checkpoint_that_describes_itself_wrongly_is_one_error(
 def test_what_is_no_description_is_one_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"vocdet": text})
-    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+    with pytest.raises(CheckpointError, match="has an invalid description"):
         load_checkpoint(path)
 
 
@@ -228,14 +237,14 @@ def test_weights_that_do_not_fit_their_description_are_one_error(
         metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     damage(tensors)
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match=r"do not fit the network they claim to be \('(box_)?head"):
+    with pytest.raises(CheckpointError, match=r"do not fit the model in its description \('(box_)?head"):
         load_checkpoint(path)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "best.safetensors")
     before = path.read_bytes()
-    other = build(about())
+    other = build(about().model)
     for parameter in other.parameters():
         nn.init.zeros_(parameter)
 
@@ -252,7 +261,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str) -> None:
-    model = build(about())
+    model = build(about().model)
     next(model.parameters()).data.view(-1)[0] = float("nan")
     if name.endswith(".pth"):
         torch.save(model.state_dict(), tmp_path / name)
@@ -270,11 +279,8 @@ def rcnn(**changed: Any) -> RcnnSpec:
     return RcnnSpec(SPECS["mb1"], ("ein Hund", "猫"), **(usual | changed))
 
 
-def about_rcnn(spec: RcnnSpec) -> About:
-    return msgspec.structs.replace(
-        about("backbone"), task="maskrcnn", context=None, rcnn=spec, backbone=spec.backbone, thresholds=(0.2, 0.3),
-        size=(spec.size, spec.longest), mean=spec.mean, std=spec.std,
-    )  # fmt: skip
+def about_rcnn(spec: RcnnSpec) -> CheckpointInfo:
+    return msgspec.structs.replace(about(), model=spec, thresholds=(0.2, 0.3))
 
 
 @pytest.mark.parametrize("heads", ["mobile", "standard"])
@@ -282,13 +288,13 @@ def about_rcnn(spec: RcnnSpec) -> About:
 def test_a_mask_rcnn_comes_back_whole(tmp_path: Path, heads: Any, masks: bool) -> None:
     torch.manual_seed(0)
     said = about_rcnn(rcnn(heads=heads, masks=masks))
-    model = build(said).eval()
+    model = build(said.model).eval()
     assert isinstance(model, MaskRcnn)
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, model, said)
     loaded, found = load_checkpoint(path)
     assert isinstance(loaded, MaskRcnn)
-    assert (found, loaded.spec) == (said, said.rcnn)
+    assert (found, loaded.spec) == (said, said.model)
     assert not loaded.training
     image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
     (mine,), (theirs,) = loaded.detect(image, score=0.0), model.detect(image, score=0.0)
@@ -299,36 +305,20 @@ def test_a_mask_rcnn_comes_back_whole(tmp_path: Path, heads: Any, masks: bool) -
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_checkpoint_from_before_there_was_mask_rcnn_is_read(tmp_path: Path, number: int) -> None:
-    def older(it: dict[str, Any]) -> None:
-        del it["rcnn"]
-        it["format"] = number
-
-    assert FORMAT == 3
-    _, found = load_checkpoint(rewritten(saved(tmp_path / "best.safetensors"), older))
-    assert found.rcnn is None
-
-
 WRONG_RCNN: dict[str, Callable[[dict[str, Any]], object]] = {
-    "nothing of what it is like": lambda it: it.update(rcnn=None),
-    "unknown heads": lambda it: it["rcnn"].update(heads="fancy"),
-    "absurdly many channels": lambda it: it["rcnn"].update(channels=60_000),
-    "an absurd hidden layer": lambda it: it["rcnn"].update(hidden=60_000),
-    "absurdly many proposals": lambda it: it["rcnn"].update(proposals=60_000),
-    "fewer channels than one": lambda it: it["rcnn"].update(channels=-1),
-    "a single channel": lambda it: it["rcnn"].update(channels=1),
-    "another size": lambda it: it["rcnn"].update(size=32),
-    "a longest below its size": lambda it: (it["rcnn"].update(longest=32), it.update(size=[64, 32])),
-    "an absurd size": lambda it: (it["rcnn"].update(size=10**6, longest=10**6), it.update(size=[10**6, 10**6])),
-    "other labels": lambda it: it["rcnn"].update(labels=["a", "b"]),
-    "another net": lambda it: it["rcnn"]["backbone"].update(kind="mb2"),
-    "a net of absurd width": lambda it: it["rcnn"]["backbone"].update(width=1e6),
-    "another normalisation": lambda it: it["rcnn"].update(mean=[0, 0, 0]),
-    "anchors of four levels": lambda it: it["rcnn"]["anchors"].update(sides=it["rcnn"]["anchors"]["sides"][:4]),
-    "absurdly many anchors": lambda it: it["rcnn"]["anchors"].update(ratios=[1.0] * 1000),
-    "an anchor without size": lambda it: it["rcnn"]["anchors"]["sides"].__setitem__(0, [0.0]),
-    "text for masks": lambda it: it["rcnn"].update(masks="yes"),
+    "unknown heads": lambda it: it["model"].update(heads="fancy"),
+    "absurdly many channels": lambda it: it["model"].update(channels=60_000),
+    "an absurd hidden layer": lambda it: it["model"].update(hidden=60_000),
+    "absurdly many proposals": lambda it: it["model"].update(proposals=60_000),
+    "fewer channels than one": lambda it: it["model"].update(channels=-1),
+    "a single channel": lambda it: it["model"].update(channels=1),
+    "a longest below its size": lambda it: it["model"].update(longest=32),
+    "an absurd size": lambda it: it["model"].update(size=10**6, longest=10**6),
+    "a net of absurd width": lambda it: it["model"]["backbone"].update(width=1e6),
+    "anchors of four levels": lambda it: it["model"]["anchors"].update(sides=it["model"]["anchors"]["sides"][:4]),
+    "absurdly many anchors": lambda it: it["model"]["anchors"].update(ratios=[1.0] * 1000),
+    "an anchor without size": lambda it: it["model"]["anchors"]["sides"].__setitem__(0, [0.0]),
+    "text for masks": lambda it: it["model"].update(masks="yes"),
     "thresholds of other labels": lambda it: it.update(thresholds=[0.5]),
 }
 
@@ -336,7 +326,7 @@ WRONG_RCNN: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.fixture(scope="module")
 def saved_rcnn(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("rcnn") / "best.safetensors"
-    save_checkpoint(path, build(about_rcnn(rcnn())), about_rcnn(rcnn()))
+    save_checkpoint(path, build(about_rcnn(rcnn()).model), about_rcnn(rcnn()))
     return path.read_bytes()
 
 
@@ -346,5 +336,5 @@ def test_a_mask_rcnn_that_describes_itself_wrongly_is_one_error(
 ) -> None:
     path = tmp_path / "best.safetensors"
     path.write_bytes(saved_rcnn)
-    with pytest.raises(CheckpointError, match="describes itself wrongly"):
+    with pytest.raises(CheckpointError, match="has an invalid description"):
         load_checkpoint(rewritten(path, change))

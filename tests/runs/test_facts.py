@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.errors import CheckpointError, VocdetError
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.build import build
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
@@ -52,12 +54,12 @@ def make(run: Path, *, epochs: int = 2, ap50: float = 0.5, date: str = "", end: 
 
 
 def save_best(run: Path, scores: dict[str, float]) -> None:
-    about = About(
-        vocdet="0", task="ssd", backbone=parse_net("mb1-0.25"), labels=("a", "b"), size=(64, 64), dataset="d" * 64,
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors(), scores=scores,
+    about = CheckpointInfo(
+        vocdet="0", model=SsdSpec(parse_net("mb1-0.25"), ("a", "b"), (64, 64), torchvision_anchors()),
+        dataset="d" * 64, scores=scores,
     )  # fmt: skip
     run.mkdir(exist_ok=True)
-    save_checkpoint(run / "best.safetensors", build(about), about)
+    save_checkpoint(run / "best.safetensors", build(about.model), about)
 
 
 def names(found: list[RunFacts]) -> list[str]:

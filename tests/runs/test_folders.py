@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from vocdet.models.ssd.model import SsdSpec
+from vocdet.models.classifier import ClassifierSpec
 from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.build import build
 from vocdet.models.ssd.anchors import torchvision_anchors
-from vocdet.runs.folders import about_run, make_run, newest_run
+from vocdet.runs.folders import run_info, make_run, newest_run
 
 
 def save(run: Path, task: str = "backbone", net: str = "mb1-0.25", *, reduced_tail: bool = False, age: int = 0) -> Path:
     """A run with a best checkpoint that was written `age` seconds ago."""
-    about = About(
-        vocdet="0", task=task, backbone=parse_net(net, reduced_tail=reduced_tail), labels=("a", "b"), size=(64, 64),
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors() if task == "ssd" else None,
-    )  # fmt: skip
+    backbone, labels = parse_net(net, reduced_tail=reduced_tail), ("a", "b")
+    classifier, ssd = ClassifierSpec(backbone, labels, 64), SsdSpec(backbone, labels, (64, 64), torchvision_anchors())
+    about = CheckpointInfo(vocdet="0", model=classifier if task == "backbone" else ssd)
     best = run / "best.safetensors"
-    save_checkpoint(best, build(about), about)
+    save_checkpoint(best, build(about.model), about)
     os.utime(best, (10_000_000 - age,) * 2)
     return run
 
@@ -87,5 +89,5 @@ def test_without_any_run_it_is_told_what_to_do(tmp_path: Path) -> None:
 
 def test_a_run_and_its_checkpoint_say_the_same_of_themselves(tmp_path: Path) -> None:
     run = save(tmp_path / "run")
-    assert about_run(run) == about_run(run / "best.safetensors")
-    assert about_run(run).labels == ("a", "b")
+    assert run_info(run) == run_info(run / "best.safetensors")
+    assert run_info(run).labels == ("a", "b")

@@ -11,9 +11,12 @@ from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_small
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.errors import CheckpointError
-from vocdet.models.backbones.backbone import Classifier, parse_net
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.classifier import Classifier, ClassifierSpec
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.build import build
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
@@ -30,8 +33,8 @@ OWN = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 def save(run: Path, *, age: int = 0, net: str = "mb1-0.25") -> Path:
     spec = parse_net(net)
-    about = About(vocdet="0", task="backbone", backbone=spec, labels=("a", "b"), size=(64, 64), mean=OWN[0], std=OWN[1])
-    save_checkpoint(run / "best.safetensors", Classifier(spec, 2), about)
+    about = CheckpointInfo(vocdet="0", model=ClassifierSpec(spec, ("a", "b"), 64, *OWN))
+    save_checkpoint(run / "best.safetensors", Classifier(ClassifierSpec(spec, ("a", "b"))), about)
     os.utime(run / "best.safetensors", (10_000_000 - age,) * 2)
     return run
 
@@ -41,11 +44,10 @@ ANCHORS = Anchors((((Shape(0.2, 0.3),)),) * 6)
 
 def save_detector(run: Path, *, age: int = 0, net: str = "mb1-0.25", tail: bool = False) -> Path:
     spec = parse_net(net, reduced_tail=tail)
-    about = About(
-        vocdet="0", task="ssd", backbone=spec, labels=("a", "b"), size=(64, 64), mean=OWN[0], std=OWN[1],
-        anchors=ANCHORS,
-    )  # fmt: skip
-    save_checkpoint(run / "best.safetensors", build(about), about)
+    about = CheckpointInfo(
+        vocdet="0", model=SsdSpec(spec, ("a", "b"), (64, 64), ANCHORS, *OWN)
+    )
+    save_checkpoint(run / "best.safetensors", build(about.model), about)
     os.utime(run / "best.safetensors", (10_000_000 - age,) * 2)
     return run
 
@@ -254,17 +256,8 @@ def test_the_state_of_a_training_is_no_weights(tmp_path: Path) -> None:
 
 def save_mask_rcnn(run: Path) -> RcnnSpec:
     spec = RcnnSpec(SMALL, ("a", "b"), 64, 96, PyramidAnchors(ratios=(1.0,)), *OWN, channels=16, hidden=16)
-    about = About(
-        vocdet="0",
-        task="maskrcnn",
-        backbone=SMALL,
-        labels=("a", "b"),
-        size=(64, 96),
-        mean=OWN[0],
-        std=OWN[1],
-        rcnn=spec,
-    )
-    save_checkpoint(run / "best.safetensors", build(about), about)
+    about = CheckpointInfo(vocdet="0", model=spec)
+    save_checkpoint(run / "best.safetensors", build(about.model), about)
     return spec
 
 

@@ -10,7 +10,8 @@ import torch
 from vocdet.errors import DeviceError
 from vocdet.inputs.samples import Batch
 from vocdet.machine import MemorySize
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.training import batch_size
 from vocdet.training.batch_size import free_memory, measured_batch
 from vocdet.training.losses import Task
@@ -19,7 +20,9 @@ from vocdet.training.tasks import ClassifyTask
 
 def task(width: float = 0.25) -> Task[Any]:
     torch.manual_seed(0)
-    return ClassifyTask(Classifier(BackboneSpec("mb1", width), 3), (0.5,) * 3, (0.5,) * 3, smoothing=0.0)
+    return ClassifyTask(
+        Classifier(ClassifierSpec(BackboneSpec("mb1", width), ("a", "b", "c"))), (0.5,) * 3, (0.5,) * 3, smoothing=0.0
+    )
 
 
 def batch_of(size: int) -> Any:

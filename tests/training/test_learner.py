@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner
 from vocdet.training.losses import Losses, Share
@@ -28,7 +29,7 @@ def batch(seed: int, images: int = 6) -> Batch:
 
 def learner(optimizer: str = "adamw", scaler: torch.amp.GradScaler | None = None, spoil: bool = False) -> Learner:
     torch.manual_seed(0)
-    model = Classifier(BackboneSpec("mb1", 0.25), 3).to(memory_format=torch.channels_last)
+    model = Classifier(ClassifierSpec(BackboneSpec("mb1", 0.25), ("a", "b", "c"))).to(memory_format=torch.channels_last)
 
     class Task(ClassifyTask):
         def losses(self, model: Classifier, batch: Batch) -> Losses:

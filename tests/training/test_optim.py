@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule, set_rate
 
 SMALL = BackboneSpec("mb1", 0.25)
 
 
 def test_norms_and_biases_do_not_decay_and_the_backbone_has_a_rate_of_its_own() -> None:
-    model = Classifier(SMALL, 3)
+    model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c")))
     optimizer = make_optimizer(model, name="adamw", lr=0.01, weight_decay=0.05, backbone_lr=0.1)
     settings = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert len(settings) == len(list(model.parameters()))
@@ -27,7 +28,7 @@ def test_norms_and_biases_do_not_decay_and_the_backbone_has_a_rate_of_its_own() 
 
 
 def test_frozen_parameters_are_left_out() -> None:
-    model = Classifier(SMALL, 3)
+    model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c")))
     model.backbone.requires_grad_(False)
     optimizer = make_optimizer(model, name="sgd", lr=0.01, weight_decay=0.0)
     assert sum(len(g["params"]) for g in optimizer.param_groups) == 2
@@ -120,7 +121,7 @@ def test_an_average_that_keeps_nothing_is_the_model() -> None:
 
 
 def test_every_group_keeps_its_part_of_the_rate() -> None:
-    model = Classifier(SMALL, 3)
+    model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c")))
     optimizer = make_optimizer(model, name="sgd", lr=0.1, weight_decay=0.0, backbone_lr=0.1)
     for share in (0.5, 0.25):
         set_rate(optimizer, share)

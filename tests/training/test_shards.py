@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.training.distributed import alone
@@ -30,7 +31,7 @@ def random_batch(images: int, seed: int = 0) -> Batch:
 
 
 def classifier() -> Task[Any]:
-    return ClassifyTask(Classifier(SMALL, 3), (0.5,) * 3, (0.5,) * 3, smoothing=0.1)
+    return ClassifyTask(Classifier(ClassifierSpec(SMALL, ("a", "b", "c"))), (0.5,) * 3, (0.5,) * 3, smoothing=0.1)
 
 
 def detector() -> Task[Any]:

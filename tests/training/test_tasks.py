@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.loss import ssd_sums
 from vocdet.models.ssd.model import SsdLite, SsdSpec
@@ -36,7 +37,7 @@ def test_a_detector_learns_labels_as_classes_after_background() -> None:
 
 def test_a_fresh_classifier_knows_nothing() -> None:
     torch.manual_seed(0)
-    model = Classifier(SMALL, 4).train()
+    model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c", "d"))).train()
     task = ClassifyTask(model, HALF, HALF, smoothing=0.0)
     batch = Batch(
         torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8), torch.zeros(8, 0, 4), torch.arange(8)[:, None] % 4
@@ -47,7 +48,7 @@ def test_a_fresh_classifier_knows_nothing() -> None:
 
 
 def test_a_classifier_sees_normalised_images() -> None:
-    model = Classifier(SMALL, 4).eval()
+    model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c", "d"))).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     shares = (images.float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

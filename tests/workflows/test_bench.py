@@ -13,9 +13,12 @@ import torch
 from vocdet.errors import CheckpointError, SplitError
 from vocdet.inference.bench import Latency, Work
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, build, save_checkpoint
-from vocdet.models.rcnn.model import MEAN, STD, RcnnSpec
+from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.classifier import ClassifierSpec
+from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
 from vocdet.workflows.bench import Measured, Scores, bench_runs, ratios
 
@@ -32,12 +35,10 @@ def root(make_voc: MakeVoc) -> Path:
 @pytest.fixture
 def ssd(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    half = (0.5, 0.5, 0.5)
-    about = About(
-        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=LABELS, size=(64, 64), mean=half, std=half,
-        anchors=torchvision_anchors(), dataset="abc", scores={"ap50": 0.75, "ap": 0.5, "f1": 0.25},
+    about = CheckpointInfo(
+        vocdet="0", model=SsdSpec(BackboneSpec("mb1", 0.25), LABELS, (64, 64), torchvision_anchors()), dataset="abc", scores={"ap50": 0.75, "ap": 0.5, "f1": 0.25},
     )  # fmt: skip
-    save_checkpoint(tmp_path / "ssd-1" / "best.safetensors", build(about), about)
+    save_checkpoint(tmp_path / "ssd-1" / "best.safetensors", build(about.model), about)
     return tmp_path / "ssd-1"
 
 
@@ -45,11 +46,10 @@ def ssd(tmp_path: Path) -> Path:
 def rcnn(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     spec = RcnnSpec(BackboneSpec("mb1", 0.25), LABELS, size=64, longest=96, proposals=10)
-    about = About(
-        vocdet="0", task="maskrcnn", backbone=spec.backbone, labels=LABELS, size=(64, 96), mean=MEAN, std=STD,
-        rcnn=spec, dataset="abc", scores={"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125},
+    about = CheckpointInfo(
+        vocdet="0", model=spec, dataset="abc", scores={"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125},
     )  # fmt: skip
-    save_checkpoint(tmp_path / "maskrcnn-1" / "best.safetensors", build(about), about)
+    save_checkpoint(tmp_path / "maskrcnn-1" / "best.safetensors", build(about.model), about)
     return tmp_path / "maskrcnn-1"
 
 
@@ -138,11 +138,7 @@ def test_what_cannot_be_measured_is_an_error(ssd: Path, root: Path, tmp_path: Pa
         bench_runs([tmp_path])
     with pytest.raises(SplitError, match=r"there is no val\.txt"):
         bench_runs([ssd], data=root, split="val")
-    half = (0.5, 0.5, 0.5)
-    about = About(
-        vocdet="0", task="backbone", backbone=BackboneSpec("mb1", 0.25), labels=LABELS, size=(64, 64), mean=half,
-        std=half,
-    )  # fmt: skip
-    save_checkpoint(tmp_path / "backbone-1" / "best.safetensors", build(about), about)
+    about = CheckpointInfo(vocdet="0", model=ClassifierSpec(BackboneSpec("mb1", 0.25), LABELS, 64))
+    save_checkpoint(tmp_path / "backbone-1" / "best.safetensors", build(about.model), about)
     with pytest.raises(CheckpointError, match="is a classifier, not a detector"):
         bench_runs([tmp_path / "backbone-1"])

@@ -17,8 +17,10 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, build, save_checkpoint
+from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import evaluate_run, relabel
 from vocdet.workflows.load import load_dataset
@@ -40,11 +42,11 @@ def root(make_voc: MakeVoc) -> Path:
 def save_run(run: Path, labels: tuple[str, ...] = ("dog", "cat"), thresholds: tuple[float, ...] | None = None) -> Path:
     """A detector that has learned nothing."""
     torch.manual_seed(0)
-    about = About(
-        vocdet="0", task="ssd", backbone=BackboneSpec("mb1", 0.25), labels=labels, size=(64, 64),
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), anchors=torchvision_anchors(), thresholds=thresholds,
+    about = CheckpointInfo(
+        vocdet="0", model=SsdSpec(BackboneSpec("mb1", 0.25), labels, (64, 64), torchvision_anchors()),
+        thresholds=thresholds,
     )  # fmt: skip
-    save_checkpoint(run / "best.safetensors", build(about), about)
+    save_checkpoint(run / "best.safetensors", build(about.model), about)
     return run
 
 
@@ -72,6 +74,7 @@ def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         loaded = load_dataset(root)
         detector = Knows(loaded.dataset.subset(loaded.rows("test")), labels)
         monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
+        monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 
     return know
 

@@ -34,7 +34,7 @@ class FindsTheMiddle:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[Detections]:
         self.batches.append(len(images))
         return [self.middle(*image.shape[:2]) for image in images]
 

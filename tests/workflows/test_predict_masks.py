@@ -43,7 +43,7 @@ class FindsTwoThatOverlap:
     masks = (area(10, 10, 30, 40), area(20, 15, 50, 35))
     faint = area(0, 0, 5, 5)
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[Detections]:
         boxes = np.array([[9.6, 9.6, 30.4, 40.4], [19.6, 14.6, 50.4, 35.4], [0, 0, 5, 5]])
         texts = Texts.of([*map(rle, self.masks), rle(self.faint)])
         return [Detections(boxes, np.array([0.9, 0.8, 0.3], np.float32), np.array([0, 1, 0]), texts) for _ in images]
@@ -107,7 +107,7 @@ def test_pictures_of_masks_are_in_vocs_colours(picture: Path, tmp_path: Path) ->
 
 def test_without_masks_there_are_xmls_alone(picture: Path, tmp_path: Path) -> None:
     class Boxes(FindsTwoThatOverlap):
-        def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[Detections]:
             return [Detections(one.boxes, one.scores, one.labels) for one in super().detect(images)]
 
     out = tmp_path / "out"

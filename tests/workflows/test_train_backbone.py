@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from vocdet.errors import AnnotationError, SplitError, VocdetError
-from vocdet.models.backbones.backbone import Classifier
 from vocdet.models.checkpoint import load_checkpoint
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, changed
 from vocdet.training.loop import Epoch, Step
@@ -66,7 +66,8 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert load_recipe("backbone", str(started.run)).recipe == recipe()
     model, about = load_checkpoint(started.run / "best.safetensors")
     assert isinstance(model, Classifier)
-    assert (about.task, about.labels, about.size, about.context) == ("backbone", ("cat", "dog"), (32, 32), 0.15)
+    assert (about.task, about.labels, about.size) == ("backbone", ("cat", "dog"), (32, 32))
+    assert (model.spec, model.spec.context) == (about.model, 0.15)
     best = epochs[finished.reached.best_epoch - 1]
     assert about.scores == pytest.approx(best.metrics)
     confusion = finished.confusion
@@ -143,7 +144,9 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
     assert (started.crops, started.validated_on, started.labels) == (36, 4, ("blue", "red"))
     assert finished.confusion is not None
     assert finished.confusion.tolist() == [[2, 0], [0, 2]]
-    assert load_checkpoint(started.run / "best.safetensors")[1].context == 0.0
+    spec = load_checkpoint(started.run / "best.safetensors")[1].model
+    assert isinstance(spec, ClassifierSpec)
+    assert spec.context == 0.0
 
 
 def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 
 from vocdet.errors import AnnotationError, CheckpointError
 from vocdet.formats.voc.masks import palette_png
-from vocdet.inference.mask_predictor import MaskPredictor
 from vocdet.inference.predictor import load_predictor
-from vocdet.models.backbones.backbone import Backbone, Classifier, parse_net
-from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
+from vocdet.inference.rcnn import RcnnPredictor
+from vocdet.models.backbones.backbone import Backbone, parse_net
+from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnTrain, SsdTrain, changed
@@ -106,7 +107,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
         assert next(csv.DictReader(file)).keys() >= {"train_mask", "train_objectness", "val_ap", "val_mask_ap"}
     model, about = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, MaskRcnn)
-    assert (about.task, about.size, about.rcnn) == ("maskrcnn", (64, 64), model.spec)
+    assert (about.task, about.size, about.model) == ("maskrcnn", (64, 64), model.spec)
     assert started.shapes == 5 * model.spec.anchors.count
     assert msgspec.convert(about.recipe, MaskRcnnRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap", "mask_ap50", "mask_ap"}
@@ -155,7 +156,7 @@ def test_boxes_alone_are_refused_unless_no_masks_are_wanted(make_voc: MakeVoc, t
     _, between, run = train(root, tmp_path / "runs", recipe(masks=False, batch=1, epochs=1))
     assert all("mask" not in event.losses for event in between if isinstance(event, Step))
     predictor = load_predictor(run, device="cpu")
-    assert isinstance(predictor, MaskPredictor)
+    assert isinstance(predictor, RcnnPredictor)
     (found,) = predictor.detect([np.zeros((50, 70, 3), np.uint8)], score=0.0)
     assert found.masks is None
 
@@ -187,16 +188,16 @@ def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc:
 
 def test_a_backbone_of_ones_own_goes_into_it_key_for_key(root: Path, tmp_path: Path) -> None:
     spec = parse_net("mb1-0.25")
-    classifier = Classifier(spec, 2)
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-    about = About(vocdet="0", task="backbone", backbone=spec, labels=("x", "y"), size=(64, 64), mean=mean, std=std)
+    classifier = Classifier(ClassifierSpec(spec, ("x", "y"), 64, mean, std))
+    about = CheckpointInfo(vocdet="0", model=classifier.spec)
     save_checkpoint(tmp_path / "runs" / "b" / "best.safetensors", classifier, about)
     asked = recipe(weights="auto", freeze_norm=True, freeze=4, epochs=1, average=0.0)
     started, _, run = train(root, tmp_path / "runs", asked)
     assert started.transfer is not None
     loaded = {row.name for row in started.transfer.tensors if row.fate == "loaded"}
     assert loaded == {f"backbone.{name}" for name in classifier.backbone.state_dict()}
-    assert (read_about(run / "best.safetensors").mean, started.notes) == (mean, ())
+    assert (read_info(run / "best.safetensors").mean, started.notes) == (mean, ())
     model, _ = load_checkpoint(run / "last.safetensors")
     assert isinstance(model, MaskRcnn)
     images, net = torch.rand(1, 3, 64, 64), model.backbone

@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
 from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
-from vocdet.models.backbones.backbone import Classifier, parse_net
-from vocdet.models.checkpoint import About, load_checkpoint, read_about, save_checkpoint
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite
 from vocdet.recipes.load import load_recipe
@@ -67,11 +68,8 @@ def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
     """A backbone run with weights of its own."""
     torch.manual_seed(99)
     spec = parse_net(net)
-    model = Classifier(spec, 2)
-    about = About(
-        vocdet="0", task="backbone", backbone=spec, labels=("x", "y"), size=(64, 64), mean=(0.1, 0.2, 0.3),
-        std=(0.4, 0.5, 0.6),
-    )  # fmt: skip
+    model = Classifier(ClassifierSpec(spec, ("x", "y"), 64, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+    about = CheckpointInfo(vocdet="0", model=model.spec)
     save_checkpoint(run / "best.safetensors", model, about)
     return model
 
@@ -96,8 +94,8 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     model, about = load_checkpoint(started.run / "best.safetensors")
     assert isinstance(model, SsdLite)
     assert (about.labels, about.size) == (("cat", "dog"), (64, 64))
-    assert about.anchors is not None
-    assert sum(about.anchors.counts) == started.shapes
+    assert about.model == model.spec
+    assert sum(model.spec.anchors.counts) == started.shapes
     assert about.thresholds is not None
     assert msgspec.convert(about.recipe, SsdRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap"}
@@ -120,7 +118,7 @@ def test_it_starts_from_the_newest_backbone_of_the_same_net(root: Path, tmp_path
     loaded = {t.name for t in started.transfer.tensors if t.fate == "loaded"}
     assert loaded == {f"backbone.{name}" for name in backbone.backbone.state_dict()}
     list(events)
-    about = read_about(started.run / "best.safetensors")
+    about = read_info(started.run / "best.safetensors")
     assert (about.mean, about.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))  # as the backbone was trained
 
 
@@ -168,7 +166,7 @@ def test_learning_from_all_of_trainval_validates_nothing_and_keeps_the_last(root
     assert all(not event.metrics for event in between if isinstance(event, Epoch))
     best, last = started.run / "best.safetensors", started.run / "last.safetensors"
     assert best.read_bytes() == last.read_bytes()
-    about = read_about(best)
+    about = read_info(best)
     assert about.thresholds is not None
     assert about.scores == {}
 

@@ -1,7 +1,8 @@
-"""A detector at work: images in, detections out."""
+"""A trained detector applied to images, whatever its model family."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -9,102 +10,77 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
 from vocdet.data.detections import Detections
-from vocdet.errors import CheckpointError, VocdetError
+from vocdet.errors import CheckpointError, DeviceError
 from vocdet.inference.frames import batches
-from vocdet.inference.mask_predictor import MaskPredictor
-from vocdet.inference.thresholds import thresholds_of
-from vocdet.inputs.bridge import detections_of
-from vocdet.inputs.images import Image, resize
+from vocdet.inputs.images import Image
+from vocdet.models.build import FAMILIES
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
 from vocdet.models.folding import fused
-from vocdet.models.rcnn.model import MaskRcnn
-from vocdet.models.ssd.detect import SCORE, detect
-from vocdet.models.ssd.model import SsdLite
 
 BEST = f"best{SUFFIX}"
+THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
 
 
-class Detector(Protocol):
-    """A trained detector, whichever it is: finds objects in images of any size."""
+class Predictor(Protocol):
+    """Detects objects in images of any size. Images are RGB (H, W, 3) uint8, upright."""
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> tuple[str, ...]:
+        """The names that `Detections.labels` indexes."""
 
     @property
     def thresholds(self) -> NDArray[np.float32]:
-        """(L,) the score from which a detection of each label counts."""
+        """(L,) the score from which a detection of each label counts: for `Detections.above`."""
 
     def detect(self, images: Sequence[Image], *, score: float = ...) -> list[Detections]:
-        """What is in RGB images (H, W, 3) uint8: all above `score`, best first, in their own pixels."""
-
-    def detect_all(self, images: Iterable[Image], *, batch: int = ..., score: float = ...) -> Iterator[Detections]:
-        """Detections for a stream of images, in order."""
+        """The detections above `score` in each image, best first, in pixels of that image."""
 
 
-class Predictor:
-    """Finds objects in images of any size."""
+def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
+    """The predictor of a checkpoint file, or of the best checkpoint in a run folder.
 
-    def __init__(self, model: SsdLite, thresholds: Sequence[float] | None = None) -> None:
-        self._model = model.eval()
-        self._device = model.grid.device
-        self.labels = model.spec.labels
-        self.size = model.spec.size
-        self.thresholds: NDArray[np.float32] = thresholds_of(self.labels, thresholds)  # (L,)
-
-    def detect(self, images: Sequence[Image], *, score: float = SCORE) -> list[Detections]:
-        """What is in RGB images (H, W, 3) uint8: every detection above `score`, best first, in their own pixels."""
-        if not images:
-            return []
-        batch = torch.from_numpy(np.stack([resize(image, self.size) for image in images]))
-        sides = [(image.shape[1], image.shape[0]) for image in images]
-        return self.detect_resized(batch.permute(0, 3, 1, 2), sides, score=score)
-
-    @torch.inference_mode()
-    def detect_resized(
-        self, batch: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
-    ) -> list[Detections]:
-        """The same for a batch (B, 3, H, W) already at the input size; `sides` are the images' (width, height)."""
-        offsets, logits = self._model(batch.to(self._device))
-        return self.detections(offsets, logits, sides, score=score)
-
-    def detections(
-        self, offsets: Tensor, logits: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
-    ) -> list[Detections]:
-        """The same from what the model gave for such a batch."""
-        found = detect(offsets, logits, self._model.grid, self.size, score=score)
-        height, width = self.size
-        return [
-            detections_of(f.boxes, f.scores, f.classes, scale=(w / width, h / height))
-            for f, (w, h) in zip(found, sides, strict=True)
-        ]
-
-    def detect_all(self, images: Iterable[Image], *, batch: int = 16, score: float = SCORE) -> Iterator[Detections]:
-        """Detections for a stream of images, in order."""
-        for some in batches(images, batch):
-            yield from self.detect(some, score=score)
-
-
-def load_predictor(run: Path, *, device: str = "auto") -> Detector:
-    """The best checkpoint of a run folder, or a checkpoint file, ready to detect; batch norms are folded."""
-    path = run / BEST if run.is_dir() else run
-    model, about = load_checkpoint(path)
-    if not isinstance(model, SsdLite | MaskRcnn):
-        raise CheckpointError("is a classifier, not a detector", place=path, hint="run vocdet train-ssd")
+    `device` is `auto` (CUDA where available, else the CPU) or a name that torch knows. Batch norms are folded into the
+    convolutions. A classifier, and a file that is not a checkpoint, is a `CheckpointError`.
+    """
+    path = checkpoint / BEST if checkpoint.is_dir() else checkpoint
+    model, info = load_checkpoint(path)
+    if not FAMILIES[info.task].predictor:
+        hint = "train a detector from it with `vocdet.train_detector(dataset)`"
+        raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
     model = fused(model).to(choose_device(device)).to(memory_format=torch.channels_last)
-    if isinstance(model, MaskRcnn):
-        return MaskPredictor(model, about.thresholds)
-    return Predictor(model, about.thresholds)
+    return predictor_of(model, info.thresholds)
+
+
+def predictor_of(model: nn.Module, thresholds: Sequence[float] | None = None) -> Predictor:
+    """The predictor of a model in memory, on the model's device; `ValueError` if it is not a detector."""
+    for family in FAMILIES.values():
+        if family.predictor and isinstance(model, family.model):
+            predictor: Predictor = pkgutil.resolve_name(family.predictor)(model, thresholds)
+            return predictor
+    raise ValueError(f"{type(model).__name__} is not a detector")
+
+
+def detect_all(predictor: Predictor, images: Iterable[Image], *, batch: int = 16) -> Iterator[Detections]:
+    """The detections of each image of a stream, in order; `batch` images are in memory at a time."""
+    for group in batches(images, batch):
+        yield from predictor.detect(group)
+
+
+def thresholds_of(labels: Sequence[str], known: Sequence[float] | None) -> NDArray[np.float32]:
+    """(L,) the thresholds of a checkpoint, or the default for every label."""
+    return np.array([THRESHOLD] * len(labels) if known is None else known, np.float32)
 
 
 def choose_device(name: str) -> str:
-    """`auto` is the first CUDA device where there is one, else the CPU; a device that is not there is an error."""
+    """`auto` is the first CUDA device if there is one, else the CPU; an unavailable device is a `DeviceError`."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-        raise VocdetError(f"there is no device {name!r}", hint="use --device auto or cpu") from error
+        hint = 'use `device="auto"` or `device="cpu"`'
+        raise DeviceError(f"device {name!r} is not available", hint=hint) from error
     return name

@@ -10,10 +10,9 @@ from pathlib import Path
 from vocdet.errors import CheckpointError, VocdetError
 from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
-from vocdet.models.checkpoint import SUFFIX, About, read_about
+from vocdet.models.build import DETECTORS
+from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
 
-TASKS = {"ssd": "vocdet train-ssd", "backbone": "vocdet train-backbone", "maskrcnn": "vocdet train-maskrcnn"}
-DETECTORS = ("ssd", "maskrcnn")
 
 
 def make_run(folder: Path, task: str, net: str) -> Path:
@@ -52,7 +51,7 @@ def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: 
     found = []
     for best in folder.glob(f"*/{BEST}"):
         try:
-            about = read_about(best)
+            about = read_info(best)
         except VocdetError:
             continue  # someone else's folder, or a damaged one: not a run to choose unasked
         same_net = net is None or about.backbone.name == net
@@ -61,14 +60,14 @@ def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: 
             found.append((best.stat().st_mtime_ns, best.parent))
     if not found:
         which = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
-        hint = f"run {' or '.join(TASKS[task] for task in tasks)}, or name a run"
+        hint = f"run {' or '.join(f'vocdet train-{task}' for task in tasks)}, or name a run"
         raise CheckpointError(f"there is no {which} in it", place=folder, hint=hint)
     return max(found)[1]
 
 
-def about_run(run: Path) -> About:
+def run_info(run: Path) -> CheckpointInfo:
     """What the best checkpoint of a run says of itself."""
-    return read_about(run / BEST if run.is_dir() else run)
+    return read_info(run / BEST if run.is_dir() else run)
 
 
 def _number(run: Path) -> int:

@@ -14,7 +14,8 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.digests import image_digests
 from vocdet.errors import CheckpointError, VocdetError, raise_all
 from vocdet.files import write_bytes
-from vocdet.models.checkpoint import About, build
+from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import TASKS, Recipe
 from vocdet.training.state import STATE, Record, read_record, read_state
@@ -67,7 +68,7 @@ class Begun(Generic[M]):
     """A model with the weights that training starts from."""
 
     model: M
-    about: About  # before any validation
+    about: CheckpointInfo  # before any validation
     start: str  # where the weights come from, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch, or from a state
 
@@ -75,7 +76,7 @@ class Begun(Generic[M]):
 def go_on(resumed: Resumed, kind: type[M]) -> Begun[M]:
     """The model of a run that goes on, still without the weights of its state."""
     about = resumed.record.about
-    model = build(about)
+    model = build(about.model)
     assert isinstance(model, kind)  # open_run asked for this task
     at = resumed.record.progress
     start = f"step {at.steps} of {resumed.run}, in its epoch {at.epoch}"

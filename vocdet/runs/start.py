@@ -12,7 +12,7 @@ from vocdet.errors import CheckpointError
 from vocdet.inference.predictor import BEST
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.backbones.resnet import with_eps
-from vocdet.models.checkpoint import about_if_any, read_tensors
+from vocdet.models.checkpoint import info_if_ours, read_tensors
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.ssd.anchors import Anchors
 from vocdet.models.weights.heads import Heads
@@ -30,7 +30,7 @@ from vocdet.models.weights.published import (
 )
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import with_its_tail
-from vocdet.runs.folders import about_run, newest_run
+from vocdet.runs.folders import run_info, newest_run
 from vocdet.training.state import STATE
 
 
@@ -100,7 +100,7 @@ def _coco(spec: BackboneSpec, task: str) -> Start:
 
 def _last(runs: Path, task: str, spec: BackboneSpec) -> Path:
     run = newest_run(runs, task)
-    net = about_run(run).backbone
+    net = run_info(run).backbone
     if net.name != spec.name:
         raise CheckpointError(
             f"the last run is of {net.name}, not of {spec.name}",
@@ -111,13 +111,13 @@ def _last(runs: Path, task: str, spec: BackboneSpec) -> Path:
 
 
 def _from_file(path: Path, text: str, spec: BackboneSpec) -> Start:
-    tensors, about = from_timm(read_tensors(path)), about_if_any(path)
+    tensors, about = from_timm(read_tensors(path)), info_if_ours(path)
     if about is None:
         content = content_of(tensors, path)
         text += f", {content.name}" if content.name else ""
         tensors = with_eps(tensors) if is_coco_rcnn(tensors) else tensors
         return _start(str(path), text, spec, content.normalization, tensors, content.heads)
-    anchors = about.rcnn.anchors if about.rcnn else about.anchors
+    anchors = getattr(about.model, "anchors", None)  # a classifier has none
     return _start(str(path), text, spec, (about.mean, about.std), tensors, Heads(about.labels, anchors))
 
 

@@ -24,7 +24,7 @@ from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
 from vocdet.inputs.samples import Batch, Samples, Scenes, ahead
 from vocdet.inputs.sampling import Labeled, by_shape, epoch_order
-from vocdet.models.checkpoint import SUFFIX, About, save_checkpoint
+from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, save_checkpoint
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
@@ -73,7 +73,7 @@ class TrainingRun:
         run: Path,
         recipe: Recipe,
         task: Task[Any],
-        about: About,
+        about: CheckpointInfo,
         group: Group,
         *,
         given: dict[str, Any],
@@ -133,8 +133,8 @@ class TrainingRun:
         samples: Learned,
         *,
         validate: Callable[[nn.Module], Validation] | None,
-        describe: Callable[[], About],
-        finish: Callable[[], About],
+        describe: Callable[[], CheckpointInfo],
+        finish: Callable[[], CheckpointInfo],
         per_label: Callable[[], Mapping[str, float | None]],
         pictures: Callable[[], Image] | None,
         stop: Callable[[], bool],
@@ -217,7 +217,7 @@ class TrainingRun:
     def _end_epoch(
         self,
         epoch: Epoch,
-        describe: Callable[[], About] | None,
+        describe: Callable[[], CheckpointInfo] | None,
         per_label: Callable[[], Mapping[str, float | None]],
         pictures: Callable[[], Image] | None,
     ) -> None:
@@ -235,7 +235,7 @@ class TrainingRun:
             if describe and epoch.best:
                 self.save(BEST, self._about)
 
-    def _finish(self, finish: Callable[[], About]) -> None:
+    def _finish(self, finish: Callable[[], CheckpointInfo]) -> None:
         interrupted = not self._at.finished
         about = self._about if self._best else finish()
         if self._group.first:
@@ -263,7 +263,7 @@ class TrainingRun:
         )  # fmt: skip
         save_state(self.run / STATE, self._learner.tensors(), record)
 
-    def save(self, name: str, about: About) -> None:
+    def save(self, name: str, about: CheckpointInfo) -> None:
         """Write the averaged weights."""
         save_checkpoint(self.run / name, self.average.model, about)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
-from vocdet.models.checkpoint import SUFFIX, About
+from vocdet.models.checkpoint import SUFFIX, CheckpointInfo
 from vocdet.training.loop import Progress
 
 STATE = f"state{SUFFIX}"
@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     format: int = FORMAT
     vocdet: str
-    about: About  # the model, as its newest validation found it
+    about: CheckpointInfo  # the model, as its newest validation found it
     recipe: dict[str, Any]
     given: dict[str, Any]  # what else the training was told: where its data is
     progress: Progress

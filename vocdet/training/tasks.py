@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vocdet.inputs.bridge import classes_of
 from vocdet.inputs.samples import Batch
-from vocdet.models.backbones.backbone import Classifier
+from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.models.ssd.loss import MIN_NEGATIVES, ssd_sums
 from vocdet.models.ssd.model import SsdLite

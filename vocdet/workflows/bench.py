@@ -11,9 +11,9 @@ import msgspec
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
-from vocdet.inference.predictor import BEST, Detector, choose_device, load_predictor
+from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_as
-from vocdet.models.checkpoint import About, load_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.runs.environment import environment
 from vocdet.workflows.evaluate import choose, evaluate_run
 from vocdet.workflows.load import load_dataset
@@ -127,8 +127,8 @@ class _Ready:
     """A detector that can be timed."""
 
     path: Path
-    about: About
-    detector: Detector
+    about: CheckpointInfo
+    detector: Predictor
     pictures: list[Image]
     work: Work
 

@@ -19,7 +19,7 @@ from vocdet.files import write_bytes
 from vocdet.formats.results import write_coco_results
 from vocdet.formats.scan import Asked
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import BEST, load_predictor
+from vocdet.inference.predictor import BEST, detect_all, load_predictor
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.samples import ahead
 from vocdet.runs.pictures import example_sheet
@@ -76,7 +76,9 @@ def evaluate_run(
     seen = loaded.dataset.subset(rows[chosen])
     truth, unknown = relabel(seen, predictor.labels)
     found = []
-    for detections in predictor.detect_all(ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)):
+    for detections in detect_all(
+        predictor, ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)
+    ):
         found.append(detections)
         if progress:
             progress(len(found), len(truth))

@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +25,14 @@ from vocdet.inference.output import LARGEST_SIDE, check_video_name, no_screen, w
 from vocdet.inputs.images import Image, decode
 from vocdet.workflows.voc_found import check_voc_labels, write_found
 
+if TYPE_CHECKING:  # imports torch, for which a wrong path need not wait
+    from vocdet.inference.predictor import Predictor
+
 RESULTS = "detections.json"
 LABELS = "labels.txt"  # line k is the label of category_id k
 READERS = 4  # threads that decode images while the detector works
 AHEAD = 16  # images decoded before they are asked for
 RATED = 30  # frames over which the rate is told: a second or so
-
-
-class Detector(Protocol):
-    """What `predict` and `live` need of a trained detector."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-
-    @property
-    def thresholds(self) -> NDArray[np.float32]:
-        """(L,) the score from which a detection of each label counts."""
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +74,7 @@ def predict(
     batch: int = 8,
     device: str = "auto",
     voc: bool = False,
-    detector: Detector | None = None,
+    detector: Predictor | None = None,
 ) -> Generator[Seen, None, None]:
     """Draw what is found in images, folders and videos into `out`, and list it in `out/detections.json`.
 
@@ -136,7 +126,7 @@ def live(
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
-    detector: Detector | None = None,
+    detector: Predictor | None = None,
 ) -> Generator[Shown, None, None]:
     """Show a camera, a stream or a video in a window with what is found in it, until q, Esc, or `frames` frames.
 
@@ -179,7 +169,7 @@ def _newest(runs: Path) -> Path:
     return newest_detector(runs)
 
 
-def _load(run: Path, device: str) -> Detector:
+def _load(run: Path, device: str) -> Predictor:
     from vocdet.inference.predictor import load_predictor
 
     return load_predictor(run, device=device)
@@ -221,7 +211,7 @@ def _count(items: Sequence[Source]) -> int:
 def _looked_at(
     items: Sequence[Source],
     out: Path,
-    detector: Detector,
+    detector: Predictor,
     limit: float | NDArray[np.float32],
     batch: int,
     errors: list[VocdetError],
@@ -247,7 +237,7 @@ def _looked_at(
 
 
 def _film(
-    item: Source, path: Path, detector: Detector, limit: float | NDArray[np.float32], batch: int
+    item: Source, path: Path, detector: Predictor, limit: float | NDArray[np.float32], batch: int
 ) -> Iterator[tuple[Frame, Detections, Path]]:
     with open_video(item) as video, writing_video(path, video.fps) as write:
         for group in batches(video.frames, batch):

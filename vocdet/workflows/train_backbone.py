@@ -22,8 +22,9 @@ from vocdet.formats.scan import Asked
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Crops, ahead, batches
-from vocdet.models.backbones.backbone import Classifier, parse_net
-from vocdet.models.checkpoint import About
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.checkpoint import CheckpointInfo
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.transfer import Transfer, transfer
 from vocdet.recipes.schema import BackboneRecipe
 from vocdet.runs.pictures import crop_sheet
@@ -115,8 +116,8 @@ def train_backbone(
     task = ClassifyTask(model, about.mean, about.std, smoothing=recipe.train.smoothing)
     recipe = with_batch(recipe, task, plain_batches(about.size), len(train.objects), group)
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
-    crops = _crops(recipe, train, about, augmented=True)
-    measure = _Measure(task, _crops(recipe, val, about, augmented=False), dataset.labels, group, recipe.train.best)
+    crops = _crops(recipe, train, model.spec, augmented=True)
+    measure = _Measure(task, _crops(recipe, val, model.spec, augmented=False), dataset.labels, group, recipe.train.best)
     given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates,
              "folder": folder}  # fmt: skip
     with run_folder(runs, "backbone", about.backbone.name, group, resumed) as run:
@@ -153,16 +154,11 @@ def _begin(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: flo
     torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
     spec = parse_net(asked.net, reduced_tail=asked.reduced_tail)
     start = find_start(asked.weights, spec, runs, task="backbone")
-    spec = start.backbone
-    model = Classifier(spec, len(dataset.labels))
+    model = Classifier(ClassifierSpec(start.backbone, dataset.labels, asked.size, *start.normalization, context))
     moved = None
     if start.tensors:
-        moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads, labels=dataset.labels)
-    mean, std = start.normalization
-    about = About(
-        vocdet=__version__, task="backbone", backbone=spec, labels=dataset.labels, size=(asked.size, asked.size),
-        mean=mean, std=std, context=context, dataset=dataset.fingerprint(), recipe=asdict(recipe),
-    )  # fmt: skip
+        moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
+    about = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=dataset.fingerprint(), recipe=asdict(recipe))
     return Begun(model, about, start.text, moved)
 
 
@@ -173,10 +169,10 @@ def _parts(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]], split: str
     return dataset.subset(rows), dataset.subset(np.setdiff1d(splits.get("val", nothing), rows))
 
 
-def _crops(recipe: BackboneRecipe, dataset: Dataset, about: About, *, augmented: bool) -> Crops:
+def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, augmented: bool) -> Crops:
     asked = recipe.augment
     return Crops(
-        dataset, about.size[0], context=about.context or 0.0, augmented=augmented, flip=asked.flip, turns=asked.turns,
+        dataset, spec.size, context=spec.context, augmented=augmented, flip=asked.flip, turns=asked.turns,
         color=asked.color, keep=kept(recipe.data),
     )  # fmt: skip
 

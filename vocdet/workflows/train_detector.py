@@ -25,7 +25,7 @@ from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Batch, Scenes
 from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_recall import AnchorRecall
-from vocdet.models.checkpoint import About
+from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import DetectorAugment, DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
@@ -269,7 +269,7 @@ def is_enough(train: DetectorTrain, metrics: dict[str, float]) -> bool:
     return bool(wanted) and all(metrics.get(name, 0.0) >= value for name, value in wanted.items())
 
 
-def _describe(about: About, report: EvalReport | None) -> About:
+def _describe(about: CheckpointInfo, report: EvalReport | None) -> CheckpointInfo:
     """The model with the thresholds and scores of a report, if there is one yet."""
     if report is None:
         return about

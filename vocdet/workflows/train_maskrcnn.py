@@ -14,7 +14,7 @@ from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, CheckpointError
 from vocdet.formats.scan import Asked
-from vocdet.inference.mask_predictor import MaskPredictor
+from vocdet.inference.rcnn import RcnnPredictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import fit_size
 from vocdet.inputs.object_masks import mask_table
@@ -23,7 +23,7 @@ from vocdet.inputs.scenes import Fit
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import About
+from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.rcnn.anchor_fit import fit_pyramid, pyramid_recall
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
@@ -121,11 +121,7 @@ class Segmenting:
         moved = None
         if start.tensors:
             moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
-        about = About(
-            vocdet=__version__, task=self.task, backbone=spec.backbone, labels=spec.labels,
-            size=(spec.size, spec.longest), mean=mean, std=std, rcnn=spec, dataset=train.fingerprint(),
-            recipe=asdict(recipe),
-        )  # fmt: skip
+        about = CheckpointInfo(vocdet=__version__, model=spec, dataset=train.fingerprint(), recipe=asdict(recipe))
         text = start.text + (", and their anchors" if anchors is start.anchors else "")
         return Begun(model, about, text, moved)
 
@@ -168,7 +164,7 @@ class Segmenting:
 
     def look(self, model: MaskRcnn, dataset: Dataset, scenes: Scenes, task: Task[MaskRcnn] | None = None) -> Looked:  # noqa: ARG002
         """What it finds, one image after another as a predictor does it."""
-        predictor = MaskPredictor(model)
+        predictor = RcnnPredictor(model)
         loaded = ahead(lambda: batches(scenes, 1, seed=0, epoch=0, shuffle=False))
         found = [
             predictor.detect_fitted(batch.images, batch.sizes, [side])[0]

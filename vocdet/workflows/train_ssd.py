@@ -14,12 +14,12 @@ from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.formats.scan import Asked
-from vocdet.inference.predictor import Predictor
+from vocdet.inference.ssd import SsdPredictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import About
+from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.ssd.anchor_fit import anchor_recall, fit_anchors
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
@@ -91,13 +91,12 @@ class Ssd:
             anchors = start.anchors
         else:
             anchors = fit_anchors(shapes.boxes, shapes.labels, size, last_map=asked.last_map)
-        model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalization, asked.extras, asked.last_map))
+        description = SsdSpec(spec, train.labels, size, anchors, *start.normalization, asked.extras, asked.last_map)
+        model = SsdLite(description)
         moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads) if start.tensors else None
-        about = About(
-            vocdet=__version__, task="ssd", backbone=spec, labels=train.labels, size=size, mean=model.spec.mean,
-            std=model.spec.std, anchors=anchors, extras=asked.extras, last_map=asked.last_map,
-            dataset=train.fingerprint(), recipe=asdict(recipe),
-        )  # fmt: skip
+        about = CheckpointInfo(
+            vocdet=__version__, model=description, dataset=train.fingerprint(), recipe=asdict(recipe)
+        )
         text = start.text + (", and their anchors" if anchors is start.anchors else "")
         return Begun(model, about, text, moved)
 
@@ -124,7 +123,7 @@ class Ssd:
     @torch.inference_mode()
     def look(self, model: SsdLite, dataset: Dataset, scenes: Scenes, task: Task[SsdLite] | None = None) -> Looked:
         """What it finds, and with a task the loss."""
-        predictor, sides = Predictor(model), sides_of(dataset)
+        predictor, sides = SsdPredictor(model), sides_of(dataset)
         found: list[Detections] = []
         loss = torch.zeros(2, dtype=torch.float64) if isinstance(task, DetectTask) else None
         for batch in ahead(lambda: batches(scenes, 16, seed=0, epoch=0, shuffle=False)):

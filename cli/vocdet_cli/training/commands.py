@@ -117,9 +117,9 @@ def _print_confusion(finished: BackboneFinished) -> None:
     confusion = finished.confusion
     if confusion is None:
         return
-    from vocdet.runs.folders import about_run
+    from vocdet.runs.folders import run_info
 
-    labels = about_run(finished.run).labels
+    labels = run_info(finished.run).labels
     if len(labels) <= MOST_LABELS:
         table = render.table("objects of each label (rows), and what they were taken for", "", *labels)
         for label, counts in zip(labels, confusion.tolist(), strict=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from vocdet_cli.training.summary import label_lines, print_weights
 
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.heads import Heads
@@ -46,7 +47,7 @@ def test_parts_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[
 
 
 def test_a_classifiers_weights_leave_a_detectors_heads_fresh(capsys: pytest.CaptureFixture[str]) -> None:
-    report = transfer(detector("cat"), Classifier(SMALL, 2).state_dict(), SMALL, source="run")
+    report = transfer(detector("cat"), Classifier(ClassifierSpec(SMALL, ("a", "b"))).state_dict(), SMALL, source="run")
     lines = shown(report, capsys)
     assert lines[1] == ["loaded", "fresh", "not", "used", "why"]
     assert ["extras", "·", "72", "·", "not", "in", "the", "file"] in lines

@@ -17,8 +17,8 @@ from torchvision.models import (
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
 from vocdet.errors import VocdetError
-from vocdet.inference.bench import cost
-from vocdet.models.backbones.backbone import Backbone, BackboneSpec, Classifier, parse_net
+from vocdet.models.backbones.backbone import Backbone, BackboneSpec, parse_net
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import map_sizes
 from vocdet.models.weights.transfer import transfer
 
@@ -62,7 +62,7 @@ def test_a_classifier_says_what_torchvisions_says(spec: BackboneSpec) -> None:
     torch.manual_seed(0)
     theirs = THEIRS[spec]()
     make_lively(theirs)
-    ours = Classifier(spec, LABELS)
+    ours = Classifier(ClassifierSpec(spec, tuple(map(str, range(LABELS)))))
     moved = transfer(ours, theirs.state_dict(), spec, source="torchvision")
     # the classifiers have other names, as ours is no part of the backbone, and are the same layers in the same order
     ours.classifier.load_state_dict(theirs.classifier.state_dict())  # type: ignore[union-attr]
@@ -79,16 +79,18 @@ def test_a_classifier_says_what_torchvisions_says(spec: BackboneSpec) -> None:
 # Howard et al. 2017, tables 6 and 7: millions of multiply-adds and of parameters at 224x224 for 1000 classes. TF-slim's
 # page has 317 for a width of .75, which neither the paper nor a count of the layers confirms.
 @pytest.mark.parametrize(
-    ("width", "macs", "parameters", "slim_parameters"),
+    ("width", "millions", "published", "slim"),
     [(1.0, 569, 4.2, 4.24), (0.75, 325, 2.6, 2.59), (0.5, 149, 1.3, 1.34), (0.25, 41, 0.5, 0.47)],
 )
-def test_mobilenet_v1_costs_what_its_paper_says(
-    width: float, macs: int, parameters: float, slim_parameters: float
+def test_mobilenet_v1_costs_what_its_paper_states(
+    cost: Any, width: float, millions: int, published: float, slim: float
 ) -> None:
-    counted = cost(Classifier(BackboneSpec("mb1", width), 1000), (224, 224))
-    assert round(counted.macs / 1e6) == macs
-    assert round(counted.parameters / 1e6, 1) == parameters
-    assert counted.parameters / 1e6 == pytest.approx(slim_parameters, rel=0.01)
+    macs, parameters = cost(
+        Classifier(ClassifierSpec(BackboneSpec("mb1", width), tuple(map(str, range(1000))))), (224, 224)
+    )
+    assert round(macs / 1e6) == millions
+    assert round(parameters / 1e6, 1) == published
+    assert parameters / 1e6 == pytest.approx(slim, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +101,10 @@ def test_mobilenet_v1_costs_what_its_paper_says(
         ("mb3-small", MobileNet_V3_Small_Weights.IMAGENET1K_V1),
     ],
 )
-def test_later_mobilenets_cost_what_torchvision_publishes(name: str, published: Any) -> None:
-    counted = cost(Classifier(parse_net(name), 1000), (224, 224))
-    assert round(counted.macs / 1e9, 3) == published.meta["_ops"]
-    assert counted.parameters == published.meta["num_params"]
+def test_later_mobilenets_cost_what_torchvision_publishes(cost: Any, name: str, published: Any) -> None:
+    macs, parameters = cost(Classifier(ClassifierSpec(parse_net(name), tuple(map(str, range(1000))))), (224, 224))
+    assert round(macs / 1e9, 3) == published.meta["_ops"]
+    assert parameters == published.meta["num_params"]
 
 
 # Howard et al. 2019, section 6.3: C4 is the expansion of the 13th (Large) or 9th (Small) bottleneck, C5 the last layer.
@@ -212,7 +214,7 @@ def test_frozen_layers_say_what_they_said_and_leave_the_image_as_it_is(name: str
 @pytest.mark.parametrize("name", ["mb1", "mb2-0.5", "mb3-small", "mb3-large-0.75"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_a_batch_of_any_size_can_be_learned_even_at_32_pixels(name: str, images: int) -> None:
-    model = Classifier(parse_net(name), 2).train()
+    model = Classifier(ClassifierSpec(parse_net(name), ("a", "b"))).train()
     logits = model(torch.rand(images, 3, 32, 32))
     assert logits.shape == (images, 2)
     logits.sum().backward()

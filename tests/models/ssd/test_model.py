@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from vocdet.inference.bench import cost
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
@@ -156,14 +155,14 @@ def test_maps_at_300_are_those_of_mobilenet_ssd() -> None:
         assert maps_of(pooled) == [*published[:5], (256, 1, 1)]
 
 
-def test_a_plain_one_costs_what_its_paper_says() -> None:
+def test_plain_ssd_costs_what_its_paper_states(cost: Any) -> None:
     # Howard et al. 2017, table 13: SSD300 on MobileNet for COCO has 6.8 million parameters, 1.2 billion mult-adds
     usual = torchvision_anchors().shapes
     anchors = Anchors((usual[0][:3], *usual[1:]))  # TensorFlow's: three at a cell of the first map
     spec = SsdSpec(parse_net("mb1"), tuple(map(str, range(90))), (300, 300), anchors, extras="plain")
-    counted = cost(SsdLite(spec), (300, 300))
-    assert round(counted.parameters / 1e6, 1) == 6.8
-    assert round(counted.macs / 1e9, 1) == 1.2
+    macs, parameters = cost(SsdLite(spec), (300, 300))
+    assert round(parameters / 1e6, 1) == 6.8
+    assert round(macs / 1e9, 1) == 1.2
 
 
 def test_a_pooled_map_is_the_mean_of_the_one_before_it() -> None:
@@ -196,11 +195,11 @@ def test_every_variant_can_be_folded_and_traced(variant: Any) -> None:
             torch.testing.assert_close(one, other)
 
 
-def test_it_costs_what_torchvision_publishes() -> None:
+def test_ssdlite_costs_what_torchvision_publishes(cost: Any) -> None:
     published = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta
     spec = SsdSpec(
         parse_net("mb3-large", reduced_tail=True), tuple(map(str, range(90))), (320, 320), torchvision_anchors()
     )
-    counted = cost(SsdLite(spec), (320, 320))
-    assert counted.parameters == published["num_params"]
-    assert round(counted.macs / 1e9, 3) == published["_ops"]
+    macs, parameters = cost(SsdLite(spec), (320, 320))
+    assert parameters == published["num_params"]
+    assert round(macs / 1e9, 3) == published["_ops"]

@@ -12,7 +12,8 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_small
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier, parse_net
+from vocdet.models.backbones.backbone import BackboneSpec, parse_net
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.published import (
@@ -78,7 +79,10 @@ def test_torchvisions_classifiers_are_known_by_their_thousand_classes(make: Any,
 
 
 def test_our_own_classifier_of_a_thousand_labels_is_not_torchvisions() -> None:
-    assert content_of(Classifier(SMALL, 1000).state_dict(), FILE).normalization == HALF
+    assert (
+        content_of(Classifier(ClassifierSpec(SMALL, tuple(map(str, range(1000))))).state_dict(), FILE).normalization
+        == HALF
+    )
 
 
 def test_tensors_of_odd_shapes_are_nobodys() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier, parse_net
+from vocdet.models.backbones.backbone import BackboneSpec, parse_net
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import transfer
 from vocdet.runs.start import find_start
@@ -68,7 +69,7 @@ def features(timm: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def test_our_backbone_gives_timms_features(timm: dict[str, Tensor]) -> None:
     timm = {name: value.double() for name, value in timm.items()}  # rounding grows through 27 random layers
-    model = Classifier(SPEC, 2).double().eval()
+    model = Classifier(ClassifierSpec(SPEC, ("a", "b"))).double().eval()
     report = transfer(model, from_timm(timm), SPEC, source="timm")
     assert {row.fate for row in report.tensors if row.name.startswith("backbone.")} == {"loaded"}
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
@@ -87,7 +88,7 @@ def test_a_file_of_it_is_a_starting_point_with_its_normalisation(timm: dict[str,
 
 
 def test_what_is_not_timms_stays_as_it_is() -> None:
-    given = dict(Classifier(SPEC, 2).state_dict())
+    given = dict(Classifier(ClassifierSpec(SPEC, ("a", "b"))).state_dict())
     assert all(a is b for a, b in zip(from_timm(given).values(), given.values(), strict=True))
     assert from_timm(given).keys() == given.keys()
 
@@ -104,5 +105,5 @@ def test_others_of_timms_networks_are_told_apart() -> None:
     assert from_timm(given).keys() == given.keys()
     spec = parse_net("mb3-small-0.35")
     with pytest.raises(CheckpointError, match="only 0 of") as caught:
-        transfer(Classifier(spec, 2), from_timm(given), spec, source="x")
+        transfer(Classifier(ClassifierSpec(spec, ("a", "b"))), from_timm(given), spec, source="x")
     assert caught.value.hint.startswith("of timm's networks only MobileNetV1 is understood")

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier, parse_net
+from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.checkpoint import read_tensors
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.heads import Heads
@@ -32,7 +33,7 @@ def copies(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("net", ["mb1-0.25", "mb2-0.35", "mb3-small", "mb3-large"])
 def test_a_classifiers_backbone_goes_into_a_detector_key_for_key(net: str) -> None:
     spec = parse_net(net)
-    classifier, model = Classifier(spec, 5), detector(spec=spec)
+    classifier, model = Classifier(ClassifierSpec(spec, ("a", "b", "c", "d", "e"))), detector(spec=spec)
     moved = transfer(model, classifier.state_dict(), spec, source="classifier")
     for name, value in classifier.backbone.state_dict().items():
         assert torch.equal(model.backbone.state_dict()[name], value)
@@ -61,7 +62,7 @@ def test_a_head_for_other_labels_stays_fresh_and_says_why() -> None:
 
 def test_every_tensor_of_file_and_model_has_one_row() -> None:
     model = detector()
-    given = copies(Classifier(SMALL, 2)) | {"optimizer.step": torch.zeros(1)}
+    given = copies(Classifier(ClassifierSpec(SMALL, ("a", "b")))) | {"optimizer.step": torch.zeros(1)}
     rows = transfer(model, given, SMALL, source="file").tensors
     assert {row.name for row in rows} == model.state_dict().keys() | given.keys()
     assert len({row.name for row in rows}) == len(rows)
@@ -72,7 +73,9 @@ def test_weights_of_another_net_are_refused_and_leave_the_model_as_it_was(other:
     model = detector()
     before = copies(model)
     with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25 are in it") as caught:
-        transfer(model, Classifier(parse_net(other), 2).state_dict(), SMALL, source="runs/other.pth")
+        transfer(
+            model, Classifier(ClassifierSpec(parse_net(other), ("a", "b"))).state_dict(), SMALL, source="runs/other.pth"
+        )
     assert str(caught.value.place) == "runs/other.pth"
     assert caught.value.hint == f"they are weights of --net {other}"
     for name, value in model.state_dict().items():
@@ -92,12 +95,12 @@ def test_a_reduced_tail_is_seen_in_the_weights() -> None:
         (plain, plain, plain), (reduced, plain, reduced), (reduced, reduced, reduced), (plain, reduced, reduced),
         (SMALL, SMALL, SMALL),
     ):  # fmt: skip
-        assert with_its_tail(asked, Classifier(given, 2).state_dict()) == expected
+        assert with_its_tail(asked, Classifier(ClassifierSpec(given, ("a", "b"))).state_dict()) == expected
 
 
 def test_looking_for_the_net_draws_no_random_numbers() -> None:
     spec = parse_net("mb3-small-0.75", reduced_tail=True)
-    given, model = Classifier(spec, 2).state_dict(), detector()
+    given, model = Classifier(ClassifierSpec(spec, ("a", "b"))).state_dict(), detector()
     torch.manual_seed(3)
     with_its_tail(parse_net("mb3-small-0.75"), given)
     with pytest.raises(CheckpointError) as caught:
@@ -193,11 +196,12 @@ def test_heads_of_unknown_labels_are_taken_in_their_order() -> None:
 @pytest.mark.parametrize("net", ["mb1-0.25", "mb3-small-0.35"])
 def test_a_classifiers_labels_keep_their_scores_too(net: str) -> None:
     spec = parse_net(net)
-    theirs, ours = Classifier(spec, 3).eval(), Classifier(spec, 2).eval()
+    theirs = Classifier(ClassifierSpec(spec, ("a", "b", "c"))).eval()
+    ours = Classifier(ClassifierSpec(spec, ("new", "B"))).eval()
     for model in (theirs, ours):
         for parameter in model.classifier.parameters():
             nn.init.normal_(parameter)
-    report = transfer(ours, theirs.state_dict(), spec, source="run", heads=Heads(("a", "b", "c")), labels=("new", "B"))
+    report = transfer(ours, theirs.state_dict(), spec, source="run", heads=Heads(("a", "b", "c")))
     with torch.no_grad():
         torch.testing.assert_close(ours(IMAGE.float())[:, 1], theirs(IMAGE.float())[:, 1])
     assert (report.labels, report.kept) == (("new", "B"), ("B",))
@@ -205,11 +209,9 @@ def test_a_classifiers_labels_keep_their_scores_too(net: str) -> None:
 
 
 def test_a_classifier_of_other_labels_starts_its_last_layer_fresh() -> None:
-    ours = Classifier(SMALL, 2)
+    ours, theirs = (Classifier(ClassifierSpec(SMALL, labels)) for labels in (("c", "d"), ("a", "b")))
     before = copies(ours)
-    report = transfer(
-        ours, Classifier(SMALL, 2).state_dict(), SMALL, source="run", heads=Heads(("a", "b")), labels=("c", "d")
-    )
+    report = transfer(ours, theirs.state_dict(), SMALL, source="run", heads=Heads(("a", "b")))
     assert {row.name: row.why for row in report.tensors if row.fate == "fresh"} == {
         "classifier.1.weight": "no label of its 2 is here", "classifier.1.bias": "no label of its 2 is here",
     }  # fmt: skip
@@ -237,20 +239,22 @@ def test_names_from_several_gpus_are_understood() -> None:
 
 def test_our_own_names_stay() -> None:
     for spec in (SMALL, parse_net("mb2"), parse_net("mb3-large")):
-        names = list(detector(spec=spec).state_dict()) + list(Classifier(spec, 2).state_dict())
+        names = list(detector(spec=spec).state_dict()) + list(Classifier(ClassifierSpec(spec, ("a", "b"))).state_dict())
         assert all(theirs == ours for theirs, ours in our_names(names, spec).items())
 
 
 def test_halves_and_doubles_are_taken_as_single_precision() -> None:
     for dtype in (torch.float16, torch.float64):
-        given = {name: value.to(dtype) for name, value in Classifier(SMALL, 2).state_dict().items()}
-        model = Classifier(SMALL, 2)
+        given = {
+            name: value.to(dtype) for name, value in Classifier(ClassifierSpec(SMALL, ("a", "b"))).state_dict().items()
+        }
+        model = Classifier(ClassifierSpec(SMALL, ("a", "b")))
         transfer(model, given, SMALL, source="file")
         assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 def test_torchvisions_files_are_read(tmp_path: Path) -> None:
-    tensors = Classifier(SMALL, 2).state_dict()
+    tensors = Classifier(ClassifierSpec(SMALL, ("a", "b"))).state_dict()
     torch.save(tensors, tmp_path / "plain.pth")
     torch.save({"model": OrderedDict(tensors), "epoch": 3}, tmp_path / "nested.pth")
     torch.save({"state_dict": tensors, "hyper": {"lr": 0.1}}, tmp_path / "lightning.ckpt")
@@ -285,7 +289,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "folder", "missing"])
 def test_a_file_that_holds_no_weights_is_one_error(tmp_path: Path, suffix: str, damage: str) -> None:
     path = tmp_path / f"weights{suffix}"
-    tensors = dict(Classifier(SMALL, 2).state_dict())
+    tensors = dict(Classifier(ClassifierSpec(SMALL, ("a", "b"))).state_dict())
     if damage == "half":
         torch.save(tensors, path) if suffix == ".pth" else save_file(tensors, path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

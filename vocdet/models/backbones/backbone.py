@@ -17,12 +17,10 @@ from vocdet.models.backbones.mobilenets import (
     V3_LARGE_C4,
     V3_SMALL_C4,
     Norm,
-    rounded,
     v1_features,
     v2_features,
     v3_features,
 )
-from vocdet.models.seeded import Seeded
 from vocdet.recipes.nets import MOBILE, NARROWEST, REGISTERED, RESNET, WIDEST, any_net_fault, mobile_names
 
 KINDS = MOBILE
@@ -208,45 +206,3 @@ def initialize(module: nn.Module) -> None:
         elif isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0, 0.01)
             nn.init.zeros_(layer.bias)
-
-
-class Dropout(Seeded):
-    """Dropout that takes its mask from a seed where it was given one."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same shape; in training some values are 0 and the others larger, in eval mode nothing is changed."""
-        if not self.training:
-            return x
-        kept = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
-        return x * kept / (1 - self.share)
-
-
-class Classifier(nn.Module):
-    """A backbone with its paper's classifier on top; parameter names are torchvision's below `backbone.`."""
-
-    def __init__(self, spec: BackboneSpec, labels: int, *, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.backbone = Backbone(spec)
-        channels = self.backbone.channels[1]
-        if spec.kind.startswith("mb3"):
-            hidden = rounded(
-                {"mb3-large": 1280, "mb3-small": 1024}[spec.kind] * spec.width / (2 if spec.reduced_tail else 1)
-            )
-            layers = [nn.Linear(channels, hidden), nn.Hardswish(), Dropout(dropout), nn.Linear(hidden, labels)]
-        else:
-            layers = [Dropout(dropout), nn.Linear(channels, labels)]
-        self.classifier = nn.Sequential(*layers)
-        initialize(self.classifier)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to logits (B, labels)."""
-        if self.training and len(x) == 1:
-            # at 32 pixels the last map is one pixel, of which batch norm could not tell a spread
-            return self(x.expand(2, -1, -1, -1))[:1]  # type: ignore[no-any-return]
-        _, c5 = self.backbone(x)
-        logits: Tensor = self.classifier(torch.mean(c5, dim=(2, 3)))
-        return logits

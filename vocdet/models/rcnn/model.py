@@ -7,33 +7,38 @@ and fewer proposals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.backbones.resnet import make_backbone
+from vocdet.models.limits import check_input
 from vocdet.models.rcnn.anchors import USUAL_ANCHORS, PyramidAnchors
 from vocdet.models.rcnn.fpn import Fpn, mobile_fpn, standard_fpn
 from vocdet.models.rcnn.mask_heads import mask_predictor, mobile_mask_head, standard_mask_head
 from vocdet.models.rcnn.roi_heads import BoxPredictor, MobileBoxHead, RcnnFound, RoiHeads, StandardBoxHead
 from vocdet.models.rcnn.rpn import MobileRpnHead, Rpn, RpnHead
-from vocdet.recipes.schema import RcnnHeads
+from vocdet.recipes.schema import FEWEST, RcnnHeads
 
 LOSSES = ("objectness", "rpn_box", "class", "box", "mask")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 SCORE, NMS, MOST = 0.05, 0.5, 100  # torchvision's
 
-# what 0 stands for: channels, hidden, candidates, proposals, anchors, regions
-_USUAL = {"mobile": (96, 256, 256, 200, 128, 128), "standard": (256, 1024, 1000, 1000, 256, 512)}
-_SIZES = ("channels", "hidden", "candidates", "proposals", "sampled_anchors", "sampled_regions")
+_LIMITS = {  # the smallest and largest value of every number in a spec
+    "channels": (FEWEST, 512),
+    "hidden": (1, 2048),
+    "candidates": (1, 8192),
+    "proposals": (1, 8192),
+    "sampled_anchors": (1, 8192),
+    "sampled_regions": (1, 8192),
+}
+_DEFAULTS = {"mobile": (96, 256, 256, 200, 128, 128), "standard": (256, 1024, 1000, 1000, 256, 512)}  # in this order
 
 
-@dataclass(frozen=True, slots=True)
-class RcnnSpec:
-    """Which detector: enough to build it again. A number given as 0 becomes the usual one of these heads."""
+class RcnnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="maskrcnn"):
+    """Everything needed to build a Mask R-CNN and to prepare its input; 0 stands for the default of the heads."""
 
     backbone: BackboneSpec
     labels: tuple[str, ...]  # without background
@@ -52,17 +57,21 @@ class RcnnSpec:
     sampled_regions: int = 0  # of an image's proposals, that teach
 
     def __post_init__(self) -> None:
-        if self.heads not in _USUAL:
-            raise ValueError(f"there are no heads {self.heads!r}")
-        for name, usual in zip(_SIZES, _USUAL[self.heads], strict=True):
-            value = getattr(self, name) or usual
-            if not 1 <= value <= 1 << 16:
-                raise ValueError(f"{name} is {value}")
-            object.__setattr__(self, name, value)
-        if not 1 <= self.size <= self.longest:
-            raise ValueError(f"a size of {self.size} pixels, and of {self.longest} at most")
-        if not all(self.std):
-            raise ValueError("a standard deviation of 0")
+        if self.heads not in _DEFAULTS:
+            raise ValueError(f"unknown heads {self.heads!r}")
+        for (name, (low, high)), default in zip(_LIMITS.items(), _DEFAULTS[self.heads], strict=True):
+            value = getattr(self, name) or default
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, not from {low} to {high}")
+            msgspec.structs.force_setattr(self, name, value)
+        if self.size > self.longest:
+            raise ValueError(f"a size of {self.size} pixels above the limit of {self.longest} for the longer side")
+        check_input(self.labels, self.input_size, self.std)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Pixels of the shorter side, and the most that the longer side may have."""
+        return self.size, self.longest
 
     @property
     def losses(self) -> tuple[str, ...]:

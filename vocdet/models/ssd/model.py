@@ -10,24 +10,25 @@ that of the Keras ports of SSD: as many channels as the map before it, and no we
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.backbones.backbone import Backbone, BackboneSpec
 from vocdet.models.backbones.mobilenets import Norm
+from vocdet.models.limits import check_input
 from vocdet.models.ssd.anchors import Anchors, map_sizes
 from vocdet.recipes.schema import Extras, LastMap
 
-EXTRAS = (512, 256, 256, 128)
+EXTRAS = (512, 256, 256, 128)  # channels of the extra feature maps
+MAPS = 2 + len(EXTRAS)
 
 
-@dataclass(frozen=True, slots=True)
-class SsdSpec:
-    """Which detector: enough to build it again."""
+class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="ssd"):
+    """Everything needed to build an SSD and to prepare its input."""
 
     backbone: BackboneSpec
     labels: tuple[str, ...]  # without background
@@ -37,6 +38,16 @@ class SsdSpec:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     extras: Extras = "separable"  # and so the heads
     last_map: LastMap = "conv"
+
+    def __post_init__(self) -> None:
+        check_input(self.labels, self.size, self.std)
+        if len(self.anchors.shapes) != MAPS:
+            raise ValueError(f"anchors for {len(self.anchors.shapes)} feature maps, not {MAPS}")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width), pixels."""
+        return self.size
 
     @property
     def maps(self) -> tuple[tuple[int, int], ...]:

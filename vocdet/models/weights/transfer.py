@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import C4_LAYER, KINDS, BackboneSpec
 from vocdet.models.backbones.resnet import make_backbone
+from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.models.ssd.model import SsdLite
 from vocdet.models.weights.heads import Heads, carried
@@ -53,24 +54,21 @@ class Transfer:
 
 
 def transfer(
-    model: nn.Module,
+    model: Classifier | SsdLite | MaskRcnn,
     tensors: Mapping[str, Tensor],
     spec: BackboneSpec,
     *,
     source: str,
     heads: Heads | None = None,
-    labels: tuple[str, ...] = (),
 ) -> Transfer:
     """Copy into `model` every tensor that fits by name and shape; the rest of the model stays as it is.
 
-    Names may be ours, or those of torchvision's MobileNets, ResNet-50, SSD-lite or Mask R-CNN. Where `heads` tells what
-    the file's heads were made for, their last layers go label by label; `labels` are those of a classifier (a detector
-    knows its own). A file of which less than half of the backbone fits is a `CheckpointError`: it is for another net.
+    Names may be ours, or those of torchvision's MobileNets, ResNet-50, SSD-lite or Mask R-CNN. With `heads`, which
+    describe what the file's heads were made for, the last layers are copied label by label. A file with less than half
+    of the backbone's tensors is for another net: a `CheckpointError`.
     """
     ours = model.state_dict()
-    our_heads = Heads(labels or None)
-    if isinstance(model, SsdLite | MaskRcnn):
-        our_heads = Heads(model.spec.labels, model.spec.anchors)
+    our_heads = Heads(model.spec.labels, getattr(model.spec, "anchors", None))
     renamed = our_names(tensors, spec)
     theirs = {renamed[name]: value for name, value in tensors.items()}
     backbone = [name for name in ours if name.startswith("backbone.") and not name.startswith("backbone.fpn.")]

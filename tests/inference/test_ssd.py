@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vocdet.errors import CheckpointError, VocdetError
-from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
+from vocdet.errors import CheckpointError, DeviceError
+from vocdet.inference.predictor import BEST, choose_device, detect_all, load_predictor
+from vocdet.inference.ssd import SsdPredictor
 from vocdet.inputs.images import resize
-from vocdet.models.backbones.backbone import BackboneSpec, Classifier
-from vocdet.models.checkpoint import About, save_checkpoint
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.detect import detect
 from vocdet.models.ssd.model import SsdLite, SsdSpec
@@ -39,12 +40,8 @@ def detector() -> SsdLite:
     return model.eval()
 
 
-def about(**changed: Any) -> About:
-    common: dict[str, Any] = {
-        "vocdet": "0", "task": "ssd", "backbone": SPEC.backbone, "labels": SPEC.labels, "size": SPEC.size,
-        "mean": SPEC.mean, "std": SPEC.std, "anchors": SPEC.anchors,
-    }  # fmt: skip
-    return About(**(common | changed))
+def about(thresholds: tuple[float, ...] | None = None) -> CheckpointInfo:
+    return CheckpointInfo(vocdet="0", model=SPEC, thresholds=thresholds)
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -54,7 +51,7 @@ def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def test_boxes_are_in_the_pixels_of_each_image() -> None:
     model = detector()
-    predictor = Predictor(model)
+    predictor = SsdPredictor(model)
     image = picture(96, 64)
     large = image.repeat(4, 0).repeat(2, 1)  # 192 wide, 256 high: shrinks to the very same
     (small,), (big,) = predictor.detect([image]), predictor.detect([large])
@@ -72,11 +69,11 @@ def test_boxes_are_in_the_pixels_of_each_image() -> None:
 
 
 def test_a_stream_is_detected_in_order_whatever_the_batch() -> None:
-    predictor = Predictor(detector())
+    predictor = SsdPredictor(detector())
     images = [picture(50 + 10 * i, 40, seed=i) for i in range(7)]
     alone = [predictor.detect([image])[0] for image in images]
     for batch in (1, 3, 7, 16):
-        found = list(predictor.detect_all(iter(images), batch=batch))
+        found = list(detect_all(predictor, iter(images), batch=batch))
         assert len(found) == 7
         for one, other in zip(found, alone, strict=True):
             np.testing.assert_allclose(one.boxes[:5], other.boxes[:5], atol=0.01)
@@ -84,13 +81,13 @@ def test_a_stream_is_detected_in_order_whatever_the_batch() -> None:
 
 
 def test_no_images_are_no_detections() -> None:
-    predictor = Predictor(detector())
+    predictor = SsdPredictor(detector())
     assert predictor.detect([]) == []
-    assert list(predictor.detect_all([])) == []
+    assert list(detect_all(predictor, [])) == []
 
 
 def test_a_higher_score_finds_a_part_of_it() -> None:
-    predictor = Predictor(detector())
+    predictor = SsdPredictor(detector())
     image = picture(96, 64)
     (everything,) = predictor.detect([image])
     middle = float(np.median(everything.scores))
@@ -104,10 +101,10 @@ def test_a_run_and_its_checkpoint_give_the_same_detector(tmp_path: Path) -> None
     model = detector()
     save_checkpoint(tmp_path / BEST, model, about(thresholds=(0.25, 0.75)))
     image = picture(96, 64)
-    (expected,) = Predictor(model).detect([image])
+    (expected,) = SsdPredictor(model).detect([image])
     for path in (tmp_path, tmp_path / BEST):
         predictor = load_predictor(path, device="cpu")
-        assert isinstance(predictor, Predictor)
+        assert isinstance(predictor, SsdPredictor)
         assert (predictor.labels, predictor.size) == (("a", "b"), (64, 96))
         assert predictor.thresholds.tolist() == [0.25, 0.75]
         (found,) = predictor.detect([image])
@@ -121,23 +118,24 @@ def test_without_thresholds_every_label_has_a_half(tmp_path: Path) -> None:
 
 
 def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / BEST, Classifier(SPEC.backbone, 2), about(task="backbone", anchors=None))
+    spec = ClassifierSpec(SPEC.backbone, ("a", "b"))
+    save_checkpoint(tmp_path / BEST, Classifier(spec), CheckpointInfo(vocdet="0", model=spec))
     with pytest.raises(CheckpointError, match="is a classifier, not a detector") as caught:
         load_predictor(tmp_path, device="cpu")
-    assert caught.value.hint == "run vocdet train-ssd"
+    assert caught.value.hint == "train a detector from it with `vocdet.train_detector(dataset)`"
 
 
 def test_a_folder_without_a_checkpoint_is_told_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such checkpoint") as caught:
         load_predictor(tmp_path)
-    assert "vocdet train-ssd" in caught.value.hint
+    assert "`vocdet.train_detector(dataset)`" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", ""])
 def test_a_device_that_is_not_there_is_one_error(name: str) -> None:
-    with pytest.raises(VocdetError, match=f"there is no device '{name}'") as caught:
+    with pytest.raises(DeviceError, match=f"device '{name}' is not available") as caught:
         choose_device(name)
-    assert caught.value.hint == "use --device auto or cpu"
+    assert caught.value.hint == 'use `device="auto"` or `device="cpu"`'
 
 
 def test_a_device_is_found_where_none_is_named() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,11 @@ from pycocotools import mask as coco_mask
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from vocdet.data.detections import Detections
-from vocdet.inference.mask_predictor import MaskPredictor
-from vocdet.inference.predictor import BEST, Detector, load_predictor
+from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
+from vocdet.inference.rcnn import RcnnPredictor
 from vocdet.inputs.images import resize
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.checkpoint import About, save_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools' decode, with NumPy 2
@@ -60,7 +59,7 @@ def test_masks_are_in_the_pixels_of_each_image_as_torchvision_pastes_them() -> N
     model = detector()
     image = picture(96, 64)
     large = image.repeat(2, 0).repeat(2, 1)  # shrinks to the very same
-    predictor = MaskPredictor(model)
+    predictor = RcnnPredictor(model)
     (small,), (big,) = (predictor.detect([one], score=0.3) for one in (image, large))
     raw = model.detect(torch.from_numpy(image[None]).permute(0, 3, 1, 2), score=0.3)[0]
     assert len(small) == len(big) == len(raw.scores) > 2
@@ -78,7 +77,7 @@ def test_masks_are_in_the_pixels_of_each_image_as_torchvision_pastes_them() -> N
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (200, 40), (33, 50), (1, 70)])
 def test_an_image_of_any_shape_is_found_in_its_own_pixels(size: tuple[int, int]) -> None:
     width, height = size
-    (found,) = MaskPredictor(detector()).detect([picture(width, height)], score=0.01)
+    (found,) = RcnnPredictor(detector()).detect([picture(width, height)], score=0.01)
     assert found.masks is not None
     assert len(found.masks) == len(found)
     assert ((found.boxes >= 0) & (found.boxes <= [width, height, width, height])).all()
@@ -87,18 +86,18 @@ def test_an_image_of_any_shape_is_found_in_its_own_pixels(size: tuple[int, int])
 
 
 def test_a_stream_is_detected_in_order_and_every_image_by_itself() -> None:
-    predictor = MaskPredictor(detector())
+    predictor = RcnnPredictor(detector())
     images = [picture(50 + 20 * i, 60, seed=i) for i in range(5)]
     alone = [predictor.detect([image])[0] for image in images]
     for batch in (1, 3, 16):
-        for one, other in zip(predictor.detect_all(iter(images), batch=batch), alone, strict=True):
+        for one, other in zip(detect_all(predictor, iter(images), batch=batch), alone, strict=True):
             np.testing.assert_array_equal(one.boxes, other.boxes)
             assert (one.masks is not None) == (other.masks is not None)
-    assert predictor.detect([]) == list(predictor.detect_all([])) == []
+    assert predictor.detect([]) == list(detect_all(predictor, [])) == []
 
 
 def test_a_higher_score_finds_a_part_of_it() -> None:
-    predictor = MaskPredictor(detector())
+    predictor = RcnnPredictor(detector())
     (everything,) = predictor.detect([picture(96, 64)], score=0.0)
     middle = float(np.median(everything.scores))
     (some,) = predictor.detect([picture(96, 64)], score=middle)
@@ -110,13 +109,11 @@ def test_a_higher_score_finds_a_part_of_it() -> None:
 def test_a_run_gives_the_detector_that_it_is_of(tmp_path: Path, masks: bool) -> None:
     spec = RcnnSpec(SPEC.backbone, SPEC.labels, 64, 96, channels=16, hidden=32, proposals=20, masks=masks)
     model = detector(spec)
-    about: dict[str, Any] = {"vocdet": "0", "task": "maskrcnn", "backbone": spec.backbone, "labels": spec.labels}
-    about |= {"size": (64, 96), "mean": spec.mean, "std": spec.std, "rcnn": spec, "thresholds": (0.25, 0.75)}
-    save_checkpoint(tmp_path / BEST, model, About(**about))
-    predictor: Detector = load_predictor(tmp_path, device="cpu")
-    assert isinstance(predictor, MaskPredictor)
+    save_checkpoint(tmp_path / BEST, model, CheckpointInfo(vocdet="0", model=spec, thresholds=(0.25, 0.75)))
+    predictor: Predictor = load_predictor(tmp_path, device="cpu")
+    assert isinstance(predictor, RcnnPredictor)
     assert (predictor.labels, predictor.thresholds.tolist()) == (("a", "b"), [0.25, 0.75])
-    (found,), (expected,) = (one.detect([picture(96, 64)], score=0.3) for one in (predictor, MaskPredictor(model)))
+    (found,), (expected,) = (one.detect([picture(96, 64)], score=0.3) for one in (predictor, RcnnPredictor(model)))
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)  # its norms are folded
     np.testing.assert_allclose(np.sort(found.boxes, 0), np.sort(expected.boxes, 0), atol=0.1)  # some score the same
