@@ -80,7 +80,7 @@ def test_it_works_on_the_folder_one_is_in(vocdet: Run, root: Path, monkeypatch: 
         (("nothing", "--data", "{root}"), "nothing: there is no such checkpoint"),
         (("{run}", "--data", "{root}", "--split", "val"), "there is no val.txt"),
         (("{run}", "--data", "empty"), "empty: "),
-        (("{run}", "--data", "{root}", "--device", "tpu"), "there is no device 'tpu'"),
+        (("{run}", "--data", "{root}", "--device", "tpu"), "device 'tpu' is not available"),
     ],
 )
 def test_what_is_missing_is_one_message_with_a_cure(

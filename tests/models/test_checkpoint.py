@@ -213,7 +213,7 @@ def test_a_checkpoint_that_describes_itself_wrongly_is_one_error(
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"format": 4}'])
 def test_what_is_no_description_is_one_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"vocdet": text})

@@ -64,13 +64,24 @@ class RunFacts:
         return (TRAINED[self.task], "--resume", str(self.folder)) if self.resumable and self.task in TRAINED else ()
 
 
-class _Checkpoint(msgspec.Struct):
-    """What a checkpoint says of itself, as far as it matters here."""
+class _Model(msgspec.Struct):
+    """The spec of any model family, as far as it matters here."""
 
     task: str
     labels: tuple[str, ...] = ()
-    size: tuple[int, int] = (0, 0)
+    size: int | tuple[int, int] = 0
     backbone: dict[str, Any] = {}
+
+    @property
+    def side(self) -> int:
+        """Of the input, pixels: its height, or the shorter side."""
+        return self.size if isinstance(self.size, int) else self.size[0]
+
+
+class _Checkpoint(msgspec.Struct):
+    """The description of a checkpoint, as far as it matters here."""
+
+    model: _Model
     dataset: str = ""
     recipe: dict[str, Any] = {}
     scores: Scores = {}
@@ -124,13 +135,13 @@ def read_run(folder: Path) -> RunFacts:
     flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
     validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
     by_label = next((row for row in labels if best and row.get("epoch") == best.get("epoch")), {})
-    state, task = _state(folder, status), status.task or (about.task if about else str(recipe.get("task", "")))
+    state, task = _state(folder, status), status.task or (about.model.task if about else str(recipe.get("task", "")))
     return RunFacts(
         folder=folder,
         task=task or _task(flat),
-        net=str(flat.get("model.net", "") or (_net(about.backbone) if about else "")),
-        size=_whole(flat.get("model.size")) or (about.size[0] if about else 0),
-        labels=_texts(status.dataset.get("labels")) or (about.labels if about else ()),
+        net=str(flat.get("model.net", "") or (_net(about.model.backbone) if about else "")),
+        size=_whole(flat.get("model.size")) or (about.model.side if about else 0),
+        labels=_texts(status.dataset.get("labels")) or (about.model.labels if about else ()),
         epochs=_whole(last.get("epoch")),
         planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _whole(flat.get("train.epochs")),
         minutes=float(flat.get("train.minutes") or 0.0),
