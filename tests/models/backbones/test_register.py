@@ -10,7 +10,8 @@ from torch import nn
 
 from vocdet.errors import ArgumentError, VocdetError
 from vocdet.models.backbones import backbone as module
-from vocdet.models.backbones.backbone import Backbone, BackboneSpec, Classifier, parse_net, register_backbone
+from vocdet.models.backbones.backbone import Backbone, BackboneSpec, parse_net, register_backbone
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes import nets
 from vocdet.recipes.schema import Model, SsdRecipe, changed
 
@@ -46,7 +47,7 @@ def test_a_registered_backbone_gives_the_maps_of_all_tasks() -> None:
         pyramid = backbone.pyramid(torch.zeros(1, 3, 64, 96))
     assert (c4.shape, c5.shape) == ((1, 16, 4, 6), (1, 16, 2, 3))
     assert [tuple(level.shape[2:]) for level in pyramid] == [(16, 24), (8, 12), (4, 6), (2, 3)]
-    assert Classifier(parse_net("plain"), 5)(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+    assert Classifier(ClassifierSpec(parse_net("plain"), tuple("abcde")))(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
 
 
 def test_recipes_take_its_name_once_it_is_registered() -> None:
