@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from vocdet.models.ssd.model import SsdSpec
 from vocdet.errors import CheckpointError, VocdetError
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs import journal

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.models.ssd.model import SsdSpec
-from vocdet.models.classifier import ClassifierSpec
 from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.classifier import ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
-from vocdet.runs.folders import run_info, make_run, newest_run
+from vocdet.models.ssd.model import SsdSpec
+from vocdet.runs.folders import make_run, newest_run, run_info
 
 
 def save(run: Path, task: str = "backbone", net: str = "mb1-0.25", *, reduced_tail: bool = False, age: int = 0) -> Path:

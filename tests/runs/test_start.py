@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_small
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from vocdet.models.ssd.model import SsdSpec
 from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.classifier import Classifier, ClassifierSpec
-from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.build import build
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.models.weights.heads import Heads
 from vocdet.models.weights.published import coco_heads, coco_rcnn_heads, is_torchvision_name
 from vocdet.runs import start as weights
@@ -44,9 +44,7 @@ ANCHORS = Anchors((((Shape(0.2, 0.3),)),) * 6)
 
 def save_detector(run: Path, *, age: int = 0, net: str = "mb1-0.25", tail: bool = False) -> Path:
     spec = parse_net(net, reduced_tail=tail)
-    about = CheckpointInfo(
-        vocdet="0", model=SsdSpec(spec, ("a", "b"), (64, 64), ANCHORS, *OWN)
-    )
+    about = CheckpointInfo(vocdet="0", model=SsdSpec(spec, ("a", "b"), (64, 64), ANCHORS, *OWN))
     save_checkpoint(run / "best.safetensors", build(about.model), about)
     os.utime(run / "best.safetensors", (10_000_000 - age,) * 2)
     return run

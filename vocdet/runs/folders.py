@@ -14,7 +14,6 @@ from vocdet.models.build import DETECTORS
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
 
 
-
 def make_run(folder: Path, task: str, net: str) -> Path:
     """A new, empty run folder with the first free number; two processes never get the same."""
     number = 1 + max((n for n in map(_number, folder.glob(f"{task}-{net}-*")) if n), default=0)

@@ -30,7 +30,7 @@ from vocdet.models.weights.published import (
 )
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import with_its_tail
-from vocdet.runs.folders import run_info, newest_run
+from vocdet.runs.folders import newest_run, run_info
 from vocdet.training.state import STATE
 
 
