@@ -1,10 +1,11 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d " ")
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types bench clean
+.PHONY: help demo test fuzz check lint types bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,10 @@ demo: $(INSTALLED) ## compose a dataset in ./demo (anew each time), train on it,
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+fuzz: $(INSTALLED) ## run the property tests on new examples; SEED=N repeats a run
+	@echo "repeat with: make fuzz SEED=$(SEED)"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
 lint: $(INSTALLED) ## look at format and style
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from vocdet import files
@@ -18,6 +19,11 @@ from vocdet.formats.voc.write import WrittenObject, annotation_text
 
 os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
+
+# Property tests draw the same examples every time; `make fuzz` draws new ones, from a seed that it prints.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("fuzz", max_examples=300, print_blob=True)
+settings.load_profile("repeatable")
 
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
 
