@@ -29,6 +29,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from vocdet.formats.source import Source
+
 BATCH, SIZE, LEFT_OUT = 16, 320, 4  # batches before the clock starts: what was made while workers started
 PICTURE = (640, 480)  # as microscope cameras have it
 CORES = 2
@@ -73,7 +75,7 @@ def scenes(data: Path, keep: Any, everything: bool) -> Any:
 
     same = Augmentation(color=0.0, mosaic=0.0)
     augmentation = Augmentation(mosaic=0.5) if everything else same
-    return Scenes(load_dataset(data).dataset, (SIZE, SIZE), augmentation, keep=keep)
+    return Scenes(load_dataset(Source(data)).dataset, (SIZE, SIZE), augmentation, keep=keep)
 
 
 def time_torchvision(data: Path) -> dict[str, Speed]:
@@ -85,7 +87,7 @@ def time_torchvision(data: Path) -> dict[str, Speed]:
 
     from vocdet.workflows.load import load_dataset
 
-    dataset = load_dataset(data).dataset
+    dataset = load_dataset(Source(data)).dataset
     transforms = v2.Compose(
         [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
          v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]

@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vocdet.formats.source import Source
+
 # Only the standard library up here: peers' interpreters run this file too, and a process that is started by a large
 # one is told to have been as large itself.
 
@@ -68,7 +70,7 @@ def _read(format: str) -> Prepare:
     def prepare(corpus: Path, _: Path) -> tuple[Work, Count]:
         from vocdet.formats.registry import read
 
-        return lambda: read(corpus / format), _count_scan
+        return lambda: read(Source(corpus / format)), _count_scan
 
     return prepare
 
@@ -77,7 +79,7 @@ def _read_cached(format: str) -> Prepare:
     def prepare(corpus: Path, _: Path) -> tuple[Work, Count]:
         from vocdet.formats import cache
 
-        return lambda: cache.read(corpus / format), _count_scan
+        return lambda: cache.read(Source(corpus / format)), _count_scan
 
     return prepare
 
@@ -90,7 +92,7 @@ def _convert(format: str, to: Literal["voc", "coco"]) -> Prepare:
     def prepare(corpus: Path, scratch: Path) -> tuple[Work, Count]:
         from vocdet.workflows.convert import convert
 
-        return lambda: convert(corpus / format, scratch / "made", to=to, images="none"), _counter(scratch)
+        return lambda: convert(Source(corpus / format), scratch / "made", to=to, images="none"), _counter(scratch)
 
     return prepare
 

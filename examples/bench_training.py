@@ -28,6 +28,8 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
+from vocdet.formats.source import Source
+
 Speed = tuple[float, float]  # images a second, milliseconds of the processor an image
 
 BATCH, SIZE, IMAGES = 16, 320, 128
@@ -61,7 +63,7 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
     from vocdet.training.tasks import DetectTask
     from vocdet.workflows.load import load_dataset
 
-    dataset = load_dataset(data).dataset
+    dataset = load_dataset(Source(data)).dataset
     torch.manual_seed(0)
     spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, (SIZE, SIZE), torchvision_anchors())
     model = SsdLite(spec).to(memory_format=torch.channels_last)
@@ -91,7 +93,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
 
     from vocdet.workflows.load import load_dataset
 
-    dataset = load_dataset(data).dataset
+    dataset = load_dataset(Source(data)).dataset
     transforms = v2.Compose(
         [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
          v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from vocdet.cpu import prepare_cpu
+from vocdet.formats.source import Source
 
 prepare_cpu()  # before torch is loaded
 
@@ -21,11 +22,11 @@ from vocdet.workflows.train_ssd import train_ssd  # noqa: E402
 
 def main(folder: Path, minutes: float) -> None:
     """Train, then evaluate on the part test."""
-    for event in train_ssd(folder, changed(SsdRecipe(), net="mb3-small", minutes=minutes, weights="none")):
+    for event in train_ssd(Source(folder), changed(SsdRecipe(), net="mb3-small", minutes=minutes, weights="none")):
         if isinstance(event, Epoch):
             print(event.epoch, event.losses, event.metrics)
         elif isinstance(event, DetectorFinished):
-            report = evaluate_run(event.run, folder, split="test").report
+            report = evaluate_run(event.run, Source(folder), split="test").report
             for row in report.labels:
                 print(f"{row.label}: AP50 {row.ap50}, found {row.correct} of {row.objects}")
 

@@ -62,12 +62,14 @@ def check(
         return
     if fix and imagesets:
         raise typer.BadParameter("--fix mends the dataset's own split files: copy yours there first")
+    from vocdet.formats.source import Source
     from vocdet.workflows.check import check_dataset
+
+    source = Source(data, format, labels, coordinates)
 
     def look() -> CheckReport:
         with render.progress("looking") as progress:
-            return check_dataset(data, format=format, labels=labels, coordinates=coordinates, lists=imagesets or (),
-                                 images=not no_images, progress=progress)  # fmt: skip
+            return check_dataset(source, lists=imagesets or (), images=not no_images, progress=progress)
 
     report, same = look(), same_dataset(data, labels, coordinates)
     again = render.command("check", *same, *render.given(format, "--from", "auto"))

@@ -43,12 +43,13 @@ def convert(
 
     Reads VOC and labelImg folders, COCO files, YOLO and labelme folders; which one it is, is recognised.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows import convert as workflow
 
     with render.progress("converting") as progress:
         report = workflow.convert(
-            source, target, to=to, format=format, images=images, strict=strict, skip_bad=skip_bad, labels=labels,
-            coordinates=coordinates, write_coordinates=None if write_coordinates == "same" else write_coordinates,
+            Source(source, format, labels, coordinates), target, to=to, images=images, strict=strict, skip_bad=skip_bad,
+            write_coordinates=None if write_coordinates == "same" else write_coordinates,
             progress=progress,
         )  # fmt: skip
     same = [*render.given(format, "--from", "auto"), *render.given(labels, "--labels", None),

@@ -58,6 +58,7 @@ def evaluate(
     what is correct, wrong and missed are told by the boxes.
     """
     load_torch()
+    from vocdet.formats.source import Source
     from vocdet.runs.folders import newest_detector
     from vocdet.wording import counted
     from vocdet.workflows.evaluate import evaluate_run
@@ -65,7 +66,7 @@ def evaluate(
     run = run or newest_detector(runs)
     with render.progress("detecting") as progress:
         done = evaluate_run(
-            run, data, split=split, labels=labels, coordinates=coordinates, device=device,
+            run, Source(data, labels=labels, coordinates=coordinates), split=split, device=device,
             own_thresholds=own_thresholds, subset=subset, interval=interval, seed=seed, picture=picture,
             progress=progress,
         )  # fmt: skip

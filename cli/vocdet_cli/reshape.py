@@ -20,7 +20,7 @@ app = typer.Typer()
 
 MOST_NAMED = 5  # stems, labels or pairs in a line
 
-Source = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
+From = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
 To = Annotated[
     Literal["voc", "coco", "yolo"] | None, typer.Option(help="Format to write.", show_default="that of the source")
@@ -34,7 +34,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Write nothing where the 
 
 @app.command()
 def remap(
-    source: Source,
+    data: From,
     target: Target,
     rename: Annotated[list[str] | None, typer.Option(help="old=new; as often as you like, all at once.")] = None,
     merge: Annotated[list[str] | None, typer.Option(help="a,b=new: several labels become one.")] = None,
@@ -55,13 +55,14 @@ def remap(
     All changes happen at once: --rename a=b --rename b=a swaps two labels.
     Images that lose all their objects stay, as images of none of the labels.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.reshape import remap_dataset
 
     with render.progress("reading") as progress:
         report = remap_dataset(
-            source, target, rename=rename or (), merge=merge or (), drop=drop or (), keep=keep or (), file=file,
-            keep_empty=not drop_empty, to=to, images=images, strict=strict,
-            labels=labels, coordinates=coordinates, progress=progress,
+            Source(data, labels=labels, coordinates=coordinates), target, rename=rename or (), merge=merge or (),
+            drop=drop or (), keep=keep or (), file=file, keep_empty=not drop_empty, to=to, images=images, strict=strict,
+            progress=progress,
         )  # fmt: skip
     _print_remap(report)
     _print_losses(report.made)
@@ -85,12 +86,18 @@ def merge(
 
     Where two datasets have a stem, the name of its folder is put before it.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.reshape import merge_datasets
 
     sources, target = (folders, out) if out is not None else (folders[:-1], folders[-1])
     with render.progress("reading") as progress:
         report = merge_datasets(
-            sources, target, to=to, images=images, strict=strict, coordinates=coordinates, progress=progress
+            [Source(path, coordinates=coordinates) for path in sources],
+            target,
+            to=to,
+            images=images,
+            strict=strict,
+            progress=progress,
         )
     _print_merge(report)
     _print_losses(report.made)
@@ -99,7 +106,7 @@ def merge(
 
 @app.command()
 def sample(
-    source: Source,
+    data: From,
     target: Target,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Images to take.", show_default=False)],
     seed: Seed = 0,
@@ -113,12 +120,13 @@ def sample(
 
     Every label, every part and images without objects have their share; a rare label keeps one image at least.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.reshape import sample_dataset
 
     with render.progress("reading") as progress:
         report = sample_dataset(
-            source, target, count, seed=seed, to=to, images=images, strict=strict,
-            labels=labels, coordinates=coordinates, progress=progress,
+            Source(data, labels=labels, coordinates=coordinates), target, count, seed=seed, to=to, images=images,
+            strict=strict, progress=progress,
         )  # fmt: skip
     _print_sample(report)
     _print_losses(report.made)
@@ -127,7 +135,7 @@ def sample(
 
 @app.command()
 def crops(
-    source: Source,
+    data: From,
     target: Target,
     split: Annotated[
         list[str] | None,
@@ -148,13 +156,14 @@ def crops(
 
     A crop is a square round the box with some of what is around it; beyond the image it is gray.
     """
+    from vocdet.formats.source import Source
     from vocdet.wording import counted
     from vocdet.workflows.crops import write_crops
 
     with render.progress("cutting") as progress:
         report = write_crops(
-            source, target, splits=split or (), margin=margin, size=size, smallest=min_side, lossless=png,
-            labels=labels, coordinates=coordinates, progress=progress,
+            Source(data, labels=labels, coordinates=coordinates), target, splits=split or (), margin=margin,
+            size=size, smallest=min_side, lossless=png, progress=progress,
         )  # fmt: skip
     _print_crops(report)
     _print_left_out(report)

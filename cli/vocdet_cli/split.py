@@ -75,6 +75,7 @@ def split(
     Every label has its share of objects in every part.
     Identical and near-identical images are not divided between parts.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.split import SHARE, append_to_split, split_as_coco, split_dataset
 
     choices = {
@@ -86,23 +87,22 @@ def split(
         raise typer.BadParameter(f"--from-coco leaves no choice of parts: leave out {', '.join(odd)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force divides all anew: give one of them")
+    source = Source(data, labels=labels, coordinates=coordinates)
     with render.progress("reading") as progress:
         if from_coco:
             report = split_as_coco(
-                data, from_coco, per_label=per_label, force=force, dry_run=dry_run,
-                labels=labels, coordinates=coordinates, progress=progress,
+                source, from_coco, per_label=per_label, force=force, dry_run=dry_run, progress=progress,
             )  # fmt: skip
         elif append:
             report = append_to_split(
-                data, trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by,
-                kfold=kfold or 0, per_label=per_label, dry_run=dry_run,
-                labels=labels, coordinates=coordinates, progress=progress,
+                source, trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by,
+                kfold=kfold or 0, per_label=per_label, dry_run=dry_run, progress=progress,
             )  # fmt: skip
         else:
             report = split_dataset(
-                data, trainval=SHARE if trainval is None else trainval, train=SHARE if train is None else train,
+                source, trainval=SHARE if trainval is None else trainval, train=SHARE if train is None else train,
                 seed=seed, stratify=stratify, group_by=group_by, kfold=kfold or 0, per_label=per_label, force=force,
-                dry_run=dry_run, labels=labels, coordinates=coordinates, progress=progress,
+                dry_run=dry_run, progress=progress,
             )  # fmt: skip
     _show(report, same_dataset(data, labels, coordinates))
 

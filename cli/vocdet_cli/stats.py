@@ -41,10 +41,11 @@ def stats(
     A size is the square root of a box's area.
     Small is below 32² pixels and medium below 96², as COCO has it.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:
-        report = dataset_stats(data, drawn=picture, labels=labels, coordinates=coordinates, progress=progress)
+        report = dataset_stats(Source(data, labels=labels, coordinates=coordinates), drawn=picture, progress=progress)
     if as_json:
         typer.echo(json.dumps(_json(report), indent=2))
         return

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.merging import Merged, Source, Spelling, merge, source_names, spellings, union_of_labels
+from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_names, spellings, union_of_labels
 from vocdet.data.texts import Texts
 
 Scenes = dict[str, list[str]]  # stem -> the labels of its objects
@@ -37,7 +37,7 @@ def dataset_of(
 def merged(tmp_path: Path, *scenes: Scenes, splits: Sequence[dict[str, np.ndarray]] | None = None) -> Merged:
     """Datasets in the folders 0, 1, ..., called A, B, ... where names clash, as one."""
     datasets = [dataset_of(tmp_path / str(i), one) for i, one in enumerate(scenes)]
-    return merge([Source("ABCDE"[i], one, splits[i] if splits else {}) for i, one in enumerate(datasets)])
+    return merge([NamedDataset("ABCDE"[i], one, splits[i] if splits else {}) for i, one in enumerate(datasets)])
 
 
 def test_images_follow_each_other_below_the_folder_that_all_share(tmp_path: Path) -> None:
@@ -51,7 +51,10 @@ def test_images_follow_each_other_below_the_folder_that_all_share(tmp_path: Path
 
 def test_a_dataset_in_the_folder_of_another_is_merged_too(tmp_path: Path) -> None:
     outer, inner = dataset_of(tmp_path, {"a": ["cat"]}), dataset_of(tmp_path / "deep" / "er", {"b": ["cat"]})
-    assert merge([Source("A", outer, {}), Source("B", inner, {})]).dataset.images.files == ("a.jpg", "deep/er/b.jpg")
+    assert merge([NamedDataset("A", outer, {}), NamedDataset("B", inner, {})]).dataset.images.files == (
+        "a.jpg",
+        "deep/er/b.jpg",
+    )
 
 
 def test_labels_are_the_same_by_their_names(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_parts_are_joined_and_a_source_without_them_is_in_none(tmp_path: Path) -
 def test_poses_keep_their_names(tmp_path: Path) -> None:
     one = dataset_of(tmp_path / "0", {"a": ["cat"] * 3}, poses=("", "Left", "Right"))
     other = dataset_of(tmp_path / "1", {"b": ["cat"] * 3}, poses=("", "Right", "Rear"))
-    made = merge([Source("A", one, {}), Source("B", other, {})]).dataset
+    made = merge([NamedDataset("A", one, {}), NamedDataset("B", other, {})]).dataset
     assert [made.poses[pose] for pose in made.objects.pose] == ["", "Left", "Right", "", "Right", "Rear"]
 
 
@@ -116,9 +119,9 @@ def test_whatever_is_known_of_objects_stays_with_them(tmp_path: Path) -> None:
 
 def test_places_that_count_in_different_ways_are_not_known(tmp_path: Path) -> None:
     xml, json = (dataset_of(tmp_path / entries, {"a": ["cat"] * 2}, entries=entries) for entries in ("", "annotations"))
-    assert merge([Source("A", xml, {}), Source("B", xml, {})]).dataset.objects.line.tolist() == [1, 2, 1, 2]
-    assert merge([Source("A", json, {}), Source("B", json, {})]).dataset.entries == "annotations"
-    mixed = merge([Source("A", xml, {}), Source("B", json, {})]).dataset
+    assert merge([NamedDataset("A", xml, {}), NamedDataset("B", xml, {})]).dataset.objects.line.tolist() == [1, 2, 1, 2]
+    assert merge([NamedDataset("A", json, {}), NamedDataset("B", json, {})]).dataset.entries == "annotations"
+    mixed = merge([NamedDataset("A", xml, {}), NamedDataset("B", json, {})]).dataset
     assert (mixed.objects.line.tolist(), mixed.entries) == ([0] * 4, "")
 
 

@@ -11,6 +11,7 @@ from vocdet.evaluation.coco_score import NAMES
 from vocdet.evaluation.report import evaluate
 from vocdet.formats import registry
 from vocdet.formats.results import read_coco_results
+from vocdet.formats.source import Source
 
 SEGM = [0.3195, 0.5623, 0.2989, 0.3874, 0.3102, 0.3269, 0.2682, 0.4154, 0.4168, 0.4694, 0.3768, 0.3815]
 BBOX = [0.5046, 0.6970, 0.5730, 0.5856, 0.5194, 0.5014, 0.3868, 0.5937, 0.5954, 0.6398, 0.5664, 0.5643]
@@ -21,7 +22,7 @@ def test_masks_polygons_crowds_and_areas_are_read_as_coco_means_them(shared: Pat
     folder = shared / "data/fixtures/coco_val2014_100"
     path = folder / "instances_val2014_100.json"
     content = json.loads(path.read_text("utf-8"))
-    read = registry.scan(path, without_images=True).dataset
+    read = registry.scan(Source(path), without_images=True).dataset
     ids = {image["file_name"]: image["id"] for image in content["images"]}
     numbers = {category["name"]: category["id"] for category in content["categories"]}
     by_id = sorted(range(len(read)), key=lambda row: ids[Path(read.images.files[row]).name])

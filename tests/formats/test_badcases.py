@@ -14,6 +14,7 @@ import pytest
 
 from vocdet.data.dataset import Dataset, Scene
 from vocdet.errors import VocdetError
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.workflows.check import check_dataset
 
@@ -53,7 +54,7 @@ def test_the_collection_is_there() -> None:
 def test_an_odd_dataset_gets_a_verdict_a_good_tool_may_give(case: dict[str, Any]) -> None:
     expected, started = case["expect"], time.monotonic()
     try:
-        report = check_dataset(FOLDER / case["path"])
+        report = check_dataset(Source(FOLDER / case["path"]))
     except VocdetError as error:
         assert "error" in expected["acceptable"], error
         return
@@ -90,9 +91,9 @@ def opened() -> list[str]:
 def test_nothing_outside_the_case_is_opened(case: dict[str, Any], opened: list[str]) -> None:
     folder = (FOLDER / case["path"]).resolve()
     with contextlib.suppress(VocdetError):
-        check_dataset(folder)  # once, so that modules are loaded
+        check_dataset(Source(folder))  # once, so that modules are loaded
         opened.clear()
-        check_dataset(folder)
+        check_dataset(Source(folder))
         assert opened
     assert all(Path(name).resolve().is_relative_to(folder) for name in opened)
     opened.clear()

@@ -21,6 +21,7 @@ from vocdet.errors import VocdetError
 from vocdet.formats import cache, column_file, registry
 from vocdet.formats.cache import read
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 
 BOXES = {"a": [("dog", (1, 2, 30, 40))], "b": [("cat", (5, 6, 50, 60)), ("dog", (0, 0, 9, 9))]}
 PARTS = {"train": ["a"], "val": ["b"]}
@@ -41,9 +42,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths: list[Path] = []
     whole = registry.read
 
-    def counted(path: Path, **asked: Any) -> Scan:
-        paths.append(path)
-        return whole(path, **asked)
+    def counted(source: Source, **asked: Any) -> Scan:
+        paths.append(source.path)
+        return whole(source, **asked)
 
     monkeypatch.setattr(registry, "read", counted)
     return paths
@@ -68,7 +69,7 @@ def only(folder: Path) -> Path:
 
 
 def test_a_second_reading_is_from_the_cache_and_the_same(root: Path, fresh: list[Path]) -> None:
-    first, second = read(root), read(root)
+    first, second = read(Source(root)), read(Source(root))
     assert fresh == [root]
     assert second.dataset.root == root
     assert second.dataset.fingerprint() == first.dataset.fingerprint()
@@ -79,20 +80,20 @@ def test_a_second_reading_is_from_the_cache_and_the_same(root: Path, fresh: list
 
 def test_warnings_are_kept_and_errors_are_raised_anew(root: Path, fresh: list[Path]) -> None:
     Image.new("RGB", (9, 9)).save(root / "JPEGImages" / "c.jpg")
-    assert [finding.code for finding in read(root).findings] == ["image.unannotated"]
-    assert read(root).findings == registry.scan(root).findings
+    assert [finding.code for finding in read(Source(root)).findings] == ["image.unannotated"]
+    assert read(Source(root)).findings == registry.scan(Source(root)).findings
     assert len(fresh) == 1
     (root / "Annotations" / "c.xml").write_text("<annotation>")
     for _ in range(2):
         with pytest.raises(VocdetError):
-            read(root)
+            read(Source(root))
     assert len(fresh) == 3
 
 
 def test_progress_is_at_its_end_at_once(root: Path) -> None:
     steps: list[tuple[int, int]] = []
-    read(root)
-    read(root, progress=lambda done, of: steps.append((done, of)))
+    read(Source(root))
+    read(Source(root), progress=lambda done, of: steps.append((done, of)))
     assert steps == [(2, 2)]
 
 
@@ -131,30 +132,30 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_any_change_gives_a_fresh_reading(name: str, root: Path, fresh: list[Path]) -> None:
-    read(root)
+    read(Source(root))
     CHANGES[name](root)
     with suppress(VocdetError):  # some of these changes break the dataset
-        assert boxes(read(root)) == boxes(registry.scan(root))
+        assert boxes(read(Source(root))) == boxes(registry.scan(Source(root)))
     assert len(fresh) == 2
 
 
 def test_a_change_that_keeps_size_and_time_of_writing_gives_a_fresh_reading(root: Path, fresh: list[Path]) -> None:
-    read(root)
+    read(Source(root))
     path = root / "Annotations" / "a.xml"
     before, text = path.stat(), path.read_text()
     while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of the file system has ticked
         path.write_text(text.replace(">30<", ">31<"))
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert boxes(read(root))[0] == ("a", [[1, 2, 31, 40]])
+    assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 31, 40]])
     assert len(fresh) == 2
 
 
 def test_hidden_files_of_version_control_change_nothing(root: Path, fresh: list[Path]) -> None:
     (root / ".git").mkdir()
-    read(root)
+    read(Source(root))
     (root / ".git" / "HEAD").write_text("ref")
-    read(root)
+    read(Source(root))
     assert len(fresh) == 1
 
 
@@ -162,10 +163,10 @@ def test_other_arguments_give_another_reading(root: Path, fresh: list[Path], tmp
     labels = tmp_path / "labels.txt"
     labels.write_text("dog\ncat\n")
     for _ in range(2):
-        assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
-        assert boxes(read(root, coordinates="one"))[0] == ("a", [[0, 1, 30, 40]])
-        assert read(root, labels=labels).dataset.labels == ("dog", "cat")
-        assert read(root, format="voc").dataset.labels == ("cat", "dog")
+        assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 30, 40]])
+        assert boxes(read(Source(root, coordinates="one")))[0] == ("a", [[0, 1, 30, 40]])
+        assert read(Source(root, labels=labels)).dataset.labels == ("dog", "cat")
+        assert read(Source(root, format="voc")).dataset.labels == ("cat", "dog")
     assert len(fresh) == 4
     assert len(list(kept.iterdir())) == 4
 
@@ -173,31 +174,31 @@ def test_other_arguments_give_another_reading(root: Path, fresh: list[Path], tmp
 def test_a_changed_label_list_gives_a_fresh_reading(root: Path, fresh: list[Path], tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("dog\ncat\n")
-    read(root, labels=labels)
+    read(Source(root, labels=labels))
     labels.write_text("cat\ndog\n")
-    assert read(root, labels=labels).dataset.labels == ("cat", "dog")
+    assert read(Source(root, labels=labels)).dataset.labels == ("cat", "dog")
     labels.unlink()
     with pytest.raises(VocdetError, match="no label list can be read"):
-        read(root, labels=labels)
+        read(Source(root, labels=labels))
     assert len(fresh) == 3
 
 
 def test_another_version_reads_anew(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    read(root)
+    read(Source(root))
     for name, value in (("__version__", "99"), ("_own_code", lambda: "another hash")):
         monkeypatch.setattr(cache, name, value)
-        read(root)
-        read(root)
+        read(Source(root))
+        read(Source(root))
     assert len(fresh) == 3
 
 
 def test_a_path_is_shown_as_it_was_given(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     for path in (root, Path("set"), root, Path("set")):
-        assert read(path).dataset.root == path
+        assert read(Source(path)).dataset.root == path
     assert len(fresh) == 2
     monkeypatch.chdir(root)
-    assert read(Path()).dataset.root == Path()
+    assert read(Source(Path())).dataset.root == Path()
 
 
 def test_a_folder_of_the_same_name_elsewhere_is_another(
@@ -206,7 +207,7 @@ def test_a_folder_of_the_same_name_elsewhere_is_another(
     for name in "xy":
         make_voc({name: BOXES["a"]}, root=tmp_path / name / "set")
         monkeypatch.chdir(tmp_path / name)
-        assert read(Path("set")).dataset.images.stems == (name,)
+        assert read(Source(Path("set"))).dataset.images.stems == (name,)
     assert len(list(kept.iterdir())) == 2
 
 
@@ -220,12 +221,12 @@ def test_a_coco_file_and_its_images_are_kept(tmp_path: Path, fresh: list[Path]) 
     whole = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "dog"}]}
     path.write_text(json.dumps(whole))
     for given in (path, path.parent.parent) * 2:
-        assert boxes(read(given)) == [("a", [[1, 2, 31, 22]])]
+        assert boxes(read(Source(given))) == [("a", [[1, 2, 31, 22]])]
     assert len(fresh) == 2
     annotation["bbox"] = [1, 2, 29, 20]
     path.write_text(json.dumps(whole))
     for given in (path, path.parent.parent):
-        assert boxes(read(given)) == [("a", [[1, 2, 30, 22]])]
+        assert boxes(read(Source(given))) == [("a", [[1, 2, 30, 22]])]
     assert len(fresh) == 4
 
 
@@ -233,25 +234,25 @@ def test_what_was_just_written_is_not_kept(
     root: Path, fresh: list[Path], kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_SETTLED", 2_000_000_000)
-    read(root)
+    read(Source(root))
     assert not kept.exists()
     now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now + 3_000_000_000)
-    read(root)
-    read(root)
+    read(Source(root))
+    read(Source(root))
     assert len(fresh) == 2
 
 
 def test_what_changes_while_it_is_read_is_not_kept(root: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = registry.read
 
-    def slowly(path: Path, **asked: Any) -> Scan:
-        found = whole(path, **asked)
+    def slowly(source: Source, **asked: Any) -> Scan:
+        found = whole(source, **asked)
         same_size(root)
         return found
 
     monkeypatch.setattr(registry, "read", slowly)
-    assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
+    assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 30, 40]])
     assert not kept.exists()
 
 
@@ -263,18 +264,18 @@ def test_links_are_followed_inside_and_never_out(root: Path, fresh: list[Path], 
         (root / name).rename(root / ".real" / name)
         (root / name).symlink_to(f".real/{name}")
     (root / "out").symlink_to(outside)
-    read(root, format="voc")
+    read(Source(root, format="voc"))
     (outside / "new").write_text("")
-    read(root, format="voc")
+    read(Source(root, format="voc"))
     assert len(fresh) == 1
     path = root / ".real" / "Annotations" / "a.xml"
     path.write_text(path.read_text().replace(">30<", ">31<"))
-    assert boxes(read(root, format="voc"))[0] == ("a", [[1, 2, 31, 40]])
+    assert boxes(read(Source(root, format="voc")))[0] == ("a", [[1, 2, 31, 40]])
     assert len(fresh) == 2
 
 
 def test_links_that_lead_round_or_nowhere_are_no_trap(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = [registry.read(root)]
+    readings = [registry.read(Source(root))]
     monkeypatch.setattr(registry, "read", lambda path, **asked: readings.pop())
     for name, target in (
         ("up", ".."),
@@ -286,16 +287,16 @@ def test_links_that_lead_round_or_nowhere_are_no_trap(root: Path, monkeypatch: p
     ):
         (root / name).symlink_to(target)
     (root / "ImageSets" / "again").symlink_to("../round/ImageSets")
-    assert boxes(read(root)) == boxes(read(root))  # the first reading is the only one there is
+    assert boxes(read(Source(root))) == boxes(read(Source(root)))  # the first reading is the only one there is
 
 
 def test_a_link_to_a_file_changes_with_the_file(root: Path, fresh: list[Path]) -> None:
     (root / ".real").mkdir()
     path = (root / "Annotations" / "a.xml").rename(root / ".real" / "a.xml")
     (root / "Annotations" / "a.xml").symlink_to("../.real/a.xml")
-    read(root)
+    read(Source(root))
     path.write_text(path.read_text().replace(">30<", ">31<"))
-    assert boxes(read(root))[0] == ("a", [[1, 2, 31, 40]])
+    assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 31, 40]])
     assert len(fresh) == 2
 
 
@@ -304,10 +305,10 @@ def test_names_count_where_nothing_else_tells_files_apart(
 ) -> None:
     root = make_voc(BOXES, layout="flat")
     monkeypatch.setattr(cache, "_facts", lambda paths, _: np.zeros((5, len(paths)), np.int64))
-    read(root)
+    read(Source(root))
     for path in [*root.glob("b.*")]:
         path.rename(path.with_stem("c"))
-    assert read(root).dataset.images.stems == ("a", "c")
+    assert read(Source(root)).dataset.images.stems == ("a", "c")
     assert len(fresh) == 2
 
 
@@ -316,11 +317,11 @@ def test_a_scan_of_files_that_were_not_looked_at_is_not_kept(
     root: Path, kept: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / ".hidden").mkdir()
-    found = registry.read(root)
+    found = registry.read(Source(root))
     images = replace(found.dataset.images, files=(file, "JPEGImages/b.jpg"))
     made = replace(found, dataset=replace(found.dataset, images=images))
     monkeypatch.setattr(registry, "read", lambda path, **asked: made)
-    assert read(root) is made
+    assert read(Source(root)) is made
     assert not kept.exists()
 
 
@@ -328,10 +329,10 @@ def test_images_may_be_missing_where_that_was_asked_for(root: Path, fresh: list[
     shutil.copytree(root / "JPEGImages", root.parent / "images")
     shutil.rmtree(root / "JPEGImages")
     for _ in range(2):
-        assert read(root, without_images=True).dataset.images.stems == ("a", "b")
+        assert read(Source(root), without_images=True).dataset.images.stems == ("a", "b")
     assert len(fresh) == 1
     shutil.copytree(root.parent / "images", root / "JPEGImages")
-    read(root, without_images=True)
+    read(Source(root), without_images=True)
     assert len(fresh) == 2
 
 
@@ -342,42 +343,42 @@ def test_a_folder_that_holds_mostly_other_things_is_not_searched(
     (root / "src").mkdir()
     for i in range(20):
         (root / "src" / f"{i}.py").write_text("")
-    read(root)
+    read(Source(root))
     assert not kept.exists()
     for i in range(20):
         shutil.copy(root / "JPEGImages" / "a.jpg", root / "JPEGImages" / f"more{i}.jpg")
-    read(root)
+    read(Source(root))
     assert len(list(kept.iterdir())) == 1
 
 
 def test_a_deleted_cache_is_made_again(root: Path, fresh: list[Path], kept: Path) -> None:
     for _ in range(2):
-        read(root)
+        read(Source(root))
         shutil.rmtree(kept)
     assert len(fresh) == 2
 
 
 def test_a_damaged_file_is_read_past_and_replaced(root: Path, fresh: list[Path], kept: Path) -> None:
-    read(root)
+    read(Source(root))
     path = only(kept)
     whole = path.read_bytes()
-    read(root)
+    read(Source(root))
     assert len(fresh) == 1
     for damaged in (b"", whole[:-1], whole[:100], b"\x80\x04K\x01.", whole[:64] + bytes(64) + whole[128:]):
         path.write_bytes(damaged)
-        assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
+        assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 30, 40]])
         assert column_file.load(path).dataset.root == root
     assert len(fresh) == 6
 
 
 @pytest.mark.parametrize("split", range(40))
 def test_a_flipped_byte_never_changes_what_is_read(root: Path, kept: Path, split: int) -> None:
-    first = read(root)
+    first = read(Source(root))
     path = only(kept)
     flipped = bytearray(path.read_bytes())
     flipped[len(flipped) * split // 40] ^= 0x55
     path.write_bytes(flipped)
-    assert read(root).dataset.fingerprint() == first.dataset.fingerprint()
+    assert read(Source(root)).dataset.fingerprint() == first.dataset.fingerprint()
 
 
 @pytest.mark.parametrize("value", ["0", "off", "OFF"])
@@ -387,8 +388,8 @@ def test_it_can_be_switched_off(
     monkeypatch.setenv("VOCDET_CACHE", value)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     before = sorted(tmp_path.rglob("*"))
-    read(root)
-    read(root)
+    read(Source(root))
+    read(Source(root))
     assert len(fresh) == 2
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -424,37 +425,37 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     monkeypatch.setenv("VOCDET_CACHE", str(make(tmp_path / "blocked")))
     for _ in range(2):
-        assert boxes(read(root))[0] == ("a", [[1, 2, 30, 40]])
+        assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 30, 40]])
     assert len(fresh) == 2
 
 
 def test_nothing_is_written_into_the_dataset(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOCDET_CACHE", str(root / "cache"))
     before = sorted(root.rglob("*"))
-    read(root)
+    read(Source(root))
     assert sorted(root.rglob("*")) == before
 
 
 def test_a_file_of_somebody_else_is_not_used(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    read(root)
+    read(Source(root))
     somebody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: somebody)
-    read(root)
+    read(Source(root))
     assert len(fresh) == 2
 
 
 def test_only_its_owner_may_read_it(root: Path, kept: Path) -> None:
-    read(root)
+    read(Source(root))
     assert (kept.stat().st_mode & 0o777, only(kept).stat().st_mode & 0o777) == (0o700, 0o600)
 
 
 def test_a_pipe_in_its_place_does_not_stop_anything(root: Path, fresh: list[Path], kept: Path) -> None:
-    read(root)
+    read(Source(root))
     path = only(kept)
     path.unlink()
     os.mkfifo(path)
-    read(root)
-    read(root)
+    read(Source(root))
+    read(Source(root))
     assert len(fresh) == 2
 
 
@@ -463,7 +464,7 @@ def test_what_is_of_no_use_goes_when_something_is_saved(
 ) -> None:
     def keep(name: str) -> Path:
         before = set(kept.iterdir()) if kept.exists() else set()
-        read(make_voc({name: BOXES["a"]}, root=tmp_path / name))
+        read(Source(make_voc({name: BOXES["a"]}, root=tmp_path / name)))
         (path,) = set(kept.iterdir()) - before
         return path
 
@@ -479,7 +480,7 @@ def test_what_is_of_no_use_goes_when_something_is_saved(
     assert {*kept.iterdir()} == {stays, used, last, foreign}
     assert not gone.exists()
     assert not old.exists()
-    read(tmp_path / "used")  # so that `stays` is the one not used for longest
+    read(Source(tmp_path / "used"))  # so that `stays` is the one not used for longest
     monkeypatch.setattr(cache, "LARGEST", 3 * last.stat().st_size + 200)
     newest = keep("newest")
     assert {*kept.iterdir()} == {used, last, newest, foreign}
@@ -487,10 +488,11 @@ def test_what_is_of_no_use_goes_when_something_is_saved(
 
 READER = """
 import sys; from pathlib import Path; from vocdet.formats import cache
+from vocdet.formats.source import Source
 cache._SETTLED = -60_000_000_000
 for _ in range(30):
     for path in map(Path, sys.argv[1:]):
-        assert len(cache.read(path).dataset) == 2
+        assert len(cache.read(Source(path)).dataset) == 2
         (path / "note.txt").write_text("")  # so that both go on saving
 """
 
@@ -503,7 +505,7 @@ def test_two_processes_may_share_it(root: Path, kept: Path) -> None:
 
 @pytest.mark.parametrize("name", ["raccoon", "fruits_nuts", "bccd"])
 def test_real_datasets_come_back_as_they_were(shared: Path, fresh: list[Path], name: str) -> None:
-    first, second = read(shared / "data" / name), read(shared / "data" / name)
+    first, second = read(Source(shared / "data" / name)), read(Source(shared / "data" / name))
     assert len(fresh) == 1
     assert second.dataset.fingerprint() == first.dataset.fingerprint()
     assert (second.findings, second.left_out, second.kind) == (first.findings, first.left_out, first.kind)

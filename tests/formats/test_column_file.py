@@ -25,6 +25,7 @@ from vocdet.errors import OutputError, Place, VocdetError
 from vocdet.formats import column_file
 from vocdet.formats.column_file import load, read_header, save
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import FORMATS
 
 START = 32  # bytes before the padding: magic 8, version 4, checksum 4, where the JSON starts 8, its length 8
 
@@ -100,7 +101,7 @@ def scans(draw: st.DrawFn) -> Scan:
     dataset = Dataset(Path(draw(anything)), tuple(labels), images, objects, tuple(poses), draw(raw), draw(anything))
     return Scan(
         dataset, tuple(findings), draw(st.sampled_from(["zero", "one"])), draw(anything),
-        draw(st.dictionaries(anything, anything, max_size=4)), draw(anything), draw(anything),
+        draw(st.dictionaries(anything, anything, max_size=4)), draw(st.sampled_from(FORMATS)), draw(anything),
         draw(st.dictionaries(anything, rows, max_size=3)),
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
 from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
+from vocdet.formats.source import Source
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, convert
 
@@ -179,7 +180,7 @@ def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = N
     before = snapshot(place.folder)
     found: Verdicts = {}
     with in_time():
-        found["check"], _ = judged(place, touched, lambda: [one.code for one in check_dataset(root).findings])
+        found["check"], _ = judged(place, touched, lambda: [one.code for one in check_dataset(Source(root)).findings])
     unread = False  # then it is so whatever is to be written, and once is enough
     for to in TARGETS:
         target = place.folder / to
@@ -197,7 +198,7 @@ def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = N
 
 
 def written_codes(root: Path, place: Place, to: Target, reports: list[ConvertReport]) -> list[str]:
-    reports.append(convert(root, place.folder / to, to=to))
+    reports.append(convert(Source(root), place.folder / to, to=to))
     return ["written", *(one.code for one in reports[0].warnings)]
 
 
@@ -243,12 +244,12 @@ def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
         elif path.suffix.lower() == ".jpg" and data.startswith(b"\xff\xd8"):
             with Image.open(path) as image:
                 assert image.size != SECRET_SIZE
-    found = registry.scan(target, format=to)
+    found = registry.scan(Source(target, format=to))
     raise_errors([one for one in found.findings if not one.code.startswith("box.")])
     same(dataset, found.dataset, exact=to != "yolo")
     if to == "voc":  # which keeps all that is odd
         again = place.folder / "again"
-        convert(target, again, to="coco", format=to)
+        convert(Source(target, format=to), again, to="coco")
         shutil.rmtree(again)
 
 
@@ -396,14 +397,14 @@ def test_encodings_that_are_said_are_read(place: Place, touched: list[tuple[str,
     )
     root = place.voc(xml.encode(encoding))
     assert written(verdicts(place, touched, root))
-    assert check_dataset(root).dataset.labels == ("犬",)
+    assert check_dataset(Source(root)).dataset.labels == ("犬",)
 
 
 def test_cdata_comments_and_instructions_are_text_and_nothing(place: Place, touched: list[tuple[str, str]]) -> None:
     odd = OBJECT.replace("dog", "<![CDATA[a<b>&amp;]]><!-- x -->c").replace("11", "1<?php 9?>1")
     root = place.voc(f"<annotation>{FILENAME}{SIZE}<!-- y -->{odd}</annotation>")
     assert written(verdicts(place, touched, root))
-    dataset = check_dataset(root).dataset
+    dataset = check_dataset(Source(root)).dataset
     assert dataset.labels == ("a<b>&amp;c",)
     assert dataset.objects.box.tolist() == [[11, 21, 50, 60]]
 
@@ -1037,7 +1038,7 @@ def test_labels_that_are_paths_name_no_files_elsewhere(place: Place) -> None:
     annotations = [coco_annotation()[0] | {"id": i, "category_id": i} for i in range(len(labels))]
     root = place.coco(categories=categories, annotations=annotations)
     before = snapshot(place.folder)
-    write_crops(root, place.folder / "coco")
+    write_crops(Source(root), place.folder / "coco")
     assert snapshot(place.folder) == before
     pictures = [path for path in (place.folder / "coco").rglob("*") if path.is_file()]
     assert len(pictures) == len(labels)
@@ -1054,6 +1055,6 @@ def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> 
         picture(root / "JPEGImages" / f"{i}.jpg", (100 + i, 80))
     before = snapshot(place.folder)
     with pytest.raises(VocdetError, match="cannot be part of a file name"):
-        split_dataset(root, per_label=True)
+        split_dataset(Source(root), per_label=True)
     assert snapshot(place.folder) == before
     assert not (root / "ImageSets").exists()

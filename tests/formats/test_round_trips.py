@@ -26,7 +26,8 @@ from vocdet.data.texts import Texts
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.losses import Loss
-from vocdet.formats.scan import Asked, Coordinates, Scan
+from vocdet.formats.scan import Scan
+from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.voc import write as voc_write
@@ -399,7 +400,7 @@ def test_either_convention_can_be_written_and_is_read_again(
     [("", "auto", False), (DEVKIT, "auto", False), ("", "one", True), (DEVKIT, "zero", True), (DEVKIT, "one", False)],
 )
 def test_files_say_their_convention_where_nothing_else_does(
-    tmp_path: Path, top: str, asked: Asked, marked: bool
+    tmp_path: Path, top: str, asked: CoordinatesChoice, marked: bool
 ) -> None:
     found = voc_tree.scan(voc(tmp_path / "voc", {"a": xml(DOG, top=top)}), without_images=True, coordinates=asked)
     written(voc_write.write, tmp_path / "voc1", found.dataset, {})
@@ -637,7 +638,7 @@ def test_whole_folders_come_back_with_their_images(tmp_path: Path) -> None:
         ("voc1", "coco1", "coco"), ("coco1", "voc2", "voc"), ("voc2", "coco2", "coco"), ("coco2", "voc3", "voc"),
     ]  # fmt: skip
     for source, target, to in trips:
-        assert convert(tmp_path / source, tmp_path / target, to=to).written.losses == ()
+        assert convert(Source(tmp_path / source), tmp_path / target, to=to).written.losses == ()
     assert files(tmp_path / "voc2") == files(tmp_path / "voc3")
     assert files(tmp_path / "coco1") == files(tmp_path / "coco2")
     for name in ("JPEGImages/a.jpg", "JPEGImages/sub/x.jpg"):

@@ -22,6 +22,7 @@ from PIL import Image
 
 from vocdet.data.dataset import Dataset
 from vocdet.formats.registry import read
+from vocdet.formats.source import Source
 from vocdet.inputs import image_memory, images
 from vocdet.inputs.image_cache import ImageStore, Keep, Where
 from vocdet.inputs.image_memory import memory_budget
@@ -184,9 +185,10 @@ KILLED = """
 import os, signal, sys, threading, time
 import numpy as np
 from pathlib import Path
-from vocdet.formats.reading import read
+from vocdet.formats.registry import read
+from vocdet.formats.source import Source
 from vocdet.inputs.image_cache import ImageStore, Keep
-store = ImageStore(read(Path(sys.argv[1])).dataset, at_most=(400, 400), keep=Keep("disk", Path(sys.argv[2])))
+store = ImageStore(read(Source(Path(sys.argv[1]))).dataset, at_most=(400, 400), keep=Keep("disk", Path(sys.argv[2])))
 threading.Timer(float(sys.argv[3]), lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
 while True:
     store._usable[:] = False
@@ -199,7 +201,7 @@ while True:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends processes in another way")
 def test_a_process_that_is_killed_leaves_no_false_images(make_voc: Callable[..., Path], tmp_path: Path) -> None:
     root = make_voc({stem: [] for stem in "abcd"}, size=(400, 300))
-    dataset = read(root).dataset
+    dataset = read(Source(root)).dataset
     expected = [decode(scene.path) for scene in dataset]
     for delay in ("0.01", "0.0203", "0.0517"):
         done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(tmp_path / "kept"), delay], check=False)

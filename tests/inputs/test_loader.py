@@ -155,10 +155,11 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait(scenes: Scenes) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from vocdet.formats.reading import read
+from vocdet.formats.registry import read
+from vocdet.formats.source import Source
 from vocdet.inputs.loader import Loader
 from vocdet.inputs.scenes import Scenes
-loader = Loader(Scenes(read(Path(sys.argv[1])).dataset, (64, 64), None), workers=2)
+loader = Loader(Scenes(read(Source(Path(sys.argv[1]))).dataset, (64, 64), None), workers=2)
 for epoch in range(1_000_000):
     for batch in loader.batches(2, seed=0, epoch=epoch):
         pass

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.inputs.masked import in_full, mask_of_counts, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.mask_areas import mask_areas
 from vocdet.formats.registry import read
+from vocdet.formats.source import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inputs import object_masks as module
 from vocdet.inputs.object_masks import ObjectMasks, mask_table
@@ -154,7 +155,7 @@ def test_a_voc_trees_pixels_arrive_as_masks(tmp_path: Path, make_voc: Callable[.
     folder.mkdir()
     (folder / "a.png").write_bytes(palette_png(values))
     (folder / "b.png").write_bytes(palette_png(values[:50]))  # of another size than its image
-    report = check_dataset(root)
+    report = check_dataset(Source(root))
     assert "mask.size" in {finding.code for finding in report.findings}
     dataset = report.dataset
     assert mask_table(dataset).tolist() == [True, True, False]
@@ -173,7 +174,7 @@ def test_a_png_index_without_an_object_teaches_nothing_and_breaks_nothing(make_v
     values[10:30, 10:30], values[40:50, 40:50] = 1, 7
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(values))
-    report = check_dataset(root)
+    report = check_dataset(Source(root))
     assert "mask.unknown_object" in {finding.code for finding in report.findings}
     sample = Scenes(report.dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.labels.tolist() == [0]
@@ -188,7 +189,7 @@ def test_roboflows_polygons_arrive_as_masks(make_voc: Callable[..., Path]) -> No
     tags = "".join(f"<{'xy'[i % 2]}{i // 2 + 1}>{value}</{'xy'[i % 2]}{i // 2 + 1}>" for i, value in enumerate(points))
     text = xml.read_text()
     xml.write_text(text.replace("</bndbox>", f"</bndbox><polygon>{tags}</polygon>", 1))
-    dataset = read(root, coordinates="zero").dataset
+    dataset = read(Source(root, coordinates="zero")).dataset
     assert mask_table(dataset).tolist() == [True, False]
     sample = Scenes(dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.masks is not None
@@ -198,7 +199,7 @@ def test_roboflows_polygons_arrive_as_masks(make_voc: Callable[..., Path]) -> No
 
 @pytest.mark.parametrize("name", ["microcontrollers/coco_train.json", "fruits_nuts/trainval.json"])
 def test_every_mask_of_a_real_dataset_is_what_pycocotools_draws(shared: Path, name: str) -> None:
-    dataset = read(shared / "data" / name).dataset
+    dataset = read(Source(shared / "data" / name)).dataset
     assert mask_table(dataset).all()
     scenes = Scenes(dataset, Fit(600, 800), None, masks=True)  # as they are
     entries = json.loads((shared / "data" / name).read_text())
@@ -221,7 +222,7 @@ def test_labelmes_polygons_arrive_as_masks(shared: Path, tmp_path: Path) -> None
     for path in (source / "labelme_test").glob("*.json"):
         shutil.copy(path, tmp_path)
         shutil.copy(source / "test" / f"{path.stem}.jpg", tmp_path)
-    dataset = read(tmp_path).dataset
+    dataset = read(Source(tmp_path)).dataset
     assert len(dataset) == 7
     assert mask_table(dataset).all()
     sample = Scenes(dataset, Fit(150, 200), None, masks=True).draw(0, np.random.default_rng(0))
@@ -241,7 +242,7 @@ def test_crowds_and_run_lengths_of_coco_are_read(shared: Path, tmp_path: Path) -
     for image in entries["images"]:
         Image.new("RGB", (image["width"], image["height"])).save(tmp_path / image["file_name"])
     (tmp_path / "instances.json").write_text(json.dumps(entries))
-    dataset = read(tmp_path / "instances.json").dataset
+    dataset = read(Source(tmp_path / "instances.json")).dataset
     crowds = sum(one["iscrowd"] for one in entries["annotations"])
     assert dataset.objects.crowd.sum() == crowds > 0
     assert mask_table(dataset).all()

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
+from vocdet.formats.source import Source
 from vocdet.inputs.samples import Batch
 from vocdet.runs import journal as module
 from vocdet.runs.journal import Journal, Row
@@ -332,7 +333,7 @@ def test_empty_samples_are_shown_as_they_are_and_no_sample_is_a_mistake() -> Non
 
 def test_examples_show_what_is_annotated_beside_what_was_found(make_voc: Callable[..., Path]) -> None:
     root = make_voc({stem: [("cat", (20.0, 20.0, 60.0, 60.0))] for stem in "abc"})
-    dataset = load_dataset(root).dataset
+    dataset = load_dataset(Source(root)).dataset
     found = [Detections(scene.objects.box, np.array([0.9], np.float32), np.zeros(1, np.int64)) for scene in dataset]
     at, above = (example_sheet(dataset, found, np.array([t], np.float32)) for t in (0.5, 0.95))
     (root / "JPEGImages" / "b.jpg").unlink()

@@ -12,6 +12,7 @@ import torch
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats import cache
+from vocdet.formats.source import Source
 from vocdet.inference.draw import color
 from vocdet.inputs.samples import Batch
 from vocdet.mask_crops import MaskCrops
@@ -54,7 +55,7 @@ def test_of_a_canvas_the_image_alone_is_shown() -> None:
 
 
 def test_examples_show_annotated_masks(shared: Path) -> None:
-    dataset = cache.read(shared / "data/fruits_nuts/trainval.json").dataset.subset(np.arange(2))
+    dataset = cache.read(Source(shared / "data/fruits_nuts/trainval.json")).dataset.subset(np.arange(2))
     nothing = [Detections(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))] * 2
     limits = np.full(len(dataset.labels), 0.5, np.float32)
     boxes = dataset.objects

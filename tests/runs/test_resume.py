@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
+from vocdet.formats.source import Source
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet.runs.resume import DATASET, find_unfinished, was_given
@@ -81,10 +82,10 @@ def metrics(run: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
 def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
     asked = changed(SSD, batch=batch)
-    whole, _ = finish(train_ssd(root, asked, runs=tmp_path / "whole", device="cpu"))
-    run, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
+    whole, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "whole", device="cpu"))
+    run, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
     assert read_record(run / STATE).progress.steps == steps
-    again, _ = finish(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    again, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu", resume=run))
     assert again == run
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
@@ -96,9 +97,11 @@ def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: P
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_classifier_with_dropout_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
     asked = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
-    whole, _ = finish(train_backbone(root, asked, runs=tmp_path / "whole", device="cpu"))
-    run, _ = finish(train_backbone(root, asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
-    finish(train_backbone(root, asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    whole, _ = finish(train_backbone(Source(root), asked, runs=tmp_path / "whole", device="cpu"))
+    run, _ = finish(
+        train_backbone(Source(root), asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+    )
+    finish(train_backbone(Source(root), asked, runs=tmp_path / "runs", device="cpu", resume=run))
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
     assert metrics(run) == metrics(whole)
@@ -108,6 +111,7 @@ HOST = """
     import json, os, random, signal, sys, time
     from pathlib import Path
 
+    from vocdet.formats.source import Source
     from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import STATE, read_record
     from vocdet.workflows.train_ssd import train_ssd
@@ -129,7 +133,7 @@ HOST = """
         child = os.fork()
         if not child:
             resume = next(runs.glob("*/" + STATE)).parent if before else None
-            for event in train_ssd(root, recipe, runs=runs, device="cpu", resume=resume):
+            for event in train_ssd(Source(root), recipe, runs=runs, device="cpu", resume=resume):
                 pass
             os._exit(0)
         if len(killed) < kills:
@@ -172,13 +176,13 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(
 
 def interrupted(root: Path, runs: Path, asked: SsdRecipe = SSD) -> Path:
     """A run that was stopped after its third step."""
-    return finish(train_ssd(root, asked, runs=runs, device="cpu", stop=stopped_after(3)))[0]
+    return finish(train_ssd(Source(root), asked, runs=runs, device="cpu", stop=stopped_after(3)))[0]
 
 
 def refused(root: Path, run: Path, asked: SsdRecipe = SSD) -> list[str]:
     """What is said against going on with a run."""
     with pytest.raises(VocdetError) as caught:
-        next(train_ssd(root, asked, runs=run.parent, device="cpu", resume=run))
+        next(train_ssd(Source(root), asked, runs=run.parent, device="cpu", resume=run))
     error = caught.value
     return [each.problem for each in (error.errors if isinstance(error, ManyErrors) else (error,))]
 
@@ -196,7 +200,7 @@ def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path)
 def test_what_no_weight_depends_on_may_change(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     asked = changed(SSD, cache="off", save_every=100.0, patience=7)
-    assert next(train_ssd(root, asked, runs=run.parent, device="cpu", resume=run)).run == run  # type: ignore[union-attr]
+    assert next(train_ssd(Source(root), asked, runs=run.parent, device="cpu", resume=run)).run == run  # type: ignore[union-attr]
 
 
 def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
     with pytest.raises(CheckpointError, match="its labels changed: they are in another order"):
-        next(train_ssd(root, SSD, runs=run.parent, labels=tmp_path / "labels.txt", device="cpu", resume=run))
+        next(train_ssd(Source(root, labels=tmp_path / "labels.txt"), SSD, runs=run.parent, device="cpu", resume=run))
 
 
 def test_a_run_tells_what_it_was_told(root: Path, tmp_path: Path) -> None:
@@ -232,7 +236,7 @@ def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: P
         find_unfinished(runs, "ssd")
     first, second = interrupted(root, runs), interrupted(root, runs)
     assert find_unfinished(runs, "ssd") == second
-    finish(train_ssd(root, SSD, runs=runs, device="cpu", resume=second))
+    finish(train_ssd(Source(root), SSD, runs=runs, device="cpu", resume=second))
     assert find_unfinished(runs, "ssd") == first
     assert find_unfinished(runs, "ssd", first.name) == first
     assert find_unfinished(runs, "ssd", str(second)) == second
@@ -244,16 +248,16 @@ def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itse
     older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
     save_state(run / STATE, tensors, msgspec.structs.replace(record, recipe=older))
     assert refused(root, run, changed(SSD, max_steps=9)) == ["train.max_steps was 0 when it began, and is 9 now"]
-    assert finish(train_ssd(root, SSD, runs=run.parent, device="cpu", resume=run))[0] == run
+    assert finish(train_ssd(Source(root), SSD, runs=run.parent, device="cpu", resume=run))[0] == run
 
 
 def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
-    run, _ = finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu"))
+    run, _ = finish(train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu"))
     assert refused(root, run) == ["there is no unfinished training in it"]
 
 
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
-    run, _ = finish(train_backbone(root, BACKBONE, runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
+    run, _ = finish(train_backbone(Source(root), BACKBONE, runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
     assert refused(root, run) == ["is a training of backbone, not ssd"]
 
 
@@ -287,8 +291,8 @@ def test_without_its_list_of_images_nothing_goes_on(root: Path, tmp_path: Path) 
 def test_a_disk_that_fills_up_leaves_the_state_before(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = finish(train_ssd(root, SSD, runs=tmp_path / "whole", device="cpu"))
-    events = train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu")
+    whole, _ = finish(train_ssd(Source(root), SSD, runs=tmp_path / "whole", device="cpu"))
+    events = train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu")
     started = next(events)
     assert isinstance(started, DetectorStarted)
     assert isinstance(next(events), Step)
@@ -304,14 +308,14 @@ def test_a_disk_that_fills_up_leaves_the_state_before(
     record, tensors = read_state(started.run / STATE)
     assert record.progress.steps == 2
     assert tensors
-    finish(train_ssd(root, SSD, runs=tmp_path / "runs", device="cpu", resume=started.run))
+    finish(train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu", resume=started.run))
     assert same_weights(started.run / "best.safetensors", whole / "best.safetensors")
 
 
 def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = train_ssd(root, changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
+    events = train_ssd(Source(root), changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
     assert [type(next(events)) for _ in range(3)] == [DetectorStarted, Step, Step]
     monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
     with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import SplitError
+from vocdet.formats.source import Source
 from vocdet.workflows.check import CheckReport, check_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -33,14 +34,14 @@ def counts(report: CheckReport) -> dict[str, int]:
 def test_one_broken_file_is_one_error(make_voc: MakeVoc, lost: str) -> None:
     root = make_voc({"img1": DOG, "img2": DOG}, splits={"train": ["img1", "img2"], "trainval": ["img1", "img2"]})
     (root / lost).write_bytes(b"")
-    report = check_dataset(root)
+    report = check_dataset(Source(root))
     assert [finding.place.path for finding in report.findings] == [root / lost]
     assert (report.errors, report.warnings) == (1, 0)
 
 
 def test_a_part_without_objects_is_told_of(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG, "b": []}, splits={"train": ["a"], "val": ["b"]})
-    (finding,) = check_dataset(root).findings
+    (finding,) = check_dataset(Source(root)).findings
     assert (finding.severity, finding.problem) == ("warning", "there is no object in the 1 image of val")
 
 
@@ -56,7 +57,7 @@ def test_everything_is_found_and_nothing_changed(make_voc: MakeVoc) -> None:
     (images / "img6.jpg").unlink()
     (xmls / "img7.xml").write_text((xmls / "img7.xml").read_text()[:300])
     before = listing(root)
-    report = check_dataset(root)
+    report = check_dataset(Source(root))
     assert listing(root) == before
     assert [(finding.severity, finding.code) for finding in report.findings] == [
         ("error", "box.out_of_image"),
@@ -84,21 +85,21 @@ def test_without_images_none_is_decoded(make_voc: MakeVoc) -> None:
     path = root / "JPEGImages" / "img00.jpg"
     (root / "JPEGImages" / "img01.jpg").write_bytes(path.read_bytes())
     path.write_bytes(path.read_bytes()[:900])  # its header is whole
-    report = check_dataset(root, images=False)
+    report = check_dataset(Source(root), images=False)
     assert (report.findings, report.similar, report.decoded) == ((), [], False)
-    assert counts(check_dataset(root)) == {"image.corrupt": 1}
+    assert counts(check_dataset(Source(root))) == {"image.corrupt": 1}
 
 
 def test_progress_counts_the_images_while_they_are_decoded_and_compared(make_voc: MakeVoc) -> None:
     seen: list[tuple[int, int]] = []
-    check_dataset(many(make_voc, 3), progress=lambda done, total: seen.append((done, total)))
+    check_dataset(Source(many(make_voc, 3)), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 6) for done in (1, 2, 3, 4, 5, 6)]
 
 
 def test_a_split_file_that_is_no_text_does_not_end_a_check(make_voc: MakeVoc) -> None:
     root = many(make_voc, splits={"train": ["img00"]})
     (root / "ImageSets" / "Main" / "train.txt").write_bytes("img00".encode("utf-16"))
-    assert [finding.code for finding in check_dataset(root).findings] == ["imagesets.unreadable"]
+    assert [finding.code for finding in check_dataset(Source(root)).findings] == ["imagesets.unreadable"]
 
 
 def test_files_without_size_are_one_finding(make_voc: MakeVoc) -> None:
@@ -107,14 +108,14 @@ def test_files_without_size_are_one_finding(make_voc: MakeVoc) -> None:
         path = root / "Annotations" / f"{stem}.xml"
         text = path.read_text()
         path.write_text(text[: text.index("<size>")] + text[text.index("</size>") + 7 :])
-    (finding,) = check_dataset(root).findings
+    (finding,) = check_dataset(Source(root)).findings
     assert (finding.severity, finding.code, finding.count) == ("warning", "voc.size.missing", 2)
     assert finding.problem == "2 files have no <size>: Annotations/img00.xml, Annotations/img02.xml"
 
 
 def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
     root = make_voc({"IMG_1": DOG, "img_1": CAT})
-    (finding,) = check_dataset(root).findings
+    (finding,) = check_dataset(Source(root)).findings
     assert (finding.code, finding.place.path.name) == ("image.stem_alike", "img_1.jpg")
     assert finding.problem == "the stem 'img_1' differs in case or accents alone from 'IMG_1'"
 
@@ -134,7 +135,7 @@ def test_an_orientation_is_always_said(
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", stored).save(root / "JPEGImages" / "a.jpg", exif=exif)
-    (finding,) = check_dataset(root).findings
+    (finding,) = check_dataset(Source(root)).findings
     assert (finding.severity, finding.code, finding.problem) == ("warning", "image.orientation", problem)
 
 
@@ -146,7 +147,7 @@ def test_an_image_that_a_reader_has_turned_is_told_of_once(tmp_path: Path) -> No
     exif[0x0112] = 6
     Image.new("RGB", (100, 80)).save(tmp_path / "images" / "a.jpg", exif=exif)
     (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5\n")
-    report = check_dataset(tmp_path)
+    report = check_dataset(Source(tmp_path))
     assert (report.format, counts(report)) == ("yolo", {"image.turned": 1})
 
 
@@ -157,7 +158,7 @@ def test_labels_that_a_coco_file_lists_without_objects_are_in_order(tmp_path: Pa
     categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
     text = json.dumps({"images": [image], "annotations": [box], "categories": categories})
     (tmp_path / "coco.json").write_text(text)
-    assert check_dataset(tmp_path / "coco.json").findings == ()
+    assert check_dataset(Source(tmp_path / "coco.json")).findings == ()
 
 
 def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc,
     lists.mkdir()
     (lists / "trainval.txt").write_text("img00\nimg01\nfar\n")
     (lists / "test.txt").write_text("img03\nimg01\n")
-    report = check_dataset(root, lists=[lists])
+    report = check_dataset(Source(root), lists=[lists])
     assert counts(report) == {
         "image.copy_across_parts": 1,
         "imagesets.overlap": 1,
@@ -180,13 +181,13 @@ def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc,
 
 def test_other_split_files_that_are_not_there_are_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="no such file"):
-        check_dataset(many(make_voc), lists=[tmp_path / "nowhere"])
+        check_dataset(Source(many(make_voc)), lists=[tmp_path / "nowhere"])
 
 
 def test_the_split_files_that_fodas_authors_shipped(shared: Path) -> None:
     # By sort, uniq -d and comm: 25345 and 8448 lines of 25298 and 8429 ids, 4 of them in both.
     foda = shared / "data" / "foda"
-    report = check_dataset(foda, lists=[foda / "original_ImageSets_full"], images=False)
+    report = check_dataset(Source(foda), lists=[foda / "original_ImageSets_full"], images=False)
     assert report.errors == 0
     said = [(finding.code, finding.place.path.stem, finding.count) for finding in report.findings]
     assert said == [
@@ -202,7 +203,12 @@ def test_the_split_files_that_fodas_authors_shipped(shared: Path) -> None:
 
 def test_the_boards_have_other_labels_in_voc_than_in_coco(shared: Path) -> None:
     boards = shared / "data" / "microcontrollers"
-    assert check_dataset(boards).dataset.labels == ("Arduino_Nano", "ESP8266", "Heltec_ESP32_Lora", "Raspberry_Pi_3")
-    coco = check_dataset(boards, format="coco")
+    assert check_dataset(Source(boards)).dataset.labels == (
+        "Arduino_Nano",
+        "ESP8266",
+        "Heltec_ESP32_Lora",
+        "Raspberry_Pi_3",
+    )
+    coco = check_dataset(Source(boards, format="coco"))
     assert coco.dataset.labels == ("Arduino", "ESP8266", "Heltec", "Raspberry")
     assert (len(coco.dataset), len(coco.dataset.objects), coco.findings) == (149, 178, ())

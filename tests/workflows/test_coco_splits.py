@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vocdet.errors import SplitError, VocdetError
+from vocdet.formats.source import Source
 from vocdet.workflows.split import split_as_coco
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -34,7 +35,7 @@ def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> N
         tmp_path / "coco" / "annotations" / "instances_val2017.json", [f"val2017/{name}" for name in names[12:16]]
     )
     write_coco(tmp_path / "coco" / "annotations" / "image_info_test2017.json", names[16:])
-    report = split_as_coco(root, [tmp_path / "coco"])
+    report = split_as_coco(Source(root), [tmp_path / "coco"])
     assert {name: rows.tolist() for name, rows in report.splits.items()} == {
         "trainval": list(range(16)), "train": list(range(12)), "val": [12, 13, 14, 15], "test": [],
     }  # fmt: skip
@@ -53,7 +54,7 @@ def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path
         write_coco(tmp_path / "Test.json", ["img04.jpg"]),
         write_coco(tmp_path / "train-more.json", ["img05.jpg"]),
     ]
-    report = split_as_coco(root, sources)
+    report = split_as_coco(Source(root), sources)
     assert [report.splits[name].tolist() for name in ("train", "val", "test")] == [[0, 1, 5], [2, 3], [4]]
     assert report.notes[0] == "1 image of my_valid.json is not in the dataset, such as 'elsewhere.jpg'"
 
@@ -77,7 +78,7 @@ def test_coco_files_that_make_no_parts_are_an_error(
     root = many(make_voc)
     sources = [write_coco(tmp_path / "coco" / name, names) for name, names in files.items()]
     with pytest.raises(SplitError) as caught:
-        split_as_coco(root, sources)
+        split_as_coco(Source(root), sources)
     assert caught.value.problem == problem
     assert caught.value.hint
     assert not (root / "ImageSets").exists()
@@ -88,14 +89,14 @@ def test_a_file_that_is_no_coco_file_is_an_error(make_voc: MakeVoc, tmp_path: Pa
     path = tmp_path / "train.json"
     path.write_text(text)
     with pytest.raises(VocdetError, match=r"train\.json"):
-        split_as_coco(many(make_voc), [path])
+        split_as_coco(Source(many(make_voc)), [path])
 
 
 def test_microcontrollers_are_divided_as_their_coco_files_have_it(shared: Path, tmp_path: Path) -> None:
     import shutil
 
     root = shutil.copytree(shared / "data" / "microcontrollers", tmp_path / "boards")
-    report = split_as_coco(root, [root])
+    report = split_as_coco(Source(root), [root])
     files = np.array(report.dataset.images.files)
     assert {file.split("/")[0] for file in files[report.splits["train"]]} == {"train"}
     assert {file.split("/")[0] for file in files[report.splits["test"]]} == {"test"}

@@ -23,7 +23,7 @@ from PIL import Image
 from vocdet import files
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, ImageError, ManyErrors, OutputError, VocdetError
-from vocdet.formats.registry import FormatChoice
+from vocdet.formats.source import FormatChoice, Source
 from vocdet.workflows.convert import ConvertReport, Target, convert, summary
 
 MakeVoc = Callable[..., Path]
@@ -195,7 +195,7 @@ def losses(report: ConvertReport) -> dict[str, int]:
 def test_every_format_becomes_every_other(tmp_path: Path, make_voc: MakeVoc, make: Make, to: Target) -> None:
     source = make(tmp_path / "set", make_voc)
     before = tree(tmp_path / "set")
-    report = convert(source, tmp_path / "out", to=to)
+    report = convert(Source(source), tmp_path / "out", to=to)
     found, images = READERS[to](tmp_path / "out")
     assert rounded(found) == CONTENT
     originals = {Path(name).stem: data for name, data in before.items() if name.endswith(".png")}
@@ -219,7 +219,7 @@ def test_every_format_becomes_every_other(tmp_path: Path, make_voc: MakeVoc, mak
     ],
 )
 def test_the_format_of_the_source_is_said(tmp_path: Path, make_voc: MakeVoc, make: Make, kind: str) -> None:
-    report = convert(make(tmp_path / "set", make_voc), tmp_path / "out", to="coco")
+    report = convert(Source(make(tmp_path / "set", make_voc)), tmp_path / "out", to="coco")
     assert report.scan.kind == kind
     assert report.others == ()
 
@@ -227,9 +227,9 @@ def test_the_format_of_the_source_is_said(tmp_path: Path, make_voc: MakeVoc, mak
 def test_xml_files_go_before_a_coco_file_which_can_be_asked_for(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
     (source / "instances.json").write_text(coco_text(info={"of": "coco"}))
-    report = convert(source, tmp_path / "one", to="coco")
+    report = convert(Source(source), tmp_path / "one", to="coco")
     assert (report.scan.format, report.others) == ("voc", ("coco",))
-    report = convert(source, tmp_path / "two", to="coco", format="coco")
+    report = convert(Source(source, format="coco"), tmp_path / "two", to="coco")
     assert (report.scan.format, report.others) == ("coco", ())
     assert json.loads((tmp_path / "two" / "annotations" / "instances.json").read_text())["info"] == {"of": "coco"}
 
@@ -239,7 +239,7 @@ def test_a_format_that_is_asked_for_and_not_there_is_an_error(
     tmp_path: Path, make_voc: MakeVoc, format: FormatChoice
 ) -> None:
     with pytest.raises(VocdetError, match=r"no (annotations|label files|labelme files) found"):
-        convert(a_coco_folder(tmp_path / "set", make_voc), tmp_path / "out", to="voc", format=format)
+        convert(Source(a_coco_folder(tmp_path / "set", make_voc), format=format), tmp_path / "out", to="voc")
     assert names(tmp_path) == ["set"]
 
 
@@ -249,7 +249,7 @@ PARTS = {"train": ["c", "a"], "val": ["b"], "trainval": ["a", "b", "c"]}
 def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({**CONTENT, "d": []}, splits=PARTS | {"test": ["d"]})
     for to in TARGETS:
-        convert(source, tmp_path / to, to=to)
+        convert(Source(source), tmp_path / to, to=to)
     lists = {path.stem: path.read_text().split() for path in (tmp_path / "voc" / "ImageSets" / "Main").iterdir()}
     assert lists == PARTS | {"test": ["d"]}
     in_files = {
@@ -260,7 +260,7 @@ def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
     in_folders = {path.name: names(path) for path in (tmp_path / "yolo" / "labels").iterdir()}
     assert in_folders == {"train": ["a.txt", "c.txt"], "val": ["b.txt"], "test": ["d.txt"]}
     for format in ("coco", "yolo"):
-        convert(tmp_path / format, tmp_path / f"from_{format}", to="voc")
+        convert(Source(tmp_path / format), tmp_path / f"from_{format}", to="voc")
         back = tmp_path / f"from_{format}" / "ImageSets" / "Main"
         found = {path.stem: sorted(path.read_text().split()) for path in back.iterdir()}
         assert found.pop("trainval", ["a", "b", "c"]) == ["a", "b", "c"]
@@ -270,16 +270,16 @@ def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
 def test_one_image_without_objects_or_parts_is_a_dataset(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({"a": []})
     for to in TARGETS:
-        report = convert(source, tmp_path / to, to=to)
+        report = convert(Source(source), tmp_path / to, to=to)
         assert summary(report.dataset) == "1 image, 0 objects, 0 labels"
-        again = convert(tmp_path / to, tmp_path / f"{to}_again", to="voc")
+        again = convert(Source(tmp_path / to), tmp_path / f"{to}_again", to="voc")
         assert again.dataset.images.stems == ("a",)
         assert len(again.dataset.objects) == 0
 
 
 def test_linked_images_take_no_room(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
-    report = convert(source, tmp_path / "out", to="voc", images="link")
+    report = convert(Source(source), tmp_path / "out", to="voc", images="link")
     assert (report.written.images, report.written.copied) == (3, 0)
     for stem in CONTENT:
         name = f"JPEGImages/{stem}.png"
@@ -294,7 +294,7 @@ def test_images_are_copied_where_a_disk_knows_no_links(
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    report = convert(a_voc_folder(tmp_path / "set", make_voc), tmp_path / "out", to="voc", images="link")
+    report = convert(Source(a_voc_folder(tmp_path / "set", make_voc)), tmp_path / "out", to="voc", images="link")
     assert (report.written.images, report.written.copied) == (3, 3)
     assert len(names(tmp_path / "out" / "JPEGImages")) == 3
 
@@ -304,8 +304,8 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
     (source / "store").mkdir()
     (source / "JPEGImages" / "a.png").rename(source / "store" / "1.bin")
     (source / "JPEGImages" / "a.png").symlink_to("../store/1.bin")
-    convert(source, tmp_path / "copy", to="voc")
-    convert(source, tmp_path / "link", to="voc", images="link")
+    convert(Source(source), tmp_path / "copy", to="voc")
+    convert(Source(source), tmp_path / "link", to="voc", images="link")
     copied, linked = (tmp_path / name / "JPEGImages" / "a.png" for name in ("copy", "link"))
     assert not copied.is_symlink()
     assert not linked.is_symlink()
@@ -316,10 +316,10 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
 @pytest.mark.parametrize("to", TARGETS)
 def test_images_may_stay_where_they_are(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
-    report = convert(source, tmp_path / "out", to=to, images="none")
+    report = convert(Source(source), tmp_path / "out", to=to, images="none")
     assert report.written.images == 0
     assert not list((tmp_path / "out").rglob("*.png"))
-    whole = convert(source, tmp_path / "whole", to=to)
+    whole = convert(Source(source), tmp_path / "whole", to=to)
     without = {name: data for name, data in tree(tmp_path / "whole").items() if not name.endswith(".png")}
     assert tree(tmp_path / "out") == without
     for row, name in enumerate(report.written.targets):  # where they would be read from
@@ -339,8 +339,8 @@ def test_without_images_the_annotations_tell_their_sizes(
     for path in (tmp_path / "set").rglob("*.png"):
         path.unlink()
     with pytest.raises(AnnotationError, match="no images found"):
-        convert(source, tmp_path / "out", to=to)
-    report = convert(source, tmp_path / "out", to=to, images="none")
+        convert(Source(source), tmp_path / "out", to=to)
+    report = convert(Source(source), tmp_path / "out", to=to, images="none")
     assert summary(report.dataset) == "3 images, 3 objects, 2 labels"
     pictures(tmp_path)
     for stem in CONTENT:
@@ -354,7 +354,7 @@ def test_a_share_of_an_image_that_is_not_there_is_no_box(tmp_path: Path, make_vo
     source = a_yolo_folder(tmp_path / "set", make_voc)
     shutil.rmtree(source / "images")
     with pytest.raises(AnnotationError, match="no images found for 3 label files"):
-        convert(source, tmp_path / "out", to="voc", images="none")
+        convert(Source(source), tmp_path / "out", to="voc", images="none")
 
 
 def rich_coco(root: Path) -> Path:
@@ -402,19 +402,19 @@ LOST_IN_YOLO = {
 
 def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
     source = rich_coco(tmp_path / "set")
-    assert losses(convert(source, tmp_path / "voc", to="voc")) == {}
-    assert losses(convert(source, tmp_path / "coco", to="coco")) == {}
-    assert losses(convert(source, tmp_path / "yolo", to="yolo")) == LOST_IN_YOLO
+    assert losses(convert(Source(source), tmp_path / "voc", to="voc")) == {}
+    assert losses(convert(Source(source), tmp_path / "coco", to="coco")) == {}
+    assert losses(convert(Source(source), tmp_path / "yolo", to="yolo")) == LOST_IN_YOLO
     assert len(yolo_content(tmp_path / "yolo")[0]["a"]) == 6
 
 
 def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT, splits={"train": ["a", "b"], "val": ["b"]})
-    assert losses(convert(source, tmp_path / "voc", to="voc")) == {}
-    assert losses(convert(source, tmp_path / "coco", to="coco")) == {
+    assert losses(convert(Source(source), tmp_path / "voc", to="voc")) == {}
+    assert losses(convert(Source(source), tmp_path / "coco", to="coco")) == {
         "images in two parts: they are in the first of them": 1
     }
-    assert losses(convert(source, tmp_path / "yolo", to="yolo")) == {"second parts of images": 1}
+    assert losses(convert(Source(source), tmp_path / "yolo", to="yolo")) == {"second parts of images": 1}
     held = json.loads((tmp_path / "coco" / "annotations" / "instances_rest.json").read_text())
     assert [image["file_name"] for image in held["images"]] == ["c.jpg"]
 
@@ -422,12 +422,12 @@ def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, 
 def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) -> None:
     source = rich_coco(tmp_path / "set")
     with pytest.raises(OutputError) as caught:
-        convert(source, tmp_path / "new" / "out", to="yolo", strict=True)
+        convert(Source(source), tmp_path / "new" / "out", to="yolo", strict=True)
     listed = caught.value.problem.removeprefix("yolo cannot hold all there is: ").split("; ")
     assert sorted(listed) == sorted(f"{number} × {what}" for what, number in LOST_IN_YOLO.items())
     assert caught.value.hint == "leave out --strict"
     assert names(tmp_path) == ["set"]
-    convert(source, tmp_path / "out", to="voc", strict=True)
+    convert(Source(source), tmp_path / "out", to="voc", strict=True)
     assert names(tmp_path) == ["out", "set"]
 
 
@@ -461,7 +461,7 @@ BAD = ["xml.syntax", "voc.box.bad_number", "image.corrupt", "image.missing", "im
 def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = broken(tmp_path, make_voc)
     with pytest.raises(ManyErrors) as caught:
-        convert(source, tmp_path / "out", to="coco")
+        convert(Source(source), tmp_path / "out", to="coco")
     places = [str(error.place) for error in caught.value.errors]
     assert places == [
         f"{source}/Annotations/a.xml:1",
@@ -477,7 +477,7 @@ def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, m
 @pytest.mark.parametrize("to", TARGETS)
 def test_what_is_bad_can_be_left_out_and_is_listed(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = broken(tmp_path, make_voc)
-    report = convert(source, tmp_path / "out", to=to, skip_bad=True)
+    report = convert(Source(source), tmp_path / "out", to=to, skip_bad=True)
     assert codes(report.left_out) == BAD
     assert codes(report.warnings) == ["box.zero_area"]
     found, images = READERS[to](tmp_path / "out")
@@ -487,7 +487,7 @@ def test_what_is_bad_can_be_left_out_and_is_listed(tmp_path: Path, make_voc: Mak
     assert all(path.read_bytes() == (source / "JPEGImages" / path.name).read_bytes() for path in images.values())
     assert report.splits["train"].tolist() == [0, 1, 2, 3]
     assert not len(report.dataset.objects.segmentation.rows)
-    again = convert(tmp_path / "out", tmp_path / "again", to="voc", skip_bad=True)
+    again = convert(Source(tmp_path / "out"), tmp_path / "again", to="voc", skip_bad=True)
     assert again.left_out == ()
 
 
@@ -498,7 +498,7 @@ def test_a_mask_that_is_left_out_takes_no_area_with_it(tmp_path: Path) -> None:
     del whole["annotations"][0]["area"]
     whole["annotations"][0]["segmentation"] = [[1, 2, 3]]
     path.write_text(json.dumps(whole))
-    report = convert(source, tmp_path / "out", to="coco", skip_bad=True)
+    report = convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
     assert codes(report.left_out) == ["mask.polygon.odd"]
     written = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())["annotations"]
     assert "segmentation" not in written[0]
@@ -510,13 +510,13 @@ def test_where_nothing_is_good_there_is_nothing_to_write(tmp_path: Path, make_vo
     for path in (source / "JPEGImages").iterdir():
         path.write_bytes(b"")
     with pytest.raises(AnnotationError, match="no image with annotations can be read"):
-        convert(source, tmp_path / "out", to="coco", skip_bad=True)
+        convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
     assert names(tmp_path) == ["set"]
 
 
 def test_boxes_that_are_wrong_can_be_written_and_are_remarks(tmp_path: Path, make_voc: MakeVoc) -> None:
     boxes = [("dog", (5.0, 5.0, 5.0, 9.0)), ("dog", (90.0, 5.0, 190.0, 9.0)), ("dog", (1.0, 1.0, 9.0, 9.0))]
-    report = convert(make_voc({"a": boxes}), tmp_path / "out", to="coco")
+    report = convert(Source(make_voc({"a": boxes})), tmp_path / "out", to="coco")
     assert codes(report.warnings) == ["box.zero_area", "box.out_of_image"]
     assert coco_content(tmp_path / "out")[0] == {"a": boxes}
 
@@ -542,13 +542,13 @@ def test_a_target_that_is_there_is_refused_before_anything_is_read(
     make(tmp_path / "out")
     before = tree(tmp_path), names(tmp_path)
     with pytest.raises(OutputError, match=r"out: is there already"):
-        convert(tmp_path / "no source", tmp_path / "out", to="coco")
+        convert(Source(tmp_path / "no source"), tmp_path / "out", to="coco")
     assert (tree(tmp_path), names(tmp_path)) == before
 
 
 def test_an_empty_target_is_taken(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "out").mkdir()
-    convert(make_voc(CONTENT), tmp_path / "out", to="coco")
+    convert(Source(make_voc(CONTENT)), tmp_path / "out", to="coco")
     assert names(tmp_path / "out") == ["annotations", "images"]
 
 
@@ -560,7 +560,7 @@ def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc
     (tmp_path / "link").symlink_to("set")
     for target in (tmp_path / "set" / "out", tmp_path / "link" / "out", tmp_path / "set" / "new" / ".." / "out"):
         with pytest.raises(OutputError, match=r"is inside .*, and would be read as a part of it"):
-            convert(source, target, to=to)
+            convert(Source(source), target, to=to)
     (tmp_path / "link").unlink()
     assert tree(tmp_path) == before
 
@@ -569,14 +569,14 @@ def test_the_source_itself_is_no_target(tmp_path: Path, make_voc: MakeVoc) -> No
     source = make_voc(CONTENT)
     before = tree(tmp_path)
     with pytest.raises(OutputError, match="set: is there already"):
-        convert(source, source, to="coco")
+        convert(Source(source), source, to="coco")
     assert tree(tmp_path) == before
 
 
 def test_a_target_below_links_that_lead_to_themselves_is_an_error(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OutputError, match="cannot be written"):
-        convert(make_voc(CONTENT), tmp_path / "loop" / "out", to="coco")
+        convert(Source(make_voc(CONTENT)), tmp_path / "loop" / "out", to="coco")
 
 
 class Failing:
@@ -603,13 +603,13 @@ def test_a_full_disk_leaves_nothing(
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, Failing(getattr(owner, name), good, code))
             with pytest.raises(OutputError, match="cannot be written") as caught:
-                convert(source, tmp_path / "new" / "out", to="voc")
+                convert(Source(source), tmp_path / "new" / "out", to="voc")
         assert caught.value.hint == "choose another folder, or free some space"
         assert caught.value.place is not None
         assert caught.value.place.path.is_relative_to(tmp_path / "new" / "out")  # not the hidden folder beside it
         assert tree(tmp_path) == before
         assert names(tmp_path) == ["set"]
-    convert(source, tmp_path / "new" / "out", to="voc")
+    convert(Source(source), tmp_path / "new" / "out", to="voc")
     assert names(tmp_path / "new") == ["out"]
 
 
@@ -624,7 +624,7 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path, make_voc: Mak
         pytest.skip("a disk of a given size can only be made by those who may mount one")
     try:
         with pytest.raises(OutputError, match="no space left on device"):
-            convert(source, tmp_path / "small" / "out", to=to)
+            convert(Source(source), tmp_path / "small" / "out", to=to)
         assert names(tmp_path / "small") == []
     finally:
         subprocess.run(["umount", str(tmp_path / "small")], check=True)
@@ -640,7 +640,7 @@ def test_a_folder_that_may_not_be_written_is_an_error(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="out: cannot be written: permission denied") as caught:
-        convert(source, tmp_path / "new" / "out", to="coco")
+        convert(Source(source), tmp_path / "new" / "out", to="coco")
     assert caught.value.hint == "choose a folder you may write to"
 
 
@@ -649,10 +649,10 @@ def test_rights_are_respected(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT)
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="cannot be written: permission denied"):
-        convert(source, tmp_path / "locked" / "out", to="coco")
+        convert(Source(source), tmp_path / "locked" / "out", to="coco")
     (source / "JPEGImages" / "a.jpg").chmod(0)
     with pytest.raises(ImageError, match="may not be read"):
-        convert(source, tmp_path / "out", to="coco")
+        convert(Source(source), tmp_path / "out", to="coco")
     assert names(tmp_path) == ["locked", "set"]
 
 
@@ -666,7 +666,7 @@ def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, 
     for images in ("copy", "link"):
         calls = count(1)
         with pytest.raises(ImageError) as caught:
-            convert(source, tmp_path / "out", to="coco", images=images, progress=progress)
+            convert(Source(source), tmp_path / "out", to="coco", images=images, progress=progress)
         assert str(caught.value) == (
             f"{source}/JPEGImages/c.jpg: cannot be copied: no such file or directory "
             "(see whether it is there, and you may read it)"
@@ -677,7 +677,7 @@ def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, 
 
 def test_progress_counts_files_read_then_images_put_in_place(tmp_path: Path, make_voc: MakeVoc) -> None:
     calls: list[tuple[int, int]] = []
-    convert(make_voc(CONTENT), tmp_path / "out", to="coco", progress=lambda *call: calls.append(call))
+    convert(Source(make_voc(CONTENT)), tmp_path / "out", to="coco", progress=lambda *call: calls.append(call))
     assert calls == [(1, 3), (2, 3), (3, 3)] * 2
 
 
@@ -690,7 +690,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, make_voc: MakeVoc, at: int)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(source, tmp_path / "new" / "out", to="voc", progress=progress)
+        convert(Source(source), tmp_path / "new" / "out", to="voc", progress=progress)
     assert names(tmp_path) == ["set"]
 
 
@@ -704,7 +704,7 @@ def test_names_that_some_disks_do_not_tell_apart_are_refused(
         pytest.skip("this is such a disk")
     for to in TARGETS:
         with pytest.raises(OutputError) as caught:
-            convert(source, tmp_path / "out", to=to)
+            convert(Source(source), tmp_path / "out", to=to)
         assert f"which on some disks is that of JPEGImages/{first}.jpg" in str(caught.value)
         assert str(caught.value).startswith(f"{source}/JPEGImages/{second}.jpg: would get the name ")
     assert names(tmp_path) == ["set"]
@@ -717,32 +717,32 @@ def test_two_images_that_differ_in_their_suffixes_are_two_in_coco_alone(tmp_path
     whole = json.loads(path.read_text())
     whole["images"].append({"id": 9, "file_name": "A.jpg"})
     path.write_text(json.dumps(whole))
-    convert(source, tmp_path / "coco", to="coco")
+    convert(Source(source), tmp_path / "coco", to="coco")
     assert names(tmp_path / "coco" / "images") == ["A.jpg", "a.png", "b.png", "c.png"]
     for to in ("voc", "yolo"):
         with pytest.raises(
             OutputError, match=r"A\.jpg: would get the name .*, which on some disks is that of images/a"
         ):
-            convert(source, tmp_path / to, to=to)
+            convert(Source(source), tmp_path / to, to=to)
 
 
 def test_coordinates_that_are_asked_for_are_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({"a": [("dog", (11.0, 21.0, 50.0, 60.0))]})
-    convert(source, tmp_path / "coco", to="coco", coordinates="one")
+    convert(Source(source, coordinates="one"), tmp_path / "coco", to="coco")
     assert coco_content(tmp_path / "coco")[0] == {"a": [("dog", (10, 20, 50, 60))]}
     assert '"bbox":[10,20,40,40]' in (tmp_path / "coco" / "annotations" / "instances.json").read_text()
-    convert(tmp_path / "coco", tmp_path / "same", to="voc")
+    convert(Source(tmp_path / "coco"), tmp_path / "same", to="voc")
     assert voc_content(tmp_path / "same")[0] == {"a": [("dog", (11, 21, 50, 60))]}
-    convert(tmp_path / "coco", tmp_path / "zero", to="voc", write_coordinates="zero")
+    convert(Source(tmp_path / "coco"), tmp_path / "zero", to="voc", write_coordinates="zero")
     assert voc_content(tmp_path / "zero")[0] == {"a": [("dog", (10, 20, 50, 60))]}
     for folder in ("same", "zero"):
-        report = convert(tmp_path / folder, tmp_path / f"{folder}_coco", to="coco")
+        report = convert(Source(tmp_path / folder), tmp_path / f"{folder}_coco", to="coco")
         assert report.dataset.objects.box.tolist() == [[10, 20, 50, 60]]
 
 
 def test_a_label_list_gives_the_order(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "labels.txt").write_text("zebra\ndog\ncat\n")
-    convert(make_voc(CONTENT), tmp_path / "out", to="coco", labels=tmp_path / "labels.txt")
+    convert(Source(make_voc(CONTENT), labels=tmp_path / "labels.txt"), tmp_path / "out", to="coco")
     whole = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())
     assert whole["categories"] == [{"id": 1, "name": "zebra"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "cat"}]
 
@@ -751,6 +751,7 @@ def test_a_label_list_gives_the_order(tmp_path: Path, make_voc: MakeVoc) -> None
 _CHILDREN = """
 import os, signal, sys, time
 from pathlib import Path
+from vocdet.formats.source import Source
 from vocdet.workflows.convert import convert
 
 def killed(name):
@@ -767,7 +768,7 @@ for line in sys.stdin:
             Path.rename = killed("rename")
         elif how == "after":
             Path.rename = lambda *paths: (rename(*paths), killed("rename")())
-        convert(Path(source), Path(target), to=to, progress=lambda *_: time.sleep(0.001))
+        convert(Source(Path(source)), Path(target), to=to, progress=lambda *_: time.sleep(0.001))
         os._exit(0)
     print(child, flush=True)
     os.waitpid(child, 0)
@@ -809,7 +810,7 @@ def test_a_conversion_that_is_killed_leaves_all_or_nothing(
 ) -> None:
     stems = [f"{i:03}" for i in range(120)]
     source = make_voc(dict.fromkeys(stems, CONTENT["a"]), splits={"train": stems[:80], "val": stems[80:]})
-    convert(source, tmp_path / "whole", to=to)
+    convert(Source(source), tmp_path / "whole", to=to)
     whole = tree(tmp_path / "whole")
     (tmp_path / "here").mkdir()
     moments: list[int | str] = ["before", "after", *range(0, len(whole) + 1, len(whole) // 5), sys.maxsize]
@@ -829,7 +830,7 @@ def test_a_conversion_that_is_killed_leaves_all_or_nothing(
             assert tree(tmp_path / "here" / "out") == whole
             assert names(tmp_path / "here") == ["out"]
             shutil.rmtree(tmp_path / "here" / "out")
-        convert(source, tmp_path / "here" / "out", to=to)
+        convert(Source(source), tmp_path / "here" / "out", to=to)
         assert tree(tmp_path / "here" / "out") == whole
         assert names(tmp_path / "here") == ["out"]
         shutil.rmtree(tmp_path / "here" / "out")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vocdet.errors import AnnotationError, ImageError, OutputError, SplitError, VocdetError
 from vocdet.formats.image_folder import read_image_folder
+from vocdet.formats.source import Source
 from vocdet.workflows.crops import write_crops
 
 DOG, CAT = ("dog", (10.0, 10.0, 50.0, 30.0)), ("cat", (60.0, 20.0, 80.0, 60.0))
@@ -22,7 +23,7 @@ def files(folder: Path) -> list[str]:
 
 def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, splits=PARTS)
-    report = write_crops(root, tmp_path / "crops")
+    report = write_crops(Source(root), tmp_path / "crops")
     assert files(tmp_path / "crops") == [
         "test/dog/c_1.jpg", "test/dog/c_2.jpg", "train/cat/a_2.jpg", "train/dog/a_1.jpg", "val/cat/b_1.jpg",
     ]  # fmt: skip
@@ -34,7 +35,7 @@ def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc:
 
 def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits=PARTS)
-    write_crops(root, tmp_path / "crops")
+    write_crops(Source(root), tmp_path / "crops")
     dataset, splits = read_image_folder(tmp_path / "crops")
     names = {name: [dataset.labels[dataset.objects.label[row]] for row in rows] for name, rows in splits.items()}
     assert names == {"train": ["cat", "dog"], "val": ["cat"]}
@@ -42,7 +43,7 @@ def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: 
 
 def test_a_crop_is_a_square_of_the_image_with_a_margin(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG]}, suffix=".png")
-    write_crops(root, tmp_path / "crops", margin=0.1, lossless=True)
+    write_crops(Source(root), tmp_path / "crops", margin=0.1, lossless=True)
     with (
         Image.open(tmp_path / "crops" / "train" / "dog" / "a_1.png") as image,
         Image.open(root / "JPEGImages" / "a.png") as whole,
@@ -54,7 +55,7 @@ def test_a_crop_is_a_square_of_the_image_with_a_margin(make_voc: MakeVoc, tmp_pa
 
 
 def test_with_a_size_all_crops_have_it(make_voc: MakeVoc, tmp_path: Path) -> None:
-    write_crops(make_voc({"a": [DOG, CAT]}), tmp_path / "crops", size=40)
+    write_crops(Source(make_voc({"a": [DOG, CAT]})), tmp_path / "crops", size=40)
     for name in files(tmp_path / "crops"):
         with Image.open(tmp_path / "crops" / name) as image:
             assert image.size == (40, 40)
@@ -62,7 +63,7 @@ def test_with_a_size_all_crops_have_it(make_voc: MakeVoc, tmp_path: Path) -> Non
 
 def test_parts_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=PARTS)
-    report = write_crops(root, tmp_path / "crops", splits=["trainval"])
+    report = write_crops(Source(root), tmp_path / "crops", splits=["trainval"])
     assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]  # a folder that is read as such
     assert report.in_no_split == 1
 
@@ -76,22 +77,24 @@ def test_a_part_that_is_not_there_is_refused(
 ) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=splits)
     with pytest.raises(SplitError, match="there is no part holdout") as caught:
-        write_crops(root, tmp_path / "crops", splits=["holdout"])
+        write_crops(Source(root), tmp_path / "crops", splits=["holdout"])
     assert caught.value.hint == hint
 
 
 def test_labels_that_are_no_folder_names_get_another(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("and/or", DOG[1]), ("..", CAT[1])]})
-    report = write_crops(root, tmp_path / "crops")
+    report = write_crops(Source(root), tmp_path / "crops")
     assert files(tmp_path / "crops") == ["train/_/a_2.jpg", "train/and_or/a_1.jpg"]
     assert report.renamed == {"..": "_", "and/or": "and_or"}
 
 
 def test_small_objects_can_be_left_out(make_voc: MakeVoc, tmp_path: Path) -> None:
-    report = write_crops(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]}), tmp_path / "crops", smallest=10)
+    report = write_crops(
+        Source(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]})), tmp_path / "crops", smallest=10
+    )
     assert (report.small, files(tmp_path / "crops")) == (1, ["train/cat/a_2.jpg", "train/dog/a_1.jpg"])
     with pytest.raises(AnnotationError, match="no objects to cut out"):
-        write_crops(make_voc({"a": [DOG]}, root=tmp_path / "other"), tmp_path / "none", smallest=50)
+        write_crops(Source(make_voc({"a": [DOG]}, root=tmp_path / "other")), tmp_path / "none", smallest=50)
 
 
 def test_an_image_that_cannot_be_decoded_leaves_no_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -99,17 +102,17 @@ def test_an_image_that_cannot_be_decoded_leaves_no_folder(make_voc: MakeVoc, tmp
     image = root / "JPEGImages" / "b.jpg"
     image.write_bytes(image.read_bytes()[:350])  # its header says how large it is, and then it ends
     with pytest.raises(ImageError, match="decoded"):
-        write_crops(root, tmp_path / "new" / "crops")
+        write_crops(Source(root), tmp_path / "new" / "crops")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
 def test_a_folder_that_is_there_is_not_touched(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG]})
     with pytest.raises(OutputError, match="is there already"):
-        write_crops(root, root)
+        write_crops(Source(root), root)
     assert "train" not in [path.name for path in root.iterdir()]
 
 
 def test_a_size_that_makes_no_sense_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="size is 5 pixels"):
-        write_crops(tmp_path, tmp_path / "crops", size=5)
+        write_crops(Source(tmp_path), tmp_path / "crops", size=5)

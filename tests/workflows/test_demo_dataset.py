@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import OutputError
+from vocdet.formats.source import Source
 from vocdet.formats.voc import read as voc_tree
 from vocdet.workflows.demo_dataset import PHOTO_SPLIT, Composed, Plan, compose, draw_picture, sources
 from vocdet.workflows.load import load_dataset
@@ -30,7 +31,7 @@ def test_both_folders_are_voc_folders_without_a_finding(composed: Composed) -> N
 
 
 def test_all_of_the_test_folder_is_its_test_part(composed: Composed) -> None:
-    loaded = load_dataset(composed.test, split="test")
+    loaded = load_dataset(Source(composed.test), split="test")
     assert len(loaded.rows("test")) == 4
     assert not (composed.train / "ImageSets").exists()  # that is for `vocdet split`
 

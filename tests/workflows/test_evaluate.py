@@ -16,6 +16,7 @@ from PIL import Image
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError
+from vocdet.formats.source import Source
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -71,7 +72,7 @@ def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let every run be a detector that finds all objects of these labels."""
 
     def know(*labels: str) -> None:
-        loaded = load_dataset(root)
+        loaded = load_dataset(Source(root))
         detector = Knows(loaded.dataset.subset(loaded.rows("test")), labels)
         monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
@@ -90,7 +91,7 @@ def read_json(path: Path) -> Any:
 
 def test_labels_are_matched_by_name_and_not_by_number(root: Path, tmp_path: Path, knowing: Callable[..., None]) -> None:
     knowing("bird", "dog", "cat")
-    done = evaluate_run(tmp_path, root)
+    done = evaluate_run(tmp_path, Source(root))
     assert [(row.label, row.objects) for row in done.report.labels] == [("bird", 0), ("dog", 2), ("cat", 1)]
     assert [row.ap50 for row in done.report.labels] == [None, pytest.approx(1), pytest.approx(1)]
     assert done.report.overall.ap50 == pytest.approx(1)
@@ -101,7 +102,7 @@ def test_a_label_the_detector_never_learned_counts_as_missed(
     root: Path, tmp_path: Path, knowing: Callable[..., None]
 ) -> None:
     knowing("dog")
-    done = evaluate_run(tmp_path, root)
+    done = evaluate_run(tmp_path, Source(root))
     assert done.unknown == ("cat",)
     assert [(row.label, row.correct, row.missed) for row in done.report.labels] == [("dog", 2, 0), ("cat", 0, 1)]
     assert done.report.overall.recall == pytest.approx(2 / 3)
@@ -111,8 +112,8 @@ def test_precision_and_recall_are_at_the_best_thresholds_or_at_the_detectors_own
     root: Path, tmp_path: Path, knowing: Callable[..., None]
 ) -> None:
     knowing("dog", "cat")
-    assert evaluate_run(tmp_path, root).report.overall.recall == 1.0
-    own = evaluate_run(tmp_path, root, own_thresholds=True)  # .95, and everything scores .9
+    assert evaluate_run(tmp_path, Source(root)).report.overall.recall == 1.0
+    own = evaluate_run(tmp_path, Source(root), own_thresholds=True)  # .95, and everything scores .9
     assert own.report.overall.recall == 0.0
     assert own.report.overall.ap50 == pytest.approx(1)
     assert read_json(own.metrics)["thresholds_from"] == "the checkpoint"
@@ -121,14 +122,14 @@ def test_precision_and_recall_are_at_the_best_thresholds_or_at_the_detectors_own
 def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tmp_path: Path) -> None:
     run = save_run(tmp_path / "run")
     asked: list[tuple[int, int]] = []
-    done = evaluate_run(run, root, device="cpu", progress=lambda now, of: asked.append((now, of)))
+    done = evaluate_run(run, Source(root), device="cpu", progress=lambda now, of: asked.append((now, of)))
     assert (done.metrics, done.detections) == (run / "metrics-test.json", run / "detections-test.json")
     assert asked == [(1, 3), (2, 3), (3, 3)]
     figures = read_json(done.metrics)
     assert (figures["split"], figures["images"], figures["dataset"]) == (
         "test",
         3,
-        load_dataset(root).dataset.fingerprint(),
+        load_dataset(Source(root)).dataset.fingerprint(),
     )
     assert [row["label"] for row in figures["labels"]] == ["dog", "cat"]
     assert figures["coco"].keys() == {
@@ -142,9 +143,9 @@ def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tm
 
 def test_a_checkpoint_file_is_as_good_as_its_run(root: Path, tmp_path: Path) -> None:
     run = save_run(tmp_path / "run")
-    done = evaluate_run(run / "best.safetensors", root, split="train", device="cpu")
+    done = evaluate_run(run / "best.safetensors", Source(root), split="train", device="cpu")
     assert done.metrics == run / "metrics-train.json"
-    assert done.report == evaluate_run(run, root, split="train", device="cpu").report
+    assert done.report == evaluate_run(run, Source(root), split="train", device="cpu").report
 
 
 def test_a_picture_shows_what_was_annotated_beside_what_was_found(
@@ -152,7 +153,7 @@ def test_a_picture_shows_what_was_annotated_beside_what_was_found(
 ) -> None:
     knowing("dog", "cat")
     for name in ("sheet.png", "sheet.jpg"):
-        evaluate_run(tmp_path, root, picture=tmp_path / name)
+        evaluate_run(tmp_path, Source(root), picture=tmp_path / name)
         with Image.open(tmp_path / name) as image:
             assert image.format == {".png": "PNG", ".jpg": "JPEG"}[Path(name).suffix]
             assert image.width >= 4 * 100  # two pairs of images of 100 pixels in a row
@@ -161,40 +162,40 @@ def test_a_picture_shows_what_was_annotated_beside_what_was_found(
 def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", splits={"test": ["x"]})
     with pytest.raises(AnnotationError, match=r"its labels \(car\) are none of the detector's \(dog, cat\)") as caught:
-        evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
     assert caught.value.hint == "evaluate on a dataset with the labels that were trained"
 
 
 def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc(SCENES, splits={"test": ["c"]})
-    done = evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+    done = evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
     assert done.report.overall.ap50 is None
     assert read_json(done.metrics)["overall"]["ap50"] is None
 
 
 def test_a_part_that_is_not_there_is_told_to_split(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"there is no val\.txt") as caught:
-        evaluate_run(save_run(tmp_path / "run"), root, split="val", device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), split="val", device="cpu")
     assert caught.value.hint.startswith("run vocdet split")
 
 
 def test_a_folder_that_is_no_run_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
-        evaluate_run(tmp_path, root, device="cpu")
+        evaluate_run(tmp_path, Source(root), device="cpu")
 
 
 def test_an_image_that_breaks_after_it_was_read_is_named(root: Path, tmp_path: Path) -> None:
     image = root / "JPEGImages" / "b.jpg"
     image.write_bytes(image.read_bytes()[:400])  # its size can still be read
     with pytest.raises(ImageError) as caught:
-        evaluate_run(save_run(tmp_path / "run"), root, device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
     assert caught.value.place is not None
     assert caught.value.place.path == image
     assert not (tmp_path / "run" / "metrics-test.json").exists()
 
 
 def test_relabelling_changes_numbers_and_nothing_else(root: Path) -> None:
-    dataset = load_dataset(root).dataset
+    dataset = load_dataset(Source(root)).dataset
     assert dataset.labels == ("cat", "dog")
     changed, unknown = relabel(dataset, ("x", "dog", "y"))
     assert (changed.labels, unknown) == (("x", "dog", "y", "cat"), ("cat",))

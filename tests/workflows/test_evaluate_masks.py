@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
+from vocdet.formats.source import Source
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import choose, evaluate_run
 from vocdet.workflows.load import load_dataset
@@ -70,7 +71,7 @@ class Knows:
 @pytest.fixture
 def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Knows]:
     def know(*, masks: bool = True) -> Knows:
-        detector = Knows(load_dataset(root).dataset, masks=masks)
+        detector = Knows(load_dataset(Source(root)).dataset, masks=masks)
         monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
         return detector
@@ -86,7 +87,7 @@ def test_masks_have_their_figures_beside_those_of_boxes(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()
-    done = evaluate_run(tmp_path, root)
+    done = evaluate_run(tmp_path, Source(root))
     figures = read_json(done.metrics)
     assert figures["overall"]["ap"] == pytest.approx(1)
     assert [row["label"] for row in figures["masks"]["labels"]] == ["cat", "dog"]
@@ -105,9 +106,9 @@ def test_what_is_correct_wrong_or_missed_is_told_by_boxes(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()
-    with_masks = evaluate_run(tmp_path, root).report
+    with_masks = evaluate_run(tmp_path, Source(root)).report
     knowing(masks=False)
-    without = evaluate_run(tmp_path, root).report
+    without = evaluate_run(tmp_path, Source(root)).report
     assert with_masks.masks is not None
     assert without.masks is None
     assert (with_masks.labels, with_masks.overall) == (without.labels, without.overall)
@@ -119,7 +120,7 @@ def test_a_dataset_without_masks_gives_figures_of_boxes_alone(
     for path in (root / "SegmentationObject").iterdir():
         path.unlink()
     knowing()
-    done = evaluate_run(tmp_path, root)
+    done = evaluate_run(tmp_path, Source(root))
     assert done.boxes_only
     assert "masks" not in read_json(done.metrics)
 
@@ -128,7 +129,7 @@ def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     first = knowing()
-    done = evaluate_run(tmp_path, root, subset=5, seed=3)
+    done = evaluate_run(tmp_path, Source(root), subset=5, seed=3)
     assert first.seen == done.report.images == 5
     assert done.available == 12
     figures = read_json(done.metrics)
@@ -138,7 +139,10 @@ def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
     low, high = figures["masks"]["interval"]["bounds"]["AP"]
     assert low == pytest.approx(high) == pytest.approx(0.7)
     knowing()
-    again, other = evaluate_run(tmp_path, root, subset=5, seed=3), evaluate_run(tmp_path, root, subset=5, seed=4)
+    again, other = (
+        evaluate_run(tmp_path, Source(root), subset=5, seed=3),
+        evaluate_run(tmp_path, Source(root), subset=5, seed=4),
+    )
     assert again.report == done.report
     assert read_json(other.metrics)["dataset"] != figures["dataset"]  # other images
 
@@ -147,19 +151,19 @@ def test_results_of_a_subset_carry_the_ids_of_the_whole_part(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()
-    done = evaluate_run(tmp_path, root, subset=5)
+    done = evaluate_run(tmp_path, Source(root), subset=5)
     ids = sorted({entry["image_id"] for entry in read_json(done.detections)})
     assert ids == (choose(12, 5, 0) + 1).tolist()
 
 
 def test_all_images_are_no_subset(root: Path, tmp_path: Path, knowing: Callable[..., Knows]) -> None:
     knowing()
-    whole = evaluate_run(tmp_path, root, interval=True)
+    whole = evaluate_run(tmp_path, Source(root), interval=True)
     figures = read_json(whole.metrics)
     assert "subset" not in figures
     assert figures["interval"]["resamples"] == 1000
     knowing()
-    most = evaluate_run(tmp_path, root, subset=500)
+    most = evaluate_run(tmp_path, Source(root), subset=500)
     assert most.report == whole.report
     assert read_json(most.metrics)["dataset"] == figures["dataset"]
 

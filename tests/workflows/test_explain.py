@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import VocdetError
+from vocdet.formats.source import Source
 from vocdet.resources import bundled_text
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.explain import PAGE, explain, read_sections
@@ -110,7 +111,7 @@ def test_the_worked_example_is_what_a_check_says(shared: Path, example: str) -> 
     own, *others = example.split("    vocdet check ")
     assert len(others) == ("FOD-A" in example)
     for text, lists in ((own, []), *((other, [folder / "original_ImageSets_full"]) for other in others)):
-        report = check_dataset(folder, lists=lists)
+        report = check_dataset(Source(folder), lists=lists)
         assert f"`checked: {report.errors} errors, {report.warnings} warnings`" in text
         said = {code: int(count) for code, count in re.findall(r"^- `([a-z_.]+)` ×(\d+)", text, re.MULTILINE)}
         assert said == Counter(finding.code for finding in report.findings)

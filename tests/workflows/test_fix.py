@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import OutputError
+from vocdet.formats.source import Source
 from vocdet.workflows import fix
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.fix import FixPlan, apply_fixes, can_fix, plan_fixes
@@ -65,10 +66,10 @@ def messy(make_voc: MakeVoc) -> Path:
 
 
 def test_what_needs_no_guess_is_mended_and_the_rest_is_left(messy: Path) -> None:
-    before = check_dataset(messy)
+    before = check_dataset(Source(messy))
     assert can_fix(before)
     apply_fixes(plan_fixes(before))
-    after = check_dataset(messy)
+    after = check_dataset(Source(messy))
     codes = {finding.code for finding in after.findings}
     assert {finding.code for finding in before.findings} >= MENDED - {"imagesets.path"}
     assert codes == {"imagesets.unknown_stem", "box.out_of_image"}
@@ -81,9 +82,9 @@ def test_what_needs_no_guess_is_mended_and_the_rest_is_left(messy: Path) -> None
 
 def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
     files = listing(messy)
-    before = check_dataset(messy)
+    before = check_dataset(Source(messy))
     apply_fixes(plan_fixes(before), now=NOW)
-    after = check_dataset(messy)
+    after = check_dataset(Source(messy))
     kept = {name: data for name, data in listing(messy).items() if not name.startswith(".vocdet-backup/")}
     changed = {name for name in files.keys() | kept.keys() if files.get(name) != kept.get(name)}
     assert changed == {
@@ -109,7 +110,7 @@ def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
 
 def test_every_changed_file_is_kept_as_it_was(messy: Path) -> None:
     before = listing(messy)
-    plan = plan_fixes(check_dataset(messy))
+    plan = plan_fixes(check_dataset(Source(messy)))
     backup = apply_fixes(plan, now=NOW)
     assert backup == messy / ".vocdet-backup" / "2030-01-02T03-04-05"
     kept = listing(backup)
@@ -125,16 +126,16 @@ def test_every_changed_file_is_kept_as_it_was(messy: Path) -> None:
 
 
 def test_two_fixes_in_one_second_keep_two_backups(messy: Path) -> None:
-    first = apply_fixes(plan_fixes(check_dataset(messy)), now=NOW)
+    first = apply_fixes(plan_fixes(check_dataset(Source(messy))), now=NOW)
     replaced(messy, "good", "<name>dog</name>", "<name>dog </name>")
-    second = apply_fixes(plan_fixes(check_dataset(messy)), now=NOW)
+    second = apply_fixes(plan_fixes(check_dataset(Source(messy))), now=NOW)
     assert (first.name, second.name) == ("2030-01-02T03-04-05", "2030-01-02T03-04-05.2")
     assert list(listing(second)) == ["Annotations/good.xml"]
 
 
 def test_backups_are_no_part_of_the_dataset(messy: Path) -> None:
-    apply_fixes(plan_fixes(check_dataset(messy)))
-    assert len(check_dataset(messy).dataset) == 8
+    apply_fixes(plan_fixes(check_dataset(Source(messy))))
+    assert len(check_dataset(Source(messy)).dataset) == 8
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 4, 8])
@@ -142,7 +143,7 @@ def test_where_one_file_cannot_be_written_all_are_as_before(
     messy: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     before = listing(messy)
-    plan = plan_fixes(check_dataset(messy))
+    plan = plan_fixes(check_dataset(Source(messy)))
     calls: list[Path] = []
 
     def failing(path: Path, data: bytes) -> None:
@@ -163,7 +164,7 @@ def test_where_an_image_cannot_be_renamed_all_is_as_before(
     messy: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     before = listing(messy)
-    plan = plan_fixes(check_dataset(messy))
+    plan = plan_fixes(check_dataset(Source(messy)))
 
     rename = Path.rename
 
@@ -180,7 +181,7 @@ def test_where_an_image_cannot_be_renamed_all_is_as_before(
 
 
 def test_a_file_that_has_changed_since_is_not_written_over(messy: Path) -> None:
-    plan = plan_fixes(check_dataset(messy))
+    plan = plan_fixes(check_dataset(Source(messy)))
     replaced(messy, "twice", "<pose>", "<pose> ")
     before = listing(messy)
     with pytest.raises(OutputError, match=r"twice\.xml: has changed in the meantime"):
@@ -193,13 +194,13 @@ def test_a_backup_folder_that_leads_elsewhere_is_refused(messy: Path, tmp_path: 
     (messy / ".vocdet-backup").symlink_to(tmp_path / "outside")
     before = listing(messy)
     with pytest.raises(OutputError, match="is a link that leads out of the dataset"):
-        apply_fixes(plan_fixes(check_dataset(messy)))
+        apply_fixes(plan_fixes(check_dataset(Source(messy))))
     assert listing(messy) == before
     assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
-    lines = list(plan_fixes(check_dataset(messy)).diff())
+    lines = list(plan_fixes(check_dataset(Source(messy))).diff())
     assert lines[0] == "rename JPEGImages/suffix.jpg -> JPEGImages/suffix.png"
     start = lines.index("# Annotations/flag.xml: 1 flag as 0 or 1")
     assert lines[start + 1 : start + 8] == [
@@ -216,7 +217,7 @@ def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
 
 
 def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
-    report = check_dataset(make_voc({"a": DOG}, splits={"train": ["a"]}))
+    report = check_dataset(Source(make_voc({"a": DOG}, splits={"train": ["a"]})))
     assert not can_fix(report)
     plan = plan_fixes(report)
     assert plan == FixPlan(report.dataset.root, (), (), ())
@@ -226,7 +227,7 @@ def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
 def test_a_flag_in_words_is_mended_though_vocdet_reads_it(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
     replaced(root, "a", "<truncated>0</truncated>", "<truncated>False</truncated>")
-    (change,) = plan_fixes(check_dataset(root)).changes
+    (change,) = plan_fixes(check_dataset(Source(root))).changes
     assert b"<truncated>0</truncated>" in change.after
 
 
@@ -239,7 +240,7 @@ def test_a_size_is_written_unless_exif_turns_the_image_on_its_side(
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", exif=exif)
-    plan = plan_fixes(check_dataset(root))
+    plan = plan_fixes(check_dataset(Source(root)))
     assert ([b"<width>100</width>" in change.after for change in plan.changes], len(plan.left)) == (
         ([True], 0) if written else ([], 1)
     )
@@ -249,7 +250,7 @@ def test_an_image_whose_right_name_is_taken_is_left(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", "PNG")
     (root / "JPEGImages" / "a.png").mkdir()
-    plan = plan_fixes(check_dataset(root))
+    plan = plan_fixes(check_dataset(Source(root)))
     assert not plan
     (left,) = plan.left
     assert (left.code, left.place.path) == ("fix.unsure", root / "JPEGImages" / "a.jpg")
@@ -259,9 +260,9 @@ def test_a_link_to_an_annotation_stays_one(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog ", (1, 2, 30, 40))], "b": DOG})
     (root / "Annotations" / "b.xml").unlink()
     (root / "Annotations" / "b.xml").symlink_to("a.xml")
-    apply_fixes(plan_fixes(check_dataset(root)))
+    apply_fixes(plan_fixes(check_dataset(Source(root))))
     assert (root / "Annotations" / "b.xml").is_symlink()
-    assert {finding.code for finding in check_dataset(root).findings} == set()
+    assert {finding.code for finding in check_dataset(Source(root)).findings} == set()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="hard links")
@@ -269,7 +270,7 @@ def test_a_hard_link_elsewhere_keeps_what_it_holds(messy: Path, tmp_path: Path) 
     other = tmp_path / "other.xml"
     os.link(messy / "Annotations" / "label.xml", other)
     before = other.read_bytes()
-    apply_fixes(plan_fixes(check_dataset(messy)))
+    apply_fixes(plan_fixes(check_dataset(Source(messy))))
     assert other.read_bytes() == before
 
 
@@ -279,7 +280,7 @@ def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
     text = json.dumps({"images": [image], "annotations": [box, box], "categories": [{"id": 1, "name": "dog"}]})
     (tmp_path / "coco.json").write_text(text)
-    report = check_dataset(tmp_path)
+    report = check_dataset(Source(tmp_path))
     assert not can_fix(report)
     with pytest.raises(OutputError, match=r"nothing is mended in place in COCO.*: only in VOC files") as caught:
         plan_fixes(report)
@@ -289,4 +290,4 @@ def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
 
 def test_real_annotations_have_nothing_to_mend(shared: Path) -> None:
     for name in ("bccd", "ecustfd", "foda", "raccoon"):
-        assert not plan_fixes(check_dataset(shared / "data" / name, images=False))
+        assert not plan_fixes(check_dataset(Source(shared / "data" / name), images=False))

@@ -16,6 +16,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
 from vocdet.formats import cache
+from vocdet.formats.source import Source
 from vocdet.workflows.predict import predict
 from vocdet.workflows.voc_found import write_found
 
@@ -79,7 +80,7 @@ def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_pa
     (out / "JPEGImages").mkdir()
     (out / "JPEGImages" / "a.png").write_bytes(picture.read_bytes())
     (out / "a.jpg").unlink()
-    found = cache.read(out)
+    found = cache.read(Source(out))
     assert [finding for finding in found.findings if finding.severity == "error"] == []
     dataset = found.dataset
     assert [dataset.labels[label] for label in dataset.objects.label] == ["left", "right"]
@@ -146,7 +147,11 @@ def test_boxes_are_of_a_pixel_at_least_and_inside(tmp_path: Path) -> None:
     )
     write_found(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, LABELS)
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
-    assert cache.read(tmp_path).dataset.objects.box.tolist() == [[0, 0, 64, 48], [63, 47, 64, 48], [10, 10, 11, 11]]
+    assert cache.read(Source(tmp_path)).dataset.objects.box.tolist() == [
+        [0, 0, 64, 48],
+        [63, 47, 64, 48],
+        [10, 10, 11, 11],
+    ]
 
 
 def test_a_label_that_xml_cannot_hold_is_refused_before_anything_is_written(picture: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from vocdet.data.merging import Spelling
 from vocdet.errors import AnnotationError, ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.workflows.reshape import merge_datasets, remap_dataset, sample_dataset
 
@@ -44,8 +45,8 @@ def all_files(folder: Path) -> dict[str, bytes]:
 def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [EMU], "c": []}, splits={"train": ["b", "a"], "val": ["c"]})
     before = all_files(root)
-    report = remap_dataset(root, tmp_path / "new", rename=["dog=cat", "cat=dog"])
-    found = registry.scan(tmp_path / "new")
+    report = remap_dataset(Source(root), tmp_path / "new", rename=["dog=cat", "cat=dog"])
+    found = registry.scan(Source(tmp_path / "new"))
     assert content(found) == {"a": [("cat", DOG[1]), ("dog", CAT[1])], "b": [EMU], "c": []}
     assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "b"], "val": ["c"]}
     assert (dict(report.becomes), dict(report.objects)) == (
@@ -57,18 +58,18 @@ def test_labels_change_places_in_a_copy_and_the_source_stays_as_it_is(make_voc: 
 
 def test_images_without_an_object_left_stay_unless_they_are_to_go(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": []}, splits={"train": ["a", "b"], "test": ["c"]})
-    kept = remap_dataset(root, tmp_path / "kept", drop=["dog"])
-    gone = remap_dataset(root, tmp_path / "gone", drop=["dog"], keep_empty=False)
+    kept = remap_dataset(Source(root), tmp_path / "kept", drop=["dog"])
+    gone = remap_dataset(Source(root), tmp_path / "gone", drop=["dog"], keep_empty=False)
     assert (kept.emptied, gone.emptied, gone.dropped) == (1, 1, 1)
-    assert content(registry.scan(tmp_path / "kept")) == {"a": [], "b": [CAT], "c": []}
-    found = registry.scan(tmp_path / "gone")
+    assert content(registry.scan(Source(tmp_path / "kept"))) == {"a": [], "b": [CAT], "c": []}
+    found = registry.scan(Source(tmp_path / "gone"))
     assert content(found) == {"b": [CAT], "c": []}
     assert parts_of(found) == {"train": ["b"], "test": ["c"]}
 
 
 def test_merged_labels_may_leave_doubles_which_are_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG, ("cat", DOG[1])]})
-    assert remap_dataset(root, tmp_path / "new", merge=["dog,cat=pet"]).doubles == 1
+    assert remap_dataset(Source(root), tmp_path / "new", merge=["dog,cat=pet"]).doubles == 1
 
 
 def coco_set(folder: Path, images: Path) -> Path:
@@ -93,7 +94,7 @@ def coco_set(folder: Path, images: Path) -> Path:
 
 def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: MakeVoc, tmp_path: Path) -> None:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
-    report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"])
+    report = remap_dataset(Source(source), tmp_path / "new", rename=["dog=wolf"])
     assert (report.made.written.to, report.made.written.losses) == ("coco", ())
     (path,) = (tmp_path / "new").rglob("*.json")
     whole = json.loads(path.read_bytes())
@@ -104,17 +105,17 @@ def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: Mak
 
 def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc: MakeVoc, tmp_path: Path) -> None:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
-    report = remap_dataset(source, tmp_path / "new", rename=["dog=wolf"], to="yolo")
-    assert registry.scan(tmp_path / "new").format == "yolo"
+    report = remap_dataset(Source(source), tmp_path / "new", rename=["dog=wolf"], to="yolo")
+    assert registry.scan(Source(tmp_path / "new")).format == "yolo"
     assert "masks" in [loss.what for loss in report.made.written.losses]
     with pytest.raises(OutputError, match="yolo cannot hold all there is"):
-        remap_dataset(source, tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
+        remap_dataset(Source(source), tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
     assert not (tmp_path / "strict").exists()
 
 
 def test_nothing_to_change_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="no label is to change"):
-        remap_dataset(make_voc({"a": [DOG]}), tmp_path / "new")
+        remap_dataset(Source(make_voc({"a": [DOG]})), tmp_path / "new")
 
 
 def test_errors_in_a_source_are_told_together_and_nothing_is_written(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_errors_in_a_source_are_told_together_and_nothing_is_written(make_voc: M
     for stem in "ab":
         (root / "JPEGImages" / f"{stem}.jpg").unlink()
     with pytest.raises(ManyErrors):
-        remap_dataset(root, tmp_path / "new", rename=["dog=cat"])
+        remap_dataset(Source(root), tmp_path / "new", rename=["dog=cat"])
     assert not (tmp_path / "new").exists()
 
 
@@ -130,9 +131,9 @@ def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path:
     root = make_voc({"a": [DOG], "b": [DOG]})
     other = make_voc({"c": [DOG]}, root=tmp_path / "other")
     for make in (
-        lambda target: remap_dataset(root, target, rename=["dog=cat"]),
-        lambda target: sample_dataset(root, target, 1),
-        lambda target: merge_datasets([other, root], target),
+        lambda target: remap_dataset(Source(root), target, rename=["dog=cat"]),
+        lambda target: sample_dataset(Source(root), target, 1),
+        lambda target: merge_datasets([Source(other), Source(root)], target),
     ):
         with pytest.raises(OutputError, match=r"is inside .*set, and would be read as a part of it"):
             make(root / "deep" / "new")
@@ -141,8 +142,8 @@ def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path:
 def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", splits={"train": ["a"], "val": ["b"]})
     other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", splits={"train": ["c"]})
-    report = merge_datasets([one, other], tmp_path / "new")
-    found = registry.scan(tmp_path / "new")
+    report = merge_datasets([Source(one), Source(other)], tmp_path / "new")
+    found = registry.scan(Source(tmp_path / "new"))
     assert content(found) == {"a": [DOG], "one_b": [CAT], "two_b": [EMU], "c": [DOG]}
     assert {name: sorted(stems) for name, stems in parts_of(found).items()} == {"train": ["a", "c"], "val": ["one_b"]}
     assert dict(report.renamed) == {"one_b": "b", "two_b": "b"}
@@ -159,7 +160,7 @@ def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
 def test_a_clash_can_be_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     roots = [make_voc({"a": [DOG]}, root=tmp_path / name) for name in ("one", "two")]
     with pytest.raises(AnnotationError, match="the stem 'a' is that of an image in another dataset, too") as caught:
-        merge_datasets(roots, tmp_path / "new", strict=True)
+        merge_datasets([Source(path) for path in roots], tmp_path / "new", strict=True)
     assert str(caught.value.place) == str(tmp_path / "one" / "JPEGImages" / "a.jpg")
     assert not (tmp_path / "new").exists()
 
@@ -169,20 +170,20 @@ def test_identical_images_are_told_and_whether_they_leak(make_voc: MakeVoc, tmp_
     two = make_voc({"x": [DOG], "y": [DOG]}, root=tmp_path / "two", splits={"test": ["x"], "train": ["y"]})
     for before, after in (("a", "x"), ("b", "y")):
         shutil.copyfile(one / "JPEGImages" / f"{before}.jpg", two / "JPEGImages" / f"{after}.jpg")
-    report = merge_datasets([one, two], tmp_path / "new")
+    report = merge_datasets([Source(one), Source(two)], tmp_path / "new")
     assert (report.copies, report.leaks) == ((("a", "x"), ("b", "y")), 1)
 
 
 def test_labels_that_may_be_the_same_are_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [DOG]}, root=tmp_path / "one")
     two = make_voc({"b": [("Dog", DOG[1]), ("Dog", CAT[1])]}, root=tmp_path / "two")
-    assert merge_datasets([one, two], tmp_path / "new").spellings == (Spelling(0, "dog", "Dog"),)
+    assert merge_datasets([Source(one), Source(two)], tmp_path / "new").spellings == (Spelling(0, "dog", "Dog"),)
 
 
 def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, tmp_path: Path) -> None:
     voc = make_voc({"a": [EMU]})
-    report = merge_datasets([coco_set(tmp_path / "pets", voc), voc], tmp_path / "new")
-    found = registry.scan(tmp_path / "new")
+    report = merge_datasets([Source(coco_set(tmp_path / "pets", voc)), Source(voc)], tmp_path / "new")
+    found = registry.scan(Source(tmp_path / "new"))
     assert (report.made.written.to, found.format, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
     assert content(found) == {"pets_a": [DOG, CAT], "set_a": [EMU]}
 
@@ -190,7 +191,7 @@ def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, 
 @pytest.mark.parametrize(("count", "problem"), [(1, "nothing to merge with"), (2, "the same dataset is given twice")])
 def test_one_dataset_is_nothing_to_merge(make_voc: MakeVoc, tmp_path: Path, count: int, problem: str) -> None:
     with pytest.raises(VocdetError, match=problem):
-        merge_datasets([make_voc({"a": [DOG]})] * count, tmp_path / "new")
+        merge_datasets([Source(path) for path in [make_voc({"a": [DOG]})] * count], tmp_path / "new")
 
 
 def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -198,8 +199,8 @@ def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> N
     root = make_voc(
         scenes, splits={"train": [f"{i:02}" for i in range(30)], "test": [f"{i:02}" for i in range(30, 40)]}
     )
-    report = sample_dataset(root, tmp_path / "new", 8)
-    found = registry.scan(tmp_path / "new")
+    report = sample_dataset(Source(root), tmp_path / "new", 8)
+    found = registry.scan(Source(tmp_path / "new"))
     assert report.objects().tolist() == [[20, 4], [40, 8]]
     assert np.bincount(found.dataset.objects.label).tolist() == [4, 8]
     assert {name: len(stems) for name, stems in parts_of(found).items()} == {"train": 6, "test": 2}
@@ -209,11 +210,11 @@ def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> N
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_sample_larger_than_the_whole_is_refused(make_voc: MakeVoc, tmp_path: Path, count: int) -> None:
     with pytest.raises(VocdetError, match="cannot be taken from a dataset of 2") as caught:
-        sample_dataset(make_voc({"a": [DOG], "b": [CAT]}), tmp_path / "new", count)
+        sample_dataset(Source(make_voc({"a": [DOG], "b": [CAT]})), tmp_path / "new", count)
     assert caught.value.hint == "give a number from 1 to 2"
 
 
 def test_images_can_be_left_where_they_are(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG], "b": [CAT]})
-    sample_dataset(root, tmp_path / "new", 1, images="none")
+    sample_dataset(Source(root), tmp_path / "new", 1, images="none")
     assert [path.suffix for path in (tmp_path / "new").rglob("*.*") if path.suffix != ".txt"] == [".xml"]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ManyErrors, OutputError, SplitError
+from vocdet.formats.source import Source
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.split import split_dataset
 
@@ -36,7 +37,7 @@ def lines(root: Path) -> dict[str, list[str]]:
 def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, layout: str) -> None:
     root = many(make_voc, layout=layout)
     before = listing(root)
-    report = split_dataset(root)
+    report = split_dataset(Source(root))
     after = listing(root)
     added = {name: after[name] for name in after.keys() - before.keys()}
     assert {name: after[name] for name in before} == before
@@ -45,7 +46,7 @@ def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, 
     assert {name: len(lines) for name, lines in stems.items()} == {"trainval": 18, "train": 16, "val": 2, "test": 2}
     assert stems["trainval"] == sorted(stems["train"] + stems["val"])
     assert report.objects().tolist() == [[9, 9], [8, 8], [1, 1], [1, 1]]
-    assert {name: rows.tolist() for name, rows in load_dataset(root).splits.items()} == {
+    assert {name: rows.tolist() for name, rows in load_dataset(Source(root)).splits.items()} == {
         name: rows.tolist() for name, rows in report.splits.items()
     }
     assert report.notes == ()
@@ -53,20 +54,20 @@ def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, 
 
 def test_a_split_does_not_replace_another_unless_told_to(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    split_dataset(root)
+    split_dataset(Source(root))
     before = listing(root)
     with pytest.raises(SplitError, match=r"trainval\.txt, train\.txt, val\.txt, test\.txt would be overwritten"):
-        split_dataset(root, seed=1)
+        split_dataset(Source(root), seed=1)
     assert listing(root) == before
-    split_dataset(root, force=True)
+    split_dataset(Source(root), force=True)
     assert listing(root) == before
-    split_dataset(root, seed=1, force=True)
+    split_dataset(Source(root), seed=1, force=True)
     assert listing(root) != before
 
 
 def test_a_full_disk_leaves_the_old_split(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     root = many(make_voc)
-    split_dataset(root)
+    split_dataset(Source(root))
     before = listing(root)
 
     def full(_: int) -> None:
@@ -74,7 +75,7 @@ def test_a_full_disk_leaves_the_old_split(make_voc: MakeVoc, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="no space left on device"):
-        split_dataset(root, seed=1, force=True)
+        split_dataset(Source(root), seed=1, force=True)
     assert listing(root) == before
 
 
@@ -83,7 +84,7 @@ def test_a_place_that_cannot_be_written_is_one_error(make_voc: MakeVoc) -> None:
     (root / "ImageSets").write_text("in the way")
     before = listing(root)
     with pytest.raises(OutputError, match="cannot be written"):
-        split_dataset(root)
+        split_dataset(Source(root))
     assert listing(root) == before
 
 
@@ -97,17 +98,17 @@ def test_a_first_split_that_cannot_be_written_leaves_no_folder(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="no space left on device"):
-        split_dataset(root)
+        split_dataset(Source(root))
     assert not (root / "ImageSets").exists()
 
 
 def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    report = split_dataset(root, per_label=True)
+    report = split_dataset(Source(root), per_label=True)
     assert len(report.files) == 4 + 2 * 4
     lines = (root / "ImageSets" / "Main" / "cat_val.txt").read_text().splitlines()
     assert sorted(line[-3:] for line in lines) == ["  1", " -1"]
-    again = split_dataset(root, seed=1, force=True)
+    again = split_dataset(Source(root), seed=1, force=True)
     assert again.notes == ("of an earlier split: 8 files such as cat_test.txt: delete them",)
 
 
@@ -117,7 +118,7 @@ def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
     for i in (3, 8, 11):
         (root / "JPEGImages" / f"img{i:02}.jpg").write_bytes(image)
     for seed in range(5):
-        report = split_dataset(root, seed=seed, force=True)
+        report = split_dataset(Source(root), seed=seed, force=True)
         homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
         assert report.notes == ("1 group of identical images: each is in one part",)
@@ -127,7 +128,7 @@ def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_p
     import shutil
 
     root = shutil.copytree(shared / "data" / "raccoon", tmp_path / "raccoon")
-    report = split_dataset(root)
+    report = split_dataset(Source(root))
     stems = np.array(report.dataset.images.stems)
     split = {stem: name for name in ("train", "val", "test") for stem in stems[report.splits[name]]}
     for one, other in ((11, 116), (120, 83), (52, 74), (65, 98)):
@@ -142,20 +143,20 @@ def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_p
 
 def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: MakeVoc) -> None:
     root = make_voc({**{f"a{i}": DOG for i in range(9)}, "b": CAT})
-    notes = split_dataset(root, trainval=1.0).notes
+    notes = split_dataset(Source(root), trainval=1.0).notes
     assert notes == (
         "test is empty, as all images were asked for in trainval: figures can only come from val",
         "val has no object of cat: annotate more of them",
     )
-    assert "val is empty" in split_dataset(root, train=1.0, force=True).notes[0]
+    assert "val is empty" in split_dataset(Source(root), train=1.0, force=True).notes[0]
 
 
 def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         make_voc({f"{split}{i}": DOG for i in range(5)}, root=tmp_path / "set" / split, layout="flat")
-    report = split_dataset(tmp_path / "set")
+    report = split_dataset(Source(tmp_path / "set"))
     assert report.notes == ("ImageSets, and no longer the folders train, valid, now says which part an image is in",)
-    assert {name: len(rows) for name, rows in load_dataset(tmp_path / "set").splits.items()} == {
+    assert {name: len(rows) for name, rows in load_dataset(Source(tmp_path / "set")).splits.items()} == {
         name: len(rows) for name, rows in report.splits.items()
     }
 
@@ -165,7 +166,7 @@ def test_errors_in_the_data_stop_a_split_before_it_writes(make_voc: MakeVoc) -> 
     (root / "JPEGImages" / "img00.jpg").unlink()
     (root / "Annotations" / "img01.xml").write_text("<annotation>")
     with pytest.raises(ManyErrors):
-        split_dataset(root)
+        split_dataset(Source(root))
     assert not (root / "ImageSets").exists()
 
 
@@ -180,24 +181,24 @@ def test_near_identical_images_are_not_divided(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     similar(root, "img00", "img03", "img08", "img11")
     for seed in range(5):
-        report = split_dataset(root, seed=seed, force=True)
+        report = split_dataset(Source(root), seed=seed, force=True)
         homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
         assert report.notes == ("1 group of near-identical images (4 images): each is in one part",)
-    apart = [split_dataset(root, seed=seed, force=True, group_by=["identical"]) for seed in range(5)]
+    apart = [split_dataset(Source(root), seed=seed, force=True, group_by=["identical"]) for seed in range(5)]
     assert any(len({row in report.splits["train"] for row in (0, 3, 8, 11)}) == 2 for report in apart)
 
 
 def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     similar(root, "img00", *(f"img{i:02}" for i in range(1, 18)))
-    report = split_dataset(root)
+    report = split_dataset(Source(root))
     assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 18, "train": 16, "val": 2, "test": 2,
     }  # fmt: skip
     (note,) = report.notes
     assert note.startswith("18 of 20 images are near-identical, one to the next: they are divided all the same")
-    together = split_dataset(root, group_by=["similar"], force=True)
+    together = split_dataset(Source(root), group_by=["similar"], force=True)
     assert {name: len(rows) for name, rows in together.splits.items()} == {
         "trainval": 19, "train": 18, "val": 1, "test": 1,
     }  # fmt: skip
@@ -206,7 +207,7 @@ def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_
 
 def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> None:
     scenes = {f"film{i // 5}_{i % 5}": DOG for i in range(50)}
-    report = split_dataset(make_voc({**scenes, "alone": DOG}), group_by=[r"(film\d)_\d"])
+    report = split_dataset(Source(make_voc({**scenes, "alone": DOG})), group_by=[r"(film\d)_\d"])
     stems = report.dataset.images.stems
     for name in ("train", "val", "test"):
         films = [stems[row][:5] for row in report.splits[name] if stems[row] != "alone"]
@@ -218,7 +219,7 @@ def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> No
 def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
     for camera in range(6):
         make_voc({f"{camera}_{i}": DOG for i in range(4)}, root=tmp_path / "set" / f"cam{camera}", layout="flat")
-    report = split_dataset(tmp_path / "set", group_by=["folder"], trainval=0.67, train=0.5)
+    report = split_dataset(Source(tmp_path / "set"), group_by=["folder"], trainval=0.67, train=0.5)
     assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 16, "train": 8, "val": 8, "test": 8,
     }  # fmt: skip
@@ -241,7 +242,7 @@ def test_groups_that_cannot_be_divided_are_an_error_and_write_nothing(
 ) -> None:
     root = many(make_voc)
     with pytest.raises(SplitError) as caught:
-        split_dataset(root, group_by=[group_by])
+        split_dataset(Source(root), group_by=[group_by])
     assert caught.value.problem == problem
     assert caught.value.hint
     assert not (root / "ImageSets").exists()
@@ -249,14 +250,14 @@ def test_groups_that_cannot_be_divided_are_an_error_and_write_nothing(
 
 def test_a_split_by_chance_has_the_same_sizes(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    sizes = {tuple(len(rows) for rows in split_dataset(root, stratify=False, seed=seed, force=True).splits.values())
+    sizes = {tuple(len(rows) for rows in split_dataset(Source(root), stratify=False, seed=seed, force=True).splits.values())
              for seed in range(5)}  # fmt: skip
     assert sizes == {(18, 16, 2, 2)}
 
 
 def test_folds_divide_trainval(make_voc: MakeVoc) -> None:
     root = many(make_voc, 24)
-    report = split_dataset(root, kfold=3)
+    report = split_dataset(Source(root), kfold=3)
     found = lines(root)
     assert sorted(found) == sorted(
         ["trainval", "train", "val", "test", *(f"fold{k}_{split}" for k in (1, 2, 3) for split in ("train", "val"))]
@@ -273,7 +274,7 @@ def test_folds_divide_trainval(make_voc: MakeVoc) -> None:
 
 def test_folds_respect_groups(make_voc: MakeVoc) -> None:
     root = make_voc({f"film{i // 3:02}_{i % 3}": DOG for i in range(60)})
-    split_dataset(root, kfold=4, group_by=[r"(.*)_\d"])
+    split_dataset(Source(root), kfold=4, group_by=[r"(.*)_\d"])
     for k in range(1, 5):
         films = [stem[:6] for stem in lines(root)[f"fold{k}_val"]]
         assert all(films.count(film) == 3 for film in films)
@@ -282,14 +283,14 @@ def test_folds_respect_groups(make_voc: MakeVoc) -> None:
 def test_more_folds_than_images_are_an_error_and_write_nothing(make_voc: MakeVoc) -> None:
     root = many(make_voc, 6)
     with pytest.raises(SplitError, match="5 images cannot be divided into 7 folds"):
-        split_dataset(root, kfold=7)
+        split_dataset(Source(root), kfold=7)
     assert not (root / "ImageSets").exists()
 
 
 def test_folds_of_an_earlier_split_are_told_of(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    split_dataset(root, kfold=3)
-    assert split_dataset(root, kfold=2, force=True).notes == (
+    split_dataset(Source(root), kfold=3)
+    assert split_dataset(Source(root), kfold=2, force=True).notes == (
         "of an earlier split: 2 files such as fold3_train.txt: delete them",
     )
 
@@ -297,10 +298,10 @@ def test_folds_of_an_earlier_split_are_told_of(make_voc: MakeVoc) -> None:
 def test_a_dry_run_writes_nothing(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     before = listing(root)
-    report = split_dataset(root, dry_run=True)
+    report = split_dataset(Source(root), dry_run=True)
     assert listing(root) == before
     assert not report.written
-    real = split_dataset(root)
+    real = split_dataset(Source(root))
     assert real.files == report.files
     assert all(np.array_equal(real.splits[name], report.splits[name]) for name in real.splits)
-    assert split_dataset(root, dry_run=True).notes == ("there are split files already: --force replaces them",)
+    assert split_dataset(Source(root), dry_run=True).notes == ("there are split files already: --force replaces them",)

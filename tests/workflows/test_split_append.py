@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import OutputError, SplitError
+from vocdet.formats.source import Source
 from vocdet.workflows.split import append_to_split, split_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -40,14 +41,14 @@ def similar(root: Path, first: str, *others: str) -> None:
 def grown(make_voc: MakeVoc, before: int = 20, after: int = 30, **options: object) -> Path:
     """A dataset that was divided, and then had images added."""
     root = many(make_voc, before)
-    split_dataset(root, **options)  # type: ignore[arg-type]
+    split_dataset(Source(root), **options)  # type: ignore[arg-type]
     return many(make_voc, after, root=root)
 
 
 def test_appending_moves_no_image(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     before = lines(root)
-    report = append_to_split(root)
+    report = append_to_split(Source(root))
     after = lines(root)
     for name in ("trainval", "train", "val", "test"):
         assert set(before[name]) <= set(after[name])
@@ -59,40 +60,40 @@ def test_appending_moves_no_image(make_voc: MakeVoc) -> None:
 
 def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
-    append_to_split(root)
+    append_to_split(Source(root))
     before = lines(root)
-    report = append_to_split(root, seed=5)
+    report = append_to_split(Source(root), seed=5)
     assert lines(root) == before
     assert report.notes == ("there are no new images: all are in a part",)
 
 
 def test_appending_keeps_the_shares_there_are_or_takes_those_it_is_given(make_voc: MakeVoc) -> None:
     root = grown(make_voc, 20, 40, trainval=0.5, train=0.5)
-    assert {name: len(rows) for name, rows in append_to_split(root, dry_run=True).splits.items()} == {
+    assert {name: len(rows) for name, rows in append_to_split(Source(root), dry_run=True).splits.items()} == {
         "trainval": 20, "train": 10, "val": 10, "test": 20,
     }  # fmt: skip
-    given = append_to_split(root, trainval=0.75, train=0.5)
+    given = append_to_split(Source(root), trainval=0.75, train=0.5)
     assert [len(given.splits[name]) for name in ("train", "val", "test")] == [15, 15, 10]
 
 
 def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> None:
     root = grown(make_voc, kfold=3, per_label=True)
     before = lines(root)
-    append_to_split(root)
+    append_to_split(Source(root))
     after = lines(root)
     assert before.keys() == after.keys()
     for name in before:
         assert set(before[name]) <= set(after[name])
     assert sorted(stem for k in (1, 2, 3) for stem in after[f"fold{k}_val"]) == after["trainval"]
     with pytest.raises(SplitError, match="there are 3 folds, not 4"):
-        append_to_split(root, kfold=4)
+        append_to_split(Source(root), kfold=4)
 
 
 def test_new_images_follow_those_they_belong_to(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     test = lines(root)["test"]
     similar(root, test[0], "img20", "img21", "img22", "img23")
-    append_to_split(root)
+    append_to_split(Source(root))
     assert {"img20", "img21", "img22", "img23"} <= set(lines(root)["test"])
 
 
@@ -100,7 +101,7 @@ def test_images_that_belong_together_and_are_apart_stay_apart_with_a_note(make_v
     root = grown(make_voc)
     before = lines(root)
     similar(root, before["train"][0], before["test"][0])
-    assert append_to_split(root).notes[1:] == (
+    assert append_to_split(Source(root)).notes[1:] == (
         "1 group of images that belong together is in several parts, and stay so: only a split without --append can "
         "mend that",
     )
@@ -112,7 +113,7 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
     gone = lines(root)["train"][3]
     for path in (root / "Annotations" / f"{gone}.xml", root / "JPEGImages" / f"{gone}.jpg"):
         path.unlink()
-    report = append_to_split(root)
+    report = append_to_split(Source(root))
     assert report.notes[0] == "1 line names an image that is no longer in the dataset: left out (train.txt:4)"
     assert all(gone not in stems for stems in lines(root).values())
     assert len(report.dataset) == 29
@@ -137,7 +138,7 @@ def test_what_cannot_be_added_to_is_an_error_and_stays(
     root = many(make_voc, splits=splits)
     before = listing(root)
     with pytest.raises(SplitError) as caught:
-        append_to_split(root)
+        append_to_split(Source(root))
     assert caught.value.problem == problem
     assert "without --append" in caught.value.hint
     assert listing(root) == before
@@ -152,5 +153,5 @@ def test_a_full_disk_leaves_what_was_there_when_appending(make_voc: MakeVoc, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="no space left on device"):
-        append_to_split(root)
+        append_to_split(Source(root))
     assert listing(root / "ImageSets") == before

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, OutputError
+from vocdet.formats.source import Source
 from vocdet.workflows.stats import dataset_stats
 
 DOG, CAT = ("dog", (0.0, 0.0, 30.0, 40.0)), ("cat", (40.0, 0.0, 70.0, 40.0))
@@ -17,7 +18,7 @@ def test_the_figures_are_those_of_the_folder_and_its_parts(make_voc: MakeVoc) ->
         {"a": [DOG, CAT], "b": [DOG], "c": []},
         splits={"trainval": ["a", "c"], "train": ["a"], "val": ["c"], "test": ["b"]},
     )
-    report = dataset_stats(root)
+    report = dataset_stats(Source(root))
     figures = report.figures
     assert (figures.labels, figures.objects.tolist()) == (("cat", "dog"), [1, 2])
     assert {name: (images, objects.tolist()) for name, (images, objects) in figures.splits.items()} == {
@@ -30,19 +31,19 @@ def test_what_cannot_be_read_is_left_out_and_counted(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, ("cat", (200.0, 10.0, 250.0, 20.0))], "b": [DOG], "c": [DOG]})
     (root / "Annotations" / "b.xml").write_text("<annotation>")
     (root / "JPEGImages" / "c.jpg").unlink()
-    report = dataset_stats(root)
+    report = dataset_stats(Source(root))
     assert report.figures.objects.tolist() == [0, 1]  # the cat is outside its image of 100 × 80
     assert (report.figures.images, report.left_out, report.errors) == (1, 1, 2)
 
 
 def test_boxes_are_counted_as_far_as_they_are_in_their_image(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog", (60.0, 40.0, 140.0, 120.0))]})  # 40 × 40 of it in 100 × 80
-    assert dataset_stats(root).figures.pixels[0].tolist() == [40, 40, 40]
+    assert dataset_stats(Source(root)).figures.pixels[0].tolist() == [40, 40, 40]
 
 
 def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_path: Path) -> None:
     path = tmp_path / "new" / "figures.PNG"
-    report = dataset_stats(make_voc({"a": [DOG]}), drawn=path)
+    report = dataset_stats(Source(make_voc({"a": [DOG]})), drawn=path)
     assert report.picture == path
     assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -50,10 +51,10 @@ def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_pat
 @pytest.mark.parametrize("name", ["figures.jpg", "figures", ".png"])
 def test_another_kind_of_picture_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="is no name of a picture that can be drawn") as caught:
-        dataset_stats(tmp_path / "nowhere", drawn=tmp_path / name)
+        dataset_stats(Source(tmp_path / "nowhere"), drawn=tmp_path / name)
     assert caught.value.hint == "end its name in .png, .svg, .pdf"
 
 
 def test_without_objects_there_are_no_figures(make_voc: MakeVoc) -> None:
     with pytest.raises(AnnotationError, match="no objects in any annotation"):
-        dataset_stats(make_voc({"a": []}))
+        dataset_stats(Source(make_voc({"a": []})))

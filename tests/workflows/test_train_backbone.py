@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from vocdet.errors import AnnotationError, SplitError, VocdetError
+from vocdet.formats.source import Source
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
@@ -40,7 +41,7 @@ def train(
     root: Path, runs: Path, asked: BackboneRecipe | None = None, **more: Any
 ) -> tuple[BackboneStarted, list[Any], BackboneFinished]:
     """What a run started from, its steps and epochs, and what it ended with."""
-    started, *between, finished = train_backbone(root, asked or recipe(), runs=runs, device="cpu", **more)
+    started, *between, finished = train_backbone(Source(root), asked or recipe(), runs=runs, device="cpu", **more)
     assert isinstance(started, BackboneStarted)
     assert isinstance(finished, BackboneFinished)
     return started, between, finished
@@ -100,7 +101,7 @@ def test_a_label_that_val_does_not_have_is_no_nan(make_voc: MakeVoc, tmp_path: P
 def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     done: list[Step] = []
     for event in train_backbone(
-        root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=lambda: len(done) >= steps
+        Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=lambda: len(done) >= steps
     ):
         if isinstance(event, Step):
             done.append(event)
@@ -152,31 +153,31 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
 def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, splits={"train": ["a"]})
     with pytest.raises(AnnotationError, match="all objects are dog: there is nothing to tell apart") as caught:
-        next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
+        next(train_backbone(Source(root), recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "go straight on with vocdet train-ssd"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no objects in the part train") as caught:
-        next(train_backbone(root, recipe(), runs=tmp_path / "runs"))
+        next(train_backbone(Source(root), recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "run vocdet split --force"
 
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
-        next(train_backbone(make_voc(dict.fromkeys(STEMS, BOTH)), recipe(), runs=tmp_path / "runs"))
+        next(train_backbone(Source(make_voc(dict.fromkeys(STEMS, BOTH))), recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "run vocdet split"
 
 
 def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(VocdetError, match="there is no net 'vgg'"):
-        next(train_backbone(root, recipe(net="vgg"), runs=runs))
+        next(train_backbone(Source(root), recipe(net="vgg"), runs=runs))
     with pytest.raises(VocdetError, match="there is no such file of weights"):
-        next(train_backbone(root, recipe(weights="nothing.pth"), runs=runs))
+        next(train_backbone(Source(root), recipe(weights="nothing.pth"), runs=runs))
     with pytest.raises(VocdetError, match="there is no device 'tpu'"):
-        next(train_backbone(root, recipe(), runs=runs, device="tpu"))
+        next(train_backbone(Source(root), recipe(), runs=runs, device="tpu"))
     with pytest.raises(VocdetError, match=r"mb1-0\.25 has no reduced tail"):
-        next(train_backbone(root, recipe(reduced_tail=True), runs=runs))
+        next(train_backbone(Source(root), recipe(reduced_tail=True), runs=runs))
     assert not runs.exists()

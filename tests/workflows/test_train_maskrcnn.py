@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vocdet.errors import AnnotationError, CheckpointError
+from vocdet.formats.source import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inference.predictor import load_predictor
 from vocdet.inference.rcnn import RcnnPredictor
@@ -83,7 +84,7 @@ def recipe(**asked: Any) -> MaskRcnnRecipe:
 
 
 def train(root: Path, runs: Path, asked: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStarted, list[Any], Path]:
-    started, *between, finished = train_maskrcnn(root, asked, runs=runs, device="cpu", **more)
+    started, *between, finished = train_maskrcnn(Source(root), asked, runs=runs, device="cpu", **more)
     assert isinstance(started, DetectorStarted)
     assert isinstance(finished, DetectorFinished)
     return started, between, finished.run
@@ -125,7 +126,7 @@ def test_it_learns_where_objects_are_and_what_belongs_to_them(tmp_path: Path) ->
     epochs = [event for event in between if isinstance(event, Epoch)]
     first, last = (sum(event.losses.values()) for event in (epochs[0], epochs[-1]))
     assert last < 0.25 * first
-    report = evaluate_run(run, root, split="train", device="cpu").report
+    report = evaluate_run(run, Source(root), split="train", device="cpu").report
     assert report.masks is not None
     assert (report.overall.ap50 or 0) > 0.5  # by chance it would be nothing
     assert (report.masks.overall.ap50 or 0) > 0.3
@@ -150,7 +151,7 @@ def test_boxes_alone_are_refused_unless_no_masks_are_wanted(make_voc: MakeVoc, t
     boxes = [("cat", (5.0, 5.0, 40.0, 50.0))]
     root = make_voc({"a": boxes, "b": boxes}, size=(64, 64), splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no object of the part train has a mask") as caught:
-        next(train_maskrcnn(root, recipe(), runs=tmp_path / "runs", device="cpu"))
+        next(train_maskrcnn(Source(root), recipe(), runs=tmp_path / "runs", device="cpu"))
     assert "--no-masks" in caught.value.hint
     assert not (tmp_path / "runs").exists()
     _, between, run = train(root, tmp_path / "runs", recipe(masks=False, batch=1, epochs=1))
@@ -182,7 +183,7 @@ def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc:
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(np.ones((50, 60), np.uint8)))
     with pytest.raises(AnnotationError, match=r"a\.png: is 60×50, its image is 64×64") as caught:
-        next(train_maskrcnn(root, recipe(), runs=tmp_path / "runs", device="cpu"))
+        next(train_maskrcnn(Source(root), recipe(), runs=tmp_path / "runs", device="cpu"))
     assert caught.value.hint == "export the masks again"
 
 
@@ -209,7 +210,7 @@ def test_a_backbone_of_ones_own_goes_into_it_key_for_key(root: Path, tmp_path: P
 
 
 def test_from_scratch_the_norms_learn_and_it_is_said(root: Path, tmp_path: Path) -> None:
-    started = next(train_maskrcnn(root, recipe(freeze_norm=True), runs=tmp_path / "runs", device="cpu"))
+    started = next(train_maskrcnn(Source(root), recipe(freeze_norm=True), runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, DetectorStarted)
     assert "batch norms learn" in started.notes[0]
     assert started.recipe.train.freeze_norm is False
@@ -217,13 +218,13 @@ def test_from_scratch_the_norms_learn_and_it_is_said(root: Path, tmp_path: Path)
 
 def test_the_coco_weights_are_for_standard_heads_on_resnet50(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the COCO weights are of standard heads"):
-        next(train_maskrcnn(root, recipe(net="resnet50", weights="coco"), runs=tmp_path, device="cpu"))
+        next(train_maskrcnn(Source(root), recipe(net="resnet50", weights="coco"), runs=tmp_path, device="cpu"))
     with pytest.raises(CheckpointError, match=r"is on resnet50, not on mb1-0\.25"):
-        next(train_maskrcnn(root, recipe(weights="coco", heads="standard"), runs=tmp_path, device="cpu"))
+        next(train_maskrcnn(Source(root), recipe(weights="coco", heads="standard"), runs=tmp_path, device="cpu"))
 
 
 def test_an_open_batch_becomes_one_that_fits(root: Path, tmp_path: Path) -> None:
-    started = next(train_maskrcnn(root, recipe(batch=0), runs=tmp_path / "runs", device="cpu"))
+    started = next(train_maskrcnn(Source(root), recipe(batch=0), runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, DetectorStarted)
     assert started.recipe.train.batch == 4  # on a CPU no more than the usual
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
 from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
+from vocdet.formats.source import Source
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
@@ -52,7 +53,7 @@ def train(
     root: Path, runs: Path, asked: SsdRecipe | None = None, **more: Any
 ) -> tuple[DetectorStarted, list[Any], DetectorFinished]:
     """What a run started from, its steps and epochs, and what it ended with."""
-    events = list(train_ssd(root, asked or recipe(), runs=runs, device="cpu", **more))
+    events = list(train_ssd(Source(root), asked or recipe(), runs=runs, device="cpu", **more))
     started, *between, finished = events
     assert isinstance(started, DetectorStarted)
     assert isinstance(finished, DetectorFinished)
@@ -99,7 +100,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert about.thresholds is not None
     assert msgspec.convert(about.recipe, SsdRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap"}
-    dataset = load_dataset(root)
+    dataset = load_dataset(Source(root))
     assert about.dataset == dataset.dataset.subset(dataset.rows("train")).fingerprint()
     assert finished.reached.best_epoch in (1, 2)
     assert (finished.reached.epochs, finished.reached.interrupted) == (2, False)
@@ -110,7 +111,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
 def test_it_starts_from_the_newest_backbone_of_the_same_net(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.5-1", "mb1-0.5")
     backbone = save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
-    events = train_ssd(root, recipe(), runs=tmp_path / "runs", device="cpu")
+    events = train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="cpu")
     started = next(events)
     assert isinstance(started, DetectorStarted)
     assert started.start == f"the newest backbone run, {tmp_path / 'runs' / 'backbone-mb1-0.25-1'}"
@@ -135,7 +136,7 @@ def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: P
 
 def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
-    started = next(train_ssd(root, recipe(weights="none"), runs=tmp_path / "runs", device="cpu"))
+    started = next(train_ssd(Source(root), recipe(weights="none"), runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, DetectorStarted)
     assert (started.start, started.transfer) == ("from scratch", None)
 
@@ -144,7 +145,7 @@ def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Pat
     theirs = MobileNetV3(*_mobilenet_v3_conf("mobilenet_v3_small", width_mult=0.5), num_classes=1000)
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
     asked = recipe(net="mb3-small-0.5", weights=str(tmp_path / "small.pth"))
-    started = next(train_ssd(root, asked, runs=tmp_path / "runs", device="cpu"))
+    started = next(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, DetectorStarted)
     assert started.transfer is not None
     features = sum(name.startswith("features.") for name in theirs.state_dict())
@@ -155,7 +156,7 @@ def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Pat
 def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "other", "mb1-0.5")
     with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25"):
-        next(train_ssd(root, recipe(weights=str(tmp_path / "other")), runs=tmp_path / "runs", device="cpu"))
+        next(train_ssd(Source(root), recipe(weights=str(tmp_path / "other")), runs=tmp_path / "runs", device="cpu"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -184,7 +185,7 @@ def stop_after(steps: int) -> tuple[Callable[[], bool], Callable[[Any], None]]:
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
 def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     stop, count = stop_after(steps)
-    events = train_ssd(root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=stop)
+    events = train_ssd(Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=stop)
     for event in events:
         count(event)
     assert isinstance(event, DetectorFinished)
@@ -196,7 +197,7 @@ def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, st
 
 
 def test_a_run_that_is_killed_has_its_best_weights(root: Path, tmp_path: Path) -> None:
-    events = train_ssd(root, recipe(epochs=50), runs=tmp_path / "runs", device="cpu")
+    events = train_ssd(Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu")
     started = next(events)
     for event in events:
         if isinstance(event, Epoch):
@@ -208,7 +209,7 @@ def test_a_run_that_is_killed_has_its_best_weights(root: Path, tmp_path: Path) -
 
 
 def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    events = train_ssd(root, recipe(), runs=tmp_path / "runs", device="cpu")
+    events = train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="cpu")
     started = next(events)
     assert isinstance(started, DetectorStarted)
     assert started.run.is_dir()
@@ -246,7 +247,7 @@ def test_one_label_is_enough(make_voc: MakeVoc, tmp_path: Path) -> None:
 
 
 def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Path) -> None:
-    started = next(train_ssd(root, recipe(anchors="torchvision"), runs=tmp_path / "runs", device="cpu"))
+    started = next(train_ssd(Source(root), recipe(anchors="torchvision"), runs=tmp_path / "runs", device="cpu"))
     assert isinstance(started, DetectorStarted)
     assert started.shapes == sum(torchvision_anchors().counts)
 
@@ -254,33 +255,35 @@ def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Pat
 def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\nbird\ncat\n")
     started = next(
-        train_ssd(root, recipe(weights="none"), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", device="cpu")
+        train_ssd(
+            Source(root, labels=tmp_path / "labels.txt"), recipe(weights="none"), runs=tmp_path / "runs", device="cpu"
+        )
     )
     assert isinstance(started, DetectorStarted)
     assert started.labels == ("dog", "bird", "cat")
     (tmp_path / "labels.txt").write_text("dog\n")
     with pytest.raises(VocdetError, match="'cat' is not in the label list"):
-        next(train_ssd(root, recipe(), runs=tmp_path / "runs", labels=tmp_path / "labels.txt", device="cpu"))
+        next(train_ssd(Source(root, labels=tmp_path / "labels.txt"), recipe(), runs=tmp_path / "runs", device="cpu"))
 
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({stem: scene(i) for i, stem in enumerate(STEMS)})
     with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
-        next(train_ssd(root, recipe(), runs=tmp_path / "runs"))
+        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs"))
     assert caught.value.hint == "run vocdet split"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [], "b": [], "c": scene(0)}, splits={"train": ["a", "b"], "val": ["c"]})
     with pytest.raises(AnnotationError, match="no objects in the part train"):
-        next(train_ssd(root, recipe(), runs=tmp_path / "runs"))
+        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs"))
 
 
 def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no net 'mb7'"):
-        next(train_ssd(root, recipe(net="mb7"), runs=tmp_path / "runs"))
+        next(train_ssd(Source(root), recipe(net="mb7"), runs=tmp_path / "runs"))
     with pytest.raises(VocdetError, match="there is no device 'tpu'"):
-        next(train_ssd(root, recipe(), runs=tmp_path / "runs", device="tpu"))
+        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="tpu"))
     assert not (tmp_path / "runs").exists()
 
 
@@ -328,7 +331,7 @@ def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) ->
         average=0.95,
     )
     _, _, finished = train(squares, tmp_path / "runs", asked)
-    report = evaluate_run(finished.run, squares, split="train", device="cpu").report
+    report = evaluate_run(finished.run, Source(squares), split="train", device="cpu").report
     assert report.overall.ap50 is not None
     assert report.overall.ap50 > 0.85
     assert report.overall.f1 is not None

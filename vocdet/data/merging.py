@@ -18,7 +18,7 @@ from vocdet.data.texts import Texts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class NamedDataset:
     """One of the datasets to merge."""
 
     name: str  # what stands before a stem that another source has, too; different from all other sources'
@@ -45,7 +45,7 @@ class Spelling:
     other: str  # as it is written where it has most objects
 
 
-def merge(sources: Sequence[Source]) -> Merged:
+def merge(sources: Sequence[NamedDataset]) -> Merged:
     """One dataset whose root is the folder that all sources share, with `files` and `sources` relative to that.
 
     Labels of the same name are the same label; they stand in the order of the source that has all of them, else
@@ -120,7 +120,7 @@ def _read(label: str) -> str:
     return "".join(c for c in folded if not (c.isspace() or c in "-_")) or folded
 
 
-def _stems(sources: Sequence[Source]) -> tuple[tuple[str, ...], dict[int, str]]:
+def _stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, str]]:
     """The stems of all images, each another, and what those were that have changed."""
     times = Counter(key for source in sources for key in {_on_disk(stem) for stem in source.dataset.images.stems})
     taken = {key for key, count in times.items() if count == 1}

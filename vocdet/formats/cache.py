@@ -28,8 +28,8 @@ from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
 from vocdet.formats import column_file, registry
-from vocdet.formats.registry import FormatChoice
-from vocdet.formats.scan import Asked, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import Source
 
 Facts = NDArray[np.int64]  # (5, N)
 
@@ -49,28 +49,14 @@ _OURS = re.compile(r"[0-9a-f]{32}\.columns")
 _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.columns\..+")  # by a process that was killed while it saved
 
 
-def read(
-    path: Path,
-    *,
-    format: FormatChoice = "auto",
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
-    without_images: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
+def read(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
     """What `registry.read` gives, from the cache where nothing has changed since it was saved there.
 
     A dataset that was written to in the last two seconds is not saved, nor one that changes while it is read. A cache
     that cannot be used or written is passed over in silence.
     """
-    asked: dict[str, Any] = {
-        "format": format,
-        "labels": labels,
-        "coordinates": coordinates,
-        "without_images": without_images,
-    }
-    fresh = partial(registry.read, path, **asked, progress=progress)
-    place = _place(path, labels, repr(asked))
+    fresh = partial(registry.read, source, without_images=without_images, progress=progress)
+    place = _place(source, without_images)
     before = _take_key(place) if place is not None else None
     if place is None or before is None:
         return fresh()
@@ -110,9 +96,10 @@ class _Place:
     arguments: str
 
 
-def _place(path: Path, labels: Path | None, arguments: str) -> _Place | None:
+def _place(source: Source, without_images: bool) -> _Place | None:
     """None where nothing is to be kept: there is no cache, it is in the dataset, or the path is no text."""
     cached = location()
+    path, labels = source.path, source.labels
     given = path if os.path.isdir(path) else _folder_of(path)  # noqa: PTH112 - never raises
     try:
         folder = os.path.realpath(given)
@@ -122,7 +109,7 @@ def _place(path: Path, labels: Path | None, arguments: str) -> _Place | None:
     except OSError:  # the current folder is gone
         return None
     # The path as it was given is in every finding, so that it makes another scan of the same files.
-    all_of_it = repr((str(path), os.path.realpath(path), arguments, single))
+    all_of_it = repr((str(path), os.path.realpath(path), source, without_images, single))
     name = blake2b(all_of_it.encode(), digest_size=16).hexdigest()
     return _Place(cached / f"{name}.columns", folder, single, all_of_it)
 

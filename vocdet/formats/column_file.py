@@ -31,7 +31,8 @@ from vocdet.data.findings import Finding, Severity
 from vocdet.data.texts import Texts
 from vocdet.errors import Place, VocdetError
 from vocdet.files import unwritable
-from vocdet.formats.scan import Coordinates, Scan, uncollected
+from vocdet.formats.scan import Scan, uncollected
+from vocdet.formats.source import Coordinates, FormatName
 from vocdet.wording import reason
 
 VERSION = 1
@@ -62,6 +63,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file says of itself."""
 
     about: dict[str, str]  # what was given to `save`
+    format: FormatName
     coordinates: Coordinates
     columns: dict[str, _Column]
     strings: dict[str, _Strings]
@@ -79,7 +81,7 @@ def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> N
         with os.fdopen(handle, "wb") as file:
             out = _Writer(file)
             _write(out, scan)
-            out.finish(dict(about or {}), scan.coordinates)
+            out.finish(dict(about or {}), scan.format, scan.coordinates)
         Path(temporary).replace(path)
     except BaseException as error:
         if temporary:
@@ -127,7 +129,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 def _write(out: _Writer, scan: Scan) -> None:
     dataset, images, objects = scan.dataset, scan.dataset.images, scan.dataset.objects
-    out.strings("texts", (str(dataset.root), dataset.entries, scan.reason, scan.format, scan.kind))
+    out.strings("texts", (str(dataset.root), dataset.entries, scan.reason, scan.kind))
     out.strings("labels", dataset.labels)
     out.strings("poses", dataset.poses)
     out.put("extra", np.frombuffer(dataset.extra, np.uint8))
@@ -165,7 +167,7 @@ def _write_findings(out: _Writer, findings: Sequence[Finding]) -> None:
 
 
 def _read(file: _Reader) -> Scan:
-    root, entries, reason, format, kind = file.strings("texts")
+    root, entries, reason, kind = file.strings("texts")
     images, objects = _read_images(file), _read_objects(file)
     extra = file.numbers("extra", np.uint8).tobytes()
     dataset = Dataset(Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries)
@@ -175,7 +177,7 @@ def _read(file: _Reader) -> Scan:
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
             raise ValueError(f"the part {name!r} has rows that are not there")
     findings = _read_findings(file)
-    return Scan(dataset, findings, file.header.coordinates, reason, left_out, format, kind, splits)
+    return Scan(dataset, findings, file.header.coordinates, reason, left_out, file.header.format, kind, splits)
 
 
 def _read_images(file: _Reader) -> Images:
@@ -252,9 +254,9 @@ class _Writer:
             self.put(f"{name}.lengths", _narrow(np.diff(values.ends, prepend=0)))
             self.put(name, values.data)
 
-    def finish(self, about: dict[str, str], coordinates: Coordinates) -> None:
+    def finish(self, about: dict[str, str], format: FormatName, coordinates: Coordinates) -> None:
         """Write the JSON, and the start that makes the file valid."""
-        text = msgspec.json.encode(Header(about, coordinates, self.columns, self.counts))
+        text = msgspec.json.encode(Header(about, format, coordinates, self.columns, self.counts))
         self.file.seek(self.offset)
         self.file.write(text)
         self.file.seek(0)

@@ -5,67 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
 
 from vocdet.data.findings import raise_errors
 from vocdet.errors import VocdetError
 from vocdet.formats.coco import layout as coco_files
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.labelme import read as labelme
-from vocdet.formats.scan import Asked, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import FORMATS, FormatName, Source
 from vocdet.formats.voc import layout as voc_layout
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.yolo import read as yolo
 from vocdet.wording import reason
 
-Format = Literal["voc", "coco", "yolo", "labelme"]
-FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
-
-def read(
-    path: Path,
-    *,
-    format: FormatChoice = "auto",
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
-    without_images: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
+def read(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
     """As `scan`, of a dataset that is all in order; else every error that was found is raised, together."""
-    found = scan(
-        path, format=format, labels=labels, coordinates=coordinates, without_images=without_images, progress=progress
-    )
+    found = scan(source, without_images=without_images, progress=progress)
     raise_errors(found.findings)
     return found
 
 
-def scan(
-    path: Path,
-    *,
-    format: FormatChoice = "auto",
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
-    without_images: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
-    """Read what can be read of a folder, or of a COCO file; what is wrong in it becomes a finding.
+def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
+    """Read what is readable of a folder or a COCO file; every problem in it becomes a finding.
 
-    `labels` is a file that numbers the labels, `coordinates` what the numbers of VOC files are. With `without_images`
-    the images may all be missing. Raises where this is no dataset of the format at all, or of none that is known.
+    With `without_images` the images may all be missing. Raises a `DatasetError` if the source is not a dataset of the
+    format, or of any known format.
     """
-    chosen = recognize(path) if format == "auto" else format
+    path, labels = source.path, source.labels
+    chosen = recognize(path) if source.format == "auto" else source.format
     if chosen == "voc":
         return voc_tree.scan(
-            path, labels=labels, coordinates=coordinates, without_images=without_images, progress=progress
+            path,
+            labels=labels,
+            coordinates=source.coordinates,
+            without_images=without_images,
+            progress=progress,
         )
     return _READERS[chosen](path, labels=labels, without_images=without_images, progress=progress)
 
 
-_READERS: Mapping[Format, Callable[..., Scan]] = MappingProxyType(
+_READERS: Mapping[FormatName, Callable[..., Scan]] = MappingProxyType(
     {"coco": coco_json.scan, "yolo": yolo.scan, "labelme": labelme.scan}
 )
-_LOOKS: Mapping[Format, Callable[[Path], str]] = MappingProxyType(
+_LOOKS: Mapping[FormatName, Callable[[Path], str]] = MappingProxyType(
     {
         "voc": voc_layout.looks_like,
         "coco": coco_files.looks_like,
@@ -75,7 +58,7 @@ _LOOKS: Mapping[Format, Callable[[Path], str]] = MappingProxyType(
 )
 
 
-def recognize(path: Path) -> Format:
+def recognize(path: Path) -> FormatName:
     """The format of a dataset; of several in one folder the first of voc, coco, yolo and labelme.
 
     A folder in which none is found is `voc`, whose reader says what it missed.
@@ -85,12 +68,12 @@ def recognize(path: Path) -> Format:
     return next((format for format in FORMATS if path.is_dir() and _looks_like(path, format)), "voc")
 
 
-def also(path: Path, format: Format) -> tuple[Format, ...]:
+def also(path: Path, format: FormatName) -> tuple[FormatName, ...]:
     """What else a folder in which `format` was recognised has: a COCO file beside XMLs."""
     return ("coco",) if format == "voc" and path.is_dir() and _looks_like(path, "coco") else ()
 
 
-def _looks_like(path: Path, format: Format) -> str:
+def _looks_like(path: Path, format: FormatName) -> str:
     """Why a folder looks like a format; "" where it does not."""
     try:
         return _LOOKS[format](path)
@@ -99,7 +82,7 @@ def _looks_like(path: Path, format: Format) -> str:
         raise VocdetError(problem, place=Path(error.filename or path), hint="see whether you may read it") from error
 
 
-def _of_file(path: Path) -> Format:
+def _of_file(path: Path) -> FormatName:
     suffix = path.suffix.lower()
     if suffix in (".json", ".yaml", ".yml"):  # the reader says why, where it is none
         return "coco" if suffix == ".json" else "yolo"

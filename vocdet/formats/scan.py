@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
+from vocdet.formats.source import Coordinates, FormatName
 
 Progress = Callable[[int, int], None]  # how many of how many are done
 
@@ -28,7 +28,7 @@ class Scan:
     coordinates: Coordinates = "zero"
     reason: str = ""  # why these coordinates; "": the format leaves no choice
     left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is not in it; "": a finding says so
-    format: str = "voc"  # the format it was read as: voc, coco, yolo or labelme
+    format: FormatName = "voc"  # the format it was read as: voc, coco, yolo or labelme
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
     splits: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # trainval, train, val, test: rows
 
@@ -64,9 +64,3 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-Coordinates = Literal["zero", "one"]
-
-
-Asked = Literal["auto", "zero", "one"]

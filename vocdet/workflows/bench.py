@@ -10,6 +10,7 @@ import msgspec
 
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
+from vocdet.formats.source import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
 from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_as
@@ -157,7 +158,7 @@ def _costs(one: Measured) -> dict[str, float]:
 
 def _pictures(data: Path, split: str, most: int) -> list[Image]:
     """Some images of a part, in memory."""
-    loaded = load_dataset(data, split=split)
+    loaded = load_dataset(Source(data), split=split)
     rows = loaded.rows(split)
     images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
     return [decode_as(scene.path, scene.width, scene.height) for scene in images]
@@ -165,12 +166,12 @@ def _pictures(data: Path, split: str, most: int) -> list[Image]:
 
 def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:
     """What a detector finds in a part: what it found of these very images before, or else finds now."""
-    loaded = load_dataset(data, split=split)
+    loaded = load_dataset(Source(data), split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
     known = _read(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # that of a subset is another
         return _scores(known)
-    evaluate_run(checkpoint, data, split=split, device=device, progress=progress)
+    evaluate_run(checkpoint, Source(data), split=split, device=device, progress=progress)
     found = _read(path, checkpoint)
     return _scores(found) if found else Scores({}, "", 0, "")
 

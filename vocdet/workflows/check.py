@@ -21,8 +21,8 @@ from vocdet.data.division.groups import Groups
 from vocdet.data.division.identical import identical_images
 from vocdet.data.findings import Finding
 from vocdet.formats import registry
-from vocdet.formats.registry import FormatChoice
-from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import Coordinates, Source
 from vocdet.formats.voc import image_sets, repair, split_files
 
 Splits = dict[str, NDArray[np.int64]]
@@ -66,11 +66,8 @@ class CheckReport:
 
 
 def check_dataset(
-    root: Path,
+    source: Source,
     *,
-    format: FormatChoice = "auto",
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     lists: Sequence[Path] = (),
     images: bool = True,
     progress: Progress | None = None,
@@ -81,13 +78,12 @@ def check_dataset(
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
     """
     started = time.monotonic()
-    looks = registry.recognize(root) if format == "auto" else format
-    others = registry.also(root, looks) if format == "auto" else ()
-    found = registry.scan(root, format=looks, labels=labels, coordinates=coordinates)
+    found = registry.scan(source)
+    others = registry.also(source.path, found.format) if source.format == "auto" else ()
     dataset = found.dataset
     splits, findings = _split_findings(found, lists)
     findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
-    findings += label_findings(dataset, listed=found.format == "voc" or labels is not None)
+    findings += label_findings(dataset, listed=found.format == "voc" or source.labels is not None)
     if found.format == "voc":
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []

@@ -28,8 +28,8 @@ from vocdet.formats import registry
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.image_index import safe_relative, split_suffix
 from vocdet.formats.losses import Loss
-from vocdet.formats.registry import FormatChoice
-from vocdet.formats.scan import Asked, Coordinates, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import Coordinates, Source
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import write as voc_write
 from vocdet.formats.yolo import write as yolo_write
@@ -76,16 +76,13 @@ class ConvertReport:
 
 
 def convert(
-    source: Path,
+    source: Source,
     target: Path,
     *,
     to: Target,
-    format: FormatChoice = "auto",
     images: ImageMode = "copy",
     strict: bool = False,
     skip_bad: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     write_coordinates: Coordinates | None = None,
     progress: Progress | None = None,
 ) -> ConvertReport:
@@ -96,11 +93,9 @@ def convert(
     be written. `strict` refuses a format that cannot hold all there is. VOC files get the numbers they had, unless
     `write_coordinates` says otherwise. `progress` counts files as they are read, then images as they are put in place.
     """
-    check_target(target, [source])
-    looks = registry.recognize(source) if format == "auto" else format
-    others = registry.also(source, looks) if format == "auto" else ()
-    found = registry.scan(source, format=looks, labels=labels, coordinates=coordinates, without_images=images == "none",
-                         progress=progress)  # fmt: skip
+    check_target(target, [source.path])
+    found = registry.scan(source, without_images=images == "none", progress=progress)
+    others = registry.also(source.path, found.format) if source.format == "auto" else ()
     dataset = found.dataset
     check_target(target, [dataset.root])  # that of a file may be further up
     splits, odd = image_sets.read_splits(found)
@@ -113,7 +108,7 @@ def convert(
             raise_errors(bad)
         dataset, splits, areas = _without_bad(dataset, splits, measured, bad)
     if not len(dataset):
-        raise AnnotationError("no image with annotations can be read", place=source, hint="run vocdet check")
+        raise AnnotationError("no image with annotations can be read", place=source.path, hint="run vocdet check")
     written = write_dataset(dataset, splits, target, to=to, images=images, strict=strict,
                             coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
     return ConvertReport(found, dataset, splits, tuple(warnings), tuple(bad), others, written)

@@ -20,7 +20,8 @@ from vocdet.errors import AnnotationError, SplitError
 from vocdet.files import appearing, write_new
 from vocdet.formats import registry
 from vocdet.formats.file_names import safe_names
-from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.scan import Progress
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
@@ -45,7 +46,7 @@ class CropsReport:
 
 
 def write_crops(
-    source: Path,
+    source: Source,
     target: Path,
     *,
     splits: Sequence[str] = (),
@@ -53,8 +54,6 @@ def write_crops(
     size: int | None = None,
     smallest: float = 0.0,
     lossless: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> CropsReport:
     """Cut every object out as the classifier sees it, into `target/<part>/<label>/<stem>_<number>.jpg`.
@@ -64,7 +63,7 @@ def write_crops(
     """
     if size is not None:
         check_side(size, smallest=32)
-    found = registry.read(source, labels=labels, coordinates=coordinates)
+    found = registry.read(source)
     known, odd = image_sets.read_splits(found)
     raise_errors(odd)
     dataset, _ = usable(found.dataset)
@@ -76,7 +75,7 @@ def write_crops(
     jobs = _jobs(dataset, chosen, wanted, folders)
     if not jobs:
         raise AnnotationError(
-            "no objects to cut out", place=source, hint="ask for other parts, or a smaller --min-side"
+            "no objects to cut out", place=source.path, hint="ask for other parts, or a smaller --min-side"
         )
     cutter = _Cutter(dataset, margin, size, ".png" if lossless else ".jpg")
     with appearing(target) as folder:

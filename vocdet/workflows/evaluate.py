@@ -17,7 +17,7 @@ from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
 from vocdet.formats.results import write_coco_results
-from vocdet.formats.scan import Asked
+from vocdet.formats.source import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, detect_all, load_predictor
 from vocdet.inputs.images import decode_as
@@ -45,11 +45,9 @@ class Evaluated:
 
 def evaluate_run(
     run: Path,
-    root: Path,
+    source: Source,
     *,
     split: str = "test",
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     device: str = "auto",
     own_thresholds: bool = False,
     subset: int | None = None,
@@ -69,7 +67,7 @@ def evaluate_run(
     """
     if picture:
         check_picture_name(picture)
-    loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=split)
+    loaded = load_dataset(source, split=split)
     predictor = load_predictor(run, device=device)
     rows = loaded.rows(split)
     chosen = choose(len(rows), subset, seed)

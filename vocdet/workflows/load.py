@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,8 @@ from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, SplitError
 from vocdet.formats import cache
-from vocdet.formats.scan import Asked, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 
 
@@ -46,10 +46,8 @@ class Loaded:
 
 
 def load_dataset(
-    root: Path,
+    source: Source,
     *,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
@@ -57,7 +55,7 @@ def load_dataset(
 
     With `split`, that part must be there and have images; `rows` asks the same of any part later.
     """
-    loaded = _read_usable(root, labels, coordinates, progress)
+    loaded = _read_usable(source, progress)
     splits, odd = image_sets.read_splits(loaded.scan)
     findings = [*loaded.warnings, *(finding for finding in odd if finding.code != "imagesets.empty")]  # `rows` refuses
     raise_errors(findings)
@@ -67,8 +65,8 @@ def load_dataset(
     return loaded
 
 
-def _read_usable(root: Path, labels: Path | None, coordinates: Asked, progress: Progress | None) -> Loaded:
-    found = cache.read(root, labels=labels, coordinates=coordinates, progress=progress)
+def _read_usable(source: Source, progress: Progress | None) -> Loaded:
+    found = cache.read(source, progress=progress)
     if not len(found.dataset.objects):
         hint = "annotate some images in labelImg first"
         raise AnnotationError("no objects in any annotation", place=found.dataset.root, hint=hint)

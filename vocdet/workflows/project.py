@@ -11,6 +11,7 @@ from pathlib import Path
 from vocdet.errors import AnnotationError, OutputError, raise_all
 from vocdet.files import unwritable
 from vocdet.formats import cache
+from vocdet.formats.source import Source
 from vocdet.resources import bundled_text
 
 DETECTORS = {  # the recipe of each net
@@ -80,7 +81,7 @@ def _recipe(known: Mapping[str, str], net: str) -> str:
 
 
 def _labels(data: Path) -> tuple[str, ...]:
-    labels = cache.read(data).dataset.labels
+    labels = cache.read(Source(data)).dataset.labels
     if not labels:
         raise AnnotationError("no objects in any annotation", place=data, hint="annotate some images in labelImg first")
     return labels

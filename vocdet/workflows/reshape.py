@@ -14,14 +14,15 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division.identical import identical_images
 from vocdet.data.division.sampling import sample
 from vocdet.data.findings import raise_errors
-from vocdet.data.merging import Merged, Source, Spelling, merge, source_names, spellings
+from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_names, spellings
 from vocdet.data.relabel import relabel
 from vocdet.data.splits import separate, within
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, VocdetError
 from vocdet.formats import extras, registry
 from vocdet.formats.label_maps import read_changes
-from vocdet.formats.scan import Asked, Progress, Scan
+from vocdet.formats.scan import Progress, Scan
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted
 from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
@@ -52,7 +53,7 @@ class RemapReport:
 
 
 def remap_dataset(
-    source: Path,
+    source: Source,
     target: Path,
     *,
     rename: Sequence[str] = (),
@@ -64,16 +65,14 @@ def remap_dataset(
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> RemapReport:
     """Write a copy with labels renamed, merged and dropped, as `read_changes` reads them; by default in its format."""
     if not (rename or merge or drop or keep or file):
         hint = "give --rename old=new, --merge a,b=new, --drop a, --keep a,b or --map FILE"
         raise VocdetError("no label is to change", hint=hint)
-    _check_place(target, [source])
-    found = _read(source, labels, coordinates, images, progress)
+    _check_place(target, [source.path])
+    found = _read(source, images, progress)
     old = found.dataset
     becomes = read_changes(old.labels, rename=rename, merge=merge, drop=drop, keep=keep, file=file)
     changed = relabel(old, becomes)
@@ -119,13 +118,12 @@ class MergeReport:
 
 
 def merge_datasets(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     target: Path,
     *,
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> MergeReport:
     """Write several datasets as one, by default in the format of the first.
@@ -135,12 +133,13 @@ def merge_datasets(
     """
     if len(sources) < 2:
         raise VocdetError("there is nothing to merge with", hint="give two datasets or more, and then the new folder")
-    if len({path.resolve() for path in sources}) < len(sources):
+    if len({source.path.resolve() for source in sources}) < len(sources):
         raise VocdetError("the same dataset is given twice", hint="give each once")
-    _check_place(target, sources)
-    found = [_read(path, None, coordinates, images, progress) for path in sources]
-    names = source_names(sources)
-    given = [Source(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
+    paths = [source.path for source in sources]
+    _check_place(target, paths)
+    found = [_read(source, images, progress) for source in sources]
+    names = source_names(paths)
+    given = [NamedDataset(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
     joined = merge(given)
     if strict and joined.stems_before:
         raise _clash(joined)
@@ -156,7 +155,7 @@ def merge_datasets(
         made=made,
         sources=tuple(
             Joined(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.splits)))
-            for path, name, scan in zip(sources, names, found, strict=True)
+            for path, name, scan in zip(paths, names, found, strict=True)
         ),
         renamed={stems[row]: before for row, before in joined.stems_before.items()},
         spellings=tuple(spellings([scan.dataset for scan in found])),
@@ -196,7 +195,7 @@ class SampleReport:
 
 
 def sample_dataset(
-    source: Path,
+    source: Source,
     target: Path,
     count: int,
     *,
@@ -204,17 +203,15 @@ def sample_dataset(
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> SampleReport:
     """Write `count` images of a dataset in which every label and part has its share; by default in its format."""
-    _check_place(target, [source])
-    found = _read(source, labels, coordinates, images, progress)
+    _check_place(target, [source.path])
+    found = _read(source, images, progress)
     dataset = found.dataset
     if not 0 < count <= len(dataset):
         problem = f"{counted(count, 'image')} cannot be taken from a dataset of {len(dataset)}"
-        raise VocdetError(problem, place=source, hint=f"give a number from 1 to {len(dataset)}")
+        raise VocdetError(problem, place=source.path, hint=f"give a number from 1 to {len(dataset)}")
     taken = sample(dataset, count, found.splits, seed=seed)
     splits = within(found.splits, taken.rows, len(dataset))
     made = _write(dataset.subset(taken.rows), splits, target, to or native(found), images, strict)
@@ -235,11 +232,9 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
             raise OutputError(f"is inside {source}, and would be read as a part of it", place=target, hint=hint)
 
 
-def _read(path: Path, labels: Path | None, coordinates: Asked, images: ImageMode, progress: Progress | None) -> Scan:
+def _read(source: Source, images: ImageMode, progress: Progress | None) -> Scan:
     """A dataset with its parts, all in order; the errors in its files are raised together."""
-    found = registry.read(
-        path, labels=labels, coordinates=coordinates, without_images=images == "none", progress=progress
-    )
+    found = registry.read(source, without_images=images == "none", progress=progress)
     splits, odd = image_sets.read_splits(found)
     raise_errors(odd)
     return replace(found, splits=splits)

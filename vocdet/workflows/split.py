@@ -14,7 +14,8 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
 from vocdet.data.findings import Finding
 from vocdet.errors import SplitError
-from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.scan import Progress
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted
 from vocdet.workflows.coco_splits import coco_splits
@@ -51,7 +52,7 @@ class SplitReport:
 
 
 def split_dataset(
-    root: Path,
+    source: Source,
     *,
     trainval: float = SHARE,
     train: float = SHARE,
@@ -62,8 +63,6 @@ def split_dataset(
     per_label: bool = False,
     force: bool = False,
     dry_run: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> SplitReport:
     """Write ImageSets/Main/{trainval,train,val,test}.txt: all of them, or none.
@@ -73,7 +72,7 @@ def split_dataset(
     and they fit. `kfold` adds `fold<k>_train.txt` and `fold<k>_val.txt` of trainval, `per_label` VOC's
     `<label>_<part>.txt`.
     """
-    loaded = _read_usable(root, labels, coordinates, progress)
+    loaded = _read_usable(source, progress)
     dataset = loaded.dataset
     sizes = divide.split_sizes(len(dataset), trainval, train)
     kept = kept_together(dataset, group_by, sizes[0], progress)
@@ -85,7 +84,7 @@ def split_dataset(
 
 
 def append_to_split(
-    root: Path,
+    source: Source,
     *,
     trainval: float | None = None,
     train: float | None = None,
@@ -95,8 +94,6 @@ def append_to_split(
     kfold: int = 0,
     per_label: bool = False,
     dry_run: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> SplitReport:
     """Add the images that are in no part yet to train, val and test; those that are in one stay there.
@@ -105,7 +102,7 @@ def append_to_split(
     `split_dataset`), and otherwise where sizes and labels come closest to their shares. Folds and files for each
     label that are there grow with the parts.
     """
-    loaded = _read_usable(root, labels, coordinates, progress)
+    loaded = _read_usable(source, progress)
     dataset = loaded.dataset
     before, notes = _assigned(loaded)
     shares = [len(before[name]) for name in divide.NAMES]
@@ -134,21 +131,19 @@ def append_to_split(
 
 
 def split_as_coco(
-    root: Path,
+    source: Source,
     sources: Sequence[Path],
     *,
     per_label: bool = False,
     force: bool = False,
     dry_run: bool = False,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> SplitReport:
     """Write the parts that COCO files make: their images are found by the names they have in the files.
 
     A source is a folder of COCO files, or one whose name says train, val or test.
     """
-    loaded = _read_usable(root, labels, coordinates, progress)
+    loaded = _read_usable(source, progress)
     found, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([found["train"], found["val"]]))
     splits = {"trainval": trainval, **found}

@@ -11,7 +11,8 @@ from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError, OutputError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
-from vocdet.formats.scan import Asked, Progress
+from vocdet.formats.scan import Progress
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.plots.dataset import FORMATS, picture
 
@@ -29,11 +30,9 @@ class StatsReport:
 
 
 def dataset_stats(
-    root: Path,
+    source: Source,
     *,
     drawn: Path | None = None,
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     progress: Progress | None = None,
 ) -> StatsReport:
     """Count what can be read of a dataset, and draw the figures into the file `drawn`: .png, .svg or .pdf.
@@ -44,18 +43,18 @@ def dataset_stats(
     if drawn is not None and format not in FORMATS:
         hint = f"end its name in {', '.join(f'.{name}' for name in FORMATS)}"
         raise OutputError("is no name of a picture that can be drawn", place=drawn, hint=hint)
-    found = registry.scan(root, labels=labels, coordinates=coordinates, progress=progress)
+    found = registry.scan(source, progress=progress)
     splits, odd = image_sets.read_splits(found)
     findings = [*found.findings, *odd]
     dataset, _ = usable(found.dataset)
     if not len(dataset.objects):
         hint = "annotate some images first" if not findings else "run vocdet check to see why"
-        raise AnnotationError("no objects in any annotation", place=root, hint=hint)
+        raise AnnotationError("no objects in any annotation", place=source.path, hint=hint)
     figures = stats(dataset, separate(splits))
     if drawn is not None:
-        write_bytes(drawn, picture(figures, root.resolve().name, format=format))
+        write_bytes(drawn, picture(figures, source.path.resolve().name, format=format))
     return StatsReport(
-        root=root,
+        root=source.path,
         kind=found.kind,
         figures=figures,
         left_out=len(found.dataset.objects) - len(dataset.objects),

@@ -18,7 +18,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError
 from vocdet.formats.image_folder import read_image_folder
-from vocdet.formats.scan import Asked
+from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Crops, ahead, batches
@@ -65,13 +65,11 @@ class BackboneFinished:
 
 
 def train_backbone(
-    root: Path,
+    source: Source,
     recipe: BackboneRecipe,
     *,
     folder: bool = False,
     runs: Path = Path("runs"),
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     device: str = "auto",
     resume: Path | None = None,
     group: Group | None = None,
@@ -80,7 +78,7 @@ def train_backbone(
 ) -> Generator[BackboneStarted | Step | Epoch | Note | BackboneFinished, None, None]:
     """Train, and say what happens: what it starts from, every step, every epoch, what it ended with.
 
-    Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `root` is an image
+    Learns from the objects of the part `train` and validates on those of `val`; with `folder`, `source` is an image
     folder instead. When `stop()` is true training ends after the step, with all that was reached kept. `resume` is
     the folder of a run that was interrupted: it goes on as if it had not been, if recipe and data are what they were.
     In a `group` of processes each learns its part of every batch, and the first one alone writes. `track` is a
@@ -88,21 +86,21 @@ def train_backbone(
     """
     group = group or alone()
     if folder:
-        dataset, splits = read_image_folder(root, seed=recipe.train.seed)
+        dataset, splits = read_image_folder(source.path, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
     else:
-        loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=recipe.data.split)
+        loaded = load_dataset(source, split=recipe.data.split)
         dataset, splits, warnings = loaded.dataset, loaded.splits, loaded.warnings
     if len(dataset.labels) < 2:
         raise AnnotationError(
             f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: there is nothing to tell apart",
-            place=root,
+            place=source.path,
             hint="there must be a folder for every label" if folder else "go straight on with vocdet train-ssd",
         )
     train, val = _parts(dataset, splits, recipe.data.split)
     if not (~train.objects.crowd).any():
         hint = "run vocdet split --force" if not folder else "there must be images in the folders of train"
-        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=root, hint=hint)
+        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=source.path, hint=hint)
     resumed = open_run(resume, "backbone") if resume else None
     if resumed:
         check_unchanged(resumed, recipe, dataset.labels, {"train": train, "val": val})
@@ -118,16 +116,15 @@ def train_backbone(
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
     crops = _crops(recipe, train, model.spec, augmented=True)
     measure = _Measure(task, _crops(recipe, val, model.spec, augmented=False), dataset.labels, group, recipe.train.best)
-    given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates,
-             "folder": folder}  # fmt: skip
+    given = source.record() | {"folder": folder}
     with run_folder(runs, "backbone", about.backbone.name, group, resumed) as run:
         yield BackboneStarted(
             run, len(crops), measure.of, dataset.labels, begun.start, begun.transfer, warnings, recipe
         )
         training = TrainingRun(
             run, recipe, task, about, group, given=given, resumed=resumed, track=track,
-            learned_from={"fingerprint": about.dataset, "root": str(root.absolute()), "labels": list(dataset.labels),
-                          "images": len(crops), "validated_on": measure.of},
+            learned_from={"fingerprint": about.dataset, "root": str(source.path.absolute()),
+                          "labels": list(dataset.labels), "images": len(crops), "validated_on": measure.of},
         )  # fmt: skip
         if group.first and not resumed:
             write_images(run, dataset.labels, {"train": train, "val": val})

@@ -18,7 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport, evaluate
-from vocdet.formats.scan import Asked
+from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import Image
@@ -128,12 +128,10 @@ class Looked:
 
 def train_detector(
     kind: Kind[M, R],
-    root: Path,
+    source: Source,
     recipe: R,
     *,
     runs: Path,
-    labels: Path | None,
-    coordinates: Asked,
     device: str,
     resume: Path | None,
     group: Group | None,
@@ -150,12 +148,12 @@ def train_detector(
     what the run's journal is.
     """
     group = group or alone()
-    loaded = load_dataset(root, labels=labels, coordinates=coordinates, split=recipe.data.split)
+    loaded = load_dataset(source, split=recipe.data.split)
     train, val = _parts(loaded, recipe.data.split)
     shapes = _shapes(train)
     if not len(shapes.boxes):
         hint = "run vocdet split --force, or annotate more of its images"
-        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=root, hint=hint)
+        raise AnnotationError(f"no objects in the part {recipe.data.split}", place=source.path, hint=hint)
     notes = kind.check(train, recipe)
     resumed = open_run(resume, kind.task) if resume else None
     if resumed:
@@ -175,8 +173,8 @@ def train_detector(
     recipe = with_batch(recipe, task, kind.example(model, recipe), len(train), group)
     about = msgspec.structs.replace(about, recipe=asdict(recipe))
     measure = _Measure(kind, recipe, val, task, group)
-    given = {"root": str(root.absolute()), "labels": labels and str(labels.absolute()), "coordinates": coordinates}
-    learned_from = {"fingerprint": about.dataset, "root": str(root.absolute()), "labels": list(train.labels),
+    given = source.record()
+    learned_from = {"fingerprint": about.dataset, "root": str(source.path.absolute()), "labels": list(train.labels),
                     "images": len(train), "validated_on": len(val) if val else 0}  # fmt: skip
     with run_folder(runs, kind.task, about.backbone.name, group, resumed) as run:
         yield DetectorStarted(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, CheckpointError
-from vocdet.formats.scan import Asked
+from vocdet.formats.source import Source
 from vocdet.inference.rcnn import RcnnPredictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.images import fit_size
@@ -52,12 +52,10 @@ TRIED_OBJECTS = 8  # of an image that an automatic batch is tried with
 
 
 def train_maskrcnn(
-    root: Path,
+    source: Source,
     recipe: MaskRcnnRecipe,
     *,
     runs: Path = Path("runs"),
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     device: str = "auto",
     resume: Path | None = None,
     group: Group | None = None,
@@ -71,7 +69,7 @@ def train_maskrcnn(
     random and takes as long again. All else is as `train_detector` says.
     """
     return train_detector(
-        Segmenting(), root, recipe, runs=runs, labels=labels, coordinates=coordinates, device=device, resume=resume,
+        Segmenting(), source, recipe, runs=runs, device=device, resume=resume,
         group=group, track=track, stop=stop,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.formats.scan import Asked
+from vocdet.formats.source import Source
 from vocdet.inference.ssd import SsdPredictor
 from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch, Scenes, ahead, batches
@@ -46,12 +46,10 @@ from vocdet.workflows.train_detector import (
 
 
 def train_ssd(
-    root: Path,
+    source: Source,
     recipe: SsdRecipe,
     *,
     runs: Path = Path("runs"),
-    labels: Path | None = None,
-    coordinates: Asked = "auto",
     device: str = "auto",
     resume: Path | None = None,
     group: Group | None = None,
@@ -63,7 +61,7 @@ def train_ssd(
     All else is as `train_detector` says.
     """
     return train_detector(
-        Ssd(), root, recipe, runs=runs, labels=labels, coordinates=coordinates, device=device, resume=resume,
+        Ssd(), source, recipe, runs=runs, device=device, resume=resume,
         group=group, track=track, stop=stop,
     )  # fmt: skip
 

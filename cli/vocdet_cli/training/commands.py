@@ -55,7 +55,7 @@ def train_backbone(
         _print_confusion(finished)
     model = asked.recipe.recipe.model
     tail = ["--reduced-tail"] if model.reduced_tail else []
-    used = ["DATASET"] if asked.folder else [*render.given(asked.data), *same_dataset(asked)]
+    used = ["DATASET"] if asked.folder else [*render.given(asked.source.path), *same_dataset(asked)]
     runs = render.given(told.runs, "--runs", DEFAULT_RUNS)
     then = render.command("train-ssd", *used, "--net", model.net, *tail, *runs)
     if finished.reached.interrupted:

@@ -49,8 +49,8 @@ def trained(
     with join(here) as group:
         finished = follow(
             lambda stop: train(
-                asked.data, asked.recipe.recipe, runs=told.runs, labels=asked.labels, coordinates=asked.coordinates,
-                device=here, resume=asked.run, group=group, track=told.track, stop=stop,
+                asked.source, asked.recipe.recipe, runs=told.runs, device=here, resume=asked.run, group=group,
+                track=told.track, stop=stop,
             ),
             lambda event: show_start(event, asked),
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
@@ -13,7 +13,7 @@ from vocdet.recipes.schema import Recipe
 from vocdet_cli.training.options import Told
 
 if TYPE_CHECKING:
-    from vocdet.formats.scan import Asked as AskedCoordinates
+    from vocdet.formats.source import Source
     from vocdet.recipes.load import Resolved
 
 LAST = "last"
@@ -37,21 +37,22 @@ class Asked:
     """What a training is asked for, by its options or by the run that it goes on with."""
 
     recipe: Resolved[Any]
-    data: Path
-    labels: Path | None
-    coordinates: AskedCoordinates
+    source: Source
     folder: bool
     run: Path | None  # to go on with
 
 
 def asked_for(task: str, told: Told, *, folder: bool = False) -> Asked:
     """The recipe with all that was given on top of it, and where the data is."""
+    from vocdet.formats.source import Source
     from vocdet.recipes.load import load_recipe
 
     sets = told.sets or ()
     if told.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, told.recipe, sets=sets, flags=told.flags)
-        return Asked(resolved, told.data or Path(), told.labels, told.coordinates, folder, None)
+        return Asked(
+            resolved, Source(told.data or Path(), labels=told.labels, coordinates=told.coordinates), folder, None
+        )
     if told.recipe is not None:
         raise VocdetError("--recipe and --resume are both given", hint="a run goes on with its own recipe")
     from vocdet.runs.resume import find_unfinished, was_given
@@ -61,9 +62,11 @@ def asked_for(task: str, told: Told, *, folder: bool = False) -> Asked:
     resolved = load_recipe(task, str(run), sets=sets, flags=told.flags)
     return Asked(
         resolved,
-        told.data or Path(given["root"]),
-        told.labels or (Path(given["labels"]) if given["labels"] else None),
-        cast("AskedCoordinates", given["coordinates"] if told.coordinates == "auto" else told.coordinates),
+        Source(
+            told.data or Path(given["root"]),
+            labels=told.labels or (Path(given["labels"]) if given["labels"] else None),
+            coordinates=given["coordinates"] if told.coordinates == "auto" else told.coordinates,
+        ),
         folder or bool(given.get("folder")),
         run,
     )

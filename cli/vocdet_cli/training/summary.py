@@ -38,7 +38,7 @@ def print_warnings(event: BackboneStarted | DetectorStarted, asked: Asked) -> No
     from vocdet.wording import counted
 
     if event.warnings:
-        see = render.command("check", *render.given(asked.data), *same_dataset(asked))
+        see = render.command("check", *render.given(asked.source.path), *same_dataset(asked))
         render.note(f"{counted(len(event.warnings), 'warning')} about the data: see {see}")
     if not event.validated_on:
         render.warning("there is nothing to validate on: the last weights are kept, good or bad, not the best ones")
@@ -60,16 +60,17 @@ def after_detector(command: str, finished: DetectorFinished, asked: Asked, told:
         return render.command(command, "--resume", str(finished.run))
     if not finished.reached.best_epoch and launch.is_first():
         render.note("nothing was validated: the last weights are the best, their thresholds come from training images")
-    coordinates = render.given(asked.coordinates, "--coordinates", "auto")
-    where = [*render.given(asked.data, "--data"), *coordinates, *render.given(told.runs, "--runs", DEFAULT_RUNS)]
+    coordinates = render.given(asked.source.coordinates, "--coordinates", "auto")
+    where = [*render.given(asked.source.path, "--data"), *coordinates, *render.given(told.runs, "--runs", DEFAULT_RUNS)]
     return render.command("eval", *where)
 
 
 def same_dataset(asked: Asked) -> list[str]:
     """The options for the same labels and coordinates in another command."""
     return [
-        *render.given(asked.labels, "--labels", None), *render.given(asked.coordinates, "--coordinates", "auto"),
-    ]  # fmt: skip
+        *render.given(asked.source.labels, "--labels", None),
+        *render.given(asked.source.coordinates, "--coordinates", "auto"),
+    ]
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.evaluation.report import evaluate
+from vocdet.formats.source import Source
 from vocdet.inputs.samples import Scenes
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.ssd.model import SsdLite
@@ -66,7 +67,7 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     """The best checkpoint on the whole validation part, in one process."""
     model, _ = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, SsdLite)
-    loaded = load_dataset(root, split="val")
+    loaded = load_dataset(Source(root), split="val")
     val = loaded.dataset.subset(loaded.rows("val"))
     looked = Ssd().look(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
     assert looked.loss is not None

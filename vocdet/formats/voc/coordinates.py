@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.formats.numbers import number_text
-from vocdet.formats.scan import Asked, Coordinates
+from vocdet.formats.source import Coordinates, CoordinatesChoice
 
 _DEVKIT = re.compile(r"\bThe VOC20\d\d Database\b|\bPASCAL VOC20\d\d\b")
 
 
-def decide(asked: Asked, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequence[str]) -> tuple[Coordinates, str]:
+def decide(
+    asked: CoordinatesChoice, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequence[str]
+) -> tuple[Coordinates, str]:
     """The convention of a dataset and why: of its boxes as written (M, 4), the width and height of their
     images (M, 2), and the <source> texts of its files.
 

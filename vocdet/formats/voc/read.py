@@ -20,7 +20,8 @@ from vocdet.data.texts import Texts
 from vocdet.errors import ImageError, Place, VocdetError
 from vocdet.formats.extras import coordinates_of
 from vocdet.formats.labels import read_labels
-from vocdet.formats.scan import Asked, Coordinates, Progress, Scan, uncollected
+from vocdet.formats.scan import Progress, Scan, uncollected
+from vocdet.formats.source import Coordinates, CoordinatesChoice
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
@@ -35,7 +36,7 @@ _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
 
 
 def read(
-    root: Path, *, labels: Path | None = None, coordinates: Asked = "auto", progress: Progress | None = None
+    root: Path, *, labels: Path | None = None, coordinates: CoordinatesChoice = "auto", progress: Progress | None = None
 ) -> Scan:
     """Read a folder whose files are all in order; else raise every error that was found, together."""
     found = scan(root, labels=labels, coordinates=coordinates, progress=progress)
@@ -47,7 +48,7 @@ def scan(
     root: Path,
     *,
     labels: Path | None = None,
-    coordinates: Asked = "auto",
+    coordinates: CoordinatesChoice = "auto",
     without_images: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
@@ -249,7 +250,7 @@ def _read_masks(layout: Layout, stem: str, annotation: Annotation, size: tuple[i
 
 
 def _dataset(
-    rows: _Rows, layout: Layout, listed: tuple[str, ...] | None, asked: Asked
+    rows: _Rows, layout: Layout, listed: tuple[str, ...] | None, asked: CoordinatesChoice
 ) -> tuple[Dataset, str, list[Finding]]:
     """The tables, why the coordinates are what they are, and all findings."""
     findings = rows.findings

@@ -21,7 +21,7 @@ from vocdet.formats.extras import coordinates_of, extra_of
 from vocdet.formats.image_index import split_suffix
 from vocdet.formats.losses import Loss, counted_losses
 from vocdet.formats.numbers import number_text
-from vocdet.formats.scan import Coordinates
+from vocdet.formats.source import Coordinates
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import image_sets, preserved, write_object
 from vocdet.formats.voc import masks as voc_masks

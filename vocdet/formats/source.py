@@ -1,0 +1,37 @@
+"""Where a dataset is, and how to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+FormatName = Literal["voc", "coco", "yolo", "labelme"]
+FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
+Coordinates = Literal["zero", "one"]
+CoordinatesChoice = Literal["auto", "zero", "one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a dataset is, and how to read it.
+
+    `labels` is a file that lists the labels in order. `coordinates` says how VOC files count pixels: from `zero` or
+    from `one`; `auto` decides by the boxes and the `<database>` of the files.
+    """
+
+    path: Path  # a folder, a COCO file, or the YAML file of a YOLO dataset
+    format: FormatChoice = "auto"
+    labels: Path | None = None
+    coordinates: CoordinatesChoice = "auto"
+
+    def record(self) -> dict[str, str | None]:
+        """The source for the record of a run: absolute paths, so that the run can resume from any folder."""
+        return {
+            "root": str(self.path.absolute()),
+            "format": self.format,
+            "labels": str(self.labels.absolute()) if self.labels else None,
+            "coordinates": self.coordinates,
+        }
