@@ -1,4 +1,4 @@
-"""`vocdet fetch`: the public datasets, from their archives to a folder that can be trained on."""
+"""`vocdet fetch`: download and unpack public datasets."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.hints import as_commands
 
 if TYPE_CHECKING:
     from vocdet.fetching.catalog import Collection
-    from vocdet.workflows.fetch import Outcome
+    from vocdet.workflows.fetch import FetchResult
 
 app = typer.Typer()
 
 
 @app.command()
 def fetch(
-    dataset: Annotated[Literal["voc2007", "voc2012", "coco2017"], typer.Argument(help="Which dataset.")],
+    dataset: Annotated[Literal["voc2007", "voc2012", "coco2017"], typer.Argument(help="Dataset to fetch.")],
     folder: Annotated[
         Path | None,
         typer.Argument(
             metavar="[DIR]",
-            help="Folder for the archives and what is in them.",
-            show_default="this folder; for coco2017 the folder coco2017 in it",
+            help="Folder for the archives and their contents.",
+            show_default="this folder; coco2017 for coco2017",
         ),
     ] = None,
     only: Annotated[
@@ -35,19 +36,19 @@ def fetch(
         typer.Option(
             "--only",
             metavar="PART",
-            help="Fetch this part alone: trainval, test; of COCO annotations, val, train. Can be given again.",
+            help="Fetch only this part: trainval or test; for COCO annotations, val or train. Repeatable.",
         ),
     ] = None,
     url: Annotated[
-        str, typer.Option("--url", metavar="URL", help="Mirror: where the archives are, by their own names.")
+        str, typer.Option("--url", metavar="URL", help="Mirror that serves the archives under their names.")
     ] = "",
-    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the archives when they are unpacked.")] = True,
+    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the archives after unpacking.")] = True,
 ) -> None:
-    """Download VOC 2007, VOC 2012 or COCO 2017, prove the checksums, unpack, and count what is there.
+    """Download VOC 2007, VOC 2012 or COCO 2017, verify the checksums, unpack, and count the files.
 
-    Every archive has its lines: PASSED, or FAILED and what is wrong; FAILED ends with code 1.
-    Interrupted, the same command goes on from there. What is there already is verified and not fetched again.
-    An archive fetched by other means is used when it lies in DIR.
+    Each verification prints PASSED, or FAILED with the problem; any FAILED exits with code 1.
+    Interrupted downloads resume when you run the same command again. Existing files are verified, not fetched again.
+    An archive that you downloaded by other means is used if it is in DIR.
     """
     from vocdet.fetching.catalog import COLLECTIONS
 
@@ -56,42 +57,42 @@ def fetch(
 
 
 def fetch_into(collection: Collection, folder: Path, *, only: list[str], mirror: str, keep: bool) -> None:
-    """Fetch a collection and print what came of it."""
+    """Fetch a collection and print every verification."""
     from vocdet.fetching.download import size_text
-    from vocdet.workflows.fetch import archives_in, fetch, partial_downloads
+    from vocdet.workflows.fetch import archive_bytes, fetch, partial_downloads
 
     failed = 0
     try:
         with _bar() as progress:
-            for outcome in fetch(
+            for result in fetch(
                 collection, folder, only=only, mirror=mirror, keep=keep, progress=progress, note=render.note
             ):
-                _print(outcome)
-                failed += not outcome.passed
+                _print(result)
+                failed += not result.passed
     except KeyboardInterrupt:
         for part in partial_downloads(collection, folder):
             kept = size_text(part.stat().st_size)
-            render.note(f"{kept} are kept in {part}: the same command goes on from there")
+            render.note(f"{kept} are saved in {part}: run the same command again to resume")
         raise
     if failed:
         raise typer.Exit(1)
-    archives = archives_in(collection, folder, only)
+    archives = archive_bytes(collection, folder, only)
     if archives:
-        render.note(f"the archives take {size_text(archives)}: with --no-keep the same command deletes them")
+        render.note(f"the archives take {size_text(archives)}: the same command with --no-keep deletes them")
     root = folder / collection.root
     render.done(f"{collection.name} is in {root}", then=render.command("check", str(root)))
 
 
-def _print(outcome: Outcome) -> None:
-    mark = "[green]PASSED[/]" if outcome.passed else "[bold red]FAILED[/]"
-    render.out.print(f"{mark}  {escape(outcome.item)}: {escape(outcome.text)}", soft_wrap=True)
-    if outcome.hint:
-        render.out.print(f"  [dim]hint:[/] {escape(outcome.hint)}", soft_wrap=True)
+def _print(result: FetchResult) -> None:
+    mark = "[green]PASSED[/]" if result.passed else "[bold red]FAILED[/]"
+    render.out.print(f"{mark}  {escape(result.archive)}: {escape(result.text)}", soft_wrap=True)
+    if result.hint:
+        render.out.print(f"  [dim]hint:[/] {escape(as_commands(result.hint))}", soft_wrap=True)
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar in bytes on standard error, for one thing after another; silent where nobody looks."""
+    """A progress bar in bytes on standard error, for one step after another; silent unless it is a terminal."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.table import Column
 
@@ -107,7 +108,7 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal shown
-            if what != shown:  # a task of its own: speed and time left begin anew
+            if what != shown:  # a new task, so that speed and remaining time start over
                 for task in bar.task_ids:
                     bar.remove_task(task)
                 bar.add_task(what, total=total or None, completed=done)

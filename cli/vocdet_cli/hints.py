@@ -43,6 +43,9 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("convert", "format"): "--from",
 }
 
+# Arguments of the API that no command has.
+API_ONLY = frozenset(("channels",))
+
 _CODE = re.compile(r"`([^`]+)`")
 _CALL = re.compile(r"vocdet\.\w+\(")
 _ARGUMENT = re.compile(r"[a-z_]+=[^ =]")
@@ -92,6 +95,8 @@ def _arguments(code: str) -> list[ast.keyword]:
 def _options(keywords: list[ast.keyword], function: str = "") -> Iterator[str]:
     for keyword in keywords:
         name = keyword.arg or ""
+        if name in API_ONLY:
+            raise ValueError(name)
         option = OPTIONS.get((function, name)) or OPTIONS.get(("", name)) or f"--{name.replace('_', '-')}"
         yield from _words(option, keyword.value)
 

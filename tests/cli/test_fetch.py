@@ -18,7 +18,7 @@ import typer
 from vocdet_cli.fetch import fetch_into
 
 from vocdet.fetching import download
-from vocdet.fetching.catalog import Archive, Collection, Files
+from vocdet.fetching.catalog import Archive, Collection, FileCount
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -60,7 +60,7 @@ def small(folder: Path) -> Collection:
             archive.writestr(f"val2017/{i:012}.jpg", b"jpeg")
     data = packed.getvalue()
     (folder / "val2017.zip").write_bytes(data)
-    holds = (Files("images in val2017", 3, "val2017", ".jpg"),)
+    holds = (FileCount("images in val2017", 3, "val2017", ".jpg"),)
     url, md5 = "http://example.invalid/val2017.zip", hashlib.md5(data).hexdigest()
     return Collection("coco2017", (Archive("val", "val2017.zip", (url,), md5, len(data), 12, holds),), "coco2017", "")
 
@@ -82,7 +82,7 @@ def test_what_was_fetched_is_said_line_by_line(
     ]
     assert err.splitlines() == [
         f"downloading {url}/val2017.zip: {size} bytes",
-        f"the archives take {size} bytes: with --no-keep the same command deletes them",
+        f"the archives take {size} bytes: the same command with --no-keep deletes them",
     ]
     fetch_into(collection, to, only=[], mirror=url, keep=False)
     out, err = capsys.readouterr()
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_and_ends_with_1(
     assert ended.value.exit_code == 1
     out = capsys.readouterr().out.splitlines()
     assert out[0] == f"FAILED  val2017.zip: {url}/val2017.zip: the server answers 404 File not found"
-    assert out[1].startswith("  hint: get http://example.invalid/val2017.zip by other means, put it at ")
+    assert out[1].startswith("  hint: download http://example.invalid/val2017.zip by other means, save it as ")
     assert len(out) == 2
 
 
@@ -115,7 +115,7 @@ def test_an_interrupted_download_says_what_is_kept(
     monkeypatch.setattr(download, "_receive", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         fetch_into(collection, to, only=[], mirror=url, keep=True)
-    kept = f"100 bytes are kept in {to / 'val2017.zip.part'}: the same command goes on from there"
+    kept = f"100 bytes are saved in {to / 'val2017.zip.part'}: run the same command again to resume"
     assert kept in capsys.readouterr().err
 
 
@@ -125,7 +125,7 @@ def test_the_official_archives_are_asked_for_by_name(vocdet: Run, mirror: tuple[
     code, out, _ = vocdet("fetch", "voc2007", "--url", url)
     assert code == 1
     assert f"FAILED  VOCtrainval_06-Nov-2007.tar: {url}/VOCtrainval_06-Nov-2007.tar: the server answers 404" in out
-    assert "VOCtest_06-Nov-2007.tar: what the server has is 7 bytes long, the archive 451020800" in out
+    assert "VOCtest_06-Nov-2007.tar: the file on the server has 7 bytes, the archive 451020800" in out
     assert "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar by other means" in out
     assert not list(Path().iterdir())
 
@@ -137,7 +137,7 @@ def test_coco_goes_to_a_folder_of_its_own(vocdet: Run, mirror: tuple[Path, str])
         "annotations_trainval2017.zip:",
         "val2017.zip:",
     ]
-    assert f"put it at {Path('coco2017') / 'val2017.zip'}" in out
+    assert f"save it as {Path('coco2017') / 'val2017.zip'}" in out
 
 
 def test_wrong_wishes_are_errors(vocdet: Run) -> None:
@@ -146,7 +146,7 @@ def test_wrong_wishes_are_errors(vocdet: Run) -> None:
     )  # fmt: skip
     code, _, err = vocdet("fetch", "voc2007", "x", "--url", "/home/me/archives")
     assert (code, err) == (
-        1, "error: '/home/me/archives' is no URL that can be fetched\n  hint: give http://… or https://…\n",
+        1, "error: '/home/me/archives' is not an HTTP URL\n  hint: use http://… or https://…\n",
     )  # fmt: skip
     assert vocdet("fetch", "voc2005")[0] == 2
     assert not list(Path().iterdir())

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vocdet.errors import OutputError, VocdetError
-from vocdet.fetching.catalog import COLLECTIONS, Archive, Collection, Files, Listed, Mentions
-from vocdet.fetching.download import DownloadError
-from vocdet.workflows.fetch import Outcome, archives_in, fetch, partial_downloads
+from vocdet.errors import ArgumentError, OutputError
+from vocdet.fetching.catalog import COLLECTIONS, Archive, Collection, FileCount, SplitCount, TextCount
+from vocdet.fetching.download import Retries
+from vocdet.workflows.fetch import FetchResult, archive_bytes, fetch, partial_downloads
 
 if TYPE_CHECKING:
     from tests.fetching.conftest import Site
@@ -39,9 +39,9 @@ def voc_tar(part: str, stems: Sequence[str]) -> bytes:
     return packed.getvalue()
 
 
-def archive_of(part: str, name: str, data: bytes, *urls: str, holds: tuple[Any, ...]) -> Archive:
+def archive_of(part: str, name: str, data: bytes, *urls: str, contents: tuple[Any, ...]) -> Archive:
     md5 = hashlib.md5(data).hexdigest()
-    return Archive(part, name, tuple(f"{url}/{name}" for url in urls), md5, len(data), len(data), holds)
+    return Archive(part, name, tuple(f"{url}/{name}" for url in urls), md5, len(data), len(data), contents)
 
 
 @pytest.fixture
@@ -51,27 +51,30 @@ def voc(site: Site) -> Collection:
     for part, stems in (("trainval", TRAINVAL), ("test", TEST)):
         data, name = voc_tar(part, stems), f"VOC{part}.tar"
         site.files[name] = data
-        listed = Listed(f"images of {part}.txt with their XMLs", len(stems), "VOCdevkit/VOC2007", part)
-        archives.append(archive_of(part, name, data, site.url, holds=(listed,)))
+        listed = SplitCount(f"images of {part}.txt with their XMLs", len(stems), "VOCdevkit/VOC2007", part)
+        archives.append(archive_of(part, name, data, site.url, contents=(listed,)))
     return Collection("voc2007", tuple(archives), ".", "VOCdevkit/VOC2007")
 
 
-def fetched(collection: Collection, folder: Path, **how: Any) -> list[Outcome]:
-    return list(fetch(collection, folder, **{"sleep": lambda _: None, **how}))
+def fetched(
+    collection: Collection, folder: Path, *, tries: int = 5, sleep: Any = None, **options: Any
+) -> list[FetchResult]:
+    retries = Retries(tries=tries, sleep=sleep or (lambda _: None))
+    return list(fetch(collection, folder, retries=retries, **options))
 
 
-def failures(outcomes: Sequence[Outcome]) -> list[str]:
-    return [f"{outcome.item}: {outcome.text}" for outcome in outcomes if not outcome.passed]
+def failures(results: Sequence[FetchResult]) -> list[str]:
+    return [f"{result.archive}: {result.text}" for result in results if not result.passed]
 
 
 def stems_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "VOCdevkit" / "VOC2007" / "JPEGImages").glob("*.jpg"))
 
 
-def test_a_dataset_is_fetched_proved_unpacked_and_counted(site: Site, voc: Collection, tmp_path: Path) -> None:
-    outcomes = fetched(voc, tmp_path / "new")
+def test_a_dataset_is_fetched_verified_unpacked_and_counted(site: Site, voc: Collection, tmp_path: Path) -> None:
+    results = fetched(voc, tmp_path / "new")
     md5s = [hashlib.md5(site.files[name]).hexdigest() for name in ("VOCtrainval.tar", "VOCtest.tar")]
-    assert [(outcome.passed, outcome.item, outcome.text) for outcome in outcomes] == [
+    assert [(result.passed, result.archive, result.text) for result in results] == [
         (True, "VOCtrainval.tar", f"10.2 kB, md5 {md5s[0]}"),
         (True, "VOCtrainval.tar", "3 images of trainval.txt with their XMLs"),
         (True, "VOCtest.tar", f"10.2 kB, md5 {md5s[1]}"),
@@ -81,14 +84,14 @@ def test_a_dataset_is_fetched_proved_unpacked_and_counted(site: Site, voc: Colle
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         ".vocdet-fetch", "VOCdevkit", "VOCtest.tar", "VOCtrainval.tar",
     ]  # fmt: skip
-    assert archives_in(voc, tmp_path / "new") == sum(map(len, site.files.values()))
+    assert archive_bytes(voc, tmp_path / "new") == sum(map(len, site.files.values()))
 
 
-def test_a_second_time_nothing_is_fetched_and_all_is_verified(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_second_fetch_only_verifies(site: Site, voc: Collection, tmp_path: Path) -> None:
     fetched(voc, tmp_path, keep=False)
-    outcomes = fetched(voc, tmp_path)
+    results = fetched(voc, tmp_path)
     assert site.asked() == ["VOCtrainval.tar", "VOCtest.tar"]
-    assert [outcome.text for outcome in outcomes] == [
+    assert [result.text for result in results] == [
         "already there: 7 files",
         "3 images of trainval.txt with their XMLs",
         "already there: 5 files",
@@ -104,7 +107,7 @@ def test_one_part_can_be_fetched_and_the_other_later(site: Site, voc: Collection
 
 
 def test_a_part_that_is_not_there_is_an_error(voc: Collection, tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match=r"voc2007 has no part 'val' \(its parts: trainval, test\)"):
+    with pytest.raises(ArgumentError, match=r"voc2007 has no part 'val' \(its parts: trainval, test\)"):
         fetched(voc, tmp_path / "new", only=["val"])
     assert not (tmp_path / "new").exists()
 
@@ -116,16 +119,16 @@ def test_a_mirror_has_the_archives_by_their_names(site: Site, voc: Collection, t
 
 
 def test_a_mirror_that_is_no_url_is_one_error(voc: Collection, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="'ftp://x' is no URL"):
+    with pytest.raises(ArgumentError, match="'ftp://x' is not an HTTP URL"):
         fetched(voc, tmp_path / "new", mirror="ftp://x")
     assert not (tmp_path / "new").exists()
 
 
-def test_archives_can_go_when_they_are_unpacked(voc: Collection, tmp_path: Path) -> None:
+def test_archives_can_be_deleted_after_unpacking(voc: Collection, tmp_path: Path) -> None:
     fetched(voc, tmp_path)
     notes: list[str] = []
     fetched(voc, tmp_path, keep=False, note=notes.append)
-    assert archives_in(voc, tmp_path) == 0
+    assert archive_bytes(voc, tmp_path) == 0
     assert notes == [f"deleted {tmp_path / 'VOCtrainval.tar'}", f"deleted {tmp_path / 'VOCtest.tar'}"]
     assert stems_in(tmp_path) == sorted(TRAINVAL + TEST)
 
@@ -134,34 +137,34 @@ def test_a_wrong_checksum_names_both_and_leaves_nothing(site: Site, voc: Collect
     right = site.files["VOCtrainval.tar"]
     wrong = right.replace(b"jpeg", b"JPEG")
     site.files["VOCtrainval.tar"] = wrong
-    outcomes = fetched(voc, tmp_path)
+    results = fetched(voc, tmp_path)
     sums = hashlib.md5(wrong).hexdigest(), hashlib.md5(right).hexdigest()
-    (problem,) = failures(outcomes)
+    (problem,) = failures(results)
     assert f"md5 {sums[0]}, not {sums[1]}" in problem
-    assert outcomes[0].hint.startswith("it was deleted, and the same command starts over")
+    assert results[0].hint.startswith("it was deleted; run the same command again")
     assert stems_in(tmp_path) == list(TEST)  # the other archive is as good as ever
     assert not list(tmp_path.glob("VOCtrainval*"))
 
 
-def test_an_archive_that_was_put_there_by_hand_is_used(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_an_archive_copied_by_hand_is_used(site: Site, voc: Collection, tmp_path: Path) -> None:
     for name, data in site.files.items():
         (tmp_path / name).write_bytes(data)
         (tmp_path / f"{name}.part").write_bytes(data[:100])
-    outcomes = fetched(voc, tmp_path)
-    assert (site.asked(), failures(outcomes)) == ([], [])
+    results = fetched(voc, tmp_path)
+    assert (site.asked(), failures(results)) == ([], [])
     assert partial_downloads(voc, tmp_path) == []
-    assert outcomes[0].text.startswith("found here, 10.2 kB, md5 ")
+    assert results[0].text.startswith("found in the folder, 10.2 kB, md5 ")
 
 
-def test_a_wrong_archive_that_was_put_there_by_hand_is_left_alone(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_wrong_archive_copied_by_hand_is_not_deleted(site: Site, voc: Collection, tmp_path: Path) -> None:
     (tmp_path / "VOCtrainval.tar").write_bytes(b"half of it")
     (tmp_path / "VOCtest.tar").write_bytes(site.files["VOCtest.tar"][::-1])
-    outcomes = fetched(voc, tmp_path)
+    results = fetched(voc, tmp_path)
     assert site.asked() == []
-    assert "is not the archive that was published: 10 bytes, not 10240" in failures(outcomes)[0]
-    assert "is not the archive that was published: md5 " in failures(outcomes)[1]
-    assert "rename it to VOCtrainval.tar.part" in outcomes[0].hint
-    assert "rename" not in outcomes[1].hint
+    assert "is not the published archive: 10 bytes, not 10240" in failures(results)[0]
+    assert "is not the published archive: md5 " in failures(results)[1]
+    assert "rename it to VOCtrainval.tar.part" in results[0].hint
+    assert "rename" not in results[1].hint
     assert (tmp_path / "VOCtrainval.tar").read_bytes() == b"half of it"
     assert not (tmp_path / "VOCdevkit").exists()
 
@@ -172,31 +175,31 @@ def test_the_next_host_is_tried_where_one_fails(site: Site, voc: Collection, tmp
     assert site.asked() == ["gone/VOCtrainval.tar", "VOCtrainval.tar", "gone/VOCtest.tar", "VOCtest.tar"]
 
 
-def test_one_archive_that_is_not_there_does_not_keep_the_other(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_one_missing_archive_does_not_stop_the_other(site: Site, voc: Collection, tmp_path: Path) -> None:
     del site.files["VOCtrainval.tar"]
-    outcomes = fetched(voc, tmp_path)
-    assert failures(outcomes) == [f"VOCtrainval.tar: {site.url}/VOCtrainval.tar: the server answers 404 Not Found"]
-    assert outcomes[0].hint == (
-        f"get {site.url}/VOCtrainval.tar by other means, put it at {tmp_path / 'VOCtrainval.tar'} and run the same "
-        "command again; or name a mirror with --url"
+    results = fetched(voc, tmp_path)
+    assert failures(results) == [f"VOCtrainval.tar: {site.url}/VOCtrainval.tar: the server answers 404 Not Found"]
+    assert results[0].hint == (
+        f"download {site.url}/VOCtrainval.tar by other means, save it as {tmp_path / 'VOCtrainval.tar'} and run the same "
+        "command again; or name a mirror with `url=...`"
     )
     assert stems_in(tmp_path) == list(TEST)
 
 
-def test_when_nobody_answers_all_that_is_missing_is_named_at_once(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_an_unavailable_server_fails_all_missing_archives_at_once(site: Site, voc: Collection, tmp_path: Path) -> None:
     for name in site.files:
         site.always_fail(name, status=503)
-    outcomes = fetched(voc, tmp_path / "new", tries=2)
+    results = fetched(voc, tmp_path / "new", tries=2)
     assert site.asked() == ["VOCtrainval.tar"] * 2
-    assert failures(outcomes) == [
+    assert failures(results) == [
         f"VOCtrainval.tar: {site.url}/VOCtrainval.tar: the server answers 503 Service Unavailable, 2 times in a row",
-        "VOCtest.tar: not tried, as there was no answer",
+        "VOCtest.tar: not tried: the server does not answer",
     ]
-    assert f"put it at {tmp_path / 'new' / 'VOCtest.tar'}" in outcomes[1].hint
+    assert f"save it as {tmp_path / 'new' / 'VOCtest.tar'}" in results[1].hint
     assert not (tmp_path / "new").exists()
 
 
-def test_an_interrupted_download_goes_on(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(site: Site, voc: Collection, tmp_path: Path) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -207,7 +210,7 @@ def test_an_interrupted_download_goes_on(site: Site, voc: Collection, tmp_path: 
     notes: list[str] = []
     assert failures(fetched(voc, tmp_path, note=notes.append)) == []
     assert site.ranges() == [None, "bytes=7000-", None]
-    assert notes[0] == f"downloading {site.url}/VOCtrainval.tar: 7.0 kB of 10.2 kB are here"
+    assert notes[0] == f"downloading {site.url}/VOCtrainval.tar: resuming at 7.0 kB of 10.2 kB"
     assert partial_downloads(voc, tmp_path) == []
 
 
@@ -223,7 +226,7 @@ def test_an_interrupted_unpacking_leaves_nothing_unpacked(site: Site, voc: Colle
     assert site.asked() == ["VOCtrainval.tar", "VOCtest.tar"]
 
 
-def test_what_a_killed_run_left_does_no_harm(voc: Collection, tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_harmless(voc: Collection, tmp_path: Path) -> None:
     left = tmp_path / ".vocdet-fetch" / "unpacking" / "VOCdevkit" / "VOC2007" / "half.jpg"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
@@ -231,7 +234,7 @@ def test_what_a_killed_run_left_does_no_harm(voc: Collection, tmp_path: Path) ->
     assert not list(tmp_path.rglob("half.jpg"))
 
 
-def test_a_file_that_went_missing_comes_back_from_the_archive(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_missing_file_is_unpacked_again(site: Site, voc: Collection, tmp_path: Path) -> None:
     fetched(voc, tmp_path)
     (tmp_path / "VOCdevkit" / "VOC2007" / "JPEGImages" / "000005.jpg").unlink()
     site.requests.clear()
@@ -241,15 +244,13 @@ def test_a_file_that_went_missing_comes_back_from_the_archive(site: Site, voc: C
     assert (site.asked(), stems_in(tmp_path)) == ([], sorted(TRAINVAL + TEST))
 
 
-def test_a_file_that_was_changed_is_said_and_kept(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_changed_file_is_reported_and_not_overwritten(site: Site, voc: Collection, tmp_path: Path) -> None:
     fetched(voc, tmp_path)
     changed = tmp_path / "VOCdevkit" / "VOC2007" / "Annotations" / "000005.xml"
     changed.write_bytes(b"mine")
     site.requests.clear()
-    outcomes = fetched(voc, tmp_path)
-    assert failures(outcomes) == [
-        "VOCtrainval.tar: VOCdevkit/VOC2007/Annotations/000005.xml is not as the archive has it"
-    ]
+    results = fetched(voc, tmp_path)
+    assert failures(results) == ["VOCtrainval.tar: VOCdevkit/VOC2007/Annotations/000005.xml differs from the archive"]
     assert (changed.read_bytes(), site.asked()) == (b"mine", [])
     changed.unlink()  # as the hint says
     assert failures(fetched(voc, tmp_path)) == []
@@ -260,13 +261,13 @@ def test_another_file_in_the_way_is_never_overwritten(voc: Collection, tmp_path:
     mine = tmp_path / "VOCdevkit" / "VOC2007" / "Annotations" / "000005.xml"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    outcomes = fetched(voc, tmp_path)
-    assert failures(outcomes) == [f"VOCtrainval.tar: {mine}: is there already, and not as the archive has it"]
+    results = fetched(voc, tmp_path)
+    assert failures(results) == [f"VOCtrainval.tar: {mine}: differs from the archive"]
     assert mine.read_bytes() == b"mine"
     assert stems_in(tmp_path) == list(TEST)
 
 
-def test_a_dataset_that_something_else_unpacked_is_known_by_its_numbers(
+def test_a_dataset_unpacked_by_another_program_is_recognized_by_its_counts(
     site: Site, voc: Collection, tmp_path: Path
 ) -> None:
     for name, data in site.files.items():
@@ -277,34 +278,34 @@ def test_a_dataset_that_something_else_unpacked_is_known_by_its_numbers(
                 file = tar.extractfile(member)
                 assert file, name
                 path.write_bytes(file.read())
-    outcomes = fetched(voc, tmp_path)
-    assert (site.asked(), failures(outcomes)) == ([], [])
-    assert outcomes[0].text == "already there by its numbers, though unpacked by something else"
+    results = fetched(voc, tmp_path)
+    assert (site.asked(), failures(results)) == ([], [])
+    assert results[0].text == "already there, unpacked by another program"
 
 
-def test_wrong_numbers_are_a_failure(voc: Collection, tmp_path: Path) -> None:
-    more = replace(voc.archives[1].holds[0], count=4952)  # type: ignore[type-var]
-    wrong = replace(voc, archives=(replace(voc.archives[1], holds=(more,)),))
-    outcomes = fetched(wrong, tmp_path, keep=False)
-    assert failures(outcomes) == ["VOCtest.tar: 2 images of test.txt with their XMLs, not 4952"]
-    assert archives_in(wrong, tmp_path)  # kept all the same, to be looked at
+def test_wrong_counts_are_a_failure(voc: Collection, tmp_path: Path) -> None:
+    more = replace(voc.archives[1].contents[0], expected=4952)  # type: ignore[type-var]
+    wrong = replace(voc, archives=(replace(voc.archives[1], contents=(more,)),))
+    results = fetched(wrong, tmp_path, keep=False)
+    assert failures(results) == ["VOCtest.tar: 2 images of test.txt with their XMLs, not 4952"]
+    assert archive_bytes(wrong, tmp_path)  # kept all the same, to be looked at
 
 
-def test_an_archive_that_swells_is_refused_whatever_its_checksum(site: Site, tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_too_much_is_refused_despite_its_checksum(site: Site, tmp_path: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("val2017/a.jpg", bytes(10**6))
     site.files["val.zip"] = packed.getvalue()
-    archive = archive_of("val", "val.zip", packed.getvalue(), site.url, holds=())
-    outcomes = fetched(Collection("coco2017", (archive,), ".", ""), tmp_path, keep=False)
-    (problem,) = failures(outcomes)
+    archive = archive_of("val", "val.zip", packed.getvalue(), site.url, contents=())
+    results = fetched(Collection("coco2017", (archive,), ".", ""), tmp_path, keep=False)
+    (problem,) = failures(results)
     assert "would unpack to 1.0 MB" in problem
     assert [path.name for path in tmp_path.iterdir()] == ["val.zip"]  # kept, to be looked at
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_download(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_the_download(site: Site, voc: Collection, tmp_path: Path) -> None:
     large = replace(voc.archives[0], size=10**18, unpacked=10**18)
-    with pytest.raises(OutputError, match=r"2000000000\.0 GB more are needed .* use --no-keep"):
+    with pytest.raises(OutputError, match=r"take 2000000000\.0 GB more.* with `keep=False`"):
         fetched(replace(voc, archives=(large,)), tmp_path / "new")
     assert (site.asked(), (tmp_path / "new").exists()) == ([], False)
 
@@ -313,23 +314,23 @@ def test_two_runs_in_one_folder_do_not_mix(voc: Collection, tmp_path: Path) -> N
     pytest.importorskip("fcntl")
     first = fetch(voc, tmp_path)
     next(first)
-    with pytest.raises(OutputError, match="another vocdet fetch is at work here"):
+    with pytest.raises(OutputError, match="another fetch is running in this folder"):
         fetched(voc, tmp_path)
     assert failures(list(first)) == []
     assert failures(fetched(voc, tmp_path)) == []
 
 
-def test_files_and_mentions_are_counted(tmp_path: Path) -> None:
+def test_files_and_texts_are_counted(tmp_path: Path) -> None:
     (tmp_path / "val2017").mkdir()
     for name, data in (("1.jpg", b"x"), ("2.jpg", b"x"), ("empty.jpg", b""), ("3.png", b"x")):
         (tmp_path / "val2017" / name).write_bytes(data)
-    assert Files("", 0, "val2017", ".jpg").found(tmp_path) == 2
-    assert Files("", 0, "train2017", ".jpg").found(tmp_path) == 0
+    assert FileCount("", 0, "val2017", ".jpg").count(tmp_path) == 2
+    assert FileCount("", 0, "train2017", ".jpg").count(tmp_path) == 0
     entry = b'{"file_name": "1.jpg"},'
     across = b" " * ((1 << 20) - 5) + entry * 3  # the first stands across the end of a block
     (tmp_path / "a.json").write_bytes(across)
-    assert Mentions("", 0, "a.json", b'"file_name"').found(tmp_path) == 3
-    assert Mentions("", 0, "b.json", b'"file_name"').found(tmp_path) == 0
+    assert TextCount("", 0, "a.json", b'"file_name"').count(tmp_path) == 3
+    assert TextCount("", 0, "b.json", b'"file_name"').count(tmp_path) == 0
 
 
 @pytest.mark.parametrize("collection", [COLLECTIONS["voc2007"], COLLECTIONS["voc2012"]], ids=lambda one: one.name)
@@ -342,9 +343,9 @@ def test_checksums_and_addresses_of_voc_are_those_of_torchvision(collection: Col
         assert f'"{archive.md5}"' in after[:300]
 
 
-def test_the_catalogue_adds_up() -> None:
+def test_the_catalog_is_consistent() -> None:
     voc2007, voc2012, coco = (COLLECTIONS[name] for name in ("voc2007", "voc2012", "coco2017"))
-    assert sum(archive.holds[0].count for archive in voc2007.archives) == 9963
+    assert sum(archive.contents[0].expected for archive in voc2007.archives) == 9963
     for collection in (voc2007, voc2012, coco):
         for archive in collection.archives:
             assert all(url.endswith(f"/{archive.name}") for url in archive.urls)

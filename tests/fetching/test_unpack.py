@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.errors import OutputError, VocdetError
-from vocdet.fetching.unpack import Unpacked, place, unpack
+from vocdet.errors import DownloadError, OutputError
+from vocdet.fetching.unpack import UnpackedFile, place, unpack
 
 MOST = 10_000
 Tree = dict[str, bytes]
@@ -51,7 +51,7 @@ def tree_of(folder: Path) -> Tree:
 def refused(archive: Path, folder: Path) -> str:
     """Why an archive is refused, with nothing written anywhere."""
     before = sorted(folder.parents[1].rglob("*"))
-    with pytest.raises(VocdetError) as caught:
+    with pytest.raises(DownloadError) as caught:
         unpack(archive, folder, most=MOST)
     assert sorted(folder.parents[1].rglob("*")) == before
     assert str(caught.value).startswith(f"{archive}: ")
@@ -66,7 +66,7 @@ def test_files_come_out_as_they_went_in(
     progress: list[tuple[int, int]] = []
     archive = make(tmp_path / f"x.{suffix}", tree)
     files = unpack(archive, folder, most=MOST, progress=lambda *at: progress.append(at))
-    assert files == (Unpacked("VOC/a b.txt", 1), Unpacked("VOC/größe/b.jpg", 3000), Unpacked("c", 0))
+    assert files == (UnpackedFile("VOC/a b.txt", 1), UnpackedFile("VOC/größe/b.jpg", 3000), UnpackedFile("c", 0))
     assert tree_of(folder) == {"VOC/a b.txt": b"a", "VOC/größe/b.jpg": b"b" * 3000, "c": b""}
     assert progress == [(1, 3001), (3001, 3001)]
 
@@ -75,20 +75,20 @@ def test_folders_in_an_archive_are_no_files(tmp_path: Path, folder: Path) -> Non
     top = tarfile.TarInfo("VOC")
     top.type = tarfile.DIRTYPE
     make_tar(tmp_path / "x.tar", (top, b""), (tarfile.TarInfo("VOC/a"), b"a"))
-    assert unpack(tmp_path / "x.tar", folder, most=MOST) == (Unpacked("VOC/a", 1),)
+    assert unpack(tmp_path / "x.tar", folder, most=MOST) == (UnpackedFile("VOC/a", 1),)
 
 
 HOSTILE = [
     ("/etc/x", "an absolute name"),
     ("C:/x", "an absolute name"),
     ("c:x", "an absolute name"),
-    ("../x", "climbs out"),
-    ("a/../../x", "climbs out"),
-    ("a/..", "climbs out"),
-    ("a\\..\\..\\x", "cannot be had on every system"),
-    ("a.txt:stream", "cannot be had on every system"),
-    ("a\nb", "cannot be had on every system"),
-    ("a\x1b[2Jb", "cannot be had on every system"),
+    ("../x", "leads out"),
+    ("a/../../x", "leads out"),
+    ("a/..", "leads out"),
+    ("a\\..\\..\\x", "not portable"),
+    ("a.txt:stream", "not portable"),
+    ("a\nb", "not portable"),
+    ("a\x1b[2Jb", "not portable"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_names_that_lead_elsewhere_are_refused_before_anything_is_written(
 
 
 def test_a_name_of_dots_is_no_name(tmp_path: Path, folder: Path) -> None:
-    assert "no name" in refused(tar_of(tmp_path / "x.tar", {"./.": b"a"}), folder)
+    assert "an empty name" in refused(tar_of(tmp_path / "x.tar", {"./.": b"a"}), folder)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path, folder: Path) -> None:
 
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path, folder: Path) -> None:
     archive = make_tar(tmp_path / "x.tar", (tarfile.TarInfo("a/b"), b"1"), (tarfile.TarInfo("a//b"), b"2"))
-    assert "there twice" in refused(archive, folder)
+    assert "a duplicate" in refused(archive, folder)
 
 
 def test_a_file_cannot_be_a_folder_too(tmp_path: Path, folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_more_than_is_expected_is_refused(
     tmp_path: Path, folder: Path, make: Callable[[Path, Tree], Path], suffix: str
 ) -> None:
     archive = make(tmp_path / f"x.{suffix}", {"a": bytes(MOST), "b": b"1"})
-    assert "would unpack to 10.0 kB, where at most 10.0 kB are expected" in refused(archive, folder)
+    assert "would unpack to 10.0 kB, more than the expected 10.0 kB" in refused(archive, folder)
 
 
 def test_a_sparse_file_cannot_swell(tmp_path: Path, folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_sparse_file_cannot_swell(tmp_path: Path, folder: Path) -> None:
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         info.size = len(map_of_holes)
         tar.addfile(info, io.BytesIO(map_of_holes))
-    assert "of a kind that is not unpacked" in refused(archive, folder)
+    assert "not a regular file" in refused(archive, folder)
 
 
 @pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar"), (zip_of, "zip")])
@@ -181,7 +181,7 @@ def test_damage_within_a_zip_is_an_error(tmp_path: Path, folder: Path) -> None:
         archive.writestr("a", b"1" * 100)
     data = (tmp_path / "x.zip").read_bytes()
     (tmp_path / "x.zip").write_bytes(data.replace(b"1" * 100, b"1" * 99 + b"2"))
-    with pytest.raises(VocdetError, match="bad crc-32 for file 'a'"):
+    with pytest.raises(DownloadError, match="bad crc-32 for file 'a'"):
         unpack(tmp_path / "x.zip", folder, most=MOST)
 
 
@@ -223,7 +223,7 @@ def test_files_are_added_to_a_folder_that_is_there(tmp_path: Path) -> None:
 def test_nothing_is_changed_where_something_else_is_in_the_way(tmp_path: Path, mine: str) -> None:
     staged = write(tmp_path / "staged", {"VOC/a": b"a", "VOC/deep/b": b"b"})
     target = write(tmp_path / "target", {mine: b"m"})
-    with pytest.raises(VocdetError, match="not as the archive has it") as caught:
+    with pytest.raises(DownloadError, match="from the archive") as caught:
         place(staged, target)
     assert tree_of(target) == {mine: b"m"}
     assert "nothing was changed" in caught.value.hint

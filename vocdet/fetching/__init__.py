@@ -1,1 +1,1 @@
-"""Public datasets: what is downloaded from where, verified and unpacked."""
+"""Public datasets: download, verify, unpack."""

@@ -1,4 +1,4 @@
-"""Fetching one large file over HTTP, however often the line breaks."""
+"""Downloading one large file over HTTP, resuming after every interruption."""
 
 from __future__ import annotations
 
@@ -31,40 +31,46 @@ from urllib.request import (
 )
 
 from vocdet import __version__
-from vocdet.errors import VocdetError
+from vocdet.errors import ArgumentError, DownloadError
 from vocdet.files import unwritable, write_text
+from vocdet.wording import reason
 
-Progress = Callable[[int, int], None]  # bytes done, and of how many; 0 where nobody knows
+Progress = Callable[[int, int], None]  # bytes done, total bytes; 0 if unknown
 Note = Callable[[str], None]
 
 BLOCK = 1 << 18  # bytes
-LONGEST_WAIT = 60.0  # seconds between two tries
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be another in a moment
+LONGEST_WAIT = 60.0  # seconds between two attempts
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another attempt
 
 
-class DownloadError(VocdetError):
-    """A file cannot be fetched, or is not what was published."""
+class ServerUnavailableError(DownloadError):
+    """The server cannot be reached or fails repeatedly, so other files on it would fail, too."""
 
 
-class NoAnswerError(DownloadError):
-    """The server cannot be reached, or fails again and again: it would for other files, too."""
-
-
-class _TryAgain(Exception):
-    """Something that may go better next time."""
+class _TemporaryError(Exception):
+    """A failure that another attempt may overcome."""
 
     def __init__(self, problem: str, wait: float = 0.0) -> None:
         super().__init__(problem)
-        self.wait = wait  # seconds the server asks for
+        self.wait = wait  # seconds, from Retry-After
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What is remembered of a file of which a part is here."""
+class Retries:
+    """When a download gives up: after so many failures in a row without new bytes, each after a timeout in seconds."""
+
+    tries: int = 5
+    timeout: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class _PartialDownload:
+    """The source of a partially downloaded file, stored beside it."""
 
     url: str = ""
-    validator: str = ""  # strong ETag, or Last-Modified: the same as long as the file is
-    total: int = 0  # bytes; 0: not known
+    validator: str = ""  # strong ETag, or Last-Modified; it changes with the file
+    total: int = 0  # bytes; 0: unknown
 
 
 def download(
@@ -72,43 +78,42 @@ def download(
     part: Path,
     *,
     size: int = 0,
-    tries: int = 5,
-    timeout: float = 30.0,
-    sleep: Callable[[float], None] = time.sleep,
+    retries: Retries | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> None:
-    """Fetch a URL into `part`, going on from what is there, also where that came from another URL.
+    """Download a URL into `part`, resuming a partial download, even one from another URL.
 
-    `size` is what the file must have, in bytes; 0 accepts any. It is given up after `tries` failures in a row that
-    brought nothing new. What was received stays in `part`, with `part`.info beside it, so that a later call goes on.
+    `size` is the expected size in bytes; 0 accepts any. After the last failure the received bytes stay in `part`, with
+    `part`.info beside it, so that a later call resumes. Raises a `DownloadError`.
     """
     url = checked_url(url)
-    reached = _length(part)
+    retries = retries or Retries()
+    received = _length(part)
     failures = 0
     while True:
         try:
-            return _receive(url, part, size, timeout, progress)
-        except _TryAgain as problem:
-            failures = 1 if _length(part) > reached else failures + 1
-            reached = max(reached, _length(part))
-            if failures >= tries:
-                raise NoAnswerError(f"{url}: {problem}, {tries} times in a row") from problem
+            return _receive(url, part, size, retries.timeout, progress)
+        except _TemporaryError as problem:
+            failures = 1 if _length(part) > received else failures + 1
+            received = max(received, _length(part))
+            if failures >= retries.tries:
+                raise ServerUnavailableError(f"{url}: {problem}, {retries.tries} times in a row") from problem
             wait = min(max(problem.wait, 2.0 ** (failures - 1)), LONGEST_WAIT)
             if note:
-                note(f"{problem}; trying again in {wait:.0f} s")
-            sleep(wait)
+                note(f"{problem}; retrying in {wait:.0f} s")
+            retries.sleep(wait)
 
 
 def checked_url(url: str) -> str:
-    """A URL of http or https with its odd characters quoted; anything else is an error."""
+    """An HTTP or HTTPS URL with special characters quoted; anything else is an `ArgumentError`."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not parts.username
-    except ValueError:  # of a port or an IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         usable = False
     if not usable:
-        raise DownloadError(f"{url!r} is no URL that can be fetched", hint="give http://… or https://…")
+        raise ArgumentError(f"{url!r} is not an HTTP URL", hint="use http://… or https://…")
     return quote(url, safe=string.punctuation)
 
 
@@ -122,14 +127,14 @@ def finish(part: Path, path: Path) -> None:
 
 
 def discard(part: Path) -> None:
-    """Forget what was received."""
+    """Delete a partial download."""
     part.unlink(missing_ok=True)
     _info(part).unlink(missing_ok=True)
 
 
 def md5_of(path: Path, progress: Progress | None = None) -> str:
-    """The MD5 of a file in hexadecimal: what the datasets were published with."""
-    digest = hashlib.md5(usedforsecurity=False)  # else refused where FIPS rules
+    """The MD5 of a file in hexadecimal, the checksum that the datasets were published with."""
+    digest = hashlib.md5(usedforsecurity=False)  # otherwise refused in FIPS mode
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -141,7 +146,7 @@ def md5_of(path: Path, progress: Progress | None = None) -> str:
 
 
 def size_text(count: int) -> str:
-    """A number of bytes as people say it: 460.0 MB."""
+    """A number of bytes in decimal units: 460.0 MB."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}"
@@ -149,7 +154,7 @@ def size_text(count: int) -> str:
 
 
 def _receive(url: str, part: Path, size: int, timeout: float, progress: Progress | None) -> None:
-    known = _remembered(part, size)
+    known = _partial_download(part, size)
     start = _length(part) if known.total else 0
     if start > known.total:
         start = 0
@@ -157,19 +162,19 @@ def _receive(url: str, part: Path, size: int, timeout: float, progress: Progress
         return
     with _opened(url, start, known.validator if known.url == url else "", part, timeout) as reply:
         if reply.status == 206:
-            total = _rest_of(reply, start, known.total, part)
-        elif reply.status == 200:  # the whole file, whatever was asked for: another one, or a server without ranges
+            total = _resumed_total(reply, start, known.total, part)
+        elif reply.status == 200:  # the whole file: it has changed, or the server has no ranges
             start, total = 0, reply.length or 0
         else:
             raise DownloadError(f"{url}: the server answers {reply.status} {reply.reason}")
-        if reply.headers.get_content_type() == "text/html":  # before it takes the place of what is here
-            raise DownloadError(f"{url}: the server answers with a web page", hint="does the network want a login?")
+        if reply.headers.get_content_type() == "text/html":  # before it replaces the partial download
+            raise DownloadError(f"{url}: the server answers with a web page", hint="the network may require a login")
         if size and total not in (0, size):
-            raise DownloadError(f"{url}: what the server has is {total} bytes long, the archive {size}")
-        write_text(_info(part), json.dumps(asdict(_Known(url, _validator(reply.headers), total or size))))
+            raise DownloadError(f"{url}: the file on the server has {total} bytes, the archive {size}")
+        write_text(_info(part), json.dumps(asdict(_PartialDownload(url, _validator(reply.headers), total or size))))
         done = _write(reply, part, start, total or size, progress)
     if done < (total or size):
-        raise _TryAgain(f"the answer ended after {done} of {total or size} bytes")
+        raise _TemporaryError(f"the answer ended after {done} of {total or size} bytes")
 
 
 def _write(reply: http.client.HTTPResponse, part: Path, start: int, most: int, progress: Progress | None) -> int:
@@ -179,7 +184,7 @@ def _write(reply: http.client.HTTPResponse, part: Path, start: int, most: int, p
             for block in _blocks(reply):
                 done += len(block)
                 if most and done > most:
-                    raise DownloadError(f"the server sends more than the {most} bytes there are", place=part)
+                    raise DownloadError(f"the server sends more than the expected {most} bytes", place=part)
                 file.write(block)
                 if progress:
                     progress(done, most)
@@ -198,17 +203,17 @@ def _blocks(reply: IO[bytes] | http.client.HTTPResponse) -> Iterator[bytes]:
         while block := reply.read(BLOCK):
             yield block
     except (OSError, http.client.HTTPException) as error:
-        raise _TryAgain(f"the connection broke off: {_text(error)}") from error
+        raise _TemporaryError(f"the connection was lost: {_text(error)}") from error
 
 
-def _rest_of(reply: http.client.HTTPResponse, start: int, total: int, part: Path) -> int:
-    """The size of the whole file of which this is the rest."""
-    said = reply.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", said.strip())
+def _resumed_total(reply: http.client.HTTPResponse, start: int, total: int, part: Path) -> int:
+    """The size of the whole file, from the range that the server sends."""
+    content_range = reply.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", content_range.strip())
     if match and int(match[1]) == start and int(match[2]) == total:
         return total
     discard(part)
-    raise _TryAgain(f"the server offers {said!r}, not the rest of {total} bytes from {start}; starting over")
+    raise _TemporaryError(f"the server sends {content_range!r}, not bytes {start} to {total}; starting over")
 
 
 def _opened(url: str, start: int, validator: str, part: Path, timeout: float) -> http.client.HTTPResponse:
@@ -224,19 +229,21 @@ def _opened(url: str, start: int, validator: str, part: Path, timeout: float) ->
         error.close()
         if error.code == 416 and start:
             discard(part)
-            raise _TryAgain(f"the server has no bytes from {start} on; starting over") from error
-        if error.code in PASSING:
-            raise _TryAgain(f"the server answers {error.code} {error.reason}", _asked_wait(error.headers)) from error
+            raise _TemporaryError(f"the file on the server ends before byte {start}; starting over") from error
+        if error.code in TEMPORARY:
+            raise _TemporaryError(
+                f"the server answers {error.code} {error.reason}", _retry_after(error.headers)
+            ) from error
         raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, (str, ssl.SSLCertVerificationError, http.client.InvalidURL)):
-            raise DownloadError(f"{url}: {_text(reason)}") from error
-        raise _TryAgain(f"no answer: {_text(reason)}") from error
+        cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, (str, ssl.SSLCertVerificationError, http.client.InvalidURL)):
+            raise DownloadError(f"{url}: {_text(cause)}") from error
+        raise _TemporaryError(f"no answer: {_text(cause)}") from error
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Redirects as urllib follows them, with 308, which it knows from Python 3.11 on."""
+    """urllib's redirects, with status 308, which urllib supports since Python 3.11."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -247,7 +254,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _opener() -> OpenerDirector:
-    """HTTP and HTTPS alone: urllib's own opener would follow a redirect to ftp, too."""
+    """HTTP and HTTPS only: urllib's default opener would follow a redirect to FTP."""
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(), HTTPHandler(), HTTPSHandler(), _Redirects(), HTTPErrorProcessor(),
@@ -257,13 +264,13 @@ def _opener() -> OpenerDirector:
     return opener
 
 
-def _remembered(part: Path, size: int) -> _Known:
+def _partial_download(part: Path, size: int) -> _PartialDownload:
     try:
-        said = json.loads(_info(part).read_text(encoding="utf-8"))
-        known = _Known(str(said["url"]), str(said["validator"]), int(said["total"]))
+        stored = json.loads(_info(part).read_text(encoding="utf-8"))
+        known = _PartialDownload(str(stored["url"]), str(stored["validator"]), int(stored["total"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return _Known(total=size)  # put there by hand
-    return known if not size or known.total == size else _Known(total=size)
+        return _PartialDownload(total=size)  # copied there by hand
+    return known if not size or known.total == size else _PartialDownload(total=size)
 
 
 def _info(part: Path) -> Path:
@@ -278,17 +285,17 @@ def _length(part: Path) -> int:
 
 def _validator(headers: Message) -> str:
     tag = str(headers.get("ETag") or "")
-    return tag if tag.startswith('"') else str(headers.get("Last-Modified") or "")  # a weak tag promises too little
+    return tag if tag.startswith('"') else str(headers.get("Last-Modified") or "")  # a weak tag allows differences
 
 
-def _asked_wait(headers: Message) -> float:
-    said = str(headers.get("Retry-After") or "")
-    return float(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0.0
+def _retry_after(headers: Message) -> float:
+    seconds = str(headers.get("Retry-After") or "")
+    return float(seconds) if re.fullmatch(r"[0-9]{1,6}", seconds) else 0.0
 
 
 def _text(error: object) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return reason(error)
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Unpacking a tar or a zip into a folder, and nowhere else."""
+"""Unpacking a tar or zip archive safely: nothing is written outside the target folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from vocdet.errors import OutputError, Place, VocdetError
+from vocdet.errors import DownloadError, OutputError
 from vocdet.fetching.download import Progress, size_text
 from vocdet.files import unwritable
 
@@ -26,8 +26,8 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImpleme
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
-    """A file that was in an archive."""
+class UnpackedFile:
+    """A file from an archive."""
 
     name: str  # relative, with forward slashes
     size: int  # bytes
@@ -38,16 +38,16 @@ class _Entry:
     name: str  # as the archive has it
     size: int
     folder: bool
-    odd: str  # why it is neither a file nor a folder to be had, as in `a link`; "" where it is
+    refusal: str  # why it is not unpacked, as in `a link`; "" for a regular file or folder
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, folder: Path, *, most: int, progress: Progress | None = None) -> tuple[Unpacked, ...]:
-    """Unpack into an empty folder; what was unpacked, without the folders.
+def unpack(archive: Path, folder: Path, *, most: int, progress: Progress | None = None) -> tuple[UnpackedFile, ...]:
+    """Unpack into an empty folder and return the files.
 
-    The whole list of contents is looked at before anything is written. Refused are names that are absolute, climb
-    out, stand twice or cannot be had everywhere; links, devices and encrypted files; and archives that say to hold
-    more than `most` bytes, hold more than they say, or are cut or damaged.
+    The list of contents is checked before anything is written. A `DownloadError` refuses names that are absolute,
+    lead out of the folder, are duplicates or are not portable; links, devices and encrypted files; and archives that
+    declare more than `most` bytes, hold more than they declare, or are truncated or damaged.
     """
     with _entries(archive, folder) as entries:
         files = _checked(archive, entries, folder, most)
@@ -61,27 +61,27 @@ def unpack(archive: Path, folder: Path, *, most: int, progress: Progress | None 
 
 
 def place(staged: Path, target: Path) -> None:
-    """Move all that is in one folder into another, which may hold the same files, but no different ones.
+    """Move the contents of one folder into another, which may hold the same files but no different ones.
 
-    A folder that is not there yet appears at once and whole. Otherwise files are added, or, where something stands in
-    the way, none of them; split files come last, so that what they list is there.
+    A new folder appears whole. In an existing folder, either all files are added or none; split files come last, so
+    that the images they list exist.
     """
     moves, clashes = _moves(staged, target)
     if clashes:
-        problem = f"is there already, and not as the archive has it{_and_more(len(clashes))}"
+        problem = f"is one of {len(clashes)} files that differ" if len(clashes) > 1 else "differs"
         hint = "nothing was changed: move it away, or choose another folder"
-        raise VocdetError(problem, place=Place(clashes[0]), hint=hint)
-    begun = []
+        raise DownloadError(f"{problem} from the archive", place=clashes[0], hint=hint)
+    started = []
     try:
         for source, to in sorted(moves, key=lambda move: "ImageSets" in move[1].parts):
-            begun.append((source, to))
+            started.append((source, to))
             source.rename(to)
     except BaseException as error:
-        for source, to in reversed(begun):
+        for source, to in reversed(started):
             if not source.exists() and to.exists():
                 to.rename(source)
         if isinstance(error, OSError):
-            raise unwritable(begun[-1][1], error) from error
+            raise unwritable(started[-1][1], error) from error
         raise
 
 
@@ -100,10 +100,6 @@ def _moves(staged: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pa
     return moves, clashes
 
 
-def _and_more(count: int) -> str:
-    return f", like {count - 1} more" if count > 1 else ""
-
-
 @contextmanager
 def _entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
     with ExitStack() as stack:
@@ -111,7 +107,7 @@ def _entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
             if archive.suffix == ".zip":
                 opened = stack.enter_context(zipfile.ZipFile(archive))
                 entries = [_zip_entry(opened, info) for info in opened.infolist()]
-            else:  # "r:" is a plain tar: those of datasets are not compressed, and a plain one cannot swell
+            else:  # "r:" is a plain tar: those of datasets are not compressed
                 tar = stack.enter_context(tarfile.open(archive, "r:"))
                 entries = [_tar_entry(tar, member, folder) for member in tar]
         except BROKEN as error:
@@ -121,40 +117,40 @@ def _entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
 
 def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
     kind = stat.S_IFMT(info.external_attr >> 16)
-    odd = "encrypted" if info.flag_bits & 1 else "a link" if kind == stat.S_IFLNK else ""
+    refusal = "encrypted" if info.flag_bits & 1 else "a link" if kind == stat.S_IFLNK else ""
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-        odd = "a device"
-    return _Entry(info.orig_filename, info.file_size, info.is_dir(), odd, partial(archive.open, info))
+        refusal = "a device"
+    return _Entry(info.orig_filename, info.file_size, info.is_dir(), refusal, partial(archive.open, info))
 
 
 def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> _Entry:
-    odd = "a link" if member.issym() or member.islnk() else "a device" if member.isdev() else ""
-    if member.issparse() or not (odd or member.isfile() or member.isdir()):
-        odd = "of a kind that is not unpacked"
-    second_opinion = getattr(tarfile, "data_filter", None)  # in late releases of Python only
-    if second_opinion and not odd and not _odd_name(member.name):
+    refusal = "a link" if member.issym() or member.islnk() else "a device" if member.isdev() else ""
+    if member.issparse() or not (refusal or member.isfile() or member.isdir()):
+        refusal = "not a regular file"
+    data_filter = getattr(tarfile, "data_filter", None)  # in recent Python versions only
+    if data_filter and not refusal and not _name_refusal(member.name):
         try:
-            second_opinion(member, str(folder))
+            data_filter(member, str(folder))
         except tarfile.TarError as error:
-            odd = f"refused by tarfile: {error}"
-    return _Entry(member.name, member.size, member.isdir(), odd, partial(archive.extractfile, member))
+            refusal = f"refused by tarfile: {error}"
+    return _Entry(member.name, member.size, member.isdir(), refusal, partial(archive.extractfile, member))
 
 
-def _checked(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) -> tuple[Unpacked, ...]:
+def _checked(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) -> tuple[UnpackedFile, ...]:
     if len(entries) > MOST_ENTRIES:
         raise _refused(archive, f"holds {len(entries)} entries")
-    files: dict[str, Unpacked] = {}
+    files: dict[str, UnpackedFile] = {}
     folders: set[str] = set()
     for entry in entries:
-        odd = entry.odd or _odd_name(entry.name)
-        name = str(PurePosixPath(entry.name)) if not odd else ""
-        if not odd and not entry.folder and name in files:
-            odd = "there twice"
-        if odd:
-            raise _refused(archive, f"holds {entry.name[:100]!r}, which is {odd}")
+        refusal = entry.refusal or _name_refusal(entry.name)
+        name = str(PurePosixPath(entry.name)) if not refusal else ""
+        if not refusal and not entry.folder and name in files:
+            refusal = "a duplicate"
+        if refusal:
+            raise _refused(archive, f"holds {entry.name[:100]!r}, which is {refusal}")
         folders.update(map(str, PurePosixPath(name).parents))
         if not entry.folder:
-            files[name] = Unpacked(name, entry.size)
+            files[name] = UnpackedFile(name, entry.size)
     both = folders & files.keys()
     total = sum(file.size for file in files.values())
     if both:
@@ -162,28 +158,28 @@ def _checked(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) 
     if not files:
         raise _refused(archive, "holds no files")
     if total > most:
-        raise _refused(archive, f"would unpack to {size_text(total)}, where at most {size_text(most)} are expected")
+        raise _refused(archive, f"would unpack to {size_text(total)}, more than the expected {size_text(most)}")
     free = shutil.disk_usage(folder).free
     if total > free:
-        problem = f"{size_text(total)} are to be unpacked, and {size_text(free)} are free"
+        problem = f"unpacking takes {size_text(total)}, but {size_text(free)} are free"
         raise OutputError(problem, place=folder, hint="free some space, then run the same command again")
     return tuple(files.values())
 
 
-def _odd_name(name: str) -> str:
-    """Why a name cannot be unpacked; "" where it can."""
+def _name_refusal(name: str) -> str:
+    """Why a name cannot be unpacked; "" for a portable relative name."""
     parts = name.split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "an absolute name"
     if ".." in parts:
-        return "a name that climbs out of the folder"
+        return "a name that leads out of the folder"
     if "\\" in name or ":" in name or not name.isprintable():  # folders, drives and streams on Windows; surrogates
-        return "a name that cannot be had on every system"
-    return "" if any(part not in ("", ".") for part in parts) else "no name"
+        return "a name that is not portable"
+    return "" if any(part not in ("", ".") for part in parts) else "an empty name"
 
 
 def _copy(archive: Path, entry: _Entry, path: Path) -> Iterator[int]:
-    """Write one file; the bytes of every block."""
+    """Write one file and yield the bytes of every block."""
     done = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,11 +187,11 @@ def _copy(archive: Path, entry: _Entry, path: Path) -> Iterator[int]:
             for block in _blocks(archive, entry):
                 done += len(block)
                 if done > entry.size:
-                    raise _refused(archive, f"holds {entry.name!r}, which is longer than it says")
+                    raise _refused(archive, f"holds {entry.name!r}, which is longer than declared")
                 file.write(block)
                 yield len(block)
-    except FileExistsError as error:  # names that differ in case only, on a disk that does not tell them apart
-        raise _refused(archive, f"holds {entry.name!r}, which this disk takes for another of its files") from error
+    except FileExistsError as error:  # names that differ only in case, on a case-insensitive disk
+        raise _refused(archive, f"holds {entry.name!r}, whose name is taken on this disk") from error
     except OSError as error:
         raise unwritable(path, error) from error
     if done < entry.size:
@@ -206,7 +202,7 @@ def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
     try:
         opened = entry.open()
         if opened is None:
-            raise _refused(archive, f"holds {entry.name!r}, which is no file")
+            raise _refused(archive, f"holds {entry.name!r}, which is not a file")
         with opened as file:
             while block := file.read(BLOCK):
                 yield block
@@ -214,11 +210,10 @@ def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
         raise _damaged(archive, error) from error
 
 
-def _refused(archive: Path, problem: str) -> VocdetError:
-    return VocdetError(problem, place=Place(archive), hint="nothing was unpacked: delete it, and fetch it again")
+def _refused(archive: Path, problem: str) -> DownloadError:
+    return DownloadError(problem, place=archive, hint="nothing was unpacked: delete it, and fetch it again")
 
 
-def _damaged(archive: Path, error: Exception) -> VocdetError:
-    return VocdetError(
-        f"cannot be unpacked: {str(error).lower()}", place=Place(archive), hint="delete it, and fetch it again"
-    )
+def _damaged(archive: Path, error: Exception) -> DownloadError:
+    problem = f"cannot be unpacked: {str(error).lower()}"
+    return DownloadError(problem, place=archive, hint="delete it, and fetch it again")
