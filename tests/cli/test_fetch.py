@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_and_ends_with_1(
     assert ended.value.exit_code == 1
     out = capsys.readouterr().out.splitlines()
     assert out[0] == f"FAILED  val2017.zip: {url}/val2017.zip: the server answers 404 File not found"
-    assert out[1].startswith("  hint: download http://example.invalid/val2017.zip by other means, save it as ")
+    assert out[1].startswith("  hint: download http://example.invalid/val2017.zip by other means to ")
     assert len(out) == 2
 
 

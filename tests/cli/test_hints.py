@@ -40,7 +40,7 @@ COMMAND = re.compile(rf"\bvocdet (?:{'|'.join(map(re.escape, GROUP.commands))})\
          "leave out --strict, give --net mb3-small --heads standard"),
         ("`<name>` and `a.b`, `f(x)`, `vocdet.nothing(x)`, `x == 1`, `5`",
          "`<name>` and `a.b`, `f(x)`, `vocdet.nothing(x)`, `x == 1`, `5`"),
-        ("`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an unpaired ` stays", "`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an unpaired ` stays"),
+        ("`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an odd `", "`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an odd `"),
     ],
 )  # fmt: skip
 def test_calls_become_commands_and_arguments_become_options(text: str, expected: str) -> None:

@@ -195,7 +195,7 @@ def _urls(archive: Archive, mirror: str) -> tuple[str, ...]:
 def _by_hand(archive: Archive, folder: Path, mirror: str) -> str:
     other = "another mirror" if mirror else "a mirror"
     return (
-        f"download {archive.urls[0]} by other means, save it as {folder / archive.name} and run the same command again; "
+        f"download {archive.urls[0]} by other means to {folder / archive.name} and run the same command again; "
         f"or name {other} with `url=...`"
     )
 
