@@ -115,7 +115,7 @@ def check_pixels(path: Path) -> None:
         try:
             image.load()
         except Exception as error:  # Pillow's decoders raise many kinds on broken files
-            hint = "copy or export it again, or delete it and its XML"
+            hint = "copy or export it again"
             raise ImageError(f"cannot be decoded: {error}", place=path, hint=hint) from error
 
 
@@ -137,4 +137,4 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             problem = "is empty"
         else:
             problem = "is not an image, or is broken from its first bytes"
-        raise ImageError(problem, place=path, hint="export it again, or delete it and its XML") from error
+        raise ImageError(problem, place=path, hint="export it again") from error

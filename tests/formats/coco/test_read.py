@@ -414,7 +414,9 @@ def test_a_wrong_size_is_told_and_the_images_own_is_used(
         "image.size_mismatch",
         "images[0]",
     )
-    assert only(found).problem == f"is {text} here, and 100×80 in images/a.jpg: the image's size is used"
+    assert only(found).problem == (
+        f"the size is {text} in width and height, but the image is 100×80: the image's size is used"
+    )
     assert (found.dataset.images.widths[0], found.dataset.images.heights[0]) == (100, 80)
 
 
@@ -534,9 +536,9 @@ def test_a_label_that_is_not_in_the_list_is_an_error_with_the_nearest_name(tmp_p
     assert objects(found) == [CAT]
     assert (only(found).severity, only(found).problem) == (
         "error",
-        "the label 'dog' of 1 object is not in the label list",
+        "the label 'dog' is not in the label list",
     )
-    assert only(found).hint == "did you mean 'Dog'?"
+    assert (only(found).hint, only(found).place.inside) == ("did you mean 'Dog'?", "annotations[0]")
 
 
 def test_progress_counts_the_images(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from vocdet.formats.source import Coordinates
 from vocdet.formats.voc import annotation as voc_xml
 from vocdet.formats.voc.annotation import Annotation, read_annotation
 from vocdet.formats.voc.coordinates import to_pixels
-from vocdet.formats.voc.objects import DIFFICULT, TRUNCATED, RawObject
+from vocdet.formats.builder import DIFFICULT, TRUNCATED
+from vocdet.formats.voc.objects import RawObject
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
 

@@ -17,7 +17,7 @@ from vocdet.data.findings import Finding
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc.masks import PixelMasks, class_values, object_values, palette_png, read_masks, voc_palette
 
-# The first colours of the palette that the VOC devkit's VOClabelcolormap makes, and its last, that of void.
+# The first colors of the palette that the VOC devkit's VOClabelcolormap makes, and its last, that of void.
 DEVKIT_COLOURS = {
     0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 5: (128, 0, 128), 8: (64, 0, 0),
     15: (192, 128, 128), 16: (0, 64, 0), 20: (0, 64, 128), 255: (224, 224, 192),
@@ -68,7 +68,7 @@ def test_a_picture_of_nothing_has_no_masks(tmp_path: Path) -> None:
     assert read(saved(tmp_path / "a.png", np.zeros((3, 4), np.uint8)), 0)[0] == PixelMasks([], "")
 
 
-def test_pictures_of_few_colours_and_in_stripes_are_the_same(tmp_path: Path) -> None:
+def test_pictures_of_few_colors_and_in_stripes_are_the_same(tmp_path: Path) -> None:
     plain = read(saved(tmp_path / "a.png", NUMBERS * (NUMBERS < 9)), 3)
     few = saved(tmp_path / "b.png", Image.fromarray(NUMBERS * (NUMBERS < 9)), bits=2)
     assert read(few, 3) == plain
@@ -81,8 +81,8 @@ def test_pictures_of_few_colours_and_in_stripes_are_the_same(tmp_path: Path) -> 
     ("picture", "count", "code", "problem"),
     [
         (np.zeros((4, 3), np.uint8), 1, "mask.size", "is 3×4, its image is 4×3: its masks are not read"),
-        (np.zeros((3, 4, 3), np.uint8), 1, "mask.colours", "has colours where there should be a palette"),
-        (np.zeros((3, 4), np.uint16), 1, "mask.colours", "has colours where there should be a palette"),
+        (np.zeros((3, 4, 3), np.uint8), 1, "mask.colors", "has colors where there should be a palette"),
+        (np.zeros((3, 4), np.uint16), 1, "mask.colors", "has colors where there should be a palette"),
         (NUMBERS, 2, "mask.unknown_object", "has pixels of object 3, its XML has 2: they are not read"),
         (NUMBERS, 0, "mask.unknown_object", "has pixels of object 1, its XML has 0: they are not read"),
         (NUMBERS, 255, "mask.objects", "has pixels of the value 255, which may be edges or object 255"),
@@ -188,12 +188,12 @@ def test_the_numbers_of_labels_stand_where_their_objects_are() -> None:
     assert class_values(np.zeros((2, 2), np.uint8), []).tolist() == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize(("value", "colour"), DEVKIT_COLOURS.items())
+@pytest.mark.parametrize(("value", "color"), DEVKIT_COLOURS.items())
 def test_the_palette_is_that_of_the_devkit(value: int, color: tuple[int, int, int]) -> None:
     assert tuple(voc_palette()[value].tolist()) == color
 
 
-def test_a_picture_keeps_its_numbers_and_shows_the_colours() -> None:
+def test_a_picture_keeps_its_numbers_and_shows_the_colors() -> None:
     with Image.open(io.BytesIO(palette_png(NUMBERS))) as image:
         assert image.mode == "P"
         assert np.array_equal(np.asarray(image), NUMBERS)

@@ -149,7 +149,7 @@ def test_two_images_of_one_stem_are_told_apart_by_the_filename(make_voc: MakeVoc
 def test_a_stem_in_two_folders_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     for part in ("train", "test"):
         make_voc({"a": DOG}, root=tmp_path / "set" / part, layout="flat")
-    with pytest.raises(AnnotationError, match=r"train/a\.xml: the stem 'a' is that of test/a\.xml too"):
+    with pytest.raises(AnnotationError, match=r"train/a\.xml: the stem 'a' is also that of test/a\.xml"):
         read(tmp_path / "set")
 
 
@@ -160,7 +160,7 @@ def test_the_images_own_size_counts(make_voc: MakeVoc) -> None:
     assert (found.dataset[0].width, found.dataset[0].height) == (100, 80)
     assert only(found).code == "voc.size.bad_number"
     edit(root / "Annotations" / "a.xml", "<width>0<", "<width>640<")
-    assert only(read(root)).problem == "<size> is 640×80, its image is 100×80: the image's is used"
+    assert only(read(root)).problem == "the size is 640×80 in <size>, but the image is 100×80: the image's size is used"
 
 
 def test_a_turned_photograph_has_the_size_it_is_shown_at(make_voc: MakeVoc) -> None:
@@ -172,7 +172,7 @@ def test_a_turned_photograph_has_the_size_it_is_shown_at(make_voc: MakeVoc) -> N
     assert found.findings == ()
     assert (found.dataset[0].width, found.dataset[0].height) == (100, 80)
     Image.new("RGB", (80, 100)).save(root / "JPEGImages" / "a.jpg")
-    assert only(read(root)).code == "voc.size.differs"
+    assert only(read(root)).code == "image.size_mismatch"
     assert (read(root).dataset[0].width, read(root).dataset[0].height) == (80, 100)
 
 

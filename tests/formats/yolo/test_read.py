@@ -190,7 +190,7 @@ def test_an_image_without_a_label_file_shows_nothing_and_says_so(tmp_path: Path)
     assert found.dataset.images.stems == ("a", "b")
     assert found.dataset.images.sources == ("a.txt", "")
     assert str(only(found).as_error()) == (
-        f"{tmp_path}/b.jpg: has no label file: it is taken as an image that shows none of the labels "
+        f"{tmp_path}/b.jpg: has no label file: it is read as an image without objects "
         "(delete it if nobody has looked for objects in it; else put an empty .txt there)"
     )
 
@@ -358,7 +358,7 @@ def test_a_label_list_names_the_numbers_or_orders_the_names(tmp_path: Path) -> N
     assert found.dataset.labels == ("cat", "dog")
     assert [label for _, label, _ in boxes(found)] == ["dog"]
     assert str(only(found).as_error()) == (
-        f"{named}/a.txt:2: the label 'cow' is not in the label list (add it to the list, or delete the line)"
+        f"{named}/a.txt:2: the label 'cow' is not in the label list (add it to the list, or correct the annotation)"
     )
 
 

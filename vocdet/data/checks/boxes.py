@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, image_size_text, object_place, object_text
+from vocdet.data.source_terms import terms_of
 from vocdet.data.usable import SMALLEST_SIDE, clip_to_images
 
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
@@ -25,20 +26,23 @@ def box_findings(dataset: Dataset) -> list[Finding]:
     findings = []
     for row in np.flatnonzero((shortest < SMALLEST_SIDE) | (beyond > 0) | (longest < SMALLEST_DRAWN)):
         text, place = object_text(dataset, row), object_place(dataset, row)
+        terms = terms_of(dataset, objects.image[row])
         if shortest[row] <= 0:
             problem = f"{text} has no area"
-            findings.append(Finding("box.zero_area", "error", problem, place, "redraw it, or delete its <object>"))
+            findings.append(Finding("box.zero_area", "error", problem, place, terms.redraw))
         elif beyond[row] > 0:
             severity: Severity = "error" if beyond[row] > 1 else "warning"
             problem = f"{text} reaches {beyond[row]:.4g} px beyond its image, {image_size_text(dataset, row)}"
-            hint = "redraw it; where many do, the XML may be of another size or another image"
+            hint = f"redraw it; if many do, the {terms.file} may belong to another size or to another image"
             findings.append(Finding("box.out_of_image", severity, problem, place, hint))
         elif shortest[row] < SMALLEST_SIDE:
             problem = f"{text} is less than a pixel wide or high"
-            findings.append(Finding("box.tiny", "warning", problem, place, "it is not used: delete its <object>"))
+            findings.append(
+                Finding("box.tiny", "warning", problem, place, f"it is not used: delete its {terms.object}")
+            )
         else:
             problem = f"{text} is {size[row, 0]:.4g}×{size[row, 1]:.4g} px"
-            hint = "redraw it, or delete its <object>: it may be a slip of the mouse"
+            hint = f"{terms.redraw}: it may be a slip of the mouse"
             findings.append(Finding("box.tiny", "warning", problem, place, hint))
     return [*findings, *_twice_drawn(dataset), *_nearly_twice_drawn(dataset)]
 

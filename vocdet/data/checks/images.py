@@ -12,13 +12,16 @@ from pathlib import Path
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.data.source_terms import SourceTerms, terms_of
 from vocdet.errors import ImageError, Place
 
 
 def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
     """Decode every image to its last byte and list what is wrong with it."""
     size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
-    jobs = [(dataset.root / file, size) for file, size in zip(dataset.images.files, size_of, strict=True)]
+    terms = (terms_of(dataset, row) for row in range(len(dataset)))
+    paths = (dataset.root / file for file in dataset.images.files)
+    jobs = list(zip(paths, size_of, terms, strict=True))
     findings: list[Finding] = []
     with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done, found in enumerate(pool.map(_check_image, jobs), 1):
@@ -28,14 +31,14 @@ def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None
     return findings
 
 
-def _check_image(job: tuple[Path, tuple[int, int]]) -> list[Finding]:
-    path, size = job
+def _check_image(job: tuple[Path, tuple[int, int], SourceTerms]) -> list[Finding]:
+    path, size, terms = job
     try:
         header = image_files.read_header(path)
         turned = image_files.read_orientation(path)
         image_files.check_pixels(path)
     except ImageError as error:
-        return [Finding("image.corrupt", "error", error.problem, Place(path), error.hint)]
+        return [Finding("image.corrupt", "error", error.problem, Place(path), terms.replace_image(error.hint))]
     findings = []
     if path.suffix.lower() not in image_files.SUFFIXES[header.format]:
         proper = image_files.SUFFIXES[header.format][0]

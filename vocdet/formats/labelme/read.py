@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from vocdet.data import image_files
-from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.data.texts import Texts
-from vocdet.errors import AnnotationError, ImageError, VocdetError
+from vocdet.data.source_terms import LABELME
+from vocdet.errors import AnnotationError, Place, VocdetError
+from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.image_index import (
     ImageIndex,
     images_among,
@@ -22,14 +21,14 @@ from vocdet.formats.image_index import (
     safe_relative,
     split_suffix,
     splits_by_folder,
-    unique_stems,
     walk,
 )
+from vocdet.formats.image_size import UPRIGHT, image_size
 from vocdet.formats.labelme.file import LabelmeFile, read_file
-from vocdet.formats.labelme.shapes import Item, read_items
+from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.labels import read_labels
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.wording import counted, nearest
+from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
 _BEGIN = 4096  # bytes; one of the keys is in them, whatever their order
@@ -46,26 +45,27 @@ def scan(
     all that occur, sorted. Only a folder without labelme files or without images, or a list file that cannot be read,
     raises. With `without_images` the images may all be missing; their sizes are then what the files say.
     """
-    listed = read_labels(labels) if labels is not None else None
+    label_list = read_labels(labels) if labels is not None else None
     notes = Notes()
     with uncollected(), image_files.quiet_decoder():
         index, sources = _find(root, without_images, notes)
-        rows = _Rows()
+        reading = _Reading(index, DatasetBuilder(index.root), notes)
         for done, source in enumerate(sources, 1):
-            _read_one(index, source, rows, notes)
+            _read_one(reading, source)
             if progress is not None:
                 progress(done, len(sources))
-        dataset = _dataset(index.root, rows, listed, notes)
+        labels_in_order = tuple(sorted(reading.builder.label_ids)) if label_list is None else label_list
+        dataset = reading.builder.build(labels_in_order, notes.findings, entries="shapes")
     hint = "annotate it; if there is nothing in it to find, save it in labelme without shapes"
-    bare_images = [file for file in index.files if file not in rows.claimed]
+    bare_images = [file for file in index.files if file not in reading.claimed]
     for file in bare_images:
         notes.add("image.unannotated", "warning", "has no annotation: it is not used", index.root / file, hint)
     left_out = dict.fromkeys(map(_stem, bare_images), "whose image has no annotation")
-    row_of = {file: row for row, file in enumerate(rows.files)}
-    left_out |= {_stem(file): "" for file in rows.claimed if file not in row_of}
+    row_of = {file: row for row, file in enumerate(dataset.images.files)}
+    left_out |= {_stem(file): "" for file in reading.claimed if file not in row_of}
     splits = {
         split: np.array([row_of[file] for file in files], np.int64)
-        for split, files in splits_by_folder(rows.files).items()
+        for split, files in splits_by_folder(dataset.images.files).items()
     }
     folders = sorted({source.rpartition("/")[0] for source in sources})
     where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
@@ -120,43 +120,40 @@ def _find(root: Path, without_images: bool, notes: Notes) -> tuple[ImageIndex, l
 
 
 @dataclass(slots=True)
-class _Rows:
-    """What has been read so far."""
+class _Reading:
+    """A labelme folder while its files are read."""
 
-    files: list[str] = field(default_factory=list)  # images
-    sources: list[str] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    extras: list[bytes] = field(default_factory=list)
-    image: list[int] = field(default_factory=list)  # of every object
-    items: list[Item] = field(default_factory=list)
+    index: ImageIndex
+    builder: DatasetBuilder
+    notes: Notes
     claimed: dict[str, str] = field(default_factory=dict)  # image -> the first file that is of it
 
 
-def _read_one(index: ImageIndex, source: str, rows: _Rows, notes: Notes) -> None:
+def _read_one(reading: _Reading, source: str) -> None:
+    index, builder, notes = reading.index, reading.builder, reading.notes
     path = index.root / source
     file = read_file(path, notes)
     if file is None:
         beside = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == split_suffix(source)[0]]
-        rows.claimed |= {image: source for image in beside if image not in rows.claimed}
+        reading.claimed |= {image: source for image in beside if image not in reading.claimed}
         return
     image = _image_of(index, source, file, notes)
     if not image:
         return
-    if image in rows.claimed:
-        problem = f"its image {image} is that of {rows.claimed[image]}, too"
+    if image in reading.claimed:
+        problem = f"its image {image} is that of {reading.claimed[image]}, too"
         notes.add("labelme.image.repeated", "error", problem, path, "delete one of the two, or correct its imagePath")
         return
-    rows.claimed[image] = source
+    reading.claimed[image] = source
     size = _size_of(index, image, file, notes)
     if size is None:
         return
-    items = read_items(file, size, notes)
-    rows.image.extend([len(rows.files)] * len(items))
-    rows.items += items
-    rows.files.append(image)
-    rows.sources.append(source)
-    rows.sizes.append(size)
-    rows.extras.append(file.extra)
+    row = builder.add_image(image, source, size, extra=file.extra)
+    for item in read_items(file, size, notes):
+        builder.segmentations.add(len(builder.image), item.segmentation)
+        builder.extras.add(len(builder.image), item.extra)
+        label = builder.label_id(item.label)
+        builder.add_objects([row], [label], item.box, [item.index + 1], flags=[item.flags])
 
 
 def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -> str:
@@ -202,63 +199,15 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
 
 
 def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | None:
-    """Width and height of an image as labelme shows it, which is as its EXIF tag turns it; None where nothing tells."""
-    path, said = index.root / image, file.size
-    if not index.files:  # bare
-        if said is None:
-            hint = "put the images beside the files"
-            notes.add("labelme.size", "error", "has no image, and does not say its size", file.path, hint)
-        return said
-    try:
-        header = image_files.read_header(path)
-        size = header.width, header.height
-        if said == size:
-            return size
-        if (said is None or said == size[::-1]) and image_files.read_orientation(path) >= 5:
-            return size[::-1]
-    except ImageError as error:
-        notes.add("image.corrupt", "error", error.problem, path, error.hint.replace("XML", "JSON file"))
-        return said
-    if said is not None:
-        problem = f"says {said[0]}×{said[1]}, and its image is {size[0]}×{size[1]}: the image's size is used"
-        hint = "check that the shapes fit: they may be of another size, or another image"
-        notes.add("image.size_mismatch", "warning", problem, file.path, hint)
-    return size
-
-
-def _dataset(root: Path, rows: _Rows, listed: Sequence[str] | None, notes: Notes) -> Dataset:
-    sizes = np.array(rows.sizes, np.int32).reshape(-1, 2)
-    images = Images(
-        tuple(unique_stems(rows.files)), tuple(rows.files), sizes[:, 0], sizes[:, 1], tuple(rows.sources),
-        Texts.of(rows.extras),
-    )  # fmt: skip
-    known = tuple(listed) if listed is not None else tuple(sorted({item.label for item in rows.items}))
-    index = {label: i for i, label in enumerate(known)}
-    hints: dict[str, str] = {}
-    for image, item in zip(rows.image, rows.items, strict=True):
-        if item.label in index:
-            continue
-        if item.label not in hints:
-            close = nearest(item.label, known)
-            hints[item.label] = f"did you mean {close!r}?" if close else "add it to the list, or correct the annotation"
-        problem = f"the label {item.label!r} is not in the label list"
-        path, inside = root / rows.sources[image], f"shapes[{item.index}]"
-        notes.add("label.unknown", "error", problem, path, hints[item.label], inside=inside)
-    kept = [(image, item) for image, item in zip(rows.image, rows.items, strict=True) if item.label in index]
-    items = [item for _, item in kept]
-    objects = Objects(
-        image=np.array([image for image, _ in kept], np.int32),
-        label=np.array([index[item.label] for item in items], np.int32),
-        box=np.array([item.box for item in items], np.float64).reshape(-1, 4),
-        difficult=np.array(["difficult" in item.marks for item in items], np.bool_),
-        truncated=np.array(["truncated" in item.marks for item in items], np.bool_),
-        occluded=np.array(["occluded" in item.marks for item in items], np.bool_),
-        crowd=np.zeros(len(items), np.bool_),
-        line=np.array([item.index + 1 for item in items], np.int32),
-        segmentation=Texts.of([item.segmentation for item in items]),
-        extra=Texts.of([item.extra for item in items]),
-    )
-    return Dataset(root, known, images, objects, entries="shapes")
+    """Width and height of an image as labelme shows it, which is upright; None where nothing states them."""
+    if index.files:
+        place = Place(file.path)
+        size = image_size(f"{index.root}/{image}", file.size, notes, terms=LABELME, place=place, untold=UPRIGHT)
+        return file.size if size is None else size[:2]
+    if file.size is None:
+        hint = "put the images beside the files"
+        notes.add("labelme.size", "error", "has no image, and does not state its size", file.path, hint)
+    return file.size
 
 
 def _stem(file: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet import masks
+from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.labelme.file import LabelmeFile, encoded, is_nothing, is_number, shown
 from vocdet.formats.labels import clean_label
 from vocdet.formats.scan import Notes
@@ -24,7 +25,7 @@ FARTHEST = 10  # times the larger side of the image; a point further out is a mi
 
 _SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
                          "group_id", "description"))  # fmt: skip
-_MARKS = ("difficult", "truncated", "occluded")
+_FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _REDRAW = "draw the shape again in labelme, or delete it"
 
@@ -37,7 +38,7 @@ class Item:
     box: tuple[float, float, float, float]
     index: int  # of its first shape
     segmentation: bytes = b""
-    marks: frozenset[str] = frozenset()  # of difficult, truncated, occluded
+    flags: int = 0
     extra: bytes = b""
 
 
@@ -213,8 +214,8 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
         for name in ("attributes", "flags"):
             said = shape.said.get(name)
             attributes |= said if isinstance(said, dict) else {}
-    marked = {name: value for name in _MARKS if isinstance(value := rest.get(name, attributes.get(name)), bool)}
-    item.marks = frozenset(name for name, value in marked.items() if value)
+    marked = {name: value for name in _FLAGS if isinstance(value := rest.get(name, attributes.get(name)), bool)}
+    item.flags = sum(_FLAGS[name] for name, value in marked.items() if value)
     scalars = {k: v for k, v in attributes.items() if isinstance(v, (str, int, float)) and k not in marked}
     rest = {key: value for key, value in rest.items() if key not in marked}
     extra = ({"attributes": scalars} if scalars else {}) | rest

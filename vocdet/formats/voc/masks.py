@@ -43,7 +43,7 @@ def read_masks(path: Path, count: int, size: tuple[int, int], findings: list[Fin
         return None
     if values.ndim != 2 or values.dtype != np.uint8:
         problem = "has colours where there should be a palette of object numbers: its masks are not read"
-        findings.append(Finding("mask.colours", "error", problem, Place(path), "export the masks with a palette"))
+        findings.append(Finding("mask.colors", "error", problem, Place(path), "export the masks with a palette"))
         return None
     numbers = np.unique(values)
     extra = numbers[(numbers > count) & (numbers != VOID)]

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.findings import Finding
-from vocdet.data.texts import Texts
 from vocdet.errors import Place
+from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.extras import (
     IMAGE_EXTRAS,
     KEPT_OF_WHOLE,
@@ -80,6 +79,7 @@ class Rest:
     tags: tuple[str, ...] = ()  # XML of all other children
 
 
+_NOTHING = Rest()
 _DEFAULTS = [(name, default) for name, default in asdict(Header()).items() if name != "coco"]
 
 
@@ -138,23 +138,22 @@ def _read_whole(path: Path) -> Extra:
     return extra_of(text)
 
 
-def object_columns(
-    rest: Mapping[int, Rest], pixels: Mapping[int, bytes], count: int, coordinates: Coordinates
-) -> tuple[Texts, Texts, NDArray[np.float64]]:
-    """Segmentation, extra and area of `count` objects, of which few have any; `pixels` are RLEs by object."""
-    segmentations = dict(pixels)
-    extras: dict[int, bytes] = {}
-    areas = np.full(count, np.nan)
-    for row, one in rest.items():
+def add_object_columns(
+    builder: DatasetBuilder, rest: Mapping[int, Rest], pixels: Mapping[int, bytes], coordinates: Coordinates
+) -> None:
+    """Add segmentations, extras and areas of the few objects that have any; `pixels` are RLEs by object."""
+    areas = np.full(len(builder.image), np.nan)
+    for row in sorted(rest.keys() | pixels.keys()):
+        one = rest.get(row, _NOTHING)
         areas[row] = one.area
         if row not in pixels:
-            segmentations[row] = _segmentation(one, coordinates)
-            extras[row] = _object_json(one, one.tags, coordinates)
-        else:  # an object has one mask: polygons beside pixels are kept as the tags they came from
+            builder.segmentations.add(row, _segmentation(one, coordinates))
+            builder.extras.add(row, _object_json(one, one.tags, coordinates))
+        else:  # an object has one mask: polygons beside pixels are preserved as the tags they came from
             polygons = (polygon_xml(polygon.split(",")) for polygon in one.polygons)
-            extras[row] = _object_json(one, (*one.tags, *polygons), coordinates)
-    ordered = {row: segmentations[row] for row in sorted(segmentations)}
-    return Texts.sparse(count, ordered), Texts.sparse(count, extras), areas
+            builder.segmentations.add(row, pixels[row])
+            builder.extras.add(row, _object_json(one, (*one.tags, *polygons), coordinates))
+    builder.area.frombytes(areas.tobytes())
 
 
 def _segmentation(rest: Rest, coordinates: Coordinates) -> bytes:

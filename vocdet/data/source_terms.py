@@ -1,0 +1,45 @@
+"""What each annotation format calls its parts, so that a finding speaks of the user's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from vocdet.data.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTerms:
+    """The words for the parts of an annotation file."""
+
+    object: str  # what describes one object
+    file: str  # what describes one image
+    size: str = ""  # where the size of the image is stated
+
+    @property
+    def redraw(self) -> str:
+        """The hint for an object that cannot be right."""
+        return f"redraw it, or delete its {self.object}"
+
+    def replace_image(self, hint: str) -> str:
+        """The hint for an image that cannot be read, where `hint` says how to get a readable one."""
+        return f"{hint}, or delete it and its {self.file}"
+
+
+VOC = SourceTerms("<object>", "XML", "<size>")
+COCO = SourceTerms("annotation", "annotations", "width and height")
+YOLO = SourceTerms("line", "label file")
+LABELME = SourceTerms("shape", "JSON file", "imageWidth and imageHeight")
+ANY = SourceTerms("annotation", "annotations")
+
+_BY_LIST = {"annotations": COCO, "shapes": LABELME}
+_BY_SUFFIX = {".xml": VOC, ".txt": YOLO}
+
+
+def terms_of(dataset: Dataset, image: int | np.integer) -> SourceTerms:
+    """The words of the format that an image was annotated in; `ANY` where the dataset does not tell."""
+    if dataset.entries:
+        return _BY_LIST.get(dataset.entries, ANY)
+    return _BY_SUFFIX.get(PurePosixPath(dataset.images.sources[image]).suffix.lower(), ANY)
