@@ -42,7 +42,7 @@ def read_masks(path: Path, count: int, size: tuple[int, int], findings: list[Fin
         findings.append(Finding("mask.corrupt", "error", problem, Place(path), "export it again, or delete it"))
         return None
     if values.ndim != 2 or values.dtype != np.uint8:
-        problem = "has colours where there should be a palette of object numbers: its masks are not read"
+        problem = "has colors where there should be a palette of object numbers: its masks are not read"
         findings.append(Finding("mask.colors", "error", problem, Place(path), "export the masks with a palette"))
         return None
     numbers = np.unique(values)
