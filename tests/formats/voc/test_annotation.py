@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from vocdet.data.findings import Finding
 from vocdet.formats.builder import DIFFICULT, TRUNCATED
-from vocdet.formats.scan import Coordinates
 from vocdet.formats.source import Coordinates
 from vocdet.formats.voc import annotation as voc_xml
 from vocdet.formats.voc.annotation import Annotation, read_annotation
