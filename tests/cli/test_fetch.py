@@ -137,7 +137,7 @@ def test_coco_goes_to_a_folder_of_its_own(vocdet: Run, mirror: tuple[Path, str])
         "annotations_trainval2017.zip:",
         "val2017.zip:",
     ]
-    assert f"save it as {Path('coco2017') / 'val2017.zip'}" in out
+    assert f"by other means to {Path('coco2017') / 'val2017.zip'}" in out
 
 
 def test_wrong_wishes_are_errors(vocdet: Run) -> None:

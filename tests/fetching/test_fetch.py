@@ -180,7 +180,7 @@ def test_one_missing_archive_does_not_stop_the_other(site: Site, voc: Collection
     results = fetched(voc, tmp_path)
     assert failures(results) == [f"VOCtrainval.tar: {site.url}/VOCtrainval.tar: the server answers 404 Not Found"]
     assert results[0].hint == (
-        f"download {site.url}/VOCtrainval.tar by other means, save it as {tmp_path / 'VOCtrainval.tar'} and run the same "
+        f"download {site.url}/VOCtrainval.tar by other means to {tmp_path / 'VOCtrainval.tar'} and run the same "
         "command again; or name a mirror with `url=...`"
     )
     assert stems_in(tmp_path) == list(TEST)
@@ -195,7 +195,7 @@ def test_an_unavailable_server_fails_all_missing_archives_at_once(site: Site, vo
         f"VOCtrainval.tar: {site.url}/VOCtrainval.tar: the server answers 503 Service Unavailable, 2 times in a row",
         "VOCtest.tar: not tried: the server does not answer",
     ]
-    assert f"save it as {tmp_path / 'new' / 'VOCtest.tar'}" in results[1].hint
+    assert f"by other means to {tmp_path / 'new' / 'VOCtest.tar'}" in results[1].hint
     assert not (tmp_path / "new").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a finding means, from the page that explains all of them."""
+"""The explanation of a finding, from the page that documents all of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import difflib
 import re
 from fnmatch import fnmatchcase
 
-from vocdet.errors import VocdetError
+from vocdet.errors import ArgumentError
 from vocdet.resources import bundled_text
+from vocdet.wording import listed
 
 PAGE = "findings.md"
 
@@ -16,33 +17,34 @@ _CODE = re.compile(r"`([a-z_*.]+)`")
 
 
 def explain(code: str) -> str:
-    """The section of a finding, in Markdown, without heading; a `VocdetError` names the nearest code there is."""
+    """The section of a finding, in Markdown, without its heading; an `ArgumentError` names similar codes."""
     wanted = code.strip().strip("`").lower()
     sections = read_sections()
     for codes, text in sections:
-        if any(fnmatchcase(wanted, one) for one in codes):
+        if any(fnmatchcase(wanted, pattern) for pattern in codes):
             return text
-    known = sorted(one for codes, _ in sections for one in codes)
-    alike = [one for one in known if wanted and one.startswith(wanted)]
-    alike += difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-    alike = alike or [one for one in known if set(wanted.split(".")) & set(one.split("."))]
-    hint = (
-        f"did you mean {', '.join(list(dict.fromkeys(alike))[:4])}?"
-        if alike
-        else f"there are {', '.join(known[:5])} and {len(known)} in all"
-    )
-    raise VocdetError(f"there is no finding {code!r}", hint=hint)
+    known = sorted(code for codes, _ in sections for code in codes)
+    raise ArgumentError(f"there is no finding {code!r}", hint=_hint(wanted, known))
+
+
+def _hint(wanted: str, known: list[str]) -> str:
+    similar = [code for code in known if wanted and code.startswith(wanted)]
+    similar += difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+    similar = similar or [code for code in known if set(wanted.split(".")) & set(code.split("."))]
+    if similar:
+        return f"did you mean {', '.join(list(dict.fromkeys(similar))[:4])}?"
+    return f"there are {listed(known, most=5)}"
 
 
 def read_sections() -> list[tuple[tuple[str, ...], str]]:
     """The codes of every section of the page (`*` stands for any), and its text."""
     page = bundled_text(PAGE)
     headings = list(_HEADING.finditer(page))
-    found = []
+    sections = []
     for i, heading in enumerate(headings):
         end = headings[i + 1].start() if i + 1 < len(headings) else len(page)
         text = re.split(r"^## ", page[heading.end() : end], maxsplit=1, flags=re.MULTILINE)[0]
         codes = tuple(_CODE.findall(heading[1]))
         if codes:
-            found.append((codes, text.strip()))
-    return found
+            sections.append((codes, text.strip()))
+    return sections
