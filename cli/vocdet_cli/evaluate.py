@@ -15,7 +15,7 @@ from vocdet_cli.startup import load_torch
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vocdet.evaluation.report import EvalReport, Figures
+    from vocdet.evaluation.report import EvalReport, Metrics
     from vocdet.workflows.evaluate import Evaluated
 
 app = typer.Typer()
@@ -31,31 +31,28 @@ def evaluate(
     own_thresholds: Annotated[
         bool,
         typer.Option(
-            "--own-thresholds", help="Precision and recall at the checkpoint's thresholds, not the best here."
+            "--own-thresholds", help="Precision and recall at the checkpoint's thresholds instead of the best."
         ),
     ] = False,
     subset: Annotated[
-        int | None, typer.Option(min=1, help="Look at so many images of the part only, chosen at random with --seed.")
+        int | None, typer.Option(min=1, help="Evaluate only N images of the split, chosen at random with --seed.")
     ] = None,
     interval: Annotated[
         bool,
-        typer.Option(
-            "--interval", help="Say how far AP and AR may be from those of other such images; so it is with --subset."
-        ),
+        typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset."),
     ] = False,
     seed: Seed = 0,
     picture: Annotated[
-        Path | None, typer.Option(help="Write a few images, annotated beside found, to this .jpg or .png.")
+        Path | None, typer.Option(help="Write a few images with ground truth and detections to this .jpg or .png.")
     ] = None,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Average precision, precision, recall and F1 of every label, as VOC and COCO count them.
+    """Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO.
 
-    A detector with masks gets the average precision of its masks beside that of its boxes; precision, recall, F1 and
-    what is correct, wrong and missed are told by the boxes.
+    With masks, average precision is that of boxes and of masks; all other metrics refer to boxes.
     """
     load_torch()
     from vocdet.formats.source import Source
@@ -64,7 +61,7 @@ def evaluate(
     from vocdet.workflows.evaluate import evaluate_run
 
     run = run or newest_detector(runs)
-    with render.progress("detecting") as progress:
+    with render.progress("evaluating") as progress:
         done = evaluate_run(
             run, Source(data, labels=labels, coordinates=coordinates), split=split, device=device,
             own_thresholds=own_thresholds, subset=subset, interval=interval, seed=seed, picture=picture,
@@ -77,38 +74,40 @@ def evaluate(
         )  # fmt: skip
         render.note(f"{counted(len(done.warnings), 'warning')} about the data: see {see}")
     if done.unknown:
-        render.warning(f"the detector never learned {', '.join(done.unknown)}: their objects count as missed")
+        render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")
     if not done.report.overall.objects:
-        render.warning(f"no object in {split} counts, as none is annotated or all are difficult: nothing can be found")
+        render.warning(f"the {split} split has no object to evaluate: none is annotated, or all are difficult")
     _note_masks(done)
     images = counted(done.report.images, "image")
     of = f" of {done.available}, chosen with seed {seed}" if done.report.images < done.available else ""
     render.out.print(f"[bold]{escape(str(run))} on {split}: {images}{of}[/]", soft_wrap=True)
     render.show(_precision_table(done.report))
-    render.show(_found_table(done.report))
+    render.show(_threshold_table(done.report))
     for line in _summary(done.report):
         render.out.print(line, soft_wrap=True)
-    pictured = f", and the picture {picture}" if picture else ""
+    pictured = f", and examples to {picture}" if picture else ""
     then = render.command("predict", str(run), str(data))
-    render.done(f"wrote {done.metrics} and {done.detections}{pictured}", then=then)
+    render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)
 
 
 def _note_masks(done: Evaluated) -> None:
     from vocdet.wording import counted
 
     if done.boxes_only:
-        render.note("these images are annotated with boxes alone: the detector's masks are not evaluated")
+        render.note("no object has a mask annotation: the detector's masks are not evaluated")
     masks = done.report.masks
     if masks and masks.unreadable:
         unreadable = counted(masks.unreadable, "mask")
-        render.warning(f"{unreadable} cannot be read or not of the image's size: for masks, their objects do not count")
+        render.warning(
+            f"{unreadable} invalid or of another size than the image: their objects are left out of mask metrics"
+        )
     if masks and masks.without > masks.unreadable:
         without = counted(masks.without - masks.unreadable, "object")
-        render.note(f"{without} without a mask: for masks they do not count, neither as missed nor as found")
+        render.note(f"{without} without a mask: left out of mask metrics")
 
 
 def _precision_table(report: EvalReport) -> Table:
-    title = "average precision: AP50 as VOC 2007 (11 points), VOC 2010 and COCO count it; AP as COCO"
+    title = "average precision: AP50 by the rules of VOC 2007 (11 points), VOC 2010 and COCO; AP by COCO"
     columns = ["objects", "VOC07", "VOC", "AP50", "AP"]
     masks = [*report.masks.labels, report.masks.overall] if report.masks else []
     table = render.table(title, "label", *columns, *(("mask AP50", "mask AP") if masks else ()))
@@ -118,26 +117,26 @@ def _precision_table(report: EvalReport) -> Table:
     return table
 
 
-def _found_table(report: EvalReport) -> Table:
-    from vocdet.evaluation.report import LabelFigures
+def _threshold_table(report: EvalReport) -> Table:
+    from vocdet.evaluation.report import LabelMetrics
 
     columns = ("label", "threshold", "precision", "recall", "F1", "correct", "wrong", "missed", "false")
     at = "at the score threshold, by boxes" if report.masks else "at the score threshold"
-    table = render.table(f"{at}: objects found, mistaken and missed; false detections", *columns)
+    table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
     for row, name in _rows(report):
-        threshold = _share(row.threshold) if isinstance(row, LabelFigures) else ""
+        threshold = _share(row.threshold) if isinstance(row, LabelMetrics) else ""
         counts = (row.correct, row.wrong, row.missed, row.false)
         table.add_row(name, threshold, *map(_share, (row.precision, row.recall, row.f1)), *map(str, counts))
     return table
 
 
-def _rows(report: EvalReport) -> list[tuple[Figures, str]]:
-    """Every label's figures and its name, then those of all."""
+def _rows(report: EvalReport) -> list[tuple[Metrics, str]]:
+    """The metrics and name of every label, then of all."""
     return [*((row, escape(row.label[:40])) for row in report.labels), (report.overall, "[bold]all[/]")]
 
 
 def _summary(report: EvalReport) -> list[str]:
-    """COCO's figures of boxes and of masks, and under each its interval."""
+    """COCO's metrics of boxes and of masks, each with its interval."""
     lines = []
     for name, block in (("COCO", report), ("COCO, masks", report.masks)):
         if block:

@@ -1,4 +1,4 @@
-"""`vocdet predict` and `vocdet live`: a trained detector at work."""
+"""`vocdet predict` and `vocdet live`: apply a trained detector."""
 
 from __future__ import annotations
 
@@ -26,45 +26,46 @@ def predict(
     given: Annotated[
         list[str],
         typer.Argument(
-            metavar="[RUN] SOURCE", help="A run folder or checkpoint, else the newest; images, folders, videos."
+            metavar="[RUN] SOURCE", help="Run folder or checkpoint (default: the newest), then images, folders, videos."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for what is written: new, empty, or an earlier result.")] = Path(
-        "found"
-    ),
+    out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),
     score: Score = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images that go through the network together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 8,
     voc: Annotated[
-        bool, typer.Option("--voc", help="Write VOC files of the images too: XML for labelImg, and PNGs of masks.")
+        bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, and PNGs of masks.")
     ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Draw what a detector finds in images, folders and videos, and list it in detections.json (COCO results).
+    """Detect objects in images, folders and videos: draw them, and list them in detections.json (COCO results).
 
-    A detector with masks draws them, and lists them as RLE.
+    Masks are drawn, too, and listed as RLE.
     """
     load_torch()
     from vocdet.wording import counted
-    from vocdet.workflows import predict as watch
+    from vocdet.workflows import predict as workflow
 
-    run, sources = watch.choose_run(given, runs=runs)
+    run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
-        raise typer.BadParameter("name an image, a folder or a video after the run", param_hint="SOURCE")
-    pictures, frames, objects, then = 0, 0, 0, ""
-    seen = watch.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc)
+        raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
+    images, frames, objects, then = 0, 0, 0, ""
+    predictions = workflow.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc)
     try:
-        with closing(seen), render.progress("looking") as progress:
-            for one in seen:
-                film = one.source.kind == "video"
-                pictures, frames, objects = pictures + (not film), frames + film, objects + len(one.found)
-                progress(one.done, one.total)
+        with closing(predictions), render.progress("predicting") as progress:
+            for prediction in predictions:
+                video = prediction.source.kind == "video"
+                images, frames = images + (not video), frames + video
+                objects += len(prediction.detections)
+                progress(prediction.done, prediction.total)
         then = render.command("live", str(run))
     finally:
-        seen_in = [counted(n, noun) for n, noun in ((pictures, "picture"), (frames, "frame")) if n]
-        if seen_in:
-            found = f"{counted(objects, 'object')} found in {' and '.join(seen_in)} with {run}"
-            render.done(f"wrote {out}: {found}", then=then)
+        processed = [counted(n, noun) for n, noun in ((images, "image"), (frames, "frame")) if n]
+        if processed:
+            render.done(
+                f"Detected {counted(objects, 'object')} in {' and '.join(processed)} with {run}. Saved to {out}",
+                then=then,
+            )
 
 
 @app.command()
@@ -73,30 +74,30 @@ def live(
         Path | None,
         typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs"),
     ] = None,
-    source: Annotated[str, typer.Option(help="A camera's number, a video file or a URL.")] = "0",
-    save: Annotated[Path | None, typer.Option(help="Write what is shown as a video, too: out.mp4")] = None,
-    frames: Annotated[int, typer.Option(min=0, help="End after so many frames.", show_default="never")] = 0,
+    source: Annotated[str, typer.Option(help="Camera number, video file or URL.")] = "0",
+    save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,
+    frames: Annotated[int, typer.Option(min=0, help="Stop after N frames.", show_default="no limit")] = 0,
     score: Score = None,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Show a camera, a stream or a video with what a detector finds in it; q or Esc ends it."""
+    """Show a camera, a stream or a video with the detected objects; q or Esc stops."""
     load_torch()
     from vocdet.wording import counted
-    from vocdet.workflows import predict as watch
+    from vocdet.workflows import predict as workflow
 
     count, rate = 0, 0.0
-    run = run or watch.choose_run((), runs=runs)[0]
-    shown = watch.live(run, source, save=save, score=score, frames=frames, device=device)
+    run = run or workflow.choose_run((), runs=runs)[0]
+    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device)
     try:
-        with closing(shown), render.screen().status("starting; Ctrl-C ends") as status:
+        with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
             for one in shown:
                 count, rate = one.number + 1, one.fps
-                status.update(f"{rate:.1f} frames a second, {len(one.found)} found")
+                status.update(f"{rate:.1f} fps, {counted(len(one.detections), 'object')}")
     except VocdetError:
-        count = 0  # the error says it all
+        count = 0  # the error is message enough
         raise
     finally:
         if count:
-            wrote = f", wrote {save}" if save else ""
-            render.done(f"showed {counted(count, 'frame')}, {rate:.1f} a second at the end{wrote}")
+            saved = f". Saved to {save}" if save else ""
+            render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end{saved}")

@@ -14,8 +14,8 @@ from vocdet_cli.evaluate import _note_masks
 
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
-from vocdet.evaluation.mask_report import MaskFigures, MaskReport
-from vocdet.evaluation.report import EvalReport, Figures
+from vocdet.evaluation.mask_report import MaskMetrics, MaskReport
+from vocdet.evaluation.report import EvalReport, Metrics
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -43,7 +43,7 @@ def root(make_voc: MakeVoc) -> Path:
     return make_voc({"a": BOTH, "b": BOTH[:1], "c": []}, splits={"test": ["a", "b", "c"]})
 
 
-def test_every_label_has_its_figures(vocdet: Run, root: Path) -> None:
+def test_every_label_has_its_metrics(vocdet: Run, root: Path) -> None:
     run = save_run(Path("runs", "ssd-mb1-0.25-1"), "[red]dog", "cat")
     code, out, err = vocdet("eval", "--data", root, "--device", "cpu", "--picture", "sheet.png")
     assert (code, "error" in err) == (0, False)
@@ -54,20 +54,20 @@ def test_every_label_has_its_figures(vocdet: Run, root: Path) -> None:
     ]  # fmt: skip
     for word in ("AP50", "precision", "recall", "F1", "missed", "COCO:", "AR100"):
         assert word in out
-    assert f"wrote {run / 'metrics-test.json'} and {run / 'detections-test.json'}" in out
+    assert f"Saved {run / 'metrics-test.json'} and {run / 'detections-test.json'}" in out
     assert f"next: vocdet predict {run}" in out
     assert json.loads((run / "metrics-test.json").read_text())["images"] == 3
     with Image.open("sheet.png") as sheet:
         assert sheet.format == "PNG"
 
 
-def test_a_label_that_was_never_learned_is_a_warning(vocdet: Run, root: Path) -> None:
+def test_a_label_unknown_to_the_detector_is_a_warning(vocdet: Run, root: Path) -> None:
     code, _, err = vocdet("eval", save_run(Path("mine"), "cat"), "--data", root, "--device", "cpu")
     assert code == 0
-    assert "warning: the detector never learned [red]dog: their objects count as missed" in err
+    assert "warning: the detector has no label [red]dog: such objects count as missed" in err
 
 
-def test_it_works_on_the_folder_one_is_in(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dataset_defaults_to_the_current_folder(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = save_run(Path("mine").resolve(), "cat", "[red]dog")
     monkeypatch.chdir(root)
     assert vocdet("eval", run, "--device", "cpu")[0] == 0
@@ -83,7 +83,7 @@ def test_it_works_on_the_folder_one_is_in(vocdet: Run, root: Path, monkeypatch: 
         (("{run}", "--data", "{root}", "--device", "tpu"), "device 'tpu' is not available"),
     ],
 )
-def test_what_is_missing_is_one_message_with_a_cure(
+def test_a_missing_thing_is_one_error_with_a_hint(
     vocdet: Run, root: Path, arguments: tuple[str, ...], problem: str
 ) -> None:
     run = save_run(Path("mine"), "cat", "[red]dog")
@@ -93,7 +93,7 @@ def test_what_is_missing_is_one_message_with_a_cure(
     assert err.count("error:") == err.count("hint:") == 1
 
 
-def test_a_subset_and_its_interval_are_told(vocdet: Run, root: Path) -> None:
+def test_a_subset_is_reported_with_its_interval(vocdet: Run, root: Path) -> None:
     run = save_run(Path("mine"), "cat", "[red]dog")
     code, out, _ = vocdet("eval", run, "--data", root, "--device", "cpu", "--subset", "2", "--seed", "7")
     assert code == 0
@@ -105,7 +105,7 @@ def test_a_subset_and_its_interval_are_told(vocdet: Run, root: Path) -> None:
     assert vocdet("eval", run, "--data", root, "--subset", "0")[0] == 2
 
 
-def test_masks_stand_beside_boxes(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mask_metrics_stand_beside_box_metrics(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Squares:
         labels, thresholds = ("cat", "[red]dog"), np.full(2, 0.5, np.float32)
 
@@ -118,7 +118,7 @@ def test_masks_stand_beside_boxes(vocdet: Run, root: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     _, out, err = vocdet("eval", save_run(Path("mine"), "cat", "[red]dog"), "--data", root)
     assert "mask AP" not in out
-    assert "these images are annotated with boxes alone: the detector's masks are not evaluated" in err
+    assert "no object has a mask annotation: the detector's masks are not evaluated" in err
     values = np.zeros((80, 100), np.uint8)
     values[5:50, 5:6] = 1
     (root / "SegmentationObject").mkdir()
@@ -131,14 +131,14 @@ def test_masks_stand_beside_boxes(vocdet: Run, root: Path, monkeypatch: pytest.M
     assert cat[-2:] == ["1.000", "1.000"]
     assert "COCO, masks: AP 1.000" in out
     assert "at the score threshold, by boxes" in out
-    assert "2 objects without a mask: for masks they do not count" in err
+    assert "2 objects without a mask: left out of mask metrics" in err
 
 
-def test_masks_that_cannot_be_read_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = Figures(1, 1, 0, None, None, None, None, None, None, None, 0, 0, 0, 0)
-    masks = MaskReport((), MaskFigures(0, None, None, None, None), {}, without=3, unreadable=1)
+def test_invalid_masks_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Metrics(1, 1, 0, None, None, None, None, None, None, None, 0, 0, 0, 0)
+    masks = MaskReport((), MaskMetrics(0, None, None, None, None), {}, without=3, unreadable=1)
     report = EvalReport(1, (), nothing, {}, masks=masks)
     _note_masks(Evaluated(report, Path(), Path(), (), ()))
     err = capsys.readouterr().err
-    assert "warning: 1 mask cannot be read or not of the image's size" in err
+    assert "warning: 1 mask invalid or of another size than the image" in err
     assert "2 objects without a mask" in err

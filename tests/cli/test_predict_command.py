@@ -13,33 +13,33 @@ from vocdet_cli.app import app
 
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
-from vocdet.inference.frames import Source
+from vocdet.inference.frames import MediaSource
 from vocdet.workflows import predict as watch
-from vocdet.workflows.predict import Seen, Shown
+from vocdet.workflows.predict import LiveFrame, Prediction
 
 FOUND = Detections(np.array([[0.0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([0]))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """What the commands ask of the library, which is played here: two pictures, three frames."""
-    asked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    """The calls of the library, which a fake answers with two images or three frames."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def predict(*args: Any, **kwargs: Any) -> Iterator[Seen]:
-        asked.append((args, kwargs))
-        source = Source("image", "a.png", "a.png")
+    def predict(*args: Any, **kwargs: Any) -> Iterator[Prediction]:
+        calls.append((args, kwargs))
+        source = MediaSource("image", "a.png", "a.png")
         for done in (1, 2):
-            yield Seen(source, 0, FOUND, done, 2, kwargs["out"] / "a.jpg")
+            yield Prediction(source, 0, FOUND, done, 2, kwargs["out"] / "a.jpg")
 
-    def live(*args: Any, **kwargs: Any) -> Iterator[Shown]:
-        asked.append((args, kwargs))
+    def live(*args: Any, **kwargs: Any) -> Iterator[LiveFrame]:
+        calls.append((args, kwargs))
         for number in range(3):
-            yield Shown(number, FOUND, 24.0)
+            yield LiveFrame(number, FOUND, 24.0)
 
     monkeypatch.setattr(watch, "predict", predict)
     monkeypatch.setattr(watch, "live", live)
     monkeypatch.setattr(watch, "_newest", lambda runs: runs / "newest")
-    return asked
+    return calls
 
 
 def run_in(folder: Path) -> Path:
@@ -56,40 +56,42 @@ def vocdet(*arguments: str) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def test_predict_takes_the_newest_run_and_says_what_it_wrote(calls: list[Any]) -> None:
+def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> None:
     code, text = vocdet("predict", "a.png", "b")
     assert code == 0
-    assert text.startswith("wrote found: 2 objects found in 2 pictures with runs/newest next: vocdet live runs/newest")
+    assert text.startswith(
+        "Detected 2 objects in 2 images with runs/newest. Saved to found next: vocdet live runs/newest"
+    )
     assert calls[0][0] == (Path("runs/newest"), ["a.png", "b"])
     assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto", "voc": False}
 
 
 @pytest.mark.parametrize("name", ["", "best.safetensors"])
-def test_predict_takes_a_run_or_checkpoint_that_stands_first(calls: list[Any], tmp_path: Path, name: str) -> None:
+def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_path: Path, name: str) -> None:
     run = run_in(tmp_path) / name
     assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu", "--voc")[0] == 0
     assert calls[0][0] == (run, ["a.png"])
     assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu", "voc": True}
 
 
-def test_predict_with_a_run_and_nothing_to_look_at_is_wrong_usage(calls: list[Any], tmp_path: Path) -> None:
+def test_predict_without_a_source_is_a_usage_error(calls: list[Any], tmp_path: Path) -> None:
     code, text = vocdet("predict", str(run_in(tmp_path)))
     assert code == 2
-    assert "name an image, a folder or a video" in text
+    assert "give an image, a folder or a video" in text
     assert not calls
 
 
-def test_live_shows_the_first_camera_when_nothing_is_said(calls: list[Any]) -> None:
+def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     code, text = vocdet("live")
     assert code == 0
-    assert text == "showed 3 frames, 24.0 a second at the end"
+    assert text == "Showed 3 frames, 24.0 fps at the end"
     assert calls[0] == ((Path("runs/newest"), "0"), {"save": None, "score": None, "frames": 0, "device": "auto"})
 
 
 def test_live_saves_a_video(calls: list[Any], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     code, text = vocdet("live", str(run), "--source", "clip.mp4", "--save", "out.mp4", "--frames", "3")
-    assert (code, text) == (0, "showed 3 frames, 24.0 a second at the end, wrote out.mp4")
+    assert (code, text) == (0, "Showed 3 frames, 24.0 fps at the end. Saved to out.mp4")
     assert calls[0] == ((run, "clip.mp4"), {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto"})
 
 
@@ -99,30 +101,31 @@ def test_live_takes_one_run(calls: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("command", [("predict", "a.png"), ("live",)])
-def test_the_newest_run_is_looked_for_where_runs_are(calls: list[Any], command: tuple[str, ...]) -> None:
+def test_the_newest_run_comes_from_the_runs_folder(calls: list[Any], command: tuple[str, ...]) -> None:
     assert vocdet(*command, "--runs", "elsewhere")[0] == 0
     assert calls[0][0][0] == Path("elsewhere/newest")
 
 
-def test_an_error_at_the_end_still_tells_what_was_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def predict(*args: Any, **kwargs: Any) -> Iterator[Seen]:
-        yield Seen(Source("image", "a.png", "a.png"), 0, FOUND, 1, 2, tmp_path)
+def test_an_error_at_the_end_leaves_the_summary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def predict(*args: Any, **kwargs: Any) -> Iterator[Prediction]:
+        yield Prediction(MediaSource("image", "a.png", "a.png"), 0, FOUND, 1, 2, tmp_path)
         raise VocdetError("b.png is broken")
 
     monkeypatch.setattr(watch, "predict", predict)
     result = CliRunner().invoke(app, ["predict", str(run_in(tmp_path)), "a.png", "b.png"])
     assert isinstance(result.exception, VocdetError)
     text = " ".join(result.output.split())
-    assert "wrote found: 1 object found in 1 picture with" in text
+    assert "Detected 1 object in 1 image with" in text
     assert "next:" not in text
 
 
-def test_live_that_fails_to_save_does_not_say_it_wrote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def live(*args: Any, **kwargs: Any) -> Iterator[Shown]:
-        yield Shown(0, FOUND, 24.0)
-        raise OutputError("could not be written whole", place=kwargs["save"])
+def test_live_that_fails_to_save_does_not_report_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def live(*args: Any, **kwargs: Any) -> Iterator[LiveFrame]:
+        yield LiveFrame(0, FOUND, 24.0)
+        raise OutputError("could not be written completely", place=kwargs["save"])
 
     monkeypatch.setattr(watch, "live", live)
     result = CliRunner().invoke(app, ["live", str(run_in(tmp_path)), "--save", "out.mp4"])
     assert isinstance(result.exception, OutputError)
-    assert "wrote" not in result.output
+    assert "Saved" not in result.output
+    assert "Showed" not in result.output

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.relabel import relabel
+from vocdet.data.relabel import relabel, with_labels
 from vocdet.data.texts import Texts
 
 NAMES = ("cat", "dog", "emu")
@@ -92,3 +92,20 @@ def test_a_permutation_and_its_inverse_change_nothing(names: list[str], scenes: 
     there = relabel(dataset, dict(zip(NAMES, names, strict=True))).dataset
     back = relabel(there, dict(zip(names, NAMES, strict=True))).dataset
     assert names_of(back) == names_of(dataset)
+
+
+def test_with_labels_changes_numbers_only() -> None:
+    dataset = dataset_of([[0, 1], [2, 0]])
+    objects = replace(dataset.objects, pose=np.array([1, 0, 1, 1], np.int32))
+    dataset = replace(dataset, poses=("", "Left"), extra=b'{"info":1}', entries="annotations", objects=objects)
+    numbered = with_labels(dataset, ("fox", "emu", "cat"))
+    assert numbered.labels == ("fox", "emu", "cat", "dog")
+    assert names_of(numbered) == names_of(dataset)
+    restored = replace(numbered, labels=dataset.labels, objects=replace(numbered.objects, label=objects.label))
+    assert restored.fingerprint() == dataset.fingerprint()
+    assert (numbered.poses, numbered.extra, numbered.entries) == (dataset.poses, dataset.extra, dataset.entries)
+    assert with_labels(numbered, dataset.labels).fingerprint() == dataset.fingerprint()
+
+
+def test_a_label_without_objects_is_left_out() -> None:
+    assert with_labels(dataset_of([[0]]), ("dog",)).labels == ("dog", "cat")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vocdet.evaluation.matching import FALSE, TRUE, box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import OperatingPoint, best_thresholds, operating_point
-from vocdet.evaluation.precision import counted
+from vocdet.evaluation.precision import count_objects
 
 if TYPE_CHECKING:
     from tests.evaluation.conftest import Box, Make
@@ -137,7 +137,7 @@ def test_no_cut_has_a_better_f1_and_every_object_is_counted_once(
     truth = make.truth(LABELS, [objects])
     table = stack(make.found(LABELS, [found]), 2)
     match = match_voc(box_pairs(truth.objects, table, floor=0.5), truth.objects, len(table), 0.5)
-    count = counted(truth.objects, 2)
+    count = count_objects(truth.objects, 2)
 
     def f1(point: OperatingPoint, label: int) -> float:
         kept = point.correct[label] + point.false[label]

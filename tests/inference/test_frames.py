@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ImageError, ManyErrors, VocdetError
-from vocdet.inference.frames import FPS, Source, batches, find, open_video, quiet
+from vocdet.inference.frames import FPS, MediaSource, batches, find, open_video, quiet
 from vocdet.inputs.images import decode
 
 
@@ -67,7 +67,7 @@ def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
     monkeypatch.chdir(tmp_path)
     Path("1").touch()
     camera, file, stream = find(["0", "1", "rtsp://me:secret@cam.local/live"])
-    assert camera == Source("camera", "0", "camera0")
+    assert camera == MediaSource("camera", "0", "camera0")
     assert (file.kind, file.path) == ("image", Path("1"))
     assert (stream.kind, stream.path, stream.name) == ("camera", None, "cam_local_live")
 
@@ -76,7 +76,7 @@ def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManyErrors) as caught:
         find([str(tmp_path / "a.png"), str(tmp_path / "empty")])
-    assert [error.problem for error in caught.value.errors] == ["is not there", "holds no image and no video"]
+    assert [error.problem for error in caught.value.errors] == ["does not exist", "contains no image and no video"]
 
 
 def test_a_video_gives_its_frames_in_order(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_video_gives_its_frames_in_order(tmp_path: Path) -> None:
 def test_a_broken_video_is_an_image_error(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"no video")
-    with pytest.raises(ImageError, match="holds no frame"), open_video(Source("video", str(path), "a.mp4")):
+    with pytest.raises(ImageError, match="contains no frame"), open_video(MediaSource("video", str(path), "a.mp4")):
         pass
 
 
@@ -112,11 +112,11 @@ class NoCamera:
 
 @pytest.mark.parametrize(
     ("address", "problem"),
-    [("0", "there is no camera 0"), ("http://10.0.0.1/x", "'http://10.0.0.1/x' gives no picture")],
+    [("0", "camera 0 does not exist"), ("http://10.0.0.1/x", "'http://10.0.0.1/x' delivers no image")],
 )
 def test_a_camera_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", NoCamera)
-    with pytest.raises(VocdetError, match=problem) as caught, open_video(Source("camera", address, "x")):
+    with pytest.raises(VocdetError, match=problem) as caught, open_video(MediaSource("camera", address, "x")):
         pass
     assert caught.value.hint
 
@@ -133,7 +133,7 @@ def test_a_camera_without_a_frame_rate_gets_the_usual_one(monkeypatch: pytest.Mo
             return float("nan")
 
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    with open_video(Source("camera", "0", "camera0")) as video:
+    with open_video(MediaSource("camera", "0", "camera0")) as video:
         assert (video.fps, video.count) == (FPS, 0)
         assert next(video.frames).number == 0
         assert next(video.frames).number == 1
@@ -147,6 +147,6 @@ def test_opencv_speaks_again_after_it_was_quiet() -> None:
 
 
 def test_batches_hold_every_frame_once(tmp_path: Path) -> None:
-    with open_video(Source("video", str(film(tmp_path / "a.mp4")), "a.mp4")) as video:
+    with open_video(MediaSource("video", str(film(tmp_path / "a.mp4")), "a.mp4")) as video:
         sizes = [[frame.number for frame in batch] for batch in batches(video.frames, 2)]
     assert sizes == [[0, 1], [2, 3], [4]]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vocdet.errors import OutputError, VocdetError
-from vocdet.inference.frames import Source, open_video
+from vocdet.errors import MediaError, OutputError
+from vocdet.inference.frames import MediaSource, open_video
 from vocdet.inference.output import (
     MEASURED,
     check_picture_name,
@@ -34,7 +34,7 @@ def grey(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
 
 def played(path: Path) -> tuple[int, float]:
     """How many frames a video holds, and how many it plays a second."""
-    with open_video(Source("video", str(path), path.name)) as video:
+    with open_video(MediaSource("video", str(path), path.name)) as video:
         return sum(1 for _ in video.frames), video.fps
 
 
@@ -49,12 +49,12 @@ def test_a_picture_is_of_the_kind_its_name_says(tmp_path: Path) -> None:
     for name, start in (("a.png", b"\x89PNG"), ("b.JPG", b"\xff\xd8\xff")):
         write_picture(tmp_path / name, grey())
         assert (tmp_path / name).read_bytes().startswith(start)
-    with pytest.raises(OutputError, match=r"'\.gif' is no kind of picture"):
+    with pytest.raises(OutputError, match=r"'\.gif' file as image"):
         check_picture_name(tmp_path / "c.gif")
 
 
 def test_a_picture_too_large_for_its_kind_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="a picture of 66000x1 pixels cannot be written"):
+    with pytest.raises(OutputError, match="an image of 66000x1 pixels cannot be written"):
         write_picture(tmp_path / "a.jpg", grey(1, 66000))
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +106,7 @@ def test_no_frames_leave_no_video_and_an_earlier_one_as_it_was(tmp_path: Path) -
 
 
 def test_a_name_that_is_no_video_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"'\.gif' is no kind of video") as caught:
+    with pytest.raises(OutputError, match=r"'\.gif' file as video") as caught:
         check_video_name(tmp_path / "a.gif")
     assert ".mp4" in caught.value.hint
     (tmp_path / "b.mp4").mkdir()
@@ -164,7 +164,10 @@ def test_a_video_that_was_cut_short_is_told(tmp_path: Path, monkeypatch: pytest.
 
     Writer = cv2.VideoWriter
     monkeypatch.setattr(cv2, "VideoWriter", Forgets)
-    with pytest.raises(OutputError, match="could not be written whole"), writing_video(tmp_path / name, 10) as write:
+    with (
+        pytest.raises(OutputError, match="could not be written completely"),
+        writing_video(tmp_path / name, 10) as write,
+    ):
         for _ in range(20):
             write(grey())
     assert list(tmp_path.iterdir()) == []
@@ -179,10 +182,10 @@ def test_there_is_no_screen_where_none_answers(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "QT5")
-    assert no_screen() == "there is no screen to show a window on"
-    with pytest.raises(VocdetError, match="there is no screen") as caught, window("x"):
+    assert no_screen() == "there is no screen"
+    with pytest.raises(MediaError, match="there is no screen") as caught, window("x"):
         pass
-    assert "--save" in caught.value.hint
+    assert '`save="out.mp4"`' in caught.value.hint
 
 
 @linux

@@ -205,3 +205,10 @@ def test_relabelling_changes_numbers_and_nothing_else(root: Path) -> None:
     same, none = relabel(dataset, dataset.labels)
     assert same.fingerprint() == dataset.fingerprint()
     assert none == ()
+
+
+def test_a_dataset_with_poses_is_evaluated(root: Path, tmp_path: Path, knowing: Callable[..., None]) -> None:
+    for path in (root / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<pose>Unspecified</pose>", "<pose>Left</pose>"))
+    knowing("dog", "cat")
+    assert evaluate_run(save_run(tmp_path / "run"), root, device="cpu").report.overall.ap == 1.0

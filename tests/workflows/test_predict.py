@@ -17,7 +17,7 @@ from PIL import Image
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
-from vocdet.inference.frames import Source, open_video
+from vocdet.inference.frames import MediaSource, open_video
 from vocdet.inputs.images import decode
 from vocdet.workflows import predict as watch
 from vocdet.workflows.predict import choose_run, live, predict
@@ -59,7 +59,7 @@ def film(path: Path, frames: int = 5, size: tuple[int, int] = (64, 48)) -> Path:
 
 def frames_in(path: Path) -> tuple[int, float]:
     """How many frames a video really holds, and how many it plays a second."""
-    with open_video(Source("video", str(path), path.name)) as video:
+    with open_video(MediaSource("video", str(path), path.name)) as video:
         return sum(1 for _ in video.frames), video.fps
 
 
@@ -92,7 +92,7 @@ def test_pictures_are_drawn_upright(tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "a.jpg", exif=exif)
     (seen,) = predict(RUN, [str(tmp_path / "a.jpg")], out=tmp_path / "out", detector=FindsTheMiddle())
     assert decode(seen.wrote).shape == (64, 48, 3)
-    assert seen.found.boxes[0].tolist() == [12, 16, 36, 48]
+    assert seen.detections.boxes[0].tolist() == [12, 16, 36, 48]
 
 
 def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch:
 def test_a_score_takes_the_place_of_the_detectors_thresholds(tmp_path: Path) -> None:
     source = [str(picture(tmp_path / "a.png"))]
     counts = [
-        len(next(predict(RUN, source, out=tmp_path / str(score), score=score, detector=FindsTheMiddle())).found)
+        len(next(predict(RUN, source, out=tmp_path / str(score), score=score, detector=FindsTheMiddle())).detections)
         for score in (None, 0.1, 0.95)
     ]
     assert counts == [1, 2, 0]
@@ -217,7 +217,7 @@ def test_stopping_leaves_a_whole_video_and_a_list_that_matches_it(tmp_path: Path
 def test_results_never_go_over_other_files(tmp_path: Path) -> None:
     path = picture(tmp_path / "photos" / "a.jpg")
     before = path.read_bytes()
-    with pytest.raises(OutputError, match="holds other files"):
+    with pytest.raises(OutputError, match="contains other files"):
         next(predict(RUN, [str(path)], out=path.parent, detector=FindsTheMiddle()))
     with pytest.raises(OutputError, match="is a file, not a folder"):
         next(predict(RUN, [str(path)], out=path, detector=FindsTheMiddle()))
@@ -230,19 +230,19 @@ def test_earlier_results_are_replaced_but_not_looked_at(tmp_path: Path) -> None:
     out = tmp_path / "in" / "out"
     for _ in range(2):
         assert len(list(predict(RUN, [str(tmp_path / "in")], out=out, detector=FindsTheMiddle()))) == 1
-    with pytest.raises(VocdetError, match="lies in the folder that results go to"):
+    with pytest.raises(VocdetError, match="is in the output folder"):
         next(predict(RUN, [str(out)], out=out, detector=FindsTheMiddle()))
 
 
 def test_predict_sends_a_camera_to_live(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="'0' is a camera or a stream") as caught:
         next(predict(RUN, ["0"], out=tmp_path / "out", detector=FindsTheMiddle()))
-    assert caught.value.hint == "vocdet live --source 0"
+    assert caught.value.hint == "give images, folders or video files"
 
 
 @pytest.fixture
 def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "no_screen", lambda: "there is no screen to show a window on")
+    monkeypatch.setattr(watch, "no_screen", lambda: "there is no screen")
 
 
 @pytest.mark.usefixtures("no_screen")
@@ -250,7 +250,7 @@ def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
     shown = list(live(RUN, str(path), save=tmp_path / "out.mp4", detector=FindsTheMiddle()))
     assert [one.number for one in shown] == [0, 1, 2, 3, 4]
-    assert all(len(one.found) == 1 and one.fps > 0 for one in shown)
+    assert all(len(one.detections) == 1 and one.fps > 0 for one in shown)
     assert frames_in(tmp_path / "out.mp4") == (5, 12.5)
 
 
@@ -258,7 +258,7 @@ def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
 def test_live_without_a_screen_and_without_a_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no screen") as caught:
         next(live(RUN, str(film(tmp_path / "clip.mp4")), detector=FindsTheMiddle()))
-    assert "--save" in caught.value.hint
+    assert '`save="out.mp4"`' in caught.value.hint
 
 
 @pytest.mark.usefixtures("no_screen")
@@ -271,14 +271,14 @@ def test_live_ends_after_so_many_frames(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_screen")
 def test_live_refuses_to_save_over_what_it_plays(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
-    with pytest.raises(OutputError, match="is the video that is played"):
+    with pytest.raises(OutputError, match="is the video itself"):
         next(live(RUN, str(path), save=path, detector=FindsTheMiddle()))
-    with pytest.raises(OutputError, match=r"'\.txt' is no kind of video"):
+    with pytest.raises(OutputError, match=r"'\.txt' file as video"):
         next(live(RUN, str(path), save=tmp_path / "out.txt", detector=FindsTheMiddle()))
 
 
 def test_live_takes_no_pictures_and_no_folders(tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="is no video"):
+    with pytest.raises(VocdetError, match="is not a video"):
         next(live(RUN, str(picture(tmp_path / "a.png")), detector=FindsTheMiddle()))
     with pytest.raises(VocdetError, match="is a folder, not a camera"):
         next(live(RUN, str(tmp_path), detector=FindsTheMiddle()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +50,19 @@ def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabeled:
         emptied=np.flatnonzero((before > 0) & (after == 0)),
         doubles=_new_doubles(new, objects.label[kept], np.bincount(new_ids[new_ids >= 0]) > 1),
     )
+
+
+def with_labels(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """The dataset with its labels numbered as in `labels`, and after them the others that its objects have, sorted.
+
+    Every object keeps the name of its label; nothing else changes.
+    """
+    used = {dataset.labels[label] for label in np.unique(dataset.objects.label)}
+    numbered = (*labels, *sorted(used - set(labels)))
+    index = {label: i for i, label in enumerate(numbered)}
+    new_ids = np.array([index.get(label, -1) for label in dataset.labels], np.int32)  # -1: of no object
+    objects = dataset.objects
+    return replace(dataset, labels=numbered, objects=replace(objects, label=new_ids[objects.label]))
 
 
 def _new_doubles(objects: Objects, before: NDArray[np.int32], several: NDArray[np.bool_]) -> int:

@@ -1,1 +1,1 @@
-"""Detections and truth in, figures out."""
+"""Compare detections with ground truth: metrics."""

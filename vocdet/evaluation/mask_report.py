@@ -1,4 +1,4 @@
-"""All figures of masks, from one matching pass."""
+"""All metrics of masks, from one matching pass."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vocdet.data.dataset import Dataset, Objects
 from vocdet.evaluation.bootstrap import Interval
 from vocdet.evaluation.coco_score import IOUS, score_pairs
 from vocdet.evaluation.mask_pairs import mask_pairs
-from vocdet.evaluation.matching import Found, Pairs, match_voc
+from vocdet.evaluation.matching import DetectionTable, OverlapPairs, match_voc
 from vocdet.evaluation.operating_point import IOU
-from vocdet.evaluation.precision import counted, mean_of, score_outcome
+from vocdet.evaluation.precision import count_objects, mean_of, score_outcome
 
 
 @dataclass(frozen=True, slots=True)
-class MaskFigures:
-    """Average precision of masks, of one label or of all; None and means as in `Figures`."""
+class MaskMetrics:
+    """Average precision of masks, of one label or of all; None and means as in `Metrics`."""
 
-    objects: int  # to be found: neither difficult, nor a crowd, nor without a mask
+    objects: int  # neither difficult, nor a crowd, nor without a mask
     ap_voc07: float | None  # as VOC counts boxes, 11 points, IoU .5
     ap_voc: float | None  # the same, area
     ap: float | None  # COCO, IoU .5:.95
@@ -29,7 +29,7 @@ class MaskFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelMaskFigures(MaskFigures):
+class LabelMaskMetrics(MaskMetrics):
     """Average precision of one label's masks."""
 
     label: str
@@ -37,32 +37,32 @@ class LabelMaskFigures(MaskFigures):
 
 @dataclass(frozen=True, slots=True)
 class MaskReport:
-    """What the masks are worth: the rows and figures of `EvalReport`, of masks instead of boxes."""
+    """The metrics of `EvalReport` for masks instead of boxes."""
 
-    labels: tuple[LabelMaskFigures, ...]
-    overall: MaskFigures
+    labels: tuple[LabelMaskMetrics, ...]
+    overall: MaskMetrics
     coco: dict[str, float | None]
-    without: int  # objects left out as they have no mask, or none that can be used
-    unreadable: int  # of those: masks that cannot be read, or are of another size than their image
+    without: int  # objects left out for lack of a valid mask
+    unreadable: int  # of those: with an invalid mask, or one of another size than the image
     interval: Interval | None = None
 
 
 def evaluate_masks(
     truth: Dataset,
-    found: Found,
+    detections: DetectionTable,
     areas: NDArray[np.float64],
-    interval: Callable[[Pairs, Found, Objects], Interval] | None = None,
+    interval: Callable[[OverlapPairs, DetectionTable, Objects], Interval] | None = None,
 ) -> MaskReport:
-    """The figures of detections with masks; `areas` (M,) say how large the objects are."""
+    """The metrics of detections with masks; `areas` (M,) are those of the objects in square pixels."""
     labels = len(truth.labels)
-    common = mask_pairs(truth, found, floor=float(IOUS[0]))
+    common = mask_pairs(truth, detections, floor=float(IOUS[0]))
     objects = common.objects(truth.objects)
-    count = counted(objects, labels)
-    voc = score_outcome(match_voc(common.pairs, objects, len(found), IOU).outcome, found, count)
-    coco = score_pairs(common.pairs, found, objects, labels, areas, common.found_area)
+    count = count_objects(objects, labels)
+    voc = score_outcome(match_voc(common.pairs, objects, len(detections), IOU).outcome, detections, count)
+    coco = score_pairs(common.pairs, detections, objects, labels, areas, common.detection_areas)
 
-    def figures(rows: slice) -> MaskFigures:
-        return MaskFigures(
+    def metrics(rows: slice) -> MaskMetrics:
+        return MaskMetrics(
             objects=int(count[rows].sum()),
             ap_voc07=mean_of(voc.ap07[rows]),
             ap_voc=mean_of(voc.ap[rows]),
@@ -72,10 +72,10 @@ def evaluate_masks(
 
     wanted = ~(truth.objects.difficult | truth.objects.crowd)
     return MaskReport(
-        tuple(LabelMaskFigures(**asdict(figures(slice(i, i + 1))), label=name) for i, name in enumerate(truth.labels)),
-        figures(slice(None)),
+        tuple(LabelMaskMetrics(**asdict(metrics(slice(i, i + 1))), label=name) for i, name in enumerate(truth.labels)),
+        metrics(slice(None)),
         coco.summary,
         int((common.without & wanted).sum()),
         int((common.unreadable & wanted).sum()),
-        interval(common.pairs, found, objects) if interval else None,
+        interval(common.pairs, detections, objects) if interval else None,
     )

@@ -1,14 +1,14 @@
-"""Where to cut the scores, and what is right and wrong there.
+"""Score thresholds, and the errors at them.
 
-Average precision sums up all thresholds; a phone has one for each label. Here it is the one with the best F1
-at IoU .5, and every object to be found is then one of
+Average precision integrates over all thresholds; an application uses one for each label. Here it is the one with the
+best F1 at IoU .5. Every object that is neither difficult nor a crowd is then one of
 
-    correct   a detection of its label that is kept belongs to it
-    wrong     not correct, but a false detection is drawn on it: the label or the place is wrong
+    correct   a detection of its label matches it
+    wrong     not correct, but a false detection overlaps it: its label or its location is wrong
     missed    neither
 
-Matching is VOC's. A false detection is drawn on the object of its image, of whatever label, that it overlaps
-most and by at least .1: less than that is background, as in TIDE (Bolya et al. 2020).
+Matching follows VOC. A false detection counts for the object of its image, of any label, that it overlaps most, by at
+least .1: less is background, as in TIDE (Bolya et al. 2020).
 """
 
 from __future__ import annotations
@@ -19,66 +19,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Objects
-from vocdet.evaluation.matching import FALSE, TRUE, Found, Outcome, VocMatch, best_pairs, box_pairs
-from vocdet.evaluation.precision import by_label, counted
+from vocdet.evaluation.matching import FALSE, TRUE, DetectionTable, Outcome, VocMatch, best_pairs, box_pairs
+from vocdet.evaluation.precision import by_label, count_objects
 
 IOU = 0.5
-DRAWN_ON = 0.1
+CONFUSED = 0.1  # IoU from which a false detection counts for an object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatingPoint:
-    """Counts of every label, of the detections that score at least its threshold."""
+    """Counts of every label at its threshold."""
 
     thresholds: NDArray[np.float32]  # (L,)
-    correct: NDArray[np.int64]  # (L,) objects, and so for the next two
-    wrong: NDArray[np.int64]
-    missed: NDArray[np.int64]
-    false: NDArray[np.int64]  # (L,) detections of this label that belong to no object, or to one that is taken
+    correct: NDArray[np.int64]  # (L,) objects
+    wrong: NDArray[np.int64]  # (L,) objects
+    missed: NDArray[np.int64]  # (L,) objects
+    false: NDArray[np.int64]  # (L,) detections without an object, or of a taken one
 
 
-def operating_point(objects: Objects, found: Found, match: VocMatch, thresholds: NDArray[np.float32]) -> OperatingPoint:
-    """What is correct, wrong and missed at these thresholds (L,); `match` is at IoU .5."""
+def operating_point(
+    objects: Objects, detections: DetectionTable, match: VocMatch, thresholds: NDArray[np.float32]
+) -> OperatingPoint:
+    """Correct, wrong and missed objects at these thresholds (L,); `match` is at IoU .5."""
     labels = len(thresholds)
-    kept = found.score >= thresholds[found.label]
+    kept = detections.score >= thresholds[detections.label]
     right, false = (kept & (match.outcome == kind) for kind in (TRUE, FALSE))
-    correct = np.bincount(found.label[right], minlength=labels)
-    drawn_on = _drawn_on(objects, found.take(false)) & ~(objects.difficult | objects.crowd)
-    drawn_on[match.object[right]] = False
-    wrong = np.bincount(objects.label[drawn_on], minlength=labels)
-    missed = counted(objects, labels) - correct - wrong
-    return OperatingPoint(thresholds, correct, wrong, missed, np.bincount(found.label[false], minlength=labels))
+    correct = np.bincount(detections.label[right], minlength=labels)
+    confused = _confused(objects, detections.take(false)) & ~(objects.difficult | objects.crowd)
+    confused[match.object[right]] = False
+    wrong = np.bincount(objects.label[confused], minlength=labels)
+    missed = count_objects(objects, labels) - correct - wrong
+    return OperatingPoint(thresholds, correct, wrong, missed, np.bincount(detections.label[false], minlength=labels))
 
 
 def best_thresholds(
-    found: Found, outcome: Outcome, objects: NDArray[np.int64], *, default: float = 0.5
+    detections: DetectionTable, outcome: Outcome, objects: NDArray[np.int64], *, default: float = 0.5
 ) -> NDArray[np.float32]:
-    """(L,) the threshold with the best F1 of every label; `default` for one of which nothing is found.
+    """(L,) the threshold with the best F1 of every label, the highest of equals; `default` without a true detection.
 
-    Of equal F1 the highest. It lies halfway between the last detection that is kept and the next one, or 0
-    when all are kept, so that a score that comes out a little lower on another device still passes.
+    It is halfway between the last score above it and the next one (0 after the last), so that slightly lower scores
+    on another device still pass.
     """
     picked = np.full(len(objects), default, np.float32)
-    for label, rows in enumerate(by_label(found, len(objects))):
+    for label, rows in enumerate(by_label(detections, len(objects))):
         if (outcome[rows] == TRUE).any():
-            picked[label] = _best_threshold(found.score[rows], outcome[rows], int(objects[label]))
+            picked[label] = _best_threshold(detections.score[rows], outcome[rows], int(objects[label]))
     return picked
 
 
 def _best_threshold(scores: NDArray[np.float32], outcome: Outcome, objects: int) -> np.float32:
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # equal scores are kept or dropped together
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # equal scores stay together
     right = np.cumsum(outcome == TRUE)[ends]
     kept = right + np.cumsum(outcome == FALSE)[ends]
     best = int(np.argmax(2 * right / (kept + objects)))  # F1 = 2 tp / (tp + fp + objects)
     last = scores[ends[best]]
     below = scores[ends[best + 1]] if best + 1 < len(ends) else min(np.float32(0), last)
     middle = np.float32((float(last) + float(below)) / 2)
-    return middle if middle > below else last  # no float32 lies between neighbours
+    return middle if middle > below else last  # adjacent float32 have no middle
 
 
-def _drawn_on(objects: Objects, found: Found) -> NDArray[np.bool_]:
-    """(M,) the objects that some detection overlaps more than any other object, by .1 or more."""
-    pairs = box_pairs(objects, found, floor=DRAWN_ON, across_labels=True)
-    drawn_on = np.zeros(len(objects), np.bool_)
-    drawn_on[best_pairs(pairs.take(~objects.crowd[pairs.object])).object] = True
-    return drawn_on
+def _confused(objects: Objects, detections: DetectionTable) -> NDArray[np.bool_]:
+    """(M,) objects that a detection overlaps most, by at least .1."""
+    pairs = box_pairs(objects, detections, floor=CONFUSED, across_labels=True)
+    confused = np.zeros(len(objects), np.bool_)
+    confused[best_pairs(pairs.take(~objects.crowd[pairs.object])).object] = True
+    return confused

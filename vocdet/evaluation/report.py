@@ -1,7 +1,7 @@
-"""All figures of one evaluation, from one matching pass of boxes and one of masks.
+"""All metrics of an evaluation, from one matching pass of boxes and one of masks.
 
-The operating point - thresholds, precision, recall and what is correct, wrong or missed - is that of boxes, also where
-there are masks: an object is found when its box is, and how well its mask fits is told by the masks' average precision.
+The operating point (thresholds, precision, recall, and correct, wrong and missed objects) refers to boxes, with masks,
+too: the average precision of masks measures their quality.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pa
 from vocdet.evaluation.mask_report import MaskReport, evaluate_masks
 from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
-from vocdet.evaluation.precision import VocScore, counted, mean_of, score_outcome
+from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
 
-LOWEST_THRESHOLD = np.float32(0.05)  # of a label that is hardly learned, the best F1 may lie among thousands of guesses
+MIN_THRESHOLD = np.float32(0.05)  # for a hardly learned label the best F1 can be at thousands of false detections
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Figures of one label, or of all. None: not defined, as for a label of which there is nothing to find.
+class Metrics:
+    """Metrics of one label, or of all. None: undefined, as for a label without objects.
 
-    Over all labels, average precision is the mean over labels, and the rest is counted over all objects.
+    Over all labels, average precision is the mean over labels; the rest counts all objects.
     """
 
-    images: int  # that show one of its objects
-    objects: int  # to be found
-    difficult: int  # left out: difficult ones, and crowd regions
+    images: int  # with its objects
+    objects: int  # neither difficult nor a crowd
+    difficult: int  # objects left out: difficult ones, and crowd regions
     ap_voc07: float | None  # VOC, 11 points, IoU .5
     ap_voc: float | None  # VOC, area, IoU .5
     ap: float | None  # COCO, IoU .5:.95
     ap50: float | None  # COCO, IoU .5
-    precision: float | None  # at the threshold, IoU .5, and so for the rest
+    precision: float | None  # at the threshold, IoU .5; so are the rest
     recall: float | None
     f1: float | None
-    correct: int  # objects found
-    wrong: int  # objects on which something false is drawn
-    missed: int  # objects on which nothing is drawn
-    false: int  # detections that belong to no object, or to one that is taken
+    correct: int  # objects with a detection of their label
+    wrong: int  # other objects that a false detection overlaps
+    missed: int  # the remaining objects
+    false: int  # detections without an object, or of a taken one
 
 
 @dataclass(frozen=True, slots=True)
-class LabelFigures(Figures):
-    """Figures of one label."""
+class LabelMetrics(Metrics):
+    """Metrics of one label."""
 
     label: str
     threshold: float  # score from which its detections count
@@ -58,22 +58,22 @@ class LabelFigures(Figures):
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """What an evaluation found out: a row for every label, the same over all, and COCO's twelve figures."""
+    """The result of an evaluation: a row for every label, the same over all, and COCO's twelve metrics."""
 
     images: int
-    labels: tuple[LabelFigures, ...]  # in the dataset's order
-    overall: Figures
+    labels: tuple[LabelMetrics, ...]  # in the dataset's order
+    overall: Metrics
     coco: dict[str, float | None]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
-    interval: Interval | None = None  # where it was asked for
-    masks: MaskReport | None = None  # where both the detections and the objects have any
+    interval: Interval | None = None  # on request
+    masks: MaskReport | None = None  # if both detections and objects have masks
 
     @property
     def thresholds(self) -> NDArray[np.float32]:
-        """(L,) the threshold of every label, to be kept with the model; fits `Detections.above`."""
+        """(L,) the threshold of every label, for `Detections.above`."""
         return np.array([row.threshold for row in self.labels], np.float32)
 
     def as_dict(self) -> dict[str, object]:
-        """The report for a JSON file: plain numbers, text and None; no NaN. What there is not is not in it."""
+        """The report as numbers, text and None for JSON, never NaN; without `interval` and `masks` if they are None."""
         content = asdict(self)
         for block in (content, content["masks"] or {}):
             if block.get("interval", ...) is None:
@@ -85,7 +85,7 @@ class EvalReport:
 
 def evaluate(
     truth: Dataset,
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     *,
     thresholds: NDArray[np.float32] | None = None,
     default_threshold: float = 0.5,
@@ -94,28 +94,28 @@ def evaluate(
     resamples: int = 0,
     seed: int = 0,
 ) -> EvalReport:
-    """Every figure for detections of all images of a dataset; row i of `found` is image i.
+    """All metrics of the detections in a dataset; item i of `detections` belongs to image i.
 
-    `thresholds` (L,) are those a model came with. Without them each label gets the one with its best F1 on
-    these very images, but at least .05, which flatters precision and recall a little; a label of which nothing is
-    found gets `default_threshold`. Nothing else depends on them: average precision takes all detections given, so pass
-    them with a low cut. `areas` (M,) are those of `coco_score`; without them an object is as large as its source says,
-    else as its mask, else as its box. `masks` says whether to score masks too; None: where detections and objects have
-    any. With `resamples` there is an interval for AP and AR, drawn with `seed` (see `bootstrap`).
+    `thresholds` (L,) are those of the model. By default each label gets the one with the best F1 on these images, at
+    least .05, which is slightly optimistic for precision and recall; a label without true detections gets
+    `default_threshold`. Average precision uses all detections: pass them with a low score limit. `areas` (M,) are
+    those of the objects in square pixels; by default as annotated, else of the mask, else of the box. `masks` turns
+    the metrics of masks on or off; None: on if detections and objects have masks. `resamples` adds an interval for AP
+    and AR, drawn with `seed` (see `bootstrap`). `ValueError` for lengths that do not fit the dataset.
     """
-    if len(found) != len(truth):
-        raise ValueError(f"detections of {len(found)} images for a dataset of {len(truth)}")
+    if len(detections) != len(truth):
+        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(truth)}")
     labels = len(truth.labels)
     if thresholds is not None and len(thresholds) != labels:
         raise ValueError(f"{len(thresholds)} thresholds for {labels} labels")
-    table = stack(found, labels)
+    table = stack(detections, labels)
     sizes = object_areas(truth.objects) if areas is None else areas
     pairs = box_pairs(truth.objects, table, floor=float(IOUS[0]))
     match = match_voc(pairs, truth.objects, len(table), IOU)
-    count = counted(truth.objects, labels)
+    count = count_objects(truth.objects, labels)
     if thresholds is None:
         best = best_thresholds(table, match.outcome, count, default=default_threshold)
-        thresholds = np.maximum(best, LOWEST_THRESHOLD)
+        thresholds = np.maximum(best, MIN_THRESHOLD)
     point = operating_point(truth.objects, table, match, np.asarray(thresholds, np.float32))
     voc = score_outcome(match.outcome, table, count)
     coco = score_pairs(pairs, table, truth.objects, labels, sizes)
@@ -146,20 +146,20 @@ def _report(
 
     rows = []
     for i, label in enumerate(truth.labels):
-        figures = _figures(voc, coco, point, slice(i, i + 1), int(images[i]), int(difficult[i]))
-        rows.append(LabelFigures(**asdict(figures), label=label, threshold=float(point.thresholds[i])))
-    overall = _figures(voc, coco, point, slice(None), len(np.unique(shown.image)), int(difficult.sum()))
+        metrics = _metrics(voc, coco, point, slice(i, i + 1), int(images[i]), int(difficult[i]))
+        rows.append(LabelMetrics(**asdict(metrics), label=label, threshold=float(point.thresholds[i])))
+    overall = _metrics(voc, coco, point, slice(None), len(np.unique(shown.image)), int(difficult.sum()))
     return EvalReport(len(truth), tuple(rows), overall, coco.summary, interval, masks)
 
 
-def _figures(
+def _metrics(
     voc: VocScore, coco: CocoScore, point: OperatingPoint, labels: slice, images: int, difficult: int
-) -> Figures:
+) -> Metrics:
     correct, wrong, missed, false = (
         int(counts[labels].sum()) for counts in (point.correct, point.wrong, point.missed, point.false)
     )
     objects, kept = correct + wrong + missed, correct + false
-    return Figures(
+    return Metrics(
         images=images,
         objects=objects,
         difficult=difficult,

@@ -1,4 +1,4 @@
-"""Boxes, masks, labels and scores on pictures; pictures side by side."""
+"""Draw boxes, masks, labels and scores; arrange images on a sheet."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from vocdet.inference.draw_masks import Color, cut_masks, luminance, tint
 from vocdet.inputs.images import Image
 from vocdet.mask_crops import MaskCrops
 
-# Sasha Trubetskoy's "list of 20 simple, distinct colors": those that most people tell apart and that can be seen
-# on dark and on light come first.
+# Sasha Trubetskoy's "list of 20 simple, distinct colors", the most accessible ones first: visible on dark and on
+# light, and distinct for most people with color blindness.
 PALETTE: tuple[Color, ...] = (
     (255, 225, 25), (0, 130, 200), (245, 130, 48), (220, 190, 255), (60, 180, 75), (230, 25, 75), (70, 240, 240),
     (240, 50, 230), (210, 245, 60), (170, 110, 40), (250, 190, 212), (0, 128, 128), (170, 255, 195), (145, 30, 180),
     (255, 215, 180), (128, 128, 0), (255, 250, 200), (128, 0, 0), (128, 128, 128), (0, 0, 128),
 )  # fmt: skip
-GOLDEN = (math.sqrt(5) - 1) / 2  # a turn of the hue that never comes back to a colour it had
+GOLDEN = (math.sqrt(5) - 1) / 2  # step of the hue beyond the palette: never repeats a color
 FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "msyh.ttc", "arialuni.ttf", "Arial Unicode.ttf", "arial.ttf")
-SMALLEST_TEXT = 12  # pixels: what can be read
-LINE = 300  # a line is one pixel wide for so many of the mean of width and height
-TEXT = 40  # and a letter one pixel high for so many
+MIN_TEXT = 12  # pixels: the smallest legible text
+LINE = 300  # pixels of the mean image side for each pixel of line width
+TEXT = 40  # and for each pixel of text height
 PAPER: Color = (255, 255, 255)
 
 
 def color(label: int) -> Color:
-    """The colour of a label: always the same, and another than its neighbours'."""
+    """The RGB color of a label: always the same, and different from its neighbors'."""
     if label < len(PALETTE):
         return PALETTE[label]
     rest = label - len(PALETTE)
@@ -45,16 +45,16 @@ def color(label: int) -> Color:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw(image: Image, found: Detections, labels: Sequence[str]) -> Image:
-    """A copy of the picture with what was found in it, the best on top."""
-    order = range(len(found) - 1, -1, -1)
-    texts = [f"{labels[found.labels[i]]} {found.scores[i]:.0%}" for i in order]
-    masks = None if found.masks is None else cut_masks(found.masks.take(list(order)), *image.shape[:2])
-    return draw_boxes(image, found.boxes[::-1], [int(found.labels[i]) for i in order], texts, masks)
+def draw(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
+    """A copy of the image (H, W, 3) with its detections, the best on top."""
+    order = range(len(detections) - 1, -1, -1)
+    texts = [f"{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
+    masks = None if detections.masks is None else cut_masks(detections.masks.take(list(order)), *image.shape[:2])
+    return draw_boxes(image, detections.boxes[::-1], [int(detections.labels[i]) for i in order], texts, masks)
 
 
 def draw_truth(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
-    """A copy of the picture with its annotated objects; a difficult one says so."""
+    """A copy of the image with its annotated objects; difficult ones are marked."""
     texts = [
         f"{labels[label]} (difficult)" if difficult else labels[label]
         for label, difficult in zip(objects.label, objects.difficult, strict=True)
@@ -66,14 +66,14 @@ def draw_truth(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
 def draw_boxes(
     image: Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str], masks: MaskCrops | None = None
 ) -> Image:
-    """A copy of the picture with boxes in their labels' colours, each with a text at its top left corner.
+    """A copy of the image with boxes (N, 4) in the colors of their labels, and a text at each top left corner.
 
-    Under them lie the masks, where there are any. Of all, the last are on top.
+    Masks lie below the boxes. Later objects are on top.
     """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     mean = (height + width) / 2
-    line, size = max(1, round(mean / LINE)), max(SMALLEST_TEXT, round(mean / TEXT))
+    line, size = max(1, round(mean / LINE)), max(MIN_TEXT, round(mean / TEXT))
     if masks is not None:
         tint(drawn, masks, [color(label) for label in labels], line)
     corners = np.clip(np.rint(boxes), 0, (width, height, width, height)).astype(int)
@@ -87,33 +87,33 @@ def draw_boxes(
 
 
 def caption(image: Image, text: str) -> Image:
-    """A copy of the picture with a text in its lower left corner."""
+    """A copy of the image with a text in its lower left corner."""
     drawn = np.ascontiguousarray(image).copy()
-    _paste(drawn, _chip(text, max(SMALLEST_TEXT, round(sum(drawn.shape[:2]) / 2 / TEXT)), PAPER), 0, len(drawn))
+    _paste(drawn, _chip(text, max(MIN_TEXT, round(sum(drawn.shape[:2]) / 2 / TEXT)), PAPER), 0, len(drawn))
     return drawn
 
 
-def side_by_side(left: Image, right: Image, *, captions: tuple[str, str] = ("annotated", "found")) -> Image:
-    """Two pictures beside each other, as high as the higher one, each under its caption."""
+def side_by_side(left: Image, right: Image, *, captions: tuple[str, str] = ("ground truth", "detections")) -> Image:
+    """Two images side by side, each below its caption."""
     return contact_sheet((left, right), captions=captions, columns=2, width=left.shape[1] + right.shape[1])
 
 
 def contact_sheet(
     pictures: Sequence[Image], *, captions: Sequence[str] = (), columns: int = 0, width: int = 1600
 ) -> Image:
-    """Pictures in rows on one sheet of `width` pixels, each fitted into a cell, under its caption if there are any.
+    """Images in rows on a sheet of `width` pixels, each fitted into a cell, below its caption.
 
-    `columns` 0 takes as many as make the sheet about square.
+    `columns` 0 makes the sheet about square.
     """
     if not pictures or (captions and len(captions) != len(pictures)):
         raise ValueError(f"{len(pictures)} pictures, {len(captions)} captions")
     columns = columns or math.ceil(math.sqrt(len(pictures)))
     cell = width // columns
-    size = max(SMALLEST_TEXT, round(cell / TEXT))
+    size = max(MIN_TEXT, round(cell / TEXT))
     head = max(len(_chip(caption, size, PAPER)) for caption in captions) if captions else 0
     rows = []
     for start in range(0, len(pictures), columns):
-        fitted = [_fit(picture, cell - 4) for picture in pictures[start : start + columns]]  # 4: a gap between cells
+        fitted = [_fit(picture, cell - 4) for picture in pictures[start : start + columns]]  # 4: the gap between cells
         row = np.full((head + 4 + max(len(one) for one in fitted), width, 3), PAPER, np.uint8)
         for i, one in enumerate(fitted):
             if captions:
@@ -131,16 +131,16 @@ def _fit(picture: Image, width: int) -> Image:
 
 
 def _paste(canvas: Image, patch: Image, x: int, y: int) -> None:
-    """Lay a patch on a canvas: moved inside where it sticks out, cut where it is larger."""
+    """Paste a patch: shifted inside the canvas, and cropped where it is larger."""
     height, width = canvas.shape[:2]
     x, y = max(0, min(x, width - patch.shape[1])), max(0, min(y, height - patch.shape[0]))
     window = canvas[y : y + patch.shape[0], x : x + patch.shape[1]]
     window[:] = patch[: window.shape[0], : window.shape[1]]
 
 
-@lru_cache(maxsize=1024)  # a film shows the same few texts again and again
+@lru_cache(maxsize=1024)  # a video repeats a few texts
 def _chip(text: str, size: int, paper: Color) -> Image:
-    """A text on its colour, (h, w, 3), in black or white, whichever can be read."""
+    """A text on a background (h, w, 3), in black or white, whichever contrasts more."""
     ink = 0 if luminance(paper) > 110 else 255
     cover = (_built_in if hasattr(cv2, "FontFace") else _installed)(text, size)[..., None] / 255  # (h, w, 1)
     chip = np.rint(np.array(paper) * (1 - cover) + ink * cover).astype(np.uint8)
@@ -149,7 +149,7 @@ def _chip(text: str, size: int, paper: Color) -> Image:
 
 
 def _built_in(text: str, size: int) -> NDArray[np.uint8]:
-    """How far ink covers each pixel, (h, w) 0 to 255, in the font inside OpenCV 5: it has most scripts of the world."""
+    """Coverage (h, w) 0 to 255 of a text in the font of OpenCV 5, which has most scripts of the world."""
     face, margin = cv2.FontFace("sans"), size // 3
     x, y, w, h = cv2.getTextSize((0, 0), text, (0, 0), face, size, 500)
     cover = np.zeros((max(h, round(1.25 * size)) + 2, x + w + 2 * margin, 3), np.uint8)
@@ -158,7 +158,7 @@ def _built_in(text: str, size: int) -> NDArray[np.uint8]:
 
 
 def _installed(text: str, size: int) -> NDArray[np.uint8]:
-    """The same with OpenCV 4: in an installed font that has all of the letters, else with ? for those it lacks."""
+    """The same with OpenCV 4, in an installed font with all the letters; else ? stands for missing ones."""
     font = next((font for font in _fonts(size) if _known(text, font) == text), None)
     font, text = (font, text) if font else (_fonts(size)[0], _known(text, _fonts(size)[0]))
     margin = size // 3
@@ -169,7 +169,7 @@ def _installed(text: str, size: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=16)
 def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
-    """The fonts that are there, Pillow's own last: it has no letter beyond ASCII."""
+    """The installed fonts, and last that of Pillow, which has only ASCII."""
     found = []
     for name in FONTS:
         with contextlib.suppress(OSError):
@@ -179,6 +179,6 @@ def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
 
 
 def _known(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The text with ? for every letter that the font would show as an empty frame."""
+    """The text with ? for every letter that the font lacks."""
     missing = bytes(font.getmask("\uffff"))  # no letter has this code
     return "".join("?" if bytes(font.getmask(letter)) == missing else letter for letter in text)

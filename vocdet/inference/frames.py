@@ -1,4 +1,4 @@
-"""Where pictures come from: image files, folders of them, video files, cameras and network streams."""
+"""Sources of images: image files, folders, video files, cameras and network streams."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ import cv2
 import numpy as np
 
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.errors import ImageError, VocdetError, raise_all
+from vocdet.errors import ArgumentError, ImageError, MediaError, VocdetError, raise_all
 from vocdet.inputs.images import Image
 from vocdet.wording import reason
 
 T = TypeVar("T")
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
-MASKS = frozenset(
-    ("SegmentationObject", "SegmentationClass")
-)  # folders of a VOC tree whose pictures are no photographs
-FPS = 25.0  # of a video that does not say
-LARGEST_FPS = 240.0  # beyond it the number in the file is no frame rate
+MASK_FOLDERS = frozenset(("SegmentationObject", "SegmentationClass"))  # of a VOC dataset: PNGs that are not photographs
+FPS = 25.0  # of a video without a frame rate
+MAX_FPS = 240.0  # a higher number in a file is not a frame rate
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MediaSource:
     """One image file, one video file, or one camera or stream."""
 
     kind: Literal["image", "video", "camera"]
     address: str  # a path, a camera's number, or a URL
-    name: str  # what results are called after: the file's path from the folder that was given, with forward slashes
+    name: str  # names the results: the path below the given folder, with forward slashes
 
     @property
     def path(self) -> Path | None:
-        """The file; None for a camera or a stream."""
+        """The file; None for a camera or stream."""
         return None if self.kind == "camera" else Path(self.address)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A picture and where it is from."""
+    """An image and its source."""
 
     pixels: Image  # upright
-    source: Source
+    source: MediaSource
     number: int  # of the frame in a video or stream, from 0
 
 
@@ -55,19 +53,19 @@ class Frame:
 class Video:
     """An open video, camera or stream."""
 
-    source: Source
-    fps: float  # as its file says; FPS where it says nothing
-    count: int  # frames, by its file's word; 0 where that is not known
+    source: MediaSource
+    fps: float  # of the file, or `FPS`
+    count: int  # of frames, as the file states; 0: unknown
     frames: Iterator[Frame]
 
 
-def find(given: Sequence[str], *, skip: Path | None = None) -> list[Source]:
-    """What there is to look at in paths, camera numbers and URLs, in the order given and sorted inside a folder.
+def find(given: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
+    """The sources named by paths, camera numbers and URLs, in this order, and in natural order inside a folder.
 
-    A folder counts with the folders in it, but for hidden ones, a VOC tree's masks, and `skip`. What is not there
-    or holds nothing is a `VocdetError`; several are reported together.
+    Folders are searched recursively, except hidden ones, the mask folders of VOC, and `skip`. A missing path and an
+    empty folder is an `ArgumentError`; all of them are reported together.
     """
-    found: list[Source] = []
+    found: list[MediaSource] = []
     errors: list[VocdetError] = []
     for text in given:
         path = Path(text)
@@ -75,84 +73,87 @@ def find(given: Sequence[str], *, skip: Path | None = None) -> list[Source]:
             try:
                 inside = [_file(inner, inner.relative_to(path).as_posix()) for inner in _walk(path, skip)]
             except OSError as error:
-                raise VocdetError(f"cannot be read: {reason(error)}", place=path) from error
+                raise ArgumentError(f"cannot be read: {reason(error)}", place=path) from error
             if not inside:
                 kinds = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-                errors.append(VocdetError("holds no image and no video", place=path, hint=f"looked for {kinds}"))
+                errors.append(ArgumentError("contains no image and no video", place=path, hint=f"looked for {kinds}"))
             found += inside
         elif path.is_file():
             found.append(_file(path, path.name))
         elif text.isascii() and text.isdigit():
-            found.append(Source("camera", text, f"camera{text}"))
+            found.append(MediaSource("camera", text, f"camera{text}"))
         elif "://" in text:
-            found.append(Source("camera", text, re.sub(r"\W+", "_", text.rpartition("@")[2]).strip("_")))
+            found.append(MediaSource("camera", text, re.sub(r"\W+", "_", text.rpartition("@")[2]).strip("_")))
         else:
-            hint = "give an image, a video, a folder, a camera's number or a URL"
-            errors.append(VocdetError("is not there", place=path, hint=hint))
+            hint = "give an image, a video, a folder, a camera number or a URL"
+            errors.append(ArgumentError("does not exist", place=path, hint=hint))
     raise_all(errors)
     return found
 
 
-def _file(path: Path, name: str) -> Source:
-    return Source("video" if path.suffix.lower() in VIDEO_SUFFIXES else "image", str(path), name)
+def _file(path: Path, name: str) -> MediaSource:
+    return MediaSource("video" if path.suffix.lower() in VIDEO_SUFFIXES else "image", str(path), name)
 
 
 def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
     hidden = skip.resolve() if skip else None
     for path in sorted(folder.iterdir(), key=_natural):
-        if path.name.startswith(".") or path.name in MASKS or path.resolve() == hidden:
+        if path.name.startswith(".") or path.name in MASK_FOLDERS or path.resolve() == hidden:
             continue
         if path.is_dir():
-            if not path.is_symlink():  # a link may lead back here
+            if not path.is_symlink():  # a link may lead back to a parent
                 yield from _walk(path, skip)
         elif path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             yield path
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:
-    """As people sort: 2.jpg before 10.jpg."""
+    """Sort key of natural order: 2.jpg before 10.jpg."""
     parts = re.findall(r"[0-9]+|[^0-9]+", path.name)
     return [(False, int(part), part) if part[0] in "0123456789" else (True, 0, part) for part in parts]
 
 
 @contextmanager
-def open_video(source: Source) -> Iterator[Video]:
-    """A video file, camera or stream, closed when the block ends. What cannot be opened is a `VocdetError`."""
+def open_video(source: MediaSource) -> Iterator[Video]:
+    """A video file, camera or stream, closed when the block ends.
+
+    A file without a frame is an `ImageError`; a camera or stream that does not open is a `MediaError`.
+    """
     with quiet():
         address = int(source.address) if source.address.isdigit() and source.kind == "camera" else source.address
         capture = cv2.VideoCapture(address)
         try:
             first = capture.read()[1] if capture.isOpened() else None
             if first is None:
-                raise _closed(source)
+                raise _open_error(source)
             fps = capture.get(cv2.CAP_PROP_FPS)
             count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if source.kind == "video" else 0
-            fps = fps if 0 < fps <= LARGEST_FPS else FPS  # nan too fails this
+            fps = fps if 0 < fps <= MAX_FPS else FPS  # NaN fails, too
             yield Video(source, fps, max(count, 0), _frames(capture, first, source))
         finally:
             capture.release()
 
 
-def _frames(capture: cv2.VideoCapture, first: object, source: Source) -> Iterator[Frame]:
+def _frames(capture: cv2.VideoCapture, first: object, source: MediaSource) -> Iterator[Frame]:
     pixels, number = first, 0
     while pixels is not None:
         yield Frame(np.asarray(cv2.cvtColor(np.asarray(pixels), cv2.COLOR_BGR2RGB), np.uint8), source, number)
         pixels, number = capture.read()[1], number + 1
 
 
-def _closed(source: Source) -> VocdetError:
+def _open_error(source: MediaSource) -> VocdetError:
     if source.kind == "video":
-        hint = "play it elsewhere to see whether it is whole, or convert it to MP4"
-        return ImageError("holds no frame that can be decoded", place=source.path, hint=hint)
+        hint = "check that it plays elsewhere, or convert it to MP4"
+        return ImageError("contains no frame that can be decoded", place=source.path, hint=hint)
     if source.address.isdigit():
-        hint = "plug it in, close what else uses it, or give another number; 0 is the first camera"
-        return VocdetError(f"there is no camera {source.address}, or it gives no picture", hint=hint)
-    return VocdetError(f"{source.address!r} gives no picture", hint="is the address right, and can it be reached?")
+        hint = "connect it, close other programs that use it, or give another number; 0 is the first camera"
+        return MediaError(f"camera {source.address} does not exist or delivers no image", hint=hint)
+    return MediaError(f"{source.address!r} delivers no image", hint="check the address and the network")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, OpenCV and its FFmpeg keep their remarks to themselves: what matters becomes an error."""
+    """Silence the logs of OpenCV and its FFmpeg inside the block: what matters becomes an error."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -162,11 +163,11 @@ def quiet() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(before)
 
 
-def batches(frames: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Frames, or images, in lists of `size`; the last may be shorter."""
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of `size`; the last may be shorter."""
     batch: list[T] = []
-    for frame in frames:
-        batch.append(frame)
+    for item in items:
+        batch.append(item)
         if len(batch) == size:
             yield batch
             batch = []

@@ -1,4 +1,4 @@
-"""Where pictures go: image files, video files, a window."""
+"""Destinations of images: image files, video files, a window."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vocdet.errors import OutputError, VocdetError
+from vocdet.errors import MediaError, OutputError
 from vocdet.files import make_folder, unwritable, write_bytes
-from vocdet.inference.frames import FPS, LARGEST_FPS
+from vocdet.inference.frames import FPS, MAX_FPS
 from vocdet.inputs.images import Image
 
 QUALITY = 92  # of JPEGs
-LARGEST_SIDE = 65500  # pixels of a JPEG
+MAX_JPEG_SIDE = 65500  # pixels
 PICTURES = (".jpg", ".jpeg", ".png")
-CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}  # that every wheel of OpenCV can write
-PROBE = 1 << 16  # bytes that a disk must have room for before a video is begun
-MEASURED = 10  # frames by which the rate of a camera is told
+CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}  # every wheel of OpenCV can write them
+PROBE = 1 << 16  # bytes of free space that a video needs to start
+MEASURED = 10  # frames that determine the rate of a camera
 CLOSING = (27, ord("q"), ord("Q"))  # keys: Esc, q
 
 Write = Callable[[Image], None]
-Show = Callable[[Image, float], bool]  # picture, seconds to show it; False: the user has closed the window
+Show = Callable[[Image, float], bool]  # image, seconds to show it; False: the user closed the window
 
 
 def write_picture(path: Path, pixels: Image) -> None:
-    """Write a JPEG or a PNG, as its name says, whole or not at all."""
+    """Write an image (H, W, 3) as JPEG or PNG, by the suffix, whole or not at all."""
     check_picture_name(path)
     options = () if path.suffix.lower() == ".png" else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
     try:
@@ -39,18 +39,18 @@ def write_picture(path: Path, pixels: Image) -> None:
     except cv2.error:
         done, data = False, np.empty(0, np.uint8)
     if not done:
-        problem = f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written"
-        raise OutputError(problem, place=path, hint=f"a JPEG has at most {LARGEST_SIDE} pixels a side")
+        problem = f"an image of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written"
+        raise OutputError(problem, place=path, hint=f"a JPEG has at most {MAX_JPEG_SIDE} pixels a side")
     write_bytes(path, data.tobytes())
 
 
 def check_picture_name(path: Path) -> None:
-    """An `OutputError` unless a picture can be written under this name."""
-    _check_name(path, "picture", PICTURES)
+    """Raise `OutputError` unless the suffix is that of an image."""
+    _check_name(path, "image", PICTURES)
 
 
 def check_video_name(path: Path) -> None:
-    """An `OutputError` unless a video can be written under this name."""
+    """Raise `OutputError` unless the suffix is that of a video."""
     _check_name(path, "video", tuple(CODECS))
 
 
@@ -58,38 +58,38 @@ def _check_name(path: Path, kind: str, suffixes: Sequence[str]) -> None:
     if path.is_dir():
         raise OutputError("is a folder", place=path, hint="name a file in it")
     if path.suffix.lower() not in suffixes:
-        problem = f"{path.suffix!r} is no kind of {kind} that can be written"
-        raise OutputError(problem, place=path, hint=f"let the name end in {', '.join(suffixes)}")
+        problem = f"cannot write a {path.suffix!r} file as {kind}"
+        raise OutputError(problem, place=path, hint=f"use one of {', '.join(suffixes)}")
 
 
 @contextmanager
 def writing_video(path: Path, fps: float | None = None) -> Iterator[Write]:
-    """A function that adds a frame to a video, which takes the name `path` when the block ends, however it ends.
+    """A function that adds a frame (H, W, 3) to a video; the file appears at `path` when the block ends, or fails.
 
-    Without `fps` the video gets the rate at which its first frames come. Frames of another size than the first
-    are resized. Where no frame came, no file is left. A disk that is full or read-only is an `OutputError`.
+    Without `fps` the video gets the rate at which its first frames arrive. Frames are resized to the first one.
+    Without frames there is no file. A full or read-only disk is an `OutputError`.
     """
     check_video_name(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix.lower()}")  # OpenCV goes by the suffix
-    film = _Film(temporary, path, fps)
+    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}{path.suffix.lower()}")  # OpenCV reads the suffix
+    video = _VideoFile(temporary, path, fps)
     try:
         try:
-            temporary.write_bytes(bytes(PROBE))  # OpenCV would not say why it cannot write
+            temporary.write_bytes(bytes(PROBE))  # OpenCV reports no reason
         except OSError as error:
             raise unwritable(path, error) from error
         try:
-            yield film.add
+            yield video.add
         finally:
-            if film.close():
+            if video.close():
                 temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-class _Film:
-    """A video file that opens when it knows the size and the rate of its frames."""
+class _VideoFile:
+    """A video file that opens once the size and the rate of its frames are known."""
 
     def __init__(self, path: Path, final: Path, fps: float | None) -> None:
         self.path, self.final, self.fps = path, final, fps
@@ -118,15 +118,15 @@ class _Film:
         height, width = first.shape[:2]
         self.size = (width, height)
         took = times[-1] - times[0]
-        fps = self.fps or (min((len(times) - 1) / took, LARGEST_FPS) if took > 0 else FPS)
+        fps = self.fps or (min((len(times) - 1) / took, MAX_FPS) if took > 0 else FPS)
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix])
-        writer = cv2.VideoWriter(str(self.path), code, round(fps, 2), self.size)  # MPEG-4 knows no finer rates
+        writer = cv2.VideoWriter(str(self.path), code, round(fps, 2), self.size)  # the finest rate of MPEG-4
         if not writer.isOpened():
             raise OutputError("cannot be written as a video", place=self.final, hint="try a name ending in .avi")
         return writer
 
     def close(self) -> bool:
-        """Whether there is a video now; one that is not whole is an `OutputError`, as OpenCV never says so."""
+        """Whether there is a video; an incomplete one is an `OutputError`, which OpenCV does not report."""
         if self.waiting:
             self.flush()
         if self.writer is None:
@@ -135,27 +135,26 @@ class _Film:
         reader = cv2.VideoCapture(str(self.path))
         count = reader.get(cv2.CAP_PROP_FRAME_COUNT) if reader.isOpened() else 0
         reader.release()
-        if not abs(count - self.written) <= 1 + 0.01 * self.written:  # Matroska's is its length times its rate
-            raise OutputError("could not be written whole", place=self.final, hint="is there space on the disk?")
+        if not abs(count - self.written) <= 1 + 0.01 * self.written:  # Matroska computes it from length and rate
+            raise OutputError("could not be written completely", place=self.final, hint="check the free disk space")
         return True
 
 
 def no_screen() -> str:
-    """Why no window can be opened, or "" where one can. Asked first, for Qt ends the process when it finds none."""
+    """Why no window can open, or "". Checked before opening one: without a screen, Qt terminates the process."""
     framework = cv2.currentUIFramework()
     if not framework:
-        return "this build of OpenCV (headless) opens no windows"
+        return "this build of OpenCV (headless) cannot open a window"
     if sys.platform.startswith("linux"):
-        wayland = (
-            os.environ.get("WAYLAND_DISPLAY") and "QT" not in framework
-        )  # the Qt in OpenCV's wheels speaks X alone
+        # the Qt in OpenCV's wheels supports only X
+        wayland = os.environ.get("WAYLAND_DISPLAY") and "QT" not in framework
         if not wayland and not _answers(os.environ.get("DISPLAY", "")):
-            return "there is no screen to show a window on"
+            return "there is no screen"
     return ""
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server answers at an address such as `:0` or `localhost:10.0`."""
+    """Whether an X server responds at an address such as `:0` or `localhost:10.0`."""
     host, _, rest = display.rpartition(":")
     number = rest.partition(".")[0]
     if not number.isdigit():
@@ -172,15 +171,15 @@ def _answers(display: str) -> bool:
 
 @contextmanager
 def window(title: str) -> Iterator[Show]:
-    """A function that shows a picture in a window; it ends with q, Esc, or the window's own button."""
+    """A function that shows an image in a window until q, Esc, or the close button; `MediaError` without a screen."""
     reason = no_screen()
     if reason:
-        raise VocdetError(reason, hint="give --save out.mp4 to write a video instead")
+        raise MediaError(reason, hint='write a video instead with `save="out.mp4"`')
     cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_KEEPRATIO)
 
     def show(pixels: Image, seconds: float) -> bool:
         cv2.imshow(title, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-        key = cv2.waitKey(max(1, round(1000 * seconds)))  # 0 would wait for a key
+        key = cv2.waitKey(max(1, round(1000 * seconds)))  # 0 waits for a key
         return (key & 0xFF) not in CLOSING and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
 
     try:

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.data.relabel import with_labels
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
@@ -126,12 +127,7 @@ def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[s
             place=dataset.root,
             hint="evaluate on a dataset with the labels that were trained",
         )
-    after = labels + unknown
-    index = {label: i for i, label in enumerate(after)}
-    place = np.array([index.get(label, 0) for label in dataset.labels] or [0], np.int32)  # unused labels go nowhere
-    columns = {name: getattr(dataset.objects, name) for name in Objects.__slots__}
-    columns["label"] = place[dataset.objects.label]
-    return Dataset(dataset.root, after, dataset.images, Objects(**columns)), unknown
+    return with_labels(dataset, labels), unknown
 
 
 def _origin(own: bool) -> str:

@@ -1,4 +1,4 @@
-"""A trained detector at work: on files (`predict`), and on a camera or a video as it plays (`live`)."""
+"""Apply a detector to files (`predict`), or show it on a camera or a video (`live`)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
-from vocdet.errors import ImageError, OutputError, VocdetError, raise_all
+from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import write_text
 from vocdet.formats.results import write_coco_results
 from vocdet.inference.draw import caption, draw
-from vocdet.inference.frames import Frame, Source, batches, find, open_video, quiet
-from vocdet.inference.output import LARGEST_SIDE, check_video_name, no_screen, window, write_picture, writing_video
+from vocdet.inference.frames import Frame, MediaSource, batches, find, open_video, quiet
+from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
 from vocdet.inputs.images import Image, decode
 from vocdet.workflows.voc_found import check_voc_labels, write_found
 
@@ -31,34 +31,33 @@ if TYPE_CHECKING:  # imports torch, for which a wrong path need not wait
 RESULTS = "detections.json"
 LABELS = "labels.txt"  # line k is the label of category_id k
 READERS = 4  # threads that decode images while the detector works
-AHEAD = 16  # images decoded before they are asked for
-RATED = 30  # frames over which the rate is told: a second or so
+AHEAD = 16  # images decoded in advance
+RATED = 30  # frames of the displayed rate: about a second
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One picture, or one frame of a video, in which `found` was found."""
+class Prediction:
+    """The detections in one image, or in one frame of a video."""
 
-    source: Source
+    source: MediaSource
     number: int  # of the frame, from 0
-    found: Detections
-    done: int  # pictures and frames so far
-    total: int  # as far as is known: a video may not say how many frames it has
-    wrote: Path
+    detections: Detections
+    done: int  # images and frames so far
+    total: int  # of images and frames, as far as videos state their number
+    wrote: Path  # the drawing
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One frame of a camera or video that was shown."""
+class LiveFrame:
+    """A displayed frame of a camera or video."""
 
     number: int  # from 0
-    found: Detections
-    fps: float  # frames a second over the last ones
+    detections: Detections
+    fps: float  # of the latest frames
 
 
 def choose_run(given: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
-    """The run to use and the sources to use it on: the first of `given` if it is a run or a checkpoint, else the
-    newest detector in `runs`."""
+    """The run and the sources: the first of `given` if it is a run or a checkpoint, else the newest in `runs`."""
     first = Path(given[0]) if given else Path()
     if Path(first, "best.safetensors").is_file() or first.suffix == ".safetensors":
         return first, list(given[1:])
@@ -75,30 +74,30 @@ def predict(
     device: str = "auto",
     voc: bool = False,
     detector: Predictor | None = None,
-) -> Generator[Seen, None, None]:
-    """Draw what is found in images, folders and videos into `out`, and list it in `out/detections.json`.
+) -> Generator[Prediction, None, None]:
+    """Draw the detections in images, folders and videos into `out`, and list them in `out/detections.json`.
 
-    With `voc` there are also the XML files of VOC for the images, and with masks their PNGs (see `write_found`).
-    An image becomes `<name>.jpg`, a video `<name>.mp4`. What scores less than `score`, or than the detector's own
-    threshold for its label, is left out. Files that cannot be decoded are passed over and raised at the end,
-    together. However it ends, what was done until then is there, and the list matches it; where nothing was done
-    nothing is there. `out` must be new, empty, or an earlier result, so that no picture is ever overwritten.
+    With `voc`, images also get VOC files: XML, and PNGs of masks (see `write_found`). An image becomes `<name>.jpg`,
+    a video `<name>.mp4`. Detections below `score`, by default the detector's threshold for each label, are left out.
+    Files that cannot be decoded are skipped, and raised together at the end. After an interruption `out` holds the
+    results so far and a list that matches them. `out` must be new, empty, or an earlier result: no other file is ever
+    overwritten.
     """
-    items = list(dict.fromkeys(find(sources, skip=out)))  # a file given twice counts once
+    items = list(dict.fromkeys(find(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     detector = detector or _load(run, device)
     if voc:
         check_voc_labels(out, detector.labels)
     limit = detector.thresholds if score is None else float(score)
-    listed: list[tuple[str, Detections]] = []  # file name, and what was found in it
+    listed: list[tuple[str, Detections]] = []  # file name, detections
     errors: list[VocdetError] = []
     earlier = (out / RESULTS).exists()
     if not earlier:
-        write_coco_results(out / RESULTS, [], [])  # from now on the folder is ours, even if the disk fills up
+        write_coco_results(out / RESULTS, [], [])  # claims the folder, even if the disk fills up
     try:
         with quiet():
             total = _count(items)
-            for frame, seen, wrote in _looked_at(items, out, detector, limit, batch, errors):
+            for frame, seen, wrote in _predict_all(items, out, detector, limit, batch, errors):
                 source = frame.source
                 if voc and source.path and source.kind == "image":
                     size = (frame.pixels.shape[1], frame.pixels.shape[0])
@@ -106,14 +105,14 @@ def predict(
                 name = f"{source.name}#{frame.number}" if source.kind == "video" else source.name
                 listed.append((name, seen))
                 done = len(listed) + len(errors)
-                yield Seen(source, frame.number, seen, done, max(total, done), wrote)
+                yield Prediction(source, frame.number, seen, done, max(total, done), wrote)
     finally:
         if listed:
             write_coco_results(out / RESULTS, [name for name, _ in listed], [seen for _, seen in listed])
             write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
         elif not earlier:
             (out / RESULTS).unlink(missing_ok=True)
-            with suppress(OSError):  # another program has put something into it
+            with suppress(OSError):  # another program wrote into it
                 out.rmdir()
     raise_all(errors)
 
@@ -127,21 +126,20 @@ def live(
     frames: int = 0,
     device: str = "auto",
     detector: Predictor | None = None,
-) -> Generator[Shown, None, None]:
-    """Show a camera, a stream or a video in a window with what is found in it, until q, Esc, or `frames` frames.
+) -> Generator[LiveFrame, None, None]:
+    """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
 
-    With `save` it is written as a video too, which is whole however it ends; where there is no screen to show a
-    window on it is then written only, and without `save` that is a `VocdetError`. A video is shown at its own
-    speed where the detector is faster, a camera as fast as both go.
+    With `save` it also becomes a video file, which is complete however the display ends. Without a screen only the
+    file is written; without `save`, too, that is a `MediaError`. A video plays at most at its own speed.
     """
     item = _playable(source)
     reason = no_screen()
     if reason and save is None:
-        raise VocdetError(reason, hint="give --save out.mp4 to write a video instead")
+        raise MediaError(reason, hint='write a video instead with `save="out.mp4"`')
     if save:
         check_video_name(save)
         if item.path and save.exists() and save.samefile(item.path):
-            raise OutputError("is the video that is played", place=save, hint="give --save another name")
+            raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
     detector = detector or _load(run, device)
     with ExitStack() as stack:
         video = stack.enter_context(open_video(item))
@@ -158,8 +156,8 @@ def live(
             drawn = draw(frame.pixels, seen, detector.labels)
             if write:
                 write(drawn)
-            yield Shown(frame.number, seen, fps)
-            if show and not show(caption(drawn, f"{fps:.0f} frames a second"), wait):
+            yield LiveFrame(frame.number, seen, fps)
+            if show and not show(caption(drawn, f"{fps:.0f} fps"), wait):
                 return
 
 
@@ -175,32 +173,32 @@ def _load(run: Path, device: str) -> Predictor:
     return load_predictor(run, device=device)
 
 
-def _refuse(items: Sequence[Source], out: Path) -> None:
-    """Keep `predict` from writing over what is not its own, and from looking at what it wrote."""
+def _refuse(items: Sequence[MediaSource], out: Path) -> None:
+    """Raise for an `out` with other files, and for sources that cannot be predicted."""
     if out.exists() and not out.is_dir():
-        raise OutputError("is a file, not a folder", place=out, hint="name a new folder with --out")
+        raise OutputError("is a file, not a folder", place=out, hint="choose a new folder for `out`")
     if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).exists():
-        raise OutputError("holds other files", place=out, hint="name a new folder with --out")
+        raise OutputError("contains other files", place=out, hint="choose a new folder for `out`")
     for item in items:
         if item.path is None:
-            hint = f"vocdet live --source {item.address}"
-            raise VocdetError(f"{item.address!r} is a camera or a stream, which has no end", hint=hint)
+            hint = "give images, folders or video files"
+            raise ArgumentError(f"{item.address!r} is a camera or a stream, which has no end", hint=hint)
         if out.resolve() in item.path.resolve().parents:
-            raise VocdetError("lies in the folder that results go to", place=item.path, hint="name another with --out")
+            raise ArgumentError("is in the output folder", place=item.path, hint="choose another folder for `out`")
 
 
-def _playable(text: str) -> Source:
-    hint = "vocdet predict takes images and folders"
+def _playable(text: str) -> MediaSource:
+    hint = "give a camera number, a URL or a video file"
     if Path(text).is_dir():
-        raise VocdetError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
+        raise ArgumentError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
     (item,) = find([text])
     if item.kind == "image":
-        raise VocdetError("is no video", place=item.path, hint=hint)
+        raise ArgumentError("is not a video", place=item.path, hint=hint)
     return item
 
 
-def _count(items: Sequence[Source]) -> int:
-    """Pictures and frames, as far as the videos say."""
+def _count(items: Sequence[MediaSource]) -> int:
+    """The number of images and frames, as far as videos state theirs."""
     total = 0
     for item in items:
         with suppress(VocdetError), open_video(item) if item.kind == "video" else nullcontext() as video:
@@ -208,36 +206,36 @@ def _count(items: Sequence[Source]) -> int:
     return total
 
 
-def _looked_at(
-    items: Sequence[Source],
+def _predict_all(
+    items: Sequence[MediaSource],
     out: Path,
     detector: Predictor,
     limit: float | NDArray[np.float32],
     batch: int,
     errors: list[VocdetError],
 ) -> Iterator[tuple[Frame, Detections, Path]]:
-    """Every picture, then every frame of every video, with what was found in it and the file it was drawn to."""
+    """Every image, then every frame of every video, with its detections and the file of its drawing."""
     paths = _outputs(items, out)
     images = [item for item in items if item.kind == "image"]
     for group in batches(_read(images, errors), batch):
         found = detector.detect([frame.pixels for frame in group])
         for frame, seen in zip(group, (one.above(limit) for one in found), strict=True):
-            if max(frame.pixels.shape) > LARGEST_SIDE:
-                problem = f"has more than {LARGEST_SIDE} pixels on a side, too many for the JPEG to draw"
-                errors.append(ImageError(problem, place=frame.source.path, hint="cut it into pieces"))
+            if max(frame.pixels.shape) > MAX_JPEG_SIDE:
+                problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
+                errors.append(ImageError(problem, place=frame.source.path, hint="split it into tiles"))
                 continue
             write_picture(paths[frame.source], draw(frame.pixels, seen, detector.labels))
             yield frame, seen, paths[frame.source]
     for item in items:
         if item.kind == "video":
             try:
-                yield from _film(item, paths[item], detector, limit, batch)
+                yield from _predict_video(item, paths[item], detector, limit, batch)
             except ImageError as error:
                 errors.append(error)
 
 
-def _film(
-    item: Source, path: Path, detector: Predictor, limit: float | NDArray[np.float32], batch: int
+def _predict_video(
+    item: MediaSource, path: Path, detector: Predictor, limit: float | NDArray[np.float32], batch: int
 ) -> Iterator[tuple[Frame, Detections, Path]]:
     with open_video(item) as video, writing_video(path, video.fps) as write:
         for group in batches(video.frames, batch):
@@ -247,11 +245,11 @@ def _film(
                 yield frame, seen, path
 
 
-def _read(items: Iterable[Source], errors: list[VocdetError]) -> Iterator[Frame]:
-    """The pictures in order, decoded ahead of time; what cannot be decoded goes to `errors`."""
+def _read(items: Iterable[MediaSource], errors: list[VocdetError]) -> Iterator[Frame]:
+    """The images in order, decoded in advance; those that cannot be decoded go to `errors`."""
     rest = iter(items)
     with ThreadPoolExecutor(READERS) as pool:
-        ahead: deque[tuple[Source, Future[Image]]] = deque()
+        ahead: deque[tuple[MediaSource, Future[Image]]] = deque()
         while True:
             for item in islice(rest, AHEAD - len(ahead)):
                 ahead.append((item, pool.submit(decode, Path(item.address), oriented=True)))
@@ -264,17 +262,15 @@ def _read(items: Iterable[Source], errors: list[VocdetError]) -> Iterator[Frame]
                 errors.append(error)
 
 
-def _outputs(items: Sequence[Source], out: Path) -> dict[Source, Path]:
-    """Where each file's drawing goes: folders become part of the name, and names that clash get a number."""
-    paths: dict[Source, Path] = {}
+def _outputs(items: Sequence[MediaSource], out: Path) -> dict[MediaSource, Path]:
+    """The file of each drawing: folders become part of the name, and duplicate names get a number."""
+    paths: dict[MediaSource, Path] = {}
     taken: set[str] = set()
     for item in items:
-        stem, suffix = (
-            Path(item.name).with_suffix("").as_posix().replace("/", "_"),
-            ".mp4" if item.kind == "video" else ".jpg",
-        )
+        stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
+        suffix = ".mp4" if item.kind == "video" else ".jpg"
         name, number = f"{stem}{suffix}", 1
-        while name.casefold() in taken:  # some disks do not tell A.jpg from a.jpg
+        while name.casefold() in taken:  # some file systems ignore case
             number += 1
             name = f"{stem}_{number}{suffix}"
         taken.add(name.casefold())
