@@ -135,7 +135,7 @@ def test_pairs_made_in_several_pieces_are_the_same(make: Make, monkeypatch: pyte
     truth = make.truth(["cat"], [[("cat", (0, 0, 10, 10)), ("cat", (20, 0, 30, 10))]] * 5)
     found = make.found(["cat"], [[("cat", 0.5, (0, 0, 10, 9)), ("cat", 0.9, (20, 0, 30, 8))]] * 5)
     whole = coco_score(truth, found).summary
-    monkeypatch.setattr("vocdet.evaluation.matching._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("vocdet.evaluation.matching._BLOCK", 3)
     assert coco_score(truth, found).summary == whole
 
 

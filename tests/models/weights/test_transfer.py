@@ -282,7 +282,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as weights: it holds Python objects") as caught:
         read_tensors(path)
     assert not flag.exists()
-    assert caught.value.hint.startswith("it must be a .safetensors file, or a state dict")
+    assert caught.value.hint.startswith("give a complete .safetensors file, or a state dict")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -301,8 +301,8 @@ def test_a_file_that_holds_no_weights_is_one_error(tmp_path: Path, suffix: str, 
         read_tensors(path)
     assert caught.value.place is not None
     assert caught.value.place.path == path
-    named = {"missing": "there is no such file", "folder": "there is no such file", "empty": "is empty"}
-    expected = named.get(damage, "it is damaged or of another kind")
+    named = {"missing": "there is no such weights file", "folder": "there is no such weights file", "empty": "is empty"}
+    expected = named.get(damage, "it is damaged or not a weights file")
     assert expected in caught.value.problem
 
 
@@ -312,7 +312,7 @@ def test_a_file_that_holds_no_weights_is_one_error(tmp_path: Path, suffix: str, 
     [
         ("\n<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page, not weights"),
         ("<html>", "is a web page, not weights"),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "is only a pointer of Git LFS"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "is only a Git LFS pointer"),
     ],
 )
 def test_a_download_that_went_wrong_is_named(tmp_path: Path, name: str, content: str, problem: str) -> None:
