@@ -1,3 +1,134 @@
-"""Train a small, fast detector of your own from a folder of annotated images."""
+"""Train a small, fast detector of your own from a folder of annotated images.
+
+    import vocdet
+
+    dataset = vocdet.read("shelf/")
+    report = vocdet.check(dataset)
+    dataset = vocdet.split(dataset, trainval=0.9, seed=0)
+    run = vocdet.train_detector(dataset, recipe="ssdlite-mb3-small", minutes=10)
+    detections = vocdet.load(run)("photo.jpg")
+
+A name is imported at its first use: `import vocdet` alone loads neither NumPy nor torch.
+"""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes longer than all the rest
+if TYPE_CHECKING:
+    from vocdet.api.checks import Repair, check, repair
+    from vocdet.api.conversion import convert, crop, merge, remap, sample
+    from vocdet.api.dataset import Dataset, read, split, statistics, write, write_splits
+    from vocdet.api.detections import Detection, Detections
+    from vocdet.api.detector import Detector, load
+    from vocdet.api.evaluation import evaluate
+    from vocdet.api.fetching import fetch
+    from vocdet.api.run import Run
+    from vocdet.api.training import train_backbone, train_detector, training_events
+    from vocdet.cpu import prepare_cpu
+    from vocdet.errors import (
+        AnnotationError,
+        ArgumentError,
+        CheckpointError,
+        DatasetError,
+        DependencyError,
+        DeviceError,
+        DownloadError,
+        ImageError,
+        ManyErrors,
+        MediaError,
+        OutputError,
+        Place,
+        RecipeError,
+        RunError,
+        SplitError,
+        TrainingError,
+        VocdetError,
+    )
+    from vocdet.evaluation.report import EvalReport
+    from vocdet.workflows.check import CheckReport
+
+__all__ = [
+    "AnnotationError",
+    "ArgumentError",
+    "CheckReport",
+    "CheckpointError",
+    "Dataset",
+    "DatasetError",
+    "DependencyError",
+    "Detection",
+    "Detections",
+    "Detector",
+    "DeviceError",
+    "DownloadError",
+    "EvalReport",
+    "ImageError",
+    "ManyErrors",
+    "MediaError",
+    "OutputError",
+    "Place",
+    "RecipeError",
+    "Repair",
+    "Run",
+    "RunError",
+    "SplitError",
+    "TrainingError",
+    "VocdetError",
+    "__version__",
+    "check",
+    "convert",
+    "crop",
+    "evaluate",
+    "fetch",
+    "load",
+    "merge",
+    "prepare_cpu",
+    "read",
+    "remap",
+    "repair",
+    "sample",
+    "split",
+    "statistics",
+    "train_backbone",
+    "train_detector",
+    "training_events",
+    "write",
+    "write_splits",
+]
+
+_EXPORTS = {  # module: its public names, as the imports above have them
+    "vocdet.api.checks": "Repair check repair",
+    "vocdet.api.conversion": "convert crop merge remap sample",
+    "vocdet.api.dataset": "Dataset read split statistics write write_splits",
+    "vocdet.api.detections": "Detection Detections",
+    "vocdet.api.detector": "Detector load",
+    "vocdet.api.evaluation": "evaluate",
+    "vocdet.api.fetching": "fetch",
+    "vocdet.api.run": "Run",
+    "vocdet.api.training": "train_backbone train_detector training_events",
+    "vocdet.cpu": "prepare_cpu",
+    "vocdet.errors": (
+        "AnnotationError ArgumentError CheckpointError DatasetError DependencyError DeviceError DownloadError "
+        "ImageError ManyErrors MediaError OutputError Place RecipeError RunError SplitError TrainingError "
+        "VocdetError "
+    ),
+    "vocdet.evaluation.report": "EvalReport",
+    "vocdet.workflows.check": "CheckReport",
+}
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

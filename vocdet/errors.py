@@ -29,7 +29,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the user's files: a file, a line in it (from 1), or a path inside it."""
+    """A place in the user's files: a file, a line in it (from 1), or a path inside it.
+
+    >>> from pathlib import Path
+    >>> print(vocdet.Place(Path("Annotations/a.xml"), line=14))
+    Annotations/a.xml:14
+    """
 
     path: Path
     line: int = 0  # 0: the file as a whole
@@ -42,7 +47,14 @@ class Place:
 
 
 class VocdetError(Exception):
-    """The problem with the offending value, its place, and a hint that says how to fix it."""
+    """The problem with the offending value, its place, and a hint that says how to fix it.
+
+    >>> try:
+    ...     vocdet.load("photo.jpg")
+    ... except vocdet.VocdetError as error:
+    ...     print(error.place)
+    photo.jpg
+    """
 
     def __init__(self, problem: str, *, place: Place | Path | None = None, hint: str = "") -> None:
         super().__init__(problem)

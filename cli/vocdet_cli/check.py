@@ -187,7 +187,7 @@ def _looked(report: CheckReport) -> str:
 def _checked(report: CheckReport) -> str:
     from vocdet.wording import counted
 
-    return f"checked: {counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
+    return f"checked: {counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
 
 
 def _after_check(report: CheckReport, same: list[str], again: str, *, asked: bool) -> str:
@@ -231,8 +231,8 @@ def _as_json(report: CheckReport) -> dict[str, Any]:
         "coordinates": report.coordinates,
         "reason": report.reason,
         "splits": {name: len(rows) for name, rows in report.splits.items()},
-        "errors": report.errors,
-        "warnings": report.warnings,
+        "errors": len(report.errors),
+        "warnings": len(report.warnings),
         "findings": [_finding_json(finding) for finding in report.findings],
         "similar": [[files[row] for row in group] for group in report.similar],
         "decoded": report.decoded,

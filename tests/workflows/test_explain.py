@@ -110,7 +110,7 @@ def test_the_worked_example_matches_a_check(shared: Path, example: str) -> None:
     assert len(others) == ("FOD-A" in example)
     for text, lists in ((own, []), *((other, [folder / "original_ImageSets_full"]) for other in others)):
         report = check_dataset(Source(folder), lists=lists)
-        assert f"`checked: {report.errors} errors, {report.warnings} warnings`" in text
+        assert f"`checked: {len(report.errors)} errors, {len(report.warnings)} warnings`" in text
         said = {code: int(count) for code, count in re.findall(r"^- `([a-z_.]+)` ×(\d+)", text, re.MULTILINE)}
         assert said == Counter(finding.code for finding in report.findings)
         if not lists:

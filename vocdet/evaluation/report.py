@@ -56,9 +56,16 @@ class LabelMetrics(Metrics):
     threshold: float  # score from which its detections count
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EvalReport:
-    """The result of an evaluation: a row for every label, the same over all, and COCO's twelve metrics."""
+    """The result of an evaluation: a row for every label, the same over all, and COCO's twelve metrics.
+
+    >>> report = vocdet.evaluate("shelf", detector)
+    >>> report.images
+    2
+    >>> report.overall.objects
+    4
+    """
 
     images: int
     labels: tuple[LabelMetrics, ...]  # in the dataset's order
@@ -66,6 +73,15 @@ class EvalReport:
     coco: dict[str, float | None]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
     interval: Interval | None = None  # on request
     masks: MaskReport | None = None  # if both detections and objects have masks
+
+    def __repr__(self) -> str:
+        overall = self.overall
+        metrics = {"AP": overall.ap, "AP50": overall.ap50, "precision": overall.precision, "recall": overall.recall}
+        if self.masks:
+            metrics |= {"mask AP": self.masks.overall.ap, "mask AP50": self.masks.overall.ap50}
+        known = "".join(f", {name} {value:.3f}" for name, value in metrics.items() if value is not None)
+        sizes = f"{self.images} images, {overall.objects} objects, {len(self.labels)} labels"
+        return f"<evaluation of {sizes}{known}>"
 
     @property
     def thresholds(self) -> NDArray[np.float32]:

@@ -24,13 +24,19 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
 from vocdet.formats.voc import image_sets, repair, split_files
+from vocdet.wording import counted
 
 Splits = dict[str, NDArray[np.int64]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CheckReport:
-    """All that is odd about a dataset, worst first."""
+    """The problems of a dataset, worst first.
+
+    >>> report = vocdet.check("shelf")
+    >>> [finding.code for finding in report.errors]
+    []
+    """
 
     dataset: Dataset
     splits: Splits
@@ -55,14 +61,18 @@ class CheckReport:
         return bool(np.isin(self.dataset.objects.image, self.splits.get("train", ())).any())
 
     @property
-    def errors(self) -> int:
-        """How many findings are errors."""
-        return sum(finding.severity == "error" for finding in self.findings)
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that make data unusable or a result wrong."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
-    def warnings(self) -> int:
-        """How many findings are warnings."""
-        return len(self.findings) - self.errors
+    def warnings(self) -> tuple[Finding, ...]:
+        """All other findings."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def __repr__(self) -> str:
+        counts = f"{counted(len(self.errors), 'error')}, {counted(len(self.warnings), 'warning')}"
+        return f"<check of {self.dataset.root}: {counts}>"
 
 
 def check_dataset(
@@ -70,18 +80,21 @@ def check_dataset(
     *,
     lists: Sequence[Path] = (),
     images: bool = True,
+    scanned: Scan | None = None,
+    splits: Splits | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Look at every file of a dataset: annotations, images to their last byte, split files. Nothing is changed.
 
     `lists` are split files, or folders of them, to look at in place of the dataset's own; they may name images that
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
+    `scanned` is what was read from the source before, `splits` those in memory; without them both are read.
     """
     started = time.monotonic()
-    found = registry.scan(source)
+    found = scanned or registry.scan(source)
     others = registry.also(source.path, found.format) if source.format == "auto" else ()
     dataset = found.dataset
-    splits, findings = _split_findings(found, lists)
+    splits, findings = _split_findings(found, lists, splits)
     findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
     findings += label_findings(dataset, listed=found.format == "voc" or source.labels is not None)
     if found.format == "voc":
@@ -96,16 +109,17 @@ def check_dataset(
                        groups,                        images, seconds)  # fmt: skip
 
 
-def _split_findings(found: Scan, lists: Sequence[Path]) -> tuple[Splits, list[Finding]]:
+def _split_findings(found: Scan, lists: Sequence[Path], known: Splits | None) -> tuple[Splits, list[Finding]]:
     """The parts to look at, and what is odd about them."""
     dataset = found.dataset
     if lists:
         other = split_files.read_lists(dataset, lists)
         return dict(other.splits), [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
-    splits, odd = image_sets.read_splits(found)
+    splits, odd = image_sets.read_splits(found) if known is None else (known, ())
     shared = image_sets.overlap_findings(dataset, splits)
     without_images = image_sets.bare_findings(dataset, splits)
-    return splits, [*odd, *shared, *without_images, *split_files.own_findings(dataset)]
+    own = split_files.own_findings(dataset) if known is None else ()
+    return splits, [*odd, *shared, *without_images, *own]
 
 
 def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None) -> tuple[Groups, list[Finding]]:

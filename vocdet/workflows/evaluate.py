@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.data.relabel import with_labels
 from vocdet.errors import AnnotationError
@@ -20,11 +21,11 @@ from vocdet.files import write_bytes
 from vocdet.formats.results import write_coco_results
 from vocdet.formats.source import Source
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import BEST, detect_all, load_predictor
+from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.samples import ahead
 from vocdet.runs.pictures import example_sheet
-from vocdet.workflows.load import load_dataset
+from vocdet.workflows.load import Loaded, load_dataset
 
 Progress = Callable[[int, int], None]
 
@@ -44,9 +45,20 @@ class Evaluated:
     boxes_only: bool = False  # the detector has masks, and no object of these images has
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """The metrics of a detector on a split, and the detections they count."""
+
+    report: EvalReport
+    truth: Dataset  # the images, with the detector's labels first
+    found: tuple[Detections, ...]  # of every image, all scores
+    rows: NDArray[np.int64]  # (N,) the images, as rows of the split
+    unknown: tuple[str, ...]  # labels of the images that the detector does not know
+
+
 def evaluate_run(
     run: Path,
-    source: Source,
+    source: Source | Loaded,
     *,
     split: str = "test",
     device: str = "auto",
@@ -69,11 +81,40 @@ def evaluate_run(
     if picture:
         check_picture_name(picture)
     loaded = load_dataset(source, split=split)
-    predictor = load_predictor(run, device=device)
+    done = evaluate_detector(
+        load_predictor(run, device=device), loaded, split=split, own_thresholds=own_thresholds, subset=subset,
+        interval=interval, seed=seed, progress=progress,
+    )  # fmt: skip
+    truth, found, report, rows = done.truth, done.found, done.report, done.rows
+    available = len(loaded.rows(split))
+    whole = len(rows) == available
+    looked_at = loaded.dataset if whole else loaded.dataset.subset(loaded.rows(split)[rows])  # subsets differ
+    said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
+    if subset:
+        said["subset"] = {"images": len(rows), "of": available, "seed": seed}
+    metrics, listed = _write(run, said | {"thresholds_from": _origin(own_thresholds)}, report)
+    write_coco_results(listed, truth, found, image_ids=(rows + 1).tolist())
+    if picture:
+        write_picture(picture, example_sheet(truth, found, report.thresholds))
+    boxes_only = report.masks is None and any(one.masks is not None for one in found)
+    return Evaluated(report, metrics, listed, loaded.warnings, done.unknown, available, boxes_only)
+
+
+def evaluate_detector(
+    predictor: Predictor,
+    loaded: Loaded,
+    *,
+    split: str = "test",
+    own_thresholds: bool = False,
+    subset: int | None = None,
+    interval: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a detector on a split without writing anything; `evaluate_run` explains the arguments."""
     rows = loaded.rows(split)
     chosen = choose(len(rows), subset, seed)
-    seen = loaded.dataset.subset(rows[chosen])
-    truth, unknown = relabel(seen, predictor.labels)
+    truth, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
     found = []
     for detections in detect_all(
         predictor, ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)
@@ -86,16 +127,7 @@ def evaluate_run(
     resamples = RESAMPLES if interval or subset else 0
     given = thresholds if own_thresholds else None
     report = evaluate(truth, found, thresholds=given, resamples=resamples, seed=seed)
-    looked_at = loaded.dataset if len(chosen) == len(rows) else seen  # two subsets are not the same data
-    said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
-    if subset:
-        said["subset"] = {"images": len(chosen), "of": len(rows), "seed": seed}
-    metrics, listed = _write(run, said | {"thresholds_from": _origin(own_thresholds)}, report)
-    write_coco_results(listed, truth, found, image_ids=(chosen + 1).tolist())
-    if picture:
-        write_picture(picture, example_sheet(truth, found, report.thresholds))
-    boxes_only = report.masks is None and any(one.masks is not None for one in found)
-    return Evaluated(report, metrics, listed, loaded.warnings, unknown, len(rows), boxes_only)
+    return Evaluation(report, truth, tuple(found), chosen, unknown)
 
 
 def _write(run: Path, said: dict[str, object], report: EvalReport) -> tuple[Path, Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,16 @@ class Loaded:
     splits: dict[str, NDArray[np.int64]]  # trainval, train, val, test as far as there are: rows of the image table
     warnings: tuple[Finding, ...]
     scan: Scan  # what it was made from
+    source: Source | None = None  # where it was read from; None: made in memory
+
+    @property
+    def path(self) -> Path:
+        """Where the dataset is, as of a `Source`."""
+        return self.source.path if self.source else self.dataset.root
+
+    def record(self) -> dict[str, str | None]:
+        """The dataset for the record of a run, as of a `Source`."""
+        return (self.source or Source(self.dataset.root)).record()
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """The images of a part: at least one. Without a trainval.txt, `trainval` is train and val together."""
@@ -46,16 +58,20 @@ class Loaded:
 
 
 def load_dataset(
-    source: Source,
+    source: Source | Loaded,
     *,
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
-    """Read a dataset with its parts; the errors in its files are raised together.
+    """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
 
-    With `split`, that part must be there and have images; `rows` asks the same of any part later.
+    With `split`, that split must exist and have images; `rows` checks the same for any split later.
     """
-    loaded = _read_usable(source, progress)
+    loaded = read_usable(source, progress)
+    if loaded is source:
+        if split is not None:
+            loaded.rows(split)
+        return loaded
     splits, odd = image_sets.read_splits(loaded.scan)
     findings = [*loaded.warnings, *(finding for finding in odd if finding.code != "imagesets.empty")]  # `rows` refuses
     raise_errors(findings)
@@ -65,11 +81,16 @@ def load_dataset(
     return loaded
 
 
-def _read_usable(source: Source, progress: Progress | None) -> Loaded:
-    found = cache.read(source, progress=progress)
+def read_usable(source: Source | Loaded, progress: Progress | None = None) -> Loaded:
+    """The objects to train and evaluate with, without the splits on disk; one in memory is returned with its splits."""
+    return source if isinstance(source, Loaded) else usable_scan(cache.read(source, progress=progress), {}, source)
+
+
+def usable_scan(found: Scan, splits: Mapping[str, NDArray[np.int64]], source: Source | None) -> Loaded:
+    """A dataset that has been read, as training and evaluation use it."""
     if not len(found.dataset.objects):
         hint = "annotate some images in labelImg first"
         raise AnnotationError("no objects in any annotation", place=found.dataset.root, hint=hint)
     dataset, changes = usable(found.dataset)
     warnings = (*found.findings, *changes)
-    return Loaded(dataset, {}, warnings, replace(found, dataset=dataset))
+    return Loaded(dataset, dict(splits), warnings, replace(found, dataset=dataset), source)

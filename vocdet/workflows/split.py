@@ -19,7 +19,7 @@ from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted
 from vocdet.workflows.coco_splits import coco_splits
-from vocdet.workflows.load import Loaded, _read_usable
+from vocdet.workflows.load import Loaded, read_usable
 from vocdet.workflows.split_groups import Kept, kept_together
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
@@ -52,7 +52,7 @@ class SplitReport:
 
 
 def split_dataset(
-    source: Source,
+    source: Source | Loaded,
     *,
     trainval: float = SHARE,
     train: float = SHARE,
@@ -72,7 +72,7 @@ def split_dataset(
     and they fit. `kfold` adds `fold<k>_train.txt` and `fold<k>_val.txt` of trainval, `per_label` VOC's
     `<label>_<part>.txt`.
     """
-    loaded = _read_usable(source, progress)
+    loaded = read_usable(source, progress)
     dataset = loaded.dataset
     sizes = divide.split_sizes(len(dataset), trainval, train)
     kept = kept_together(dataset, group_by, sizes[0], progress)
@@ -102,7 +102,7 @@ def append_to_split(
     `split_dataset`), and otherwise where sizes and labels come closest to their shares. Folds and files for each
     label that are there grow with the parts.
     """
-    loaded = _read_usable(source, progress)
+    loaded = read_usable(source, progress)
     dataset = loaded.dataset
     before, notes = _assigned(loaded)
     shares = [len(before[name]) for name in divide.NAMES]
@@ -143,13 +143,24 @@ def split_as_coco(
 
     A source is a folder of COCO files, or one whose name says train, val or test.
     """
-    loaded = _read_usable(source, progress)
+    loaded = read_usable(source, progress)
     found, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([found["train"], found["val"]]))
     splits = {"trainval": trainval, **found}
     notes += [f"{name} is empty: no COCO file is of it" for name, rows in splits.items() if not len(rows)]
     notes += _label_notes(loaded.dataset, splits)
     return _write(loaded, splits, (), notes, per_label=per_label, force=force, dry_run=dry_run)
+
+
+def write_image_sets(loaded: Loaded, *, per_label: bool = False, force: bool = False) -> SplitReport:
+    """Write the splits of a dataset in memory as ImageSets/Main/<split>.txt: all of them, or none.
+
+    `SplitError` where there are none, or where files exist and `force` is false.
+    """
+    if not loaded.splits:
+        hint = "divide it first: `vocdet.split(dataset)`"
+        raise SplitError("the dataset has no splits", place=loaded.dataset.root, hint=hint)
+    return _write(loaded, loaded.splits, (), [], per_label=per_label, force=force, dry_run=False)
 
 
 def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:

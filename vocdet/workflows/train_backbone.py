@@ -36,7 +36,7 @@ from vocdet.runs.training_run import Note, Reached, TrainingRun
 from vocdet.training.distributed import Group, alone, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
-from vocdet.workflows.load import load_dataset
+from vocdet.workflows.load import Loaded, load_dataset
 
 EXAMPLES = 24  # crops of the validation to show
 
@@ -65,7 +65,7 @@ class BackboneFinished:
 
 
 def train_backbone(
-    source: Source,
+    source: Source | Loaded,
     recipe: BackboneRecipe,
     *,
     folder: bool = False,

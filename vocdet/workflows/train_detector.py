@@ -128,7 +128,7 @@ class Looked:
 
 def train_detector(
     kind: Kind[M, R],
-    source: Source,
+    source: Source | Loaded,
     recipe: R,
     *,
     runs: Path,

@@ -38,6 +38,7 @@ from vocdet.training.loop import Epoch, Step
 from vocdet.training.losses import Task
 from vocdet.training.tasks import SegmentTask
 from vocdet.wording import counted
+from vocdet.workflows.load import Loaded
 from vocdet.workflows.train_detector import (
     DetectorFinished,
     DetectorStarted,
@@ -52,7 +53,7 @@ TRIED_OBJECTS = 8  # of an image that an automatic batch is tried with
 
 
 def train_maskrcnn(
-    source: Source,
+    source: Source | Loaded,
     recipe: MaskRcnnRecipe,
     *,
     runs: Path = Path("runs"),

@@ -34,6 +34,7 @@ from vocdet.training.distributed import Group
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.losses import Task
 from vocdet.training.tasks import DetectTask
+from vocdet.workflows.load import Loaded
 from vocdet.workflows.train_detector import (
     DetectorFinished,
     DetectorStarted,
@@ -46,7 +47,7 @@ from vocdet.workflows.train_detector import (
 
 
 def train_ssd(
-    source: Source,
+    source: Source | Loaded,
     recipe: SsdRecipe,
     *,
     runs: Path = Path("runs"),

@@ -1,0 +1,210 @@
+"""A dataset in memory, with its splits: read, divided, counted and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data import dataset as columns
+from vocdet.data.checks.masks import mask_findings
+from vocdet.data.findings import raise_errors
+from vocdet.data.splits import ORDER, Rows, separate, within
+from vocdet.data.stats import Stats, stats
+from vocdet.data.usable import usable
+from vocdet.errors import ArgumentError
+from vocdet.formats import cache
+from vocdet.formats.scan import Scan
+from vocdet.formats.source import CoordinatesChoice, FormatChoice, Source
+from vocdet.formats.voc import image_sets
+from vocdet.wording import counted, listed
+from vocdet.workflows.convert import ImageMode, Target, check_target, write_dataset
+from vocdet.workflows.load import Loaded, usable_scan
+from vocdet.workflows.split import SHARE, split_dataset, write_image_sets
+
+Data: TypeAlias = "Dataset | str | Path"  # what most functions take: a dataset in memory, or where one is
+
+_SHOWN_LABELS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dataset(columns.Dataset):
+    """Annotated images with their splits: columns in memory, read-only; images stay on disk.
+
+    `labels`, `images` and `objects` are tables (row i is image or object i), `splits` the rows of the image table in
+    train, val, test and trainval. `dataset[i]` is one image with its objects, `dataset.subset(rows)` a smaller dataset.
+    In a notebook it shows some of its images with their annotations.
+
+    >>> dataset = vocdet.read("shelf")
+    >>> dataset
+    <dataset shelf: 12 images, 24 objects, 2 labels (circle, square); train 8, val 2, test 2>
+    >>> dataset[0].objects.box.shape
+    (2, 4)
+    >>> dataset.subset(dataset.splits["test"])
+    <dataset shelf: 2 images, 4 objects, 2 labels (circle, square); train 0, val 0, test 2>
+    """
+
+    splits: Mapping[str, Rows] = field(default_factory=dict)  # rows of the image table by the split's name
+    source: Source | None = None  # where it was read from; None: made in memory
+    scan: Scan | None = None  # what its files said
+
+    def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
+        """The images of these rows, in this order, with all labels kept; splits keep the images that are left."""
+        smaller = columns.Dataset.subset(self, rows)
+        splits = within(self.splits, np.asarray(rows, np.int64), len(self))
+        return _public(smaller, splits, self.source, self.scan)
+
+    def __repr__(self) -> str:
+        sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
+        labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=_SHOWN_LABELS)})"
+        names = [*(name for name in ORDER if name in self.splits), *sorted(self.splits.keys() - set(ORDER))]
+        splits = ", ".join(f"{name} {len(self.splits[name])}" for name in names) or "no splits"
+        return f"<dataset {self.root}: {sizes}, {labels}; {splits}>"
+
+    def _repr_png_(self) -> bytes:
+        """Some images with their annotations, for notebooks."""
+        from vocdet.api.sheets import dataset_png
+
+        return dataset_png(self)
+
+
+def read(
+    source: str | Path,
+    *,
+    format: FormatChoice = "auto",
+    labels: str | Path | None = None,
+    coordinates: CoordinatesChoice = "auto",
+) -> Dataset:
+    """Read a dataset: a VOC, labelImg, COCO, YOLO or labelme folder, a COCO file, or YOLO's data.yaml.
+
+    `labels` is a text file that lists the labels in order; without it they are sorted. `coordinates` says how VOC
+    files count pixels: from zero (labelImg) or from one (the VOC devkit); auto decides by the files. The errors in the
+    files are raised together; `check` lists them, too.
+
+    >>> dataset = vocdet.read("shelf")
+    >>> dataset.labels
+    ('circle', 'square')
+    >>> {name: len(rows) for name, rows in dataset.splits.items()}
+    {'train': 8, 'val': 2, 'test': 2}
+    """
+    where = as_source(source, format=format, labels=labels, coordinates=coordinates)
+    scan = cache.read(where)
+    splits, findings = image_sets.read_splits(scan)
+    raise_errors(findings)
+    return _public(scan.dataset, splits, where, replace(scan, findings=(*scan.findings, *findings)))
+
+
+def split(
+    dataset: Data,
+    *,
+    trainval: float = SHARE,
+    train: float = SHARE,
+    seed: int = 0,
+    stratify: bool = True,
+    group_by: Sequence[str] | None = None,
+    kfold: int = 0,
+) -> Dataset:
+    """Divide a dataset into train, val and test: a new dataset, nothing is written.
+
+    `trainval` is the share of all images for train and val together, `train` that of trainval for train. Labels are
+    balanced, and identical or near-identical images stay in one split; `group_by` keeps others together: "folder",
+    "similar", "identical", or a regular expression on the stem. `kfold` adds the splits `fold1_train`, `fold1_val`, …
+    of trainval. The same seed gives the same splits; `write_splits` saves them.
+
+    >>> dataset = vocdet.split(vocdet.read("shelf"), trainval=0.75, seed=1)
+    >>> {name: len(rows) for name, rows in dataset.splits.items()}
+    {'trainval': 9, 'train': 8, 'val': 1, 'test': 3}
+    """
+    whole = as_dataset(dataset)
+    report = split_dataset(
+        as_loaded(whole), trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by, kfold=kfold,
+        force=True, dry_run=True,
+    )  # fmt: skip
+    splits = dict(report.splits)
+    for k, fold in enumerate(report.folds, 1):
+        splits |= {f"fold{k}_train": np.setdiff1d(splits["trainval"], fold), f"fold{k}_val": fold}
+    return replace(whole, splits=splits)
+
+
+def write_splits(dataset: Dataset, *, per_label: bool = False, force: bool = False) -> tuple[Path, ...]:
+    """Write the splits of a dataset as ImageSets/Main/<split>.txt in its folder, and return the files.
+
+    `per_label` adds VOC's `<label>_<split>.txt`. `SplitError` where files exist and `force` is false.
+
+    >>> dataset = vocdet.split(vocdet.read("shelf"), seed=1)
+    >>> [path.name for path in vocdet.write_splits(dataset, force=True)]
+    ['trainval.txt', 'train.txt', 'val.txt', 'test.txt']
+    """
+    return write_image_sets(as_loaded(dataset), per_label=per_label, force=force).files
+
+
+def write(
+    dataset: Data,
+    path: str | Path,
+    *,
+    format: Target = "voc",
+    images: ImageMode = "copy",
+    strict: bool = False,
+) -> Dataset:
+    """Write a dataset with its splits as a new folder in another format, and return the dataset there.
+
+    `images` copies the images, hard-links them ("link"), or leaves them where they are ("none"). What the format cannot
+    hold is left out; with `strict` that is an `OutputError`. The folder appears whole, or not at all.
+
+    >>> dataset = vocdet.write(vocdet.read("shelf"), "shelf_coco", format="coco")
+    >>> dataset
+    <dataset shelf_coco: 12 images, 24 objects, 2 labels (circle, square); train 8, val 2, test 2>
+    """
+    whole, target = as_dataset(dataset), Path(path)
+    check_target(target, [whole.root])
+    raise_errors(mask_findings(whole))
+    write_dataset(whole, whole.splits, target, to=format, images=images, strict=strict)
+    return read(target, format=format) if images != "none" else replace(whole, source=None, scan=None)
+
+
+def statistics(dataset: Data) -> Stats:
+    """Count what is in a dataset: objects and images of each label and split, sizes, shapes, flags.
+
+    Boxes are clipped to their images, as for training.
+
+    >>> statistics = vocdet.statistics("shelf")
+    >>> dict(zip(statistics.labels, statistics.objects.tolist()))
+    {'circle': 12, 'square': 12}
+    """
+    whole = as_dataset(dataset)
+    return stats(usable(whole)[0], separate(whole.splits))
+
+
+def as_source(
+    data: Data,
+    *,
+    format: FormatChoice = "auto",
+    labels: str | Path | None = None,
+    coordinates: CoordinatesChoice = "auto",
+) -> Source:
+    """Where a dataset is. Functions that work on files take no dataset that exists in memory only."""
+    if isinstance(data, str | Path):
+        return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates)
+    problem = f"this takes the path of a dataset, not a {type(data).__name__}"
+    raise ArgumentError(problem, hint="write it first: `vocdet.write(dataset, path)`")
+
+
+def as_dataset(data: Data) -> Dataset:
+    """A dataset in memory: itself, or read from its path."""
+    return data if isinstance(data, Dataset) else read(data)
+
+
+def as_loaded(data: Data) -> Loaded:
+    """A dataset as training and evaluation use it."""
+    dataset = as_dataset(data)
+    scan = dataset.scan or Scan(dataset, (), kind="a dataset in memory")
+    return usable_scan(replace(scan, dataset=dataset), dataset.splits, dataset.source)
+
+
+def _public(dataset: columns.Dataset, splits: Mapping[str, Rows], source: Source | None, scan: Scan | None) -> Dataset:
+    values: dict[str, Any] = {each.name: getattr(dataset, each.name) for each in fields(columns.Dataset)}
+    return Dataset(**values, splits=splits, source=source, scan=scan)

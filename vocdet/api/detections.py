@@ -1,0 +1,180 @@
+"""What a detector finds in one picture, as a user works with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, overload
+
+import msgspec
+import numpy as np
+import PIL.Image
+from numpy.typing import ArrayLike, NDArray
+
+from vocdet import masks
+from vocdet.api.pictures import Channels, Picture, as_image
+from vocdet.api.sheets import png
+from vocdet.boxes import Boxes
+from vocdet.data import detections as columns
+from vocdet.errors import DependencyError
+from vocdet.files import write_text
+from vocdet.formats.results import coco_entries
+from vocdet.inference.draw import draw
+from vocdet.wording import counted, listed
+from vocdet.workflows.voc_found import check_voc_labels, found_text
+
+_SHOWN = 5  # objects in a repr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One detected object.
+
+    >>> for detection in detector("photo.jpg", score=0.05):
+    ...     assert detection.label_name in detector.labels
+    """
+
+    box: NDArray[np.float64]  # (4,) xmin, ymin, xmax, ymax; pixels, 0-based, half-open
+    score: float  # in [0, 1]
+    label: int  # index into the detector's labels
+    label_name: str
+    mask: NDArray[np.bool_] | None = None  # (H, W) of the whole picture; None: a detector without masks
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Detections:
+    """The objects that a detector finds in one picture, best score first.
+
+    Row i of every array is object i. `len`, iteration (a `Detection` each), indices, slices and masks work as for a
+    list: `detections[0]`, `detections[:3]`, `detections[detections.scores > 0.7]`.
+
+    >>> detections = detector("photo.jpg")
+    >>> detections.boxes.shape == (len(detections), 4)
+    True
+    >>> sure = detections.above(0.7)
+    >>> all(detection.score >= 0.7 for detection in sure)
+    True
+    """
+
+    columns: columns.Detections
+    names: tuple[str, ...]  # of all labels that the detector knows
+    size: tuple[int, int]  # width and height of the picture, upright; pixels
+    picture: Picture  # as it was given: a picture in memory is neither copied nor kept from changes
+    channels: Channels = "rgb"
+
+    @property
+    def boxes(self) -> Boxes:
+        """(N, 4) float64 xmin, ymin, xmax, ymax in pixels of the upright picture, 0-based, half-open."""
+        return self.columns.boxes
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N,) in [0, 1], falling."""
+        return self.columns.scores
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) indices into `names`, from 0; there is no background."""
+        return self.columns.labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The label of every object as text."""
+        return tuple(self.names[label] for label in self.labels)
+
+    @property
+    def masks(self) -> NDArray[np.bool_] | None:
+        """(N, H, W) the pixels of every object in the whole picture; None for a detector without masks.
+
+        They are decoded at every access: keep them in a variable.
+        """
+        texts, (width, height) = self.columns.masks, self.size
+        if texts is None:
+            return None
+        decoded = np.zeros((len(self), height, width), np.bool_)
+        for row, text in texts.items():
+            decoded[row] = masks.pixels(masks.parse(text), height, width)
+        return decoded
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the picture; None for one in memory."""
+        return Path(self.picture) if isinstance(self.picture, str | Path) else None
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> Detection: ...
+    @overload
+    def __getitem__(self, rows: slice | ArrayLike) -> Detections: ...
+    def __getitem__(self, rows: Any) -> Detection | Detections:
+        if not isinstance(rows, int | np.integer):
+            chosen = np.arange(len(self))[rows]
+            return replace(self, columns=self.columns.take(chosen))
+        if not -len(self) <= rows < len(self):
+            raise IndexError(f"detection {rows} of {len(self)}")
+        row, label = rows % len(self), int(self.labels[rows])
+        decoded = self[[row]].masks
+        mask = None if decoded is None else decoded[0]
+        return Detection(self.boxes[row], float(self.scores[row]), label, self.names[label], mask)
+
+    def above(self, score: float) -> Detections:
+        """Those with at least this score."""
+        return replace(self, columns=self.columns.above(float(score)))
+
+    def draw(self) -> PIL.Image.Image:
+        """The upright picture in RGB with boxes, masks, labels and scores on it; a file is read again."""
+        return PIL.Image.fromarray(draw(as_image(self.picture, channels=self.channels), self.columns, self.names))
+
+    def to_voc(self, path: str | Path) -> None:
+        """Write a VOC annotation, as labelImg reads it: boxes in whole pixels, best first.
+
+        VOC annotations have no masks and no scores: `to_coco` has both. `OutputError` where the file cannot be written.
+        """
+        target = Path(path)
+        check_voc_labels(target, self.names)
+        file = self.path or target.with_suffix(".jpg")
+        write_text(target, found_text(file, self.size, self.columns, self.names))
+
+    def to_coco(self, *, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """The objects as entries of COCO's results JSON: image_id, category_id, bbox, score; masks as RLE.
+
+        `category_ids` are the ids of `names`; without them label k is category k + 1.
+        """
+        file_name = self.path.name if self.path else None
+        entries = coco_entries(self.columns, image_id=image_id, file_name=file_name, category_ids=category_ids)
+        plain: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(list(entries)))
+        return plain
+
+    def to_supervision(self) -> Any:
+        """The objects as `supervision.Detections`, with their names as `data["class_name"]`.
+
+        `DependencyError` where supervision is not installed.
+        """
+        try:
+            supervision = import_module("supervision")
+        except ImportError as error:
+            raise DependencyError("supervision is not installed", hint="run pip install supervision") from error
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            mask=self.masks,
+            confidence=self.scores.copy(),
+            class_id=self.labels.astype(int),
+            data={"class_name": np.array(self.label_names, dtype=str)},
+        )
+
+    def __repr__(self) -> str:
+        where = f" in {self.path.name}" if self.path else ""
+        found = [f"{name} {score:.2f}" for name, score in zip(self.label_names, self.scores, strict=True)]
+        some = f": {listed(found, most=_SHOWN)}" if found else ""
+        return f"<{counted(len(self), 'detection')}{where}, {self.size[0]}x{self.size[1]} pixels{some}>"
+
+    def _repr_png_(self) -> bytes:
+        """The drawn picture, for notebooks."""
+        return png(self.draw())

@@ -1,0 +1,144 @@
+"""A trained detector that takes any picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.api.detections import Detections
+from vocdet.api.pictures import Channels, Picture, as_image
+from vocdet.api.run import Run
+from vocdet.errors import ArgumentError, VocdetError, raise_all
+from vocdet.inference import predictor
+from vocdet.inference.frames import quiet
+from vocdet.inputs.images import Image
+from vocdet.wording import listed
+
+BATCH = 8  # pictures that go through the network together, as in `vocdet predict`
+
+
+class Detector:
+    """A trained detector: call it with a picture, or a list of pictures.
+
+    >>> detector("photo.jpg")
+    <... in photo.jpg, 96x72 pixels...>
+    >>> [len(detections) for detections in detector(["photo.jpg", "photo.jpg"])]
+    [..., ...]
+    """
+
+    def __init__(self, model: predictor.Predictor, source: Path) -> None:
+        """A detector of a loaded model; `load` is the usual way to get one. `source` is its checkpoint."""
+        self.model = model
+        self.source = source
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels the detector knows; label k of a detection is `labels[k]`."""
+        return self.model.labels
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score from which a detection of each label counts, as the validation found it."""
+        return dict(zip(self.labels, self.model.thresholds.tolist(), strict=True))
+
+    @overload
+    def __call__(
+        self, picture: Picture, *, score: float | None = None, channels: Channels = "rgb", batch: int = BATCH
+    ) -> Detections: ...
+    @overload
+    def __call__(
+        self, picture: Sequence[Picture], *, score: float | None = None, channels: Channels = "rgb", batch: int = BATCH
+    ) -> list[Detections]: ...
+    def __call__(
+        self,
+        picture: Picture | Sequence[Picture],
+        *,
+        score: float | None = None,
+        channels: Channels = "rgb",
+        batch: int = BATCH,
+    ) -> Detections | list[Detections]:
+        """Detect the objects in a picture; a list or tuple of pictures gives a list.
+
+        A picture is a path, a PIL image, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor of the same
+        with the channels first. Files and PIL images are rotated as their EXIF tag says. Arrays and tensors hold RGB
+        as uint8 or floats from 0 to 1; `channels="bgr"` takes the frames of OpenCV. Detections with less than `score`
+        are left out; without it, those with less than the threshold of their label. `batch` pictures go through the
+        network together.
+
+        `ArgumentError` for a picture that is none of these, `ImageError` for a file that cannot be decoded; those of
+        one batch are raised together.
+        """
+        if isinstance(picture, list | tuple):
+            return list(self.stream(picture, score=score, channels=channels, batch=batch))
+        return next(self.stream([picture], score=score, channels=channels, batch=1))  # type: ignore[list-item]
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        score: float | None = None,
+        channels: Channels = "rgb",
+        batch: int = BATCH,
+    ) -> Iterator[Detections]:
+        """Detect in one picture after another, in order: for more pictures than memory holds."""
+        limit = self._limit(score)
+        if batch < 1:
+            raise ArgumentError(f"batch is {batch}", hint="give 1 or more: `batch=1`")
+        return self._stream(iter(pictures), limit, channels, batch)
+
+    def _stream(
+        self, rest: Iterator[Picture], limit: float | NDArray[np.float32], channels: Channels, batch: int
+    ) -> Iterator[Detections]:
+        first = 0
+        while pictures := list(islice(rest, batch)):
+            images = _images(pictures, channels, first)
+            first += len(pictures)
+            for picture, image, columns in zip(pictures, images, self.model.detect(images), strict=True):
+                size = (image.shape[1], image.shape[0])
+                yield Detections(columns.above(limit), self.labels, size, picture, channels)
+
+    def _limit(self, score: float | None) -> float | NDArray[np.float32]:
+        if score is None:
+            return self.model.thresholds
+        if not 0 <= score <= 1:
+            raise ArgumentError(f"score is {score}", hint="give a number from 0 to 1: `score=0.5`")
+        return float(score)
+
+    def __repr__(self) -> str:
+        return f"<detector {self.source}, labels: {listed(self.labels, most=5)}>"
+
+
+def load(run: Run | str | Path, device: str = "auto") -> Detector:
+    """Load a trained detector from a run, its folder, or a checkpoint file.
+
+    `device` is auto (CUDA where there is a GPU), cpu, cuda or cuda:1. `CheckpointError` for what is not a detector,
+    `DeviceError` for a device that is missing.
+
+    >>> detector = vocdet.load(run)
+    >>> detector.labels
+    ('circle', 'square')
+    """
+    path = run.path if isinstance(run, Run) else Path(run)
+    return Detector(predictor.load_predictor(path, device=device), path)
+
+
+def _images(pictures: Sequence[Picture], channels: Channels, first: int) -> list[Image]:
+    """The pictures of a batch as arrays; what cannot be read is raised together, with its position."""
+    images, errors = [], list[VocdetError]()
+    for number, picture in enumerate(pictures, first):
+        try:
+            with quiet():
+                images.append(as_image(picture, channels=channels))
+        except ArgumentError as error:
+            alone = len(pictures) == 1 and first == 0
+            problem = error.problem if alone else f"picture {number} of the list: {error.problem}"
+            errors.append(ArgumentError(problem, hint=error.hint))
+        except VocdetError as error:
+            errors.append(error)
+    raise_all(errors)
+    return images

@@ -1,0 +1,41 @@
+"""How good a detector is on a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vocdet.api.dataset import Data, as_loaded
+from vocdet.api.detector import Detector, load
+from vocdet.api.run import Run
+from vocdet.evaluation.report import EvalReport
+from vocdet.workflows.evaluate import evaluate_detector
+
+
+def evaluate(
+    dataset: Data,
+    detector: Detector | Run | str | Path,
+    *,
+    split: str = "test",
+    own_thresholds: bool = False,
+    subset: int | None = None,
+    interval: bool = False,
+    seed: int = 0,
+) -> EvalReport:
+    """Detect in every image of a split, and compare with its objects: the metrics of VOC and COCO.
+
+    `report.labels` has a row for every label, `report.overall` all of them together, `report.coco` the twelve numbers
+    of COCO, `report.masks` the average precision of masks. Precision and recall are at each label's best threshold on
+    these images; with `own_thresholds` at those of the checkpoint. `subset` evaluates that many images, chosen with
+    `seed`; then, or with `interval`, `report.interval` bounds AP and AR. Nothing is written.
+
+    >>> report = vocdet.evaluate("shelf", detector, split="test")
+    >>> report
+    <evaluation of 2 images, 4 objects, 2 labels, AP ..., AP50 ..., precision ..., recall ...>
+    >>> [row.label for row in report.labels]
+    ['circle', 'square']
+    """
+    loaded = as_loaded(dataset)
+    ready = detector if isinstance(detector, Detector) else load(detector)
+    return evaluate_detector(
+        ready.model, loaded, split=split, own_thresholds=own_thresholds, subset=subset, interval=interval, seed=seed
+    ).report

@@ -1,0 +1,32 @@
+"""A finished training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """A training's folder, and how good its best checkpoint is.
+
+    >>> run.path.name
+    'ssd-mb1-0.25-1'
+    >>> sorted(run.metrics)
+    ['ap', 'ap50']
+    """
+
+    path: Path  # holds best.safetensors, recipe.toml, metrics.csv, curves.png, …
+    metrics: Mapping[str, float]  # of the validation: ap50, ap, …; empty where there was none
+    best_epoch: int  # 0: no epoch was validated
+    epochs: int  # that were completed
+    interrupted: bool = False  # whether it can be resumed
+
+    def __repr__(self) -> str:
+        metrics = "".join(f", {name} {value:.3f}" for name, value in self.metrics.items())
+        best = f", best: {self.best_epoch}" if self.best_epoch else ""
+        return f"<run {self.path}, epochs: {self.epochs}{best}{metrics}>"
+
+    def __fspath__(self) -> str:
+        return str(self.path)

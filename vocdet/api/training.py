@@ -1,0 +1,142 @@
+"""Training from Python: a dataset, a recipe, and the values that differ from the recipe."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from vocdet.api.dataset import Data, as_loaded
+from vocdet.api.run import Run
+from vocdet.errors import RecipeError
+from vocdet.formats.source import Source
+from vocdet.recipes.load import load_recipe, task_of
+from vocdet.recipes.schema import TASKS, Recipe, SsdRecipe, changed
+from vocdet.runs.folders import about_run
+from vocdet.wording import did_you_mean, listed
+from vocdet.workflows import train_backbone as backbones
+from vocdet.workflows.load import Loaded
+from vocdet.workflows.train_maskrcnn import train_maskrcnn
+from vocdet.workflows.train_ssd import train_ssd
+
+RecipeChoice: TypeAlias = (
+    "str | Path | Recipe"  # the name of a bundled one, a file, a run's folder, or the recipe itself
+)
+DETECTORS = ("ssd", "maskrcnn")
+
+
+def train_detector(
+    dataset: Data,
+    recipe: RecipeChoice = "ssdlite-mb3-small",
+    *,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    resume: Run | str | Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **values: Any,
+) -> Run:
+    """Train a detector to the end, and return its run: a new folder in `runs`.
+
+    `recipe` is the name of a bundled recipe, a .toml file, or a run folder, whose recipe is used again. `values` are
+    any of its values by name: `minutes=10`, `net="mb3-large"`, `weights=run`, `flip=False`. It trains on the split
+    `train` and keeps the epoch that is best on `val`. `resume` is an interrupted run, which continues with the same
+    dataset and recipe. When `stop()` is true, training ends after the step.
+
+    Training on a CPU is faster when `prepare_cpu` is called before anything else.
+
+    >>> run = vocdet.train_detector("shelf", net="mb1-0.25", size=64, batch=4, epochs=1, runs="runs")
+    >>> run
+    <run runs/ssd-mb1-0.25-..., epochs: 1, best: 1, ap50 ..., ap ...>
+    """
+    return _finished(training_events(dataset, recipe, runs=runs, device=device, resume=resume, stop=stop, **values))
+
+
+def train_backbone(
+    dataset: Data,
+    recipe: RecipeChoice = "backbone",
+    *,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    resume: Run | str | Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **values: Any,
+) -> Run:
+    """Train a classifier on the objects of a dataset to the end: the backbone that a detector starts from.
+
+    The arguments are those of `train_detector`.
+
+    >>> run = vocdet.train_backbone("shelf", net="mb1-0.25", size=32, epochs=1)
+    >>> sorted(run.metrics)
+    ['accuracy', 'loss', 'mean_label_accuracy']
+    """
+    resolved = _resolved(recipe, ("backbone",), values)
+    events = backbones.train_backbone(
+        _data(dataset), resolved, runs=Path(runs), device=device, resume=_path(resume), stop=stop
+    )
+    return _finished(events)
+
+
+def training_events(
+    dataset: Data,
+    recipe: RecipeChoice = "ssdlite-mb3-small",
+    *,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    resume: Run | str | Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **values: Any,
+) -> Iterator[Any]:
+    """Train a detector, and yield what happens: the start, every step, every epoch, and the end.
+
+    The arguments are those of `train_detector`. Closing the iterator interrupts the training.
+
+    >>> for event in vocdet.training_events("shelf", net="mb1-0.25", size=64, batch=4, epochs=1, runs="runs"):
+    ...     if hasattr(event, "metrics"):
+    ...         print(event.epoch, sorted(event.metrics))
+    1 ['ap', 'ap50', 'f1', 'loss']
+    """
+    resolved = _resolved(recipe, DETECTORS, values)
+    train: Any = train_ssd if isinstance(resolved, SsdRecipe) else train_maskrcnn
+    events: Iterator[Any] = train(
+        _data(dataset), resolved, runs=Path(runs), device=device, resume=_path(resume), stop=stop
+    )
+    return events
+
+
+def _data(dataset: Data) -> Source | Loaded:
+    """A path is read with the others of its errors when training starts; a dataset in memory is trained on as it is."""
+    return Source(Path(dataset)) if isinstance(dataset, str | Path) else as_loaded(dataset)
+
+
+def _finished(events: Iterable[Any]) -> Run:
+    """Train to the end."""
+    result = deque(events, maxlen=1)[0]  # the last event
+    run, reached = result.run, result.reached
+    return Run(run, dict(about_run(run).scores), reached.best_epoch, reached.epochs, reached.interrupted)
+
+
+def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:
+    """The recipe with the values on top. `RecipeError` for one of another task, and for values it does not have."""
+    if isinstance(recipe, str | Path):
+        task = task_of(str(recipe))
+    else:
+        task = next(name for name, kind in TASKS.items() if isinstance(recipe, kind))
+    if task not in tasks:
+        other = "train_backbone" if task == "backbone" else "train_detector"
+        raise RecipeError(f"{recipe} is a recipe of task {task}", hint=f"use `vocdet.{other}(dataset)`")
+    known = [value.name for section in fields(TASKS[task]()) for value in fields(getattr(TASKS[task](), section.name))]
+    for name in values:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"it has {listed(known)}"
+            raise RecipeError(f"a recipe of task {task} has no {name!r}", hint=hint)
+    plain = {name: str(value.path if isinstance(value, Run) else value) if isinstance(value, Run | Path) else value
+             for name, value in values.items()}  # fmt: skip
+    if isinstance(recipe, str | Path):
+        return load_recipe(task, str(recipe), flags=plain).recipe
+    return changed(recipe, **plain)
+
+
+def _path(run: Run | str | Path | None) -> Path | None:
+    return None if run is None else Path(run)
