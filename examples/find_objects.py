@@ -1,4 +1,4 @@
-"""Print what a trained detector finds in some pictures.
+"""Print the objects that a trained detector finds in some pictures.
 
 python examples/find_objects.py runs/ssd-mb3-small-1 shelf.jpg counter.jpg
 """
@@ -6,21 +6,18 @@ python examples/find_objects.py runs/ssd-mb3-small-1 shelf.jpg counter.jpg
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from vocdet.inference.predictor import detect_all, load_predictor
-from vocdet.inputs.images import decode
+import vocdet
 
 
-def main(run: Path, pictures: list[Path]) -> None:
+def main(run: str, pictures: Sequence[str]) -> None:
     """One line an object: picture, label, score, box in pixels."""
-    predictor = load_predictor(run)
-    images = (decode(picture, oriented=True) for picture in pictures)
-    for picture, found in zip(pictures, detect_all(predictor, images), strict=True):
-        good = found.above(predictor.thresholds)
-        for box, score, label in zip(good.boxes.tolist(), good.scores, good.labels, strict=True):
-            print(picture, predictor.labels[label], f"{score:.2f}", [round(side, 1) for side in box])
+    detector = vocdet.load(run)
+    for picture, detections in zip(pictures, detector.stream(pictures), strict=True):
+        for found in detections:
+            print(picture, found.label_name, f"{found.score:.2f}", found.box.round(1).tolist())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main(sys.argv[1], sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Train a detector on a split VOC folder from Python, and print its average precision.
+"""Train a detector on a dataset, and print its average precision on the test split.
 
 python examples/train_detector.py FOLDER [MINUTES]
 """
@@ -6,30 +6,24 @@ python examples/train_detector.py FOLDER [MINUTES]
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from vocdet.cpu import prepare_cpu
-from vocdet.formats.source import Source
+import vocdet
 
-prepare_cpu()  # before torch is loaded
-
-from vocdet.recipes.schema import SsdRecipe, changed  # noqa: E402
-from vocdet.training.loop import Epoch  # noqa: E402
-from vocdet.workflows.evaluate import evaluate_run  # noqa: E402
-from vocdet.workflows.train_detector import DetectorFinished  # noqa: E402
-from vocdet.workflows.train_ssd import train_ssd  # noqa: E402
+vocdet.prepare_cpu()  # before torch is loaded: training on a CPU is faster
 
 
-def main(folder: Path, minutes: float) -> None:
-    """Train, then evaluate on the part test."""
-    for event in train_ssd(Source(folder), changed(SsdRecipe(), net="mb3-small", minutes=minutes, weights="none")):
-        if isinstance(event, Epoch):
-            print(event.epoch, event.losses, event.metrics)
-        elif isinstance(event, DetectorFinished):
-            report = evaluate_run(event.run, Source(folder), split="test").report
-            for row in report.labels:
-                print(f"{row.label}: AP50 {row.ap50}, found {row.correct} of {row.objects}")
+def main(folder: str, minutes: float) -> None:
+    """Split the dataset where it is not split yet, train, evaluate."""
+    dataset = vocdet.read(folder)
+    if not dataset.splits:
+        dataset = vocdet.split(dataset, seed=0)
+    run = vocdet.train_detector(dataset, recipe="ssdlite-mb3-small", minutes=minutes, weights="none")
+    report = vocdet.evaluate(dataset, run, split="test")
+    print(run)
+    print(report)
+    for row in report.labels:
+        print(f"{row.label}: AP50 {row.ap50}, {row.correct} of {row.objects} objects correct")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 5.0)
+    main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 5.0)

@@ -120,7 +120,7 @@ class Detections:
         if not -len(self) <= rows < len(self):
             raise IndexError(f"detection {rows} of {len(self)}")
         row, label = rows % len(self), int(self.labels[rows])
-        decoded = self[[row]].masks
+        decoded = self[[int(row)]].masks
         mask = None if decoded is None else decoded[0]
         return Detection(self.boxes[row], float(self.scores[row]), label, self.names[label], mask)
 

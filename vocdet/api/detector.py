@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,16 @@ class Detector:
     ) -> Detections: ...
     @overload
     def __call__(
-        self, picture: Sequence[Picture], *, score: float | None = None, channels: Channels = "rgb", batch: int = BATCH
+        self,
+        picture: list[Any] | tuple[Picture, ...],
+        *,
+        score: float | None = None,
+        channels: Channels = "rgb",
+        batch: int = BATCH,
     ) -> list[Detections]: ...
     def __call__(
         self,
-        picture: Picture | Sequence[Picture],
+        picture: Picture | list[Any] | tuple[Picture, ...],
         *,
         score: float | None = None,
         channels: Channels = "rgb",
@@ -75,7 +80,7 @@ class Detector:
         """
         if isinstance(picture, list | tuple):
             return list(self.stream(picture, score=score, channels=channels, batch=batch))
-        return next(self.stream([picture], score=score, channels=channels, batch=1))  # type: ignore[list-item]
+        return next(self.stream([picture], score=score, channels=channels, batch=1))
 
     def stream(
         self,

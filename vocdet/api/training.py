@@ -12,9 +12,10 @@ from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.run import Run
 from vocdet.errors import RecipeError
 from vocdet.formats.source import Source
+from vocdet.inference.predictor import BEST
+from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
 from vocdet.recipes.schema import TASKS, Recipe, SsdRecipe, changed
-from vocdet.runs.folders import about_run
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows import train_backbone as backbones
 from vocdet.workflows.load import Loaded
@@ -114,7 +115,7 @@ def _finished(events: Iterable[Any]) -> Run:
     """Train to the end."""
     result = deque(events, maxlen=1)[0]  # the last event
     run, reached = result.run, result.reached
-    return Run(run, dict(about_run(run).scores), reached.best_epoch, reached.epochs, reached.interrupted)
+    return Run(run, dict(read_info(run / BEST).scores), reached.best_epoch, reached.epochs, reached.interrupted)
 
 
 def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:
@@ -135,7 +136,8 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
              for name, value in values.items()}  # fmt: skip
     if isinstance(recipe, str | Path):
         return load_recipe(task, str(recipe), flags=plain).recipe
-    return changed(recipe, **plain)
+    given: Any = recipe
+    return changed(given, **plain)
 
 
 def _path(run: Run | str | Path | None) -> Path | None:
