@@ -40,10 +40,10 @@ def test_it_finds_what_predict_finds_to_the_bit(
     score: float | None, trained: Trained, detector: vocdet.Detector, photos: list[Path], tmp_path: Path
 ) -> None:
     seen = list(predict(trained[1].path, list(map(str, photos)), out=tmp_path / "out", score=score, device="cpu"))
-    for one, detections in zip(seen, detector(photos, score=score), strict=True):
+    for one, found in zip(seen, detector(photos, score=score), strict=True):
         for name in ("boxes", "scores", "labels"):
-            assert np.array_equal(getattr(one.found, name), getattr(detections, name))
-    assert score is None or sum(len(one.found) for one in seen) > len(photos)
+            assert np.array_equal(getattr(one.detections, name), getattr(found, name))
+    assert score is None or sum(len(one.detections) for one in seen) > len(photos)
     listed = json.loads((tmp_path / "out" / "detections.json").read_text())
     entries = [e for i, d in enumerate(detector(photos, score=score), 1) for e in d.to_coco(image_id=i)]
     assert entries == listed
