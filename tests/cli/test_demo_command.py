@@ -47,7 +47,7 @@ def test_a_demo_goes_over_no_other_files(vocdet: Run) -> None:
 
 
 def test_a_demo_ends_with_the_command_that_is_stopped(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Any = train_backbone.train_backbone
+    real: Any = train_backbone.backbone_events
 
     def interrupted(*args: Any, **kwargs: Any) -> Iterator[Any]:
         for event in real(*args, **kwargs):
@@ -55,7 +55,7 @@ def test_a_demo_ends_with_the_command_that_is_stopped(vocdet: Run, monkeypatch: 
                 signal.raise_signal(signal.SIGINT)
             yield event
 
-    monkeypatch.setattr(train_backbone, "train_backbone", interrupted)
+    monkeypatch.setattr(train_backbone, "backbone_events", interrupted)
     code, out, _ = vocdet("demo", "x", *TINY)
     assert code == 130
     assert commands(out) == WAY[:3]

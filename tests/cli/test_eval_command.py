@@ -76,7 +76,7 @@ def test_the_dataset_defaults_to_the_current_folder(vocdet: Run, root: Path, mon
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--data", "{root}"), "runs: there is no ssd or maskrcnn run in it"),
+        (("--data", "{root}"), "runs: no ssd or maskrcnn run in this folder"),
         (("nothing", "--data", "{root}"), "nothing: there is no such checkpoint"),
         (("{run}", "--data", "{root}", "--split", "val"), "there is no val.txt"),
         (("{run}", "--data", "empty"), "empty: "),

@@ -78,7 +78,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp
         "augment.flip": ("flip is 1, not true or false", "write true or false, as in flip = true"),
         "augment.foo": (
             "[augment] has no foo",
-            "it has flip, turns, color, whole, zoom_out, largest_canvas, smallest_crop, mosaic, mixup",
+            "it has flip, rotate, color, whole, zoom_out, largest_canvas, smallest_crop, mosaic, mixup",
         ),
         "": ("clip is -1.0", "give a number from 0 to 1000000"),  # of --set, which is no file
     }

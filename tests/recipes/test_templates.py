@@ -128,7 +128,7 @@ def test_mlperfs_recipe_is_mlperfs() -> None:
     assert (train.weight_decay, train.average, train.clip) == (1e-4, 0, 0)
     assert (train.stop_at_ap, train.stop_at_mask_ap) == (0.377, 0.339)
     assert (augment.flip, augment.whole, augment.scales) == (True, 1, (1, 1))
-    assert not any((augment.turns, augment.color, augment.mosaic, augment.copy_paste))
+    assert not any((augment.rotate, augment.color, augment.mosaic, augment.copy_paste))
 
 
 def test_recipes_are_found_inside_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

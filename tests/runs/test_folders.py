@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.errors import CheckpointError, OutputError
+from vocdet.errors import OutputError, RunError
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -67,9 +67,9 @@ def test_only_runs_of_the_net_asked_for_count(tmp_path: Path) -> None:
     save(tmp_path / "b", net="mb3-small", reduced_tail=True, age=1)
     save(tmp_path / "c", net="mb1-0.25")
     assert newest_run(tmp_path, "backbone", net="mb3-small", reduced_tail=False) == small
-    with pytest.raises(CheckpointError, match="there is no backbone run of mb2 in it") as caught:
+    with pytest.raises(RunError, match="no backbone run of mb2 in this folder") as caught:
         newest_run(tmp_path, "backbone", net="mb2")
-    assert caught.value.hint == "run vocdet train-backbone, or name a run"
+    assert caught.value.hint == "run `vocdet.train_backbone(dataset)`, or name a run"
 
 
 def test_damaged_and_unfinished_runs_are_passed_over(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_damaged_and_unfinished_runs_are_passed_over(tmp_path: Path) -> None:
 
 def test_without_any_run_it_is_told_what_to_do(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(CheckpointError, match="there is no ssd run in it") as caught:
+        with pytest.raises(RunError, match="no ssd run in this folder") as caught:
             newest_run(folder, "ssd")
-        assert caught.value.hint == "run vocdet train-ssd, or name a run"
+        assert caught.value.hint == "run `vocdet.train_detector(dataset)`, or name a run"
 
 
 def test_a_run_and_its_checkpoint_say_the_same_of_themselves(tmp_path: Path) -> None:

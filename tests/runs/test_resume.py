@@ -16,16 +16,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vocdet.errors import CheckpointError, ManyErrors, OutputError, VocdetError
+from vocdet.errors import ManyErrors, OutputError, RunError, VocdetError
 from vocdet.formats.source import Source
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
-from vocdet.runs.resume import DATASET, find_unfinished, was_given
+from vocdet.runs.resume import DATASET, dataset_arguments, find_unfinished
+from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record, read_state, save_state
-from vocdet.workflows.train_backbone import train_backbone
-from vocdet.workflows.train_detector import DetectorStarted
-from vocdet.workflows.train_ssd import train_ssd
+from vocdet.workflows.train_backbone import backbone_events
+from vocdet.workflows.train_detector import DetectorStart, training_events
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -82,10 +82,16 @@ def metrics(run: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
 def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
     asked = changed(SSD, batch=batch)
-    whole, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "whole", device="cpu"))
-    run, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps)))
+    whole, _ = finish(training_events(Source(root), asked, RunOptions(runs=tmp_path / "whole", device="cpu")))
+    run, _ = finish(
+        training_events(
+            Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+        )
+    )
     assert read_record(run / STATE).progress.steps == steps
-    again, _ = finish(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    again, _ = finish(
+        training_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run))
+    )
     assert again == run
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
@@ -97,11 +103,13 @@ def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: P
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_classifier_with_dropout_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
     asked = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
-    whole, _ = finish(train_backbone(Source(root), asked, runs=tmp_path / "whole", device="cpu"))
+    whole, _ = finish(backbone_events(Source(root), asked, RunOptions(runs=tmp_path / "whole", device="cpu")))
     run, _ = finish(
-        train_backbone(Source(root), asked, runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+        backbone_events(
+            Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+        )
     )
-    finish(train_backbone(Source(root), asked, runs=tmp_path / "runs", device="cpu", resume=run))
+    finish(backbone_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
     assert metrics(run) == metrics(whole)
@@ -111,10 +119,10 @@ HOST = """
     import json, os, random, signal, sys, time
     from pathlib import Path
 
-    from vocdet.formats.source import Source
     from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import STATE, read_record
-    from vocdet.workflows.train_ssd import train_ssd
+    from vocdet.runs.setup import RunOptions
+    from vocdet.workflows.train_detector import training_events
 
     os.fsync = lambda _: None  # it is the process that is killed here, and not the computer
     root, runs, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -133,7 +141,7 @@ HOST = """
         child = os.fork()
         if not child:
             resume = next(runs.glob("*/" + STATE)).parent if before else None
-            for event in train_ssd(Source(root), recipe, runs=runs, device="cpu", resume=resume):
+            for event in training_events(Source(root), recipe, RunOptions(runs=runs, device="cpu", resume=resume)):
                 pass
             os._exit(0)
         if len(killed) < kills:
@@ -176,13 +184,13 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(
 
 def interrupted(root: Path, runs: Path, asked: SsdRecipe = SSD) -> Path:
     """A run that was stopped after its third step."""
-    return finish(train_ssd(Source(root), asked, runs=runs, device="cpu", stop=stopped_after(3)))[0]
+    return finish(training_events(Source(root), asked, RunOptions(runs=runs, device="cpu", stop=stopped_after(3))))[0]
 
 
 def refused(root: Path, run: Path, asked: SsdRecipe = SSD) -> list[str]:
     """What is said against going on with a run."""
     with pytest.raises(VocdetError) as caught:
-        next(train_ssd(Source(root), asked, runs=run.parent, device="cpu", resume=run))
+        next(training_events(Source(root), asked, RunOptions(runs=run.parent, device="cpu", resume=run)))
     error = caught.value
     return [each.problem for each in (error.errors if isinstance(error, ManyErrors) else (error,))]
 
@@ -191,8 +199,8 @@ def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path)
     run = interrupted(root, tmp_path / "runs")
     before = (run / STATE).read_bytes()
     assert refused(root, run, changed(SSD, lr=0.5, mosaic=0.0)) == [
-        "train.lr was 0.004 when it began, and is 0.5 now",
-        "augment.mosaic was 0.25 when it began, and is 0.0 now",
+        "train.lr was 0.004 at the start and is 0.5 now",
+        "augment.mosaic was 0.25 at the start and is 0.0 now",
     ]
     assert (run / STATE).read_bytes() == before
 
@@ -200,7 +208,7 @@ def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path)
 def test_what_no_weight_depends_on_may_change(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     asked = changed(SSD, cache="off", save_every=100.0, patience=7)
-    assert next(train_ssd(Source(root), asked, runs=run.parent, device="cpu", resume=run)).run == run  # type: ignore[union-attr]
+    assert next(training_events(Source(root), asked, RunOptions(runs=run.parent, device="cpu", resume=run))).run == run  # type: ignore[union-attr]
 
 
 def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
@@ -211,32 +219,36 @@ def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     (lists / "train.txt").write_text("\n".join(STEMS[1:8]) + "\n")
     (lists / "val.txt").write_text("\n".join(STEMS[8:]) + "\n")
     assert refused(root, run) == [
-        "1 image of train is gone: img00",
+        "1 image of train removed: img00",
         "1 image of train changed: img01",
-        "1 image of val is new: img11",
+        "1 image of val added: img11",
     ]
 
 
 def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
-    with pytest.raises(CheckpointError, match="its labels changed: they are in another order"):
-        next(train_ssd(Source(root, labels=tmp_path / "labels.txt"), SSD, runs=run.parent, device="cpu", resume=run))
+    with pytest.raises(RunError, match="the labels changed: their order is different"):
+        next(
+            training_events(
+                Source(root, labels=tmp_path / "labels.txt"), SSD, RunOptions(runs=run.parent, device="cpu", resume=run)
+            )
+        )
 
 
 def test_a_run_tells_what_it_was_told(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
-    given = was_given(run)
-    assert given == {"root": str(root), "labels": None, "coordinates": "auto"}
+    given = dataset_arguments(run)
+    assert given == {"root": str(root), "format": "auto", "labels": None, "coordinates": "auto"}
 
 
 def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    with pytest.raises(CheckpointError, match="there is no unfinished ssd training in it"):
+    with pytest.raises(RunError, match="no unfinished ssd training in this folder"):
         find_unfinished(runs, "ssd")
     first, second = interrupted(root, runs), interrupted(root, runs)
     assert find_unfinished(runs, "ssd") == second
-    finish(train_ssd(Source(root), SSD, runs=runs, device="cpu", resume=second))
+    finish(training_events(Source(root), SSD, RunOptions(runs=runs, device="cpu", resume=second)))
     assert find_unfinished(runs, "ssd") == first
     assert find_unfinished(runs, "ssd", first.name) == first
     assert find_unfinished(runs, "ssd", str(second)) == second
@@ -247,18 +259,20 @@ def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itse
     record, tensors = read_state(run / STATE)
     older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
     save_state(run / STATE, tensors, msgspec.structs.replace(record, recipe=older))
-    assert refused(root, run, changed(SSD, max_steps=9)) == ["train.max_steps was 0 when it began, and is 9 now"]
-    assert finish(train_ssd(Source(root), SSD, runs=run.parent, device="cpu", resume=run))[0] == run
+    assert refused(root, run, changed(SSD, max_steps=9)) == ["train.max_steps was 0 at the start and is 9 now"]
+    assert finish(training_events(Source(root), SSD, RunOptions(runs=run.parent, device="cpu", resume=run)))[0] == run
 
 
 def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
-    run, _ = finish(train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu"))
+    run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
     assert refused(root, run) == ["there is no unfinished training in it"]
 
 
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
-    run, _ = finish(train_backbone(Source(root), BACKBONE, runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
-    assert refused(root, run) == ["is a training of backbone, not ssd"]
+    run, _ = finish(
+        backbone_events(Source(root), BACKBONE, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
+    )
+    assert refused(root, run) == ["a training of backbone, not ssd"]
 
 
 @pytest.mark.parametrize(
@@ -291,10 +305,10 @@ def test_without_its_list_of_images_nothing_goes_on(root: Path, tmp_path: Path) 
 def test_a_disk_that_fills_up_leaves_the_state_before(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = finish(train_ssd(Source(root), SSD, runs=tmp_path / "whole", device="cpu"))
-    events = train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu")
+    whole, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "whole", device="cpu")))
+    events = training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu"))
     started = next(events)
-    assert isinstance(started, DetectorStarted)
+    assert isinstance(started, DetectorStart)
     assert isinstance(next(events), Step)
     next(events)
 
@@ -308,15 +322,15 @@ def test_a_disk_that_fills_up_leaves_the_state_before(
     record, tensors = read_state(started.run / STATE)
     assert record.progress.steps == 2
     assert tensors
-    finish(train_ssd(Source(root), SSD, runs=tmp_path / "runs", device="cpu", resume=started.run))
+    finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu", resume=started.run)))
     assert same_weights(started.run / "best.safetensors", whole / "best.safetensors")
 
 
 def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = train_ssd(Source(root), changed(SSD, mosaic=0.0), runs=tmp_path / "runs", device="cpu")
-    assert [type(next(events)) for _ in range(3)] == [DetectorStarted, Step, Step]
+    events = training_events(Source(root), changed(SSD, mosaic=0.0), RunOptions(runs=tmp_path / "runs", device="cpu"))
+    assert [type(next(events)) for _ in range(3)] == [DetectorStart, Step, Step]
     monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
     with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:
         list(events)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_small
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from vocdet.errors import CheckpointError
+from vocdet.errors import CheckpointError, RunError
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -23,7 +23,7 @@ from vocdet.models.ssd.model import SsdSpec
 from vocdet.models.weights.heads import Heads
 from vocdet.models.weights.published import coco_heads, coco_rcnn_heads, is_torchvision_name
 from vocdet.runs import start as weights
-from vocdet.runs.start import find_start
+from vocdet.runs.start import find_weights
 
 SMALL = parse_net("mb1-0.25")
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -51,7 +51,7 @@ def save_detector(run: Path, *, age: int = 0, net: str = "mb1-0.25", tail: bool 
 
 
 def test_none_is_from_scratch(tmp_path: Path) -> None:
-    start = find_start("none", SMALL, tmp_path)
+    start = find_weights("none", SMALL, tmp_path)
     assert (start.text, start.tensors, start.normalization) == ("from scratch", {}, HALF)
 
 
@@ -59,7 +59,7 @@ def test_auto_is_the_newest_backbone_of_the_same_net(tmp_path: Path) -> None:
     save(tmp_path / "old", age=9)
     new = save(tmp_path / "new", age=5)
     save(tmp_path / "other-net", net="mb1-0.5")
-    start = find_start("auto", SMALL, tmp_path)
+    start = find_weights("auto", SMALL, tmp_path)
     assert start.text == f"the newest backbone run, {new}"
     assert start.source == str(new / "best.safetensors")
     assert start.normalization == OWN
@@ -68,15 +68,15 @@ def test_auto_is_the_newest_backbone_of_the_same_net(tmp_path: Path) -> None:
 
 def test_auto_without_a_backbone_is_from_scratch_and_says_why(tmp_path: Path) -> None:
     for runs in (tmp_path, tmp_path / "missing"):
-        start = find_start("auto", SMALL, runs)
-        assert start.text == f"from scratch: there is no backbone run of mb1-0.25 in {runs}"
+        start = find_weights("auto", SMALL, runs)
+        assert start.text == f"from scratch: no backbone run of mb1-0.25 in {runs}"
         assert start.tensors == {}
 
 
 def test_a_run_and_its_checkpoint_bring_their_normalisation(tmp_path: Path) -> None:
     run = save(tmp_path / "run")
     for given, text in ((run, f"the run {run}"), (run / "best.safetensors", str(run / "best.safetensors"))):
-        start = find_start(str(given), SMALL, tmp_path)
+        start = find_weights(str(given), SMALL, tmp_path)
         assert (start.text, start.normalization) == (text, OWN)
 
 
@@ -94,7 +94,7 @@ def test_other_files_are_normalised_as_they_were_trained(
 ) -> None:
     tensors = {"features.0.0.weight": torch.zeros(3)}
     save_file(tensors, tmp_path / name) if name.endswith(".safetensors") else torch.save(tensors, tmp_path / name)
-    start = find_start(str(tmp_path / name), SMALL, tmp_path)
+    start = find_weights(str(tmp_path / name), SMALL, tmp_path)
     assert start.normalization == normalization
     assert start.tensors.keys() == tensors.keys()
 
@@ -107,7 +107,7 @@ def test_imagenet_is_what_torchvision_downloads(tmp_path: Path, monkeypatch: pyt
         return {"features.0.0.weight": torch.zeros(3)}
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
-    start = find_start("imagenet", parse_net("mb3-small"), tmp_path)
+    start = find_weights("imagenet", parse_net("mb3-small"), tmp_path)
     assert start.text.startswith("ImageNet weights of torchvision (mobilenet_v3_small-")
     assert start.normalization == IMAGENET
     assert asked[0].startswith("https://download.pytorch.org/models/mobilenet_v3_small-")
@@ -119,10 +119,10 @@ def no_network(*_: object, **__: object) -> None:
 
 
 def test_a_detector_brings_its_labels_and_anchors(tmp_path: Path) -> None:
-    start = find_start(str(save_detector(tmp_path / "run")), SMALL, tmp_path)
+    start = find_weights(str(save_detector(tmp_path / "run")), SMALL, tmp_path)
     assert start.heads == Heads(("a", "b"), ANCHORS)
     assert (start.anchors, start.normalization, start.backbone) == (ANCHORS, OWN, SMALL)
-    backbone = find_start(str(save(tmp_path / "other")), SMALL, tmp_path)
+    backbone = find_weights(str(save(tmp_path / "other")), SMALL, tmp_path)
     assert (backbone.heads, backbone.anchors) == (Heads(("a", "b")), None)
 
 
@@ -130,32 +130,32 @@ def test_last_is_the_newest_run_of_the_task(tmp_path: Path) -> None:
     save(tmp_path / "backbone", age=1)
     save_detector(tmp_path / "old", age=9)
     new = save_detector(tmp_path / "new", age=5)
-    start = find_start("last", SMALL, tmp_path)
+    start = find_weights("last", SMALL, tmp_path)
     assert start.text == f"the newest ssd run, {new}"
     assert start.anchors == ANCHORS
-    start = find_start("last", SMALL, tmp_path, task="backbone")
+    start = find_weights("last", SMALL, tmp_path, task="backbone")
     assert start.text == f"the newest backbone run, {tmp_path / 'backbone'}"
 
 
 def test_last_without_a_run_of_the_task_or_of_the_net_says_what_there_is(tmp_path: Path) -> None:
     save(tmp_path / "backbone")
-    with pytest.raises(CheckpointError, match="there is no ssd run in it"):
-        find_start("last", SMALL, tmp_path)
+    with pytest.raises(RunError, match="no ssd run in this folder"):
+        find_weights("last", SMALL, tmp_path)
     save_detector(tmp_path / "fits", age=5)
     other = save_detector(tmp_path / "other", net="mb1-0.5")
-    with pytest.raises(CheckpointError, match=r"the last run is of mb1-0\.5, not of mb1-0\.25") as caught:
-        find_start("last", SMALL, tmp_path)
+    with pytest.raises(CheckpointError, match=r"the last run has the net mb1-0\.5, not mb1-0\.25") as caught:
+        find_weights("last", SMALL, tmp_path)
     assert caught.value.place is not None
     assert caught.value.place.path == other
-    assert caught.value.hint == "use --net mb1-0.5, or name another run"
+    assert caught.value.hint == 'use `net="mb1-0.5"`, or name another run'
 
 
 def test_weights_with_a_reduced_tail_switch_it_on_and_say_so(tmp_path: Path) -> None:
     plain, reduced = parse_net("mb3-small-0.35"), parse_net("mb3-small-0.35", reduced_tail=True)
     run = save_detector(tmp_path / "run", net="mb3-small-0.35", tail=True)
-    start = find_start(str(run), plain, tmp_path)
-    assert (start.backbone, start.text) == (reduced, f"the run {run}, and the reduced tail that they are of")
-    assert find_start("last", reduced, tmp_path).text == f"the newest ssd run, {run}"
+    start = find_weights(str(run), plain, tmp_path)
+    assert (start.backbone, start.text) == (reduced, f"the run {run}, which have a reduced tail")
+    assert find_weights("last", reduced, tmp_path).text == f"the newest ssd run, {run}"
 
 
 def coco(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
@@ -168,7 +168,7 @@ def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coco(monkeypatch)
-    start = find_start("coco", parse_net("mb3-large"), tmp_path)
+    start = find_weights("coco", parse_net("mb3-large"), tmp_path)
     assert start.text == (
         "COCO weights of torchvision (ssdlite320_mobilenet_v3_large_coco-a79551df.pth), "
         "and the reduced tail that they are of"
@@ -179,8 +179,8 @@ def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
 
 def test_a_file_of_coco_is_known_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(coco(monkeypatch), tmp_path / "downloaded.pth")
-    start = find_start(str(tmp_path / "downloaded.pth"), parse_net("mb3-large"), tmp_path)
-    assert start.text.endswith("downloaded.pth, torchvision's SSD-lite for COCO, and the reduced tail that they are of")
+    start = find_weights(str(tmp_path / "downloaded.pth"), parse_net("mb3-large"), tmp_path)
+    assert start.text.endswith("downloaded.pth, torchvision's SSD-lite for COCO, which have a reduced tail")
     assert start.backbone.reduced_tail
     assert (start.normalization, start.heads) == (HALF, coco_heads())
 
@@ -189,7 +189,7 @@ def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypa
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(CheckpointError, match="the COCO weights could not be downloaded: no route to host") as caught:
-        find_start("coco", parse_net("mb3-large"), tmp_path)
+        find_weights("coco", parse_net("mb3-large"), tmp_path)
     file = "https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
     assert caught.value.hint == (
         f"fetch {file} on another machine and put it into {tmp_path / 'checkpoints'}, or give the file to --weights"
@@ -197,13 +197,11 @@ def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypa
 
 
 def test_coco_is_no_classifier_and_of_one_net(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="the COCO weights are of a detector") as caught:
-        find_start("coco", parse_net("mb3-large"), tmp_path, task="backbone")
-    assert (
-        caught.value.hint == "use --weights imagenet here, and --weights coco with vocdet train-ssd or train-maskrcnn"
-    )
+    with pytest.raises(CheckpointError, match="the COCO weights are those of a detector") as caught:
+        find_weights("coco", parse_net("mb3-large"), tmp_path, task="backbone")
+    assert caught.value.hint == 'use `weights="imagenet"`; `weights="coco"` is for detectors'
     with pytest.raises(CheckpointError, match=r"is an SSD-lite on mb3-large, not on mb1-0\.25"):
-        find_start("coco", SMALL, tmp_path)
+        find_weights("coco", SMALL, tmp_path)
 
 
 def test_torchvisions_imagenet_weights_are_known_by_what_they_hold(tmp_path: Path) -> None:
@@ -212,7 +210,7 @@ def test_torchvisions_imagenet_weights_are_known_by_what_they_hold(tmp_path: Pat
         if name.endswith("num_batches_tracked"):
             value.fill_(7)
     torch.save(given, tmp_path / "mine.pth")
-    start = find_start(str(tmp_path / "mine.pth"), parse_net("mb3-small"), tmp_path)
+    start = find_weights(str(tmp_path / "mine.pth"), parse_net("mb3-small"), tmp_path)
     assert (start.normalization, start.heads) == (IMAGENET, None)
     assert start.text == f"{tmp_path / 'mine.pth'}, torchvision's for ImageNet"
 
@@ -225,30 +223,28 @@ def test_the_shared_weights_are_normalised_as_they_were_trained(shared: Path) ->
         file = shared / "weights" / name
         if not file.exists():
             pytest.skip(f"no {name}")
-        assert find_start(str(file), parse_net(net), shared).normalization == normalization
+        assert find_weights(str(file), parse_net(net), shared).normalization == normalization
 
 
 def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "imagenet_tensors", None)
     monkeypatch.setattr(weights, "coco_tensors", None)
     for given in ("auto", "none"):
-        assert find_start(given, SMALL, tmp_path).tensors == {}
+        assert find_weights(given, SMALL, tmp_path).tensors == {}
 
 
 def test_a_file_that_is_not_there_is_told_what_can_be_given(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no such file of weights") as caught:
-        find_start(str(tmp_path / "x.pth"), SMALL, tmp_path)
+    with pytest.raises(CheckpointError, match="no such file of weights") as caught:
+        find_weights(str(tmp_path / "x.pth"), SMALL, tmp_path)
     assert caught.value.hint == "give a file, a run folder, imagenet, coco, last, none or auto"
-    with pytest.raises(CheckpointError, match="there is no such file of weights"):
-        find_start(str(tmp_path), SMALL, tmp_path)  # a folder without a checkpoint
+    with pytest.raises(CheckpointError, match="no such file of weights"):
+        find_weights(str(tmp_path), SMALL, tmp_path)  # a folder without a checkpoint
 
 
 def test_the_state_of_a_training_is_no_weights(tmp_path: Path) -> None:
     save_file({"model.a": torch.zeros(1)}, tmp_path / "state.safetensors")
-    with pytest.raises(
-        CheckpointError, match="is the state of a training, to resume it, and not its weights"
-    ) as caught:
-        find_start(str(tmp_path / "state.safetensors"), SMALL, tmp_path)
+    with pytest.raises(CheckpointError, match="holds the state of a training to resume, not its weights") as caught:
+        find_weights(str(tmp_path / "state.safetensors"), SMALL, tmp_path)
     assert caught.value.hint == "give the run's folder, or its best.safetensors"
 
 
@@ -262,10 +258,10 @@ def save_mask_rcnn(run: Path) -> RcnnSpec:
 def test_a_mask_rcnn_brings_its_labels_and_anchors(tmp_path: Path) -> None:
     spec = save_mask_rcnn(tmp_path / "maskrcnn-mb1-0.25-1")
     for weights_ in ("last", str(tmp_path / "maskrcnn-mb1-0.25-1")):
-        start = find_start(weights_, SMALL, tmp_path, task="maskrcnn")
+        start = find_weights(weights_, SMALL, tmp_path, task="maskrcnn")
         assert (start.heads, start.anchors, start.normalization) == (Heads(("a", "b"), spec.anchors), spec.anchors, OWN)
-    with pytest.raises(CheckpointError, match="there is no ssd run in it"):
-        find_start("last", SMALL, tmp_path, task="ssd")
+    with pytest.raises(RunError, match="no ssd run in this folder"):
+        find_weights("last", SMALL, tmp_path, task="ssd")
 
 
 def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +275,7 @@ def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatc
         }
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
-    start = find_start("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
+    start = find_weights("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
     assert asked == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
     assert (start.heads, start.normalization) == (coco_rcnn_heads(), IMAGENET)
     assert start.tensors.keys() == {"backbone.body.bn1.running_var"}

@@ -18,8 +18,9 @@ from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, changed
+from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.train_backbone import BackboneFinished, BackboneStarted, train_backbone
+from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, backbone_events
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
@@ -39,11 +40,13 @@ def root(make_voc: MakeVoc) -> Path:
 
 def train(
     root: Path, runs: Path, asked: BackboneRecipe | None = None, **more: Any
-) -> tuple[BackboneStarted, list[Any], BackboneFinished]:
+) -> tuple[BackboneStart, list[Any], BackboneResult]:
     """What a run started from, its steps and epochs, and what it ended with."""
-    started, *between, finished = train_backbone(Source(root), asked or recipe(), runs=runs, device="cpu", **more)
-    assert isinstance(started, BackboneStarted)
-    assert isinstance(finished, BackboneFinished)
+    started, *between, finished = backbone_events(
+        Source(root), asked or recipe(), RunOptions(runs=runs, device="cpu"), **more
+    )
+    assert isinstance(started, BackboneStart)
+    assert isinstance(finished, BackboneResult)
     return started, between, finished
 
 
@@ -55,8 +58,8 @@ def read_table(path: Path) -> list[list[str]]:
 def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs")
     assert started.run == tmp_path / "runs" / "backbone-mb1-0.25-1"
-    assert (started.crops, started.validated_on, started.labels) == (16, 6, ("cat", "dog"))
-    assert (started.start, started.transfer) == ("from scratch", None)
+    assert (started.crops, started.validation_crops, started.labels) == (16, 6, ("cat", "dog"))
+    assert (started.weights, started.transfer) == ("from scratch", None)
     epochs = [event for event in between if isinstance(event, Epoch)]
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
@@ -69,7 +72,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert isinstance(model, Classifier)
     assert (about.task, about.labels, about.size) == ("backbone", ("cat", "dog"), (32, 32))
     assert (model.spec, model.spec.context) == (about.model, 0.15)
-    best = epochs[finished.reached.best_epoch - 1]
+    best = epochs[finished.summary.best_epoch - 1]
     assert about.scores == pytest.approx(best.metrics)
     confusion = finished.confusion
     assert confusion is not None
@@ -83,7 +86,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
 def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS})
     started, _, finished = train(root, tmp_path / "runs")
-    assert (started.validated_on, finished.reached.best_epoch, finished.confusion) == (0, 0, None)
+    assert (started.validation_crops, finished.summary.best_epoch, finished.confusion) == (0, 0, None)
     best, last = (started.run / f"{name}.safetensors" for name in ("best", "last"))
     assert best.read_bytes() == last.read_bytes()
     assert load_checkpoint(best)[1].scores == {}
@@ -100,13 +103,15 @@ def test_a_label_that_val_does_not_have_is_no_nan(make_voc: MakeVoc, tmp_path: P
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
 def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     done: list[Step] = []
-    for event in train_backbone(
-        Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=lambda: len(done) >= steps
+    for event in backbone_events(
+        Source(root),
+        recipe(epochs=50),
+        RunOptions(runs=tmp_path / "runs", device="cpu", stop=lambda: len(done) >= steps),
     ):
         if isinstance(event, Step):
             done.append(event)
-    assert isinstance(event, BackboneFinished)
-    assert (event.reached.epochs, event.reached.best_epoch, event.reached.interrupted) == (epochs, epochs, True)
+    assert isinstance(event, BackboneResult)
+    assert (event.summary.epochs, event.summary.best_epoch, event.summary.interrupted) == (epochs, epochs, True)
     assert all(isinstance(load_checkpoint(event.run / f"{n}.safetensors")[0], Classifier) for n in ("best", "last"))
 
 
@@ -128,7 +133,7 @@ def test_a_last_batch_of_one_crop_is_learned(root: Path, tmp_path: Path) -> None
 def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) -> None:
     first = train(root, tmp_path / "runs")[0].run
     started, _, _ = train(root, tmp_path / "runs", recipe(weights=str(first)))
-    assert started.start == f"the run {first}"
+    assert started.weights == f"the run {first}"
     assert started.transfer is not None
     assert {t.fate for t in started.transfer.tensors} == {"loaded"}
 
@@ -142,7 +147,7 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(tmp_path / "set" / label / f"{i}.png")
     asked = recipe(epochs=50, average=0.9, patience=0, color=0.0)  # it is the colour that tells them apart
     started, _, finished = train(tmp_path / "set", tmp_path / "runs", asked, folder=True)
-    assert (started.crops, started.validated_on, started.labels) == (36, 4, ("blue", "red"))
+    assert (started.crops, started.validation_crops, started.labels) == (36, 4, ("blue", "red"))
     assert finished.confusion is not None
     assert finished.confusion.tolist() == [[2, 0], [0, 2]]
     spec = load_checkpoint(started.run / "best.safetensors")[1].model
@@ -152,32 +157,34 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
 
 def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, splits={"train": ["a"]})
-    with pytest.raises(AnnotationError, match="all objects are dog: there is nothing to tell apart") as caught:
-        next(train_backbone(Source(root), recipe(), runs=tmp_path / "runs"))
-    assert caught.value.hint == "go straight on with vocdet train-ssd"
+    with pytest.raises(AnnotationError, match="all objects are dog: a classifier needs two labels") as caught:
+        next(backbone_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
+    assert caught.value.hint == "continue with `vocdet.train_detector(dataset)`"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
-    with pytest.raises(AnnotationError, match="no objects in the part train") as caught:
-        next(train_backbone(Source(root), recipe(), runs=tmp_path / "runs"))
-    assert caught.value.hint == "run vocdet split --force"
+    with pytest.raises(AnnotationError, match="no objects in the train split") as caught:
+        next(backbone_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
+    assert caught.value.hint == "choose other splits with `vocdet.split(dataset)`"
 
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
-        next(train_backbone(Source(make_voc(dict.fromkeys(STEMS, BOTH))), recipe(), runs=tmp_path / "runs"))
+        next(
+            backbone_events(Source(make_voc(dict.fromkeys(STEMS, BOTH))), recipe(), RunOptions(runs=tmp_path / "runs"))
+        )
     assert caught.value.hint == "run vocdet split"
 
 
 def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(VocdetError, match="there is no net 'vgg'"):
-        next(train_backbone(Source(root), recipe(net="vgg"), runs=runs))
-    with pytest.raises(VocdetError, match="there is no such file of weights"):
-        next(train_backbone(Source(root), recipe(weights="nothing.pth"), runs=runs))
+        next(backbone_events(Source(root), recipe(net="vgg"), RunOptions(runs=runs)))
+    with pytest.raises(VocdetError, match="no such file of weights"):
+        next(backbone_events(Source(root), recipe(weights="nothing.pth"), RunOptions(runs=runs)))
     with pytest.raises(VocdetError, match="there is no device 'tpu'"):
-        next(train_backbone(Source(root), recipe(), runs=runs, device="tpu"))
+        next(backbone_events(Source(root), recipe(), RunOptions(runs=runs, device="tpu")))
     with pytest.raises(VocdetError, match=r"mb1-0\.25 has no reduced tail"):
-        next(train_backbone(Source(root), recipe(reduced_tail=True), runs=runs))
+        next(backbone_events(Source(root), recipe(reduced_tail=True), RunOptions(runs=runs)))
     assert not runs.exists()

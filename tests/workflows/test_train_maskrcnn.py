@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vocdet.errors import AnnotationError, CheckpointError
+from vocdet.errors import AnnotationError, CheckpointError, RecipeError
 from vocdet.formats.source import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inference.predictor import load_predictor
@@ -27,11 +27,12 @@ from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnTrain, SsdTrain, changed
+from vocdet.runs.setup import RunOptions
+from vocdet.runs.validation import reaches_target
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record
 from vocdet.workflows.evaluate import evaluate_run
-from vocdet.workflows.train_detector import DetectorFinished, DetectorStarted, is_enough
-from vocdet.workflows.train_maskrcnn import train_maskrcnn
+from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -83,10 +84,10 @@ def recipe(**asked: Any) -> MaskRcnnRecipe:
     return changed(MaskRcnnRecipe(), **(usual | asked))
 
 
-def train(root: Path, runs: Path, asked: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStarted, list[Any], Path]:
-    started, *between, finished = train_maskrcnn(Source(root), asked, runs=runs, device="cpu", **more)
-    assert isinstance(started, DetectorStarted)
-    assert isinstance(finished, DetectorFinished)
+def train(root: Path, runs: Path, asked: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStart, list[Any], Path]:
+    started, *between, finished = training_events(Source(root), asked, RunOptions(runs=runs, device="cpu", **more))
+    assert isinstance(started, DetectorStart)
+    assert isinstance(finished, DetectorResult)
     return started, between, finished.run
 
 
@@ -97,8 +98,8 @@ def stopped_after(steps: int) -> Callable[[], bool]:
 
 def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, run = train(root, tmp_path / "runs", recipe())
-    assert (run, started.images, started.validated_on) == (tmp_path / "runs" / "maskrcnn-mb1-0.25-1", 8, 2)
-    assert (started.labels, started.notes, started.start) == (("red", "blue"), (), "from scratch")
+    assert (run, started.images, started.validation_images) == (tmp_path / "runs" / "maskrcnn-mb1-0.25-1", 8, 2)
+    assert (started.labels, started.notes, started.weights) == (("red", "blue"), (), "from scratch")
     assert {row.label for row in started.recall} == {"red", "blue"}
     epochs = [event for event in between if isinstance(event, Epoch)]
     assert list(epochs[0].losses) == ["objectness", "rpn_box", "class", "box", "mask"]
@@ -109,7 +110,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     model, about = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, MaskRcnn)
     assert (about.task, about.size, about.model) == ("maskrcnn", (64, 64), model.spec)
-    assert started.shapes == 5 * model.spec.anchors.count
+    assert started.anchor_shapes == 5 * model.spec.anchors.count
     assert msgspec.convert(about.recipe, MaskRcnnRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap", "mask_ap50", "mask_ap"}
     assert about.thresholds is not None
@@ -150,9 +151,9 @@ def test_what_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch:
 def test_boxes_alone_are_refused_unless_no_masks_are_wanted(make_voc: MakeVoc, tmp_path: Path) -> None:
     boxes = [("cat", (5.0, 5.0, 40.0, 50.0))]
     root = make_voc({"a": boxes, "b": boxes}, size=(64, 64), splits={"train": ["a"], "val": ["b"]})
-    with pytest.raises(AnnotationError, match="no object of the part train has a mask") as caught:
-        next(train_maskrcnn(Source(root), recipe(), runs=tmp_path / "runs", device="cpu"))
-    assert "--no-masks" in caught.value.hint
+    with pytest.raises(AnnotationError, match="no object of the train split has a mask") as caught:
+        next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu")))
+    assert "`masks=False`" in caught.value.hint
     assert not (tmp_path / "runs").exists()
     _, between, run = train(root, tmp_path / "runs", recipe(masks=False, batch=1, epochs=1))
     assert all("mask" not in event.losses for event in between if isinstance(event, Step))
@@ -183,7 +184,7 @@ def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc:
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(np.ones((50, 60), np.uint8)))
     with pytest.raises(AnnotationError, match=r"a\.png: is 60×50, its image is 64×64") as caught:
-        next(train_maskrcnn(Source(root), recipe(), runs=tmp_path / "runs", device="cpu"))
+        next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu")))
     assert caught.value.hint == "export the masks again"
 
 
@@ -210,22 +211,32 @@ def test_a_backbone_of_ones_own_goes_into_it_key_for_key(root: Path, tmp_path: P
 
 
 def test_from_scratch_the_norms_learn_and_it_is_said(root: Path, tmp_path: Path) -> None:
-    started = next(train_maskrcnn(Source(root), recipe(freeze_norm=True), runs=tmp_path / "runs", device="cpu"))
-    assert isinstance(started, DetectorStarted)
-    assert "batch norms learn" in started.notes[0]
+    started = next(
+        training_events(Source(root), recipe(freeze_norm=True), RunOptions(runs=tmp_path / "runs", device="cpu"))
+    )
+    assert isinstance(started, DetectorStart)
+    assert "freeze_norm is off" in started.notes[0]
     assert started.recipe.train.freeze_norm is False
 
 
 def test_the_coco_weights_are_for_standard_heads_on_resnet50(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="the COCO weights are of standard heads"):
-        next(train_maskrcnn(Source(root), recipe(net="resnet50", weights="coco"), runs=tmp_path, device="cpu"))
+    with pytest.raises(RecipeError, match="the COCO weights need standard heads"):
+        next(
+            training_events(
+                Source(root), recipe(net="resnet50", weights="coco"), RunOptions(runs=tmp_path, device="cpu")
+            )
+        )
     with pytest.raises(CheckpointError, match=r"is on resnet50, not on mb1-0\.25"):
-        next(train_maskrcnn(Source(root), recipe(weights="coco", heads="standard"), runs=tmp_path, device="cpu"))
+        next(
+            training_events(
+                Source(root), recipe(weights="coco", heads="standard"), RunOptions(runs=tmp_path, device="cpu")
+            )
+        )
 
 
 def test_an_open_batch_becomes_one_that_fits(root: Path, tmp_path: Path) -> None:
-    started = next(train_maskrcnn(Source(root), recipe(batch=0), runs=tmp_path / "runs", device="cpu"))
-    assert isinstance(started, DetectorStarted)
+    started = next(training_events(Source(root), recipe(batch=0), RunOptions(runs=tmp_path / "runs", device="cpu")))
+    assert isinstance(started, DetectorStart)
     assert started.recipe.train.batch == 4  # on a CPU no more than the usual
 
 
@@ -235,6 +246,6 @@ def test_an_open_batch_becomes_one_that_fits(root: Path, tmp_path: Path) -> None
 )
 def test_training_is_done_when_boxes_and_masks_are_as_good_as_asked(box: float, mask: float, enough: bool) -> None:
     wanted = RcnnTrain(stop_at_ap=0.377, stop_at_mask_ap=0.339)
-    assert is_enough(wanted, {"ap": box, "mask_ap": mask}) is enough
-    assert is_enough(SsdTrain(stop_at_ap=0.377), {"ap": box}) is (box >= 0.377)
-    assert not is_enough(RcnnTrain(), {"ap": 1.0, "mask_ap": 1.0})
+    assert reaches_target(wanted, {"ap": box, "mask_ap": mask}) is enough
+    assert reaches_target(SsdTrain(stop_at_ap=0.377), {"ap": box}) is (box >= 0.377)
+    assert not reaches_target(RcnnTrain(), {"ap": 1.0, "mask_ap": 1.0})

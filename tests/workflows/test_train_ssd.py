@@ -23,11 +23,12 @@ from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
+from vocdet.runs.setup import RunOptions
+from vocdet.runs.ssd import label_weights
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
-from vocdet.workflows.train_detector import DetectorFinished, DetectorStarted
-from vocdet.workflows.train_ssd import label_weights, train_ssd
+from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
@@ -51,12 +52,12 @@ def root(make_voc: MakeVoc) -> Path:
 
 def train(
     root: Path, runs: Path, asked: SsdRecipe | None = None, **more: Any
-) -> tuple[DetectorStarted, list[Any], DetectorFinished]:
+) -> tuple[DetectorStart, list[Any], DetectorResult]:
     """What a run started from, its steps and epochs, and what it ended with."""
-    events = list(train_ssd(Source(root), asked or recipe(), runs=runs, device="cpu", **more))
+    events = list(training_events(Source(root), asked or recipe(), RunOptions(runs=runs, device="cpu", **more)))
     started, *between, finished = events
-    assert isinstance(started, DetectorStarted)
-    assert isinstance(finished, DetectorFinished)
+    assert isinstance(started, DetectorStart)
+    assert isinstance(finished, DetectorResult)
     assert all(isinstance(event, Step | Epoch) for event in between)
     return started, between, finished
 
@@ -78,8 +79,8 @@ def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
 def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs")
     assert started.run == finished.run == tmp_path / "runs" / "ssd-mb1-0.25-1"
-    assert (started.images, started.validated_on, started.labels) == (8, 3, ("cat", "dog"))
-    assert started.start.startswith("from scratch: there is no backbone run of mb1-0.25")
+    assert (started.images, started.validation_images, started.labels) == (8, 3, ("cat", "dog"))
+    assert started.weights.startswith("from scratch: no backbone run of mb1-0.25")
     assert started.transfer is None
     assert {row.label for row in started.recall} == {"cat", "dog"}
     assert [e.epoch for e in between if isinstance(e, Epoch)] == [1, 2]
@@ -96,14 +97,14 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert isinstance(model, SsdLite)
     assert (about.labels, about.size) == (("cat", "dog"), (64, 64))
     assert about.model == model.spec
-    assert sum(model.spec.anchors.counts) == started.shapes
+    assert sum(model.spec.anchors.counts) == started.anchor_shapes
     assert about.thresholds is not None
     assert msgspec.convert(about.recipe, SsdRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap"}
     dataset = load_dataset(Source(root))
     assert about.dataset == dataset.dataset.subset(dataset.rows("train")).fingerprint()
-    assert finished.reached.best_epoch in (1, 2)
-    assert (finished.reached.epochs, finished.reached.interrupted) == (2, False)
+    assert finished.summary.best_epoch in (1, 2)
+    assert (finished.summary.epochs, finished.summary.interrupted) == (2, False)
     assert finished.report is not None
     assert finished.report.images == 3
 
@@ -111,10 +112,10 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
 def test_it_starts_from_the_newest_backbone_of_the_same_net(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.5-1", "mb1-0.5")
     backbone = save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
-    events = train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="cpu")
+    events = training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu"))
     started = next(events)
-    assert isinstance(started, DetectorStarted)
-    assert started.start == f"the newest backbone run, {tmp_path / 'runs' / 'backbone-mb1-0.25-1'}"
+    assert isinstance(started, DetectorStart)
+    assert started.weights == f"the newest backbone run, {tmp_path / 'runs' / 'backbone-mb1-0.25-1'}"
     assert started.transfer is not None
     loaded = {t.name for t in started.transfer.tensors if t.fate == "loaded"}
     assert loaded == {f"backbone.{name}" for name in backbone.backbone.state_dict()}
@@ -136,17 +137,19 @@ def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: P
 
 def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
-    started = next(train_ssd(Source(root), recipe(weights="none"), runs=tmp_path / "runs", device="cpu"))
-    assert isinstance(started, DetectorStarted)
-    assert (started.start, started.transfer) == ("from scratch", None)
+    started = next(
+        training_events(Source(root), recipe(weights="none"), RunOptions(runs=tmp_path / "runs", device="cpu"))
+    )
+    assert isinstance(started, DetectorStart)
+    assert (started.weights, started.transfer) == ("from scratch", None)
 
 
 def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Path) -> None:
     theirs = MobileNetV3(*_mobilenet_v3_conf("mobilenet_v3_small", width_mult=0.5), num_classes=1000)
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
     asked = recipe(net="mb3-small-0.5", weights=str(tmp_path / "small.pth"))
-    started = next(train_ssd(Source(root), asked, runs=tmp_path / "runs", device="cpu"))
-    assert isinstance(started, DetectorStarted)
+    started = next(training_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu")))
+    assert isinstance(started, DetectorStart)
     assert started.transfer is not None
     features = sum(name.startswith("features.") for name in theirs.state_dict())
     assert started.transfer.count("loaded") == features
@@ -156,14 +159,18 @@ def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Pat
 def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "other", "mb1-0.5")
     with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25"):
-        next(train_ssd(Source(root), recipe(weights=str(tmp_path / "other")), runs=tmp_path / "runs", device="cpu"))
+        next(
+            training_events(
+                Source(root), recipe(weights=str(tmp_path / "other")), RunOptions(runs=tmp_path / "runs", device="cpu")
+            )
+        )
     assert not (tmp_path / "runs").exists()
 
 
 def test_learning_from_all_of_trainval_validates_nothing_and_keeps_the_last(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs", recipe(split="trainval", patience=1))
-    assert (started.images, started.validated_on) == (11, 0)
-    assert (finished.reached.best_epoch, finished.reached.epochs, finished.report) == (0, 2, None)
+    assert (started.images, started.validation_images) == (11, 0)
+    assert (finished.summary.best_epoch, finished.summary.epochs, finished.report) == (0, 2, None)
     assert all(not event.metrics for event in between if isinstance(event, Epoch))
     best, last = started.run / "best.safetensors", started.run / "last.safetensors"
     assert best.read_bytes() == last.read_bytes()
@@ -185,11 +192,13 @@ def stop_after(steps: int) -> tuple[Callable[[], bool], Callable[[Any], None]]:
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
 def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     stop, count = stop_after(steps)
-    events = train_ssd(Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu", stop=stop)
+    events = training_events(
+        Source(root), recipe(epochs=50), RunOptions(runs=tmp_path / "runs", device="cpu", stop=stop)
+    )
     for event in events:
         count(event)
-    assert isinstance(event, DetectorFinished)
-    assert (event.reached.epochs, event.reached.best_epoch, event.reached.interrupted) == (epochs, epochs, True)
+    assert isinstance(event, DetectorResult)
+    assert (event.summary.epochs, event.summary.best_epoch, event.summary.interrupted) == (epochs, epochs, True)
     for name in ("best", "last"):
         model, about = load_checkpoint(event.run / f"{name}.safetensors")
         assert isinstance(model, SsdLite)
@@ -197,21 +206,21 @@ def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, st
 
 
 def test_a_run_that_is_killed_has_its_best_weights(root: Path, tmp_path: Path) -> None:
-    events = train_ssd(Source(root), recipe(epochs=50), runs=tmp_path / "runs", device="cpu")
+    events = training_events(Source(root), recipe(epochs=50), RunOptions(runs=tmp_path / "runs", device="cpu"))
     started = next(events)
     for event in events:
         if isinstance(event, Epoch):
             break
     with pytest.raises(KeyboardInterrupt):
         events.throw(KeyboardInterrupt)
-    assert isinstance(started, DetectorStarted)
+    assert isinstance(started, DetectorStart)
     assert load_checkpoint(started.run / "best.safetensors")[1].scores
 
 
 def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    events = train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="cpu")
+    events = training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu"))
     started = next(events)
-    assert isinstance(started, DetectorStarted)
+    assert isinstance(started, DetectorStart)
     assert started.run.is_dir()
     with pytest.raises(KeyboardInterrupt):
         events.throw(KeyboardInterrupt)
@@ -221,7 +230,7 @@ def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, 
 def test_a_val_part_without_objects_validates_nothing(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": scene(0), "b": []}, splits={"train": ["a"], "val": ["b"]})
     started, _, finished = train(root, tmp_path / "runs", recipe(epochs=1))
-    assert (started.validated_on, finished.reached.best_epoch) == (0, 0)
+    assert (started.validation_images, finished.summary.best_epoch) == (0, 0)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
@@ -247,43 +256,51 @@ def test_one_label_is_enough(make_voc: MakeVoc, tmp_path: Path) -> None:
 
 
 def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Path) -> None:
-    started = next(train_ssd(Source(root), recipe(anchors="torchvision"), runs=tmp_path / "runs", device="cpu"))
-    assert isinstance(started, DetectorStarted)
-    assert started.shapes == sum(torchvision_anchors().counts)
+    started = next(
+        training_events(Source(root), recipe(anchors="torchvision"), RunOptions(runs=tmp_path / "runs", device="cpu"))
+    )
+    assert isinstance(started, DetectorStart)
+    assert started.anchor_shapes == sum(torchvision_anchors().counts)
 
 
 def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\nbird\ncat\n")
     started = next(
-        train_ssd(
-            Source(root, labels=tmp_path / "labels.txt"), recipe(weights="none"), runs=tmp_path / "runs", device="cpu"
+        training_events(
+            Source(root, labels=tmp_path / "labels.txt"),
+            recipe(weights="none"),
+            RunOptions(runs=tmp_path / "runs", device="cpu"),
         )
     )
-    assert isinstance(started, DetectorStarted)
+    assert isinstance(started, DetectorStart)
     assert started.labels == ("dog", "bird", "cat")
     (tmp_path / "labels.txt").write_text("dog\n")
     with pytest.raises(VocdetError, match="'cat' is not in the label list"):
-        next(train_ssd(Source(root, labels=tmp_path / "labels.txt"), recipe(), runs=tmp_path / "runs", device="cpu"))
+        next(
+            training_events(
+                Source(root, labels=tmp_path / "labels.txt"), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu")
+            )
+        )
 
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({stem: scene(i) for i, stem in enumerate(STEMS)})
     with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
-        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs"))
+        next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
     assert caught.value.hint == "run vocdet split"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [], "b": [], "c": scene(0)}, splits={"train": ["a", "b"], "val": ["c"]})
-    with pytest.raises(AnnotationError, match="no objects in the part train"):
-        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs"))
+    with pytest.raises(AnnotationError, match="no objects in the train split"):
+        next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
 
 
 def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no net 'mb7'"):
-        next(train_ssd(Source(root), recipe(net="mb7"), runs=tmp_path / "runs"))
+        next(training_events(Source(root), recipe(net="mb7"), RunOptions(runs=tmp_path / "runs")))
     with pytest.raises(VocdetError, match="there is no device 'tpu'"):
-        next(train_ssd(Source(root), recipe(), runs=tmp_path / "runs", device="tpu"))
+        next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="tpu")))
     assert not (tmp_path / "runs").exists()
 
 

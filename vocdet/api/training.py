@@ -15,12 +15,12 @@ from vocdet.formats.source import Source
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
-from vocdet.recipes.schema import TASKS, Recipe, SsdRecipe, changed
+from vocdet.recipes.schema import TASKS, Recipe, changed
+from vocdet.runs.setup import RunOptions
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows import train_backbone as backbones
+from vocdet.workflows import train_detector as detectors
 from vocdet.workflows.load import Loaded
-from vocdet.workflows.train_maskrcnn import train_maskrcnn
-from vocdet.workflows.train_ssd import train_ssd
 
 RecipeChoice: TypeAlias = (
     "str | Path | Recipe"  # the name of a bundled one, a file, a run's folder, or the recipe itself
@@ -73,10 +73,8 @@ def train_backbone(
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
     resolved = _resolved(recipe, ("backbone",), values)
-    events = backbones.train_backbone(
-        _data(dataset), resolved, runs=Path(runs), device=device, resume=_path(resume), stop=stop
-    )
-    return _finished(events)
+    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), stop=stop)
+    return _finished(backbones.backbone_events(_data(dataset), resolved, options))
 
 
 def training_events(
@@ -99,11 +97,8 @@ def training_events(
     1 ['ap', 'ap50', 'f1', 'loss']
     """
     resolved = _resolved(recipe, DETECTORS, values)
-    train: Any = train_ssd if isinstance(resolved, SsdRecipe) else train_maskrcnn
-    events: Iterator[Any] = train(
-        _data(dataset), resolved, runs=Path(runs), device=device, resume=_path(resume), stop=stop
-    )
-    return events
+    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), stop=stop)
+    return detectors.training_events(_data(dataset), resolved, options)
 
 
 def _data(dataset: Data) -> Source | Loaded:
@@ -114,8 +109,8 @@ def _data(dataset: Data) -> Source | Loaded:
 def _finished(events: Iterable[Any]) -> Run:
     """Train to the end."""
     result = deque(events, maxlen=1)[0]  # the last event
-    run, reached = result.run, result.reached
-    return Run(run, dict(read_info(run / BEST).scores), reached.best_epoch, reached.epochs, reached.interrupted)
+    run, summary = result.run, result.summary
+    return Run(run, dict(read_info(run / BEST).scores), summary.best_epoch, summary.epochs, summary.interrupted)
 
 
 def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:

@@ -240,7 +240,7 @@ class Augment:
     """What is done to the images; shares are probabilities."""
 
     flip: bool = option(True, "learn mirrored images, too; not for text and digits")
-    turns: bool = option(False, "the images have no way up (from above, microscope): learn any turn")
+    rotate: bool = option(False, "train on any orientation, for images without an up (from above, microscope)")
     color: float = option(0.8, "share of samples with other brightness, contrast, saturation, hue", low=0, high=1)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vocdet.errors import CheckpointError, VocdetError
+from vocdet.errors import RunError, VocdetError
 from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
 from vocdet.models.build import DETECTORS
@@ -31,7 +31,7 @@ def make_run(folder: Path, task: str, net: str) -> Path:
 
 @contextmanager
 def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
-    """A run folder that is gone again when the block ends without a checkpoint in it."""
+    """A new run folder; it is deleted if the block ends without a checkpoint in it."""
     run = make_run(folder, task, net)
     try:
         yield run
@@ -41,31 +41,31 @@ def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
 
 
 def newest_detector(folder: Path) -> Path:
-    """The run of any detector whose best checkpoint was written last."""
+    """The detector run with the newest best checkpoint."""
     return newest_run(folder, *DETECTORS)
 
 
 def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: bool | None = None) -> Path:
-    """The run of one of these tasks (and of this backbone) whose best checkpoint was written last."""
-    found = []
+    """The run of one of these tasks (and of this backbone) with the newest best checkpoint; a `RunError` if none."""
+    runs = []
     for best in folder.glob(f"*/{BEST}"):
         try:
-            about = read_info(best)
+            info = read_info(best)
         except VocdetError:
-            continue  # someone else's folder, or a damaged one: not a run to choose unasked
-        same_net = net is None or about.backbone.name == net
-        same_tail = reduced_tail is None or about.backbone.reduced_tail == reduced_tail
-        if about.task in tasks and same_net and same_tail:
-            found.append((best.stat().st_mtime_ns, best.parent))
-    if not found:
+            continue  # not a run, or a damaged one
+        same_net = net is None or info.backbone.name == net
+        same_tail = reduced_tail is None or info.backbone.reduced_tail == reduced_tail
+        if info.task in tasks and same_net and same_tail:
+            runs.append((best.stat().st_mtime_ns, best.parent))
+    if not runs:
         which = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
-        hint = f"run {' or '.join(f'vocdet train-{task}' for task in tasks)}, or name a run"
-        raise CheckpointError(f"there is no {which} in it", place=folder, hint=hint)
-    return max(found)[1]
+        train = "train_backbone" if tasks == ("backbone",) else "train_detector"
+        raise RunError(f"no {which} in this folder", place=folder, hint=f"run `vocdet.{train}(dataset)`, or name a run")
+    return max(runs)[1]
 
 
 def run_info(run: Path) -> CheckpointInfo:
-    """What the best checkpoint of a run says of itself."""
+    """The description of a run's best checkpoint, or of a checkpoint file."""
     return read_info(run / BEST if run.is_dir() else run)
 
 

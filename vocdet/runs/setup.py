@@ -1,9 +1,10 @@
-"""What a training run needs before it can begin: a folder, a batch that fits, a place for decoded images."""
+"""What a training needs before its first step: options, a run folder, a batch size that fits, a cache of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,39 @@ from vocdet.inputs.image_cache import Keep
 from vocdet.inputs.samples import Batch
 from vocdet.recipes.schema import Data, R, changed
 from vocdet.runs.folders import new_run
-from vocdet.runs.resume import Resumed
+from vocdet.runs.resume import UnfinishedRun
+from vocdet.runs.tracking import Service
 from vocdet.training.batch_size import LARGEST, measured_batch
-from vocdet.training.distributed import Group
+from vocdet.training.distributed import Group, alone
 from vocdet.training.losses import Task
 from vocdet.training.precision import choose_precision
 
 
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunOptions:
+    """Where and how a training runs; its recipe says what it trains."""
+
+    runs: Path = Path("runs")  # the folder of all runs; a new run gets a new folder in it
+    device: str = "auto"
+    resume: Path | None = None  # the folder of an interrupted run to continue
+    group: Group = field(default_factory=alone)  # the processes that train together; only the first one writes
+    track: Service | None = None  # a tracking service that receives a copy of the journal
+    stop: Callable[[], bool] = never  # training ends after the step in which this is true
+
+
 @contextmanager
-def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed | None) -> Iterator[Path]:
-    """The folder of a new run, the same in all processes, or of the one that goes on."""
-    if resumed:
-        yield resumed.run
+def run_folder(options: RunOptions, task: str, net: str, unfinished: UnfinishedRun | None) -> Iterator[Path]:
+    """The folder of a new run, the same in all processes, or of the unfinished one."""
+    group = options.group
+    if unfinished:
+        yield unfinished.run
     elif group.first:
-        with new_run(runs, task, net) as run:
+        with new_run(options.runs, task, net) as run:
             group.gather(str(run))
             yield run
     else:
@@ -35,24 +55,24 @@ def run_folder(runs: Path, task: str, net: str, group: Group, resumed: Resumed |
 
 
 def with_batch(recipe: R, task: Task[Any], batch_of: Callable[[int], Batch], samples: int, group: Group) -> R:
-    """The recipe with as many images in a batch as fit, where it leaves that open; the same in all processes.
+    """The recipe with the largest batch that fits in memory, if it leaves the batch open; the same in all processes.
 
-    `batch_of(n)` makes a batch of n images to try. On a CPU no more than the recipe's kind has by default: small
-    batches learn more there in the same time.
+    `batch_of(n)` makes a batch of n images to try. On a CPU the batch is at most the recipe's default: small batches
+    learn more there in the same time.
     """
     if recipe.train.batch:
         return recipe
     device = next(task.model.parameters()).device
-    usual = type(recipe)().train.batch
-    most = min(usual if device.type == "cpu" else LARGEST, max(1, samples // group.world))
+    default = type(recipe)().train.batch
+    most = min(default if device.type == "cpu" else LARGEST, max(1, samples // group.world))
     precision = choose_precision(recipe.train.precision, device)
-    found = measured_batch(task, batch_of, precision=precision, most=most)
-    (each,) = group.from_first([found])
+    batch = measured_batch(task, batch_of, precision=precision, most=most)
+    (each,) = group.from_first([batch])
     return changed(recipe, batch=int(each) * group.world)
 
 
-def plain_batches(size: tuple[int, int]) -> Callable[[int], Batch]:
-    """Makes batches of so many black images of a size (height, width), with an object in each."""
+def blank_batches(size: tuple[int, int]) -> Callable[[int], Batch]:
+    """A function that makes a batch of n black images of a size (height, width), with one object in each."""
 
     def batch_of(n: int) -> Batch:
         images = torch.zeros((n, 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
@@ -62,7 +82,7 @@ def plain_batches(size: tuple[int, int]) -> Callable[[int], Batch]:
     return batch_of
 
 
-def kept(data: Data) -> Keep:
-    """Where decoded images are kept."""
+def image_cache(data: Data) -> Keep:
+    """Where decoded images are cached."""
     folder = cache.location()
     return Keep(where=data.cache, folder=folder / "images" if folder else None, shared=data.workers > 0)

@@ -1,4 +1,4 @@
-"""The options of the trainings, made from their recipes: help, default and limits are the fields' own."""
+"""The options of the training commands, generated from the fields of their recipes: help, default and limits."""
 
 from __future__ import annotations
 
@@ -28,35 +28,33 @@ RecipeFile = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help="Recipe: one that vocdet recipes lists, a .toml file, or a run whose recipe it is.",
+        help="Recipe: a name that `vocdet recipes` lists, a .toml file, or a run.",
         show_default="the defaults below",
     ),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe, as train.clip=5. Can be given again."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the recipe, as in train.clip=5; repeatable."),
 ]
 ShowRecipe = Annotated[
-    bool, typer.Option("--show-recipe", help="Print the recipe with all its values and where they come from, and stop.")
+    bool, typer.Option("--show-recipe", help="Print the recipe with all its values and their origins, and exit.")
 ]
 Resume = Annotated[
     str | None,
     typer.Option(
         metavar="[RUN]",
-        help="Go on with an interrupted run, the last one where none is named; recipe and data are the run's.",
+        help="Resume an interrupted run (default: the last one) with its own recipe and data.",
         show_default="a new run",
     ),
 ]
-Tensors = Annotated[bool, typer.Option("--show-weights", help="Say of every tensor where its weights come from.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 for a process on each of several.")]
-Track = Annotated[
-    Literal["wandb", "mlflow"] | None, typer.Option(help="Tell a service what the run's journal is told.")
-]
+Tensors = Annotated[bool, typer.Option("--show-weights", help="List every tensor with the origin of its weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 trains in one process per device.")]
+Track = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What every training is told on the command line."""
+class TrainingOptions:
+    """The options that all training commands have."""
 
     data: SomeData = None
     recipe: RecipeFile = None
@@ -69,36 +67,35 @@ class Told:
     runs: Runs = DEFAULT_RUNS
     device: Device = "auto"
     track: Track = None
-    flags: Mapping[str, object] = dataclasses.field(
-        default_factory=dict
-    )  # of the recipe's fields, those that were given
+    flags: Mapping[str, object] = dataclasses.field(default_factory=dict)  # values of recipe fields, by their names
 
 
 Command = Callable[..., None]
 
 
 def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Command]:
-    """Let a command take a training's options: those of `Told`, and one for each of these fields of its recipe.
+    """Add to a command the options of `TrainingOptions`, and one for each of these fields of its recipe.
 
-    The command gets a `Told`, and after it what its own options are. Help lists the fields in the order of `names`.
+    The command receives a `TrainingOptions`, followed by its own options. Help lists the fields in the order of
+    `names`.
     """
     homes = {field.name: type(section) for section in _sections(recipe) for field in dataclasses.fields(section)}
     fields = names.split()
 
     def decorate(command: Command) -> Command:
-        hints = get_type_hints(Told, include_extras=True)
+        hints = get_type_hints(TrainingOptions, include_extras=True)
         shared = [
             _parameter(field.name, hints[field.name], field.default)
-            for field in dataclasses.fields(Told) if field.name != "flags"
+            for field in dataclasses.fields(TrainingOptions) if field.name != "flags"
         ]  # fmt: skip
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         of_recipe = [_parameter(name, _annotation(homes[name], name), None) for name in fields]
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            flags = given(**{name: values.pop(name) for name in fields})
-            told = Told(**{one.name: values.pop(one.name) for one in shared}, flags=flags)
-            command(told, **values)
+            flags = {name: value for name in fields if (value := values.pop(name)) is not None}
+            options = TrainingOptions(**{one.name: values.pop(one.name) for one in shared}, flags=flags)
+            command(options, **values)
 
         signature = inspect.Signature([shared[0], *own, *shared[1:], *of_recipe])
         call.__signature__ = signature  # type: ignore[attr-defined]
@@ -109,8 +106,8 @@ def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Co
 
 
 def _sections(recipe: type[Recipe]) -> list[Any]:
-    made = recipe()
-    return [getattr(made, split.name) for split in dataclasses.fields(made)]
+    defaults = recipe()
+    return [getattr(defaults, section.name) for section in dataclasses.fields(defaults)]
 
 
 def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
@@ -118,7 +115,7 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
 
 
 def _annotation(section: type, field: str) -> Any:
-    """The annotated type of the option for a field: the field's, or None where it is not given."""
+    """The annotated type of a field's option: the field's type, or None if the option is absent."""
     type_ = get_type_hints(section)[field]
     option = from_recipe(section, field, parser=batch_size if field == "batch" else None)
     if get_origin(type_) is tuple:
@@ -129,16 +126,16 @@ def _annotation(section: type, field: str) -> Any:
 def from_recipe(section: type, field: str, *names: str, parser: Callable[[str], Any] | None = None) -> Any:
     """The option for a field of a recipe: `lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None`.
 
-    Help and default are the field's; None is what the parameter has when nobody gave it.
+    Help and default come from the field; the parameter is None if the option is absent.
     """
     default = _field(section, field).default
-    panel = re.sub("^(Ssd|Rcnn)", "", section.__name__)  # as the sections of a recipe are called
+    panel = re.sub("^(Ssd|Rcnn)", "", section.__name__)
     shown = toml(default) if isinstance(default, (bool, tuple)) else str(default)
     return typer.Option(*names, help=help_of(section, field), show_default=shown, parser=parser, rich_help_panel=panel)
 
 
 def help_of(section: type, field: str) -> str:
-    """The help of a field as a sentence; one that begins with the words to give stays as it is."""
+    """The help of a field as a sentence; a help that begins with literal values keeps its case."""
     text = str(_field(section, field).metadata["help"])
     is_sentence = re.match(r"[a-z]+ (?!\()", text)
     return f"{text[:1].upper()}{text[1:]}." if is_sentence else f"{text}."
@@ -152,7 +149,7 @@ def _field(section: Any, field: str) -> dataclasses.Field[Any]:
 
 
 def batch_size(text: str) -> int:
-    """What --batch is given: a number, or auto, which is 0."""
+    """The value of --batch: a number, or auto, which is 0."""
     if text == AUTO:
         return 0
     try:
@@ -164,17 +161,12 @@ def batch_size(text: str) -> int:
 Batch = Annotated[int | None, from_recipe(SsdTrain, "batch", parser=batch_size)]
 
 
-def given(**flags: object) -> dict[str, object]:
-    """The options that were given, by the names of their fields."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
 def show_recipe(resolved: Resolved[Recipe]) -> None:
-    """Print a recipe as TOML that can be saved and given again; a comment says where each value comes from."""
+    """Print a recipe as TOML that can be saved and used again, with the origin of each value as a comment."""
     from vocdet.recipes.load import DEFAULT, dump_recipe
     from vocdet.recipes.schema import TASKS
 
-    (task,) = (name for name, made in TASKS.items() if type(resolved.recipe) is made)
+    (task,) = (name for name, recipe in TASKS.items() if type(resolved.recipe) is recipe)
     notes = {key: "" if origin == DEFAULT else origin for key, origin in resolved.origin.items()}
     text = dump_recipe(resolved.recipe, task, description=resolved.description, notes=notes)
     render.out.print(text, markup=False, soft_wrap=True, end="")

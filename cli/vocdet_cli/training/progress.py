@@ -1,4 +1,4 @@
-"""What a training shows while it runs, and how it is stopped."""
+"""What a training shows while it runs, and how it stops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 from rich.markup import escape
@@ -17,59 +17,74 @@ from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
-from vocdet_cli.training.options import Told, show_recipe
-from vocdet_cli.training.resume import Asked, asked_for
+from vocdet_cli.training.options import TrainingOptions, show_recipe
+from vocdet_cli.training.resume import Request, resolve_request
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from vocdet.runs.training_run import Reached
+    from vocdet.runs.setup import RunOptions
     from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.train_backbone import BackboneResult
+    from vocdet.workflows.train_detector import DetectorResult
 
 
-Make = Callable[..., Generator[Any, None, None]]
+class PrintStart(Protocol):
+    """Print what a training starts from."""
+
+    def __call__(self, event: Any, request: Request, *, show_weights: bool) -> None: ...
 
 
-def trained(
-    task: str, told: Told, train: Make, show_start: Callable[[Any, Asked], None], *, folder: bool = False
-) -> tuple[Asked, Any] | None:
-    """Train as the command line asks, and show it: what was asked for, and the last event of the training.
+def follow(
+    task: str, options: TrainingOptions, print_start: PrintStart, *, folder: bool = False
+) -> tuple[Request, Any] | None:
+    """Run the training of a task and show it: the resolved request, and the result of the training.
 
-    `train(root, recipe, runs=…, …)` gives the training's events; `show_start` prints the first one. None where the
-    recipe was only to be shown.
+    None if the options only print the recipe.
     """
-    asked = asked_for(task, told, folder=folder)
-    if told.show_recipe:
-        show_recipe(asked.recipe)
+    request = resolve_request(task, options, folder=folder)
+    if options.show_recipe:
+        show_recipe(request.recipe)
         return None
-    here = launch.device_here(told.device)
+    device = launch.device_here(options.device)
     load_torch()
+    from vocdet.runs.setup import RunOptions
     from vocdet.training.distributed import join
 
-    with join(here) as group:
-        finished = follow(
-            lambda stop: train(
-                asked.source, asked.recipe.recipe, runs=told.runs, device=here, resume=asked.run, group=group,
-                track=told.track, stop=stop,
-            ),
-            lambda event: show_start(event, asked),
-        )  # fmt: skip
-    return asked, finished
+    stop = threading.Event()
+    with join(device) as group:
+        run_options = RunOptions(
+            runs=options.runs, device=device, resume=request.run, group=group, track=options.track, stop=stop.is_set
+        )
+        result = _show(
+            _events(request, run_options),
+            stop,
+            lambda event: print_start(event, request, show_weights=options.show_weights),
+        )
+    return request, result
 
 
-def follow(make: Callable[[Callable[[], bool]], Generator[Any, None, None]], show_start: Callable[[Any], None]) -> Any:
-    """Go through the events of a training and show them; the last event is returned.
+def _events(request: Request, options: RunOptions) -> Generator[Any, None, None]:
+    recipe = request.recipe.recipe
+    if request.task == "backbone":
+        from vocdet.workflows.train_backbone import backbone_events
 
-    `make(stop)` starts it; `show_start` prints its first event. Ctrl-C ends it after the step. Of several processes
-    only the first shows anything.
+        return backbone_events(request.source, recipe, options, folder=request.folder)
+    from vocdet.workflows.train_detector import training_events
+
+    return training_events(request.source, recipe, options)
+
+
+def _show(events: Generator[Any, None, None], stop: threading.Event, print_start: Callable[[Any], None]) -> Any:
+    """Show the events of a training; the last one is returned.
+
+    `print_start` prints the first event. Ctrl-C sets `stop`. Of several processes only the first shows anything.
     """
     from vocdet.runs.training_run import Note
     from vocdet.training.loop import Epoch, Step
 
-    first, stop = launch.is_first(), threading.Event()
-    events = make(stop.is_set)
-    last: Any = None
-    with _bar(first) as bar, closing(events), ExitStack() as started:
+    first, last = launch.is_first(), None
+    with _bar(first) as bar, closing(events), ExitStack() as running:
         for event in events:
             if isinstance(event, Step):
                 _show_step(bar, event)
@@ -79,46 +94,48 @@ def follow(make: Callable[[Callable[[], bool]], Generator[Any, None, None]], sho
             elif isinstance(event, Note):
                 if first:
                     render.note(event.text)
-            elif last is None:
-                last = event
-                started.enter_context(_stopping(stop, event.run))
-                if first:
-                    show_start(event)
             else:
+                if last is None:
+                    running.enter_context(_stopping(stop, event.run))
+                    if first:
+                        print_start(event)
                 last = event
     return last
 
 
-def print_end(run: Path, reached: Reached, then: str) -> None:
-    """How far it came, what it wrote, and what to do next: to resume, where it was interrupted."""
+def print_end(result: BackboneResult | DetectorResult, request: Request, then: str) -> None:
+    """Print how far a training came, where it was saved, and the next command: to resume if it was interrupted."""
     from vocdet.wording import counted
 
+    summary = result.summary
     if launch.is_first():
-        best = f", the best is of epoch {reached.best_epoch}" if reached.best_epoch else ""
-        stopped = "stopped: " if reached.interrupted else ""
-        render.done(f"{stopped}{counted(reached.epochs, 'epoch')}{best}; wrote {run}", then=then)
-    if reached.interrupted:
+        if summary.interrupted:
+            then = render.command(f"train-{request.task}", "--resume", str(result.run))
+        verb = "Stopped after" if summary.interrupted else "Trained"
+        best = f" (best: {summary.best_epoch})" if summary.best_epoch else ""
+        render.done(f"{verb} {counted(summary.epochs, 'epoch')}{best}. Saved to {result.run}", then=then)
+    if summary.interrupted:
         raise typer.Exit(130)
 
 
 @contextmanager
 def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
-    """Inside, the first Ctrl-C sets `stop`, the second interrupts at once; it is told what is kept of the run."""
+    """Inside, the first Ctrl-C sets `stop`, and the second interrupts at once and names the saved checkpoint."""
 
     def on_signal(_: int, __: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
         if launch.is_first():
-            render.note("stopping after this step; Ctrl-C again to leave at once")
+            render.note("stopping after this step; press Ctrl-C again to exit at once")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except (KeyboardInterrupt, VocdetError):
-        kept = [path for path in (run / "best.safetensors", run / "last.safetensors") if path.exists()]
-        if kept and launch.is_first():
-            render.note(f"what was reached until then is in {kept[0]}")
+        saved = [path for path in (run / "best.safetensors", run / "last.safetensors") if path.exists()]
+        if saved and launch.is_first():
+            render.note(f"the weights so far are in {saved[0]}")
         raise
     finally:
         for number, handler in before.items():
@@ -148,6 +165,6 @@ def _print_epoch(epoch: Epoch) -> None:
     metrics = " ".join(f"{name} {value:.3f}" for name, value in epoch.metrics.items())
     best = " [green]best[/]" if epoch.best and epoch.metrics else ""
     minutes, seconds = divmod(round(epoch.seconds), 60)
-    found = f"  val {metrics}" if metrics else ""
-    text = f"epoch {epoch.epoch:3} {minutes:3}:{seconds:02d}  loss {losses}{escape(found)}{best}"
+    validation = f"  val {metrics}" if metrics else ""
+    text = f"epoch {epoch.epoch:3} {minutes:3}:{seconds:02d}  loss {losses}{escape(validation)}{best}"
     render.out.print(text, soft_wrap=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
-from vocdet.errors import VocdetError
+from vocdet.errors import ArgumentError
 from vocdet.recipes.schema import Recipe
-from vocdet_cli.training.options import Told
+from vocdet_cli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from vocdet.formats.source import Source
@@ -19,54 +19,51 @@ if TYPE_CHECKING:
 LAST = "last"
 
 
-class ResumingCommand(TyperCommand):
-    """A command whose --resume may stand alone."""
+class ResumableCommand(TyperCommand):
+    """A command whose --resume needs no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """A --resume with nothing after it, or with another option, means the last run."""
-        told = []
+        """A --resume without a value means the last run."""
+        words = []
         for i, word in enumerate(args):
-            told.append(word)
+            words.append(word)
             if word == "--resume" and (i + 1 == len(args) or args[i + 1].startswith("-")):
-                told.append(LAST)
-        return super().parse_args(ctx, told)
+                words.append(LAST)
+        return super().parse_args(ctx, words)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a training is asked for, by its options or by the run that it goes on with."""
+class Request:
+    """A training with all its inputs: those of the options, or those of the run to resume."""
 
+    task: str
     recipe: Resolved[Any]
     source: Source
     folder: bool
-    run: Path | None  # to go on with
+    run: Path | None  # to resume
 
 
-def asked_for(task: str, told: Told, *, folder: bool = False) -> Asked:
-    """The recipe with all that was given on top of it, and where the data is."""
+def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False) -> Request:
+    """The recipe with all options applied, and the dataset."""
     from vocdet.formats.source import Source
     from vocdet.recipes.load import load_recipe
 
-    sets = told.sets or ()
-    if told.resume is None:
-        resolved: Resolved[Recipe] = load_recipe(task, told.recipe, sets=sets, flags=told.flags)
-        return Asked(
-            resolved, Source(told.data or Path(), labels=told.labels, coordinates=told.coordinates), folder, None
-        )
-    if told.recipe is not None:
-        raise VocdetError("--recipe and --resume are both given", hint="a run goes on with its own recipe")
-    from vocdet.runs.resume import find_unfinished, was_given
+    sets = options.sets or ()
+    if options.resume is None:
+        resolved: Resolved[Recipe] = load_recipe(task, options.recipe, sets=sets, flags=options.flags)
+        source = Source(options.data or Path(), labels=options.labels, coordinates=options.coordinates)
+        return Request(task, resolved, source, folder, None)
+    if options.recipe is not None:
+        raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
+    from vocdet.runs.resume import dataset_arguments, find_unfinished
 
-    run = find_unfinished(told.runs, task, told.resume)
-    given = was_given(run)
-    resolved = load_recipe(task, str(run), sets=sets, flags=told.flags)
-    return Asked(
-        resolved,
-        Source(
-            told.data or Path(given["root"]),
-            labels=told.labels or (Path(given["labels"]) if given["labels"] else None),
-            coordinates=given["coordinates"] if told.coordinates == "auto" else told.coordinates,
-        ),
-        folder or bool(given.get("folder")),
-        run,
+    run = find_unfinished(options.runs, task, options.resume)
+    recorded = dataset_arguments(run)
+    resolved = load_recipe(task, str(run), sets=sets, flags=options.flags)
+    source = Source(
+        options.data or Path(recorded["root"]),
+        format=recorded["format"],
+        labels=options.labels or (Path(recorded["labels"]) if recorded["labels"] else None),
+        coordinates=recorded["coordinates"] if options.coordinates == "auto" else options.coordinates,
     )
+    return Request(task, resolved, source, folder or bool(recorded.get("folder")), run)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 from typer.testing import CliRunner
-from vocdet_cli.training.options import Batch, RecipeFile, Sets, ShowRecipe, from_recipe, given, help_of, show_recipe
+from vocdet_cli.training.options import Batch, RecipeFile, Sets, ShowRecipe, from_recipe, help_of, show_recipe
 
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import AnchorChoice, SsdAugment, SsdModel, SsdTrain
@@ -29,7 +29,8 @@ def train(
     batch: Batch = None,
 ) -> None:
     """As a training has it."""
-    flags = given(lr=lr, backbone_lr=backbone_lr, flip=flip, anchors=anchors, batch=batch)
+    values = {"lr": lr, "backbone_lr": backbone_lr, "flip": flip, "anchors": anchors, "batch": batch}
+    flags = {name: value for name, value in values.items() if value is not None}
     LOADED[:] = [load_recipe("ssd", recipe, sets=sets or (), flags=flags)]
     if show:
         show_recipe(LOADED[0])
@@ -43,7 +44,6 @@ def loaded(*arguments: str) -> Any:
 
 def test_what_is_not_given_is_left_to_the_recipe() -> None:
     assert set(loaded().origin.values()) == {"default"}
-    assert given(lr=None, flip=False, steps=0) == {"flip": False, "steps": 0}
     recipe = loaded(
         "--recipe", "finetune", "--lr", "1", "--no-flip", "--set", "train.clip=5", "--set", "train.warm=1"
     ).recipe

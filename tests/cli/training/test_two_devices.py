@@ -16,9 +16,9 @@ from vocdet.formats.source import Source
 from vocdet.inputs.samples import Scenes
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.ssd.model import SsdLite
+from vocdet.runs.ssd import predict_ssd
 from vocdet.training.tasks import DetectTask
 from vocdet.workflows.load import load_dataset
-from vocdet.workflows.train_ssd import Ssd
 
 STEMS = [f"img{i}" for i in range(10)]
 VAL = STEMS[5:]  # three for the first process, two for the second
@@ -48,7 +48,7 @@ def test_two_processes_train_print_and_write_as_one(root: Path) -> None:
     done = vocdet("train-ssd", root, *arguments, "--device", "cpu,cpu")
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
-    for once in ("learning from 5 images", "epoch   1", "epoch   2", "next: vocdet eval"):
+    for once in ("Training on 5 images", "epoch   1", "epoch   2", "next: vocdet eval"):
         assert done.stdout.count(once) == 1
     (run,) = Path("runs").iterdir()
     assert run.name == "ssd-mb1-0.25-1"
@@ -69,16 +69,16 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     assert isinstance(model, SsdLite)
     loaded = load_dataset(Source(root), split="val")
     val = loaded.dataset.subset(loaded.rows("val"))
-    looked = Ssd().look(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
-    assert looked.loss is not None
-    figures = evaluate(val, looked.found).overall
-    loss = float(looked.loss[0] / looked.loss[1])
-    return {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.f1, "loss": loss}
+    predictions = predict_ssd(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
+    assert predictions.loss is not None
+    metrics = evaluate(val, predictions.detections).overall
+    loss = float(predictions.loss[0] / predictions.loss[1])
+    return {"ap50": metrics.ap50, "ap": metrics.ap, "f1": metrics.f1, "loss": loss}
 
 
 def test_what_is_wrong_is_said_once_and_as_one_process_says_it(root: Path) -> None:
     done = vocdet("train-ssd", root, "--net", "mb1-0.25", "--weights", "x.pth", "--device", "cpu,cpu")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: x.pth: there is no such file of weights\n  hint: ")
+    assert done.stderr.startswith("error: x.pth: no such file of weights\n  hint: ")
     assert done.stderr.count("\n") == 2
     assert not Path("runs").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from vocdet_cli.training.summary import label_lines, print_weights
+from vocdet_cli.training.summary import label_lines, print_transfer
 
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec
@@ -27,7 +27,7 @@ def moved(theirs: SsdLite, ours: SsdLite) -> Transfer:
 
 def shown(report: Transfer, capsys: pytest.CaptureFixture[str], *, every: bool = False) -> list[list[str]]:
     """The words of every line on standard output."""
-    print_weights(report, every=every)
+    print_transfer(report, every=every)
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -56,7 +56,7 @@ def test_a_classifiers_weights_leave_a_detectors_heads_fresh(capsys: pytest.Capt
 
 def test_heads_for_other_anchors_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     other = Anchors(((Shape(0.1, 0.1),), *USUAL.shapes[1:]))
-    print_weights(moved(detector("cat"), detector("cat", anchors=other)))
+    print_transfer(moved(detector("cat"), detector("cat", anchors=other)))
     printed = capsys.readouterr()
     assert "made for other anchors" in printed.out
     assert printed.err == "heads made for other anchors start fresh; --anchors auto keeps the anchors of the weights\n"

@@ -15,7 +15,7 @@ from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import transfer
-from vocdet.runs.start import find_start
+from vocdet.runs.start import find_weights
 
 # timm's create_model("mobilenetv1_100"): (stage, block) of every separable convolution, its stride
 BLOCKS = [
@@ -82,7 +82,7 @@ def test_our_backbone_gives_timms_features(timm: dict[str, Tensor]) -> None:
 
 def test_a_file_of_it_is_a_starting_point_with_its_normalisation(timm: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(timm, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    start = find_start(str(tmp_path / "model.safetensors"), SPEC, tmp_path)
+    start = find_weights(str(tmp_path / "model.safetensors"), SPEC, tmp_path)
     assert start.normalization == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # timm's default_cfg of mobilenetv1_100
     assert "features.13.1.1.running_var" in start.tensors
 

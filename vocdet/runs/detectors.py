@@ -1,0 +1,78 @@
+"""What the families of detectors have in common, and what each must provide for its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.samples import Batch, Scenes
+from vocdet.inputs.transforms import Augmentation
+from vocdet.models.anchor_recall import AnchorRecall
+from vocdet.recipes.schema import DetectorAugment, MaskRcnnRecipe, SsdRecipe
+from vocdet.runs.start import InitialModel, M
+from vocdet.training.losses import Task
+
+R = TypeVar("R", SsdRecipe, MaskRcnnRecipe)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectTable:
+    """The objects that anchors are fitted to; crowds are left out."""
+
+    boxes: NDArray[np.float64]  # (N, 4) as fractions of the image sides
+    labels: NDArray[np.int32]  # (N,)
+    images: NDArray[np.int32]  # (N,) row of the image table
+    sides: NDArray[np.float64]  # (images, 2) width, height; pixels
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> ObjectTable:
+        """The objects of a dataset."""
+        objects = dataset.objects.take(~dataset.objects.crowd)
+        sides = np.column_stack([dataset.images.widths, dataset.images.heights]).astype(np.float64)
+        return cls(objects.box / np.tile(sides, 2)[objects.image], objects.label, objects.image, sides)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """The detections of a model in every image of a dataset."""
+
+    detections: list[Detections]
+    loss: Tensor | None = None  # (2,) float64: the sum of the losses and its divisor; None: not computed
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorTraining(Generic[M, R]):
+    """What differs between the trainings of two families of detectors."""
+
+    task: str  # of its recipes and its runs
+    model: type[M]
+    check: Callable[[Dataset, R], tuple[str, ...]]  # notes about the training images; raises where they teach nothing
+    create: Callable[[R, Path, Dataset, ObjectTable], InitialModel[M]]  # with the weights to start from
+    make_task: Callable[[M, R, ObjectTable], Task[M]]
+    anchor_recall: Callable[[M, ObjectTable], tuple[int, tuple[AnchorRecall, ...]]]  # number of anchor shapes, rows
+    blank_batches: Callable[[M, R], Callable[[int], Batch]]  # batches of the training's size, to measure memory with
+    scenes: Callable[[M, Dataset, R | None, Keep | None], Scenes]  # augmented by the recipe, if there is one
+    predict: Callable[[M, Dataset, Scenes, Task[M] | None], Predictions]  # in eval mode; with a task, the loss, too
+
+
+def augmentation(augment: DetectorAugment, *, mixup: float = 0.0, copy_paste: float = 0.0) -> Augmentation:
+    """The augmentation of a recipe; `mixup` and `copy_paste` exist for some families only."""
+    return Augmentation(
+        whole=augment.whole, zoom_out=augment.zoom_out, largest_canvas=augment.largest_canvas,
+        smallest_crop=augment.smallest_crop, flip=0.5 if augment.flip else 0.0, color=augment.color,
+        mosaic=augment.mosaic, turns=augment.rotate, mixup=mixup, copy_paste=copy_paste,
+    )  # fmt: skip
+
+
+def image_sizes(dataset: Dataset) -> Sequence[tuple[int, int]]:
+    """(width, height) of every image, pixels."""
+    return list(zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True))

@@ -1,0 +1,166 @@
+"""How a Mask R-CNN, or without masks a Faster R-CNN, is created, trained and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vocdet import __version__
+from vocdet.data.dataset import Dataset
+from vocdet.errors import AnnotationError, RecipeError
+from vocdet.inference.rcnn import RcnnPredictor
+from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.images import fit_size
+from vocdet.inputs.object_masks import mask_table
+from vocdet.inputs.samples import Batch, Scenes, ahead, batches
+from vocdet.inputs.scenes import Fit
+from vocdet.mask_crops import MaskCrops
+from vocdet.models.anchor_recall import AnchorRecall
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.checkpoint import CheckpointInfo
+from vocdet.models.rcnn.anchor_fit import fit_pyramid, pyramid_recall
+from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.models.weights.transfer import transfer
+from vocdet.recipes.schema import MaskRcnnRecipe, RcnnModel
+from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, augmentation, image_sizes
+from vocdet.runs.start import InitialModel, find_weights
+from vocdet.training.losses import Task
+from vocdet.training.tasks import SegmentTask
+from vocdet.wording import counted
+
+TASK = "maskrcnn"
+BLANK_OBJECTS = 8  # in an image of a batch that memory is measured with
+
+
+def check_masks(train: Dataset, recipe: MaskRcnnRecipe) -> tuple[str, ...]:
+    """A note if some objects have no mask; an `AnnotationError` if none has one and the recipe wants masks."""
+    if not recipe.model.masks:
+        return ()
+    objects = ~train.objects.crowd
+    without, total = int((objects & ~mask_table(train)).sum()), int(objects.sum())
+    if without == total:
+        hint = "annotate polygons or masks, or train on boxes alone with `masks=False`"
+        raise AnnotationError(f"no object of the {recipe.data.split} split has a mask", place=train.root, hint=hint)
+    if not without:
+        return ()
+    return (f"{without} of {counted(total, 'object')} have no usable mask: only their boxes are used",)
+
+
+def create_maskrcnn(recipe: MaskRcnnRecipe, runs: Path, train: Dataset, objects: ObjectTable) -> InitialModel[MaskRcnn]:
+    """A new Mask R-CNN on the recipe's backbone."""
+    options = recipe.model
+    torch.manual_seed(recipe.train.seed)  # draws the initial weights; everything else random has its own seed
+    net = parse_net(options.net, reduced_tail=options.reduced_tail)
+    if options.weights == "coco" and options.heads != "standard":
+        hint = 'use `net="resnet50", heads="standard"`, or `weights="imagenet"` for the backbone alone'
+        raise RecipeError("the COCO weights need standard heads", hint=hint)
+    start = find_weights(options.weights, net, runs, task=TASK)
+    limits = _input_limits(options)
+    if options.anchors == "standard":
+        anchors = PyramidAnchors()
+    elif options.anchors == "auto" and isinstance(start.anchors, PyramidAnchors):
+        anchors = start.anchors
+    else:
+        anchors = fit_pyramid(_input_boxes(objects, *limits), objects.labels)
+    mean, std = start.normalization
+    spec = RcnnSpec(
+        start.backbone, train.labels, *limits, anchors, mean, std, options.heads, options.masks, options.channels
+    )
+    model = MaskRcnn(spec)
+    moved = None
+    if start.tensors:
+        moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
+    info = CheckpointInfo(vocdet=__version__, model=spec, dataset=train.fingerprint(), recipe=asdict(recipe))
+    text = start.text + (", with their anchors" if anchors is start.anchors else "")
+    return InitialModel(model, info, text, moved)
+
+
+def _make_task(model: MaskRcnn, recipe: MaskRcnnRecipe, objects: ObjectTable) -> SegmentTask:  # noqa: ARG001
+    return SegmentTask(model)
+
+
+def _anchor_recall(model: MaskRcnn, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
+    spec = model.spec
+    rows = pyramid_recall(spec.anchors, _input_boxes(objects, spec.size, spec.longest), objects.labels, spec.labels)
+    return spec.anchors.count * len(spec.anchors.sides), rows
+
+
+def _blank_batches(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], Batch]:
+    """Batches of black images of the largest size, with several objects each."""
+    fit = _fit(model, recipe)
+    height, width = fit.canvas(np.array([fit.largest(model.spec.longest, model.spec.size)], np.int64))
+
+    def batch_of(n: int) -> Batch:
+        images = torch.zeros((n, 3, height, width), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+        boxes = torch.tensor([[0.0, 0.0, width / 2, height / 2]]).expand(n, BLANK_OBJECTS, 4)
+        labels = torch.zeros((n, BLANK_OBJECTS), dtype=torch.int64)
+        mask = np.ones((height // 2, width // 2), np.uint8)
+        masks = MaskCrops.of([(0, 0, mask)] * (n * BLANK_OBJECTS)) if model.spec.masks else None
+        return Batch(images, boxes, labels, masks=masks)
+
+    return batch_of
+
+
+def _scenes(model: MaskRcnn, dataset: Dataset, recipe: MaskRcnnRecipe | None, keep: Keep | None) -> Scenes:
+    """Images in their own aspect ratios; for training with masks."""
+    if recipe is None:
+        return Scenes(dataset, Fit(model.spec.size, model.spec.longest), None, keep=keep)
+    fit, masks = _fit(model, recipe), model.spec.masks
+    augmented = augmentation(recipe.augment, copy_paste=recipe.augment.copy_paste if masks else 0.0)
+    return Scenes(dataset, fit, augmented, keep=keep, masks=masks)
+
+
+def predict_maskrcnn(
+    model: MaskRcnn,
+    dataset: Dataset,
+    scenes: Scenes,
+    task: Task[MaskRcnn] | None,  # noqa: ARG001
+) -> Predictions:
+    """Detections, one image after another as a predictor does it.
+
+    There is no loss: it would sample its proposals at random, and take as long again.
+    """
+    predictor = RcnnPredictor(model)
+    loaded = ahead(lambda: batches(scenes, 1, seed=0, epoch=0, shuffle=False))
+    return Predictions(
+        [
+            predictor.detect_fitted(batch.images, batch.sizes, [side])[0]
+            for batch, side in zip(loaded, image_sizes(dataset), strict=True)
+        ]
+    )
+
+
+def _input_limits(options: RcnnModel) -> tuple[int, int]:
+    """The input's shorter side, and the limit of its longer side."""
+    return options.size, max(options.size, options.longest)
+
+
+def _fit(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Fit:
+    """How training images are resized."""
+    low, high = recipe.augment.scales
+    return Fit(model.spec.size, model.spec.longest, None if low == high == 1 else (low, high))
+
+
+def _input_boxes(objects: ObjectTable, size: int, longest: int) -> NDArray[np.float64]:
+    """Boxes (N, 4) in pixels of the input."""
+    fitted = [fit_size(int(width), int(height), size, longest)[::-1] for width, height in objects.sides]
+    return objects.boxes * np.tile(np.array(fitted, np.float64), 2)[objects.images]
+
+
+MASK_RCNN: DetectorTraining[MaskRcnn, MaskRcnnRecipe] = DetectorTraining(
+    task=TASK,
+    model=MaskRcnn,
+    check=check_masks,
+    create=create_maskrcnn,
+    make_task=_make_task,
+    anchor_recall=_anchor_recall,
+    blank_batches=_blank_batches,
+    scenes=_scenes,
+    predict=predict_maskrcnn,
+)

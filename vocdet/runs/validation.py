@@ -1,0 +1,103 @@
+"""The validation of a detector between epochs, and what it adds to the description of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.detections import Detections
+from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.inputs.images import Image
+from vocdet.models.checkpoint import CheckpointInfo
+from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe
+from vocdet.runs.detectors import DetectorTraining
+from vocdet.runs.pictures import example_sheet
+from vocdet.runs.setup import image_cache
+from vocdet.training.distributed import Group, part
+from vocdet.training.loop import Validation
+from vocdet.training.losses import Task
+
+THRESHOLD_IMAGES = 200  # training images that thresholds are computed on if there is no validation split
+
+
+class DetectorValidator:
+    """Validates on a split, and holds the newest report with the thresholds that belong to it."""
+
+    def __init__(
+        self,
+        family: DetectorTraining[Any, Any],
+        recipe: SsdRecipe | MaskRcnnRecipe,
+        info: CheckpointInfo,
+        task: Task[Any],
+        train: Dataset,
+        val: Dataset | None,
+        group: Group,
+    ) -> None:
+        """`info` describes the model before any validation; each process of the group predicts its share of `val`."""
+        self.images = len(val) if val else 0
+        self.report: EvalReport | None = None
+        self._family, self._recipe, self._info, self._task = family, recipe, info, task
+        self._train, self._val, self._group = train, val, group
+        self._detections: list[Detections] = []
+        if val:
+            self._own = val.subset(np.arange(len(val))[part(len(val), group.rank, group.world)])
+            self._scenes = family.scenes(task.model, self._own, None, image_cache(recipe.data))
+
+    def validate(self, model: nn.Module) -> Validation:
+        """The metrics and the loss; ranked by the recipe's metric, then by the AP of boxes and of masks."""
+        assert isinstance(model, self._family.model) and self._val is not None
+        predictions = self._family.predict(model, self._own, self._scenes, self._task)
+        if predictions.loss is not None:
+            self._group.sum_(predictions.loss)
+        self._detections = self._group.merge(predictions.detections)
+        self.report = evaluate(self._val, self._detections)
+        metrics = scores_of(self.report) | {"f1": self.report.overall.f1 or 0.0}
+        if predictions.loss is not None:
+            metrics["loss"] = float(predictions.loss[0] / predictions.loss[1].clamp(min=1))
+        best = self._recipe.train.best
+        chosen = -metrics["loss"] if best == "loss" else metrics.get(best, 0.0)
+        rank = (chosen, metrics["ap"], metrics.get("mask_ap", 0.0))
+        return Validation(metrics, rank, enough=reaches_target(self._recipe.train, metrics))
+
+    def describe(self) -> CheckpointInfo:
+        """The model with the thresholds and scores of the newest report, if there is one."""
+        return _described(self._info, self.report) if self.report else self._info
+
+    def describe_unvalidated(self, model: nn.Module) -> CheckpointInfo:
+        """The model with thresholds computed on training images, and without scores."""
+        assert isinstance(model, self._family.model)
+        rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
+        some = self._train.subset(np.unique(rows))
+        predictions = self._family.predict(model, some, self._family.scenes(model, some, None, None), None)
+        return _described(self._info, evaluate(some, predictions.detections)).with_(scores={})
+
+    def per_label(self) -> dict[str, float | None]:
+        """AP50 of every label in the newest report; None for a label without objects in the split."""
+        return {each.label: each.ap50 for each in self.report.labels} if self.report else {}
+
+    def pictures(self) -> Image:
+        """Images of the split with the detections of the newest validation."""
+        assert self._val is not None and self.report is not None
+        return example_sheet(self._val, self._detections, self.report.thresholds)
+
+
+def scores_of(report: EvalReport) -> dict[str, float]:
+    """AP50 and AP of boxes, and of masks if there are any; 0 where there is nothing to detect."""
+    scores = {"ap50": report.overall.ap50 or 0.0, "ap": report.overall.ap or 0.0}
+    if report.masks:
+        scores |= {"mask_ap50": report.masks.overall.ap50 or 0.0, "mask_ap": report.masks.overall.ap or 0.0}
+    return scores
+
+
+def reaches_target(train: DetectorTrain, metrics: dict[str, float]) -> bool:
+    """Whether the metrics reach every AP at which the recipe stops training; False if it names none."""
+    targets = {"ap": train.stop_at_ap, "mask_ap": getattr(train, "stop_at_mask_ap", 0.0)}
+    targets = {name: value for name, value in targets.items() if value}
+    return bool(targets) and all(metrics.get(name, 0.0) >= value for name, value in targets.items())
+
+
+def _described(info: CheckpointInfo, report: EvalReport) -> CheckpointInfo:
+    return info.with_(thresholds=tuple(round(float(t), 4) for t in report.thresholds), scores=scores_of(report))
