@@ -1,9 +1,11 @@
-"""One command in several processes that find each other, and what becomes of their signals, output and errors.
+"""Run one command in several processes that train together, and handle their signals, output and errors.
 
-They are told what torchrun would tell them: `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and so on. torchrun itself is not asked
-to start them: up to torch 2.10 it kills whatever has not ended 30 seconds after Ctrl-C, in the middle of a last
-validation too, and for an error in a process it shows a traceback of its own. As there, each process leaves its error
-in a file; here the first one is raised, once.
+The processes get torchrun's environment: `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and so on. torchrun and its Python API,
+`torch.distributed.launcher.api.elastic_launch`, do not fit here. Their oldest supported version kills all processes
+30 seconds after Ctrl-C, even during a last validation; a second Ctrl-C does not end them earlier; they keep running
+when the launcher itself is killed; an error is shown as a traceback of the launcher, without its place and hint; and
+the launcher has to load torch before it starts anything. As with torchrun, each process writes its error to a file;
+here the first one is raised, once.
 """
 
 from __future__ import annotations
@@ -22,23 +24,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-from vocdet.errors import ManyErrors, Place, VocdetError, raise_all
+from vocdet.errors import ManyErrors, Place, TrainingError, VocdetError, raise_all
 
-ERRORS = "VOCDET_ERRORS"  # the folder for errors: told to the processes that are started here, and to no others
-GRACE = 15.0  # seconds that the others have to end by themselves after one failed
-LEAVE = 5.0  # seconds that all have after a second Ctrl-C
-LOOK = 0.05  # seconds between looks at the processes
+ERRORS = "VOCDET_ERRORS"  # environment variable: the folder for errors of the processes started here
+GRACE = 15.0  # seconds that the others have to end after one failed
+LEAVE = 5.0  # seconds that all have to end after a second Ctrl-C
+POLL = 0.05  # seconds between polls of the processes
 STOPPED = 130  # exit code after Ctrl-C
 _POSIX = sys.platform != "win32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Process:
-    """A process that was started."""
+    """A started process."""
 
     rank: int
     popen: subprocess.Popen[bytes]
-    log: Path  # what it printed, unless it is the first
+    log: Path  # its output, unless it is the first
 
     @property
     def failed(self) -> bool:
@@ -49,7 +51,7 @@ class _Process:
             self.popen.send_signal(number)
 
     def end(self) -> None:
-        """End it at once, and what it started."""
+        """Kill it with its own child processes."""
         if self.popen.poll() is None:
             if sys.platform == "win32":
                 self.popen.kill()
@@ -59,36 +61,37 @@ class _Process:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What a process told of its end."""
+class _ErrorReport:
+    """The errors that ended a process."""
 
     rank: int
     time: float
-    echo: bool  # nothing but that another process ended
+    echo: bool  # only says that another process ended
     errors: tuple[VocdetError, ...]
 
 
 def run(command: Sequence[str], count: int) -> int:
-    """Run a command in `count` processes; their exit code: 0, 130 where they were stopped, or the failed one's.
+    """Run a command in `count` processes; their exit code: 0, 130 if they were stopped, or that of the failed one.
 
-    The first process prints where this one does; what the others print is kept, and shown where one of them fails
-    with a traceback. Ctrl-C, SIGTERM and SIGHUP are passed on to all, who stop when they can; at the second they have
-    seconds left. When one fails the others are ended. An error that a process told with `tell` is raised here: that
-    of the first which failed by itself. So is the end of a process by a signal.
+    The first process shares this one's output; the output of the others goes to a log, which is shown if one of them
+    fails with a traceback. Ctrl-C, SIGTERM and SIGHUP are forwarded to all processes, which stop when they can; after
+    a second one they have a few seconds left. When one fails, the others are ended. An error that a process reported
+    with `report_error` is raised here: that of the first process to fail on its own. A process that is ended by a
+    signal raises an error, too.
     """
     with TemporaryDirectory(prefix="vocdet-") as name, ExitStack() as stack:
         folder = Path(name)
         common = _environment(count, folder)
         started = [stack.enter_context(_started(command, rank, common, folder)) for rank in range(count)]
-        with _passed_on(started) as signals:
+        with _forwarded_signals(started) as signals:
             failures = _wait(started, signals)
         return _outcome(started, failures, folder, interrupted=bool(signals))
 
 
-def tell(error: VocdetError, rank: int, *, echo: bool) -> bool:
-    """Leave an error to the process that started this one; whether there is such a process to leave it to.
+def report_error(error: VocdetError, rank: int, *, echo: bool) -> bool:
+    """Pass an error to the process that started this one; False if no process of vocdet started it.
 
-    An `echo` only says that another process ended, and is of no interest where that one told why.
+    An `echo` only says that another process ended; it counts if that process reported nothing.
     """
     folder = os.environ.get(ERRORS)
     if not folder:
@@ -101,10 +104,10 @@ def tell(error: VocdetError, rank: int, *, echo: bool) -> bool:
         }
         for e in (error.errors if isinstance(error, ManyErrors) else (error,))
     ]
-    told = {"rank": rank, "time": time.time(), "echo": echo, "errors": errors}
+    report = {"rank": rank, "time": time.time(), "echo": echo, "errors": errors}
     try:
-        half = Path(folder) / f"{rank}.half"  # this process may be killed while it writes
-        half.write_text(json.dumps(told), encoding="utf-8")
+        half = Path(folder) / f"{rank}.half"  # the process may be killed while it writes
+        half.write_text(json.dumps(report), encoding="utf-8")
         half.replace(half.with_suffix(".json"))
     except OSError:
         return False
@@ -112,26 +115,26 @@ def tell(error: VocdetError, rank: int, *, echo: bool) -> bool:
 
 
 def _environment(count: int, folder: Path) -> dict[str, str]:
-    """What all processes are told; as they are on one machine they talk over its loopback device."""
+    """The environment of all processes; on one machine they communicate over its loopback device."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {**os.environ, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), ERRORS: str(folder)}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = {**os.environ, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), ERRORS: str(folder)}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    told.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
     loopback = [name for _, name in socket.if_nameindex() if name in {"lo", "lo0"}]
     if loopback:
-        told.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-    return told
+        environment.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    return environment
 
 
 @contextmanager
 def _started(command: Sequence[str], rank: int, common: dict[str, str], folder: Path) -> Iterator[_Process]:
-    """A running process, ended on leaving.
+    """A running process, which ends with the block.
 
-    Its standard input is a pipe that closes when this process is gone, however it went. A session of its own keeps the
-    terminal's Ctrl-C from it, so that it gets each from here, once; Windows gives it to all, and nothing is passed on.
+    Its standard input is a pipe that closes when this process ends for any reason. It gets its own session, so that
+    the terminal's Ctrl-C reaches it once, from here; on Windows every process gets Ctrl-C, and none is forwarded.
     """
     environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     log = folder / f"{rank}.log"
@@ -150,12 +153,12 @@ def _started(command: Sequence[str], rank: int, common: dict[str, str], folder: 
 
 
 @contextmanager
-def _passed_on(started: Sequence[_Process]) -> Iterator[list[float]]:
-    """Inside, signals to end go to all processes; gives the times at which they came."""
-    came: list[float] = []
+def _forwarded_signals(started: Sequence[_Process]) -> Iterator[list[float]]:
+    """Forward signals to all processes inside the block; the times at which they arrived."""
+    times: list[float] = []
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        came.append(time.monotonic())
+        times.append(time.monotonic())
         if _POSIX:
             for process in started:
                 process.send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
@@ -164,18 +167,18 @@ def _passed_on(started: Sequence[_Process]) -> Iterator[list[float]]:
     if sys.platform != "win32":
         numbers.append(signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
-    heeded = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # as under nohup
-    for number in heeded:
+    handled = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # as under nohup
+    for number in handled:
         signal.signal(number, on_signal)
     try:
-        yield came
+        yield times
     finally:
-        for number, handler in heeded.items():
+        for number, handler in handled.items():
             signal.signal(number, handler)
 
 
 def _wait(started: Sequence[_Process], signals: Sequence[float]) -> list[_Process]:
-    """Wait until all have ended, or end those that outlive a failed one; those that failed by themselves, in order."""
+    """Wait until all processes end, or end those that outlive a failed one; the failed ones, in order."""
     failures: list[_Process] = []
     until = float("inf")
     while any(process.popen.poll() is None for process in started):
@@ -186,7 +189,7 @@ def _wait(started: Sequence[_Process], signals: Sequence[float]) -> list[_Proces
             until = min(until, signals[1] + LEAVE)
         if time.monotonic() > until:
             break
-        time.sleep(LOOK)
+        time.sleep(POLL)
     failures += [process for process in started if process.failed and process not in failures]
     for process in started:
         process.end()
@@ -194,41 +197,41 @@ def _wait(started: Sequence[_Process], signals: Sequence[float]) -> list[_Proces
 
 
 def _outcome(started: Sequence[_Process], failures: Sequence[_Process], folder: Path, *, interrupted: bool) -> int:
-    """The exit code, or the error, that stands for all."""
-    told = sorted((_told(path) for path in folder.glob("*.json")), key=lambda one: (one.echo, one.time))
-    known = {one.rank for one in told}
-    silent = [process for process in failures if process.rank not in known]
-    if told and not told[0].echo:
-        raise_all(told[0].errors)
+    """The exit code, or the error, of all processes together."""
+    reports = sorted((_read_report(path) for path in folder.glob("*.json")), key=lambda one: (one.echo, one.time))
+    reported = {report.rank for report in reports}
+    silent = [process for process in failures if process.rank not in reported]
+    if reports and not reports[0].echo:
+        raise_all(reports[0].errors)
     for process in silent:
         code: int = process.popen.returncode
         if code > 0:
             sys.stderr.write(process.log.read_text(encoding="utf-8", errors="replace"))
             return code
         if not interrupted:
-            raise _ended(process, len(started))
+            raise _ended_by_signal(process, len(started))
     if interrupted:
         return STOPPED
-    if told:
-        raise_all(told[0].errors)
+    if reports:
+        raise_all(reports[0].errors)
     return max(process.popen.returncode for process in started)
 
 
-def _ended(process: _Process, count: int) -> VocdetError:
+def _ended_by_signal(process: _Process, count: int) -> TrainingError:
     number = -process.popen.returncode
     names = {each.value: each.name for each in signal.Signals}
-    hint = "it may be that memory ran out: a smaller --batch takes less" if names.get(number) == "SIGKILL" else ""
-    return VocdetError(f"process {process.rank + 1} of {count} was ended by {names.get(number, number)}", hint=hint)
+    hint = "it may have run out of memory: use a smaller --batch" if names.get(number) == "SIGKILL" else ""
+    return TrainingError(f"process {process.rank + 1} of {count} was ended by {names.get(number, number)}", hint=hint)
 
 
-def _told(path: Path) -> _Told:
-    told = json.loads(path.read_text(encoding="utf-8"))
+def _read_report(path: Path) -> _ErrorReport:
+    report = json.loads(path.read_text(encoding="utf-8"))
     errors = tuple(
-        VocdetError(
+        TrainingError(
             each["problem"],
             hint=each["hint"],
             place=Place(**each["place"] | {"path": Path(each["place"]["path"])}) if each["place"] else None,
         )
-        for each in told["errors"]
+        for each in report["errors"]
     )
-    return _Told(told["rank"], told["time"], told["echo"], errors)
+    return _ErrorReport(report["rank"], report["time"], report["echo"], errors)

@@ -134,7 +134,7 @@ def test_without_cuda_auto_is_the_cpu_in_every_process(monkeypatch: pytest.Monke
     for name, value in zip(PLACE, ("1", "2", "1", "2"), strict=False):
         monkeypatch.setenv(name, value)
     assert launch.device_here("auto") == "cpu"
-    with pytest.raises(VocdetError, match="there are 0 CUDA devices for 2 processes"):
+    with pytest.raises(VocdetError, match="0 CUDA devices for 2 processes"):
         launch.device_here("cuda")
 
 
@@ -218,7 +218,7 @@ sys.exit(1)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_a_process_that_was_killed_is_named(start: Start) -> None:
-    with pytest.raises(VocdetError, match=r"^process 2 of 2 was ended by SIGKILL \(it may be that memory ran out"):
+    with pytest.raises(VocdetError, match=r"^process 2 of 2 was ended by SIGKILL \(it may have run out of memory"):
         start(
             ECHO
             + """
