@@ -368,7 +368,7 @@ def test_places_of_errors_come_back_as_they_were(tmp_path: Path, monkeypatch: py
     launch.failed(VocdetError("odd", place=Place(Path("b\udcff.xml"), 3)))
     (path,) = tmp_path.iterdir()
     assert path.name == "3.json"
-    (error,) = processes._told(path).errors
+    (error,) = processes._read_report(path).errors
     assert error.place == Place(Path("b\udcff.xml"), 3)
 
 
