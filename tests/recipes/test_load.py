@@ -41,7 +41,7 @@ def test_without_a_recipe_everything_is_the_default() -> None:
     assert resolved.recipe == SsdRecipe()
     assert resolved.source == ""
     assert set(resolved.origin.values()) == {"default"}
-    assert resolved.origin.keys() >= {"model.net", "train.lr", "data.part", "augment.mosaic"}
+    assert resolved.origin.keys() >= {"model.net", "train.lr", "data.split", "augment.mosaic"}
     assert load_recipe("backbone").recipe == BackboneRecipe()
 
 
@@ -67,8 +67,8 @@ def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp
     )
     found = {inside: (problem, hint) for inside, problem, hint in faults_of("ssd", name, sets=["train.clip=-1"])}
     assert found == {
-        "lr": ("lr stands outside of the tables", "it is in [train]: train.lr"),
-        "data": ("data is 3, not a table", "write [data] on a line of its own, and its values below"),
+        "lr": ("lr is outside of the tables", "it is in [train]: train.lr"),
+        "data": ("data is 3, not a table", "write [data] on a separate line, and its values below"),
         "trian": ("there is no table [trian]", "did you mean [train]?"),
         "train.lr": ("lr is 'fast', not a number", "write a number, as in lr = 0.004"),
         "train.epochs": ("epochs is 0", "give a number from 1 to 100000"),
@@ -119,7 +119,7 @@ def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> Non
         (f"train.lr = '{'x' * 99}'", f"lr is '{'x' * 59}…, not a number", "write a number, as in lr = 0.004"),
         (f"train.flip = 0x{'f' * 6000}", "[train] has no flip", "it is in [augment]: augment.flip"),
         (f"train = 0x{'f' * 6000}", "train is a number of more than 64 bits, not a table", None),
-        ("description = 3", "description is 3, not a text", "put it in quotes"),
+        ("description = 3", "description is 3, not a string", "put it in quotes"),
         ("descripton = 'x'", "a recipe has no descripton", "did you mean description?"),
         ("[[train]]\nlr = 1", "train is a list, not a table", None),
         ('"\\u001b[31m" = 1', "a recipe has no '\\x1b[31m'", "it has task, description, model, train, data, augment"),
@@ -134,7 +134,7 @@ def test_a_wrong_value_is_told_with_what_is_wanted(tmp_path: Path, value: str, p
 def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path) -> None:
     name = written(tmp_path, "[augment]\nmosaic = 0.1\nmixup = 2\n")
     assert faults_of("backbone", name) == [
-        ("task", "is a recipe of task ssd, not backbone", "run vocdet train-ssd, or name another recipe"),
+        ("task", "is a recipe of task ssd, not backbone", "use it for task ssd, or name another recipe"),
         ("augment.mixup", "mixup is 2.0", "give a number from 0 to 1"),
     ]
     assert task_of(name) == "ssd"
@@ -148,7 +148,7 @@ def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "problem", "hint"),
     [
-        (b"", "does not say its task", 'write task = "ssd" at the top'),
+        (b"", "has no task", 'write task = "ssd" at the top'),
         (b'task = "sdd"', "task is 'sdd'", 'did you mean "ssd"?'),
         (b'task = "yolo"', "task is 'yolo'", 'write "backbone" or "ssd" or "maskrcnn"'),
         (b"task = 3", "task is 3", 'write "backbone" or "ssd" or "maskrcnn"'),
@@ -168,10 +168,10 @@ def test_a_recipe_says_its_task(tmp_path: Path, text: bytes, problem: str, hint:
         (b'task = "ssd"\n# \xe9', 0, "is not UTF-8 text"),
         ('task = "ssd"'.encode("utf-16"), 0, "is not UTF-8 text"),
         (b"#" * 40_000, 0, "is larger than 32 kB"),
-        (b'task="ssd"\n[train]\nlr=1\nlr=2\n', 4, "is not TOML: a key or a table is there twice in 'lr=2'"),
-        (b'task="ssd"\n[train]\nlr=1\n[train]\n', 4, "is not TOML: a key or a table is there twice in '[train]'"),
+        (b'task="ssd"\n[train]\nlr=1\nlr=2\n', 4, "is not TOML: a key or a table occurs twice in 'lr=2'"),
+        (b'task="ssd"\n[train]\nlr=1\n[train]\n', 4, "is not TOML: a key or a table occurs twice in '[train]'"),
         (b"task = ssd\n", 1, "is not TOML: invalid value in 'task = ssd'"),
-        (b'task = "ssd\n', 1, "is not TOML: a text without a quote at its end in 'task = \"ssd'"),
+        (b'task = "ssd\n', 1, "is not TOML: a string without a closing quote in 'task = \"ssd'"),
         (b'task = "ssd"\n[train]\nlr =', 3, "is not TOML: invalid value in 'lr ='"),
         (b'task = "ssd"\n\x00', 2, "is not TOML: invalid statement in '\\x00'"),
         (b"a = " + b"[" * 20_000, 0, "has too many brackets, or too many digits in a number"),
@@ -199,12 +199,12 @@ def test_what_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     Path("folder.toml").mkdir()
     missing = "no recipe can be read: no such file or directory"
-    assert fault_of("ssd", "x/nope.toml")[1:] == (missing, "give a file, or a name that vocdet recipes lists")
+    assert fault_of("ssd", "x/nope.toml")[1:] == (missing, "give a file, or the name of a bundled recipe")
     assert fault_of("ssd", "finetun.toml")[1:] == (missing, "did you mean the recipe finetune?")
     assert fault_of("ssd", "folder.toml")[1] == missing  # of the recipe.toml in it
     assert fault_of("ssd", f"{'x' * 999}.toml")[1].startswith("no recipe can be read: ")
     assert fault_of("ssd", "finetun")[1:] == ("there is no recipe 'finetun'", "did you mean finetune?")
-    hint = "give a name that vocdet recipes lists, or a file that ends in .toml"
+    hint = "give the name of a bundled recipe, or a file that ends in .toml"
     assert fault_of("ssd", "[red]")[1:] == ("there is no recipe '[red]'", hint)
 
 
@@ -253,9 +253,9 @@ def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> N
 @pytest.mark.parametrize(
     ("text", "problem", "hint"),
     [
-        ("lr=3", "lr stands outside of the tables", "it is in [train]: train.lr"),
-        ("train.lr", "has no key and value", "write it as in --set train.lr=0.01"),
-        ("=3", "has no key and value", "write it as in --set train.lr=0.01"),
+        ("lr=3", "lr is outside of the tables", "it is in [train]: train.lr"),
+        ("train.lr", "has no key and value", "write a key and a value, as in train.lr=0.01"),
+        ("=3", "has no key and value", "write a key and a value, as in train.lr=0.01"),
         ("train.lr=", "lr is '', not a number", "write a number, as in lr = 0.004"),
         ("train.lr=1\nx=2", "lr is '1\\nx=2', not a number", "write a number, as in lr = 0.004"),
         ("augment.flip=True", "flip is 'True', not true or false", "write true or false, as in flip = true"),
@@ -289,6 +289,8 @@ def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[An
         return st.sampled_from([0, 8, 96, high])
     if get_origin(type_) is tuple:
         return st.lists(st.floats(low, high), max_size=4).map(tuple)
+    if field.name == "split":
+        return st.sampled_from(["train", "fold1_train"])
     if type_ in (bool, str):
         nets = st.sampled_from(["mb1", "mb3-large-0.75", "mb2-1.4"])
         return st.booleans() if type_ is bool else nets if field.name == "net" else st.text()

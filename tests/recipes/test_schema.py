@@ -36,7 +36,8 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"best": "beauty"}, None),
         ({"optimizer": "adam"}, "give one of adamw, sgd, momentum"),
         ({"cache": "tape"}, "give one of ram, disk, off"),
-        ({"split": "all"}, "give one of train, val, trainval, test"),
+        ({"split": "a/b"}, "give the name of a split, as in train, trainval or fold1_train"),
+        ({"split": ""}, None),
     ],
 )
 def test_a_value_that_makes_no_sense_is_told_with_what_does(

@@ -170,8 +170,7 @@ def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
     coco(monkeypatch)
     start = find_weights("coco", parse_net("mb3-large"), tmp_path)
     assert start.text == (
-        "COCO weights of torchvision (ssdlite320_mobilenet_v3_large_coco-a79551df.pth), "
-        "and the reduced tail that they are of"
+        "COCO weights of torchvision (ssdlite320_mobilenet_v3_large_coco-a79551df.pth), which have a reduced tail"
     )
     assert start.backbone == parse_net("mb3-large", reduced_tail=True)
     assert (start.normalization, start.heads, start.anchors) == (HALF, coco_heads(), torchvision_anchors())

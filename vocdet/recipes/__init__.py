@@ -1,1 +1,1 @@
-"""What a training run is told."""
+"""Recipes: all settings of a training."""

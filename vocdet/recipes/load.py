@@ -1,4 +1,4 @@
-"""Recipe files: TOML, held to the schema, with what the command line gave on top of them.
+"""Load recipe files: TOML, checked against the schema, with overrides.
 
     task = "ssd"
 
@@ -8,7 +8,7 @@
     [train]
     lr = 0.004
 
-What a recipe does not say has the schema's default.
+Missing values have the defaults of the schema.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from vocdet.errors import ManyErrors, Place, VocdetError, raise_all
+from vocdet.errors import ManyErrors, Place, RecipeError, VocdetError, raise_all
 from vocdet.recipes.document import Document, read_document, read_word
 from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe, SsdRecipe, changed
 from vocdet.recipes.values import plain, shown, toml, typed
 from vocdet.wording import nearest
 
-DEFAULT = "default"  # where a value comes from that nobody gave
+DEFAULT = "default"  # the origin of a value that is not set
 _TOP = ("task", "description")  # the keys that stand outside of any table
 
 R_co = TypeVar("R_co", bound=Recipe, covariant=True)
@@ -34,17 +34,17 @@ R_co = TypeVar("R_co", bound=Recipe, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Resolved(Generic[R_co]):
-    """A recipe with all its values, and where they come from."""
+    """A recipe with all its values and their origins."""
 
     recipe: R_co
-    source: str  # the file, or the name of a handed recipe; "": the defaults
+    source: str  # the file, or the name of a bundled recipe; "": the defaults
     origin: Mapping[str, str]  # of every key, as train.lr: default, the source, --set, or an option as --lr
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that makes sense for its field."""
+class _Override:
+    """A valid value of a field."""
 
     section: str
     field: str
@@ -85,9 +85,9 @@ def load_recipe(
 ) -> Resolved[Recipe]:
     """The recipe for a task: `flags` over `sets` over the recipe `name` over the defaults.
 
-    `name` is a file ending in .toml, a run folder (its recipe), or the name of a recipe that vocdet hands out. `sets`
-    are texts as `train.lr=0.01`, whose value is TOML; a bare word is a text. `flags` are values by the name of their
-    field. Everything that is wrong in any of them is raised together, also what another one would have overridden.
+    `name` is a file ending in .toml, a run folder (its recipe), or the name of a bundled recipe. `sets` are strings
+    like `train.lr=0.01`, whose value is TOML; a bare word is a string. `flags` are values by field name. All errors
+    are raised together, including those in values that are overridden.
     """
     base: Any = TASKS[task]()
     errors: list[VocdetError] = []
@@ -110,7 +110,7 @@ def load_recipe(
 
 
 def task_of(name: str) -> str:
-    """The task that a recipe says it is for: a key of `TASKS`."""
+    """The task of a recipe: a key of `TASKS`."""
     document = read_document(name)
     raise_all(list(_task_faults(document, None)))
     return str(document.content["task"])
@@ -119,28 +119,28 @@ def task_of(name: str) -> str:
 def dump_recipe(recipe: Recipe, task: str, *, description: str = "", notes: Mapping[str, str] | None = None) -> str:
     """A recipe as TOML, every field with a comment; `load_recipe` reads the same recipe from it.
 
-    A comment is the field's help, or what `notes` has for a key as train.lr; no comment where that has nothing.
+    The comments are the fields' help, or with `notes` the note for a key like train.lr, if there is one.
     """
     lines = [f"task = {toml(task)}"] + ([f"description = {toml(description)}"] if description else [])
     for section, fields in _sections(task).items():
         lines += ["", f"[{section}]"]
         for field in fields.values():
-            said = field.metadata["help"] if notes is None else notes.get(f"{section}.{field.name}", "")
+            note = field.metadata["help"] if notes is None else notes.get(f"{section}.{field.name}", "")
             text = f"{field.name} = {toml(getattr(getattr(recipe, section), field.name))}"
-            said = said if said.isprintable() else ascii(said)  # a file may have a line break in its name
-            lines.append(f"{text:28}  # {said}" if said else text)
+            note = note if note.isprintable() else ascii(note)  # a file name may contain a line break
+            lines.append(f"{text:28}  # {note}" if note else text)
     return "\n".join(lines) + "\n"
 
 
 def _sections(task: str) -> dict[str, dict[str, dataclasses.Field[Any]]]:
     """The fields of every section of a task's recipe, by their names."""
     recipe = TASKS[task]()
-    parts = [part.name for part in dataclasses.fields(recipe)]
-    return {part: {field.name: field for field in dataclasses.fields(getattr(recipe, part))} for part in parts}
+    names = [section.name for section in dataclasses.fields(recipe)]
+    return {name: {field.name: field for field in dataclasses.fields(getattr(recipe, name))} for name in names}
 
 
-def _of_file(document: Document, task: str, source: str) -> Iterator[_Given | VocdetError]:
-    """The values of a recipe file, and what is wrong with it; one of another task is held to that task."""
+def _of_file(document: Document, task: str, source: str) -> Iterator[_Override | RecipeError]:
+    """The values and errors of a recipe file; a recipe of another task is checked against that task."""
     yield from _task_faults(document, task)
     own = document.content.get("task")
     if isinstance(own, str) and own in TASKS:
@@ -152,38 +152,38 @@ def _of_file(document: Document, task: str, source: str) -> Iterator[_Given | Vo
             for field, one in value.items():
                 yield from _value(task, key, field, one, source, document.at(key, field))
         elif key in sections:
-            hint = f"write [{key}] on a line of its own, and its values below"
-            yield VocdetError(f"{key} is {shown(value)}, not a table", place=place, hint=hint)
+            hint = f"write [{key}] on a separate line, and its values below"
+            yield RecipeError(f"{key} is {shown(value)}, not a table", place=place, hint=hint)
         elif key == "description" and not isinstance(value, str):
-            yield VocdetError(f"description is {shown(value)}, not a text", place=place, hint="put it in quotes")
+            yield RecipeError(f"description is {shown(value)}, not a string", place=place, hint="put it in quotes")
         elif key not in _TOP:
             yield _unknown(task, "", key, place, table=isinstance(value, dict))
 
 
-def _task_faults(document: Document, task: str | None) -> Iterator[VocdetError]:
-    """What is wrong with the task that a recipe names."""
+def _task_faults(document: Document, task: str | None) -> Iterator[RecipeError]:
+    """Errors in the task of a recipe."""
     own, names = document.content.get("task"), " or ".join(map(toml, TASKS))
     if own is None:
         hint = f"write task = {toml(task) if task else names} at the top"
-        yield VocdetError("does not say its task", place=document.place, hint=hint)
+        yield RecipeError("has no task", place=document.place, hint=hint)
     elif not isinstance(own, str) or own not in TASKS:
         close = nearest(own, TASKS) if isinstance(own, str) else ""
         hint = f"did you mean {toml(close)}?" if close else f"write {names}"
-        yield VocdetError(f"task is {shown(own)}", place=document.at("task"), hint=hint)
+        yield RecipeError(f"task is {shown(own)}", place=document.at("task"), hint=hint)
     elif task is not None and own != task:
-        hint = f"run vocdet train-{own}, or name another recipe"
-        yield VocdetError(f"is a recipe of task {own}, not {task}", place=document.at("task"), hint=hint)
+        hint = f"use it for task {own}, or name another recipe"
+        yield RecipeError(f"is a recipe of task {own}, not {task}", place=document.at("task"), hint=hint)
 
 
-def _of_sets(sets: Sequence[str], task: str) -> Iterator[_Given | VocdetError]:
-    """The values of texts as train.lr=0.01."""
+def _of_sets(sets: Sequence[str], task: str) -> Iterator[_Override | RecipeError]:
+    """The values of strings like train.lr=0.01."""
     sections = _sections(task)
     for text in sets:
         place = Place(Path(f"--set {text[:80]}"))
         key, equals, raw = text.partition("=")
         section, dot, field = key.strip().partition(".")
         if not equals or not key.strip():
-            yield VocdetError("has no key and value", place=place, hint="write it as in --set train.lr=0.01")
+            yield RecipeError("has no key and value", place=place, hint="write a key and a value, as in train.lr=0.01")
         elif not dot:
             yield _unknown(task, "", section, place)
         elif section not in sections:
@@ -194,8 +194,8 @@ def _of_sets(sets: Sequence[str], task: str) -> Iterator[_Given | VocdetError]:
             yield from _value(task, section, field, value, "--set", place)
 
 
-def _of_flags(flags: Mapping[str, object], task: str) -> Iterator[_Given | VocdetError]:
-    """The values of options, by the names of their fields."""
+def _of_flags(flags: Mapping[str, object], task: str) -> Iterator[_Override | RecipeError]:
+    """The values of options, by field name."""
     homes = {field: section for section, fields in _sections(task).items() for field in fields}
     for field, value in flags.items():
         if field not in homes:
@@ -205,8 +205,8 @@ def _of_flags(flags: Mapping[str, object], task: str) -> Iterator[_Given | Vocde
 
 def _value(
     task: str, section: str, field: str, value: object, origin: str, place: Place | None
-) -> Iterator[_Given | VocdetError]:
-    """A value that has the type and the limits of its field, else what is wrong with it."""
+) -> Iterator[_Override | RecipeError]:
+    """A value with the type and within the limits of its field, or its errors."""
     if field not in _sections(task)[section]:
         yield _unknown(task, section, field, place)
         return
@@ -216,32 +216,32 @@ def _value(
         dataclasses.replace(default, **{field: right})
     except VocdetError as error:
         for one in error.errors if isinstance(error, ManyErrors) else (error,):
-            yield VocdetError(one.problem, place=place, hint=one.hint)
+            yield RecipeError(one.problem, place=place, hint=one.hint)
     else:
-        yield _Given(section, field, right, origin)
+        yield _Override(section, field, right, origin)
 
 
-def _unknown(task: str, section: str, key: str, place: Place | None, *, table: bool = False) -> VocdetError:
-    """A key or a table that no recipe of the task has there, with the nearest right name."""
+def _unknown(task: str, section: str, key: str, place: Place | None, *, table: bool = False) -> RecipeError:
+    """An unknown key or table, with the nearest match."""
     sections = _sections(task)
     homes = {field: name for name, fields in sections.items() for field in fields}
     where = f"[{section}] has no {plain(key)}" if section else f"there is no table [{plain(key)}]"
     if table:
         close = nearest(key, sections)
         tables = [f"[{name}]" for name in sections]
-        return VocdetError(where, place=place, hint=_perhaps(f"[{close}]" if close else "", tables))
+        return RecipeError(where, place=place, hint=_perhaps(f"[{close}]" if close else "", tables))
     if not section:
-        where = f"{key} stands outside of the tables" if key in homes else f"a recipe has no {plain(key)}"
+        where = f"{key} is outside of the tables" if key in homes else f"a recipe has no {plain(key)}"
     if key in homes:
-        return VocdetError(where, place=place, hint=f"it is in [{homes[key]}]: {homes[key]}.{key}")
+        return RecipeError(where, place=place, hint=f"it is in [{homes[key]}]: {homes[key]}.{key}")
     having = [other for other in TASKS if any(key in fields for fields in _sections(other).values())]
     if having:
         hint = f"only {'tasks' if having[1:] else 'task'} {' and '.join(having)} {'have' if having[1:] else 'has'} it"
-        return VocdetError(f"a recipe of task {task} has no {key}", place=place, hint=hint)
+        return RecipeError(f"a recipe of task {task} has no {key}", place=place, hint=hint)
     close = nearest(key, sections.get(section, _TOP)) or nearest(key, homes)
     if close in homes and homes[close] != section:
         close = f"{homes[close]}.{close}"
-    return VocdetError(where, place=place, hint=_perhaps(close, sections.get(section, (*_TOP, *sections))))
+    return RecipeError(where, place=place, hint=_perhaps(close, sections.get(section, (*_TOP, *sections))))
 
 
 def _perhaps(close: str, choices: Iterable[str]) -> str:

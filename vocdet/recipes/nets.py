@@ -1,10 +1,10 @@
-"""The names of nets, as a recipe and the command line have them."""
+"""The names of networks in recipes and on the command line."""
 
 from __future__ import annotations
 
 import re
 
-from vocdet.errors import VocdetError
+from vocdet.errors import RecipeError
 
 MOBILE = ("mb1", "mb2", "mb3-small", "mb3-large")
 RESNET = "resnet50"
@@ -17,7 +17,7 @@ def mobile_names() -> tuple[str, ...]:
     return (*MOBILE, *REGISTERED)
 
 
-def net_fault(name: str) -> VocdetError | None:
+def net_fault(name: str) -> RecipeError | None:
     """What is wrong with the name of a MobileNet, as mb3-large or with a width multiplier mb1-0.25."""
     match = re.fullmatch(rf"({'|'.join(mobile_names())})(?:-([0-9]*\.?[0-9]+))?", name)
     if match and NARROWEST <= float(match[2] or 1) <= WIDEST:
@@ -27,12 +27,12 @@ def net_fault(name: str) -> VocdetError | None:
     )
     if name == RESNET:
         hint = f"only vocdet train-maskrcnn has it; {hint}"
-    return VocdetError(f"there is no net {name!r}", hint=hint)
+    return RecipeError(f"there is no net {name!r}", hint=hint)
 
 
-def any_net_fault(name: str) -> VocdetError | None:
+def any_net_fault(name: str) -> RecipeError | None:
     """The same where resnet50 is a net, too."""
     if name == RESNET:
         return None
     error = net_fault(name)
-    return error and VocdetError(error.problem, hint=error.hint.replace("use ", f"use {RESNET}, ", 1))
+    return error and RecipeError(error.problem, hint=error.hint.replace("use ", f"use {RESNET}, ", 1))

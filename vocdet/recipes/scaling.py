@@ -1,7 +1,7 @@
-"""The linear scaling rule: what a rate and a number of steps become where a step has another number of images.
+"""The linear scaling rule for the learning rate and the number of steps.
 
-Goyal et al. 2017, section 2.1, and MLPerf's Mask R-CNN: for K times the images the rate is K times as high, and the
-steps are a K-th; so every rate lasts for as many images as before. The warm-up is no part of it.
+Goyal et al. 2017, section 2.1, and MLPerf's Mask R-CNN: with K times the images per step the rate is K times as high,
+and the number of steps a K-th, so that every rate covers the same number of images. The warm-up is not scaled.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from vocdet.recipes.schema import DetectorTrain, Train
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """What a training is run with."""
+    """Rate and steps for the real number of images per step."""
 
-    lr: float  # the highest
+    lr: float  # the peak
     max_steps: int  # 0: by epochs
 
 
 def scaled(train: Train) -> Scaled:
-    """Rate and steps for the images that a step really has: `batch` times `accumulate`.
+    """Rate and steps for `batch` times `accumulate` images per step; unscaled if the recipe has no `base_batch`.
 
-    They are what the recipe says where it names no `base_batch`. A batch that is still open is a ValueError.
+    A batch that is still open is a ValueError.
     """
     if not isinstance(train, DetectorTrain):
         return Scaled(train.lr, 0)

@@ -1,4 +1,4 @@
-"""The values of a recipe's fields: what a file gave, held to their types, and shown as the file would have them."""
+"""The values of recipe fields: checked against their types, and formatted as TOML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from vocdet.errors import VocdetError
+from vocdet.errors import RecipeError
 
 AUTO = "auto"  # for a batch: 0
 
@@ -15,15 +15,15 @@ _LARGEST_INT = 2**63  # TOML's whole numbers have 64 bits
 
 
 def typed(section: Any, field: str, value: object) -> Any:
-    """A value as the field of a section has it: a whole number for a number, a list for a tuple.
+    """A value converted to the type of its field: an integer to a float, a list to a tuple.
 
-    Else a `VocdetError` that says what is wanted. Limits are for the section's constructor to hold.
+    Any other type is a `RecipeError` that names the expected one. The section's constructor checks the limits.
     """
     type_ = get_type_hints(type(section))[field]
     example = f"as in {field} = {toml(getattr(section, field))}"
     if get_origin(type_) is tuple:
         if not isinstance(value, (list, tuple)):
-            raise VocdetError(f"{field} is {shown(value)}, not a list of numbers", hint=f"write a list, {example}")
+            raise RecipeError(f"{field} is {shown(value)}, not a list of numbers", hint=f"write a list, {example}")
         return tuple(_one(float, f"{field}[{i}]", item, example) for i, item in enumerate(value))
     if field == "batch" and value == AUTO:
         return 0
@@ -33,17 +33,17 @@ def typed(section: Any, field: str, value: object) -> Any:
 
 def _one(type_: type, name: str, value: object, example: str, choices: tuple[object, ...] = ()) -> object:
     if isinstance(value, int) and abs(value) >= _LARGEST_INT:
-        raise VocdetError(f"{name} has more than 64 bits", hint=f"write a smaller number, {example}")
+        raise RecipeError(f"{name} has more than 64 bits", hint=f"write a smaller number, {example}")
     if type_ is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if type_ is not float and type(value) is type_:
         if isinstance(value, str) and not _is_utf8(value):
-            raise VocdetError(f"{name} is {value!r}, which is not UTF-8", hint="rename the file")
+            raise RecipeError(f"{name} is {value!r}, which is not UTF-8", hint="rename the file")
         return value
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[type_]
     if choices:
-        raise VocdetError(f"{name} is {shown(value)}", hint=f"give one of {', '.join(map(str, choices))}")
-    raise VocdetError(f"{name} is {shown(value)}, not {wanted}", hint=f"write {wanted}, {example}")
+        raise RecipeError(f"{name} is {shown(value)}", hint=f"give one of {', '.join(map(str, choices))}")
+    raise RecipeError(f"{name} is {shown(value)}, not {wanted}", hint=f"write {wanted}, {example}")
 
 
 def _is_utf8(text: str) -> bool:
@@ -62,7 +62,7 @@ def toml(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Any value that TOML can have, for an error: short, on one line."""
+    """Any TOML value for an error message: short, on one line."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, (list, tuple)):
@@ -76,5 +76,5 @@ def shown(value: object) -> str:
 
 
 def plain(key: str) -> str:
-    """A key as an error shows it: short, and without what would move a terminal's cursor."""
+    """A key for an error message: short, and without control characters."""
     return key[:40] if key.isprintable() else ascii(key[:40])
