@@ -38,7 +38,7 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("", "count"): "--count",
     ("", "format"): "--from",
     ("", "image_sets"): "--imagesets",
-    ("remap", "file"): "--map",
+    ("", "file"): "--map",
     ("write", "format"): "--to",
     ("convert", "format"): "--from",
 }

@@ -14,7 +14,7 @@ from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
     from vocdet.workflows.crops import CropsReport
-    from vocdet.workflows.reshape import Made, MergeReport, RemapReport, SampleReport
+    from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport, WrittenDataset
 
 app = typer.Typer()
 
@@ -65,8 +65,8 @@ def remap(
             progress=progress,
         )  # fmt: skip
     _print_remap(report)
-    _print_losses(report.made)
-    render.done(_wrote(report.made), then=render.command("stats", str(target)))
+    _print_losses(report.result)
+    render.done(_wrote(report.result), then=render.command("stats", str(target)))
 
 
 @app.command()
@@ -100,8 +100,8 @@ def merge(
             progress=progress,
         )
     _print_merge(report)
-    _print_losses(report.made)
-    render.done(_wrote(report.made), then=_after_merge(report))
+    _print_losses(report.result)
+    render.done(_wrote(report.result), then=_after_merge(report))
 
 
 @app.command()
@@ -129,8 +129,8 @@ def sample(
             strict=strict, progress=progress,
         )  # fmt: skip
     _print_sample(report)
-    _print_losses(report.made)
-    render.done(_wrote(report.made), then=render.command(*_after(report.made), str(target)))
+    _print_losses(report.result)
+    render.done(_wrote(report.result), then=render.command(*_after(report.result), str(target)))
 
 
 @app.command()
@@ -186,7 +186,7 @@ def _print_remap(report: RemapReport) -> None:
         emptied = counted(report.emptied, "image")
         render.note(f"{emptied} without an object now: {now if report.kept_empty else 'left out'}")
     if report.doubles:
-        check = render.command("check", str(report.made.written.folder))
+        check = render.command("check", str(report.result.written.folder))
         twice = "of the same label and in the same place as another now"
         render.warning(f"{counted(report.doubles, 'object')} {twice}: see {check}")
 
@@ -224,8 +224,8 @@ def _print_merge(report: MergeReport) -> None:
 
 def _after_merge(report: MergeReport) -> str:
     """Parts for images in none; a look where there may be copies or leaks; else on with it."""
-    target = str(report.made.written.folder)
-    if not report.made.splits:
+    target = str(report.result.written.folder)
+    if not report.result.splits:
         return render.command("split", target)
     if not all(one.splits for one in report.sources):
         return render.command("split", target, "--append")
@@ -234,10 +234,10 @@ def _after_merge(report: MergeReport) -> str:
 
 def _print_sample(report: SampleReport) -> None:
     columns = ["of", "taken", "share"]
-    images = len(report.made.dataset)
+    images = len(report.result.dataset)
     first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
     for name, inside in report.source_splits.items():
-        taken = len(report.made.splits[name])
+        taken = len(report.result.splits[name])
         first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
     counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
     rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
@@ -268,8 +268,8 @@ def _print_left_out(report: CropsReport) -> None:
         render.note(f"left out: {counted(report.in_no_split, 'object')} in images of none of these parts")
 
 
-def _print_losses(made: Made) -> None:
-    written = made.written
+def _print_losses(result: WrittenDataset) -> None:
+    written = result.written
     for loss in written.losses:
         why = f": {loss.why}" if loss.why else ""
         render.warning(f"{written.to} cannot hold {loss.count} {loss.what}{why}")
@@ -277,16 +277,16 @@ def _print_losses(made: Made) -> None:
         render.note(f"{written.copied} of {written.images} images are copies: they could not be linked from there")
 
 
-def _wrote(made: Made) -> str:
+def _wrote(result: WrittenDataset) -> str:
     from vocdet.workflows.convert import summary
 
-    return f"wrote {summary(made.dataset)} to {made.written.folder} as {made.written.to}"
+    return f"wrote {summary(result.dataset)} to {result.written.folder} as {result.written.to}"
 
 
-def _after(made: Made) -> list[str]:
-    if not made.splits:
+def _after(result: WrittenDataset) -> list[str]:
+    if not result.splits:
         return ["split"]
-    return ["train-backbone"] if len(made.dataset.labels) > 1 else ["train-ssd"]
+    return ["train-backbone"] if len(result.dataset.labels) > 1 else ["train-ssd"]
 
 
 def _share(taken: int, of: int) -> str:

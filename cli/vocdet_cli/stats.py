@@ -64,7 +64,7 @@ def _print_labels(figures: Stats, *, every: bool) -> None:
     """Three tables: how many objects, how large in pixels, how large and of what shape in their images."""
     splits = dict(figures.splits)
     if splits and figures.in_no_split[0]:
-        splits["no part"] = figures.in_no_split
+        splits["no split"] = figures.in_no_split
     order = figures.order().tolist()
     counts: list[Row] = [
         (figures.labels[i], [*(some[i] for _, some in splits.values()), figures.objects[i], figures.images_with[i]])

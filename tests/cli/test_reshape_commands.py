@@ -114,7 +114,7 @@ def test_merge_warns_of_identical_images(vocdet: Run, make_voc: MakeVoc, tmp_pat
 def test_merge_of_one_dataset_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
     code, _, err = vocdet("merge", make_voc({"a": [DOG]}), "new")
     assert (code, err) == (
-        1, "error: there is nothing to merge with\n  hint: give two datasets or more, and then the new folder\n"
+        1, "error: there is only one dataset to merge\n  hint: name two datasets or more\n"
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_split_refuses_to_overwrite(vocdet: Run, make_voc: MakeVoc) -> None:
 def test_split_says_what_is_unusual(vocdet: Run, make_voc: MakeVoc) -> None:
     code, _, err = vocdet("split", many(make_voc), "--trainval", 1)
     assert code == 0
-    assert err.startswith("warning: test is empty, as all images were asked for in trainval")
+    assert err.startswith("warning: test is empty, because trainval takes all images")
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -85,7 +85,7 @@ def test_split_adds_new_images(vocdet: Run, make_voc: MakeVoc) -> None:
     many(make_voc, 40, root=root)
     code, out, err = vocdet("split", root, "--append")
     assert code == 0
-    assert err == "warning: 20 new images: 16 to train, 2 to val, 2 to test; all others stay where they were\n"
+    assert err == "warning: 20 new images: 16 to train, 2 to val, 2 to test; all others are unchanged\n"
     assert ["images", "36", "32", "4", "4", "40"] in [line.split() for line in out.splitlines()]
     assert set(test) < set((root / "ImageSets" / "Main" / "test.txt").read_text().split())
 

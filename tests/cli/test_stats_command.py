@@ -52,9 +52,7 @@ def test_the_picture_is_written_and_said(vocdet: Run, make_voc: MakeVoc, tmp_pat
 def test_a_picture_of_another_kind_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, err = vocdet("stats", make_voc({"a": [DOG]}), "--picture", "x.jpg")
     assert (code, out) == (1, "")
-    assert err == (
-        "error: x.jpg: is no name of a picture that can be drawn\n  hint: end its name in .png, .svg, .pdf\n"
-    )
+    assert err == ("error: x.jpg: is not the name of a picture\n  hint: use the suffix .png, .svg or .pdf\n")
 
 
 def test_objects_too_small_for_the_input_are_told_with_one_that_suits_them(vocdet: Run, make_voc: MakeVoc) -> None:

@@ -40,8 +40,8 @@ def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> N
         "trainval": list(range(16)), "train": list(range(12)), "val": [12, 13, 14, 15], "test": [],
     }  # fmt: skip
     assert report.notes == (
-        "4 images are in no COCO file, and now in no part: vocdet split --append finds them one",
-        "test is empty: no COCO file is of it",
+        "4 images are in no COCO file and in no split: `append=True` adds them to one",
+        "test is empty: there is no COCO file for it",
     )
     assert (root / "ImageSets" / "Main" / "val.txt").read_text().split() == ["img12", "img13", "img14", "img15"]
 
@@ -62,13 +62,13 @@ def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({"val.json": ["img00.jpg"]}, "no COCO file of train"),
-        ({"train.json": ["img00.jpg"], "instances.json": ["img01.jpg"]}, "does not say which part it is"),
-        ({"trainval.json": ["img00.jpg"]}, "is of train and val together"),
-        ({"train.json": ["a.jpg", "b.jpg"]}, "none of its 2 images is in the dataset, such as 'a.jpg'"),
+        ({"val.json": ["img00.jpg"]}, "there is no COCO file for train"),
+        ({"train.json": ["img00.jpg"], "instances.json": ["img01.jpg"]}, "has no split in its name"),
+        ({"trainval.json": ["img00.jpg"]}, "holds train and val together"),
+        ({"train.json": ["a.jpg", "b.jpg"]}, "none of its 2 images, such as 'a.jpg', is in the dataset"),
         (
             {"train.json": ["img00.jpg", "img01.jpg"], "test.json": ["img01.jpg"]},
-            "the COCO files have 1 image (img01) in several parts",
+            "the COCO files have 1 image (img01) in several splits",
         ),
     ],
 )

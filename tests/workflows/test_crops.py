@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.errors import AnnotationError, ImageError, OutputError, SplitError, VocdetError
+from vocdet.errors import DatasetError, ImageError, OutputError, SplitError, VocdetError
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.formats.source import Source
 from vocdet.workflows.crops import write_crops
@@ -70,13 +70,13 @@ def test_parts_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("splits", "hint"),
-    [(PARTS, "take trainval or train or val or test"), (None, "run vocdet split, or leave out --part")],
+    [(PARTS, "choose trainval, train, val or test"), (None, "run `vocdet.split(dataset)` first")],
 )
 def test_a_part_that_is_not_there_is_refused(
     make_voc: MakeVoc, tmp_path: Path, splits: dict[str, list[str]] | None, hint: str
 ) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=splits)
-    with pytest.raises(SplitError, match="there is no part holdout") as caught:
+    with pytest.raises(SplitError, match="there is no split holdout") as caught:
         write_crops(Source(root), tmp_path / "crops", splits=["holdout"])
     assert caught.value.hint == hint
 
@@ -93,7 +93,7 @@ def test_small_objects_can_be_left_out(make_voc: MakeVoc, tmp_path: Path) -> Non
         Source(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]})), tmp_path / "crops", smallest=10
     )
     assert (report.small, files(tmp_path / "crops")) == (1, ["train/cat/a_2.jpg", "train/dog/a_1.jpg"])
-    with pytest.raises(AnnotationError, match="no objects to cut out"):
+    with pytest.raises(DatasetError, match="there are no objects to crop"):
         write_crops(Source(make_voc({"a": [DOG]}, root=tmp_path / "other")), tmp_path / "none", smallest=50)
 
 

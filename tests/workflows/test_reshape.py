@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vocdet.data.merging import Spelling
-from vocdet.errors import AnnotationError, ManyErrors, OutputError, VocdetError
+from vocdet.errors import ArgumentError, DatasetError, ManyErrors, OutputError
 from vocdet.formats import registry
 from vocdet.formats.scan import Scan
 from vocdet.formats.source import Source
@@ -95,7 +95,7 @@ def coco_set(folder: Path, images: Path) -> Path:
 def test_a_copy_has_the_format_of_its_source_with_all_that_it_says(make_voc: MakeVoc, tmp_path: Path) -> None:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
     report = remap_dataset(Source(source), tmp_path / "new", rename=["dog=wolf"])
-    assert (report.made.written.to, report.made.written.losses) == ("coco", ())
+    assert (report.result.written.to, report.result.written.losses) == ("coco", ())
     (path,) = (tmp_path / "new").rglob("*.json")
     whole = json.loads(path.read_bytes())
     assert {one["name"]: one["supercategory"] for one in whole["categories"]} == {"wolf": "animal", "cat": "animal"}
@@ -107,14 +107,14 @@ def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc:
     source = coco_set(tmp_path / "pets", make_voc({"a": []}))
     report = remap_dataset(Source(source), tmp_path / "new", rename=["dog=wolf"], to="yolo")
     assert registry.scan(Source(tmp_path / "new")).format == "yolo"
-    assert "masks" in [loss.what for loss in report.made.written.losses]
+    assert "masks" in [loss.what for loss in report.result.written.losses]
     with pytest.raises(OutputError, match="yolo cannot hold all there is"):
         remap_dataset(Source(source), tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
     assert not (tmp_path / "strict").exists()
 
 
 def test_nothing_to_change_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="no label is to change"):
+    with pytest.raises(ArgumentError, match="no label changes"):
         remap_dataset(Source(make_voc({"a": [DOG]})), tmp_path / "new")
 
 
@@ -135,7 +135,7 @@ def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path:
         lambda target: sample_dataset(Source(root), target, 1),
         lambda target: merge_datasets([Source(other), Source(root)], target),
     ):
-        with pytest.raises(OutputError, match=r"is inside .*set, and would be read as a part of it"):
+        with pytest.raises(OutputError, match=r"is inside .*set and would be read as part of it"):
             make(root / "deep" / "new")
 
 
@@ -159,7 +159,7 @@ def test_datasets_become_one(make_voc: MakeVoc, tmp_path: Path) -> None:
 
 def test_a_clash_can_be_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     roots = [make_voc({"a": [DOG]}, root=tmp_path / name) for name in ("one", "two")]
-    with pytest.raises(AnnotationError, match="the stem 'a' is that of an image in another dataset, too") as caught:
+    with pytest.raises(DatasetError, match="another dataset also has the stem 'a'") as caught:
         merge_datasets([Source(path) for path in roots], tmp_path / "new", strict=True)
     assert str(caught.value.place) == str(tmp_path / "one" / "JPEGImages" / "a.jpg")
     assert not (tmp_path / "new").exists()
@@ -184,13 +184,15 @@ def test_datasets_of_several_formats_become_one_of_the_first(make_voc: MakeVoc, 
     voc = make_voc({"a": [EMU]})
     report = merge_datasets([Source(coco_set(tmp_path / "pets", voc)), Source(voc)], tmp_path / "new")
     found = registry.scan(Source(tmp_path / "new"))
-    assert (report.made.written.to, found.format, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
+    assert (report.result.written.to, found.format, found.dataset.labels) == ("coco", "coco", ("cat", "dog", "emu"))
     assert content(found) == {"pets_a": [DOG, CAT], "set_a": [EMU]}
 
 
-@pytest.mark.parametrize(("count", "problem"), [(1, "nothing to merge with"), (2, "the same dataset is given twice")])
+@pytest.mark.parametrize(
+    ("count", "problem"), [(1, "there is only one dataset to merge"), (2, "a dataset is named twice")]
+)
 def test_one_dataset_is_nothing_to_merge(make_voc: MakeVoc, tmp_path: Path, count: int, problem: str) -> None:
-    with pytest.raises(VocdetError, match=problem):
+    with pytest.raises(ArgumentError, match=problem):
         merge_datasets([Source(path) for path in [make_voc({"a": [DOG]})] * count], tmp_path / "new")
 
 
@@ -209,9 +211,9 @@ def test_a_sample_keeps_labels_and_parts(make_voc: MakeVoc, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_sample_larger_than_the_whole_is_refused(make_voc: MakeVoc, tmp_path: Path, count: int) -> None:
-    with pytest.raises(VocdetError, match="cannot be taken from a dataset of 2") as caught:
+    with pytest.raises(ArgumentError, match="is impossible: the dataset has 2 images") as caught:
         sample_dataset(Source(make_voc({"a": [DOG], "b": [CAT]})), tmp_path / "new", count)
-    assert caught.value.hint == "give a number from 1 to 2"
+    assert caught.value.hint == "choose a number from 1 to 2"
 
 
 def test_images_can_be_left_where_they_are(make_voc: MakeVoc, tmp_path: Path) -> None:

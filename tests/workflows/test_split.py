@@ -109,7 +109,7 @@ def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> N
     lines = (root / "ImageSets" / "Main" / "cat_val.txt").read_text().splitlines()
     assert sorted(line[-3:] for line in lines) == ["  1", " -1"]
     again = split_dataset(Source(root), seed=1, force=True)
-    assert again.notes == ("of an earlier split: 8 files such as cat_test.txt: delete them",)
+    assert again.notes == ("delete 8 files of an earlier split, such as cat_test.txt",)
 
 
 def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
@@ -121,7 +121,7 @@ def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
         report = split_dataset(Source(root), seed=seed, force=True)
         homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
-        assert report.notes == ("1 group of identical images: each is in one part",)
+        assert report.notes == ("1 group of identical images: each is in one split",)
 
 
 def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: Ma
     root = make_voc({**{f"a{i}": DOG for i in range(9)}, "b": CAT})
     notes = split_dataset(Source(root), trainval=1.0).notes
     assert notes == (
-        "test is empty, as all images were asked for in trainval: figures can only come from val",
-        "val has no object of cat: annotate more of them",
+        "test is empty, because trainval takes all images: only val is left to evaluate on",
+        "val has no objects of cat: annotate more of them",
     )
     assert "val is empty" in split_dataset(Source(root), train=1.0, force=True).notes[0]
 
@@ -155,7 +155,7 @@ def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path
     for split in ("train", "valid"):
         make_voc({f"{split}{i}": DOG for i in range(5)}, root=tmp_path / "set" / split, layout="flat")
     report = split_dataset(Source(tmp_path / "set"))
-    assert report.notes == ("ImageSets, and no longer the folders train, valid, now says which part an image is in",)
+    assert report.notes == ("the splits are now in ImageSets, no longer in the folders train, valid",)
     assert {name: len(rows) for name, rows in load_dataset(Source(tmp_path / "set")).splits.items()} == {
         name: len(rows) for name, rows in report.splits.items()
     }
@@ -184,7 +184,7 @@ def test_near_identical_images_are_not_divided(make_voc: MakeVoc) -> None:
         report = split_dataset(Source(root), seed=seed, force=True)
         homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
         assert len(homes) == 1
-        assert report.notes == ("1 group of near-identical images (4 images): each is in one part",)
+        assert report.notes == ("1 group of near-duplicates (4 images): each is in one split",)
     apart = [split_dataset(Source(root), seed=seed, force=True, group_by=["identical"]) for seed in range(5)]
     assert any(len({row in report.splits["train"] for row in (0, 3, 8, 11)}) == 2 for report in apart)
 
@@ -197,12 +197,12 @@ def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_
         "trainval": 18, "train": 16, "val": 2, "test": 2,
     }  # fmt: skip
     (note,) = report.notes
-    assert note.startswith("18 of 20 images are near-identical, one to the next: they are divided all the same")
+    assert note.startswith("18 of 20 images form one chain of near-duplicates: they are split anyway")
     together = split_dataset(Source(root), group_by=["similar"], force=True)
     assert {name: len(rows) for name, rows in together.splits.items()} == {
         "trainval": 19, "train": 18, "val": 1, "test": 1,
     }  # fmt: skip
-    assert "so that 2 images went to another part than was asked for" in together.notes[0]
+    assert "which moved 2 images to another split" in together.notes[0]
 
 
 def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> None:
@@ -212,8 +212,8 @@ def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> No
     for name in ("train", "val", "test"):
         films = [stems[row][:5] for row in report.splits[name] if stems[row] != "alone"]
         assert all(films.count(film) == 5 for film in films)
-    assert report.notes[0].startswith(r"10 groups by '(film\d)_\d', of 5 images: each is in one part")
-    assert r"1 image that '(film\d)_\d' does not match: each is on its own" in report.notes
+    assert report.notes[0].startswith(r"10 groups by '(film\d)_\d', of 5 images: each is in one split")
+    assert r"1 image that '(film\d)_\d' does not match: each is a group of one" in report.notes
 
 
 def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -224,15 +224,18 @@ def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -
         "trainval": 16, "train": 8, "val": 8, "test": 8,
     }  # fmt: skip
     assert all(len(set(rows // 4)) * 4 == len(rows) for rows in report.splits.values())
-    assert report.notes == ("6 folders, of 4 images: each is in one part",)
+    assert report.notes == ("6 folders, of 4 images: each is in one split",)
 
 
 @pytest.mark.parametrize(
     ("group_by", "problem"),
     [
-        ("(.)", r"val would have no images, as some stay together: 1 group by '(.)', of 20 images"),
-        ("folder", r"val would have no images, as some stay together: 1 folder, of 20 images"),
-        (r"(img[01])", r"val would have no images, as some stay together: 2 groups by '(img[01])', of 10 images"),
+        ("(.)", r"val would have no images, because groups stay together: 1 group by '(.)', of 20 images"),
+        ("folder", r"val would have no images, because groups stay together: 1 folder, of 20 images"),
+        (
+            r"(img[01])",
+            r"val would have no images, because groups stay together: 2 groups by '(img[01])', of 10 images",
+        ),
         ("x", "'x' matches no image, such as 'img00'"),
         ("(", "'(' is not a regular expression: missing ), unterminated subpattern at position 0"),
     ],
@@ -291,7 +294,7 @@ def test_folds_of_an_earlier_split_are_told_of(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     split_dataset(Source(root), kfold=3)
     assert split_dataset(Source(root), kfold=2, force=True).notes == (
-        "of an earlier split: 2 files such as fold3_train.txt: delete them",
+        "delete 2 files of an earlier split, such as fold3_train.txt",
     )
 
 
@@ -304,4 +307,6 @@ def test_a_dry_run_writes_nothing(make_voc: MakeVoc) -> None:
     real = split_dataset(Source(root))
     assert real.files == report.files
     assert all(np.array_equal(real.splits[name], report.splits[name]) for name in real.splits)
-    assert split_dataset(Source(root), dry_run=True).notes == ("there are split files already: --force replaces them",)
+    assert split_dataset(Source(root), dry_run=True).notes == (
+        "the dataset has split files: `force=True` replaces them",
+    )

@@ -55,7 +55,7 @@ def test_appending_moves_no_image(make_voc: MakeVoc) -> None:
     assert {name: len(stems) for name, stems in after.items()} == {"trainval": 27, "train": 24, "val": 3, "test": 3}
     assert sorted(after["trainval"] + after["test"]) == [f"img{i:02}" for i in range(30)]
     assert report.objects()[0].tolist() in ([13, 14], [14, 13])
-    assert report.notes == ("10 new images: 8 to train, 1 to val, 1 to test; all others stay where they were",)
+    assert report.notes == ("10 new images: 8 to train, 1 to val, 1 to test; all others are unchanged",)
 
 
 def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
@@ -64,7 +64,7 @@ def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
     before = lines(root)
     report = append_to_split(Source(root), seed=5)
     assert lines(root) == before
-    assert report.notes == ("there are no new images: all are in a part",)
+    assert report.notes == ("there are no new images: every image has a split",)
 
 
 def test_appending_keeps_the_shares_there_are_or_takes_those_it_is_given(make_voc: MakeVoc) -> None:
@@ -85,7 +85,7 @@ def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> No
     for name in before:
         assert set(before[name]) <= set(after[name])
     assert sorted(stem for k in (1, 2, 3) for stem in after[f"fold{k}_val"]) == after["trainval"]
-    with pytest.raises(SplitError, match="there are 3 folds, not 4"):
+    with pytest.raises(SplitError, match="the dataset has 3 folds, not 4"):
         append_to_split(Source(root), kfold=4)
 
 
@@ -102,8 +102,7 @@ def test_images_that_belong_together_and_are_apart_stay_apart_with_a_note(make_v
     before = lines(root)
     similar(root, before["train"][0], before["test"][0])
     assert append_to_split(Source(root)).notes[1:] == (
-        "1 group of images that belong together is in several parts, and stay so: only a split without --append can "
-        "mend that",
+        "1 group of images stays divided over several splits: `vocdet.split(dataset, force=True)` reunites them",
     )
     assert before["test"][0] in lines(root)["test"]
 
@@ -114,7 +113,7 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
     for path in (root / "Annotations" / f"{gone}.xml", root / "JPEGImages" / f"{gone}.jpg"):
         path.unlink()
     report = append_to_split(Source(root))
-    assert report.notes[0] == "1 line names an image that is no longer in the dataset: left out (train.txt:4)"
+    assert report.notes[0] == "1 line names an image that is no longer in the dataset and left out (train.txt:4)"
     assert all(gone not in stems for stems in lines(root).values())
     assert len(report.dataset) == 29
 
@@ -122,13 +121,13 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
 @pytest.mark.parametrize(
     ("splits", "problem"),
     [
-        ({}, "there are no images in train to add to"),
-        ({"val": ["img00"]}, "there are no images in train to add to"),
-        ({"trainval": ["img00", "img01"], "test": ["img02"]}, "there are no images in train to add to"),
+        ({}, "there is no train split to add images to"),
+        ({"val": ["img00"]}, "there is no train split to add images to"),
+        ({"trainval": ["img00", "img01"], "test": ["img02"]}, "there is no train split to add images to"),
         ({"train": ["img00", "img01"], "val": ["img01"]}, "1 image (img01) is in several of train, val and test"),
         (
             {"trainval": [f"img0{i}" for i in range(8)], "train": ["img00"], "val": ["img01"]},
-            "6 images (img02, img03, img04, ...) are in trainval alone",
+            "6 images (img02, img03, img04 and 3 more) are only in trainval",
         ),
     ],
 )
@@ -140,7 +139,7 @@ def test_what_cannot_be_added_to_is_an_error_and_stays(
     with pytest.raises(SplitError) as caught:
         append_to_split(Source(root))
     assert caught.value.problem == problem
-    assert "without --append" in caught.value.hint
+    assert "`vocdet.split(dataset" in caught.value.hint
     assert listing(root) == before
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.errors import AnnotationError, OutputError
+from vocdet.errors import ArgumentError, DatasetError
 from vocdet.formats.source import Source
 from vocdet.workflows.stats import dataset_stats
 
@@ -50,11 +50,11 @@ def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_pat
 
 @pytest.mark.parametrize("name", ["figures.jpg", "figures", ".png"])
 def test_another_kind_of_picture_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="is no name of a picture that can be drawn") as caught:
+    with pytest.raises(ArgumentError, match="is not the name of a picture") as caught:
         dataset_stats(Source(tmp_path / "nowhere"), drawn=tmp_path / name)
-    assert caught.value.hint == "end its name in .png, .svg, .pdf"
+    assert caught.value.hint == "use the suffix .png, .svg or .pdf"
 
 
 def test_without_objects_there_are_no_figures(make_voc: MakeVoc) -> None:
-    with pytest.raises(AnnotationError, match="no objects in any annotation"):
+    with pytest.raises(DatasetError, match="the annotations contain no objects"):
         dataset_stats(Source(make_voc({"a": []})))

@@ -1,4 +1,4 @@
-"""The objects of a dataset as an image folder: one picture an object, one folder a label."""
+"""Crop the objects of a dataset into an image folder: one picture per object, one folder per label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
 from vocdet.data.splits import Splits, separate
 from vocdet.data.usable import usable
-from vocdet.errors import AnnotationError, SplitError
+from vocdet.errors import DatasetError, SplitError
 from vocdet.files import appearing, write_new
 from vocdet.formats import registry
 from vocdet.formats.file_names import safe_names
@@ -26,23 +26,24 @@ from vocdet.formats.voc import image_sets
 from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
 from vocdet.recipes.schema import Data, check_side
+from vocdet.wording import listed
 
 MARGIN = Data().context
 QUALITY = 95  # of JPEG
-LEARNED = "train"  # the folder of what is learned from, where no part has this name
+TRAIN = "train"  # the folder of a dataset without splits, and of trainval without train
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropsReport:
-    """What was cut out, and what was not."""
+    """The crops that were written, and the objects that were left out."""
 
     target: Path
     labels: tuple[str, ...]
-    crops: Mapping[str, NDArray[np.int64]]  # of every part's folder, pictures of each label (L,)
-    renamed: Mapping[str, str]  # labels whose folder has another name
-    crowds: int  # objects left out as training leaves them out: they mark several things at once
-    small: int  # those left out whose shorter side is below the least
-    in_no_split: int  # those of images in none of the parts written
+    crops: Mapping[str, NDArray[np.int64]]  # per split, pictures of each label (L,)
+    renamed: Mapping[str, str]  # label to folder, where they differ
+    crowds: int  # crowds, left out as in training
+    small: int  # objects left out whose shorter side is below the limit
+    in_no_split: int  # objects in images of no written split
 
 
 def write_crops(
@@ -56,16 +57,17 @@ def write_crops(
     lossless: bool = False,
     progress: Progress | None = None,
 ) -> CropsReport:
-    """Cut every object out as the classifier sees it, into `target/<part>/<label>/<stem>_<number>.jpg`.
+    """Crop every object as the classifier sees it, into `target/<split>/<label>/<stem>_<number>.jpg`.
 
-    A crop is the square round a box with `margin` of its longer side all round, gray beyond the image; at the pixels of
-    the image, or resized to `size`. Without parts all of it is `train`. The folder is new, and appears whole.
+    A crop is the square around a box with a margin of `margin` times its longer side, gray beyond the image; in the
+    pixels of the image, or resized to `size`. A dataset without splits becomes `train`. The folder is new and appears
+    whole. Raises a `DatasetError` if no objects remain.
     """
     if size is not None:
         check_side(size, smallest=32)
     found = registry.read(source)
-    known, odd = image_sets.read_splits(found)
-    raise_errors(odd)
+    known, findings = image_sets.read_splits(found)
+    raise_errors(findings)
     dataset, _ = usable(found.dataset)
     chosen = _chosen(known, splits, dataset)
     objects = dataset.objects
@@ -74,19 +76,18 @@ def write_crops(
     folders = safe_names(dataset.labels)
     jobs = _jobs(dataset, chosen, wanted, folders)
     if not jobs:
-        raise AnnotationError(
-            "no objects to cut out", place=source.path, hint="ask for other parts, or a smaller --min-side"
-        )
+        hint = "choose other splits, or a smaller minimum side"
+        raise DatasetError("there are no objects to crop", place=source.path, hint=hint)
     cutter = _Cutter(dataset, margin, size, ".png" if lossless else ".jpg")
     with appearing(target) as folder:
-        pool, made = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), set[str]()
+        pool, created = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), set[str]()
         try:
-            for done, _ in enumerate(pool.map(lambda job: cutter.write(job, folder, made), jobs), 1):
+            for done, _ in enumerate(pool.map(lambda job: cutter.write(job, folder, created), jobs), 1):
                 if progress is not None:
                     progress(done, len(jobs))
         finally:
             pool.shutdown(cancel_futures=True)
-    of_part = {
+    counts = {
         name: np.bincount(objects.label[wanted & np.isin(objects.image, rows)], minlength=len(dataset.labels))
         for name, rows in chosen.items()
     }
@@ -94,7 +95,7 @@ def write_crops(
     return CropsReport(
         target=target,
         labels=dataset.labels,
-        crops=of_part,
+        crops=counts,
         renamed={old: new for old, new in zip(dataset.labels, folders, strict=True) if old != new},
         crowds=int((objects.crowd & placed).sum()),
         small=int((~objects.crowd & ~wanted & placed).sum()),
@@ -102,19 +103,19 @@ def write_crops(
     )
 
 
-def _chosen(splits: Splits, asked: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """The folders to write, and the images of each."""
-    if not splits and not asked:
-        return {LEARNED: np.arange(len(dataset))}
-    missing = [name for name in asked if name not in splits]
+def _chosen(splits: Splits, requested: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+    """The folders to write, and the rows of each."""
+    if not splits and not requested:
+        return {TRAIN: np.arange(len(dataset))}
+    missing = [name for name in requested if name not in splits]
     if missing:
-        hint = f"take {' or '.join(splits)}" if splits else "run vocdet split, or leave out --part"
-        raise SplitError(f"there is no part {missing[0]}", place=dataset.root, hint=hint)
-    chosen = {name: splits[name] for name in dict.fromkeys(asked)} if asked else separate(splits)
-    return {LEARNED if name == "trainval" and LEARNED not in chosen else name: rows for name, rows in chosen.items()}
+        hint = f"choose {listed(splits, conjunction='or')}" if splits else "run `vocdet.split(dataset)` first"
+        raise SplitError(f"there is no split {missing[0]}", place=dataset.root, hint=hint)
+    chosen = {name: splits[name] for name in dict.fromkeys(requested)} if requested else separate(splits)
+    return {TRAIN if name == "trainval" and TRAIN not in chosen else name: rows for name, rows in chosen.items()}
 
 
-Job = tuple[int, list[tuple[int, str]]]  # an image, and the objects to cut out of it with their files' names
+Job = tuple[int, list[tuple[int, str]]]  # an image row, and its objects with their file names
 
 
 def _jobs(dataset: Dataset, splits: Splits, wanted: NDArray[np.bool_], folders: Sequence[str]) -> list[Job]:
@@ -141,8 +142,8 @@ class _Cutter:
     size: int | None
     suffix: str
 
-    def write(self, job: Job, folder: Path, made: set[str]) -> None:
-        """Cut the objects of one image out; `made` remembers which folders are there."""
+    def write(self, job: Job, folder: Path, created: set[str]) -> None:
+        """Crop the objects of one image; `created` collects the folders that exist."""
         row, objects = job
         images = self.dataset.images
         path = self.dataset.root / images.files[row]
@@ -151,4 +152,4 @@ class _Cutter:
             crop = cut(image, self.dataset.objects.box[i], context=self.margin, size=self.size)
             bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
             _, data = cv2.imencode(self.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-            write_new(f"{folder}/{name}{self.suffix}", data.tobytes(), made)
+            write_new(f"{folder}/{name}{self.suffix}", data.tobytes(), created)

@@ -1,4 +1,4 @@
-"""Other datasets out of datasets: with other labels, several as one, a part of one."""
+"""Make new datasets from datasets: relabel, merge, sample."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_na
 from vocdet.data.relabel import relabel
 from vocdet.data.splits import separate, within
 from vocdet.data.texts import Texts
-from vocdet.errors import AnnotationError, OutputError, VocdetError
+from vocdet.errors import ArgumentError, DatasetError, OutputError
 from vocdet.formats import extras, registry
 from vocdet.formats.label_maps import read_changes
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
-from vocdet.wording import counted
+from vocdet.wording import and_more
 from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
 
 Splits = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """A dataset that was written."""
+class WrittenDataset:
+    """A new dataset."""
 
-    dataset: Dataset  # its files are still those of the source
+    dataset: Dataset  # with the image files of the source
     splits: Splits
     written: Written
 
@@ -43,13 +43,13 @@ class Made:
 class RemapReport:
     """A dataset with other labels."""
 
-    made: Made
-    becomes: Mapping[str, str]  # of every label of the source: what it is called now, "" where it was dropped
+    result: WrittenDataset
+    becomes: Mapping[str, str]  # label of the source to new label, "" for a dropped one
     objects: Mapping[str, int]  # of every label of the source
     dropped: int  # objects
-    emptied: int  # images that have lost all their objects
-    kept_empty: bool  # whether those are still there
-    doubles: int  # objects that are now of one label with another in the same place
+    emptied: int  # images that lost all their objects
+    kept_empty: bool  # whether those images remain
+    doubles: int  # objects that now duplicate another
 
 
 def remap_dataset(
@@ -67,10 +67,10 @@ def remap_dataset(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> RemapReport:
-    """Write a copy with labels renamed, merged and dropped, as `read_changes` reads them; by default in its format."""
+    """Write a copy with labels renamed, merged and dropped (see `read_changes`); by default in the same format."""
     if not (rename or merge or drop or keep or file):
-        hint = "give --rename old=new, --merge a,b=new, --drop a, --keep a,b or --map FILE"
-        raise VocdetError("no label is to change", hint=hint)
+        hint = 'use `rename={"old": "new"}`, `merge=...`, `drop=...`, `keep=...` or `file=...`'
+        raise ArgumentError("no label changes", hint=hint)
     _check_place(target, [source.path])
     found = _read(source, images, progress)
     old = found.dataset
@@ -80,10 +80,10 @@ def remap_dataset(
     if not keep_empty and len(changed.emptied):
         rows = np.setdiff1d(np.arange(len(old)), changed.emptied)
         dataset, splits = dataset.subset(rows), within(splits, rows, len(old))
-    made = _write(dataset, splits, target, to or native(found), images, strict)
+    result = _write(dataset, splits, target, to or native(found), images, strict)
     counts = np.bincount(old.objects.label, minlength=len(old.labels)).tolist()
     return RemapReport(
-        made=made,
+        result=result,
         becomes={label: becomes.get(label, label) for label in old.labels},
         objects=dict(zip(old.labels, counts, strict=True)),
         dropped=changed.dropped,
@@ -94,11 +94,11 @@ def remap_dataset(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joined:
-    """One of the datasets that became one."""
+class MergedSource:
+    """One of the merged datasets."""
 
     root: Path
-    name: str  # what stands before its stems where they clash
+    name: str  # prefix of its stems where they clash
     images: int
     objects: int
     splits: tuple[str, ...]
@@ -108,13 +108,13 @@ class Joined:
 class MergeReport:
     """Several datasets as one."""
 
-    made: Made
-    sources: tuple[Joined, ...]
-    renamed: Mapping[str, str]  # a new stem -> what it was
-    spellings: tuple[Spelling, ...]  # labels that may mean the same
-    copies: tuple[tuple[str, ...], ...]  # stems of images that are the same byte for byte
-    leaks: int  # how many of these groups are in more than one of train, val and test
-    differ: tuple[str, ...]  # what sources say differently of the whole, of which the first is kept
+    result: WrittenDataset
+    sources: tuple[MergedSource, ...]
+    renamed: Mapping[str, str]  # new stem to old stem
+    spellings: tuple[Spelling, ...]  # labels that may mean the same thing
+    copies: tuple[tuple[str, ...], ...]  # stems of identical images
+    leaks: int  # groups in more than one of train, val and test
+    differ: tuple[str, ...]  # metadata that differs, of which the first is used
 
 
 def merge_datasets(
@@ -126,38 +126,38 @@ def merge_datasets(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> MergeReport:
-    """Write several datasets as one, by default in the format of the first.
+    """Merge several datasets into a new one, by default in the format of the first.
 
-    Labels of one name are one label. A stem that two sources have gets the name of its folder before it, and with
-    `strict` is an error. All sources are read before anything is written.
+    Labels are matched by name. A stem that two sources share gets the name of its folder as a prefix; with `strict` it
+    is an error. All sources are read before anything is written.
     """
     if len(sources) < 2:
-        raise VocdetError("there is nothing to merge with", hint="give two datasets or more, and then the new folder")
+        raise ArgumentError("there is only one dataset to merge", hint="name two datasets or more")
     if len({source.path.resolve() for source in sources}) < len(sources):
-        raise VocdetError("the same dataset is given twice", hint="give each once")
+        raise ArgumentError("a dataset is named twice", hint="name each dataset once")
     paths = [source.path for source in sources]
     _check_place(target, paths)
     found = [_read(source, images, progress) for source in sources]
     names = source_names(paths)
-    given = [NamedDataset(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
-    joined = merge(given)
-    if strict and joined.stems_before:
-        raise _clash(joined)
+    named = [NamedDataset(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
+    merged = merge(named)
+    if strict and merged.stems_before:
+        raise _clash(merged)
     tables = [scan.dataset.images.extra for scan in found]
     extra, image_extras, differ = extras.merged([scan.dataset.extra for scan in found], tables)
-    table = replace(joined.dataset.images, extra=Texts.join(image_extras))
-    dataset = replace(joined.dataset, extra=extra, images=table)
-    made = _write(dataset, joined.splits, target, to or native(found[0]), images, strict)
+    table = replace(merged.dataset.images, extra=Texts.join(image_extras))
+    dataset = replace(merged.dataset, extra=extra, images=table)
+    result = _write(dataset, merged.splits, target, to or native(found[0]), images, strict)
     stems = dataset.images.stems
     groups = identical_images(dataset)
-    part_of = {row: name for name, rows in separate(joined.splits).items() for row in rows.tolist()}
+    part_of = {row: name for name, rows in separate(merged.splits).items() for row in rows.tolist()}
     return MergeReport(
-        made=made,
+        result=result,
         sources=tuple(
-            Joined(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.splits)))
+            MergedSource(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.splits)))
             for path, name, scan in zip(paths, names, found, strict=True)
         ),
-        renamed={stems[row]: before for row, before in joined.stems_before.items()},
+        renamed={stems[row]: before for row, before in merged.stems_before.items()},
         spellings=tuple(spellings([scan.dataset for scan in found])),
         copies=tuple(tuple(stems[row] for row in group) for group in groups),
         leaks=sum(len({part_of[row] for row in group if row in part_of}) > 1 for group in groups),
@@ -165,31 +165,28 @@ def merge_datasets(
     )
 
 
-def _clash(made: Merged) -> VocdetError:
-    row, stem = next(iter(made.stems_before.items()))
-    others = len(made.stems_before) - 1
-    more = f", and so of {others} more" if others > 1 else ""
-    files = made.dataset.images.files
-    problem = f"the stem {stem!r} is that of an image in another dataset, too{more}"
-    return AnnotationError(
-        problem, place=made.dataset.root / files[row], hint="leave out --strict to have them renamed"
-    )
+def _clash(merged: Merged) -> DatasetError:
+    row, stem = next(iter(merged.stems_before.items()))
+    others = and_more(len(merged.stems_before) - 1, "stem")
+    problem = f"another dataset also has the stem {stem!r}{others}"
+    place = merged.dataset.root / merged.dataset.images.files[row]
+    return DatasetError(problem, place=place, hint="leave out `strict=True` to rename them")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleReport:
-    """Some images of a dataset."""
+    """A sample of a dataset."""
 
-    made: Made
+    result: WrittenDataset
     source: Dataset
     source_splits: Splits
-    missing: tuple[str, ...]  # labels for which there was no room
+    missing: tuple[str, ...]  # labels that did not fit
 
     def objects(self) -> NDArray[np.int64]:
         """(L, 2) objects of every label in the source and in the sample."""
         counts = [
             np.bincount(dataset.objects.label, minlength=len(dataset.labels))
-            for dataset in (self.source, self.made.dataset)
+            for dataset in (self.source, self.result.dataset)
         ]
         return np.stack(counts, axis=1)
 
@@ -205,40 +202,42 @@ def sample_dataset(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> SampleReport:
-    """Write `count` images of a dataset in which every label and part has its share; by default in its format."""
+    """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
     _check_place(target, [source.path])
     found = _read(source, images, progress)
     dataset = found.dataset
     if not 0 < count <= len(dataset):
-        problem = f"{counted(count, 'image')} cannot be taken from a dataset of {len(dataset)}"
-        raise VocdetError(problem, place=source.path, hint=f"give a number from 1 to {len(dataset)}")
+        problem = f"a sample of {count} is impossible: the dataset has {len(dataset)} images"
+        raise ArgumentError(problem, place=source.path, hint=f"choose a number from 1 to {len(dataset)}")
     taken = sample(dataset, count, found.splits, seed=seed)
     splits = within(found.splits, taken.rows, len(dataset))
-    made = _write(dataset.subset(taken.rows), splits, target, to or native(found), images, strict)
-    return SampleReport(made, dataset, found.splits, tuple(dataset.labels[label] for label in taken.missing))
+    result = _write(dataset.subset(taken.rows), splits, target, to or native(found), images, strict)
+    return SampleReport(result, dataset, found.splits, tuple(dataset.labels[label] for label in taken.missing))
 
 
 def native(found: Scan) -> Target:
-    """The format to write a dataset in that was read as this: the same, or COCO, which holds all that others do."""
+    """The default format of a new dataset: that of its source, or COCO, which holds what all others do."""
     return next((format for format in get_args(Target) if format == found.format), "coco")
 
 
 def _check_place(target: Path, sources: Sequence[Path]) -> None:
-    """Refuse a folder inside a dataset: its files would be read as some of that dataset's."""
+    """Refuse a folder inside a dataset, whose readers would read it, too."""
     for source in sources:
         root = source if source.is_dir() else source.parent
         if root.resolve() in target.resolve().parents:
             hint = "name a folder outside it"
-            raise OutputError(f"is inside {source}, and would be read as a part of it", place=target, hint=hint)
+            raise OutputError(f"is inside {source} and would be read as part of it", place=target, hint=hint)
 
 
 def _read(source: Source, images: ImageMode, progress: Progress | None) -> Scan:
-    """A dataset with its parts, all in order; the errors in its files are raised together."""
+    """Read a dataset with its splits; the errors in its files are raised together."""
     found = registry.read(source, without_images=images == "none", progress=progress)
-    splits, odd = image_sets.read_splits(found)
-    raise_errors(odd)
+    splits, findings = image_sets.read_splits(found)
+    raise_errors(findings)
     return replace(found, splits=splits)
 
 
-def _write(dataset: Dataset, splits: Splits, folder: Path, to: Target, images: ImageMode, strict: bool) -> Made:
-    return Made(dataset, splits, write_dataset(dataset, splits, folder, to=to, images=images, strict=strict))
+def _write(
+    dataset: Dataset, splits: Splits, folder: Path, to: Target, images: ImageMode, strict: bool
+) -> WrittenDataset:
+    return WrittenDataset(dataset, splits, write_dataset(dataset, splits, folder, to=to, images=images, strict=strict))

@@ -1,4 +1,4 @@
-"""Which images a split keeps together, and what it says of them."""
+"""Groups of images that a split keeps together."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ from vocdet.data.division.similar import similar_images
 from vocdet.formats.scan import Progress
 from vocdet.wording import counted
 
-WORDS = ("folder", "similar", "identical")  # what --group-by takes; all else is a regular expression
+WORDS = ("folder", "similar", "identical")  # any other value of group_by is a regular expression
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """Groups of images that go to the same part."""
+class ImageGroups:
+    """Groups of images that stay in one split."""
 
-    groups: Groups  # of two or more; no image is in two of them
-    kinds: tuple[str, ...]  # what they are, in words
-    notes: tuple[str, ...] = ()  # what else there is to say
+    groups: Groups  # of two or more images, without overlap
+    kinds: tuple[str, ...]  # descriptions of the groups
+    notes: tuple[str, ...] = ()  # remarks for the user
 
     def notes_after(self, moved: int) -> list[str]:
-        """What to say of a split of which they have moved so many images."""
-        kinds = [f"{kind}: each is in one part" for kind in self.kinds]
+        """Remarks on a split where the groups moved so many images."""
+        kinds = [f"{kind}: each is in one split" for kind in self.kinds]
         if kinds and moved:
-            kinds[-1] += f", so that {counted(moved, 'image')} went to another part than was asked for"
+            kinds[-1] += f", which moved {counted(moved, 'image')} to another split"
         return [*kinds, *self.notes]
 
     def notes_of_old(self, before: Mapping[str, NDArray[np.int64]]) -> list[str]:
-        """What to say where images already are in parts."""
+        """Remarks on groups whose images already have splits."""
         split = {int(row): name for name, rows in before.items() for row in rows}
-        apart = sum(len({split[row] for row in group if row in split}) > 1 for group in self.groups)
-        if not apart:
+        divided = sum(len({split[row] for row in group if row in split}) > 1 for group in self.groups)
+        if not divided:
             return list(self.notes)
-        groups = f"{counted(apart, 'group')} of images that belong together {'is' if apart == 1 else 'are'}"
-        return [*self.notes, f"{groups} in several parts, and stay so: only a split without --append can mend that"]
+        groups = (
+            f"{counted(divided, 'group')} of images {'stays' if divided == 1 else 'stay'} divided over several splits"
+        )
+        return [*self.notes, f"{groups}: `vocdet.split(dataset, force=True)` reunites them"]
 
 
-def kept_together(
+def group_images(
     dataset: Dataset, group_by: Sequence[str] | None, most: int, progress: Progress | None = None
-) -> Kept:
-    """What belongs together by each of `group_by`: a word of `WORDS`, or a regular expression on the stem.
+) -> ImageGroups:
+    """Group images by each of `group_by`: a word of `WORDS`, or a regular expression on the stem.
 
-    Images that are the same byte for byte always do. Without `group_by` near-identical ones do, too, unless there is
-    a group of more than `most` images: all frames of a film, which could not be divided at all.
+    Identical images always form groups. Without `group_by` near-duplicates do, too, unless a group has more than `most`
+    images, such as all frames of a video, which could not be split.
     """
     copies = identical_images(dataset)
     groupings, kinds, notes, near = [copies], [], [], Groups()
@@ -69,24 +71,24 @@ def kept_together(
             kinds.append(_sizes(groupings[-1], "group", f" by '{how}'"))
             alone = len(dataset) - sum(map(len, groupings[-1]))
             if alone:
-                notes.append(f"{counted(alone, 'image')} that '{how}' does not match: each is on its own")
-    return Kept(merged(len(dataset), *groupings), (*kinds, *_alike(near, copies)), tuple(notes))
+                notes.append(f"{counted(alone, 'image')} that '{how}' does not match: each is a group of one")
+    return ImageGroups(merged(len(dataset), *groupings), (*kinds, *_alike(near, copies)), tuple(notes))
 
 
 def _too_alike(largest: int, count: int) -> str:
     return (
-        f"{largest} of {count} images are near-identical, one to the next: they are divided all the same, and figures "
-        "on val and test will be too good; --group-by similar keeps them together"
+        f"{largest} of {count} images form one chain of near-duplicates: they are split anyway, and metrics on val and "
+        'test will be too high; `group_by="similar"` keeps them together'
     )
 
 
 def _alike(near: Groups, copies: Groups) -> list[str]:
-    """Groups of identical images and of near-identical ones in words; a group is one of the two."""
+    """Descriptions of the groups of identical images and of near-duplicates; each group counts once."""
     known = {tuple(group) for group in copies}
     more = [group for group in near if tuple(group) not in known]
     joined = {row for group in more for row in group}
     same = [group for group in copies if group[0] not in joined]
-    words = f"{counted(len(more), 'group')} of near-identical images ({len(joined)} images)"
+    words = f"{counted(len(more), 'group')} of near-duplicates ({len(joined)} images)"
     return [*([f"{counted(len(same), 'group')} of identical images"] if same else []), *([words] if more else [])]
 
 
