@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Device, Part, Runs
+from vocdet_cli.options import Device, Runs
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def bench(
         Path | None,
         typer.Option(help="Dataset to time and evaluate on.", show_default="noise, and the scores that are known"),
     ] = None,
-    split: Annotated[Part, typer.Option(help="Part of --data.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
     json: Annotated[Path | None, typer.Option(help="Write everything to this file, too.")] = None,
     runs: Runs = Path("runs"),

@@ -168,7 +168,7 @@ def _print_check(report: CheckReport, most: int | None) -> None:
         render.out.print(f"it also looks like {other}: --from {other} looks at that", soft_wrap=True)
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
-    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.splits.items())
+    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     holds = ", ".join(counted(*size) for size in sizes)
     render.out.print(f"{holds}; {splits or 'no splits yet'}", soft_wrap=True)
@@ -230,7 +230,7 @@ def _as_json(report: CheckReport) -> dict[str, Any]:
         "others": list(report.others),
         "coordinates": report.coordinates,
         "reason": report.reason,
-        "splits": {name: len(rows) for name, rows in report.splits.items()},
+        "splits": {name: len(rows) for name, rows in report.dataset.splits.items()},
         "errors": len(report.errors),
         "warnings": len(report.warnings),
         "findings": [_finding_json(finding) for finding in report.findings],

@@ -69,7 +69,7 @@ def _print_source(report: ConvertReport, check: str) -> None:
         render.out.print(f"coordinates are {scan.coordinates}-based: {scan.reason}", markup=False, soft_wrap=True)
     for other in report.others:
         render.note(f"it also looks like {other}: --from {other} reads that")
-    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.splits.items())
+    splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
     render.out.print(f"{summary(report.dataset)}; {splits or 'no parts'}", markup=False, soft_wrap=True)
     if report.left_out:
         render.warning(f"{counted(len(report.left_out), 'error')}: what could not be read is left out")

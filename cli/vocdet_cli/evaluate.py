@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Device, Labels, Part, Runs, Seed
+from vocdet_cli.options import Coordinates, Device, Labels, Runs, Seed
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def evaluate(
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
-    split: Annotated[Part, typer.Option(help="Part to evaluate on.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to evaluate on: test, val, fold1_val, …")] = "test",
     own_thresholds: Annotated[
         bool,
         typer.Option(

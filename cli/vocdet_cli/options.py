@@ -38,6 +38,5 @@ ImageFiles = Annotated[
     Literal["copy", "link", "none"],
     typer.Option("--images", help="Copy the images, hard-link them (no room taken), or leave them where they are."),
 ]
-Part = Literal["train", "val", "trainval", "test"]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

@@ -225,7 +225,7 @@ def _print_merge(report: MergeReport) -> None:
 def _after_merge(report: MergeReport) -> str:
     """Parts for images in none; a look where there may be copies or leaks; else on with it."""
     target = str(report.result.written.folder)
-    if not report.result.splits:
+    if not report.result.dataset.splits:
         return render.command("split", target)
     if not all(one.splits for one in report.sources):
         return render.command("split", target, "--append")
@@ -236,8 +236,8 @@ def _print_sample(report: SampleReport) -> None:
     columns = ["of", "taken", "share"]
     images = len(report.result.dataset)
     first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
-    for name, inside in report.source_splits.items():
-        taken = len(report.result.splits[name])
+    for name, inside in report.source.splits.items():
+        taken = len(report.result.dataset.splits[name])
         first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
     counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
     rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
@@ -284,7 +284,7 @@ def _wrote(result: WrittenDataset) -> str:
 
 
 def _after(result: WrittenDataset) -> list[str]:
-    if not result.splits:
+    if not result.dataset.splits:
         return ["split"]
     return ["train-backbone"] if len(result.dataset.labels) > 1 else ["train-ssd"]
 

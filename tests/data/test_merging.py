@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ def dataset_of(
 def merged(tmp_path: Path, *scenes: Scenes, splits: Sequence[dict[str, np.ndarray]] | None = None) -> Merged:
     """Datasets in the folders 0, 1, ..., called A, B, ... where names clash, as one."""
     datasets = [dataset_of(tmp_path / str(i), one) for i, one in enumerate(scenes)]
-    return merge([NamedDataset("ABCDE"[i], one, splits[i] if splits else {}) for i, one in enumerate(datasets)])
+    return merge(
+        [NamedDataset("ABCDE"[i], replace(one, splits=splits[i]) if splits else one) for i, one in enumerate(datasets)]
+    )
 
 
 def test_images_follow_each_other_below_the_folder_that_all_share(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_images_follow_each_other_below_the_folder_that_all_share(tmp_path: Path
 
 def test_a_dataset_in_the_folder_of_another_is_merged_too(tmp_path: Path) -> None:
     outer, inner = dataset_of(tmp_path, {"a": ["cat"]}), dataset_of(tmp_path / "deep" / "er", {"b": ["cat"]})
-    assert merge([NamedDataset("A", outer, {}), NamedDataset("B", inner, {})]).dataset.images.files == (
+    assert merge([NamedDataset("A", outer), NamedDataset("B", inner)]).dataset.images.files == (
         "a.jpg",
         "deep/er/b.jpg",
     )
@@ -101,13 +104,17 @@ def test_a_new_stem_never_takes_one_that_is_there(tmp_path: Path) -> None:
 def test_parts_are_joined_and_a_source_without_them_is_in_none(tmp_path: Path) -> None:
     splits = [{"train": np.array([1]), "test": np.array([0])}, {}, {"val": np.array([0]), "train": np.array([1, 2])}]
     made = merged(tmp_path, {"a": [], "b": []}, {"c": []}, {"d": [], "e": [], "f": []}, splits=splits)
-    assert {name: rows.tolist() for name, rows in made.splits.items()} == {"train": [1, 4, 5], "test": [0], "val": [3]}
+    assert {name: rows.tolist() for name, rows in made.dataset.splits.items()} == {
+        "train": [1, 4, 5],
+        "test": [0],
+        "val": [3],
+    }
 
 
 def test_poses_keep_their_names(tmp_path: Path) -> None:
     one = dataset_of(tmp_path / "0", {"a": ["cat"] * 3}, poses=("", "Left", "Right"))
     other = dataset_of(tmp_path / "1", {"b": ["cat"] * 3}, poses=("", "Right", "Rear"))
-    made = merge([NamedDataset("A", one, {}), NamedDataset("B", other, {})]).dataset
+    made = merge([NamedDataset("A", one), NamedDataset("B", other)]).dataset
     assert [made.poses[pose] for pose in made.objects.pose] == ["", "Left", "Right", "", "Right", "Rear"]
 
 
@@ -119,9 +126,9 @@ def test_whatever_is_known_of_objects_stays_with_them(tmp_path: Path) -> None:
 
 def test_places_that_count_in_different_ways_are_not_known(tmp_path: Path) -> None:
     xml, json = (dataset_of(tmp_path / entries, {"a": ["cat"] * 2}, entries=entries) for entries in ("", "annotations"))
-    assert merge([NamedDataset("A", xml, {}), NamedDataset("B", xml, {})]).dataset.objects.line.tolist() == [1, 2, 1, 2]
-    assert merge([NamedDataset("A", json, {}), NamedDataset("B", json, {})]).dataset.entries == "annotations"
-    mixed = merge([NamedDataset("A", xml, {}), NamedDataset("B", json, {})]).dataset
+    assert merge([NamedDataset("A", xml), NamedDataset("B", xml)]).dataset.objects.line.tolist() == [1, 2, 1, 2]
+    assert merge([NamedDataset("A", json), NamedDataset("B", json)]).dataset.entries == "annotations"
+    mixed = merge([NamedDataset("A", xml), NamedDataset("B", json)]).dataset
     assert (mixed.objects.line.tolist(), mixed.entries) == ([0] * 4, "")
 
 

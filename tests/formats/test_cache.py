@@ -509,4 +509,4 @@ def test_real_datasets_come_back_as_they_were(shared: Path, fresh: list[Path], n
     assert len(fresh) == 1
     assert second.dataset.fingerprint() == first.dataset.fingerprint()
     assert (second.findings, second.left_out, second.kind) == (first.findings, first.left_out, first.kind)
-    assert second.splits.keys() == first.splits.keys()
+    assert second.dataset.splits.keys() == first.dataset.splits.keys()

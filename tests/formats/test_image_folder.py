@@ -20,7 +20,8 @@ def picture(path: Path, size: tuple[int, int] = (20, 10)) -> None:
 def test_every_image_is_one_object_as_large_as_itself(tmp_path: Path) -> None:
     picture(tmp_path / "dog" / "a.jpg", (20, 10))
     picture(tmp_path / "cat" / "deep" / "b.PNG", (30, 40))
-    dataset, splits = read_image_folder(tmp_path)
+    dataset = read_image_folder(tmp_path)
+    splits = dataset.splits
     assert dataset.labels == ("cat", "dog")
     assert dataset.images.files == ("cat/deep/b.PNG", "dog/a.jpg")
     assert [(s.width, s.height, s.path.is_file()) for s in dataset] == [(30, 40, True), (20, 10, True)]
@@ -33,17 +34,19 @@ def test_a_tenth_of_every_label_is_for_validation_the_same_for_the_same_seed(tmp
     for label, count in (("a", 40), ("b", 20), ("c", 3)):
         for i in range(count):
             picture(tmp_path / label / f"{i}.jpg")
-    dataset, splits = read_image_folder(tmp_path, seed=1)
+    dataset = read_image_folder(tmp_path, seed=1)
+    splits = dataset.splits
     assert np.bincount(dataset.objects.label[splits["val"]], minlength=3).tolist() == [4, 2, 0]
     assert sorted([*splits["train"], *splits["val"]]) == list(range(63))
-    assert np.array_equal(read_image_folder(tmp_path, seed=1)[1]["val"], splits["val"])
-    assert not np.array_equal(read_image_folder(tmp_path, seed=2)[1]["val"], splits["val"])
+    assert np.array_equal(read_image_folder(tmp_path, seed=1).splits["val"], splits["val"])
+    assert not np.array_equal(read_image_folder(tmp_path, seed=2).splits["val"], splits["val"])
 
 
 def test_a_folder_that_is_divided_stays_divided(tmp_path: Path) -> None:
     for name in ("train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "val/new/4.jpg", "test/a/5.jpg"):
         picture(tmp_path / name)
-    dataset, splits = read_image_folder(tmp_path)
+    dataset = read_image_folder(tmp_path)
+    splits = dataset.splits
     assert dataset.labels == ("a", "b", "new")
     assert [dataset.images.files[i] for i in splits["train"]] == ["train/a/1.jpg", "train/b/2.jpg"]
     assert [dataset.images.files[i] for i in splits["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
@@ -53,7 +56,8 @@ def test_train_alone_is_a_part_and_no_label(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "train" / "a" / f"{i}.jpg")
         picture(tmp_path / "test" / "a" / f"{i}.jpg")
-    dataset, splits = read_image_folder(tmp_path)
+    dataset = read_image_folder(tmp_path)
+    splits = dataset.splits
     assert dataset.labels == ("a",)
     assert (len(splits["train"]), len(splits["val"])) == (9, 1)
 
@@ -61,7 +65,7 @@ def test_train_alone_is_a_part_and_no_label(tmp_path: Path) -> None:
 def test_a_label_may_be_called_train(tmp_path: Path) -> None:
     for name in ("train/1.jpg", "bus/2.jpg", "car/3.jpg"):
         picture(tmp_path / name)
-    assert read_image_folder(tmp_path)[0].labels == ("bus", "car", "train")
+    assert read_image_folder(tmp_path).labels == ("bus", "car", "train")
 
 
 def test_hidden_folders_and_other_files_are_left_alone(tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_hidden_folders_and_other_files_are_left_alone(tmp_path: Path) -> None:
     picture(tmp_path / ".thumbnails" / "2.jpg")
     (tmp_path / "a" / "notes.txt").touch()
     (tmp_path / "empty").mkdir()
-    assert read_image_folder(tmp_path)[0].images.files == ("a/1.jpg",)
+    assert read_image_folder(tmp_path).images.files == ("a/1.jpg",)
 
 
 def test_what_is_no_folder_is_one_error(tmp_path: Path) -> None:

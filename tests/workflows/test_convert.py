@@ -485,7 +485,7 @@ def test_what_is_bad_can_be_left_out_and_is_listed(tmp_path: Path, make_voc: Mak
     thin = [("cat", (40, 2, 40, 42))] if to != "yolo" else []
     assert rounded(found) == {"b": [cat], "d": [dog, *thin], "f": [dog, cat], "g": [dog, cat]}
     assert all(path.read_bytes() == (source / "JPEGImages" / path.name).read_bytes() for path in images.values())
-    assert report.splits["train"].tolist() == [0, 1, 2, 3]
+    assert report.dataset.splits["train"].tolist() == [0, 1, 2, 3]
     assert not len(report.dataset.objects.segmentation.rows)
     again = convert(Source(tmp_path / "out"), tmp_path / "again", to="voc", skip_bad=True)
     assert again.left_out == ()

@@ -36,7 +36,8 @@ def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc:
 def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits=PARTS)
     write_crops(Source(root), tmp_path / "crops")
-    dataset, splits = read_image_folder(tmp_path / "crops")
+    dataset = read_image_folder(tmp_path / "crops")
+    splits = dataset.splits
     names = {name: [dataset.labels[dataset.objects.label[row]] for row in rows] for name, rows in splits.items()}
     assert names == {"train": ["cat", "dog"], "val": ["cat"]}
 

@@ -32,7 +32,7 @@ def test_both_folders_are_voc_folders_without_a_finding(composed: Composed) -> N
 
 def test_all_of_the_test_folder_is_its_test_part(composed: Composed) -> None:
     loaded = load_dataset(Source(composed.test), split="test")
-    assert len(loaded.rows("test")) == 4
+    assert len(loaded.dataset.rows("test")) == 4
     assert not (composed.train / "ImageSets").exists()  # that is for `vocdet split`
 
 

@@ -73,7 +73,7 @@ def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def know(*labels: str) -> None:
         loaded = load_dataset(Source(root))
-        detector = Knows(loaded.dataset.subset(loaded.rows("test")), labels)
+        detector = Knows(loaded.dataset.subset(loaded.dataset.rows("test")), labels)
         monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 

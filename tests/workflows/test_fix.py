@@ -99,8 +99,8 @@ def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
     boxes = {tuple(box) for box in after.dataset.objects.box.tolist()}
     assert boxes == {(1, 2, 30, 40), (5, 5, 60, 60), (0, 0, 100, 80), (50, 10, 130, 60), (0, 5, 20, 80)}
     assert len(after.dataset.objects) == len(before.dataset.objects) - 1
-    assert {name: rows.tolist() for name, rows in after.splits.items()} == {
-        name: rows.tolist() for name, rows in before.splits.items()
+    assert {name: rows.tolist() for name, rows in after.dataset.splits.items()} == {
+        name: rows.tolist() for name, rows in before.dataset.splits.items()
     }
     assert kept["JPEGImages/suffix.png"] == files["JPEGImages/suffix.jpg"]
     assert b"<filename>suffix.png</filename>" in kept["Annotations/suffix.xml"]

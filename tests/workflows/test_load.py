@@ -7,7 +7,7 @@ import pytest
 
 from vocdet.errors import AnnotationError, SplitError
 from vocdet.formats.source import Source
-from vocdet.workflows.load import load_dataset
+from vocdet.workflows.load import load_dataset, train_and_val
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 MakeVoc = Callable[..., Path]
@@ -17,7 +17,11 @@ def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc)
     scenes = {"a": [("dog", (-5, 2, 30, 40))], "b": [("dog", (3, 3, 3, 3))], "c": DOG}
     loaded = load_dataset(Source(make_voc(scenes, splits={"train": ["c", "a"], "val": ["b"], "test": []})))
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]
-    assert {name: rows.tolist() for name, rows in loaded.splits.items()} == {"train": [2, 0], "val": [1], "test": []}
+    assert {name: rows.tolist() for name, rows in loaded.dataset.splits.items()} == {
+        "train": [0, 2],
+        "val": [1],
+        "test": [],
+    }
     assert [finding.code for finding in loaded.warnings] == ["box.clipped", "box.left_out"]
     assert loaded.scan.coordinates == "zero"
 
@@ -25,19 +29,19 @@ def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc)
 def test_trainval_is_train_and_val_where_it_has_no_file(make_voc: MakeVoc) -> None:
     splits = {"train": ["c"], "val": ["a"]}
     root = make_voc({"a": DOG, "b": DOG, "c": DOG}, splits=splits)
-    assert load_dataset(Source(root), split="trainval").rows("trainval").tolist() == [0, 2]
+    assert load_dataset(Source(root), split="trainval").dataset.rows("trainval").tolist() == [0, 2]
     make_voc({}, root=root, splits={"trainval": ["a", "b"]})
-    assert load_dataset(Source(root), split="trainval").rows("trainval").tolist() == [0, 1]
+    assert load_dataset(Source(root), split="trainval").dataset.rows("trainval").tolist() == [0, 1]
 
 
 def test_parts_that_are_missing_or_empty_tell_the_cure(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
-    assert load_dataset(Source(root)).splits == {}
-    with pytest.raises(SplitError, match=r"ImageSets/Main: there is no train\.txt \(run vocdet split\)"):
+    assert load_dataset(Source(root)).dataset.splits == {}
+    with pytest.raises(SplitError, match=r"set: no split 'train' \(create splits: `vocdet.split\(dataset\)`\)"):
         load_dataset(Source(root), split="train")
     make_voc({}, root=root, splits={"train": ["a"], "val": []})
     assert load_dataset(Source(root), split="train").warnings == ()
-    with pytest.raises(SplitError, match="val has no images"):
+    with pytest.raises(SplitError, match="split 'val' has no images"):
         load_dataset(Source(root), split="val")
 
 
@@ -58,14 +62,36 @@ def test_a_part_that_names_an_image_without_annotation_says_so(make_voc: MakeVoc
 
 def test_a_part_that_is_not_there_is_named_with_those_that_are(make_voc: MakeVoc) -> None:
     root = make_voc({"img1": DOG}, splits={"trainval": ["img1"], "val": []})
-    with pytest.raises(SplitError, match=r"there is no train\.txt \(run vocdet split --force\)"):
+    with pytest.raises(SplitError, match=r"no split 'train' \(split again: `.*force=True\)`\)"):
         load_dataset(Source(root), split="train")
-    with pytest.raises(SplitError, match=r"there is no test\.txt \(run .*, or take another part: trainval\)"):
+    with pytest.raises(SplitError, match=r"no split 'test' \(split again: .*, or use another split: trainval\)"):
         load_dataset(Source(root), split="test")
-    with pytest.raises(SplitError, match=r"val has no images \(run .*, or take another part: trainval\)"):
+    with pytest.raises(
+        SplitError, match=r"split 'val' has no images \(split again .*, or use another split: trainval\)"
+    ):
         load_dataset(Source(root), split="val")
 
 
 def test_a_dataset_without_objects_cannot_be_trained_on(make_voc: MakeVoc) -> None:
     with pytest.raises(AnnotationError, match="no objects in any annotation"):
         load_dataset(Source(make_voc({"a": [], "b": []})))
+
+
+def test_folds_are_splits_and_each_validates_on_its_own(make_voc: MakeVoc) -> None:
+    splits = {"train": ["a"], "val": ["b"], "fold1_train": ["b", "c"], "fold1_val": ["a"]}
+    dataset = load_dataset(Source(make_voc(dict.fromkeys("abc", DOG), splits=splits)), split="fold1_train").dataset
+    train, val = train_and_val(dataset, "fold1_train")
+    assert (train.images.stems, val.images.stems) == (("b", "c"), ("a",))
+    train, val = train_and_val(dataset, "train")
+    assert (train.images.stems, val.images.stems) == (("a",), ("b",))
+
+
+def test_a_misspelled_split_has_a_nearest_match(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, splits={"train": ["a"], "fold1_train": ["a"]})
+    with pytest.raises(SplitError, match=r"no split 'fold1_tran' \(did you mean 'fold1_train'\?\)"):
+        load_dataset(Source(root), split="fold1_tran")
+
+
+def test_a_fold_with_an_unknown_stem_does_not_stop_other_splits(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, splits={"train": ["a"], "fold1_train": ["a", "gone"]})
+    assert load_dataset(Source(root), split="train").dataset.rows("fold1_train").tolist() == [0]

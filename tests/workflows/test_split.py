@@ -46,7 +46,7 @@ def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, 
     assert {name: len(lines) for name, lines in stems.items()} == {"trainval": 18, "train": 16, "val": 2, "test": 2}
     assert stems["trainval"] == sorted(stems["train"] + stems["val"])
     assert report.objects().tolist() == [[9, 9], [8, 8], [1, 1], [1, 1]]
-    assert {name: rows.tolist() for name, rows in load_dataset(Source(root)).splits.items()} == {
+    assert {name: rows.tolist() for name, rows in load_dataset(Source(root)).dataset.splits.items()} == {
         name: rows.tolist() for name, rows in report.splits.items()
     }
     assert report.notes == ()
@@ -156,7 +156,7 @@ def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path
         make_voc({f"{split}{i}": DOG for i in range(5)}, root=tmp_path / "set" / split, layout="flat")
     report = split_dataset(Source(tmp_path / "set"))
     assert report.notes == ("the splits are now in ImageSets, no longer in the folders train, valid",)
-    assert {name: len(rows) for name, rows in load_dataset(Source(tmp_path / "set")).splits.items()} == {
+    assert {name: len(rows) for name, rows in load_dataset(Source(tmp_path / "set")).dataset.splits.items()} == {
         name: len(rows) for name, rows in report.splits.items()
     }
 

@@ -102,7 +102,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert msgspec.convert(about.recipe, SsdRecipe) == recipe()
     assert about.scores.keys() == {"ap50", "ap"}
     dataset = load_dataset(Source(root))
-    assert about.dataset == dataset.dataset.subset(dataset.rows("train")).fingerprint()
+    assert about.dataset == dataset.dataset.subset(dataset.dataset.rows("train")).fingerprint()
     assert finished.summary.best_epoch in (1, 2)
     assert (finished.summary.epochs, finished.summary.interrupted) == (2, False)
     assert finished.report is not None

@@ -41,7 +41,7 @@ def check(
     if isinstance(dataset, Dataset) and dataset.scan is not None:
         scan = replace(dataset.scan, dataset=dataset)
         source = dataset.source or Source(dataset.root)
-        return check_dataset(source, lists=lists, images=images, scanned=scan, splits=dict(dataset.splits))
+        return check_dataset(source, lists=lists, images=images, scanned=scan)
     source = as_source(dataset, format=format, labels=labels, coordinates=coordinates)
     return check_dataset(source, lists=lists, images=images)
 

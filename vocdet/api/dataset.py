@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data import dataset as columns
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.findings import raise_errors
-from vocdet.data.splits import ORDER, Rows, separate, within
+from vocdet.data.splits import ORDER, separate
 from vocdet.data.stats import Stats, stats
 from vocdet.data.usable import usable
 from vocdet.errors import ArgumentError
 from vocdet.formats import cache
 from vocdet.formats.scan import Scan
 from vocdet.formats.source import CoordinatesChoice, FormatChoice, Source
-from vocdet.formats.voc import image_sets
 from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, Target, check_target, write_dataset
 from vocdet.workflows.load import Loaded, usable_scan
@@ -48,15 +46,8 @@ class Dataset(columns.Dataset):
     <dataset shelf: 2 images, 4 objects, 2 labels (circle, square); train 0, val 0, test 2>
     """
 
-    splits: Mapping[str, Rows] = field(default_factory=dict)  # rows of the image table by the split's name
     source: Source | None = None  # where it was read from; None: made in memory
     scan: Scan | None = None  # what its files said
-
-    def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
-        """The images of these rows, in this order, with all labels kept; splits keep the images that are left."""
-        smaller = columns.Dataset.subset(self, rows)
-        splits = within(self.splits, np.asarray(rows, np.int64), len(self))
-        return _public(smaller, splits, self.source, self.scan)
 
     def __repr__(self) -> str:
         sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
@@ -93,9 +84,7 @@ def read(
     """
     where = as_source(source, format=format, labels=labels, coordinates=coordinates)
     scan = cache.read(where)
-    splits, findings = image_sets.read_splits(scan)
-    raise_errors(findings)
-    return _public(scan.dataset, splits, where, replace(scan, findings=(*scan.findings, *findings)))
+    return _public(scan.dataset, where, scan)
 
 
 def split(
@@ -162,7 +151,7 @@ def write(
     whole, target = as_dataset(dataset), Path(path)
     check_target(target, [whole.root])
     raise_errors(mask_findings(whole))
-    write_dataset(whole, whole.splits, target, to=format, images=images, strict=strict)
+    write_dataset(whole, target, to=format, images=images, strict=strict)
     return read(target, format=format) if images != "none" else replace(whole, source=None, scan=None)
 
 
@@ -202,9 +191,9 @@ def as_loaded(data: Data) -> Loaded:
     """A dataset as training and evaluation use it."""
     dataset = as_dataset(data)
     scan = dataset.scan or Scan(dataset, (), kind="a dataset in memory")
-    return usable_scan(replace(scan, dataset=dataset), dataset.splits, dataset.source)
+    return usable_scan(replace(scan, dataset=dataset), dataset.source)
 
 
-def _public(dataset: columns.Dataset, splits: Mapping[str, Rows], source: Source | None, scan: Scan | None) -> Dataset:
+def _public(dataset: columns.Dataset, source: Source | None, scan: Scan | None) -> Dataset:
     values: dict[str, Any] = {each.name: getattr(dataset, each.name) for each in fields(columns.Dataset)}
-    return Dataset(**values, splits=splits, source=source, scan=scan)
+    return Dataset(**values, source=source, scan=scan)

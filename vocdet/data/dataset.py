@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.columns import frozen
+from vocdet.data.splits import ORDER, FrozenSplits, Rows, Splits, within
 from vocdet.data.texts import Texts
+from vocdet.errors import SplitError
+from vocdet.wording import did_you_mean, listed
 
+_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _NOT_GIVEN: Any = None  # a column that is filled with its default when the table is made
 
 
@@ -134,6 +138,9 @@ class Scene:
     objects: Objects
 
 
+D = TypeVar("D", bound="Dataset")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Annotated images: columns, checked when made and read-only after.
@@ -148,6 +155,7 @@ class Dataset:
     poses: tuple[str, ...] = ("",)  # what `Objects.pose` counts; the first means that nothing was said
     extra: bytes = b""  # JSON object of what else the source said of the whole; b"": nothing
     entries: str = ""  # the list in a JSON source that `Objects.line` counts, as in annotations; "": lines of a text
+    splits: Splits = field(default_factory=FrozenSplits)  # sorted rows by the name of a split; images may be in several
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
@@ -157,6 +165,11 @@ class Dataset:
                               (objects.pose, len(self.poses))):  # fmt: skip
             if len(column) and not (int(column.min()) >= 0 and int(column.max()) < count):
                 raise ValueError(f"an index of {int(column.max())} in a table of {count} rows")
+        if not isinstance(self.splits, FrozenSplits):
+            object.__setattr__(self, "splits", FrozenSplits(self.splits))
+        for name, rows in self.splits.items():
+            if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self.images)):
+                raise ValueError(f"split {name!r} has row {rows[-1]}, but there are {len(self.images)} images")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -177,16 +190,46 @@ class Dataset:
     def __iter__(self) -> Iterator[Scene]:
         return (self[row] for row in range(len(self)))
 
-    def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
-        """The images of these rows, in this order, with all labels kept."""
+    def subset(self: D, rows: Sequence[int] | NDArray[np.int64]) -> D:
+        """The images of these rows, in this order, with all labels, and with the splits of these images."""
         keep = np.asarray(rows, np.int64)
         first = np.searchsorted(self.objects.image, keep, "left")
         counts = np.searchsorted(self.objects.image, keep, "right") - first
         row = np.repeat(np.arange(len(keep)), counts)  # (objects,) new image row
         place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its image
-        return replace(self, images=self.images.take(keep), objects=self.objects.take(first[row] + place, row))
+        return replace(
+            self,
+            images=self.images.take(keep),
+            objects=self.objects.take(first[row] + place, row),
+            splits=within(self.splits, keep, len(self)),
+        )
 
-    def select_objects(self, rows: ArrayLike) -> Dataset:
+    def rows(self, split: str) -> Rows:
+        """The rows of a split, at least one. Without a list of its own, `trainval` is train and val together.
+
+        A split that is missing or has no images is a `SplitError`.
+        """
+        rows = self.splits.get(split)
+        if rows is None and split == "trainval" and {"train", "val"} <= self.splits.keys():
+            rows = np.union1d(self.splits["train"], self.splits["val"])
+        if rows is None:
+            raise SplitError(f"no split {split!r}", place=self.root, hint=self._missing_split_hint(split))
+        if not len(rows):
+            hint = f"split again with other shares: {_SPLIT_AGAIN}{self._other_splits(split)}"
+            raise SplitError(f"split {split!r} has no images", place=self.root, hint=hint)
+        return rows
+
+    def _missing_split_hint(self, split: str) -> str:
+        if not self.splits:
+            return "create splits: `vocdet.split(dataset)`"
+        close = did_you_mean(split, self.splits) if split not in ORDER else ""
+        return close or f"split again: {_SPLIT_AGAIN}{self._other_splits(split)}"
+
+    def _other_splits(self, split: str) -> str:
+        others = [name for name, rows in self.splits.items() if name != split and len(rows)]
+        return f", or use another split: {listed(others, most=8)}" if others and split != "train" else ""
+
+    def select_objects(self: D, rows: ArrayLike) -> D:
         """The same images with only the objects of these rows (indices in order, or a mask)."""
         return replace(self, objects=self.objects.take(rows))
 

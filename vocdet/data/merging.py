@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.splits import Rows, Splits
+from vocdet.data.splits import Rows
 from vocdet.data.texts import Texts
 
 
@@ -23,15 +23,13 @@ class NamedDataset:
 
     name: str  # what stands before a stem that another source has, too; different from all other sources'
     dataset: Dataset
-    splits: Splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
     """All images of all sources, one source after the other."""
 
-    dataset: Dataset
-    splits: dict[str, Rows]  # every part that some source has
+    dataset: Dataset  # with every split that any of them has
     source: Rows  # (N,) which source an image is from
     stems_before: Mapping[int, str]  # row -> what the stem was, of those that have changed
 
@@ -68,15 +66,21 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
         _objects(datasets, labels, poses, firsts, lines=len(entries) == 1),
         poses,
         entries=entries.pop() if len(entries) == 1 else "",
+        splits=_splits(datasets, firsts),
     )
-    names = dict.fromkeys(name for source in sources for name in source.splits)
-    splits = {
+    return Merged(merged, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
+
+
+def _splits(datasets: Sequence[Dataset], firsts: Rows) -> dict[str, Rows]:
+    names = dict.fromkeys(name for dataset in datasets for name in dataset.splits)
+    return {
         name: np.concatenate([
-            source.splits[name] + first for source, first in zip(sources, firsts, strict=False) if name in source.splits
+            dataset.splits[name] + first
+            for dataset, first in zip(datasets, firsts, strict=False)
+            if name in dataset.splits
         ])
         for name in names
     }  # fmt: skip
-    return Merged(merged, splits, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
 
 
 def union_of_labels(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -1,16 +1,52 @@
-"""Parts of a dataset: rows of its image table by the names train, val, test and trainval."""
+"""Splits of a dataset: rows of its image table by the names train, val, trainval, test, fold1_train, fold1_val, …"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Rows = NDArray[np.int64]  # (N,) rows of the image table
 Splits = Mapping[str, Rows]
 
 ORDER = ("train", "val", "test", "trainval")
+FOLD = re.compile(r"(fold\d+)_(?:train|val)")
+
+
+class FrozenSplits(Mapping[str, Rows]):
+    """Splits that cannot change: the rows of each are sorted, unique and read-only."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, splits: Mapping[str, ArrayLike] = MappingProxyType({})) -> None:
+        self._rows = {name: _frozen_rows(rows) for name, rows in splits.items()}
+
+    def __getitem__(self, name: str) -> Rows:
+        return self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name}: {len(rows)} images' for name, rows in self.items())}}}"
+
+
+def _frozen_rows(rows: ArrayLike) -> Rows:
+    unique = np.unique(np.asarray(rows, np.int64))
+    unique.setflags(write=False)
+    return unique
+
+
+def validation_split(name: str) -> str:
+    """The split to validate on when training on `name`: the same fold's, or val."""
+    fold = FOLD.fullmatch(name)
+    return f"{fold[1]}_val" if fold else "val"
 
 
 def separate(splits: Splits) -> dict[str, Rows]:

@@ -49,14 +49,21 @@ _OURS = re.compile(r"[0-9a-f]{32}\.columns")
 _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.columns\..+")  # by a process that was killed while it saved
 
 
-def read(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
+def read(
+    source: Source,
+    *,
+    without_images: bool = False,
+    without_split_files: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
     """What `registry.read` gives, from the cache where nothing has changed since it was saved there.
 
     A dataset that was written to in the last two seconds is not saved, nor one that changes while it is read. A cache
     that cannot be used or written is passed over in silence.
     """
-    fresh = partial(registry.read, source, without_images=without_images, progress=progress)
-    place = _place(source, without_images)
+    options = {"without_images": without_images, "without_split_files": without_split_files}
+    fresh = partial(registry.read, source, **options, progress=progress)
+    place = _place(source, options)
     before = _take_key(place) if place is not None else None
     if place is None or before is None:
         return fresh()
@@ -96,7 +103,7 @@ class _Place:
     arguments: str
 
 
-def _place(source: Source, without_images: bool) -> _Place | None:
+def _place(source: Source, options: dict[str, bool]) -> _Place | None:
     """None where nothing is to be kept: there is no cache, it is in the dataset, or the path is no text."""
     cached = location()
     path, labels = source.path, source.labels
@@ -109,7 +116,7 @@ def _place(source: Source, without_images: bool) -> _Place | None:
     except OSError:  # the current folder is gone
         return None
     # The path as it was given is in every finding, so that it makes another scan of the same files.
-    all_of_it = repr((str(path), os.path.realpath(path), source, without_images, single))
+    all_of_it = repr((str(path), os.path.realpath(path), source, options, single))
     name = blake2b(all_of_it.encode(), digest_size=16).hexdigest()
     return _Place(cached / f"{name}.columns", folder, single, all_of_it)
 

@@ -152,8 +152,8 @@ def _write(out: _Writer, scan: Scan) -> None:
     out.texts("objects.extra", objects.extra)
     out.strings("left_out", tuple(scan.left_out))
     out.strings("left_out.why", tuple(scan.left_out.values()))
-    out.strings("splits", tuple(scan.splits))
-    for i, rows in enumerate(scan.splits.values()):
+    out.strings("splits", tuple(dataset.splits))
+    for i, rows in enumerate(dataset.splits.values()):
         out.put(f"splits.{i}", _narrow(rows))
     _write_findings(out, scan.findings)
 
@@ -170,14 +170,13 @@ def _read(file: _Reader) -> Scan:
     root, entries, reason, kind = file.strings("texts")
     images, objects = _read_images(file), _read_objects(file)
     extra = file.numbers("extra", np.uint8).tobytes()
-    dataset = Dataset(Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries)
-    left_out = dict(zip(file.strings("left_out"), file.strings("left_out.why"), strict=True))
     splits = {name: file.numbers(f"splits.{i}", np.int64) for i, name in enumerate(file.strings("splits"))}
-    for name, rows in splits.items():
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(images)):
-            raise ValueError(f"the part {name!r} has rows that are not there")
+    dataset = Dataset(
+        Path(root), file.strings("labels"), images, objects, file.strings("poses"), extra, entries, splits
+    )
+    left_out = dict(zip(file.strings("left_out"), file.strings("left_out.why"), strict=True))
     findings = _read_findings(file)
-    return Scan(dataset, findings, file.header.coordinates, reason, left_out, file.header.format, kind, splits)
+    return Scan(dataset, findings, file.header.coordinates, reason, left_out, file.header.format, kind)
 
 
 def _read_images(file: _Reader) -> Images:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
@@ -15,7 +15,7 @@ from vocdet.wording import reason
 VAL_SHARE = 0.1  # where the folder has no val of its own
 
 
-def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, NDArray[np.int64]]]:
+def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     """`root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`, as a dataset of one object an image.
 
     The object's box is the whole image. Without a val folder a tenth of every label's images, chosen by the seed,
@@ -52,7 +52,7 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
     dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
     splits = np.array([name for name, _, _ in found])
     if "val" in tops:
-        return dataset, {name: np.flatnonzero(splits == name) for name in tops}
+        return replace(dataset, splits={name: np.flatnonzero(splits == name) for name in tops})
     rng = np.random.default_rng(seed)
     val = [
         rng.permutation(rows)[: round(VAL_SHARE * len(rows))]
@@ -60,7 +60,7 @@ def read_image_folder(root: Path, *, seed: int = 0) -> tuple[Dataset, dict[str, 
         if len(rows := np.flatnonzero(of == k))
     ]
     chosen = np.sort(np.concatenate(val))
-    return dataset, {"train": np.setdiff1d(np.arange(n), chosen), "val": chosen}
+    return replace(dataset, splits={"train": np.setdiff1d(np.arange(n), chosen), "val": chosen})
 
 
 def _tops(root: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,25 +14,47 @@ from vocdet.formats.coco import read as coco_json
 from vocdet.formats.labelme import read as labelme
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import FORMATS, FormatName, Source
+from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import layout as voc_layout
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.yolo import read as yolo
 from vocdet.wording import reason
 
 
-def read(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
+def read(
+    source: Source,
+    *,
+    without_images: bool = False,
+    without_split_files: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
     """As `scan`, of a dataset that is all in order; else every error that was found is raised, together."""
-    found = scan(source, without_images=without_images, progress=progress)
+    found = scan(source, without_images=without_images, without_split_files=without_split_files, progress=progress)
     raise_errors(found.findings)
     return found
 
 
-def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
+def scan(
+    source: Source,
+    *,
+    without_images: bool = False,
+    without_split_files: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
     """Read what is readable of a folder or a COCO file; every problem in it becomes a finding.
 
-    With `without_images` the images may all be missing. Raises a `DatasetError` if the source is not a dataset of the
-    format, or of any known format.
+    With `without_images` the images may all be missing. Splits are those of ImageSets; without it, or with
+    `without_split_files`, what the format says. Raises a `DatasetError` if the source is not a dataset of the format,
+    or of any known format.
     """
+    found = _scan(source, without_images, progress)
+    if without_split_files:
+        return found
+    splits, findings = image_sets.read_splits(found)
+    return replace(found, dataset=replace(found.dataset, splits=splits), findings=(*found.findings, *findings))
+
+
+def _scan(source: Source, without_images: bool, progress: Progress | None) -> Scan:
     path, labels = source.path, source.labels
     chosen = recognize(path) if source.format == "auto" else source.format
     if chosen == "voc":

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
@@ -30,7 +27,6 @@ class Scan:
     left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is not in it; "": a finding says so
     format: FormatName = "voc"  # the format it was read as: voc, coco, yolo or labelme
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
-    splits: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # trainval, train, val, test: rows
 
 
 @dataclass(slots=True)

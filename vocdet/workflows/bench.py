@@ -159,7 +159,7 @@ def _costs(one: Measured) -> dict[str, float]:
 def _pictures(data: Path, split: str, most: int) -> list[Image]:
     """Some images of a part, in memory."""
     loaded = load_dataset(Source(data), split=split)
-    rows = loaded.rows(split)
+    rows = loaded.dataset.rows(split)
     images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
     return [decode_as(scene.path, scene.width, scene.height) for scene in images]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.checks.boxes import box_findings
 from vocdet.data.checks.copies import copy_findings, similar_findings
@@ -20,13 +19,12 @@ from vocdet.data.division import similar
 from vocdet.data.division.groups import Groups
 from vocdet.data.division.identical import identical_images
 from vocdet.data.findings import Finding
+from vocdet.data.splits import Splits
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.wording import counted
-
-Splits = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -39,7 +37,6 @@ class CheckReport:
     """
 
     dataset: Dataset
-    splits: Splits
     format: str  # voc, coco, yolo or labelme
     kind: str  # what it was read as, in words
     others: tuple[str, ...]  # formats it also looks like
@@ -58,7 +55,7 @@ class CheckReport:
     @property
     def trainable(self) -> bool:
         """Whether there is an object to learn in the part `train`."""
-        return bool(np.isin(self.dataset.objects.image, self.splits.get("train", ())).any())
+        return bool(np.isin(self.dataset.objects.image, self.dataset.splits.get("train", ())).any())
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -81,20 +78,19 @@ def check_dataset(
     lists: Sequence[Path] = (),
     images: bool = True,
     scanned: Scan | None = None,
-    splits: Splits | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Look at every file of a dataset: annotations, images to their last byte, split files. Nothing is changed.
 
     `lists` are split files, or folders of them, to look at in place of the dataset's own; they may name images that
     it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
-    `scanned` is what was read from the source before, `splits` those in memory; without them both are read.
+    `scanned` is a dataset in memory that was read from the source before.
     """
     started = time.monotonic()
-    found = scanned or registry.scan(source)
+    found = scanned or registry.scan(source, without_split_files=bool(lists))
     others = registry.also(source.path, found.format) if source.format == "auto" else ()
-    dataset = found.dataset
-    splits, findings = _split_findings(found, lists, splits)
+    dataset, findings = _with_lists(found.dataset, lists, in_memory=scanned is not None)
+    splits = dataset.splits
     findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
     findings += label_findings(dataset, listed=found.format == "voc" or source.labels is not None)
     if found.format == "voc":
@@ -105,21 +101,20 @@ def check_dataset(
         findings += odd
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, splits, found.format, found.kind, others, found.coordinates, found.reason, ordered,
+    return CheckReport(dataset, found.format, found.kind, others, found.coordinates, found.reason, ordered,
                        groups,                        images, seconds)  # fmt: skip
 
 
-def _split_findings(found: Scan, lists: Sequence[Path], known: Splits | None) -> tuple[Splits, list[Finding]]:
-    """The parts to look at, and what is odd about them."""
-    dataset = found.dataset
+def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:
+    """The dataset with the splits to check, and the findings about them beyond those of reading its own."""
     if lists:
         other = split_files.read_lists(dataset, lists)
-        return dict(other.splits), [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
-    splits, odd = image_sets.read_splits(found) if known is None else (known, ())
-    shared = image_sets.overlap_findings(dataset, splits)
-    without_images = image_sets.bare_findings(dataset, splits)
-    own = split_files.own_findings(dataset) if known is None else ()
-    return splits, [*odd, *shared, *without_images, *own]
+        findings = [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
+        return replace(dataset, splits=other.splits), findings
+    shared = image_sets.overlap_findings(dataset, dataset.splits)
+    without_objects = image_sets.bare_findings(dataset, dataset.splits)
+    own = [] if in_memory else split_files.own_findings(dataset)
+    return dataset, [*shared, *without_objects, *own]
 
 
 def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None) -> tuple[Groups, list[Finding]]:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.mask_areas import MaskAreas, mask_areas
-from vocdet.data.splits import within
+from vocdet.data.splits import Splits
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
@@ -30,7 +30,6 @@ from vocdet.formats.image_index import safe_relative, split_suffix
 from vocdet.formats.losses import Loss
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
-from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import write as voc_write
 from vocdet.formats.yolo import write as yolo_write
 from vocdet.wording import counted, reason
@@ -39,8 +38,6 @@ Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path to Windows, and to readers that follow none
-Splits = Mapping[str, NDArray[np.int64]]
-
 
 _TARGETS: dict[Target, Callable[[Dataset, Splits], tuple[str, ...]]] = {
     "voc": voc_write.image_targets,
@@ -68,7 +65,6 @@ class ConvertReport:
 
     scan: Scan
     dataset: Dataset  # what was written
-    splits: dict[str, NDArray[np.int64]]
     warnings: tuple[Finding, ...]
     left_out: tuple[Finding, ...]  # errors in spite of which the rest was written, as asked
     others: tuple[str, ...]  # formats the source also looks like
@@ -98,20 +94,19 @@ def convert(
     others = registry.also(source.path, found.format) if source.format == "auto" else ()
     dataset = found.dataset
     check_target(target, [dataset.root])  # that of a file may be further up
-    splits, odd = image_sets.read_splits(found)
     measured = mask_areas(dataset.objects.segmentation)
-    findings = [*found.findings, *odd, *box_findings(dataset), *mask_findings(dataset, measured)]
+    findings = [*found.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
     bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
     areas = measured.area
     if bad:
         if not skip_bad:
             raise_errors(bad)
-        dataset, splits, areas = _without_bad(dataset, splits, measured, bad)
+        dataset, areas = _without_bad(dataset, measured, bad)
     if not len(dataset):
         raise AnnotationError("no image with annotations can be read", place=source.path, hint="run vocdet check")
-    written = write_dataset(dataset, splits, target, to=to, images=images, strict=strict,
+    written = write_dataset(dataset, target, to=to, images=images, strict=strict,
                             coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
-    return ConvertReport(found, dataset, splits, tuple(warnings), tuple(bad), others, written)
+    return ConvertReport(found, dataset, tuple(warnings), tuple(bad), others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
@@ -133,9 +128,7 @@ def _stops(finding: Finding) -> bool:
     return finding.severity == "error" and not finding.code.startswith("box.")
 
 
-def _without_bad(
-    dataset: Dataset, splits: Splits, measured: MaskAreas, bad: Sequence[Finding]
-) -> tuple[Dataset, dict[str, NDArray[np.int64]], NDArray[np.float64]]:
+def _without_bad(dataset: Dataset, measured: MaskAreas, bad: Sequence[Finding]) -> tuple[Dataset, NDArray[np.float64]]:
     """The dataset without images that cannot be decoded and masks that are none; and the areas (M,) of the others.
 
     All else that is bad the readers have left out.
@@ -153,12 +146,11 @@ def _without_bad(
     areas = measured.area.copy()
     areas[sorted(odd)] = np.nan
     kept = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
-    return kept.subset(rows), within(splits, rows, len(dataset)), areas[np.isin(objects.image, rows)]
+    return kept.subset(rows), areas[np.isin(objects.image, rows)]
 
 
 def write_dataset(
     dataset: Dataset,
-    splits: Splits,
     target: Path,
     *,
     to: Target,
@@ -173,6 +165,7 @@ def write_dataset(
     The images are copied, linked (copied where the disk knows no hard links), or left where they are. `areas` are
     those of the masks (M,), as `mask_areas` measures them, where that has been done.
     """
+    splits = dataset.splits
     targets = _TARGETS[to](dataset, splits)
     _check_names(dataset, targets, whole=to == "coco")
     with appearing(target) as folder:

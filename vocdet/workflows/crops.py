@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import raise_errors
-from vocdet.data.splits import Splits, separate
+from vocdet.data.splits import Rows, Splits, separate
 from vocdet.data.usable import usable
 from vocdet.errors import DatasetError, SplitError
 from vocdet.files import appearing, write_new
@@ -22,7 +21,6 @@ from vocdet.formats import registry
 from vocdet.formats.file_names import safe_names
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
-from vocdet.formats.voc import image_sets
 from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
 from vocdet.recipes.schema import Data, check_side
@@ -66,10 +64,8 @@ def write_crops(
     if size is not None:
         check_side(size, smallest=32)
     found = registry.read(source)
-    known, findings = image_sets.read_splits(found)
-    raise_errors(findings)
     dataset, _ = usable(found.dataset)
-    chosen = _chosen(known, splits, dataset)
+    chosen = _chosen(dataset, splits)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
     wanted = ~objects.crowd & (short >= smallest)
@@ -103,8 +99,9 @@ def write_crops(
     )
 
 
-def _chosen(splits: Splits, requested: Sequence[str], dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+def _chosen(dataset: Dataset, requested: Sequence[str]) -> dict[str, Rows]:
     """The folders to write, and the rows of each."""
+    splits = dataset.splits
     if not splits and not requested:
         return {TRAIN: np.arange(len(dataset))}
     missing = [name for name in requested if name not in splits]

@@ -86,9 +86,9 @@ def evaluate_run(
         interval=interval, seed=seed, progress=progress,
     )  # fmt: skip
     truth, found, report, rows = done.truth, done.found, done.report, done.rows
-    available = len(loaded.rows(split))
+    available = len(loaded.dataset.rows(split))
     whole = len(rows) == available
-    looked_at = loaded.dataset if whole else loaded.dataset.subset(loaded.rows(split)[rows])  # subsets differ
+    looked_at = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
     said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
     if subset:
         said["subset"] = {"images": len(rows), "of": available, "seed": seed}
@@ -112,7 +112,7 @@ def evaluate_detector(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a detector on a split without writing anything; `evaluate_run` explains the arguments."""
-    rows = loaded.rows(split)
+    rows = loaded.dataset.rows(split)
     chosen = choose(len(rows), subset, seed)
     truth, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
     found = []

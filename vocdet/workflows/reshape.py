@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.identical import identical_images
 from vocdet.data.division.sampling import sample
-from vocdet.data.findings import raise_errors
 from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_names, spellings
 from vocdet.data.relabel import relabel
-from vocdet.data.splits import separate, within
+from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
 from vocdet.errors import ArgumentError, DatasetError, OutputError
 from vocdet.formats import extras, registry
 from vocdet.formats.label_maps import read_changes
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
-from vocdet.formats.voc import image_sets
 from vocdet.wording import and_more
 from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
-
-Splits = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +31,6 @@ class WrittenDataset:
     """A new dataset."""
 
     dataset: Dataset  # with the image files of the source
-    splits: Splits
     written: Written
 
 
@@ -76,11 +71,10 @@ def remap_dataset(
     old = found.dataset
     becomes = read_changes(old.labels, rename=rename, merge=merge, drop=drop, keep=keep, file=file)
     changed = relabel(old, becomes)
-    dataset, splits = replace(changed.dataset, extra=extras.relabeled(old.extra, becomes)), dict(found.splits)
+    dataset = replace(changed.dataset, extra=extras.relabeled(old.extra, becomes))
     if not keep_empty and len(changed.emptied):
-        rows = np.setdiff1d(np.arange(len(old)), changed.emptied)
-        dataset, splits = dataset.subset(rows), within(splits, rows, len(old))
-    result = _write(dataset, splits, target, to or native(found), images, strict)
+        dataset = dataset.subset(np.setdiff1d(np.arange(len(old)), changed.emptied))
+    result = _write(dataset, target, to or native(found), images, strict)
     counts = np.bincount(old.objects.label, minlength=len(old.labels)).tolist()
     return RemapReport(
         result=result,
@@ -139,7 +133,7 @@ def merge_datasets(
     _check_place(target, paths)
     found = [_read(source, images, progress) for source in sources]
     names = source_names(paths)
-    named = [NamedDataset(name, scan.dataset, scan.splits) for name, scan in zip(names, found, strict=True)]
+    named = [NamedDataset(name, scan.dataset) for name, scan in zip(names, found, strict=True)]
     merged = merge(named)
     if strict and merged.stems_before:
         raise _clash(merged)
@@ -147,14 +141,14 @@ def merge_datasets(
     extra, image_extras, differ = extras.merged([scan.dataset.extra for scan in found], tables)
     table = replace(merged.dataset.images, extra=Texts.join(image_extras))
     dataset = replace(merged.dataset, extra=extra, images=table)
-    result = _write(dataset, merged.splits, target, to or native(found[0]), images, strict)
+    result = _write(dataset, target, to or native(found[0]), images, strict)
     stems = dataset.images.stems
     groups = identical_images(dataset)
-    part_of = {row: name for name, rows in separate(merged.splits).items() for row in rows.tolist()}
+    part_of = {row: name for name, rows in separate(dataset.splits).items() for row in rows.tolist()}
     return MergeReport(
         result=result,
         sources=tuple(
-            MergedSource(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.splits)))
+            MergedSource(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.dataset.splits)))
             for path, name, scan in zip(paths, names, found, strict=True)
         ),
         renamed={stems[row]: before for row, before in merged.stems_before.items()},
@@ -179,7 +173,6 @@ class SampleReport:
 
     result: WrittenDataset
     source: Dataset
-    source_splits: Splits
     missing: tuple[str, ...]  # labels that did not fit
 
     def objects(self) -> NDArray[np.int64]:
@@ -209,10 +202,9 @@ def sample_dataset(
     if not 0 < count <= len(dataset):
         problem = f"a sample of {count} is impossible: the dataset has {len(dataset)} images"
         raise ArgumentError(problem, place=source.path, hint=f"choose a number from 1 to {len(dataset)}")
-    taken = sample(dataset, count, found.splits, seed=seed)
-    splits = within(found.splits, taken.rows, len(dataset))
-    result = _write(dataset.subset(taken.rows), splits, target, to or native(found), images, strict)
-    return SampleReport(result, dataset, found.splits, tuple(dataset.labels[label] for label in taken.missing))
+    taken = sample(dataset, count, seed=seed)
+    result = _write(dataset.subset(taken.rows), target, to or native(found), images, strict)
+    return SampleReport(result, dataset, tuple(dataset.labels[label] for label in taken.missing))
 
 
 def native(found: Scan) -> Target:
@@ -231,13 +223,8 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
 
 def _read(source: Source, images: ImageMode, progress: Progress | None) -> Scan:
     """Read a dataset with its splits; the errors in its files are raised together."""
-    found = registry.read(source, without_images=images == "none", progress=progress)
-    splits, findings = image_sets.read_splits(found)
-    raise_errors(findings)
-    return replace(found, splits=splits)
+    return registry.read(source, without_images=images == "none", progress=progress)
 
 
-def _write(
-    dataset: Dataset, splits: Splits, folder: Path, to: Target, images: ImageMode, strict: bool
-) -> WrittenDataset:
-    return WrittenDataset(dataset, splits, write_dataset(dataset, splits, folder, to=to, images=images, strict=strict))
+def _write(dataset: Dataset, folder: Path, to: Target, images: ImageMode, strict: bool) -> WrittenDataset:
+    return WrittenDataset(dataset, write_dataset(dataset, folder, to=to, images=images, strict=strict))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
 from vocdet.data.findings import Finding
+from vocdet.data.splits import Rows, Splits
 from vocdet.errors import SplitError
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
@@ -21,9 +22,6 @@ from vocdet.wording import counted, listed
 from vocdet.workflows.coco_splits import coco_splits
 from vocdet.workflows.load import Loaded, read_usable
 from vocdet.workflows.split_groups import ImageGroups, group_images
-
-Rows = NDArray[np.int64]  # (N,) rows of the image table
-Splits = Mapping[str, Rows]
 
 SHARE = 0.9  # of all images for trainval, and of trainval for train
 
@@ -35,7 +33,7 @@ class SplitReport:
     """The splits of a dataset and the files that hold them."""
 
     dataset: Dataset
-    splits: dict[str, Rows]  # trainval, train, val, test
+    splits: Splits  # trainval, train, val, test
     folds: tuple[Rows, ...]  # the images of trainval that are val in each fold
     files: tuple[Path, ...]
     written: bool  # False for a dry run
@@ -72,7 +70,7 @@ def split_dataset(
     fit. `kfold` adds `fold<k>_train.txt` and `fold<k>_val.txt` of trainval, `per_label` adds VOC's
     `<label>_<split>.txt`. Raises a `SplitError` for an impossible split.
     """
-    loaded = read_usable(source, progress)
+    loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
     sizes = divide.split_sizes(len(dataset), trainval, train)
     grouped = group_images(dataset, group_by, sizes[0], progress)
@@ -108,7 +106,7 @@ def append_to_split(
     and otherwise the split that brings sizes and labels closest to their shares. Existing folds and files per label are
     extended.
     """
-    loaded = read_usable(source, progress)
+    loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
     before, notes = _assigned(loaded)
     shares = [len(before[name]) for name in divide.NAMES]
@@ -149,7 +147,7 @@ def split_as_coco(
 
     `sources` are folders of COCO files, or files with train, val or test in their names.
     """
-    loaded = read_usable(source, progress)
+    loaded = read_usable(source, progress, without_split_files=True)
     splits_of_files, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([splits_of_files["train"], splits_of_files["val"]]))
     splits = {"trainval": trainval, **splits_of_files}
@@ -163,10 +161,10 @@ def write_image_sets(loaded: Loaded, *, per_label: bool = False, force: bool = F
 
     `SplitError` where there are none, or where files exist and `force` is false.
     """
-    if not loaded.splits:
+    if not loaded.dataset.splits:
         hint = "divide it first: `vocdet.split(dataset)`"
         raise SplitError("the dataset has no splits", place=loaded.dataset.root, hint=hint)
-    return _write(loaded, loaded.splits, (), [], per_label=per_label, force=force, dry_run=False)
+    return _write(loaded, loaded.dataset.splits, (), [], per_label=per_label, force=force, dry_run=False)
 
 
 def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
@@ -236,7 +234,7 @@ def _check_filled(division: divide.Split, sizes: tuple[int, int, int], grouped: 
 
 def _write(
     loaded: Loaded,
-    splits: dict[str, Rows],
+    splits: Splits,
     folds: tuple[Rows, ...],
     notes: list[str],
     *,
@@ -270,8 +268,7 @@ def _write(
 
 
 def _fold_files(dataset: Dataset) -> list[Path]:
-    folder = _folder(dataset)
-    return [path for path in folder.glob("fold*.txt") if _FOLD_FILE.fullmatch(path.name)] if folder.is_dir() else []
+    return image_sets.fold_files(dataset.root)
 
 
 def _folder(dataset: Dataset) -> Path:

@@ -13,7 +13,6 @@ from vocdet.files import write_bytes
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
-from vocdet.formats.voc import image_sets
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed
 
@@ -45,13 +44,11 @@ def dataset_stats(
         hint = f"use the suffix {listed((f'.{name}' for name in FORMATS), conjunction='or')}"
         raise ArgumentError("is not the name of a picture", place=drawn, hint=hint)
     scan = registry.scan(source, progress=progress)
-    splits, split_findings = image_sets.read_splits(scan)
-    findings = [*scan.findings, *split_findings]
     dataset, _ = usable(scan.dataset)
     if not len(dataset.objects):
-        hint = "annotate some images first" if not findings else "run `vocdet.check(dataset)` to see why"
+        hint = "annotate some images first" if not scan.findings else "run `vocdet.check(dataset)` to see why"
         raise DatasetError("the annotations contain no objects", place=source.path, hint=hint)
-    figures = stats(dataset, separate(splits))
+    figures = stats(dataset, separate(dataset.splits))
     if drawn is not None:
         write_bytes(drawn, picture(figures, source.path.resolve().name, format=format))
     return StatsReport(
@@ -59,6 +56,6 @@ def dataset_stats(
         kind=scan.kind,
         figures=figures,
         left_out=len(scan.dataset.objects) - len(dataset.objects),
-        errors=sum(finding.severity == "error" for finding in findings),
+        errors=sum(finding.severity == "error" for finding in scan.findings),
         picture=drawn,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.training.distributed import Group, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
-from vocdet.workflows.load import Loaded, load_dataset
+from vocdet.workflows.load import Loaded, load_dataset, train_and_val
 
 EXAMPLES = 24  # validation crops in the journal's picture
 VALIDATION_BATCH = 64
@@ -82,18 +82,18 @@ def backbone_events(
     options = options or RunOptions()
     group = options.group
     if folder:
-        dataset, splits = read_image_folder(source.path, seed=recipe.train.seed)
+        dataset = read_image_folder(source.path, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
     else:
         loaded = load_dataset(source, split=recipe.data.split)
-        dataset, splits, warnings = loaded.dataset, loaded.splits, loaded.warnings
+        dataset, warnings = loaded.dataset, loaded.warnings
     if len(dataset.labels) < 2:
         raise AnnotationError(
             f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: a classifier needs two labels",
             place=source.path,
             hint="make a folder for every label" if folder else "continue with `vocdet.train_detector(dataset)`",
         )
-    train, val = _training_and_validation(dataset, splits, recipe.data.split)
+    train, val = train_and_val(dataset, recipe.data.split)
     if not (~train.objects.crowd).any():
         hint = "put images into the folders of train" if folder else "choose other splits with `vocdet.split(dataset)`"
         raise AnnotationError(f"no objects in the {recipe.data.split} split", place=source.path, hint=hint)
@@ -142,15 +142,6 @@ def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: fl
         moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
     info = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=dataset.fingerprint(), recipe=asdict(recipe))
     return InitialModel(model, info, start.text, moved)
-
-
-def _training_and_validation(
-    dataset: Dataset, splits: Mapping[str, NDArray[np.int64]], split: str
-) -> tuple[Dataset, Dataset]:
-    """The images to train on, and those to validate on: `val`, without any image to train on."""
-    nothing = np.zeros(0, np.int64)
-    rows = splits.get(split, nothing)
-    return dataset.subset(rows), dataset.subset(np.setdiff1d(splits.get("val", nothing), rows))
 
 
 def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, augmented: bool) -> Crops:

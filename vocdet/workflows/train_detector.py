@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import nn
 
@@ -31,7 +30,7 @@ from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.runs.validation import DetectorValidator
 from vocdet.training.distributed import synchronized
 from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.load import Loaded, load_dataset
+from vocdet.workflows.load import Loaded, load_dataset, train_and_val
 
 TRAININGS: dict[type[SsdRecipe | MaskRcnnRecipe], DetectorTraining[Any, Any]] = {
     SsdRecipe: SSD,
@@ -85,7 +84,7 @@ def training_events(
     options, family = options or RunOptions(), TRAININGS[type(recipe)]
     group = options.group
     loaded = load_dataset(source, split=recipe.data.split)
-    train, val = _training_and_validation(loaded, recipe.data.split)
+    train, val = _training_and_validation(loaded.dataset, recipe.data.split)
     objects = ObjectTable.of(train)
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
@@ -134,12 +133,8 @@ def _freeze(model: nn.Module, train: DetectorTrain) -> None:
         fold_norms(backbone)
 
 
-def _training_and_validation(loaded: Loaded, split: str) -> tuple[Dataset, Dataset | None]:
-    """The images to train on, and those to validate on: `val`, without any image to train on.
-
-    None where no object in `val` counts: every epoch would be as good as the first.
-    """
-    rows = loaded.rows(split)
-    val = loaded.dataset.subset(np.setdiff1d(loaded.splits.get("val", np.zeros(0, np.int64)), rows))
+def _training_and_validation(dataset: Dataset, split: str) -> tuple[Dataset, Dataset | None]:
+    """The images to train on and to validate on. No validation if no object there counts: all epochs would be equal."""
+    train, val = train_and_val(dataset, split)
     counts = ~(val.objects.difficult | val.objects.crowd)
-    return loaded.dataset.subset(rows), val if counts.any() else None
+    return train, val if counts.any() else None

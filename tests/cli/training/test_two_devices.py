@@ -68,7 +68,7 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     model, _ = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, SsdLite)
     loaded = load_dataset(Source(root), split="val")
-    val = loaded.dataset.subset(loaded.rows("val"))
+    val = loaded.dataset.subset(loaded.dataset.rows("val"))
     predictions = predict_ssd(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
     assert predictions.loss is not None
     metrics = evaluate(val, predictions.detections).overall

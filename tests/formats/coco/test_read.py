@@ -89,7 +89,7 @@ def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
     assert (dataset.images.widths.tolist(), dataset.images.heights.tolist()) == ([100, 100], [80, 80])
     assert (dataset.entries, dataset.objects.line.tolist()) == ("annotations", [1, 2])
     assert np.array_equal(dataset.objects.area, [1600, 1600])
-    assert found.splits == {}
+    assert found.dataset.splits == {}
 
 
 @pytest.mark.parametrize("named", ["", "annotations/instances.json"])
@@ -462,7 +462,7 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
     files = {"annotations/instances_val2017.json": other, "annotations/instances_train2017.json": one}
     found = scan(coco_set(tmp_path, files=files, images=["train2017/a.jpg", "val2017/b.jpg"]))
     assert (objects(found), found.findings, found.kind) == ([DOG, CAT], (), "2 COCO files")
-    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0], "val": [1]}
+    assert {name: rows.tolist() for name, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}
     assert found.dataset.images.sources == (
         "annotations/instances_train2017.json",
         "annotations/instances_val2017.json",
@@ -476,7 +476,7 @@ def test_the_same_name_in_two_folders_is_two_images(tmp_path: Path) -> None:
     assert found.findings == ()
     assert found.dataset.images.files == tuple(images)
     assert found.dataset.images.stems == ("a", "b", "valid/a", "valid/b")
-    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0, 1], "val": [2, 3]}
+    assert {name: rows.tolist() for name, rows in found.dataset.splits.items()} == {"train": [0, 1], "val": [2, 3]}
     assert len(found.dataset.objects) == 4
 
 
@@ -499,7 +499,7 @@ def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
     assert found.findings[0].problem == (
         "'a.jpg' is listed before, in annotations/instances_train.json: its objects are read there alone"
     )
-    assert {name: rows.tolist() for name, rows in found.splits.items()} == {"train": [0, 1], "val": [0, 1]}
+    assert {name: rows.tolist() for name, rows in found.dataset.splits.items()} == {"train": [0, 1], "val": [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -509,8 +509,8 @@ def test_a_file_alone_is_a_part_only_if_it_is_called_as_coco_calls_them(
     tmp_path: Path, name: str, splits: dict[str, list[int]]
 ) -> None:
     root = coco_set(tmp_path, files={f"annotations/{name}": PLAIN})
-    assert {split: rows.tolist() for split, rows in scan(root).splits.items()} == splits
-    assert scan(root / "annotations" / name).splits == {}
+    assert {split: rows.tolist() for split, rows in scan(root).dataset.splits.items()} == splits
+    assert scan(root / "annotations" / name).dataset.splits == {}
 
 
 def test_keypoints_and_captions_beside_instances_are_not_read_twice(tmp_path: Path) -> None:

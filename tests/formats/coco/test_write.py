@@ -299,7 +299,7 @@ def test_a_trainval_beside_train_and_val_is_said_and_not_written_twice(
     assert sorted(path.stem.removeprefix("instances_") for path in (tmp_path / "annotations").iterdir()) == files
     assert [written(tmp_path, f"instances_{name}").get("voc") for name in files] == [said] * len(files)
     found = coco_json.scan(tmp_path, without_images=True)
-    stems = {name: [found.dataset.images.stems[row] for row in split] for name, split in found.splits.items()}
+    stems = {name: [found.dataset.images.stems[row] for row in split] for name, split in found.dataset.splits.items()}
     expected = {name: [STEMS[row] for row in split] for name, split in splits.items() if name != "trainval" or not lost}
     assert {name: sorted(split) for name, split in stems.items()} == {
         name: sorted(split) for name, split in expected.items()

@@ -466,7 +466,7 @@ def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
 def test_folders_say_which_part(tmp_path: Path) -> None:
     files = {f"{split}/{split}.json": content(imagePath=f"{split}.jpg") for split in ("train", "valid")}
     found = labelme.scan(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg")))
-    assert {split: rows.tolist() for split, rows in found.splits.items()} == {"train": [0], "val": [1]}
+    assert {split: rows.tolist() for split, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}
     assert found.kind == "a labelme folder, 2 JSON files in train, valid"
 
 

@@ -52,7 +52,7 @@ def boxes(found: Scan) -> list[tuple[str, str, list[float]]]:
 
 
 def splits(found: Scan) -> dict[str, list[str]]:
-    return {split: [found.dataset.images.files[row] for row in rows] for split, rows in found.splits.items()}
+    return {split: [found.dataset.images.files[row] for row in rows] for split, rows in found.dataset.splits.items()}
 
 
 def only(found: Scan) -> Finding:
@@ -611,7 +611,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (root / "b.jpg").symlink_to(outside / "b.jpg")
     (root / "labels").symlink_to(outside)
     found = yolo.scan(root)
-    assert (len(found.dataset.objects), found.dataset.labels, found.splits) == (0, (), {})
+    assert (len(found.dataset.objects), found.dataset.labels, found.dataset.splits) == (0, (), {})
     assert found.dataset.images.files == ("a.jpg", "c.jpg")
     refused = sorted(finding.place.path.name for finding in found.findings if finding.code == "path.outside")
     assert refused == ["a.txt", "b.jpg", "labels"]
@@ -780,7 +780,7 @@ def test_without_parts_all_images_are_in_one_folder(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "a.png").is_file()
     assert (tmp_path / "labels" / "b.txt").read_text() == ""
     assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == {"nc": 0, "names": {}}
-    assert yolo.scan(tmp_path).splits == {}
+    assert yolo.scan(tmp_path).dataset.splits == {}
 
 
 def test_a_trainval_that_is_not_divided_is_train(tmp_path: Path) -> None:
@@ -869,7 +869,9 @@ def test_images_of_one_name_stay_where_they_are_from_trip_to_trip(tmp_path: Path
     root = make(tmp_path / "0", {**files, "train/labels/1.txt": "", "valid/labels/1.txt": ""})
     for trip in range(1, 3):
         found = yolo.scan(tmp_path / str(trip - 1))
-        written(tmp_path / str(trip), found.dataset, {split: rows.tolist() for split, rows in found.splits.items()})
+        written(
+            tmp_path / str(trip), found.dataset, {split: rows.tolist() for split, rows in found.dataset.splits.items()}
+        )
         assert splits(yolo.scan(tmp_path / str(trip))) == {"train": ["images/train/1.png"], "val": ["images/val/1.png"]}
     assert root.is_dir()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
-from vocdet.data.splits import Rows, Splits, disjoint
+from vocdet.data.splits import Rows, disjoint
 from vocdet.data.stats import shown_labels
 
 
@@ -21,7 +21,7 @@ class Sample:
     missing: Rows  # labels that the dataset shows and the sample does not: there was no room for them
 
 
-def sample(dataset: Dataset, count: int, splits: Splits | None = None, *, seed: int = 0) -> Sample:
+def sample(dataset: Dataset, count: int, *, seed: int = 0) -> Sample:
     """`count` images in which every label, every part and images without objects have their share.
 
     A label whose share is less than one image still has one, as long as others need not go for it. The same dataset,
@@ -29,7 +29,7 @@ def sample(dataset: Dataset, count: int, splits: Splits | None = None, *, seed: 
     """
     if not 0 < count <= len(dataset):
         raise ValueError(f"{count} of {len(dataset)} images")
-    groups = disjoint(splits or {}, len(dataset))
+    groups = disjoint(dataset.splits, len(dataset))
     chosen = np.zeros(len(dataset), np.bool_)
     for rows, size in zip(groups, shared_out(count, [len(rows) for rows in groups]), strict=True):
         chosen[_some(dataset, rows, size, seed)] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def scan(
             reading.add(file, read_entries(file.path, notes))
         dataset = reading.dataset(label_list)
     kind = f"COCO, {files[0].source}" if len(files) == 1 else f"{counted(len(files), 'COCO file')}"
-    return Scan(dataset, tuple(notes.findings), "zero", "", {}, "coco", kind, reading.all_splits())
+    dataset = replace(dataset, splits=reading.all_splits())
+    return Scan(dataset, tuple(notes.findings), format="coco", kind=kind)
 
 
 def file_names(path: Path) -> list[str]:

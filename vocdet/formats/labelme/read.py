@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,8 @@ def scan(
     folders = sorted({source.rpartition("/")[0] for source in sources})
     where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
     kind = f"a labelme folder, {counted(len(sources), 'JSON file')} {where}"
-    return Scan(dataset, tuple(notes.findings), left_out=left_out, format="labelme", kind=kind, splits=splits)
+    dataset = replace(dataset, splits=splits)
+    return Scan(dataset, tuple(notes.findings), left_out=left_out, format="labelme", kind=kind)
 
 
 def looks_like(folder: Path) -> str:

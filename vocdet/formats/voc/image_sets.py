@@ -6,17 +6,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.scan import Scan
@@ -33,7 +33,6 @@ _MOST_HINTS = 20  # looking for the nearest of 20,000 stems takes a while
 
 _LONGEST_NAME = 200  # bytes of a label in a file name; file systems end at 255
 
-Rows = NDArray[np.int64]  # (N,) rows of the image table, in the order of the file, each once
 _NONE = np.empty(0, np.int64)
 
 
@@ -184,14 +183,14 @@ def bare_findings(
     return findings
 
 
-def read_splits(scan: Scan) -> tuple[dict[str, Rows], tuple[Finding, ...]]:
+def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
     """The parts of a dataset, and what is odd about its split files.
 
     They are what ImageSets says; without it, what the reader found, or what folders called train, valid and test say.
     """
     dataset = scan.dataset
-    if scan.splits and not divided(dataset.root):
-        return dict(scan.splits), ()
+    if dataset.splits and not divided(dataset.root):
+        return dataset.splits, ()
     splits: dict[str, Rows] = {}
     findings: list[Finding] = []
     for name in part_names(dataset):
@@ -201,7 +200,21 @@ def read_splits(scan: Scan) -> tuple[dict[str, Rows], tuple[Finding, ...]]:
             place = error.place or Place(dataset.root)
             odd = (Finding("imagesets.unreadable", "error", error.problem, place, error.hint),)
         findings += odd
+    for path in fold_files(dataset.root):
+        if path.stem in splits or FOLD.fullmatch(path.stem)[1] in dataset.labels:  # type: ignore[index]
+            continue
+        with suppress(SplitError):
+            splits[path.stem], _ = resolve(dataset, path, scan.left_out)
     return splits, tuple(findings)
+
+
+def fold_files(root: Path) -> list[Path]:
+    """The `fold<k>_train.txt` and `fold<k>_val.txt` there are, by number."""
+    folder = root / FOLDER
+    if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
+        return []
+    paths = [path for path in folder.glob("fold*.txt") if FOLD.fullmatch(path.stem) and path.is_file()]
+    return sorted(paths, key=lambda path: (int(path.stem.split("_")[0].removeprefix("fold")), path.stem))
 
 
 def _stems(dataset: Dataset, rows: Rows) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity
+from vocdet.data.splits import Rows
 from vocdet.errors import Place, SplitError
 from vocdet.formats.voc import image_sets
-from vocdet.formats.voc.image_sets import PARTS, Rows, composed, meanings
+from vocdet.formats.voc.image_sets import PARTS, composed, meanings
 from vocdet.formats.voc.layout import leads_inside
 from vocdet.wording import counted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -64,7 +64,8 @@ def scan(
     }
     left_out = dict.fromkeys((_stem(file) for file in [*layout.passed_over, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
-    return Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout), splits=splits)
+    dataset = replace(dataset, splits=splits)
+    return Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout))
 
 
 @dataclass(slots=True)
