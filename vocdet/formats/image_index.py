@@ -117,6 +117,8 @@ def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
         problem = f"cannot be read: {reason(error)}"
         findings.append(Finding("path.unreadable", "error", problem, Place(folder), "see whether you may read it"))
         return []
+    if not NO_TEXT.search("/".join([entry.name for entry in visible])):
+        return visible
     for entry in visible:
         if NO_TEXT.search(entry.name):
             problem = f"holds a file whose name is no text: {entry.name!a}"

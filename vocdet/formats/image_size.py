@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from vocdet.data import image_files
 from vocdet.data.image_files import SUFFIXES
 from vocdet.data.source_terms import SourceTerms
-from vocdet.errors import ImageError, Place
+from vocdet.errors import ImageError
 from vocdet.formats.scan import Notes
 
 Stated: TypeAlias = "tuple[int | None, int | None] | None"  # width, height as the annotation has them
@@ -30,13 +30,20 @@ class ImageSize(NamedTuple):
 
 
 def image_size(
-    path: str, stated: Stated, notes: Notes, *, terms: SourceTerms, place: Place, untold: Container[str] = STORED
+    path: str,
+    stated: Stated,
+    notes: Notes,
+    *,
+    terms: SourceTerms,
+    source: Path | str,
+    inside: str = "",
+    untold: Container[str] = STORED,
 ) -> ImageSize | None:
     """The size of an image as its annotation sees it; None, with a finding, where the image cannot be read.
 
     The stored size counts, or the size that EXIF gives an image that lies on its side where exactly that is stated.
     Where no size is stated, `untold` has the file formats whose images are taken upright. Another stated size is a
-    finding at `place`.
+    finding in the annotation file `source`, at `inside`.
     """
     try:
         header = image_files.read_header(path)
@@ -55,7 +62,7 @@ def image_size(
         said = "×".join("nothing" if side is None else str(side) for side in stated)
         problem = f"the size is {said} in {terms.size}, but the image is {size[0]}×{size[1]}: the image's size is used"
         hint = "check that the boxes fit: they may belong to another size, or to another image"
-        notes.add("image.size_mismatch", "warning", problem, place.path, hint, line=place.line, inside=place.inside)
+        notes.add("image.size_mismatch", "warning", problem, Path(source), hint, inside=inside)
     return ImageSize(*size)
 
 

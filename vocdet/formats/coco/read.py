@@ -18,7 +18,7 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.source_terms import COCO
 from vocdet.data.texts import Texts
-from vocdet.errors import AnnotationError, Place
+from vocdet.errors import AnnotationError
 from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile, find_coco, image_prefix
 from vocdet.formats.coco.parse import read_entries
@@ -180,8 +180,8 @@ class _Reading:
         width, height = stated
         sound = (width, height) if width is not None and height is not None and min(width, height) > 0 else None
         if not self.without_images:
-            place = Place(file.path, inside=inside)
-            size = image_size(f"{self.builder.root}/{found}", stated, self.notes, terms=COCO, place=place)
+            path = f"{self.builder.root}/{found}"
+            size = image_size(path, stated, self.notes, terms=COCO, source=file.path, inside=inside)
             return sound if size is None else size[:2]
         if sound is None:
             problem = f"is {width} by {height} pixels, which is no size"

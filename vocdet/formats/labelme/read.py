@@ -12,7 +12,7 @@ import numpy as np
 from vocdet.data import image_files
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import LABELME
-from vocdet.errors import AnnotationError, Place, VocdetError
+from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.image_index import (
     ImageIndex,
@@ -202,8 +202,8 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
 def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | None:
     """Width and height of an image as labelme shows it, which is upright; None where nothing states them."""
     if index.files:
-        place = Place(file.path)
-        size = image_size(f"{index.root}/{image}", file.size, notes, terms=LABELME, place=place, untold=UPRIGHT)
+        path = f"{index.root}/{image}"
+        size = image_size(path, file.size, notes, terms=LABELME, source=file.path, untold=UPRIGHT)
         return file.size if size is None else size[:2]
     if file.size is None:
         hint = "put the images beside the files"

@@ -15,6 +15,7 @@ from vocdet.formats.numbers import NUMBER
 from vocdet.formats.voc.elements import KEPT, Note, json_object_in, line_of, tag_of, xml_of
 from vocdet.formats.voc.objects import RawObject, read_object
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
+from vocdet.formats.voc.usual import read_usual
 from vocdet.wording import reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes some 300 an object
@@ -52,7 +53,10 @@ def read_annotation(path: Path | str) -> Annotation:
     def note(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
         findings.append(Finding(code, severity, problem, Place(Path(path), line), hint))
 
-    root = _parse(path, note)
+    data = _data(path, note)
+    if data is not None and len(data) < _USUAL_SIZE and (usual := read_usual(data)) is not None:
+        return Annotation(*usual[:3], "", *usual[3:], (), frozenset(), readable=True)
+    root = _parse(data, note) if data is not None else None
     if root is None:
         return replace(_UNREADABLE, findings=tuple(findings))
     filename = database = coordinates = ""
@@ -91,8 +95,8 @@ def read_annotation(path: Path | str) -> Annotation:
                       frozenset(unknown), readable=True)  # fmt: skip
 
 
-def _parse(path: Path | str, note: Note) -> etree._Element | None:
-    """The root element of a file; None, and a finding, where it is no annotation."""
+def _data(path: Path | str, note: Note) -> bytes | None:
+    """The bytes of a file; None, and a finding, where it cannot be read."""
     try:
         data = _content(path)
     except OSError as error:
@@ -102,7 +106,11 @@ def _parse(path: Path | str, note: Note) -> etree._Element | None:
     if data is None:
         limit = f"is larger than {LARGEST_FILE >> 20} MB"
         note("xml.too_big", "error", limit, 0, "an annotation takes a few kB: is this one?")
-        return None
+    return data
+
+
+def _parse(data: bytes, note: Note) -> etree._Element | None:
+    """The root element of a file; None, and a finding, where it is no annotation."""
     try:
         root = etree.XML(data, _PARSER)
     except etree.XMLSyntaxError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ import numpy as np
 
 from vocdet.data.findings import Finding
 from vocdet.errors import Place
-from vocdet.formats.builder import DatasetBuilder
+from vocdet.formats.builder import DatasetBuilder, TextColumn
 from vocdet.formats.extras import (
     IMAGE_EXTRAS,
     KEPT_OF_WHOLE,
@@ -79,12 +79,30 @@ class Rest:
     tags: tuple[str, ...] = ()  # XML of all other children
 
 
-_NOTHING = Rest()
+NO_REST = Rest()
 _DEFAULTS = [(name, default) for name, default in asdict(Header()).items() if name != "coco"]
 
 
 def image_json(header: Header) -> bytes:
     """The extra of an image: what its header says that labelImg's would not."""
+    if not (header.attributes or header.tags or header.masks or header.void or header.coco):
+        source = None if header.source is None else tuple(header.source.items())
+        return _usual_json(header.folder, header.path, source, header.depth, header.segmented)
+    return _header_json(header)
+
+
+@lru_cache(4096)  # most images of a dataset have the same
+def _usual_json(
+    folder: str | None,
+    path: str | None,
+    source: tuple[tuple[str, str], ...] | None,
+    depth: str | None,
+    segmented: str | None,
+) -> bytes:
+    return _header_json(Header(folder, path, None if source is None else dict(source), depth, segmented))
+
+
+def _header_json(header: Header) -> bytes:
     said = {name: value for name, default in _DEFAULTS if (value := getattr(header, name)) != default}
     extra: dict[str, object] = {"voc": said} if said else {}
     if header.coco:
@@ -139,34 +157,35 @@ def _read_whole(path: Path) -> Extra:
 
 
 def add_object_columns(
-    builder: DatasetBuilder, rest: Mapping[int, Rest], pixels: Mapping[int, bytes], coordinates: Coordinates
+    builder: DatasetBuilder,
+    polygons: TextColumn,
+    rest: Mapping[int, Rest],
+    pixels: Mapping[int, bytes],
+    coordinates: Coordinates,
 ) -> None:
     """Add segmentations, extras and areas of the few objects that have any; `pixels` are RLEs by object."""
-    areas = np.full(len(builder.image), np.nan)
-    for row in sorted(rest.keys() | pixels.keys()):
-        one = rest.get(row, _NOTHING)
+    count = len(builder.image)
+    outlines = dict(polygons.texts(count).items())
+    areas = np.full(count, np.nan)
+    for row in sorted(outlines.keys() | rest.keys() | pixels.keys()):
+        one, outline = rest.get(row, NO_REST), outlines.pop(row, b"")
+        tags = one.tags
+        if row in pixels and outline:  # an object has one mask: polygons beside pixels are preserved as tags
+            tags = (*tags, *(polygon_xml(polygon.split(",")) for polygon in outline.decode().split("],[")))
+        builder.segmentations.add(row, pixels.get(row) or _polygons_json(outline, coordinates) or one.segmentation)
+        builder.extras.add(row, b"" if one is NO_REST and not tags else _object_json(one, tags, coordinates))
         areas[row] = one.area
-        if row not in pixels:
-            builder.segmentations.add(row, _segmentation(one, coordinates))
-            builder.extras.add(row, _object_json(one, one.tags, coordinates))
-        else:  # an object has one mask: polygons beside pixels are preserved as the tags they came from
-            polygons = (polygon_xml(polygon.split(",")) for polygon in one.polygons)
-            builder.segmentations.add(row, pixels[row])
-            builder.extras.add(row, _object_json(one, (*one.tags, *polygons), coordinates))
     builder.area.frombytes(areas.tobytes())
 
 
-def _segmentation(rest: Rest, coordinates: Coordinates) -> bytes:
-    if not rest.polygons:
-        return rest.segmentation
-    polygons = rest.polygons
-    if coordinates == "one":
+def _polygons_json(outline: bytes, coordinates: Coordinates) -> bytes:
+    if coordinates == "one" and outline:
         shift = conventions.minimum_value
-        polygons = tuple(
-            ",".join(number_text(shift(float(value), coordinates)) for value in polygon.split(","))
-            for polygon in polygons
+        outline = b"],[".join(
+            ",".join(number_text(shift(float(value), coordinates)) for value in polygon.split(b",")).encode()
+            for polygon in outline.split(b"],[")
         )
-    return f"[[{'],['.join(polygons)}]]".encode()
+    return b"[[%b]]" % outline if outline else b""
 
 
 def polygon_xml(numbers: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, raise_errors
 from vocdet.data.source_terms import VOC
 from vocdet.errors import Place, VocdetError
-from vocdet.formats.builder import MOST_POSES, DatasetBuilder
+from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
 from vocdet.formats.image_size import image_size
 from vocdet.formats.labels import read_labels
@@ -26,7 +26,7 @@ from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, read_annotation
 from vocdet.formats.voc.layout import Layout, find_layout, leads_inside
 from vocdet.formats.voc.objects import RawObject
-from vocdet.formats.voc.preserved import SAME, Rest
+from vocdet.formats.voc.preserved import NO_REST, SAME, Rest
 from vocdet.wording import counted, listed
 
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
@@ -84,6 +84,7 @@ class _Reading:
     notes: Notes
     databases: list[str] = field(default_factory=list)  # texts of <source> by image
     stated: Counter[str] = field(default_factory=Counter)  # files by the <coordinates> in them
+    polygons: TextColumn = field(default_factory=TextColumn)  # x1,y1,x2,y2,... with ],[ between polygons, by object
     rest: dict[int, Rest] = field(default_factory=dict)  # by object
     masks: dict[int, bytes] = field(default_factory=dict)  # RLE of the pixels in SegmentationObject, by object
     dropped_poses: int = 0
@@ -137,7 +138,11 @@ def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> N
     labels, boxes, flags, lines, poses, rests = zip(*objects, strict=True)
     for i, rest in enumerate(rests, len(builder.image)):
         if rest is not None:
-            reading.rest[i] = rest
+            if rest.polygons:
+                reading.polygons.add(i, "],[".join(rest.polygons).encode())
+                rest.polygons = ()
+            if rest != NO_REST:
+                reading.rest[i] = rest
     ids, pose_ids = builder.label_ids, builder.pose_ids
     if len(pose_ids) + len(objects) > MOST_POSES:  # a distinct number for every object is no pose
         reading.dropped_poses += sum(pose not in pose_ids for pose in poses)
@@ -196,8 +201,7 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
 def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | None:
     """Width and height of an image as its boxes refer to it; None where nothing states them."""
     if reading.layout.images:
-        place = Place(Path(path))
-        size = image_size(f"{reading.layout.root}/{file}", annotation.size, reading.notes, terms=VOC, place=place)
+        size = image_size(f"{reading.layout.root}/{file}", annotation.size, reading.notes, terms=VOC, source=path)
         return annotation.size if size is None else size[:2]
     if annotation.size is None:
         problem = "has no <size>, and there is no image"
@@ -235,7 +239,7 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, asked: Coord
         problem = f"has {reading.dropped_poses} objects with distinct poses beyond the first {len(builder.pose_ids)}"
         hint = "rename the tag if it is a number for every object"
         reading.note("voc.pose", "warning", f"{problem}: these poses are lost", root, hint)
-    preserved.add_object_columns(builder, reading.rest, reading.masks, chosen)
+    preserved.add_object_columns(builder, reading.polygons, reading.rest, reading.masks, chosen)
     extra = preserved.dataset_json(root, chosen, reading.notes.findings)
     box = conventions.to_pixels(boxes, chosen)
     return builder.build(known, reading.notes.findings, box=box, extra=extra), reason

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
 from vocdet.formats.extras import extra_of
 from vocdet.formats.voc import preserved, write_object
 from vocdet.formats.voc.preserved import SAME, Header
-from vocdet.formats.voc.write_object import NOT_XML, xml_text
+from vocdet.formats.voc.write_object import NOT_XML, xml_attribute, xml_text
 
 _XML = "http://www.w3.org/XML/1998/namespace"  # of xml:lang and xml:space, whose prefix is no other
 
@@ -47,9 +46,9 @@ def _attributes_text(attributes: Mapping[str, str]) -> str:
         namespace, _, local = name[1:].partition("}") if name.startswith("{") else ("", "", name)
         if namespace:
             prefix = "xml" if namespace == _XML else f"n{i}"
-            text += f" xmlns:{prefix}={quoteattr(namespace)}" if prefix != "xml" else ""
+            text += f" xmlns:{prefix}={xml_attribute(namespace)}" if prefix != "xml" else ""
             local = f"{prefix}:{local}"
-        text += f" {local}={quoteattr(value)}"
+        text += f" {local}={xml_attribute(value)}"
     return text
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from decimal import Decimal
 from functools import cache
-from xml.sax.saxutils import escape
 
 import msgspec
 import numpy as np
@@ -38,13 +37,22 @@ PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _SPECIAL = re.compile("[^\t\n\x20-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # those, and & < > and CR
 
+# xml.sax.saxutils has these, and imports http and ssl for others.
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+_ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({'"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
+
+
+def xml_attribute(value: str) -> str:
+    """A value as an attribute, in quotes."""
+    return f'"{value.translate(_ATTRIBUTE_ESCAPES)}"'
+
 
 def xml_text(value: str) -> str:
     """A value as the text of an element; what XML has no character for becomes U+FFFD."""
     if not _SPECIAL.search(value):
         return value
     value = NOT_XML.sub("\ufffd", value)
-    return escape(value, {"\r": "&#13;"})
+    return value.translate(_ESCAPES)
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True):

@@ -17,7 +17,6 @@ from vocdet.boxes import Boxes
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.source_terms import YOLO
-from vocdet.errors import Place
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.image_index import split_suffix, unique_stems
 from vocdet.formats.image_size import UPRIGHT_JPEG, image_size
@@ -88,7 +87,7 @@ class _Reading:
 def _read_one(reading: _Reading, image: str) -> None:
     layout, builder, notes = reading.layout, reading.builder, reading.notes
     path = f"{layout.root}/{image}"
-    size = image_size(path, None, notes, terms=YOLO, place=Place(Path(path)), untold=UPRIGHT_JPEG)
+    size = image_size(path, None, notes, terms=YOLO, source=path, untold=UPRIGHT_JPEG)
     if size is None:
         reading.unreadable.append(image)
         return
