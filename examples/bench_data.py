@@ -5,7 +5,7 @@
 Both decode JPEGs of 640x480 pixels, augment them and make batches of 16; nothing is trained. torchvision does what its
 detection reference does (data_augmentation="ssdlite"): a DataLoader with two workers, RandomIoUCrop,
 RandomHorizontalFlip, floats; the resizing to 320 is left to its model. vocdet crops, flips, resizes to 320 and hands
-over bytes; normalising is left to the model. "all" adds its changes of colour and mosaics, half of the samples each
+over bytes; normalising is left to the model. "all" adds its changes of color and mosaics, half of the samples each
 made of four images. "first epoch" and "no cache" decode every image, "later epochs" find them in memory.
 
 Each side runs in a process of its own, in turns, so that a noisy machine disturbs all of them; what counts is the
@@ -29,8 +29,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vocdet.formats.source import Source
-
 BATCH, SIZE, LEFT_OUT = 16, 320, 4  # batches before the clock starts: what was made while workers started
 PICTURE = (640, 480)  # as microscope cameras have it
 CORES = 2
@@ -51,31 +49,33 @@ def time_vocdet(
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
-    from vocdet.inputs.image_cache import Keep
+    from vocdet.inputs.batches import EpochPlan
+    from vocdet.inputs.image_cache import CacheOptions
     from vocdet.inputs.loader import Loader
 
     found = {}
-    with Loader(scenes(data, Keep("ram", shared=True), everything), threads=threads, workers=workers) as loader:
+    with Loader(samples(data, CacheOptions(), everything), threads=threads, workers=workers) as loader:
 
         def epoch(number: int) -> Speed:
-            return timed(loader.batches(BATCH, seed=0, epoch=number, shuffle=True))
+            return timed(loader.batches(EpochPlan(BATCH, seed=0, epoch=number, shuffle=True)))
 
         found["first epoch"] = epoch(1)
         found["later epochs"] = fastest([epoch(number) for number in range(2, 2 + later)])
-    with Loader(scenes(data, Keep("off"), everything), threads=threads, workers=workers) as loader:
-        found["no cache"] = timed(loader.batches(BATCH, seed=0, epoch=1, shuffle=True))
+    with Loader(samples(data, CacheOptions(budget=0), everything), threads=threads, workers=workers) as loader:
+        found["no cache"] = timed(loader.batches(EpochPlan(BATCH, seed=0, epoch=1, shuffle=True)))
     return found
 
 
-def scenes(data: Path, keep: Any, everything: bool) -> Any:
+def samples(data: Path, cache: Any, everything: bool) -> Any:
     """vocdet's samples, augmented as torchvision's are or in every way that vocdet's training does."""
-    from vocdet.inputs.scenes import Scenes
+    from vocdet.formats.source import Source
+    from vocdet.inputs.detection_samples import DetectionSamples
     from vocdet.inputs.transforms import Augmentation
     from vocdet.workflows.load import load_dataset
 
     same = Augmentation(color=0.0, mosaic=0.0)
     augmentation = Augmentation(mosaic=0.5) if everything else same
-    return Scenes(load_dataset(Source(data)).dataset, (SIZE, SIZE), augmentation, keep=keep)
+    return DetectionSamples(load_dataset(Source(data)).dataset, (SIZE, SIZE), augmentation, cache=cache)
 
 
 def time_torchvision(data: Path) -> dict[str, Speed]:
@@ -85,6 +85,7 @@ def time_torchvision(data: Path) -> dict[str, Speed]:
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
+    from vocdet.formats.source import Source
     from vocdet.workflows.load import load_dataset
 
     dataset = load_dataset(Source(data)).dataset
@@ -145,18 +146,18 @@ def measure_memory(data: Path, cache: str, workers: int) -> dict[str, float]:
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
-    from vocdet.inputs.image_cache import Keep
+    from vocdet.inputs.batches import EpochPlan
+    from vocdet.inputs.image_cache import CacheOptions
     from vocdet.inputs.loader import Loader
 
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        keep = Keep(cache, Path(folder), shared=True)  # type: ignore[arg-type]
-        with Loader(scenes(data, keep, everything=True), workers=workers, threads=CORES) as loader:
-            for epoch in range(1, 21):
-                for _ in loader.batches(BATCH, seed=0, epoch=epoch, shuffle=True):
-                    pass
-                if epoch in (2, 20):
-                    found[f"epoch {epoch}"] = resident([os.getpid(), *children()]) / 2**10
+    options = CacheOptions(budget=None if cache == "ram" else 0)
+    with Loader(samples(data, options, everything=True), workers=workers, threads=CORES) as loader:
+        for epoch in range(1, 21):
+            for _ in loader.batches(EpochPlan(BATCH, seed=0, epoch=epoch, shuffle=True)):
+                pass
+            if epoch in (2, 20):
+                found[f"epoch {epoch}"] = resident([os.getpid(), *children()]) / 2**10
     return found
 
 
@@ -206,7 +207,7 @@ def compare_speeds(data: Path, rounds: int) -> None:
 
 def compare_memory(data: Path) -> None:
     """Print the resident memory of every cache after epochs 2 and 20."""
-    for cache in ("ram", "disk", "off"):
+    for cache in ("ram", "off"):
         for workers in (0, CORES):
             found = run_side(data, f"{cache}:{workers}", memory=True)
             early, late = found["epoch 2"], found["epoch 20"]

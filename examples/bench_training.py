@@ -50,7 +50,9 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
     import numpy as np
     import torch
 
-    from vocdet.inputs.samples import Scenes, ahead, batches
+    from vocdet.inputs.batches import EpochPlan, batches
+    from vocdet.inputs.detection_samples import DetectionSamples
+    from vocdet.inputs.prefetch import prefetch
     from vocdet.inputs.transforms import Augmentation
     from vocdet.models.backbones.backbone import parse_net
     from vocdet.models.folding import fold_norms
@@ -74,11 +76,13 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
     average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
     shards = Shards(DetectTask(model), shard_count(BATCH, torch.get_num_threads()), alone())
     learner = Learner(shards, optimizer, average, alone(), clip=10.0)
-    scenes = Scenes(dataset, (SIZE, SIZE), Augmentation())
+    scenes = DetectionSamples(dataset, (SIZE, SIZE), Augmentation())
     for i in range(len(scenes)):
         scenes.draw(i, np.random.default_rng(0))  # the first epoch's decoding
-    source = ahead(
-        lambda: chain.from_iterable(batches(scenes, BATCH, seed=0, epoch=epoch, shuffle=True) for epoch in count())
+    source = prefetch(
+        lambda: chain.from_iterable(
+            batches(scenes, EpochPlan(BATCH, seed=0, epoch=epoch, shuffle=True)) for epoch in count()
+        )
     )
     numbers = count()
     return _timed(iter(source), lambda batch: learner.step([batch], 1.0, next(numbers)), steps)
@@ -99,7 +103,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
          v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
     )  # fmt: skip
 
-    class Scenes(torch.utils.data.Dataset[Any]):
+    class DetectionSamples(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
             return len(dataset)
 
@@ -124,7 +128,12 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
         optimizer.step()
 
     loader = torch.utils.data.DataLoader(
-        Scenes(), batch_size=BATCH, shuffle=True, num_workers=os.cpu_count() or 1, collate_fn=_zipped, drop_last=True
+        DetectionSamples(),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=os.cpu_count() or 1,
+        collate_fn=_zipped,
+        drop_last=True,
     )
     return _timed(chain.from_iterable(loader for _ in count()), step, steps)
 

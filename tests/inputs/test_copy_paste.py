@@ -7,7 +7,7 @@ import pytest
 
 from tests.inputs.masked import bounds_of, in_full
 from vocdet.inputs.copy_paste import paste
-from vocdet.inputs.stacks import Sample
+from vocdet.inputs.samples import Sample
 from vocdet.mask_crops import MaskCrops
 
 RNG = np.random.default_rng
@@ -112,5 +112,5 @@ def test_a_part_of_a_larger_canvas_may_be_pasted_on() -> None:
 
 def test_pasting_without_masks_is_a_mistake() -> None:
     without_images = Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, np.int64))
-    with pytest.raises(ValueError, match="takes masks"):
+    with pytest.raises(ValueError, match="pasting needs the masks"):
         paste(without_images, without_images, RNG(0))

@@ -1,10 +1,8 @@
-"""Threads and processes make the batches that one thread makes, and none is left behind."""
+"""Threads and processes make the batches that one thread makes, and no process is left behind."""
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -18,22 +16,23 @@ import torch
 
 from tests.inputs.masked import polygon_text, rle_text, save_dataset
 from vocdet.data.dataset import Dataset
-from vocdet.errors import ImageError, VocdetError
-from vocdet.inputs.image_cache import Keep
-from vocdet.inputs.loader import Loader
-from vocdet.inputs.samples import Batch, Fit, batches
-from vocdet.inputs.scenes import Crops, Request, Samples, Scenes, stack
+from vocdet.errors import ImageError, TrainingError
+from vocdet.inputs.batches import Batch, EpochPlan, batches
+from vocdet.inputs.crop_samples import CropAugmentation, CropSamples
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.image_cache import CacheOptions
+from vocdet.inputs.loader import START_METHOD, Loader
+from vocdet.inputs.resizing import ResizeShortestEdge
+from vocdet.inputs.samples import Samples
 from vocdet.inputs.transforms import Augmentation
-from vocdet.inputs.worker import serve
 
 MakeDataset = Callable[..., Dataset]
 BOXES = [[(6.0, 8.0, 30.0, 20.0)], [(33.0, 4.0, 57.0, 36.0), (2.0, 2.0, 20.0, 20.0)], [], [(10.0, 10.0, 30.0, 30.0)]]
 
 
 @pytest.fixture
-def scenes(make_dataset: MakeDataset, tmp_path: Path) -> Scenes:
-    keep = Keep("disk", tmp_path / "kept")
-    return Scenes(make_dataset(BOXES * 3, size=(120, 90)), (64, 64), Augmentation(mosaic=0.5, mixup=0.3), keep=keep)
+def samples(make_dataset: MakeDataset) -> DetectionSamples:
+    return DetectionSamples(make_dataset(BOXES * 3, size=(120, 90)), (64, 64), Augmentation(mosaic=0.5, mixup=0.3))
 
 
 def same(one: Iterator[Batch], other: Iterator[Batch]) -> bool:
@@ -52,29 +51,34 @@ def same(one: Iterator[Batch], other: Iterator[Batch]) -> bool:
     )  # fmt: skip
 
 
-def test_threads_make_the_same_batches_in_the_same_order(scenes: Scenes) -> None:
+def test_threads_make_the_same_batches_in_the_same_order(samples: DetectionSamples) -> None:
     for threads in (1, 3):
-        with Loader(scenes, threads=threads) as loader:
+        with Loader(samples, threads=threads) as loader:
             for epoch in (1, 2):
-                made = loader.batches(4, seed=5, epoch=epoch, shuffle=True, skip=1)
-                assert same(made, batches(scenes, 4, seed=5, epoch=epoch, shuffle=True, skip=1))
+                made = loader.batches(EpochPlan(4, seed=5, epoch=epoch, shuffle=True, skip=1))
+                assert same(made, batches(samples, EpochPlan(4, seed=5, epoch=epoch, shuffle=True, skip=1)))
 
 
-def test_processes_make_the_same_batches_in_the_same_order(scenes: Scenes, make_dataset: MakeDataset) -> None:
-    with Loader(scenes, workers=2) as loader:
+def test_processes_make_the_same_batches_in_the_same_order(
+    samples: DetectionSamples, make_dataset: MakeDataset
+) -> None:
+    with Loader(samples, workers=2) as loader:
         for epoch in (1, 2):
-            made = loader.batches(3, seed=5, epoch=epoch, shuffle=True)
-            assert same(made, batches(scenes, 3, seed=5, epoch=epoch, shuffle=True))
-        made = loader.batches(3, seed=5, epoch=1, order=np.array([4, 4, 1, 0]), rank=2, world=3)
+            made = loader.batches(EpochPlan(3, seed=5, epoch=epoch, shuffle=True))
+            assert same(made, batches(samples, EpochPlan(3, seed=5, epoch=epoch, shuffle=True)))
+        made = loader.batches(EpochPlan(3, seed=5, epoch=1, order=np.array([4, 4, 1, 0]), rank=2, world=3))
         first, second = made
         assert first.rows[0] == 1
         assert (len(first), len(second)) == (1, 0)
-    crops = Crops(make_dataset(BOXES), 32, context=0.1, augmented=True, keep=Keep("ram", shared=True))
+    crops = CropSamples(make_dataset(BOXES), 32, context=0.1, augmentation=CropAugmentation())
     with Loader(crops, workers=1) as loader:
-        assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), batches(crops, 3, seed=5, epoch=1, shuffle=True))
+        assert same(
+            loader.batches(EpochPlan(3, seed=5, epoch=1, shuffle=True)),
+            batches(crops, EpochPlan(3, seed=5, epoch=1, shuffle=True)),
+        )
 
 
-def test_masks_and_sizes_of_samples_of_every_shape_come_from_processes_and_threads_alike(tmp_path: Path) -> None:
+def test_masks_and_sizes_are_the_same_from_processes_and_threads(tmp_path: Path) -> None:
     images, objects = [], []
     for i, (width, height) in enumerate([(160, 120), (90, 140), (100, 100), (60, 200)] * 2):
         images.append(np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8))
@@ -84,47 +88,53 @@ def test_masks_and_sizes_of_samples_of_every_shape_come_from_processes_and_threa
             ((10, 20, 50, 60), rle_text(blob)), ((20, 30, 55, 70), polygon_text([20, 30, 55, 30, 40, 70])),
             ((0, 0, 30, 30), b""),
         ])  # fmt: skip
-    augmentation = Augmentation(mosaic=0.3, mixup=0.3, copy_paste=0.5, turns=True)
+    augmentation = Augmentation(mosaic=0.3, mixup=0.3, copy_paste=0.5, rotate=True)
     dataset = save_dataset(tmp_path, images, objects)
-    for size in (Fit(64, 100, (0.5, 1.5)), (64, 64)):
-        scenes = Scenes(dataset, size, augmentation, keep=Keep("ram", shared=True), masks=True)
-        expected = list(batches(scenes, 3, seed=5, epoch=1, shuffle=True))
+    for size in (ResizeShortestEdge(64, 100, (0.5, 1.5)), (64, 64)):
+        samples = DetectionSamples(dataset, size, augmentation, masks=True)
+        expected = list(batches(samples, EpochPlan(3, seed=5, epoch=1, shuffle=True)))
         assert sum(len(batch.masks.pixels) for batch in expected if batch.masks) > 5000
-        with Loader(scenes, workers=2) as loader:
-            assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), iter(expected))
-            first, *_ = loader.batches(2, seed=5, epoch=1, order=np.array([4]), rank=1, world=2)
+        with Loader(samples, workers=2) as loader:
+            assert same(loader.batches(EpochPlan(3, seed=5, epoch=1, shuffle=True)), iter(expected))
+            first, *_ = loader.batches(EpochPlan(2, seed=5, epoch=1, order=np.array([4]), rank=1, world=2))
             assert len(first) == 0
-        with Loader(scenes, threads=3) as loader:
-            assert same(loader.batches(3, seed=5, epoch=1, shuffle=True), iter(expected))
+        with Loader(samples, threads=3) as loader:
+            assert same(loader.batches(EpochPlan(3, seed=5, epoch=1, shuffle=True)), iter(expected))
 
 
-def test_an_epoch_may_be_left_in_the_middle(scenes: Scenes) -> None:
-    with Loader(scenes, workers=1) as loader:
+def test_an_epoch_may_be_left_in_the_middle(samples: DetectionSamples) -> None:
+    with Loader(samples, workers=1) as loader:
         for epoch in (1, 2, 3):
-            reader = loader.batches(2, seed=0, epoch=epoch, shuffle=True)
-            expected = batches(scenes, 2, seed=0, epoch=epoch, shuffle=True)
+            reader = loader.batches(EpochPlan(2, seed=0, epoch=epoch, shuffle=True))
+            expected = batches(samples, EpochPlan(2, seed=0, epoch=epoch, shuffle=True))
             assert torch.equal(next(reader).images, next(expected).images)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_the_same_error_from_a_process(make_dataset: MakeDataset, workers: int) -> None:
+def test_a_damaged_image_raises_the_same_error_from_a_process(make_dataset: MakeDataset, workers: int) -> None:
     dataset = make_dataset(BOXES)
     (dataset.root / "2.png").write_bytes(b"\x89PNG and no more")
-    scenes = Scenes(dataset, (64, 64), None, keep=Keep("off"))
-    with Loader(scenes, workers=workers) as loader:
-        reader = loader.batches(2, seed=0, epoch=1)
+    samples = DetectionSamples(dataset, (64, 64), None, cache=CacheOptions(budget=0))
+    with Loader(samples, workers=workers) as loader:
+        reader = loader.batches(EpochPlan(2, seed=0, epoch=1))
         assert next(reader).rows == (0, 1)
         with pytest.raises(ImageError, match="is not an image that can be decoded") as caught:
             next(reader)
         assert str(caught.value.place) == str(dataset.root / "2.png")
-        assert "vocdet check" in caught.value.hint
+        assert "`vocdet.check(dataset)`" in caught.value.hint
         (dataset.root / "2.png").write_bytes((dataset.root / "0.png").read_bytes())
-        assert [batch.rows for batch in loader.batches(2, seed=0, epoch=1)] == [(0, 1), (2, 3)]  # it goes on
+        assert [batch.rows for batch in loader.batches(EpochPlan(2, seed=0, epoch=1))] == [
+            (0, 1),
+            (2, 3),
+        ]  # the loader is still usable
 
 
-def test_a_mistake_in_a_process_is_raised_with_its_traceback(scenes: Scenes) -> None:
-    with Loader(scenes, workers=1) as loader, pytest.raises(RuntimeError, match=r"(?s)scenes\.py.*IndexError"):
-        next(loader.batches(2, seed=0, epoch=1, order=np.array([1000, 0])))
+def test_a_programming_error_in_a_process_is_raised_with_its_traceback(samples: DetectionSamples) -> None:
+    with (
+        Loader(samples, workers=1) as loader,
+        pytest.raises(IndexError, match=r"(?s)detection_samples\.py.*IndexError"),
+    ):
+        next(loader.batches(EpochPlan(2, seed=0, epoch=1, order=np.array([1000, 0]))))
 
 
 def children(of: int) -> list[int]:
@@ -139,16 +149,16 @@ linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads L
 
 
 @linux
-def test_a_process_that_dies_is_an_error_and_not_a_wait(scenes: Scenes) -> None:
+def test_the_death_of_a_process_is_an_error(samples: DetectionSamples) -> None:
     before = children(os.getpid())
-    with Loader(scenes, workers=1) as loader:
-        reader = loader.batches(2, seed=0, epoch=1)
+    with Loader(samples, workers=1) as loader:
+        reader = loader.batches(EpochPlan(2, seed=0, epoch=1))
         next(reader)
         (worker,) = set(children(os.getpid())) - set(before)
         os.kill(worker, signal.SIGKILL)
-        with pytest.raises(VocdetError, match="a process that reads images ended by signal 9") as caught:
+        with pytest.raises(TrainingError, match="a process that reads images has died") as caught:
             list(reader)
-        assert "fewer workers" in caught.value.hint
+        assert "fewer `workers=`" in caught.value.hint
     assert children(os.getpid()) == before
 
 
@@ -157,15 +167,16 @@ import sys
 from pathlib import Path
 from vocdet.formats.registry import read
 from vocdet.formats.source import Source
+from vocdet.inputs.batches import EpochPlan
+from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.loader import Loader
-from vocdet.inputs.scenes import Scenes
-loader = Loader(Scenes(read(Source(Path(sys.argv[1]))).dataset, (64, 64), None), workers=2)
+loader = Loader(DetectionSamples(read(Source(Path(sys.argv[1]))).dataset, (64, 64), None), workers=2)
 for epoch in range(1_000_000):
-    for batch in loader.batches(2, seed=0, epoch=epoch):
+    for batch in loader.batches(EpochPlan(2, seed=0, epoch=epoch)):
         pass
     if epoch == 0:
         print("ready", flush=True)
-"""  # a script without a guard round its start
+"""  # a script without `if __name__ == "__main__"`
 
 
 @linux
@@ -199,31 +210,40 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_a_worker_loads_neither_torch_nor_the_command_line() -> None:
-    code = "import sys, vocdet.inputs.worker; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "torchvision", "typer", "rich", "click", "lxml"} & set(done.stdout.split())
+@pytest.mark.skipif(START_METHOD == "spawn", reason="all other tests spawn the processes")
+def test_spawned_processes_make_the_same_batches_and_share_the_cache(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(BOXES, size=(120, 90))
+    shared = DetectionSamples(dataset, (64, 64), Augmentation(mosaic=0.5), cache=CacheOptions(shared=True))
+    plan = EpochPlan(3, seed=5, epoch=1, shuffle=True)
+    with Loader(shared, workers=1, start_method="spawn") as loader:
+        made = list(loader.batches(plan))
+    for file in dataset.root.glob("*.png"):
+        file.unlink()  # all images are in the memory that the process shared
+    assert same(iter(made), batches(shared, plan))
 
 
-def test_a_worker_answers_until_its_input_ends(scenes: Scenes) -> None:
-    request = Request(1, 2, 0, (3, 0))
-    messages = [pickle.dumps(scenes), pickle.dumps(request)]
-    source = b"".join(len(m).to_bytes(8, "little") + m for m in messages)
-    for cut in (0, 3):  # the end between two messages, and inside one
-        target = io.BytesIO()
-        serve(io.BytesIO(source + source[:cut]), target)
-        answer = target.getvalue()
-        expected = stack(scenes, request)
-        length = int.from_bytes(answer[:8], "little")
-        boxes, labels, rows, *_ = pickle.loads(answer[8 : 8 + length])
-        assert np.array_equal(boxes, expected.boxes)
-        assert np.array_equal(labels, expected.labels)
-        assert rows == expected.rows
-        assert answer[8 + length :] == expected.images.tobytes()
+def test_random_numbers_of_the_program_are_left_alone(samples: DetectionSamples) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with Loader(samples, workers=1) as loader:
+        list(loader.batches(EpochPlan(4, seed=0, epoch=1)))
+    assert torch.equal(torch.rand(2), expected)
 
 
-def test_a_loader_needs_a_thread(scenes: Samples) -> None:
+def test_a_new_pass_ends_the_one_before_and_so_does_the_end(samples: DetectionSamples) -> None:
+    loader = Loader(samples, workers=1)
+    first = loader.batches(EpochPlan(2, seed=0, epoch=1))
+    next(first)
+    second = loader.batches(EpochPlan(2, seed=0, epoch=2))
+    next(second)
+    assert list(first) == []
+    loader.close()
+    assert list(second) == []
+
+
+def test_a_loader_needs_a_thread(samples: Samples) -> None:
     with pytest.raises(ValueError, match="-1 workers"):
-        Loader(scenes, workers=-1)
+        Loader(samples, workers=-1)
     with pytest.raises(ValueError, match="0 threads"):
-        Loader(scenes, threads=0)
+        Loader(samples, threads=0)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tests.inputs.masked import Pixels, bounds_of, in_full, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
-from vocdet.inputs.mask_views import bounded, see_masks, seen_mask, tight
+from vocdet.inputs.mask_views import Frame, bounded, tight, visible_mask, visible_masks
 from vocdet.inputs.object_masks import ObjectMasks
-from vocdet.inputs.transforms import FILL, View, see, show
+from vocdet.inputs.transforms import FILL, View, draw_view, visible_boxes
 from vocdet.mask_crops import MaskCrops
 
 SIZE = (90, 70)  # width, height
@@ -39,7 +39,7 @@ def seen_in(
     size: tuple[int, int] = SIZE,
 ) -> Pixels:
     """What is seen of the first object's mask, in all pixels of a canvas (width, height)."""
-    masks = MaskCrops.of([seen_mask(found, 0, size, view, into)])
+    masks = MaskCrops.of([visible_mask(found, 0, Frame(size, view, into))])
     return in_full(masks, 0, canvas[1], canvas[0])
 
 
@@ -176,7 +176,7 @@ def test_a_mask_is_where_its_pixels_are(
     image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
     image[full] = 255, 0, 0
     canvas = np.full((SIZE[1], SIZE[0], 3), FILL, np.uint8)
-    shown = show(canvas, image, view, into)
+    shown = draw_view(canvas, image, view, into)
     found = table(rle_text(full) if as_rle else polygon_text(polygon))
     seen = seen_in(found, shown, into, SIZE)
     red = (canvas[..., 0] > 127) & (canvas[..., 1] < 64)
@@ -205,9 +205,9 @@ def test_the_box_of_an_object_that_is_cut_becomes_that_of_what_is_seen(tmp_path:
 
     def seen(view: View) -> tuple[list[int], list[list[float]], list[list[int]]]:
         into = (0, 0, round((view.x1 - view.x0) * 90), round((view.y1 - view.y0) * 70))
-        boxes, keep = see(dataset.objects.box / (90, 70, 90, 70), view, into)
+        boxes, keep = visible_boxes(dataset.objects.box / (90, 70, 90, 70), view, into)
         cut = np.array([True])
-        rows, boxes, masks = see_masks(found, keep, boxes, cut=cut[keep], size=SIZE, view=view, into=into)
+        rows, boxes, masks = visible_masks(found, keep, boxes, truncated=cut[keep], frame=Frame(SIZE, view, into))
         return rows.tolist(), boxes.tolist(), masks.where.tolist()
 
     assert seen(View()) == ([0], [[10, 10, 60, 60]], [[10, 10, 60, 60]])
@@ -226,8 +226,8 @@ def test_an_object_without_a_mask_stays_as_it_is(tmp_path: Path) -> None:
     found = ObjectMasks.of(save_dataset(tmp_path, [image], [boxes]))
     given_boxes = np.array([[10.0, 10, 24.5, 30], [9, 10, 24.5, 30], [5, 5, 24.5, 40]])
     into = (0, 0, 25, 70)
-    rows, kept, masks = see_masks(
-        found, np.arange(3), given_boxes, cut=np.ones(3, np.bool_), size=SIZE, view=crop(0, 0, 25, 70), into=into
+    rows, kept, masks = visible_masks(
+        found, np.arange(3), given_boxes, truncated=np.ones(3, np.bool_), frame=Frame(SIZE, crop(0, 0, 25, 70), into)
     )
     assert rows.tolist() == [0, 1, 2]
     assert kept.tolist() == [[10, 10, 24.5, 30], [10, 10, 24.5, 30], [5, 5, 24.5, 40]]
@@ -239,7 +239,9 @@ def test_a_mask_too_thin_for_any_pixel_leaves_the_box_of_an_object_that_is_whole
     assert hair.usable.all()
     box = np.array([[10.0, 9, 60, 12]])
     for cut, expected in ((False, [0]), (True, [])):
-        rows, _, masks = see_masks(hair, np.array([0]), box, cut=np.array([cut]), size=SIZE, view=View(), into=WHOLE)
+        rows, _, masks = visible_masks(
+            hair, np.array([0]), box, truncated=np.array([cut]), frame=Frame(SIZE, View(), WHOLE)
+        )
         assert rows.tolist() == expected
         assert not masks.known.any()
 
@@ -271,7 +273,7 @@ def test_a_self_crossing_polygon_is_drawn_as_pycocotools_draws_it() -> None:
 def test_an_outline_that_is_too_long_to_draw_is_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vocdet.masks.LONGEST_OUTLINE", 100)
     found = table(polygon_text([10, 10, 60, 10, 60, 50]))
-    assert seen_mask(found, 0, SIZE, View(), WHOLE) is None
+    assert visible_mask(found, 0, Frame(SIZE, View(), WHOLE)) is None
 
 
 def test_a_crop_of_a_large_mask_takes_the_room_of_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +293,7 @@ def test_a_crop_of_a_large_mask_takes_the_room_of_the_crop(monkeypatch: pytest.M
     whole[100:2900, 100:3900] = True
     text = polygon_text([100, 100, 3900, 100, 3900, 2900, 100, 2900])
     for found in (table(text, size=size), table(rle_text(whole), size=size)):
-        cut = seen_mask(found, 0, size, crop(1000, 1000, 1050, 1040, size), (0, 0, 50, 40))
+        cut = visible_mask(found, 0, Frame(size, crop(1000, 1000, 1050, 1040, size), (0, 0, 50, 40)))
         assert cut is not None
         assert cut[2].all()
         assert cut[2].shape == (40, 50)

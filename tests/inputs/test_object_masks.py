@@ -17,9 +17,10 @@ from vocdet.formats.registry import read
 from vocdet.formats.source import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inputs import object_masks as module
-from vocdet.inputs.object_masks import ObjectMasks, mask_table
-from vocdet.inputs.samples import Fit, Scenes
-from vocdet.inputs.stacks import Request, stack
+from vocdet.inputs.batches import BatchRequest, make_batch
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.object_masks import ObjectMasks, drawable_masks
+from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.inputs.transforms import Augmentation
 from vocdet.workflows.check import check_dataset
 
@@ -27,7 +28,7 @@ BLANK = np.zeros((40, 60, 3), np.uint8)
 SQUARE = [10.0, 10, 30, 10, 30, 30, 10, 30]
 BLOB = np.zeros((40, 60), np.bool_)
 BLOB[5:20, 7:33] = BLOB[15:30, 20:50] = True
-EVERYTHING = Augmentation(mosaic=0.3, mixup=0.3, copy_paste=0.7, turns=True)
+EVERYTHING = Augmentation(mosaic=0.3, mixup=0.3, copy_paste=0.7, rotate=True)
 
 ODD = {
     "two points": b"[[10,10,30,30]]",
@@ -73,26 +74,29 @@ def test_coordinates_of_four_decimals_come_back_as_they_were(tmp_path: Path) -> 
 def test_a_mask_that_cannot_be_drawn_is_none_and_does_not_hide_the_others(kind: str, tmp_path: Path) -> None:
     texts = [polygon_text(SQUARE), ODD[kind], rle_text(BLOB), polygon_text([0, 0, *SQUARE])]
     dataset = save_dataset(tmp_path, [BLANK, BLANK], [[((5, 5, 55, 35), text) for text in texts]] * 2)
-    assert mask_table(dataset).tolist() == [True, False, True, True] * 2
-    scenes = Scenes(dataset, (40, 60), None, masks=True)
+    assert drawable_masks(dataset).tolist() == [True, False, True, True] * 2
+    scenes = DetectionSamples(dataset, (40, 60), None, masks=True)
     assert scenes.known_masks() == (6, 8)
-    stacked = stack(scenes, Request(0, 1, 0, (0, 1)))
+    stacked = make_batch(scenes, BatchRequest(0, 1, 0, (0, 1)))
     assert stacked.labels.tolist() == [[0, 1, 2, 3]] * 2  # its box teaches
     assert stacked.masks is not None
     assert stacked.masks.known.tolist() == [True, False, True, True] * 2
     assert np.array_equal(in_full(stacked.masks, 6, 40, 60), BLOB)
     for seed in range(3):
-        made = stack(Scenes(dataset, Fit(32, 48, (0.5, 2.0)), EVERYTHING, masks=True), Request(seed, 1, 0, (0, 1)))
+        made = make_batch(
+            DetectionSamples(dataset, ResizeShortestEdge(32, 48, (0.5, 2.0)), EVERYTHING, masks=True),
+            BatchRequest(seed, 1, 0, (0, 1)),
+        )
         assert made.masks is not None
         assert len(made.masks) == (made.labels >= 0).sum()
-        assert not made.masks.known[made.labels[made.labels >= 0] == 1].any()
+        assert not made.masks.known[(made.labels[made.labels >= 0] == 1).numpy()].any()
 
 
 def test_a_polygon_that_crosses_itself_has_a_mask_even_where_its_area_is_nothing(tmp_path: Path) -> None:
     bow = polygon_text([10, 10, 30, 30, 30, 10, 10, 30])
     dataset = save_dataset(tmp_path, [BLANK], [[((10, 10, 30, 30), bow)]])
     assert mask_areas(dataset.objects.segmentation).area.tolist() == [0]
-    assert mask_table(dataset).tolist() == [True]
+    assert drawable_masks(dataset).tolist() == [True]
 
 
 def test_objects_that_are_not_wanted_take_no_room(tmp_path: Path) -> None:
@@ -115,13 +119,13 @@ def test_masks_are_taken_apart_in_parts_as_in_one(tmp_path: Path, monkeypatch: p
 
 
 def test_a_dataset_without_objects_has_no_masks(tmp_path: Path) -> None:
-    assert len(mask_table(save_dataset(tmp_path, [BLANK], [[]]))) == 0
+    assert len(drawable_masks(save_dataset(tmp_path, [BLANK], [[]]))) == 0
 
 
 def test_crowds_are_never_learned(tmp_path: Path) -> None:
     texts = [rle_text(BLOB), polygon_text(SQUARE)]
     dataset = save_dataset(tmp_path, [BLANK], [[((0, 0, 60, 40), text) for text in texts]], crowd=[0])
-    scenes = Scenes(dataset, (40, 60), None, masks=True)
+    scenes = DetectionSamples(dataset, (40, 60), None, masks=True)
     assert scenes.known_masks() == (1, 1)
     sample = scenes.draw(0, np.random.default_rng(0))
     assert sample.labels.tolist() == [1]
@@ -136,7 +140,7 @@ def test_many_objects_take_no_more_room_than_their_boxes(tmp_path: Path) -> None
         x, y, w, h = rng.integers((0, 0, 20, 20), (900, 900, 100, 100)).tolist()
         rows.append(((x, y, x + w, y + h), polygon_text([x, y, x + w, y, x + w, y + h, x, y + h])))
     dataset = save_dataset(tmp_path, [np.zeros((1000, 1000, 3), np.uint8)], [rows])
-    sample = Scenes(dataset, (1000, 1000), None, masks=True).draw(0, np.random.default_rng(0))
+    sample = DetectionSamples(dataset, (1000, 1000), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.masks is not None
     areas = (sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(axis=1)
     assert len(areas) == 300
@@ -158,12 +162,12 @@ def test_a_voc_trees_pixels_arrive_as_masks(tmp_path: Path, make_voc: Callable[.
     report = check_dataset(Source(root))
     assert "mask.size" in {finding.code for finding in report.findings}
     dataset = report.dataset
-    assert mask_table(dataset).tolist() == [True, True, False]
-    sample = Scenes(dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
+    assert drawable_masks(dataset).tolist() == [True, True, False]
+    sample = DetectionSamples(dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.masks is not None
     assert [np.array_equal(in_full(sample.masks, i, 60, 80), values == i + 1) for i in (0, 1)] == [True, True]
     for seed in range(5):
-        made = stack(Scenes(dataset, (64, 64), EVERYTHING, masks=True), Request(seed, 1, 0, (0, 1)))
+        made = make_batch(DetectionSamples(dataset, (64, 64), EVERYTHING, masks=True), BatchRequest(seed, 1, 0, (0, 1)))
         assert made.masks is not None
         assert len(made.masks) == (made.labels >= 0).sum()
 
@@ -176,7 +180,7 @@ def test_a_png_index_without_an_object_teaches_nothing_and_breaks_nothing(make_v
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(values))
     report = check_dataset(Source(root))
     assert "mask.unknown_object" in {finding.code for finding in report.findings}
-    sample = Scenes(report.dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
+    sample = DetectionSamples(report.dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.labels.tolist() == [0]
     assert sample.masks is not None
     assert not sample.masks.known.any()
@@ -190,8 +194,8 @@ def test_roboflows_polygons_arrive_as_masks(make_voc: Callable[..., Path]) -> No
     text = xml.read_text()
     xml.write_text(text.replace("</bndbox>", f"</bndbox><polygon>{tags}</polygon>", 1))
     dataset = read(Source(root, coordinates="zero")).dataset
-    assert mask_table(dataset).tolist() == [True, False]
-    sample = Scenes(dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
+    assert drawable_masks(dataset).tolist() == [True, False]
+    sample = DetectionSamples(dataset, (60, 80), None, masks=True).draw(0, np.random.default_rng(0))
     assert sample.masks is not None
     assert sample.masks.known.tolist() == [True, False]
     assert np.array_equal(in_full(sample.masks, 0, 60, 80), whole_mask([points], 80, 60))
@@ -200,8 +204,8 @@ def test_roboflows_polygons_arrive_as_masks(make_voc: Callable[..., Path]) -> No
 @pytest.mark.parametrize("name", ["microcontrollers/coco_train.json", "fruits_nuts/trainval.json"])
 def test_every_mask_of_a_real_dataset_is_what_pycocotools_draws(shared: Path, name: str) -> None:
     dataset = read(Source(shared / "data" / name)).dataset
-    assert mask_table(dataset).all()
-    scenes = Scenes(dataset, Fit(600, 800), None, masks=True)  # as they are
+    assert drawable_masks(dataset).all()
+    scenes = DetectionSamples(dataset, ResizeShortestEdge(600, 800), None, masks=True)  # as they are
     entries = json.loads((shared / "data" / name).read_text())
     of_image = {image["file_name"]: image["id"] for image in entries["images"]}
     for row in range(0, len(dataset), 9):
@@ -224,8 +228,8 @@ def test_labelmes_polygons_arrive_as_masks(shared: Path, tmp_path: Path) -> None
         shutil.copy(source / "test" / f"{path.stem}.jpg", tmp_path)
     dataset = read(Source(tmp_path)).dataset
     assert len(dataset) == 7
-    assert mask_table(dataset).all()
-    sample = Scenes(dataset, Fit(150, 200), None, masks=True).draw(0, np.random.default_rng(0))
+    assert drawable_masks(dataset).all()
+    sample = DetectionSamples(dataset, ResizeShortestEdge(150, 200), None, masks=True).draw(0, np.random.default_rng(0))
     document = json.loads((tmp_path / f"{dataset.images.stems[0]}.json").read_text())
     polygon = np.array(document["shapes"][0]["points"]) / 4
     assert sample.masks is not None
@@ -245,8 +249,8 @@ def test_crowds_and_run_lengths_of_coco_are_read(shared: Path, tmp_path: Path) -
     dataset = read(Source(tmp_path / "instances.json")).dataset
     crowds = sum(one["iscrowd"] for one in entries["annotations"])
     assert dataset.objects.crowd.sum() == crowds > 0
-    assert mask_table(dataset).all()
-    scenes = Scenes(dataset, Fit(200, 300, (0.8, 1.2)), EVERYTHING, masks=True)
-    made = stack(scenes, Request(0, 1, 0, tuple(range(0, 30, 5))))
+    assert drawable_masks(dataset).all()
+    scenes = DetectionSamples(dataset, ResizeShortestEdge(200, 300, (0.8, 1.2)), EVERYTHING, masks=True)
+    made = make_batch(scenes, BatchRequest(0, 1, 0, tuple(range(0, 30, 5))))
     assert made.masks is not None
     assert len(made.masks) == (made.labels >= 0).sum() > 10

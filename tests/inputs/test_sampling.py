@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vocdet.inputs.sampling import by_shape, epoch_order, repeat_factors
+from vocdet.inputs.sampling import epoch_order, group_by_orientation, repeat_factors
 
 
 @dataclass
@@ -101,7 +101,7 @@ def test_batches_are_of_one_shape_but_for_the_last_and_every_sample_stays(
 ) -> None:
     shape = np.array(lying, np.bool_)
     order = np.random.default_rng(seed).permutation(len(shape))
-    grouped = by_shape(order, shape, batch)
+    grouped = group_by_orientation(order, shape, batch)
     assert sorted(grouped.tolist()) == list(range(len(shape)))
     mixed = len(shape) - sum(int((shape == kind).sum()) // batch * batch for kind in (False, True))
     whole = len(shape) - mixed
@@ -116,10 +116,18 @@ def test_batches_are_of_one_shape_but_for_the_last_and_every_sample_stays(
 
 def test_batches_of_one_shape_come_in_the_order_in_which_they_are_full() -> None:
     lying = np.array([False, True, True, False, True, True, False])
-    assert by_shape(np.arange(7), lying, 2).tolist() == [1, 2, 0, 3, 4, 5, 6]
-    assert by_shape(np.array([6, 6, 1, 1, 1, 0, 2]), lying, 2).tolist() == [6, 6, 1, 1, 1, 2, 0]  # some come twice
+    assert group_by_orientation(np.arange(7), lying, 2).tolist() == [1, 2, 0, 3, 4, 5, 6]
+    assert group_by_orientation(np.array([6, 6, 1, 1, 1, 0, 2]), lying, 2).tolist() == [
+        6,
+        6,
+        1,
+        1,
+        1,
+        2,
+        0,
+    ]  # some come twice
 
 
 def test_batches_of_no_samples_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="batches of 0"):
-        by_shape(np.arange(3), np.zeros(3, np.bool_), 0)
+        group_by_orientation(np.arange(3), np.zeros(3, np.bool_), 0)

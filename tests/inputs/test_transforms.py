@@ -13,13 +13,13 @@ from vocdet.inputs.transforms import (
     Augmentation,
     View,
     blend,
+    draw_view,
+    match_aspect,
     mosaic_cells,
     random_color,
     random_crop,
     random_view,
-    see,
-    shaped,
-    show,
+    visible_boxes,
 )
 
 Pixels = NDArray[np.uint8]
@@ -65,8 +65,8 @@ def test_a_box_is_where_its_pixels_are(
 ) -> None:
     image, boxes = scene(*what)
     canvas = np.full((64, 80, 3), FILL, np.uint8)
-    shown = show(canvas, image, view, into)
-    seen, keep = see(boxes, shown, into)
+    shown = draw_view(canvas, image, view, into)
+    seen, keep = visible_boxes(boxes, shown, into)
     assume(len(keep))
     assume((seen[0, 2:] - seen[0, :2] >= 3).all())  # thinner ones may fall between the pixels
     assert np.abs(seen[0] - red(canvas)).max() <= 1.0
@@ -78,7 +78,7 @@ def test_a_box_is_where_its_pixels_are(
 @given(views(), st.tuples(st.integers(1, 300), st.integers(1, 300)))
 def test_a_view_is_shown_where_it_was_asked_for(view: View, size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
-    shown = show(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE)
+    shown = draw_view(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE)
     assert shown.mirrored == view.mirrored
     corners = ((view.x0, shown.x0, 1, 80), (view.y0, shown.y0, 0, 64), (view.x1, shown.x1, 1, 80))
     for asked, given_, axis, target in corners:
@@ -89,20 +89,20 @@ def test_a_view_is_shown_where_it_was_asked_for(view: View, size: tuple[int, int
 def test_small_pictures_are_not_stretched_to_whole_pixels() -> None:
     image, _ = scene((40, 30), (10, 10, 20, 20))
     view = View(0.21, 0.22, 0.53, 0.68)
-    assert show(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE) == view
+    assert draw_view(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE) == view
 
 
 def test_a_view_of_nothing_is_gray() -> None:
     canvas = np.zeros((64, 80, 3), np.uint8)
-    show(canvas, scene((80, 64), (0, 0, 80, 64))[0], View(1.5, 0.2, 2.0, 0.9), WHOLE)
+    draw_view(canvas, scene((80, 64), (0, 0, 80, 64))[0], View(1.5, 0.2, 2.0, 0.9), WHOLE)
     assert (canvas == FILL).all()
 
 
 def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     once, twice = np.zeros_like(image), np.zeros_like(image)
-    show(once, image, View(mirrored=True), WHOLE)
-    show(twice, once, View(mirrored=True), WHOLE)
+    draw_view(once, image, View(mirrored=True), WHOLE)
+    draw_view(twice, once, View(mirrored=True), WHOLE)
     assert np.array_equal(once, image[:, ::-1])
     assert np.array_equal(twice, image)
 
@@ -110,7 +110,7 @@ def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
 def test_what_lies_beyond_the_image_is_gray() -> None:
     image, _ = scene((80, 64), (0, 0, 80, 64))
     canvas = np.zeros((64, 80, 3), np.uint8)
-    show(canvas, image, View(-0.5, -0.5, 1.5, 1.5), WHOLE)
+    draw_view(canvas, image, View(-0.5, -0.5, 1.5, 1.5), WHOLE)
     assert (canvas[:15] == FILL).all()
     assert (canvas[:, 61:] == FILL).all()
     assert (canvas[17:47, 21:59] == (255, 0, 0)).all()
@@ -120,7 +120,7 @@ def test_shrinking_averages_instead_of_skipping_pixels() -> None:
     checks = (np.indices((512, 640)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     for view in (View(), View(mirrored=True), View(0, 0, 0.99, 0.99)):
         canvas = np.zeros((64, 80, 3), np.uint8)
-        show(canvas, checks, view, WHOLE)
+        draw_view(canvas, checks, view, WHOLE)
         assert np.abs(canvas[2:-2, 2:-2].astype(int) - 127).max() < 40
 
 
@@ -135,7 +135,7 @@ def test_an_object_counts_when_enough_of_it_is_seen() -> None:
             [0.1, 0.1, 0.105, 0.9],  # less than two pixels of it
         ]
     )
-    seen, keep = see(shares, half, (0, 0, 100, 100))
+    seen, keep = visible_boxes(shares, half, (0, 0, 100, 100))
     assert keep.tolist() == [0, 1]
     np.testing.assert_allclose(seen, [[20, 10, 60, 30], [70, 10, 100, 30]])
 
@@ -143,16 +143,16 @@ def test_an_object_counts_when_enough_of_it_is_seen() -> None:
 def test_a_quarter_of_an_object_is_enough_and_less_is_not() -> None:
     # the centre is seen in both; of the second, less than a quarter in area is left
     view = View(0.0, 0.0, 0.52, 0.52)
-    seen, keep = see(np.array([[0.2, 0.2, 0.8, 0.8], [0.0, 0.0, 1.0, 1.0]]), view, (0, 0, 100, 100))
+    seen, keep = visible_boxes(np.array([[0.2, 0.2, 0.8, 0.8], [0.0, 0.0, 1.0, 1.0]]), view, (0, 0, 100, 100))
     assert keep.tolist() == [0, 1]
-    _, keep = see(np.array([[0.01, 0.01, 1.0, 1.0]]), View(0.48, 0.48, 0.51, 0.51), (0, 0, 100, 100))
+    _, keep = visible_boxes(np.array([[0.01, 0.01, 1.0, 1.0]]), View(0.48, 0.48, 0.51, 0.51), (0, 0, 100, 100))
     assert keep.tolist() == []
     assert (seen >= 0).all()
     assert (seen <= 100).all()
 
 
 def test_without_objects_nothing_is_seen() -> None:
-    seen, keep = see(np.zeros((0, 4)), View(0.2, 0.2, 0.7, 0.7, True), WHOLE)
+    seen, keep = visible_boxes(np.zeros((0, 4)), View(0.2, 0.2, 0.7, 0.7, True), WHOLE)
     assert (seen.shape, keep.shape) == ((0, 4), (0,))
 
 
@@ -233,7 +233,7 @@ def test_two_pictures_laid_over_each_other_are_half_of_each() -> None:
 def test_a_shaped_view_is_a_part_of_it_that_is_not_stretched(
     view: View, source: tuple[int, int], target: tuple[int, int], seed: int
 ) -> None:
-    part = shaped(np.random.default_rng(seed), view, source, target)
+    part = match_aspect(np.random.default_rng(seed), view, source, target)
     assert part.mirrored == view.mirrored
     assert min(part.x0 - view.x0, part.y0 - view.y0, view.x1 - part.x1, view.y1 - part.y1) > -1e-9
     across = target[0] / ((part.x1 - part.x0) * source[0])

@@ -35,7 +35,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"size": 100_000}, None),
         ({"best": "beauty"}, None),
         ({"optimizer": "adam"}, "give one of adamw, sgd, momentum"),
-        ({"cache": "tape"}, "give one of ram, disk, off"),
+        ({"cache": "tape"}, "give one of ram, off"),
         ({"split": "a/b"}, "give the name of a split, as in train, trainval or fold1_train"),
         ({"split": ""}, None),
     ],

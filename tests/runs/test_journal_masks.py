@@ -14,7 +14,7 @@ from vocdet.data.texts import Texts
 from vocdet.formats import cache
 from vocdet.formats.source import Source
 from vocdet.inference.draw import color
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.mask_crops import MaskCrops
 from vocdet.runs.pictures import SHEET, batch_sheet, example_sheet
 

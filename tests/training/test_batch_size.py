@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vocdet.errors import DeviceError
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.machine import MemorySize
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec

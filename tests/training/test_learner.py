@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.training.distributed import alone

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.errors import VocdetError
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.training import loop
 from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner

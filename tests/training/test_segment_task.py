@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors

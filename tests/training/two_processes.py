@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.inference.predictor import thresholds_of
-from vocdet.inputs.bridge import detections_of
+from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, fit_size, resize
 from vocdet.models.rcnn.model import SCORE, MaskRcnn
 from vocdet.models.rcnn.paste import pasted
@@ -59,7 +59,7 @@ class RcnnPredictor:
             if one.masks is not None:
                 at = one.boxes.float().cpu() * torch.tensor([*scale, *scale])
                 masks = pasted(one.masks, at, h, w)
-            found.append(detections_of(one.boxes, one.scores, one.classes, scale=scale, masks=masks))
+            found.append(to_detections(one.boxes, one.scores, one.classes, scale=scale, masks=masks))
         return found
 
     def _fitted(self, images: Sequence[Image]) -> tuple[Tensor, Tensor]:

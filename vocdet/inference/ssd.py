@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.inference.predictor import thresholds_of
-from vocdet.inputs.bridge import detections_of
+from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, resize
 from vocdet.models.ssd.detect import SCORE, detect
 from vocdet.models.ssd.model import SsdLite
@@ -50,6 +50,6 @@ class SsdPredictor:
         found = detect(offsets, logits, self._model.grid, self.size, score=score)
         height, width = self.size
         return [
-            detections_of(f.boxes, f.scores, f.classes, scale=(w / width, h / height))
+            to_detections(f.boxes, f.scores, f.classes, scale=(w / width, h / height))
             for f, (w, h) in zip(found, sides, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Objects of one picture laid over another, along their masks (Ghiasi et al. 2021, Simple Copy-Paste)."""
+"""Objects of one image pasted over another, along their masks (Ghiasi et al. 2021, Simple Copy-Paste)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.inputs.mask_views import bounded, tight
-from vocdet.inputs.stacks import Sample
+from vocdet.inputs.samples import Sample
 from vocdet.inputs.transforms import VISIBLE
 from vocdet.mask_crops import Cut, MaskCrops
 
@@ -15,14 +15,14 @@ CHOSEN = 0.5  # of the objects that can be pasted
 
 
 def paste(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
-    """`sample`, whose image is changed, under some of the objects of `other`, a picture of the same size.
+    """`sample` with some objects of `other`, a sample of the same size, pasted over it; the image of `sample` changes.
 
-    Of the objects that have masks a random part is pasted, one at least. What they hide is taken off the
-    masks and boxes below; an object of which less than a quarter is left is gone. Of one without a mask its box counts,
-    which is never cut.
+    A random part of the objects that have masks is pasted, at least one. What they hide is removed from the masks and
+    boxes below; an object with less than a quarter visible is removed. One without a mask is judged by its box, which
+    is never cropped.
     """
     if sample.masks is None or other.masks is None:
-        raise ValueError("pasting takes masks")
+        raise ValueError("pasting needs the masks of both samples")
     known = np.flatnonzero(other.masks.known)
     if not len(known):
         return sample
@@ -33,22 +33,22 @@ def paste(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
     for i, (x0, y0, x1, y1) in enumerate(pasted.where.tolist()):
         cover[y0:y1, x0:x1] |= pasted.crop(i)
     cv2.copyTo(other.image, cover, sample.image)
-    rows, boxes, left = _left(sample.boxes, sample.masks, cover)
+    rows, boxes, masks = _remaining(sample.boxes, sample.masks, cover)
     return Sample(
         sample.image,
         np.concatenate([boxes, other.boxes[chosen]]),
         np.concatenate([sample.labels[rows], other.labels[chosen]]),
         tuple(dict.fromkeys(sample.rows + other.rows)),
-        MaskCrops.joined([left, pasted]),
+        MaskCrops.joined([masks, pasted]),
     )
 
 
-def _left(
+def _remaining(
     boxes: NDArray[np.float64], masks: MaskCrops, cover: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], MaskCrops]:
-    """The objects that still count under a cover (H, W) of 0 and 1: their rows, boxes and masks."""
+    """The objects that remain under a cover (H, W) of 0 and 1: rows, boxes and masks."""
     rows: list[int] = []
-    kept: list[NDArray[np.float64]] = []
+    remaining: list[NDArray[np.float64]] = []
     cuts: list[Cut | None] = []
     for i, known in enumerate(masks.known.tolist()):
         box, cut = boxes[i], None
@@ -65,13 +65,13 @@ def _left(
         elif _hidden(box, cover) > 1 - VISIBLE:
             continue
         rows.append(i)
-        kept.append(box)
+        remaining.append(box)
         cuts.append(cut)
-    return np.array(rows, np.int64), np.array(kept, np.float64).reshape(-1, 4), MaskCrops.of(cuts)
+    return np.array(rows, np.int64), np.array(remaining, np.float64).reshape(-1, 4), MaskCrops.of(cuts)
 
 
 def _hidden(box: NDArray[np.float64], cover: NDArray[np.uint8]) -> float:
-    """The share of a box that is covered."""
+    """The covered share of a box."""
     x0, y0 = np.floor(box[:2]).astype(int).tolist()
     x1, y1 = np.ceil(box[2:]).astype(int).tolist()
     part = cover[y0:y1, x0:x1]

@@ -20,17 +20,17 @@ REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_RED
 
 
 def decode(path: Path, *, oriented: bool = False, shrink: int = 1) -> Image:
-    """The image as RGB (H, W, 3) uint8, gray and transparent ones too.
+    """The image as RGB (H, W, 3) uint8, whether it is in color, gray or transparent.
 
-    `oriented` turns it as its EXIF tag asks; without, the pixels come as they are stored. `shrink` (1, 2, 4 or 8) makes
-    it that much smaller each way where it is a JPEG, rounded up, which is faster than to decode all of it; others come
-    whole. A file that is missing or not an image is an `ImageError`.
+    `oriented` applies the EXIF orientation; without it the pixels come as they are stored. `shrink` (1, 2, 4 or 8)
+    divides the sides of a JPEG, rounded up, which is faster than decoding all of it; other formats are not shrunk. A
+    file that is missing or not an image is an `ImageError`.
     """
     try:
         data = np.fromfile(path, np.uint8)  # and not imread, which cannot open every name on every system
     except OSError as error:
         raise ImageError(f"cannot be read: {reason(error)}", place=path) from error
-    # of other formats OpenCV skips pixels to shrink them
+    # OpenCV shrinks other formats by skipping pixels
     flags = REDUCED[shrink if tuple(data[:2].tolist()) == JPEG else 1]
     if not oriented:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
@@ -44,38 +44,38 @@ def decode(path: Path, *, oriented: bool = False, shrink: int = 1) -> Image:
 
 
 def decode_as(path: Path, width: int, height: int, *, at_least: tuple[int, int] | None = None) -> Image:
-    """The image in the orientation in which it has this size, which is how its annotation saw it.
+    """The image in the orientation in which it has this size, the one that was annotated.
 
-    With `at_least` (height, width) it may come smaller, by a whole number, but no smaller than that.
+    With `at_least` (height, width) it may be smaller by an integer factor, but not smaller than that.
     """
     shrink = 1 if at_least is None else _shrink(width, height, at_least)
     sizes = {(height, width), (-(-height // shrink), -(-width // shrink))}
     try:
         image = decode(path, shrink=shrink)
     except ImageError as error:
-        hint = "export it again, or delete it and its XML; vocdet check finds all such files of a dataset"
+        hint = "export it again, or delete it and its XML; `vocdet.check(dataset)` lists all such files"
         raise ImageError(error.problem, place=error.place, hint=hint) from error
     if image.shape[:2] in sizes:
         return image
-    turned = decode(path, oriented=True, shrink=shrink)
-    if turned.shape[:2] in sizes:
-        return turned
+    oriented = decode(path, oriented=True, shrink=shrink)
+    if oriented.shape[:2] in sizes:
+        return oriented
     if shrink > 1:
-        return decode_as(path, width, height)  # to say which size it has
+        return decode_as(path, width, height)  # for its size in the message
     raise ImageError(
-        f"is {image.shape[1]}x{image.shape[0]} pixels where {width}x{height} were expected",
+        f"is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}",
         place=path,
-        hint="the file changed after the dataset was read: run the command again",
+        hint="the file changed after the dataset was read: read it again",
     )
 
 
 def _shrink(width: int, height: int, at_least: tuple[int, int]) -> int:
-    """The most that a JPEG's sides can be divided by in decoding."""
+    """The largest factor by which decoding can shrink a JPEG."""
     return max(s for s in REDUCED if s == 1 or (height // s >= at_least[0] and width // s >= at_least[1]))
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """The image at `size` (height, width), averaged when it shrinks by more than a half, else bilinear."""
+    """The image at `size` (height, width): by averaging if it shrinks by more than half, otherwise bilinear."""
     h, w = image.shape[:2]
     if (h, w) == size:
         return image
@@ -85,9 +85,9 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def fit_size(width: int, height: int, size: float, longest: float) -> tuple[int, int]:
-    """(height, width) of an image made as large as its shorter side has `size` and its longer one `longest` at most.
+    """(height, width) of an image whose shorter side gets `size` pixels and whose longer one `longest` at most.
 
-    As torchvision's GeneralizedRCNNTransform has it: one scale for both sides, rounded down; at least one pixel.
+    As in torchvision's GeneralizedRCNNTransform: one scale for both sides, rounded down; at least one pixel.
     """
     scale = min(size / min(width, height), longest / max(width, height))
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))

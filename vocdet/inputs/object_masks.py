@@ -1,4 +1,4 @@
-"""The masks of a dataset's objects, taken apart once: outlines and run lengths, until it is known what is seen."""
+"""The masks of a dataset's objects, parsed once to polygons and run lengths; pixels are drawn when needed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import Outlines, outlines_of
 
-PRECISION = 10_000  # of a pixel: what COCO, labelme and Roboflow write comes back as it was
+PRECISION = 10_000  # of a pixel: exact for what COCO, labelme and Roboflow write
 FURTHEST = 200_000  # pixels: three times the side of the largest mask
-_CHUNK = 5000  # segmentations that are taken apart together
+_CHUNK = 5000  # segmentations that are parsed together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectMasks:
-    """Masks by object. Their numbers take less room than the JSON does; no pixel is made before it is asked for."""
+    """Masks by object, as numbers: they take less memory than the JSON, and pixels are drawn when needed."""
 
     first: NDArray[np.int64]  # (M,) the first part of every object
-    parts: NDArray[np.int32]  # (M,) how many it has: its polygons, or one RLE; 0: it has no mask that can be drawn
+    parts: NDArray[np.int32]  # (M,) the number of its parts: its polygons, or one RLE; 0: no usable mask
     rle: NDArray[np.bool_]  # (M,)
     ends: NDArray[np.int64]  # (P,) where each part ends in `numbers`
     numbers: NDArray[np.int32]  # x, y, ... in ten-thousandths of a pixel, or run lengths
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """(M,) whether an object has a mask that can be drawn."""
+        """(M,) whether an object has a usable mask."""
         return np.asarray(self.parts > 0)
 
     def polygons(self, row: int) -> list[NDArray[np.float64]]:
@@ -48,38 +48,38 @@ class ObjectMasks:
             yield self.numbers[int(self.ends[part - 1]) if part else 0 : int(self.ends[part])]
 
     @staticmethod
-    def of(dataset: Dataset, wanted: NDArray[np.bool_] | None = None) -> ObjectMasks:
-        """The masks of a dataset's objects, or of those (M,) that are `wanted`.
+    def of(dataset: Dataset, selected: NDArray[np.bool_] | None = None) -> ObjectMasks:
+        """The masks of a dataset's objects, or of those that are `selected` (M,).
 
-        One that is none, that has no area, lies outside its image or has another size than it counts as no mask: what
-        there is to say of it, `mask_findings` says.
+        An invalid mask, one without an area, outside its image or of another size counts as no mask; `mask_findings`
+        reports it.
         """
-        found = _Found(dataset)
+        builder = _Builder(dataset)
         outlined: list[tuple[int, bytes]] = []
         for row, text in dataset.objects.segmentation.items():
-            if wanted is None or wanted[row]:
+            if selected is None or selected[row]:
                 if text[:1] == b"[":
                     outlined.append((row, text))
                 else:
-                    found.add(row, text)
+                    builder.add(row, text)
         waiting = iter(outlined)
         while chunk := list(islice(waiting, _CHUNK)):
             outlines = outlines_of([text for _, text in chunk])
             if outlines is not None:
-                found.add_outlines(np.array([row for row, _ in chunk]), outlines)
-            else:  # one of them is odd
+                builder.add_outlines(np.array([row for row, _ in chunk]), outlines)
+            else:  # one of them is invalid
                 for row, text in chunk:
-                    found.add(row, text)
-        return found.joined()
+                    builder.add(row, text)
+        return builder.build()
 
 
-def mask_table(dataset: Dataset) -> NDArray[np.bool_]:
-    """(M,) whether each object of a dataset has a mask that can be drawn, and so can be learned; crowds count, too."""
+def drawable_masks(dataset: Dataset) -> NDArray[np.bool_]:
+    """(M,) whether each object of a dataset, crowds included, has a usable mask, from which a model can learn."""
     return ObjectMasks.of(dataset).usable
 
 
-class _Found:
-    """What has been found so far."""
+class _Builder:
+    """Collects masks."""
 
     def __init__(self, dataset: Dataset) -> None:
         rows, images = dataset.objects.image, dataset.images
@@ -92,7 +92,7 @@ class _Found:
         self._numbers: list[NDArray[np.int32]] = []
 
     def add(self, row: int, text: bytes) -> None:
-        """One segmentation, whatever is wrong with it."""
+        """Add one segmentation, unless it is invalid."""
         try:
             segmentation = masks.parse(text)
         except masks.MaskError:
@@ -106,7 +106,7 @@ class _Found:
             self._append(np.array([len(segmentation.counts)]), np.array(segmentation.counts, np.int32))
 
     def add_outlines(self, rows: NDArray[np.int64], outlines: Outlines) -> None:
-        """The polygons of these rows."""
+        """Add the polygons of these rows."""
         bounds = outlines.bounds()
         good = ~outlines.lines() & (np.abs(bounds) < FURTHEST).all(axis=1)
         good &= (bounds[:, 2:] > 0).all(axis=1) & (bounds[:, :2] < self._sizes[rows]).all(axis=1)
@@ -115,8 +115,8 @@ class _Found:
         points = np.where(np.repeat(np.repeat(good, outlines.each), outlines.counts)[:, None], outlines.points, 0)
         self._append(2 * outlines.counts, np.rint(points * PRECISION).astype(np.int32).reshape(-1))
 
-    def joined(self) -> ObjectMasks:
-        """All of it."""
+    def build(self) -> ObjectMasks:
+        """All masks added so far."""
         numbers = np.concatenate([*self._numbers, np.zeros(0, np.int32)])
         ends = np.cumsum(np.concatenate([*self._lengths, np.zeros(0, np.int64)]))
         return ObjectMasks(self._first, self._parts, self._rle, ends, numbers)

@@ -1,151 +1,74 @@
-"""What a training step sees: batches of samples, as tensors."""
+"""What a model trains on: one image with its objects, drawn from a dataset."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vocdet.inputs.fit import Fit
-from vocdet.inputs.object_crops import Crops
-from vocdet.inputs.scenes import Scenes
-from vocdet.inputs.stacks import Request, Sample, Samples, Stack, joined_masks, padded, stack
+from vocdet.boxes import Boxes
+from vocdet.inputs.images import Image
+from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.mask_crops import MaskCrops
-
-__all__ = [
-    "Batch", "Crops", "Fit", "Sample", "Samples", "Scenes", "ahead", "as_batch", "batches", "collate", "requests",
-]  # fmt: skip
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Samples side by side."""
+class Sample:
+    """One image at the network's size with its objects; a crop has one label and no boxes."""
 
-    images: Tensor  # (B, 3, H, W) uint8 RGB, channels last in memory
-    boxes: Tensor  # (B, M, 4) float32, pixels; padded
-    labels: Tensor  # (B, M) int64; padded with -1
-    rows: tuple[int, ...] = ()  # the samples that are in it, each once, where they are known: see `Samples.name`
-    masks: MaskCrops | None = None  # those of all images one after another, as `labels >= 0` has them; None: not asked
-    sizes: Tensor | None = None  # (B, 2) int64 height and width of every image, top left; None: it fills its canvas
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def part(self, start: int, stop: int) -> Batch:
-        """The images from `start` up to `stop`, with what belongs to them, as views; `rows` stay those of the whole."""
-        masks = self.masks
-        if masks is not None:
-            before = [int((self.labels[:end] >= 0).sum()) for end in (start, stop)]
-            masks = masks.part(*before)
-        sizes = None if self.sizes is None else self.sizes[start:stop]
-        return Batch(self.images[start:stop], self.boxes[start:stop], self.labels[start:stop], self.rows, masks, sizes)
+    image: Image  # (H, W, 3) RGB
+    boxes: Boxes  # (N, 4) pixels of `image`
+    labels: NDArray[np.int64]  # (N,)
+    rows: tuple[int, ...] = ()  # the samples it is composed of, itself first; may be empty if it is the only one
+    masks: MaskCrops | None = None  # one per box; None: not requested
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """One batch: images stacked as they are, boxes padded to the most that one image has."""
-    rows = dict.fromkeys(row for sample in samples for row in sample.rows)
-    images = np.stack([s.image for s in samples])
-    return as_batch(Stack(images, *padded(samples), tuple(rows), joined_masks(samples)))
+class Samples(Protocol):
+    """A source of samples."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of every sample, or of the largest if sizes differ."""
+        ...
+
+    @property
+    def resizing(self) -> ResizeShortestEdge | None:
+        """The rule that gives every sample its own size; None: all have `size`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def size_of(self, index: int, rng: np.random.Generator, /) -> tuple[int, int]:
+        """Height and width of sample `index`. A random size takes the first numbers of the sample's `rng`."""
+        ...
+
+    def draw(self, index: int, rng: np.random.Generator, canvas: Image | None = None) -> Sample:
+        """Sample `index`; everything random comes from `rng`.
+
+        The image is written to `canvas`, whose size is that which `size_of` drew from `rng`, or to a new array.
+        """
+        ...
+
+    def name(self, index: int) -> str:
+        """The path of the file that sample `index` shows first."""
+        ...
 
 
-def as_batch(stacked: Stack) -> Batch:
-    """The same samples as tensors, without a copy."""
-    images = torch.from_numpy(stacked.images).permute(0, 3, 1, 2)
-    sizes = None if stacked.sizes is None else torch.from_numpy(stacked.sizes)
-    boxes, labels = torch.from_numpy(stacked.boxes), torch.from_numpy(stacked.labels)
-    return Batch(images, boxes, labels, stacked.rows, stacked.masks, sizes)
+def pad_objects(samples: Sequence[Sample]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes (B, M, 4) and labels (B, M) of samples, padded to the largest number of objects in one of them."""
+    most = max((len(s.labels) for s in samples), default=0)
+    boxes = np.zeros((len(samples), most, 4), np.float32)
+    labels = np.full((len(samples), most), -1, np.int64)
+    for i, sample in enumerate(samples):
+        boxes[i, : len(sample.boxes)] = sample.boxes
+        labels[i, : len(sample.labels)] = sample.labels
+    return boxes, labels
 
 
-def requests(
-    order: NDArray[np.int64], batch: int, *, seed: int, epoch: int, skip: int = 0, rank: int = 0, world: int = 1
-) -> Iterator[Request]:
-    """What the batches of an epoch are made of, from batch `skip` on: for one of `world` processes its part of each.
-
-    A part of the last batch may be empty. Every sample of the order is in one part of one batch.
-    """
-    for first in range(skip * batch, len(order), batch):
-        whole = order[first : first + batch]
-        before = sum(len(part) for part in np.array_split(whole, world)[:rank])
-        part = np.array_split(whole, world)[rank]
-        yield Request(seed, epoch, first + before, tuple(part.tolist()))
-
-
-def batches(
-    samples: Samples,
-    batch: int,
-    *,
-    seed: int,
-    epoch: int,
-    shuffle: bool = False,
-    order: NDArray[np.int64] | None = None,
-    skip: int = 0,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Batch]:
-    """One pass over samples, in batches of `batch` and a smaller last one.
-
-    The samples come in this `order` (see `sampling.epoch_order`); without one they come each once, shuffled or as
-    they are. The first `skip` batches are left out, without drawing them. Of `world` processes each makes its part of
-    every batch: with `skip` batches learned, all go on with the same ones.
-    """
-    chosen = usual_order(samples, seed=seed, epoch=epoch, shuffle=shuffle) if order is None else order
-    for request in requests(chosen, batch, seed=seed, epoch=epoch, skip=skip, rank=rank, world=world):
-        yield as_batch(stack(samples, request))
-
-
-def usual_order(samples: Samples, *, seed: int, epoch: int, shuffle: bool) -> NDArray[np.int64]:
-    """Every sample once: shuffled, or in the order of its rows."""
-    order = np.arange(len(samples))
-    if shuffle:
-        np.random.default_rng((seed, epoch)).shuffle(order)
-    return order
-
-
-def ahead(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
-    """What `make()` yields, made by a thread of its own up to `depth` items ahead.
-
-    A thread is enough: decoding and resampling hold no interpreter lock. An error in it is raised here.
-    """
-    line: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: T | None, error: BaseException | None) -> bool:
-        while not stop.is_set() and threading.main_thread().is_alive():
-            try:
-                line.put((item, error), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in make():
-                if not put(item, None):
-                    return
-            put(None, None)
-        except BaseException as error:  # handed on to the reader, which raises it
-            put(None, error)
-
-    # no daemon: one that is still in C++ when Python ends aborts the process
-    worker = threading.Thread(target=work)
-    try:
-        worker.start()
-        while True:
-            item, error = line.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stop.set()
+def join_masks(samples: Sequence[Sample]) -> MaskCrops | None:
+    """The masks of all samples, one after another; None if a sample has none or there is no sample."""
+    masks = [sample.masks for sample in samples if sample.masks is not None]
+    return MaskCrops.joined(masks) if masks and len(masks) == len(samples) else None

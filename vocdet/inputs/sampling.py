@@ -1,4 +1,4 @@
-"""In which order an epoch shows its samples, and how often each."""
+"""The order of the samples in an epoch, and how often each occurs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 Sampling = Literal["uniform", "balanced"]
 
 
-class Labeled(Protocol):
-    """Samples of which one knows what they show."""
+class LabeledSamples(Protocol):
+    """Samples whose labels are known."""
 
     def __len__(self) -> int: ...
 
     def shown_labels(self) -> NDArray[np.int64]:
-        """(M, 2) every sample and label that it shows, each pair once; a sample that shows none is in no row."""
+        """(M, 2) every sample and label in it, each pair once; a sample without objects is in no row."""
         ...
 
 
 def epoch_order(
-    samples: Labeled, *, seed: int, epoch: int, sampling: Sampling = "uniform", threshold: float | None = None
+    samples: LabeledSamples, *, seed: int, epoch: int, sampling: Sampling = "uniform", threshold: float | None = None
 ) -> NDArray[np.int64]:
-    """The samples (n,) in the order in which an epoch shows them; n is how many there are.
+    """The order (n,) of the n samples in an epoch.
 
-    `uniform` shows each once. `balanced` shows each in proportion to its repeat factor, once in a while not at all:
-    over epochs as often as that says, in one epoch as near to it as whole numbers come.
+    `uniform` has each once. `balanced` repeats each in proportion to its repeat factor, rounded up or down at random,
+    perhaps to 0, so that the mean over epochs is exact.
     """
     n = len(samples)
     rng = np.random.default_rng((seed, epoch))
@@ -37,8 +37,8 @@ def epoch_order(
     if sampling != "balanced":
         raise ValueError(f"no sampling {sampling!r}")
     factors = repeat_factors(samples, threshold=threshold)
-    mixed = rng.permutation(n)  # else neighbours would be drawn in each other's place
-    # one draw for all: sample i is shown as often as a whole number lies between the sums before and after it
+    mixed = rng.permutation(n)  # otherwise neighbors would replace each other
+    # one draw for all: sample i occurs as often as there is an integer between the sums before and after it
     sums = np.cumsum(factors[mixed]) * (n / factors.sum())
     sums[-1] = n
     counts = np.diff(np.floor(sums + rng.random()).astype(np.int64), prepend=0)
@@ -47,12 +47,12 @@ def epoch_order(
     return order
 
 
-def repeat_factors(samples: Labeled, *, threshold: float | None = None) -> NDArray[np.float64]:
-    """(n,) how often to show each sample, where 1 is a sample of frequent labels or of none.
+def repeat_factors(samples: LabeledSamples, *, threshold: float | None = None) -> NDArray[np.float64]:
+    """(n,) how often each sample occurs, relative to 1 for samples with frequent labels or without objects.
 
-    LVIS's repeat-factor sampling (Gupta et al. 2019, appendix): a label that a share f of the samples show has
-    max(1, sqrt(threshold / f)), a sample the highest of its labels. LVIS takes a threshold of .001 for 1,200 labels;
-    without one it is the mean of f over the labels that are there, which suits datasets of any size.
+    LVIS's repeat-factor sampling (Gupta et al. 2019, appendix): a label in a share f of the samples has
+    max(1, sqrt(threshold / f)), a sample the maximum of its labels. LVIS takes a threshold of .001 for 1,200 labels;
+    the default is the mean of f over the labels that occur, which suits datasets of any size.
     """
     n = len(samples)
     sample, label = samples.shown_labels().T
@@ -66,21 +66,21 @@ def repeat_factors(samples: Labeled, *, threshold: float | None = None) -> NDArr
     return factors
 
 
-def by_shape(order: NDArray[np.int64], lying: NDArray[np.bool_], batch: int) -> NDArray[np.int64]:
-    """The same samples in an order in which each batch of `batch` is of samples of one shape, the last ones mixed.
+def group_by_orientation(order: NDArray[np.int64], landscape: NDArray[np.bool_], batch: int) -> NDArray[np.int64]:
+    """The same samples in an order in which a batch of `batch` is all landscape or all portrait, the last ones mixed.
 
-    `lying` (N,) says of every sample whether it is wider than high; a batch of both would be padded to a square. The
-    order (n,) stays as it is among the samples of a shape, and batches come in the order in which they are full.
+    `landscape` (N,) tells of every sample whether it is wider than high; a mixed batch would be padded to a square. The
+    order (n,) is unchanged among the samples of an orientation, and batches come in the order in which they fill up.
     """
     if batch < 1:
         raise ValueError(f"batches of {batch}")
-    shape = lying[order]
-    place = np.empty(len(order), np.int64)  # among those of its shape
-    for kind in (False, True):
-        place[shape == kind] = np.arange(int((shape == kind).sum()))
+    shape = landscape[order]
+    position = np.empty(len(order), np.int64)  # among those of its orientation
+    for value in (False, True):
+        position[shape == value] = np.arange(int((shape == value).sum()))
     whole = np.where(shape, shape.sum(), (~shape).sum()) // batch * batch
-    left = place >= whole  # of no whole batch
-    full = np.flatnonzero(~left & (place % batch == batch - 1))  # where a batch has its last sample
-    when = {(bool(shape[i]), int(place[i]) // batch): k for k, i in enumerate(full.tolist())}
-    turn = [len(full) if left[i] else when[bool(shape[i]), int(place[i]) // batch] for i in range(len(order))]
-    return order[np.argsort(np.array(turn, np.int64), kind="stable")]
+    rest = position >= whole  # not in a full batch
+    full = np.flatnonzero(~rest & (position % batch == batch - 1))  # where a batch has its last sample
+    rank = {(bool(shape[i]), int(position[i]) // batch): k for k, i in enumerate(full.tolist())}
+    ranks = [len(full) if rest[i] else rank[bool(shape[i]), int(position[i]) // batch] for i in range(len(order))]
+    return order[np.argsort(np.array(ranks, np.int64), kind="stable")]

@@ -1,7 +1,7 @@
 """Augmentation: random views of images, with their boxes.
 
-A view is a rectangle of the source image, which may reach beyond it, shown in a rectangle of the output. Crop, zoom,
-flip and mosaic are all views, so that every source pixel is resampled once. Views are shown on whole pixels, as far as
+A view is a rectangle of the source image, which may extend beyond it, drawn into a rectangle of the output. Crop, zoom,
+flip and mosaic are all views, so every source pixel is resampled once. Views are aligned to whole pixels as far as
 that does not stretch them: resizing a rectangle of pixels takes a third of the time of any other resampling.
 """
 
@@ -19,24 +19,24 @@ from vocdet.inputs.images import Image, resize
 FILL = 127
 OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # SSD's minimum overlaps of a crop with some object
 TRIALS = 40
-EXACT = 64  # pixels of a source's side below which whole ones would stretch what is shown by more than a hundredth
-VISIBLE = 0.25  # an object of which less is left in a crop is no object any more
+EXACT = 64  # pixels of a source's side below which alignment would stretch the view by more than 1 %
+VISIBLE = 0.25  # share of an object that must be visible in a crop; with less, the object is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What training does to an image; shares are probabilities."""
+    """How training changes images; shares are probabilities."""
 
-    whole: float = 0.25  # the image as it is
+    whole: float = 0.25  # the whole image, neither cropped nor zoomed
     zoom_out: float = 0.15  # the image on a larger gray canvas
     largest_canvas: float = 2.0
     smallest_crop: float = 0.3  # of the image's sides, for all others: a crop that overlaps some object enough
     flip: float = 0.5
     color: float = 0.8
     mosaic: float = 0.0  # four images in one
-    mixup: float = 0.0  # two samples, either of which may be a mosaic, laid over each other
-    turns: bool = False  # any flip and quarter turn, for pictures that have no way up
-    copy_paste: float = 0.0  # objects of another sample laid over this one, along their masks
+    mixup: float = 0.0  # the mean of two samples, either of which may be a mosaic
+    rotate: bool = False  # any flip and rotation by 90°, for images without an up
+    copy_paste: float = 0.0  # objects of another sample pasted over this one, along their masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class View:
 
 
 def random_view(rng: np.random.Generator, boxes: Boxes, augmentation: Augmentation, *, even: bool = False) -> View:
-    """A view of an image whose `boxes` (N, 4) are in shares of its sides; an `even` one has the image's shape."""
+    """A view of an image whose `boxes` (N, 4) are shares of its sides; with `even` it has the image's shape."""
     mirrored = bool(rng.random() < augmentation.flip)
     kind = rng.random()
     if kind < augmentation.whole:
@@ -68,7 +68,7 @@ def random_crop(
     rng: np.random.Generator, boxes: Boxes, smallest: float, *, even: bool = False
 ) -> tuple[float, float, float, float]:
     """SSD's crop (Liu et al. 2016, section 2.2): sides from `smallest` to 1 in an aspect from 1/2 to 2, that overlaps
-    some object's box by one of five drawn IoUs and holds an object's centre; the whole image if 40 trials find none.
+    some object's box by one of five IoUs and contains its center; the whole image if 40 trials find none.
 
     With `even` both sides are the same share of the image's.
     """
@@ -82,46 +82,46 @@ def random_crop(
         low = np.maximum(crops[:, None, :2], boxes[:, :2])
         inter = np.prod(np.maximum(np.minimum(crops[:, None, 2:], boxes[:, 2:]) - low, 0), axis=2)
         overlap = inter / np.maximum(area(crops)[:, None] + area(boxes) - inter, 1e-12)  # (TRIALS, N)
-        wanted = rng.choice(OVERLAPS)
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside = ((centre > crops[:, None, :2]) & (centre < crops[:, None, 2:])).all(2)
-        # an object smaller than its IoU with any crop could be counts by how much of it is seen
-        seen = inter / np.maximum(area(boxes), 1e-12)
-        good &= (inside & (np.maximum(overlap, seen) >= wanted)).any(1)
+        threshold = rng.choice(OVERLAPS)
+        center = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((center > crops[:, None, :2]) & (center < crops[:, None, 2:])).all(2)
+        # an object too small for any crop to reach this IoU counts by its visible share
+        visible = inter / np.maximum(area(boxes), 1e-12)
+        good &= (inside & (np.maximum(overlap, visible) >= threshold)).any(1)
     if not good.any():
         return 0.0, 0.0, 1.0, 1.0
     x0, y0, x1, y1 = crops[int(good.argmax())].tolist()
     return x0, y0, x1, y1
 
 
-def shaped(rng: np.random.Generator, view: View, source: tuple[int, int], target: tuple[int, int]) -> View:
-    """The largest part, at random, of a view of an image of size `source` that has the shape of `target`.
+def match_aspect(rng: np.random.Generator, view: View, source: tuple[int, int], target: tuple[int, int]) -> View:
+    """A random part of a view of an image of size `source`: the largest that has the shape of `target`.
 
-    Both are (width, height). A view that has the shape already, to a pixel of the target, stays as it is.
+    Both are (width, height). A view that already has the shape, to a pixel of the target, is unchanged.
     """
-    place, target = rng.random(), (max(target[0], 1), max(target[1], 1))
+    position, target = rng.random(), (max(target[0], 1), max(target[1], 1))
     width, height = (view.x1 - view.x0) * source[0], (view.y1 - view.y0) * source[1]
     scale = max(target[0] / width, target[1] / height)
     if max(width * scale - target[0], height * scale - target[1]) < 1:
         return view
     w, h = target[0] / scale / source[0], target[1] / scale / source[1]
-    x0 = view.x0 + place * (view.x1 - view.x0 - w)
-    y0 = view.y0 + place * (view.y1 - view.y0 - h)
+    x0 = view.x0 + position * (view.x1 - view.x0 - w)
+    y0 = view.y0 + position * (view.y1 - view.y0 - h)
     return View(x0, y0, x0 + w, y0 + h, view.mirrored)
 
 
-def show(canvas: Image, image: Image, view: View, into: tuple[int, int, int, int]) -> View:
+def draw_view(canvas: Image, image: Image, view: View, into: tuple[int, int, int, int]) -> View:
     """Draw the view of `image` into the rectangle `into` (x0, y0, x1, y1) of `canvas`, which is changed.
 
-    What comes back is the view as it is shown, which `see` is to be asked about: moved by less than a pixel of the
-    image and one of the canvas, so that both begin and end with whole ones. Beyond the image it is gray.
+    Returns the view as it is drawn, which `visible_boxes` takes: moved by less than a pixel of the image and one of
+    the canvas, so that both begin and end with whole pixels. Beyond the image it is gray.
     """
     left, top, right, bottom = into
     target = canvas[top:bottom, left:right]
     height, width = target.shape[:2]
     x = _side(view.x0, view.x1, image.shape[1], width)
     y = _side(view.y0, view.y1, image.shape[0], height)
-    if x is None or y is None:  # nothing of the image
+    if x is None or y is None:  # beyond the image
         target[:] = FILL
         return view
     if min(x.last - x.first, y.last - y.first) < EXACT:
@@ -146,13 +146,13 @@ def show(canvas: Image, image: Image, view: View, into: tuple[int, int, int, int
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Pixels `first` to `last` of an image's side are shown as pixels `to` to `end` of a canvas's."""
+    """Pixels `first` to `last` of an image's side appear as pixels `to` to `end` of a canvas's."""
 
     first: int
     last: int
     to: int
     end: int
-    halvings: int  # by averages, before they are resampled: that skips pixels when it shrinks by more than two
+    halvings: int  # by averaging, before resampling, which skips pixels when it shrinks by more than two
 
     def view(self, source: int, target: int) -> tuple[float, float]:
         """Where the canvas's side of `target` pixels begins and ends, as shares of the image's of `source` pixels."""
@@ -162,7 +162,7 @@ class _Side:
 
 
 def _side(low: float, high: float, source: int, target: int) -> _Side | None:
-    """One side of a view on whole pixels; None where it shows nothing of the image."""
+    """One side of a view on whole pixels; None if it is beyond the image."""
     scale = target / ((high - low) * source)
     first, last = max(low, 0.0) * source, min(high, 1.0) * source
     to, end = round((first - low * source) * scale), round((last - low * source) * scale)
@@ -179,12 +179,12 @@ def _side(low: float, high: float, source: int, target: int) -> _Side | None:
 
 
 def _warp_to(target: Image, image: Image, view: View) -> None:
-    """Show a view between pixels."""
+    """Draw a view that is not aligned to pixels."""
     height, width = target.shape[:2]
     while min((view.x1 - view.x0) * image.shape[1] / width, (view.y1 - view.y0) * image.shape[0] / height) > 3:
         image = resize(image, (image.shape[0] // 2, image.shape[1] // 2))
     sx, sy = width / ((view.x1 - view.x0) * image.shape[1]), height / ((view.y1 - view.y0) * image.shape[0])
-    # pixel i covers [i, i + 1), so its centre is at i + 1/2 on both sides
+    # pixel i covers [i, i + 1), so its center is at i + 1/2 on both sides
     tx, ty = (0.5 - view.x0 * image.shape[1]) * sx - 0.5, (0.5 - view.y0 * image.shape[0]) * sy - 0.5
     matrix = np.array([[sx, 0, tx], [0, sy, ty]])
     if view.mirrored:
@@ -192,10 +192,10 @@ def _warp_to(target: Image, image: Image, view: View) -> None:
     target[:] = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(FILL,) * 3)
 
 
-def see(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> tuple[Boxes, NDArray[np.int64]]:
-    """Where boxes (N, 4), in shares of the image, appear in the rectangle `into`, and the rows that still count.
+def visible_boxes(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> tuple[Boxes, NDArray[np.int64]]:
+    """Where boxes (N, 4), shares of the image, appear in the rectangle `into`, and the rows of those that remain.
 
-    A box counts when its centre is seen and at least a quarter of it, and two pixels each way.
+    A box remains if its center is visible, and at least a quarter of it, and two pixels in both directions.
     """
     left, top, right, bottom = into
     width, height = right - left, bottom - top
@@ -204,12 +204,12 @@ def see(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> tuple[Boxe
     moved = (boxes - shift) * scale  # pixels of the rectangle
     if view.mirrored:
         moved = np.stack([width - moved[:, 2], moved[:, 1], width - moved[:, 0], moved[:, 3]], axis=1)
-    seen = clip(moved, width, height)
-    centre = (moved[:, :2] + moved[:, 2:]) / 2
-    inside = ((centre > 0) & (centre < np.array([width, height]))).all(1)
-    large = (seen[:, 2:] - seen[:, :2] >= 2).all(1)
-    keep = np.flatnonzero(inside & large & (area(seen) >= VISIBLE * area(moved)))
-    return seen[keep] + np.array([left, top, left, top]), keep
+    visible = clip(moved, width, height)
+    center = (moved[:, :2] + moved[:, 2:]) / 2
+    inside = ((center > 0) & (center < np.array([width, height]))).all(1)
+    large = (visible[:, 2:] - visible[:, :2] >= 2).all(1)
+    rows = np.flatnonzero(inside & large & (area(visible) >= VISIBLE * area(moved)))
+    return visible[rows] + np.array([left, top, left, top]), rows
 
 
 _GRAY = np.tile([0.299, 0.587, 0.114], (3, 1))
@@ -222,7 +222,7 @@ def random_color(rng: np.random.Generator, image: Image, out: Image | None = Non
     """Brightness, contrast, saturation and hue changed in one pass, into `out` or a new image: a 3x4 matrix on RGB."""
     contrast, saturation = rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.5)
     brightness, angle = rng.uniform(-32, 32), rng.uniform(-0.3, 0.3)
-    # a turn about the gray axis (Rodrigues) changes hue and keeps brightness
+    # a rotation about the gray axis (Rodrigues) changes the hue and preserves the brightness
     hue = np.cos(angle) * _SAME + (1 - np.cos(angle)) * _MEAN + np.sin(angle) * _CROSS
     matrix = np.empty((3, 4))
     matrix[:, :3] = contrast * hue @ (saturation * _SAME + (1 - saturation) * _GRAY)
@@ -232,10 +232,10 @@ def random_color(rng: np.random.Generator, image: Image, out: Image | None = Non
 
 
 def blend(image: Image, other: Image) -> None:
-    """Lay `other` over `image`, which is changed: half of each.
+    """Replace `image` by the mean of it and `other`.
 
-    mixup (Zhang et al. 2018) as detectors have it: the objects of both are learned (Zhang et al. 2019, Bag of
-    Freebies, section 3.1), at halves as in YOLOX (Ge et al. 2021), so that those of neither become too faint to count.
+    mixup (Zhang et al. 2018) as detectors use it: the objects of both are learned (Zhang et al. 2019, Bag of
+    Freebies, section 3.1), with equal weights as in YOLOX (Ge et al. 2021), so that neither is too faint to see.
     """
     cv2.addWeighted(image, 0.5, other, 0.5, 0, dst=image)
 

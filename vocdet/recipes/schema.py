@@ -22,7 +22,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AnchorChoice = Literal["auto", "fit", "torchvision"]
 Extras = Literal["separable", "plain"]
 LastMap = Literal["conv", "pool"]
-Cache = Literal["ram", "disk", "off"]
+Cache = Literal["ram", "off"]
 Sampling = Literal["uniform", "balanced"]
 RcnnHeads = Literal["mobile", "standard"]
 RcnnAnchors = Literal["auto", "fit", "standard"]
@@ -227,7 +227,7 @@ class Data:
     """The training images and how they are read."""
 
     split: str = option("train", "split to train on", fault=lambda name: _split_fault(name))
-    cache: Cache = option("ram", "decoded images: in memory, in a file on disk, or not cached")
+    cache: Cache = option("ram", "decoded images: held in memory, or not cached")
     workers: int = option(0, "processes that read images; 0: a thread", low=0, high=256)
     sampling: Sampling = option("uniform", "balanced: images of rare labels are sampled more often")
     context: float = option(0.15, "margin of a classifier's crop on each side, as a fraction of its box", low=0, high=2)

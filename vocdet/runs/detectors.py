@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.inputs.image_cache import Keep
-from vocdet.inputs.samples import Batch, Scenes
+from vocdet.inputs.batches import Batch
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.recipes.schema import DetectorAugment, MaskRcnnRecipe, SsdRecipe
@@ -60,8 +61,12 @@ class DetectorTraining(Generic[M, R]):
     make_task: Callable[[M, R, ObjectTable], Task[M]]
     anchor_recall: Callable[[M, ObjectTable], tuple[int, tuple[AnchorRecall, ...]]]  # number of anchor shapes, rows
     blank_batches: Callable[[M, R], Callable[[int], Batch]]  # batches of the training's size, to measure memory with
-    scenes: Callable[[M, Dataset, R | None, Keep | None], Scenes]  # augmented by the recipe, if there is one
-    predict: Callable[[M, Dataset, Scenes, Task[M] | None], Predictions]  # in eval mode; with a task, the loss, too
+    scenes: Callable[
+        [M, Dataset, R | None, CacheOptions | None], DetectionSamples
+    ]  # augmented by the recipe, if there is one
+    predict: Callable[
+        [M, Dataset, DetectionSamples, Task[M] | None], Predictions
+    ]  # in eval mode; with a task, the loss, too
 
 
 def augmentation(augment: DetectorAugment, *, mixup: float = 0.0, copy_paste: float = 0.0) -> Augmentation:
@@ -69,7 +74,7 @@ def augmentation(augment: DetectorAugment, *, mixup: float = 0.0, copy_paste: fl
     return Augmentation(
         whole=augment.whole, zoom_out=augment.zoom_out, largest_canvas=augment.largest_canvas,
         smallest_crop=augment.smallest_crop, flip=0.5 if augment.flip else 0.0, color=augment.color,
-        mosaic=augment.mosaic, turns=augment.rotate, mixup=mixup, copy_paste=copy_paste,
+        mosaic=augment.mosaic, rotate=augment.rotate, mixup=mixup, copy_paste=copy_paste,
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ import msgspec
 from vocdet.errors import OutputError, VocdetError
 from vocdet.files import unwritable, write_bytes, write_text
 from vocdet.inference.output import QUALITY
+from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image
-from vocdet.inputs.samples import Batch
 from vocdet.machine import started_at
 from vocdet.plots.training import curves
 from vocdet.runs.environment import environment

@@ -14,11 +14,13 @@ from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, RecipeError
 from vocdet.inference.rcnn import RcnnPredictor
-from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.batches import Batch, EpochPlan, batches
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.images import fit_size
-from vocdet.inputs.object_masks import mask_table
-from vocdet.inputs.samples import Batch, Scenes, ahead, batches
-from vocdet.inputs.scenes import Fit
+from vocdet.inputs.object_masks import drawable_masks
+from vocdet.inputs.prefetch import prefetch
+from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
@@ -43,7 +45,7 @@ def check_masks(train: Dataset, recipe: MaskRcnnRecipe) -> tuple[str, ...]:
     if not recipe.model.masks:
         return ()
     objects = ~train.objects.crowd
-    without, total = int((objects & ~mask_table(train)).sum()), int(objects.sum())
+    without, total = int((objects & ~drawable_masks(train)).sum()), int(objects.sum())
     if without == total:
         hint = "annotate polygons or masks, or train on boxes alone with `masks=False`"
         raise AnnotationError(f"no object of the {recipe.data.split} split has a mask", place=train.root, hint=hint)
@@ -107,19 +109,21 @@ def _blank_batches(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], B
     return batch_of
 
 
-def _scenes(model: MaskRcnn, dataset: Dataset, recipe: MaskRcnnRecipe | None, keep: Keep | None) -> Scenes:
+def _scenes(
+    model: MaskRcnn, dataset: Dataset, recipe: MaskRcnnRecipe | None, cache: CacheOptions | None
+) -> DetectionSamples:
     """Images in their own aspect ratios; for training with masks."""
     if recipe is None:
-        return Scenes(dataset, Fit(model.spec.size, model.spec.longest), None, keep=keep)
+        return DetectionSamples(dataset, ResizeShortestEdge(model.spec.size, model.spec.longest), None, cache=cache)
     fit, masks = _fit(model, recipe), model.spec.masks
     augmented = augmentation(recipe.augment, copy_paste=recipe.augment.copy_paste if masks else 0.0)
-    return Scenes(dataset, fit, augmented, keep=keep, masks=masks)
+    return DetectionSamples(dataset, fit, augmented, cache=cache, masks=masks)
 
 
 def predict_maskrcnn(
     model: MaskRcnn,
     dataset: Dataset,
-    scenes: Scenes,
+    scenes: DetectionSamples,
     task: Task[MaskRcnn] | None,  # noqa: ARG001
 ) -> Predictions:
     """Detections, one image after another as a predictor does it.
@@ -127,7 +131,7 @@ def predict_maskrcnn(
     There is no loss: it would sample its proposals at random, and take as long again.
     """
     predictor = RcnnPredictor(model)
-    loaded = ahead(lambda: batches(scenes, 1, seed=0, epoch=0, shuffle=False))
+    loaded = prefetch(lambda: batches(scenes, EpochPlan(1, seed=0, epoch=0)))
     return Predictions(
         [
             predictor.detect_fitted(batch.images, batch.sizes, [side])[0]
@@ -141,10 +145,10 @@ def _input_limits(options: RcnnModel) -> tuple[int, int]:
     return options.size, max(options.size, options.longest)
 
 
-def _fit(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Fit:
+def _fit(model: MaskRcnn, recipe: MaskRcnnRecipe) -> ResizeShortestEdge:
     """How training images are resized."""
     low, high = recipe.augment.scales
-    return Fit(model.spec.size, model.spec.longest, None if low == high == 1 else (low, high))
+    return ResizeShortestEdge(model.spec.size, model.spec.longest, None if low == high == 1 else (low, high))
 
 
 def _input_boxes(objects: ObjectTable, size: int, longest: int) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_truth, side_by_side
+from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image, decode_as
-from vocdet.inputs.samples import Batch
 from vocdet.mask_crops import Cut, MaskCrops
 
 MOST_SCENES, MOST_CROPS = 16, 24  # on a sheet

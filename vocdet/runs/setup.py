@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from vocdet.formats import cache
-from vocdet.inputs.image_cache import Keep
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
+from vocdet.inputs.image_cache import CacheOptions
+from vocdet.inputs.loader import START_METHOD
 from vocdet.recipes.schema import Data, R, changed
 from vocdet.runs.folders import new_run
 from vocdet.runs.resume import UnfinishedRun
@@ -82,7 +82,6 @@ def blank_batches(size: tuple[int, int]) -> Callable[[int], Batch]:
     return batch_of
 
 
-def image_cache(data: Data) -> Keep:
-    """Where decoded images are cached."""
-    folder = cache.location()
-    return Keep(where=data.cache, folder=folder / "images" if folder else None, shared=data.workers > 0)
+def image_cache(data: Data) -> CacheOptions:
+    """How many decoded images are cached, and for which processes."""
+    return CacheOptions(budget=None if data.cache == "ram" else 0, shared=data.workers > 0 and START_METHOD == "spawn")

@@ -14,8 +14,10 @@ from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.inference.ssd import SsdPredictor
-from vocdet.inputs.image_cache import Keep
-from vocdet.inputs.samples import Batch, Scenes, ahead, batches
+from vocdet.inputs.batches import Batch, EpochPlan, batches
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.image_cache import CacheOptions
+from vocdet.inputs.prefetch import prefetch
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo
@@ -76,19 +78,19 @@ def _blank_batches(model: SsdLite, recipe: SsdRecipe) -> Callable[[int], Batch]:
     return blank_batches(model.spec.size)
 
 
-def _scenes(model: SsdLite, dataset: Dataset, recipe: SsdRecipe | None, keep: Keep | None) -> Scenes:
+def _scenes(model: SsdLite, dataset: Dataset, recipe: SsdRecipe | None, cache: CacheOptions | None) -> DetectionSamples:
     """Images at the input's size."""
     augmented = None if recipe is None else augmentation(recipe.augment, mixup=recipe.augment.mixup)
-    return Scenes(dataset, model.spec.size, augmented, keep=keep)
+    return DetectionSamples(dataset, model.spec.size, augmented, cache=cache)
 
 
 @torch.inference_mode()
-def predict_ssd(model: SsdLite, dataset: Dataset, scenes: Scenes, task: Task[SsdLite] | None) -> Predictions:
+def predict_ssd(model: SsdLite, dataset: Dataset, scenes: DetectionSamples, task: Task[SsdLite] | None) -> Predictions:
     """Detections in batches of images, and with a task the loss."""
     predictor, sides = SsdPredictor(model), image_sizes(dataset)
     detections: list[Detections] = []
     loss = torch.zeros(2, dtype=torch.float64) if isinstance(task, DetectTask) else None
-    for batch in ahead(lambda: batches(scenes, VALIDATION_BATCH, seed=0, epoch=0, shuffle=False)):
+    for batch in prefetch(lambda: batches(scenes, EpochPlan(VALIDATION_BATCH, seed=0, epoch=0))):
         offsets, logits = model(batch.images.to(model.grid.device))
         if loss is not None and isinstance(task, DetectTask):
             shares = task.compare(offsets, logits, batch)

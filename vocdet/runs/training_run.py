@@ -20,10 +20,13 @@ from vocdet import __version__
 from vocdet.errors import CheckpointError
 from vocdet.files import clear_left
 from vocdet.inference.predictor import BEST
+from vocdet.inputs.batches import Batch, EpochPlan
+from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.images import Image
 from vocdet.inputs.loader import Loader
-from vocdet.inputs.samples import Batch, Samples, Scenes, ahead
-from vocdet.inputs.sampling import Labeled, by_shape, epoch_order
+from vocdet.inputs.prefetch import prefetch
+from vocdet.inputs.samples import Samples
+from vocdet.inputs.sampling import LabeledSamples, epoch_order, group_by_orientation
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, save_checkpoint
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
@@ -61,7 +64,7 @@ class Note:
     text: str
 
 
-class TrainingSamples(Samples, Labeled, Protocol):
+class TrainingSamples(Samples, LabeledSamples, Protocol):
     """Samples to train on."""
 
 
@@ -190,15 +193,17 @@ class TrainingRun:
         if train.sync_norm and remainder < group.world:
             # every process takes part in every norm: a last batch with fewer images than processes is left out
             order = order[: len(order) - remainder]
-        make = partial(loader.batches, train.batch, seed=train.seed, epoch=epoch, order=order)
-        return ahead(lambda: make(skip=skip, rank=group.rank, world=group.world))
+        plan = EpochPlan(
+            train.batch, seed=train.seed, epoch=epoch, order=order, skip=skip, rank=group.rank, world=group.world
+        )
+        return prefetch(lambda: loader.batches(plan))
 
     def _order(self, samples: TrainingSamples, epoch: int) -> NDArray[np.int64]:
         """The samples of an epoch; samples that keep their aspect ratios are grouped by shape."""
         train = self._recipe.train
         order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=self._recipe.data.sampling)
-        if isinstance(samples, Scenes) and samples.fit is not None:
-            return by_shape(order, samples.lying(), train.batch)
+        if isinstance(samples, DetectionSamples) and samples.resizing is not None:
+            return group_by_orientation(order, samples.is_landscape(), train.batch)
         return order
 
     def _notes(self) -> Iterator[Note]:
@@ -223,7 +228,7 @@ class TrainingRun:
             )  # fmt: skip
             if not self._at.steps:
                 order = self._order(samples, 1)[: 2 * train.batch]
-                first = loader.batches(train.batch, seed=train.seed, epoch=1, order=order)
+                first = loader.batches(EpochPlan(train.batch, seed=train.seed, epoch=1, order=order))
                 journal.batches(list(first), info.labels)
             yield
             if not self._at.finished:

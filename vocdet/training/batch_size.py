@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.errors import DeviceError
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.machine import memory
 from vocdet.training.losses import Task
 

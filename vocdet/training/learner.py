@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vocdet.errors import VocdetError
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.training.distributed import Group
 from vocdet.training.optim import MovingAverage, set_rate
 from vocdet.training.shards import Shards

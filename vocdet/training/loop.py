@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 from torch import nn
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.training.learner import Learner
 from vocdet.training.optim import Schedule
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 
 M = TypeVar("M", bound=nn.Module)
 

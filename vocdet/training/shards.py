@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
 from vocdet.models.seeded import Seeded
 from vocdet.training.distributed import Group
 from vocdet.training.losses import Losses, Task

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocdet.inputs.bridge import classes_of
-from vocdet.inputs.samples import Batch
+from vocdet.inputs.batches import Batch
+from vocdet.inputs.bridge import to_classes
 from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.models.ssd.loss import MIN_NEGATIVES, ssd_sums
@@ -39,7 +39,7 @@ class DetectTask:
     def compare(self, offsets: Tensor, logits: Tensor, batch: Batch) -> Losses:
         """The losses of what the model found in a batch."""
         grid = self.model.grid
-        boxes, classes = batch.boxes.to(grid.device), classes_of(batch.labels).to(grid.device)
+        boxes, classes = batch.boxes.to(grid.device), to_classes(batch.labels).to(grid.device)
         totals, count = ssd_sums(
             offsets.float(), logits.float(), grid, boxes, classes,
             min_negatives=self._min_negatives, weights=self._weights,
@@ -59,7 +59,7 @@ class SegmentTask:
 
     def losses(self, model: MaskRcnn, batch: Batch) -> Losses:
         """Each of the names, per what it is made of: the anchors or proposals that were drawn."""
-        found = model.losses(batch.images, batch.sizes, batch.boxes, classes_of(batch.labels), batch.masks)
+        found = model.losses(batch.images, batch.sizes, batch.boxes, to_classes(batch.labels), batch.masks)
         return {name: Share(*found[name]) for name in self.names}
 
 

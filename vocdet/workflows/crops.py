@@ -21,8 +21,8 @@ from vocdet.formats import registry
 from vocdet.formats.file_names import safe_names
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
-from vocdet.inputs.cuts import cut
 from vocdet.inputs.images import decode_as
+from vocdet.inputs.square_crop import crop_square
 from vocdet.recipes.schema import Data, check_side
 from vocdet.wording import listed
 
@@ -146,7 +146,7 @@ class _Cutter:
         path = self.dataset.root / images.files[row]
         image = decode_as(path, int(images.widths[row]), int(images.heights[row]))
         for i, name in objects:
-            crop = cut(image, self.dataset.objects.box[i], context=self.margin, size=self.size)
+            crop = crop_square(image, self.dataset.objects.box[i], context=self.margin, size=self.size)
             bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
             _, data = cv2.imencode(self.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
             write_new(f"{folder}/{name}{self.suffix}", data.tobytes(), created)

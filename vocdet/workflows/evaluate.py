@@ -23,7 +23,7 @@ from vocdet.formats.source import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
 from vocdet.inputs.images import decode_as
-from vocdet.inputs.samples import ahead
+from vocdet.inputs.prefetch import prefetch
 from vocdet.runs.pictures import example_sheet
 from vocdet.workflows.load import Loaded, load_dataset
 
@@ -117,7 +117,7 @@ def evaluate_detector(
     truth, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
     found = []
     for detections in detect_all(
-        predictor, ahead(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)
+        predictor, prefetch(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)
     ):
         found.append(detections)
         if progress:

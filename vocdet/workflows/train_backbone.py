@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,8 +20,10 @@ from vocdet.errors import AnnotationError
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
+from vocdet.inputs.batches import EpochPlan, batches
+from vocdet.inputs.crop_samples import CropAugmentation, CropSamples
 from vocdet.inputs.images import Image
-from vocdet.inputs.samples import Crops, ahead, batches
+from vocdet.inputs.prefetch import prefetch
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.classifier import Classifier, ClassifierSpec
@@ -144,18 +145,18 @@ def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: fl
     return InitialModel(model, info, start.text, moved)
 
 
-def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, augmented: bool) -> Crops:
+def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, augmented: bool) -> CropSamples:
     augment = recipe.augment
-    return Crops(
-        dataset, spec.size, context=spec.context, augmented=augmented, flip=augment.flip,
-        turns=augment.rotate, color=augment.color, keep=image_cache(recipe.data),
+    return CropSamples(
+        dataset, spec.size, context=spec.context, cache=image_cache(recipe.data),
+        augmentation=CropAugmentation(augment.flip, augment.rotate, augment.color) if augmented else None,
     )  # fmt: skip
 
 
 class ClassifierValidator:
     """Validates on crops, and holds the newest confusion matrix."""
 
-    def __init__(self, task: ClassifyTask, val: Crops, info: CheckpointInfo, group: Group, best: str) -> None:
+    def __init__(self, task: ClassifyTask, val: CropSamples, info: CheckpointInfo, group: Group, best: str) -> None:
         """`info` describes the model before any validation; `best` is the metric that ranks epochs."""
         self.images = len(val)
         self.confusion: NDArray[np.int64] | None = None
@@ -172,8 +173,8 @@ class ClassifierValidator:
         rank, world = self._group.rank, self._group.world
         self._examples = []
         at, every = 0, max(1, self.images // EXAMPLES)
-        load = partial(batches, self._val, VALIDATION_BATCH, seed=0, epoch=0, shuffle=False, rank=rank, world=world)
-        for batch in ahead(load):
+        plan = EpochPlan(VALIDATION_BATCH, seed=0, epoch=0, rank=rank, world=world)
+        for batch in prefetch(lambda: batches(self._val, plan)):
             if not len(batch):
                 continue
             logits = self._task.logits(model, batch.images).float().cpu()

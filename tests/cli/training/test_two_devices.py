@@ -13,7 +13,7 @@ import pytest
 
 from vocdet.evaluation.report import evaluate
 from vocdet.formats.source import Source
-from vocdet.inputs.samples import Scenes
+from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.ssd.model import SsdLite
 from vocdet.runs.ssd import predict_ssd
@@ -69,7 +69,7 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     assert isinstance(model, SsdLite)
     loaded = load_dataset(Source(root), split="val")
     val = loaded.dataset.subset(loaded.dataset.rows("val"))
-    predictions = predict_ssd(model.eval(), val, Scenes(val, (64, 64), None), DetectTask(model))
+    predictions = predict_ssd(model.eval(), val, DetectionSamples(val, (64, 64), None), DetectTask(model))
     assert predictions.loss is not None
     metrics = evaluate(val, predictions.detections).overall
     loss = float(predictions.loss[0] / predictions.loss[1])

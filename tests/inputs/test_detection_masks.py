@@ -11,7 +11,10 @@ import pytest
 
 from tests.inputs.masked import Pixels, bounds_of, in_full, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.dataset import Dataset
-from vocdet.inputs.samples import Fit, Sample, Scenes, batches
+from vocdet.inputs.batches import EpochPlan, batches
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.resizing import ResizeShortestEdge
+from vocdet.inputs.samples import Sample
 from vocdet.inputs.transforms import Augmentation
 
 RNG = np.random.default_rng
@@ -22,11 +25,11 @@ HOW = {
     "flip": replace(PLAIN, flip=1),
     "expand": Augmentation(whole=0, zoom_out=1, color=0),
     "crop": Augmentation(whole=0, zoom_out=0, color=0),
-    "turns": replace(PLAIN, turns=True),
-    "mosaic": Augmentation(color=0, mosaic=1, turns=True),
+    "turns": replace(PLAIN, rotate=True),
+    "mosaic": Augmentation(color=0, mosaic=1, rotate=True),
 }
-SIZES: dict[str, tuple[int, int] | Fit] = {
-    "square": (128, 128), "stretched": (96, 160), "fit": Fit(120, 200, (0.7, 1.3)),
+SIZES: dict[str, tuple[int, int] | ResizeShortestEdge] = {
+    "square": (128, 128), "stretched": (96, 160), "fit": ResizeShortestEdge(120, 200, (0.7, 1.3)),
 }  # fmt: skip
 
 
@@ -86,7 +89,7 @@ def grown(mask: Pixels) -> Pixels:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", HOW)
 def test_a_mask_is_where_its_pixels_are_whatever_is_done(how: str, size: str, tmp_path: Path) -> None:
-    scenes = Scenes(painted(tmp_path, 6), SIZES[size], HOW[how], masks=True)
+    scenes = DetectionSamples(painted(tmp_path, 6), SIZES[size], HOW[how], masks=True)
     seen = sum(check(scenes.draw(seed % 6, RNG(seed))) for seed in range(16))
     assert seen >= (16 if how in ("whole", "flip", "turns") else 8)
 
@@ -96,8 +99,8 @@ def test_as_they_are_images_have_the_masks_that_pycocotools_draws_at_their_size(
     image = np.zeros((120, 160, 3), np.uint8)
     dataset = save_dataset(tmp_path, [image], [[((20.5, 10, 99, 90), polygon_text(polygon))]])
     for size, scale in (((60, 80), 0.5), ((120, 160), 1.0), ((240, 320), 2.0)):
-        for what in (size, Fit(size[0], 2000)):
-            sample = Scenes(dataset, what, None, masks=True).draw(0, RNG(0))
+        for what in (size, ResizeShortestEdge(size[0], 2000)):
+            sample = DetectionSamples(dataset, what, None, masks=True).draw(0, RNG(0))
             assert sample.masks is not None
             expected = whole_mask([[scale * value for value in polygon]], size[1], size[0])
             assert np.array_equal(in_full(sample.masks, 0, *size), expected)
@@ -106,10 +109,10 @@ def test_as_they_are_images_have_the_masks_that_pycocotools_draws_at_their_size(
 
 def test_masks_are_there_when_asked_for_alone(tmp_path: Path) -> None:
     dataset = painted(tmp_path, 2)
-    for augmentation in (None, Augmentation(), Augmentation(mixup=1, mosaic=1, turns=True)):
-        (batch,) = batches(Scenes(dataset, (64, 64), augmentation), 2, seed=0, epoch=1)
+    for augmentation in (None, Augmentation(), Augmentation(mixup=1, mosaic=1, rotate=True)):
+        (batch,) = batches(DetectionSamples(dataset, (64, 64), augmentation), EpochPlan(2, seed=0, epoch=1))
         assert batch.masks is None
-        (batch,) = batches(Scenes(dataset, (64, 64), augmentation, masks=True), 2, seed=0, epoch=1)
+        (batch,) = batches(DetectionSamples(dataset, (64, 64), augmentation, masks=True), EpochPlan(2, seed=0, epoch=1))
         assert batch.masks is not None
         assert len(batch.masks) == (batch.labels >= 0).sum()
 
@@ -118,7 +121,9 @@ def test_masks_do_not_change_what_is_drawn(tmp_path: Path) -> None:
     dataset = painted(tmp_path, 6)
     for seed in range(6):
         with_, without = (
-            Scenes(dataset, (96, 96), Augmentation(mosaic=0.5, turns=True), masks=masks).draw(seed, RNG(seed))
+            DetectionSamples(dataset, (96, 96), Augmentation(mosaic=0.5, rotate=True), masks=masks).draw(
+                seed, RNG(seed)
+            )
             for masks in (True, False)
         )
         assert np.array_equal(with_.image, without.image)
@@ -126,14 +131,14 @@ def test_masks_do_not_change_what_is_drawn(tmp_path: Path) -> None:
 
 
 def test_of_two_scenes_laid_over_each_other_both_have_masks(tmp_path: Path) -> None:
-    scenes = Scenes(painted(tmp_path, 4), (128, 128), replace(PLAIN, mixup=1), masks=True)
+    scenes = DetectionSamples(painted(tmp_path, 4), (128, 128), replace(PLAIN, mixup=1), masks=True)
     for seed in range(8):
         sample = scenes.draw(seed % 4, RNG(seed))
         assert sample.masks is not None
         assert len(sample.labels) == len(sample.masks) == 2
         for i, label in enumerate(sample.labels.tolist()):
             mask = in_full(sample.masks, i, 128, 128)
-            expected = Scenes(painted(tmp_path, 4), (128, 128), None, masks=True).draw(label, RNG(0)).masks
+            expected = DetectionSamples(painted(tmp_path, 4), (128, 128), None, masks=True).draw(label, RNG(0)).masks
             assert expected is not None
             assert np.abs(sample.masks.where[i] - expected.where[0]).max() <= 1
             assert mask.sum() == pytest.approx(expected.pixels.sum(), rel=0.05)
@@ -142,8 +147,8 @@ def test_of_two_scenes_laid_over_each_other_both_have_masks(tmp_path: Path) -> N
 def test_a_batch_has_the_masks_of_its_images_in_the_order_of_their_labels(tmp_path: Path) -> None:
     dataset = painted(tmp_path, 6)
     empty = dataset.select_objects(np.array([0, 1, 3, 4, 5]))  # of image 2 there is none
-    scenes = Scenes(empty, (96, 96), None, masks=True)
-    (batch,) = batches(scenes, 6, seed=0, epoch=1)
+    scenes = DetectionSamples(empty, (96, 96), None, masks=True)
+    (batch,) = batches(scenes, EpochPlan(6, seed=0, epoch=1))
     assert batch.masks is not None
     labels = batch.labels[batch.labels >= 0].tolist()
     assert labels == [0, 1, 3, 4, 5]
@@ -155,14 +160,14 @@ def test_a_batch_has_the_masks_of_its_images_in_the_order_of_their_labels(tmp_pa
 
 def test_pasting_needs_masks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pasted along their masks"):
-        Scenes(painted(tmp_path, 2), (64, 64), Augmentation(copy_paste=0.5))
+        DetectionSamples(painted(tmp_path, 2), (64, 64), Augmentation(copy_paste=0.5))
 
 
 @pytest.mark.parametrize("size", ["square", "fit"])
 def test_what_is_pasted_hides_what_is_below(size: str, tmp_path: Path) -> None:
     dataset = painted(tmp_path, 6, seed=5)
-    pasted = replace(PLAIN, turns=True, copy_paste=1)
-    scenes = Scenes(dataset, SIZES[size], pasted, masks=True)
+    pasted = replace(PLAIN, rotate=True, copy_paste=1)
+    scenes = DetectionSamples(dataset, SIZES[size], pasted, masks=True)
     twice = 0
     for seed in range(40):
         sample = scenes.draw(seed % 6, RNG(seed))

@@ -10,15 +10,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.inputs.image_cache import Keep
+from vocdet.inputs.batches import BatchRequest, make_batch
+from vocdet.inputs.crop_samples import CropAugmentation, CropSamples
+from vocdet.inputs.detection_samples import DetectionSamples
+from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.images import decode, resize
-from vocdet.inputs.scenes import Crops, Request, Sample, Scenes, stack
+from vocdet.inputs.samples import Sample
 from vocdet.inputs.transforms import Augmentation
 
 MakeDataset = Callable[..., Dataset]
@@ -33,8 +37,8 @@ ONLY = {
     "flip": Augmentation(whole=1, zoom_out=0, flip=1, color=0),
     "expand": Augmentation(whole=0, zoom_out=1, largest_canvas=3.0, flip=0.5, color=0),
     "crop": CROP,
-    "turns": Augmentation(whole=1, zoom_out=0, color=0, turns=True),
-    "all": Augmentation(color=0, turns=True),
+    "turns": Augmentation(whole=1, zoom_out=0, color=0, rotate=True),
+    "all": Augmentation(color=0, rotate=True),
 }
 
 
@@ -83,7 +87,7 @@ def test_a_box_is_where_its_pixels_are_whatever_is_done(
     name: str, picture: tuple[tuple[int, int], Box, Color], seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        sample = Scenes(painted(Path(folder), [picture]), (96, 96), ONLY[name]).draw(0, RNG(seed))
+        sample = DetectionSamples(painted(Path(folder), [picture]), (96, 96), ONLY[name]).draw(0, RNG(seed))
     assert check(sample, lambda _: (sample.image[..., 0] > 127) & (sample.image[..., 1] < 64)) == len(sample.labels)
     if name in ("whole", "flip", "turns"):
         assert len(sample.boxes) == 1
@@ -96,7 +100,7 @@ def test_of_two_scenes_laid_over_each_other_both_are_learned(
 ) -> None:
     augmentation = Augmentation(whole=0.4, zoom_out=0, color=0, mixup=1)
     with tempfile.TemporaryDirectory() as folder:
-        sample = Scenes(painted(Path(folder), [red, green]), (96, 96), augmentation).draw(0, RNG(seed))
+        sample = DetectionSamples(painted(Path(folder), [red, green]), (96, 96), augmentation).draw(0, RNG(seed))
     assume(sorted(sample.labels.tolist()) == [0, 1])
     assert check(sample, lambda label: sample.image[..., label] > 63) == 2
 
@@ -110,7 +114,7 @@ def test_boxes_are_where_their_pixels_are_in_mosaics(tmp_path: Path) -> None:
         return (width, height), (x0, y0, x0 + width // 3, y0 + height // 3), color
 
     dataset = painted(tmp_path, [random_picture(color) for color in COLORS])
-    scenes = Scenes(dataset, (160, 160), Augmentation(color=0, mosaic=1, turns=True))
+    scenes = DetectionSamples(dataset, (160, 160), Augmentation(color=0, mosaic=1, rotate=True))
     seen = 0
     for seed in range(60):
         sample = scenes.draw(seed % len(scenes), RNG(seed))
@@ -125,32 +129,34 @@ def test_a_batch_names_all_images_that_are_in_it(tmp_path: Path) -> None:
     dataset = painted(tmp_path, [((96, 96), (16, 16, 80, 80), color) for color in COLORS])
     whole = Augmentation(whole=1, zoom_out=0, flip=0, color=0, mosaic=1, mixup=1)
     for seed in range(5):
-        stacked = stack(Scenes(dataset, (96, 96), whole), Request(seed, 1, 0, (3, 8)))
+        stacked = make_batch(DetectionSamples(dataset, (96, 96), whole), BatchRequest(seed, 1, 0, (3, 8)))
         seen = set(stacked.labels.ravel().tolist()) - {-1}  # image k shows label k
         assert set(stacked.rows) == seen
         assert len(stacked.rows) == len(seen) > 5
         assert stacked.rows[0] == 3
-    plain = stack(Scenes(dataset, (96, 96), None), Request(0, 1, 0, (3, 8, 3)))
+    plain = make_batch(DetectionSamples(dataset, (96, 96), None), BatchRequest(0, 1, 0, (3, 8, 3)))
     assert plain.rows == (3, 8)
-    crops = Crops(dataset, 32, context=0, augmented=True, turns=True)
-    assert stack(crops, Request(0, 1, 0, (5, 2))).rows == (5, 2)
+    crops = CropSamples(dataset, 32, context=0, augmentation=CropAugmentation(rotate=True))
+    assert make_batch(crops, BatchRequest(0, 1, 0, (5, 2))).rows == (5, 2)
 
 
 def test_mixup_and_mosaic_come_as_often_as_asked(tmp_path: Path) -> None:
     dataset = painted(tmp_path, [((96, 96), (32, 32, 64, 64), c) for c in COLORS[:4]])
     for mosaic, mixup, fewest, most in ((0, 0, 1, 1), (1, 0, 4, 4), (0, 1, 2, 2), (1, 1, 8, 8), (0.5, 0.5, 3, 4.6)):
         always = Augmentation(whole=1, zoom_out=0, color=0, mosaic=mosaic, mixup=mixup)
-        scenes = Scenes(dataset, (96, 96), always)
+        scenes = DetectionSamples(dataset, (96, 96), always)
         assert fewest <= np.mean([len(scenes.draw(0, RNG(seed)).labels) for seed in range(60)]) <= most
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(), Augmentation(mosaic=1, mixup=1, turns=True, color=0)])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(), Augmentation(mosaic=1, mixup=1, rotate=True, color=0)])
 def test_a_sample_is_drawn_into_the_canvas_that_it_is_given(
     make_dataset: MakeDataset, augmentation: Augmentation | None
 ) -> None:
     dataset = make_dataset([[(6, 8, 30, 20)], [(33, 4, 57, 36)]], size=(120, 90))
-    scenes = Scenes(dataset, (64, 64), augmentation)
-    crops = Crops(dataset, 64, context=0.2, augmented=augmentation is not None, turns=True)
+    scenes = DetectionSamples(dataset, (64, 64), augmentation)
+    crops = CropSamples(
+        dataset, 64, context=0.2, augmentation=CropAugmentation(rotate=True) if augmentation is not None else None
+    )
     for seed in range(8):
         for samples in (scenes, crops):
             canvases = np.full((3, 64, 64, 3), seed, np.uint8)
@@ -161,21 +167,21 @@ def test_a_sample_is_drawn_into_the_canvas_that_it_is_given(
             assert (canvases[[0, 2]] == seed).all()
 
 
-def test_samples_are_the_same_wherever_images_are_kept(make_dataset: MakeDataset, tmp_path: Path) -> None:
+def test_samples_are_the_same_with_and_without_a_cache(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([[(6, 8, 30, 20)], [(33, 4, 57, 36)]], size=(300, 200))
-    request = Request(1, 2, 0, (0, 1, 0))
+    request = BatchRequest(1, 2, 0, (0, 1, 0))
 
-    def made(keep: Keep) -> Iterator[NDArray[np.uint8]]:
+    def made(cache: CacheOptions) -> Iterator[torch.Tensor]:
         for samples in (
-            Scenes(dataset, (64, 64), Augmentation(mosaic=0.5), keep=keep),
-            Crops(dataset, 32, context=0.1, augmented=True, keep=keep),
+            DetectionSamples(dataset, (64, 64), Augmentation(mosaic=0.5), cache=cache),
+            CropSamples(dataset, 32, context=0.1, cache=cache, augmentation=CropAugmentation()),
         ):
-            yield stack(samples, request).images
-            yield stack(samples, request).images  # from what is kept
+            yield make_batch(samples, request).images
+            yield make_batch(samples, request).images  # from the cache
 
-    usual = list(made(Keep("off")))
-    for keep in (Keep("ram"), Keep("disk", tmp_path / "kept"), Keep("disk", tmp_path / "kept")):
-        assert all(np.array_equal(a, b) for a, b in zip(usual, made(keep), strict=True))
+    expected = list(made(CacheOptions(budget=0)))
+    for cache in (CacheOptions(), CacheOptions(shared=True)):
+        assert all(torch.equal(a, b) for a, b in zip(expected, made(cache), strict=True))
 
 
 def test_a_scene_as_it_is_has_the_pixels_that_a_predictor_sees(tmp_path: Path) -> None:
@@ -188,18 +194,18 @@ def test_a_scene_as_it_is_has_the_pixels_that_a_predictor_sees(tmp_path: Path) -
         Objects(empty, empty, np.zeros((0, 4)), no, no, no, no, empty),
     )  # fmt: skip
     expected = resize(decode(tmp_path / "0.jpg"), (64, 64))
-    assert np.array_equal(Scenes(dataset, (64, 64), None).draw(0, RNG(0)).image, expected)
+    assert np.array_equal(DetectionSamples(dataset, (64, 64), None).draw(0, RNG(0)).image, expected)
 
 
 def test_every_sample_has_the_name_of_its_file(make_dataset: MakeDataset, tmp_path: Path) -> None:
     dataset = make_dataset([[(6, 8, 30, 20), (33, 4, 57, 36)], [(1, 1, 20, 20)]])
-    assert Scenes(dataset, (64, 64), None).name(1) == str(tmp_path / "1.png")
-    crops = Crops(dataset, 32, context=0, augmented=False)
+    assert DetectionSamples(dataset, (64, 64), None).name(1) == str(tmp_path / "1.png")
+    crops = CropSamples(dataset, 32, context=0)
     assert [crops.name(i) for i in range(3)] == [str(tmp_path / name) for name in ("0.png", "0.png", "1.png")]
 
 
 def test_labels_that_are_shown_leave_crowds_out_and_name_a_label_once(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([[(1, 1, 9, 9), (20, 20, 30, 30)], [], [(5, 5, 15, 15)]], crowd=[1])
     twice = dataset.subset([0, 1, 2]).select_objects([0, 0, 1, 2])
-    assert Scenes(twice, (64, 64), None).shown_labels().tolist() == [[0, 0], [2, 0]]
-    assert Crops(dataset, 32, context=0, augmented=False).shown_labels().tolist() == [[0, 0], [1, 0]]
+    assert DetectionSamples(twice, (64, 64), None).shown_labels().tolist() == [[0, 0], [2, 0]]
+    assert CropSamples(dataset, 32, context=0).shown_labels().tolist() == [[0, 0], [1, 0]]

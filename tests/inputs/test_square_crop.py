@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from vocdet.data.dataset import Dataset
-from vocdet.inputs.cuts import cut, cut_turned, square, square_view
+from vocdet.inputs.crop_samples import CropSamples
 from vocdet.inputs.images import decode
-from vocdet.inputs.samples import Crops
+from vocdet.inputs.square_crop import context_square, crop_rotated, crop_square, square_view
 from vocdet.inputs.transforms import FILL
 
 RED = [255, 0, 0]
 
 
 def test_a_square_is_the_longer_side_and_its_share_all_round() -> None:
-    assert square(np.array([10.0, 20, 50, 40]), 0.25) == (30, 30, 60)
+    assert context_square(np.array([10.0, 20, 50, 40]), 0.25) == (30, 30, 60)
 
 
 def test_a_square_as_a_view_is_in_shares_of_the_image_and_may_leave_it() -> None:
@@ -29,16 +29,16 @@ def test_a_crop_of_a_size_is_what_the_classifier_is_trained_on(
     make_dataset: Callable[..., Dataset], size: int, context: float
 ) -> None:
     dataset = make_dataset([[(3, 2, 20.5, 9), (30, 10, 60, 40)]])
-    crops = Crops(dataset, size, context=context, augmented=False)
+    crops = CropSamples(dataset, size, context=context)
     image = decode(dataset[0].path)
     for index, box in enumerate(dataset.objects.box):
         seen = crops.draw(index, np.random.default_rng(0)).image
-        assert np.array_equal(cut(image, box, context=context, size=size), seen)
+        assert np.array_equal(crop_square(image, box, context=context, size=size), seen)
 
 
 def test_without_a_size_the_pixels_are_those_of_the_image(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset([[(10, 10, 30, 20)]])
-    crop = cut(decode(dataset[0].path), dataset.objects.box[0], context=0.1)
+    crop = crop_square(decode(dataset[0].path), dataset.objects.box[0], context=0.1)
     assert crop.shape == (24, 24, 3)  # 20 and 2 on each side; the box's centre is in the middle
     assert (crop[7:17, 2:22] == RED).all()
     crop[7:17, 2:22] = 0
@@ -47,7 +47,7 @@ def test_without_a_size_the_pixels_are_those_of_the_image(make_dataset: Callable
 
 def test_beyond_the_image_it_is_gray(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset([[(0, 30, 40, 40)]])  # of 60 × 40; the square is 40 × 40 round (20, 35)
-    crop = cut(decode(dataset[0].path), dataset.objects.box[0], context=0)
+    crop = crop_square(decode(dataset[0].path), dataset.objects.box[0], context=0)
     assert (crop[25:] == FILL).all()
     assert (crop[15:25] == RED).all()
     assert not crop[:15].any()
@@ -55,7 +55,7 @@ def test_beyond_the_image_it_is_gray(make_dataset: Callable[..., Dataset]) -> No
 
 def test_the_smallest_object_is_a_pixel_at_least(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset([[(10, 10, 10.2, 10.2)]])
-    assert cut(decode(dataset[0].path), dataset.objects.box[0], context=0).shape == (1, 1, 3)
+    assert crop_square(decode(dataset[0].path), dataset.objects.box[0], context=0).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -64,7 +64,7 @@ def test_quarter_turns_of_a_square_move_its_pixels_exactly(mirrored: bool) -> No
     square = image[5:25, 10:30]
     for quarters in range(4):
         canvas = np.zeros((20, 20, 3), np.uint8)
-        cut_turned(canvas, image, (20, 15), 20, angle=quarters * np.pi / 2, mirrored=mirrored)
+        crop_rotated(canvas, image, (20, 15), 20, angle=quarters * np.pi / 2, mirrored=mirrored)
         expected = np.rot90(square, -quarters)  # NumPy turns the other way
         assert np.array_equal(canvas, expected[:, ::-1] if mirrored else expected)
 
@@ -73,10 +73,10 @@ def test_a_turned_square_is_gray_beyond_its_image_and_shrinks_without_skipping_p
     striped = np.zeros((400, 400, 3), np.uint8)
     striped[:, ::2] = 200
     canvas = np.zeros((50, 50, 3), np.uint8)
-    cut_turned(canvas, striped, (200, 200), 400, angle=0.7)
+    crop_rotated(canvas, striped, (200, 200), 400, angle=0.7)
     assert (canvas[0, 0] == FILL).all()  # a corner of the square is outside
     inner = canvas[20:30, 20:30]
     assert inner.min() > 80
     assert inner.max() < 120
-    cut_turned(canvas, striped, (-900, -900), 100, angle=1.0)
+    crop_rotated(canvas, striped, (-900, -900), 100, angle=1.0)
     assert (canvas == FILL).all()
