@@ -180,23 +180,23 @@ def _labels(corpus: Path) -> list[str]:
 
 
 def _save_million(folder: Path, _: Path) -> tuple[Work, Count]:
-    from vocdet.formats import column_file
+    from vocdet.formats import scan_file
 
     scan = make_million()
-    return lambda: column_file.save(folder / "million", scan), lambda _: _count_scan(scan)
+    return lambda: scan_file.save(folder / "million", scan), lambda _: _count_scan(scan)
 
 
 def _load_million(folder: Path, _: Path) -> tuple[Work, Count]:
-    from vocdet.formats import column_file
+    from vocdet.formats import scan_file
 
-    return lambda: column_file.load(folder / "million"), _count_scan
+    return lambda: scan_file.load(folder / "million"), _count_scan
 
 
 def _split_million(folder: Path, _: Path) -> tuple[Work, Count]:
     from vocdet.data.division.divide import split
-    from vocdet.formats import column_file
+    from vocdet.formats import scan_file
 
-    dataset = column_file.load(folder / "million").dataset
+    dataset = scan_file.load(folder / "million").dataset
 
     def count(result: Any) -> tuple[int, int]:
         return len(result.train) + len(result.val) + len(result.test), len(dataset.objects)

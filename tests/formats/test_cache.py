@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import VocdetError
-from vocdet.formats import cache, column_file, registry
+from vocdet.formats import cache, registry, scan_file
 from vocdet.formats.cache import read
 from vocdet.formats.scan import Scan
 from vocdet.formats.source import Source
@@ -367,7 +367,7 @@ def test_a_damaged_file_is_read_past_and_replaced(root: Path, fresh: list[Path],
     for damaged in (b"", whole[:-1], whole[:100], b"\x80\x04K\x01.", whole[:64] + bytes(64) + whole[128:]):
         path.write_bytes(damaged)
         assert boxes(read(Source(root)))[0] == ("a", [[1, 2, 30, 40]])
-        assert column_file.load(path).dataset.root == root
+        assert scan_file.load(path).dataset.root == root
     assert len(fresh) == 6
 
 
@@ -500,7 +500,7 @@ for _ in range(30):
 def test_two_processes_may_share_it(root: Path, kept: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", READER, root]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert len(column_file.load(only(kept)).dataset) == 2
+    assert len(scan_file.load(only(kept)).dataset) == 2
 
 
 @pytest.mark.parametrize("name", ["raccoon", "fruits_nuts", "bccd"])

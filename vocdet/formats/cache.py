@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
-from vocdet.formats import column_file, registry
+from vocdet.formats import registry, scan_file
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 
@@ -45,8 +45,8 @@ _FACTS = tuple(
 )
 _FEW = 256  # files that are looked at together: what is made for them stays in the processor's cache
 _CLOSED = -1
-_OURS = re.compile(r"[0-9a-f]{32}\.columns")
-_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.columns\..+")  # by a process that was killed while it saved
+_OURS = re.compile(r"[0-9a-f]{32}\.safetensors")
+_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.safetensors\..+")  # by a process that was killed while it saved
 
 
 def read(
@@ -118,7 +118,7 @@ def _place(source: Source, options: dict[str, bool]) -> _Place | None:
     # The path as it was given is in every finding, so that it makes another scan of the same files.
     all_of_it = repr((str(path), os.path.realpath(path), source, options, single))
     name = blake2b(all_of_it.encode(), digest_size=16).hexdigest()
-    return _Place(cached / f"{name}.columns", folder, single, all_of_it)
+    return _Place(cached / f"{name}.safetensors", folder, single, all_of_it)
 
 
 def _is_text(path: str) -> bool:
@@ -163,7 +163,7 @@ def _take_key(place: _Place) -> _Key | None:
     Hidden folders are passed over, as readers do, unless a link leads into them. None leads out.
     """
     key = _Key(time.time_ns())
-    key.add(__version__, column_file.VERSION, _own_code(), place.arguments)
+    key.add(__version__, scan_file.VERSION, _own_code(), place.arguments)
     waiting, files, limit = [place.folder], 0, _MANY
     try:
         for file in place.single:
@@ -264,10 +264,10 @@ def _load(place: _Place, key: _Key) -> Scan | None:
         with place.file.open("rb") as file:
             if not _is_ours(file.fileno()):
                 return None
-            header = column_file.read_header(file)
+            header = scan_file.read_header(file)
             if header.about.get("key") != key.digest:
                 return None
-            found = column_file.read_scan(file, header)
+            found = scan_file.read_scan(file)
         if sys.platform == "win32" and not _is_covered(found, key):
             return None  # whose file it is cannot be told
     except (OSError, ValueError, VocdetError):
@@ -301,7 +301,7 @@ def _save(place: _Place, key: _Key, found: Scan) -> None:
         if not _is_covered(found, key):
             return
         place.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        column_file.save(place.file, found, about={"key": key.digest, "dataset": place.folder})
+        scan_file.save(place.file, found, about={"key": key.digest, "dataset": place.folder})
         _tidy(place.file)
 
 
@@ -329,6 +329,6 @@ def _tidy(kept: Path) -> None:
 def _is_gone(cached: Path) -> bool:
     """Whether the dataset of a file in the cache is no longer there."""
     with suppress(OSError, VocdetError), cached.open("rb") as file:
-        dataset = column_file.read_header(file).about.get("dataset", "")
+        dataset = scan_file.read_header(file).about.get("dataset", "")
         return bool(dataset) and not os.path.lexists(dataset)
     return False

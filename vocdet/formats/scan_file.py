@@ -1,57 +1,43 @@
-"""A `Scan` as one binary file: arrays one after the other, and a JSON that says where each of them is. No pickle.
+"""A `Scan` in one safetensors file, for the cache.
 
-    start     magic, version, place and checksum of the JSON                  64 bytes
-    columns   little-endian arrays, each at a multiple of 64 bytes
-    JSON      type, shape, place and checksum (CRC-32) of every column
-
-A column is stored in the narrowest type that holds it exactly, and not at all where it only says what it says by
-default. It is read, not mapped: a file that another process cuts short would otherwise end this one.
+A column is stored in the narrowest type that holds it exactly, and left out if all its values are the default. The
+metadata holds a `Header` and a checksum of it and of all columns, so that a single flipped bit is refused.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
-from math import prod
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding, Severity
 from vocdet.data.texts import Texts
-from vocdet.errors import Place, VocdetError
+from vocdet.errors import DatasetError, Place
 from vocdet.files import unwritable
 from vocdet.formats.scan import Scan, uncollected
 from vocdet.formats.source import Coordinates, FormatName
 from vocdet.wording import reason
 
-VERSION = 1
+VERSION = 2
 
-_MAGIC = b"vocdet\x1a\n"
-_START = struct.Struct("<8sIIQQ")  # magic, version, checksum of the JSON, where it starts, its length
-_ALIGNED = 64  # bytes
 _INTEGERS = ("|u1", "<u2", "<i2", "<i4", "<u4", "<i8")  # narrowest first
 _FLOATS = ("<i2", "<f4")
-_TYPES = frozenset((*_INTEGERS, *_FLOATS, "<f8"))
-_BLOCK = 1 << 16  # numbers that are compared at a time: they stay in the processor's cache
+_BLOCK = 1 << 16  # numbers to compare at a time: they fit in the processor's cache
 _FLAGS = ("difficult", "truncated", "occluded", "crowd")
-
-
-class _Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int  # bytes from the start of the file
-    checksum: int
+_LENGTH = 8  # bytes at the start of a safetensors file: the length of its JSON
 
 
 class _Strings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,28 +46,41 @@ class _Strings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file says of itself."""
+    """The metadata of a file."""
 
-    about: dict[str, str]  # what was given to `save`
+    version: int
+    about: dict[str, str]  # the argument of `save`
     format: FormatName
     coordinates: Coordinates
-    columns: dict[str, _Column]
     strings: dict[str, _Strings]
 
 
-def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> None:
-    """Write a file that `load` gives back in every column, under a temporary name that is changed at the end.
+class _Metadata(msgspec.Struct, frozen=True):
+    header: str
+    checksum: str
 
-    `about` is for `read_header` and may hold anything. The bytes may reach the disk after the name (there is no
-    fsync): a file torn by a crash is one that `load` refuses. Where nothing can be written: `OutputError`.
+
+class _Json(msgspec.Struct, frozen=True):
+    """The JSON of a safetensors file, as far as `read_header` needs it."""
+
+    metadata: _Metadata = msgspec.field(name="__metadata__")
+
+
+def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> None:
+    """Write a file from which `load` restores every column. It replaces an existing file as a whole.
+
+    `about` is for `read_header` and may hold anything. There is no fsync: `load` refuses a file that a crash has torn.
+    An `OutputError` if the file cannot be written.
     """
+    out = _Writer()
+    _write(out, scan)
+    header = msgspec.json.encode(Header(VERSION, dict(about or {}), scan.format, scan.coordinates, out.counts)).decode()
+    data = safetensors.numpy.save(out.columns, {"header": header, "checksum": _checksum(header, out.columns)})
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            out = _Writer(file)
-            _write(out, scan)
-            out.finish(dict(about or {}), scan.format, scan.coordinates)
+            file.write(data)
         Path(temporary).replace(path)
     except BaseException as error:
         if temporary:
@@ -93,38 +92,67 @@ def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> N
 
 
 def load(path: Path) -> Scan:
-    """The scan in a file; a `VocdetError` for anything but a whole file of this version."""
+    """The scan in a file; a `DatasetError` for anything but a complete file of this version."""
     with _refusing(path):
         if path.exists() and not path.is_file():
-            raise ValueError("it is no file")  # opening a pipe would wait for its other end
+            raise ValueError("not a file")  # opening a pipe would wait for its other end
         with path.open("rb") as file:
-            return read_scan(file, read_header(file))
+            return read_scan(file)
 
 
 def read_header(file: BufferedReader) -> Header:
-    """What an open file says of itself; a `VocdetError` as `load` has it."""
+    """The metadata of an open file, whose columns are not read; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        return _header(file)
+        return _header(_metadata(file))
 
 
-def read_scan(file: BufferedReader, header: Header) -> Scan:
-    """The scan in an open file whose header has been read; a `VocdetError` as `load` has it."""
+def read_scan(file: BufferedReader) -> Scan:
+    """The scan in an open file; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        return _read(_Reader(file, header, os.fstat(file.fileno()).st_size))
+        metadata = _metadata(file)
+        header = _header(metadata)
+        file.seek(0)
+        columns = safetensors.numpy.load(file.read())
+        if metadata.checksum != _checksum(metadata.header, columns):
+            raise ValueError("it is damaged")
+        return _read(_Reader(header, columns))
 
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Whatever a broken or hostile file does wrong is one kind of error."""
+    """Turn whatever a broken or hostile file causes into one kind of error."""
     try:
         with uncollected():
             yield
     except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        raise VocdetError(problem, place=path, hint="see whether you may read it") from error
-    except (ValueError, LookupError, OverflowError, msgspec.MsgspecError) as error:
-        problem = f"is not a whole file of columns: {error}"
-        raise VocdetError(problem, place=path, hint="delete it: it is made again") from error
+        raise DatasetError(f"cannot be read: {reason(error)}", place=path, hint="check its permissions") from error
+    except (SafetensorError, ValueError, LookupError, OverflowError, msgspec.MsgspecError) as error:
+        raise DatasetError(f"invalid cache file: {error}", place=path, hint="delete it") from error
+
+
+def _metadata(file: BufferedReader) -> _Metadata:
+    file.seek(0)
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    if length > os.fstat(file.fileno()).st_size - _LENGTH:
+        raise ValueError("it is incomplete")
+    return msgspec.json.decode(file.read(length), type=_Json).metadata
+
+
+def _header(metadata: _Metadata) -> Header:
+    header = msgspec.json.decode(metadata.header, type=Header)
+    if header.version != VERSION:
+        raise ValueError(f"version {header.version}, not {VERSION}")
+    return header
+
+
+def _checksum(header: str, columns: Mapping[str, NDArray[Any]]) -> str:
+    """A CRC-32 of the header and of the names, types, shapes and values of all columns."""
+    checksum = zlib.crc32(header.encode())
+    for name in sorted(columns):
+        column = columns[name]
+        checksum = zlib.crc32(f"{name} {column.dtype.str} {column.shape}".encode(), checksum)
+        checksum = zlib.crc32(column.reshape(-1).view(np.uint8).data, checksum)
+    return f"{checksum:08x}"
 
 
 def _write(out: _Writer, scan: Scan) -> None:
@@ -164,6 +192,7 @@ def _write_findings(out: _Writer, findings: Sequence[Finding]) -> None:
     out.strings("findings.path", [str(finding.place.path) for finding in findings])
     out.strings("findings.inside", [finding.place.inside for finding in findings])
     out.put("findings.line", _narrow(np.array([finding.place.line for finding in findings], np.int64)))
+    out.put("findings.count", _narrow(np.array([finding.count for finding in findings], np.int64)))
 
 
 def _read(file: _Reader) -> Scan:
@@ -196,7 +225,7 @@ def _read_objects(file: _Reader) -> Objects:
     image = np.repeat(np.arange(len(per_image), dtype=np.int32), per_image)
     image.setflags(write=False)
     columns: dict[str, Any] = {name: file.flags(f"objects.{name}", count) for name in _FLAGS}
-    if "objects.area" in file.header.columns:
+    if "objects.area" in file.columns:
         columns["area"] = file.numbers("objects.area", np.float64)
     for name, dtype in (("label", np.int32), ("line", np.int32), ("pose", np.int16)):
         columns[name] = file.numbers(f"objects.{name}", dtype, count=count)
@@ -211,26 +240,20 @@ def _read_findings(file: _Reader) -> tuple[Finding, ...]:
     if not set(severity) <= set(get_args(Severity)):
         raise ValueError(f"severities {sorted(set(severity))}")
     paths = {text: Path(text) for text in path}
-    lines = file.numbers("findings.line", np.int64).tolist()
+    lines, counts = (file.numbers(f"findings.{name}", np.int64).tolist() for name in ("line", "count"))
     places = [Place(paths[text], *rest) for text, *rest in zip(path, lines, inside, strict=True)]
-    rows: Any = zip(code, severity, problem, places, hint, strict=True)
+    rows: Any = zip(code, severity, problem, places, hint, counts, strict=True)
     return tuple(Finding(*row) for row in rows)
 
 
 @dataclass(slots=True)
 class _Writer:
-    file: IO[bytes]
-    columns: dict[str, _Column] = field(default_factory=dict)
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     counts: dict[str, _Strings] = field(default_factory=dict)
-    offset: int = _ALIGNED
 
     def put(self, name: str, values: NDArray[Any]) -> None:
-        """Write a column as it is."""
-        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        self.file.seek(self.offset)
-        self.file.write(data)
-        self.columns[name] = _Column(values.dtype.str, values.shape, self.offset, zlib.crc32(data))
-        self.offset += -(-len(data) // _ALIGNED) * _ALIGNED
+        """Add a column as it is."""
+        self.columns[name] = np.ascontiguousarray(values)
 
     def strings(self, name: str, values: Sequence[str]) -> None:
         """Write strings, those that are there many times once and a number for each."""
@@ -252,14 +275,6 @@ class _Writer:
             self.put(f"{name}.gaps", _narrow(np.diff(values.rows, prepend=-1)))
             self.put(f"{name}.lengths", _narrow(np.diff(values.ends, prepend=0)))
             self.put(name, values.data)
-
-    def finish(self, about: dict[str, str], format: FormatName, coordinates: Coordinates) -> None:
-        """Write the JSON, and the start that makes the file valid."""
-        text = msgspec.json.encode(Header(about, format, coordinates, self.columns, self.counts))
-        self.file.seek(self.offset)
-        self.file.write(text)
-        self.file.seek(0)
-        self.file.write(_START.pack(_MAGIC, VERSION, zlib.crc32(text), self.offset, len(text)))
 
 
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
@@ -289,59 +304,26 @@ def _narrow_floats(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype("<f8", copy=False)
 
 
-def _header(file: BufferedReader) -> Header:
-    size = os.fstat(file.fileno()).st_size
-    file.seek(0)
-    start = file.read(_START.size)
-    if len(start) < _START.size or not start.startswith(_MAGIC):
-        raise ValueError("it does not start as one")
-    _, version, checksum, first, length = _START.unpack(start)
-    if version != VERSION:
-        raise ValueError(f"it is of version {version}, not {VERSION}")
-    if first + length != size:
-        raise ValueError(f"it has {size} bytes, not {first + length}")
-    file.seek(first)
-    text = file.read(length)
-    if zlib.crc32(text) != checksum:
-        raise ValueError("its header is damaged")
-    return msgspec.json.decode(text, type=Header)
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    file: BufferedReader
     header: Header
-    size: int  # bytes of the file
-
-    def column(self, name: str, sides: int) -> NDArray[Any]:
-        """A column as it is stored. Whatever it claims, no more is allocated than the file has bytes."""
-        column = self.header.columns[name]
-        if column.dtype not in _TYPES or len(column.shape) != sides or min(column.shape) < 0:
-            raise ValueError(f"{name} is of type {column.dtype!r} and shape {column.shape}")
-        length = prod(column.shape) * np.dtype(column.dtype).itemsize
-        if column.offset < _ALIGNED or column.offset + length > self.size:
-            raise ValueError(f"{name} lies outside it")
-        data = np.empty(length, np.uint8)
-        self.file.seek(column.offset)
-        if self.file.readinto(data.data) != length or zlib.crc32(data.data) != column.checksum:
-            raise ValueError(f"{name} is damaged")
-        return data.view(column.dtype).reshape(column.shape)
+    columns: Mapping[str, NDArray[Any]]
 
     def numbers(self, name: str, dtype: type[np.generic], *, sides: int = 1, count: int | None = None) -> NDArray[Any]:
         """A read-only column in the type it has in memory; with `count`, zeros where it is not stored."""
-        if count is not None and name not in self.header.columns:
+        if count is not None and name not in self.columns:
             values = np.zeros(count, dtype)
         else:
-            stored = self.column(name, sides)
-            if not np.can_cast(stored.dtype, dtype, "safe"):
-                raise ValueError(f"{name} is of type {stored.dtype}")
+            stored = self.columns[name]
+            if stored.ndim != sides or not np.can_cast(stored.dtype, dtype, "safe"):
+                raise ValueError(f"{name} is of type {stored.dtype} and shape {stored.shape}")
             values = stored.astype(dtype, copy=False)
         values.setflags(write=False)
         return values
 
     def flags(self, name: str, count: int) -> NDArray[np.bool_]:
         """A read-only column of flags; none is set where it is not stored."""
-        if name not in self.header.columns:
+        if name not in self.columns:
             return self.numbers(name, np.bool_, count=count)
         packed = self.numbers(name, np.uint8)
         if len(packed) != -(-count // 8):
@@ -357,13 +339,13 @@ class _Reader:
         values = joined.split(said.separator) if said.count else []
         if len(values) != said.count:
             raise ValueError(f"{name} has {len(values)} strings, not {said.count}")
-        if f"{name}.of" in self.header.columns:
+        if f"{name}.of" in self.columns:
             return tuple(map(values.__getitem__, self.numbers(f"{name}.of", np.int64).tolist()))
         return tuple(values)
 
     def texts(self, name: str, count: int) -> Texts:
         """A column of texts; all are empty where it is not stored."""
-        if name not in self.header.columns:
+        if name not in self.columns:
             return Texts.empty(count)
         rows = np.cumsum(self.numbers(f"{name}.gaps", np.int64)) - 1
         ends = np.cumsum(self.numbers(f"{name}.lengths", np.int64))

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import tracemalloc
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,19 +14,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
-from vocdet.errors import OutputError, Place, VocdetError
-from vocdet.formats import column_file
-from vocdet.formats.column_file import load, read_header, save
+from vocdet.errors import DatasetError, OutputError, Place
+from vocdet.formats import scan_file
 from vocdet.formats.scan import Scan
+from vocdet.formats.scan_file import load, read_header, save
 from vocdet.formats.source import FORMATS
-
-START = 32  # bytes before the padding: magic 8, version 4, checksum 4, where the JSON starts 8, its length 8
 
 
 def make_scan(count: int = 3, per_image: int = 2, *, poses: tuple[str, ...] = ("",), **columns: Any) -> Scan:
@@ -96,7 +94,9 @@ def scans(draw: st.DrawFn) -> Scan:
     )
     severity = st.sampled_from(["error", "warning"])
     place = st.builds(Place, anything.map(Path), st.integers(0, 2**40), anything)
-    findings = draw(st.lists(st.builds(Finding, anything, severity, anything, place, anything), max_size=5))
+    findings = draw(
+        st.lists(st.builds(Finding, anything, severity, anything, place, anything, st.integers(1, 2**40)), max_size=5)
+    )
     rows = st.lists(st.integers(0, max(0, n - 1)), max_size=n).map(lambda values: np.array(values, np.int64))
     dataset = Dataset(Path(draw(anything)), tuple(labels), images, objects, tuple(poses), draw(raw), draw(anything),
                       draw(st.dictionaries(anything, rows, max_size=3)) if n else {})  # fmt: skip
@@ -109,7 +109,7 @@ def scans(draw: st.DrawFn) -> Scan:
 @given(scan=scans())
 @settings(max_examples=60, deadline=None)
 def test_what_is_loaded_is_what_was_saved(tmp_path_factory: pytest.TempPathFactory, scan: Scan) -> None:
-    path = tmp_path_factory.getbasetemp() / "a.columns"
+    path = tmp_path_factory.getbasetemp() / "a.safetensors"
     save(path, scan)
     assert content(load(path)) == content(scan)
 
@@ -149,11 +149,8 @@ def test_coordinates_stay_what_they_are(tmp_path: Path, value: float) -> None:
 def test_columns_that_say_nothing_take_no_room(tmp_path: Path) -> None:
     save(tmp_path / "plain", make_scan())
     save(tmp_path / "said", make_scan(difficult=[True] * 6, area=[5.5] * 6, pose=[0] * 6))
-    with (tmp_path / "plain").open("rb") as plain, (tmp_path / "said").open("rb") as said:
-        assert read_header(said).columns.keys() - read_header(plain).columns.keys() == {
-            "objects.difficult",
-            "objects.area",
-        }
+    plain, said = (safetensors.numpy.load_file(tmp_path / name).keys() for name in ("plain", "said"))
+    assert said - plain == {"objects.difficult", "objects.area"}
 
 
 def test_an_object_of_whole_pixels_takes_a_dozen_bytes(tmp_path: Path) -> None:
@@ -208,8 +205,8 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(whole: Path, data: st.Data
     flipped.write_bytes(bytes_)
     try:
         found = load(flipped)
-    except VocdetError as error:
-        assert str(error).startswith(f"{flipped}: is not a whole file of columns: ")
+    except DatasetError as error:
+        assert str(error).startswith(f"{flipped}: invalid cache file: ")
     else:
         assert content(found) == content(load(whole))
 
@@ -221,12 +218,12 @@ def test_a_file_that_is_cut_or_torn_is_refused(whole: Path, data: st.DataObject)
     end = data.draw(st.integers(0, len(bytes_) - 1))
     torn = whole.with_name("torn")
     torn.write_bytes(bytes_[:end])
-    with pytest.raises(VocdetError, match="is not a whole file of columns"):
+    with pytest.raises(DatasetError, match="invalid cache file"):
         load(torn)
     first = end - end % 64  # as after a crash: a block that never reached the disk
-    if any(bytes_[first : first + 64]):
+    if any(bytes_[first : first + 64]) and bytes_[first : first + 64].strip(b" "):
         torn.write_bytes(bytes_[:first] + bytes(len(bytes_[first : first + 64])) + bytes_[first + 64 :])
-        with pytest.raises(VocdetError, match="is not a whole file of columns"):
+        with pytest.raises(DatasetError, match="invalid cache file"):
             load(torn)
 
 
@@ -235,79 +232,122 @@ def test_a_file_that_is_cut_or_torn_is_refused(whole: Path, data: st.DataObject)
 )
 def test_another_kind_of_file_is_refused(tmp_path: Path, bytes_: bytes) -> None:
     (tmp_path / "a").write_bytes(bytes_)
-    with pytest.raises(VocdetError, match=r"is not a whole file of columns: it does not start as one \(delete it"):
+    with pytest.raises(DatasetError, match=r"invalid cache file: .* \(delete it\)"):
         load(tmp_path / "a")
 
 
 def test_another_version_is_refused(whole: Path, tmp_path: Path) -> None:
-    bytes_ = bytearray(whole.read_bytes())
-    bytes_[8] += 1
-    (tmp_path / "a").write_bytes(bytes_)
-    with pytest.raises(VocdetError, match="it is of version 2, not 1"):
-        load(tmp_path / "a")
+    path = forged(whole, tmp_path / "a", header=lambda header: header.update(version=1))
+    with pytest.raises(DatasetError, match="version 1, not 2"):
+        load(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="cannot be read: no such file"):
+    with pytest.raises(DatasetError, match="cannot be read: no such file"):
         load(tmp_path / "a")
-    with pytest.raises(VocdetError, match="it is no file"):
+    with pytest.raises(DatasetError, match="not a file"):
         load(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(VocdetError, match="it is no file"):
+    with pytest.raises(DatasetError, match="not a file"):
         load(tmp_path / "pipe")
 
 
-def forged(whole: Path, path: Path, change: Callable[[dict[str, Any]], Any], more: bytes = b"") -> Path:
-    """The file with another header, and more bytes before it, with checksums as they should be."""
+def unchanged(_: dict[str, Any]) -> None:
+    """The change that leaves a header or the columns alone."""
+
+
+def forged(
+    whole: Path,
+    path: Path,
+    *,
+    header: Callable[[dict[str, Any]], Any] = unchanged,
+    columns: Callable[[dict[str, Any]], Any] = unchanged,
+) -> Path:
+    """The file with another header or other columns, and the checksum to match."""
+    tensors = safetensors.numpy.load_file(whole)
+    columns(tensors)
+    with whole.open("rb") as file:
+        text = msgspec.json.decode(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]["header"]
+    fields_ = msgspec.json.decode(text)
+    header(fields_)
+    text = msgspec.json.encode(fields_).decode()
+    data = safetensors.numpy.save(tensors, {"header": text, "checksum": scan_file._checksum(text, tensors)})
+    path.write_bytes(data)
+    return path
+
+
+def with_json(whole: Path, path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The file with another description of its columns."""
     bytes_ = whole.read_bytes()
-    first = int.from_bytes(bytes_[16:24], "little")
-    header = msgspec.json.decode(bytes_[first:])
-    change(header)
-    text = msgspec.json.encode(header)
-    start = bytes_[:12] + zlib.crc32(text).to_bytes(4, "little")
-    start += (first + len(more)).to_bytes(8, "little") + len(text).to_bytes(8, "little")
-    path.write_bytes(start + bytes_[START:first] + more + text)
+    end = 8 + int.from_bytes(bytes_[:8], "little")
+    described = msgspec.json.decode(bytes_[8:end])
+    change(described)
+    text = msgspec.json.encode(described)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes_[end:])
     return path
 
 
 def column(name: str, **values: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda header: header["columns"][name].update(values)
+    return lambda described: described[name].update(values)
 
 
 HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "more boxes than bytes": column("objects.box", shape=[2**60, 4]),
-    "boxes without sides": column("objects.box", shape=[2**60, 0], checksum=0),
+    "boxes without sides": column("objects.box", shape=[2**60, 0]),
     "boxes without end": column("objects.box", shape=[2**70, 4]),
     "a negative side": column("objects.box", shape=[-6, -4]),
     "a flat box": column("objects.box", shape=[24]),
     "many sides": column("objects.box", shape=[1] * 100),
-    "before the file": column("objects.box", offset=-64),
-    "the start as a column": column("objects.box", offset=0),
-    "behind the file": column("objects.box", offset=2**62),
-    "objects of Python": column("objects.box", dtype="|O"),
-    "long strings": column("objects.box", dtype="<U1000000000"),
+    "behind the file": column("objects.box", data_offsets=[2**62, 2**62 + 48]),
+    "backwards": column("objects.box", data_offsets=[48, 0]),
     "no type": column("objects.box", dtype="nonsense"),
-    "structures": column("objects.box", dtype="i4,i4"),
-    "no offset": lambda header: header["columns"]["objects.box"].pop("offset"),
-    "another field": column("objects.box", more=1),
-    "no boxes": lambda header: header["columns"].pop("objects.box"),
+    "another type": column("objects.box", dtype="F64"),
+    "no offset": lambda described: described["objects.box"].pop("data_offsets"),
+    "no boxes": lambda described: described.pop("objects.box"),
+    "no metadata": lambda described: described.pop("__metadata__"),
+    "no checksum": lambda described: described["__metadata__"].pop("checksum"),
+    "another checksum": lambda described: described["__metadata__"].update(checksum="00000000"),
+    "a header that is no JSON": lambda described: described["__metadata__"].update(header="{"),
+}
+
+HEADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no stems": lambda header: header["strings"].pop("images.stems"),
     "more stems": lambda header: header["strings"]["images.stems"].update(count=2**50),
     "no separator": lambda header: header["strings"]["images.stems"].update(separator=""),
     "other coordinates": lambda header: header.update(coordinates="two"),
-    "no columns": lambda header: header.update(columns={}),
-    "half the flags": lambda header: header["columns"].update({"objects.difficult": header["columns"]["objects.pose"]}),
-    "numbers for names": lambda header: header["columns"].update({"images.stems": header["columns"]["objects.area"]}),
-    "areas for lines": lambda header: header["columns"].update({"objects.line": header["columns"]["objects.area"]}),
+    "another format": lambda header: header.update(format="excel"),
+    "another field": lambda header: header.update(more=1),
+}
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no columns": lambda columns: columns.clear(),
+    "no boxes": lambda columns: columns.pop("objects.box"),
+    "half the flags": lambda columns: columns.update({"objects.difficult": columns["objects.pose"]}),
+    "numbers for names": lambda columns: columns.update({"images.stems": columns["objects.area"]}),
+    "areas for lines": lambda columns: columns.update({"objects.line": columns["objects.area"]}),
 }
 
 
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_hostile_header_is_refused(name: str, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="invalid cache file"):
+        load(forged(whole, tmp_path / "a", header=HEADERS[name]))
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_that_contradict_the_header_are_refused(name: str, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="invalid cache file"):
+        load(forged(whole, tmp_path / "a", columns=COLUMNS[name]))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_header_is_refused_without_taking_its_word(name: str, whole: Path, tmp_path: Path) -> None:
-    path = forged(whole, tmp_path / "a", HOSTILE[name])
+def test_a_hostile_description_is_refused_without_allocating_what_it_claims(
+    name: str, whole: Path, tmp_path: Path
+) -> None:
+    path = with_json(whole, tmp_path / "a", HOSTILE[name])
     tracemalloc.start()
     try:
-        with pytest.raises(VocdetError, match="is not a whole file of columns"):
+        with pytest.raises(DatasetError, match="invalid cache file"):
             load(path)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
@@ -338,20 +378,13 @@ def test_a_hostile_header_is_refused_without_taking_its_word(name: str, whole: P
     ],
 )
 def test_a_column_that_fits_no_other_is_refused(name: str, values: Any, whole: Path, tmp_path: Path) -> None:
-    data = values.tobytes()
-
-    def change(header: dict[str, Any]) -> None:
-        offset = int.from_bytes(whole.read_bytes()[16:24], "little")
-        column = {"dtype": values.dtype.str, "shape": values.shape, "offset": offset, "checksum": zlib.crc32(data)}
-        header["columns"][name] = column
-
-    path = forged(whole, tmp_path / "a", change, data)
-    with pytest.raises(VocdetError, match="is not a whole file of columns"):
+    path = forged(whole, tmp_path / "a", columns=lambda columns: columns.update({name: values}))
+    with pytest.raises(DatasetError, match="invalid cache file"):
         load(path)
 
 
 def test_a_forged_file_that_is_sound_loads(whole: Path, tmp_path: Path) -> None:
-    path = forged(whole, tmp_path / "a", lambda header: header.update(coordinates="zero"))
+    path = forged(whole, tmp_path / "a", header=lambda header: header.update(coordinates="zero"))
     assert load(path).coordinates == "zero"
 
 
@@ -359,8 +392,7 @@ def test_saving_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
     save(tmp_path / "a", make_scan(3))
     with (tmp_path / "a").open("rb") as old:
         save(tmp_path / "a", make_scan(4))
-        header = read_header(old)
-        assert len(column_file.read_scan(old, header).dataset) == 3
+        assert len(scan_file.read_scan(old).dataset) == 3
     assert len(load(tmp_path / "a").dataset) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -384,7 +416,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 SAVER = """
-import sys; from pathlib import Path; from vocdet.formats.column_file import load, save
+import sys; from pathlib import Path; from vocdet.formats.scan_file import load, save
 one, target = load(Path(sys.argv[1])), Path(sys.argv[2])
 for _ in range(50):
     save(target, one); load(target)
