@@ -250,7 +250,9 @@ def _own_code() -> str:
     hashed = blake2b(digest_size=16)
     package = Path(__file__).parents[1]
     with suppress(OSError):  # it is in an archive
-        for file in sorted(file for folder in (".", "data", "formats") for file in (package / folder).glob("*.py")):
+        for file in sorted(
+            file for pattern in ("*.py", "data/**/*.py", "formats/**/*.py") for file in package.glob(pattern)
+        ):
             found = file.stat()
             hashed.update(repr((file.name, found.st_size, found.st_mtime_ns)).encode())
     return hashed.hexdigest()
