@@ -16,11 +16,11 @@ from vocdet_cli.startup import load_torch
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vocdet.workflows.bench import Bench, Measured
+    from vocdet.workflows.bench import Bench, Measurement
 
 app = typer.Typer()
 
-COSTS: dict[str, tuple[str, Callable[[Measured], str]]] = {
+COSTS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "median": ("ms an image, median", lambda one: f"{one.latency.median:.1f}"),
     "p90": ("ms an image, 90 %", lambda one: f"{one.latency.p90:.1f}"),
     "bytes": ("MB on disk", lambda one: f"{one.bytes / 1e6:.1f}"),
@@ -37,7 +37,7 @@ def bench(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset to time and evaluate on.", show_default="noise, and the scores that are known"),
+        typer.Option(help="Dataset to time and evaluate on.", show_default="noise, with the known metrics"),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
@@ -47,8 +47,8 @@ def bench(
 ) -> None:
     """Compare trained detectors: milliseconds an image, size on disk, parameters, multiply-adds and average precision.
 
-    They are timed in turns, one image at a time, from an image in memory to its detections; what the second and later
-    cost is also told as a multiple of the first. With --data each is evaluated on that part, unless it has been.
+    They are timed in rotation, one image at a time, from an image in memory to its detections; the second and later
+    ones also show their cost as a multiple of the first. With --data each is evaluated on the split, unless it was.
     """
     load_torch()
     from vocdet.runs.facts import find_run
@@ -61,17 +61,17 @@ def bench(
         )  # fmt: skip
     render.show(_table(found))
     if not found.same_images:
-        hint = "" if data else ": give --data to evaluate them on the same"
-        render.warning(f"the detectors were not evaluated on the same images, so their AP does not compare{hint}")
+        hint = "" if data else ": use --data to evaluate them on the same images"
+        render.warning(f"the detectors were evaluated on different images, so their AP is not comparable{hint}")
     if not data:
-        render.note("timed on noise: with --data on images, of which more or less is found")
+        render.note("timed on noise; use --data to time on images, where the number of detections varies")
     render.done(f"wrote {json}" if json else f"timed {len(chosen)} detectors")
 
 
 def _table(found: Bench) -> Table:
     first = found.runs[0]
     threads = found.environment.get("threads", "?")
-    title = f"{found.rounds} images each in turns ({found.pictures}) on {found.device}, {threads} threads"
+    title = f"{found.rounds} images each in rotation ({found.pictures}) on {found.device}, {threads} threads"
     table = render.table(title, "", *(Path(one.run).name for one in found.runs))
     table.add_row("detector", *(escape(f"{one.task} {one.net}") for one in found.runs))
     table.add_row("input", *(f"{one.size[0]}×{one.size[1]}" for one in found.runs))
@@ -85,7 +85,7 @@ def _table(found: Bench) -> Table:
     return table
 
 
-def _cost(one: Measured, first: Measured, name: str, text: Callable[[Measured], str]) -> str:
+def _cost(one: Measurement, first: Measurement, name: str, text: Callable[[Measurement], str]) -> str:
     from vocdet.workflows.bench import ratios
 
     if one is first:
@@ -94,7 +94,7 @@ def _cost(one: Measured, first: Measured, name: str, text: Callable[[Measured], 
     return text(one) if ratio is None else f"{text(one)} (×{ratio:.2f})"
 
 
-def _score(one: Measured, first: Measured, name: str) -> str:
+def _score(one: Measurement, first: Measurement, name: str) -> str:
     mine, other = one.scores.figures.get(name), first.scores.figures.get(name)
     if mine is None:
         return "–"
@@ -103,7 +103,7 @@ def _score(one: Measured, first: Measured, name: str) -> str:
     return f"{mine:.3f} ({mine - other:+.3f})".replace("-", "−")
 
 
-def _where(one: Measured) -> str:
+def _where(one: Measurement) -> str:
     from vocdet.wording import counted
 
     if not one.scores.where:

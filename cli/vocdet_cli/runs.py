@@ -1,4 +1,4 @@
-"""`vocdet runs` and `vocdet compare`: what trainings came to, side by side."""
+"""`vocdet runs` and `vocdet compare`: trainings and their metrics side by side."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.hints import as_commands
 from vocdet_cli.options import Runs
 from vocdet_cli.tables import Row, both_ends, fitted
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.runs.facts import RunFacts
-    from vocdet.workflows.compare import Comparison, Difference, Figures, SplitFigures
+    from vocdet.workflows.compare import Comparison, Difference, MetricRow, SplitMetrics
 
 app = typer.Typer()
 
@@ -30,7 +31,7 @@ METRICS = {
 }
 TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
 DETECTORS = ("ssd", "maskrcnn")
-SHORT = {"mean_label_accuracy": "label mean", "validated_on": "images of validation", "mask_ap50": "mask ap50",
+SHORT = {"mean_label_accuracy": "label mean", "validation_images": "images of validation", "mask_ap50": "mask ap50",
          "mask_ap": "mask ap"}  # fmt: skip
 DIGITS = 8  # of a fingerprint
 LONGEST = 60  # characters of a value in a table
@@ -46,10 +47,10 @@ def runs(
     ] = "date",
     as_json: Json = False,
 ) -> None:
-    """List runs with what they came to: newest first, or by a metric.
+    """List runs with their metrics: newest first, or by a metric.
 
-    A run is running, finished, interrupted (by Ctrl-C), killed or failed; what data it learned from is told by the
-    first digits of its fingerprint. Metrics are those of the best epoch on the part val.
+    A run is running, finished, interrupted (by Ctrl-C), killed or failed. The first digits of its fingerprint identify
+    the training data. Metrics are those of the best epoch on the val split.
     """
     from vocdet.runs.facts import list_runs
     from vocdet.wording import counted
@@ -67,7 +68,7 @@ def runs(
         if run.why:
             render.note(f"{run.folder.name} failed: {run.why}")
     if others := [run.folder.name for run in found if not run.task]:
-        render.note(f"no runs of vocdet: {', '.join(others)}")
+        render.note(f"not runs: {', '.join(others)}")
     render.done(f"{counted(len(known), 'run')} in {folder}", then=_next(known))
 
 
@@ -78,10 +79,10 @@ def compare(
     as_json: Json = False,
     folder: Runs = Path("runs"),
 ) -> None:
-    """Show in what runs differ: recipe, environment, data; and what came out, for all and label by label.
+    """Compare runs: recipe, environment, data, and metrics overall and label by label.
 
-    Figures are those of the best epoch's validation, and of every part that vocdet eval was run on.
-    Those of the second run and later carry the difference to the first.
+    Metrics are those of the best epoch's validation, and of every split evaluated with vocdet eval. The second and
+    later runs show the difference to the first.
     """
     from vocdet.workflows.compare import compare_runs
 
@@ -98,7 +99,7 @@ def compare(
     for split in found.splits:
         _print_split(split, found.runs, every=show_all)
     for note in found.notes:
-        render.note(note)
+        render.note(as_commands(note))
     best = _best(found)
     then = _eval(best) if best.task in DETECTORS else render.command("train-ssd", "--weights", str(best.folder))
     render.done(f"compared {len(found.runs)} runs", then=then)
@@ -132,7 +133,7 @@ def _epochs(run: RunFacts) -> str:
 
 def _state(run: RunFacts) -> str:
     damaged = ", damaged" if run.problems else ""
-    return f"{run.state or 'unknown'}{' (can go on)' if run.resumable else ''}{damaged}"
+    return f"{run.state or 'unknown'}{' (resumable)' if run.resumable else ''}{damaged}"
 
 
 def _date(started: str) -> str:
@@ -151,7 +152,7 @@ def _time(seconds: float) -> str:
 
 
 def _next(known: Sequence[RunFacts]) -> str:
-    """Going on with what was not finished, else comparing, else evaluating."""
+    """The next command: resume an unfinished run, else compare, else evaluate."""
     for run in known:
         if run.resume and run.state != "failed":
             return render.command(*run.resume)
@@ -164,26 +165,26 @@ def _next(known: Sequence[RunFacts]) -> str:
 
 
 def _eval(run: RunFacts) -> str:
-    """Evaluating a detector on the data that it learned from, wherever that is."""
+    """The command that evaluates a detector on its training data."""
     root = Path(str(run.data.get("root", "")))
     return render.command("eval", str(run.folder), *render.given(root, "--data", Path()))
 
 
 def _differences_table(title: str, some: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:
-    table = render.table(f"{title}: what differs", "", *_names(some))
+    table = render.table(f"{title}: differences", "", *_names(some))
     for row in rows:
         table.add_row(escape(SHORT.get(row.name, row.name)), *(escape(text) for text in _texts(row)))
     return table
 
 
 def _texts(row: Difference) -> list[str]:
-    """Values as they fit a table; of long lists what the others have more or less than the first."""
+    """Values for a table; of long lists, the differences to the first."""
     if row.name == "labels" and all(isinstance(value, list) for value in row.values):
         first = row.values[0]
         texts = [f"{len(first)} labels"]
         for labels in row.values[1:]:
             signed = [*(f"+{x}" for x in labels if x not in first), *(f"−{x}" for x in first if x not in labels)]
-            texts.append(f"{len(labels)} labels: {' '.join(signed) or 'in another order'}")
+            texts.append(f"{len(labels)} labels: {' '.join(signed) or 'in a different order'}")
         return [_short(text) for text in texts]
     if row.name in ("fingerprint", "git_commit"):
         return [str(value)[:DIGITS] if value else "–" for value in row.values]
@@ -202,10 +203,10 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _print_split(split: SplitFigures, some: Sequence[RunFacts], *, every: bool) -> None:
+def _print_split(split: SplitMetrics, some: Sequence[RunFacts], *, every: bool) -> None:
     by = "best epoch of the training" if split.measured == "validation" else "vocdet eval"
     if split.same_images is False:
-        render.warning(f"the runs did not look at the same images of {split.split}: its figures do not compare")
+        render.warning(f"the runs used different images of {split.split}: their metrics are not comparable")
     render.show(_figures_table(f"on {split.split} ({by})", some, split.overall))
     for name, rows in split.labels.items():
         if name in ("ap50", "accuracy") and rows:
@@ -215,17 +216,17 @@ def _print_split(split: SplitFigures, some: Sequence[RunFacts], *, every: bool) 
     render.out.print()
 
 
-def _by_change(rows: Sequence[Figures]) -> list[Figures]:
-    """What got better first and what got worse last, from the first run to the last; between them what did neither."""
+def _by_change(rows: Sequence[MetricRow]) -> list[MetricRow]:
+    """Rows sorted by their change from the first run to the last, best improvement first."""
 
-    def change(row: Figures) -> float:
+    def change(row: MetricRow) -> float:
         first, last = row.values[0], row.values[-1]
         return 0.0 if first is None or last is None else last - first
 
     return sorted(rows, key=change, reverse=True)
 
 
-def _figures_table(title: str, some: Sequence[RunFacts], rows: Sequence[Figures], *, every: bool = True) -> Table:
+def _figures_table(title: str, some: Sequence[RunFacts], rows: Sequence[MetricRow], *, every: bool = True) -> Table:
     cells: list[Row] = [
         (SHORT.get(row.name, row.name), [_figure(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
         for row in rows
@@ -234,7 +235,7 @@ def _figures_table(title: str, some: Sequence[RunFacts], rows: Sequence[Figures]
 
 
 def _names(some: Sequence[RunFacts]) -> list[str]:
-    """The runs' names, as long as they must be to be told apart."""
+    """The names of the runs, or their paths if names are equal."""
     names = [run.folder.name for run in some]
     return names if len(set(names)) == len(names) else [str(run.folder) for run in some]
 
@@ -250,7 +251,7 @@ def _figure(value: float | None) -> str:
 
 
 def _best(found: Comparison) -> RunFacts:
-    """The run with the highest first figure of the last part that was measured, else the first."""
+    """The run with the highest first metric of the last measured split, else the first run."""
     for split in reversed(found.splits):
         for row in split.overall:
             values = [(value, -i) for i, value in enumerate(row.values) if value is not None]

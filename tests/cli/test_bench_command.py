@@ -16,14 +16,14 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
-from vocdet.workflows.bench import Bench, Measured, Scores
+from vocdet.workflows.bench import Bench, Measurement, Scores
 
 Run = Callable[..., tuple[int, str, str]]
-TEACHER = Measured(
+TEACHER = Measurement(
     "runs/maskrcnn-resnet50-1", "maskrcnn", "resnet50", (512, 512), Latency(1020.04, 1100), 245_000_000,
     Work(115_000_000_000, 44_000_000), Scores({"ap50": 0.9, "ap": 0.6, "mask_ap50": 0.8, "mask_ap": 0.5}, "test", 30, "x"),
 )  # fmt: skip
-PUPIL = Measured(
+PUPIL = Measurement(
     "runs/ssd-mb1-1", "ssd", "mb1", (320, 320), Latency(102.004, 220), 24_500_000, Work(1_150_000_000, 4_400_000),
     Scores({"ap50": 0.7, "ap": 0.65}, "val", 0, ""),
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_costs_are_told_as_multiples_of_the_first_and_scores_as_differences(
         run_in(Path(one.run))
     code, out, err = vocdet("bench", TEACHER.run, PUPIL.run, "--data", ".")
     assert code == 0
-    assert "30 images each in turns (30 images of test) on cpu, 2 threads" in out
+    assert "30 images each in rotation (30 images of test) on cpu, 2 threads" in out
     rows = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
     assert rows["ms an image, median"] == ["1020.0", "102.0", "(×0.10)"]
     assert rows["ms an image, 90 %"] == ["1100.0", "220.0", "(×0.20)"]
@@ -58,7 +58,7 @@ def test_costs_are_told_as_multiples_of_the_first_and_scores_as_differences(
     assert rows["AP50"] == ["0.900", "0.700", "(−0.200)"]
     assert rows["mask AP"] == ["0.500", "–"]
     assert "test: 30 images" in out
-    assert "were not evaluated on the same images" in err
+    assert "were evaluated on different images" in err
 
 
 def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
@@ -69,14 +69,12 @@ def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
     assert code == 0
     assert "wrote b.json" in out
     assert "timed on noise" in err
-    assert "same images" not in err
+    assert "different images" not in err
     content = json.loads(Path("b.json").read_text())
     assert [one["scores"]["figures"] for one in content["runs"]] == [{"ap50": 0.75, "ap": 0.5}] * 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"), [(("nothing",), "nothing: there is no such run"), ((".",), "is no run")]
-)
+@pytest.mark.parametrize(("arguments", "problem"), [(("nothing",), "nothing: no such run"), ((".",), "not a run")])
 def test_what_is_no_run_is_told(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
     code, out, err = vocdet("bench", *arguments)
     assert (code, out) == (1, "")

@@ -66,7 +66,7 @@ def test_runs_are_listed_by_task_with_what_they_came_to(vocdet: Run) -> None:
 def test_a_run_that_was_interrupted_can_go_on_and_it_is_said_how(vocdet: Run) -> None:
     make("ssd-mb1-1", ending="interrupted")
     _, out, _ = vocdet("runs")
-    assert "interrupted (can go on)" in out
+    assert "interrupted (resumable)" in out
     assert out.endswith("next: vocdet train-ssd --resume runs/ssd-mb1-1\n")
 
 
@@ -87,7 +87,7 @@ def test_damaged_runs_and_other_folders_are_said_to_be_so(vocdet: Run) -> None:
     assert code == 0
     assert line(out, "ssd-mb1-[red]")[-2:] == ["finished,", "damaged"]
     assert f"warning: {run / 'metrics.csv'} cannot be read" in err
-    assert "no runs of vocdet: photos" in err
+    assert "not runs: photos" in err
 
 
 def test_why_a_run_failed_is_said(vocdet: Run) -> None:
@@ -122,7 +122,7 @@ def test_a_folder_without_runs_says_what_to_do(vocdet: Run) -> None:
     [
         (("runs", "missing"), "missing: cannot be read: no such file or directory"),
         (("runs", "--sort", "map"), "no run has the metric 'map'"),
-        (("compare", "ssd-mb1-1", "x"), "x: there is no such run"),
+        (("compare", "ssd-mb1-1", "x"), "x: no such run"),
         (("compare", "ssd-mb1-1"), "runs/ssd-mb1-1: there is only one run to compare"),
         (("compare", "ssd-mb1-1", "runs/ssd-mb1-1"), "runs/ssd-mb1-1: the same run is named twice"),
     ],
@@ -173,7 +173,7 @@ def test_figures_on_other_images_are_warned_of(vocdet: Run) -> None:
         run = make(f"ssd-mb1-{number}")
         (run / "dataset.json").write_text(json.dumps({"labels": [], "images": {"val": {"a": digest}}}))
     _, out, err = vocdet("compare", "ssd-mb1-1", "ssd-mb1-2")
-    assert "warning: the runs did not look at the same images of val: its figures do not compare" in err
+    assert "warning: the runs used different images of val: their metrics are not comparable" in err
     assert line(out, "images") == ["images", "of", "val", "1", "1", "(1", "changed)"]
 
 
@@ -185,7 +185,7 @@ def test_the_comparison_is_json_for_programs(vocdet: Run) -> None:
     assert (code, err) == (0, "")
     assert found["runs"] == ["runs/ssd-mb1-1", "runs/ssd-mb1-2"]
     assert found["recipe"] == [{"name": "train.lr", "values": [0.1, 0.004]}]
-    assert found["parts"][0]["labels"] == {"ap50": [{"name": "cat", "values": [0.25, 0.5]}]}
+    assert found["splits"][0]["labels"] == {"ap50": [{"name": "cat", "values": [0.25, 0.5]}]}
 
 
 def test_one_run_or_none_is_no_comparison(vocdet: Run) -> None:

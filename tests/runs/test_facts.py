@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vocdet.errors import CheckpointError, VocdetError
+from vocdet.errors import ArgumentError, RunError
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -36,7 +36,7 @@ def make(run: Path, *, epochs: int = 2, ap50: float = 0.5, date: str = "", end: 
     run.mkdir(parents=True)
     kept = Journal(run)
     told = changed(SsdRecipe(), **{"net": "mb1-0.25", "size": 64, "epochs": 9, **recipe})
-    dataset = {"fingerprint": "abc" * 20, "root": "data", "labels": ["cat", "dog"], "images": 4, "validated_on": 2}
+    dataset = {"fingerprint": "abc" * 20, "root": "data", "labels": ["cat", "dog"], "images": 4, "validation_images": 2}
     kept.start(dump_recipe(told, "ssd"), {}, task="ssd", dataset=dataset)
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "seconds": 90.5 * epoch, "train_box": 1.0, "val_ap50": ap50 if epoch == 1 else 0.1}
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path: Path, name: str)
 def test_a_checkpoint_that_claims_an_absurd_header_is_not_read(tmp_path: Path) -> None:
     run = make(tmp_path / "a")
     (run / "best.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
-    assert read_run(run).problems == ("best.safetensors is damaged, or no checkpoint of vocdet",)
+    assert read_run(run).problems == ("best.safetensors is damaged, or not a checkpoint of vocdet",)
 
 
 def test_cells_that_are_no_numbers_are_passed_over(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_runs_are_sorted_by_date_name_length_or_metric(tmp_path: Path) -> None:
     for name, loss in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
         save_best(tmp_path / name, {"loss": loss})
     assert names(list_runs(tmp_path, sort="loss")) == ["b", "c", "a", "d"]
-    with pytest.raises(CheckpointError, match="no run has the metric 'map'") as caught:
+    with pytest.raises(ArgumentError, match="no run has the metric 'map'") as caught:
         list_runs(tmp_path, sort="map")
     assert caught.value.hint == "sort by one of date, name, epochs, seconds, ap50, loss"
 
@@ -190,7 +190,7 @@ def test_a_run_is_listed_by_its_own_folder_and_an_empty_folder_has_none(tmp_path
     assert names(list_runs(make(tmp_path / "runs" / "a"))) == ["a"]
     (tmp_path / "empty").mkdir()
     assert list_runs(tmp_path / "empty") == []
-    with pytest.raises(CheckpointError, match="cannot be read: no such file"):
+    with pytest.raises(RunError, match="cannot be read: no such file"):
         list_runs(tmp_path / "missing")
 
 
@@ -201,9 +201,9 @@ def test_a_run_is_found_by_folder_checkpoint_or_name(tmp_path: Path, monkeypatch
     for name in (run, run / "best.safetensors", Path("a"), run.absolute()):
         assert find_run(name, Path("runs")).resolve() == run.resolve()
     Path("photos").mkdir()
-    with pytest.raises(CheckpointError, match="is no run"):
+    with pytest.raises(RunError, match="not a run"):
         find_run(Path("photos"), Path("runs"))
-    with pytest.raises(VocdetError, match="there is no such run"):
+    with pytest.raises(RunError, match="no such run"):
         find_run(Path("b"), Path("runs"))
 
 

@@ -27,7 +27,7 @@ from vocdet.runs.tensorboard import EventFile
 from vocdet.workflows.load import load_dataset
 
 RECIPE = {"model": {"net": "mb1"}, "train": {"epochs": 3, "lr": 0.1}}
-DATASET = {"fingerprint": "f" * 64, "root": "data", "labels": ["cat", "dog"], "images": 4, "validated_on": 2}
+DATASET = {"fingerprint": "f" * 64, "root": "data", "labels": ["cat", "dog"], "images": 4, "validation_images": 2}
 PIXELS = np.full((60, 80, 3), 200, np.uint8)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from vocdet.errors import VocdetError
 from vocdet.runs.journal import Journal
-from vocdet.runs.tracking import Patient, Service, open_tracker
+from vocdet.runs.tracking import SafeTracker, Service, open_tracker
 
 RECIPE = {"model": {"net": "mb1"}, "train": {"steps": (0.6, 0.9)}}
 ENVIRONMENT = {"python": "3.11", "gpus": ["H100"]}
@@ -180,20 +180,20 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> Mlflow:
 
 
 @pytest.fixture
-def tracked(tmp_path: Path) -> Callable[[Service], tuple[Patient, list[str]]]:
+def tracked(tmp_path: Path) -> Callable[[Service], tuple[SafeTracker, list[str]]]:
     """A tracker of a run that is started, and what it says."""
     (tmp_path / "ssd-mb1-3").mkdir()
 
-    def open_(service: Service) -> tuple[Patient, list[str]]:
+    def open_(service: Service) -> tuple[SafeTracker, list[str]]:
         said: list[str] = []
-        tracker = Patient(open_tracker(service, tmp_path / "ssd-mb1-3"), service, said.append)
+        tracker = SafeTracker(open_tracker(service, tmp_path / "ssd-mb1-3"), service, said.append)
         tracker.start(RECIPE, ENVIRONMENT)
         return tracker, said
 
     return open_
 
 
-Tracked = Callable[[Service], tuple[Patient, list[str]]]
+Tracked = Callable[[Service], tuple[SafeTracker, list[str]]]
 
 
 def test_wandb_is_told_recipe_epochs_files_and_end(wandb: Wandb, tracked: Tracked, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_where_wandb_cannot_be_reached_it_is_kept_offline(wandb: Wandb, tracked:
     wandb.reachable = False
     _, said = tracked("wandb")
     assert [given["mode"] for given in wandb.named("init")] == [None, "offline"]
-    assert said[0].startswith("W&B cannot be reached (Network error): kept offline")
+    assert said[0].startswith("cannot reach W&B (Network error): logging offline")
 
 
 def test_mlflow_is_told_recipe_epochs_files_and_end(mlflow: Mlflow, tracked: Tracked, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_service_that_fails_at_the_start_ends_the_training_with_a_cure(
     with pytest.raises(VocdetError, match="MLflow cannot be used") as caught:
         tracked("mlflow")
     assert caught.value.problem == "MLflow cannot be used: API request failed"
-    assert "leave out --track mlflow" in caught.value.hint
+    assert 'leave out `track="mlflow"`' in caught.value.hint
 
 
 def test_a_service_that_fails_later_is_said_once_and_stops_nothing(wandb: Wandb, tracked: Tracked) -> None:
@@ -307,7 +307,7 @@ def test_a_service_that_fails_later_is_said_once_and_stops_nothing(wandb: Wandb,
     tracker.log(1, {"val/ap50": 0.5})
     tracker.log(2, {"val/ap50": 0.5})
     tracker.finish([], "finished")
-    assert said[1:] == ["Weights & Biases does not answer, and is told no more: the service has gone"]
+    assert said[1:] == ["Weights & Biases failed, logging to it ends: the service has gone"]
 
 
 def test_a_journal_tells_the_service_what_it_keeps(wandb: Wandb, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vocdet.errors import CheckpointError, SplitError
+from vocdet.errors import ArgumentError, CheckpointError, SplitError
 from vocdet.inference.bench import Latency, Work
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
@@ -20,7 +20,7 @@ from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
-from vocdet.workflows.bench import Measured, Scores, bench_runs, ratios
+from vocdet.workflows.bench import Measurement, Scores, bench_runs, ratios
 
 MakeVoc = Callable[..., Path]
 LABELS = ("cat", "dog")
@@ -125,14 +125,14 @@ def test_everything_is_written_as_json(ssd: Path, rcnn: Path, tmp_path: Path) ->
 
 def test_ratios_are_multiples_of_the_first() -> None:
     scores = Scores({}, "", 0, "")
-    first = Measured("a", "ssd", "mb1", (8, 8), Latency(10, 20), 1000, Work(500, 100), scores)
-    second = Measured("b", "ssd", "mb1", (8, 8), Latency(40, 30), 100, Work(0, 250), scores)
+    first = Measurement("a", "ssd", "mb1", (8, 8), Latency(10, 20), 1000, Work(500, 100), scores)
+    second = Measurement("b", "ssd", "mb1", (8, 8), Latency(40, 30), 100, Work(0, 250), scores)
     assert ratios(second, first) == {"median": 4, "p90": 1.5, "bytes": 0.1, "parameters": 2.5, "macs": 0}
     assert ratios(first, second).keys() == {"median", "p90", "bytes", "parameters"}  # of nothing there is no multiple
 
 
 def test_what_cannot_be_measured_is_an_error(ssd: Path, root: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no run to measure"):
+    with pytest.raises(ArgumentError, match="there is no run to measure"):
         bench_runs([])
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         bench_runs([tmp_path])

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from vocdet.errors import CheckpointError
+from vocdet.errors import ArgumentError
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs import journal
 from vocdet.runs.journal import Journal
-from vocdet.workflows.compare import Comparison, Difference, Figures, compare_runs
+from vocdet.workflows.compare import Comparison, Difference, MetricRow, compare_runs
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def evaluation(
     (run / f"metrics-{split}.json").write_text(json.dumps(content))
 
 
-def splits(found: Comparison) -> dict[str, dict[str, list[Figures]]]:
+def splits(found: Comparison) -> dict[str, dict[str, list[MetricRow]]]:
     return {split.split: {name: list(rows) for name, rows in split.labels.items()} for split in found.splits}
 
 
@@ -76,7 +76,7 @@ def test_a_run_that_says_nothing_of_its_environment_does_not_differ_in_it(tmp_pa
     a, b = make(tmp_path / "a"), make(tmp_path / "b")
     (b / "environment.json").unlink()
     found = compare_runs([a, b])
-    assert (found.environment, found.notes) == ((), ("nothing is known of the environment of b",))
+    assert (found.environment, found.notes) == ((), ("the environment of b is unknown",))
 
 
 def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_pat
     found = compare_runs([a, b])
     (split,) = found.splits
     assert (split.split, split.measured, split.same_images) == ("val", "validation", None)
-    assert split.overall == (Figures("ap50", (0.5, 0.75)),)
+    assert split.overall == (MetricRow("ap50", (0.5, 0.75)),)
     assert split.labels["ap50"] == (
-        Figures("cat", (0.4, None)), Figures("dog", (0.6, 0.7)), Figures("emu", (None, 0.8)),
+        MetricRow("cat", (0.4, None)), MetricRow("dog", (0.6, 0.7)), MetricRow("emu", (None, 0.8)),
     )  # fmt: skip
     assert found.data == (Difference("labels", (["cat", "dog"], ["dog", "emu"])),)
 
@@ -112,9 +112,9 @@ def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
     found = compare_runs([a, b])
     test = found.splits[1]
     assert (test.split, test.measured, test.same_images) == ("test", "eval", True)
-    assert test.overall == (Figures("ap50", (0.5, 0.5)),)
-    assert splits(found)["test"]["ap50"] == [Figures("cat", (0.25, 0.75)), Figures("dog", (None, 0.5))]
-    assert splits(found)["test"]["f1"][0] == Figures("cat", (0.5, 0.5))
+    assert test.overall == (MetricRow("ap50", (0.5, 0.5)),)
+    assert splits(found)["test"]["ap50"] == [MetricRow("cat", (0.25, 0.75)), MetricRow("dog", (None, 0.5))]
+    assert splits(found)["test"]["f1"][0] == MetricRow("cat", (0.5, 0.5))
 
 
 def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
     assert [(split.split, split.same_images) for split in found.splits] == [("val", None), ("test", False)]
     assert found.notes == (
         f"{c / 'metrics-test.json'} cannot be read",
-        f"{c} has no metrics-test.json: run vocdet eval RUN --split test",
-        "precision, recall and F1 on test are at thresholds of different origin",
-        f"{a}, {c} has no metrics-train.json: run vocdet eval RUN --split train",
+        f'{c} has no metrics-test.json: run `vocdet.evaluate(dataset, run, split="test")`',
+        "precision, recall and F1 on test use thresholds of different origin",
+        f'{a}, {c} has no metrics-train.json: run `vocdet.evaluate(dataset, run, split="train")`',
     )
 
 
@@ -137,5 +137,5 @@ def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
 def test_there_must_be_different_runs(tmp_path: Path, names: list[str]) -> None:
     for name in "ab":
         make(tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"only one run|named twice"):
+    with pytest.raises(ArgumentError, match=r"only one run|named twice"):
         compare_runs([Path(name) for name in names], runs=tmp_path)

@@ -27,11 +27,11 @@ STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
 LONGEST = 24  # characters of a label
 
 
-def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, figure_of_labels: str = "AP50") -> bytes:
+def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
     """A PNG of 1400 x 900 pixels of the epochs so far.
 
     A row has `epoch`, and of these what there is: `train_*` losses, `val_loss`, other `val_*` as metrics, `lr` and
-    `images_per_second`. `labels` are rows with `epoch` and a figure of every label, which `figure_of_labels` names.
+    `images_per_second`. `labels` are rows with `epoch` and a figure of every label, which `label_metric` names.
     `best` is the best epoch; 0: none.
     Figures that are missing, or are no finite numbers, are gaps.
     """
@@ -57,9 +57,7 @@ def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, fig
         grid = figure.add_gridspec(2, 2, left=0.055, right=0.985, top=0.86, bottom=0.115, hspace=0.48, wspace=0.17)
         _draw_losses(figure.add_subplot(grid[0, 0]), rows, best)
         _draw_metrics(figure.add_subplot(grid[0, 1]), rows, best)
-        _draw_labels(
-            figure.add_subplot(grid[1, 1]), labels, dict(zip(names, shown, strict=True)), figure_of_labels, best
-        )
+        _draw_labels(figure.add_subplot(grid[1, 1]), labels, dict(zip(names, shown, strict=True)), label_metric, best)
         _draw_rate(figure.add_subplot(grid[1, 0]), rows)
         file = io.BytesIO()
         figure.savefig(file, format="png")

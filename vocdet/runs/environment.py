@@ -1,4 +1,4 @@
-"""Where a training runs: what must be known of a machine to understand, or to repeat, what came out of it."""
+"""The environment of a training: what is needed to understand or to reproduce its results."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vocdet import __version__
 from vocdet.machine import memory
 
 LIBRARIES = {"torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "opencv": "cv2"}  # and their modules
-PATIENCE = 5.0  # seconds that git is waited for
+TIMEOUT = 5.0  # seconds, of git
 
 
 def environment() -> dict[str, object]:
     """Versions, machine, devices, command line, git commit of the working folder and date, as plain JSON.
 
-    What cannot be found out is left out. No library is loaded for it: one that is not has its installed version.
+    Unknown values are left out. No library is imported for this: one that is not loaded has its installed version.
     """
-    found: dict[str, object] = {
+    facts: dict[str, object] = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "vocdet": __version__,
         "python": platform.python_version(),
@@ -40,11 +40,11 @@ def environment() -> dict[str, object]:
         "folder": str(Path.cwd()),
         **git_state(Path()),
     }
-    return {name: value for name, value in found.items() if value not in ("", 0, None)}
+    return {name: value for name, value in facts.items() if value not in ("", 0, None)}
 
 
 def cpu_name() -> str:
-    """The processor as its maker calls it; "" where that is not told."""
+    """The vendor's name of the processor; "" if unknown."""
     if sys.platform == "linux":
         with suppress(OSError):
             for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
@@ -56,7 +56,7 @@ def cpu_name() -> str:
 
 
 def git_state(folder: Path) -> dict[str, object]:
-    """The commit that a folder is at, and whether tracked files differ from it; empty outside of git."""
+    """The commit of a folder, and whether tracked files differ from it; empty outside of git."""
     commit = _output("git", "-C", str(folder.absolute()), "rev-parse", "HEAD")
     if not commit:
         return {}
@@ -75,21 +75,21 @@ def _version(name: str, module: str) -> str:
 
 
 def _devices() -> dict[str, object]:
-    """Threads and GPUs, as far as torch is loaded and says so."""
+    """Threads and GPUs, if torch is loaded."""
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    found: dict[str, object] = {"threads": torch.get_num_threads()}
+    devices: dict[str, object] = {"threads": torch.get_num_threads()}
     if torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        found["cuda"] = torch.version.cuda or ""
-    return found
+        devices["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        devices["cuda"] = torch.version.cuda or ""
+    return devices
 
 
 def _output(*command: str) -> str:
-    """What a program prints; "" where it is not there, fails or takes too long."""
+    """The output of a program; "" if it is missing, fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""What can be known of runs from their folders, without loading torch."""
+"""Read the facts about runs from their folders, without importing torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vocdet.errors import CheckpointError, VocdetError
+from vocdet.errors import ArgumentError, RunError
 from vocdet.machine import is_running
+from vocdet.recipes.schema import TASKS
 from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
@@ -28,44 +29,43 @@ Scores = dict[str, float]
 
 RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", "best.safetensors", "last.safetensors",
              "state.safetensors")  # fmt: skip
-LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
-TRAINED = {"ssd": "train-ssd", "backbone": "train-backbone", "maskrcnn": "train-maskrcnn"}  # the commands
+LARGEST_HEADER = 100_000_000  # bytes, the limit of safetensors
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What the files of a run say; where they say nothing, text is empty and numbers are 0."""
+    """The facts in the files of a run; unknown texts are empty, unknown numbers 0."""
 
     folder: Path
-    task: str = ""  # ssd, backbone, maskrcnn; "": no run of vocdet
+    task: str = ""  # ssd, backbone, maskrcnn; "": not a run
     net: str = ""
     size: int = 0
     labels: tuple[str, ...] = ()
-    epochs: int = 0  # done
-    planned: int = 0  # 0: a time instead
+    epochs: int = 0  # completed
+    planned: int = 0  # epochs; 0: a time or a number of steps
     minutes: float = 0.0
-    seconds: float = 0.0  # trained
+    seconds: float = 0.0  # of training
     best_epoch: int = 0
     scores: Scores = field(default_factory=dict)  # of the best checkpoint's validation
     by_label: Scores = field(default_factory=dict)  # of the same epoch: AP50 of a detector, accuracy of a classifier
     started: str = ""  # ISO
     state: str = ""  # running, running?, finished, interrupted, failed, killed
-    why: str = ""  # it failed
+    why: str = ""  # the error of a failed run
     resumable: bool = False
-    dataset: str = ""  # fingerprint of what was learned from
-    data: dict[str, Any] = field(default_factory=dict)  # what else is known of it
+    dataset: str = ""  # fingerprint of the training data
+    data: dict[str, Any] = field(default_factory=dict)  # more facts about the dataset
     recipe: dict[str, Any] = field(default_factory=dict)  # section.field: value
     environment: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()  # files that cannot be read
 
     @property
     def resume(self) -> tuple[str, ...]:
-        """The words after `vocdet` that go on with it; none where nothing can."""
-        return (TRAINED[self.task], "--resume", str(self.folder)) if self.resumable and self.task in TRAINED else ()
+        """The arguments of the command that resumes the run; empty if it cannot be resumed."""
+        return (f"train-{self.task}", "--resume", str(self.folder)) if self.resumable and self.task in TASKS else ()
 
 
 class _Model(msgspec.Struct):
-    """The spec of any model family, as far as it matters here."""
+    """The fields of any model spec that are needed here."""
 
     task: str
     labels: tuple[str, ...] = ()
@@ -74,12 +74,12 @@ class _Model(msgspec.Struct):
 
     @property
     def side(self) -> int:
-        """Of the input, pixels: its height, or the shorter side."""
+        """The height or the shorter side of the input, pixels."""
         return self.size if isinstance(self.size, int) else self.size[0]
 
 
 class _Checkpoint(msgspec.Struct):
-    """The description of a checkpoint, as far as it matters here."""
+    """The fields of a checkpoint's description that are needed here."""
 
     model: _Model
     dataset: str = ""
@@ -92,7 +92,7 @@ class _State(msgspec.Struct):
 
 
 class _Status(msgspec.Struct):
-    """What the journal says of a run."""
+    """The status of a run, as the journal writes it."""
 
     state: str = ""
     task: str = ""
@@ -105,16 +105,16 @@ class _Status(msgspec.Struct):
 
 
 def list_runs(folder: Path, *, sort: str = "date") -> list[RunFacts]:
-    """The runs in a folder, or the one that the folder is; folders that are none come last, without a task.
+    """The runs in a folder, or the folder itself if it is a run; other folders come last, without a task.
 
     `sort` is date (newest first), name, epochs, seconds, or a metric such as ap50 (best first; a loss: lowest first).
-    A metric that no run has, and a folder that is not there, are a `CheckpointError`.
+    A missing folder is a `RunError`, a metric that no run has an `ArgumentError`.
     """
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        hint = "name the folder of the runs, or train first: vocdet train-ssd"
-        raise CheckpointError(f"cannot be read: {reason(error)}", place=folder, hint=hint) from error
+        hint = "give the folder of the runs, or train first: `vocdet.train_detector(dataset)`"
+        raise RunError(f"cannot be read: {reason(error)}", place=folder, hint=hint) from error
     runs = [read_run(path) for path in ([folder] if is_run(folder) else inside)]
     return [*_sorted([run for run in runs if run.task], sort), *(run for run in runs if not run.task)]
 
@@ -125,35 +125,35 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> RunFacts:
-    """What a run's files say; those that are damaged are named in `problems`, and nothing is raised."""
+    """The facts in a run's files; damaged files are listed in `problems`, and nothing is raised."""
     problems: list[str] = []
     status = _json(folder / "run.json", _Status, problems) or _Status()
-    about = _about(folder, problems)
-    recipe = _recipe(folder, problems) or (about.recipe if about else {})
+    info = _info(folder, problems)
+    recipe = _recipe(folder, problems) or (info.recipe if info else {})
     environment: dict[str, Any] = _json(folder / "environment.json", dict[str, Any], problems) or {}
     rows, labels = _rows(folder / "metrics.csv", problems), _rows(folder / "labels.csv", problems)
     flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
     validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
     by_label = next((row for row in labels if best and row.get("epoch") == best.get("epoch")), {})
-    state, task = _state(folder, status), status.task or (about.model.task if about else str(recipe.get("task", "")))
+    state, task = _state(folder, status), status.task or (info.model.task if info else str(recipe.get("task", "")))
     return RunFacts(
         folder=folder,
         task=task or _task(flat),
-        net=str(flat.get("model.net", "") or (_net(about.model.backbone) if about else "")),
-        size=_whole(flat.get("model.size")) or (about.model.side if about else 0),
-        labels=_texts(status.dataset.get("labels")) or (about.model.labels if about else ()),
+        net=str(flat.get("model.net", "") or (_net(info.model.backbone) if info else "")),
+        size=_whole(flat.get("model.size")) or (info.model.side if info else 0),
+        labels=_texts(status.dataset.get("labels")) or (info.model.labels if info else ()),
         epochs=_whole(last.get("epoch")),
         planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _whole(flat.get("train.epochs")),
         minutes=float(flat.get("train.minutes") or 0.0),
         seconds=last.get("seconds", 0.0),
         best_epoch=_whole(best.get("epoch")),
-        scores=validated | (about.scores if about else {}),
+        scores=validated | (info.scores if info else {}),
         by_label={name: value for name, value in by_label.items() if name != "epoch"},
         started=_started(folder, status, environment),
         state=state,
         why=status.why,
         resumable=(folder / "state.safetensors").is_file() and not state.startswith("running"),
-        dataset=str(status.dataset.get("fingerprint", "")) or (about.dataset if about else ""),
+        dataset=str(status.dataset.get("fingerprint", "")) or (info.dataset if info else ""),
         data=status.dataset,
         recipe={name: value for name, value in flat.items() if name not in ("task", "description")},
         environment={name: value for name, value in environment.items() if name != "earlier"},
@@ -162,7 +162,7 @@ def read_run(folder: Path) -> RunFacts:
 
 
 def flatten(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Values of nested tables by their dotted names."""
+    """Values of nested tables by dotted name."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
@@ -170,7 +170,7 @@ def flatten(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a figure is better."""
+    """Whether a lower value of a metric is better."""
     return metric == "loss" or metric.endswith("_loss")
 
 
@@ -184,7 +184,7 @@ def _sorted(runs: list[RunFacts], by: str) -> list[RunFacts]:
         return sorted(runs, key=lambda run: -float(getattr(run, by)))
     if by not in metrics and runs:
         known = ", ".join(["date", "name", "epochs", "seconds", *metrics])
-        raise CheckpointError(f"no run has the metric {by!r}", hint=f"sort by one of {known}")
+        raise ArgumentError(f"no run has the metric {by!r}", hint=f"sort by one of {known}")
     sign = 1 if lower_is_better(by) else -1
     return sorted(runs, key=lambda run: sign * run.scores[by] if by in run.scores else math.inf)
 
@@ -197,12 +197,12 @@ def _moment(started: str) -> float:
 
 
 def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
-    """When it was begun, not when it was gone on with; by the files' dates where nothing says."""
+    """When a run first started, not when it was resumed; without a record, the date of its oldest file."""
     earlier = environment.get("earlier")
     first = earlier[0] if isinstance(earlier, list) and earlier and isinstance(earlier[0], dict) else environment
-    said = first.get("date") or status.started
-    if isinstance(said, str) and _moment(said):
-        return said
+    recorded = first.get("date") or status.started
+    if isinstance(recorded, str) and _moment(recorded):
+        return recorded
     dates = [(folder / name).stat().st_mtime for name in RUN_FILES if (folder / name).is_file()]
     return datetime.fromtimestamp(min(dates)).astimezone().isoformat(timespec="seconds") if dates else ""
 
@@ -218,8 +218,8 @@ def _state(folder: Path, status: _Status) -> str:
     return "finished" if (folder / "last.safetensors").is_file() else ""
 
 
-def _about(folder: Path, problems: list[str]) -> _Checkpoint | None:
-    """What the best checkpoint says, else the last, else the state."""
+def _info(folder: Path, problems: list[str]) -> _Checkpoint | None:
+    """The description in the best checkpoint, else in the last, else in the state."""
     for name in ("best.safetensors", "last.safetensors"):
         if found := _metadata(folder / name, "vocdet", _Checkpoint, problems):
             return found
@@ -235,11 +235,11 @@ def _metadata(path: Path, key: str, kind: type[T], problems: list[str]) -> T | N
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LARGEST_HEADER:
-                raise msgspec.DecodeError("no header of safetensors")
+                raise msgspec.DecodeError("not a header of safetensors")
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
         return msgspec.json.decode(header["__metadata__"][key], type=kind)
     except (OSError, msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError):
-        problems.append(f"{path.name} is damaged, or no checkpoint of vocdet")
+        problems.append(f"{path.name} is damaged, or not a checkpoint of vocdet")
         return None
 
 
@@ -265,7 +265,7 @@ def _recipe(folder: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _rows(path: Path, problems: list[str]) -> list[Scores]:
-    """The numbers of a table, by column; cells without one are left out."""
+    """The numbers of a table by column; other cells are left out."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
@@ -292,7 +292,7 @@ def _best_row(rows: list[Scores]) -> Scores:
 
 
 def _task(recipe: Mapping[str, Any]) -> str:
-    """What a recipe is for, which does not say it."""
+    """The task of a recipe that does not name it."""
     marks = {"model.masks": "maskrcnn", "model.anchors": "ssd", "model.net": "backbone"}
     return next((task for mark, task in marks.items() if mark in recipe), "")
 
@@ -311,7 +311,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def find_run(name: Path, runs: Path) -> Path:
-    """The run folder that is meant: a folder, a checkpoint in one, or a name in the folder of the runs."""
+    """The folder of a run, given as a folder, a checkpoint in one, or a name in the folder of the runs."""
     tried = [name, runs / name] if not name.is_absolute() else [name]
     for path in tried:
         if path.is_file() and is_run(path.parent):
@@ -319,5 +319,5 @@ def find_run(name: Path, runs: Path) -> Path:
         if path.is_dir() and is_run(path):
             return path
     if any(path.is_dir() for path in tried):
-        raise CheckpointError("is no run: there is nothing of vocdet in it", place=name, hint="see vocdet runs")
-    raise VocdetError("there is no such run", place=name, hint=f"name one of those that vocdet runs {runs} lists")
+        raise RunError("not a run: the folder has no files of a training", place=name, hint=f"the runs are in {runs}")
+    raise RunError("no such run", place=name, hint=f"name one of the runs in {runs}")

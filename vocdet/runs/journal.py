@@ -1,4 +1,4 @@
-"""What a run keeps beside its checkpoints, to be read by people, spreadsheets, TensorBoard and `vocdet runs`."""
+"""The journal of a run: tables, pictures and events for people, spreadsheets, TensorBoard and the list of runs."""
 
 from __future__ import annotations
 
@@ -27,50 +27,50 @@ from vocdet.plots.training import curves
 from vocdet.runs.environment import environment
 from vocdet.runs.pictures import batch_sheet
 from vocdet.runs.tensorboard import EventFile
-from vocdet.runs.tracking import Ending, Patient, Service, open_tracker
+from vocdet.runs.tracking import Ending, SafeTracker, Service, open_tracker
 
 RECIPE, ENVIRONMENT, STATUS = "recipe.toml", "environment.json", "run.json"
 METRICS, LABELS, CURVES = "metrics.csv", "labels.csv", "curves.png"
 BATCHES, EXAMPLES = "batches.png", "examples.jpg"
 SENT = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # to a tracking service
-OF_LABEL = "label/"  # what the name of a label's figure begins with in a row
-REST = 30.0  # seconds between two pictures of the same kind, at least, and
-SHARE = 0.01  # of the time goes into them, at most
+OF_LABEL = "label/"  # prefix of a label's metric in a row
+PICTURE_INTERVAL = 30.0  # minimum seconds between two pictures of the same kind
+PICTURE_SHARE = 0.01  # maximum fraction of the time spent on them
 
 Row = dict[str, float | int]
 
 
 class Journal:
-    """The journal of one run, written by one process alone.
+    """The journal of one run, written by a single process.
 
-    Tables and JSON files can be written at any time; from `start` to `close` everything else is kept, too. `rows` are
-    the epochs so far, plain numbers to be kept with the state of the training: a journal that is given them goes on
-    from there, and what files say of later epochs goes. What went wrong without being worth an end is in `notes`.
+    Tables and JSON files can be written at any time, everything else from `start` to `close`. `rows` are the epochs so
+    far, as plain numbers that are saved with the state of the training: a journal that starts with them continues from
+    there, and removes later epochs from its files. Problems that do not stop a training are in `notes`.
     """
 
     def __init__(self, run: Path, rows: Sequence[Row] = (), *, track: Service | None = None) -> None:
-        """A tracking service that is not installed is a `VocdetError`."""
+        """A tracking service that is not installed is a `DependencyError`."""
         self.run = run
         self.rows = list(rows)
         self.notes: list[str] = []
-        self._tracker = Patient(open_tracker(track, run), track, self.notes.append) if track else None
+        self._tracker = SafeTracker(open_tracker(track, run), track, self.notes.append) if track else None
         self._events: EventFile | None = None
         self._status: dict[str, object] = {}
-        self._figure_of_labels = "AP50"
-        self._due: dict[str, float] = {}  # when a picture is drawn next
-        self._newest: Callable[[], Image] | None = None  # example pictures that are not drawn yet
+        self._label_metric = "AP50"
+        self._due: dict[str, float] = {}  # time of the next picture
+        self._newest: Callable[[], Image] | None = None  # the newest examples, not drawn yet
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Close: interrupted where the block was left before its end, failed where an error left it."""
+        """Close the journal as finished, as failed after an error, or as interrupted."""
         if kind is None:
             self.close("finished")
         elif issubclass(kind, Exception):
-            with suppress(VocdetError):  # the first error is the one to tell
+            with suppress(VocdetError):  # the first error counts
                 self.close("failed", why=str(error))
-        else:  # KeyboardInterrupt, or a generator that nobody asks any more
+        else:  # KeyboardInterrupt, or a closed generator
             with suppress(VocdetError):
                 self.close("interrupted")
 
@@ -81,34 +81,34 @@ class Journal:
         *,
         task: str,
         dataset: Mapping[str, object],
-        figure_of_labels: str = "AP50",
+        label_metric: str = "AP50",
     ) -> None:
-        """Write recipe, environment and what the run is; begin the events, and the tracking where there is any.
+        """Write the recipe, the environment and the status, and start the events and the tracking.
 
-        `recipe` is the same as `recipe_text`, in sections. `dataset` says what is learned from: `fingerprint`, `root`,
-        `labels`, and the numbers of `images` and `validated_on`. `figure_of_labels` is what epochs tell of labels.
+        `recipe` is `recipe_text` in sections. `dataset` has the `fingerprint`, `root` and `labels`, and the numbers of
+        `images` and `validation_images`. `label_metric` names the metric of single labels.
         """
-        here, again = environment(), (self.run / STATUS).exists()
-        self._figure_of_labels = figure_of_labels
+        current, resumed = environment(), (self.run / STATUS).exists()
+        self._label_metric = label_metric
         write_text(self.run / RECIPE, recipe_text)
-        self.json(ENVIRONMENT, here | ({"earlier": earlier} if (earlier := self._earlier()) else {}))
+        self.json(ENVIRONMENT, current | ({"earlier": earlier} if (earlier := self._earlier()) else {}))
         self._status = {
-            "state": "running", "task": task, "dataset": dict(dataset), "figure_of_labels": figure_of_labels,
-            "started": here["date"], "host": socket.gethostname(), "pid": os.getpid(),
+            "state": "running", "task": task, "dataset": dict(dataset), "label_metric": label_metric,
+            "started": current["date"], "host": socket.gethostname(), "pid": os.getpid(),
             "started_at": started_at(os.getpid()),
         }  # fmt: skip
         self.json(STATUS, self._status)
-        if again:
+        if resumed:
             self._forget(METRICS, LABELS)
             self._write_rows()
         done = int(self.rows[-1]["epoch"]) if self.rows else 0
-        self._events = EventFile(self.run, forget_from=done + 1 if again else None)
-        self._due = dict.fromkeys((CURVES, EXAMPLES), time.monotonic() + REST)
+        self._events = EventFile(self.run, forget_from=done + 1 if resumed else None)
+        self._due = dict.fromkeys((CURVES, EXAMPLES), time.monotonic() + PICTURE_INTERVAL)
         if self._tracker:
-            self._tracker.start(recipe, here)
+            self._tracker.start(recipe, current)
 
     def batches(self, some: Sequence[Batch], labels: Sequence[str]) -> None:
-        """Show the first batches as the training sees them."""
+        """Draw the first training batches."""
         self._show(BATCHES, lambda: batch_sheet(some, labels))
 
     def epoch(
@@ -119,20 +119,20 @@ class Journal:
         best: bool = False,
         pictures: Callable[[], Image] | None = None,
     ) -> None:
-        """Add an epoch: `epoch`, `seconds`, `lr`, `train_*` losses, `val_*` figures, and a figure of every label.
+        """Add an epoch: `epoch`, `seconds`, `lr`, `train_*` losses, `val_*` metrics, and a metric of every label.
 
-        `pictures()` makes an example picture; it is called now, or later, or never. Numbers that are not finite are
-        left out: no spreadsheet knows them.
+        `pictures()` makes an example picture; it is called now, later or never. Numbers that are not finite are left
+        out, as spreadsheets cannot read them.
         """
-        figures = {**row, "best": int(best), **{f"{OF_LABEL}{name}": v for name, v in (per_label or {}).items()}}
-        self.rows.append({name: v for name, v in figures.items() if v is not None and math.isfinite(v)})
+        values = {**row, "best": int(best), **{f"{OF_LABEL}{name}": v for name, v in (per_label or {}).items()}}
+        self.rows.append({name: v for name, v in values.items() if v is not None and math.isfinite(v)})
         self._newest = pictures or self._newest
         self._write_rows()
         if self._events:
-            step, told = int(row["epoch"]), _told(self.rows[-1])
-            self._events.scalars(step, told)
+            step, scalars = int(row["epoch"]), _tagged(self.rows[-1])
+            self._events.scalars(step, scalars)
             if self._tracker:
-                self._tracker.log(step, told)
+                self._tracker.log(step, scalars)
             if self._is_due(CURVES):
                 self._draw_curves()
             if self._newest and self._is_due(EXAMPLES):
@@ -156,7 +156,7 @@ class Journal:
         write_text(self.run / name, text.getvalue())
 
     def close(self, ending: Ending = "finished", *, why: str = "") -> None:
-        """Draw what is not drawn yet, say how the run ended, and end events and tracking. Again, it does nothing."""
+        """Draw the last pictures, write how the run ended, and end events and tracking; a second call does nothing."""
         if self._events is None:
             return
         try:
@@ -167,8 +167,8 @@ class Journal:
         finally:
             self._events.close()
             self._events = None
-        told = {"ended": datetime.now().astimezone().isoformat(timespec="seconds")} | ({"why": why} if why else {})
-        self.json(STATUS, self._status | {"state": ending} | told)
+        end = {"ended": datetime.now().astimezone().isoformat(timespec="seconds")} | ({"why": why} if why else {})
+        self.json(STATUS, self._status | {"state": ending} | end)
         if self._tracker:
             self._tracker.finish([self.run / name for name in SENT], ending)
 
@@ -191,13 +191,13 @@ class Journal:
         self.table(name, columns, [[row.get(column, "") for column in columns] for row in rows])
 
     def _earlier(self) -> list[object]:
-        """The environments in which the run was begun, and gone on with."""
+        """The environments of the start and of earlier continuations."""
         try:
-            was = msgspec.json.decode((self.run / ENVIRONMENT).read_bytes(), type=dict[str, object])
+            last = msgspec.json.decode((self.run / ENVIRONMENT).read_bytes(), type=dict[str, object])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return []
-        before = was.pop("earlier", [])
-        return [*(before if isinstance(before, list) else []), was]
+        before = last.pop("earlier", [])
+        return [*(before if isinstance(before, list) else []), last]
 
     def _is_due(self, name: str) -> bool:
         return time.monotonic() >= self._due[name]
@@ -206,7 +206,7 @@ class Journal:
         with self._drawing(CURVES):
             drawn = curves(
                 self.rows, labels=_label_rows(self.rows), title=self.run.name, best=self.best,
-                figure_of_labels=self._figure_of_labels,
+                label_metric=self._label_metric,
             )  # fmt: skip
             write_bytes(self.run / CURVES, drawn)
 
@@ -216,18 +216,18 @@ class Journal:
             self._show(EXAMPLES, make)
 
     def _show(self, name: str, make: Callable[[], Image]) -> None:
-        """A picture as a file, and among the events."""
+        """Write a picture to a file and to the events."""
         with self._drawing(name):
             picture = make()
             write_bytes(self.run / name, _encoded(name, picture))
             if self._events:
-                data = _encoded(EXAMPLES, picture)  # a JPEG, whatever the file is: events are read as a whole
+                data = _encoded(EXAMPLES, picture)  # always a JPEG: TensorBoard reads whole event files
                 step = int(self.rows[-1]["epoch"]) if self.rows else 0
                 self._events.image(step, name.partition(".")[0], data, (picture.shape[1], picture.shape[0]))
 
     @contextmanager
     def _drawing(self, name: str) -> Iterator[None]:
-        """Whatever is wrong with a picture is a note, and no reason to end a training; a full disk is."""
+        """A failed picture is a note and does not end the training, unless the disk is full."""
         start = time.monotonic()
         try:
             yield
@@ -236,42 +236,42 @@ class Journal:
         except Exception as error:
             self.notes.append(f"{name} could not be drawn: {error}")
         end = time.monotonic()
-        self._due[name] = end + max(REST, (end - start) / SHARE)
+        self._due[name] = end + max(PICTURE_INTERVAL, (end - start) / PICTURE_SHARE)
 
 
 def _label_rows(rows: Sequence[Row]) -> list[Row]:
-    """Epoch and figure of every label, of the epochs that tell them."""
-    found: list[Row] = []
+    """The epochs with a metric of every label."""
+    label_rows: list[Row] = []
     for row in rows:
         labels = {_column(name): value for name, value in row.items() if name.startswith(OF_LABEL)}
         if labels:
-            found.append({"epoch": row["epoch"], **labels})
-    return found
+            label_rows.append({"epoch": row["epoch"], **labels})
+    return label_rows
 
 
 def _column(name: str) -> str:
-    """A label's column, which is not that of the epochs even if the label is called so."""
+    """A label's column; a label called epoch does not replace the column of the epochs."""
     label = name[len(OF_LABEL) :]
     return "epoch (label)" if label == "epoch" else label
 
 
-def _told(row: Row) -> dict[str, float]:
-    """An epoch's figures by the names under which TensorBoard groups them."""
-    told: dict[str, float] = {}
+def _tagged(row: Row) -> dict[str, float]:
+    """The values of an epoch by tag, grouped as TensorBoard shows them."""
+    tagged: dict[str, float] = {}
     for name, value in row.items():
         if name.startswith(("train_", "val_")):
-            told[name.replace("_", "/", 1)] = float(value)
+            tagged[name.replace("_", "/", 1)] = float(value)
         elif name.startswith(OF_LABEL):
-            told[f"labels/{name[len(OF_LABEL) :]}"] = float(value)
+            tagged[f"labels/{name[len(OF_LABEL) :]}"] = float(value)
         elif name not in ("epoch", "best"):
-            told[f"run/{name}"] = float(value)
-    parts = [value for name, value in told.items() if name.startswith("train/")]
-    return {"train/loss": sum(parts), **told} if len(parts) > 1 and "train/loss" not in told else told
+            tagged[f"run/{name}"] = float(value)
+    losses = [value for name, value in tagged.items() if name.startswith("train/")]
+    return {"train/loss": sum(losses), **tagged} if len(losses) > 1 and "train/loss" not in tagged else tagged
 
 
 def _encoded(name: str, picture: Image) -> bytes:
     options = () if name.endswith(".png") else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
     done, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise ValueError(f"a picture of {picture.shape[1]}x{picture.shape[0]} pixels")
+        raise ValueError(f"cannot encode a picture of {picture.shape[1]}x{picture.shape[0]} pixels")
     return data.tobytes()

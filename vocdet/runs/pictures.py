@@ -1,4 +1,4 @@
-"""What a run shows: the batches it learns from, and what it finds in images of the validation."""
+"""The pictures of a run: its first batches, and detections in validation images."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vocdet.inputs.images import Image, decode_as
 from vocdet.mask_crops import Cut, MaskCrops
 
 MOST_SCENES, MOST_CROPS = 16, 24  # on a sheet
-EXAMPLES = 8  # images of the validation
+EXAMPLES = 8  # validation images
 SHEET = 1600  # pixels wide
-GAP = 4  # that contact_sheet leaves between cells
+GAP = 4  # pixels between the cells of a contact sheet
 
 
 def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
     """The first samples of some batches as (H, W, 3) RGB: with boxes, masks and label names, crops under their labels.
 
-    Of a canvas only the image in it is shown.
+    Only the image on a canvas is shown.
     """
     pictures: list[tuple[Tensor, Boxes, MaskCrops | None]] = []
     names: list[NDArray[np.int64]] = []
@@ -56,10 +56,10 @@ def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
     return contact_sheet(drawn, captions=captions, columns=columns, width=SHEET)
 
 
-def example_sheet(truth: Dataset, found: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
-    """Images of a part, evenly chosen, as (H, W, 3) RGB: annotated on the left, on the right what was found.
+def example_sheet(truth: Dataset, detections: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
+    """Evenly spaced images of a dataset as (H, W, 3) RGB: annotations on the left, detections on the right.
 
-    Detections count from their labels' thresholds (L,) on. An image that cannot be read any more is left out.
+    Detections below the thresholds (L,) of their labels are left out, and so are images that cannot be read.
     """
     pairs = []
     for row in _evenly(len(truth), EXAMPLES):
@@ -69,16 +69,16 @@ def example_sheet(truth: Dataset, found: Sequence[Detections], thresholds: NDArr
         except ImageError:
             continue
         annotated = draw_truth(image, scene.objects, truth.labels)
-        pairs.append(side_by_side(annotated, draw(image, found[row].above(thresholds), truth.labels)))
+        pairs.append(side_by_side(annotated, draw(image, detections[row].above(thresholds), truth.labels)))
     return contact_sheet(pairs or [np.full((16, 16, 3), 255, np.uint8)], columns=2, width=SHEET)
 
 
-def crop_sheet(images: Tensor, truth: Sequence[int], taken_for: Sequence[int], labels: Sequence[str]) -> Image:
-    """Crops (N, 3, H, W) uint8, evenly chosen, as (H, W, 3) RGB, each under its label and what it was taken for."""
+def crop_sheet(images: Tensor, truth: Sequence[int], predicted: Sequence[int], labels: Sequence[str]) -> Image:
+    """Evenly spaced crops (N, 3, H, W) uint8 as (H, W, 3) RGB, each with its label and its predicted label."""
     pictures, captions = [], []
     for row in _evenly(len(images), MOST_CROPS):
         pictures.append(_enlarged(images[row], SHEET // 8 - GAP)[0])
-        wrong = f" → {labels[taken_for[row]]}" if taken_for[row] != truth[row] else ""
+        wrong = f" → {labels[predicted[row]]}" if predicted[row] != truth[row] else ""
         captions.append(f"{labels[truth[row]]}{wrong}")
     return contact_sheet(pictures, captions=captions, columns=8, width=SHEET)
 
@@ -89,7 +89,7 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _enlarged(image: Tensor, side: int) -> tuple[Image, float]:
-    """A sample (3, H, W) as a picture so many pixels wide, for texts that can be read, and its scale."""
+    """A sample (3, H, W) enlarged to a width of `side` pixels, for readable texts, and its scale."""
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
     scale = side / pixels.shape[1]
     size = (side, max(1, round(scale * pixels.shape[0])))
@@ -98,7 +98,7 @@ def _enlarged(image: Tensor, side: int) -> tuple[Image, float]:
 
 
 def _enlarged_masks(masks: MaskCrops, scale: float) -> MaskCrops:
-    """Masks as they lie on a picture of this scale."""
+    """Masks scaled to a picture."""
     cuts: list[Cut | None] = []
     for i, place in enumerate(masks.where):
         x0, y0, x1, y1 = np.rint(place * scale).astype(int).tolist()

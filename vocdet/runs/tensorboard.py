@@ -1,7 +1,7 @@
 """TensorBoard's event files.
 
-Written here, by TensorBoard's own records, and not through torch's SummaryWriter: that one writes from a thread of
-its own, in which a full disk prints a traceback and ends nothing.
+They are written with TensorBoard's record writer, and not with torch's SummaryWriter, which writes from a background
+thread: a full disk prints a traceback there, and the training continues without its events.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class EventFile:
     """A new event file in a folder. A disk that is full or read-only is an `OutputError`."""
 
     def __init__(self, folder: Path, *, forget_from: int | None = None) -> None:
-        """What earlier files of the folder say of the step `forget_from` and later is not shown any more."""
+        """Events of earlier files in the folder are hidden from step `forget_from` on."""
         from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         number = 0
-        while True:  # two in one second are two files, in the order in which they were made
+        while True:  # two files of the same second stay in order
             name = f"{PREFIX}{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
             self.path = folder / name
             try:
@@ -45,17 +45,17 @@ class EventFile:
             self._write(step=forget_from, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
     def scalars(self, step: int, figures: Mapping[str, float]) -> None:
-        """Numbers by their tags; slashes in a tag make groups."""
+        """Write numbers by tag; slashes in a tag make groups."""
         values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
         self._write(step=step, summary=self._summary(value=values))
 
     def image(self, step: int, tag: str, encoded: bytes, size: tuple[int, int]) -> None:
-        """A picture that is a PNG or JPEG already, of (width, height) pixels."""
+        """Write an encoded PNG or JPEG of (width, height) pixels."""
         picture = self._summary.Image(encoded_image_string=encoded, width=size[0], height=size[1], colorspace=3)
         self._write(step=step, summary=self._summary(value=[self._summary.Value(tag=tag, image=picture)]))
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         try:
             self._records.close()
         except OSError as error:

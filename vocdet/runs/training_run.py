@@ -220,11 +220,11 @@ class TrainingRun:
             recipe, info, train = self._recipe, self._info, self._recipe.train
             dataset = {
                 "fingerprint": info.dataset, "root": self._source.get("root", ""), "labels": list(info.labels),
-                "images": len(samples), "validated_on": validator.images,
+                "images": len(samples), "validation_images": validator.images,
             }  # fmt: skip
             journal.start(
                 dump_recipe(recipe, info.task), asdict(recipe), task=info.task, dataset=dataset,
-                figure_of_labels="accuracy" if info.task == "backbone" else "AP50",
+                label_metric="accuracy" if info.task == "backbone" else "AP50",
             )  # fmt: skip
             if not self._at.steps:
                 order = self._order(samples, 1)[: 2 * train.batch]

@@ -1,4 +1,4 @@
-"""Trained detectors side by side: how fast, how large, how good."""
+"""Trained detectors side by side: speed, size and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from vocdet.errors import CheckpointError
+from vocdet.errors import ArgumentError
 from vocdet.files import write_bytes
 from vocdet.formats.source import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
@@ -20,24 +20,24 @@ from vocdet.workflows.evaluate import choose, evaluate_run
 from vocdet.workflows.load import load_dataset
 
 METRICS = "metrics-*.json"
-MOST_KEPT = 64  # images in memory
-COUNTED = 8  # images by which the work is counted: in a Mask R-CNN it depends on what is found
+MOST_IMAGES = 64  # in memory
+COUNTED = 8  # images to count operations on: those of a Mask R-CNN depend on its proposals
 FIGURES = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How good a detector is, as it was last found out."""
+    """The latest known metrics of a detector."""
 
-    figures: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: nobody knows
-    where: str  # the part; "": nowhere
-    images: int  # 0: not known
-    dataset: str  # fingerprint of what it was found on; "": not known
+    figures: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: unknown
+    where: str  # the split; "": unknown
+    images: int  # 0: unknown
+    dataset: str  # fingerprint of the images; "": unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What one detector costs and what it is worth."""
+class Measurement:
+    """The cost and the metrics of one detector."""
 
     run: str
     task: str  # ssd or maskrcnn
@@ -51,22 +51,22 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Detectors side by side, all timed in turns on the same machine."""
+    """Detectors side by side, timed in rotation on the same machine."""
 
-    runs: tuple[Measured, ...]
-    pictures: str  # what they were timed on
+    runs: tuple[Measurement, ...]
+    pictures: str  # the timed images, for people
     rounds: int
     device: str
     environment: dict[str, object]
 
     @property
     def same_images(self) -> bool:
-        """Whether all scores that there are were found on the same images, as far as that is known."""
+        """Whether all known metrics were measured on the same images, as far as that is known."""
         seen = {(s.where, s.images, s.dataset) for s in (one.scores for one in self.runs) if s.figures}
         return len(seen) <= 1
 
     def as_dict(self) -> dict[str, object]:
-        """For a JSON file; every run carries the ratios of its costs to the first run's."""
+        """The content of a JSON file; every run has the ratios of its costs to the first run's."""
         runs = [asdict(one) | {"ratios": ratios(one, self.runs[0])} for one in self.runs]
         return asdict(self) | {"runs": runs}
 
@@ -76,14 +76,14 @@ class _Block(msgspec.Struct):
 
 
 class _Metrics(msgspec.Struct):
-    """What `vocdet eval` wrote, as far as it matters here."""
+    """The fields of an evaluation's report that are needed here."""
 
     split: str
     dataset: str
     images: int
     overall: dict[str, float | None]
     masks: _Block | None = None
-    checkpoint: str = BEST  # as it was before this was written
+    checkpoint: str = BEST  # the value in files of older versions
 
 
 def bench_runs(
@@ -96,18 +96,18 @@ def bench_runs(
     json: Path | None = None,
     progress: Progress | None = None,
 ) -> Bench:
-    """Measure trained detectors, given as run folders or checkpoints, on the same images in turns.
+    """Measure trained detectors, given as run folders or checkpoints, on the same images in rotation.
 
-    With `data` these are images of a part, and every run is evaluated on all of that part, unless it was before.
-    Without, each detector is timed on noise of its input's size, and its scores are those that `vocdet eval` found
-    last, or else its training. `json` is a file to write it all to. A run that is none, or of a classifier, is a
+    With `data` the images are those of a split, and every run is evaluated on the whole split, unless it was before.
+    Without, each detector is timed on noise of its input size, and its metrics are those of its last evaluation, or
+    else of its training. `json` is a file for all results. A classifier, or a file that is not a checkpoint, is a
     `CheckpointError`.
     """
     if not runs:
-        raise CheckpointError("there is no run to measure", hint="name one or more")
+        raise ArgumentError("there is no run to measure", hint="name at least one run")
     place = choose_device(device)
     pictures = _pictures(data, split, rounds) if data else []
-    ready = [_make_ready(run, pictures, place) for run in runs]
+    ready = [_load(run, pictures, place) for run in runs]
     scores = [_scored(one.path, data, split, place, progress) if data else _known(one) for one in ready]
     taken = latencies(
         [one.detector for one in ready], [one.pictures for one in ready], rounds=rounds, progress=progress
@@ -115,17 +115,19 @@ def bench_runs(
     measured = []
     for run, one, latency, score in zip(runs, ready, taken, scores, strict=True):
         about, size = one.about, one.path.stat().st_size
-        measured.append(Measured(str(run), about.task, about.backbone.name, about.size, latency, size, one.work, score))
-    told = f"{len(pictures)} images of {split}" if data else "noise"
-    found = Bench(tuple(measured), told, rounds, place, environment())
+        measured.append(
+            Measurement(str(run), about.task, about.backbone.name, about.size, latency, size, one.work, score)
+        )
+    images = f"{len(pictures)} images of {split}" if data else "noise"
+    bench = Bench(tuple(measured), images, rounds, place, environment())
     if json:
-        write_bytes(json, msgspec.json.format(msgspec.json.encode(found.as_dict()), indent=2) + b"\n")
-    return found
+        write_bytes(json, msgspec.json.format(msgspec.json.encode(bench.as_dict()), indent=2) + b"\n")
+    return bench
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A detector that can be timed."""
+class _Candidate:
+    """A detector ready to be timed."""
 
     path: Path
     about: CheckpointInfo
@@ -134,21 +136,21 @@ class _Ready:
     work: Work
 
 
-def _make_ready(run: Path, pictures: list[Image], device: str) -> _Ready:
+def _load(run: Path, pictures: list[Image], device: str) -> _Candidate:
     path = run / BEST if run.is_dir() else run
     detector = load_predictor(path, device=device)
-    model, about = load_checkpoint(path)  # again: the other's norms are folded, and it may be elsewhere
+    model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
     seen = pictures or [noise(about.size)]
-    return _Ready(path, about, detector, seen, work(model, seen[:COUNTED]))
+    return _Candidate(path, about, detector, seen, work(model, seen[:COUNTED]))
 
 
-def ratios(one: Measured, first: Measured) -> dict[str, float]:
+def ratios(one: Measurement, first: Measurement) -> dict[str, float]:
     """The costs of a detector as multiples of another's."""
     mine, other = _costs(one), _costs(first)
     return {name: mine[name] / other[name] for name in mine if other[name]}
 
 
-def _costs(one: Measured) -> dict[str, float]:
+def _costs(one: Measurement) -> dict[str, float]:
     latency, done = one.latency, one.work
     return {
         "median": latency.median, "p90": latency.p90, "bytes": one.bytes, "parameters": done.parameters,
@@ -157,27 +159,27 @@ def _costs(one: Measured) -> dict[str, float]:
 
 
 def _pictures(data: Path, split: str, most: int) -> list[Image]:
-    """Some images of a part, in memory."""
+    """Some images of a split, in memory."""
     loaded = load_dataset(Source(data), split=split)
     rows = loaded.dataset.rows(split)
-    images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_KEPT), 0)])
+    images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_IMAGES), 0)])
     return [decode_as(scene.path, scene.width, scene.height) for scene in images]
 
 
 def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:
-    """What a detector finds in a part: what it found of these very images before, or else finds now."""
+    """The metrics of a detector on a split: those of an earlier evaluation on the same images, or of a new one."""
     loaded = load_dataset(Source(data), split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
     known = _read(path, checkpoint)
-    if known and known.dataset == loaded.dataset.fingerprint():  # that of a subset is another
+    if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
     evaluate_run(checkpoint, Source(data), split=split, device=device, progress=progress)
     found = _read(path, checkpoint)
     return _scores(found) if found else Scores({}, "", 0, "")
 
 
-def _known(one: _Ready) -> Scores:
-    """The last evaluation of a run, else what its training found."""
+def _known(one: _Candidate) -> Scores:
+    """The metrics of a run's last evaluation, else of its training."""
     for path in sorted(one.path.parent.glob(METRICS), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if metrics := _read(path, one.path):
             return _scores(metrics)
@@ -189,7 +191,7 @@ def _known(one: _Ready) -> Scores:
 
 
 def _read(path: Path, checkpoint: Path) -> _Metrics | None:
-    """What an evaluation of this checkpoint found, unless it has been trained on since."""
+    """The metrics of an evaluation of this checkpoint, unless the checkpoint is newer."""
     try:
         metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)
         newer = path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns

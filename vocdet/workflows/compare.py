@@ -1,4 +1,4 @@
-"""In what runs differ: how they were trained, where, on what, and what came out, label by label."""
+"""The differences between runs: recipe, environment, data and metrics, label by label."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from typing import Any
 
 import msgspec
 
-from vocdet.errors import CheckpointError
+from vocdet.errors import ArgumentError
 from vocdet.runs.facts import RunFacts, find_run, read_run
 
-MATTERS = ("vocdet", "python", "torch", "torchvision", "numpy", "opencv", "platform", "cpu", "cores", "threads",
+COMPARED = ("vocdet", "python", "torch", "torchvision", "numpy", "opencv", "platform", "cpu", "cores", "threads",
            "gpus", "cuda", "git_commit", "git_changed")  # fmt: skip
 OVERALL = ("ap50", "ap", "ap_voc07", "ap_voc", "precision", "recall", "f1")  # of an evaluation
 OF_LABEL = ("ap50", "ap", "f1")
-VALIDATION = "val"  # the part that training itself looked at
+VALIDATION = "val"  # the split that training validates on
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same in all runs; None: a run says nothing of it."""
+    """A value that differs between runs; None: unknown for a run."""
 
     name: str
     values: tuple[Any, ...]  # of every run
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """A figure of every run, for all or for one label; None: a run has no such figure, or not that label."""
+class MetricRow:
+    """A metric of every run, overall or for one label; None: a run does not have it."""
 
     name: str
     values: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SplitFigures:
-    """What came out on one part of the data."""
+class SplitMetrics:
+    """The metrics on one split."""
 
     split: str
-    measured: str  # validation: by the training, of its best epoch; eval: by vocdet eval
-    same_images: bool | None  # whether all looked at the same; None: that is not known
-    overall: tuple[Figures, ...]
-    labels: dict[str, tuple[Figures, ...]]  # ap50 and others: of every label
+    measured: str  # validation: during training, in the best epoch; eval: in an evaluation
+    same_images: bool | None  # whether all runs used the same images; None: unknown
+    overall: tuple[MetricRow, ...]
+    labels: dict[str, tuple[MetricRow, ...]]  # by metric: the values of every label
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs side by side; what is the same in all of them is left out, but for figures."""
+    """Runs side by side; apart from metrics, only their differences."""
 
     runs: tuple[RunFacts, ...]
     recipe: tuple[Difference, ...]
     environment: tuple[Difference, ...]
     data: tuple[Difference, ...]
-    splits: tuple[SplitFigures, ...]
-    notes: tuple[str, ...]  # what could not be read or compared
+    splits: tuple[SplitMetrics, ...]
+    notes: tuple[str, ...]  # files that cannot be read or compared
 
 
 class _LabelRow(msgspec.Struct):
@@ -70,7 +70,7 @@ class _OfMasks(msgspec.Struct):
 
 
 class _Evaluation(msgspec.Struct):
-    """What `vocdet eval` wrote, as far as it matters here."""
+    """The fields of an evaluation's report that are needed here."""
 
     overall: dict[str, float | None]
     labels: list[_LabelRow]
@@ -81,24 +81,24 @@ class _Evaluation(msgspec.Struct):
 
 
 def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Comparison:
-    """What differs between two or more runs, given as folders, checkpoints in them, or names in `runs`.
+    """The differences between two or more runs, given as folders, checkpoints in them, or names in `runs`.
 
-    What there is no run of is a `VocdetError`; the same run twice, or one alone, is a `CheckpointError`.
+    A run that does not exist is a `RunError`; a single run, or the same run twice, is an `ArgumentError`.
     """
     folders = [find_run(name, runs) for name in names]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         problem = "there is only one run to compare" if len(folders) < 2 else "the same run is named twice"
-        raise CheckpointError(problem, place=folders[0] if folders else None, hint="name two different runs, or more")
+        raise ArgumentError(problem, place=folders[0] if folders else None, hint="name at least two different runs")
     facts = tuple(read_run(folder) for folder in folders)
     problems = [f"{run.folder / text}" for run in facts for text in run.problems]
     for what in ("recipe", "environment"):
-        silent = [run.folder.name for run in facts if not getattr(run, what)]
-        problems += [f"nothing is known of the {what} of {', '.join(silent)}"] if silent else []
+        unknown = [run.folder.name for run in facts if not getattr(run, what)]
+        problems += [f"the {what} of {', '.join(unknown)} is unknown"] if unknown else []
     splits = [split for split in [_validated(facts), *_evaluated(facts, problems)] if split]
     return Comparison(
         runs=facts,
         recipe=_differences([run.recipe for run in facts]),
-        environment=_differences([_some(run.environment, MATTERS) for run in facts]),
+        environment=_differences([_some(run.environment, COMPARED) for run in facts]),
         data=(*filter(_is_known, _differences([_data(run) for run in facts])), *_image_differences(facts)),
         splits=tuple(splits),
         notes=tuple(problems),
@@ -106,20 +106,20 @@ def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Compari
 
 
 def _differences(tables: Sequence[Mapping[str, Any]]) -> tuple[Difference, ...]:
-    """The keys whose values are not the same in all tables, in the tables' order; an empty table says nothing."""
+    """The keys whose values differ between tables, in the order of the tables; empty tables are ignored."""
     known = [table for table in tables if table]
-    found = []
+    differences = []
     for key in dict.fromkeys(key for table in known for key in table):
         values = [table.get(key) for table in known]
         if any(value != values[0] for value in values):
-            found.append(Difference(key, tuple(table.get(key) for table in tables)))
-    return tuple(found)
+            differences.append(Difference(key, tuple(table.get(key) for table in tables)))
+    return tuple(differences)
 
 
 def _is_known(row: Difference) -> bool:
-    """Whether two runs say different things; where one says nothing there may be no difference."""
-    said = [value for value in row.values if value is not None]
-    return any(value != said[0] for value in said)
+    """Whether two known values differ; unknown values may be equal."""
+    known = [value for value in row.values if value is not None]
+    return any(value != known[0] for value in known)
 
 
 def _some(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -127,19 +127,19 @@ def _some(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _data(run: RunFacts) -> dict[str, Any]:
-    """What a run learned from."""
+    """The training data of a run."""
     known = {
         "fingerprint": run.dataset or None,
         "root": run.data.get("root"),
         "images": run.data.get("images"),
-        "validated_on": run.data.get("validated_on"),
+        "validation_images": run.data.get("validation_images"),
         "labels": list(run.labels) or None,
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
 def _image_differences(facts: Sequence[RunFacts]) -> list[Difference]:
-    """Of every part how many images there are, and how many are others than the first run's."""
+    """The number of images of every split, and how many differ from the first run's."""
     splits = [_images(run.folder / "dataset.json") for run in facts]
     if not all(splits):
         return []
@@ -161,33 +161,32 @@ def _image_differences(facts: Sequence[RunFacts]) -> list[Difference]:
 
 
 def _images(path: Path) -> dict[str, dict[str, Any]]:
-    """The digest of every image of every part of what a run learned from; empty where that was not kept."""
+    """The digest of every image of every split of a run's dataset; empty if it was not recorded."""
     try:
-        found: dict[str, dict[str, Any]] = msgspec.json.decode(path.read_bytes(), type=_Kept).images
+        return msgspec.json.decode(path.read_bytes(), type=_DatasetRecord).images
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
-    return found
 
 
-class _Kept(msgspec.Struct):
+class _DatasetRecord(msgspec.Struct):
     images: dict[str, dict[str, Any]]
 
 
-def _validated(facts: Sequence[RunFacts]) -> SplitFigures | None:
-    """What the trainings found on their validation parts."""
+def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
+    """The metrics of the validations during training."""
     names = dict.fromkeys(name for run in facts for name in run.scores)
     if not names:
         return None
-    overall = tuple(Figures(name, tuple(run.scores.get(name) for run in facts)) for name in names)
+    overall = tuple(MetricRow(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
     labels = _by_label([run.by_label for run in facts])
     splits = [_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
     same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
-    return SplitFigures(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
+    return SplitMetrics(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
 
 
-def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitFigures]:
-    """What `vocdet eval` found on parts that more than one run was evaluated on."""
+def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitMetrics]:
+    """The metrics of evaluations, on splits that more than one run was evaluated on."""
     found: list[dict[str, _Evaluation]] = []
     for run in facts:
         mine: dict[str, _Evaluation] = {}
@@ -202,21 +201,23 @@ def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitFigu
         reports = [mine.get(name) for mine in found]
         without = [str(run.folder) for run, report in zip(facts, reports, strict=True) if report is None]
         if without:
-            problems.append(f"{', '.join(without)} has no metrics-{name}.json: run vocdet eval RUN --split {name}")
+            problems.append(
+                f'{", ".join(without)} has no metrics-{name}.json: run `vocdet.evaluate(dataset, run, split="{name}")`'
+            )
         if len(without) < len(facts) - 1:
-            splits.append(_part(name, reports))
+            splits.append(_split_metrics(name, reports))
             if len({report.thresholds_from for report in reports if report}) > 1:
-                problems.append(f"precision, recall and F1 on {name} are at thresholds of different origin")
+                problems.append(f"precision, recall and F1 on {name} use thresholds of different origin")
     return splits
 
 
-def _part(name: str, reports: Sequence[_Evaluation | None]) -> SplitFigures:
+def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMetrics:
     there = [report for report in reports if report]
     overall = (
-        Figures(key, tuple(report.overall.get(key) if report else None for report in reports)) for key in OVERALL
+        MetricRow(key, tuple(report.overall.get(key) if report else None for report in reports)) for key in OVERALL
     )
     of_masks = [report.masks.overall if report and report.masks else {} for report in reports]
-    masks = (Figures(f"mask_{key}", tuple(one.get(key) for one in of_masks)) for key in ("ap50", "ap"))
+    masks = (MetricRow(f"mask_{key}", tuple(one.get(key) for one in of_masks)) for key in ("ap50", "ap"))
     labels = {
         key: _by_label(
             [{row.label: getattr(row, key) for row in report.labels} if report else {} for report in reports]
@@ -224,12 +225,12 @@ def _part(name: str, reports: Sequence[_Evaluation | None]) -> SplitFigures:
         for key in OF_LABEL
     }
     same = all((r.dataset, r.images) == (there[0].dataset, there[0].images) for r in there)
-    return SplitFigures(
+    return SplitMetrics(
         name, "eval", same, tuple(row for row in (*overall, *masks) if any(v is not None for v in row.values)), labels
     )
 
 
-def _by_label(tables: Sequence[Mapping[str, float | None]]) -> tuple[Figures, ...]:
-    """A row for every label of any run, in the order of the first that has it."""
+def _by_label(tables: Sequence[Mapping[str, float | None]]) -> tuple[MetricRow, ...]:
+    """A row for every label of any run, in the order of the first run that has it."""
     names = dict.fromkeys(name for table in tables for name in table)
-    return tuple(Figures(name, tuple(table.get(name) for table in tables)) for name in names)
+    return tuple(MetricRow(name, tuple(table.get(name) for table in tables)) for name in names)

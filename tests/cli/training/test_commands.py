@@ -116,7 +116,7 @@ def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: P
         (("--epochs", 0), "epochs is 0"),
         (("--minutes", -1), "minutes is -1"),
         (("--weights", "x.pth"), "x.pth: no such file of weights"),
-        (("--device", "tpu"), "there is no device 'tpu'"),
+        (("--device", "tpu"), "device 'tpu' is not available"),
     ],
 )
 def test_what_makes_no_sense_is_one_message_with_a_cure(

@@ -53,7 +53,7 @@ def test_what_is_not_given_is_left_to_the_recipe() -> None:
 
 def test_help_and_default_are_the_fields() -> None:
     text = " ".join(RUN.invoke(app, ["--help"], terminal_width=200).output.split())
-    for help, default in (("Highest learning rate.", "0.004"), ("Learn mirrored images, too; not for text", "true")):
+    for help, default in (("Highest learning rate.", "0.004"), ("Train on mirrored images, too; not for text", "true")):
         _, _, after = text.partition(help)
         assert default in after.partition("]")[0]
     assert "--no-flip" in text
@@ -65,8 +65,8 @@ def test_help_and_default_are_the_fields() -> None:
     ("section", "field", "help"),
     [
         (SsdTrain, "lr", "Highest learning rate."),
-        (SsdTrain, "optimizer", "adamw; sgd with Nesterov's momentum of .9; momentum: sgd with the plain one."),
-        (SsdTrain, "balance", "0: every object counts the same; 1: every label does, however rare."),
+        (SsdTrain, "optimizer", "adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain momentum."),
+        (SsdTrain, "balance", "0: all objects have the same weight; 1: all labels, however rare."),
         (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
     ],
 )

@@ -35,14 +35,14 @@ def test_parts_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[
     lines = shown(moved(detector("cat", "[red]dog"), detector("[red]dog", "owl", "cow")), capsys)
     # 27 convolutions with five tensors of a norm each; extras of three; heads of a depthwise one and one with a bias
     assert lines == [
-        ["tensors", "of", "the", "weights,", "part", "by", "part"],
+        ["tensors", "of", "the", "weights", "by", "part", "of", "the", "network"],
         ["loaded", "some", "rows", "why"],
         ["backbone", "162", "·"],
         ["extras", "72", "·"],
         ["class_head", "36", "12", "1", "of", "3", "labels", "by", "name"],
         ["box_head", "48", "·"],
-        ["1", "of", "3", "labels", "are", "known", "to", "the", "weights:", "[red]dog"],
-        ["learned", "from", "nothing:", "owl,", "cow"],
+        ["the", "weights", "know", "1", "of", "3", "labels:", "[red]dog"],
+        ["trained", "from", "scratch:", "owl,", "cow"],
     ]
 
 
@@ -59,7 +59,7 @@ def test_heads_for_other_anchors_are_pointed_out(capsys: pytest.CaptureFixture[s
     print_transfer(moved(detector("cat"), detector("cat", anchors=other)))
     printed = capsys.readouterr()
     assert "made for other anchors" in printed.out
-    assert printed.err == "heads made for other anchors start fresh; --anchors auto keeps the anchors of the weights\n"
+    assert printed.err == "heads for other anchors start fresh; --anchors auto uses the anchors of the weights\n"
 
 
 def test_every_tensor_is_listed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_every_tensor_is_listed_when_asked_for(capsys: pytest.CaptureFixture[str
 def test_many_labels_are_counted() -> None:
     names = tuple(f"label {i}" for i in range(30))
     known, fresh = label_lines(Transfer("x", (), names, names[:14]))
-    assert known.startswith("14 of 30 labels are known to the weights: label 0, label 1, ")
+    assert known.startswith("the weights know 14 of 30 labels: label 0, label 1, ")
     assert known.endswith("label 11 and 2 more")
     assert fresh.endswith("label 25 and 4 more")
     assert label_lines(Transfer("x", (), names, ())) == []
