@@ -5,19 +5,19 @@ SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d " ")
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check lint types bench clean
+.PHONY: help demo test fuzz check lint types docs bench clean
 
-help: ## say what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# One environment for everything. It is installed again only when pyproject.toml is newer than the stamp.
+# One environment for everything, installed again when pyproject.toml is newer than the stamp.
 $(INSTALLED): pyproject.toml
 	@echo "installing vocdet into $(VENV) (the first time takes minutes: PyTorch is large)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --no-input -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input -e '.[dev,docs]'
 	@touch $@
 
-demo: $(INSTALLED) ## compose a dataset in ./demo (anew each time), train on it, evaluate
+demo: $(INSTALLED) ## generate a dataset in ./demo (replaced each time), train on it, evaluate
 	rm -rf demo
 	$(BIN)/vocdet demo demo
 
@@ -28,16 +28,19 @@ fuzz: $(INSTALLED) ## run the property tests on new examples; SEED=N repeats a r
 	@echo "repeat with: make fuzz SEED=$(SEED)"
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
-lint: $(INSTALLED) ## look at format and style
+lint: $(INSTALLED) ## check format and style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 types: $(INSTALLED) ## check the types
 	$(BIN)/mypy
 
-check: lint types test ## all that must pass before a commit
+docs: $(INSTALLED) ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-bench: $(INSTALLED) ## time training, detection, samples and datasets, beside others
+check: lint types test docs ## all that must pass before a commit
+
+bench: $(INSTALLED) ## time training, detection, samples and datasets beside other programs
 	$(BIN)/python examples/bench_training.py
 	$(BIN)/python examples/bench_maskrcnn.py
 	$(BIN)/python examples/bench_detect.py

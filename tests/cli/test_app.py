@@ -1,4 +1,4 @@
-"""The command line as a whole: help, the README, exit codes, and what is not loaded."""
+"""The command line as a whole: help, exit codes, and what is not loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from vocdet_cli.app import app, main
 
 from vocdet.errors import ManyErrors, Place, VocdetError
 
-README = Path(__file__).parents[2] / "README.md"
 GROUP: Any = typer.main.get_command(app)
 Run = Callable[..., tuple[int, str, str]]
 
@@ -27,7 +26,7 @@ def test_there_are_the_commands_of_the_whole_way() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(name for name, one in GROUP.commands.items() if not one.hidden))
-def test_every_command_has_help_and_stands_in_the_readme(vocdet: Run, command: str) -> None:
+def test_every_command_and_option_has_help(vocdet: Run, command: str) -> None:
     code, out, err = vocdet(command, "--help")
     assert (code, err) == (0, "")
     assert f"{command} [OPTIONS]" in out
@@ -35,19 +34,6 @@ def test_every_command_has_help_and_stands_in_the_readme(vocdet: Run, command: s
     for parameter in GROUP.commands[command].params:
         if parameter.name != "context":
             assert parameter.help, f"{command} {parameter.name} says nothing"
-    text = README.read_text(encoding="utf-8")
-    assert f"vocdet {command}" in text
-    assert f"### vocdet {command}" in text
-
-
-def test_options_in_the_readme_are_there(vocdet: Run) -> None:
-    for line in README.read_text(encoding="utf-8").splitlines():
-        words = line.strip().split("#")[0].replace("[", " ").replace("]", " ").split()
-        if line.startswith("    vocdet ") and len(words) > 1:
-            known = {option for p in GROUP.commands[words[1]].params for option in (*p.opts, *p.secondary_opts)}
-            for word in words:
-                if word.startswith("--"):
-                    assert word.split("=")[0] in known, f"{line.strip()}: {words[1]} has no {word}"
 
 
 def test_help_loads_nothing_slow() -> None:
