@@ -118,7 +118,7 @@ def recipes_page() -> str:
         task = task_of(name)
         resolved = load_recipe(task, name)
         model = resolved.recipe.model
-        rows.append([f"[`{name}`](#{name})", task, code(model.net), str(model.size), resolved.description])
+        rows.append([f"[`{name}`](#{name})", task, model.net, str(model.size), resolved.description])
     lines = [
         "# Recipes\n",
         "A recipe names its task and what differs from the defaults; [how to use one](guide/projects.md#recipes). "
