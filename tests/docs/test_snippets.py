@@ -23,7 +23,13 @@ from vocdet.recipes import nets
 
 COLORS = {"cup": (210, 60, 50), "mug": (40, 90, 200), "plate": (230, 200, 40)}
 NET = "mb1-0.25"
-TINY = {"epochs": 1, "minutes": 0, "size": 64, "batch": 4, "patience": 0}  # in place of what a snippet names
+TINY: dict[str, Any] = {
+    "epochs": 1,
+    "minutes": 0,
+    "size": 64,
+    "batch": 4,
+    "patience": 0,
+}  # in place of what a snippet names
 RUNNING = [page for page in PAGES if any(block.runs and block.language in ("sh", "python") for block in blocks(page))]
 
 
