@@ -1,0 +1,55 @@
+"""The examples that use the public API run as they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vocdet
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An example as a module; the process is left as it is."""
+    monkeypatch.setattr(vocdet, "prepare_cpu", lambda: False)
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_find_objects_prints_a_line_an_object(
+    trained: tuple[Path, vocdet.Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, run = trained
+    photo = str(root / "JPEGImages" / "img00.jpg")
+    loaded("find_objects", monkeypatch).main(str(run.path), [photo, photo])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(vocdet.load(run)(photo))
+    assert all(line.startswith(f"{photo} ") for line in lines)
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_train_detector_ends_with_a_row_for_each_label(
+    divided: bool,
+    shelf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    no_curves: None,
+) -> None:
+    if not divided:
+        shutil.rmtree(shelf / "ImageSets")
+    monkeypatch.chdir(tmp_path)
+    loaded("train_detector", monkeypatch).main(str(shelf), 0.02)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("<run runs/ssd-mb3-small-1, epochs: ")
+    assert lines[1].startswith("<evaluation of ")
+    assert [line.split(":")[0] for line in lines[2:]] == ["circle", "square"]
