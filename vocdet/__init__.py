@@ -47,7 +47,9 @@ if TYPE_CHECKING:
         VocdetError,
     )
     from vocdet.evaluation.report import EvalReport
+    from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.check import CheckReport
+    from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 __all__ = [
     "AnnotationError",
@@ -60,8 +62,11 @@ __all__ = [
     "Detection",
     "Detections",
     "Detector",
+    "DetectorResult",
+    "DetectorStart",
     "DeviceError",
     "DownloadError",
+    "Epoch",
     "EvalReport",
     "ImageError",
     "ManyErrors",
@@ -73,6 +78,7 @@ __all__ = [
     "Run",
     "RunError",
     "SplitError",
+    "Step",
     "TrainingError",
     "VocdetError",
     "__version__",
@@ -114,7 +120,9 @@ _EXPORTS = {  # module: its public names, as the imports above have them
         "VocdetError "
     ),
     "vocdet.evaluation.report": "EvalReport",
+    "vocdet.training.loop": "Epoch Step",
     "vocdet.workflows.check": "CheckReport",
+    "vocdet.workflows.train_detector": "DetectorResult DetectorStart",
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

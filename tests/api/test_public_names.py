@@ -19,10 +19,10 @@ import vocdet
 SOURCE = Path(vocdet.__file__).read_text(encoding="utf-8")
 SLOW = {"cv2", "lxml", "matplotlib", "msgspec", "numpy", "PIL", "pycocotools", "safetensors", "torch", "torchvision"}
 ERRORS = {name for name in vocdet.__all__ if name.endswith("Error") or name == "ManyErrors"}
-WITHOUT_EXAMPLE = (ERRORS - {"VocdetError"}) | {
-    "__version__",
-    "prepare_cpu",
-}  # the example of all errors is VocdetError's
+EVENTS = {"DetectorResult", "DetectorStart", "Epoch", "Step"}  # their example is that of training_events
+WITHOUT_EXAMPLE = (
+    (ERRORS - {"VocdetError"}) | EVENTS | {"__version__", "prepare_cpu"}
+)  # VocdetError's is for all errors
 
 
 def in_a_new_process(code: str) -> str:

@@ -12,7 +12,6 @@ import pytest
 import vocdet
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import SsdRecipe, changed
-from vocdet.training.loop import Epoch
 
 TINY: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 1, "mosaic": 0.0}
 
@@ -35,6 +34,8 @@ def test_a_run_says_how_good_it_is(trained: tuple[Path, vocdet.Run]) -> None:
 def test_splits_in_memory_are_trained_on(shelf: Path, tmp_path: Path) -> None:
     dataset = vocdet.split(vocdet.read(shelf), trainval=0.5, train=0.5, seed=4)
     start, *_, result = vocdet.training_events(dataset, runs=tmp_path / "runs", device="cpu", **TINY)
+    assert isinstance(start, vocdet.DetectorStart)
+    assert isinstance(result, vocdet.DetectorResult)
     assert start.images == len(dataset.splits["train"]) == 3
     assert result.run == tmp_path / "runs" / "ssd-mb1-0.25-1"
 
@@ -81,7 +82,7 @@ def test_an_interrupted_training_resumes(shelf: Path, tmp_path: Path) -> None:
 def test_events_come_as_they_happen(shelf: Path, tmp_path: Path) -> None:
     events: Iterator[Any] = vocdet.training_events(shelf, runs=tmp_path / "runs", device="cpu", **TINY)
     assert next(events).labels == ("circle", "square")
-    epochs = [event for event in events if isinstance(event, Epoch)]
+    epochs = [event for event in events if isinstance(event, vocdet.Epoch)]
     assert [epoch.epoch for epoch in epochs] == [1]
 
 
@@ -114,3 +115,12 @@ def test_a_dataset_made_in_memory_without_a_train_split_cannot_be_trained_on(she
     with pytest.raises(vocdet.SplitError):
         vocdet.train_detector(bare, **TINY)
     assert np.array_equal(bare.objects.box, dataset.objects.box)
+
+
+def test_the_recipe_selects_the_kind_of_detector(shelf: Path, tmp_path: Path) -> None:
+    values = TINY | {"longest": 96, "masks": False, "weights": "none"}
+    run = vocdet.train_detector(shelf, "maskrcnn-mb3-small", runs=tmp_path / "runs", device="cpu", **values)
+    assert run.path.name == "maskrcnn-mb1-0.25-1"
+    found = vocdet.load(run, device="cpu")(shelf / "JPEGImages" / "img00.jpg", score=0.0)
+    assert found.masks is None
+    assert found.boxes.shape == (len(found), 4)

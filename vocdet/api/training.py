@@ -16,15 +16,17 @@ from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
 from vocdet.recipes.schema import TASKS, Recipe, changed
-from vocdet.runs.setup import RunOptions
+from vocdet.runs.setup import RunOptions, never
+from vocdet.runs.tracking import Service
+from vocdet.runs.training_run import Note
+from vocdet.training.loop import Epoch, Step
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows import train_backbone as backbones
 from vocdet.workflows import train_detector as detectors
 from vocdet.workflows.load import Loaded
 
-RecipeChoice: TypeAlias = (
-    "str | Path | Recipe"  # the name of a bundled one, a file, a run's folder, or the recipe itself
-)
+# The name of a bundled recipe, a .toml file, a run's folder, or the recipe itself.
+RecipeChoice: TypeAlias = "str | Path | Recipe"
 DETECTORS = ("ssd", "maskrcnn")
 
 
@@ -35,7 +37,8 @@ def train_detector(
     runs: str | Path = "runs",
     device: str = "auto",
     resume: Run | str | Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    track: Service | None = None,
+    stop: Callable[[], bool] = never,
     **values: Any,
 ) -> Run:
     """Train a detector to the end, and return its run: a new folder in `runs`.
@@ -43,7 +46,8 @@ def train_detector(
     `recipe` is the name of a bundled recipe, a .toml file, or a run folder, whose recipe is used again. `values` are
     any of its values by name: `minutes=10`, `net="mb3-large"`, `weights=run`, `flip=False`. It trains on the split
     `train` and keeps the epoch that is best on `val`. `resume` is an interrupted run, which continues with the same
-    dataset and recipe. When `stop()` is true, training ends after the step.
+    dataset and recipe. `track` logs the run to a service, too: "wandb" or "mlflow". When `stop()` is true, training
+    ends after the step.
 
     Training on a CPU is faster when `prepare_cpu` is called before anything else.
 
@@ -51,7 +55,9 @@ def train_detector(
     >>> run
     <run runs/ssd-mb1-0.25-..., epochs: 1, best: 1, ap50 ..., ap ...>
     """
-    return _finished(training_events(dataset, recipe, runs=runs, device=device, resume=resume, stop=stop, **values))
+    return _finished(
+        training_events(dataset, recipe, runs=runs, device=device, resume=resume, track=track, stop=stop, **values)
+    )
 
 
 def train_backbone(
@@ -61,7 +67,8 @@ def train_backbone(
     runs: str | Path = "runs",
     device: str = "auto",
     resume: Run | str | Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    track: Service | None = None,
+    stop: Callable[[], bool] = never,
     **values: Any,
 ) -> Run:
     """Train a classifier on the objects of a dataset to the end: the backbone that a detector starts from.
@@ -73,7 +80,7 @@ def train_backbone(
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
     resolved = _resolved(recipe, ("backbone",), values)
-    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), stop=stop)
+    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), track=track, stop=stop)
     return _finished(backbones.backbone_events(_data(dataset), resolved, options))
 
 
@@ -84,20 +91,24 @@ def training_events(
     runs: str | Path = "runs",
     device: str = "auto",
     resume: Run | str | Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    track: Service | None = None,
+    stop: Callable[[], bool] = never,
     **values: Any,
-) -> Iterator[Any]:
-    """Train a detector, and yield what happens: the start, every step, every epoch, and the end.
+) -> Iterator[detectors.DetectorStart | Step | Epoch | Note | detectors.DetectorResult]:
+    """Train a detector, and yield what happens.
+
+    First a `DetectorStart`, then a `Step` for every step and an `Epoch` for every epoch, at the end a
+    `DetectorResult`.
 
     The arguments are those of `train_detector`. Closing the iterator interrupts the training.
 
     >>> for event in vocdet.training_events("shelf", net="mb1-0.25", size=64, batch=4, epochs=1, runs="runs"):
-    ...     if hasattr(event, "metrics"):
+    ...     if isinstance(event, vocdet.Epoch):
     ...         print(event.epoch, sorted(event.metrics))
     1 ['ap', 'ap50', 'f1', 'loss']
     """
     resolved = _resolved(recipe, DETECTORS, values)
-    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), stop=stop)
+    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), track=track, stop=stop)
     return detectors.training_events(_data(dataset), resolved, options)
 
 

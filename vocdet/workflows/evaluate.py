@@ -51,7 +51,7 @@ class Evaluation:
 
     report: EvalReport
     truth: Dataset  # the images, with the detector's labels first
-    found: tuple[Detections, ...]  # of every image, all scores
+    detections: tuple[Detections, ...]  # of every image, with any score
     rows: NDArray[np.int64]  # (N,) the images, as rows of the split
     unknown: tuple[str, ...]  # labels of the images that the detector does not know
 
@@ -81,11 +81,11 @@ def evaluate_run(
     if picture:
         check_picture_name(picture)
     loaded = load_dataset(source, split=split)
-    done = evaluate_detector(
+    evaluation = evaluate_detector(
         load_predictor(run, device=device), loaded, split=split, own_thresholds=own_thresholds, subset=subset,
         interval=interval, seed=seed, progress=progress,
     )  # fmt: skip
-    truth, found, report, rows = done.truth, done.found, done.report, done.rows
+    truth, found, report, rows = evaluation.truth, evaluation.detections, evaluation.report, evaluation.rows
     available = len(loaded.dataset.rows(split))
     whole = len(rows) == available
     looked_at = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
@@ -97,7 +97,7 @@ def evaluate_run(
     if picture:
         write_picture(picture, example_sheet(truth, found, report.thresholds))
     boxes_only = report.masks is None and any(one.masks is not None for one in found)
-    return Evaluated(report, metrics, listed, loaded.warnings, done.unknown, available, boxes_only)
+    return Evaluated(report, metrics, listed, loaded.warnings, evaluation.unknown, available, boxes_only)
 
 
 def evaluate_detector(
