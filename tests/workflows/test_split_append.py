@@ -102,7 +102,7 @@ def test_images_that_belong_together_and_are_apart_stay_apart_with_a_note(make_v
     before = lines(root)
     similar(root, before["train"][0], before["test"][0])
     assert append_to_split(Source(root)).notes[1:] == (
-        "1 group of images stays divided over several splits: `vocdet.split(dataset, force=True)` reunites them",
+        "1 group of images stays divided over several splits: `vocdet.write_splits(vocdet.split(dataset), force=True)` reunites them",
     )
     assert before["test"][0] in lines(root)["test"]
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_added_to_is_an_error_and_stays(
     with pytest.raises(SplitError) as caught:
         append_to_split(Source(root))
     assert caught.value.problem == problem
-    assert "`vocdet.split(dataset" in caught.value.hint
+    assert "vocdet.split(dataset" in caught.value.hint
     assert listing(root) == before
 
 

@@ -176,7 +176,8 @@ def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
         if finding.code == "imagesets.unreadable":
             raise finding.as_error()
     if not len(splits.get("train", ())):
-        hint = f"run `vocdet.split(dataset{', force=True' if splits else ''})`"
+        again = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
+        hint = f"run {again if splits else '`vocdet.split(dataset)`'}"
         raise SplitError("there is no train split to add images to", place=folder, hint=hint)
     before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.NAMES}
     rows, times = np.unique(np.concatenate(list(before.values())), return_counts=True)
@@ -185,7 +186,7 @@ def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
         if len(some):
             stems = listed((dataset.images.stems[row] for row in some), most=3)
             images = f"{counted(len(some), 'image')} ({stems})"
-            hint = "correct the files, or run `vocdet.split(dataset, force=True)`"
+            hint = "correct the files, or run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
             raise SplitError(f"{images} {'is' if len(some) == 1 else 'are'} {problem}", place=folder, hint=hint)
     gone = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.NAMES]
     if not gone:

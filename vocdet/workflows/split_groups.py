@@ -42,7 +42,7 @@ class ImageGroups:
         groups = (
             f"{counted(divided, 'group')} of images {'stays' if divided == 1 else 'stay'} divided over several splits"
         )
-        return [*self.notes, f"{groups}: `vocdet.split(dataset, force=True)` reunites them"]
+        return [*self.notes, f"{groups}: `vocdet.write_splits(vocdet.split(dataset), force=True)` reunites them"]
 
 
 def group_images(
