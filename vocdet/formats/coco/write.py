@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset
+from vocdet.data.dataset import Dataset, Objects
 from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
@@ -67,9 +67,9 @@ def write(
 def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter[str]) -> Dataset:
     """The dataset with an area for every object, and without masks that are none."""
     objects = dataset.objects
-    size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
     with np.errstate(over="ignore"):
-        usual = np.where(np.isnan(measured), snapped(np.minimum(size.prod(axis=1), _LARGEST)), measured)
+        box_area = snapped(objects.box[:, 2] - objects.box[:, 0]) * snapped(objects.box[:, 3] - objects.box[:, 1])
+        usual = np.where(np.isnan(measured), snapped(np.minimum(box_area, _LARGEST)), measured)
     segmentation = objects.segmentation
     odd = np.isnan(measured[segmentation.rows])
     if odd.any():
@@ -130,46 +130,45 @@ def _categories(dataset: Dataset, own: Mapping[str, Mapping[str, msgspec.Raw]]) 
 
 
 def _annotations(dataset: Dataset) -> Iterator[str]:
-    objects = dataset.objects
+    poses = [f',"pose":{msgspec.json.encode(pose).decode()}' for pose in dataset.poses]
+    count = len(dataset.objects)
+    for first in range(0, count, _CHUNK):
+        objects = dataset.objects.take(np.arange(first, min(first + _CHUNK, count)))
+        yield from _chunk(objects, poses, first + 1)
+
+
+def _chunk(objects: Objects, poses: Sequence[str], first_id: int) -> Iterator[str]:
     size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
     inexact = (snapped(objects.box[:, :2] + size) != objects.box[:, 2:]).any(axis=1)
     numbers = np.column_stack([objects.box[:, :2], size, objects.area])
-    rest = _rest(dataset, inexact)
-    for first in range(0, len(objects), _CHUNK):
-        rows = slice(first, first + _CHUNK)
-        columns = zip(
-            (objects.image[rows] + 1).tolist(), (objects.label[rows] + 1).tolist(),
-            *(number_texts(column) for column in numbers[rows].T), objects.crowd[rows].tolist(), strict=True,
-        )  # fmt: skip
-        for i, (image, label, x, y, width, height, area, crowd) in enumerate(columns, first):
-            yield (
-                f'{{"id":{i + 1},"image_id":{image},"category_id":{label},"bbox":[{x},{y},{width},{height}],'
-                f'"area":{area},"iscrowd":{int(crowd)}{rest.get(i, "")}}}'
-            )
+    optional = _optional(objects, poses, inexact)
+    columns = zip(
+        (objects.image + 1).tolist(), (objects.label + 1).tolist(),
+        *(number_texts(column) for column in numbers.T), objects.crowd.tolist(), strict=True,
+    )  # fmt: skip
+    for i, (image, label, x, y, width, height, area, crowd) in enumerate(columns):
+        yield (
+            f'{{"id":{first_id + i},"image_id":{image},"category_id":{label},"bbox":[{x},{y},{width},{height}],'
+            f'"area":{area},"iscrowd":{int(crowd)}{optional.get(i, "")}}}'
+        )
 
 
-def _rest(dataset: Dataset, inexact: NDArray[np.bool_]) -> dict[int, str]:
-    """What few objects have, by row."""
-    objects = dataset.objects
-    rest: dict[int, str] = {}
+def _optional(objects: Objects, poses: Sequence[str], inexact: NDArray[np.bool_]) -> dict[int, str]:
+    """The keys that only some objects have, by row."""
+    keys: dict[int, str] = {}
     for row, text in objects.segmentation.items():
-        rest[row] = f',"segmentation":{text.decode()}'
-    for name, column in (
-        ("difficult", objects.difficult),
-        ("truncated", objects.truncated),
-        ("occluded", objects.occluded),
-    ):
-        for row in np.flatnonzero(column).tolist():
-            rest[row] = f'{rest.get(row, "")},"{name}":1'
-    poses = [f',"pose":{msgspec.json.encode(pose).decode()}' for pose in dataset.poses]
+        keys[row] = f',"segmentation":{text.decode()}'
+    for name in ("difficult", "truncated", "occluded"):
+        for row in np.flatnonzero(getattr(objects, name)).tolist():
+            keys[row] = f'{keys.get(row, "")},"{name}":1'
     for row in np.flatnonzero(objects.pose).tolist():
-        rest[row] = rest.get(row, "") + poses[objects.pose[row]]
+        keys[row] = keys.get(row, "") + poses[objects.pose[row]]
     for row in np.flatnonzero(inexact).tolist():
         corners = ",".join(number_texts(objects.box[row]))
-        rest[row] = f'{rest.get(row, "")},"box":[{corners}]'
+        keys[row] = f'{keys.get(row, "")},"box":[{corners}]'
     for row, text in objects.extra.items():
-        rest[row] = rest.get(row, "") + _more(text)
-    return rest
+        keys[row] = keys.get(row, "") + _more(text)
+    return keys
 
 
 def _more(extra: bytes | None) -> str:
