@@ -94,9 +94,12 @@ def show(made: Table) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error for work that reports how many of how many are done; silent where nobody looks."""
+    if not screen().is_terminal:  # a bar that nobody sees takes time as well
+        yield lambda *_: None
+        return
     from rich.progress import Progress
 
-    with Progress(console=screen(), transient=True, disable=not screen().is_terminal) as bar:
+    with Progress(console=screen(), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

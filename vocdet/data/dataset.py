@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -239,6 +238,8 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """A hash of labels, file names, sizes and objects: the same exactly when the dataset is."""
+        import hashlib  # loads OpenSSL, which most commands do without
+
         digest = hashlib.sha256()
         for names in (self.labels, self.images.stems, self.images.files):
             digest.update("\0".join(names).encode() + b"\1")
