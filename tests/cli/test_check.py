@@ -34,7 +34,7 @@ def test_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: M
     code, out, err = vocdet("check", root)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[-4] == "20 images, 40 objects, 2 labels; no parts yet"
+    assert lines[-4] == "20 images, 40 objects, 2 labels; no splits yet"
     assert lines[-3].startswith("every image was decoded to its last byte, and compared with all others: no two look")
     assert lines[-2:] == ["checked: 0 errors, 0 warnings", f"next: vocdet split {root}"]
     vocdet("split", root)
@@ -99,7 +99,7 @@ def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
         "others": [],
         "coordinates": "zero",
         "reason": "no file names the VOC devkit as its source",
-        "parts": {},
+        "splits": {},
         "errors": 1,
         "warnings": 0,
         "similar": [],

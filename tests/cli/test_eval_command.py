@@ -78,7 +78,7 @@ def test_the_dataset_defaults_to_the_current_folder(vocdet: Run, root: Path, mon
     [
         (("--data", "{root}"), "runs: no ssd or maskrcnn run in this folder"),
         (("nothing", "--data", "{root}"), "nothing: there is no such checkpoint"),
-        (("{run}", "--data", "{root}", "--split", "val"), "there is no val.txt"),
+        (("{run}", "--data", "{root}", "--split", "val"), "no split 'val'"),
         (("{run}", "--data", "empty"), "empty: "),
         (("{run}", "--data", "{root}", "--device", "tpu"), "device 'tpu' is not available"),
     ],

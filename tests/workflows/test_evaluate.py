@@ -174,9 +174,9 @@ def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: 
 
 
 def test_a_part_that_is_not_there_is_told_to_split(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match=r"there is no val\.txt") as caught:
+    with pytest.raises(SplitError, match="no split 'val'") as caught:
         evaluate_run(save_run(tmp_path / "run"), Source(root), split="val", device="cpu")
-    assert caught.value.hint.startswith("run vocdet split")
+    assert caught.value.hint.startswith("split again: `vocdet.write_splits(")
 
 
 def test_a_folder_that_is_no_run_is_told(root: Path, tmp_path: Path) -> None:
@@ -212,3 +212,11 @@ def test_a_dataset_with_poses_is_evaluated(root: Path, tmp_path: Path, knowing: 
         path.write_text(path.read_text().replace("<pose>Unspecified</pose>", "<pose>Left</pose>"))
     knowing("dog", "cat")
     assert evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu").report.overall.ap50 == 1.0
+
+
+def test_a_fold_is_evaluated_by_its_name(root: Path, tmp_path: Path, knowing: Callable[..., None]) -> None:
+    lists = root / "ImageSets" / "Main"
+    (lists / "fold1_val.txt").write_bytes((lists / "test.txt").read_bytes())
+    knowing("dog", "cat")
+    done = evaluate_run(save_run(tmp_path / "run"), Source(root), split="fold1_val", device="cpu")
+    assert (done.report.overall.ap50, done.metrics.name) == (1.0, "metrics-fold1_val.json")
