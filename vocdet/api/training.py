@@ -131,8 +131,8 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
     else:
         task = next(name for name, kind in TASKS.items() if isinstance(recipe, kind))
     if task not in tasks:
-        other = "train_backbone" if task == "backbone" else "train_detector"
-        raise RecipeError(f"{recipe} is a recipe of task {task}", hint=f"use `vocdet.{other}(dataset)`")
+        other = "`vocdet.train_backbone(dataset)`" if task == "backbone" else "`vocdet.train_detector(dataset)`"
+        raise RecipeError(f"{recipe} is a recipe of task {task}", hint=f"use {other}")
     known = [value.name for section in fields(TASKS[task]()) for value in fields(getattr(TASKS[task](), section.name))]
     for name in values:
         if name not in known:

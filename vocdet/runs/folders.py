@@ -59,8 +59,9 @@ def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: 
             runs.append((best.stat().st_mtime_ns, best.parent))
     if not runs:
         which = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
-        train = "train_backbone" if tasks == ("backbone",) else "train_detector"
-        raise RunError(f"no {which} in this folder", place=folder, hint=f"run `vocdet.{train}(dataset)`, or name a run")
+        backbone = tasks == ("backbone",)
+        train = "`vocdet.train_backbone(dataset)`" if backbone else "`vocdet.train_detector(dataset)`"
+        raise RunError(f"no {which} in this folder", place=folder, hint=f"run {train}, or name a run")
     return max(runs)[1]
 
 
