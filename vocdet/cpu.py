@@ -1,4 +1,4 @@
-"""What training on a CPU needs from the process, to be said before torch is loaded."""
+"""Settings of the process that speed up training on a CPU, made before torch is loaded."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import ctypes
 import os
 import sys
 
-OFF = "VOCDET_CPU_TUNING"  # set to 0 to leave the process as it is
+OFF = "VOCDET_CPU_TUNING"  # set to 0 to leave the process unchanged
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def prepare_cpu() -> bool:
-    """Let waiting threads sleep, and let glibc keep the memory it has; whether anything was changed.
+    """Let waiting threads sleep, and let glibc retain freed memory. Returns whether anything was changed.
 
     OpenMP's threads spin while they wait, which slows training several times when other programs run; and glibc
-    gives large blocks back to the system after every step, to ask for them again in the next. Both are process-wide,
-    so the command line calls this and the library never does by itself. Call it before the first import of torch.
+    returns large blocks to the system after every step, only to allocate them again in the next. Both settings apply
+    to the whole process, so the command line makes them and the library does not. Call this before torch is imported.
     """
     if os.environ.get(OFF) == "0":
         return False

@@ -265,7 +265,7 @@ def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itse
 
 def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
     run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
-    assert refused(root, run) == ["there is no unfinished training in it"]
+    assert refused(root, run) == ["there is no unfinished training in this folder"]
 
 
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
     [
         (lambda data: data[:1000], "cannot be read"),
         (lambda data: b"", "cannot be read"),
-        (lambda data: data.replace(b'\\"steps\\":3', b'\\"steps\\":x'), "describes itself wrongly"),
+        (lambda data: data.replace(b'\\"steps\\":3', b'\\"steps\\":x'), "has an invalid description"),
         (lambda data: data.replace(b"vocdet-state", b"vocdet-stale"), "is not the state of a training"),
     ],
 )
@@ -332,7 +332,7 @@ def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     events = training_events(Source(root), changed(SSD, mosaic=0.0), RunOptions(runs=tmp_path / "runs", device="cpu"))
     assert [type(next(events)) for _ in range(3)] == [DetectorStart, Step, Step]
     monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
-    with pytest.raises(VocdetError, match="the loss is not a finite number any more: box inf") as caught:
+    with pytest.raises(VocdetError, match="the loss is no longer finite: box inf") as caught:
         list(events)
     (run,) = (tmp_path / "runs").iterdir()
     written = json.loads((run / "not-finite.json").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vocdet.errors import VocdetError
+from vocdet.errors import ArgumentError
 from vocdet.training.precision import choose_precision, make_scaler
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -15,7 +15,7 @@ def test_a_cpu_is_left_with_fp32_unless_asked() -> None:
     assert choose_precision("auto", CPU) is None
     assert choose_precision("fp32", CPU) is None
     assert choose_precision("bf16", CPU) is torch.bfloat16
-    with pytest.raises(VocdetError, match="precision is fp16 on a CPU"):
+    with pytest.raises(ArgumentError, match="precision is fp16 on a CPU"):
         choose_precision("fp16", CPU)
 
 

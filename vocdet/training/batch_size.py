@@ -1,4 +1,4 @@
-"""How many images of a batch the memory holds, measured on the network itself."""
+"""The largest batch that fits in memory, measured on the network itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vocdet.inputs.batches import Batch
 from vocdet.machine import memory
 from vocdet.training.losses import Task
 
-SHARE = 0.7  # of the free memory; kernels need room of their own, and other programs
-STEP = 8  # batches are multiples of this, but for small ones
+SHARE = 0.7  # of the free memory; the rest is for kernels and other programs
+STEP = 8  # larger batches are multiples of this
 LARGEST = 1024
 
 
@@ -24,12 +24,12 @@ def measured_batch(
 ) -> int:
     """The largest batch, `most` at most, whose training step fits into the free memory of the model's device.
 
-    `batch_of(n)` makes a batch of n images. What a step needs is measured with two small batches: the values kept for
-    the backward pass, and on CUDA the peak of all there is. If not even one image fits, it is a `DeviceError`.
+    `batch_of(n)` makes a batch of n images. Its memory is measured with two small batches: the values retained for
+    the backward pass, and on CUDA the peak. If not even one image fits, it is a `DeviceError`.
     """
     device = next(task.model.parameters()).device
-    measure = _peak if device.type == "cuda" else _kept
-    model = copy.deepcopy(task.model).train()  # whose norms may see what is no image
+    measure = _peak if device.type == "cuda" else _retained
+    model = copy.deepcopy(task.model).train()  # its norms may see images that are not real
     one, two = (measure(task, model, batch_of(n), precision) for n in (2, 4))
     per_image = max(1, (two - one) // 2)
     fixed = max(0, one - 2 * per_image)
@@ -52,26 +52,26 @@ def free_memory(device: torch.device) -> int:
     return memory().available
 
 
-def _kept(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
-    """Bytes of the values that the forward pass keeps for the backward pass, weights left out."""
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+def _retained(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
+    """Bytes of the values that the forward pass retains for the backward pass, without weights."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    retained: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in weights:
+            retained[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         losses = _forward(task, model, batch, precision)
-        found = sum(kept.values())
+        size = sum(retained.values())
     del losses
-    return 2 * found  # and gradients of about as much again while the backward pass runs through it
+    return 2 * size  # the gradients need about as much again during the backward pass
 
 
 def _peak(task: Task[Any], model: nn.Module, batch: Batch, precision: torch.dtype | None) -> int:
-    """Bytes at the peak of a step, beyond what was there before."""
+    """Bytes at the peak of a step, beyond those allocated before."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device
     torch.cuda.synchronize(device)

@@ -1,10 +1,10 @@
-"""The processes that train one model together, each on a device of its own, as torchrun starts them.
+"""The processes that train one model together, each on its own device, as torchrun starts them.
 
 There is no `DistributedDataParallel` here. A loss is a sum over the whole batch divided by a count over the whole
 batch, so the counts of all processes are added up between forward and backward, and the gradients after it: that gives
-what one process with the whole batch has, whatever part of it each of them has. A process whose part of the last batch
-is empty adds zeros, and adding up the gradients of several batches needs no special case. What the wrapper would gain,
-gradients that travel while backward is still at work, is little for a MobileNet: it has few parameters.
+the result of one process with the whole batch, however it is divided. A process whose share of the last batch is empty
+adds zeros, and accumulating the gradients of several batches needs no special case. The gain of the wrapper, which
+sends gradients while backward is still running, is small for a MobileNet: it has few parameters.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vocdet.errors import VocdetError
+from vocdet.errors import ArgumentError, DeviceError, TrainingError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)  # for a process that does not answer: the first may be busy with pictures or a disk
+PATIENCE = timedelta(minutes=30)  # for a process that does not answer: the first may be busy with plots or a disk
 _LOST = re.compile(r"by peer|gloo/transport|broken pipe|ncclRemoteError|communicator was aborted|timed? ?out", re.I)
 _LATE = re.compile(r"timed? ?out", re.I)
 
 
-class PeerEnded(VocdetError):
-    """Another process of the training ended or hangs; why, it says itself."""
+class PeerEnded(TrainingError):
+    """Another process of the training ended or hangs; it reports the cause itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The processes of a training; every operation is to be called by all of them, in the same order.
+    """The processes of a training. All of them must call every operation, in the same order.
 
-    Of a process that is alone every operation gives back what it was given. Where another one ended or hangs an
-    operation raises `PeerEnded`.
+    In a single process every operation returns its argument. If another process ended or hangs, an operation raises
+    `PeerEnded`.
     """
 
     rank: int = 0  # of this process: 0 is the first, the one that writes and decides
@@ -51,13 +51,13 @@ class Group:
         return self.rank == 0
 
     def sum_(self, tensor: Tensor) -> None:
-        """Put the sum over all processes in the place of a tensor; the same, bit for bit, in every process."""
+        """Replace a tensor by its sum over all processes; the same, bit for bit, in every process."""
         if self.world > 1:
             with _together():
                 dist.all_reduce(tensor)
 
     def sum_flat(self, tensors: Sequence[Tensor]) -> None:
-        """The same for many tensors at once: those of one type travel together."""
+        """The same for many tensors at once: those of one type are sent together."""
         if self.world > 1:
             for alike in _alike(tensors):
                 flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
@@ -65,7 +65,7 @@ class Group:
                 _give_back(flat, alike)
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
-        """Put the first process's values in the place of tensors, so that all start from the same."""
+        """Replace tensors by those of the first process, so that all start with the same values."""
         if self.world > 1:
             for alike in _alike(tensors):
                 flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
@@ -75,15 +75,15 @@ class Group:
                 _give_back(flat, alike)
 
     def from_first(self, values: Sequence[float]) -> list[float]:
-        """The first process's numbers, as many as are given: its clock, and what it decides."""
+        """The numbers of the first process: its clock, and its decisions."""
         if self.world == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64)
-        self.broadcast_([told])
-        return [float(value) for value in told]
+        numbers = torch.tensor(values, dtype=torch.float64)
+        self.broadcast_([numbers])
+        return [float(value) for value in numbers]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any of the processes."""
+        """Whether the flag is set in any process."""
         if self.world == 1:
             return flag
         count = torch.tensor([int(flag)])
@@ -91,32 +91,32 @@ class Group:
         return bool(count)
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value, in the order of their ranks; it is pickled on its way."""
+        """The values of all processes, in the order of their ranks; they are pickled."""
         if self.world == 1:
             return [value]
-        found: list[T] = [value] * self.world
+        values: list[T] = [value] * self.world
         with _together():
-            dist.all_gather_object(found, value)
-        return found
+            dist.all_gather_object(values, value)
+        return values
 
     def merge(self, mine: Sequence[T]) -> list[T]:
-        """What all processes have, in the order of their ranks: what they made of their `part`s, in order again."""
+        """The items of all processes in the order of their ranks: results of `part`s in the original order."""
         return [one for each in self.gather(list(mine)) for one in each]
 
 
 def alone() -> Group:
-    """The group of a process that trains by itself."""
+    """The group of a single process."""
     return Group()
 
 
 @contextmanager
 def join(device: str | torch.device = "cpu") -> Iterator[Group]:
-    """Inside, this process and its peers are a group, as torchrun's environment tells it: `RANK`, `WORLD_SIZE`,
-    `MASTER_ADDR` and `MASTER_PORT`.
+    """Inside, this process and its peers form a group, described by torchrun's environment variables `RANK`,
+    `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`.
 
-    `device` is the one this process trains on; CUDA devices talk by NCCL, CPUs by gloo. Without such an environment
-    the process is alone. A group that was made before is used as it is, and kept. Where the processes do not find
-    each other it is a `VocdetError`.
+    `device` is the one this process trains on; CUDA devices communicate by NCCL, CPUs by gloo. Without these variables
+    the group is this process alone. An existing group is used and left open. If the processes cannot connect, it is a
+    `TrainingError`.
     """
     if dist.is_available() and dist.is_initialized():
         yield Group(dist.get_rank(), dist.get_world_size())
@@ -127,13 +127,13 @@ def join(device: str | torch.device = "cpu") -> Iterator[Group]:
         return
     cuda = _is_cuda(device)
     try:
-        # gloo beside NCCL: counts, decisions and detections are no CUDA tensors
+        # gloo beside NCCL: counts, decisions and detections are CPU tensors
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise VocdetError(
+        raise TrainingError(
             f"process {rank + 1} of {world} did not find the others: {reason}",
-            hint="start them with --device 0,1 or with torchrun, which sets RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT",
+            hint="start them with torchrun, which sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
         ) from error
     try:
         yield Group(rank, world)
@@ -142,18 +142,18 @@ def join(device: str | torch.device = "cpu") -> Iterator[Group]:
 
 
 def _is_cuda(device: str | torch.device) -> bool:
-    """Whether it is a CUDA device, which is then this process's current one."""
+    """Whether it is a CUDA device, which becomes this process's current one."""
     try:
         if torch.device(device).type != "cuda":
             return False
         torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, ValueError) as error:  # AssertionError: torch was built without CUDA
-        raise VocdetError(f"there is no device {str(device)!r}", hint="use --device cpu, or CUDA as in 0,1") from error
+        raise DeviceError(f"there is no device {str(device)!r}", hint='use `device="cpu"` or `device="0,1"`') from error
     return True
 
 
 def place_in_world() -> tuple[int, int]:
-    """Rank and number of the processes that torchrun's environment tells of: (0, 1) without one."""
+    """Rank and number of processes from torchrun's environment variables: (0, 1) without them."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return 0, 1
     try:
@@ -162,34 +162,34 @@ def place_in_world() -> tuple[int, int]:
         rank, world = -1, 0
     if not 0 <= rank < world:
         given = ", ".join(f"{name}={os.environ.get(name, '')}" for name in ("RANK", "WORLD_SIZE"))
-        raise VocdetError(f"the environment says {given}", hint="unset both, or start with torchrun, which sets them")
+        raise ArgumentError(f"the environment says {given}", hint="unset both, or start with torchrun, which sets them")
     return rank, world
 
 
 def part(n: int, rank: int, world: int) -> slice:
-    """The rows out of `n` that a process looks at: nearly equal parts, in order; empty where there are fewer rows."""
+    """The rows out of `n` that a process handles: nearly equal parts, in order; empty if there are fewer rows."""
     each, more = divmod(n, world)
     start = rank * each + min(rank, more)
     return slice(start, start + each + (rank < more))
 
 
 def synchronized(model: nn.Module) -> nn.Module:
-    """The model with batch norms that see the batches of all processes; weights and their names stay the same.
+    """The model with batch norms over the batches of all processes; weights and their names are the same.
 
-    Every process then has to run the model as often as all others, on an empty batch too.
+    Every process must then run the model as often as all others, on an empty batch, too.
     """
     if any(parameter.device.type != "cuda" for parameter in model.parameters()):
-        raise VocdetError(
+        raise DeviceError(
             "batch norms over several processes need CUDA devices",
-            hint="leave sync_norm out on the CPU",
+            hint="use `sync_norm=False` on the CPU",
         )
-    made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return made
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return converted
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Inside, what comes of a process that ended is `PeerEnded`."""
+    """Inside, errors caused by the end of a process become `PeerEnded`."""
     try:
         yield
     except RuntimeError as error:
@@ -205,10 +205,10 @@ def _together() -> Iterator[None]:
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     """Tensors by their type and device."""
-    found: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
-        found.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-    return list(found.values())
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    return list(groups.values())
 
 
 @torch.no_grad()

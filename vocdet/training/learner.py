@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vocdet.errors import VocdetError
+from vocdet.errors import TrainingError
 from vocdet.inputs.batches import Batch
 from vocdet.training.distributed import Group
 from vocdet.training.optim import MovingAverage, set_rate
 from vocdet.training.shards import Shards
 
 
-class NotFinite(VocdetError):
-    """The loss or its gradient is no number any more; `rows` are the samples of the step."""
+class NotFinite(TrainingError):
+    """The loss or its gradient is not finite; `rows` are the samples of the step."""
 
     def __init__(self, what: str, losses: dict[str, float], rows: tuple[int, ...]) -> None:
         named = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        hint = "train with a lower --lr or with --precision fp32; the last checkpoints are kept"
-        super().__init__(f"the {what} is not a finite number any more: {named}", hint=hint)
+        hint = 'train with a lower `lr=` or with `precision="fp32"`; the last checkpoints remain'
+        super().__init__(f"the {what} is no longer finite: {named}", hint=hint)
         self.rows = rows
 
 
@@ -39,12 +39,12 @@ class Learner:
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        """`clip` is the gradient's norm at most, 0 for none; a `scaler` keeps small gradients of fp16."""
+        """`clip` limits the gradient's norm, 0: no limit; a `scaler` is needed for fp16."""
         self.shards, self.optimizer, self.average, self.group = shards, optimizer, average, group
         self._clip, self._seed = clip, seed
         self._scaler = scaler
         if scaler:
-            scaler.scale(torch.zeros((), device=shards.parameters[0].device))  # from then on it has a state
+            scaler.scale(torch.zeros((), device=shards.parameters[0].device))  # initializes its state
 
     @property
     def rate(self) -> float:
@@ -52,10 +52,10 @@ class Learner:
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def step(self, batches: Sequence[Batch], rate: float, number: int) -> tuple[dict[str, float], int]:
-        """Learn batches as one, a step's, and give their losses and the number of images, over all processes.
+        """Train on batches as one step. Returns their losses and the number of images, over all processes.
 
-        `rate` is a share of the peak, `number` the step's. A loss or a gradient that is not finite is
-        `NotFinite`, before any weight is changed.
+        `rate` is a share of the peak, `number` that of the step. A loss or a gradient that is not finite raises
+        `NotFinite`, before any weight changes.
         """
         with self.shards.learning():
             set_rate(self.optimizer, rate)
@@ -85,7 +85,7 @@ class Learner:
         return losses, sum(each.images for each in learned)
 
     def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:
-        """Add up the gradients of all processes, and take the mean of their norms' statistics."""
+        """Add up the gradients of all processes, and average the statistics of their norms."""
         if self.group.world == 1:
             return
         statistics = self.shards.statistics
@@ -96,9 +96,9 @@ class Learner:
             value.copy_(total / part)
 
     def _change(self, gradients: list[Tensor]) -> bool:
-        """Change the weights; False, and nothing is changed, where a gradient is no number.
+        """Change the weights. Returns False, and changes nothing, if a gradient is not finite.
 
-        In fp16 that happens now and then: then the scaler leaves the step out and scales less.
+        In fp16 that happens now and then: the scaler skips the step and lowers its scale.
         """
         parameters = self.shards.parameters
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -117,7 +117,7 @@ class Learner:
         return True
 
     def tensors(self) -> dict[str, Tensor]:
-        """A copy of all that training changes, by name: weights, their average, the optimizer's, the random state."""
+        """A copy of everything that training changes, by name: weights, their average, optimizer and random state."""
         found = {f"model.{key}": value for key, value in self.shards.model.state_dict().items()}
         found |= {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
         for i, parameter in enumerate(self._optimized()):
@@ -134,7 +134,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to what `tensors()` gave; a `KeyError` or `ValueError` where they are of another training."""
+        """Restore the result of `tensors()`; a `KeyError` or `ValueError` if it is that of another training."""
         for prefix, model in (("model.", self.shards.model), ("average.", self.average.model)):
             state = model.state_dict()
             for key, value in state.items():
@@ -145,7 +145,7 @@ class Learner:
             begin = f"optimizer.{i}."
             for name in [name for name in tensors if name.startswith(begin)]:
                 value = tensors[name]
-                # laid out in memory as its parameter is, or the same sums would be made in another order
+                # the memory layout of its parameter, so that sums are computed in the same order
                 mine = torch.empty_like(parameter) if value.shape == parameter.shape else value.clone()
                 _into(mine, value)
                 self.optimizer.state[parameter][name.removeprefix(begin)] = mine

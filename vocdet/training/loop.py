@@ -21,11 +21,11 @@ VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a t
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a training is: all that the loop remembers, so that it can go on from there."""
+    """The position of a training: all state of the loop, from which it resumes."""
 
-    epoch: int = 1  # that is being learned
-    batches: int = 0  # learned of it
-    seen: int = 0  # images of it
+    epoch: int = 1  # the current one
+    batches: int = 0  # of it, so far
+    seen: int = 0  # images of it, so far
     sums: dict[str, float] = {}  # of its losses, times images
     steps: int = 0  # of the whole run
     learned: int = 0  # images, in the whole run
@@ -40,11 +40,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step is done."""
+    """The result of a step."""
 
     epoch: int  # from 1
     losses: dict[str, float]
-    images: int  # learned from in this epoch so far
+    images: int  # of this epoch, so far
     of: int
     images_per_second: float  # of training alone, since the start
     progress: float  # of the whole run, in [0, 1]
@@ -54,35 +54,35 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch is done."""
+    """The result of an epoch."""
 
     epoch: int
     losses: dict[str, float]  # means over the epoch
     metrics: dict[str, float]  # of the validation; empty where there was none
     rate: float
     seconds: float  # since the start
-    best: bool  # the best so far, or the last where nothing is validated
+    best: bool  # the best so far, or the last if nothing is validated
     final: bool
     at: Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found."""
+    """The result of a validation."""
 
     metrics: dict[str, float]
     rank: tuple[float, ...]  # the higher, the better
-    enough: bool = False  # it is as good as was asked for: training ends
+    enough: bool = False  # the target is reached: training ends
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to stop: after epochs, seconds or steps, or when validation found nothing better for `patience` epochs."""
+    """When to stop: after epochs, seconds or steps, or after `patience` epochs without improvement."""
 
     epochs: int
     seconds: float | None = None
     patience: int = 0  # 0: never early; only without a time budget
-    steps: int = 0  # 0: as many as there are
+    steps: int = 0  # 0: no limit
 
 
 def fit(
@@ -98,14 +98,15 @@ def fit(
     start: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | Epoch]:
-    """Train, and yield what happened after every step and every epoch.
+    """Train, and yield the result of every step and every epoch.
 
-    `load(epoch, skip)` gives the batches of an epoch but the first `skip`, with `samples` images in all over all
-    processes; `accumulate` of them are a step. `validate(model)` measures the averaged model and decides by its rank
+    `load(epoch, skip)` returns the batches of an epoch except the first `skip`; an epoch has `samples` images over all
+    processes, and `accumulate` batches are a step. `validate(model)` measures the averaged model; its rank decides
     which epoch is best. The rate follows `schedule` after `warm` steps of warm-up; with a time budget it follows the
-    clock, and validation takes no more than an eighth of it. `start` is where an earlier training was, its learner
-    restored: what follows is as if it had not been interrupted. When `stop()` is true in any process, training ends
-    after the step and the unfinished epoch is not yielded. A loss that is not finite ends training with `NotFinite`.
+    clock, and validation takes at most an eighth of it. `start` is the position of an interrupted training whose
+    learner is restored: the result is the same as without the interruption. When `stop()` is true in any process,
+    training ends after the step, without an event for the unfinished epoch. A loss that is not finite raises
+    `NotFinite`.
     """
     at = start or Progress()
     clock = _Clock(limits, samples, at)
@@ -131,7 +132,7 @@ def _end_epoch(
     limits: Limits,
     validate: Callable[[nn.Module], Validation] | None,
 ) -> tuple[Epoch, Progress]:
-    """Validate where it is due, and see whether training is over."""
+    """Validate if it is due, and decide whether training is over."""
     final = clock.over(at) or at.epoch >= limits.epochs
     metrics: dict[str, float] = {}
     better, best, since_best = validate is None, at.best, at.since_best + 1
@@ -148,7 +149,7 @@ def _end_epoch(
         best = max(at.best, result.rank)
         final = final or result.enough
     since_best = 0 if better else since_best
-    # a schedule that is fitted to a time ends low, and that is where it gains: it is not cut short
+    # a schedule fitted to a time gains most at its low end: it is not cut short
     final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
     means = {name: total / max(1, at.seen) for name, total in at.sums.items()}
     after = msgspec.structs.replace(
@@ -175,7 +176,7 @@ def _grouped(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
 
 
 class _Clock:
-    """How far a run is and how fast."""
+    """Progress and speed of a run."""
 
     def __init__(self, limits: Limits, samples: int, start: Progress) -> None:
         self._limits = limits
@@ -186,7 +187,7 @@ class _Clock:
         return time.perf_counter() - self._start
 
     def reading(self, at: Progress, warm: int) -> list[float]:
-        """Progress of the run, the share of it that warms up, and whether its time or its steps are over."""
+        """Progress of the run, the share of it that is warm-up, and whether its time or its steps are used up."""
         return [self.progress(at), self.warm(at, warm), float(self.over(at))]
 
     def speed(self, at: Progress) -> float:
@@ -201,7 +202,7 @@ class _Clock:
         return min(1.0, along)
 
     def warm(self, at: Progress, steps: int) -> float:
-        """The share of the run that warms up: so many steps, a tenth of a short run."""
+        """The share of the run that is warm-up: `steps` steps, at most a tenth of the run."""
         if not steps:
             return 0.0
         total = 20.0 * steps  # before anything is known

@@ -1,4 +1,4 @@
-"""What a task is: a model, and named losses of a batch."""
+"""A task: a model, and named losses of a batch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Share:
-    """A part of a loss: the loss is the sum of all totals divided by the sum of all counts, 1 at least.
+    """A part of a loss: the loss is the sum of all totals divided by the sum of all counts, at least 1.
 
-    Kept apart, so that a batch in several threads or processes has the loss of the whole batch, not a mean of means.
+    Total and count are separate, so that a batch in several threads or processes has the loss of the whole batch, not
+    a mean of means.
     """
 
     total: Tensor  # ()
-    count: Tensor | float  # () what the total is to be divided by: matched anchors, images
+    count: Tensor | float  # () the divisor of the total: matched anchors, images
 
 
 Losses = dict[str, Share]
 
 
 class Task(Protocol[M]):
-    """What is learned: a model, and the losses that it or a replica of it has on a batch."""
+    """What a training optimizes: a model, and the losses of it or its replicas on a batch."""
 
     @property
     def model(self) -> M: ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the losses, in their order."""
+        """The names of the losses, in order."""
         ...
 
     def losses(self, model: M, batch: Batch) -> Losses:
-        """Named losses whose sum is minimised."""
+        """Named losses whose sum is minimized."""
         ...

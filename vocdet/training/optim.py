@@ -40,9 +40,9 @@ def make_optimizer(
 
 
 def make_schedule(name: str, *, steps: Sequence[float] = ()) -> Schedule:
-    """How the rate goes over a run: `cosine`, `steps` (a tenth after each of these shares), `one-cycle`, `constant`.
+    """The learning rate over a run: `cosine`, `steps` (a tenth after each of these shares), `one-cycle`, `constant`.
 
-    All but one-cycle, which rises for three tenths of the run whatever the warm-up is, begin with a linear warm-up.
+    All but one-cycle, which always rises for three tenths of the run, begin with a linear warm-up.
     """
     if name == "one-cycle":
         return one_cycle
@@ -84,10 +84,10 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
 
 
 class MovingAverage:
-    """An exponential moving average of a model's weights and norm statistics, kept in a model of its own.
+    """An exponential moving average of a model's weights and norm statistics, in a separate model.
 
-    The decay grows from 0 to `decay` over the first steps, so that a short run is not averaged with its start; with a
-    `decay` of 0 it is the model as it is.
+    The decay grows from 0 to `decay` over the first steps, so that the average of a short run excludes its start; with
+    a `decay` of 0 it equals the model.
     """
 
     def __init__(self, model: nn.Module, average: nn.Module, *, decay: float) -> None:
@@ -103,7 +103,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the model's weights after a step."""
+        """Update the average after a step."""
         self.steps += 1
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = zip(*self._pairs, strict=True)

@@ -1,9 +1,9 @@
-"""A batch learned in shards, one a thread: on few cores far faster than many threads inside every operation.
+"""A training step in shards, one per thread: on few cores far faster than many threads inside every operation.
 
-MobileNets are many small operations, and splitting each of them over the cores costs more than it gains; splitting
-the batch costs nothing. The losses are those of the whole batch; batch norms see one shard each, as in data-parallel
-training on several devices, and the running statistics are averaged. Sums are made in a fixed order, so that the same
-seed gives the same weights.
+MobileNets have many small operations, and dividing each of them among the cores costs more than it gains; dividing the
+batch costs nothing. The losses are those of the whole batch; batch norms see one shard each, as in data-parallel
+training on several devices, and the running statistics are averaged. Sums have a fixed order, so the same seed gives
+the same weights.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from vocdet.training.losses import Losses, Task
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
-SMALLEST = 4  # images in a shard of a full batch: batch norms need some
-OF_REGIONS = 2  # of a Mask R-CNN, whose heads see a hundred regions of each
+SMALLEST = 4  # images in a shard of a full batch: batch norms need several
+OF_REGIONS = 2  # the same for a Mask R-CNN, whose heads see a hundred regions of each image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,17 +36,17 @@ class Learned:
 
     losses: dict[str, float]  # of the whole batch, over all processes
     gradients: list[Tensor]  # of this process; their sum over the processes is the whole batch's
-    weight: float  # what the batch counts beside others whose gradients are added
+    weight: float  # of the batch when gradients of several are added
     images: int  # over all processes
 
 
 def shard_count(batch: int, threads: int, *, smallest: int = SMALLEST) -> int:
-    """How many shards a batch is best learned in with so many threads."""
+    """The best number of shards for a batch and a number of threads."""
     return max(1, min(threads, batch // smallest))
 
 
 class Shards:
-    """Computes losses and gradients of a batch, a shard of it in every thread."""
+    """Computes losses and gradients of a batch, one shard per thread."""
 
     def __init__(self, task: Task[Any], count: int, group: Group, *, precision: torch.dtype | None = None) -> None:
         model = task.model.train()
@@ -68,15 +68,15 @@ class Shards:
         return [first for first, *_ in self._statistics]
 
     def settle(self, step: int) -> None:
-        """Let the statistics of norms be the mean over the first steps of a run, before they are a moving one.
+        """Make the statistics of norms a mean over the first steps of a run, before they become a moving average.
 
-        Else what they were before outlives many steps: short runs would be validated on what nothing has learned.
+        Otherwise their initial values would survive many steps and distort the validation of short runs.
         """
         for norm, momentum in self._norms:
             norm.momentum = max(momentum, 1 / (1 + step))
 
     def align(self) -> None:
-        """Give all replicas the model's running statistics, after they were set from elsewhere."""
+        """Copy the model's running statistics to all replicas, after they were restored."""
         with torch.no_grad():
             for first, *rest in self._statistics:
                 for more in rest:
@@ -84,7 +84,7 @@ class Shards:
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Inside, this thread works alone too: the optimizer's many small sums would wait for each other's threads."""
+        """Inside, this thread uses its share of the cores: more threads do not speed up the optimizer's small sums."""
         for model in self._models:
             model.train()
         torch.set_num_threads(self._each)
@@ -96,11 +96,11 @@ class Shards:
     def learn(self, batch: Batch, *, seed: Sequence[int], scale: float = 1.0) -> Learned:
         """The losses of a batch and the gradients of their sum, which is multiplied by `scale` for fp16.
 
-        `seed` decides what is random in the model: what dropout drops, which anchors teach. In several processes each
-        has its part of the batch, which may be empty.
+        `seed` determines what is random in the model: dropout, the sampled anchors. In several processes each has its
+        share of the batch, which may be empty.
         """
         rng = np.random.default_rng((*seed, self._group.rank))
-        for layer in self._seeded:  # here, as the threads would draw in any order
+        for layer in self._seeded:  # here, because the threads have no fixed order
             layer.seed = int(rng.integers(2**31))
         parts = split(batch, len(self._models)) if len(batch) else []
         found = self._each_of(lambda i: self._forward(self._models[i], parts[i]), len(parts))
@@ -118,7 +118,7 @@ class Shards:
             added = self._added(gradients)
             self._average_statistics(len(parts))
         values = dict(zip(self._task.names, (sums[0] / counts).tolist(), strict=True))
-        # where all losses have one count, batches added by their counts are as one batch
+        # if all losses have the same count, adding batches by their counts is the same as one batch
         shared = bool((counts == counts[0]).all())
         return Learned(values, added, float(counts[0] if shared else sums[2, 0]), int(sums[2, 0]))
 
@@ -133,7 +133,7 @@ class Shards:
 
     def _backward(self, losses: Losses, weights: dict[str, float]) -> tuple[Tensor, ...]:
         total = torch.stack([losses[name].total * weight for name, weight in weights.items()]).sum()
-        return torch.autograd.grad(total, self.parameters, materialize_grads=True)  # a part of the model may rest
+        return torch.autograd.grad(total, self.parameters, materialize_grads=True)  # parts of the model may be unused
 
     def _added(self, gradients: list[tuple[Tensor, ...]]) -> list[Tensor]:
         if not gradients:
@@ -170,7 +170,7 @@ def split(batch: Batch, count: int) -> list[Batch]:
 
 
 def _replica(model: M) -> M:
-    """A copy that shares the parameters and has buffers of its own."""
+    """A copy that shares the parameters but not the buffers."""
     other = copy.deepcopy(model)
     for mine, theirs in zip(model.modules(), other.modules(), strict=True):
         for name, parameter in mine.named_parameters(recurse=False):

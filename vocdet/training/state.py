@@ -1,4 +1,4 @@
-"""The whole state of a training in one file, to go on from exactly there. No pickle."""
+"""The complete state of a training in one file, from which it resumes exactly. No pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY = "vocdet-state"  # of the JSON in the file's metadata
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a state says besides its tensors."""
+    """The contents of a state besides its tensors."""
 
     format: int = FORMAT
     vocdet: str
@@ -37,23 +37,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
-    """Write it whole, or leave what was there."""
+    """Write the state atomically: on failure the old file remains."""
     write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(record).decode()}))
 
 
 def read_record(path: Path) -> Record:
-    """What a state says, without its tensors."""
+    """The record of a state, without its tensors."""
     return _open(path, tensors=False)[0]
 
 
 def read_state(path: Path) -> tuple[Record, dict[str, Tensor]]:
-    """The whole state; a file that is damaged or none of ours is a `CheckpointError`."""
+    """The complete state; a file that is damaged or not a state is a `CheckpointError`."""
     return _open(path, tensors=True)
 
 
 def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     if not path.is_file():
-        problem = "there is no unfinished training in it"
+        problem = "there is no unfinished training in this folder"
         raise CheckpointError(problem, place=path.parent, hint="name the folder of a run that was interrupted")
     try:
         with safe_open(path, framework="pt") as file:
@@ -62,12 +62,12 @@ def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         problem = f"cannot be read: {error}"
         raise CheckpointError(
-            problem, place=path, hint="the file is damaged: start a new run from --weights"
+            problem, place=path, hint=f"the file is damaged: start a new run with `weights={str(path.parent)!r}`"
         ) from error
     if text is None:
         raise CheckpointError("is not the state of a training", place=path, hint="name the folder of a run")
     try:
         return msgspec.json.decode(text, type=Record), found
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        problem = f"describes itself wrongly: {error}"
-        raise CheckpointError(problem, place=path, hint="it is damaged, or of another version of vocdet") from error
+        problem = f"has an invalid description: {error}"
+        raise CheckpointError(problem, place=path, hint="it is damaged, or from another version of vocdet") from error

@@ -1,4 +1,4 @@
-"""What a model is taught: to classify crops, to detect objects, to draw their masks."""
+"""The tasks: classify crops, detect objects, segment them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vocdet.training.losses import Losses, Share
 
 
 class DetectTask:
-    """SSD's two losses on scenes."""
+    """SSD's two losses."""
 
     names = ("box", "class")
 
@@ -27,7 +27,7 @@ class DetectTask:
     ) -> None:
         self.model = model
         self._min_negatives = min_negatives
-        # the weight of background is never used: it matches no object
+        # the weight of the background is never used: it matches no object
         weights = None if label_weights is None else torch.tensor([1.0, *label_weights])
         self._weights = None if weights is None else weights.to(model.grid.device)
 
@@ -37,7 +37,7 @@ class DetectTask:
         return self.compare(offsets, logits, batch)
 
     def compare(self, offsets: Tensor, logits: Tensor, batch: Batch) -> Losses:
-        """The losses of what the model found in a batch."""
+        """The losses of the model's outputs for a batch."""
         grid = self.model.grid
         boxes, classes = batch.boxes.to(grid.device), to_classes(batch.labels).to(grid.device)
         totals, count = ssd_sums(
@@ -48,9 +48,9 @@ class DetectTask:
 
 
 class SegmentTask:
-    """The losses of Mask R-CNN on scenes: of its proposals, and of what it makes of them.
+    """The losses of Mask R-CNN: those of its proposals and those of its heads.
 
-    Which anchors and proposals teach is drawn at random, by layers that are `Seeded`.
+    Anchors and proposals are sampled at random, by layers that are `Seeded`.
     """
 
     def __init__(self, model: MaskRcnn) -> None:
@@ -58,7 +58,7 @@ class SegmentTask:
         self.names = model.spec.losses
 
     def losses(self, model: MaskRcnn, batch: Batch) -> Losses:
-        """Each of the names, per what it is made of: the anchors or proposals that were drawn."""
+        """Each of the names, per sampled anchor or proposal."""
         found = model.losses(batch.images, batch.sizes, batch.boxes, to_classes(batch.labels), batch.masks)
         return {name: Share(*found[name]) for name in self.names}
 
