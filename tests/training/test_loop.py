@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_is_an_error_and_changes_no_weight(value: floa
     average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.5)
     with pytest.raises(VocdetError, match=f"the loss is no longer finite: fit {value}") as caught:
         train(task, Limits(epochs=2), average=average)
-    assert "lower --lr" in caught.value.hint
+    assert "lower `lr=`" in caught.value.hint
     assert task.steps == 3
     assert all(p.isfinite().all() for p in [*task.model.parameters(), *average.model.parameters()])
 
