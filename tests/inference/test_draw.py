@@ -109,7 +109,7 @@ def test_a_hundred_labels_have_a_hundred_colours() -> None:
     colors = [color(label) for label in range(100)]
     assert len(set(colors)) == 100
     near = np.abs(np.diff(np.array(colors), axis=0)).sum(axis=1)
-    assert near.min() > 60  # neighbours are far apart
+    assert near.min() > 60  # neighbors are far apart
 
 
 def test_annotated_objects_are_drawn_and_difficult_ones_say_so(texts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Masks can be seen: a tint and an outline in the label's colour, the best on top, and nothing outside them."""
+"""Masks can be seen: a tint and an outline in the label's color, the best on top, and nothing outside them."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_only_our_checkpoints_say_something_of_themselves(tmp_path: Path) -> Non
     assert info_if_ours(tmp_path / "timm.safetensors") is None
     assert info_if_ours(tmp_path / "torchvision.pth") is None
     newer = rewritten(saved(tmp_path / "new.safetensors"), lambda it: it.update(format=99))
-    with pytest.raises(CheckpointError, match="has format 99"):  # its normalisation must not be guessed
+    with pytest.raises(CheckpointError, match="has format 99"):  # its normalization must not be guessed
         info_if_ours(newer)
 
 

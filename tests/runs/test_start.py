@@ -191,7 +191,7 @@ def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypa
         find_weights("coco", parse_net("mb3-large"), tmp_path)
     file = "https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
     assert caught.value.hint == (
-        f"fetch {file} on another machine and put it into {tmp_path / 'checkpoints'}, or give the file to --weights"
+        f"download {file} on another machine, and copy it to {tmp_path / 'checkpoints'} or give the file as `weights`"
     )
 
 

@@ -1,4 +1,4 @@
-"""Boxes as offsets from other boxes. Girshick et al. 2014, appendix C."""
+"""Boxes encoded as offsets from reference boxes. Girshick et al. 2014, appendix C."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import math
 import torch
 from torch import Tensor
 
-Weights = tuple[float, float, float, float]  # what offsets of x, y, width and height are multiplied by
+Factors = tuple[float, float, float, float]  # for the offsets of x, y, width and height
 
-MOST_GROWTH = math.log(1000.0 / 16)  # of a side, as its logarithm; torchvision's
+MAX_LOG_GROWTH = math.log(1000.0 / 16)  # of a side; torchvision's
 
 
-def encode(boxes: Tensor, references: Tensor, weights: Weights) -> Tensor:
-    """Boxes (..., 4) as offsets from their references (..., 4), times the weights."""
+def encode(boxes: Tensor, references: Tensor, factors: Factors) -> Tensor:
+    """Boxes (..., 4) as offsets (..., 4) from their references (..., 4), times `factors`."""
     size, reference_size = boxes[..., 2:] - boxes[..., :2], references[..., 2:] - references[..., :2]
-    centre, reference_centre = boxes[..., :2] + size / 2, references[..., :2] + reference_size / 2
-    moved = (centre - reference_centre) / reference_size
-    return torch.cat([moved, torch.log(size / reference_size)], dim=-1) * boxes.new_tensor(weights)
+    center, reference_center = boxes[..., :2] + size / 2, references[..., :2] + reference_size / 2
+    moved = (center - reference_center) / reference_size
+    return torch.cat([moved, torch.log(size / reference_size)], dim=-1) * boxes.new_tensor(factors)
 
 
-def decode(offsets: Tensor, references: Tensor, weights: Weights) -> Tensor:
-    """The inverse of `encode`; a side grows by a factor of 62.5 at most, as in torchvision."""
-    offsets = offsets / offsets.new_tensor(weights)
+def decode(offsets: Tensor, references: Tensor, factors: Factors) -> Tensor:
+    """The inverse of `encode`; sides grow at most by a factor of 62.5, as in torchvision."""
+    offsets = offsets / offsets.new_tensor(factors)
     size = references[..., 2:] - references[..., :2]
-    centre = offsets[..., :2] * size + references[..., :2] + size / 2
-    half = torch.exp(offsets[..., 2:].clamp(max=MOST_GROWTH)) * size / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    center = offsets[..., :2] * size + references[..., :2] + size / 2
+    half = torch.exp(offsets[..., 2:].clamp(max=MAX_LOG_GROWTH)) * size / 2
+    return torch.cat([center - half, center + half], dim=-1)

@@ -32,14 +32,14 @@ class ClassifierSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class Dropout(Seeded):
-    """Dropout that takes its mask from a seed where it was given one."""
+    """Dropout with a mask from the seed, if there is one."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape; in training some values are 0 and the others larger, in eval mode nothing is changed."""
+        """Zero some values and scale the others in training; the identity in eval mode."""
         if not self.training:
             return x
         kept = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
@@ -47,7 +47,7 @@ class Dropout(Seeded):
 
 
 class Classifier(nn.Module):
-    """A backbone with its paper's classifier on top; parameter names are torchvision's below `backbone.`."""
+    """A backbone with the classifier of its paper; parameter names below `backbone.` are torchvision's."""
 
     def __init__(self, spec: ClassifierSpec, *, dropout: float = 0.2) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to logits (B, labels)."""
         if self.training and len(x) == 1:
-            # at 32 pixels the last map is one pixel, of which batch norm could not tell a spread
+            # at 32 pixels the last map is one pixel: batch norm needs two values for a variance
             return self(x.expand(2, -1, -1, -1))[:1]  # type: ignore[no-any-return]
         _, c5 = self.backbone(x)
         logits: Tensor = self.classifier(torch.mean(c5, dim=(2, 3)))

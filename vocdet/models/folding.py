@@ -1,7 +1,7 @@
-"""Batch norms folded into the convolutions before them: for inference, and for training with norms that stay.
+"""Fold batch norms into the preceding convolutions, for inference and for training with frozen norms.
 
-A norm whose statistics do not change is a scale and a shift of each channel, and a convolution can do both. It then is
-one pass over the maps instead of two, forward and backward.
+A norm with fixed statistics scales and shifts each channel, which a convolution can do as well: one pass over the maps
+instead of two, forward and backward.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 
 class Folded(nn.Identity):
-    """Stands where a batch norm was; the convolution before it does its work."""
+    """Replaces a batch norm that is folded into the preceding convolution."""
 
     def __init__(self, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> None:
         super().__init__()
@@ -26,21 +26,21 @@ class Folded(nn.Identity):
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Let every convolution in `module` that a batch norm follows do the norm's work, with its running statistics.
+    """Fold every batch norm in `module` into the convolution before it, with its running statistics, in place.
 
-    The outputs are those of eval mode, in training too. The convolutions get a bias, which learns if the norm's did;
-    their weights are the same parameters with other values. To be done before an optimizer or a replica is made.
+    The outputs equal those of eval mode, in training, too. The convolutions get a bias, trainable if that of the norm
+    was; their weights remain the same parameters. Call it before creating an optimizer or a replica.
     """
     for parent in list(module.modules()):
-        for conv_name, norm_name in _neighbours(parent):
+        for conv_name, norm_name in _neighbors(parent):
             conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
                 _fold(conv, norm)
                 setattr(parent, norm_name, Folded(norm))
 
 
-def _neighbours(parent: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of layers of which the second works on what the first gives: in a sequence, and in a ResNet's parts."""
+def _neighbors(parent: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of consecutive layers, in a sequence and in the blocks of a ResNet."""
     names = list(parent._modules)
     if isinstance(parent, nn.Sequential):
         yield from zip(names, names[1:], strict=False)
@@ -61,10 +61,10 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> None:
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state with the names that it has without folding, whether or not anything is folded.
+    """The state dict with the names of the unfolded model.
 
-    A folded norm is written as one that only adds: it loads into a network with batch norms, which in eval mode says
-    the same, to rounding.
+    A folded norm becomes one that only adds a bias: the state loads into a model with batch norms, with equal outputs
+    in eval mode, up to rounding.
     """
     state: dict[str, Tensor] = dict(model.state_dict())
     for conv, norm, folded in _pairs(model):
@@ -79,10 +79,10 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, str, Folded]]:
-    """Where a convolution does a norm's work: the names of the convolution and of the norm that was there."""
+    """The names of each convolution with a folded norm, and of that norm."""
     for name, parent in model.named_modules():
         start = f"{name}." if name else ""
-        for conv, norm in _neighbours(parent):
+        for conv, norm in _neighbors(parent):
             folded = parent.get_submodule(norm)
             if isinstance(folded, Folded):
                 yield start + conv, start + norm, folded
@@ -92,7 +92,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def fused(model: M) -> M:
-    """A copy in eval mode in which every batch norm that follows a convolution is folded into it."""
+    """A copy in eval mode with all batch norms folded into the preceding convolutions."""
     model = copy.deepcopy(model).eval()
     fold_norms(model)
     return model

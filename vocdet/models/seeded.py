@@ -7,10 +7,10 @@ from torch import nn
 
 
 class Seeded(nn.Module):
-    """A layer that draws from its `seed` where it was given one, else from torch's one generator.
+    """A layer that draws from its `seed`, or without one from the global generator of torch.
 
-    Threads that learn parts of a batch would draw from the one generator in any order; so whoever runs them gives
-    every such layer a seed before each batch.
+    Threads that train on shards of a batch would draw from the global generator in any order: set a seed before each
+    batch.
     """
 
     def __init__(self) -> None:
@@ -18,5 +18,5 @@ class Seeded(nn.Module):
         self.seed: int | None = None
 
     def generator(self, device: torch.device) -> torch.Generator | None:
-        """A generator made of the seed; None without one."""
+        """A generator with the seed; None without a seed."""
         return None if self.seed is None else torch.Generator(device).manual_seed(self.seed)

@@ -1,4 +1,4 @@
-"""Depthwise-separable convolutions, of which the mobile pyramid and heads are made."""
+"""Depthwise-separable convolutions of the mobile pyramid and heads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NORM = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.1)
 
 
 def depthwise(channels: int, *, padding: int = 1) -> nn.Sequential:
-    """A 3x3 filter of every channel by itself, a batch norm and ReLU."""
+    """A depthwise 3x3 convolution, a batch norm and ReLU."""
     layer: nn.Sequential = Conv2dNormActivation(
         channels, channels, padding=padding, groups=channels, norm_layer=NORM, activation_layer=nn.ReLU
     )
@@ -19,7 +19,7 @@ def depthwise(channels: int, *, padding: int = 1) -> nn.Sequential:
 
 
 def pointwise(inputs: int, out: int, *, linear: bool = False) -> nn.Sequential:
-    """A 1x1 convolution and a batch norm; then ReLU unless it is to be linear."""
+    """A 1x1 convolution and a batch norm, then ReLU unless `linear`."""
     activation = None if linear else nn.ReLU
     layer: nn.Sequential = Conv2dNormActivation(
         inputs, out, kernel_size=1, norm_layer=NORM, activation_layer=activation

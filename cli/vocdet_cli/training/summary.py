@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.models.anchor_recall import AnchorRecall
-    from vocdet.models.weights.transfer import Fate, Tensors, Transfer
+    from vocdet.models.weights.transfer import Fate, TensorFate, Transfer
     from vocdet.workflows.train_backbone import BackboneStart
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
@@ -111,7 +111,7 @@ def print_transfer(transfer: Transfer, *, every: bool = False) -> None:
 
 def parts_table(transfer: Transfer) -> Table:
     """The number of tensors loaded in each part of the network, and why others were not."""
-    parts: dict[str, list[Tensors]] = {}
+    parts: dict[str, list[TensorFate]] = {}
     for tensor in transfer.tensors:
         parts.setdefault(tensor.name.partition(".")[0], []).append(tensor)
     counts = {part: Counter(tensor.fate for tensor in tensors) for part, tensors in parts.items()}
@@ -123,7 +123,7 @@ def parts_table(transfer: Transfer) -> Table:
     return table
 
 
-def tensors_table(tensors: Iterable[Tensors]) -> Table:
+def tensors_table(tensors: Iterable[TensorFate]) -> Table:
     """Every tensor: its shape, and whether it was loaded."""
     table = render.table("every tensor", "tensor", "shape", "", "why")
     for column in table.columns:
@@ -143,7 +143,7 @@ def label_lines(transfer: Transfer) -> list[str]:
     return [*lines, f"trained from scratch: {_names(fresh)}"] if fresh else lines
 
 
-def _reasons(tensors: Iterable[Tensors]) -> str:
+def _reasons(tensors: Iterable[TensorFate]) -> str:
     """The most frequent reasons, without the details of each tensor."""
     reasons = Counter(tensor.why.partition(":")[0] for tensor in tensors if tensor.why).most_common()
     more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []

@@ -52,8 +52,8 @@ def boxes_of(count: int, low: float, high: float, *, ratio: float = 1.0, seed: i
     rng = np.random.default_rng(seed)
     side = np.exp(rng.uniform(np.log(low), np.log(high), (count, 1)))
     sides = side * np.array([ratio**-0.5, ratio**0.5]) * np.exp(rng.normal(0, 0.1, (count, 2)))
-    centre = rng.uniform(0, SIDE, (count, 2))
-    return np.concatenate([centre - sides / 2, centre + sides / 2], axis=1)
+    center = rng.uniform(0, SIDE, (count, 2))
+    return np.concatenate([center - sides / 2, center + sides / 2], axis=1)
 
 
 def zeros(boxes: Boxes) -> NDArray[np.int32]:
@@ -121,7 +121,7 @@ def test_the_nearest_anchor_is_the_best_one() -> None:
         ],
         axis=0,
     )
-    # a rounded cell's centre can be half a pixel off
+    # a rounded cell's center can be half a pixel off
     np.testing.assert_allclose(found, best_overlaps(USUAL_ANCHORS, boxes), atol=0.02)
 
 

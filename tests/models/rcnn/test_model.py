@@ -314,6 +314,6 @@ def test_a_resnet_is_for_mask_r_cnn_alone() -> None:
         lambda: Classifier(ClassifierSpec(spec, ("a", "b", "c"))),
         lambda: SsdLite(SsdSpec(spec, LABELS, (320, 320), torchvision_anchors())),
     ):
-        with pytest.raises(VocdetError, match="resnet50 is a net for Mask R-CNN alone") as caught:
+        with pytest.raises(VocdetError, match="only Mask R-CNN supports resnet50") as caught:
             make()
         assert "mb3-large" in caught.value.hint

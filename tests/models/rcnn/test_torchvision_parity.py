@@ -103,9 +103,9 @@ def _objects(count: int, size: tuple[int, int]) -> dict[str, Tensor]:
     corner = torch.rand(count, 2) * (torch.tensor([w, h]) - sides)
     boxes = torch.cat([corner, corner + sides], 1)
     y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, sides / 2
-    inside = ((x - centre[:, 0, None, None]) / half[:, 0, None, None]) ** 2 + (
-        (y - centre[:, 1, None, None]) / half[:, 1, None, None]
+    center, half = (boxes[:, 2:] + boxes[:, :2]) / 2, sides / 2
+    inside = ((x - center[:, 0, None, None]) / half[:, 0, None, None]) ** 2 + (
+        (y - center[:, 1, None, None]) / half[:, 1, None, None]
     ) ** 2 < 1
     return {"boxes": boxes, "labels": torch.randint(1, 1 + LABELS, (count,)), "masks": inside.to(torch.uint8)}
 

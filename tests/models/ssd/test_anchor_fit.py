@@ -101,7 +101,7 @@ def test_the_nearest_cell_holds_the_best_anchor() -> None:
 
 def test_a_pooled_last_map_is_one_cell_to_the_fit_and_to_the_recall() -> None:
     size = (640, 640)  # by convolution the last map has 2 x 2 cells
-    wide = np.tile([[0.02, 0.3, 0.98, 0.7]], (40, 1))  # in the middle: the one cell's centre, and a corner of the four
+    wide = np.tile([[0.02, 0.3, 0.98, 0.7]], (40, 1))  # in the middle: the one cell's center, and a corner of the four
     only_there = Anchors((*(((Shape(0.01, 0.01),),) * 5), (Shape(0.96, 0.4),)))
     last_maps: tuple[LastMap, ...] = ("conv", "pool")
     for last_map in last_maps:

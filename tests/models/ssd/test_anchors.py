@@ -41,20 +41,20 @@ def test_a_density_of_two_places_anchors_at_quarter_points() -> None:
     anchors = Anchors(((Shape(0.2, 0.1), Shape(0.1, 0.3, 2)),))
     assert anchors.counts == (5,)
     grid = anchors.grid(((2, 4),)).reshape(2, 4, 5, 4)  # rows, columns, anchors
-    centres = (grid[..., :2] + grid[..., 2:]) / 2
+    centers = (grid[..., :2] + grid[..., 2:]) / 2
     # the cell in row 1, column 2 reaches from (.5, .5) to (.75, 1)
-    np.testing.assert_allclose(centres[1, 2, 0], (0.625, 0.75), atol=1e-6)
+    np.testing.assert_allclose(centers[1, 2, 0], (0.625, 0.75), atol=1e-6)
     quarters = [(0.5625, 0.625), (0.6875, 0.625), (0.5625, 0.875), (0.6875, 0.875)]
-    np.testing.assert_allclose(centres[1, 2, 1:], quarters, atol=1e-6)
+    np.testing.assert_allclose(centers[1, 2, 1:], quarters, atol=1e-6)
     sides = np.broadcast_to([[0.2, 0.1]] + [[0.1, 0.3]] * 4, (2, 4, 5, 2))
     np.testing.assert_allclose(grid[..., 2:] - grid[..., :2], sides, atol=1e-6)
 
 
 def test_maps_come_first_then_rows_then_columns_then_shapes() -> None:
     grid = Anchors(((Shape(0.1, 0.1), Shape(0.2, 0.2)), (Shape(0.5, 0.5),))).grid(((1, 2), (1, 1)))
-    centres = (grid[:, :2] + grid[:, 2:]) / 2
+    centers = (grid[:, :2] + grid[:, 2:]) / 2
     widths = grid[:, 2] - grid[:, 0]
-    np.testing.assert_allclose(centres[:, 0], (0.25, 0.25, 0.75, 0.75, 0.5), atol=1e-6)
+    np.testing.assert_allclose(centers[:, 0], (0.25, 0.25, 0.75, 0.75, 0.5), atol=1e-6)
     np.testing.assert_allclose(widths, (0.1, 0.2, 0.1, 0.2, 0.5), atol=1e-6)
 
 

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
-from vocdet.models.ssd.detect import Found, detect
+from vocdet.models.ssd.detect import SsdDetections, detect
 from vocdet.models.ssd.loss import decode
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 
@@ -26,7 +26,9 @@ def detector(spec: BackboneSpec = SMALL, labels: int = 4, size: tuple[int, int] 
     return SsdLite(SsdSpec(spec, tuple(map(str, range(labels))), size, torchvision_anchors(), **variant))
 
 
-def slow(offsets: Tensor, logits: Tensor, grid: Tensor, score: float, top: int, overlap: float, most: int) -> Found:
+def slow(
+    offsets: Tensor, logits: Tensor, grid: Tensor, score: float, top: int, overlap: float, most: int
+) -> SsdDetections:
     """One image, label by label."""
     boxes = clip_boxes_to_image(decode(offsets, grid), SIZE)
     shares = logits.softmax(-1)
@@ -39,7 +41,7 @@ def slow(offsets: Tensor, logits: Tensor, grid: Tensor, score: float, top: int, 
             classes.append(label)
     kept_boxes, kept, of = torch.stack(rows), torch.stack(points), torch.tensor(classes)
     keep = batched_nms(kept_boxes, kept, of, overlap)[:most]
-    return Found(kept_boxes[keep], kept[keep], of[keep])
+    return SsdDetections(kept_boxes[keep], kept[keep], of[keep])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes: fetched when asked, recognised by what they hold."""
+"""Weights that torchvision publishes: fetched when asked, recognized by what they hold."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_download_that_fails_says_what_to_fetch(
     with pytest.raises(CheckpointError, match="weights could not be downloaded: no route to host") as caught:
         fetch(spec)
     assert f"fetch https://download.pytorch.org/models/{file}" in caught.value.hint
-    assert f"put it into {tmp_path / 'checkpoints'}, or give the file to --weights" in caught.value.hint
+    assert f"copy it to {tmp_path / 'checkpoints'} or give the file as `weights`" in caught.value.hint
 
 
 def coco_file(folder: Path) -> Path:
@@ -228,7 +228,7 @@ def test_coco_is_told_at_once_to_be_of_one_net(net: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     with pytest.raises(CheckpointError, match=rf"is an SSD-lite on mb3-large, not on {net} \(") as caught:
         coco_tensors(parse_net(net))
-    assert caught.value.hint == "use --net mb3-large, or --weights imagenet or auto"
+    assert caught.value.hint == 'choose `net="mb3-large"`, or `weights="imagenet"`'
 
 
 def test_weights_are_downloaded_without_running_code_from_them(monkeypatch: pytest.MonkeyPatch) -> None:

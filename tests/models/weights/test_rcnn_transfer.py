@@ -122,9 +122,9 @@ def test_a_resnet_that_knows_imagenet_goes_into_its_backbone(standard: MaskRcnn)
 
 def test_a_resnet_is_no_mobilenet_and_says_what_it_is() -> None:
     model = MaskRcnn(RcnnSpec(SMALL, ("a",), channels=16, hidden=16))
-    with pytest.raises(CheckpointError, match=r"only 0 of \d+ tensors of mb1-0.25 are in it") as caught:
+    with pytest.raises(CheckpointError, match=r"contains only 0 of \d+ tensors of mb1-0.25") as caught:
         transfer(model, resnet50(weights=None).state_dict(), SMALL, source="resnet")
-    assert caught.value.hint == "they are weights of --net resnet50"
+    assert caught.value.hint == 'they fit `net="resnet50"`'
 
 
 def test_an_ssds_backbone_goes_into_a_mask_rcnn() -> None:

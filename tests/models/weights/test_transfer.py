@@ -72,12 +72,12 @@ def test_every_tensor_of_file_and_model_has_one_row() -> None:
 def test_weights_of_another_net_are_refused_and_leave_the_model_as_it_was(other: str) -> None:
     model = detector()
     before = copies(model)
-    with pytest.raises(CheckpointError, match=r"only \d+ of 162 tensors of mb1-0.25 are in it") as caught:
+    with pytest.raises(CheckpointError, match=r"contains only \d+ of 162 tensors of mb1-0.25") as caught:
         transfer(
             model, Classifier(ClassifierSpec(parse_net(other), ("a", "b"))).state_dict(), SMALL, source="runs/other.pth"
         )
     assert str(caught.value.place) == "runs/other.pth"
-    assert caught.value.hint == f"they are weights of --net {other}"
+    assert caught.value.hint == f'they fit `net="{other}"`'
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -86,7 +86,7 @@ def test_weights_of_no_net_that_is_known_are_for_another() -> None:
     given = {"conv1.weight": torch.zeros(32, 3, 3, 3)}
     with pytest.raises(CheckpointError, match="only 0 of 162 tensors") as caught:
         transfer(detector(), given, SMALL, source="x.pth")
-    assert caught.value.hint == "the weights are for another --net"
+    assert caught.value.hint == "the weights are for another net: choose it with `net`"
 
 
 def test_a_reduced_tail_is_seen_in_the_weights() -> None:
@@ -105,7 +105,7 @@ def test_looking_for_the_net_draws_no_random_numbers() -> None:
     with_its_tail(parse_net("mb3-small-0.75"), given)
     with pytest.raises(CheckpointError) as caught:
         transfer(model, given, SMALL, source="x")
-    assert caught.value.hint == "they are weights of --net mb3-small-0.75 --reduced-tail"
+    assert caught.value.hint == 'they fit `net="mb3-small-0.75"` with `reduced_tail=True`'
     drawn = torch.rand(1)
     assert drawn == torch.rand(1, generator=torch.Generator().manual_seed(3))
 

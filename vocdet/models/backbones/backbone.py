@@ -1,4 +1,4 @@
-"""The one place that builds a backbone: classifier and detectors get the same module, key for key."""
+"""Build backbones: classifiers and detectors share the same module, key for key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from vocdet.errors import ArgumentError, VocdetError
+from vocdet.errors import ArgumentError, RecipeError
 from vocdet.models.backbones.mobilenets import (
     V3_LARGE_C4,
     V3_SMALL_C4,
@@ -27,13 +27,13 @@ KINDS = MOBILE
 Layers = Callable[[float, Norm], nn.Sequential]  # of a width multiplier and a norm: from the image to stride 32
 LAYERS: dict[str, Layers] = {"mb1": v1_features, "mb2": v2_features}  # mb3 has a reduced tail, too: `Backbone`
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}
-FREEZABLE = 16  # the stride up to which layers can be kept as they are
+FREEZABLE = 16  # the highest stride of frozen layers
 LEVELS = (4, 8, 16, 32)  # strides of a pyramid's maps
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """Which backbone: enough to build it again."""
+    """Everything needed to build a backbone."""
 
     kind: str  # one of KINDS, or RESNET
     width: float = 1.0  # the paper's width multiplier
@@ -49,25 +49,25 @@ class BackboneSpec:
 
     @property
     def name(self) -> str:
-        """As the user types it."""
+        """The name in recipes and on the command line: mb3-large, mb1-0.25."""
         return self.kind if self.width == 1 else f"{self.kind}-{self.width:g}"
 
 
 def parse_net(name: str, *, reduced_tail: bool = False) -> BackboneSpec:
-    """`mb3-large`, or with a width multiplier `mb1-0.25`, as a spec; `resnet50` is for Mask R-CNN alone."""
+    """The spec of `mb3-large`, or with a width multiplier of `mb1-0.25`; a `RecipeError` for an unknown name."""
     error = any_net_fault(name)
     if error:
         raise error
-    kind, width = re.fullmatch(r"(.+?)(?:-([0-9.]+))?", name).groups()  # type: ignore[union-attr]  # any name fits
+    kind, width = re.fullmatch(r"(.+?)(?:-([0-9.]+))?", name).groups()  # type: ignore[union-attr]  # the name is valid
     if reduced_tail and not kind.startswith("mb3"):
-        raise VocdetError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
+        raise RecipeError(f"{name} has no reduced tail", hint="only mb3-small and mb3-large have one")
     return BackboneSpec(kind, float(width or 1), reduced_tail)
 
 
 def check_mobile(spec: BackboneSpec) -> None:
-    """A `VocdetError` where a net is no MobileNet: classifiers and SSDs are made on these alone."""
+    """Raise `RecipeError` for ResNet, which only Mask R-CNN supports."""
     if spec.kind == RESNET:
-        raise VocdetError(f"{RESNET} is a net for Mask R-CNN alone", hint=f"use {', '.join(mobile_names())}")
+        raise RecipeError(f"only Mask R-CNN supports {RESNET}", hint=f"use {', '.join(mobile_names())}")
 
 
 def register_backbone(name: str, layers: Layers, *, c4: int) -> None:
@@ -118,7 +118,7 @@ def tapped_stride(features: nn.Sequential, c4: int) -> int:
 
 
 class Backbone(nn.Module):
-    """A MobileNet or a registered net without its classifier; `VocdetError` for any other net.
+    """A MobileNet or a registered net without its classifier; `RecipeError` for ResNet.
 
     `features` has torchvision's parameter names. `channels` are those of the two taps: C4 at stride 16 (for V2
     and V3 the expansion of the first block at stride 32, before its stride) and C5, the last convolution.
@@ -136,7 +136,7 @@ class Backbone(nn.Module):
             self.features = v3_features(spec.kind, spec.width, spec.reduced_tail, norm)
         self.spec = spec
         self.tap = C4_LAYER[spec.kind]
-        self.frozen = 0  # layers from the first that do not learn
+        self.frozen = 0  # number of frozen layers
         initialize(self)
         self.channels = (_out_channels(tapped_parts(self.features[self.tap])[0]), _out_channels(self.features[-1]))
         strides = layer_strides(self.features)
@@ -144,20 +144,20 @@ class Backbone(nn.Module):
         self.pyramid_channels = tuple(_out_channels(self.features[i]) for i in self.levels)
 
     def freeze(self, stride: int) -> None:
-        """Let the layers up to this stride, at most 16, learn no more; their batch norms keep their statistics.
+        """Freeze the layers up to this stride, at most 16, and the statistics of their batch norms.
 
-        The layer that C4 is taken from always learns, as do those after it.
+        The layer that outputs C4 and the later ones remain trainable.
         """
         within = sum(seen <= min(stride, FREEZABLE) for seen in layer_strides(self.features))
         self.frozen = min(max(self.frozen, within), self.tap)
         kept = self.features[: self.frozen].requires_grad_(False)
         for layer in kept.modules():
             if isinstance(layer, nn.Hardswish):
-                layer.inplace = True  # no backward pass will ask for what it was given
+                layer.inplace = True  # no backward pass needs its input
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Frozen layers stay as they are in evaluation."""
+        """Frozen layers stay in eval mode."""
         super().train(mode)
         self.features[: self.frozen].eval()
         return self
@@ -197,7 +197,7 @@ def _out_channels(module: nn.Module) -> int:
 
 
 def initialize(module: nn.Module) -> None:
-    """He's initialisation for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
+    """He's initialization for convolutions, N(0, .01) for linear layers, as torchvision's MobileNets."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out")

@@ -33,7 +33,7 @@ V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 
 
 
 def rounded(channels: float) -> int:
-    """The nearest multiple of 8, never below 8 nor below nine tenths of `channels`, as TensorFlow's slim has it."""
+    """The nearest multiple of 8, at least 8 and at least 90 % of `channels`, as in TensorFlow slim."""
     near = max(8, int(channels + 4) // 8 * 8)
     return near + 8 if near < 0.9 * channels else near
 
@@ -45,7 +45,7 @@ class InvertedResidual(nn.Module):
         self, inputs: int, expansion: int, out: int, kernel: int, stride: int, squeeze: bool, hswish: bool, norm: Norm
     ) -> None:
         super().__init__()
-        # In place, h-swish would have to copy its input for the backward pass; ReLU keeps its output instead.
+        # in-place h-swish copies its input for the backward pass; ReLU saves its output instead
         activation = partial(nn.Hardswish, inplace=False) if hswish else nn.ReLU
         inplace = None if hswish else True
         conv = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=activation, inplace=inplace)

@@ -1,4 +1,4 @@
-"""ResNet-50 as Mask R-CNN has it: batch norms that never change, and four maps. He et al. 2016, table 1."""
+"""ResNet-50 for Mask R-CNN, with frozen batch norms and four feature maps. He et al. 2016, table 1."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ResNet(nn.Module):
         whole = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
         parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
         self.body = nn.ModuleDict({name: getattr(whole, name) for name in parts})
-        self.frozen = 0  # parts from the first that do not learn
+        self.frozen = 0  # number of frozen parts
         for block in self.body.modules():
             if isinstance(block, Bottleneck):
-                # norms that stay do not tame what fresh blocks add up to: let all of them add as much as they get
+                # frozen norms do not limit the sum of fresh blocks: scale each by the number of blocks
                 block.bn3.weight.fill_(BLOCKS**-0.5)
 
     def freeze(self, stride: int) -> None:
-        """Let the parts up to this stride, at most 16, learn no more: 4 is what torchvision keeps by default."""
+        """Freeze the parts up to this stride, at most 16; torchvision freezes up to 4 by default."""
         ends = {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3"}
         names = list(self.body)
         within = [names.index(end) + 1 for at, end in ends.items() if at <= stride]
@@ -53,15 +53,15 @@ class ResNet(nn.Module):
 
 
 def make_backbone(spec: BackboneSpec) -> Backbone | ResNet:
-    """The net that a Mask R-CNN stands on."""
+    """The backbone of a Mask R-CNN: ResNet-50 or a MobileNet."""
     return ResNet() if spec.kind == RESNET else Backbone(spec)
 
 
 def with_eps(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of torchvision's `MaskRCNN_ResNet50_FPN_Weights.COCO_V1`, for norms with an eps of 1e-5.
 
-    These weights were trained without one, and torchvision sets it to 0 where it loads them: here their variances
-    are made smaller by as much.
+    They were trained with an eps of 0, which torchvision restores on loading; here the variances are reduced by 1e-5
+    instead.
     """
     kept = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     return {name: value - EPS if name.endswith("running_var") else value for name, value in kept.items()}

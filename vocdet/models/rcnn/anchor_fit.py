@@ -1,4 +1,4 @@
-"""Anchors of a feature pyramid that fit a dataset, chosen from its training boxes."""
+"""Fit the anchors of a feature pyramid to the training boxes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.models.anchor_recall import ENOUGH, JITTER, MOST_BOXES, RATIOS, AnchorRecall, recall_rows
+from vocdet.models.anchor_recall import GOOD_IOU, JITTER, MAX_BOXES, RATIOS, AnchorRecall, recall_rows
 from vocdet.models.rcnn.anchors import STRIDES, USUAL_ANCHORS, PyramidAnchors
 
-NARROWEST, WIDEST = 2.0, 16.0  # strides of a level's anchor; the usual ones have 8
+MIN_STRIDES, MAX_STRIDES = 2.0, 16.0  # side of an anchor; the standard one has 8
 SIDES_PER_OCTAVE = 4
-MOST_RATIOS = 3
-WORTH = 2e-3  # of mean IoU: for less than that a ratio or a side stays as it is
-FEW = 400  # boxes: of fewer each is jittered more than once
-RATIO_JITTER = 0.1  # of log width and log height: what a crop cuts off, and what the next dataset has
-ROUNDS = 8  # of looking at every level and ratio again
+MAX_RATIOS = 3
+MIN_GAIN = 2e-3  # of mean IoU, for a change of a ratio or a side
+MIN_SAMPLES = 400  # jittered boxes: fewer boxes are jittered several times
+RATIO_JITTER = 0.1  # of log width and log height: the effect of crops, and a margin for other datasets
+ROUNDS = 8  # of coordinate descent, at most
 
 Floats = NDArray[np.float32]
 
 
 def best_iou(boxes: NDArray[np.float64], shapes: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
-    """(N, S) IoU of boxes (N, 4) in pixels with anchors of each shape (S, 2), width and height, where they fit best.
+    """(N, S) IoU of boxes (N, 4) in pixels with the nearest anchor of each shape (S, 2), width and height.
 
-    Anchors stand at multiples of the stride. The nearest is the best one: for equal shapes IoU falls with the
-    distance of the centres along each axis.
+    Anchors are at multiples of the stride. The nearest is the best: for equal shapes IoU decreases with the distance
+    of the centers along each axis.
     """
     sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
-    centre = (boxes[:, 2:] + boxes[:, :2]) / 2
-    away = np.abs(centre - np.round(centre / stride) * stride)[:, None]  # (N, 1, 2)
+    center = (boxes[:, 2:] + boxes[:, :2]) / 2
+    away = np.abs(center - np.round(center / stride) * stride)[:, None]  # (N, 1, 2)
     wanted = sides[:, None]
     common = np.minimum((wanted + shapes) / 2 - away, np.minimum(wanted, shapes)).clip(min=0).prod(axis=2)
     union = sides.prod(axis=1)[:, None] + shapes.prod(axis=1) - common
@@ -39,9 +39,9 @@ def best_iou(boxes: NDArray[np.float64], shapes: NDArray[np.float64], stride: in
 def fit_pyramid(boxes: NDArray[np.float64], labels: NDArray[np.int32], *, seed: int = 0) -> PyramidAnchors:
     """One side for each level and up to three ratios, so that every training box has an anchor of high IoU.
 
-    `boxes` (N, 4) are pixels of the input, as large as training will show them, `labels` (N,) their labels. Rare
-    labels count as much as common ones do by the square root of their number, and sizes are jittered. What makes no
-    difference stays as the usual anchors have it; without boxes all does.
+    `boxes` (N, 4) are pixels of the input, `labels` (N,) their labels. A box weighs the inverse square root of its
+    label's frequency; sizes are jittered. Sides and ratios change only for a gain; without boxes the result is the
+    standard anchors.
     """
     usable = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
     boxes, labels = boxes[usable], labels[usable]
@@ -49,7 +49,7 @@ def fit_pyramid(boxes: NDArray[np.float64], labels: NDArray[np.int32], *, seed: 
         return USUAL_ANCHORS
     boxes, weights = _sample(boxes, labels, np.random.default_rng(seed))
     ratios = np.unique([1.0, *RATIOS])
-    octaves = np.arange(np.log2(NARROWEST), np.log2(WIDEST) + 1e-6, 1 / SIDES_PER_OCTAVE)
+    octaves = np.arange(np.log2(MIN_STRIDES), np.log2(MAX_STRIDES) + 1e-6, 1 / SIDES_PER_OCTAVE)
     sides = np.round(np.array(STRIDES)[:, None] * 2.0**octaves)  # (levels, sides)
     worth = _worth(boxes, sides, ratios)
     chosen = [int(np.argmin(np.abs(own - usual[0]))) for own, usual in zip(sides, USUAL_ANCHORS.sides, strict=True)]
@@ -70,46 +70,46 @@ def fit_pyramid(boxes: NDArray[np.float64], labels: NDArray[np.int32], *, seed: 
 def _sample(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A sample of the boxes, as they are and jittered in size and place, and the weight of each; they add to 1."""
-    if len(boxes) > MOST_BOXES:
-        keep = np.sort(rng.choice(len(boxes), MOST_BOXES, replace=False))
+    """A sample of the boxes, unchanged and jittered in size and location, and their weights, which sum to 1."""
+    if len(boxes) > MAX_BOXES:
+        keep = np.sort(rng.choice(len(boxes), MAX_BOXES, replace=False))
         boxes, labels = boxes[keep], labels[keep]
     weights = 1 / np.sqrt(np.bincount(labels))[labels]
-    times = max(1, -(-FEW // len(boxes)))
+    times = max(1, -(-MIN_SAMPLES // len(boxes)))
     many = np.tile(boxes, (times, 1))
-    centre, half = (many[:, 2:] + many[:, :2]) / 2, (many[:, 2:] - many[:, :2]) / 2
+    center, half = (many[:, 2:] + many[:, :2]) / 2, (many[:, 2:] - many[:, :2]) / 2
     half = half * np.exp(rng.normal(0, JITTER, (len(many), 1)) + rng.normal(0, RATIO_JITTER, half.shape))
-    centre = centre + rng.uniform(0, STRIDES[-1], centre.shape)
-    jittered = np.concatenate([centre - half, centre + half], axis=1)
+    center = center + rng.uniform(0, STRIDES[-1], center.shape)
+    jittered = np.concatenate([center - half, center + half], axis=1)
     weights = np.concatenate([weights, np.tile(weights / times, times)])
     return np.concatenate([boxes, jittered]), weights / weights.sum()
 
 
 def _worth(boxes: NDArray[np.float64], sides: NDArray[np.float64], ratios: NDArray[np.float64]) -> Floats:
-    """(levels, sides, ratios, N): the IoU of every box with every anchor there could be, as far as it is of use."""
+    """(levels, sides, ratios, N): the IoU of every box with every candidate anchor, at most `GOOD_IOU`."""
     worth = np.empty((*sides.shape, len(ratios), len(boxes)), np.float32)
     roots = np.sqrt(ratios)
     for level, (own, stride) in enumerate(zip(sides, STRIDES, strict=True)):
         for k, side in enumerate(own):
             shapes = np.stack([side / roots, side * roots], axis=1)
-            worth[level, k] = best_iou(boxes, shapes, stride).clip(max=ENOUGH).T
+            worth[level, k] = best_iou(boxes, shapes, stride).clip(max=GOOD_IOU).T
     return worth
 
 
 def _better_ratios(worth: Floats, taken: list[int], weights: NDArray[np.float64]) -> list[int]:
-    """The ratios again, each exchanged for the best beside the others; from `worth` (levels, ratios, N)."""
+    """The ratios after a round: each replaced by the best one beside the others; `worth` is (levels, ratios, N)."""
     best = worth.max(axis=0)  # (ratios, N)
-    for slot in range(MOST_RATIOS):
+    for slot in range(MAX_RATIOS):
         others = [k for i, k in enumerate(taken) if i != slot]
         covered = best[others].max(axis=0) if others else np.zeros_like(best[0])
         scores = np.maximum(best, covered) @ weights
         now = scores[taken[slot]] if slot < len(taken) else float(covered @ weights)
-        if scores.max() >= now + WORTH:
+        if scores.max() >= now + MIN_GAIN:
             taken = [*others, int(scores.argmax())]
             taken.sort()
-    for k in list(taken):  # what the others cover need not be there
+    for k in list(taken):  # drop what the others cover
         others = [other for other in taken if other != k]
-        if others and float((best[taken].max(axis=0) - best[others].max(axis=0)) @ weights) < WORTH:
+        if others and float((best[taken].max(axis=0) - best[others].max(axis=0)) @ weights) < MIN_GAIN:
             taken = others
     return taken
 
@@ -117,22 +117,22 @@ def _better_ratios(worth: Floats, taken: list[int], weights: NDArray[np.float64]
 def _better_side(
     worth: Floats, sides: NDArray[np.float64], chosen: list[int], level: int, weights: NDArray[np.float64]
 ) -> int:
-    """A level's side again, the best beside those of the other levels; from `worth` (levels, sides, N).
+    """The best side of a level beside those of the other levels; `worth` is (levels, sides, N).
 
-    Sides grow from level to level.
+    Sides increase from level to level.
     """
     covered = np.max([worth[i, k] for i, k in enumerate(chosen) if i != level], axis=0)
     others = [sides[i, k] for i, k in enumerate(chosen)]
     low, high = max([0.0, *others[:level]]), min([np.inf, *others[level + 1 :]])
     scores = np.maximum(worth[level], covered) @ weights
     best = int(np.where((sides[level] > low) & (sides[level] < high), scores, -1.0).argmax())
-    return best if scores[best] >= scores[chosen[level]] + WORTH else chosen[level]
+    return best if scores[best] >= scores[chosen[level]] + MIN_GAIN else chosen[level]
 
 
 def pyramid_recall(
     anchors: PyramidAnchors, boxes: NDArray[np.float64], label_of: NDArray[np.int32], labels: Sequence[str]
 ) -> tuple[AnchorRecall, ...]:
-    """Mean best-anchor IoU and recall at .5 for every label and size of object; boxes (N, 4) in pixels of the input."""
+    """Mean best IoU and recall at .5 for every label and object size; `boxes` (N, 4) are pixels of the input."""
     if len(boxes) == 0:
         return ()
     shapes = [(cell[:, 2:] - cell[:, :2]).astype(np.float64) for cell in anchors.cell()]

@@ -1,4 +1,4 @@
-"""Anchors of a feature pyramid: the boxes that Faster and Mask R-CNN start from. Lin et al. 2017, section 4.1."""
+"""Anchors of a feature pyramid, for Faster and Mask R-CNN. Lin et al. 2017, section 4.1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRIDES = (4, 8, 16, 32, 64)  # pixels, of the pyramid's levels
-MOST_SIDE, MOST_RATIO, MOST_AT_A_CELL = 8192.0, 32.0, 32  # far beyond what is of use
+MAX_SIDE, MAX_RATIO, MAX_AT_A_CELL = 8192.0, 32.0, 32  # limits of valid anchors, far beyond useful ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,27 +16,27 @@ class PyramidAnchors:
     """Boxes of every side and every ratio at each cell of each level; the default is the paper's and torchvision's."""
 
     sides: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # px of the input, by level
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width; the area is side², whatever the ratio
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width; the area is always side²
 
     def __post_init__(self) -> None:
         if len(self.sides) != len(STRIDES):
             raise ValueError(f"anchors for {len(self.sides)} levels, not {len(STRIDES)}")
-        if len({len(sides) for sides in self.sides}) != 1 or not 1 <= self.count <= MOST_AT_A_CELL:
-            raise ValueError(f"a level needs as many sides as the others, and 1 to {MOST_AT_A_CELL} anchors at a cell")
-        if not all(1 <= side <= MOST_SIDE for sides in self.sides for side in sides):
-            raise ValueError(f"a side that is not from 1 to {MOST_SIDE:g} pixels")
-        if not all(1 / MOST_RATIO <= ratio <= MOST_RATIO for ratio in self.ratios):
-            raise ValueError(f"a ratio that is not from 1/{MOST_RATIO:g} to {MOST_RATIO:g}")
+        if len({len(sides) for sides in self.sides}) != 1 or not 1 <= self.count <= MAX_AT_A_CELL:
+            raise ValueError(f"a level needs as many sides as the others, and 1 to {MAX_AT_A_CELL} anchors at a cell")
+        if not all(1 <= side <= MAX_SIDE for sides in self.sides for side in sides):
+            raise ValueError(f"a side that is not from 1 to {MAX_SIDE:g} pixels")
+        if not all(1 / MAX_RATIO <= ratio <= MAX_RATIO for ratio in self.ratios):
+            raise ValueError(f"a ratio that is not from 1/{MAX_RATIO:g} to {MAX_RATIO:g}")
 
     @property
     def count(self) -> int:
-        """Anchors at a cell, the same on every level: one head serves all."""
+        """Anchors at a cell, equal on all levels, which share a head."""
         return len(self.sides[0]) * len(self.ratios)
 
     def cell(self) -> list[NDArray[np.float32]]:
-        """For every level (count, 4) boxes around the origin: ratio by ratio, and in each side by side.
+        """(count, 4) boxes around the origin for every level, sorted by ratio, then side.
 
-        Rounded to whole pixels as torchvision's AnchorGenerator rounds, to which published weights are used.
+        Rounded to whole pixels as by torchvision's AnchorGenerator, for published weights.
         """
         high = np.sqrt(np.array(self.ratios, np.float32))
         wide = 1 / high
@@ -50,7 +50,7 @@ class PyramidAnchors:
     def grid(self, maps: tuple[tuple[int, int], ...], strides: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
         """(A, 4) pixels, for levels of these (height, width) and strides along y and x.
 
-        Order: levels, then rows, columns, anchors of a cell. A cell's anchors are centred on its top left corner.
+        Order: levels, then rows, columns, anchors of a cell. The anchors of a cell are centered on its top left corner.
         """
         if not len(maps) == len(strides) == len(self.sides):
             raise ValueError(f"{len(maps)} maps and {len(strides)} strides for {len(self.sides)} levels")

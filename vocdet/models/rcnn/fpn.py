@@ -11,7 +11,7 @@ from vocdet.models.separable import pointwise, separable
 
 
 class Fpn(nn.Module):
-    """From a backbone's four maps to five; parameter names are those of torchvision's FeaturePyramidNetwork."""
+    """A pyramid of five maps from four; parameter names are those of torchvision's FeaturePyramidNetwork."""
 
     def __init__(self, inner: Sequence[nn.Module], layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Fpn(nn.Module):
         self.layer_blocks = nn.ModuleList(layers)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, C_i, H_i, W_i), finest first, to (B, channels, H_i, W_i) and a fifth map of half the last's size."""
+        """(B, C_i, H_i, W_i), finest first, to (B, channels, H_i, W_i) and a fifth map of half the size."""
         x = self.inner_blocks[-1](maps[-1])
         out = [self.layer_blocks[-1](x)]
         for i in range(len(maps) - 2, -1, -1):
@@ -30,7 +30,7 @@ class Fpn(nn.Module):
 
 
 def standard_fpn(inputs: Sequence[int], channels: int) -> Fpn:
-    """The paper's: plain 1x1 and 3x3 convolutions without norms."""
+    """The pyramid of the paper: plain 1x1 and 3x3 convolutions without norms."""
     fpn = Fpn(
         [nn.Sequential(nn.Conv2d(c, channels, 1)) for c in inputs],
         [nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in inputs],
@@ -44,6 +44,6 @@ def standard_fpn(inputs: Sequence[int], channels: int) -> Fpn:
 
 
 def mobile_fpn(inputs: Sequence[int], channels: int) -> Fpn:
-    """Depthwise-separable, with batch norms."""
+    """A pyramid of depthwise-separable convolutions with batch norms."""
     inner = [pointwise(c, channels, linear=True) for c in inputs]
     return Fpn(inner, [separable(channels, channels, linear=True) for _ in inputs])

@@ -1,4 +1,4 @@
-"""What anchors and proposals are taught: which object each stands for, and which of them are asked."""
+"""Match anchors and proposals with objects, and sample those that enter the loss."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vocdet.models.seeded import Seeded
 
-BACKGROUND, NEITHER = -1, -2  # in place of an object
-AT_ONCE = 1 << 21  # overlaps that are in memory at a time: 375 objects and 250,000 anchors have 94 million
+BACKGROUND, NEITHER = -1, -2  # in place of a row
+AT_ONCE = 1 << 21  # overlaps in memory at a time: 375 objects and 250,000 anchors have 94 million
 
 
 def overlaps(boxes: Tensor, references: Tensor) -> Tensor:
@@ -24,12 +24,12 @@ def overlaps(boxes: Tensor, references: Tensor) -> Tensor:
 
 @torch.no_grad()
 def match(boxes: Tensor, classes: Tensor, references: Tensor, *, high: float, low: float, best: bool = False) -> Tensor:
-    """Which object each reference stands for: (B, N), a row of `boxes`, `BACKGROUND` or `NEITHER`.
+    """The object of each reference: (B, N), a row of `boxes`, `BACKGROUND` or `NEITHER`.
 
     `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0; references are (B, N, 4), or (1, N, 4) for all
-    images. One takes the object that it overlaps most if their IoU is at least `high`, is background below `low` and
-    neither between. With `best`, those that overlap an object more than all others do take the one they overlap most,
-    however little that is. Ren et al. 2015, section 3.1.2.
+    images. A reference matches the object that it overlaps most if their IoU is at least `high`, is background below
+    `low` and neither between. With `best`, the references with the highest IoU of an object match at any IoU. Ren et
+    al. 2015, section 3.1.2.
     """
     images, objects = classes.shape
     number = references.shape[1]
@@ -59,15 +59,15 @@ def match(boxes: Tensor, classes: Tensor, references: Tensor, *, high: float, lo
 
 
 class Sampler(Seeded):
-    """Chooses at random which of an image's references teach."""
+    """A random sample of the references of each image for the loss."""
 
     def __init__(self, number: int, positives: float) -> None:
-        """Of an image `number` at most, and of these the share `positives` at most stand for objects."""
+        """At most `number` of an image, and at most the share `positives` of them matched with objects."""
         super().__init__()
         self.number, self.positives = number, positives
 
     def forward(self, matched: Tensor) -> tuple[Tensor, Tensor]:
-        """From `match`'s (B, N) two masks (B, N): the chosen ones that stand for objects, and the background's."""
+        """The result of `match` (B, N) to two masks (B, N): sampled references of objects, and of background."""
         keys = torch.rand(matched.shape, generator=self.generator(matched.device), device=matched.device)
         most = torch.full((len(matched),), int(self.number * self.positives), device=matched.device)
         positive = _some(keys, matched >= 0, most)
@@ -75,7 +75,7 @@ class Sampler(Seeded):
 
 
 def _some(keys: Tensor, among: Tensor, numbers: Tensor) -> Tensor:
-    """Of the true ones of `among` (B, N) as many as `numbers` (B,) says, those of the highest keys."""
+    """The `numbers` (B,) true elements of `among` (B, N) with the highest keys."""
     most = min(int(numbers.amax()), among.shape[1])
     values, rows = keys.masked_fill(~among, -1.0).topk(most, dim=1)
     taken = (values >= 0) & (torch.arange(most, device=keys.device) < numbers[:, None])

@@ -18,13 +18,13 @@ from vocdet.models.limits import check_input
 from vocdet.models.rcnn.anchors import USUAL_ANCHORS, PyramidAnchors
 from vocdet.models.rcnn.fpn import Fpn, mobile_fpn, standard_fpn
 from vocdet.models.rcnn.mask_heads import mask_predictor, mobile_mask_head, standard_mask_head
-from vocdet.models.rcnn.roi_heads import BoxPredictor, MobileBoxHead, RcnnFound, RoiHeads, StandardBoxHead
+from vocdet.models.rcnn.roi_heads import BoxPredictor, MobileBoxHead, RcnnDetections, RoiHeads, StandardBoxHead
 from vocdet.models.rcnn.rpn import MobileRpnHead, Rpn, RpnHead
 from vocdet.recipes.schema import FEWEST, RcnnHeads
 
 LOSSES = ("objectness", "rpn_box", "class", "box", "mask")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-SCORE, NMS, MOST = 0.05, 0.5, 100  # torchvision's
+SCORE, NMS, MAX_DETECTIONS = 0.05, 0.5, 100  # torchvision's
 
 _LIMITS = {  # the smallest and largest value of every number in a spec
     "channels": (FEWEST, 512),
@@ -75,15 +75,15 @@ class RcnnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """Their names, in order."""
+        """The names of the losses, in order."""
         return LOSSES if self.masks else LOSSES[:-1]
 
 
 class MaskRcnn(nn.Module):
-    """A detector with masks; takes uint8 RGB, normalises it itself.
+    """A Mask R-CNN that takes RGB in 0 to 255 and normalizes it.
 
-    `backbone` is the net alone, as a classifier's is, but with standard heads has the pyramid `fpn` in it, as
-    torchvision's has.
+    `backbone` has the same keys as that of a classifier; with standard heads it also contains the pyramid `fpn`, as in
+    torchvision.
     """
 
     mean: Tensor
@@ -117,14 +117,14 @@ class MaskRcnn(nn.Module):
         return self.spec.losses
 
     def maps(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W), RGB in 0 to 255, of these heights and widths, to the pyramid's five maps."""
+        """The five maps of the pyramid, for images (B, 3, H, W) with heights and widths `sizes` (B, 2)."""
         if self.training and len(images) == 1 and max(images.shape[-2:]) <= 32:
-            # a map can be one pixel, of which batch norm could not tell a spread: let the image stand twice
+            # a map can be one pixel: batch norm needs two values for a variance
             return [m[:1] for m in self.maps(images.expand(2, -1, -1, -1), sizes.expand(2, -1))]
         x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
         height, width = images.shape[-2:]
         if bool((sizes != sizes.new_tensor([height, width])).any()):
-            # what is padded is 0 to the network, whatever its pixels are
+            # the padding is 0 for the network
             rows = torch.arange(height, device=x.device) < sizes[:, :1]
             columns = torch.arange(width, device=x.device) < sizes[:, 1:]
             x = x * (rows[:, None, :, None] & columns[:, None, None, :])
@@ -133,10 +133,10 @@ class MaskRcnn(nn.Module):
         return maps
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """All that the network computes for images (B, 3, H, W) whatever is in them: the outputs of every head.
+        """The outputs of every head for images (B, 3, H, W), on fixed regions: use `losses` and `detect` instead.
 
-        The regions are whole images, as many as there can be proposals and detections. It is what is counted as the
-        network's cost; `losses` and `detect` are for use.
+        The regions are whole images, as many as the maximum of proposals and detections: the cost of the network, and
+        a pass without data-dependent shapes.
         """
         sizes = self._sizes(images, None)
         maps = self.maps(images, sizes)
@@ -146,19 +146,19 @@ class MaskRcnn(nn.Module):
         many = image.repeat_interleave(self.spec.proposals)
         outputs: tuple[Tensor, ...] = (logits, offsets, *self.roi_heads.look(maps, boxes[many], many))
         if self.spec.masks:
-            found = image.repeat_interleave(MOST)
+            found = image.repeat_interleave(MAX_DETECTIONS)
             outputs = (*outputs, self.roi_heads.draw(maps, boxes[found], found))
         return outputs
 
     def losses(
         self, images: Tensor, sizes: Tensor | None, boxes: Tensor, classes: Tensor, masks: MaskCrops | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Every loss of a batch as a total and what it is to be divided by, which can be 0.
+        """Every loss of a batch as a total and its divisor, which can be 0.
 
-        `images` (B, 3, H, W) have their `sizes` (B, 2), height and width, at the top left; None: all of it. `boxes`
-        (B, M, 4) are pixels, `classes` (B, M) from 1, and 0 where they are padded. `masks` are those of all objects,
-        image by image; an object without one teaches its class and box. Images without objects teach what background
-        is. The totals and counts of a batch's parts add up to the batch's.
+        `images` (B, 3, H, W) occupy `sizes` (B, 2), height and width, at the top left; None: the whole canvas. `boxes`
+        (B, M, 4) are pixels, `classes` (B, M) from 1, with 0 as padding. `masks` are those of all objects, image by
+        image; an object without a mask contributes its class and box, an image without objects background. Totals and
+        divisors of shards of a batch add up to those of the batch.
         """
         device = self.mean.device
         images, boxes, classes = images.to(device), boxes.to(device, torch.float32), classes.to(device)
@@ -175,22 +175,22 @@ class MaskRcnn(nn.Module):
         *,
         score: float = SCORE,
         overlap: float = NMS,
-        most: int = MOST,
+        most: int = MAX_DETECTIONS,
         masks: bool = True,
-    ) -> list[RcnnFound]:
-        """What is in each image of a batch, in eval mode; images and sizes as for `losses`.
+    ) -> list[RcnnDetections]:
+        """The detections in each image of a batch, in eval mode; images and sizes as for `losses`.
 
-        A box needs a score above `score`; of two of one class that overlap by more than `overlap` the better stays,
-        and of an image the `most` best. Masks are drawn for these alone, and not at all without `masks`.
+        Kept are scores above `score`, the better of two boxes of a class that overlap by more than `overlap`, and the
+        `most` best of an image. `masks=False` skips their masks.
         """
         images = images.to(self.mean.device)
         canvas, sizes = (images.shape[-2], images.shape[-1]), self._sizes(images, sizes)
         maps = self.maps(images, sizes)
         proposals = self.rpn(maps, canvas, sizes)
-        found: list[RcnnFound] = self.roi_heads(
+        detections: list[RcnnDetections] = self.roi_heads(
             maps, proposals, sizes, score=score, overlap=overlap, most=most, masks=masks and self.spec.masks
         )
-        return found
+        return detections
 
     def _sizes(self, images: Tensor, sizes: Tensor | None) -> Tensor:
         if sizes is None:

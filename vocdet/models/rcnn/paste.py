@@ -1,4 +1,4 @@
-"""Masks of boxes put into their image."""
+"""Paste the masks of boxes into their image."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from torch.nn import functional as F
 
 from vocdet.masks import rle_json
 
-THRESHOLD = 0.5  # probability above which a pixel is of the object
+MASK_THRESHOLD = 0.5  # probability above which a pixel belongs to the object
 
 
 def pasted(masks: Tensor, boxes: Tensor, height: int, width: int) -> list[bytes]:
     """The compressed RLE, as JSON, of every mask in an image of this size.
 
-    `masks` (N, m, m) are probabilities inside `boxes` (N, 4), pixels of the image. A mask is enlarged to its box as
-    torchvision's `paste_masks_in_image` does it, one after another, so that little memory is needed.
+    `masks` (N, m, m) are probabilities inside `boxes` (N, 4), pixels of the image. They are resized as by
+    torchvision's `paste_masks_in_image`, one at a time to save memory.
     """
     side = masks.shape[-1]
-    framed = F.pad(masks.float().cpu(), (1, 1, 1, 1))  # a frame of 0, so that a mask can end inside its box
+    framed = F.pad(masks.float().cpu(), (1, 1, 1, 1))  # a border of 0, so that a mask can end inside its box
     corners = _widened(boxes.float().cpu(), (side + 2) / side).to(torch.int64).numpy()
     return [rle_json(_in_image(mask, box, height, width)) for mask, box in zip(framed, corners, strict=True)]
 
 
 def _widened(boxes: Tensor, factor: float) -> Tensor:
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) * 0.5, (boxes[:, 2:] - boxes[:, :2]) * 0.5 * factor
-    return torch.cat([centre - half, centre + half], dim=1)
+    center, half = (boxes[:, 2:] + boxes[:, :2]) * 0.5, (boxes[:, 2:] - boxes[:, :2]) * 0.5 * factor
+    return torch.cat([center - half, center + half], dim=1)
 
 
 def _in_image(mask: Tensor, box: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
     x0, y0, x1, y1 = box.tolist()
     size = (max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1))
-    large = F.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)[0, 0] > THRESHOLD
+    large = F.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)[0, 0] > MASK_THRESHOLD
     left, top = max(x0, 0), max(y0, 0)
     inside = large[top - y0 : max(height - y0, 0), left - x0 : max(width - x0, 0)].numpy()
-    image = np.zeros((height, width), np.bool_, order="F")  # as it is counted
+    image = np.zeros((height, width), np.bool_, order="F")  # column order, as in an RLE
     image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return image

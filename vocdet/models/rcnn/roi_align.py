@@ -1,7 +1,7 @@
-"""What a feature pyramid shows inside boxes: RoIAlign. He et al. 2017, section 3.
+"""RoIAlign: the features of a pyramid inside boxes. He et al. 2017, section 3.
 
-torchvision's is made for graphics cards: on a CPU it takes one number after another, and most of the time of a small
-model's training. Here it is one sum of weighted rows, which is several times as fast, and gives the same to rounding.
+On a CPU the implementation of torchvision is scalar, and takes most of the training time of a small model. Here it is
+one sum of weighted rows, which is several times faster and equal up to rounding.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-FINEST, COARSEST = 2, 5  # levels that are read, as powers of two of their strides
-USUAL_SIDE, USUAL_LEVEL = 224.0, 4  # pixels of a box, and the level it is read from: Lin et al. 2017, equation 1
+FINEST, COARSEST = 2, 5  # levels in use: log2 of their strides
+BASE_SIDE, BASE_LEVEL = 224.0, 4  # pixels of a box, and its level: Lin et al. 2017, equation 1
 SAMPLES = 2  # along each side of a cell
 
 
 def pool(maps: Sequence[Tensor], boxes: Tensor, image: Tensor, side: int) -> Tensor:
-    """Boxes (R, 4) in images (R,) as (R, C, side, side), each from the one of the four maps that suits its size.
+    """The features (R, C, side, side) of boxes (R, 4) in images (R,), each from the map that fits its size.
 
     The maps (B, C, H_i, W_i) have strides of 4, 8, 16 and 32.
     """
     size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    level = torch.floor(USUAL_LEVEL + torch.log2(size / USUAL_SIDE) + 1e-6).clamp(FINEST, COARSEST).long() - FINEST
+    level = torch.floor(BASE_LEVEL + torch.log2(size / BASE_SIDE) + 1e-6).clamp(FINEST, COARSEST).long() - FINEST
     maps = maps[: COARSEST - FINEST + 1]
     if maps[0].device.type != "cpu":
         return _by_level(maps, boxes, image, level, side)
@@ -43,7 +43,7 @@ def _by_level(maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tenso
 
 
 def _of_rows(maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor, side: int) -> Tensor:
-    """The same on one table with a row for every pixel of all maps."""
+    """The same, from one table with a row for every pixel of all maps."""
     table = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, m.shape[1]) for m in maps]).float()
     shapes = torch.tensor([m.shape[-2:] for m in maps])  # (4, 2)
     firsts = torch.tensor([0, *(len(m) * m.shape[2] * m.shape[3] for m in maps[:-1])]).cumsum(0)
@@ -62,10 +62,10 @@ def _of_rows(maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor
 
 
 def _taps(low: Tensor, high: Tensor, limit: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Which pixels along one axis a box's cells are made of, and the weight of each: both (R, side, 2 * SAMPLES).
+    """The pixels along one axis that contribute to each cell, and their weights: both (R, side, 2 * SAMPLES).
 
-    The box reaches from `low` to `high` (R,), in pixels of its map, which has `limit` (R,). Every cell is the mean of
-    its samples, and a sample lies between two pixels; further out than one pixel it is 0.
+    A box extends from `low` to `high` (R,), in pixels of its map with `limit` (R,) pixels. A cell is the mean of its
+    samples, and a sample interpolates between two pixels; more than one pixel outside the map it is 0.
     """
     cell = (high - low).clamp(min=1.0) / side  # (R,)
     places = (torch.arange(side * SAMPLES) + 0.5) / SAMPLES  # in cells

@@ -1,4 +1,4 @@
-"""From proposals to objects: what each is, its box, and its mask. Girshick 2015; He et al. 2017."""
+"""The class, box and mask of each proposal. Girshick 2015; He et al. 2017."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from vocdet.models.rcnn.roi_align import pool
 from vocdet.models.rcnn.rpn import BETA, Proposals, best_of, clipped
 from vocdet.models.separable import separable
 
-CODER = (10.0, 10.0, 5.0, 5.0)
-MATCH = 0.5  # IoU of a proposal with an object from which on it stands for it
-POSITIVES = 0.25  # of the sampled proposals at most
-SMALLEST = 1e-2  # pixels of a detection's sides
-BOX_SIDE, MASK_SIDE = 7, 14  # cells that RoIAlign makes of a box
-MASKS_AT_ONCE = 64  # boxes that go through the mask head together in detection
+_FACTORS = (10.0, 10.0, 5.0, 5.0)  # of box offsets
+_MATCH_IOU = 0.5  # of a proposal with its object, at least
+_MAX_POSITIVES = 0.25  # share of the sampled proposals
+_MIN_SIDE = 1e-2  # pixels of a detection
+BOX_SIDE, MASK_SIDE = 7, 14  # cells of a box after RoIAlign
+MASK_BATCH = 64  # boxes in a pass of the mask head, in inference
 
 
 class StandardBoxHead(nn.Module):
-    """Two layers that see every cell of a box; parameter names are torchvision's."""
+    """Two fully connected layers; parameter names are torchvision's."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class StandardBoxHead(nn.Module):
 
 
 class MobileBoxHead(nn.Sequential):
-    """Two separable convolutions without padding, to 3x3 cells, and a layer that sees all of these."""
+    """Two separable convolutions without padding, to 3x3 cells, and a fully connected layer."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         wide = 3 * channels // 2
@@ -54,7 +54,7 @@ class MobileBoxHead(nn.Sequential):
 
 
 class BoxPredictor(nn.Module):
-    """What is in a box, background among it, and for every class how the box is to be moved."""
+    """Class logits, including background, and box offsets for every class."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class BoxPredictor(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RcnnFound:
+class RcnnDetections:
     """Detections of one image, best first."""
 
     boxes: Tensor  # (N, 4) pixels of the input
     scores: Tensor  # (N,)
     classes: Tensor  # (N,) from 1: class 0 is background
-    masks: Tensor | None = None  # (N, m, m) probabilities inside the box; None: the model has no masks
+    masks: Tensor | None = None  # (N, m, m) probabilities inside the box; None: without masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ class RoiHeads(nn.Module):
         super().__init__()
         self.box_head, self.box_predictor = box_head, box_predictor
         self.mask_head, self.mask_predictor = mask_head, mask_predictor
-        self.sampler = Sampler(sampled, POSITIVES)
+        self.sampler = Sampler(sampled, _MAX_POSITIVES)
 
     def choose(self, proposals: Proposals, boxes: Tensor, classes: Tensor) -> Regions:
         """Those of the proposals, and of the objects' own boxes, that teach."""
@@ -116,7 +116,7 @@ class RoiHeads(nn.Module):
         padded[proposals.image, place] = proposals.boxes
         real[proposals.image, place] = True
         padded[:, most:], real[:, most:] = boxes, classes > 0
-        matched = match(boxes, classes, padded, high=MATCH, low=MATCH)
+        matched = match(boxes, classes, padded, high=_MATCH_IOU, low=_MATCH_IOU)
         positive, negative = self.sampler(matched.masked_fill(~real, -2))
         image, row = (positive | negative).nonzero(as_tuple=True)
         object_ = matched[image, row].clamp(min=0)
@@ -145,7 +145,7 @@ class RoiHeads(nn.Module):
             positive = (regions.classes > 0).nonzero().squeeze(1)
             class_ = regions.classes[positive]
             wanted = boxes[regions.image[positive], regions.objects[positive]]
-            target = encode(wanted, regions.boxes[positive], CODER)
+            target = encode(wanted, regions.boxes[positive], _FACTORS)
             moved = F.smooth_l1_loss(offsets[positive, class_].float(), target, beta=BETA, reduction="sum")
             entropy = F.cross_entropy(logits.float(), regions.classes, reduction="sum")
             losses = {"class": (entropy, count), "box": (moved, count)}
@@ -199,15 +199,15 @@ class RoiHeads(nn.Module):
         overlap: float,
         most: int,
         masks: bool,
-    ) -> list[RcnnFound]:
-        """What is found in a batch; see `MaskRcnn.detect`."""
+    ) -> list[RcnnDetections]:
+        """The detections of a batch; see `MaskRcnn.detect`."""
         logits, offsets = self.look(maps, proposals.boxes, proposals.image)
         scores = logits.float().softmax(-1)
         row, class_ = (scores[:, 1:] > score).nonzero(as_tuple=True)
         class_ = class_ + 1
         points, image = scores[row, class_], proposals.image[row]
-        boxes = clipped(decode(offsets[row, class_].float(), proposals.boxes[row], CODER), sizes[image])
-        large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(-1)
+        boxes = clipped(decode(offsets[row, class_].float(), proposals.boxes[row], _FACTORS), sizes[image])
+        large = ((boxes[:, 2:] - boxes[:, :2]) >= _MIN_SIDE).all(-1)
         boxes, points, class_, image = boxes[large], points[large], class_[large], image[large]
         keep = best_of(image, batched_nms(boxes, points, image * logits.shape[1] + class_, overlap), most)
         boxes, points, class_, image = boxes[keep], points[keep], class_[keep], image[keep]
@@ -215,18 +215,18 @@ class RoiHeads(nn.Module):
         if masks and self.mask_head is not None:
             columns.append(self._drawn(maps, boxes, image, class_))
         ends = torch.bincount(image, minlength=len(sizes)).cumsum(0)[:-1].tolist()
-        return [RcnnFound(*parts) for parts in zip(*(c.tensor_split(ends) for c in columns), strict=True)]
+        return [RcnnDetections(*parts) for parts in zip(*(c.tensor_split(ends) for c in columns), strict=True)]
 
     def _drawn(self, maps: Sequence[Tensor], boxes: Tensor, image: Tensor, classes: Tensor) -> Tensor:
-        """(N, m, m) probabilities: each box's mask of its class."""
+        """(N, m, m) probabilities: the mask of each box for its class."""
         parts = [boxes.new_zeros(0, 2 * MASK_SIDE, 2 * MASK_SIDE)]
-        for start in range(0, len(boxes), MASKS_AT_ONCE):
-            some = slice(start, start + MASKS_AT_ONCE)
+        for start in range(0, len(boxes), MASK_BATCH):
+            some = slice(start, start + MASK_BATCH)
             logits = self.draw(maps, boxes[some], image[some])
             parts.append(logits[torch.arange(len(logits), device=logits.device), classes[some]].float().sigmoid())
         return torch.cat(parts)
 
 
 def no_loss(*modules: nn.Module) -> Tensor:
-    """0, and a gradient of 0 for all weights: where there is nothing to learn from, they take part all the same."""
+    """0, with a gradient of 0 for all parameters, so that a batch without targets still has gradients."""
     return 0.0 * torch.stack([p.sum() for module in modules for p in module.parameters()]).sum()

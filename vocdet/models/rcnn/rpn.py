@@ -1,4 +1,4 @@
-"""The region proposal network: where objects may be, whatever they are. Ren et al. 2015, section 3.1."""
+"""The region proposal network: class-agnostic boxes. Ren et al. 2015, section 3.1."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.matching import Sampler, match
 from vocdet.models.separable import depthwise, pointwise
 
-CODER = (1.0, 1.0, 1.0, 1.0)
-HIGH, LOW = 0.7, 0.3  # IoU of an anchor with an object: it stands for it, it is background
-POSITIVES = 0.5  # of the sampled anchors at most
-NMS = 0.7
-SMALLEST = 1e-3  # pixels of a proposal's sides
+_FACTORS = (1.0, 1.0, 1.0, 1.0)  # of box offsets
+_MATCH_IOU, _BACKGROUND_IOU = 0.7, 0.3  # of an anchor: an object from, background below
+_MAX_POSITIVES = 0.5  # share of the sampled anchors
+_NMS = 0.7
+_MIN_SIDE = 1e-3  # pixels of a proposal
 BETA = 1 / 9  # where smooth-L1 becomes linear
 
 
 class RpnHead(nn.Module):
-    """A plain 3x3 convolution for all levels; parameter names are torchvision's."""
+    """A plain 3x3 convolution shared by all levels; parameter names are torchvision's."""
 
     def __init__(self, channels: int, anchors: int) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ class RpnHead(nn.Module):
 
 
 class MobileRpnHead(nn.Module):
-    """Depthwise-separable, for all levels.
+    """A depthwise-separable convolution shared by all levels.
 
-    The batch norms see all levels as one: what they learn of a level by itself would not hold for another, and the
-    coarsest can be one pixel.
+    The batch norms see all levels together: the statistics of one level would not fit another, and the coarsest can be
+    one pixel.
     """
 
     def __init__(self, channels: int, anchors: int) -> None:
@@ -60,7 +60,7 @@ class MobileRpnHead(nn.Module):
         _initialize(self.bbox_pred)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """As `RpnHead`."""
+        """The shapes of `RpnHead`."""
         conv, *rest = self.filter
         x = torch.cat([conv(m).flatten(2) for m in maps], 2)[..., None]  # (B, C, cells, 1)
         for layer in rest:
@@ -80,31 +80,31 @@ def _initialize(module: nn.Module) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """Boxes of a batch's images, image after image and in each the best first."""
+    """Boxes of a batch, image by image and best first."""
 
     boxes: Tensor  # (R, 4) pixels of the input
     image: Tensor  # (R,) row of the batch
 
 
 class Rpn(nn.Module):
-    """Anchors, a head that scores and moves them, and what it is taught."""
+    """Anchors, a head that scores and moves them, and their losses."""
 
     def __init__(
         self, head: nn.Module, anchors: PyramidAnchors, *, candidates: int, proposals: int, sampled: int
     ) -> None:
-        """In detection it takes `candidates` of a level to NMS and keeps `proposals` of an image; twice in training."""
+        """In inference, NMS sees `candidates` of a level and keeps `proposals` of an image; twice that in training."""
         super().__init__()
         self.head, self.anchors = head, anchors
         self.candidates, self.proposals = candidates, proposals
-        self.sampler = Sampler(sampled, POSITIVES)
+        self.sampler = Sampler(sampled, _MAX_POSITIVES)
 
     def grid(self, maps: Sequence[Tensor], canvas: tuple[int, int]) -> tuple[Tensor, tuple[int, ...]]:
-        """The anchors (N, 4) of a batch of this (height, width), and how many of them each level has."""
+        """The anchors (N, 4) of a canvas (height, width), and the number on each level."""
         sizes = tuple((m.shape[-2], m.shape[-1]) for m in maps)
         return _grid(self.anchors, sizes, canvas, maps[0].device), tuple(h * w * self.anchors.count for h, w in sizes)
 
     def forward(self, maps: Sequence[Tensor], canvas: tuple[int, int], sizes: Tensor) -> Proposals:
-        """The proposals of a batch in detection; `sizes` (B, 2) are its images' heights and widths."""
+        """The proposals of a batch in inference; `sizes` (B, 2) are the heights and widths of its images."""
         anchors, counts = self.grid(maps, canvas)
         logits, offsets = self.head(maps)
         return propose(logits, offsets, anchors, counts, sizes, candidates=self.candidates, most=self.proposals)
@@ -115,10 +115,10 @@ class Rpn(nn.Module):
         """The proposals of a batch in training, and the losses `objectness` and `rpn_box` as totals and counts."""
         anchors, counts = self.grid(maps, canvas)
         logits, offsets = (x.float() for x in self.head(maps))
-        matched = match(boxes, classes, anchors[None], high=HIGH, low=LOW, best=True)
+        matched = match(boxes, classes, anchors[None], high=_MATCH_IOU, low=_BACKGROUND_IOU, best=True)
         positive, negative = self.sampler(matched)
         image, anchor = positive.nonzero(as_tuple=True)
-        wanted = encode(boxes[image, matched[image, anchor]], anchors[anchor], CODER)
+        wanted = encode(boxes[image, matched[image, anchor]], anchors[anchor], _FACTORS)
         box = F.smooth_l1_loss(offsets[image, anchor], wanted, beta=BETA, reduction="sum")
         chosen = positive | negative
         objectness = F.binary_cross_entropy_with_logits(
@@ -131,12 +131,12 @@ class Rpn(nn.Module):
         return found, {"objectness": (objectness, number), "rpn_box": (box, number)}
 
 
-@lru_cache(maxsize=8)  # sizes of batches come again and again, if they are not all the same
+@lru_cache(maxsize=8)  # canvas sizes repeat
 def _grid(
     anchors: PyramidAnchors, maps: tuple[tuple[int, int], ...], canvas: tuple[int, int], device: torch.device
 ) -> Tensor:
     strides = tuple((canvas[0] // height, canvas[1] // width) for height, width in maps)
-    with torch.inference_mode(False):  # it may be for training next time
+    with torch.inference_mode(False):  # the next use may be in training
         return torch.from_numpy(anchors.grid(maps, strides)).to(device)
 
 
@@ -151,10 +151,10 @@ def propose(
     candidates: int,
     most: int,
 ) -> Proposals:
-    """The best boxes of every image: the `candidates` best of each level, NMS within levels, of an image `most`.
+    """The best boxes of every image: `candidates` of each level, NMS within levels, at most `most` of an image.
 
-    `logits` (B, N), `offsets` (B, N, 4) and `anchors` (N, 4) have `counts` rows of each level. Boxes are clipped to
-    their image's `sizes` (B, 2), height and width, and gone if nothing is left of them.
+    `logits` (B, N), `offsets` (B, N, 4) and `anchors` (N, 4) have `counts` rows of each level. Boxes are clipped to the
+    `sizes` (B, 2), height and width, of their image, and dropped if empty.
     """
     rows, levels = [], []
     start = 0
@@ -166,21 +166,21 @@ def propose(
     row, level_of = torch.cat(rows, 1), torch.cat(levels, 1)  # (B, K)
     scores = logits.gather(1, row).float().sigmoid()
     moved = offsets.gather(1, row[..., None].expand(-1, -1, 4)).float()
-    boxes = clipped(decode(moved, anchors[row], CODER), sizes[:, None])
-    large = ((boxes[..., 2:] - boxes[..., :2]) >= SMALLEST).all(-1)
+    boxes = clipped(decode(moved, anchors[row], _FACTORS), sizes[:, None])
+    large = ((boxes[..., 2:] - boxes[..., :2]) >= _MIN_SIDE).all(-1)
     image, _ = large.nonzero(as_tuple=True)
     boxes, scores, level_of = boxes[large], scores[large], level_of[large]
-    keep = best_of(image, batched_nms(boxes, scores, image * len(counts) + level_of, NMS), most)
+    keep = best_of(image, batched_nms(boxes, scores, image * len(counts) + level_of, _NMS), most)
     return Proposals(boxes[keep], image[keep])
 
 
 def clipped(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes (..., 4) cut to images of these (..., 2) heights and widths."""
+    """Boxes (..., 4) clipped to heights and widths (..., 2)."""
     return torch.minimum(boxes.clamp(min=0), sizes.flip(-1).repeat(*[1] * (sizes.dim() - 1), 2).to(boxes.dtype))
 
 
 def best_of(image: Tensor, rows: Tensor, most: int) -> Tensor:
-    """Of rows in the order of their scores the `most` first of every image, image by image; `image` is each row's."""
+    """The first `most` rows of every image, image by image; `rows` are sorted by score, `image` holds their images."""
     owners = image[rows]
     order = owners.argsort(stable=True)
     owners, rows = owners[order], rows[order]

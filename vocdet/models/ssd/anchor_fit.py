@@ -1,4 +1,4 @@
-"""Anchors that fit a dataset, chosen from its training boxes."""
+"""Fit the anchors of an SSD to the training boxes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.models.anchor_recall import ENOUGH, JITTER, MOST_BOXES, RATIOS, AnchorRecall, recall_rows
+from vocdet.models.anchor_recall import GOOD_IOU, JITTER, MAX_BOXES, RATIOS, AnchorRecall, recall_rows
 from vocdet.models.ssd.anchors import Anchors, Shape, map_sizes
 from vocdet.recipes.schema import LastMap
 
-PER_CELL = (16, 8, 6, 6, 6, 6)  # anchors at a cell of each map at most; SSD has 6
-DENSE = 1.5  # strides: a smaller shape is tried at four places of its cell, too, or small objects fall between
+PER_CELL = (16, 8, 6, 6, 6, 6)  # maximum of anchors at a cell of each map; the paper has 6
+DENSE = 1.5  # strides: smaller shapes may have four anchors a cell, or small objects fall between anchors
 SCALES_PER_OCTAVE = 4
-WORTH = 3e-4  # of mean IoU: less than that an anchor is not worth having
+MIN_GAIN = 3e-4  # of mean IoU, for an anchor
 
 
 def best_iou(boxes: NDArray[np.float64], shapes: Sequence[Shape], grid: tuple[int, int]) -> NDArray[np.float64]:
-    """(N, S) IoU of every box (N, 4), in shares of the input, with each shape at the cell nearest to its centre.
+    """(N, S) IoU of every box (N, 4), in shares of the input, with each shape at the nearest cell.
 
-    The nearest cell is the best one: for equal shapes IoU falls with the distance of the centres along each axis.
+    The nearest cell is the best: for equal shapes IoU decreases with the distance of the centers along each axis.
     """
     wanted = boxes[:, 2:] - boxes[:, :2]  # (N, 2) w, h
-    centre = (boxes[:, None, 2:] + boxes[:, None, :2]) / 2  # (N, 1, 2)
+    center = (boxes[:, None, 2:] + boxes[:, None, :2]) / 2  # (N, 1, 2)
     places = np.array([s.density for s in shapes])[:, None] * np.array([grid[1], grid[0]])  # (S, 2) along x and y
-    nearest = (np.clip(np.floor(centre * places), 0, places - 1) + 0.5) / places  # (N, S, 2)
+    nearest = (np.clip(np.floor(center * places), 0, places - 1) + 0.5) / places  # (N, S, 2)
     half = np.array([s[:2] for s in shapes])[None] / 2  # (1, S, 2)
     low = np.maximum(boxes[:, None, :2], nearest - half)
     high = np.minimum(boxes[:, None, 2:], nearest + half)
@@ -42,11 +42,11 @@ def fit_anchors(
     seed: int = 0,
     last_map: LastMap = "conv",
 ) -> Anchors:
-    """Choose each map's shapes greedily, so that every training box has an anchor of high IoU.
+    """Choose the shapes of each map greedily, so that every training box has an anchor of high IoU.
 
-    `boxes` (N, 4) are shares of the image, `labels` (N,) their labels, `size` the input's (height, width). Rare
-    labels count as much as common ones do by the square root of their number. The boxes are jittered in size as
-    training will do. Every map has at least one shape, fitting its stride, so that a later dataset finds one.
+    `boxes` (N, 4) are shares of the image, `labels` (N,) their labels, `size` the (height, width) of the input. A box
+    weighs the inverse square root of its label's frequency. Sizes are jittered as in training. Every map gets at least
+    one shape, for later datasets.
     """
     rng = np.random.default_rng(seed)
     grids = map_sizes(size, len(PER_CELL), last_map=last_map)
@@ -54,7 +54,7 @@ def fit_anchors(
         return Anchors(tuple(_fallback(grid) for grid in grids))
     boxes, weights = _sample(boxes, labels, rng)
     candidates = [_candidates(grid, size) for grid in grids]
-    worth = [best_iou(boxes, shapes, grid).clip(max=ENOUGH) for shapes, grid in zip(candidates, grids, strict=True)]
+    worth = [best_iou(boxes, shapes, grid).clip(max=GOOD_IOU) for shapes, grid in zip(candidates, grids, strict=True)]
     sizes = [np.array([s.number for s in shapes]) for shapes in candidates]
     chosen: list[list[Shape]] = [[] for _ in grids]
     covered = np.zeros(len(boxes))
@@ -65,7 +65,7 @@ def fit_anchors(
         ]
         level = int(np.argmax([g.max() for g in gains]))
         best = int(gains[level].argmax())
-        if gains[level][best] < WORTH:
+        if gains[level][best] < MIN_GAIN:
             break
         chosen[level].append(candidates[level][best])
         covered = np.maximum(covered, worth[level][:, best])
@@ -82,7 +82,7 @@ def anchor_recall(
     *,
     last_map: LastMap = "conv",
 ) -> tuple[AnchorRecall, ...]:
-    """Mean best-anchor IoU and recall at .5 for every label and size of object; boxes as shares of the image."""
+    """Mean best IoU and recall at .5 for every label and object size; `boxes` (N, 4) are shares of the image."""
     if len(boxes) == 0:
         return ()
     grids = map_sizes(size, len(anchors.shapes), last_map=last_map)
@@ -94,20 +94,20 @@ def anchor_recall(
 def _sample(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A sample of the boxes, once as they are and once jittered in size, and the weight of each; they add to 1."""
-    if len(boxes) > MOST_BOXES:
-        keep = np.sort(rng.choice(len(boxes), MOST_BOXES, replace=False))
+    """A sample of the boxes, unchanged and jittered in size, and their weights, which sum to 1."""
+    if len(boxes) > MAX_BOXES:
+        keep = np.sort(rng.choice(len(boxes), MAX_BOXES, replace=False))
         boxes, labels = boxes[keep], labels[keep]
     weights = 1 / np.sqrt(np.bincount(labels))[labels]
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    center, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     half = np.minimum(half * np.exp(rng.normal(0, JITTER, (len(boxes), 1))), 0.5)
-    centre = np.clip(centre, half, 1 - half)
-    both = np.concatenate([boxes, np.concatenate([centre - half, centre + half], axis=1)])
+    center = np.clip(center, half, 1 - half)
+    both = np.concatenate([boxes, np.concatenate([center - half, center + half], axis=1)])
     return both, np.tile(weights, 2) / (2 * weights.sum())
 
 
 def _candidates(grid: tuple[int, int], size: tuple[int, int]) -> list[Shape]:
-    """Shapes worth trying on a map: from one to six of its strides wide, in every ratio that fits the image."""
+    """Candidate shapes of a map: one to six strides wide, in every ratio that fits the image."""
     stride = np.sqrt((size[0] / grid[0]) * (size[1] / grid[1]))  # pixels
     shapes = []
     for octave in np.arange(-0.5, 2.6, 1 / SCALES_PER_OCTAVE):
@@ -121,5 +121,5 @@ def _candidates(grid: tuple[int, int], size: tuple[int, int]) -> list[Shape]:
 
 
 def _fallback(grid: tuple[int, int]) -> tuple[Shape, ...]:
-    """For a map that no training object needs: a square of two cells."""
+    """A square of two cells, for a map without training objects."""
     return (Shape(min(1.0, 2 / grid[1]), min(1.0, 2 / grid[0])),)

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that SSD-lite starts from, one set of shapes for every feature map."""
+"""Anchors of an SSD: the same shapes at every cell of a feature map."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from vocdet.recipes.schema import LastMap
 
-MOST_SIDE, DENSEST = 4.0, 8  # what an anchor can be; far beyond what is of use
+MAX_ANCHOR, MAX_DENSITY = 4.0, 8  # limits of a valid anchor, far beyond useful ones
 
 
 class Shape(NamedTuple):
-    """A box at every cell of a map; with a density of 2, four at quarter points of the cell instead of its centre."""
+    """A box at the center of every cell of a map; with a density of 2, four boxes at the quarter points."""
 
     width: float  # as a share of the input's
     height: float
@@ -35,7 +35,9 @@ class Anchors:
 
     def __post_init__(self) -> None:
         for shape in (shape for shapes in self.shapes for shape in shapes):
-            if not (0 < shape.width <= MOST_SIDE and 0 < shape.height <= MOST_SIDE and 1 <= shape.density <= DENSEST):
+            if not (
+                0 < shape.width <= MAX_ANCHOR and 0 < shape.height <= MAX_ANCHOR and 1 <= shape.density <= MAX_DENSITY
+            ):
                 raise ValueError(f"an anchor of {shape.width} x {shape.height} with a density of {shape.density}")
         if not all(self.shapes):
             raise ValueError("a map without anchors")
@@ -48,31 +50,31 @@ class Anchors:
     def grid(self, maps: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
         """(A, 4) xmin, ymin, xmax, ymax as shares of the input, for maps of these (height, width).
 
-        Order: maps, then rows, columns, shapes, as torchvision's DefaultBoxGenerator; and rounded where it rounds, or
-        small objects, which lie wholly inside several anchors, would take another of the equally good ones.
+        Order: maps, then rows, columns, shapes, as in torchvision's DefaultBoxGenerator, with the same rounding: else
+        small objects inside several anchors would match another of the equal ones.
         """
         if len(maps) != len(self.shapes):
             raise ValueError(f"{len(maps)} maps for the anchors of {len(self.shapes)}")
         grids = []
         for (h, w), shapes in zip(maps, self.shapes, strict=True):
             cy, cx = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
-            centres = np.stack([cx, cy], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2)
+            centers = np.stack([cx, cy], axis=-1).reshape(-1, 1, 2)  # (h*w, 1, 2)
             sides = np.array([(s.width, s.height) for s in shapes for _ in range(s.number)], np.float32)  # (anchors, 2)
-            moved = centres + np.concatenate([_offsets(s.density) for s in shapes]) / np.array([w, h])
+            moved = centers + np.concatenate([_offsets(s.density) for s in shapes]) / np.array([w, h])
             moved, half = moved.astype(np.float32), sides / 2
             grids.append(np.concatenate([moved - half, moved + half], axis=-1).reshape(-1, 4))
         return np.concatenate(grids)
 
 
 def _offsets(density: int) -> NDArray[np.float64]:
-    """(density**2, 2) x, y from a cell's centre, in cells."""
+    """(density**2, 2) x, y from a cell's center, in cells."""
     along = (np.arange(density) + 0.5) / density - 0.5
     y, x = np.meshgrid(along, along, indexing="ij")
     return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
 def torchvision_anchors(maps: int = 6) -> Anchors:
-    """torchvision's fixed ones: scales .2 to .95 over the maps, ratios 1, 1', 2, 1/2, 3, 1/3, sides at most 1."""
+    """torchvision's anchors: scales .2 to .95 over the maps, ratios 1, 1', 2, 1/2, 3, 1/3, sides at most 1."""
     scales = [0.2 + 0.75 * k / (maps - 1) for k in range(maps)] + [1.0]
     levels = []
     for scale, above in zip(scales[:-1], scales[1:], strict=True):
@@ -86,9 +88,9 @@ def torchvision_anchors(maps: int = 6) -> Anchors:
 
 
 def map_sizes(size: tuple[int, int], maps: int = 6, *, last_map: LastMap = "conv") -> tuple[tuple[int, int], ...]:
-    """(height, width) of an SSD's maps for an input of `size`: strides 16 and 32, then halved again and again.
+    """(height, width) of the maps of an SSD for an input of `size`: strides 16, 32, 64 and so on.
 
-    A last map by global average pooling is one cell, whatever the input.
+    A last map by global average pooling has one cell.
     """
 
     def halved(n: int, times: int) -> int:

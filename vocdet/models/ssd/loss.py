@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from vocdet.models import box_coder
 
-CODER = (10.0, 10.0, 5.0, 5.0)  # what offsets of centre and size are multiplied by
-encode, decode = partial(box_coder.encode, weights=CODER), partial(box_coder.decode, weights=CODER)
-MATCH = 0.5
-NEGATIVES = 3  # background anchors taught for every matched one
-MIN_NEGATIVES = 8  # of an image, so that one without objects teaches too; torchvision has 0
+_FACTORS = (10.0, 10.0, 5.0, 5.0)
+encode, decode = partial(box_coder.encode, factors=_FACTORS), partial(box_coder.decode, factors=_FACTORS)
+MATCH_IOU = 0.5
+NEGATIVES = 3  # background anchors in the loss for every matched one
+MIN_NEGATIVES = 8  # of an image, so that images without objects contribute; torchvision has 0
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of boxes (..., N, 4) with boxes (M, 4): (..., N, M); 0 where both are empty."""
-    # side by side as (..., N, 1) and (M,): the M boxes, which are many, lie together in memory
+    # as (..., N, 1) and (M,): the many M boxes are contiguous in memory
     ax1, ay1, ax2, ay2 = a[..., None].unbind(-2)
     bx1, by1, bx2, by2 = b.t().contiguous().unbind(0)
     width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).clamp_(min=0)
@@ -30,17 +30,17 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def match(boxes: Tensor, classes: Tensor, anchors: Tensor) -> Tensor:
-    """Which object every anchor stands for: (B, A), a row of `boxes`, or -1 for background.
+    """The object of every anchor: (B, A), a row of `boxes`, or -1 for background.
 
-    `boxes` (B, M, 4) and `classes` (B, M) are padded to the batch's largest image with class 0. An anchor takes
-    the object of highest IoU if that is at least .5; each object also takes its own best anchor, whatever the IoU
-    (of several objects with the same best anchor the last has it, as in torchvision).
+    `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0. An anchor matches the object of highest IoU if that
+    is at least .5; each object also gets its best anchor at any IoU (of several objects with the same best anchor the
+    last one, as in torchvision).
     """
     if boxes.shape[1] == 0:
         return torch.full((len(boxes), len(anchors)), -1, dtype=torch.int64, device=boxes.device)
     iou = pairwise_iou(boxes, anchors).masked_fill_((classes == 0)[..., None], -1.0)  # (B, M, A)
     matched = torch.full((len(boxes), len(anchors)), -1, device=boxes.device)  # (B, A)
-    image, anchor = (iou.amax(dim=1) >= MATCH).nonzero(as_tuple=True)  # few: of the others it need not be known which
+    image, anchor = (iou.amax(dim=1) >= MATCH_IOU).nonzero(as_tuple=True)  # few anchors need the argmax
     matched[image, anchor] = iou[image, :, anchor].argmax(dim=1)
     rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)  # (B, M)
     own = iou.argmax(dim=2)  # (B, M) each object's best anchor
@@ -59,11 +59,11 @@ def ssd_sums(
     min_negatives: int = MIN_NEGATIVES,
     weights: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Smooth-L1 on matched anchors and cross-entropy with hard negatives, as sums, and the number of matched anchors.
+    """The sums of smooth-L1 on matched anchors and of cross-entropy with hard negatives, and the number of matches.
 
-    `offsets` (B, A, 4) and `logits` (B, A, C) come from the head; class 0 is background and pads `classes` (B, M);
-    `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input. `weights` (C,) are what an anchor matched with an
-    object of each class counts, 1 for each where None.
+    `offsets` (B, A, 4) and `logits` (B, A, C) are the model's outputs; class 0 is background and pads `classes` (B, M);
+    `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input. `weights` (C,) weigh matched anchors by class;
+    default 1.
     """
     matched = match(boxes, classes, anchors)  # (B, A)
     positive = matched >= 0
@@ -84,7 +84,7 @@ def ssd_sums(
 
 
 def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:
-    """(B, A) mask of each image's background anchors of highest loss: 3 for a matched one, at least `minimum`."""
+    """(B, A) mask of the background anchors of highest loss: 3 for each match, at least `minimum` of an image."""
     number = (NEGATIVES * positive.sum(1)).clamp(min=minimum)  # (B,)
     number = torch.minimum(number, (~positive).sum(1))
     most = int(number.max())

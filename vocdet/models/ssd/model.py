@@ -1,11 +1,11 @@
-"""SSD on a MobileNet: its two last maps, four extra ones, and heads on all six.
+"""SSD on a MobileNet: the two last maps of the backbone, four extra maps, and heads on all six.
 
-As a rule SSD-lite, with depthwise-separable extra layers and heads: Sandler et al. 2018, section 6.2; the taps for V3
-as Howard et al. 2019, section 6.3. Parameter shapes, initialisation and raw outputs are those of torchvision's
-`ssdlite320_mobilenet_v3_large`. Plain ones are the SSD of Howard et al. 2017, table 13, and of chuanqi305's
-MobileNet-SSD for Caffe: full 3x3 convolutions of stride 2 in the extra layers, and heads of one 1x1 convolution. (The
-SSD on VGG16, and pytorch-ssd after it, has heads of 3x3: nine times the work.) A last map by global average pooling is
-that of the Keras ports of SSD: as many channels as the map before it, and no weights.
+The default is SSD-lite, with depthwise-separable extra layers and heads (Sandler et al. 2018, section 6.2), and for V3
+the taps of Howard et al. 2019, section 6.3. Parameter shapes, initialization and raw outputs are those of torchvision's
+`ssdlite320_mobilenet_v3_large`. "Plain" is the SSD of Howard et al. 2017, table 13, and of chuanqi305's MobileNet-SSD
+for Caffe: full 3x3 convolutions of stride 2 in the extra layers, and heads of one 1x1 convolution. (The SSD on VGG16,
+and pytorch-ssd, have 3x3 heads: nine times the work.) A last map by global average pooling follows the Keras ports of
+SSD: as many channels as the map before it, and no weights.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class SsdLite(nn.Module):
-    """A detector; takes uint8 RGB, normalises it itself."""
+    """An SSD that takes RGB in 0 to 255 and normalizes it."""
 
     mean: Tensor
     std: Tensor
@@ -87,12 +87,12 @@ class SsdLite(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) RGB in 0 to 255 to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
+        """Images (B, 3, H, W) to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
         if self.training and len(images) == 1:
-            # a map can be one pixel, of which batch norm could not tell a spread: let the image stand twice
+            # a map can be one pixel: batch norm needs two values for a variance
             offsets, logits = self(images.expand(2, -1, -1, -1))
             return offsets[:1], logits[:1]
-        x = (images.to(self.mean.dtype) / 255).sub_(self.mean).div_(self.std)  # rounded as torchvision rounds
+        x = (images.to(self.mean.dtype) / 255).sub_(self.mean).div_(self.std)  # the rounding of torchvision
         maps = list(self.backbone(x))
         for extra in self.extras:
             maps.append(extra(maps[-1]))

@@ -1,4 +1,4 @@
-"""The last layers of heads: which rows belong to which label, and for which anchors they were made."""
+"""The last layers of heads: the label of every row, and the anchors."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ OTHER_ANCHORS = "made for other anchors"
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What the rows of the last layers stand for."""
+    """The labels and anchors of the last layers."""
 
-    labels: tuple[str, ...] | None  # without background; "": a row of no label; None: nobody knows
-    anchors: Anchors | PyramidAnchors | None = None  # of a detector, where they are known
+    labels: tuple[str, ...] | None  # without background; "": a row without a label; None: unknown
+    anchors: Anchors | PyramidAnchors | None = None  # of a detector, if known
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What of a file's tensor goes into a model."""
+    """The tensor for a model, made from that of a file."""
 
-    tensor: Tensor | None  # of the model's shape; None: nothing does
-    why: str = ""  # it is not what the file has
-    labels: tuple[str, ...] = ()  # whose rows it has from the file
+    tensor: Tensor | None  # of the model's shape; None: unusable
+    why: str = ""  # it differs from the tensor of the file
+    labels: tuple[str, ...] = ()  # with rows from the file
 
 
 def same_label(name: str) -> str:
-    """What names of one label have in common: neither case counts, nor which of space, `_` and `-` parts words.
+    """The normalized name of a label: without case, and with one separator for space, `_` and `-`.
 
-    `Traffic-Light`, `traffic light` and `trafficlight` are one label, `1-1` and `11` are two.
+    `Traffic-Light`, `traffic light` and `trafficlight` are equal, `1-1` and `11` are not.
     """
     parted = re.sub(r"[\s_-]+", " ", name).strip().casefold()
-    return re.sub(r"(?<=\D) (?=\D)", "", parted) or name  # a label can be nothing but a dash
+    return re.sub(r"(?<=\D) (?=\D)", "", parted) or name  # a label can be a single dash
 
 
 def matching_rows(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
-    """For each of our labels its row among theirs, or -1; the same spelling goes before another of the same name."""
+    """For each of our labels its row among theirs, or -1; an exact match takes precedence over a normalized one."""
     exact = {name: i for i, name in reversed(list(enumerate(theirs))) if name}
     alike = {same_label(name): i for i, name in reversed(list(enumerate(theirs))) if name}
     return [exact.get(name, alike.get(same_label(name), -1)) for name in ours]
 
 
 def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours: Heads) -> Carried:
-    """What of a file's tensor goes into the place of `fresh`, a model's tensor of the same name.
+    """The tensor for a model in place of `fresh`, made from the tensor of the same name in a file.
 
-    The last layer of a head made for the same anchors keeps the rows of the labels that both know, and of the
-    background; the rows of other labels stay as they are in `fresh`. A tensor of another shape does not go at all.
+    The last layer of a head for the same anchors takes the rows of common labels and of background; the other rows
+    remain those of `fresh`. A tensor of another shape is unusable.
     """
     if theirs is None:
         return _whole(given, fresh)
@@ -77,12 +77,12 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
 
 
 def _differ(theirs: object, ours: object, level: int) -> bool:
-    """Whether an SSD's anchors on a map are others; those of which nobody knows are not."""
+    """Whether the known anchors of an SSD differ on a map."""
     return isinstance(theirs, Anchors) and isinstance(ours, Anchors) and theirs.shapes[level] != ours.shapes[level]
 
 
 def _rows(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
-    """What of a last layer with `each` rows of every label, and of the background, goes into another."""
+    """A last layer with `each` rows of every label and of background, made from another."""
     whole = _whole(given, fresh)
     if theirs.labels is None or ours.labels is None:
         return Carried(whole.tensor, whole.why or "its labels are unknown, and taken in their order")

@@ -1,9 +1,9 @@
-"""Weights that torchvision publishes: fetched, or recognised in a file by what is in it."""
+"""Weights published by torchvision: download them, or recognize them in a file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What weights of another program are, as far as their tensors tell."""
+    """The origin of foreign weights, as far as their tensors show."""
 
     normalization: Normalization = HALF  # as TensorFlow's MobileNets and torchvision's SSD-lite are trained
     heads: Heads | None = None
@@ -57,11 +57,9 @@ def imagenet_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
     }
     if spec.kind not in known or spec.width != 1 or spec.reduced_tail:
         tail = " with a reduced tail" if spec.reduced_tail else ""
-        hint = f"use --net {', '.join(known)} for them, or --weights FILE or none"
+        hint = f'choose {_nets(known)}, or `weights="none"`, or a file'
         if spec.name == "mb1":
-            hint = (
-                f"fetch model.safetensors from {PAGE}, and give the file to --weights; or use --net {', '.join(known)}"
-            )
+            hint = f"download model.safetensors from {PAGE} and give it as `weights`, or choose {_nets(known)}"
         raise CheckpointError(f"torchvision has no ImageNet weights for {spec.name}{tail}", hint=hint)
     return _downloaded(known[spec.kind].url, "the ImageNet weights")
 
@@ -76,7 +74,7 @@ def coco_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
     if (spec.kind, spec.width) != (COCO_NET.kind, COCO_NET.width):
         raise CheckpointError(
             f"the detector that torchvision trained on COCO is an SSD-lite on {COCO_NET.name}, not on {spec.name}",
-            hint=f"use --net {COCO_NET.name}, or --weights imagenet or auto",
+            hint=f'choose `net="{COCO_NET.name}"`, or `weights="imagenet"`',
         )
     return _downloaded(SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url, "the COCO weights")
 
@@ -91,19 +89,23 @@ def coco_rcnn_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
     if spec.kind != RESNET:
         raise CheckpointError(
             f"the Mask R-CNN that torchvision trained on COCO is on {RESNET}, not on {spec.name}",
-            hint=f"use --net {RESNET} --heads standard, or --weights imagenet or auto",
+            hint=f'choose `net="{RESNET}"` with `heads="standard"`, or `weights="imagenet"`',
         )
     tensors, name = _downloaded(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.url, "the COCO weights")
     return with_eps(tensors), name
 
 
+def _nets(names: Iterable[str]) -> str:
+    return " or ".join(f'`net="{name}"`' for name in names)
+
+
 def coco_heads() -> Heads:
-    """What the rows of torchvision's COCO detector stand for: 90 of which 10 are of no label, and its anchors."""
+    """Labels and anchors of torchvision's COCO detector: 90 classes, of which 10 have no label."""
     return Heads(_coco_labels(), torchvision_anchors())
 
 
 def coco_rcnn_heads() -> Heads:
-    """The same of torchvision's Mask R-CNN."""
+    """Labels and anchors of torchvision's Mask R-CNN for COCO."""
     return Heads(_coco_labels(), PyramidAnchors())
 
 
@@ -115,13 +117,12 @@ def _coco_labels() -> tuple[str, ...]:
 
 
 def content_of(tensors: Mapping[str, Tensor], path: Path) -> Content:
-    """What the tensors of a file are that says nothing of itself.
+    """The content of a file without a description.
 
-    A MobileNet of torchvision's with ImageNet's 1000 classes wants ImageNet's mean and standard deviation, whatever
-    its file is called, and so does one whose head is gone, if its file still has torchvision's name. Where its batch
-    norms have counted no batch it was not trained in PyTorch but taken over, as a rule from TensorFlow, whose networks
-    want .5 and .5. An SSD-lite or a Mask R-CNN of torchvision's with 91 classes is the one trained on COCO; the labels
-    of any other are unknown.
+    A torchvision MobileNet with 1000 classes needs the mean and standard deviation of ImageNet under any file name; one
+    without a head needs them if the file has torchvision's name. Batch norms that have counted no batch are converted,
+    usually from TensorFlow, whose networks use .5 and .5. A torchvision SSD-lite or Mask R-CNN with 91 classes is the
+    one trained on COCO; the labels of others are unknown.
     """
     shapes = {name.removeprefix("module."): tuple(value.shape) for name, value in tensors.items()}
     if "backbone.body.conv1.weight" in shapes and "roi_heads.box_predictor.cls_score.bias" in shapes:
@@ -154,7 +155,7 @@ def content_of(tensors: Mapping[str, Tensor], path: Path) -> Content:
 def is_coco_rcnn(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors are those of torchvision's published Mask R-CNN, whose norms have no eps.
 
-    What was saved by a torchvision since names the layers of the pyramid otherwise.
+    Files saved by a later torchvision have other names in the pyramid.
     """
     return {"backbone.body.conv1.weight", "backbone.fpn.inner_blocks.0.weight"} <= tensors.keys()
 
@@ -165,12 +166,12 @@ def _taken_over(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def is_torchvision_name(path: Path) -> bool:
-    """Whether a file is named as torchvision names its ImageNet weights, by a hash: mobilenet_v2-b0353104.pth."""
+    """Whether a file has the name of torchvision's ImageNet weights, with a hash: mobilenet_v2-b0353104.pth."""
     return re.fullmatch(r"(?:mobilenet_[a-z0-9_]+|resnet50)-[0-9a-f]{8}\.pth", path.name) is not None
 
 
 def _downloaded(url: str, what: str) -> tuple[dict[str, Tensor], str]:
-    """The tensors behind a URL, and the file's name; from torch's folder of downloads where they lie in it."""
+    """The tensors at a URL and the file name; from torch's download folder if they are there."""
     name = url.rsplit("/", 1)[1]
     file = Path(torch.hub.get_dir()) / "checkpoints" / name
     present = file.exists()
@@ -180,10 +181,10 @@ def _downloaded(url: str, what: str) -> tuple[dict[str, Tensor], str]:
         )
     except Exception as error:  # the network fails in many ways
         if present:
-            hint = f"delete it, and it is downloaded again; or fetch {url} on another machine and put it there"
-            raise CheckpointError(f"{what} are damaged, or were not all copied", place=file, hint=hint) from error
+            hint = f"delete it to download it again, or download {url} on another machine and copy it there"
+            raise CheckpointError(f"{what} are damaged or incomplete", place=file, hint=hint) from error
         raise CheckpointError(
             f"{what} could not be downloaded: {error}",
-            hint=f"fetch {url} on another machine and put it into {file.parent}, or give the file to --weights",
+            hint=f"download {url} on another machine, and copy it to {file.parent} or give the file as `weights`",
         ) from error
     return tensors, name

@@ -1,4 +1,4 @@
-"""timm's MobileNetV1, the one source of ImageNet weights for `mb1`, under our names."""
+"""Convert timm's MobileNetV1, the only source of ImageNet weights for `mb1`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def is_timm(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of timm's MobileNetV1 with the names and for the norms of ours; all others as they are.
+    """The tensors of timm's MobileNetV1 with our names and for our norms; others are unchanged.
 
-    Their norms divide by the root of variance + 1e-5, ours by that of variance + 1e-3: the norms' weights make up for
-    it, so that in evaluation the features are the same.
+    timm's norms have an eps of 1e-5, ours 1e-3: scaled weights of the norms compensate, so that the features in eval
+    mode are equal.
     """
     if not is_timm(tensors) or any(".conv_pwl." in name for name in tensors):  # an inverted residual: V2 or V3
         return dict(tensors)

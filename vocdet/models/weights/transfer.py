@@ -1,4 +1,4 @@
-"""Weights from elsewhere: which tensor of a file goes where, and what became of each."""
+"""Copy weights into a model, with a report on every tensor."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from vocdet.recipes.nets import RESNET
 
 Fate = Literal["loaded", "resized", "skipped", "fresh"]
 FATES: tuple[Fate, ...] = ("loaded", "resized", "fresh", "skipped")
-ENOUGH = 0.5  # of a backbone's tensors must fit, or the file is for another net
+MIN_FITTING = 0.5  # share of a backbone's tensors; with fewer the file is for another net
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)  # the published ones
 
 
 @dataclass(frozen=True, slots=True)
-class Tensors:
-    """What became of one tensor."""
+class TensorFate:
+    """The fate of one tensor."""
 
     name: str
     shape: tuple[int, ...]
-    fate: Fate  # resized: some rows are the file's; skipped: in the file, not used; fresh: as the model was made
+    fate: Fate  # resized: some rows are from the file; skipped: only in the file; fresh: not from the file
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What was loaded from where, tensor by tensor."""
+    """The result of a transfer, tensor by tensor."""
 
     source: str
-    tensors: tuple[Tensors, ...]
-    labels: tuple[str, ...] = ()  # of the model, where the file's heads say what theirs are
-    kept: tuple[str, ...] = ()  # those of which the file knows something
+    tensors: tuple[TensorFate, ...]
+    labels: tuple[str, ...] = ()  # of the model, if the labels of the file are known
+    kept: tuple[str, ...] = ()  # those that the file has, too
 
     def count(self, fate: Fate) -> int:
-        """How many tensors met this fate."""
+        """The number of tensors with this fate."""
         return sum(t.fate == fate for t in self.tensors)
 
 
@@ -61,7 +61,7 @@ def transfer(
     source: str,
     heads: Heads | None = None,
 ) -> Transfer:
-    """Copy into `model` every tensor that fits by name and shape; the rest of the model stays as it is.
+    """Copy into `model` every tensor that fits by name and shape; the rest of the model is unchanged.
 
     Names may be ours, or those of torchvision's MobileNets, ResNet-50, SSD-lite or Mask R-CNN. With `heads`, which
     describe what the file's heads were made for, the last layers are copied label by label. A file with less than half
@@ -73,9 +73,9 @@ def transfer(
     theirs = {renamed[name]: value for name, value in tensors.items()}
     backbone = [name for name in ours if name.startswith("backbone.") and not name.startswith("backbone.fpn.")]
     fitting = sum(name in theirs and theirs[name].shape == ours[name].shape for name in backbone)
-    if fitting < ENOUGH * len(backbone):
+    if fitting < MIN_FITTING * len(backbone):
         raise CheckpointError(
-            f"only {fitting} of {len(backbone)} tensors of {spec.name} are in it with the right shape",
+            f"contains only {fitting} of {len(backbone)} tensors of {spec.name} with the right shape",
             place=Path(source),
             hint=_which_net(tensors),
         )
@@ -83,21 +83,21 @@ def transfer(
     for name, value in ours.items():
         taken = carried(name, theirs[name], value, heads, our_heads) if name in theirs else None
         if taken is None or taken.tensor is None:
-            rows.append(Tensors(name, tuple(value.shape), "fresh", taken.why if taken else "not in the file"))
+            rows.append(TensorFate(name, tuple(value.shape), "fresh", taken.why if taken else "not in the file"))
             continue
         known |= set(taken.labels)
         rows.append(
-            Tensors(name, tuple(value.shape), "loaded" if taken.tensor is theirs[name] else "resized", taken.why)
+            TensorFate(name, tuple(value.shape), "loaded" if taken.tensor is theirs[name] else "resized", taken.why)
         )
         with torch.no_grad():
             value.copy_(taken.tensor)
-    rows += [Tensors(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
+    rows += [TensorFate(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
     told = (our_heads.labels or ()) if heads and heads.labels else ()
     return Transfer(source, tuple(rows), told, tuple(label for label in told if label in known))
 
 
 def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> BackboneSpec:
-    """The same backbone with a reduced tail, where that is what the tensors are of."""
+    """The backbone with a reduced tail, if that fits the tensors better."""
     if spec.reduced_tail or not spec.kind.startswith("mb3"):
         return spec
     reduced = replace(spec, reduced_tail=True)
@@ -105,21 +105,21 @@ def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> Backbone
 
 
 def _which_net(tensors: Mapping[str, Tensor]) -> str:
-    """A hint: the net that the tensors are of, if that can be told."""
+    """A hint that names the net of the tensors, if it is known."""
     if _fit(tensors, BackboneSpec(RESNET)) == 1:
-        return f"they are weights of --net {RESNET}"
+        return f'they fit `net="{RESNET}"`'
     if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
         for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
             spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
             if _fit(tensors, spec) == 1:
-                return f"they are weights of --net {spec.name}" + (" --reduced-tail" if spec.reduced_tail else "")
+                return f'they fit `net="{spec.name}"`' + (" with `reduced_tail=True`" if spec.reduced_tail else "")
     if is_timm(tensors):
-        return "of timm's networks only MobileNetV1 is understood: use --weights imagenet for the others"
-    return "the weights are for another --net"
+        return 'timm weights are supported for MobileNetV1 only: use `weights="imagenet"` for other nets'
+    return "the weights are for another net: choose it with `net`"
 
 
 def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
-    """The share of a backbone's tensors that are among these."""
+    """The share of a backbone's tensors that are among `tensors`."""
     renamed = our_names(tensors, spec)
     shapes = {renamed[name]: tuple(value.shape) for name, value in tensors.items()}
     wanted = _shapes(spec)
@@ -133,17 +133,17 @@ def _shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
 
 
 def our_names(names: Iterable[str], spec: BackboneSpec) -> dict[str, str]:
-    """The name in vocdet of every tensor of torchvision's networks; any other name stays."""
+    """The name in vocdet of every tensor of torchvision's networks; other names are unchanged."""
     plain = {name: name.removeprefix("module.") for name in names}
     if spec.kind == RESNET:
         return {name: _resnet_name(short) for name, short in plain.items()}
-    # torchvision's SSD-lite cuts the backbone in two inside the tapped block, which shows in its first convolution
+    # torchvision's SSD-lite splits the backbone inside the tapped block, visible in the name of the first convolution
     halved = "backbone.features.0.0.0.weight" in plain.values()
     return {name: _our_name(short, C4_LAYER[spec.kind], halved) for name, short in plain.items()}
 
 
 def _resnet_name(name: str) -> str:
-    """Of ResNet-50 alone, or of a Mask R-CNN on it as torchvision 0.13 and the ones before it named its layers."""
+    """A name of ResNet-50, or of a Mask R-CNN with the layer names of torchvision 0.13 and before."""
     if re.match(r"(?:conv1|bn1|layer[1-4])\.", name):
         return f"backbone.body.{name}"
     name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
@@ -166,6 +166,6 @@ def _our_name(name: str, tap: int, halved: bool) -> str:
     if match is None:
         return name
     layer, rest = int(match[2]) + (tap if match[1] == "1" else 0), match[3]
-    # the expansion of the tapped block ends the first half without its block, the rest of the block begins the second
+    # the expansion of the tapped block ends the first half, the rest of the block starts the second
     inside = {("0", tap): "block.0.", ("1", tap): "block."}.get((match[1], layer), "")
     return f"backbone.features.{layer}.{inside}{rest}"
