@@ -161,7 +161,7 @@ def test_a_download_that_fails_says_what_to_fetch(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(CheckpointError, match="weights could not be downloaded: no route to host") as caught:
         fetch(spec)
-    assert f"fetch https://download.pytorch.org/models/{file}" in caught.value.hint
+    assert f"download https://download.pytorch.org/models/{file}" in caught.value.hint
     assert f"copy it to {tmp_path / 'checkpoints'} or give the file as `weights`" in caught.value.hint
 
 
@@ -206,7 +206,7 @@ def test_a_damaged_file_put_by_hand_is_named(content: str, monkeypatch: pytest.M
         coco_tensors(COCO_NET)
     assert caught.value.place is not None
     assert caught.value.place.path == file
-    assert caught.value.hint.startswith("delete it, and it is downloaded again")
+    assert caught.value.hint.startswith("delete it to download it again")
     assert not (tmp_path / "flag").exists()
 
 

@@ -106,4 +106,4 @@ def test_others_of_timms_networks_are_told_apart() -> None:
     spec = parse_net("mb3-small-0.35")
     with pytest.raises(CheckpointError, match="only 0 of") as caught:
         transfer(Classifier(ClassifierSpec(spec, ("a", "b"))), from_timm(given), spec, source="x")
-    assert caught.value.hint.startswith("of timm's networks only MobileNetV1 is understood")
+    assert caught.value.hint.startswith("timm weights are supported for MobileNetV1 only")
