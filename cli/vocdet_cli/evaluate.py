@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.evaluation.report import EvalReport, Metrics
-    from vocdet.workflows.evaluate import Evaluated
+    from vocdet.workflows.evaluate import EvalResult
 
 app = typer.Typer()
 
@@ -58,15 +58,18 @@ def evaluate(
     from vocdet.formats.source import Source
     from vocdet.runs.folders import newest_detector
     from vocdet.wording import counted
-    from vocdet.workflows.evaluate import evaluate_run
+    from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 
     run = run or newest_detector(runs)
     with render.progress("evaluating") as progress:
         done = evaluate_run(
-            run, Source(data, labels=labels, coordinates=coordinates), split=split, device=device,
-            own_thresholds=own_thresholds, subset=subset, interval=interval, seed=seed, picture=picture,
+            run,
+            Source(data, labels=labels, coordinates=coordinates),
+            EvalOptions(split, own_thresholds, subset, interval, seed),
+            device=device,
+            picture=picture,
             progress=progress,
-        )  # fmt: skip
+        )
     if done.warnings:
         see = render.command(
             "check", *render.given(data), *render.given(labels, "--labels", None),
@@ -90,7 +93,7 @@ def evaluate(
     render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)
 
 
-def _note_masks(done: Evaluated) -> None:
+def _note_masks(done: EvalResult) -> None:
     from vocdet.wording import counted
 
     if done.boxes_only:

@@ -12,7 +12,7 @@ import pytest
 import vocdet
 from vocdet.formats.source import Source
 from vocdet.workflows.bench import bench_runs
-from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 
 Trained = tuple[Path, vocdet.Run]
 
@@ -28,7 +28,7 @@ def test_api_eval_and_bench_agree(split: str, trained: Trained, run: Path) -> No
     root = trained[0]
     report = vocdet.evaluate(vocdet.read(root), vocdet.load(run, device="cpu"), split=split)
     assert report.overall.objects > 0
-    done = evaluate_run(run, Source(root), split=split, device="cpu")
+    done = evaluate_run(run, Source(root), EvalOptions(split=split), device="cpu")
     assert report.as_dict() == done.report.as_dict()
     written = json.loads((run / f"metrics-{split}.json").read_text())
     assert written.items() >= json.loads(json.dumps(report.as_dict())).items()

@@ -22,7 +22,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import Evaluated
+from vocdet.workflows.evaluate import EvalResult
 
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -138,7 +138,7 @@ def test_invalid_masks_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None
     nothing = Metrics(1, 1, 0, None, None, None, None, None, None, None, 0, 0, 0, 0)
     masks = MaskReport((), MaskMetrics(0, None, None, None, None), {}, without=3, unreadable=1)
     report = EvalReport(1, (), nothing, {}, masks=masks)
-    _note_masks(Evaluated(report, Path(), Path(), (), ()))
+    _note_masks(EvalResult(report, Path(), Path(), (), ()))
     err = capsys.readouterr().err
     assert "warning: 1 mask invalid or of another size than the image" in err
     assert "2 objects without a mask" in err

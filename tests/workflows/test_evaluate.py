@@ -23,7 +23,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import evaluate_run, relabel
+from vocdet.workflows.evaluate import EvalOptions, evaluate_run, relabel
 from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]
@@ -113,7 +113,7 @@ def test_precision_and_recall_are_at_the_best_thresholds_or_at_the_detectors_own
 ) -> None:
     knowing("dog", "cat")
     assert evaluate_run(tmp_path, Source(root)).report.overall.recall == 1.0
-    own = evaluate_run(tmp_path, Source(root), own_thresholds=True)  # .95, and everything scores .9
+    own = evaluate_run(tmp_path, Source(root), EvalOptions(own_thresholds=True))  # .95, and everything scores .9
     assert own.report.overall.recall == 0.0
     assert own.report.overall.ap50 == pytest.approx(1)
     assert read_json(own.metrics)["thresholds_from"] == "the checkpoint"
@@ -143,9 +143,9 @@ def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tm
 
 def test_a_checkpoint_file_is_as_good_as_its_run(root: Path, tmp_path: Path) -> None:
     run = save_run(tmp_path / "run")
-    done = evaluate_run(run / "best.safetensors", Source(root), split="train", device="cpu")
+    done = evaluate_run(run / "best.safetensors", Source(root), EvalOptions(split="train"), device="cpu")
     assert done.metrics == run / "metrics-train.json"
-    assert done.report == evaluate_run(run, Source(root), split="train", device="cpu").report
+    assert done.report == evaluate_run(run, Source(root), EvalOptions(split="train"), device="cpu").report
 
 
 def test_a_picture_shows_what_was_annotated_beside_what_was_found(
@@ -161,7 +161,7 @@ def test_a_picture_shows_what_was_annotated_beside_what_was_found(
 
 def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", splits={"test": ["x"]})
-    with pytest.raises(AnnotationError, match=r"its labels \(car\) are none of the detector's \(dog, cat\)") as caught:
+    with pytest.raises(AnnotationError, match=r"no label \(car\) is one of the detector \(dog, cat\)") as caught:
         evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
     assert caught.value.hint == "evaluate on a dataset with the labels that were trained"
 
@@ -175,7 +175,7 @@ def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: 
 
 def test_a_part_that_is_not_there_is_told_to_split(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="no split 'val'") as caught:
-        evaluate_run(save_run(tmp_path / "run"), Source(root), split="val", device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions("val"), device="cpu")
     assert caught.value.hint.startswith("split again: `vocdet.write_splits(")
 
 

@@ -18,7 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats.source import Source
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import choose, evaluate_run
+from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
 from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]
@@ -129,7 +129,7 @@ def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     first = knowing()
-    done = evaluate_run(tmp_path, Source(root), subset=5, seed=3)
+    done = evaluate_run(tmp_path, Source(root), EvalOptions(subset=5, seed=3))
     assert first.seen == done.report.images == 5
     assert done.available == 12
     figures = read_json(done.metrics)
@@ -140,8 +140,8 @@ def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
     assert low == pytest.approx(high) == pytest.approx(0.7)
     knowing()
     again, other = (
-        evaluate_run(tmp_path, Source(root), subset=5, seed=3),
-        evaluate_run(tmp_path, Source(root), subset=5, seed=4),
+        evaluate_run(tmp_path, Source(root), EvalOptions(subset=5, seed=3)),
+        evaluate_run(tmp_path, Source(root), EvalOptions(subset=5, seed=4)),
     )
     assert again.report == done.report
     assert read_json(other.metrics)["dataset"] != figures["dataset"]  # other images
@@ -151,19 +151,19 @@ def test_results_of_a_subset_carry_the_ids_of_the_whole_part(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()
-    done = evaluate_run(tmp_path, Source(root), subset=5)
+    done = evaluate_run(tmp_path, Source(root), EvalOptions(subset=5))
     ids = sorted({entry["image_id"] for entry in read_json(done.detections)})
     assert ids == (choose(12, 5, 0) + 1).tolist()
 
 
 def test_all_images_are_no_subset(root: Path, tmp_path: Path, knowing: Callable[..., Knows]) -> None:
     knowing()
-    whole = evaluate_run(tmp_path, Source(root), interval=True)
+    whole = evaluate_run(tmp_path, Source(root), EvalOptions(interval=True))
     figures = read_json(whole.metrics)
     assert "subset" not in figures
     assert figures["interval"]["resamples"] == 1000
     knowing()
-    most = evaluate_run(tmp_path, Source(root), subset=500)
+    most = evaluate_run(tmp_path, Source(root), EvalOptions(subset=500))
     assert most.report == whole.report
     assert read_json(most.metrics)["dataset"] == figures["dataset"]
 

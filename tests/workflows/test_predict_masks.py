@@ -18,7 +18,7 @@ from vocdet.errors import OutputError
 from vocdet.formats import cache
 from vocdet.formats.source import Source
 from vocdet.workflows.predict import predict
-from vocdet.workflows.voc_found import write_found
+from vocdet.workflows.voc_detections import write_annotation
 
 RUN = Path("no/run/is/read")
 LABELS = ("left", "right")
@@ -124,7 +124,7 @@ def test_the_best_254_of_many_have_a_mask_in_the_picture(tmp_path: Path) -> None
     masks = [rle(area(i % 20, i // 20, i % 20 + 1, i // 20 + 1, (15, 20))) for i in range(count)]
     boxes = np.array([[i % 20, i // 20, i % 20 + 1, i // 20 + 1] for i in range(count)], np.float64)
     found = Detections(boxes, np.linspace(1, 0.5, count, dtype=np.float32), np.zeros(count, np.int64), Texts.of(masks))
-    write_found(tmp_path, "a", tmp_path / "a.png", size, found, LABELS)
+    write_annotation(tmp_path, "a", tmp_path / "a.png", size, found, LABELS)
     values = np.asarray(Image.open(tmp_path / "SegmentationObject" / "a.png")).reshape(-1)
     assert values.tolist() == [*range(1, 255), *[0] * 46]
     assert (tmp_path / "Annotations" / "a.xml").read_text().count("<object>") == 300
@@ -134,7 +134,7 @@ def test_with_more_labels_than_numbers_there_is_no_picture_of_labels(tmp_path: P
     labels = [f"label {i}" for i in range(300)]
     mask = Texts.of([rle(area(0, 0, 5, 5))])
     found = Detections(np.array([[0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([299]), mask)
-    write_found(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, labels)
+    write_annotation(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, labels)
     assert not (tmp_path / "SegmentationClass").exists()
     assert np.asarray(Image.open(tmp_path / "SegmentationObject" / "a.png")).max() == 1
 
@@ -145,7 +145,7 @@ def test_boxes_are_of_a_pixel_at_least_and_inside(tmp_path: Path) -> None:
         np.full(3, 0.5, np.float32),
         np.zeros(3, np.int64),
     )
-    write_found(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, LABELS)
+    write_annotation(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, LABELS)
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
     assert cache.read(Source(tmp_path)).dataset.objects.box.tolist() == [
         [0, 0, 64, 48],
@@ -157,6 +157,6 @@ def test_boxes_are_of_a_pixel_at_least_and_inside(tmp_path: Path) -> None:
 def test_a_label_that_xml_cannot_hold_is_refused_before_anything_is_written(picture: Path, tmp_path: Path) -> None:
     detector = FindsTwoThatOverlap()
     detector.labels = ("left", "ri\x07ght")
-    with pytest.raises(OutputError, match=r"the label 'ri\\x07ght' has a character that XML cannot hold"):
+    with pytest.raises(OutputError, match=r"the label 'ri\\x07ght' contains a character that XML cannot represent"):
         list(predict(RUN, [str(picture)], out=tmp_path / "out", voc=True, detector=detector))
     assert not (tmp_path / "out").exists()

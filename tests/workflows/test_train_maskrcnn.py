@@ -31,7 +31,7 @@ from vocdet.runs.setup import RunOptions
 from vocdet.runs.validation import reaches_target
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record
-from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -127,7 +127,7 @@ def test_it_learns_where_objects_are_and_what_belongs_to_them(tmp_path: Path) ->
     epochs = [event for event in between if isinstance(event, Epoch)]
     first, last = (sum(event.losses.values()) for event in (epochs[0], epochs[-1]))
     assert last < 0.25 * first
-    report = evaluate_run(run, Source(root), split="train", device="cpu").report
+    report = evaluate_run(run, Source(root), EvalOptions(split="train"), device="cpu").report
     assert report.masks is not None
     assert (report.overall.ap50 or 0) > 0.5  # by chance it would be nothing
     assert (report.masks.overall.ap50 or 0) > 0.3

@@ -26,7 +26,7 @@ from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs.setup import RunOptions
 from vocdet.runs.ssd import label_weights
 from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
@@ -348,7 +348,7 @@ def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) ->
         average=0.95,
     )
     _, _, finished = train(squares, tmp_path / "runs", asked)
-    report = evaluate_run(finished.run, Source(squares), split="train", device="cpu").report
+    report = evaluate_run(finished.run, Source(squares), EvalOptions(split="train"), device="cpu").report
     assert report.overall.ap50 is not None
     assert report.overall.ap50 > 0.85
     assert report.overall.f1 is not None

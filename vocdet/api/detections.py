@@ -23,7 +23,7 @@ from vocdet.files import write_text
 from vocdet.formats.results import coco_entries
 from vocdet.inference.draw import draw
 from vocdet.wording import counted, listed
-from vocdet.workflows.voc_found import check_voc_labels, found_text
+from vocdet.workflows.voc_detections import check_voc_labels, detections_text
 
 _SHOWN = 5  # objects in a repr
 
@@ -140,7 +140,7 @@ class Detections:
         target = Path(path)
         check_voc_labels(target, self.names)
         file = self.path or target.with_suffix(".jpg")
-        write_text(target, found_text(file, self.size, self.columns, self.names))
+        write_text(target, detections_text(file, self.size, self.columns, self.names))
 
     def to_coco(self, *, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """The objects as entries of COCO's results JSON: image_id, category_id, bbox, score; masks as RLE.

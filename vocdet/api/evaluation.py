@@ -8,7 +8,7 @@ from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.evaluation.report import EvalReport
-from vocdet.workflows.evaluate import evaluate_detector
+from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
 
 
 def evaluate(
@@ -36,6 +36,5 @@ def evaluate(
     """
     loaded = as_loaded(dataset)
     ready = detector if isinstance(detector, Detector) else load(detector)
-    return evaluate_detector(
-        ready.model, loaded, split=split, own_thresholds=own_thresholds, subset=subset, interval=interval, seed=seed
-    ).report
+    options = EvalOptions(split, own_thresholds, subset, interval, seed)
+    return evaluate_detector(ready.model, loaded, options).report

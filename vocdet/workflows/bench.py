@@ -16,7 +16,7 @@ from vocdet.inference.predictor import BEST, Predictor, choose_device, load_pred
 from vocdet.inputs.images import Image, decode_as
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.runs.environment import environment
-from vocdet.workflows.evaluate import choose, evaluate_run
+from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
 from vocdet.workflows.load import load_dataset
 
 METRICS = "metrics-*.json"
@@ -173,7 +173,7 @@ def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Pro
     known = _read(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
-    evaluate_run(checkpoint, Source(data), split=split, device=device, progress=progress)
+    evaluate_run(checkpoint, Source(data), EvalOptions(split), device=device, progress=progress)
     found = _read(path, checkpoint)
     return _scores(found) if found else Scores({}, "", 0, "")
 

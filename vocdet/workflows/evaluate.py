@@ -1,4 +1,4 @@
-"""Evaluate a trained detector on a part of a dataset."""
+"""Evaluate a trained detector on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -25,24 +25,36 @@ from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predict
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.prefetch import prefetch
 from vocdet.runs.pictures import example_sheet
+from vocdet.wording import listed
 from vocdet.workflows.load import Loaded, load_dataset
 
 Progress = Callable[[int, int], None]
 
-AHEAD = 8  # images decoded before they are asked for
+AHEAD = 8  # images decoded in advance
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """Figures, and where they were written."""
+class EvalOptions:
+    """Which images to evaluate, and how."""
+
+    split: str = "test"
+    own_thresholds: bool = False  # precision and recall at the checkpoint's thresholds instead of the best ones
+    subset: int | None = None  # number of images, chosen at random; None: all
+    interval: bool = False  # confidence intervals of AP and AR; always with a subset
+    seed: int = 0  # of subset and interval
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """Metrics, and the files that hold them."""
 
     report: EvalReport
     metrics: Path
     detections: Path
     warnings: tuple[Finding, ...]
-    unknown: tuple[str, ...]  # labels of the dataset that the detector never learned
-    available: int = 0  # images of the part; fewer were looked at where a subset was asked for
-    boxes_only: bool = False  # the detector has masks, and no object of these images has
+    unknown: tuple[str, ...]  # labels of the dataset that the detector does not have
+    available: int = 0  # images of the split, of which a subset may be evaluated
+    boxes_only: bool = False  # the detector has masks, but no object of these images has
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,61 +71,49 @@ class Evaluation:
 def evaluate_run(
     run: Path,
     source: Source | Loaded,
+    options: EvalOptions = EvalOptions(),
     *,
-    split: str = "test",
     device: str = "auto",
-    own_thresholds: bool = False,
-    subset: int | None = None,
-    interval: bool = False,
-    seed: int = 0,
     picture: Path | None = None,
     progress: Progress | None = None,
-) -> Evaluated:
-    """Detect in every image of a part and compare with its objects; of a detector with masks, masks too.
+) -> EvalResult:
+    """Compare the detections in every image of a split with its objects: boxes and, if both have them, masks.
 
-    Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision,
-    recall and F1 are those of boxes at each label's best threshold on these images, or with `own_thresholds` at the
-    ones the checkpoint brought from its validation. Objects of a label that the detector never learned count as
-    missed. `subset` is a number of images, chosen at random with `seed` from those of the part, all where it has no
-    more; then, or with `interval`, there is an interval for AP and AR (see `vocdet.evaluation.bootstrap`).
-    `picture` is a file for a few of the images, annotated beside found.
+    Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision, recall
+    and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
+    Objects with a label that the detector does not have count as missed. `picture` is a file for a few images with
+    ground truth and detections. See `vocdet.evaluation.bootstrap` for the intervals.
     """
     if picture:
         check_picture_name(picture)
+    split = options.split
     loaded = load_dataset(source, split=split)
-    evaluation = evaluate_detector(
-        load_predictor(run, device=device), loaded, split=split, own_thresholds=own_thresholds, subset=subset,
-        interval=interval, seed=seed, progress=progress,
-    )  # fmt: skip
+    evaluation = evaluate_detector(load_predictor(run, device=device), loaded, options, progress=progress)
     truth, found, report, rows = evaluation.truth, evaluation.detections, evaluation.report, evaluation.rows
     available = len(loaded.dataset.rows(split))
     whole = len(rows) == available
-    looked_at = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
-    said: dict[str, object] = {"split": split, "dataset": looked_at.fingerprint()}
-    if subset:
-        said["subset"] = {"images": len(rows), "of": available, "seed": seed}
-    metrics, listed = _write(run, said | {"thresholds_from": _origin(own_thresholds)}, report)
-    write_coco_results(listed, truth, found, image_ids=(rows + 1).tolist())
+    evaluated = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
+    content: dict[str, object] = {"split": split, "dataset": evaluated.fingerprint()}
+    if options.subset:
+        content["subset"] = {"images": len(rows), "of": available, "seed": options.seed}
+    metrics, results = _write(run, content | {"thresholds_from": _origin(options.own_thresholds)}, report)
+    write_coco_results(results, truth, found, image_ids=(rows + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(truth, found, report.thresholds))
     boxes_only = report.masks is None and any(one.masks is not None for one in found)
-    return Evaluated(report, metrics, listed, loaded.warnings, evaluation.unknown, available, boxes_only)
+    return EvalResult(report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only)
 
 
 def evaluate_detector(
     predictor: Predictor,
     loaded: Loaded,
+    options: EvalOptions = EvalOptions(),
     *,
-    split: str = "test",
-    own_thresholds: bool = False,
-    subset: int | None = None,
-    interval: bool = False,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a detector on a split without writing anything; `evaluate_run` explains the arguments."""
-    rows = loaded.dataset.rows(split)
-    chosen = choose(len(rows), subset, seed)
+    """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
+    rows = loaded.dataset.rows(options.split)
+    chosen = choose(len(rows), options.subset, options.seed)
     truth, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
     found = []
     for detections in detect_all(
@@ -124,40 +124,40 @@ def evaluate_detector(
             progress(len(found), len(truth))
     thresholds = np.full(len(truth.labels), 1.0, np.float32)
     thresholds[: len(predictor.labels)] = predictor.thresholds
-    resamples = RESAMPLES if interval or subset else 0
-    given = thresholds if own_thresholds else None
-    report = evaluate(truth, found, thresholds=given, resamples=resamples, seed=seed)
+    resamples = RESAMPLES if options.interval or options.subset else 0
+    own = thresholds if options.own_thresholds else None
+    report = evaluate(truth, found, thresholds=own, resamples=resamples, seed=options.seed)
     return Evaluation(report, truth, tuple(found), chosen, unknown)
 
 
-def _write(run: Path, said: dict[str, object], report: EvalReport) -> tuple[Path, Path]:
-    """Write the metrics beside the checkpoint; their path, and that for the detections."""
+def _write(run: Path, content: dict[str, object], report: EvalReport) -> tuple[Path, Path]:
+    """Write the metrics beside the checkpoint; return their path, and that for the detections."""
     folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
-    metrics, listed = (folder / f"{what}-{said['split']}.json" for what in ("metrics", "detections"))
-    content = said | {"checkpoint": checkpoint} | report.as_dict()
+    metrics, results = (folder / f"{name}-{content['split']}.json" for name in ("metrics", "detections"))
+    content = content | {"checkpoint": checkpoint} | report.as_dict()
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-    return metrics, listed
+    return metrics, results
 
 
 def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
-    """Rows of `count`, rising: so many at random, the same for the same seed; all where no fewer are wanted."""
+    """`wanted` of `count` rows in order, at random by `seed`; all rows for None or a larger number."""
     if wanted is None or wanted >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
 def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
-    """The dataset with a detector's labels in their order, and after them those the detector does not know.
+    """The dataset with the labels of a detector first, and the labels that the detector does not have.
 
-    A dataset and a detector without a label in common are an `AnnotationError`.
+    No common label is an `AnnotationError`.
     """
     used = {dataset.labels[k] for k in np.unique(dataset.objects.label)}
     unknown = tuple(sorted(used - set(labels)))
     if used and not used & set(labels):
         raise AnnotationError(
-            f"its labels ({', '.join(unknown[:5])}) are none of the detector's ({', '.join(labels[:5])})",
+            f"no label ({listed(unknown, most=5)}) is one of the detector ({listed(labels, most=5)})",
             place=dataset.root,
-            hint="evaluate on a dataset with the labels that were trained",
+            hint="evaluate on a dataset with the labels of the training",
         )
     return with_labels(dataset, labels), unknown
 

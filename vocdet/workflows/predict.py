@@ -23,7 +23,7 @@ from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find, open_video, quiet
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
 from vocdet.inputs.images import Image, decode
-from vocdet.workflows.voc_found import check_voc_labels, write_found
+from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 
 if TYPE_CHECKING:  # imports torch, for which a wrong path need not wait
     from vocdet.inference.predictor import Predictor
@@ -77,7 +77,7 @@ def predict(
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, folders and videos into `out`, and list them in `out/detections.json`.
 
-    With `voc`, images also get VOC files: XML, and PNGs of masks (see `write_found`). An image becomes `<name>.jpg`,
+    With `voc`, images also get VOC files (see `write_annotation`). An image becomes `<name>.jpg`,
     a video `<name>.mp4`. Detections below `score`, by default the detector's threshold for each label, are left out.
     Files that cannot be decoded are skipped, and raised together at the end. After an interruption `out` holds the
     results so far and a list that matches them. `out` must be new, empty, or an earlier result: no other file is ever
@@ -101,7 +101,7 @@ def predict(
                 source = frame.source
                 if voc and source.path and source.kind == "image":
                     size = (frame.pixels.shape[1], frame.pixels.shape[0])
-                    write_found(out, wrote.stem, source.path, size, seen, detector.labels)
+                    write_annotation(out, wrote.stem, source.path, size, seen, detector.labels)
                 name = f"{source.name}#{frame.number}" if source.kind == "video" else source.name
                 listed.append((name, seen))
                 done = len(listed) + len(errors)

@@ -1,4 +1,4 @@
-"""What a detector found in a picture as VOC files: to be corrected in labelImg, and trained on."""
+"""Detections as VOC files, to be corrected in labelImg and trained on."""
 
 from __future__ import annotations
 
@@ -19,46 +19,48 @@ from vocdet.inference.draw_masks import cut_masks, numbered
 
 
 def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
-    """An `OutputError` for a label that XML cannot hold."""
+    """Raise `OutputError` for a label that XML cannot represent."""
     if bad := [label for label in labels if NOT_XML.search(label)]:
-        raise OutputError(f"the label {bad[0]!r} has a character that XML cannot hold", place=folder)
+        raise OutputError(f"the label {bad[0]!r} contains a character that XML cannot represent", place=folder)
 
 
-def write_found(
-    folder: Path, stem: str, file: Path, size: tuple[int, int], found: Detections, labels: Sequence[str]
+def write_annotation(
+    folder: Path, stem: str, file: Path, size: tuple[int, int], detections: Detections, labels: Sequence[str]
 ) -> None:
     """Write `Annotations/<stem>.xml`, and with masks `SegmentationObject` and `SegmentationClass/<stem>.png`.
 
-    Objects stand best first, in whole pixels of the image, `size` (width, height); where their masks overlap the best
-    is on top. VOC has numbers for 254 objects and labels: further objects have no mask there, and with more
-    labels there is no SegmentationClass. COCO's results have all masks.
+    Objects are sorted by score, in whole pixels of the image of `size` (width, height); of overlapping masks the best
+    is on top. PNGs of VOC number at most 254 objects and labels: further objects have no mask, and with more labels
+    there is no SegmentationClass. COCO results contain all masks.
     """
     segmented = "0"
-    if found.masks is not None:
-        crops = cut_masks(found.masks.take(np.arange(min(len(found), MOST_OBJECTS))), size[1], size[0])
+    if detections.masks is not None:
+        crops = cut_masks(detections.masks.take(np.arange(min(len(detections), MOST_OBJECTS))), size[1], size[0])
         segmented = str(int(crops.known.any()))
         values = numbered(crops, range(1, len(crops) + 1), size[1], size[0])
         write_bytes(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
         if len(labels) < VOID:
-            classes = class_values(values, found.labels[: len(crops)].tolist())
+            classes = class_values(values, detections.labels[: len(crops)].tolist())
             write_bytes(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
-    write_text(folder / ANNOTATIONS / f"{stem}.xml", found_text(file, size, found, labels, segmented=segmented))
+    write_text(
+        folder / ANNOTATIONS / f"{stem}.xml", detections_text(file, size, detections, labels, segmented=segmented)
+    )
 
 
-def found_text(
-    file: Path, size: tuple[int, int], found: Detections, labels: Sequence[str], *, segmented: str = "0"
+def detections_text(
+    file: Path, size: tuple[int, int], detections: Detections, labels: Sequence[str], *, segmented: str = "0"
 ) -> str:
     """The annotation of the detections in an image file of `size` (width, height): whole pixels, best first."""
     objects = [
         WrittenObject(labels[label], box)
-        for label, box in zip(found.labels.tolist(), _whole(found.boxes, size).tolist(), strict=True)
+        for label, box in zip(detections.labels.tolist(), _whole(detections.boxes, size).tolist(), strict=True)
     ]
     header = Header(folder=file.absolute().parent.name, path=str(file.absolute()), segmented=segmented)
     return annotation_text(file.name, size, objects, header=header, marked=True)
 
 
 def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:
-    """Boxes in whole pixels inside the image, of one pixel at least."""
+    """Boxes in whole pixels inside the image, at least one pixel wide and high."""
     limit = np.array(size, np.float64)
     low = np.clip(np.rint(boxes[:, :2]), 0, limit - 1)
     return np.concatenate([low, np.clip(np.rint(boxes[:, 2:]), low + 1, limit)], axis=1)
