@@ -163,23 +163,23 @@ def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path)
     root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", splits={"test": ["x"]})
     with pytest.raises(AnnotationError, match=r"no label \(car\) is one of the detector \(dog, cat\)") as caught:
         evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
-    assert caught.value.hint == "evaluate on a dataset with the labels that were trained"
+    assert caught.value.hint == "evaluate on a dataset with the labels of the training"
 
 
-def test_a_part_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_split_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc(SCENES, splits={"test": ["c"]})
     done = evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
     assert done.report.overall.ap50 is None
     assert read_json(done.metrics)["overall"]["ap50"] is None
 
 
-def test_a_part_that_is_not_there_is_told_to_split(root: Path, tmp_path: Path) -> None:
+def test_a_missing_split_has_a_hint(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="no split 'val'") as caught:
-        evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions("val"), device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions(split="val"), device="cpu")
     assert caught.value.hint.startswith("split again: `vocdet.write_splits(")
 
 
-def test_a_folder_that_is_no_run_is_told(root: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         evaluate_run(tmp_path, Source(root), device="cpu")
 
