@@ -218,5 +218,5 @@ def test_a_fold_is_evaluated_by_its_name(root: Path, tmp_path: Path, knowing: Ca
     lists = root / "ImageSets" / "Main"
     (lists / "fold1_val.txt").write_bytes((lists / "test.txt").read_bytes())
     knowing("dog", "cat")
-    done = evaluate_run(save_run(tmp_path / "run"), Source(root), split="fold1_val", device="cpu")
+    done = evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions("fold1_val"), device="cpu")
     assert (done.report.overall.ap50, done.metrics.name) == (1.0, "metrics-fold1_val.json")
