@@ -1,17 +1,18 @@
 #!/bin/bash
 # Trains on a Slurm cluster, one model after the other.
-#     sbatch slurm.sh              # as below
-#     sbatch --nodes=2 slurm.sh    # what is given here has the last word
-# Preempted, requeued by hand, or out of time, the job goes on from the last saved step. All nodes must see this folder.
+#     sbatch slurm.sh              # with the settings below
+#     sbatch --nodes=2 slurm.sh    # options here override them
+# After preemption, a manual requeue or a timeout the job continues from the last saved step. All nodes need access to
+# this folder.
 
 #SBATCH --job-name=vocdet
 #SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1      # torchrun starts a process for every GPU itself
+#SBATCH --ntasks-per-node=1      # torchrun starts one process per GPU
 #SBATCH --gpus-per-node=1
 #SBATCH --cpus-per-task=16
 #SBATCH --time=24:00:00
 #SBATCH --requeue
-#SBATCH --signal=B:USR1@180      # seconds before the time is up
+#SBATCH --signal=B:USR1@180      # seconds before the time limit
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%j.log
 ##SBATCH --partition=…
@@ -21,7 +22,7 @@ set -eo pipefail
 cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 
 data=@DATA@
-options=()                       # for both trainings, as --coordinates one, or --labels labels.txt
+options=()                       # for both trainings, such as --coordinates one or --labels labels.txt
 # module load …
 # source .venv/bin/activate
 
@@ -32,9 +33,9 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 export OMP_NUM_THREADS=$((${SLURM_CPUS_PER_TASK:-1} > gpus ? ${SLURM_CPUS_PER_TASK:-1} / gpus : 1))
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
 
-trap 'echo "the time is up: requeued"; scontrol requeue "$SLURM_JOB_ID"; exit 0' USR1
+trap 'echo "time limit reached: requeued"; scontrol requeue "$SLURM_JOB_ID"; exit 0' USR1
 
-# train TASK ARGUMENT...: train, or go on with what this job had begun; what it had finished is not done again
+# train TASK ARGUMENT...: train, or resume the training that this job started; skip it if it has finished
 train() {
     local task=$1 run resume=()
     shift
@@ -46,7 +47,7 @@ train() {
     srun --kill-on-bad-exit=1 torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "$gpus" \
         --rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID-$task" --rdzv-endpoint "$head:$port" \
         -m vocdet_cli "train-$task" "$data" "$@" "${options[@]}" --runs "$runs" "${resume[@]}" &
-    wait $!  # in the background, so that the signal is heard at once
+    wait $!  # in the background, so that the signal is handled at once
     touch "$runs/$task.finished"
 }
 

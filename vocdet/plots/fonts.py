@@ -1,14 +1,14 @@
-"""Which fonts can write a text in a plot, and what to write where none can."""
+"""Fonts for the texts of a plot, and substitutes for texts that no font can draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-BASE = "DejaVu Sans"  # matplotlib brings it
+BASE = "DejaVu Sans"  # bundled with matplotlib
 
 
 def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The texts as a plot can show them, and the font families that do, to be tried in turn.
+    """The texts that a plot can draw, and the font families for them, in order of preference.
 
     A text with a character that no installed font has becomes `#` and its number, from 1.
     """
@@ -27,7 +27,7 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text of so many characters at most, its middle left out: names often differ in their ends alone."""
+    """A text of at most `longest` characters, shortened in the middle: names often differ only at their ends."""
     if len(text) <= longest:
         return text
     tail = (longest - 1) // 3

@@ -1,4 +1,4 @@
-"""How a training went, as one picture: losses, metrics, labels and learning rate by epoch."""
+"""The course of a training as one picture: losses, metrics, labels and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, float]]  # of every epoch
-Series = dict[str, NDArray[np.float64]]  # (E,) by epoch; NaN where an epoch has no such figure
+Series = dict[str, NDArray[np.float64]]  # (E,) by epoch; NaN if an epoch has no value
 
 COLORS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0728f", "#3b4a57")
-MOST_LINES = 8  # labels with a line each; of more, the spread is drawn
-DOTTED = 25  # epochs up to which each has a dot
+MOST_LINES = 8  # labels with a line each; for more, the spread is drawn
+DOTTED = 25  # maximum number of epochs with a dot each
 STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
 LONGEST = 24  # characters of a label
 
@@ -30,10 +30,9 @@ LONGEST = 24  # characters of a label
 def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
     """A PNG of 1400 x 900 pixels of the epochs so far.
 
-    A row has `epoch`, and of these what there is: `train_*` losses, `val_loss`, other `val_*` as metrics, `lr` and
-    `images_per_second`. `labels` are rows with `epoch` and a figure of every label, which `label_metric` names.
-    `best` is the best epoch; 0: none.
-    Figures that are missing, or are no finite numbers, are gaps.
+    A row has `epoch`, and any of `train_*` losses, `val_loss`, other `val_*` as metrics, `lr` and
+    `images_per_second`. `labels` are rows with `epoch` and the `label_metric` of every label. `best` is the best epoch;
+    0: none. Values that are missing or not finite are gaps.
     """
     if not rows:
         raise ValueError("no epoch to draw")
@@ -53,7 +52,7 @@ def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, lab
         figure = Figure(figsize=(14, 9), dpi=100, facecolor=PAPER)
         figure.text(0.012, 0.952, shortened(head, 60) if head == title else "a training", fontsize=18)
         figure.text(0.0125, 0.921, _subtitle(rows, best), fontsize=11, color=FAINT)
-        # placed by hand: finding places for everything takes longer than drawing it
+        # fixed positions: an automatic layout takes longer than the drawing
         grid = figure.add_gridspec(2, 2, left=0.055, right=0.985, top=0.86, bottom=0.115, hspace=0.48, wspace=0.17)
         _draw_losses(figure.add_subplot(grid[0, 0]), rows, best)
         _draw_metrics(figure.add_subplot(grid[0, 1]), rows, best)
@@ -65,7 +64,7 @@ def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, lab
 
 
 def is_metric(name: str) -> bool:
-    """Whether a column holds a figure of the validation that is no loss."""
+    """Whether a column holds a validation metric other than the loss."""
     return name.startswith("val_") and name != "val_loss"
 
 
@@ -84,7 +83,7 @@ def _subtitle(rows: Rows, best: int) -> str:
 
 
 def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
-    """The losses of training and their sum, and the loss of validation."""
+    """The training losses with their sum, and the validation loss."""
     series = _series(rows, lambda name: name.startswith("train_") or name == "val_loss")
     parts = {name[6:]: values for name, values in series.items() if name.startswith("train_")}
     if len(parts) > 1 and "loss" not in parts:
@@ -107,19 +106,19 @@ def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
 
 
 def _draw_metrics(axes: Axes, rows: Rows, best: int) -> None:
-    """What the validation measured."""
+    """The validation metrics."""
     series = _series(rows, is_metric)
     for i, (name, values) in enumerate(series.items()):
         _line(axes, rows, values, name[4:].replace("_", " "), COLORS[i % len(COLORS)])
     if series:
         axes.set_ylim(0, 1.02 if max(np.nanmax(values) for values in series.values()) <= 1 else None)
-    _finish(axes, "Validation", rows, best, empty="nothing was validated")
+    _finish(axes, "Validation", rows, best, empty="no validation")
 
 
 def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, best: int) -> None:
-    """A figure of every label: a line each, or of many the spread, the median and the worst in the end."""
+    """A metric of every label: a line each; for many labels the spread, the median and the worst three."""
     series = _series(labels, lambda name: name != "epoch")
-    title = f"{what} of every label on the validation part"
+    title = f"{what} of every label on the validation split"
     if 0 < len(series) <= MOST_LINES:
         ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
         for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
@@ -138,14 +137,14 @@ def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, 
         ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
         for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
             _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[1 + i], thin=True)
-        title = f"{what} of {len(series)} labels on the validation part, the three worst by name"
+        title = f"{what} of {len(series)} labels on the validation split; the three worst are named"
     if series:
         axes.set_ylim(0, 1.02)
-    _finish(axes, title, labels, best, empty="no figures of single labels")
+    _finish(axes, title, labels, best, empty="no metrics of single labels")
 
 
 def _draw_rate(axes: Axes, rows: Rows) -> None:
-    """The learning rate, and on the right how fast training is."""
+    """The learning rate, and the speed of training on the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     series = _series(rows, lambda name: name in ("lr", "images_per_second"))
@@ -169,7 +168,7 @@ def _draw_rate(axes: Axes, rows: Rows) -> None:
 
 
 def _series(rows: Rows, wanted: Callable[[str], bool]) -> Series:
-    """The columns that are wanted, in the order in which they first occur, but for those without a number."""
+    """The wanted columns in order of occurrence, without those that have no number."""
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if wanted(name)]
     found = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in names}
     found = {name: np.where(np.isfinite(values), values, math.nan) for name, values in found.items()}
@@ -181,10 +180,10 @@ def _epochs(rows: Rows) -> NDArray[np.float64]:
 
 
 def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, color: str, *, thin: bool = False) -> None:
-    """A line through the epochs that have a value; a gap of some epochs without validation is bridged."""
+    """A line through the epochs that have a value; it bridges epochs without validation."""
     known = np.isfinite(values)
     marker = "o" if known.sum() <= DOTTED else ""
-    label = f" {name}" if name.startswith("_") else name  # matplotlib hides what begins with it
+    label = f" {name}" if name.startswith("_") else name  # matplotlib hides labels that begin with _
     axes.plot(
         _epochs(rows)[known], values[known], color=color, label=label, marker=marker, markersize=3.5,
         linewidth=1.1 if thin else None, alpha=0.85 if thin else None,
@@ -192,7 +191,7 @@ def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, color:
 
 
 def _finish(axes: Axes, title: str, rows: Rows, best: int, *, empty: str) -> None:
-    """A panel's title, its epochs, its legend above the lines, and a mark at the best epoch."""
+    """The title of a panel, its epochs, its legend, and a mark at the best epoch."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title)
@@ -212,6 +211,6 @@ def _finish(axes: Axes, title: str, rows: Rows, best: int, *, empty: str) -> Non
 
 
 def _legend(axes: Axes, lines: int, **more: Any) -> None:
-    """Names below the panel, where no line can cross them."""
+    """The legend, below the panel and clear of the lines."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.2, ncols=min(lines, 4),
                 columnspacing=1.4, **more)  # fmt: skip
