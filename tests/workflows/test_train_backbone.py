@@ -170,11 +170,11 @@ def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> No
 
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
+    with pytest.raises(SplitError, match="no split 'train'") as caught:
         next(
             backbone_events(Source(make_voc(dict.fromkeys(STEMS, BOTH))), recipe(), RunOptions(runs=tmp_path / "runs"))
         )
-    assert caught.value.hint == "run vocdet split"
+    assert caught.value.hint == "create splits: `vocdet.split(dataset)`"
 
 
 def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:

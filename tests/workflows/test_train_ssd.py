@@ -285,9 +285,9 @@ def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> Non
 
 def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({stem: scene(i) for i, stem in enumerate(STEMS)})
-    with pytest.raises(SplitError, match=r"there is no train\.txt") as caught:
+    with pytest.raises(SplitError, match="no split 'train'") as caught:
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
-    assert caught.value.hint == "run vocdet split"
+    assert caught.value.hint == "create splits: `vocdet.split(dataset)`"
 
 
 def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ def test_what_makes_no_sense_is_one_message_with_a_cure(
 def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc, command: str) -> None:
     code, _, err = vocdet(command, make_voc(dict.fromkeys(STEMS, BOTH)))
     assert code == 1
-    assert "there is no train.txt" in err
-    assert "hint: run vocdet split" in err
+    assert "no split 'train'" in err
+    assert "hint: create splits: vocdet split" in err
 
 
 def interrupting(real: Any, times: int) -> Any:
