@@ -175,7 +175,7 @@ def spoiled(content: Any) -> None:
 
 def test_masks_that_are_none_are_said_and_their_boxes_teach(tmp_path: Path) -> None:
     started, between, _ = train(diamonds(tmp_path / "set", change=spoiled), tmp_path / "runs", recipe(epochs=1))
-    assert started.notes == ("4 of 15 objects have no mask that can be used: their boxes teach all the same",)
+    assert started.notes == ("4 of 15 objects have no usable mask: only their boxes are used",)
     assert all(np.isfinite(event.losses["mask"]) for event in between if isinstance(event, Step))
 
 
