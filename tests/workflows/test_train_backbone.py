@@ -183,7 +183,7 @@ def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
         next(backbone_events(Source(root), recipe(net="vgg"), RunOptions(runs=runs)))
     with pytest.raises(VocdetError, match="no such file of weights"):
         next(backbone_events(Source(root), recipe(weights="nothing.pth"), RunOptions(runs=runs)))
-    with pytest.raises(VocdetError, match="there is no device 'tpu'"):
+    with pytest.raises(VocdetError, match="device 'tpu' is not available"):
         next(backbone_events(Source(root), recipe(), RunOptions(runs=runs, device="tpu")))
     with pytest.raises(VocdetError, match=r"mb1-0\.25 has no reduced tail"):
         next(backbone_events(Source(root), recipe(reduced_tail=True), RunOptions(runs=runs)))

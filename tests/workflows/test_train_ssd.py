@@ -299,7 +299,7 @@ def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> No
 def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no net 'mb7'"):
         next(training_events(Source(root), recipe(net="mb7"), RunOptions(runs=tmp_path / "runs")))
-    with pytest.raises(VocdetError, match="there is no device 'tpu'"):
+    with pytest.raises(VocdetError, match="device 'tpu' is not available"):
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="tpu")))
     assert not (tmp_path / "runs").exists()
 
