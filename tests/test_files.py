@@ -128,19 +128,19 @@ def test_what_is_there_already_is_not_touched(tmp_path: Path, make: Callable[[Pa
     before = sorted(names(tmp_path))
     with pytest.raises(OutputError) as caught, files.appearing(tmp_path / "a"):
         raise AssertionError
-    assert str(caught.value) == f"{tmp_path / 'a'}: is there already (name a new folder, or delete what is there)"
+    assert str(caught.value) == f"{tmp_path / 'a'}: exists already (name a new folder, or delete this one)"
     assert sorted(names(tmp_path)) == before
 
 
 def test_the_folder_one_is_in_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match=r"\.: is the folder you are in, which cannot be replaced"):
+    with pytest.raises(OutputError, match=r"\.: is the current folder, which cannot be replaced"):
         files.check_new(Path())
 
 
 def test_a_disk_of_its_own_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path)
-    with pytest.raises(OutputError, match="is a disk of its own, which cannot be replaced") as caught:
+    with pytest.raises(OutputError, match="is a mount point, which cannot be replaced") as caught:
         files.check_new(tmp_path)
     assert caught.value.hint == "name a new folder in it"
 
@@ -245,5 +245,5 @@ def test_what_a_killed_process_had_written_of_a_file_is_cleared(tmp_path: Path) 
     left = tmp_path / ".a.bin.x7"
     for path in (left, tmp_path / "a.bin", tmp_path / ".a.bin", tmp_path / ".b.bin.x7"):
         path.write_bytes(b"half")
-    files.clear_left(tmp_path / "a.bin")
+    files.delete_partial_files(tmp_path / "a.bin")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.bin", ".b.bin.x7", "a.bin"]

@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all."""
+"""Write files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vocdet.wording import reason
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the name `path` when the block ends well, and leaves nothing when it does not.
+    """A binary file that gets the name `path` when the block succeeds, and is deleted when it fails.
 
-    The bytes are on the disk (fsync) before the name changes. Folders above are made, and leave with it. A disk
-    that is full or read-only is an `OutputError` that names the file.
+    The bytes are on disk (fsync) before the rename. Missing parent folders are created, and deleted after a failure.
+    A full or read-only disk is an `OutputError` that names the file.
     """
     with _making_parents(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_begin(path))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -41,11 +41,11 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
-def clear_left(path: Path) -> None:
-    """Delete what processes that were killed had written of a file; call it where no other one can be writing it."""
-    for left in path.parent.glob(f"{glob.escape(_begin(path))}*"):
+def delete_partial_files(path: Path) -> None:
+    """Delete partial files of killed processes; only call it while no other process writes the file."""
+    for partial in path.parent.glob(f"{glob.escape(_prefix(path))}*"):
         with suppress(OSError):
-            left.unlink()
+            partial.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -59,16 +59,16 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_new(path: str, data: bytes, made: set[str]) -> None:
-    """Write a file into a folder that nobody sees yet; `made` remembers which folders are there.
+def write_new(path: str, data: bytes, created: set[str]) -> None:
+    """Write a file into a folder that is still hidden (see `appearing`); `created` collects the folders that exist.
 
-    Quick, for thousands of files: the folder as a whole takes its name when all are written (`appearing`).
+    Fast for thousands of files, because only the folder as a whole is renamed.
     """
     folder = path.rpartition("/")[0]
     try:
-        if folder not in made:
+        if folder not in created:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            made.add(folder)
+            created.add(folder)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             while data:
@@ -80,14 +80,14 @@ def write_new(path: str, data: bytes, made: set[str]) -> None:
 
 
 def check_new(folder: Path) -> None:
-    """An `OutputError` where no new folder can take this name: something is there already, but for an empty folder."""
-    hint = "name a new folder, or delete what is there"
+    """Raise an `OutputError` if the name of a new folder is taken; an empty folder may be replaced."""
+    hint = "name a new folder, or delete this one"
     try:
         empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
         if not empty and (folder.is_symlink() or folder.exists()):
-            raise OutputError("is there already", place=folder, hint=hint)
+            raise OutputError("exists already", place=folder, hint=hint)
         if empty and (os.path.ismount(folder) or folder.samefile(Path())):
-            problem = "is a disk of its own" if os.path.ismount(folder) else "is the folder you are in"
+            problem = "is a mount point" if os.path.ismount(folder) else "is the current folder"
             raise OutputError(f"{problem}, which cannot be replaced", place=folder, hint="name a new folder in it")
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -95,20 +95,19 @@ def check_new(folder: Path) -> None:
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A folder to fill that takes the name `folder` when the block ends well, and is gone when it does not.
+    """A folder to fill that gets the name `folder` when the block succeeds, and is deleted when it fails.
 
-    What is at that name already, but for an empty folder, is an `OutputError`. Where the process is killed, what it
-    had written stays under a hidden name beside it, and goes when the next one writes there. The place of an error in
-    the block is the one that the file would have had.
+    An existing file or nonempty folder is an `OutputError`. A killed process leaves a hidden folder beside it, which
+    the next one deletes. The place of an error in the block is the final path of the file.
     """
     check_new(folder)
     with _making_parents(folder):
-        _clear_left(folder)
-        temporary, lock = _own_folder(folder)
+        _delete_unfinished(folder)
+        temporary, lock = _temporary_folder(folder)
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            _flush(temporary)  # every file is on the disk before the folder takes its name
+            _flush(temporary)  # every file is on the disk before the rename
             if sys.platform == "win32" and folder.exists():
                 folder.rmdir()
             temporary.rename(folder)
@@ -124,7 +123,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _making_parents(path: Path) -> Iterator[None]:
-    """Make the folders above a path; they leave again where the block fails. An `OSError` in it is of the path."""
+    """Create the parent folders of a path, and delete them if the block fails. An `OSError` names the path."""
     missing: list[Path] = []
     try:
         missing += [above for above in path.absolute().parents if not above.exists()]  # innermost first
@@ -132,7 +131,7 @@ def _making_parents(path: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         for above in missing:
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # not empty
                 above.rmdir()
         if isinstance(error, OSError):
             raise unwritable(path, error) from error
@@ -140,9 +139,9 @@ def _making_parents(path: Path) -> Iterator[None]:
 
 
 def _flush(folder: Path) -> None:
-    """Wait until all that was written on the disk of a folder is there, where the system can be asked for that.
+    """Flush the disk of a folder, if the system supports that.
 
-    Syncing each of thousands of files takes minutes; os.sync() waits for all disks, for ever if one does not answer.
+    Syncing each of thousands of files takes minutes; os.sync() waits for all disks, forever if one does not respond.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
     if syncfs is None:
@@ -164,37 +163,37 @@ def _moved(place: Place | None, temporary: Path, folder: Path) -> Place | None:
 _UNFINISHED = ".vocdet-unfinished"
 
 
-def _own_folder(folder: Path) -> tuple[Path, int | None]:
-    """A new hidden folder beside another, and what holds it as long as this process lives, where that can be held."""
+def _temporary_folder(folder: Path) -> tuple[Path, int | None]:
+    """A new hidden folder beside another, and its lock for the life of this process; None without locks."""
     while True:
-        made = tempfile.mkdtemp(dir=folder.absolute().parent, prefix=_begin(folder), suffix=_UNFINISHED)
+        path = tempfile.mkdtemp(dir=folder.absolute().parent, prefix=_prefix(folder), suffix=_UNFINISHED)
         try:
-            lock = _lock(made)
-        except OSError:  # no locks on this disk: what is left here by a process that is killed stays
-            return Path(made), None
-        if lock is not None:  # else another process took it for left, and deletes it
-            return Path(made), lock
+            lock = _lock(path)
+        except OSError:  # this disk has no locks, so unfinished folders are never deleted
+            return Path(path), None
+        if lock is not None:  # else another process is deleting it as unfinished
+            return Path(path), lock
 
 
-def _clear_left(folder: Path) -> None:
-    """Delete what processes that are gone had begun to write under this name."""
-    for left in folder.absolute().parent.glob(f"{glob.escape(_begin(folder))}*{_UNFINISHED}"):
+def _delete_unfinished(folder: Path) -> None:
+    """Delete unfinished folders of killed processes."""
+    for unfinished in folder.absolute().parent.glob(f"{glob.escape(_prefix(folder))}*{_UNFINISHED}"):
         with suppress(OSError):
-            lock = _lock(str(left))
+            lock = _lock(str(unfinished))
             if lock is not None:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(unfinished, ignore_errors=True)
                 os.close(lock)
 
 
-def _begin(path: Path) -> str:
-    """How the hidden name begins under which something is written; characters take up to 4 of a name's 255 bytes."""
+def _prefix(path: Path) -> str:
+    """The prefix of hidden names; a character takes up to 4 of the 255 bytes of a name."""
     return f".{path.absolute().name[:50]}."
 
 
 def _lock(folder: str) -> int | None:
-    """Hold a folder until the process ends; None where another one does, or has deleted it.
+    """Lock a folder until the process ends; None if another process locks or deletes it.
 
-    An `OSError` where that cannot be known: on Windows, and on some network disks.
+    Raises an `OSError` without locks: on Windows, and on some network disks.
     """
     if sys.platform == "win32":
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -218,7 +217,7 @@ def _lock(folder: str) -> int | None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; no complaint where it exists."""
+    """Create a folder and its parents, if they do not exist."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -226,9 +225,9 @@ def make_folder(path: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """What to tell a user who asked for a file that cannot be written."""
+    """The error for a file that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "choose another folder, or free some space" if full else "choose a folder you may write to"
+    hint = "choose another folder, or free some space" if full else "choose a writable folder"
     return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
 
 

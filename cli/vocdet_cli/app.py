@@ -1,4 +1,4 @@
-"""The `vocdet` command: its sub-commands, and what becomes of an error."""
+"""The `vocdet` command: its sub-commands, and how errors end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vocdet_cli.training import launch
 
 app = typer.Typer(
     name="vocdet",
-    help="Train a small, fast object detector of your own: check, split, train-backbone, train-ssd, eval, predict.",
+    help="Train a small, fast object detector: check, split, train-backbone, train-ssd, eval, predict.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -56,20 +56,20 @@ def vocdet(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What all commands share: nothing but its help."""
+    """The options without a command."""
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 something given is wrong, 2 wrong usage, 130 interrupted."""
+    """Run the command line. Exit codes: 0 success, 1 error, 2 wrong usage, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a log or a console that does not know ≥ is no reason to fail
+            stream.reconfigure(errors="replace")  # a console that cannot print ≥ is no reason to fail
     try:
         app()
     except VocdetError as error:
         launch.failed(error)
         sys.exit(1)
-    except OSError as error:  # of all files but those whose errors say more: a full disk behind standard output
+    except OSError as error:  # such as a full disk behind standard output
         place = Path(error.filename) if isinstance(error.filename, str) else None
         launch.failed(VocdetError(reason(error), place=place))
         sys.exit(1)

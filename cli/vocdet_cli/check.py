@@ -1,4 +1,4 @@
-"""`vocdet check`: what is odd about a dataset, what it means, and mending what needs no guess."""
+"""`vocdet check`: find problems in a dataset, explain them, and fix what is unambiguous."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.hints import as_commands
 from vocdet_cli.next_steps import same_dataset, training_command
 from vocdet_cli.options import Coordinates, Data, Format, Labels
 
@@ -36,52 +37,48 @@ def check(
     coordinates: Coordinates = "auto",
     imagesets: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Split files, or a folder of them, to look at in place of the dataset's own.", metavar="PATH"
-        ),
+        typer.Option(help="Check these split files, or a folder of them, instead of the dataset's.", metavar="PATH"),
     ] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="Decode and compare no images: quick.")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what needs no guess, after showing what that is.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --fix: do not ask.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="End with code 1 for warnings, too.")] = False,
-    show_all: Annotated[
-        bool, typer.Option("--all", help="Show every finding and every line of a diff, not the first few.")
-    ] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Skip decoding and comparing images (fast).")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix what is unambiguous, after showing the changes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: do not ask for confirmation.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings, too.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every finding and every line of the diff.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     explain: Annotated[
-        str, typer.Option(help="Say what a finding means, such as box.tiny, and look at nothing.", metavar="CODE")
+        str, typer.Option(help="Explain a finding, such as box.tiny, and check nothing.", metavar="CODE")
     ] = "",
 ) -> None:
-    """Look for broken files, wrong boxes, odd labels, copies and leaks between parts.
+    """Find broken files, wrong boxes, inconsistent labels, duplicates and leaks between splits.
 
-    Nothing is changed without --fix, which keeps every file as it was in .vocdet-backup.
-    Ends with code 1 when there are errors: data that cannot be used, or figures that would be wrong.
+    Nothing is changed without --fix, which saves the original files in .vocdet-backup.
+    Exits with code 1 if there are errors: unusable data, or data that would falsify metrics.
     """
     if explain:
         _explain(explain)
         return
     if fix and imagesets:
-        raise typer.BadParameter("--fix mends the dataset's own split files: copy yours there first")
+        raise typer.BadParameter("--fix works on the dataset's split files: copy yours there first")
     from vocdet.formats.source import Source
     from vocdet.workflows.check import check_dataset
 
     source = Source(data, format, labels, coordinates)
 
-    def look() -> CheckReport:
-        with render.progress("looking") as progress:
+    def run_check() -> CheckReport:
+        with render.progress("checking") as progress:
             return check_dataset(source, lists=imagesets or (), images=not no_images, progress=progress)
 
-    report, same = look(), same_dataset(data, labels, coordinates)
+    report, same = run_check(), same_dataset(data, labels, coordinates)
     again = render.command("check", *same, *render.given(format, "--from", "auto"))
-    mending = _mend(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
-    if mending is not None and mending.backup is not None:
-        report = look()
-    undone = mending is not None and mending.undone
+    repair = _repair(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
+    if repair is not None and repair.backup is not None:
+        report = run_check()
+    undone = repair is not None and repair.undone
     if as_json:
-        typer.echo(json.dumps(_as_json(report) | (mending.as_json() if mending else {}), indent=2))
+        typer.echo(json.dumps(_as_json(report) | (repair.as_json() if repair else {}), indent=2))
     else:
         _print_check(report, None if show_all else MOST_PLACES)
-        then = again if imagesets else _after_check(report, same, again, asked=fix)
+        then = again if imagesets else _after_check(report, same, again, requested=fix)
         render.done(_checked(report), then=f"{again} --fix --yes" if undone else then)
     if report.errors or undone or (strict and report.warnings):
         raise typer.Exit(1)
@@ -96,8 +93,8 @@ def _explain(code: str) -> None:
 
 
 @dataclass(slots=True)
-class _Repairing:
-    """What was to be mended, and where the files are as they were; no backup: nothing was changed."""
+class _Repair:
+    """The plan of a repair, and its backup folder; without a backup nothing was changed."""
 
     plan: FixPlan
     backup: Path | None = None
@@ -117,23 +114,25 @@ class _Repairing:
         }
 
 
-def _mend(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet: bool) -> _Repairing:
-    """Show what can be mended, ask, and do it."""
+def _repair(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet: bool) -> _Repair:
+    """Show the changes, ask for confirmation, and apply them."""
     from vocdet.workflows.fix import apply_fixes, plan_fixes
 
-    mending = _Repairing(plan_fixes(report))
+    repair = _Repair(plan_fixes(report))
     if not quiet:
-        _print_plan(mending.plan, None if show_all else MOST_LINES)
-    if mending.plan and (yes or (not quiet and _agreed(again))):
-        mending.backup = apply_fixes(mending.plan)
+        _print_plan(repair.plan, None if show_all else MOST_LINES)
+    if repair.plan and (yes or (not quiet and _confirmed(again))):
+        repair.backup = apply_fixes(repair.plan)
         if not quiet:
-            render.out.print(f"[green]mended; as they were: {escape(str(mending.backup))}[/]\n", soft_wrap=True)
-    return mending
+            render.out.print(
+                f"[green]fixed; the original files are in {escape(str(repair.backup))}[/]\n", soft_wrap=True
+            )
+    return repair
 
 
-def _agreed(again: str) -> bool:
+def _confirmed(again: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        render.warning(f"nothing was changed, as nobody can be asked: {again} --fix --yes")
+        render.warning(f"nothing was changed without confirmation: {again} --fix --yes")
         return False
     return typer.confirm("make these changes?", err=True)
 
@@ -144,9 +143,9 @@ def _print_plan(plan: FixPlan, most: int | None) -> None:
     lines = list(plan.diff())
     for line in lines[:most]:
         color = {"+": typer.colors.GREEN, "-": typer.colors.RED}.get(line[:1])
-        typer.secho(line, fg=color, bold=line[:1] == "#")  # and not by Rich, which makes spaces of tabs
+        typer.secho(line, fg=color, bold=line[:1] == "#")  # Rich would replace tabs
     if most is not None and len(lines) > most:
-        render.out.print(f"[dim]and {counted(len(lines) - most, 'line')} more: --all shows them[/]")
+        render.out.print(f"[dim]and {counted(len(lines) - most, 'line')} more: show them with --all[/]")
     for finding in plan.left:
         _print_group(finding.severity, finding.code, [finding], None)
     if plan:
@@ -154,7 +153,7 @@ def _print_plan(plan: FixPlan, most: int | None) -> None:
         files += f", {counted(len(plan.renames), 'image')} to rename" if plan.renames else ""
         render.out.print(f"[bold]{files}[/]")
     else:
-        render.out.print("there is nothing that --fix can mend")
+        render.out.print("there is nothing to fix")
 
 
 def _print_check(report: CheckReport, most: int | None) -> None:
@@ -165,23 +164,23 @@ def _print_check(report: CheckReport, most: int | None) -> None:
     dataset = report.dataset
     render.out.print(f"read as {escape(report.kind)}", soft_wrap=True)
     for other in report.others:
-        render.out.print(f"it also looks like {other}: --from {other} looks at that", soft_wrap=True)
+        render.out.print(f"it also matches {other}: check that with --from {other}", soft_wrap=True)
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     holds = ", ".join(counted(*size) for size in sizes)
     render.out.print(f"{holds}; {splits or 'no splits yet'}", soft_wrap=True)
-    render.out.print(f"[dim]{_looked(report)}[/]", soft_wrap=True)
+    render.out.print(f"[dim]{_coverage(report)}[/]", soft_wrap=True)
 
 
-def _looked(report: CheckReport) -> str:
-    """What was looked at, and how long it took."""
+def _coverage(report: CheckReport) -> str:
+    """What was checked, and how long it took."""
     if not report.decoded:
-        return f"no image was decoded, and none compared with others; {report.seconds:.1f} s"
+        return f"images were neither decoded nor compared; {report.seconds:.1f} s"
     alike = sum(map(len, report.similar))
-    found = f"{alike} of them have a copy or look much like another" if alike else "no two look much alike"
-    return f"every image was decoded to its last byte, and compared with all others: {found}; {report.seconds:.1f} s"
+    similar = f"{alike} have a near-duplicate" if alike else "no near-duplicates"
+    return f"every image was decoded and compared with all others: {similar}; {report.seconds:.1f} s"
 
 
 def _checked(report: CheckReport) -> str:
@@ -190,16 +189,16 @@ def _checked(report: CheckReport) -> str:
     return f"checked: {counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
 
 
-def _after_check(report: CheckReport, same: list[str], again: str, *, asked: bool) -> str:
-    """What to do next; mending comes first, unless that is what was `asked` for."""
+def _after_check(report: CheckReport, same: list[str], again: str, *, requested: bool) -> str:
+    """What to do next; repair comes first, unless that is what was `asked` for."""
     from vocdet.workflows.fix import can_fix
 
-    if can_fix(report) and not asked:
-        return f"{again} --fix, which shows what it can mend"
+    if can_fix(report) and not requested:
+        return f"{again} --fix, which shows the changes first"
     if report.errors:
         return f"correct the errors, then {again}"
     if not len(report.dataset.objects):
-        return "annotate some images in labelImg: there are no objects yet"
+        return "annotate some images in labelImg: the dataset has no objects"
     if report.trainable:
         return render.command(training_command(report.dataset), *same)
     return render.command("split", *same, *(["--force"] if report.divided else []))
@@ -211,12 +210,14 @@ def _print_group(severity: str, code: str, group: list[Finding], most: int | Non
     render.out.print(f"[bold {color}]{severity}[/] {escape(code)} [dim]×{count}[/]", soft_wrap=True)
     hints = {finding.hint for finding in group}
     for finding in islice(group, most):
-        hint = f" [dim]({escape(finding.hint)})[/]" if len(hints) > 1 and finding.hint else ""
-        render.out.print(f"  {escape(str(finding.place))}  {escape(finding.problem)}{hint}", soft_wrap=True)
+        hint = f" [dim]({escape(as_commands(finding.hint))})[/]" if len(hints) > 1 and finding.hint else ""
+        render.out.print(
+            f"  {escape(str(finding.place))}  {escape(as_commands(finding.problem))}{hint}", soft_wrap=True
+        )
     if most is not None and len(group) > most:
-        render.out.print(f"  [dim]and {len(group) - most} more: --all shows them[/]", soft_wrap=True)
+        render.out.print(f"  [dim]and {len(group) - most} more: show them with --all[/]", soft_wrap=True)
     if len(hints) == 1 and group[0].hint:
-        render.out.print(f"  [dim]hint:[/] {escape(group[0].hint)}", soft_wrap=True)
+        render.out.print(f"  [dim]hint:[/] {escape(as_commands(group[0].hint))}", soft_wrap=True)
 
 
 def _as_json(report: CheckReport) -> dict[str, Any]:
@@ -248,6 +249,6 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "line": finding.place.line,
         "inside": finding.place.inside,
         "problem": finding.problem,
-        "hint": finding.hint,
+        "hint": as_commands(finding.hint),
         "count": finding.count,
     }

@@ -1,4 +1,4 @@
-"""`vocdet convert`: the same dataset in another format."""
+"""`vocdet convert`: write a dataset in another format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Format, ImageFiles, Labels
 
 if TYPE_CHECKING:
-    from vocdet.workflows.convert import ConvertReport, Written
+    from vocdet.workflows.convert import ConvertReport, WrittenFolder
 
 app = typer.Typer()
 
@@ -22,26 +22,24 @@ MOST_LEFT_OUT = 20  # errors that are listed
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
-    target: Annotated[Path, typer.Argument(help="New folder: it appears whole, or not at all.")],
+    target: Annotated[Path, typer.Argument(help="New folder; it appears whole or not at all.")],
     to: Annotated[Literal["voc", "coco", "yolo"], typer.Option(help="Format to write.")],
     format: Format = "auto",
     images: ImageFiles = "copy",
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold all there is.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out entries with errors, and say which, instead of refusing.")
+        bool, typer.Option("--skip-bad", help="Leave out annotations with errors and list them, instead of refusing.")
     ] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     write_coordinates: Annotated[
         Literal["same", "zero", "one"],
-        typer.Option(
-            help="What the numbers in written XMLs are: zero, one, or the same as in the XMLs they came from."
-        ),
+        typer.Option(help="Coordinates of the written XMLs: zero, one, or the same as in the source."),
     ] = "same",
 ) -> None:
-    """Write a dataset in another format. Nothing is lost in silence: what the format cannot hold is counted.
+    """Write a dataset in another format, and report everything that the format cannot hold.
 
-    Reads VOC and labelImg folders, COCO files, YOLO and labelme folders; which one it is, is recognised.
+    Reads VOC and labelImg folders, COCO files, YOLO and labelme folders; the format is detected.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows import convert as workflow
@@ -68,23 +66,23 @@ def _print_source(report: ConvertReport, check: str) -> None:
     if scan.reason:
         render.out.print(f"coordinates are {scan.coordinates}-based: {scan.reason}", markup=False, soft_wrap=True)
     for other in report.others:
-        render.note(f"it also looks like {other}: --from {other} reads that")
+        render.note(f"it also matches {other}: read that with --from {other}")
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
-    render.out.print(f"{summary(report.dataset)}; {splits or 'no parts'}", markup=False, soft_wrap=True)
+    render.out.print(f"{summary(report.dataset)}; {splits or 'no splits'}", markup=False, soft_wrap=True)
     if report.left_out:
-        render.warning(f"{counted(len(report.left_out), 'error')}: what could not be read is left out")
+        render.warning(f"{counted(len(report.left_out), 'error')}: unreadable annotations are left out")
         for finding in report.left_out[:MOST_LEFT_OUT]:
             render.warning(str(finding.as_error()))
         if len(report.left_out) > MOST_LEFT_OUT:
-            render.warning(f"and {len(report.left_out) - MOST_LEFT_OUT} more: {check} --all shows them")
+            render.warning(f"and {len(report.left_out) - MOST_LEFT_OUT} more: see {check} --all")
     if report.warnings:
-        render.note(f"{counted(len(report.warnings), 'remark')} about the data: see {check}")
+        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {check}")
 
 
-def _print_written(written: Written) -> None:
-    """What was lost on the way, and where the images are."""
+def _print_written(written: WrittenFolder) -> None:
+    """The losses, and what happened to the images."""
     if not written.losses:
-        render.out.print(f"{written.to} holds all of it")
+        render.out.print(f"{written.to} holds everything")
     else:
         made = render.table(f"not in {written.to}", "what", "count", "why")
         made.columns[2].justify = "left"
@@ -95,11 +93,11 @@ def _print_written(written: Written) -> None:
         render.note(f"{written.copied} images were copied: this disk cannot link them")
 
 
-def _print_end(written: Written) -> None:
+def _print_end(written: WrittenFolder) -> None:
     check = render.command("check", str(written.folder))
     if written.images:
         render.done(f"wrote {written.folder} with {written.images} images", then=check)
         return
     place = written.folder / written.targets[0].split("/")[0]
-    then = f"put the images into {place}, then {check}"
-    render.done(f"wrote {written.folder}; the images stay where they were", then=then)
+    then = f"move the images to {place}, then {check}"
+    render.done(f"wrote {written.folder}; the images were not moved", then=then)

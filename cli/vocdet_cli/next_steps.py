@@ -1,4 +1,4 @@
-"""What a command that looked at a dataset says about the next one."""
+"""The command that a dataset needs next."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def same_dataset(data: Path, labels: Path | None, coordinates: str) -> list[str]:
-    """What the next command is told of the dataset, as this one was."""
+    """The arguments that name the same dataset to the next command."""
     more = (*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto"))
     return [*render.given(data), *more]
 
 
 def training_command(dataset: Dataset) -> str:
-    """The training to begin with: a classifier, unless there is nothing to tell apart."""
+    """The first training: a classifier, unless there is only one label."""
     return "train-backbone" if len(dataset.labels) > 1 else "train-ssd"

@@ -13,7 +13,7 @@ Data = Annotated[
         help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.", show_default="this folder"
     ),
 ]
-SomeData = Annotated[  # None where it was not given
+SomeData = Annotated[  # None if it is not given
     Path | None,
     typer.Argument(
         metavar="DATA",
@@ -21,22 +21,24 @@ SomeData = Annotated[  # None where it was not given
         show_default="this folder",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Labels = Annotated[
     Path | None,
-    typer.Option("--labels", help="Label list, one a line, in the order to number them; else all that occur, sorted."),
+    typer.Option(
+        "--labels", help="Label list, one per line, in the order of their numbers. Default: all labels, sorted."
+    ),
 ]
 Coordinates = Annotated[
     Literal["auto", "zero", "one"],
-    typer.Option(help="What the numbers in the XMLs are: zero (labelImg), one (VOC devkit: 1-based), auto (look)."),
+    typer.Option(help="Coordinates of the XMLs: zero (labelImg), one (VOC devkit, 1-based), auto (detect)."),
 ]
 Format = Annotated[
     Literal["auto", "voc", "coco", "yolo", "labelme"],
-    typer.Option("--from", help="Format of the source; auto looks, and says what it saw."),
+    typer.Option("--from", help="Format of the source; auto detects and reports it."),
 ]
 ImageFiles = Annotated[
     Literal["copy", "link", "none"],
-    typer.Option("--images", help="Copy the images, hard-link them (no room taken), or leave them where they are."),
+    typer.Option("--images", help="Copy the images, hard-link them (no space), or do not move them."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

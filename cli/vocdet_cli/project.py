@@ -1,4 +1,4 @@
-"""`vocdet init` and `vocdet recipes`: where a project begins."""
+"""`vocdet init` and `vocdet recipes`: start a project."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def init(
         Path, typer.Argument(metavar="DIR", help="Folder of the project.", show_default="this folder")
     ] = Path(),
     net: Annotated[
-        Literal["mb1", "mb2", "mb3-small", "mb3-large"], typer.Option(help="Network that the recipes are for.")
+        Literal["mb1", "mb2", "mb3-small", "mb3-large"], typer.Option(help="Network of the recipes.")
     ] = "mb3-small",
     task: Annotated[
         Literal["ssd", "maskrcnn", "backbone"],
-        typer.Option(help="ssd or maskrcnn: a classifier and a detector on it; backbone: that alone."),
+        typer.Option(help="ssd or maskrcnn: a classifier and a detector on it; backbone: only the classifier."),
     ] = "ssd",
     data: Annotated[
         Path | None,
         typer.Option(help="Dataset: fills labels.txt and is named in the commands.", show_default="data in DIR"),
     ] = None,
 ) -> None:
-    """Lay out a project: recipes to change, a label list, a Slurm script, and a README with the commands.
+    """Create a project: recipes to edit, a label list, a Slurm script, and a README with the commands.
 
-    Nothing that is there is overwritten: where one of the files exists, none is written.
+    Nothing is overwritten: if one of the files exists, none is written.
     """
     from vocdet.workflows.project import init_project
 
@@ -51,7 +51,7 @@ def recipes(
         typer.Argument(metavar="NAME|FILE", help="Recipe to print with all its values.", show_default="list them"),
     ] = None,
 ) -> None:
-    """List the recipes that vocdet brings, or print one with all its values, as TOML."""
+    """List the bundled recipes, or print one with all its values as TOML."""
     from vocdet.recipes.document import bundled_recipes
     from vocdet.recipes.load import dump_recipe, load_recipe, task_of
 

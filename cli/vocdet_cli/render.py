@@ -1,4 +1,4 @@
-"""What the command line prints: results to standard output, notes and errors to standard error."""
+"""Output of the command line: results on standard output, notes and errors on standard error."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vocdet_cli.hints import as_commands
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-MOST_ERRORS = 20  # different ones; the rest are counted
+MOST_ERRORS = 20  # different ones; others are counted
 MOST_PLACES = 3  # of the same error
 WIDEST = 1000  # columns of a table
 
 
 def screen() -> Console:
-    """Where bars, notes and errors go: standard error.
+    """The console for progress bars, notes and errors: standard error.
 
-    On a terminal that shows standard output too it is that one's console: what is printed while a bar is shown
-    must come from the hand that draws the bar.
+    On a terminal that also shows standard output it is the console of standard output, because only the console that
+    draws a bar can print beside it.
     """
     return out if _is_terminal(sys.stdout) and _is_terminal(sys.stderr) else err
 
@@ -39,44 +39,44 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def error(problem: VocdetError) -> None:
-    """Print an error, or as many of several as fit a screen; the same one in several places is one."""
+    """Print an error, or the first of several; the same error in several places is printed once."""
     many = problem.errors if isinstance(problem, ManyErrors) else (problem,)
-    alike: dict[tuple[str, str], list[VocdetError]] = {}
+    groups: dict[tuple[str, str], list[VocdetError]] = {}
     for one in many:
-        alike.setdefault((one.problem, one.hint), []).append(one)
-    for (text, hint), (first, *others) in islice(alike.items(), MOST_ERRORS):
+        groups.setdefault((one.problem, one.hint), []).append(one)
+    for (text, hint), (first, *others) in islice(groups.items(), MOST_ERRORS):
         where = f"{escape(str(first.place))}: " if first.place else ""
         screen().print(f"[bold red]error:[/] {where}{escape(as_commands(text))}", soft_wrap=True)
         if others:
             places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
             more = f" and in {len(others) - MOST_PLACES} more places" if len(others) > MOST_PLACES else ""
-            screen().print(f"  likewise in {places}{more}", soft_wrap=True)
+            screen().print(f"  also in {places}{more}", soft_wrap=True)
         if hint:
             screen().print(f"  [dim]hint:[/] {escape(as_commands(hint))}", soft_wrap=True)
-    rest = sum(map(len, islice(alike.values(), MOST_ERRORS, None)))
+    rest = sum(map(len, islice(groups.values(), MOST_ERRORS, None)))
     if rest:
         screen().print(f"[bold red]error:[/] and {rest} more")
 
 
 def warning(text: str) -> None:
-    """Something the user should know, that stops nothing."""
+    """Print a warning."""
     screen().print(f"[yellow]warning:[/] {escape(as_commands(text))}", soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """A line about what is going on."""
+    """Print a remark."""
     screen().print(f"[dim]{escape(as_commands(text))}[/]", soft_wrap=True)
 
 
 def done(wrote: str, *, then: str = "") -> None:
-    """How every command ends: what it wrote, and what to do next."""
+    """Print the result of a command, and the next step."""
     out.print(f"[green]{escape(wrote)}[/]", soft_wrap=True)
     if then:
         out.print(f"next: [bold]{escape(then)}[/]", soft_wrap=True)
 
 
 def table(title: str, *columns: str) -> Table:
-    """An empty table whose first column is text and whose others are numbers; title and columns are no markup."""
+    """An empty table whose first column is text and whose others are numbers; title and columns are plain text."""
     made = Table(title=escape(title), header_style="dim", box=None, pad_edge=False)
     for i, column in enumerate(columns):
         made.add_column(escape(column), justify="right" if i else "left", no_wrap=True)
@@ -84,7 +84,7 @@ def table(title: str, *columns: str) -> Table:
 
 
 def show(made: Table) -> None:
-    """Print a table under its title; where it is wider than the terminal its lines wrap, and nothing is cut."""
+    """Print a table under its title; lines wider than the terminal wrap."""
     title, made.title = made.title, None
     out.print(f"[bold]{title}[/]", soft_wrap=True)
     made.width = out.measure(made, options=out.options.update(max_width=WIDEST)).maximum
@@ -93,8 +93,8 @@ def show(made: Table) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error for work that reports how many of how many are done; silent where nobody looks."""
-    if not screen().is_terminal:  # a bar that nobody sees takes time as well
+    """A progress bar on standard error; silent unless it is a terminal."""
+    if not screen().is_terminal:  # an invisible bar takes time, too
         yield lambda *_: None
         return
     from rich.progress import Progress
@@ -110,5 +110,5 @@ def command(name: str, *arguments: str) -> str:
 
 
 def given(value: object, option: str = "", default: object = Path()) -> list[str]:
-    """The words that say a value on the command line: none where it is the default."""
+    """The words of a value on the command line; none for the default."""
     return [] if value == default else [option, str(value)] if option else [str(value)]

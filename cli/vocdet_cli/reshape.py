@@ -23,24 +23,26 @@ MOST_NAMED = 5  # stems, labels or pairs in a line
 From = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
 To = Annotated[
-    Literal["voc", "coco", "yolo"] | None, typer.Option(help="Format to write.", show_default="that of the source")
+    Literal["voc", "coco", "yolo"] | None, typer.Option(help="Format to write.", show_default="format of the source")
 ]
 Images = Annotated[
     Literal["copy", "link", "none"],
-    typer.Option(help="Copy the images, link them (the same disk, no room), or leave them where they are."),
+    typer.Option(help="Copy the images, hard-link them (same disk, no space), or do not move them."),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Write nothing where the format cannot hold everything.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 
 
 @app.command()
 def remap(
     data: From,
     target: Target,
-    rename: Annotated[list[str] | None, typer.Option(help="old=new; as often as you like, all at once.")] = None,
-    merge: Annotated[list[str] | None, typer.Option(help="a,b=new: several labels become one.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="a,b: these labels and their objects go.")] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="a,b: all others go; named as they are afterwards.")] = None,
-    file: Annotated[Path | None, typer.Option("--map", help="File with a line old=new for each; old= drops.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="old=new. Repeatable.")] = None,
+    merge: Annotated[list[str] | None, typer.Option(help="a,b=new: merge labels. Repeatable.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="a,b: drop labels with their objects. Repeatable.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="a,b: drop all other labels; uses the new names. Repeatable.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--map", help="File with one old=new per line; old= drops.")] = None,
     drop_empty: Annotated[
         bool, typer.Option("--drop-empty", help="Leave out images that lose all their objects.")
     ] = False,
@@ -52,8 +54,8 @@ def remap(
 ) -> None:
     """Write a copy of a dataset whose labels are renamed, merged or dropped.
 
-    All changes happen at once: --rename a=b --rename b=a swaps two labels.
-    Images that lose all their objects stay, as images of none of the labels.
+    All changes apply at once: --rename a=b --rename b=a swaps two labels.
+    Images that lose all their objects stay, as images without objects.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows.reshape import remap_dataset
@@ -74,17 +76,17 @@ def merge(
     folders: Annotated[
         list[Path], typer.Argument(metavar="SOURCE... TARGET", help="Datasets, and the new folder.", show_default=False)
     ],
-    out: Annotated[Path | None, typer.Option(help="The new folder, where all others are datasets.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder, if all arguments are datasets.")] = None,
     to: To = None,
     images: Images = "copy",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write nothing where stems clash, or the format cannot hold everything.")
+        bool, typer.Option("--strict", help="Refuse if stems clash or the format cannot hold everything.")
     ] = False,
     coordinates: Coordinates = "auto",
 ) -> None:
-    """Write several datasets as one: labels by their names, train with train, val with val, test with test.
+    """Merge datasets: labels are matched by name, train joins train, val joins val, test joins test.
 
-    Where two datasets have a stem, the name of its folder is put before it.
+    Stems that clash get the name of their folder as a prefix.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows.reshape import merge_datasets
@@ -108,7 +110,7 @@ def merge(
 def sample(
     data: From,
     target: Target,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Images to take.", show_default=False)],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.", show_default=False)],
     seed: Seed = 0,
     to: To = None,
     images: Images = "copy",
@@ -116,9 +118,9 @@ def sample(
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
-    """Write some of the images of a dataset, the same for the same seed.
+    """Write a sample of a dataset, reproducible by seed.
 
-    Every label, every part and images without objects have their share; a rare label keeps one image at least.
+    Labels, splits and images without objects keep their shares; a rare label keeps at least one image.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows.reshape import sample_dataset
@@ -139,28 +141,28 @@ def crops(
     target: Target,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="train, val, test or trainval; as often as you like.", show_default="all"),
+        typer.Option(help="train, val, test or trainval. Repeatable.", show_default="all"),
     ] = None,
     margin: Annotated[
-        float, typer.Option(min=0, max=2, help="What to show round an object, in shares of its longer side.")
+        float, typer.Option(min=0, max=2, help="Margin around an object, as a share of its longer side.")
     ] = DataRecipe().context,
     size: Annotated[
-        int | None, typer.Option(help="Resize crops to this side, pixels.", show_default="as they are")
+        int | None, typer.Option(help="Resize crops to this side, in pixels.", show_default="original size")
     ] = None,
-    min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a side of fewer pixels.")] = 0,
-    png: Annotated[bool, typer.Option("--png", help="PNG, without loss, in place of JPEG of quality 95.")] = False,
+    min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a shorter side, in pixels.")] = 0,
+    png: Annotated[bool, typer.Option("--png", help="Write lossless PNG instead of JPEG with quality 95.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
-    """Cut every object out into TARGET/{train,val,test}/LABEL: what train-backbone learns from, as a folder to look at.
+    """Crop every object into TARGET/{train,val,test}/LABEL, as train-backbone sees it.
 
-    A crop is a square round the box with some of what is around it; beyond the image it is gray.
+    A crop is a square around the box with a margin; beyond the image it is gray.
     """
     from vocdet.formats.source import Source
     from vocdet.wording import counted
     from vocdet.workflows.crops import write_crops
 
-    with render.progress("cutting") as progress:
+    with render.progress("cropping") as progress:
         report = write_crops(
             Source(data, labels=labels, coordinates=coordinates), target, splits=split or (), margin=margin,
             size=size, smallest=min_side, lossless=png, progress=progress,
@@ -179,15 +181,15 @@ def _print_remap(report: RemapReport) -> None:
     rows: list[Row] = [(f"{old} → {new or '(dropped)'}", [report.objects[old]]) for old, new in changed]
     kept = [old for old, new in report.becomes.items() if old == new]
     if kept:
-        rows.append((f"{counted(len(kept), 'label')} as before", [sum(report.objects[label] for label in kept)]))
+        rows.append((f"{counted(len(kept), 'label')} unchanged", [sum(report.objects[label] for label in kept)]))
     render.show(fitted("labels", ["objects"], rows))
     if report.emptied:
-        now = "still there, as images of none of the labels: --drop-empty leaves them out"
+        now = "retained; --drop-empty leaves them out"
         emptied = counted(report.emptied, "image")
-        render.note(f"{emptied} without an object now: {now if report.kept_empty else 'left out'}")
+        render.note(f"{emptied} lost all objects: {now if report.kept_empty else 'left out'}")
     if report.doubles:
         check = render.command("check", str(report.result.written.folder))
-        twice = "of the same label and in the same place as another now"
+        twice = "now duplicate another"
         render.warning(f"{counted(report.doubles, 'object')} {twice}: see {check}")
 
 
@@ -200,30 +202,30 @@ def _print_merge(report: MergeReport) -> None:
     render.show(fitted("datasets", ["images", "objects", "splits"], rows))
     if report.renamed:
         new, old = next(iter(report.renamed.items()))
-        render.note(f"stems that clash have their folder's name before them: {counted(len(report.renamed), 'image')}, "
-                    f"as {old} is {new} now")  # fmt: skip
+        render.note(f"clashing stems get their folder as a prefix: {counted(len(report.renamed), 'image')}, "
+                    f"{old} is now {new}")  # fmt: skip
     for one in report.sources:
         if not one.splits and any(other.splits for other in report.sources):
             are = "is" if one.images == 1 else "are"
-            render.warning(f"{one.root} has no parts: its {counted(one.images, 'image')} {are} in none")
+            render.warning(f"{one.root} has no splits: its {counted(one.images, 'image')} {are} in none")
     for i, one in enumerate(report.sources):
-        told = [(found.label, found.other) for found in report.spellings if found.source == i]
-        if told:
-            names = ", ".join(f"{label!r}, which is {other!r} elsewhere" for label, other in told[:MOST_NAMED])
-            renames = [word for label, other in told for word in ("--rename", f"{label}={other}")]
+        pairs = [(found.label, found.other) for found in report.spellings if found.source == i]
+        if pairs:
+            names = ", ".join(f"{label!r}, which is {other!r} elsewhere" for label, other in pairs[:MOST_NAMED])
+            renames = [word for label, other in pairs for word in ("--rename", f"{label}={other}")]
             first = render.command("remap", str(one.root), f"{one.root}-renamed", *renames)
-            render.warning(f"{one.root} has {names}: if they mean the same, run {first} and merge that")
+            render.warning(f"{one.root} has {names}: if they mean the same, run {first} and merge the result")
     if report.copies:
         first, second, *_ = report.copies[0]
-        across = f", {report.leaks} across parts" if report.leaks else ""
+        across = f", {report.leaks} across splits" if report.leaks else ""
         groups = f"{counted(len(report.copies), 'group')} of identical images{across}"
         render.warning(f"{groups}, such as {first} and {second}")
     if report.differ:
-        render.warning(f"the datasets differ in {', '.join(report.differ)}: that of the first is kept")
+        render.warning(f"the datasets differ in {', '.join(report.differ)}: the first is used")
 
 
 def _after_merge(report: MergeReport) -> str:
-    """Parts for images in none; a look where there may be copies or leaks; else on with it."""
+    """The next step: split images without a split, else check."""
     target = str(report.result.written.folder)
     if not report.result.dataset.splits:
         return render.command("split", target)
@@ -241,9 +243,11 @@ def _print_sample(report: SampleReport) -> None:
         first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
     counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
     rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
-    render.show(fitted("images, and objects of every label", columns, rows, first=first))
+    render.show(fitted("images, and objects per label", columns, rows, first=first))
     if report.missing:
-        render.warning(f"there was no room for {_some(report.missing)}: take more images")
+        from vocdet.wording import listed
+
+        render.warning(f"the sample has no {listed(report.missing, most=MOST_NAMED)}: take more images")
 
 
 def _print_crops(report: CropsReport) -> None:
@@ -254,18 +258,18 @@ def _print_crops(report: CropsReport) -> None:
     ]
     render.show(fitted("crops", folders, rows, first=first))
     for label, folder in report.renamed.items():
-        render.note(f"the folder of {label!r} is called {folder!r}: not every system takes its name")
+        render.note(f"the folder of {label!r} is named {folder!r}, which is portable")
 
 
 def _print_left_out(report: CropsReport) -> None:
     from vocdet.wording import counted
 
     if report.crowds:
-        render.note(f"left out: {counted(report.crowds, 'crowd')}, which training leaves out, too")
+        render.note(f"left out: {counted(report.crowds, 'crowd')}, as in training")
     if report.small:
         render.note(f"left out: {counted(report.small, 'object')} with a side below --min-side")
     if report.in_no_split:
-        render.note(f"left out: {counted(report.in_no_split, 'object')} in images of none of these parts")
+        render.note(f"left out: {counted(report.in_no_split, 'object')} in images of other splits")
 
 
 def _print_losses(result: WrittenDataset) -> None:
@@ -274,7 +278,7 @@ def _print_losses(result: WrittenDataset) -> None:
         why = f": {loss.why}" if loss.why else ""
         render.warning(f"{written.to} cannot hold {loss.count} {loss.what}{why}")
     if written.copied:
-        render.note(f"{written.copied} of {written.images} images are copies: they could not be linked from there")
+        render.note(f"{written.copied} of {written.images} images were copied, because this disk cannot link them")
 
 
 def _wrote(result: WrittenDataset) -> str:
@@ -291,8 +295,3 @@ def _after(result: WrittenDataset) -> list[str]:
 
 def _share(taken: int, of: int) -> str:
     return f"{100 * taken / of:.1f} %" if of else ""
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"

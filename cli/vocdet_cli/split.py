@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_DEFAULT_SHARE = "0.9; with --append as it is now"
+_DEFAULT_SHARE = "0.9; with --append the current share"
 
 
 @app.command()
@@ -36,44 +36,42 @@ def split(
     seed: Seed = 0,
     stratify: Annotated[
         bool,
-        typer.Option("--stratify/--no-stratify", help="Give every label its share in every part, or divide by chance."),
+        typer.Option("--stratify/--no-stratify", help="Keep the shares of labels in every split, or split at random."),
     ] = True,
     group_by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Keep images together: those of a folder (folder), near-identical ones (similar), byte-identical "
-            r"ones alone (identical), or those in whose name a regular expression catches the same, as '(.*)_\d+' "
-            "does in the frames of a film. Can be given several times.",
-            show_default="similar, where it fits",
+            help="Keep images together: images of a folder (folder), near-duplicates (similar), only identical files "
+            r"(identical), or images whose names match the same group of a regular expression, such as '(.*)_\d+' "
+            "for the frames of a video. Repeatable.",
+            show_default="similar, if it fits",
         ),
     ] = None,
     kfold: Annotated[
         int | None, typer.Option(min=2, help="Write fold<k>_train.txt and fold<k>_val.txt of trainval, k from 1.")
     ] = None,
     append: Annotated[
-        bool, typer.Option("--append", help="Add images that are in no part yet; all others stay where they are.")
+        bool,
+        typer.Option("--append", help="Add images without a split to the existing splits; all others are unchanged."),
     ] = False,
     from_coco: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Take the parts from COCO files: a folder of them, or one such as instances_train.json. Can be given "
-            "several times.",
+            help="Take the splits from COCO files: a folder, or a file such as instances_train.json. Repeatable.",
             show_default=False,
         ),
     ] = None,
-    per_label: Annotated[
-        bool, typer.Option("--per-label", help="Write <label>_<part>.txt, too, as VOC has them.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace split files that are there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the parts, and write nothing.")] = False,
+    per_label: Annotated[bool, typer.Option("--per-label", help="Also write VOC's <label>_<split>.txt.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing split files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the splits, and write nothing.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
-    """Write ImageSets/Main/{trainval,train,val,test}.txt, the same for the same seed.
+    """Write ImageSets/Main/{trainval,train,val,test}.txt, reproducible by seed.
 
-    Sizes are rounded, with one image at least in every part asked for.
-    Every label has its share of objects in every part.
-    Identical and near-identical images are not divided between parts.
+    Sizes are rounded, with at least one image in every split.
+    Every split has its share of the objects of each label.
+    Identical images and near-duplicates stay in one split.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows.split import SHARE, append_to_split, split_as_coco, split_dataset
@@ -82,11 +80,11 @@ def split(
         "--trainval": trainval is not None, "--train": train is not None, "--no-stratify": not stratify,
         "--group-by": bool(group_by), "--kfold": bool(kfold), "--append": append,
     }  # fmt: skip
-    odd = [name for name, given in choices.items() if given]
-    if from_coco and odd:
-        raise typer.BadParameter(f"--from-coco leaves no choice of parts: leave out {', '.join(odd)}")
+    conflicts = [name for name, used in choices.items() if used]
+    if from_coco and conflicts:
+        raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
-        raise typer.BadParameter("--append moves no image, --force divides all anew: give one of them")
+        raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
     source = Source(data, labels=labels, coordinates=coordinates)
     with render.progress("reading") as progress:
         if from_coco:

@@ -1,4 +1,4 @@
-"""`vocdet stats`: what is in a dataset."""
+"""`vocdet stats`: statistics of a dataset."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ app = typer.Typer()
 MOST_PAIRS = 10
 MOST_SIZES = 4  # of images
 INPUT = 320  # pixels: what train-ssd takes without --size
-FEW = 0.05  # share of objects smaller than a cell from which on a larger input is worth a thought
+FEW = 0.05  # share of objects smaller than a cell that suggests a larger input
 QUARTILES = ("25 %", "50 %", "75 %")
 
 
 @app.command()
 def stats(
     data: Data = Path(),
-    picture: Annotated[Path | None, typer.Option(help="Draw the figures, too: a .png, .svg or .pdf file.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="Show every label and pair, however many there are.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the statistics: a .png, .svg or .pdf file.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every label and pair.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
-    """Count objects by label and part; show their sizes, shapes and places, and which labels share images.
+    """Count objects by label and split; show their sizes, shapes and positions, and which labels share images.
 
-    A size is the square root of a box's area.
-    Small is below 32² pixels and medium below 96², as COCO has it.
+    The size is the square root of a box's area.
+    Small is below 32² pixels and medium below 96², as in COCO.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows.stats import dataset_stats
@@ -133,7 +133,7 @@ def _print_pairs(figures: Stats, *, every: bool) -> None:
 
 
 def _print_input(figures: Stats) -> None:
-    """How an input's size suits the sizes of the objects: what is known, and no more."""
+    """How the input size fits the sizes of the objects."""
     from vocdet.data.stats import CELL
 
     half = figures.shares[-1, 1] * INPUT
@@ -151,7 +151,7 @@ def _print_doubts(report: StatsReport, check: str) -> None:
     from vocdet.wording import counted
 
     if report.left_out:
-        render.warning(f"{counted(report.left_out, 'object')} without a pixel in the image left out: see {check}")
+        render.warning(f"{counted(report.left_out, 'object')} outside the image left out: see {check}")
     if report.errors:
         render.warning(f"{counted(report.errors, 'error')} in the files, which are left out: see {check}")
 

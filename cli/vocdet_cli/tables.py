@@ -1,4 +1,4 @@
-"""Tables with a row for every label that fit a terminal, however long and many the labels are."""
+"""Tables with a row per label that fit a terminal, even for long or many labels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rich.table import Table
 
 from vocdet_cli import render
 
-NARROWEST = 80  # columns of a terminal that is not asked
-LEAST = 12  # columns of a label, even where that makes the table too wide
-MOST, RAREST = 24, 8  # rows of labels, and how many of those are the last ones where there are more
+NARROWEST = 80  # columns, where the terminal has no width
+LEAST = 12  # columns of a label, even if the table becomes too wide
+MOST, RAREST = 24, 8  # rows of labels, and how many of them are the last ones
 
-Row = tuple[str, Sequence[object]]  # a label and its figures
+Row = tuple[str, Sequence[object]]  # a label and its values
 
 
 def fitted(title: str, columns: Sequence[str], rows: Sequence[Row], *, first: Sequence[Row] = ()) -> Table:
-    """A table of labels and their figures; labels are shortened in the middle where they would make it too wide.
+    """A table of labels and their values; labels that make it too wide are shortened in the middle.
 
-    Rows of `first` stand before the others, and their names are words of ours that are never shortened.
+    Rows of `first` come before the others, and their names are never shortened.
     """
     made = render.table(title, "", *columns)
     cells = [[str(value) for value in values] for _, values in (*first, *rows)]
@@ -32,7 +32,7 @@ def fitted(title: str, columns: Sequence[str], rows: Sequence[Row], *, first: Se
 
 
 def both_ends(rows: Sequence[Row], columns: int, *, every: bool = False) -> list[Row]:
-    """The first and the last of many rows, and between them one that says how many are not shown."""
+    """The first and last rows, with a row between them that counts the hidden ones."""
     if every or len(rows) <= MOST:
         return list(rows)
     hidden = len(rows) - MOST + 1
@@ -41,7 +41,7 @@ def both_ends(rows: Sequence[Row], columns: int, *, every: bool = False) -> list
 
 
 def shortened(text: str, room: int) -> str:
-    """A text in so many columns of a terminal at most, its middle left out: names often differ in their ends alone."""
+    """A text cut to a number of terminal columns, in the middle, because names often differ only at their ends."""
     if cell_len(text) <= room:
         return text
     tail = (room - 1) // 3

@@ -35,7 +35,7 @@ def test_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: M
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[-4] == "20 images, 40 objects, 2 labels; no splits yet"
-    assert lines[-3].startswith("every image was decoded to its last byte, and compared with all others: no two look")
+    assert lines[-3].startswith("every image was decoded and compared with all others: no near-duplicates")
     assert lines[-2:] == ["checked: 0 errors, 0 warnings", f"next: vocdet split {root}"]
     vocdet("split", root)
     assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
@@ -60,7 +60,7 @@ def test_a_few_of_each_kind_are_shown_and_all_counted(vocdet: Run, make_voc: Mak
     lines = out.splitlines()
     assert lines[0] == "error box.zero_area ×9"
     assert lines[1] == f"  {root}/Annotations/img00.xml:14  the box of 'dog' 5 5 5 5 has no area"
-    assert lines[6:8] == ["  and 4 more: --all shows them", "  hint: redraw it, or delete its <object>"]
+    assert lines[6:8] == ["  and 4 more: show them with --all", "  hint: redraw it, or delete its <object>"]
     assert lines[-2:] == ["checked: 9 errors, 0 warnings", f"next: correct the errors, then vocdet check {root}"]
     assert vocdet("check", root, "--all")[1].count("has no area") == 9
 
@@ -68,7 +68,7 @@ def test_a_few_of_each_kind_are_shown_and_all_counted(vocdet: Run, make_voc: Mak
 def test_images_without_any_object_are_told_of(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, _ = vocdet("check", make_voc({"a": []}))
     assert code == 0
-    assert out.endswith("next: annotate some images in labelImg: there are no objects yet\n")
+    assert out.endswith("next: annotate some images in labelImg: the dataset has no objects\n")
 
 
 def test_warnings_end_with_1_when_asked_to(vocdet: Run, spaced: Path) -> None:
@@ -80,7 +80,7 @@ def test_images_can_be_left_undecoded(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc, 2)
     code, out, _ = vocdet("check", root, "--no-images")
     assert code == 0
-    assert "no image was decoded, and none compared with others" in out
+    assert "images were neither decoded nor compared" in out
 
 
 def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
@@ -143,13 +143,13 @@ def test_what_can_be_mended_is_shown_and_not_done_where_nobody_can_be_asked(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     before = listing(spaced)
-    assert vocdet("check", spaced)[1].endswith(f"next: vocdet check {spaced} --fix, which shows what it can mend\n")
+    assert vocdet("check", spaced)[1].endswith(f"next: vocdet check {spaced} --fix, which shows the changes first\n")
     code, out, err = vocdet("check", spaced, "--fix")
     assert (code, listing(spaced)) == (1, before)
     assert out.startswith("# Annotations/a.xml: 1 label without the space\n--- a/Annotations/a.xml\n")
     assert "-\t\t<name>dog </name>\n+\t\t<name>dog</name>\n" in out
     assert "1 file to change\n" in out
-    assert err == f"warning: nothing was changed, as nobody can be asked: vocdet check {spaced} --fix --yes\n"
+    assert err == f"warning: nothing was changed without confirmation: vocdet check {spaced} --fix --yes\n"
     assert out.endswith(f"next: vocdet check {spaced} --fix --yes\n")
 
 
@@ -157,11 +157,11 @@ def test_it_is_mended_without_a_question_when_asked_to(vocdet: Run, spaced: Path
     code, out, err = vocdet("check", spaced, "--fix", "--yes")
     assert (code, err) == (0, "")
     (backup,) = (spaced / ".vocdet-backup").iterdir()
-    assert f"mended; as they were: {backup}\n" in out
+    assert f"fixed; the original files are in {backup}\n" in out
     assert (backup / "Annotations" / "a.xml").read_text().count("<name>dog </name>") == 1
     assert out.endswith(f"checked: 0 errors, 0 warnings\nnext: vocdet split {spaced}\n")
     code, out, _ = vocdet("check", spaced, "--fix", "--yes")
-    assert (code, out.splitlines()[0]) == (0, "there is nothing that --fix can mend")
+    assert (code, out.splitlines()[0]) == (0, "there is nothing to fix")
     assert len(list((spaced / ".vocdet-backup").iterdir())) == 1
 
 
@@ -193,7 +193,7 @@ def test_a_long_diff_is_cut_and_counted(vocdet: Run, make_voc: MakeVoc, monkeypa
     root = make_voc({f"img{i:02}": [("dog ", (1, 2, 30, 40))] for i in range(20)})
     out = vocdet("check", root, "--fix")[1]
     assert out.count("+\t\t<name>dog</name>") < 20
-    assert "lines more: --all shows them\n20 files to change\n" in out
+    assert "lines more: show them with --all\n20 files to change\n" in out
     assert vocdet("check", root, "--fix", "--all")[1].count("+\t\t<name>dog</name>") == 20
 
 
@@ -220,8 +220,8 @@ def test_what_is_left_to_a_person_is_listed(vocdet: Run, make_voc: MakeVoc) -> N
     path.write_text(path.read_text().replace("<name>dog", "<name> dog<!-- ? -->"))
     code, out, _ = vocdet("check", root, "--fix", "--yes")
     assert code == 1
-    assert f"warning fix.unsure ×1\n  {path}:15  cannot be mended surely: <name> holds more than a text\n" in out
-    assert "there is nothing that --fix can mend\n" in out
+    assert f"warning fix.unsure ×1\n  {path}:15  cannot be repaired reliably: <name> holds more than a text\n" in out
+    assert "there is nothing to fix\n" in out
     assert "error box.zero_area ×1" in out
     assert out.endswith(f"next: correct the errors, then vocdet check {root}\n")
 
@@ -230,14 +230,14 @@ def test_other_formats_are_not_mended_in_place(vocdet: Run, tmp_path: Path, make
     vocdet("convert", make_voc({"a": DOG}), tmp_path / "coco", "--to", "coco")
     code, _, err = vocdet("check", tmp_path / "coco", "--fix")
     assert code == 1
-    assert err.startswith(f"error: {tmp_path / 'coco'}: nothing is mended in place in COCO")
+    assert err.startswith(f"error: {tmp_path / 'coco'}: is COCO, annotations/instances.json: only VOC files")
     assert "--to coco --skip-bad" in err
 
 
 def test_split_files_from_elsewhere_are_not_mended(vocdet: Run, spaced: Path, tmp_path: Path) -> None:
     code, out, err = vocdet("check", spaced, "--fix", "--imagesets", tmp_path)
     assert (code, out) == (2, "")
-    assert "--fix mends the dataset's own split files" in err
+    assert "--fix works on the dataset's split files" in err
 
 
 @pytest.mark.parametrize("code", ["box.tiny", "mask.rle.sum", "coco.iscrowd.type", "`image.copy`"])

@@ -28,7 +28,7 @@ def test_a_conversion_says_what_it_read_what_was_lost_and_what_is_next(vocdet: R
         "read as a VOC folder, 2 XML files in Annotations\n"
         f"{ZERO}"
         "2 images, 2 objects, 2 labels; 1 in train, 1 in val\n"
-        "coco holds all of it\n"
+        "coco holds everything\n"
         "wrote out with 2 images\n"
         "next: vocdet check out\n"
     )
@@ -52,7 +52,7 @@ def test_what_a_format_cannot_hold_is_a_table(vocdet: Run, make_voc: MakeVoc) ->
     code, _, err = vocdet("convert", source, "strict", "--to", "yolo", "--strict")
     assert code == 1
     assert err == (
-        "error: strict: yolo cannot hold all there is: 1 × truncated objects; 1 × poses\n  hint: leave out --strict\n"
+        "error: strict: yolo cannot hold everything: 1 × truncated objects; 1 × poses\n  hint: leave out --strict\n"
     )
     assert sorted(path.name for path in Path().iterdir()) == ["out"]
 
@@ -78,20 +78,20 @@ def test_what_is_left_out_is_listed_up_to_a_point(vocdet: Run, make_voc: MakeVoc
         (source / "Annotations" / f"{i:02}.xml").write_text("")
     code, out, err = vocdet("convert", source, "out", "--to", "voc", "--skip-bad", "--from", "voc")
     assert code == 0
-    assert "5 images, 5 objects, 1 label; no parts\n" in out
+    assert "5 images, 5 objects, 1 label; no splits\n" in out
     lines = err.splitlines()
-    assert lines[0] == "warning: 25 errors: what could not be read is left out"
+    assert lines[0] == "warning: 25 errors: unreadable annotations are left out"
     assert lines[1] == (
         f"warning: {source}/Annotations/00.xml: is empty (save the image again in labelImg, or delete the file)"
     )
     assert len(lines) == 1 + 20 + 1
-    assert lines[-1] == f"warning: and 5 more: vocdet check {source} --from voc --all shows them"
+    assert lines[-1] == f"warning: and 5 more: see vocdet check {source} --from voc --all"
 
 
 def test_remarks_are_for_check_to_tell(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     source = make_voc({"a": [*DOG, *DOG]}, root=tmp_path / "my set")
     _, _, err = vocdet("convert", source, "out", "--to", "voc", "--coordinates", "zero")
-    assert err == f"1 remark about the data: see vocdet check '{source}' --coordinates zero\n"
+    assert err == f"1 warning about the data: see vocdet check '{source}' --coordinates zero\n"
 
 
 def test_a_folder_that_looks_like_two_formats_is_said_to(vocdet: Run, make_voc: MakeVoc) -> None:
@@ -99,19 +99,19 @@ def test_a_folder_that_looks_like_two_formats_is_said_to(vocdet: Run, make_voc: 
     whole = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}
     (source / "instances.json").write_text(json.dumps(whole))
     code, out, err = vocdet("convert", source, "out", "--to", "yolo")
-    assert (code, err) == (0, "it also looks like coco: --from coco reads that\n")
+    assert (code, err) == (0, "it also matches coco: read that with --from coco\n")
     assert out.startswith("read as a VOC folder, 1 XML file in Annotations\n")
     code, out, err = vocdet("convert", source, "other", "--to", "yolo", "--from", "coco")
     assert (code, err) == (0, "")
-    assert out.startswith("read as COCO, instances.json\n1 image, 0 objects, 0 labels; no parts\n")
+    assert out.startswith("read as COCO, instances.json\n1 image, 0 objects, 0 labels; no splits\n")
 
 
 def test_images_that_stay_are_to_be_put_there(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": DOG})
     _, out, _ = vocdet("convert", source, "my out", "--to", "voc", "--images", "none")
     assert out.endswith(
-        "wrote my out; the images stay where they were\n"
-        "next: put the images into my out/JPEGImages, then vocdet check 'my out'\n"
+        "wrote my out; the images were not moved\n"
+        "next: move the images to my out/JPEGImages, then vocdet check 'my out'\n"
     )
     code, _, err = vocdet("check", "my out")
     assert (code, err.splitlines()[0]) == (1, "error: my out: no images found for 1 annotation")
@@ -135,9 +135,9 @@ def test_a_coco_file_and_a_data_yaml_are_sources(vocdet: Run, make_voc: MakeVoc)
     vocdet("convert", source, "coco", "--to", "coco")
     vocdet("convert", source, "yolo", "--to", "yolo")
     _, out, _ = vocdet("convert", "coco/annotations/instances.json", "one", "--to", "voc")
-    assert out.startswith("read as COCO, annotations/instances.json\n1 image, 1 object, 1 label; no parts\n")
+    assert out.startswith("read as COCO, annotations/instances.json\n1 image, 1 object, 1 label; no splits\n")
     _, out, _ = vocdet("convert", "yolo/data.yaml", "two", "--to", "voc")
-    assert out.startswith("read as a YOLO folder, 1 label file in labels\n1 image, 1 object, 1 label; no parts\n")
+    assert out.startswith("read as a YOLO folder, 1 label file in labels\n1 image, 1 object, 1 label; no splits\n")
     for name in ("one", "two"):
         assert "<name>dog</name>" in Path(name, "Annotations", "a.xml").read_text()
 

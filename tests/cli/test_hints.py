@@ -88,6 +88,8 @@ def test_every_function_in_a_text_has_a_command_and_every_keyword_an_option() ->
     for place, text in texts():
         for code in re.findall(r"`(vocdet\.\w+\([^`]*)`", text):
             command = rendered(code).split()
+            if code.startswith("vocdet.0("):  # the name is filled in
+                continue
             if not command or options_in(command) - options_of(command[1]):
                 offenders.append(f"{place}: {code}")
     assert offenders == []

@@ -55,8 +55,8 @@ def test_init_overwrites_nothing_and_tells_what_is_there(vocdet: Run) -> None:
     before = {path: path.read_bytes() for path in Path("p").rglob("*") if path.is_file()}
     code, out, err = vocdet("init", "p", "--net", "mb1")
     assert (code, out) == (1, "")
-    assert err.startswith("error: p/README.md: is there already\n  likewise in p/labels.txt, p/recipes/")
-    assert "hint: nothing is overwritten: name a new folder, or move away what is there" in err
+    assert err.startswith("error: p/README.md: exists already\n  also in p/labels.txt, p/recipes/")
+    assert "hint: name a new folder, or move the file away" in err
     assert {path: path.read_bytes() for path in Path("p").rglob("*") if path.is_file()} == before
 
 
@@ -85,7 +85,7 @@ def test_recipes_are_listed_with_what_they_are(vocdet: Run) -> None:
 def test_a_recipe_is_printed_whole_and_can_be_given_again(vocdet: Run) -> None:
     code, out, err = vocdet("recipes", "ssd-mb1")
     assert (code, err) == (0, "")
-    assert 'extras = "plain"              # the extra layers: depthwise-separable, or plain 3x3 convolutions\n' in out
+    assert 'extras = "plain"              # extra layers: depthwise-separable, or plain 3x3 convolutions\n' in out
     Path("mine.toml").write_text(out)
     assert load_recipe("ssd", "mine.toml").recipe == load_recipe("ssd", "ssd-mb1").recipe
     assert vocdet("recipes", "mine.toml") == (0, out, "")

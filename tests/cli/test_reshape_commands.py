@@ -22,17 +22,15 @@ def test_remap_says_what_became_of_the_labels(vocdet: Run, make_voc: MakeVoc) ->
     rows = rows_of(out)
     assert ["dog", "→", "wolf", "1"] in rows
     assert ["cat", "→", "(dropped)", "2"] in rows
-    assert ["1", "label", "as", "before", "1"] in rows
+    assert ["1", "label", "unchanged", "1"] in rows
     assert out.endswith("wrote 3 images, 2 objects, 2 labels to new as voc\nnext: vocdet stats new\n")
-    assert err == (
-        "1 image without an object now: still there, as images of none of the labels: --drop-empty leaves them out\n"
-    )
+    assert err == ("1 image lost all objects: retained; --drop-empty leaves them out\n")
 
 
 def test_remap_warns_of_objects_that_are_there_twice_now(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, ("cat", DOG[1])]})
     _, _, err = vocdet("remap", root, "new", "--merge", "dog,cat=pet")
-    assert err == ("warning: 1 object of the same label and in the same place as another now: see vocdet check new\n")
+    assert err == ("warning: 1 object now duplicate another: see vocdet check new\n")
 
 
 def test_remap_reads_a_file_of_changes(vocdet: Run, make_voc: MakeVoc) -> None:
@@ -53,7 +51,7 @@ def test_a_folder_that_is_there_is_refused(vocdet: Run, make_voc: MakeVoc, comma
     root = make_voc({"a": [DOG, CAT]})
     code, _, err = vocdet(command[0], root, root, *command[1:])
     assert (code, err) == (
-        1, f"error: {root}: is there already\n  hint: name a new folder, or delete what is there\n"
+        1, f"error: {root}: exists already\n  hint: name a new folder, or delete this one\n"
     )  # fmt: skip
 
 
@@ -66,7 +64,7 @@ def test_what_a_format_cannot_hold_is_a_warning_and_with_strict_an_error(vocdet:
     assert "warning: yolo cannot hold 1 " in err
     code, _, err = vocdet("remap", root, "strict", "--drop", "cat", "--to", "yolo", "--strict")
     assert code == 1
-    assert err.startswith("error: strict: yolo cannot hold all there is")
+    assert err.startswith("error: strict: yolo cannot hold everything")
 
 
 def test_merge_tells_of_every_dataset_and_of_stems_that_clashed(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -78,8 +76,8 @@ def test_merge_tells_of_every_dataset_and_of_stems_that_clashed(vocdet: Run, mak
     assert [row[1:] for row in rows[2:4]] == [["2", "2", "train,", "val"], ["1", "1", "none"]]
     assert out.endswith("wrote 3 images, 3 objects, 2 labels to new as voc\nnext: vocdet split new --append\n")
     assert err == (
-        "stems that clash have their folder's name before them: 2 images, as a is one_a now\n"
-        f"warning: {two} has no parts: its 1 image is in none\n"
+        "clashing stems get their folder as a prefix: 2 images, a is now one_a\n"
+        f"warning: {two} has no splits: its 1 image is in none\n"
     )
 
 
@@ -97,7 +95,7 @@ def test_merge_gives_the_command_that_makes_spellings_one(vocdet: Run, make_voc:
     first = f"vocdet remap {one} {one}-renamed --rename Dog=dog"
     assert (
         err
-        == f"warning: {one} has 'Dog', which is 'dog' elsewhere: if they mean the same, run {first} and merge that\n"
+        == f"warning: {one} has 'Dog', which is 'dog' elsewhere: if they mean the same, run {first} and merge the result\n"
     )
     assert vocdet(*first.split()[1:])[0] == 0
 
@@ -107,7 +105,7 @@ def test_merge_warns_of_identical_images(vocdet: Run, make_voc: MakeVoc, tmp_pat
     two = make_voc({"b": [DOG], "d": [DOG]}, root=tmp_path / "two", splits={"test": ["b", "d"]})
     shutil.copyfile(one / "JPEGImages" / "a.jpg", two / "JPEGImages" / "b.jpg")
     _, out, err = vocdet("merge", one, two, "new")
-    assert err == "warning: 1 group of identical images, 1 across parts, such as a and b\n"
+    assert err == "warning: 1 group of identical images, 1 across splits, such as a and b\n"
     assert out.endswith("next: vocdet check new\n")
 
 
@@ -132,7 +130,7 @@ def test_sample_shows_the_shares(vocdet: Run, make_voc: MakeVoc) -> None:
 
 def test_sample_says_which_labels_found_no_room(vocdet: Run, make_voc: MakeVoc) -> None:
     _, _, err = vocdet("sample", make_voc({"a": [DOG], "b": [CAT]}), "new", "-n", 1)
-    assert err.startswith("warning: there was no room for ")
+    assert err.startswith("warning: the sample has no ")
     assert err.endswith(": take more images\n")
 
 
@@ -145,7 +143,7 @@ def test_crops_are_counted_by_part_and_label(vocdet: Run, make_voc: MakeVoc) -> 
     assert ["all", "labels", "2", "1"] in rows
     assert ["cat", "1", "1"] in rows
     assert out.endswith("wrote 3 crops to new\nnext: vocdet train-backbone new --folder\n")
-    assert err == "left out: 1 object in images of none of these parts\n"
+    assert err == "left out: 1 object in images of other splits\n"
 
 
 def test_crops_of_one_label_need_no_classifier(vocdet: Run, make_voc: MakeVoc) -> None:
@@ -154,4 +152,4 @@ def test_crops_of_one_label_need_no_classifier(vocdet: Run, make_voc: MakeVoc) -
 
 def test_crops_say_which_folders_have_another_name_than_their_label(vocdet: Run, make_voc: MakeVoc) -> None:
     _, _, err = vocdet("crops", make_voc({"a": [("and/or", DOG[1]), CAT]}), "new", "--min-side", 5)
-    assert err == "the folder of 'and/or' is called 'and_or': not every system takes its name\n"
+    assert err == "the folder of 'and/or' is named 'and_or', which is portable\n"

@@ -141,5 +141,5 @@ def test_every_option_of_split_has_help(vocdet: Run, monkeypatch: pytest.MonkeyP
     out = vocdet("split", "--help")[1]
     for option in ("--no-stratify", "--group-by", "--kfold", "--append", "--from-coco", "--dry-run", "--seed"):
         assert option in out
-    for words in ("near-identical", "k from 1", "stay where they are", "instances_train.json"):
+    for words in ("near-duplicates", "k from 1", "all others are unchanged", "instances_train.json"):
         assert words in out

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_said_and_a_check_is_next(vocdet: Run, make_voc: MakeVo
     code, out, err = vocdet("stats", root)
     assert (code, err) == (
         0,
-        f"warning: 1 object without a pixel in the image left out: see vocdet check {root}\n"
+        f"warning: 1 object outside the image left out: see vocdet check {root}\n"
         f"warning: 1 error in the files, which are left out: see vocdet check {root}\n",
     )
     assert out.endswith(f"next: vocdet check {root}\n")

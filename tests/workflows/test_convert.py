@@ -423,7 +423,7 @@ def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) ->
     source = rich_coco(tmp_path / "set")
     with pytest.raises(OutputError) as caught:
         convert(Source(source), tmp_path / "new" / "out", to="yolo", strict=True)
-    listed = caught.value.problem.removeprefix("yolo cannot hold all there is: ").split("; ")
+    listed = caught.value.problem.removeprefix("yolo cannot hold everything: ").split("; ")
     assert sorted(listed) == sorted(f"{number} × {what}" for what, number in LOST_IN_YOLO.items())
     assert caught.value.hint == "leave out --strict"
     assert names(tmp_path) == ["set"]
@@ -509,7 +509,7 @@ def test_where_nothing_is_good_there_is_nothing_to_write(tmp_path: Path, make_vo
     source = make_voc({"a": [], "b": []})
     for path in (source / "JPEGImages").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(AnnotationError, match="no image with annotations can be read"):
+    with pytest.raises(AnnotationError, match="has no readable annotations"):
         convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
     assert names(tmp_path) == ["set"]
 
@@ -541,7 +541,7 @@ def test_a_target_that_is_there_is_refused_before_anything_is_read(
 ) -> None:
     make(tmp_path / "out")
     before = tree(tmp_path), names(tmp_path)
-    with pytest.raises(OutputError, match=r"out: is there already"):
+    with pytest.raises(OutputError, match=r"out: exists already"):
         convert(Source(tmp_path / "no source"), tmp_path / "out", to="coco")
     assert (tree(tmp_path), names(tmp_path)) == before
 
@@ -559,7 +559,7 @@ def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc
     before = tree(tmp_path)
     (tmp_path / "link").symlink_to("set")
     for target in (tmp_path / "set" / "out", tmp_path / "link" / "out", tmp_path / "set" / "new" / ".." / "out"):
-        with pytest.raises(OutputError, match=r"is inside .*, and would be read as a part of it"):
+        with pytest.raises(OutputError, match=r"is inside .*, and would be read as part of it"):
             convert(Source(source), target, to=to)
     (tmp_path / "link").unlink()
     assert tree(tmp_path) == before
@@ -568,7 +568,7 @@ def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc
 def test_the_source_itself_is_no_target(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT)
     before = tree(tmp_path)
-    with pytest.raises(OutputError, match="set: is there already"):
+    with pytest.raises(OutputError, match="set: exists already"):
         convert(Source(source), source, to="coco")
     assert tree(tmp_path) == before
 
@@ -641,7 +641,7 @@ def test_a_folder_that_may_not_be_written_is_an_error(
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="out: cannot be written: permission denied") as caught:
         convert(Source(source), tmp_path / "new" / "out", to="coco")
-    assert caught.value.hint == "choose a folder you may write to"
+    assert caught.value.hint == "choose a writable folder"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")

@@ -109,7 +109,7 @@ def test_an_image_that_cannot_be_decoded_leaves_no_folder(make_voc: MakeVoc, tmp
 
 def test_a_folder_that_is_there_is_not_touched(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG]})
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_crops(Source(root), root)
     assert "train" not in [path.name for path in root.iterdir()]
 

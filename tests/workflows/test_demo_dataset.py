@@ -11,16 +11,16 @@ from PIL import Image
 from vocdet.errors import OutputError
 from vocdet.formats.source import Source
 from vocdet.formats.voc import read as voc_tree
-from vocdet.workflows.demo_dataset import PHOTO_SPLIT, Composed, Plan, compose, draw_picture, sources
+from vocdet.workflows.demo_dataset import PHOTO_SPLIT, DigitDatasets, PictureOptions, compose, draw_picture, sources
 from vocdet.workflows.load import load_dataset
 
 
 @pytest.fixture(scope="module")
-def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
+def composed(tmp_path_factory: pytest.TempPathFactory) -> DigitDatasets:
     return compose(tmp_path_factory.mktemp("demo") / "set", images=12, test_images=4, labels=3, seed=7)
 
 
-def test_both_folders_are_voc_folders_without_a_finding(composed: Composed) -> None:
+def test_both_folders_are_voc_folders_without_a_finding(composed: DigitDatasets) -> None:
     for split, root in enumerate((composed.train, composed.test)):
         found = voc_tree.read(root)
         assert found.findings == ()
@@ -30,13 +30,13 @@ def test_both_folders_are_voc_folders_without_a_finding(composed: Composed) -> N
         assert all(2 <= len(scene.objects) <= 6 for scene in found.dataset)
 
 
-def test_all_of_the_test_folder_is_its_test_part(composed: Composed) -> None:
+def test_all_of_the_test_folder_is_its_test_part(composed: DigitDatasets) -> None:
     loaded = load_dataset(Source(composed.test), split="test")
     assert len(loaded.dataset.rows("test")) == 4
     assert not (composed.train / "ImageSets").exists()  # that is for `vocdet split`
 
 
-def test_boxes_lie_tight_around_the_pixels_of_their_masks(composed: Composed) -> None:
+def test_boxes_lie_tight_around_the_pixels_of_their_masks(composed: DigitDatasets) -> None:
     for scene in voc_tree.read(composed.train).dataset:
         mask = np.asarray(Image.open(composed.train / "SegmentationObject" / f"{scene.stem}.png"))
         assert set(np.unique(mask)) == set(range(len(scene.objects) + 1))
@@ -45,7 +45,7 @@ def test_boxes_lie_tight_around_the_pixels_of_their_masks(composed: Composed) ->
             assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
-def test_ink_stands_out_from_what_it_lies_on(composed: Composed) -> None:
+def test_ink_stands_out_from_what_it_lies_on(composed: DigitDatasets) -> None:
     differences = []
     for scene in voc_tree.read(composed.train).dataset:
         light = np.asarray(Image.open(scene.path).convert("L"), np.float64)
@@ -56,7 +56,7 @@ def test_ink_stands_out_from_what_it_lies_on(composed: Composed) -> None:
     assert np.median(differences) > 80
 
 
-def test_annotations_are_as_labelimg_writes_them(composed: Composed) -> None:
+def test_annotations_are_as_labelimg_writes_them(composed: DigitDatasets) -> None:
     text = (composed.test / "Annotations" / "test_00001.xml").read_text()
     assert text.startswith("<annotation>\n\t<folder>JPEGImages</folder>\n\t<filename>test_00001.jpg</filename>")
     assert "<segmented>1</segmented>" in text
@@ -100,7 +100,7 @@ def test_more_images_leave_the_first_ones_as_they_were(tmp_path: Path) -> None:
 def test_size_number_and_height_of_the_digits_can_be_chosen() -> None:
     source, _ = sources(10, seed=0)
     for i in range(5):
-        picture = draw_picture(source, Plan((200, 160), (1, 3), (30, 40)), np.random.default_rng(i))
+        picture = draw_picture(source, PictureOptions((200, 160), (1, 3), (30, 40)), np.random.default_rng(i))
         assert picture.pixels.shape == (160, 200, 3)
         assert 1 <= len(picture.boxes) <= 3
         heights = [ymax - ymin for _, ymin, _, ymax in picture.boxes]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vocdet.errors import OutputError
+from vocdet.errors import ArgumentError, OutputError
 from vocdet.formats.source import Source
 from vocdet.workflows import fix
 from vocdet.workflows.check import check_dataset
@@ -193,7 +193,7 @@ def test_a_backup_folder_that_leads_elsewhere_is_refused(messy: Path, tmp_path: 
     (tmp_path / "outside").mkdir()
     (messy / ".vocdet-backup").symlink_to(tmp_path / "outside")
     before = listing(messy)
-    with pytest.raises(OutputError, match="is a link that leads out of the dataset"):
+    with pytest.raises(OutputError, match="is a link out of the dataset"):
         apply_fixes(plan_fixes(check_dataset(Source(messy))))
     assert listing(messy) == before
     assert list((tmp_path / "outside").iterdir()) == []
@@ -212,8 +212,8 @@ def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
         "+\t\t<difficult>1</difficult>",
         " \t\t<bndbox>",
     ]
-    assert "# ImageSets/Main/val.txt: 1 byte-order mark, 2 plain line ends, 2 lines without space" in lines
-    assert "# ImageSets/Main/train.txt: 1 line without extension, 1 line that was there twice" in lines
+    assert "# ImageSets/Main/val.txt: 1 byte-order mark, 2 line endings, 2 lines without space" in lines
+    assert "# ImageSets/Main/train.txt: 1 line without extension, 1 duplicate line" in lines
 
 
 def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
@@ -282,9 +282,9 @@ def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
     (tmp_path / "coco.json").write_text(text)
     report = check_dataset(Source(tmp_path))
     assert not can_fix(report)
-    with pytest.raises(OutputError, match=r"nothing is mended in place in COCO.*: only in VOC files") as caught:
+    with pytest.raises(ArgumentError, match=r"is COCO.*: only VOC files are fixed in place") as caught:
         plan_fixes(report)
-    assert "--to coco --skip-bad writes a copy without what is wrong" in caught.value.hint
+    assert 'to="coco", skip_bad=True' in caught.value.hint
     assert (tmp_path / "coco.json").read_text() == text
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.errors import AnnotationError, ManyErrors, OutputError
+from vocdet.errors import DatasetError, ManyErrors, OutputError
 from vocdet.formats.labels import read_labels
 from vocdet.recipes.load import load_recipe
 from vocdet.workflows.project import DETECTORS, init_project
@@ -90,7 +90,7 @@ def test_the_labels_and_the_name_of_a_dataset_are_taken_over(tmp_path: Path, mak
 
 def test_a_dataset_without_objects_is_an_error_and_nothing_is_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     data = make_voc({"a": []})
-    with pytest.raises(AnnotationError, match="no objects in any annotation"):
+    with pytest.raises(DatasetError, match="the annotations contain no objects"):
         init_project(tmp_path / "p", data=data)
     assert not (tmp_path / "p").exists()
 
@@ -102,8 +102,8 @@ def test_what_is_there_is_told_and_stays_and_nothing_else_is_written(tmp_path: P
     with pytest.raises(ManyErrors) as caught:
         init_project(tmp_path)
     assert [(error.problem, error.place and error.place.path) for error in caught.value.errors] == [
-        ("is there already", tmp_path / "README.md"),
-        ("is there already", tmp_path / "recipes" / "ssd.toml"),
+        ("exists already", tmp_path / "README.md"),
+        ("exists already", tmp_path / "recipes" / "ssd.toml"),
     ]
     assert files_in(tmp_path) == ["README.md", "recipes/ssd.toml"]
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -114,7 +114,7 @@ def test_a_link_that_leads_nowhere_is_there_too(tmp_path: Path) -> None:
         (tmp_path / "labels.txt").symlink_to(tmp_path / "gone")
     except OSError:
         pytest.skip("no links on this system")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         init_project(tmp_path)
     assert not (tmp_path / "gone").exists()
 

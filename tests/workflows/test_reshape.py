@@ -108,7 +108,7 @@ def test_another_format_can_be_asked_for_and_tells_what_it_cannot_hold(make_voc:
     report = remap_dataset(Source(source), tmp_path / "new", rename=["dog=wolf"], to="yolo")
     assert registry.scan(Source(tmp_path / "new")).format == "yolo"
     assert "masks" in [loss.what for loss in report.result.written.losses]
-    with pytest.raises(OutputError, match="yolo cannot hold all there is"):
+    with pytest.raises(OutputError, match="yolo cannot hold everything"):
         remap_dataset(Source(source), tmp_path / "strict", rename=["dog=wolf"], to="yolo", strict=True)
     assert not (tmp_path / "strict").exists()
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from vocdet import __version__
 from vocdet.errors import CheckpointError
-from vocdet.files import clear_left
+from vocdet.files import delete_partial_files
 from vocdet.inference.predictor import BEST
 from vocdet.inputs.batches import Batch, EpochPlan
 from vocdet.inputs.detection_samples import DetectionSamples
@@ -126,7 +126,7 @@ class TrainingRun:
         if unfinished:
             self._restore(unfinished)
             for name in (STATE, LAST, BEST) if group.first else ():
-                clear_left(run / name)
+                delete_partial_files(run / name)
             self.journal.notes += _machine_changes(unfinished.record, group)
 
     def _make_learner(self, task: Task[Any], shards: int | None) -> Learner:

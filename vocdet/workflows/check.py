@@ -1,4 +1,4 @@
-"""Everything that is odd about a dataset."""
+"""Check a dataset: annotations, images, labels, splits."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class CheckReport:
 
     dataset: Dataset
     format: str  # voc, coco, yolo or labelme
-    kind: str  # what it was read as, in words
-    others: tuple[str, ...]  # formats it also looks like
+    kind: str  # the format, in words
+    others: tuple[str, ...]  # other formats that it also matches
     coordinates: Coordinates
-    reason: str  # why these coordinates; "": the format leaves no choice
-    findings: tuple[Finding, ...]  # errors first, those of one code together
-    similar: Groups  # rows of near-identical images, copies among them; empty where images were not decoded
-    decoded: bool  # whether the images were
-    seconds: float  # that it took
+    reason: str  # why these coordinates; "" if the format determines them
+    findings: tuple[Finding, ...]  # errors first, sorted by code
+    similar: Groups  # rows of near-duplicates and identical images; empty if images were not decoded
+    decoded: bool  # whether images were decoded
+    seconds: float  # duration
 
     @property
     def divided(self) -> bool:
-        """Whether there are split files, which another split must be told to replace."""
+        """Whether the dataset has split files."""
         return image_sets.divided(self.dataset.root)
 
     @property
     def trainable(self) -> bool:
-        """Whether there is an object to learn in the part `train`."""
+        """Whether the train split has objects."""
         return bool(np.isin(self.dataset.objects.image, self.dataset.splits.get("train", ())).any())
 
     @property
@@ -80,11 +80,11 @@ def check_dataset(
     scanned: Scan | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Look at every file of a dataset: annotations, images to their last byte, split files. Nothing is changed.
+    """Check every file of a dataset: annotations, images to the last byte, split files. Nothing is changed.
 
-    `lists` are split files, or folders of them, to look at in place of the dataset's own; they may name images that
-    it has not. Without `images` none is decoded, and none compared with others. `progress` counts the images.
-    `scanned` is a dataset in memory that was read from the source before.
+    `lists` are split files, or folders of them, to check instead of the dataset's; they may name missing images.
+    Without `images` no image is decoded or compared. `progress` counts the images. `scanned` is a dataset in memory
+    that was read from the source before.
     """
     started = time.monotonic()
     found = scanned or registry.scan(source, without_split_files=bool(lists))
@@ -97,8 +97,8 @@ def check_dataset(
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:
-        groups, odd = _image_findings(dataset, splits, progress)
-        findings += odd
+        groups, of_images = _image_findings(dataset, splits, progress)
+        findings += of_images
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
     return CheckReport(dataset, found.format, found.kind, others, found.coordinates, found.reason, ordered,
@@ -106,7 +106,7 @@ def check_dataset(
 
 
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:
-    """The dataset with the splits to check, and the findings about them beyond those of reading its own."""
+    """The dataset with the splits to check, and further findings about them."""
     if lists:
         other = split_files.read_lists(dataset, lists)
         findings = [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
@@ -118,7 +118,7 @@ def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> 
 
 
 def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None) -> tuple[Groups, list[Finding]]:
-    """Groups of near-identical images, and what is odd about images; `progress` counts each twice."""
+    """Groups of near-duplicates, and the findings of images; `progress` counts each image twice."""
     count = len(dataset)
 
     def decoded(done: int, _: int) -> None:
@@ -137,6 +137,6 @@ def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None)
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """Without what a reader has said of an image that EXIF turns."""
-    said = {finding.place for finding in findings if finding.code == "image.turned"}
-    return [finding for finding in findings if finding.code != "image.orientation" or finding.place not in said]
+    """Without a reader's finding on an orientation that the check of images reports, too."""
+    turned = {finding.place for finding in findings if finding.code == "image.turned"}
+    return [finding for finding in findings if finding.code != "image.orientation" or finding.place not in turned]

@@ -1,4 +1,4 @@
-"""From one format to another: nothing lost in silence, nothing half-written."""
+"""Convert a dataset to another format: every loss is reported, and nothing is half-written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.mask_areas import MaskAreas, mask_areas
 from vocdet.data.splits import Splits
 from vocdet.data.texts import Texts
-from vocdet.errors import AnnotationError, ImageError, OutputError
+from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
 from vocdet.formats.coco import write as coco_write
@@ -37,38 +37,38 @@ from vocdet.wording import counted, reason
 Target = Literal["voc", "coco", "yolo"]
 ImageMode = Literal["copy", "link", "none"]
 
-_DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path to Windows, and to readers that follow none
+_DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
 
 _TARGETS: dict[Target, Callable[[Dataset, Splits], tuple[str, ...]]] = {
     "voc": voc_write.image_targets,
     "coco": coco_write.image_targets,
     "yolo": yolo_write.image_targets,
 }
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which shutil says that it was the file it copies
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that shutil attributes to the source file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Written:
-    """A dataset in its new folder."""
+class WrittenFolder:
+    """The new folder of a dataset."""
 
     folder: Path
     to: Target
-    images: int  # files that were copied or linked
-    copied: int  # of them those that were to be linked and could not
-    targets: tuple[str, ...]  # the image of every row, from the folder, also where none was put there
+    images: int  # image files copied or linked
+    copied: int  # copied although links were requested
+    targets: tuple[str, ...]  # the image path of every row in the folder, even without image files
     losses: tuple[Loss, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvertReport:
-    """What was read, and what became of it."""
+    """What a conversion read, and what it wrote."""
 
     scan: Scan
     dataset: Dataset  # what was written
     warnings: tuple[Finding, ...]
-    left_out: tuple[Finding, ...]  # errors in spite of which the rest was written, as asked
-    others: tuple[str, ...]  # formats the source also looks like
-    written: Written
+    left_out: tuple[Finding, ...]  # errors that were left out on request
+    others: tuple[str, ...]  # other formats that the source matches
+    written: WrittenFolder
 
 
 def convert(
@@ -84,10 +84,10 @@ def convert(
 ) -> ConvertReport:
     """Write the dataset `source` as the new folder `target` in the format `to`: all of it, or nothing.
 
-    Errors in the source are raised together, unless `skip_bad` leaves out what has them: entries that cannot be read,
-    images that cannot be decoded, masks that are none. Boxes without area or outside their image are kept: they can
-    be written. `strict` refuses a format that cannot hold all there is. VOC files get the numbers they had, unless
-    `write_coordinates` says otherwise. `progress` counts files as they are read, then images as they are put in place.
+    Errors in the source are raised together, unless `skip_bad` leaves out what has them: unreadable annotations,
+    corrupt images, invalid masks. Boxes without area or outside their image can be written, and stay. `strict` refuses
+    a format that cannot hold everything. VOC files keep their coordinates unless `write_coordinates` changes them.
+    `progress` counts files read, then images written.
     """
     check_target(target, [source.path])
     found = registry.scan(source, without_images=images == "none", progress=progress)
@@ -103,48 +103,48 @@ def convert(
             raise_errors(bad)
         dataset, areas = _without_bad(dataset, measured, bad)
     if not len(dataset):
-        raise AnnotationError("no image with annotations can be read", place=source.path, hint="run vocdet check")
+        raise DatasetError("has no readable annotations", place=source.path, hint="run `vocdet.check(dataset)`")
     written = write_dataset(dataset, target, to=to, images=images, strict=strict,
                             coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
     return ConvertReport(found, dataset, tuple(warnings), tuple(bad), others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
-    """Refuse a target that is there already, or inside a dataset, whose readers would take it for a part of it."""
+    """Refuse a target that exists, or that is inside a dataset, whose readers would read it, too."""
     check_new(target)
     for source in sources:
         root = source.parent if source.is_file() else source
         try:
             inside = target.resolve().is_relative_to(root.resolve())
-        except (OSError, RuntimeError) as error:  # links that lead to themselves
+        except (OSError, RuntimeError) as error:  # circular links
             raise OutputError(f"cannot be written: {error}", place=target, hint="name another folder") from error
         if inside:
-            problem = f"is inside {root}, and would be read as a part of it"
+            problem = f"is inside {root} and would be read as part of it"
             raise OutputError(problem, place=target, hint="name a folder outside it")
 
 
 def _stops(finding: Finding) -> bool:
-    """Whether something is so wrong that it cannot be written. A box without area can, or one outside its image."""
+    """Whether a finding prevents writing; a box without area or outside its image does not."""
     return finding.severity == "error" and not finding.code.startswith("box.")
 
 
 def _without_bad(dataset: Dataset, measured: MaskAreas, bad: Sequence[Finding]) -> tuple[Dataset, NDArray[np.float64]]:
-    """The dataset without images that cannot be decoded and masks that are none; and the areas (M,) of the others.
+    """The dataset without corrupt images and invalid masks, and the areas (M,) of its masks.
 
-    All else that is bad the readers have left out.
+    The readers have left out all other errors.
     """
     broken = {finding.place.path for finding in bad if finding.code == "image.corrupt"}
     files = dataset.images.files
     rows = np.array([row for row, file in enumerate(files) if dataset.root / file not in broken], np.int64)
     objects, images = dataset.objects, dataset.images
-    odd = set(measured.errors)
+    invalid = set(measured.errors)
     for row, size in measured.sizes.items():
         image = objects.image[row]
         if size != (images.heights[image], images.widths[image]):
-            odd.add(row)
-    masks = {row: text for row, text in objects.segmentation.items() if row not in odd}
+            invalid.add(row)
+    masks = {row: text for row, text in objects.segmentation.items() if row not in invalid}
     areas = measured.area.copy()
-    areas[sorted(odd)] = np.nan
+    areas[sorted(invalid)] = np.nan
     kept = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
     return kept.subset(rows), areas[np.isin(objects.image, rows)]
 
@@ -159,11 +159,11 @@ def write_dataset(
     coordinates: Coordinates | None = None,
     areas: NDArray[np.float64] | None = None,
     progress: Progress | None = None,
-) -> Written:
-    """Write a dataset as a new folder: all of it, or nothing. `OutputError` where something cannot be written.
+) -> WrittenFolder:
+    """Write a dataset as a new folder: all of it, or nothing. Raises an `OutputError` if that fails.
 
-    The images are copied, linked (copied where the disk knows no hard links), or left where they are. `areas` are
-    those of the masks (M,), as `mask_areas` measures them, where that has been done.
+    The images are copied, hard-linked (copied if the disk has no hard links), or not moved. `areas` are the areas of
+    the masks (M,), if `mask_areas` has measured them.
     """
     splits = dataset.splits
     targets = _TARGETS[to](dataset, splits)
@@ -177,34 +177,36 @@ def write_dataset(
         else:
             losses = yolo_write.write(folder, dataset, splits, targets)
         if strict and losses:
-            listed = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
-            raise OutputError(f"{to} cannot hold all there is: {listed}", place=target, hint="leave out --strict")
-        put, copied = _place_images(dataset, targets, folder, images, progress)
-    return Written(target, to, put, copied, targets, tuple(losses))
+            losses_text = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
+            raise OutputError(
+                f"{to} cannot hold everything: {losses_text}", place=target, hint="leave out `strict=True`"
+            )
+        placed, copied = _place_images(dataset, targets, folder, images, progress)
+    return WrittenFolder(target, to, placed, copied, targets, tuple(losses))
 
 
 def _check_names(dataset: Dataset, targets: Sequence[str], *, whole: bool) -> None:
-    """Refuse two images of one name, and names that lead anywhere else: the readers' checks, once more.
+    """Refuse duplicate names, and names that lead out of the folder, as the readers do.
 
-    Names are compared as disks do that tell neither capitals nor ways to write an accent apart; with their suffixes
-    only if `whole`, as elsewhere each image has a file of its own beside it.
+    Names are compared as on case-insensitive disks; with their suffixes only if `whole`, because other formats have a
+    file beside each image.
     """
     seen: dict[str, int] = {}
     for row, name in enumerate(targets):
         place = dataset.root / dataset.images.files[row]
         if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
-            raise OutputError(f"{name[:80]!r} is no name to write an image to", place=place, hint="rename the image")
+            raise OutputError(f"{name[:80]!r} is not a portable image name", place=place, hint="rename the image")
         key = name if whole else split_suffix(name)[0]
         first = seen.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
         if first != row:
-            problem = f"would get the name {key}, which on some disks is that of {dataset.images.files[first]}"
+            problem = f"would be named {key}, which on some disks is the name of {dataset.images.files[first]}"
             raise OutputError(problem, place=place, hint="rename one of them")
 
 
 def _place_images(
     dataset: Dataset, targets: Sequence[str], folder: Path, mode: ImageMode, progress: Progress | None
 ) -> tuple[int, int]:
-    """How many images were put into the folder, and how many of them copied though they were to be linked."""
+    """The number of images written, and of those copied although links were requested."""
     if mode == "none":
         return 0, 0
     made: set[Path] = set()
@@ -219,7 +221,7 @@ def _place_images(
             copied += put(source, path)
         except OSError as error:
             if error.filename is not None and Path(error.filename) == source and error.errno not in _DISK_FULL:
-                hint = "see whether it is there, and you may read it"
+                hint = "check that it exists, and its permissions"
                 raise ImageError(f"cannot be copied: {reason(error)}", place=source, hint=hint) from error
             raise unwritable(path, error) from error
         if progress is not None:
@@ -241,6 +243,6 @@ def _link(source: Path, path: Path) -> bool:
 
 
 def summary(dataset: Dataset) -> str:
-    """What there is, in words: 3 images, 5 objects, 2 labels."""
+    """The size of a dataset: 3 images, 5 objects, 2 labels."""
     sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
     return ", ".join(counted(*size) for size in sizes)

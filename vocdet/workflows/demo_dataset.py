@@ -1,7 +1,7 @@
-"""A detection dataset made on the spot: handwritten digits on photographs, all from scikit-learn's own files.
+"""Generate a detection dataset: handwritten digits on photographs, all from files of scikit-learn.
 
-Two VOC folders come out. What is in `test` was never seen in `train`: its digits are other scans, its backgrounds
-other parts of the photographs. Boxes and masks follow the ink to the pixel.
+The result is two VOC folders. `train` and `test` share neither scans of digits nor backgrounds. Boxes and masks follow
+the ink to the pixel.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax; pixels, 0-based, half
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
-    """Two VOC folders, the first not split yet, and what is in them."""
+class DigitDatasets:
+    """Two VOC folders; `train` has no splits yet."""
 
     train: Path
     test: Path
@@ -54,8 +54,8 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How the pictures are to be."""
+class PictureOptions:
+    """Size and digits of the generated pictures."""
 
     size: tuple[int, int]  # width, height
     digits: tuple[int, int]  # fewest and most in an image
@@ -72,8 +72,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """What one of the two folders is made from."""
+class Material:
+    """Scans and photographs for one of the two folders."""
 
     scans: tuple[NDArray[np.float32], ...]  # by label: (N, 8, 8), paper 0 to ink 1
     photos: tuple[Pixels, ...]  # the parts of the photographs that this folder may show
@@ -100,20 +100,20 @@ def compose(
     pixels: tuple[int, int] = (45, 120),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Composed:
-    """Make `folder/train` and `folder/test`: JPEGImages, Annotations as labelImg writes them, SegmentationObject.
+) -> DigitDatasets:
+    """Generate `folder/train` and `folder/test`: JPEGImages, Annotations like labelImg's, SegmentationObject.
 
-    All of `test` is its test part; `train` has no parts yet. The labels are the first `labels` digits; an image
-    holds fewer digits than asked for only where no more fit. The same arguments give the same files. Each folder
-    appears whole; one that is already there is an `OutputError`. `progress` hears how many of how many are done.
+    All of `test` is its test split; `train` has no splits yet. The labels are the first `labels` digits; an image has
+    fewer digits than `digits` only if no more fit. The same arguments give the same files. Each folder appears whole;
+    an existing one is an `OutputError`. `progress` gets the images done and their total.
     """
-    plan = Plan(size, digits, pixels)
+    options = PictureOptions(size, digits, pixels)
     if not 1 <= labels <= 10 or min(images, test_images) < 1:
         raise ValueError(f"{labels} labels (of ten digits), {images} and {test_images} images")
     paths = (folder / "train", folder / "test")
     for path in paths:
         if path.exists():
-            raise OutputError("is already there", place=path, hint="delete it, or name another folder")
+            raise OutputError("exists already", place=path, hint="delete it, or name another folder")
     names = tuple(str(digit) for digit in range(labels))
     counts, objects, done = (images, test_images), [0, 0], 0
     both = sources(labels, seed)
@@ -121,7 +121,9 @@ def compose(
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".composing-") as temporary:
             for split, stem in _stems(counts):
-                picture = draw_picture(both[split], plan, np.random.default_rng((seed, split, done - split * images)))
+                picture = draw_picture(
+                    both[split], options, np.random.default_rng((seed, split, done - split * images))
+                )
                 write_picture(Path(temporary, paths[split].name), stem, picture, names)
                 objects[split] += len(picture.labels)
                 done += 1
@@ -134,7 +136,7 @@ def compose(
                 Path(temporary, path.name).rename(path)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return Composed(*paths, names, counts, (objects[0], objects[1]))
+    return DigitDatasets(*paths, names, counts, (objects[0], objects[1]))
 
 
 def _stems(counts: tuple[int, int]) -> list[tuple[int, str]]:
@@ -144,7 +146,7 @@ def _stems(counts: tuple[int, int]) -> list[tuple[int, str]]:
     ]
 
 
-def sources(labels: int, seed: int) -> tuple[Source, Source]:
+def sources(labels: int, seed: int) -> tuple[Material, Material]:
     """For train and for test: scans of the first `labels` digits and parts of the photographs, none in both."""
     from sklearn.datasets import load_digits, load_sample_images  # takes a second
 
@@ -160,8 +162,8 @@ def sources(labels: int, seed: int) -> tuple[Source, Source]:
     photos = load_sample_images().images
     cuts = [round(PHOTO_SPLIT * photo.shape[1]) for photo in photos]
     return (
-        Source(tuple(train), tuple(photo[:, :cut] for photo, cut in zip(photos, cuts, strict=True))),
-        Source(tuple(test), tuple(photo[:, cut:] for photo, cut in zip(photos, cuts, strict=True))),
+        Material(tuple(train), tuple(photo[:, :cut] for photo, cut in zip(photos, cuts, strict=True))),
+        Material(tuple(test), tuple(photo[:, cut:] for photo, cut in zip(photos, cuts, strict=True))),
     )
 
 
@@ -174,14 +176,14 @@ class Stamp:
     box: Box  # where `alpha` lies in the picture
 
 
-def draw_picture(source: Source, plan: Plan, random: np.random.Generator) -> Picture:
+def draw_picture(source: Material, options: PictureOptions, random: np.random.Generator) -> Picture:
     """One picture as planned; everything in it is drawn from `random`."""
-    canvas = draw_background(source, plan.size, random).astype(np.float32)
+    canvas = draw_background(source, options.size, random).astype(np.float32)
     light = np.asarray(canvas @ LUMA / 255, np.float32)  # (H, W)
     stamps: list[Stamp] = []
     for _ in range(LAYOUTS):
-        stamps = max(stamps, lay_out(source, plan, light, random), key=len)
-        if len(stamps) >= plan.digits[0]:
+        stamps = max(stamps, lay_out(source, options, light, random), key=len)
+        if len(stamps) >= options.digits[0]:
             break
     mask = np.zeros(light.shape, np.uint8)
     for k, stamp in enumerate(stamps, start=1):
@@ -194,7 +196,7 @@ def draw_picture(source: Source, plan: Plan, random: np.random.Generator) -> Pic
     return Picture(np.rint(canvas).astype(np.uint8), mask, tuple(stamp.label for stamp in stamps), boxes)
 
 
-def draw_background(source: Source, size: tuple[int, int], random: np.random.Generator) -> Pixels:
+def draw_background(source: Material, size: tuple[int, int], random: np.random.Generator) -> Pixels:
     """A part of one of the photographs, half the time mirrored, at the size of the picture."""
     photo = source.photos[random.integers(len(source.photos))]
     height, width = photo.shape[:2]
@@ -207,14 +209,16 @@ def draw_background(source: Source, size: tuple[int, int], random: np.random.Gen
     return np.asarray(cv2.resize(np.ascontiguousarray(crop), size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def lay_out(source: Source, plan: Plan, light: NDArray[np.float32], random: np.random.Generator) -> list[Stamp]:
+def lay_out(
+    source: Material, options: PictureOptions, light: NDArray[np.float32], random: np.random.Generator
+) -> list[Stamp]:
     """Digits at free places of a picture with this luminance (H, W); those that find none are left out."""
     height, width = light.shape
     stamps: list[Stamp] = []
-    for _ in range(random.integers(plan.digits[0], plan.digits[1], endpoint=True)):
+    for _ in range(random.integers(options.digits[0], options.digits[1], endpoint=True)):
         label = int(random.integers(len(source.scans)))
         scan = source.scans[label][random.integers(len(source.scans[label]))]
-        alpha = draw_digit(scan, random.uniform(*plan.pixels), random)
+        alpha = draw_digit(scan, random.uniform(*options.pixels), random)
         h, w = alpha.shape
         free: list[tuple[float, Box]] = []
         for x, y in random.integers((width - w + 1, height - h + 1), size=(PLACES, 2)).tolist():

@@ -1,4 +1,4 @@
-"""Mending what needs no guess: what would be changed is shown first, and kept when it is."""
+"""Fix what is unambiguous: a plan to show first, and a backup of every changed file."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from PIL import Image
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
-from vocdet.errors import ImageError, OutputError, Place, VocdetError
+from vocdet.errors import ArgumentError, DatasetError, ImageError, OutputError, Place, VocdetError
 from vocdet.files import appearing, unwritable, write_bytes, write_new
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER, leads_inside
 from vocdet.formats.voc.repair import Facts
 from vocdet.formats.voc.xml_edit import CannotEdit, read_source
-from vocdet.wording import counted, reason
+from vocdet.wording import counted, listed, reason
 from vocdet.workflows.check import CheckReport
 
-_UNSEEN = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
+_CONTROL = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
 
-BACKUPS = ".vocdet-backup"  # in the dataset's folder; hidden, so that no reader looks into it
+BACKUPS = ".vocdet-backup"  # in the dataset folder; hidden, so that readers skip it
 
-# Findings of which some at least can be mended, all of them warnings.
+# Findings that may be repairable, all of them warnings.
 _IN_XML = frozenset(
     ("label.whitespace", "voc.flag.bad_value", "voc.size.bad_number", "voc.size.missing", "box.duplicate",
      "box.out_of_image")
@@ -42,13 +42,13 @@ _WORDS = {
     "label.whitespace": ("label without the space", "labels without the space"),
     "voc.flag.bad_value": ("flag as 0 or 1", "flags as 0 or 1"),
     "voc.size.missing": ("<size> from the image", ""),
-    "box.duplicate": ("object that was there twice", "objects that were there twice"),
-    "box.out_of_image": ("side of a box at the edge", "sides of boxes at the edge"),
+    "box.duplicate": ("duplicate object", "duplicate objects"),
+    "box.out_of_image": ("box edge at the image border", "box edges at the image border"),
     "image.suffix": ("name of its image", "names of its image"),
     "imagesets.bom": ("byte-order mark", ""),
-    "imagesets.crlf": ("plain line end", ""),
+    "imagesets.crlf": ("line ending", ""),
     "imagesets.space": ("line without space", "lines without space"),
-    "imagesets.duplicate": ("line that was there twice", "lines that were there twice"),
+    "imagesets.duplicate": ("duplicate line", "duplicate lines"),
     "imagesets.extension": ("line without extension", "lines without extension"),
     "imagesets.path": ("line without folder", "lines without folder"),
 }
@@ -56,7 +56,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file as it is and as it is to be."""
+    """The content of a file before and after."""
 
     path: Path
     before: bytes
@@ -66,18 +66,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FixPlan:
-    """What is to be changed in a dataset, and what looked as if it could be, yet needs a person."""
+    """The changes to a dataset, and what looks repairable but is ambiguous."""
 
     root: Path
     changes: tuple[Change, ...]
-    renames: tuple[tuple[Path, Path], ...]  # images whose suffix lies, and what they are to be called
+    renames: tuple[tuple[Path, Path], ...]  # images with a wrong suffix, and their new names
     left: tuple[Finding, ...]
 
     def __bool__(self) -> bool:
         return bool(self.changes or self.renames)
 
     def diff(self) -> Iterator[str]:
-        """All changes as the lines of a unified diff, without line ends; names are relative to the root."""
+        """All changes as lines of a unified diff, without line endings; names are relative to the root."""
         for old, new in self.renames:
             yield f"rename {self._name(old)} -> {self._name(new)}"
         for change in self.changes:
@@ -96,23 +96,21 @@ class FixPlan:
 
 
 def can_fix(report: CheckReport) -> bool:
-    """Whether there is something that `plan_fixes` may find a cure for."""
+    """Whether `plan_fixes` may find something to repair."""
     codes = {finding.code for finding in report.findings if finding.severity == "warning"}
     return report.format == "voc" and bool(codes & (_IN_XML | _ELSEWHERE))
 
 
 def plan_fixes(report: CheckReport) -> FixPlan:
-    """Find out what can be mended without a guess. Nothing is changed yet.
+    """Plan the unambiguous repairs. Nothing is changed yet.
 
-    Raises where the dataset is none of VOC files: a COCO file has no lines to change, only to write anew.
+    Raises an `ArgumentError` for other formats than VOC, which are only written as a whole.
     """
     root = report.dataset.root
     if report.format != "voc":
-        problem = f"nothing is mended in place in {report.kind}"
-        hint = (
-            f"vocdet convert {root} NEW --to {'yolo' if report.format == 'yolo' else 'coco'} --skip-bad writes a copy"
-        )
-        raise OutputError(f"{problem}: only in VOC files", place=root, hint=f"{hint} without what is wrong")
+        format = "yolo" if report.format == "yolo" else "coco"
+        hint = f'write a copy without the errors: `vocdet.convert(dataset, folder, to="{format}", skip_bad=True)`'
+        raise ArgumentError(f"is {report.kind}: only VOC files are fixed in place", place=root, hint=hint)
     left: list[Finding] = []
     renames = _renames(report, left)
     changes = [*_xml_changes(report, renames, left), *_split_changes(report.dataset)]
@@ -120,14 +118,15 @@ def plan_fixes(report: CheckReport) -> FixPlan:
 
 
 def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
-    """Make the changes of a plan: all of them, or none. Returns the folder where the files are kept as they were.
+    """Apply a plan: all changes, or none. Returns the backup folder with the original files.
 
-    Raises an `OutputError` where a file has changed since, or where one cannot be written: then those that had been
-    are as before.
+    Raises an `OutputError` if a file has changed since or cannot be written; files changed so far are restored.
     """
     for change in plan.changes:
         if _content(change.path) != change.before:
-            raise OutputError("has changed in the meantime", place=change.path, hint="run vocdet check --fix again")
+            raise OutputError(
+                "has changed in the meantime", place=change.path, hint="run `vocdet.repair(dataset)` again"
+            )
     backup = _backup(plan, now or datetime.now())
     done: list[Change | tuple[Path, Path]] = []
     try:
@@ -136,7 +135,7 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
             write_bytes(change.path.resolve(), change.after)
         for old, new in plan.renames:
             if new.exists():
-                raise OutputError("is there by now", place=new, hint="run vocdet check --fix again")
+                raise OutputError("exists by now", place=new, hint="run `vocdet.repair(dataset)` again")
             done.append((old, new))
             _rename(old, new)
     except BaseException:
@@ -155,7 +154,7 @@ def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
             except ImageError:
                 continue
             if old.is_symlink() or new.exists() or new in found.values():
-                left.append(_left(old, f"cannot be called {new.name}: it is a link, or there is such a file"))
+                left.append(_left(old, f"cannot be renamed to {new.name}: it is a link, or the name is taken"))
             else:
                 found[old] = new
     return found
@@ -176,7 +175,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
         if row is not None and image is not None:
             facts = _facts(report, row, image, renames.get(image))
         repaired = repair.repair(before, facts)
-        left += [_left(path, f"cannot be mended surely: {why}", line) for line, why in repaired.left]
+        left += [_left(path, f"cannot be repaired reliably: {why}", line) for line, why in repaired.left]
         if repaired.data != before and leads_inside(path, dataset.root):
             yield Change(path, before, repaired.data, _in_words(repaired.counts))
 
@@ -195,7 +194,7 @@ def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Fact
 
 
 def _has_masks(dataset: Dataset, row: int) -> bool:
-    """Whether there is a PNG whose pixels count the objects of an image."""
+    """Whether an image has a PNG whose pixel values number its objects."""
     folders = (folder for folder in dataset.root.iterdir() if folder.name.lower() == MASK_FOLDER)
     return any((folder / f"{dataset.images.stems[row]}.png").exists() for folder in folders)
 
@@ -222,12 +221,12 @@ def _left(path: Path, problem: str, line: int = 0) -> Finding:
 
 
 def _lines(data: bytes) -> list[str]:
-    """The lines of a text in any of the encodings that XML has; what ends them is not shown."""
+    """The lines of a text in any encoding of XML, without line endings."""
     try:
         text = read_source(data).text
     except CannotEdit:
         text = data.decode("utf-8", "replace")
-    return [_UNSEEN.sub("\ufffd", line) for line in re.split(r"\r\n|\r|\n", text)]
+    return [_CONTROL.sub("\ufffd", line) for line in re.split(r"\r\n|\r|\n", text)]
 
 
 def _content(path: Path) -> bytes:
@@ -235,14 +234,14 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise VocdetError(problem, place=path, hint="see whether you may read it") from error
+        raise DatasetError(problem, place=path, hint="check its permissions") from error
 
 
 def _backup(plan: FixPlan, now: datetime) -> Path:
-    """Copies of all files that are to be changed, in a new folder that appears whole."""
+    """Copy all files to change into a new folder that appears whole."""
     above = plan.root / BACKUPS
     if not leads_inside(above, plan.root):
-        raise OutputError("is a link that leads out of the dataset", place=above, hint="delete it")
+        raise OutputError("is a link out of the dataset", place=above, hint="delete it")
     name = now.strftime("%Y-%m-%dT%H-%M-%S")
     names = (name, *(f"{name}.{number}" for number in range(2, 1000)))
     folder = next(above / name for name in names if not (above / name).exists())
@@ -261,7 +260,7 @@ def _rename(old: Path, new: Path) -> None:
 
 
 def _restore(done: list[Change | tuple[Path, Path]], backup: Path) -> None:
-    """Undo what was done, last things first; where that fails, the backup is still there."""
+    """Undo changes in reverse order; if that fails, the backup remains."""
     failed: list[Path] = []
     for one in reversed(done):
         try:
@@ -273,6 +272,5 @@ def _restore(done: list[Change | tuple[Path, Path]], backup: Path) -> None:
         except VocdetError:
             failed.append(one.path if isinstance(one, Change) else one[0])
     if failed:
-        some = ", ".join(map(str, failed[:3]))
-        hint = f"copy them from {backup}"
-        raise OutputError(f"{counted(len(failed), 'file')} could not be put back: {some}", place=backup, hint=hint)
+        problem = f"{counted(len(failed), 'file')} could not be restored: {listed(failed, most=3)}"
+        raise OutputError(problem, place=backup, hint=f"copy them from {backup}")

@@ -1,4 +1,4 @@
-"""A project folder to begin with: recipes, a label list, a Slurm script, and what to do next."""
+"""Create a project folder: recipes, a label list, a Slurm script and a README."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from vocdet.errors import AnnotationError, OutputError, raise_all
+from vocdet.errors import DatasetError, OutputError, raise_all
 from vocdet.files import unwritable
 from vocdet.formats import cache
 from vocdet.formats.source import Source
@@ -20,7 +20,7 @@ DETECTORS = {  # the recipe of each net
     "mb2": "ssdlite-mb2",
     "mb1": "ssd-mb1",
 }
-SEGMENTERS = {  # the same with masks; of mb2 there is none of its own
+SEGMENTERS = {  # the same with masks; mb2 uses the recipe of mb3-large
     "mb3-small": "maskrcnn-mb3-small",
     "mb3-large": "maskrcnn-mb3-large",
     "mb2": "maskrcnn-mb3-large",
@@ -28,26 +28,25 @@ SEGMENTERS = {  # the same with masks; of mb2 there is none of its own
 }
 TASKS = ("ssd", "maskrcnn", "backbone")
 RUNNABLE = "slurm.sh"
-_OF_DETECTORS = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # lines without a sense for a classifier
+_DETECTOR_LINES = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # not for a classifier
 
 
 def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Path | None = None) -> list[Path]:
-    """Write recipes, labels.txt, slurm.sh and README.md into a folder, new or not: the files that are there now.
+    """Write recipes, labels.txt, slurm.sh and README.md into a folder, and return the files.
 
-    `task` backbone has the recipe of a classifier alone, ssd and maskrcnn that of a detector on `net`, too. With a
-    dataset `data` its labels are those of labels.txt, and the commands name it; else they name the folder `data` in the
-    project.
-    Files that are there already are an error, all together; where one cannot be written, none is.
+    Task backbone has only the recipe of a classifier; ssd and maskrcnn also have that of a detector on `net`. With a
+    dataset `data`, labels.txt has its labels, and the commands name it; else they name the folder `data` in the
+    project. Existing files are raised together as `OutputError`s, and nothing is written.
     """
     if net not in DETECTORS or task not in TASKS:
         raise ValueError(f"net {net}, task {task}")
     texts = {folder / name: text for name, text in _texts(folder, net, task, data).items()}
     try:
-        there = [path for path in texts if path.is_symlink() or path.exists()]
+        existing = [path for path in texts if path.is_symlink() or path.exists()]
     except OSError as error:
         raise unwritable(folder, error) from error
-    hint = "nothing is overwritten: name a new folder, or move away what is there"
-    raise_all([OutputError("is there already", place=path, hint=hint) for path in there])
+    hint = "name a new folder, or move the file away"
+    raise_all([OutputError("exists already", place=path, hint=hint) for path in existing])
     _write_all(texts)
     return list(texts)
 
@@ -59,7 +58,7 @@ def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, st
 
     def filled(name: str) -> str:
         lines = bundled_text(name).splitlines(keepends=True)
-        kept = [line for line in lines if task != "backbone" or not any(words in line for words in _OF_DETECTORS)]
+        kept = [line for line in lines if task != "backbone" or not any(words in line for words in _DETECTOR_LINES)]
         text = "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
         return text if task != "maskrcnn" else re.sub(r"(train[- ]|recipes/)ssd\b", r"\1maskrcnn", text)
 
@@ -72,7 +71,7 @@ def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, st
 
 
 def _recipe(known: Mapping[str, str], net: str) -> str:
-    """The recipe of a detector on a net, which starts from the classifier of the project."""
+    """The recipe of a detector that starts from the project's classifier."""
     text = bundled_text(f"recipes/{known[net]}.toml")
     if known is SEGMENTERS:
         text = re.sub(r"^net = .*$", f'net = "{net}"', text, flags=re.MULTILINE)
@@ -83,32 +82,34 @@ def _recipe(known: Mapping[str, str], net: str) -> str:
 def _labels(data: Path) -> tuple[str, ...]:
     labels = cache.read(Source(data)).dataset.labels
     if not labels:
-        raise AnnotationError("no objects in any annotation", place=data, hint="annotate some images in labelImg first")
+        raise DatasetError(
+            "the annotations contain no objects", place=data, hint="annotate some images in labelImg first"
+        )
     return labels
 
 
 def _from_inside(folder: Path, data: Path) -> str:
-    """How commands that are run in a folder call a dataset."""
+    """The path of a dataset for commands that run in a folder."""
     inside, root = data.absolute(), folder.absolute()
     return inside.relative_to(root).as_posix() if inside.is_relative_to(root) else str(inside)
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write new files and the folders above them; none of these stays where one cannot be written."""
+    """Write new files and their parent folders; if one fails, delete them all."""
     with ExitStack() as undo:
         for path, text in texts.items():
             try:
                 for above in reversed([above for above in path.absolute().parents if not above.exists()]):
                     above.mkdir()
-                    undo.callback(_gone, above.rmdir)
+                    undo.callback(_delete, above.rmdir)
                 path.touch(0o777 if path.name == RUNNABLE else 0o666, exist_ok=False)
-                undo.callback(_gone, path.unlink)
+                undo.callback(_delete, path.unlink)
                 path.write_bytes(text.encode())
             except OSError as error:
                 raise unwritable(path, error) from error
         undo.pop_all()
 
 
-def _gone(delete: Callable[[], None]) -> None:
-    with suppress(OSError):  # what someone else put there meanwhile stays
+def _delete(delete: Callable[[], None]) -> None:
+    with suppress(OSError):  # not ours any more
         delete()

@@ -23,7 +23,7 @@ from vocdet.formats.label_maps import read_changes
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.wording import and_more
-from vocdet.workflows.convert import ImageMode, Target, Written, write_dataset
+from vocdet.workflows.convert import ImageMode, Target, WrittenFolder, write_dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +31,7 @@ class WrittenDataset:
     """A new dataset."""
 
     dataset: Dataset  # with the image files of the source
-    written: Written
+    written: WrittenFolder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
