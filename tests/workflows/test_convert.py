@@ -22,7 +22,7 @@ from PIL import Image
 
 from vocdet import files
 from vocdet.data.findings import Finding
-from vocdet.errors import AnnotationError, ImageError, ManyErrors, OutputError, VocdetError
+from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.formats.source import FormatChoice, Source
 from vocdet.workflows.convert import ConvertReport, Target, convert, summary
 
@@ -425,7 +425,7 @@ def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) ->
         convert(Source(source), tmp_path / "new" / "out", to="yolo", strict=True)
     listed = caught.value.problem.removeprefix("yolo cannot hold everything: ").split("; ")
     assert sorted(listed) == sorted(f"{number} × {what}" for what, number in LOST_IN_YOLO.items())
-    assert caught.value.hint == "leave out --strict"
+    assert caught.value.hint == "leave out `strict=True`"
     assert names(tmp_path) == ["set"]
     convert(Source(source), tmp_path / "out", to="voc", strict=True)
     assert names(tmp_path) == ["out", "set"]
@@ -509,7 +509,7 @@ def test_where_nothing_is_good_there_is_nothing_to_write(tmp_path: Path, make_vo
     source = make_voc({"a": [], "b": []})
     for path in (source / "JPEGImages").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(AnnotationError, match="has no readable annotations"):
+    with pytest.raises(DatasetError, match="has no readable annotations"):
         convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
     assert names(tmp_path) == ["set"]
 
@@ -559,7 +559,7 @@ def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc
     before = tree(tmp_path)
     (tmp_path / "link").symlink_to("set")
     for target in (tmp_path / "set" / "out", tmp_path / "link" / "out", tmp_path / "set" / "new" / ".." / "out"):
-        with pytest.raises(OutputError, match=r"is inside .*, and would be read as part of it"):
+        with pytest.raises(OutputError, match=r"is inside .* and would be read as part of it"):
             convert(Source(source), target, to=to)
     (tmp_path / "link").unlink()
     assert tree(tmp_path) == before
@@ -669,7 +669,7 @@ def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, 
             convert(Source(source), tmp_path / "out", to="coco", images=images, progress=progress)
         assert str(caught.value) == (
             f"{source}/JPEGImages/c.jpg: cannot be copied: no such file or directory "
-            "(see whether it is there, and you may read it)"
+            "(check that it exists, and its permissions)"
         )
         assert names(tmp_path) == ["set"]
         shutil.copyfile(source / "JPEGImages" / "a.jpg", source / "JPEGImages" / "c.jpg")
@@ -705,8 +705,8 @@ def test_names_that_some_disks_do_not_tell_apart_are_refused(
     for to in TARGETS:
         with pytest.raises(OutputError) as caught:
             convert(Source(source), tmp_path / "out", to=to)
-        assert f"which on some disks is that of JPEGImages/{first}.jpg" in str(caught.value)
-        assert str(caught.value).startswith(f"{source}/JPEGImages/{second}.jpg: would get the name ")
+        assert f"which on some disks is the name of JPEGImages/{first}.jpg" in str(caught.value)
+        assert str(caught.value).startswith(f"{source}/JPEGImages/{second}.jpg: would be named ")
     assert names(tmp_path) == ["set"]
 
 
@@ -721,7 +721,7 @@ def test_two_images_that_differ_in_their_suffixes_are_two_in_coco_alone(tmp_path
     assert names(tmp_path / "coco" / "images") == ["A.jpg", "a.png", "b.png", "c.png"]
     for to in ("voc", "yolo"):
         with pytest.raises(
-            OutputError, match=r"A\.jpg: would get the name .*, which on some disks is that of images/a"
+            OutputError, match=r"A\.jpg: would be named .*, which on some disks is the name of images/a"
         ):
             convert(Source(source), tmp_path / to, to=to)
 

@@ -116,7 +116,7 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
-    with pytest.raises(OutputError, match="is already there"):
+    with pytest.raises(OutputError, match="exists already"):
         compose(tmp_path, images=1, test_images=1)
     assert [path.name for path in tmp_path.iterdir()] == ["test"]
 
