@@ -96,3 +96,9 @@ def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training does not draw its curves, which takes longer than a tiny training does."""
     monkeypatch.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")
+
+
+@pytest.fixture(scope="module")
+def module_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose files a property test overwrites for every example."""
+    return tmp_path_factory.mktemp("module")

@@ -178,7 +178,7 @@ def test_a_changed_label_list_gives_a_fresh_reading(root: Path, fresh: list[Path
     labels.write_text("cat\ndog\n")
     assert read(Source(root, labels=labels)).dataset.labels == ("cat", "dog")
     labels.unlink()
-    with pytest.raises(VocdetError, match="no label list can be read"):
+    with pytest.raises(VocdetError, match="the label list cannot be read"):
         read(Source(root, labels=labels))
     assert len(fresh) == 3
 

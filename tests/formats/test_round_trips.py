@@ -21,11 +21,11 @@ from pycocotools import mask as pycoco
 
 from tests.conftest import save_image
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
-from vocdet.formats.losses import Loss
 from vocdet.formats.scan import Scan
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.voc import image_sets

@@ -20,8 +20,8 @@ from vocdet.boxes import Boxes
 from vocdet.data import detections as columns
 from vocdet.errors import DependencyError
 from vocdet.files import write_text
-from vocdet.formats.results import coco_entries
 from vocdet.inference.draw import draw
+from vocdet.inference.results import coco_entries
 from vocdet.wording import counted, listed
 from vocdet.workflows.voc_detections import check_voc_labels, detections_text
 

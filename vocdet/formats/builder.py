@@ -17,7 +17,7 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.texts import Texts
-from vocdet.formats.image_index import unique_stems
+from vocdet.formats.images import unique_stems
 from vocdet.wording import counted, did_you_mean
 
 if TYPE_CHECKING:

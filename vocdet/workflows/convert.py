@@ -19,6 +19,7 @@ from vocdet.data.checks.boxes import box_findings
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_errors
+from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import MaskAreas, mask_areas
 from vocdet.data.splits import Splits
 from vocdet.data.texts import Texts
@@ -26,8 +27,7 @@ from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
 from vocdet.formats.coco import write as coco_write
-from vocdet.formats.image_index import safe_relative, split_suffix
-from vocdet.formats.losses import Loss
+from vocdet.formats.images import safe_relative, split_suffix
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
 from vocdet.formats.voc import write as voc_write

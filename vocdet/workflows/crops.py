@@ -16,9 +16,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.splits import Rows, Splits, separate
 from vocdet.data.usable import usable
 from vocdet.errors import DatasetError, SplitError
+from vocdet.file_names import safe_names
 from vocdet.files import appearing, write_new
 from vocdet.formats import registry
-from vocdet.formats.file_names import safe_names
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
 from vocdet.inputs.images import decode_as

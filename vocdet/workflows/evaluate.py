@@ -18,10 +18,10 @@ from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
-from vocdet.formats.results import write_coco_results
 from vocdet.formats.source import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
+from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.prefetch import prefetch
 from vocdet.runs.pictures import example_sheet

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from vocdet.data.detections import Detections
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import write_text
-from vocdet.formats.results import write_coco_results
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find, open_video, quiet
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
+from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import Image, decode
 from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 

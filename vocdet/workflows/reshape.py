@@ -19,11 +19,11 @@ from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
 from vocdet.errors import ArgumentError, DatasetError, OutputError
 from vocdet.formats import extras, registry
-from vocdet.formats.label_maps import read_changes
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.wording import and_more
 from vocdet.workflows.convert import ImageMode, Target, WrittenFolder, write_dataset
+from vocdet.workflows.label_changes import read_changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

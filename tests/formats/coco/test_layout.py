@@ -17,7 +17,7 @@ from vocdet.formats.coco.layout import (
     looks_like_coco,
     part_of,
 )
-from vocdet.formats.image_index import ImageIndex
+from vocdet.formats.images import ImageIndex
 
 COCO = '{"images": [], "annotations": [], "categories": []}'
 

@@ -163,14 +163,14 @@ def objects_in(value: object) -> Iterator[dict[str, Any]]:
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PLAIN, KNOWN, UNKNOWN]), st.randoms(use_true_random=False), st.integers(0, 2))
 def test_a_key_that_stands_twice_is_found_wherever_it_is(
-    anew: Path, content: dict[str, Any], rng: random.Random, count: int
+    module_tmp_path: Path, content: dict[str, Any], rng: random.Random, count: int
 ) -> None:
     content = copy.deepcopy(content)
     content["annotations"][2]["pose"] = rng.choice(['":"', "{", "a\\u003ab", '","id":5,"'])
     content["annotations"][0]["area"] = rng.choice([1, 1.5e-7, 12345678901])
     places = [(key, one) for one in objects_in(content) for key in one]
     twice: list[tuple[str, object]] = [rng.choice(places) for _ in range(count)]
-    entries, findings = read(anew, odd_json(content, rng, twice).encode())
+    entries, findings = read(module_tmp_path, odd_json(content, rng, twice).encode())
     found = [finding for finding in findings if finding.code == "json.duplicate_key"]
     assert len(found) == len({key for key, _ in twice})
     assert said(entries) == content  # both values are the same here
@@ -457,8 +457,8 @@ whole = st.fixed_dictionaries({}, optional={
 
 @settings(max_examples=150, deadline=None)
 @given(whole)
-def test_any_json_is_read_or_refused(anew: Path, content: dict[str, Any]) -> None:
-    path = anew / "a.json"
+def test_any_json_is_read_or_refused(module_tmp_path: Path, content: dict[str, Any]) -> None:
+    path = module_tmp_path / "a.json"
     path.write_text(json.dumps(content))
     notes = Notes()
     try:
@@ -478,8 +478,8 @@ def test_any_json_is_read_or_refused(anew: Path, content: dict[str, Any]) -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 10**6), st.sampled_from([json.dumps(KNOWN), json.dumps(UNKNOWN)]))
-def test_any_bytes_are_read_or_refused(anew: Path, data: bytes, cut: int, text: str) -> None:
-    path = anew / "a.json"
+def test_any_bytes_are_read_or_refused(module_tmp_path: Path, data: bytes, cut: int, text: str) -> None:
+    path = module_tmp_path / "a.json"
     place = cut % len(text)
     for content in (data, text[:place].encode() + data + text[place + len(data) // 2 :].encode()):
         path.write_bytes(content)

@@ -17,11 +17,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
-from vocdet.formats.losses import Loss
 
 STEMS = ("a", "sub/b", "c d")
 SQUARE = b"[[10,20,50,20,50,60,10,60]]"
@@ -177,9 +177,9 @@ sides = st.floats(-1000, 1e5) | st.floats(0, 1e4, width=32) | st.decimals(0, 500
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(sides, sides, sides, sides))
-def test_corners_are_read_again_as_they_were(anew: Path, box: tuple[float, ...]) -> None:
+def test_corners_are_read_again_as_they_were(module_tmp_path: Path, box: tuple[float, ...]) -> None:
     corners = [min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])]
-    folder = anew
+    folder = module_tmp_path
     write(folder, dataset([corners], image=[0], label=[0], crowd=[0]))
     found = coco_json.scan(folder, without_images=True)
     assert found.findings == ()

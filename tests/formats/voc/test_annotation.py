@@ -324,12 +324,12 @@ objects = st.tuples(
 
 @given(printable.map(str.strip), st.lists(objects, max_size=4), st.sampled_from(CONVENTIONS))
 def test_reading_gives_back_what_was_written(
-    anew: Path,
+    module_tmp_path: Path,
     name: str,
     written: list[tuple[str, tuple[float, float, float, float], bool, bool]],
     convention: Coordinates,
 ) -> None:
-    path = anew / "a.xml"
+    path = module_tmp_path / "a.xml"
     records = [WrittenObject(*item) for item in written]
     path.write_text(annotation_text(name, (9000, 9000), records, coordinates=convention), encoding="utf-8")
     found = read_annotation(path)

@@ -123,8 +123,8 @@ def test_a_file_whose_name_is_no_text(make_voc: MakeVoc) -> None:
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()
     layout = find_layout(root)
     assert [finding.problem for finding in layout.findings] == [
-        r"holds a file whose name is no text: 'gr\udcf6\udcdfe.jpg'",
-        r"holds a file whose name is no text: 'two\nlines.jpg'",
+        r"holds a file whose name is not valid text: 'gr\udcf6\udcdfe.jpg'",
+        r"holds a file whose name is not valid text: 'two\nlines.jpg'",
     ]
     assert layout.images == {"a": ["a.jpg"], "at 3.04\u202fPM": ["at 3.04\u202fPM.jpg"]}
 

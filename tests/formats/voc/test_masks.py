@@ -114,10 +114,10 @@ def test_a_jpeg_called_png_is_no_mask(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 10**4))
-def test_any_bytes_are_masks_or_an_error(anew: Path, data: bytes, cut: int) -> None:
+def test_any_bytes_are_masks_or_an_error(module_tmp_path: Path, data: bytes, cut: int) -> None:
     whole = palette_png(NUMBERS)
     place = cut % len(whole)
-    path = anew / "a.png"
+    path = module_tmp_path / "a.png"
     path.write_bytes(whole[:place] + data + whole[place + len(data) // 2 :])
     found, findings = read(path, 3)
     assert (found is None) is (len(findings) == 1)
@@ -130,9 +130,9 @@ small = arrays.arrays(
 
 @settings(deadline=None)
 @given(small)
-def test_numbers_are_read_written_and_read_the_same(anew: Path, values: NDArray[np.uint8]) -> None:
+def test_numbers_are_read_written_and_read_the_same(module_tmp_path: Path, values: NDArray[np.uint8]) -> None:
     size = values.shape[1], values.shape[0]
-    path = saved(anew / "a.png", values)
+    path = saved(module_tmp_path / "a.png", values)
     found, _ = read(path, 3, size)
     assert found is not None
     again = object_values(found.objects, found.void, size)

@@ -219,7 +219,7 @@ xml_like = st.lists(st.sampled_from(["<", ">", "/", "x", "object", "name", " ", 
 
 @settings(max_examples=200, deadline=None)
 @given(xml_like | st.text(max_size=10), st.text(max_size=6))
-def test_no_text_becomes_more_than_itself_in_a_file(anew: Path, tag: str, value: str) -> None:
+def test_no_text_becomes_more_than_itself_in_a_file(module_tmp_path: Path, tag: str, value: str) -> None:
     """Whatever stands in a COCO file, the XML made of it is read, and has one object of one label."""
     extra: Any = {
         "voc": {"tags": [tag]},
@@ -231,7 +231,7 @@ def test_no_text_becomes_more_than_itself_in_a_file(anew: Path, tag: str, value:
         lines, _ = written(dataset(extra=json.dumps(extra, ensure_ascii=False).encode()))
     except UnicodeEncodeError:  # half a character, which no reader lets through
         return
-    path = anew / "a.xml"
+    path = module_tmp_path / "a.xml"
     box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>"
     path.write_text(
         f"<annotation><object><name>dog</name>{box}{''.join(lines)}</object></annotation>", encoding="utf-8"

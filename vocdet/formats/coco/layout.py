@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, Place, VocdetError
-from vocdet.formats.image_index import ImageIndex, listing
+from vocdet.formats.images import ImageIndex, listing
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')

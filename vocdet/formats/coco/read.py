@@ -24,11 +24,9 @@ from vocdet.formats.coco.layout import CocoFile, find_coco, image_prefix
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Annotation, Entries
 from vocdet.formats.extras import KEPT_OF_WHOLE, in_order, pop_trainval
-from vocdet.formats.image_index import ImageIndex, Name, find_images, safe_relative, split_suffix
-from vocdet.formats.image_size import image_size
-from vocdet.formats.labels import clean_label, read_labels
-from vocdet.formats.numbers import snapped
+from vocdet.formats.images import ImageIndex, Name, find_images, image_size, safe_relative, split_suffix
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.values import clean_label, read_labels, snapped
 from vocdet.wording import counted
 
 _REFUSED = {
@@ -181,7 +179,7 @@ class _Reading:
         sound = (width, height) if width is not None and height is not None and min(width, height) > 0 else None
         if not self.without_images:
             path = f"{self.builder.root}/{found}"
-            size = image_size(path, stated, self.notes, terms=COCO, source=file.path, inside=inside)
+            size = image_size(path, stated, self.notes.findings, terms=COCO, source=file.path, inside=inside)
             return sound if size is None else size[:2]
         if sound is None:
             problem = f"is {width} by {height} pixels, which is no size"

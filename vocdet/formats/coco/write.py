@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.losses import Loss, counted_losses
 from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.extras import KEPT_OF_WHOLE, coordinates_of, extra_of, in_order, label_extras, whole_json
-from vocdet.formats.image_index import split_suffix
-from vocdet.formats.losses import Loss, counted_losses
-from vocdet.formats.numbers import number_texts, snapped
+from vocdet.formats.images import split_suffix
+from vocdet.formats.values import number_texts, snapped
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 _CHUNK = 2000  # entries that are put together before they are written: bounds the memory

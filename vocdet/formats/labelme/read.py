@@ -14,8 +14,10 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import LABELME
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.image_index import (
+from vocdet.formats.images import (
+    UPRIGHT,
     ImageIndex,
+    image_size,
     images_among,
     listing,
     safe_relative,
@@ -23,11 +25,10 @@ from vocdet.formats.image_index import (
     splits_by_folder,
     walk,
 )
-from vocdet.formats.image_size import UPRIGHT, image_size
 from vocdet.formats.labelme.file import LabelmeFile, read_file
 from vocdet.formats.labelme.shapes import read_items
-from vocdet.formats.labels import read_labels
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.values import read_labels
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
@@ -203,7 +204,7 @@ def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> 
     """Width and height of an image as labelme shows it, which is upright; None where nothing states them."""
     if index.files:
         path = f"{index.root}/{image}"
-        size = image_size(path, file.size, notes, terms=LABELME, source=file.path, untold=UPRIGHT)
+        size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, upright=UPRIGHT)
         return file.size if size is None else size[:2]
     if file.size is None:
         hint = "put the images beside the files"

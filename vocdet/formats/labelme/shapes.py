@@ -18,8 +18,8 @@ from PIL import Image
 from vocdet import masks
 from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.labelme.file import LabelmeFile, encoded, is_nothing, is_number, shown
-from vocdet.formats.labels import clean_label
 from vocdet.formats.scan import Notes
+from vocdet.formats.values import clean_label
 
 FARTHEST = 10  # times the larger side of the image; a point further out is a mistake
 

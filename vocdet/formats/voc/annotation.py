@@ -11,7 +11,7 @@ from lxml import etree
 
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
-from vocdet.formats.numbers import NUMBER
+from vocdet.formats.values import NUMBER
 from vocdet.formats.voc.elements import KEPT, Note, json_object_in, line_of, tag_of, xml_of
 from vocdet.formats.voc.objects import RawObject, read_object
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header

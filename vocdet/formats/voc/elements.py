@@ -10,7 +10,7 @@ import msgspec
 from lxml import etree
 
 from vocdet.data.findings import Severity
-from vocdet.formats.numbers import NUMBER
+from vocdet.formats.values import NUMBER
 
 Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, VocdetError
-from vocdet.formats.image_index import IMAGE_FOLDERS, is_kind, split_suffix, walk
+from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, walk
 from vocdet.wording import counted, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")

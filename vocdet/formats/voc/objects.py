@@ -11,8 +11,7 @@ from lxml import etree
 
 from vocdet import masks
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.labels import clean_label
-from vocdet.formats.numbers import NUMBER, number_text
+from vocdet.formats.values import NUMBER, clean_label, number_text
 from vocdet.formats.voc.elements import KEPT, REDRAW, Note, json_object_in, line_of, number_in, tag_of, xml_of
 from vocdet.formats.voc.preserved import RawBox, Rest
 from vocdet.wording import box_text

@@ -28,8 +28,8 @@ from vocdet.formats.extras import (
     label_extras,
     whole_json,
 )
-from vocdet.formats.numbers import extent, number_text
 from vocdet.formats.source import Coordinates
+from vocdet.formats.values import extent, number_text
 from vocdet.formats.voc import coordinates as conventions
 
 LABEL_LIST = "labels.txt"  # in the root of a folder: the labels in their order, where sorting would not give it

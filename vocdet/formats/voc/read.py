@@ -16,10 +16,10 @@ from vocdet.data.source_terms import VOC
 from vocdet.errors import Place, VocdetError
 from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
-from vocdet.formats.image_size import image_size
-from vocdet.formats.labels import read_labels
+from vocdet.formats.images import image_size
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Coordinates, CoordinatesChoice
+from vocdet.formats.values import read_labels
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
@@ -201,7 +201,9 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
 def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | None:
     """Width and height of an image as its boxes refer to it; None where nothing states them."""
     if reading.layout.images:
-        size = image_size(f"{reading.layout.root}/{file}", annotation.size, reading.notes, terms=VOC, source=path)
+        size = image_size(
+            f"{reading.layout.root}/{file}", annotation.size, reading.notes.findings, terms=VOC, source=path
+        )
         return annotation.size if size is None else size[:2]
     if annotation.size is None:
         problem = "has no <size>, and there is no image"

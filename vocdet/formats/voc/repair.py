@@ -17,9 +17,8 @@ from vocdet import boxes
 from vocdet.data.findings import Finding
 from vocdet.data.usable import SMALLEST_SIDE
 from vocdet.errors import Place
-from vocdet.formats.labels import clean_label
-from vocdet.formats.numbers import NUMBER, number_text
 from vocdet.formats.source import Coordinates
+from vocdet.formats.values import NUMBER, clean_label, number_text
 from vocdet.formats.voc.annotation import read_annotation
 from vocdet.formats.voc.coordinates import minimum_text, to_pixels
 from vocdet.formats.voc.objects import RawObject

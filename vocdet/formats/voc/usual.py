@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.labels import clean_label
+from vocdet.formats.values import clean_label
 from vocdet.formats.voc.objects import RawObject
 from vocdet.formats.voc.preserved import Header, Rest, polygon_xml
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import object_place, object_text
+from vocdet.data.losses import Loss, counted_losses
 from vocdet.errors import OutputError
 from vocdet.files import write_new
 from vocdet.formats.extras import coordinates_of, extra_of
-from vocdet.formats.image_index import split_suffix
-from vocdet.formats.losses import Loss, counted_losses
-from vocdet.formats.numbers import number_text
+from vocdet.formats.images import split_suffix
 from vocdet.formats.source import Coordinates
+from vocdet.formats.values import number_text
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import image_sets, preserved, write_object
 from vocdet.formats.voc import masks as voc_masks

@@ -17,8 +17,8 @@ from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import same_area
 from vocdet.formats.extras import Extra, extra_of
-from vocdet.formats.numbers import extent, number_text, snapped
 from vocdet.formats.source import Coordinates
+from vocdet.formats.values import extent, number_text, snapped
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
 from vocdet.formats.voc.preserved import polygon_xml

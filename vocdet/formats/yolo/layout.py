@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, VocdetError
-from vocdet.formats.image_index import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
 from vocdet.formats.yolo.rows import looks_like_rows

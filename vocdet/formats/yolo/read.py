@@ -18,10 +18,9 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.source_terms import YOLO
 from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.image_index import split_suffix, unique_stems
-from vocdet.formats.image_size import UPRIGHT_JPEG, image_size
-from vocdet.formats.labels import read_labels
+from vocdet.formats.images import UPRIGHT_JPEG, image_size, split_suffix, unique_stems
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout, looks_like
 from vocdet.formats.yolo.rows import BEYOND, Row, read_rows
 from vocdet.formats.yolo.write import PIXEL_DECIMALS, image_targets, write
@@ -87,7 +86,7 @@ class _Reading:
 def _read_one(reading: _Reading, image: str) -> None:
     layout, builder, notes = reading.layout, reading.builder, reading.notes
     path = f"{layout.root}/{image}"
-    size = image_size(path, None, notes, terms=YOLO, source=path, untold=UPRIGHT_JPEG)
+    size = image_size(path, None, notes.findings, terms=YOLO, source=path, upright=UPRIGHT_JPEG)
     if size is None:
         reading.unreadable.append(image)
         return

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from vocdet.formats.numbers import NUMBER
 from vocdet.formats.scan import Notes
+from vocdet.formats.values import NUMBER
 from vocdet.wording import counted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vocdet.formats.labels import clean_label
 from vocdet.formats.scan import Notes
+from vocdet.formats.values import clean_label
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.wording import counted, reason
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.formats.image_index import ImageIndex, safe_relative, splits_by_folder
+from vocdet.formats.images import ImageIndex, safe_relative, splits_by_folder
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import PART_KEYS, Settings, first_bytes

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
+from vocdet.data.losses import Loss
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
-from vocdet.formats.image_index import IMAGE_FOLDERS, safe_relative, split_suffix
-from vocdet.formats.losses import Loss
+from vocdet.formats.images import IMAGE_FOLDERS, safe_relative, split_suffix
 from vocdet.formats.yolo.settings import PART_KEYS
 
 PARTS = ("train", "val", "test")

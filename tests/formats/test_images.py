@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocdet.formats.image_index import (
+from vocdet.formats.images import (
     ImageIndex,
     find_images,
     listing,
@@ -169,15 +169,15 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     index = find_images(tmp_path)
     assert index.files == ()
     assert sorted(finding.problem for finding in index.findings) == [
-        r"holds a file whose name is no text: 'gr\udcf6\udcdfe.jpg'",
-        r"holds a file whose name is no text: 'two\nlines.jpg'",
+        r"holds a file whose name is not valid text: 'gr\udcf6\udcdfe.jpg'",
+        r"holds a file whose name is not valid text: 'two\nlines.jpg'",
     ]
 
 
 def test_a_folder_that_may_not_be_read_is_a_finding(tmp_path: Path) -> None:
     index = find_images(tmp_path, ["nowhere"])
     assert [str(finding.as_error()) for finding in index.findings] == [
-        f"{tmp_path}/nowhere: cannot be read: no such file or directory (see whether you may read it)"
+        f"{tmp_path}/nowhere: cannot be read: no such file or directory (check its permissions)"
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors
-from vocdet.formats.labels import read_labels
+from vocdet.formats.values import read_labels
 
 
 def test_the_order_is_the_files(tmp_path: Path) -> None:
@@ -18,8 +18,8 @@ def test_every_label_that_stands_twice_is_named_with_both_lines(tmp_path: Path) 
     with pytest.raises(ManyErrors) as caught:
         read_labels(tmp_path / "labels.txt")
     assert [error.problem for error in caught.value.errors] == [
-        "the label 'dog' stands on line 1 already",
-        "the label 'cat' stands on line 2 already",
+        "repeats the label 'dog' of line 1",
+        "repeats the label 'cat' of line 2",
     ]
     assert [str(error.place).rpartition(":")[2] for error in caught.value.errors] == ["3", "4"]
 
@@ -35,5 +35,5 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path, data: bytes, problem:
 
 
 def test_a_missing_list_says_which(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"labels\.txt: no label list can be read"):
+    with pytest.raises(AnnotationError, match=r"labels\.txt: the label list cannot be read"):
         read_labels(tmp_path / "labels.txt")

@@ -17,7 +17,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError
-from vocdet.formats.results import read_coco_results, write_coco_results
+from vocdet.inference.results import read_coco_results, write_coco_results
 
 HEIGHT, WIDTH = 30, 40
 BOX = [10, 5, 8, 20]  # x, y, width, height

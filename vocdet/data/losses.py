@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One kind of thing that does not survive a conversion."""
+    """One kind of thing that a conversion loses."""
 
-    what: str  # in words, as in "masks"
-    count: int  # images, objects or whatever `what` names; never 0
+    what: str  # a plural noun, as in "masks"
+    count: int  # how many; never 0
     why: str = ""
 
 
 def counted_losses(counts: Mapping[str, int]) -> list[Loss]:
-    """The losses of which there are any."""
+    """The losses with a count above 0."""
     return [Loss(what, count) for what, count in counts.items() if count]

@@ -14,7 +14,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, ManyErrors, OutputError, VocdetError
 from vocdet.evaluation.coco_score import coco_score
-from vocdet.formats.results import read_coco_results, write_coco_results, write_voc_results
+from vocdet.inference.results import read_coco_results, write_coco_results, write_voc_results
 
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5}
 
@@ -99,10 +99,10 @@ single = st.floats(0, 1, width=32)
     )
 )
 def test_reading_gives_back_what_was_written(
-    anew: Path,
+    module_tmp_path: Path,
     rows: list[list[tuple[int, float, tuple[float, float, float, float]]]],
 ) -> None:
-    path = anew / "r.json"
+    path = module_tmp_path / "r.json"
     tidy = [
         sorted(
             ((label, score, (min(a, c), min(b, d), max(a, c), max(b, d))) for label, score, (a, b, c, d) in image),

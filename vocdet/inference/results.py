@@ -22,7 +22,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, Place, VocdetError, raise_all
 from vocdet.files import writing
-from vocdet.formats.numbers import number_text
+from vocdet.formats.values import number_text
 from vocdet.formats.voc.coordinates import minimum_text
 from vocdet.wording import reason
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors, VocdetError
-from vocdet.formats.label_maps import read_changes
+from vocdet.workflows.label_changes import read_changes
 
 LABELS = ("cat", "dog", "wild dog", "salt, pepper", "a=b")
 

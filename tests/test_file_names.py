@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocdet.formats.file_names import LONGEST, safe_name, safe_names
+from vocdet.file_names import LONGEST, safe_name, safe_names
 
 
 @pytest.mark.parametrize("name", ["cat", "red blood cell", "яблоко", "苹果", "a.b", "c++", "50%", "it's", "console"])

@@ -1,0 +1,317 @@
+"""The images of a dataset: finding them by the names in its annotations, and their sizes.
+
+Nothing outside the folder of the dataset is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, count
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from vocdet.data import image_files
+from vocdet.data.findings import Finding
+from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.data.source_terms import SourceTerms
+from vocdet.errors import ImageError, Place
+from vocdet.wording import reason
+
+IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
+NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
+
+_SPLITS = {"train": "train", "training": "train", "valid": "val", "val": "val", "validation": "val", "test": "test",
+          "testing": "test"}  # fmt: skip
+_SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})(?:(?:19|20)\d\d)?")
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+Stated: TypeAlias = "tuple[int | None, int | None] | None"  # width and height in an annotation file
+
+# File formats whose images EXIF orients where the annotation states no size.
+STORED: Container[str] = ()
+UPRIGHT: Container[str] = tuple(image_files.SUFFIXES)
+UPRIGHT_JPEG: Container[str] = ("JPEG",)
+
+_HEAD = 4096  # bytes of a JPEG that hold its EXIF tag, if it has one
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A file name from an annotation file, as far as it is safe to follow."""
+
+    path: str  # relative, with forward slashes, without . and ..; "" if it is unsafe
+    last: str  # its last component, to look up inside the dataset; "" if that is unsafe, too
+    code: str = ""  # why it is unsafe: path.absolute, path.traversal, path.name (control characters), path.empty
+
+
+def safe_relative(text: str) -> Name:
+    r"""Normalize a file name: `.\train\a.jpg` becomes train/a.jpg. Absolute names and names with `..` are unsafe."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    if NOT_TEXT.search(text):
+        return Name("", "", "path.name")
+    if not parts:
+        return Name("", "", "path.absolute" if text.strip()[:1] in ("/", "\\") else "path.empty")
+    last = "" if parts[-1] == ".." else _DRIVE.sub("", parts[-1])
+    if ".." in parts:
+        return Name("", last, "path.traversal")
+    if text[0] in "/\\" or _DRIVE.match(parts[0]):
+        return Name("", last, "path.absolute")
+    return Name("/".join(parts), last) if last.strip() else Name("", "", "path.empty")
+
+
+def split_suffix(file: str) -> tuple[str, str]:
+    """Split a path into its stem and its suffix in lower case: a/b.v2.JPG gives a/b.v2 and .jpg."""
+    name = file.rpartition("/")[2]
+    dot = name.rfind(".")
+    if dot <= 0 or dot == len(name) - 1:
+        return file, ""
+    cut = len(file) - len(name) + dot
+    return file[:cut], file[cut:].lower()
+
+
+def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tuple[list[str], list[Finding]]:
+    """List the files below these folders of `root`: sorted unique relative paths, and findings for refused ones.
+
+    Without `deep`, subfolders are not searched. Hidden files and folders are skipped. Links are followed while they
+    stay inside `root`, except links behind another linked folder and links that lead back up. No file is opened.
+    """
+    found: set[str] = set()
+    findings: list[Finding] = []
+    inside = _real(root)
+    pending: list[tuple[str, bool]] = []  # a folder, and whether it is behind a link
+    for folder in folders:
+        if _real(root / folder).is_relative_to(inside):
+            pending.append((folder.strip("/"), False))
+        else:
+            findings.append(_outside(root / folder))
+    while pending:
+        folder, linked = pending.pop()
+        prefix = f"{folder}/" if folder else ""
+        for entry in _visible(root / folder, findings):
+            is_link = entry.is_symlink()
+            if is_link and not (target := _real(entry.path)).is_relative_to(inside):
+                if deep or not is_kind(entry.is_dir):
+                    findings.append(_outside(Path(entry.path)))
+            elif is_kind(entry.is_dir):
+                if deep and (not is_link or not (linked or _real(root / folder).is_relative_to(target))):
+                    pending.append((prefix + entry.name, linked or is_link))
+            elif is_kind(entry.is_file):
+                found.add(prefix + entry.name)
+    return sorted(found), list(dict.fromkeys(findings))
+
+
+def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
+    """The sorted names of the subfolders and files in a folder of `root`, without links that lead out of it."""
+    inside = _real(root)
+    if not _real(root / folder).is_relative_to(inside):
+        return [], []
+    entries = [
+        entry
+        for entry in _visible(root / folder, [])
+        if not entry.is_symlink() or _real(entry.path).is_relative_to(inside)
+    ]
+    folders = sorted(entry.name for entry in entries if is_kind(entry.is_dir))
+    return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
+
+
+def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
+    """The visible entries of a folder with valid names; problems go to `findings`."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if entry.name[0] != "."]
+    except OSError as error:
+        problem = f"cannot be read: {reason(error)}"
+        findings.append(Finding("path.unreadable", "error", problem, Place(folder), "check its permissions"))
+        return []
+    if not NOT_TEXT.search("/".join([entry.name for entry in visible])):
+        return visible
+    for entry in visible:
+        if NOT_TEXT.search(entry.name):
+            problem = f"holds a file whose name is not valid text: {entry.name!a}"
+            findings.append(Finding("path.name", "error", problem, Place(folder), "rename it and its counterpart"))
+    return [entry for entry in visible if not NOT_TEXT.search(entry.name)]
+
+
+def _real(path: Path | str) -> Path:
+    """A path with its links resolved; unlike `Path.resolve`, it accepts circular links."""
+    return Path(os.path.realpath(path))
+
+
+def is_kind(check: Callable[[], bool]) -> bool:
+    """The result of `DirEntry.is_dir` or `is_file`; False for a circular link."""
+    try:
+        return check()
+    except OSError:
+        return False
+
+
+def _outside(path: Path) -> Finding:
+    problem, hint = "is a link that leads out of the dataset", "copy its target into the dataset"
+    return Finding("path.outside", "error", problem, Place(path), hint)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageIndex:
+    """The images of a dataset. Lookups access no files."""
+
+    root: Path
+    files: tuple[str, ...]  # paths relative to the root, with forward slashes, sorted
+    findings: tuple[Finding, ...] = ()
+
+    def exact(self, name: str) -> str | None:
+        """The image with this relative path, else the only one whose path differs just in case or Unicode form."""
+        if name in self._exact:
+            return name
+        similar = self._folded_files.get(_folded(name), [])
+        return similar[0] if len(similar) == 1 else None
+
+    def by_stem(self, stem: str) -> list[str]:
+        """All images with this stem, in any folder; else those whose stem differs just in case or Unicode form."""
+        return list(self._stems.get(stem) or self._folded_stems.get(_folded(stem), []))
+
+    def ending_in(self, name: str) -> list[str]:
+        """All images whose path ends in `name`, as x/a/b.jpg ends in a/b.jpg; an exact match wins over another case."""
+        ending = "/" + _folded(name)
+        same_name = self._names.get(ending.rpartition("/")[2], ())
+        found = [file for file in same_name if ("/" + _folded(file)).endswith(ending)]
+        return [file for file in found if ("/" + file).endswith("/" + name)] or found
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    @cached_property
+    def _folded_files(self) -> dict[str, list[str]]:
+        return self._by(_folded)
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        return self._by(lambda file: _folded(file.rpartition("/")[2]))
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        return self._by(_stem)
+
+    @cached_property
+    def _folded_stems(self) -> dict[str, list[str]]:
+        return self._by(lambda file: _folded(_stem(file)))
+
+    def _by(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        table = defaultdict[str, list[str]](list)
+        for file in self.files:
+            table[key(file)].append(file)
+        return dict(table)
+
+
+def find_images(root: Path, folders: Sequence[str] | None = None) -> ImageIndex:
+    """Index the images below these folders of `root`; None: all of it."""
+    files, findings = walk(root, ("",) if folders is None else folders)
+    return ImageIndex(root, tuple(images_among(files)), tuple(findings))
+
+
+def images_among(files: Iterable[str]) -> list[str]:
+    """The files with the suffix of an image."""
+    return [file for file in files if split_suffix(file)[1] in IMAGE_SUFFIXES]
+
+
+def unique_stems(files: Sequence[str]) -> list[str]:
+    """A unique stem for each path: that of the file name, or of the path where several share a name.
+
+    b/2.jpg gives 2; images/train/1.jpg beside images/val/1.jpg gives train/1.
+    """
+    paths = [_without_image_folders(split_suffix(file)[0]) for file in files]
+    stems = [path.rpartition("/")[2] for path in paths]
+    times = Counter(stems)
+    taken = {stem for stem in stems if times[stem] == 1}
+    for i, path in enumerate(paths):
+        if times[stems[i]] > 1:
+            names = chain([path], (f"{path}_{number}" for number in count(2)))
+            stems[i] = next(name for name in names if name not in taken)
+            taken.add(stems[i])
+    return stems
+
+
+def splits_by_folder(files: Iterable[str]) -> dict[str, list[str]]:
+    """The files by split, from folders named train, valid, test2017 and the like."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        matches = map(_SPLIT_FOLDER.fullmatch, reversed(file.lower().split("/")[:-1]))
+        match = next(filter(None, matches), None)
+        if match:
+            found.setdefault(_SPLITS[match[1]], []).append(file)
+    return found
+
+
+def _without_image_folders(path: str) -> str:
+    *folders, name = path.split("/")
+    return "/".join([*(folder for folder in folders if folder.lower() not in IMAGE_FOLDERS), name])
+
+
+def _stem(file: str) -> str:
+    return split_suffix(file)[0].rpartition("/")[2]
+
+
+def _folded(text: str) -> str:
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
+
+
+class ImageSize(NamedTuple):
+    """The size in pixels that an annotation refers to."""
+
+    width: int
+    height: int
+    turned: bool = False  # whether EXIF swaps the sides of the stored image
+
+
+def image_size(
+    path: str,
+    stated: Stated,
+    findings: list[Finding],
+    *,
+    terms: SourceTerms,
+    source: Path | str,
+    inside: str = "",
+    upright: Container[str] = STORED,
+) -> ImageSize | None:
+    """The size of an image as its annotation sees it; None, with a finding, if the image cannot be read.
+
+    The stored size counts, or the size after EXIF orientation if the annotation states exactly that. Without a stated
+    size, EXIF orients images of the file formats in `upright`. Any other stated size is a finding in the annotation
+    file `source`, at `inside`.
+    """
+    try:
+        header = image_files.read_header(path)
+        size = header.width, header.height
+        if stated == size:
+            return ImageSize(*size)
+        absent = stated is None or stated == (None, None)
+        turned = header.format in upright if absent else stated == size[::-1]
+        if turned and _exif_swaps_sides(path, header.format):
+            return ImageSize(header.height, header.width, turned=True)
+    except ImageError as error:
+        hint = terms.replace_image(error.hint)
+        findings.append(Finding("image.corrupt", "error", error.problem, Place(Path(path)), hint))
+        return None
+    if not absent and stated is not None:
+        text = "×".join("nothing" if side is None else str(side) for side in stated)
+        problem = f"the size is {text} in {terms.size}, but the image is {size[0]}×{size[1]}: the image's size is used"
+        hint = "check that the boxes fit: they may belong to another size or image"
+        place = Place(Path(source), inside=inside)
+        findings.append(Finding("image.size_mismatch", "warning", problem, place, hint))
+    return ImageSize(*size)
+
+
+def _exif_swaps_sides(path: str, format: str) -> bool:
+    """Whether the EXIF orientation swaps width and height. Most JPEGs show in their first bytes that they have none."""
+    if format == "JPEG":
+        with open(path, "rb") as file:  # noqa: PTH123 Path.open takes twice as long, for every image
+            if b"Exif\0" not in file.read(_HEAD):
+                return False
+    return image_files.read_orientation(Path(path)) >= 5
