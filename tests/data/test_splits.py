@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vocdet.data.splits import disjoint, separate, within
+from vocdet.data.splits import FrozenSplits, disjoint, separate, within
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -31,3 +31,11 @@ def test_parts_of_a_subset_keep_their_order() -> None:
 @pytest.mark.parametrize("images", [0, 3])
 def test_no_parts_stay_no_parts(images: int) -> None:
     assert within({}, rows(), images) == {}
+
+
+def test_rows_keep_their_order_and_occur_once() -> None:
+    given = np.array([4, 0, 4, 2, 0])
+    splits = FrozenSplits({"train": given, "val": [3], "test": []})
+    given[0] = 1
+    assert {name: some.tolist() for name, some in splits.items()} == {"train": [4, 0, 2], "val": [3], "test": []}
+    assert all(some.dtype == np.int64 and not some.flags.writeable for some in splits.values())

@@ -176,7 +176,7 @@ def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc,
         "imagesets.unknown_stem": 1,
     }
     assert report.errors == ()
-    assert {name: rows.tolist() for name, rows in report.dataset.splits.items()} == {"trainval": [0, 1], "test": [1, 3]}
+    assert {name: rows.tolist() for name, rows in report.dataset.splits.items()} == {"trainval": [0, 1], "test": [3, 1]}
 
 
 def test_other_split_files_that_are_not_there_are_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 from vocdet import files
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
+from vocdet.formats import registry
 from vocdet.formats.source import FormatChoice, Source
 from vocdet.workflows.convert import ConvertReport, Target, convert, summary
 
@@ -265,6 +266,17 @@ def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
         found = {path.stem: sorted(path.read_text().split()) for path in back.iterdir()}
         assert found.pop("trainval", ["a", "b", "c"]) == ["a", "b", "c"]
         assert found == {"train": ["a", "c"], "val": ["b"], "test": ["d"]}
+
+
+def test_folds_that_a_format_cannot_hold_are_a_loss(tmp_path: Path, make_voc: MakeVoc) -> None:
+    folds = {"fold1_train": ["c", "a"], "fold1_val": ["b"]}
+    source = make_voc(CONTENT, splits=PARTS | folds)
+    for to in ("coco", "yolo"):
+        (loss,) = convert(Source(source), tmp_path / to, to=to).written.losses
+        assert (loss.what, loss.count, loss.why) == ("splits", 2, "fold1_train, fold1_val")
+    assert convert(Source(source), tmp_path / "voc", to="voc").written.losses == ()
+    again = registry.read(Source(tmp_path / "voc")).dataset
+    assert {name: [again.images.stems[row] for row in again.splits[name]] for name in folds} == folds
 
 
 def test_one_image_without_objects_or_parts_is_a_dataset(tmp_path: Path, make_voc: MakeVoc) -> None:

@@ -18,7 +18,7 @@ def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc)
     loaded = load_dataset(Source(make_voc(scenes, splits={"train": ["c", "a"], "val": ["b"], "test": []})))
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]
     assert {name: rows.tolist() for name, rows in loaded.dataset.splits.items()} == {
-        "train": [0, 2],
+        "train": [2, 0],
         "val": [1],
         "test": [],
     }
@@ -95,3 +95,25 @@ def test_a_misspelled_split_has_a_nearest_match(make_voc: MakeVoc) -> None:
 def test_a_fold_with_an_unknown_stem_does_not_stop_other_splits(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG}, splits={"train": ["a"], "fold1_train": ["a", "gone"]})
     assert load_dataset(Source(root), split="train").dataset.rows("fold1_train").tolist() == [0]
+
+
+@pytest.mark.parametrize("split", ["fold1_train", "fold1_val"])
+def test_a_fold_with_an_unknown_stem_cannot_be_used(make_voc: MakeVoc, split: str) -> None:
+    folds = {"fold1_train": ["a"], "fold1_val": ["b"], "fold2_train": ["b"], "fold2_val": ["a"]}
+    root = make_voc({"a": DOG, "b": DOG}, splits={"train": ["a"], **folds})
+    file = root / "ImageSets" / "Main" / f"{split}.txt"
+    file.write_text("a\ngone\nlost\n")
+    (found,) = [one for one in load_dataset(Source(root), split="fold2_train").warnings if one.place.path == file]
+    assert (found.code, found.severity, found.count, found.place.line) == ("imagesets.unknown_stem", "warning", 2, 2)
+    assert found.problem == "names 'gone', which is not in the dataset and 1 more such line"
+    with pytest.raises(SplitError, match=rf"{split}\.txt:2: names 'gone', which is not in the dataset"):
+        load_dataset(Source(root), split="fold1_train")
+
+
+def test_a_fold_that_is_not_text_cannot_be_used(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG}, splits={"train": ["a"], "fold1_train": ["a"], "fold1_val": ["b"]})
+    (root / "ImageSets" / "Main" / "fold1_val.txt").write_bytes(b"\xff\xfe")
+    assert [one.code for one in load_dataset(Source(root), split="train").warnings] == ["imagesets.unreadable"]
+    for split in ("fold1_train", "fold1_val"):
+        with pytest.raises(SplitError, match=r"fold1_val\.txt: is not UTF-8 text"):
+            load_dataset(Source(root), split=split)

@@ -154,7 +154,7 @@ class Dataset:
     poses: tuple[str, ...] = ("",)  # what `Objects.pose` counts; the first means that nothing was said
     extra: bytes = b""  # JSON object of what else the source said of the whole; b"": nothing
     entries: str = ""  # the list in a JSON source that `Objects.line` counts, as in annotations; "": lines of a text
-    splits: Splits = field(default_factory=FrozenSplits)  # sorted rows by the name of a split; images may be in several
+    splits: Splits = field(default_factory=FrozenSplits)  # image rows in file order; an image may be in several splits
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
@@ -167,8 +167,8 @@ class Dataset:
         if not isinstance(self.splits, FrozenSplits):
             object.__setattr__(self, "splits", FrozenSplits(self.splits))
         for name, rows in self.splits.items():
-            if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self.images)):
-                raise ValueError(f"split {name!r} has row {rows[-1]}, but there are {len(self.images)} images")
+            if len(rows) and not (rows.min() >= 0 and rows.max() < len(self.images)):
+                raise ValueError(f"split {name!r} has rows outside the table of {len(self.images)} images")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.splits import FOLD, validation_split
 from vocdet.errors import AnnotationError, ImageError, Place, SplitError, VocdetError, raise_all
 from vocdet.wording import box_text
 
@@ -36,6 +37,16 @@ class Finding:
 def raise_errors(findings: Sequence[Finding]) -> None:
     """Raise the findings that are errors, together; return when there are none."""
     raise_all([finding.as_error() for finding in findings if finding.severity == "error"])
+
+
+def raise_split_errors(findings: Sequence[Finding], split: str) -> None:
+    """Raise what makes a fold unusable: its files are only warnings until that fold is chosen."""
+    names = {split, validation_split(split)} if FOLD.fullmatch(split) else set()
+    raise_all([
+        finding.as_error()
+        for finding in findings
+        if finding.code in ("imagesets.unknown_stem", "imagesets.unreadable") and finding.place.path.stem in names
+    ])  # fmt: skip
 
 
 def object_text(dataset: Dataset, row: int | np.intp) -> str:

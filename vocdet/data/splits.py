@@ -17,7 +17,7 @@ FOLD = re.compile(r"(fold\d+)_(?:train|val)")
 
 
 class FrozenSplits(Mapping[str, Rows]):
-    """Splits that cannot change: the rows of each are sorted, unique and read-only."""
+    """Splits that cannot change: the rows of each are unique and read-only, in the order given."""
 
     __slots__ = ("_rows",)
 
@@ -38,7 +38,9 @@ class FrozenSplits(Mapping[str, Rows]):
 
 
 def _frozen_rows(rows: ArrayLike) -> Rows:
-    unique = np.unique(np.asarray(rows, np.int64))
+    values = np.asarray(rows, np.int64).reshape(-1)
+    _, first = np.unique(values, return_index=True)
+    unique = values[np.sort(first)] if len(first) < len(values) else values.copy()
     unique.setflags(write=False)
     return unique
 

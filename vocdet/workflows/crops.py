@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import raise_split_errors
 from vocdet.data.splits import Rows, Splits, separate
 from vocdet.data.usable import usable
 from vocdet.errors import DatasetError, SplitError
@@ -64,6 +65,8 @@ def write_crops(
     if size is not None:
         check_side(size, smallest=32)
     found = registry.read(source)
+    for name in splits:
+        raise_split_errors(found.findings, name)
     dataset, _ = usable(found.dataset)
     chosen = _chosen(dataset, splits)
     objects = dataset.objects

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.splits import validation_split
 from vocdet.data.usable import usable
 from vocdet.errors import AnnotationError
@@ -39,10 +39,11 @@ class Loaded:
 def load_dataset(source: Source | Loaded, *, split: str | None = None, progress: Progress | None = None) -> Loaded:
     """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
 
-    With `split`, that split must exist and have images; see `Dataset.rows`.
+    With `split`, that split must exist, have images (see `Dataset.rows`) and, for a fold, files without errors.
     """
     loaded = read_usable(source, progress)
     if split is not None:
+        raise_split_errors(loaded.warnings, split)
         loaded.dataset.rows(split)
     findings = tuple(one for one in loaded.warnings if one.code != "imagesets.empty")  # `Dataset.rows` refuses these
     return replace(loaded, warnings=findings)

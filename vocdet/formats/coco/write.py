@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset, Objects
-from vocdet.data.losses import Loss, counted_losses
+from vocdet.data.losses import Loss, counted_losses, split_losses
 from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
@@ -61,7 +61,7 @@ def write(
     for name, rows in divided.items():
         names = [targets[row] for row in rows.tolist()]
         _write_file(folder / ANNOTATIONS / f"instances_{name}.json", whole.subset(rows), names)
-    return counted_losses(losses)
+    return [*counted_losses(losses), *split_losses(splits)]
 
 
 def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter[str]) -> Dataset:

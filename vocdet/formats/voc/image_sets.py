@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -20,7 +20,7 @@ from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.scan import Scan
-from vocdet.wording import counted, nearest, reason
+from vocdet.wording import and_more, counted, nearest, reason
 
 PARTS = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
@@ -197,15 +197,36 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
         try:
             splits[name], odd = split_rows(dataset, name, scan.left_out)
         except SplitError as error:
-            place = error.place or Place(dataset.root)
-            odd = (Finding("imagesets.unreadable", "error", error.problem, place, error.hint),)
+            odd = (_unreadable(error, dataset.root),)
         findings += odd
     for path in fold_files(dataset.root):
         if path.stem in splits or FOLD.fullmatch(path.stem)[1] in dataset.labels:  # type: ignore[index]
             continue
-        with suppress(SplitError):
-            splits[path.stem], _ = resolve(dataset, path, scan.left_out)
+        try:
+            splits[path.stem], in_file = resolve(dataset, path, scan.left_out)
+        except SplitError as error:
+            in_file = (_unreadable(error, path),)
+        findings += _fold_warnings(in_file)
     return splits, tuple(findings)
+
+
+def _unreadable(error: SplitError, path: Path) -> Finding:
+    return Finding("imagesets.unreadable", "error", error.problem, error.place or Place(path), error.hint)
+
+
+def _fold_warnings(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings of a fold file: one of each code. They are warnings, because only that fold cannot be used."""
+    codes = dict.fromkeys(finding.code for finding in findings)
+    groups = ([finding for finding in findings if finding.code == code] for code in codes)
+    return [
+        replace(
+            group[0],
+            severity="warning",
+            problem=group[0].problem + and_more(len(group) - 1, "such line"),
+            count=len(group),
+        )
+        for group in groups
+    ]
 
 
 def fold_files(root: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
-from vocdet.data.losses import Loss
+from vocdet.data.losses import Loss, split_losses
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
@@ -157,7 +157,7 @@ def _losses(dataset: Dataset, splits: Splits, keep: NDArray[np.bool_]) -> list[L
     losses += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
     losses.append(Loss("notes on images", len(dataset.images.extra.rows), "as their licence, or the XML's header"))
     losses.append(Loss("notes on the dataset", int(dataset.extra not in (b"", b"{}")), "as COCO's info"))
-    return [loss for loss in [*losses, *_part_losses(dataset, splits)] if loss.count]
+    return [loss for loss in [*losses, *_part_losses(dataset, splits), *split_losses(splits)] if loss.count]
 
 
 def _part_losses(dataset: Dataset, splits: Splits) -> list[Loss]:
