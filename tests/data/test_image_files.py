@@ -10,6 +10,7 @@ from vocdet.data.checks.images import image_findings
 from vocdet.data.division.identical import identical_images
 from vocdet.data.image_files import SUFFIXES, check_pixels, read_header, read_orientation
 from vocdet.errors import ImageError
+from vocdet.formats.source import Source
 from vocdet.formats.voc.read import read, scan
 
 MakeVoc = Callable[..., Path]
@@ -81,7 +82,7 @@ def test_an_image_that_was_cut_short_is_found(make_voc: MakeVoc, suffix: str) ->
     root = make_voc({"a": [], "b": []}, suffix=suffix)
     path = root / "JPEGImages" / f"a{suffix}"
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    findings = image_findings(scan(root).dataset)
+    findings = image_findings(scan(Source(root)).dataset)
     assert [(finding.severity, finding.code, finding.place.path) for finding in findings] == [
         ("error", "image.corrupt", path)
     ]

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -32,10 +33,12 @@ from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.voc import write as voc_write
 from vocdet.formats.yolo import read as yolo
+from vocdet.formats.yolo import write as yolo_write
 
 TIMES = float(os.environ.get("VOCDET_FUZZ", "0.25"))  # 1 and more for a longer look
 
@@ -240,9 +243,9 @@ def written(dataset: Dataset, folder: Path, to: str) -> dict[str, bytes] | None:
     areas = mask_areas(dataset.objects.segmentation).area
     try:
         if to == "voc":
-            losses = voc_write.write(folder, dataset, {}, voc_write.image_targets(dataset, {}), areas)
+            losses = voc_write.write(folder, dataset, voc_write.image_targets(dataset), areas)
         else:
-            losses = coco_write.write(folder, dataset, {}, coco_write.image_targets(dataset, {}), areas)
+            losses = coco_write.write(folder, dataset, coco_write.image_targets(dataset), areas)
     except OutputError:
         return None
     return None if losses else {
@@ -259,7 +262,7 @@ def there_and_back(dataset: Dataset, folder: Path, formats: tuple[str, str]) -> 
             return
         files.append(made)
         read = voc_tree.scan if to == "voc" else coco_json.scan
-        found = read(folder / to, without_images=True)
+        found = read(Source(folder / to), without_images=True)
         assert not [finding for finding in found.findings if stops(finding)]
         same(dataset, found.dataset)
         dataset = replace(found.dataset, root=dataset.root)
@@ -276,7 +279,7 @@ def look_at_voc(here: Path, xml: bytes) -> None:
     root = here / "voc"
     (root / "Annotations" / "a.xml").write_bytes(xml)
     for without_images in (False, True):
-        found = scanned(root, lambda without_images=without_images: voc_tree.scan(root, without_images=without_images))  # type: ignore[misc]
+        found = scanned(root, partial(voc_tree.scan, Source(root), without_images=without_images))
     if found is not None:
         there_and_back(found.dataset, here / "trip", ("coco", "voc"))
 
@@ -284,7 +287,7 @@ def look_at_voc(here: Path, xml: bytes) -> None:
 def look_at_coco(here: Path, text: bytes) -> None:
     root = here / "coco"
     (root / "annotations" / "instances.json").write_bytes(text)
-    found = scanned(root, lambda: coco_json.scan(root / "annotations" / "instances.json"))
+    found = scanned(root, lambda: coco_json.scan(Source(root / "annotations" / "instances.json")))
     if found is not None and not looks_normalised(found.dataset):
         there_and_back(found.dataset, here / "trip", ("voc", "coco"))
 
@@ -421,14 +424,16 @@ def test_rows_of_yolo(here: Path, rows: list[str], edits: list[Edit], end: str, 
     root = here / "yolo"
     text = mutated(end.join(rows) or YOLO, edits, encoding if encoding < len(ENCODINGS) else 0)
     (root / "labels" / "a.txt").write_bytes(text)
-    found = scanned(root, lambda: yolo.scan(root))
+    found = scanned(root, lambda: yolo.scan(Source(root)))
     if found is None:
         return
     shutil.rmtree(here / "back", ignore_errors=True)
-    yolo.write(here / "back", found.dataset, {}, yolo.image_targets(found.dataset, {}))
+    dataset = replace(found.dataset, splits={})
+    areas = mask_areas(dataset.objects.segmentation).area
+    yolo_write.write(here / "back", dataset, yolo_write.image_targets(dataset), areas)
     (here / "back" / "images").mkdir(exist_ok=True)
     shutil.copyfile(root / "images" / "a.jpg", here / "back" / "images" / "a.jpg")
-    back = yolo.scan(here / "back").dataset
+    back = yolo.scan(Source(here / "back")).dataset
     objects = found.dataset.objects
     limits = np.array([100, 80, 100, 80])
     inside = np.clip(objects.box, 0, limits)
@@ -447,7 +452,7 @@ def test_split_files(here: Path, edits: list[Edit], encoding: int) -> None:
     path = root / "ImageSets" / "Main" / "train.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(mutated(SPLIT, edits, encoding if encoding < len(ENCODINGS) else 0))
-    splits, odd = image_sets.read_splits(voc_tree.scan(root))
+    splits, odd = image_sets.read_splits(voc_tree.scan(Source(root)))
     for finding in odd:
         assert finding.place.path.is_relative_to(root)
         str(finding.as_error()).encode()

@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -208,12 +209,13 @@ def divided(draw: st.DrawFn, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
 
 def written(write: Write, folder: Path, dataset: Dataset, splits: Splits) -> list[Loss]:
     folder.mkdir()
-    targets = {coco_write.write: coco_write, voc_write.write: voc_write}[write].image_targets(dataset, splits)
-    return write(folder, dataset, splits, targets, mask_areas(dataset.objects.segmentation).area)
+    dataset = replace(dataset, splits=splits)
+    targets = {coco_write.write: coco_write, voc_write.write: voc_write}[write].image_targets(dataset)
+    return write(folder, dataset, targets, mask_areas(dataset.objects.segmentation).area)
 
 
 def read(folder: Path) -> tuple[Scan, Splits]:
-    found = (coco_json if (folder / "annotations").is_dir() else voc_tree).scan(folder, without_images=True)
+    found = (coco_json if (folder / "annotations").is_dir() else voc_tree).scan(Source(folder), without_images=True)
     assert [finding for finding in found.findings if finding.code not in ("voc.tag.unknown", "imagesets.empty")] == []
     splits, findings = image_sets.read_splits(found)
     assert [finding for finding in findings if finding.severity == "error"] == []
@@ -385,9 +387,9 @@ def test_either_convention_can_be_written_and_is_read_again(
     tmp_path: Path, asked: Coordinates, corners: list[int]
 ) -> None:
     dataset = read(voc(tmp_path / "voc", {"a": xml(DOG, top=DEVKIT)}))[0].dataset
-    targets, areas = voc_write.image_targets(dataset, {}), mask_areas(dataset.objects.segmentation).area
+    targets, areas = voc_write.image_targets(dataset), mask_areas(dataset.objects.segmentation).area
     (tmp_path / "again").mkdir()
-    assert voc_write.write(tmp_path / "again", dataset, {}, targets, areas, coordinates=asked) == []
+    assert voc_write.write(tmp_path / "again", dataset, targets, areas, coordinates=asked) == []
     text = (tmp_path / "again" / "Annotations" / "a.xml").read_text()
     sides = [int(text.partition(f"<{tag}>")[2].partition("<")[0]) for tag in ("xmin", "ymin", "xmax", "ymax")]
     assert sides == corners
@@ -402,7 +404,9 @@ def test_either_convention_can_be_written_and_is_read_again(
 def test_files_say_their_convention_where_nothing_else_does(
     tmp_path: Path, top: str, asked: CoordinatesChoice, marked: bool
 ) -> None:
-    found = voc_tree.scan(voc(tmp_path / "voc", {"a": xml(DOG, top=top)}), without_images=True, coordinates=asked)
+    found = voc_tree.scan(
+        Source(voc(tmp_path / "voc", {"a": xml(DOG, top=top)}), coordinates=asked), without_images=True
+    )
     written(voc_write.write, tmp_path / "voc1", found.dataset, {})
     assert ("<coordinates>" in (tmp_path / "voc1" / "Annotations" / "a.xml").read_text()) is marked
     again, _ = read(tmp_path / "voc1")

@@ -23,9 +23,9 @@ from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
 from vocdet.errors import DatasetError, OutputError, Place
 from vocdet.formats import scan_file
+from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Scan
 from vocdet.formats.scan_file import load, read_header, save
-from vocdet.formats.source import FORMATS
 
 
 def make_scan(count: int = 3, per_image: int = 2, *, poses: tuple[str, ...] = ("",), **columns: Any) -> Scan:
@@ -102,7 +102,7 @@ def scans(draw: st.DrawFn) -> Scan:
                       draw(st.dictionaries(anything, rows, max_size=3)) if n else {})  # fmt: skip
     return Scan(
         dataset, tuple(findings), draw(st.sampled_from(["zero", "one"])), draw(anything),
-        draw(st.dictionaries(anything, anything, max_size=4)), draw(st.sampled_from(FORMATS)), draw(anything),
+        draw(st.dictionaries(anything, anything, max_size=4)), draw(st.sampled_from(list(FORMATS))), draw(anything),
     )  # fmt: skip
 
 

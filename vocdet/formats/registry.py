@@ -1,24 +1,97 @@
-"""Any dataset as a `Dataset`: its format is recognised."""
+"""The annotation formats: one entry for each, and the only place that lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
-from vocdet.errors import VocdetError
-from vocdet.formats.coco import layout as coco_files
-from vocdet.formats.coco import read as coco_json
-from vocdet.formats.labelme import read as labelme
+from vocdet.data.losses import Loss
+from vocdet.errors import DatasetError
 from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import FORMATS, FormatName, Source
-from vocdet.formats.voc import image_sets
-from vocdet.formats.voc import layout as voc_layout
-from vocdet.formats.voc import read as voc_tree
-from vocdet.formats.yolo import read as yolo
+from vocdet.formats.source import Coordinates, FormatName, Source
 from vocdet.wording import reason
+
+
+class LayoutModule(Protocol):
+    """`layout.py` of a format."""
+
+    def looks_like(self, path: Path) -> str:
+        """Why a folder looks like one of this format; "" where it does not."""
+
+
+class ReadModule(Protocol):
+    """`read.py` of a format."""
+
+    def scan(self, source: Source, *, without_images: bool, progress: Progress | None) -> Scan:
+        """Read what is readable; every problem becomes a finding."""
+
+
+class WriteModule(Protocol):
+    """`write.py` of a format."""
+
+    def image_targets(self, dataset: Dataset) -> tuple[str, ...]:
+        """The path of every image from the folder of the new dataset."""
+
+    def write(
+        self,
+        folder: Path,
+        dataset: Dataset,
+        targets: Sequence[str],
+        areas: NDArray[np.float64],
+        *,
+        coordinates: Coordinates | None,
+    ) -> list[Loss]:
+        """Write the annotations of a dataset, and return what the format cannot hold.
+
+        `areas` are those of the masks (M,), NaN for objects without a valid mask. `coordinates` is for formats that
+        have a choice.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One annotation format. Its modules are imported when they are used."""
+
+    package: str  # with the modules layout and read, and write where the format can be written
+    suffixes: tuple[str, ...] = ()  # of files that stand for a whole dataset
+    writable: bool = True
+    file_per_image: bool = True  # annotations of an image are in a file with its stem
+
+    @property
+    def layout(self) -> LayoutModule:
+        """Recognizes the format."""
+        return cast("LayoutModule", import_module(f"{self.package}.layout"))
+
+    @property
+    def reader(self) -> ReadModule:
+        """Reads the format."""
+        return cast("ReadModule", import_module(f"{self.package}.read"))
+
+    @property
+    def writer(self) -> WriteModule:
+        """Writes the format, which must be writable."""
+        return cast("WriteModule", import_module(f"{self.package}.write"))
+
+
+# In the order in which they are tried on a folder.
+FORMATS: Mapping[FormatName, Format] = MappingProxyType(
+    {
+        "voc": Format("vocdet.formats.voc"),
+        "coco": Format("vocdet.formats.coco", (".json",), file_per_image=False),
+        "yolo": Format("vocdet.formats.yolo", (".yaml", ".yml")),
+        "labelme": Format("vocdet.formats.labelme", writable=False),
+    }
+)
+_DEFAULT: FormatName = "voc"  # its reader says what is missing in a folder of no known format
 
 
 def read(
@@ -28,10 +101,10 @@ def read(
     without_split_files: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
-    """As `scan`, of a dataset that is all in order; else every error that was found is raised, together."""
-    found = scan(source, without_images=without_images, without_split_files=without_split_files, progress=progress)
-    raise_errors(found.findings)
-    return found
+    """Like `scan`, but errors among the findings are raised together."""
+    result = scan(source, without_images=without_images, without_split_files=without_split_files, progress=progress)
+    raise_errors(result.findings)
+    return result
 
 
 def scan(
@@ -41,72 +114,49 @@ def scan(
     without_split_files: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
-    """Read what is readable of a folder or a COCO file; every problem in it becomes a finding.
+    """Read what is readable of a folder or a file that stands for a dataset; every problem in it becomes a finding.
 
-    With `without_images` the images may all be missing. Splits are those of ImageSets; without it, or with
-    `without_split_files`, what the format says. Raises a `DatasetError` if the source is not a dataset of the format,
+    With `without_images` all images may be missing. Splits are those of ImageSets; without it, or with
+    `without_split_files`, those of the format itself. A `DatasetError` if the source is not a dataset of the format,
     or of any known format.
     """
-    found = _scan(source, without_images, progress)
+    name = recognize(source.path) if source.format == "auto" else source.format
+    result = FORMATS[name].reader.scan(source, without_images=without_images, progress=progress)
     if without_split_files:
-        return found
-    splits, findings = image_sets.read_splits(found)
-    return replace(found, dataset=replace(found.dataset, splits=splits), findings=(*found.findings, *findings))
+        return result
+    from vocdet.formats.voc import image_sets
 
-
-def _scan(source: Source, without_images: bool, progress: Progress | None) -> Scan:
-    path, labels = source.path, source.labels
-    chosen = recognize(path) if source.format == "auto" else source.format
-    if chosen == "voc":
-        return voc_tree.scan(
-            path,
-            labels=labels,
-            coordinates=source.coordinates,
-            without_images=without_images,
-            progress=progress,
-        )
-    return _READERS[chosen](path, labels=labels, without_images=without_images, progress=progress)
-
-
-_READERS: Mapping[FormatName, Callable[..., Scan]] = MappingProxyType(
-    {"coco": coco_json.scan, "yolo": yolo.scan, "labelme": labelme.scan}
-)
-_LOOKS: Mapping[FormatName, Callable[[Path], str]] = MappingProxyType(
-    {
-        "voc": voc_layout.looks_like,
-        "coco": coco_files.looks_like,
-        "yolo": yolo.looks_like,
-        "labelme": labelme.looks_like,
-    }
-)
+    splits, findings = image_sets.read_splits(result)
+    return replace(result, dataset=replace(result.dataset, splits=splits), findings=(*result.findings, *findings))
 
 
 def recognize(path: Path) -> FormatName:
-    """The format of a dataset; of several in one folder the first of voc, coco, yolo and labelme.
+    """The format of a dataset: the first in `FORMATS` that it looks like.
 
-    A folder in which none is found is `voc`, whose reader says what it missed.
+    A folder that looks like none is `voc`, whose reader says what is missing.
     """
     if path.is_file():
-        return _of_file(path)
-    return next((format for format in FORMATS if path.is_dir() and _looks_like(path, format)), "voc")
+        return _format_of_file(path)
+    return next((name for name in FORMATS if path.is_dir() and _looks_like(path, name)), _DEFAULT)
 
 
 def also(path: Path, format: FormatName) -> tuple[FormatName, ...]:
-    """What else a folder in which `format` was recognised has: a COCO file beside XMLs."""
+    """Other formats in a folder that was recognized as `format`: a COCO file beside XML files."""
     return ("coco",) if format == "voc" and path.is_dir() and _looks_like(path, "coco") else ()
 
 
 def _looks_like(path: Path, format: FormatName) -> str:
-    """Why a folder looks like a format; "" where it does not."""
     try:
-        return _LOOKS[format](path)
+        return FORMATS[format].layout.looks_like(path)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise VocdetError(problem, place=Path(error.filename or path), hint="see whether you may read it") from error
+        raise DatasetError(problem, place=Path(error.filename or path), hint="check its permissions") from error
 
 
-def _of_file(path: Path) -> FormatName:
+def _format_of_file(path: Path) -> FormatName:
     suffix = path.suffix.lower()
-    if suffix in (".json", ".yaml", ".yml"):  # the reader says why, where it is none
-        return "coco" if suffix == ".json" else "yolo"
-    raise VocdetError("is a file, not a dataset", place=path, hint="give the folder, a COCO file, or YOLO's data.yaml")
+    for name, format in FORMATS.items():
+        if suffix in format.suffixes:  # its reader says why, where it cannot be read
+            return name
+    problem = "is a file, not a dataset"
+    raise DatasetError(problem, place=path, hint="use the folder, a COCO file, or the data.yaml of a YOLO dataset")

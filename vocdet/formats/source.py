@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 FormatName = Literal["voc", "coco", "yolo", "labelme"]
 FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 Coordinates = Literal["zero", "one"]
 CoordinatesChoice = Literal["auto", "zero", "one"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
 from vocdet.errors import SplitError
-from vocdet.formats.coco.layout import find_coco, part_of
+from vocdet.formats.coco.layout import find_layout, split_of
 from vocdet.formats.coco.read import file_names
 from vocdet.formats.voc.image_sets import composed
 from vocdet.wording import counted, listed
@@ -54,7 +54,7 @@ def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     """The files of the sources with their splits, without repetition."""
     found: dict[Path, str] = {}
     for source in sources:
-        files = [(file.path, file.split or part_of(file.path)) for file in find_coco(source)[1]]
+        files = [(file.path, file.split or split_of(file.path)) for file in find_layout(source).files]
         found |= dict(files)
     for path, split in found.items():
         if split not in divide.NAMES:

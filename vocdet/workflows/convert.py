@@ -21,17 +21,13 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import MaskAreas, mask_areas
-from vocdet.data.splits import Splits
 from vocdet.data.texts import Texts
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
-from vocdet.formats.coco import write as coco_write
 from vocdet.formats.images import safe_relative, split_suffix
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
-from vocdet.formats.voc import write as voc_write
-from vocdet.formats.yolo import write as yolo_write
 from vocdet.wording import counted, reason
 
 Target = Literal["voc", "coco", "yolo"]
@@ -39,11 +35,6 @@ ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
 
-_TARGETS: dict[Target, Callable[[Dataset, Splits], tuple[str, ...]]] = {
-    "voc": voc_write.image_targets,
-    "coco": coco_write.image_targets,
-    "yolo": yolo_write.image_targets,
-}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that shutil attributes to the source file
 
 
@@ -165,17 +156,12 @@ def write_dataset(
     The images are copied, hard-linked (copied if the disk has no hard links), or not moved. `areas` are the areas of
     the masks (M,), if `mask_areas` has measured them.
     """
-    splits = dataset.splits
-    targets = _TARGETS[to](dataset, splits)
-    _check_names(dataset, targets, whole=to == "coco")
+    format = registry.FORMATS[to]
+    targets = format.writer.image_targets(dataset)
+    _check_names(dataset, targets, with_suffixes=not format.file_per_image)
     with appearing(target) as folder:
         usual = areas if areas is not None else mask_areas(dataset.objects.segmentation).area
-        if to == "voc":
-            losses = voc_write.write(folder, dataset, splits, targets, usual, coordinates=coordinates)
-        elif to == "coco":
-            losses = coco_write.write(folder, dataset, splits, targets, usual)
-        else:
-            losses = yolo_write.write(folder, dataset, splits, targets)
+        losses = format.writer.write(folder, dataset, targets, usual, coordinates=coordinates)
         if strict and losses:
             losses_text = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
             raise OutputError(
@@ -185,18 +171,18 @@ def write_dataset(
     return WrittenFolder(target, to, placed, copied, targets, tuple(losses))
 
 
-def _check_names(dataset: Dataset, targets: Sequence[str], *, whole: bool) -> None:
+def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: bool) -> None:
     """Refuse duplicate names, and names that lead out of the folder, as the readers do.
 
-    Names are compared as on case-insensitive disks; with their suffixes only if `whole`, because other formats have a
-    file beside each image.
+    Names are compared as on case-insensitive disks; their suffixes count only in formats that have no annotation
+    file for each image.
     """
     seen: dict[str, int] = {}
     for row, name in enumerate(targets):
         place = dataset.root / dataset.images.files[row]
         if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
             raise OutputError(f"{name[:80]!r} is not a portable image name", place=place, hint="rename the image")
-        key = name if whole else split_suffix(name)[0]
+        key = name if with_suffixes else split_suffix(name)[0]
         first = seen.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
         if first != row:
             problem = f"would be named {key}, which on some disks is the name of {dataset.images.files[first]}"

@@ -16,6 +16,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import raise_errors
 from vocdet.data.usable import usable
 from vocdet.errors import ImageError, ManyErrors
+from vocdet.formats.source import Source
 from vocdet.formats.voc.read import read, scan
 
 MakeVoc = Callable[..., Path]
@@ -162,9 +163,9 @@ def test_findings_that_are_errors_are_raised_with_their_kind(make_voc: MakeVoc) 
     (root / "JPEGImages" / "a.jpg").write_bytes(b"")
     (root / "Annotations" / "b.xml").write_bytes(b"")
     with pytest.raises(ManyErrors) as caught:
-        raise_errors(scan(root).findings)
+        raise_errors(scan(Source(root)).findings)
     assert {type(error).__name__ for error in caught.value.errors} == {"ImageError", "AnnotationError"}
-    assert isinstance(scan(root).findings[0].as_error(), ImageError)
+    assert isinstance(scan(Source(root)).findings[0].as_error(), ImageError)
 
 
 def test_the_boxes_of_the_blood_cells_that_have_no_area(shared: Path) -> None:

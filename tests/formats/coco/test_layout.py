@@ -10,12 +10,13 @@ import pytest
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco.layout import (
     CocoFile,
+    Layout,
     coco_paths,
-    find_coco,
+    find_layout,
     image_prefix,
     looks_like,
     looks_like_coco,
-    part_of,
+    split_of,
 )
 from vocdet.formats.images import ImageIndex
 
@@ -61,7 +62,7 @@ def test_other_json_is_no_coco_file(tmp_path: Path, text: str | bytes) -> None:
     make(tmp_path, {"a.json": text})
     assert not looks_like_coco(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match="no COCO file found"):
-        find_coco(tmp_path)
+        find_layout(tmp_path)
 
 
 def test_files_are_found_where_tools_put_them(tmp_path: Path) -> None:
@@ -93,12 +94,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     assert coco_paths(tmp_path) == []
     with pytest.raises(VocdetError, match="no such file or folder"):
-        find_coco(tmp_path / "a.json")
+        find_layout(tmp_path / "a.json")
 
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match=r"none: no such file or folder \(give a COCO file, or the folder with one"):
-        find_coco(tmp_path / "none")
+    with pytest.raises(
+        VocdetError, match=r"none: no such file or folder \(use a COCO file, or the folder that holds it"
+    ):
+        find_layout(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -108,14 +111,14 @@ def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_root_of_one_file_is_where_its_images_can_be(tmp_path: Path, name: str, source: str, root: str) -> None:
     make(tmp_path, [name])
-    assert find_coco(tmp_path / name) == (tmp_path / root, [CocoFile(tmp_path / name, source, "")], [])
+    assert find_layout(tmp_path / name) == Layout(tmp_path / root, [CocoFile(tmp_path / name, source, "")])
 
 
 def test_a_file_may_be_named_from_the_folder_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, ["annotations/a.json"])
     monkeypatch.chdir(tmp_path)
-    assert find_coco(Path("annotations/a.json"))[0] == Path()
-    assert find_coco(Path())[1] == [CocoFile(Path("annotations/a.json"), "annotations/a.json", "")]
+    assert find_layout(Path("annotations/a.json")).root == Path()
+    assert find_layout(Path()).files == [CocoFile(Path("annotations/a.json"), "annotations/a.json", "")]
 
 
 @pytest.mark.parametrize(
@@ -126,30 +129,30 @@ def test_a_file_may_be_named_from_the_folder_it_is_in(tmp_path: Path, monkeypatc
      ("instances_rest.json", ""), ("train/annotations/instances.json", "train"), ("val2017/annotations/a.json", "val"),
      ("train/annotations/instances_test.json", "test")],
 )  # fmt: skip
-def test_the_part_is_what_the_name_says_or_that_of_a_folder(tmp_path: Path, name: str, split: str) -> None:
+def test_the_split_is_in_the_name_of_the_file_or_of_a_folder(tmp_path: Path, name: str, split: str) -> None:
     root = tmp_path / "test"  # whose own name says nothing
     make(root, [name])
-    assert [file.split for file in find_coco(root)[1]] == [split]
+    assert [file.split for file in find_layout(root).files] == [split]
 
 
-def test_the_part_of_a_file_alone_is_also_that_of_its_folder(tmp_path: Path) -> None:
-    assert part_of(tmp_path / "valid" / "_annotations.coco.json") == "val"
-    assert part_of(tmp_path / "valid" / "instances_test.json") == "test"
-    assert part_of(tmp_path / "set" / "a.json") == ""
+def test_the_split_of_a_single_file_may_be_in_the_name_of_its_folder(tmp_path: Path) -> None:
+    assert split_of(tmp_path / "valid" / "_annotations.coco.json") == "val"
+    assert split_of(tmp_path / "valid" / "instances_test.json") == "test"
+    assert split_of(tmp_path / "set" / "a.json") == ""
 
 
 def test_what_coco_publishes_beside_its_instances_is_passed_over_and_said(tmp_path: Path) -> None:
     names = ["captions_val2017", "instances_val2017", "person_keypoints_val2017", "image_info_test2017"]
     make(tmp_path, [f"annotations/{name}.json" for name in names])
-    _, files, findings = find_coco(tmp_path)
-    assert [file.path.name for file in files] == ["instances_val2017.json"]
-    assert [(finding.code, finding.severity, finding.place.path.name) for finding in findings] == [
+    layout = find_layout(tmp_path)
+    assert [file.path.name for file in layout.files] == ["instances_val2017.json"]
+    assert [(finding.code, finding.severity, finding.place.path.name) for finding in layout.findings] == [
         ("coco.file.skipped", "warning", "captions_val2017.json"),
         ("coco.file.skipped", "warning", "image_info_test2017.json"),
         ("coco.file.skipped", "warning", "person_keypoints_val2017.json"),
     ]
     (tmp_path / "annotations" / "instances_val2017.json").unlink()
-    assert len(find_coco(tmp_path)[1]) == 3  # which are then all there is
+    assert len(find_layout(tmp_path).files) == 3  # which are then all there is
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_what_coco_publishes_beside_its_instances_is_passed_over_and_said(tmp_pa
 def test_the_images_of_a_file_are_looked_for_in_one_folder(
     tmp_path: Path, file: str, names: list[str], images: list[str], prefix: str
 ) -> None:
-    one = CocoFile(tmp_path / file, file, part_of(tmp_path / file, tmp_path))
+    one = CocoFile(tmp_path / file, file, split_of(tmp_path / file, tmp_path))
     assert image_prefix(one, names, ImageIndex(tmp_path, tuple(sorted(images)))) == prefix
 
 

@@ -19,6 +19,7 @@ from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco.read import scan
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 80}
 OTHER = {"id": 2, "file_name": "b.jpg", "width": 100, "height": 80}
@@ -73,7 +74,7 @@ DOG, CAT = ("a", "dog", [10.0, 20.0, 50.0, 60.0]), ("b", "cat", [1.0, 2.0, 4.0, 
 
 
 def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
-    found = scan(coco_set(tmp_path))
+    found = scan(Source(coco_set(tmp_path)))
     assert found.findings == ()
     assert (found.format, found.kind, found.coordinates, found.reason) == (
         "coco",
@@ -94,19 +95,19 @@ def test_a_file_becomes_a_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", ["", "annotations/instances.json"])
 def test_a_folder_and_its_file_are_the_same(tmp_path: Path, named: str) -> None:
-    assert objects(scan(coco_set(tmp_path) / named)) == [DOG, CAT]
+    assert objects(scan(Source(coco_set(tmp_path) / named))) == [DOG, CAT]
 
 
 def test_objects_are_read_in_the_order_of_their_images(tmp_path: Path) -> None:
     content = changed()
     content["annotations"].reverse()
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, CAT]
     assert found.dataset.objects.line.tolist() == [2, 1]
 
 
 def test_an_image_without_annotations_shows_none_of_the_labels(tmp_path: Path) -> None:
-    found = scan(coco_set(tmp_path, changed(annotations=[])))
+    found = scan(Source(coco_set(tmp_path, changed(annotations=[]))))
     assert (len(found.dataset), len(found.dataset.objects), found.findings) == (2, 0, ())
 
 
@@ -117,7 +118,7 @@ def test_ids_may_be_any_whole_numbers(tmp_path: Path, ids: tuple[int, int, int, 
     content["categories"][0]["id"] = dog
     content["annotations"][0] |= {"id": one, "image_id": first, "category_id": dog}
     content["annotations"][1]["image_id"] = second
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert (objects(found), found.findings) == ([DOG, CAT], ())
 
 
@@ -125,7 +126,7 @@ def test_ids_may_be_any_whole_numbers(tmp_path: Path, ids: tuple[int, int, int, 
 def test_ids_that_are_no_numbers_are_names(tmp_path: Path, image: object) -> None:
     content = changed(images=[{**IMAGE, "id": image}, OTHER])
     content["annotations"][0]["image_id"] = image
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, CAT]
     assert codes(found) == [
         ("warning", "coco.id.type", "images[0].id"),
@@ -136,7 +137,7 @@ def test_ids_that_are_no_numbers_are_names(tmp_path: Path, image: object) -> Non
 def test_annotations_of_one_id_are_all_kept(tmp_path: Path) -> None:
     content = changed()
     content["annotations"][1]["id"] = 1
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, CAT]
     assert codes(found) == [("warning", "coco.annotation.id", "annotations[1]")]
     assert only(found).problem == "has the id 1 of annotations[0]"
@@ -146,13 +147,13 @@ def test_ids_that_were_left_out_are_not_taken_for_the_same(tmp_path: Path) -> No
     content = changed()
     for one in content["annotations"]:
         one["id"] = None
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, CAT]
     assert [code for _, code, _ in codes(found)] == ["coco.id.type"] * 2
 
 
 def test_an_id_of_two_images_is_an_error_and_the_first_keeps_it(tmp_path: Path) -> None:
-    found = scan(coco_set(tmp_path, changed(images=[IMAGE, {**OTHER, "id": 1}])))
+    found = scan(Source(coco_set(tmp_path, changed(images=[IMAGE, {**OTHER, "id": 1}]))))
     assert objects(found) == [DOG]
     assert codes(found) == [
         ("error", "coco.image.id", "images[1]"),
@@ -163,14 +164,14 @@ def test_an_id_of_two_images_is_an_error_and_the_first_keeps_it(tmp_path: Path) 
 
 def test_an_id_of_two_categories_is_an_error(tmp_path: Path) -> None:
     content = changed(categories=[{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}])
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert codes(found)[0] == ("error", "coco.category.id", "categories[1]")
     assert objects(found) == [DOG]
 
 
 def test_two_categories_of_one_name_are_one_label(tmp_path: Path) -> None:
     content = changed(categories=[5, {"id": 1, "name": "dog"}, {"id": 2, "name": " dog "}])
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert [(label, box) for _, label, box in objects(found)] == [DOG[1:], ("dog", CAT[2])]
     assert codes(found) == [
         ("error", "coco.type", "categories[0]"), ("warning", "label.whitespace", "categories[2]"),
@@ -187,7 +188,7 @@ def test_two_categories_of_one_name_are_one_label(tmp_path: Path) -> None:
 def test_an_annotation_of_nothing_is_an_error(tmp_path: Path, key: str, code: str, problem: str) -> None:
     content = changed()
     content["annotations"][0][key] = 99
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [CAT]
     assert (only(found).code, only(found).problem, only(found).place.inside) == (code, problem, "annotations[0]")
     assert only(found).place.path == tmp_path / "annotations" / "instances.json"
@@ -206,14 +207,14 @@ def test_an_annotation_of_nothing_is_an_error(tmp_path: Path, key: str, code: st
 def test_a_box_that_is_none_is_an_error(tmp_path: Path, bbox: list[float], code: str, problem: str) -> None:
     content = changed()
     content["annotations"][0]["bbox"] = bbox
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [CAT]
     assert (only(found).code, only(found).problem, only(found).place.inside) == (code, problem, "annotations[0].bbox")
 
 
 def test_a_place_counts_entries_that_were_left_out(tmp_path: Path) -> None:
     content = changed(annotations=[5, {"id": 9}, *PLAIN["annotations"], {**ANNOTATION, "id": 8, "bbox": [1, 2, -1, 4]}])
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert codes(found)[-1] == ("error", "coco.bbox.negative", "annotations[4].bbox")
     assert found.dataset.objects.line.tolist() == [3, 4]  # from 1
 
@@ -222,7 +223,7 @@ def test_corners_beside_a_box_are_used_where_they_are_its_own(tmp_path: Path) ->
     content = changed()
     content["annotations"][0] |= {"bbox": [0.1, 0.2, 0.3, 0.4], "box": [0.1, 0.2, 0.4000000001, 0.6]}
     content["annotations"][1] |= {"bbox": [1, 2, 3, 4], "box": [1, 2, 3, 4]}  # somebody else's: x, y, width, height
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert found.dataset.objects.box.tolist() == [[0.1, 0.2, 0.4000000001, 0.6], [1, 2, 4, 6]]
     assert (only(found).severity, only(found).code, only(found).place.inside) == (
         "warning",
@@ -235,7 +236,7 @@ def test_corners_beside_a_box_are_used_where_they_are_its_own(tmp_path: Path) ->
 def test_sums_of_decimals_are_those_people_expect(tmp_path: Path) -> None:
     content = changed()
     content["annotations"][0]["bbox"] = [0.1, 0.7, 0.2, 0.1]
-    assert scan(coco_set(tmp_path, content)).dataset.objects.box[0].tolist() == [0.1, 0.7, 0.3, 0.8]
+    assert scan(Source(coco_set(tmp_path, content))).dataset.objects.box[0].tolist() == [0.1, 0.7, 0.3, 0.8]
     assert 0.1 + 0.2 != 0.3
 
 
@@ -244,7 +245,7 @@ def test_what_beside_the_box_is_said_of_an_object(tmp_path: Path) -> None:
     content["annotations"][0] |= {"iscrowd": 1, "difficult": 1, "truncated": 1, "occluded": 1, "pose": " Left ",
                                   "segmentation": [[1, 2, 3, 4, 5, 6.5]], "score": 0.5, "area": 12.25}  # fmt: skip
     content["annotations"][1] |= {"pose": "Unspecified", "segmentation": [], "area": None}
-    dataset = scan(coco_set(tmp_path, content)).dataset
+    dataset = scan(Source(coco_set(tmp_path, content))).dataset
     first = dataset.objects
     for column in (first.crowd, first.difficult, first.truncated, first.occluded):
         assert column.tolist() == [True, False]
@@ -259,12 +260,12 @@ def test_a_segmentation_of_nothing_is_none(tmp_path: Path, nothing: object) -> N
     content = changed()
     content["annotations"][0]["segmentation"] = nothing
     root = coco_set(tmp_path, json.dumps(content, indent=2).encode())
-    assert scan(root).dataset.objects.segmentation[0] == b""
+    assert scan(Source(root)).dataset.objects.segmentation[0] == b""
 
 
 def test_more_poses_than_can_be_numbered_are_an_error(tmp_path: Path) -> None:
     many = [{**ANNOTATION, "id": i, "pose": f"p{i}"} for i in range(1, 32_770)]
-    found = scan(coco_set(tmp_path, changed(annotations=many)))
+    found = scan(Source(coco_set(tmp_path, changed(annotations=many))))
     assert (only(found).severity, only(found).code, only(found).place.inside) == (
         "error",
         "coco.pose",
@@ -277,7 +278,7 @@ def test_what_is_said_of_the_whole_is_kept(tmp_path: Path) -> None:
     content = changed(info={"year": 1}, licenses=[{"id": 1}], mine=[1])
     content["categories"][0]["supercategory"] = "animal"
     content["images"][0]["license"] = 1
-    dataset = scan(coco_set(tmp_path, content)).dataset
+    dataset = scan(Source(coco_set(tmp_path, content))).dataset
     assert json.loads(dataset.extra) == {
         "info": {"year": 1}, "licenses": [{"id": 1}], "mine": [1], "categories": {"dog": {"supercategory": "animal"}},
     }  # fmt: skip
@@ -307,7 +308,7 @@ def with_name(name: str) -> dict[str, Any]:
 def test_a_name_is_followed_only_inside_the_dataset(tmp_path: Path, name: str, found: str, code: str) -> None:
     outside = tmp_path / "a.jpg"
     save_image(outside, (13, 17))
-    read = scan(coco_set(tmp_path / "one" / "set", with_name(name)))
+    read = scan(Source(coco_set(tmp_path / "one" / "set", with_name(name))))
     assert read.dataset.images.files == (found, "images/b.jpg")
     assert [one[:2] for one in codes(read)] == ([("warning", code)] if code else [])
     assert len(objects(read)) == 2
@@ -323,14 +324,14 @@ def test_a_name_is_followed_only_inside_the_dataset(tmp_path: Path, name: str, f
      ("other/a.jpg", "image.missing"), ("a", "image.missing"), ("\u202ea.jpg", "image.missing")],
 )  # fmt: skip
 def test_a_name_of_no_image_is_an_error_once(tmp_path: Path, name: str, code: str) -> None:
-    found = scan(coco_set(tmp_path, with_name(name)))
+    found = scan(Source(coco_set(tmp_path, with_name(name))))
     assert found.dataset.images.files == ("images/b.jpg",)
     assert (only(found).severity, only(found).code, only(found).place.inside) == ("error", code, "images[0]")
     assert objects(found) == [CAT]
 
 
 def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
-    found = scan(coco_set(tmp_path, with_name("\ud800.jpg")))
+    found = scan(Source(coco_set(tmp_path, with_name("\ud800.jpg"))))
     assert ("error", "path.name", "images[0]") in codes(found)
     for finding in found.findings:
         str(finding.as_error()).encode()
@@ -349,7 +350,7 @@ def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_images_are_found_where_tools_put_them(tmp_path: Path, file: str, images: list[str]) -> None:
-    found = scan(coco_set(tmp_path, files={file: PLAIN}, images=images))
+    found = scan(Source(coco_set(tmp_path, files={file: PLAIN}, images=images)))
     assert found.dataset.images.files == tuple(images[:2])
     assert (objects(found), found.findings) == ([DOG, CAT], ())
 
@@ -357,7 +358,7 @@ def test_images_are_found_where_tools_put_them(tmp_path: Path, file: str, images
 def test_a_name_of_two_images_is_not_guessed(tmp_path: Path) -> None:
     images = ["one/a.jpg", "two/a.jpg", "b.jpg", "c.jpg"]
     content = changed(images=[IMAGE, OTHER, {**OTHER, "id": 3, "file_name": "c.jpg"}])
-    found = scan(coco_set(tmp_path, files={"a.json": content}, images=images))
+    found = scan(Source(coco_set(tmp_path, files={"a.json": content}, images=images)))
     assert found.dataset.images.files == ("b.jpg", "c.jpg")
     assert only(found).code == "image.missing"
 
@@ -366,14 +367,14 @@ def test_an_image_outside_the_dataset_is_not_read(tmp_path: Path) -> None:
     save_image(tmp_path / "a.jpg", (100, 80))
     root = coco_set(tmp_path / "set", images=["images/b.jpg"])
     (root / "images" / "a.jpg").symlink_to(tmp_path / "a.jpg")
-    found = scan(root)
+    found = scan(Source(root))
     assert objects(found) == [CAT]
     assert {finding.code for finding in found.findings} == {"path.outside", "image.missing"}
 
 
 def test_a_missing_image_is_one_error_not_one_for_each_of_its_objects(tmp_path: Path) -> None:
     content = changed(annotations=[{**ANNOTATION, "id": i} for i in range(5)])
-    found = scan(coco_set(tmp_path, content, images=["images/b.jpg"]))
+    found = scan(Source(coco_set(tmp_path, content, images=["images/b.jpg"])))
     assert only(found).problem == "its image is missing: 'a.jpg'"
     assert len(found.dataset.objects) == 0
 
@@ -381,8 +382,8 @@ def test_a_missing_image_is_one_error_not_one_for_each_of_its_objects(tmp_path: 
 def test_without_any_images_only_a_bare_reading_goes_on(tmp_path: Path) -> None:
     root = coco_set(tmp_path, images=[])
     with pytest.raises(AnnotationError, match="no images found"):
-        scan(root)
-    found = scan(root, without_images=True)
+        scan(Source(root))
+    found = scan(Source(root), without_images=True)
     assert found.dataset.images.files == ("a.jpg", "b.jpg")
     assert (objects(found), found.dataset.images.widths.tolist()) == ([DOG, CAT], [100, 100])
 
@@ -390,7 +391,7 @@ def test_without_any_images_only_a_bare_reading_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(0, 80), (None, 80), (None, None), (-5, 80), (2**40, 80)])
 def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tuple[int | None, int | None]) -> None:
     content = changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER])
-    found = scan(coco_set(tmp_path, content, images=[]), without_images=True)
+    found = scan(Source(coco_set(tmp_path, content, images=[])), without_images=True)
     assert ("error", "coco.image.size", "images[0]") in codes(found)
     assert objects(found) == [CAT]
 
@@ -408,7 +409,7 @@ def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tu
 def test_a_wrong_size_is_told_and_the_images_own_is_used(
     tmp_path: Path, size: tuple[int | None, int | None], text: str
 ) -> None:
-    found = scan(coco_set(tmp_path, changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER])))
+    found = scan(Source(coco_set(tmp_path, changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER]))))
     assert (only(found).severity, only(found).code, only(found).place.inside) == (
         "warning",
         "image.size_mismatch",
@@ -421,7 +422,7 @@ def test_a_wrong_size_is_told_and_the_images_own_is_used(
 
 
 def test_a_size_that_is_not_said_is_the_images(tmp_path: Path) -> None:
-    found = scan(coco_set(tmp_path, changed(images=[{"id": 1, "file_name": "a.jpg"}, OTHER])))
+    found = scan(Source(coco_set(tmp_path, changed(images=[{"id": 1, "file_name": "a.jpg"}, OTHER]))))
     assert (found.findings, found.dataset.images.widths.tolist()) == ((), [100, 100])
 
 
@@ -430,24 +431,24 @@ def test_a_turned_photograph_has_the_size_it_is_shown_at(tmp_path: Path) -> None
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (80, 100)).save(root / "images" / "a.jpg", exif=exif)  # the file says 100×80
-    found = scan(root)
+    found = scan(Source(root))
     assert found.findings == ()
     assert (found.dataset.images.widths[0], found.dataset.images.heights[0]) == (100, 80)
     Image.new("RGB", (80, 100)).save(root / "images" / "a.jpg")
-    assert only(scan(root)).code == "image.size_mismatch"
+    assert only(scan(Source(root))).code == "image.size_mismatch"
 
 
 def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(tmp_path: Path) -> None:
     root = coco_set(tmp_path)
     (root / "images" / "a.jpg").write_bytes(b"no image")
-    found = scan(root)
+    found = scan(Source(root))
     assert (only(found).code, only(found).place.path) == ("image.corrupt", root / "images" / "a.jpg")
     assert objects(found) == [DOG, CAT]
 
 
 def test_an_image_twice_in_one_file_keeps_the_objects_of_both(tmp_path: Path) -> None:
     content = changed(images=[IMAGE, {**IMAGE, "id": 2}])
-    found = scan(coco_set(tmp_path, content))
+    found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, ("a", *CAT[1:])]
     assert only(found).problem == "'a.jpg' is listed before in this file: the objects of both are read"
     assert (only(found).severity, only(found).place.inside) == ("error", "images[1]")
@@ -460,7 +461,7 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
     one = {**PLAIN, "images": [IMAGE], "annotations": PLAIN["annotations"][:1]}
     other = {**PLAIN, "images": [{**OTHER, "id": 1}], "annotations": [{**PLAIN["annotations"][1], "image_id": 1}]}
     files = {"annotations/instances_val2017.json": other, "annotations/instances_train2017.json": one}
-    found = scan(coco_set(tmp_path, files=files, images=["train2017/a.jpg", "val2017/b.jpg"]))
+    found = scan(Source(coco_set(tmp_path, files=files, images=["train2017/a.jpg", "val2017/b.jpg"])))
     assert (objects(found), found.findings, found.kind) == ([DOG, CAT], (), "2 COCO files")
     assert {name: rows.tolist() for name, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}
     assert found.dataset.images.sources == (
@@ -472,7 +473,7 @@ def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
 def test_the_same_name_in_two_folders_is_two_images(tmp_path: Path) -> None:
     files = {f"{split}/_annotations.coco.json": PLAIN for split in ("train", "valid")}
     images = [f"{split}/{stem}.jpg" for split in ("train", "valid") for stem in "ab"]
-    found = scan(coco_set(tmp_path, files=files, images=images))
+    found = scan(Source(coco_set(tmp_path, files=files, images=images)))
     assert found.findings == ()
     assert found.dataset.images.files == tuple(images)
     assert found.dataset.images.stems == ("a", "b", "valid/a", "valid/b")
@@ -485,14 +486,14 @@ def test_labels_of_several_files_are_told_apart_by_name(tmp_path: Path) -> None:
     other["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "ant"}]
     files = {"train/_annotations.coco.json": PLAIN, "valid/_annotations.coco.json": other}
     images = [f"{split}/{stem}.jpg" for split in ("train", "valid") for stem in "ab"]
-    found = scan(coco_set(tmp_path, files=files, images=images))
+    found = scan(Source(coco_set(tmp_path, files=files, images=images)))
     assert found.dataset.labels == ("dog", "cat", "ant")
     assert [label for _, label, _ in objects(found)] == ["dog", "cat", "cat", "ant"]
 
 
 def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
     files = {"annotations/instances_train.json": PLAIN, "annotations/instances_val.json": PLAIN}
-    found = scan(coco_set(tmp_path, files=files))
+    found = scan(Source(coco_set(tmp_path, files=files)))
     assert objects(found) == [DOG, CAT]
     assert codes(found) == [("error", "coco.image.twice", f"images[{i}]") for i in range(2)]
     assert found.findings[0].place.path == tmp_path / "annotations" / "instances_val.json"
@@ -509,13 +510,13 @@ def test_a_file_alone_is_a_part_only_if_it_is_called_as_coco_calls_them(
     tmp_path: Path, name: str, splits: dict[str, list[int]]
 ) -> None:
     root = coco_set(tmp_path, files={f"annotations/{name}": PLAIN})
-    assert {split: rows.tolist() for split, rows in scan(root).dataset.splits.items()} == splits
-    assert scan(root / "annotations" / name).dataset.splits == {}
+    assert {split: rows.tolist() for split, rows in scan(Source(root)).dataset.splits.items()} == splits
+    assert scan(Source(root / "annotations" / name)).dataset.splits == {}
 
 
 def test_keypoints_and_captions_beside_instances_are_not_read_twice(tmp_path: Path) -> None:
     names = ("captions_val", "instances_val", "person_keypoints_val")
-    found = scan(coco_set(tmp_path, files={f"annotations/{name}.json": PLAIN for name in names}))
+    found = scan(Source(coco_set(tmp_path, files={f"annotations/{name}.json": PLAIN for name in names})))
     assert objects(found) == [DOG, CAT]
     assert {code for _, code, _ in codes(found)} == {"coco.file.skipped"}
 
@@ -525,14 +526,14 @@ def test_keypoints_and_captions_beside_instances_are_not_read_twice(tmp_path: Pa
 
 def test_a_label_list_gives_the_order(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\nzebra\ndog\n")
-    found = scan(coco_set(tmp_path / "set"), labels=tmp_path / "labels.txt")
+    found = scan(Source(coco_set(tmp_path / "set"), labels=tmp_path / "labels.txt"))
     assert found.dataset.labels == ("cat", "zebra", "dog")
     assert objects(found) == [DOG, CAT]
 
 
 def test_a_label_that_is_not_in_the_list_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("Dog\ncat\n")
-    found = scan(coco_set(tmp_path / "set"), labels=tmp_path / "labels.txt")
+    found = scan(Source(coco_set(tmp_path / "set"), labels=tmp_path / "labels.txt"))
     assert objects(found) == [CAT]
     assert (only(found).severity, only(found).problem) == (
         "error",
@@ -543,7 +544,7 @@ def test_a_label_that_is_not_in_the_list_is_an_error_with_the_nearest_name(tmp_p
 
 def test_progress_counts_the_images(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    scan(coco_set(tmp_path), progress=lambda done, total: seen.append((done, total)))
+    scan(Source(coco_set(tmp_path)), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -558,7 +559,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     root = coco_set(tmp_path)
     (root / "annotations" / "instances.json").chmod(0)
     with pytest.raises(VocdetError, match="cannot be read: permission denied"):
-        scan(root / "annotations" / "instances.json")
+        scan(Source(root / "annotations" / "instances.json"))
 
 
 VALUES = [None, True, 0, -1, 1, 2, 0.5, 2**31, 2**63, "", "a.jpg", "dog", "1", "\ud800", [], [1, 2, 3, 4], [[1, 2, 3, 4, 5, 6]], {},
@@ -575,7 +576,7 @@ def test_wrong_values_anywhere_are_found_or_harmless(folder: Path, edits: list[t
     for name, i, key, value in edits:
         content[name][i][key] = value
     (folder / "annotations" / "instances.json").write_text(json.dumps(content))
-    found = scan(folder)
+    found = scan(Source(folder))
     assert np.isfinite(found.dataset.objects.box).all()
     assert len(found.dataset.objects) == 2 or any(finding.severity == "error" for finding in found.findings)
     for finding in found.findings:
@@ -598,7 +599,7 @@ def test_any_bytes_are_a_dataset_or_an_error(folder: Path, data: bytes, cut: int
     file.write_bytes(data if whole else text[:place] + data + text[place + len(data) // 2 :])
     for path in (file, folder):
         try:
-            found = scan(path)
+            found = scan(Source(path))
         except VocdetError as error:
             assert str(folder) in str(error)
         else:

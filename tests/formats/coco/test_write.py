@@ -22,6 +22,7 @@ from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
+from vocdet.formats.source import Source
 
 STEMS = ("a", "sub/b", "c d")
 SQUARE = b"[[10,20,50,20,50,60,10,60]]"
@@ -50,8 +51,8 @@ def dataset(
 
 
 def write(folder: Path, made: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = None) -> list[Loss]:
-    areas = mask_areas(made.objects.segmentation).area
-    return coco_write.write(folder, made, splits or {}, coco_write.image_targets(made, splits or {}), areas)
+    made = replace(made, splits=splits or {})
+    return coco_write.write(folder, made, coco_write.image_targets(made), mask_areas(made.objects.segmentation).area)
 
 
 def written(folder: Path, name: str = "instances") -> dict[str, Any]:
@@ -181,7 +182,7 @@ def test_corners_are_read_again_as_they_were(module_tmp_path: Path, box: tuple[f
     corners = [min(box[::2]), min(box[1::2]), max(box[::2]), max(box[1::2])]
     folder = module_tmp_path
     write(folder, dataset([corners], image=[0], label=[0], crowd=[0]))
-    found = coco_json.scan(folder, without_images=True)
+    found = coco_json.scan(Source(folder), without_images=True)
     assert found.findings == ()
     assert found.dataset.objects.box.tolist() == [corners]
     (one,) = written(folder)["annotations"]
@@ -298,7 +299,7 @@ def test_a_trainval_beside_train_and_val_is_said_and_not_written_twice(
     assert sum(loss.count for loss in losses) == lost
     assert sorted(path.stem.removeprefix("instances_") for path in (tmp_path / "annotations").iterdir()) == files
     assert [written(tmp_path, f"instances_{name}").get("voc") for name in files] == [said] * len(files)
-    found = coco_json.scan(tmp_path, without_images=True)
+    found = coco_json.scan(Source(tmp_path), without_images=True)
     stems = {name: [found.dataset.images.stems[row] for row in split] for name, split in found.dataset.splits.items()}
     expected = {name: [STEMS[row] for row in split] for name, split in splits.items() if name != "trainval" or not lost}
     assert {name: sorted(split) for name, split in stems.items()} == {
@@ -316,4 +317,4 @@ def test_what_somebody_else_said_of_voc_stays_as_it_is(tmp_path: Path) -> None:
 def test_images_lie_under_their_stems_with_the_suffix_they_have() -> None:
     made = dataset()
     made = replace(made, images=replace(made.images, files=("x/1.JPG", "2.tar.png", "c")))
-    assert coco_write.image_targets(made, {}) == ("images/a.JPG", "images/sub/b.png", "images/c d")
+    assert coco_write.image_targets(made) == ("images/a.JPG", "images/sub/b.png", "images/c d")

@@ -24,8 +24,10 @@ from vocdet.data.findings import Finding
 from vocdet.errors import VocdetError
 from vocdet.formats.labelme import read as labelme
 from vocdet.formats.labelme.file import LabelmeFile
+from vocdet.formats.labelme.layout import looks_like
 from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Notes, Scan
+from vocdet.formats.source import Source
 
 SIZE = (100, 80)
 BOX = [[10, 20], [50, 60]]
@@ -55,7 +57,7 @@ def make(root: Path, files: dict[str, Any], *, images: tuple[str, ...] = ("a.jpg
 
 def one(root: Path, *shapes: Any, **keys: Any) -> Scan:
     """What is found where these are the shapes of one image."""
-    return labelme.scan(make(root / "set", {"a.json": content(*shapes, **keys)}))
+    return labelme.scan(Source(make(root / "set", {"a.json": content(*shapes, **keys)})))
 
 
 def boxes(found: Scan) -> list[tuple[str, list[float]]]:
@@ -323,7 +325,7 @@ def test_space_around_a_label_is_read_over_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes, code: str, problem: str) -> None:
-    found = labelme.scan(make(tmp_path, {"a.json": data}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": data})))
     finding = only(found)
     assert (finding.code, finding.severity) == (code, "error")
     assert finding.problem.startswith(problem)
@@ -334,13 +336,13 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes, code: 
 
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     text = json.dumps(content(shape(), imageData="A" * 100), indent=2).replace('"points"', "points")
-    found = labelme.scan(make(tmp_path, {"a.json": text.encode()}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": text.encode()})))
     assert only(found).place.line == text.split("points")[0].count("\n") + 1
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     text = json.dumps(content(shape())).replace('"shapes"', '"shapes": [], "shapes"')
-    found = labelme.scan(make(tmp_path, {"a.json": text.encode()}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": text.encode()})))
     assert (only(found).code, only(found).problem) == (
         "json.duplicate_key",
         "the key 'shapes' stands twice in an object",
@@ -349,12 +351,12 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbf" + json.dumps(content(shape())).encode()
-    assert labelme.scan(make(tmp_path, {"a.json": data})).findings == ()
+    assert labelme.scan(Source(make(tmp_path, {"a.json": data}))).findings == ()
 
 
 def test_the_image_within_the_file_is_not_looked_at(tmp_path: Path) -> None:
     data = json.dumps(content(shape(label='"imageData": "x"'))).encode().replace(b"iVBORw0KGgo=", b"A" * 12_000_000)
-    found = labelme.scan(make(tmp_path, {"a.json": data}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": data})))
     assert found.dataset.labels == ('"imageData": "x"',)
     assert found.findings == ()
 
@@ -387,20 +389,20 @@ def test_the_image_of_a_file(
     tmp_path: Path, image_path: str | None, json_name: str, image: str, found_codes: list[str]
 ) -> None:
     root = make(tmp_path, {json_name: content(shape(), imagePath=image_path)}, images=(image,))
-    found = labelme.scan(root)
+    found = labelme.scan(Source(root))
     assert (found.dataset.images.files, found.dataset.images.sources) == ((image,), (json_name,))
     assert codes(found) == found_codes
 
 
 def test_an_image_path_beats_the_name_of_the_file_and_says_so(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.json": content(shape(), imagePath="b.jpg")}, images=("a.jpg", "b.jpg"))
-    found = labelme.scan(root)
+    found = labelme.scan(Source(root))
     assert found.dataset.images.files == ("b.jpg",)
     assert codes(found) == ["labelme.image.differs", "image.unannotated"]
 
 
 def test_two_files_of_one_image_are_an_error(tmp_path: Path) -> None:
-    found = labelme.scan(make(tmp_path, {"a.json": content(shape()), "b.json": content(shape(), shape())}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": content(shape()), "b.json": content(shape(), shape())})))
     assert len(found.dataset.objects) == 1
     assert str(only(found).as_error()) == (
         f"{tmp_path}/b.json: its image a.jpg is that of a.json, too (delete one of the two, or correct its imagePath)"
@@ -408,7 +410,7 @@ def test_two_files_of_one_image_are_an_error(tmp_path: Path) -> None:
 
 
 def test_an_image_without_a_file_is_not_used(tmp_path: Path) -> None:
-    found = labelme.scan(make(tmp_path, {"a.json": content()}, images=("a.jpg", "b.jpg")))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": content()}, images=("a.jpg", "b.jpg"))))
     assert found.dataset.images.stems == ("a",)
     assert found.left_out == {"b": "whose image has no annotation"}
     assert (only(found).code, only(found).severity) == ("image.unannotated", "warning")
@@ -416,7 +418,7 @@ def test_an_image_without_a_file_is_not_used(tmp_path: Path) -> None:
 
 def test_a_file_without_its_image_is_an_error(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.json": content(shape()), "gone.json": content(shape(), imagePath="gone.jpg")})
-    finding = only(labelme.scan(root))
+    finding = only(labelme.scan(Source(root)))
     assert (finding.code, finding.problem) == (
         "image.missing",
         "its image is missing: 'gone.jpg' is not in the dataset",
@@ -451,21 +453,21 @@ def test_an_image_that_its_exif_tag_turns_is_taken_turned(tmp_path: Path, said: 
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (100, 80)).save(root / "a.jpg", exif=exif)
-    found = labelme.scan(root)
+    found = labelme.scan(Source(root))
     assert (found.dataset.images.widths.tolist(), found.dataset.images.heights.tolist()) == ([80], [100])
     assert found.findings == ()
 
 
 def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
     others = {"coco.json": {"images": [], "annotations": [], "categories": []}, "package.json": {"name": "x"}}
-    found = labelme.scan(make(tmp_path, {"a.json": content(shape()), **others}))
+    found = labelme.scan(Source(make(tmp_path, {"a.json": content(shape()), **others})))
     assert len(found.dataset.objects) == 1
     assert found.findings == ()
 
 
 def test_folders_say_which_part(tmp_path: Path) -> None:
     files = {f"{split}/{split}.json": content(imagePath=f"{split}.jpg") for split in ("train", "valid")}
-    found = labelme.scan(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg")))
+    found = labelme.scan(Source(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg"))))
     assert {split: rows.tolist() for split, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}
     assert found.kind == "a labelme folder, 2 JSON files in train, valid"
 
@@ -473,7 +475,7 @@ def test_folders_say_which_part(tmp_path: Path) -> None:
 def test_a_label_list_gives_the_order_and_what_is_not_in_it_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("zebra\ndog\n")
     root = make(tmp_path / "set", {"a.json": content(shape(), shape(label="dgo"))})
-    found = labelme.scan(root, labels=tmp_path / "labels.txt")
+    found = labelme.scan(Source(root, labels=tmp_path / "labels.txt"))
     assert found.dataset.labels == ("zebra", "dog")
     assert found.dataset.objects.label.tolist() == [1]
     assert str(only(found).as_error()) == (
@@ -484,17 +486,17 @@ def test_a_label_list_gives_the_order_and_what_is_not_in_it_is_an_error(tmp_path
 def test_files_alone_are_enough_where_no_image_is_wanted(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.json": content(shape(), imagePath="..\\x\\old.PNG"), "b.json": content()}, images=())
     with pytest.raises(VocdetError, match="no images found for 2 annotations"):
-        labelme.scan(root)
-    found = labelme.scan(root, without_images=True)
+        labelme.scan(Source(root))
+    found = labelme.scan(Source(root), without_images=True)
     assert found.dataset.images.files == ("a.PNG", "b.jpg")
     assert boxes(found) == [("dog", [10, 20, 50, 60])]
 
 
 def test_a_folder_without_a_dataset_says_so(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="no labelme files found beside 1 image"):
-        labelme.scan(make(tmp_path, {"x.json": {"images": []}}))
+        labelme.scan(Source(make(tmp_path, {"x.json": {"images": []}})))
     with pytest.raises(VocdetError, match="no such folder"):
-        labelme.scan(tmp_path / "gone")
+        labelme.scan(Source(tmp_path / "gone"))
 
 
 def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
@@ -502,7 +504,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     root = make(tmp_path / "set", {"b.json": content(shape(), imagePath="../outside/a.jpg")}, images=("b.jpg",))
     (root / "a.json").symlink_to(tmp_path / "outside" / "a.json")
     (root / "a.jpg").symlink_to(tmp_path / "outside" / "a.jpg")
-    found = labelme.scan(root)
+    found = labelme.scan(Source(root))
     assert found.dataset.images.files == ("b.jpg",)
     assert codes(found) == ["path.outside", "path.outside", "path.traversal"]
 
@@ -519,12 +521,12 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_is_recognised(tmp_path: Path, files: dict[str, Any], why: str) -> None:
-    assert labelme.looks_like(make(tmp_path, files)) == why
+    assert looks_like(make(tmp_path, files)) == why
 
 
 def test_a_file_or_nothing_is_not_recognised(tmp_path: Path) -> None:
-    assert labelme.looks_like(make(tmp_path, {}) / "a.jpg") == ""
-    assert labelme.looks_like(tmp_path / "gone") == ""
+    assert looks_like(make(tmp_path, {}) / "a.jpg") == ""
+    assert looks_like(tmp_path / "gone") == ""
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -558,7 +560,7 @@ def test_no_file_makes_the_reader_raise(tmp_path: Path, seed: int) -> None:
                 value["shapes"] = [value["shapes"]]
         make(tmp_path, {"a.json": value}, images=() if (tmp_path / "a.jpg").exists() else ("a.jpg",))
         with contextlib.suppress(VocdetError):
-            assert np.isfinite(labelme.scan(tmp_path).dataset.objects.box).all()
+            assert np.isfinite(labelme.scan(Source(tmp_path)).dataset.objects.box).all()
 
 
 def test_real_files_are_read(shared: Path, tmp_path: Path) -> None:
@@ -567,7 +569,7 @@ def test_real_files_are_read(shared: Path, tmp_path: Path) -> None:
     for source in sources:
         shutil.copy(source, tmp_path)
         shutil.copy(folder / "test" / f"{source.stem}.jpg", tmp_path)
-    found = labelme.scan(tmp_path)
+    found = labelme.scan(Source(tmp_path))
     assert found.findings == ()
     truth = {source.stem: json.loads(source.read_text())["shapes"] for source in sources}
     assert len(found.dataset) == len(truth) == 7
@@ -583,7 +585,7 @@ def test_real_truth_agrees_with_its_other_formats(shared: Path, tmp_path: Path) 
     folder = shared / "data" / "fixtures" / "review_odm" / "database"
     shutil.copytree(folder / "gts" / "labelme_format", tmp_path / "set")
     shutil.copytree(folder / "images", tmp_path / "set" / "images")
-    found = labelme.scan(tmp_path / "set")
+    found = labelme.scan(Source(tmp_path / "set"))
     assert found.findings == ()
     truth = json.loads((folder / "gts" / "coco_format_v1" / "instances_default.json").read_text())
     names = {category["id"]: category["name"] for category in truth["categories"]}

@@ -11,6 +11,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, ManyErrors
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 from vocdet.formats.voc.read import read, scan
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -77,7 +78,7 @@ def test_an_unknown_label_is_an_error_with_the_nearest_name(make_voc: MakeVoc, t
         str(caught.value)
         == f"{root}/Annotations/a.xml:14: the label 'dog' is not in the label list (did you mean 'Dog'?)"
     )
-    assert scan(root, labels=tmp_path / "labels.txt").dataset.objects.label.tolist() == [0]
+    assert scan(Source(root, labels=tmp_path / "labels.txt")).dataset.objects.label.tolist() == [0]
 
 
 def test_all_that_is_wrong_is_reported_together(make_voc: MakeVoc) -> None:
@@ -93,7 +94,7 @@ def test_all_that_is_wrong_is_reported_together(make_voc: MakeVoc) -> None:
         " (redraw the box in labelImg, or delete its <object>)",
         "c.xml: its image is missing: there is no image with the stem 'c' (put the image back, or delete the XML)",
     ]
-    found = scan(root)
+    found = scan(Source(root))
     assert [scene.stem for scene in found.dataset] == ["a", "b", "d"]
     assert len(found.dataset.objects) == 1
 
@@ -120,11 +121,11 @@ def test_a_filename_never_leads_out_of_the_dataset(make_voc: MakeVoc, tmp_path: 
     root = make_voc({"a": DOG, "b": DOG})
     Image.new("RGB", (13, 17)).save(tmp_path / "outside.jpg")
     edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
-    found = scan(root)
+    found = scan(Source(root))
     assert rows(found.dataset)[0][1] == "JPEGImages/a.jpg"
     assert only(found).code.startswith("path.")
     (root / "JPEGImages" / "a.jpg").unlink()
-    assert [finding.code for finding in scan(root).findings if finding.severity == "error"] == ["image.missing"]
+    assert [finding.code for finding in scan(Source(root)).findings if finding.severity == "error"] == ["image.missing"]
 
 
 def test_a_stem_may_differ_in_case_or_in_how_its_accents_are_written(make_voc: MakeVoc) -> None:
@@ -180,7 +181,7 @@ def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(make_voc: MakeV
     root = make_voc({"a": DOG, "b": DOG})
     (root / "JPEGImages" / "a.jpg").write_text("<html>not found</html>")
     (root / "JPEGImages" / "b.jpg").write_bytes(b"")
-    found = scan(root)
+    found = scan(Source(root))
     assert [(finding.code, finding.problem) for finding in found.findings] == [
         ("image.corrupt", "is not an image, or is broken from its first bytes"),
         ("image.corrupt", "is empty"),
@@ -192,7 +193,7 @@ def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(make_voc: MakeV
 def test_a_dataset_file_that_cannot_be_read_is_a_warning(make_voc: MakeVoc, text: str) -> None:
     root = make_voc({"a": [("dog", (10, 20, 50, 60))]})
     (root / "dataset.json").write_text(text, encoding="latin-1")
-    found = scan(root)
+    found = scan(Source(root))
     [finding] = found.findings
     assert (finding.severity, finding.code, finding.place.path) == ("warning", "voc.dataset", root / "dataset.json")
     assert finding.problem.startswith("is not read: ")

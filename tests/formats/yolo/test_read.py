@@ -21,10 +21,14 @@ from PIL import Image
 from tests.conftest import save_image
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
+from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.scan import Scan
+from vocdet.formats.source import Source
 from vocdet.formats.yolo import read as yolo
+from vocdet.formats.yolo import write as yolo_write
+from vocdet.formats.yolo.layout import looks_like
 
 SIZE = (100, 80)
 
@@ -66,7 +70,7 @@ def codes(found: Scan) -> list[str]:
 
 def one_file(root: Path, text: str | bytes, *, names: str = "dog\ncat\n") -> Scan:
     """What is found where this is the label file of one image."""
-    return yolo.scan(make(root / "set", {"a.jpg": "", "a.txt": text, "classes.txt": names}))
+    return yolo.scan(Source(make(root / "set", {"a.jpg": "", "a.txt": text, "classes.txt": names})))
 
 
 def test_a_share_becomes_pixels(tmp_path: Path) -> None:
@@ -92,12 +96,12 @@ def test_the_folders_of_ultralytics(tmp_path: Path) -> None:
             "labels/val/a.txt": "1 0.5 0.5 0.5 0.5\n",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found) == [("b", "dog", [0, 0, 100, 80]), ("a", "big cat", [25, 20, 75, 60])]
     assert splits(found) == {"train": ["images/train/b.jpg"], "val": ["images/val/a.PNG"]}
     assert found.findings == ()
     assert found.kind == "a YOLO folder, 2 label files in labels/train, labels/val"
-    assert boxes(yolo.scan(root / "data.yaml")) == boxes(found)
+    assert boxes(yolo.scan(Source(root / "data.yaml"))) == boxes(found)
 
 
 def test_the_folders_of_roboflow(tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_the_folders_of_roboflow(tmp_path: Path) -> None:
             "valid/labels/b.txt": "",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found) == [("a_jpg.rf.0123", "cat", [25, 20, 75, 60])]
     assert splits(found) == {"train": ["train/images/a_jpg.rf.0123.jpg"], "val": ["valid/images/b.jpg"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
@@ -139,7 +143,7 @@ def test_darknets_folder_as_cvat_writes_it(tmp_path: Path) -> None:
             "obj_train_data/deep/b.txt": "",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found) == [("a", "dog", [25, 20, 75, 60])]
     assert splits(found) == {"train": ["obj_train_data/a.jpg"], "val": ["obj_train_data/deep/b.jpg"]}
     assert found.findings == ()
@@ -160,7 +164,7 @@ def test_darknets_folder_as_cvat_writes_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_label_file_is_found_in_the_folders_that_occur(tmp_path: Path, image: str, label: str) -> None:
-    found = yolo.scan(make(tmp_path, {image: "", label: "0 0.5 0.5 0.5 0.5\n", "classes.txt": "dog\n"}))
+    found = yolo.scan(Source(make(tmp_path, {image: "", label: "0 0.5 0.5 0.5 0.5\n", "classes.txt": "dog\n"})))
     assert boxes(found) == [("a", "dog", [25, 20, 75, 60])]
     assert found.dataset.images.sources == (label,)
     assert found.findings == ()
@@ -177,7 +181,7 @@ def test_labels_of_another_part_are_not_taken(tmp_path: Path) -> None:
             "labels/train/b.txt": "0 0.1 0.1 0.1 0.1\n",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found) == [("a", "dog", [25, 20, 75, 60])]
     assert [(finding.code, finding.severity, finding.place.path.name) for finding in found.findings] == [
         ("image.missing", "error", "b.txt"),
@@ -186,7 +190,7 @@ def test_labels_of_another_part_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_an_image_without_a_label_file_shows_nothing_and_says_so(tmp_path: Path) -> None:
-    found = yolo.scan(make(tmp_path, {"a.jpg": "", "a.txt": "", "b.jpg": "", "classes.txt": "dog\n"}))
+    found = yolo.scan(Source(make(tmp_path, {"a.jpg": "", "a.txt": "", "b.jpg": "", "classes.txt": "dog\n"})))
     assert found.dataset.images.stems == ("a", "b")
     assert found.dataset.images.sources == ("a.txt", "")
     assert str(only(found).as_error()) == (
@@ -221,12 +225,12 @@ def test_scores_are_not_read_and_said(tmp_path: Path) -> None:
 def test_keypoints_are_kept_as_coco_has_them(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.2 0.2 0.1 0.5 2 0 0 0\n"
     root = make(tmp_path, {"a.jpg": "", "a.txt": row, "data.yaml": "kpt_shape: [2, 3]\nnames: [dog]\n"})
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found) == [("a", "dog", [40, 32, 60, 48])]
     assert json.loads(found.dataset.objects.extra[0]) == {"keypoints": [10, 40, 2, 0, 0, 0], "num_keypoints": 1}
     assert found.findings == ()
     make(tmp_path, {"a.txt": "0 0.5 0.5 0.2 0.2 0.1 0.5 0 0\n", "data.yaml": "kpt_shape: [2, 2]\nnames: [dog]\n"})
-    extra = json.loads(yolo.scan(root).dataset.objects.extra[0])
+    extra = json.loads(yolo.scan(Source(root)).dataset.objects.extra[0])
     assert extra == {"keypoints": [10, 40, 2, 0, 0, 0], "num_keypoints": 1}
 
 
@@ -327,7 +331,7 @@ def test_a_label_file_that_is_too_big_is_not_read(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.jpg": "", "classes.txt": "dog\n"})
     with (root / "a.txt").open("wb") as file:
         file.truncate(17 * 2**20)
-    assert only(yolo.scan(root)).problem == "is larger than 16 MB"
+    assert only(yolo.scan(Source(root))).problem == "is larger than 16 MB"
 
 
 def test_what_rounding_adds_beyond_the_edge_is_taken_off_and_no_more(tmp_path: Path) -> None:
@@ -339,7 +343,7 @@ def test_what_rounding_adds_beyond_the_edge_is_taken_off_and_no_more(tmp_path: P
 
 def test_a_box_without_a_file_of_names_is_called_by_its_number(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.jpg": "", "a.txt": "7 0.5 0.5 0.5 0.5\n2 0.5 0.5 0.5 0.5\n"})
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert found.dataset.labels == ("2", "7")
     assert [label for _, label, _ in boxes(found)] == ["7", "2"]
     assert str(only(found).as_error()) == (
@@ -351,10 +355,10 @@ def test_a_box_without_a_file_of_names_is_called_by_its_number(tmp_path: Path) -
 def test_a_label_list_names_the_numbers_or_orders_the_names(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("cat\ndog\n")
     rows = {"a.jpg": "", "a.txt": "0 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5\n"}
-    without_images = yolo.scan(make(tmp_path / "without_images", rows), labels=tmp_path / "list.txt")
+    without_images = yolo.scan(Source(make(tmp_path / "without_images", rows), labels=tmp_path / "list.txt"))
     assert [label for _, label, _ in boxes(without_images)] == ["cat", "dog"]
     named = make(tmp_path / "named", {**rows, "classes.txt": "dog\ncow\n"})
-    found = yolo.scan(named, labels=tmp_path / "list.txt")
+    found = yolo.scan(Source(named, labels=tmp_path / "list.txt"))
     assert found.dataset.labels == ("cat", "dog")
     assert [label for _, label, _ in boxes(found)] == ["dog"]
     assert str(only(found).as_error()) == (
@@ -390,14 +394,14 @@ def test_the_names_of_a_yaml_file(tmp_path: Path, text: str, labels: tuple[str, 
     files = {"a.jpg": "", "a.txt": "0 0.5 0.5 0.5 0.5\n", "data.yaml": text}
     if labels[0] == "from":
         files["classes.txt"] = "from\nthe\nlist\n"
-    found = yolo.scan(make(tmp_path, files))
+    found = yolo.scan(Source(make(tmp_path, files)))
     assert (found.dataset.labels, codes(found)) == (labels, found_codes)
     assert len(found.dataset.objects) == 1
 
 
 def test_a_yaml_error_names_its_line(tmp_path: Path) -> None:
     files = {"a.jpg": "", "a.txt": "", "classes.txt": "dog\n", "data.yaml": "nc: 1\nnames:\n\t- dog\n"}
-    finding = only(yolo.scan(make(tmp_path, files)))
+    finding = only(yolo.scan(Source(make(tmp_path, files))))
     assert (finding.place.line, finding.severity) == (3, "error")
     assert "'\\t'" in finding.problem
 
@@ -405,18 +409,18 @@ def test_a_yaml_error_names_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "count"), [("data.yaml", 2**18 + 1), ("classes.txt", 2**18 + 1)])
 def test_a_file_of_names_that_is_too_big_is_not_read(tmp_path: Path, name: str, count: int) -> None:
     root = make(tmp_path, {"a.jpg": "", "a.txt": "", name: "x" * count})
-    assert codes(yolo.scan(root)) == ["yolo.names.too_big", "yolo.names.none"]
+    assert codes(yolo.scan(Source(root))) == ["yolo.names.too_big", "yolo.names.none"]
 
 
 def test_names_that_are_no_utf8_are_an_error(tmp_path: Path) -> None:
     root = make(tmp_path, {"a.jpg": "", "a.txt": "", "classes.txt": "狗\n".encode("gbk")})
-    assert codes(yolo.scan(root)) == ["yolo.names.encoding", "yolo.names.none"]
+    assert codes(yolo.scan(Source(root))) == ["yolo.names.encoding", "yolo.names.none"]
 
 
 def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
     rows = "1 0.5 0.5 0.5 0.5\n"
     root = make(tmp_path, {"x/a.jpg": "", "x/a.txt": rows, "x/classes.txt": "dog\ncat\n", "classes.txt": "dog\ncow\n"})
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert boxes(found)[0][1] == "cow"
     assert str(only(found).as_error()) == (
         f"{root}/x/classes.txt: its label 1 is 'cat', that of classes.txt is 'cow' "
@@ -427,7 +431,7 @@ def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
 def test_a_list_of_names_that_goes_on_where_another_ends_is_taken(tmp_path: Path) -> None:
     rows = "2 0.5 0.5 0.5 0.5\n"
     files = {"x/a.jpg": "", "x/a.txt": rows, "x/classes.txt": "dog\ncat\ncow\n", "classes.txt": "dog\ncat\n"}
-    found = yolo.scan(make(tmp_path, files))
+    found = yolo.scan(Source(make(tmp_path, files)))
     assert boxes(found)[0][1] == "cow"
     assert (only(found).code, only(found).severity) == ("yolo.names.shorter", "warning")
 
@@ -472,7 +476,7 @@ def test_the_parts_of_a_yaml_file(
             "lists/all.txt": "../images/a/1.jpg\n",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     expected = [*found_codes, *(["path.absolute"] if "lists" in text else [])]
     assert (splits(found), codes(found)) == (found_parts, expected)
 
@@ -492,7 +496,7 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
             "gone.jpg\r\nlost.jpg",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert splits(found) == {"train": ["data/obj/1.jpg", "data/obj/2.JPG"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
         f"{root}/train.txt: names 2 images by paths outside the dataset: those that end the same are taken "
@@ -505,7 +509,7 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
 @pytest.mark.parametrize(("folder", "split"), [("train2017", "train"), ("Validation", "val"), ("test", "test")])
 def test_folders_say_which_part_where_nothing_else_does(tmp_path: Path, folder: str, split: str) -> None:
     files = {"classes.txt": "dog\n", f"images/{folder}/1.jpg": "", f"labels/{folder}/1.txt": ""}
-    assert splits(yolo.scan(make(tmp_path, files))) == {split: [f"images/{folder}/1.jpg"]}
+    assert splits(yolo.scan(Source(make(tmp_path, files)))) == {split: [f"images/{folder}/1.jpg"]}
 
 
 def test_images_of_one_name_in_two_parts_are_two_images(tmp_path: Path) -> None:
@@ -521,14 +525,14 @@ def test_images_of_one_name_in_two_parts_are_two_images(tmp_path: Path) -> None:
             "labels/val/2.txt": "",
         },
     )
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert found.dataset.images.stems == ("train/1", "val/1", "2")
     assert boxes(found) == [("train/1", "dog", [25, 20, 75, 60])]
     assert (only(found).code, only(found).severity) == ("image.stem", "warning")
 
 
 def test_of_two_images_with_one_label_file_one_is_taken(tmp_path: Path) -> None:
-    found = yolo.scan(make(tmp_path, {"classes.txt": "dog\n", "a.jpg": "", "a.png": "", "a.txt": ""}))
+    found = yolo.scan(Source(make(tmp_path, {"classes.txt": "dog\n", "a.jpg": "", "a.png": "", "a.txt": ""})))
     assert found.dataset.images.files == ("a.jpg",)
     assert (only(found).code, only(found).severity) == ("image.ambiguous", "warning")
     assert found.left_out == {"a": ""}
@@ -539,7 +543,7 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
         tmp_path, {"classes.txt": "dog\n", "a.jpg": "", "a.txt": "0 0.5 0.5 0.5 0.5\n", "b.jpg": "", "b.txt": ""}
     )
     (root / "b.jpg").write_bytes(b"GIF89a")
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert found.dataset.images.stems == ("a",)
     assert found.left_out == {"b": ""}
     assert (only(found).code, only(found).place.path.name) == ("image.corrupt", "b.jpg")
@@ -550,7 +554,7 @@ def test_an_image_that_its_exif_tag_turns_is_taken_turned(tmp_path: Path) -> Non
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (100, 80)).save(root / "a.jpg", exif=exif)
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert (found.dataset.images.widths.tolist(), found.dataset.images.heights.tolist()) == ([80], [100])
     assert boxes(found) == [("a", "dog", [0, 25, 80, 75])]
     assert (only(found).code, only(found).severity) == ("image.turned", "warning")
@@ -558,13 +562,13 @@ def test_an_image_that_its_exif_tag_turns_is_taken_turned(tmp_path: Path) -> Non
 
 def test_other_texts_are_nobodys_business(tmp_path: Path) -> None:
     files = {"a.jpg": "", "a.txt": "", "README.txt": "read me\n", "LICENSE.txt": "no", "notes/1.txt": "1 2 3 4 5\n"}
-    assert codes(yolo.scan(make(tmp_path, {**files, "classes.txt": "dog\n"}))) == []
+    assert codes(yolo.scan(Source(make(tmp_path, {**files, "classes.txt": "dog\n"})))) == []
 
 
 def test_an_image_called_like_a_list_keeps_its_label_file(tmp_path: Path) -> None:
     rows = "0 0.5 0.5 0.5 0.5\n"
     files = {"classes.jpg": "", "classes.txt": rows, "train.jpg": "", "train.txt": rows, "obj.names": "dog\n"}
-    found = yolo.scan(make(tmp_path, files))
+    found = yolo.scan(Source(make(tmp_path, files)))
     assert [stem for stem, _, _ in boxes(found)] == ["classes", "train"]
     assert found.findings == ()
 
@@ -584,16 +588,16 @@ def test_an_image_called_like_a_list_keeps_its_label_file(tmp_path: Path) -> Non
 )
 def test_a_folder_without_a_dataset_says_so(tmp_path: Path, files: dict[str, str], problem: str) -> None:
     with pytest.raises(VocdetError) as caught:
-        yolo.scan(make(tmp_path, files))
+        yolo.scan(Source(make(tmp_path, files)))
     assert caught.value.problem == problem
     assert caught.value.hint
 
 
 def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="no such folder"):
-        yolo.scan(tmp_path / "gone")
+        yolo.scan(Source(tmp_path / "gone"))
     with pytest.raises(VocdetError, match="no such folder"):
-        yolo.scan(tmp_path / "gone.yaml")
+        yolo.scan(Source(tmp_path / "gone.yaml"))
 
 
 def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
@@ -610,7 +614,7 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (root / "a.txt").symlink_to(outside / "a.txt")
     (root / "b.jpg").symlink_to(outside / "b.jpg")
     (root / "labels").symlink_to(outside)
-    found = yolo.scan(root)
+    found = yolo.scan(Source(root))
     assert (len(found.dataset.objects), found.dataset.labels, found.dataset.splits) == (0, (), {})
     assert found.dataset.images.files == ("a.jpg", "c.jpg")
     refused = sorted(finding.place.path.name for finding in found.findings if finding.code == "path.outside")
@@ -636,14 +640,14 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_is_recognised(tmp_path: Path, files: dict[str, str], why: str) -> None:
-    assert yolo.looks_like(make(tmp_path, files)) == why
+    assert looks_like(make(tmp_path, files)) == why
 
 
 def test_a_yaml_file_is_recognised(tmp_path: Path) -> None:
     make(tmp_path, {"data.yaml": "# of ours\nnames:\n  0: dog\n", "a.json": '{"names": 1}'})
-    assert yolo.looks_like(tmp_path / "data.yaml") == "names labels"
-    assert yolo.looks_like(tmp_path / "a.json") == ""
-    assert yolo.looks_like(tmp_path / "gone") == ""
+    assert looks_like(tmp_path / "data.yaml") == "names labels"
+    assert looks_like(tmp_path / "a.json") == ""
+    assert looks_like(tmp_path / "gone") == ""
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -678,8 +682,9 @@ def dataset_of(
 def written(folder: Path, dataset: Dataset, splits: Mapping[str, Sequence[int]] | None = None) -> dict[str, int]:
     """Write a dataset with images that are no more than their headers; the losses."""
     rows = {split: np.array(rows, np.int64) for split, rows in (splits or {}).items()}
-    targets = yolo.image_targets(dataset, rows)
-    losses = yolo.write(folder, dataset, rows, targets)
+    dataset = replace(dataset, splits=rows)
+    targets = yolo_write.image_targets(dataset)
+    losses = yolo_write.write(folder, dataset, targets, mask_areas(dataset.objects.segmentation).area)
     for row, target in enumerate(targets):
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
@@ -706,7 +711,7 @@ def drawn(draw: st.DrawFn) -> Dataset:
 def test_what_is_written_reads_back_the_same(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
         losses = written(Path(folder), dataset)
-        found = yolo.scan(Path(folder))
+        found = yolo.scan(Source(Path(folder)))
     assert losses == {}
     assert found.findings == ()
     assert found.dataset.labels == dataset.labels
@@ -723,7 +728,7 @@ def test_any_box_is_written_as_shares_that_other_tools_take(found: list[tuple[fl
     with tempfile.TemporaryDirectory() as folder:
         written(Path(folder), dataset)
         text = (Path(folder) / "labels" / "a.txt").read_text()
-        again = yolo.scan(Path(folder))
+        again = yolo.scan(Source(Path(folder)))
         first = again.dataset
         written(Path(folder) / "again", first)
         assert (Path(folder) / "again" / "labels" / "a.txt").read_text() == text
@@ -768,7 +773,7 @@ def test_parts_are_folders_and_stand_in_the_yaml_file(tmp_path: Path) -> None:
     }
     assert (tmp_path / "labels/train/b.txt").read_text() == "1 0.25 0.25 0.5 0.5\n"
     assert (tmp_path / "labels/rest/e.txt").read_text() == ""
-    assert splits(yolo.scan(tmp_path)) == {
+    assert splits(yolo.scan(Source(tmp_path))) == {
         "train": ["images/train/a.png", "images/train/b.png"],
         "val": ["images/val/c.png"],
         "test": ["images/test/d.png"],
@@ -780,17 +785,17 @@ def test_without_parts_all_images_are_in_one_folder(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "a.png").is_file()
     assert (tmp_path / "labels" / "b.txt").read_text() == ""
     assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == {"nc": 0, "names": {}}
-    assert yolo.scan(tmp_path).dataset.splits == {}
+    assert yolo.scan(Source(tmp_path)).dataset.splits == {}
 
 
 def test_a_trainval_that_is_not_divided_is_train(tmp_path: Path) -> None:
     dataset = dataset_of((100, 80), [], stems=("a", "b"))
     assert written(tmp_path / "1", dataset, {"trainval": [0], "test": [1]}) == {}
-    assert splits(yolo.scan(tmp_path / "1")) == {"train": ["images/train/a.png"], "test": ["images/test/b.png"]}
+    assert splits(yolo.scan(Source(tmp_path / "1"))) == {"train": ["images/train/a.png"], "test": ["images/test/b.png"]}
     assert written(tmp_path / "2", dataset, {"trainval": [0, 1], "train": [0], "val": []}) == {
         "images in trainval alone": 1
     }
-    assert splits(yolo.scan(tmp_path / "2")) == {"train": ["images/train/a.png"]}
+    assert splits(yolo.scan(Source(tmp_path / "2"))) == {"train": ["images/train/a.png"]}
 
 
 def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
@@ -844,7 +849,8 @@ def test_an_image_of_unknown_size_cannot_be_written(tmp_path: Path) -> None:
 def test_no_stem_leads_out_of_the_folder_or_to_another_label_file(tmp_path: Path) -> None:
     stems = ("../up", "/abs", "a/b", "a\\b", "images/x", "train/y", "y", "..", "C:z", "a..", "new\nline")
     dataset = dataset_of((100, 80), [(i, 0, (0, 0, i + 1, 80)) for i in range(len(stems))], stems=stems)
-    targets = yolo.image_targets(dataset, {"train": np.arange(len(stems))})
+    dataset = replace(dataset, splits={"train": np.arange(len(stems))})
+    targets = yolo_write.image_targets(dataset)
     assert targets == (
         "images/train/_._up.png",
         "images/train/_abs.png",
@@ -859,7 +865,7 @@ def test_no_stem_leads_out_of_the_folder_or_to_another_label_file(tmp_path: Path
         "images/train/new_line.png",
     )
     written(tmp_path, dataset, {"train": range(len(stems))})
-    found = yolo.scan(tmp_path).dataset
+    found = yolo.scan(Source(tmp_path)).dataset
     widths = dict(zip((found.images.files[row] for row in found.objects.image), found.objects.box[:, 2], strict=True))
     assert [widths[target] for target in targets] == [i + 1 for i in range(len(stems))]
 
@@ -868,11 +874,14 @@ def test_images_of_one_name_stay_where_they_are_from_trip_to_trip(tmp_path: Path
     files = {"names.yaml": "names: [dog]\n", "train/images/1.png": "", "valid/images/1.png": ""}
     root = make(tmp_path / "0", {**files, "train/labels/1.txt": "", "valid/labels/1.txt": ""})
     for trip in range(1, 3):
-        found = yolo.scan(tmp_path / str(trip - 1))
+        found = yolo.scan(Source(tmp_path / str(trip - 1)))
         written(
             tmp_path / str(trip), found.dataset, {split: rows.tolist() for split, rows in found.dataset.splits.items()}
         )
-        assert splits(yolo.scan(tmp_path / str(trip))) == {"train": ["images/train/1.png"], "val": ["images/val/1.png"]}
+        assert splits(yolo.scan(Source(tmp_path / str(trip)))) == {
+            "train": ["images/train/1.png"],
+            "val": ["images/val/1.png"],
+        }
     assert root.is_dir()
 
 
@@ -880,7 +889,7 @@ def test_real_truth_agrees_with_its_other_formats(shared: Path, tmp_path: Path) 
     folder = shared / "data" / "fixtures" / "review_odm" / "database"
     shutil.copytree(folder / "gts" / "yolo_format", tmp_path / "set")
     shutil.copytree(folder / "images", tmp_path / "set" / "images")
-    found = yolo.scan(tmp_path / "set")
+    found = yolo.scan(Source(tmp_path / "set"))
     assert found.findings == ()
     assert (len(found.dataset), len(found.dataset.objects)) == (100, 273)
     truth = json.loads((folder / "gts" / "coco_format_v1" / "instances_default.json").read_text())
@@ -921,5 +930,5 @@ def test_no_text_makes_the_reader_raise(tmp_path: Path, seed: int) -> None:
             make(tmp_path, {"a.jpg": ""} if not (tmp_path / "a.jpg").exists() else {})
             (tmp_path / name).write_text(text if name == "a.txt" or randomly.random() < 0.5 else "names: [a]")
         with contextlib.suppress(VocdetError):
-            found = yolo.scan(tmp_path)
+            found = yolo.scan(Source(tmp_path))
             assert np.isfinite(found.dataset.objects.box).all()

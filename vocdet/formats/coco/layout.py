@@ -1,67 +1,78 @@
-"""Which files of a folder are COCO's, which part each is, and where their images lie."""
+"""Which files of a folder are COCO files, the split of each, and where their images are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding
-from vocdet.errors import AnnotationError, Place, VocdetError
+from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.formats.images import ImageIndex, listing
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')
 _OBJECT = re.compile(rb'\s*\{\s*"')
-_PART = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
-_PART_NAMES = {"valid": "val", "validation": "val"}
-# What COCO publishes beside instances_*.json, about the same images.
+_SPLIT = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
+_SPLIT_NAMES = {"valid": "val", "validation": "val"}
 _FOLDERS = ("annotations", "annotation")
 _ROBOFLOW = ("_annotations.coco.json",)
-_ASIDE = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
-_SNIFFED = 1 << 16  # bytes
-_SAMPLE = 200  # images that are looked for to find their folder
+# What COCO publishes beside instances_*.json, about the same images.
+_OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
+_INSPECTED = 1 << 16  # bytes at either end of a file
+_SAMPLE = 200  # images whose names decide about their folder
 
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """One file of a dataset."""
+    """One COCO file of a dataset."""
 
     path: Path
     source: str  # from the root, with forward slashes
-    split: str  # trainval, train, val or test, as its name says; "": it does not
+    split: str  # trainval, train, val or test, according to its name; "" where the name has none
 
 
-def find_coco(path: Path) -> tuple[Path, list[CocoFile], list[Finding]]:
-    """The root of a dataset and its COCO files: those of a folder, or the one that was named.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The COCO files of a dataset."""
 
-    The root of one file is the folder it is in, or the one above where that is called annotations.
+    root: Path
+    files: list[CocoFile]
+    findings: list[Finding] = field(default_factory=list)
+
+
+def find_layout(path: Path) -> Layout:
+    """Find the COCO files of a folder, or take the one that `path` is.
+
+    The root of a single file is its folder, or the folder above where that is called annotations.
     """
     if path.is_file():
-        root = path.parent.parent if path.parent.name.lower() in ("annotations", "annotation") else path.parent
-        return root, [CocoFile(path, path.relative_to(root).as_posix(), "")], []
+        root = path.parent.parent if path.parent.name.lower() in _FOLDERS else path.parent
+        return Layout(root, [CocoFile(path, path.relative_to(root).as_posix(), "")])
     if not path.is_dir():
-        raise VocdetError("no such file or folder", place=path, hint="give a COCO file, or the folder with one in it")
+        raise DatasetError("no such file or folder", place=path, hint="use a COCO file, or the folder that holds it")
     paths = coco_paths(path)
     if not paths:
-        raise AnnotationError("no COCO file found", place=path, hint="name the JSON file itself")
-    instances = [one for one in paths if one.name.startswith("instances_")]
-    beside = [one for one in paths if instances and one.name.startswith(_ASIDE)]
-    hint = "to read it, name the file itself"
+        raise AnnotationError("no COCO file found", place=path, hint="use the path of the JSON file")
+    if any(one.name.startswith("instances_") for one in paths):
+        others = [one for one in paths if one.name.startswith(_OTHER_TASKS)]
+    else:
+        others = []
+    hint = "to read it, use the path of the file"
     skipped = [Finding("coco.file.skipped", "warning", "is not read beside instances_*.json", Place(one), hint)
-               for one in beside]  # fmt: skip
-    files = [CocoFile(one, one.relative_to(path).as_posix(), part_of(one, path)) for one in paths if one not in beside]
-    return path, files, skipped
+               for one in others]  # fmt: skip
+    files = [CocoFile(one, one.relative_to(path).as_posix(), split_of(one, path)) for one in paths if one not in others]
+    return Layout(path, files, skipped)
 
 
 def looks_like(folder: Path) -> str:
-    """Why a folder looks like one of COCO's: its COCO files; "" where it has none."""
+    """Why a folder looks like a COCO dataset: the names of its COCO files; "" where it has none."""
     return ", ".join(path.relative_to(folder).as_posix() for path in coco_paths(folder)[:3])
 
 
 def coco_paths(folder: Path) -> list[Path]:
-    """The COCO files in a folder, in its `annotations`, or in the folders of its parts, sorted."""
+    """The COCO files in a folder, in its `annotations`, or in the folders of its splits, sorted."""
     if not folder.is_dir():
         return []
     folders, files = listing(folder)
@@ -78,38 +89,38 @@ def coco_paths(folder: Path) -> list[Path]:
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Whether a file begins, or ends, as a COCO file does."""
+    """Whether a file begins, or ends, like a COCO file."""
     try:
         with path.open("rb") as file:
-            begin = file.read(_SNIFFED).removeprefix(b"\xef\xbb\xbf")
+            begin = file.read(_INSPECTED).removeprefix(b"\xef\xbb\xbf")
             if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 begin = begin.replace(b"\0", b"")[2:]
             if not _OBJECT.match(begin):
                 return False
-            file.seek(max(0, path.stat().st_size - _SNIFFED))
-            lists = {match[1] for split in (begin, file.read()) for match in _KEYS.finditer(split)}
+            file.seek(max(0, path.stat().st_size - _INSPECTED))
+            lists = {match[1] for end in (begin, file.read()) for match in _KEYS.finditer(end)}
     except OSError:
         return False
     if _BEGIN.match(begin):
         return bool(lists) or b'"annotations"' in begin
-    return len(lists) > 1  # it begins with a key of somebody's own
+    return len(lists) > 1  # it begins with a key that COCO does not define
 
 
-def part_of(path: Path, root: Path | None = None) -> str:
-    """The part a file is, by its own name, or by that of a folder it is in; "" where neither says.
+def split_of(path: Path, root: Path | None = None) -> str:
+    """The split in the name of a file, or of a folder that holds it; "" where there is none.
 
-    The folders are those below `root`, or without it the one that holds the file.
+    The folders are those below `root`, or without it the parent alone.
     """
     folders = path.relative_to(root).parents if root is not None else path.absolute().parents[:1]
     for name in (path.stem, *(folder.name for folder in folders)):
-        found = _PART.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
+        found = _SPLIT.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
         if found:
-            return _PART_NAMES.get(found[1], found[1])
+            return _SPLIT_NAMES.get(found[1], found[1])
     return ""
 
 
 def image_prefix(file: CocoFile, names: Sequence[str], index: ImageIndex) -> str:
-    """The folder, from the root, in which most images of a file lie under the names it gives them; with a slash."""
+    """The folder, from the root, that holds most images of a file under the names in it; with a slash."""
     sample = names[:: max(1, len(names) // _SAMPLE)]
     folders = {one.rpartition("/")[0] or "." for one in index.files}
     folders |= {PurePosixPath(folder).parent.as_posix() for folder in folders}
@@ -124,9 +135,9 @@ def image_prefix(file: CocoFile, names: Sequence[str], index: ImageIndex) -> str
 
 
 def _rank(folder: str, own: str, file: CocoFile) -> tuple[bool, bool, bool, int, str]:
-    """Which folder to prefer of several with the same names: the file's own, that of its part, one called images."""
+    """The order of folders that hold as many of the images: the file's own, that of its split, one called images."""
     last = folder.rpartition("/")[2].lower()
     stem = file.path.stem.lower()
-    of_part = bool(file.split) and (last.startswith(file.split) or (file.split == "val" and last == "valid"))
+    of_split = bool(file.split) and (last.startswith(file.split) or (file.split == "val" and last == "valid"))
     named = last.rstrip("0123456789") in stem.replace("_", " ").split() or last in stem
-    return folder != own, not (of_part or named), last not in ("images", "jpegimages"), folder.count("/"), folder
+    return folder != own, not (of_split or named), last not in ("images", "jpegimages"), folder.count("/"), folder

@@ -20,12 +20,13 @@ from vocdet.data.source_terms import COCO
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError
 from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
-from vocdet.formats.coco.layout import CocoFile, find_coco, image_prefix
+from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Annotation, Entries
 from vocdet.formats.extras import KEPT_OF_WHOLE, in_order, pop_trainval
 from vocdet.formats.images import ImageIndex, Name, find_images, image_size, safe_relative, split_suffix
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.source import Source
 from vocdet.formats.values import clean_label, read_labels, snapped
 from vocdet.wording import counted
 
@@ -37,9 +38,7 @@ _REFUSED = {
 }
 
 
-def scan(
-    path: Path, *, labels: Path | None = None, without_images: bool = False, progress: Progress | None = None
-) -> Scan:
+def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
     """Read what can be read of a COCO file, or of the COCO files of a folder.
 
     Images are in the order of the files, and so are labels, unless a list file gives theirs. Of the files in a folder
@@ -48,14 +47,15 @@ def scan(
     what the file says. What is wrong with an entry is a finding, and the entry left out; only a file that is no COCO
     file, or a list file that cannot be read, raises.
     """
-    label_list = read_labels(labels) if labels is not None else None
-    root, files, findings = find_coco(path)
+    label_list = read_labels(source.labels) if source.labels is not None else None
+    layout = find_layout(source.path)
+    root, files = layout.root, layout.files
     index = find_images(root)
     without_images = without_images and not index.files
     if not without_images and not index.files:
         hint = "give the folder that holds the annotations and the images"
         raise AnnotationError("no images found", place=root, hint=hint)
-    notes = Notes([*findings, *index.findings])
+    notes = Notes([*layout.findings, *index.findings])
     reading = _Reading(index, without_images, DatasetBuilder(root), notes, progress)
     with uncollected(), image_files.quiet_decoder():
         for file in files:

@@ -20,23 +20,27 @@ from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.extras import KEPT_OF_WHOLE, coordinates_of, extra_of, in_order, label_extras, whole_json
 from vocdet.formats.images import split_suffix
+from vocdet.formats.source import Coordinates
 from vocdet.formats.values import number_texts, snapped
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 _CHUNK = 2000  # entries that are put together before they are written: bounds the memory
 _LARGEST = 1e300  # square pixels; JSON has no infinity
 
-Rows = NDArray[np.int64]
 
-
-def image_targets(dataset: Dataset, splits: Mapping[str, Rows]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
+def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """Where the images of a COCO folder lie: images/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
     return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
 
 def write(
-    folder: Path, dataset: Dataset, splits: Mapping[str, Rows], targets: Sequence[str], areas: NDArray[np.float64]
+    folder: Path,
+    dataset: Dataset,
+    targets: Sequence[str],
+    areas: NDArray[np.float64],
+    *,
+    coordinates: Coordinates | None = None,  # noqa: ARG001 as in every format: COCO has no choice
 ) -> list[Loss]:
     """Write annotations/instances.json, or instances_<part>.json for every part; return what COCO cannot hold.
 
@@ -46,6 +50,7 @@ def write(
     of the masks (M,), NaN where there is none; they are written where the source said nothing else.
     """
     losses: Counter[str] = Counter()
+    splits = dataset.splits
     divided, twice = apart(splits, len(dataset))
     losses["images in two parts: they are in the first of them"] += twice
     whole = _with_areas(dataset, areas, losses)

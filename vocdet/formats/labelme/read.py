@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from vocdet.data import image_files
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import LABELME
-from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.images import (
     UPRIGHT,
     ImageIndex,
     image_size,
-    images_among,
-    listing,
     safe_relative,
     split_suffix,
     splits_by_folder,
-    walk,
 )
 from vocdet.formats.labelme.file import LabelmeFile, read_file
+from vocdet.formats.labelme.layout import find_layout
 from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
 from vocdet.wording import counted
 
-_KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
-_BEGIN = 4096  # bytes; one of the keys is in them, whatever their order
-_MOST_LOOKED_AT = 5
 
-
-def scan(
-    root: Path, *, labels: Path | None = None, without_images: bool = False, progress: Progress | None = None
-) -> Scan:
+def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
     """Read what can be read of a folder, in the order of its JSON files.
 
     An image without a JSON file is not annotated: a finding, and no part of the dataset. Shapes of one label and one
@@ -46,79 +36,29 @@ def scan(
     all that occur, sorted. Only a folder without labelme files or without images, or a list file that cannot be read,
     raises. With `without_images` the images may all be missing; their sizes are then what the files say.
     """
-    label_list = read_labels(labels) if labels is not None else None
-    notes = Notes()
+    label_list = read_labels(source.labels) if source.labels is not None else None
+    layout = find_layout(source.path, without_images=without_images)
+    annotations = layout.annotations
+    reading = _Reading(layout.images, DatasetBuilder(layout.images.root), Notes([*layout.findings]))
     with uncollected(), image_files.quiet_decoder():
-        index, sources = _find(root, without_images, notes)
-        reading = _Reading(index, DatasetBuilder(index.root), notes)
-        for done, source in enumerate(sources, 1):
-            _read_one(reading, source)
+        for done, annotation in enumerate(annotations, 1):
+            _read_one(reading, annotation)
             if progress is not None:
-                progress(done, len(sources))
-        labels_in_order = tuple(sorted(reading.builder.label_ids)) if label_list is None else label_list
-        dataset = reading.builder.build(labels_in_order, notes.findings, entries="shapes")
-    hint = "annotate it; if there is nothing in it to find, save it in labelme without shapes"
-    bare_images = [file for file in index.files if file not in reading.claimed]
-    for file in bare_images:
-        notes.add("image.unannotated", "warning", "has no annotation: it is not used", index.root / file, hint)
-    left_out = dict.fromkeys(map(_stem, bare_images), "whose image has no annotation")
+                progress(done, len(annotations))
+        labels = tuple(sorted(reading.builder.label_ids)) if label_list is None else label_list
+        dataset = reading.builder.build(labels, reading.notes.findings, entries="shapes")
+    unannotated = _unannotated(reading)
     row_of = {file: row for row, file in enumerate(dataset.images.files)}
-    left_out |= {_stem(file): "" for file in reading.claimed if file not in row_of}
+    left_out = unannotated | {_stem(file): "" for file in reading.claimed if file not in row_of}
     splits = {
         split: np.array([row_of[file] for file in files], np.int64)
         for split, files in splits_by_folder(dataset.images.files).items()
     }
-    folders = sorted({source.rpartition("/")[0] for source in sources})
+    folders = sorted({annotation.rpartition("/")[0] for annotation in annotations})
     where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
-    kind = f"a labelme folder, {counted(len(sources), 'JSON file')} {where}"
+    kind = f"a labelme folder, {counted(len(annotations), 'JSON file')} {where}"
     dataset = replace(dataset, splits=splits)
-    return Scan(dataset, tuple(notes.findings), left_out=left_out, format="labelme", kind=kind)
-
-
-def looks_like(folder: Path) -> str:
-    """Why a folder looks like labelme's; "" where it does not. A few names and first bytes tell."""
-    inner, files = listing(folder) if folder.is_dir() else ([], [])
-    for place in ("", *inner):
-        names = files if not place else listing(folder, place)[1]
-        for name in [name for name in names if name.lower().endswith(".json")][:_MOST_LOOKED_AT]:
-            file = f"{place}/{name}" if place else name
-            if is_labelme(folder / file):
-                return f"{file} holds shapes of an image"
-    return ""
-
-
-def is_labelme(path: Path) -> bool:
-    """Whether a JSON file begins as those of labelme do."""
-    try:
-        with path.open("rb") as file:
-            return bool(_KEYS.search(file.read(_BEGIN)))
-    except OSError:
-        return False
-
-
-def _find(root: Path, without_images: bool, notes: Notes) -> tuple[ImageIndex, list[str]]:
-    """The images below a folder, and the files that are labelme's or have to be, as an image is called the same."""
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
-    files, findings = walk(root)
-    notes.findings += findings
-    images = images_among(files)
-    paths = {split_suffix(image)[0] for image in images}
-    sources = [
-        file
-        for file in files
-        if split_suffix(file)[1] == ".json" and (split_suffix(file)[0] in paths or is_labelme(root / file))
-    ]
-    if not sources:
-        problem = (
-            f"no labelme files found beside {counted(len(images), 'image')}" if images else "no labelme files found"
-        )
-        raise AnnotationError(problem, place=root, hint="a labelme folder has a JSON file beside each image")
-    if not images and not without_images:
-        hint = "give the folder that holds both annotations and images"
-        raise AnnotationError(f"no images found for {counted(len(sources), 'annotation')}", place=root, hint=hint)
-    return ImageIndex(root, tuple(images)), sources
+    return Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind)
 
 
 @dataclass(slots=True)
@@ -156,6 +96,16 @@ def _read_one(reading: _Reading, source: str) -> None:
         builder.extras.add(len(builder.image), item.extra)
         label = builder.label_id(item.label)
         builder.add_objects([row], [label], item.box, [item.index + 1], flags=[item.flags])
+
+
+def _unannotated(reading: _Reading) -> dict[str, str]:
+    """Why images without a labelme file are not in the dataset, by stem; each is a finding."""
+    hint = "annotate it; if there is nothing to annotate, save it in labelme without shapes"
+    images = [file for file in reading.index.files if file not in reading.claimed]
+    for file in images:
+        path = reading.index.root / file
+        reading.notes.add("image.unannotated", "warning", "has no annotation: it is not used", path, hint)
+    return dict.fromkeys(map(_stem, images), "whose image has no annotation")
 
 
 def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -> str:

@@ -18,7 +18,7 @@ from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
 from vocdet.formats.images import image_size
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import Coordinates, CoordinatesChoice
+from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.values import read_labels
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
@@ -36,19 +36,12 @@ def read(
     root: Path, *, labels: Path | None = None, coordinates: CoordinatesChoice = "auto", progress: Progress | None = None
 ) -> Scan:
     """Read a folder whose files are all in order; else raise every error that was found, together."""
-    found = scan(root, labels=labels, coordinates=coordinates, progress=progress)
+    found = scan(Source(root, labels=labels, coordinates=coordinates), progress=progress)
     raise_errors(found.findings)
     return found
 
 
-def scan(
-    root: Path,
-    *,
-    labels: Path | None = None,
-    coordinates: CoordinatesChoice = "auto",
-    without_images: bool = False,
-    progress: Progress | None = None,
-) -> Scan:
+def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
     """Read what can be read of a folder, in the order of its file names.
 
     An image without an XML is not annotated: a finding, and no part of the dataset. An XML without objects is
@@ -56,15 +49,15 @@ def scan(
     sorted. Only a folder without annotations, or an unreadable list file, raises. With `without_images` the images
     may all be missing; their sizes are then what the annotations say.
     """
-    label_list = read_labels(labels) if labels is not None else None
-    layout = find_layout(root, without_images=without_images)
+    label_list = read_labels(source.labels) if source.labels is not None else None
+    layout = find_layout(source.path, without_images=without_images)
     reading = _Reading(layout, DatasetBuilder(layout.root), Notes())
     with image_files.quiet_decoder(), uncollected():
-        for done, source in enumerate(layout.annotations, 1):
-            _read_one(reading, source)
+        for done, annotation in enumerate(layout.annotations, 1):
+            _read_one(reading, annotation)
             if progress is not None:
                 progress(done, len(layout.annotations))
-        dataset, reason = _dataset(reading, label_list, coordinates)
+        dataset, reason = _dataset(reading, label_list, source.coordinates)
     findings = [*layout.findings, *reading.notes.findings, *_unannotated(reading), *_unknown_tags(reading)]
     left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(
         reading.claimed - set(dataset.images.stems), ""

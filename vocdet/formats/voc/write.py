@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +81,7 @@ def _label(name: str) -> str:
     return xml_text(name)
 
 
-def image_targets(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]]) -> tuple[str, ...]:  # noqa: ARG001 as other formats
+def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """Where the images of a VOC folder lie: JPEGImages/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
     return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
@@ -90,7 +90,6 @@ def image_targets(dataset: Dataset, parts: Mapping[str, NDArray[np.int64]]) -> t
 def write(
     folder: Path,
     dataset: Dataset,
-    parts: Mapping[str, NDArray[np.int64]],
     targets: Sequence[str],
     areas: NDArray[np.float64],
     *,
@@ -135,7 +134,7 @@ def write(
         if headers[row].masks:
             _write_masks(folder, dataset, row, headers[row], losses, made)
         first = end
-    _write_lists(folder, dataset, parts, names, made)
+    _write_lists(folder, dataset, names, made)
     return counted_losses(losses)
 
 
@@ -208,11 +207,9 @@ def _write_masks(
     write_new(f"{folder}/{CLASS_MASKS}/{stem}.png", voc_masks.palette_png(classes), made)
 
 
-def _write_lists(
-    folder: Path, dataset: Dataset, parts: Mapping[str, NDArray[np.int64]], names: Sequence[str], made: set[str]
-) -> None:
+def _write_lists(folder: Path, dataset: Dataset, names: Sequence[str], made: set[str]) -> None:
     """ImageSets, the labels where sorting those that occur would not give them, and what was said of the whole."""
-    for name, text in image_sets.split_texts(dataset, parts).items() if parts else ():
+    for name, text in image_sets.split_texts(dataset, dataset.splits).items() if dataset.splits else ():
         write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", text.encode(), made)
     if dataset.labels != tuple(sorted(set(names))):
         text = "".join(f"{label}\n" for label in dataset.labels)

@@ -1,4 +1,4 @@
-"""A folder of YOLO's text labels as a `Dataset`, and back."""
+"""A folder of YOLO's text labels as a `Dataset`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ from vocdet.data.source_terms import YOLO
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.images import UPRIGHT_JPEG, image_size, split_suffix, unique_stems
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
+from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
-from vocdet.formats.yolo.layout import Layout, find_layout, looks_like
+from vocdet.formats.yolo.layout import Layout, find_layout
 from vocdet.formats.yolo.rows import BEYOND, Row, read_rows
-from vocdet.formats.yolo.write import PIXEL_DECIMALS, image_targets, write
+from vocdet.formats.yolo.write import PIXEL_DECIMALS
 from vocdet.wording import box_text, counted
-
-__all__ = ["image_targets", "looks_like", "scan", "write"]
 
 ROUNDING = 1e-6  # a share that was rounded to six decimals, as most are, may lead this far out of its image
 
 
 def scan(
-    path: Path,
+    source: Source,
     *,
-    labels: Path | None = None,
-    without_images: bool = False,  # noqa: ARG001 as other formats: without its image, a share is no pixels
+    without_images: bool = False,  # noqa: ARG001 as in every format: without its image, a fraction is no pixels
     progress: Progress | None = None,
 ) -> Scan:
     """Read what can be read of a folder, or of the folder of a data.yaml, in the order of its image files.
@@ -45,10 +43,10 @@ def scan(
     another order, or names them where nothing else does. A polygon's box is its bounds. A JPEG is taken as its EXIF
     tag turns it. Only a folder without images or label files, or a list file that cannot be read, raises.
     """
-    label_list = read_labels(labels) if labels is not None else None
+    label_list = read_labels(source.labels) if source.labels is not None else None
     notes = Notes()
     with uncollected(), image_files.quiet_decoder():
-        layout = find_layout(path, notes)
+        layout = find_layout(source.path, notes)
         reading = _Reading(layout, DatasetBuilder(layout.root), notes)
         for done, image in enumerate(layout.images, 1):
             _read_one(reading, image)

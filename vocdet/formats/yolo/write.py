@@ -19,6 +19,7 @@ from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
 from vocdet.formats.images import IMAGE_FOLDERS, safe_relative, split_suffix
+from vocdet.formats.source import Coordinates
 from vocdet.formats.yolo.settings import PART_KEYS
 
 PARTS = ("train", "val", "test")
@@ -26,17 +27,15 @@ REST = "rest"  # images that are in no part, when others are
 PIXEL_DECIMALS = 6  # that are written of a box, and read again
 DECIMALS = 12  # of a share; fewer would not bring back every millionth of a pixel
 
-Splits = Mapping[str, NDArray[np.int64]]
-
 _SMALLEST = 5e-7  # pixels; a box narrower than this has no area once it is written
 _NOT_PLAIN = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # YAML wants these escaped
 _NOT_IN_A_NAME = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ORDINARY = "they become ordinary objects"
 
 
-def image_targets(dataset: Dataset, splits: Splits) -> tuple[str, ...]:
+def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """Where the images lie: images/<part>/<stem><suffix>, or images/<stem><suffix> where there are no parts."""
-    folders = _folders(dataset, splits)
+    folders = _folders(dataset)
     targets = []
     taken: set[str] = set()
     for folder, stem, file in zip(folders, dataset.images.stems, dataset.images.files, strict=True):
@@ -49,7 +48,14 @@ def image_targets(dataset: Dataset, splits: Splits) -> tuple[str, ...]:
     return tuple(targets)
 
 
-def write(folder: Path, dataset: Dataset, splits: Splits, targets: Sequence[str]) -> list[Loss]:
+def write(
+    folder: Path,
+    dataset: Dataset,
+    targets: Sequence[str],
+    areas: NDArray[np.float64],  # noqa: ARG001 as in every format
+    *,
+    coordinates: Coordinates | None = None,  # noqa: ARG001 as in every format
+) -> list[Loss]:
     """Write a label file for every image, and data.yaml; return what these cannot hold.
 
     A label file is as its image, with labels/ for images/ and .txt for the suffix. Boxes are cut to their images,
@@ -73,7 +79,7 @@ def write(folder: Path, dataset: Dataset, splits: Splits, targets: Sequence[str]
         write_new(f"{folder}/{source}", "".join(rows[first:end]).encode(), made)
         first = end
     write_new(f"{folder}/data.yaml", _yaml(dataset, targets).encode(), made)
-    return _losses(dataset, splits, keep)
+    return _losses(dataset, keep)
 
 
 def _rows(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -> list[str]:
@@ -90,9 +96,9 @@ def _share(value: float) -> str:
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
-def _folders(dataset: Dataset, splits: Splits) -> list[str]:
+def _folders(dataset: Dataset) -> list[str]:
     """The folder of every image below images/, with a slash; "" for all where there are no parts."""
-    taken = _taken(splits)
+    taken = _taken(dataset.splits)
     if not taken:
         return [""] * len(dataset)
     folders = [f"{REST}/"] * len(dataset)
@@ -102,7 +108,7 @@ def _folders(dataset: Dataset, splits: Splits) -> list[str]:
     return folders
 
 
-def _taken(splits: Splits) -> dict[str, NDArray[np.int64]]:
+def _taken(splits: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
     """The parts that are written: train, val and test; a trainval that is not divided is train."""
     taken = {split: splits[split] for split in PARTS if len(splits.get(split, ()))}
     if "trainval" in splits and len(splits["trainval"]) and not taken.keys() & {"train", "val"}:
@@ -135,7 +141,7 @@ def _quoted(text: str) -> str:
     return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def _losses(dataset: Dataset, splits: Splits, keep: NDArray[np.bool_]) -> list[Loss]:
+def _losses(dataset: Dataset, keep: NDArray[np.bool_]) -> list[Loss]:
     objects = dataset.objects
     area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)
     own_area = ~np.isnan(objects.area) & (np.abs(objects.area - area) > 1e-6 * np.maximum(area, 1))
@@ -157,16 +163,17 @@ def _losses(dataset: Dataset, splits: Splits, keep: NDArray[np.bool_]) -> list[L
     losses += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
     losses.append(Loss("notes on images", len(dataset.images.extra.rows), "as their licence, or the XML's header"))
     losses.append(Loss("notes on the dataset", int(dataset.extra not in (b"", b"{}")), "as COCO's info"))
-    return [loss for loss in [*losses, *_part_losses(dataset, splits), *split_losses(splits)] if loss.count]
+    losses += [*_part_losses(dataset), *split_losses(dataset.splits)]
+    return [loss for loss in losses if loss.count]
 
 
-def _part_losses(dataset: Dataset, splits: Splits) -> list[Loss]:
-    taken = _taken(splits)
+def _part_losses(dataset: Dataset) -> list[Loss]:
+    taken = _taken(dataset.splits)
     times = np.zeros(len(dataset), np.int64)
     for rows in taken.values():
         times[np.unique(rows)] += 1
     whole = np.zeros(len(dataset), np.bool_)
-    whole[splits.get("trainval", np.empty(0, np.int64))] = True
+    whole[dataset.splits.get("trainval", np.empty(0, np.int64))] = True
     return [
         Loss("second parts of images", int((times > 1).sum()), "an image is in one folder: the first of its parts"),
         Loss("images in trainval alone", int((whole & (times == 0)).sum()), f"they are in images/{REST}"),

@@ -1,0 +1,73 @@
+"""Where the files of a labelme dataset are. Nothing outside its folder is opened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocdet.data.findings import Finding
+from vocdet.errors import AnnotationError, DatasetError
+from vocdet.formats.images import ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.wording import counted
+
+_KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
+_FIRST_BYTES = 4096  # which have one of the keys, whatever their order
+_MOST_INSPECTED = 5  # files of a folder
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of a dataset, by paths relative to its root with forward slashes."""
+
+    images: ImageIndex
+    annotations: list[str]  # sorted
+    findings: list[Finding]
+
+
+def find_layout(root: Path, *, without_images: bool = False) -> Layout:
+    """Find images and labelme files below a folder; an error where either is missing.
+
+    A JSON file is one of labelme's where it begins like one, or has the stem of an image. With `without_images` all
+    images may be missing.
+    """
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "no such folder"
+        raise DatasetError(problem, place=root, hint="use the folder of the annotated images")
+    files, findings = walk(root)
+    images = images_among(files)
+    stems = {split_suffix(image)[0] for image in images}
+    annotations = [
+        file
+        for file in files
+        if split_suffix(file)[1] == ".json" and (split_suffix(file)[0] in stems or is_labelme(root / file))
+    ]
+    if not annotations:
+        problem = "no labelme files found"
+        problem += f" beside {counted(len(images), 'image')}" if images else ""
+        raise AnnotationError(problem, place=root, hint="a labelme folder has a JSON file beside each image")
+    if not images and not without_images:
+        problem = f"no images found for {counted(len(annotations), 'annotation')}"
+        raise AnnotationError(problem, place=root, hint="use the folder that holds both annotations and images")
+    return Layout(ImageIndex(root, tuple(images)), annotations, findings)
+
+
+def looks_like(folder: Path) -> str:
+    """Why a folder looks like one of labelme's; "" where it does not. Few files are inspected."""
+    subfolders, files = listing(folder) if folder.is_dir() else ([], [])
+    for place in ("", *subfolders):
+        names = listing(folder, place)[1] if place else files
+        for name in [name for name in names if name.lower().endswith(".json")][:_MOST_INSPECTED]:
+            file = f"{place}/{name}" if place else name
+            if is_labelme(folder / file):
+                return f"{file} holds shapes of an image"
+    return ""
+
+
+def is_labelme(path: Path) -> bool:
+    """Whether a JSON file begins like one of labelme's."""
+    try:
+        with path.open("rb") as file:
+            return bool(_KEYS.search(file.read(_FIRST_BYTES)))
+    except OSError:
+        return False
