@@ -66,8 +66,8 @@ def test_everything_is_found_and_nothing_changed(make_voc: MakeVoc) -> None:
         ("error", "image.missing"),
         ("error", "imagesets.unknown_stem"),
         ("error", "xml.syntax"),
-        ("warning", "image.copy_across_parts"),
-        ("warning", "image.similar_across_parts"),
+        ("warning", "image.copy_across_splits"),
+        ("warning", "image.similar_across_splits"),
         ("warning", "image.unannotated"),
         ("warning", "imagesets.overlap"),
         ("warning", "label.alike"),
@@ -171,7 +171,7 @@ def test_other_split_files_take_the_place_of_the_datasets_own(make_voc: MakeVoc,
     (lists / "test.txt").write_text("img03\nimg01\n")
     report = check_dataset(Source(root), lists=[lists])
     assert counts(report) == {
-        "image.copy_across_parts": 1,
+        "image.copy_across_splits": 1,
         "imagesets.overlap": 1,
         "imagesets.unknown_stem": 1,
     }

@@ -34,10 +34,10 @@ def similar(count: int, *groups: list[int]) -> Similar:
     [
         (splits(), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
         (splits(train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
-        (splits(train=[0, 1], val=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "0.jpg")]),
-        (splits(train=[1], test=[2]), [("image.copy", "0.jpg"), ("image.copy_across_parts", "1.jpg")]),
+        (splits(train=[0, 1], val=[2]), [("image.copy", "0.jpg"), ("image.copy_across_splits", "0.jpg")]),
+        (splits(train=[1], test=[2]), [("image.copy", "0.jpg"), ("image.copy_across_splits", "1.jpg")]),
         (splits(trainval=[0, 1, 2], train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
-        (splits(trainval=[0], test=[1, 2]), [("image.copy_across_parts", "0.jpg")] * 2),
+        (splits(trainval=[0], test=[1, 2]), [("image.copy_across_splits", "0.jpg")] * 2),
     ],
 )
 def test_copies_in_two_parts_are_told_from_others(
@@ -63,7 +63,7 @@ def test_a_group_of_near_identical_images_is_one_finding() -> None:
 def test_a_group_in_two_parts_names_a_pair() -> None:
     divided = splits(trainval=[0, 1, 2], train=[0, 1], val=[2], test=[3])
     (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2, 3]), [], divided)
-    assert finding.code == "image.similar_across_parts"
+    assert finding.code == "image.similar_across_splits"
     assert finding.problem == (
         "4 near-identical images (0, 1, 2, 3): 2 in train and 1 in val and 1 in test, such as 0 in train and 2 in val"
     )

@@ -32,7 +32,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
             if apart:
                 problem = f"{same}, yet one is in {_joined(parts_of[other])} and the other in {_joined(mine)}"
                 hint = "run vocdet split --force, which keeps copies together, or delete one"
-                findings.append(Finding("image.copy_across_parts", "warning", problem, place, hint))
+                findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
                 hint = "delete one with its annotation: copies teach nothing new"
                 findings.append(Finding("image.copy", "warning", same, place, hint))
@@ -54,7 +54,7 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, spli
         if across:
             problem = f"{len(group)} near-identical images ({which}): {across}"
             hint = "run vocdet split --group-by similar --force, which keeps such images together"
-            code = "image.similar_across_parts"
+            code = "image.similar_across_splits"
         else:
             problem = f"{len(group)} near-identical images ({which})"
             hint = "they teach little more than one of them; vocdet split --group-by similar keeps them together"
