@@ -99,14 +99,14 @@ def time_torchvision(data: Path) -> dict[str, Speed]:
             return len(dataset)
 
         def __getitem__(self, row: int) -> Any:
-            scene = dataset[row]
+            sample = dataset[row]
             boxes = tv_tensors.BoundingBoxes(
-                torch.tensor(scene.objects.box, dtype=torch.float32),
+                torch.tensor(sample.objects.box, dtype=torch.float32),
                 format="XYXY",
-                canvas_size=(scene.height, scene.width),
+                canvas_size=(sample.height, sample.width),
             )
-            labels = torch.tensor(scene.objects.label + 1, dtype=torch.int64)
-            return transforms(Image.open(scene.path).convert("RGB"), {"boxes": boxes, "labels": labels})
+            labels = torch.tensor(sample.objects.label + 1, dtype=torch.int64)
+            return transforms(Image.open(sample.path).convert("RGB"), {"boxes": boxes, "labels": labels})
 
     loader = torch.utils.data.DataLoader(
         Pictures(), batch_size=BATCH, shuffle=True, num_workers=CORES, collate_fn=_zipped, drop_last=True

@@ -108,14 +108,14 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
             return len(dataset)
 
         def __getitem__(self, row: int) -> Any:
-            scene = dataset[row]
+            sample = dataset[row]
             boxes = tv_tensors.BoundingBoxes(
-                torch.tensor(scene.objects.box, dtype=torch.float32),
+                torch.tensor(sample.objects.box, dtype=torch.float32),
                 format="XYXY",
-                canvas_size=(scene.height, scene.width),
+                canvas_size=(sample.height, sample.width),
             )
-            labels = torch.tensor(scene.objects.label + 1, dtype=torch.int64)
-            return transforms(Image.open(scene.path).convert("RGB"), {"boxes": boxes, "labels": labels})
+            labels = torch.tensor(sample.objects.label + 1, dtype=torch.int64)
+            return transforms(Image.open(sample.path).convert("RGB"), {"boxes": boxes, "labels": labels})
 
     model = torchvision_model(net, len(dataset.labels) + 1).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)

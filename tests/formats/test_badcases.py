@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vocdet.data.dataset import Dataset, Scene
+from vocdet.data.dataset import AnnotatedImage, Dataset
 from vocdet.errors import VocdetError
 from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
@@ -27,17 +27,17 @@ CASES = [case for case in CASES if case["kind"] in ("voc", "imagesets", "coco")]
 def content(dataset: Dataset) -> list[dict[str, Any]]:
     return [
         {
-            "stem": scene.stem,
-            "file": scene.stem + scene.path.suffix,
-            "size": [scene.width, scene.height],
-            "objects": [described(dataset, scene, i) for i in range(len(scene.objects))],
+            "stem": sample.stem,
+            "file": sample.stem + sample.path.suffix,
+            "size": [sample.width, sample.height],
+            "objects": [described(dataset, sample, i) for i in range(len(sample.objects))],
         }
-        for scene in dataset
+        for sample in dataset
     ]
 
 
-def described(dataset: Dataset, scene: Scene, i: int) -> dict[str, Any]:
-    objects, label = scene.objects, dataset.labels[scene.objects.label[i]]
+def described(dataset: Dataset, sample: AnnotatedImage, i: int) -> dict[str, Any]:
+    objects, label = sample.objects, dataset.labels[sample.objects.label[i]]
     xmin, ymin, xmax, ymax = objects.box[i].tolist()
     if not dataset.entries:
         flags = {"difficult": int(objects.difficult[i]), "truncated": int(objects.truncated[i])}

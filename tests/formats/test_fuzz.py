@@ -269,7 +269,7 @@ def there_and_back(dataset: Dataset, folder: Path, formats: tuple[str, str]) -> 
     assert files[0] == files[2]
 
 
-def looks_normalised(dataset: Dataset) -> bool:
+def looks_normalized(dataset: Dataset) -> bool:
     """Whether a box lies in the first pixel: in a VOC file, it is taken for shares of the image."""
     box = dataset.objects.box
     return bool(((box >= 0).all(axis=1) & (box[:, 2:] <= 1).all(axis=1)).any())
@@ -288,7 +288,7 @@ def look_at_coco(here: Path, text: bytes) -> None:
     root = here / "coco"
     (root / "annotations" / "instances.json").write_bytes(text)
     found = scanned(root, lambda: coco_json.scan(Source(root / "annotations" / "instances.json")))
-    if found is not None and not looks_normalised(found.dataset):
+    if found is not None and not looks_normalized(found.dataset):
         there_and_back(found.dataset, here / "trip", ("voc", "coco"))
 
 
@@ -440,7 +440,7 @@ def test_rows_of_yolo(here: Path, rows: list[str], edits: list[Edit], end: str, 
     kept = (np.round(inside, 6)[:, 2:] - np.round(inside, 6)[:, :2]).min(axis=1, initial=1) >= 5e-7
     assert [back.labels[i] for i in back.objects.label] == [found.dataset.labels[i] for i in objects.label[kept]]
     np.testing.assert_allclose(back.objects.box, inside[kept], atol=2e-6)
-    if not looks_normalised(found.dataset):
+    if not looks_normalized(found.dataset):
         there_and_back(found.dataset, here / "trip", ("coco", "voc"))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.plots.training import Rows, curves
+from vocdet.plots.training import Epochs, curves
 
 
 def rows_of(epochs: int, *, every: int = 1) -> list[dict[str, float]]:
@@ -88,7 +88,7 @@ def test_of_many_labels_the_median_and_the_worst_are_drawn(drawn: list[matplotli
         [{"epoch": e, "train_a": 1.0, "train_b": -2.0} for e in range(1, 300)],
     ],
 )
-def test_whatever_an_epoch_says_or_does_not_is_drawn(rows: Rows) -> None:
+def test_whatever_an_epoch_says_or_does_not_is_drawn(rows: Epochs) -> None:
     assert curves(rows).startswith(b"\x89PNG")
 
 

@@ -21,13 +21,13 @@ def dataset_png(dataset: Dataset) -> bytes:
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), IMAGES)).astype(int))
     pictures, captions = [], []
     for row in rows.tolist():
-        scene = dataset[row]
+        sample = dataset[row]
         try:
-            image = decode_as(scene.path, scene.width, scene.height)
+            image = decode_as(sample.path, sample.width, sample.height)
         except ImageError:
             continue
-        pictures.append(draw_truth(image, scene.objects, dataset.labels))
-        captions.append(scene.stem)
+        pictures.append(draw_truth(image, sample.objects, dataset.labels))
+        captions.append(sample.stem)
     sheet = contact_sheet(pictures, captions=captions, width=WIDTH) if pictures else np.full((1, 1, 3), 255, np.uint8)
     return png(PIL.Image.fromarray(sheet))
 

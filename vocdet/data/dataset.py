@@ -127,7 +127,7 @@ _OBJECT_TYPES: dict[str, type[np.generic]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class AnnotatedImage:
     """One image of a dataset with its objects: a read-only view."""
 
     path: Path
@@ -144,7 +144,7 @@ D = TypeVar("D", bound="Dataset")
 class Dataset:
     """Annotated images: columns, checked when made and read-only after.
 
-    `dataset[i]` is a `Scene`, `dataset.subset(rows)` the dataset of these images with all labels kept.
+    `dataset[i]` is a `AnnotatedImage`, `dataset.subset(rows)` the dataset of these images with all labels kept.
     """
 
     root: Path
@@ -173,12 +173,12 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, row: int) -> Scene:
+    def __getitem__(self, row: int) -> AnnotatedImage:
         if not -len(self) <= row < len(self):
             raise IndexError(row)
         row %= len(self)
         first, last = np.searchsorted(self.objects.image, (row, row + 1))
-        return Scene(
+        return AnnotatedImage(
             self.root / self.images.files[row],
             self.images.stems[row],
             int(self.images.widths[row]),
@@ -186,7 +186,7 @@ class Dataset:
             self.objects.take(np.arange(first, last)),
         )
 
-    def __iter__(self) -> Iterator[Scene]:
+    def __iter__(self) -> Iterator[AnnotatedImage]:
         return (self[row] for row in range(len(self)))
 
     def subset(self: D, rows: Sequence[int] | NDArray[np.int64]) -> D:

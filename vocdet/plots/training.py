@@ -17,7 +17,7 @@ from vocdet.wording import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, float]]  # of every epoch
+Epochs = Sequence[Mapping[str, float]]  # of every epoch
 Series = dict[str, NDArray[np.float64]]  # (E,) by epoch; NaN if an epoch has no value
 
 COLORS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0728f", "#3b4a57")
@@ -27,7 +27,7 @@ STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
 LONGEST = 24  # characters of a label
 
 
-def curves(rows: Rows, *, labels: Rows = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
+def curves(rows: Epochs, *, labels: Epochs = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
     """A PNG of 1400 x 900 pixels of the epochs so far.
 
     A row has `epoch`, and any of `train_*` losses, `val_loss`, other `val_*` as metrics, `lr` and
@@ -68,7 +68,7 @@ def is_metric(name: str) -> bool:
     return name.startswith("val_") and name != "val_loss"
 
 
-def _subtitle(rows: Rows, best: int) -> str:
+def _subtitle(rows: Epochs, best: int) -> str:
     last = rows[-1]
     parts = [counted(int(last["epoch"]), "epoch")]
     seconds = last.get("seconds", math.nan)
@@ -82,7 +82,7 @@ def _subtitle(rows: Rows, best: int) -> str:
     return "   ·   ".join(parts)
 
 
-def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
+def _draw_losses(axes: Axes, rows: Epochs, best: int) -> None:
     """The training losses with their sum, and the validation loss."""
     series = _series(rows, lambda name: name.startswith("train_") or name == "val_loss")
     parts = {name[6:]: values for name, values in series.items() if name.startswith("train_")}
@@ -105,7 +105,7 @@ def _draw_losses(axes: Axes, rows: Rows, best: int) -> None:
     _finish(axes, "Loss", rows, best, empty="no loss yet")
 
 
-def _draw_metrics(axes: Axes, rows: Rows, best: int) -> None:
+def _draw_metrics(axes: Axes, rows: Epochs, best: int) -> None:
     """The validation metrics."""
     series = _series(rows, is_metric)
     for i, (name, values) in enumerate(series.items()):
@@ -115,7 +115,7 @@ def _draw_metrics(axes: Axes, rows: Rows, best: int) -> None:
     _finish(axes, "Validation", rows, best, empty="no validation")
 
 
-def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, best: int) -> None:
+def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], what: str, best: int) -> None:
     """A metric of every label: a line each; for many labels the spread, the median and the worst three."""
     series = _series(labels, lambda name: name != "epoch")
     title = f"{what} of every label on the validation split"
@@ -143,7 +143,7 @@ def _draw_labels(axes: Axes, labels: Rows, names: Mapping[str, str], what: str, 
     _finish(axes, title, labels, best, empty="no metrics of single labels")
 
 
-def _draw_rate(axes: Axes, rows: Rows) -> None:
+def _draw_rate(axes: Axes, rows: Epochs) -> None:
     """The learning rate, and the speed of training on the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -167,7 +167,7 @@ def _draw_rate(axes: Axes, rows: Rows) -> None:
         _legend(axes, len(handles), handles=handles)
 
 
-def _series(rows: Rows, wanted: Callable[[str], bool]) -> Series:
+def _series(rows: Epochs, wanted: Callable[[str], bool]) -> Series:
     """The wanted columns in order of occurrence, without those that have no number."""
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if wanted(name)]
     found = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in names}
@@ -175,11 +175,11 @@ def _series(rows: Rows, wanted: Callable[[str], bool]) -> Series:
     return {name: values for name, values in found.items() if np.isfinite(values).any()}
 
 
-def _epochs(rows: Rows) -> NDArray[np.float64]:
+def _epochs(rows: Epochs) -> NDArray[np.float64]:
     return np.array([row["epoch"] for row in rows], np.float64)
 
 
-def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, color: str, *, thin: bool = False) -> None:
+def _line(axes: Axes, rows: Epochs, values: NDArray[np.float64], name: str, color: str, *, thin: bool = False) -> None:
     """A line through the epochs that have a value; it bridges epochs without validation."""
     known = np.isfinite(values)
     marker = "o" if known.sum() <= DOTTED else ""
@@ -190,7 +190,7 @@ def _line(axes: Axes, rows: Rows, values: NDArray[np.float64], name: str, color:
     )  # fmt: skip
 
 
-def _finish(axes: Axes, title: str, rows: Rows, best: int, *, empty: str) -> None:
+def _finish(axes: Axes, title: str, rows: Epochs, best: int, *, empty: str) -> None:
     """The title of a panel, its epochs, its legend, and a mark at the best epoch."""
     from matplotlib.ticker import MaxNLocator
 

@@ -63,12 +63,12 @@ def example_sheet(truth: Dataset, detections: Sequence[Detections], thresholds: 
     """
     pairs = []
     for row in _evenly(len(truth), EXAMPLES):
-        scene = truth[row]
+        sample = truth[row]
         try:
-            image = decode_as(scene.path, scene.width, scene.height)
+            image = decode_as(sample.path, sample.width, sample.height)
         except ImageError:
             continue
-        annotated = draw_truth(image, scene.objects, truth.labels)
+        annotated = draw_truth(image, sample.objects, truth.labels)
         pairs.append(side_by_side(annotated, draw(image, detections[row].above(thresholds), truth.labels)))
     return contact_sheet(pairs or [np.full((16, 16, 3), 255, np.uint8)], columns=2, width=SHEET)
 

@@ -163,7 +163,7 @@ def _pictures(data: Path, split: str, most: int) -> list[Image]:
     loaded = load_dataset(Source(data), split=split)
     rows = loaded.dataset.rows(split)
     images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_IMAGES), 0)])
-    return [decode_as(scene.path, scene.width, scene.height) for scene in images]
+    return [decode_as(sample.path, sample.width, sample.height) for sample in images]
 
 
 def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
+from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 from vocdet.formats.coco.layout import find_layout, split_of
 from vocdet.formats.coco.read import file_names
 from vocdet.formats.voc.image_sets import composed
 from vocdet.wording import counted, listed
-
-Rows = NDArray[np.int64]  # (N,) rows of the image table
 
 
 def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Rows], list[str]]:

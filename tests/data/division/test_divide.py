@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.division.divide import Rows, fold_rows, objects_of_splits, split, split_sizes
+from vocdet.data.division.divide import fold_rows, objects_of_splits, split, split_sizes
+from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 from vocdet.formats.voc.read import read
 

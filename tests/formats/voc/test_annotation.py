@@ -162,7 +162,7 @@ def test_a_number_may_be_written_in_several_ways(tmp_path: Path, text: str) -> N
         ),
         (
             "<name>dog</name><bndbox><xmin>.1</xmin><ymin>.2</ymin><xmax>.5</xmax><ymax>1</ymax></bndbox>",
-            "voc.box.looks_normalised",
+            "voc.box.looks_normalized",
             "the box 0.1 0.2 0.5 1 looks like shares of the image, not like pixels",
         ),
         (

@@ -457,7 +457,7 @@ def test_a_blank_line_in_a_list_of_names_counts(tmp_path: Path) -> None:
         ("train: ../../x/../images/a", {"train": ["images/a/1.jpg"]}, ["path.traversal"]),
         ("path: /content/set\ntrain: images/a", {"train": ["images/a/1.jpg"]}, ["path.absolute"]),
         ("path: ../set\ntrain: images/a", {"train": ["images/a/1.jpg"]}, ["path.traversal"]),
-        ("train: images/a\nval: images/c", {"train": ["images/a/1.jpg"]}, ["yolo.part.missing"]),
+        ("train: images/a\nval: images/c", {"train": ["images/a/1.jpg"]}, ["yolo.split.missing"]),
         ("train: .", {"train": ["images/a/1.jpg", "images/b/2.jpg"]}, []),
         ("train: null", {}, []),
     ],

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import Groups
 from vocdet.data.division.similar import Similar
 from vocdet.data.findings import Finding
+from vocdet.data.splits import Splits
 from vocdet.errors import Place
-
-Splits = Mapping[str, NDArray[np.int64]]
 
 _MOST_NAMES = 5  # of the images of a group that are named
 

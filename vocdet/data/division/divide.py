@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.stratify import divide, divide_at_random, units_of
+from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
-
-Rows = NDArray[np.int64]  # (N,) rows of the image table
 
 NAMES = ("train", "val", "test")  # in this order wherever parts are numbered
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 
-Rows = NDArray[np.int64]  # (N,) rows of the image table
 Groups = list[list[int]]  # rows, rising in each group; the groups in the order of their first
 
 

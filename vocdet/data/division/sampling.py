@@ -14,14 +14,14 @@ from vocdet.data.stats import shown_labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class SampledRows:
     """Some images of a dataset."""
 
     rows: Rows  # rising
     missing: Rows  # labels that the dataset shows and the sample does not: there was no room for them
 
 
-def sample(dataset: Dataset, count: int, *, seed: int = 0) -> Sample:
+def sample(dataset: Dataset, count: int, *, seed: int = 0) -> SampledRows:
     """`count` images in which every label, every part and images without objects have their share.
 
     A label whose share is less than one image still has one, as long as others need not go for it. The same dataset,
@@ -34,7 +34,7 @@ def sample(dataset: Dataset, count: int, *, seed: int = 0) -> Sample:
     for rows, size in zip(groups, shared_out(count, [len(rows) for rows in groups]), strict=True):
         chosen[_some(dataset, rows, size, seed)] = True
     missing = _add_missing(dataset, chosen, groups, np.random.default_rng(seed))
-    return Sample(np.flatnonzero(chosen), missing)
+    return SampledRows(np.flatnonzero(chosen), missing)
 
 
 def shared_out(count: int, sizes: list[int]) -> list[int]:

@@ -24,8 +24,9 @@ from PIL import Image, ImageOps
 
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
-from vocdet.data.division.groups import Groups, Rows, groups_of, join
+from vocdet.data.division.groups import Groups, groups_of, join
 from vocdet.data.division.identical import identical_images
+from vocdet.data.splits import Rows
 
 Pictures = NDArray[np.uint8]  # (N, 32, 32) greys
 Greys = NDArray[np.int32]  # (P, 32, 32), to calculate with

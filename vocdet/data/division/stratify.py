@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 
-Rows = NDArray[np.int64]  # (N,) rows of a table, or part numbers
+Indices = NDArray[np.int64]  # (N,) rows of a table, or numbers of splits
 Counts = NDArray[np.float64]  # (N, C) whole numbers
 
 _SWEEPS = 20
@@ -32,9 +32,9 @@ class Units:
     The labels of unit u are the entries `first[u]` to `first[u + 1]` of the three columns below it.
     """
 
-    size: Rows  # (U,) images
-    without_images: Rows  # (U,) images without any object
-    first: Rows  # (U + 1,)
+    size: Indices  # (U,) images
+    without_images: Indices  # (U,) images without any object
+    first: Indices  # (U + 1,)
     label: NDArray[np.int32]  # (E,) rising within a unit
     objects: NDArray[np.int32]  # (E,) objects of that label in the unit
     images: NDArray[np.int32]  # (E,) images of the unit with that label
@@ -43,14 +43,14 @@ class Units:
     def __len__(self) -> int:
         return len(self.size)
 
-    def entries(self, units: Rows) -> Rows:
+    def entries(self, units: Indices) -> Indices:
         """Where in the columns of entries these units have theirs, unit by unit."""
         lengths = self.first[units + 1] - self.first[units]
         skipped = self.first[units] - (np.cumsum(lengths) - lengths)
-        entries: Rows = np.arange(int(lengths.sum())) + np.repeat(skipped, lengths)
+        entries: Indices = np.arange(int(lengths.sum())) + np.repeat(skipped, lengths)
         return entries
 
-    def counts(self, units: Rows) -> Counts:
+    def counts(self, units: Indices) -> Counts:
         """(n, 2 L + 2) of every unit: objects of each label, images with each label, images without any, images."""
         entry = self.entries(units)
         row = np.repeat(np.arange(len(units)), self.first[units + 1] - self.first[units])
@@ -60,7 +60,7 @@ class Units:
         dense[:, -2:] = np.column_stack([self.without_images[units], self.size[units]])
         return dense
 
-    def sums(self, part: Rows, parts: int) -> Counts:
+    def sums(self, part: Indices, parts: int) -> Counts:
         """(P, 2 L + 2) the counts of all units of every part; those of part -1 are in none."""
         of_entry = np.repeat(part, np.diff(self.first))
         inside, inside_entry = part >= 0, of_entry >= 0
@@ -74,7 +74,7 @@ class Units:
         return np.column_stack([*of_labels, *of_all]).astype(np.float64)
 
 
-def units_of(dataset: Dataset, together: Sequence[Rows] = ()) -> tuple[Units, Rows]:
+def units_of(dataset: Dataset, together: Sequence[Indices] = ()) -> tuple[Units, Indices]:
     """The images of a dataset as units, and the unit of every image. Each group in `together` is one unit.
 
     Groups come first, then every other image for itself.
@@ -109,7 +109,7 @@ def units_of(dataset: Dataset, together: Sequence[Rows] = ()) -> tuple[Units, Ro
     )
 
 
-def divide(units: Units, sizes: Rows, rng: np.random.Generator, *, fixed: Rows | None = None) -> Rows:
+def divide(units: Units, sizes: Indices, rng: np.random.Generator, *, fixed: Indices | None = None) -> Indices:
     """The part of every unit: each part gets `sizes[p]` images and its share of every label.
 
     `fixed` says of some units which part they are in (-1: it is to be found); they stay there. Sizes are exact
@@ -128,7 +128,9 @@ def divide(units: Units, sizes: Rows, rng: np.random.Generator, *, fixed: Rows |
     return part
 
 
-def divide_at_random(units: Units, sizes: Rows, rng: np.random.Generator, *, fixed: Rows | None = None) -> Rows:
+def divide_at_random(
+    units: Units, sizes: Indices, rng: np.random.Generator, *, fixed: Indices | None = None
+) -> Indices:
     """As `divide`, without a look at labels: groups first, each where there is room, then image by image."""
     part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
     free = np.flatnonzero(part < 0)
@@ -144,12 +146,12 @@ def divide_at_random(units: Units, sizes: Rows, rng: np.random.Generator, *, fix
     return part
 
 
-def _shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
-    """Rows in an order by chance, which no release of NumPy will change."""
+def _shuffled(rows: Indices, rng: np.random.Generator) -> Indices:
+    """Indices in an order by chance, which no release of NumPy will change."""
     return rows[np.argsort(rng.random(len(rows)), kind="stable")]
 
 
-def _filled(room: Rows) -> Rows:
+def _filled(room: Indices) -> Indices:
     """Room for as many images in all, with none below 0: where there are too many, the roomiest others give way."""
     room = room.copy()
     while (room < 0).any():
@@ -158,7 +160,9 @@ def _filled(room: Rows) -> Rows:
     return room
 
 
-def _place_groups(part: Rows, units: Units, groups: Rows, expected: Counts, present: Counts, room: Rows) -> None:
+def _place_groups(
+    part: Indices, units: Units, groups: Indices, expected: Counts, present: Counts, room: Indices
+) -> None:
     """Largest first, each where it fits and most of what it holds is wanted; part, present and room change in place."""
     total = np.maximum(expected.sum(axis=0), 1)
     for unit in groups[np.argsort(-units.size[groups], kind="stable")]:
@@ -171,7 +175,7 @@ def _place_groups(part: Rows, units: Units, groups: Rows, expected: Counts, pres
 
 
 def _place_images(
-    part: Rows, units: Units, expected: Counts, present: Counts, room: Rows, rng: np.random.Generator
+    part: Indices, units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
 ) -> None:
     """Every image that is in no part yet, those with the rarest label first; `part` changes in place."""
     of_entry = np.repeat(np.arange(len(units)), np.diff(units.first))
@@ -192,8 +196,8 @@ def _place_images(
 
 
 def _dealer(
-    units: Units, expected: Counts, present: Counts, room: Rows, rng: np.random.Generator
-) -> Callable[[Rows, NDArray[np.int32], int], list[int]]:
+    units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
+) -> Callable[[Indices, NDArray[np.int32], int], list[int]]:
     """A function that finds parts for images one after the other, so that all parts fill up with a label alike.
 
     Which part is next is decided as seats are by Sainte-Laguë: that which has least of its share with half of what
@@ -207,7 +211,7 @@ def _dealer(
         1, expected[:, columns], out=np.full((len(room), len(columns)), np.inf), where=expected[:, columns] > 0
     )
 
-    def deal(members: Rows, number: NDArray[np.int32], column: int) -> list[int]:
+    def deal(members: Indices, number: NDArray[np.int32], column: int) -> list[int]:
         chosen = []
         per_object = share[:, column].tolist()
         for unit, many, lot in zip(members.tolist(), number.tolist(), rng.random(len(members)).tolist(), strict=True):
@@ -229,7 +233,7 @@ def _dealer(
     return deal
 
 
-def _even_out(part: Rows, units: Units, free: Rows, expected: Counts, rng: np.random.Generator) -> None:
+def _even_out(part: Indices, units: Units, free: Indices, expected: Counts, rng: np.random.Generator) -> None:
     """Swap units between parts, in place, while that lowers `_distance` by more than a little."""
     parts = [p for p in range(len(expected)) if expected[p, -1] > 0]
     pairs = [(b, a) for i, a in enumerate(parts) for b in parts[i + 1 :]]
@@ -252,9 +256,9 @@ def _distance(excess: Counts, weight: Counts) -> float:
 
 
 def _swap(
-    part: Rows,
+    part: Indices,
     units: Units,
-    free: Rows,
+    free: Indices,
     excess: Counts,
     weight: Counts,
     pair: tuple[int, int],

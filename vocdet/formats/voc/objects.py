@@ -97,7 +97,7 @@ def _plausible(box: RawBox, element: etree._Element, note: Note) -> bool:
         return False
     if xmax <= 1 and ymax <= 1 and min(box) >= 0 and any(value % 1 for value in box):
         hint = "VOC wants pixels: multiply by the width and the height of the image"
-        note("voc.box.looks_normalised", "error", f"the box {box_text(box)} looks like shares of the image, "
+        note("voc.box.looks_normalized", "error", f"the box {box_text(box)} looks like shares of the image, "
              "not like pixels", line_of(element), hint)  # fmt: skip
         return False
     return True

@@ -71,7 +71,7 @@ def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[
             if place is None:
                 problem = f"{split} is {entry[:80]!r}, and there are no images of that name in the dataset"
                 hint = "correct the path, or put the images there"
-                notes.add("yolo.part.missing", "warning", problem, path, hint, line=line)
+                notes.add("yolo.split.missing", "warning", problem, path, hint, line=line)
                 continue
             code = safe_relative(entry).code
             if code in _OUTSIDE:

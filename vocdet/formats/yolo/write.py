@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss, split_losses
+from vocdet.data.splits import Splits
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
@@ -108,7 +109,7 @@ def _folders(dataset: Dataset) -> list[str]:
     return folders
 
 
-def _taken(splits: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+def _taken(splits: Splits) -> dict[str, NDArray[np.int64]]:
     """The parts that are written: train, val and test; a trainval that is not divided is train."""
     taken = {split: splits[split] for split in PARTS if len(splits.get(split, ()))}
     if "trainval" in splits and len(splits["trainval"]) and not taken.keys() & {"train", "val"}:

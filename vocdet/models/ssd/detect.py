@@ -15,7 +15,7 @@ SCORE, NMS, CANDIDATES, MAX_DETECTIONS = 0.001, 0.55, 300, 300  # torchvision's
 REACH = 4  # NMS first sees this multiple of the maximum of detections
 
 Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def detect(
     limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners: Floats = torch.minimum(boxes.clamp(min=0), limit).cpu().numpy()
     values: Floats = scores[some].cpu().numpy()
-    image: Rows = some.cpu().numpy() // each
+    image: Indices = some.cpu().numpy() // each
 
     at = np.flatnonzero(values > score)
     row, class_ = np.divmod(at, classes)
@@ -70,7 +70,7 @@ def detect(
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
 
 
-def _kept(boxes: Floats, scores: Floats, lists: Rows, image: Rows, overlap: float, most: int) -> Rows:
+def _kept(boxes: Floats, scores: Floats, lists: Indices, image: Indices, overlap: float, most: int) -> Indices:
     """The rows that NMS keeps, at most `most` of an image, image by image and best first; inputs are list by list."""
     rows = np.arange(len(boxes))
     totals, reach = np.bincount(image), REACH * most
@@ -85,8 +85,8 @@ def _kept(boxes: Floats, scores: Floats, lists: Rows, image: Rows, overlap: floa
     return keep[_best(image[keep], scores[keep], most)]
 
 
-def _best(lists: Rows, scores: Floats, most: int) -> Rows:
-    """Rows list by list, the highest scores (N,) >= 0 first, at most `most` of a list."""
+def _best(lists: Indices, scores: Floats, most: int) -> Indices:
+    """Indices list by list, the highest scores (N,) >= 0 first, at most `most` of a list."""
     # the bits of non-negative floats sort like the floats
     order = np.argsort((lists << 32) - scores.view(np.int32), kind="stable")
     starts = _starts(lists[order])
@@ -94,12 +94,12 @@ def _best(lists: Rows, scores: Floats, most: int) -> Rows:
     return order[rank < most]
 
 
-def _starts(lists: Rows) -> Rows:
+def _starts(lists: Indices) -> Indices:
     """The start of each list; lists are contiguous."""
     return np.flatnonzero(np.diff(lists, prepend=-1))
 
 
-def suppress(boxes: Floats, lists: Rows, overlap: float) -> NDArray[np.bool_]:
+def suppress(boxes: Floats, lists: Indices, overlap: float) -> NDArray[np.bool_]:
     """(N,) mask of the boxes (N, 4) that greedy NMS keeps; boxes are list by list, the best first.
 
     A box is removed if a better kept box of its list overlaps it by more than `overlap`. All lists advance together:
@@ -125,7 +125,7 @@ def suppress(boxes: Floats, lists: Rows, overlap: float) -> NDArray[np.bool_]:
     return keep
 
 
-def _shared(low: Floats, high: Floats, first: Rows) -> Floats:
+def _shared(low: Floats, high: Floats, first: Indices) -> Floats:
     """The overlap of each interval with the one in row `first` (N,)."""
     length = np.minimum(high, high[first])
     length -= np.maximum(low, low[first])
