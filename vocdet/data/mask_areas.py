@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocdet import masks
 from vocdet.data.texts import Texts
 
-_CHUNK = 5000  # masks that are taken apart together
+_CHUNK = 1000  # masks that are taken apart together
 _POLYGONS = msgspec.json.Decoder(list[list[list[float]]])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from vocdet.data.usable import SMALLEST_SIDE
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
 NEAR = 0.9  # IoU of two boxes of the same label from which on they are taken for one that was drawn twice
 
+_CHUNK = 20_000  # objects that are compared together: bounds the memory
 _MOST_NEIGHBOURS = 100  # looked at for each box: bounds the time where thousands lie on one heap
 
 
@@ -93,19 +96,27 @@ def _nearly_twice_drawn(dataset: Dataset) -> list[Finding]:
 def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
     """Pairs of rows whose boxes are nearly the same (IoU of `NEAR` or more) and of one label in one image, and the IoU.
 
-    Every object is the second of one pair at most: that with the first object it is like. Boxes that are exactly the
-    same, without area, or of a crowd are in no pair.
+    Every object is the second of at most one pair, with the first object it resembles. Identical boxes, boxes without
+    area and crowds are in no pair.
     """
+    image = dataset.objects.image  # in ascending order
+    cuts = [0, *np.searchsorted(image, image[_CHUNK::_CHUNK]).tolist(), len(image)]  # between images
+    return [pair for start, stop in pairwise(cuts) for pair in _near_twins_within(dataset, slice(start, stop))]
+
+
+def _near_twins_within(dataset: Dataset, chunk: slice) -> list[tuple[int, int, float]]:
+    """The pairs of `near_twins` among consecutive objects."""
     objects = dataset.objects
-    rows = np.flatnonzero(~objects.crowd & (area(objects.box) > 0))
-    group = objects.image[rows].astype(np.int64) * len(dataset.labels) + objects.label[rows]
-    order = np.lexsort((objects.box[rows, 0], group))
+    boxes = objects.box[chunk]
+    rows = np.flatnonzero(~objects.crowd[chunk] & (area(boxes) > 0))
+    group = objects.image[chunk][rows].astype(np.int64) * len(dataset.labels) + objects.label[chunk][rows]
+    order = np.lexsort((boxes[rows, 0], group))
     rows, group = rows[order], group[order]
-    box = objects.box[rows]  # in each group from left to right
+    box = boxes[rows]  # in each group from left to right
     # where a twin further right must begin; a little more, as 1 - .9 is a little less than .1
     reach = box[:, 0] + (1 - NEAR + 1e-9) * (box[:, 2] - box[:, 0])
-    first = np.full(len(objects), len(objects))  # of every object: the first one that it is like
-    alike = np.zeros(len(objects))  # IoU with that
+    first = np.full(len(boxes), len(boxes))  # of every object: the first one that it resembles
+    alike = np.zeros(len(boxes))  # IoU with that
     at = np.arange(len(rows))
     for step in range(1, _MOST_NEIGHBOURS + 1):
         at = at[: np.searchsorted(at, len(rows) - step)]
@@ -118,7 +129,8 @@ def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
         for one in (0, 1):  # an object is in two pairs of a step at most, as the right and as the left one
             some = (rows[at[twin]] == pair[:, one]) & (pair[:, 0] < first[pair[:, 1]])
             first[pair[some, 1]], alike[pair[some, 1]] = pair[some, 0], iou[twin[some]]
-    return [(int(first[row]), int(row), float(alike[row])) for row in np.flatnonzero(alike)]
+    start = chunk.start
+    return [(start + int(first[row]), start + int(row), float(alike[row])) for row in np.flatnonzero(alike)]
 
 
 def _paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
