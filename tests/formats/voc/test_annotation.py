@@ -163,17 +163,17 @@ def test_a_number_may_be_written_in_several_ways(tmp_path: Path, text: str) -> N
         (
             "<name>dog</name><bndbox><xmin>.1</xmin><ymin>.2</ymin><xmax>.5</xmax><ymax>1</ymax></bndbox>",
             "voc.box.looks_normalized",
-            "the box 0.1 0.2 0.5 1 looks like shares of the image, not like pixels",
+            "the box 0.1 0.2 0.5 1 looks normalized, not in pixels",
         ),
         (
             f"<name>dog</name>{BOX.replace('60', '1e308')}",
             "voc.box.far",
-            "the box 11 21 50 1e+308 reaches further than 1e+09 pixels out",
+            "the box 11 21 50 1e+308 exceeds 1e+09 pixels",
         ),
         (
             f"<name>dog</name>{BOX.replace('60', '9' * 19)}",
             "voc.box.far",
-            "the box 11 21 50 1e+19 reaches further than 1e+09 pixels out",
+            "the box 11 21 50 1e+19 exceeds 1e+09 pixels",
         ),
         (
             f"<name>dog</name>{BOX.replace('60', '9' * 400)}",
@@ -196,8 +196,8 @@ def test_a_part_whose_box_is_none_is_kept_as_its_tag(tmp_path: Path, text: str, 
     found = of_object(tmp_path, f"<name>dog</name>{BOX}{part}")
     assert (only(found).severity, only(found).code) == ("error", code)
     [item] = found.objects
-    assert item.rest is not None
-    assert (item.rest.parts, item.rest.tags) == ((), (part,))
+    assert item.rare is not None
+    assert (item.rare.parts, item.rare.tags) == ((), (part,))
 
 
 @pytest.mark.parametrize(("count", "kept"), [(1000, 1000), (1001, 0)])
@@ -207,15 +207,15 @@ def test_attributes_that_are_too_many_are_not_kept(tmp_path: Path, count: int, k
     assert len(found.header.attributes) == kept
     assert len(found.objects) == 1
     problems = [(one.severity, one.code, one.problem) for one in found.findings]
-    assert problems == [("warning", "voc.attributes", "<annotation> has 1001 attributes: they are not kept")] * (
+    assert problems == [("warning", "voc.attributes", "<annotation> has 1001 attributes: they are dropped")] * (
         not kept
     )
 
 
 def test_an_area_of_0_is_one(tmp_path: Path) -> None:
     [item] = of_object(tmp_path, f"<name>dog</name>{BOX}<area>0</area>").objects
-    assert item.rest is not None
-    assert item.rest.area == 0
+    assert item.rare is not None
+    assert item.rare.area == 0
 
 
 def test_one_bad_object_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_polygon_that_reaches_too_far_gives_no_box(tmp_path: Path) -> None:
     polygon = "<polygon><x1>1</x1><y1>2</y1><x2>3</x2><y2>-1e10</y2></polygon>"
     found = of_object(tmp_path, f"<name>dog</name>{polygon}")
     assert [one.code for one in found.findings] == ["voc.box.from_polygon", "voc.box.far"]
-    assert found.findings[1].problem == "the box 1 -1e+10 3 2 reaches further than 1e+09 pixels out"
+    assert found.findings[1].problem == "the box 1 -1e+10 3 2 exceeds 1e+09 pixels"
     assert found.objects == ()
 
 

@@ -15,13 +15,13 @@ MakeVoc = Callable[..., Path]
 
 def test_the_voc_devkits_folders(make_voc: MakeVoc) -> None:
     layout = find_layout(make_voc({"a": DOG, "b": DOG}))
-    assert layout.annotations == ["Annotations/a.xml", "Annotations/b.xml"]
+    assert list(layout.annotations) == ["Annotations/a.xml", "Annotations/b.xml"]
     assert layout.images == {"a": ["JPEGImages/a.jpg"], "b": ["JPEGImages/b.jpg"]}
 
 
 def test_labelimgs_flat_folder(make_voc: MakeVoc) -> None:
     layout = find_layout(make_voc({"a": DOG}, layout="flat"))
-    assert (layout.annotations, layout.images) == (["a.xml"], {"a": ["a.jpg"]})
+    assert (list(layout.annotations), layout.images) == (["a.xml"], {"a": ["a.jpg"]})
 
 
 def test_folders_in_small_letters(make_voc: MakeVoc) -> None:
@@ -29,7 +29,7 @@ def test_folders_in_small_letters(make_voc: MakeVoc) -> None:
     (root / "Annotations").rename(root / "annotations")
     (root / "JPEGImages").rename(root / "images")
     layout = find_layout(root)
-    assert (layout.annotations, layout.images) == (["annotations/a.xml"], {"a": ["images/a.jpg"]})
+    assert (list(layout.annotations), layout.images) == (["annotations/a.xml"], {"a": ["images/a.jpg"]})
 
 
 def test_a_devkit_with_one_year_in_it(make_voc: MakeVoc, tmp_path: Path) -> None:
@@ -42,14 +42,14 @@ def test_a_devkit_with_two_years_asks_which(make_voc: MakeVoc, tmp_path: Path) -
         make_voc({"a": DOG}, root=tmp_path / "VOCdevkit" / year)
     with pytest.raises(VocdetError, match="holds several datasets: VOC2007, VOC2012") as caught:
         find_layout(tmp_path / "VOCdevkit")
-    assert caught.value.hint == f"name one, as in {tmp_path}/VOCdevkit/VOC2007"
+    assert caught.value.hint == f"give one of them, as in {tmp_path}/VOCdevkit/VOC2007"
 
 
 def test_roboflows_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         make_voc({f"{split}1": DOG}, root=tmp_path / "set" / split, layout="flat")
     layout = find_layout(tmp_path / "set")
-    assert layout.annotations == ["train/train1.xml", "valid/valid1.xml"]
+    assert list(layout.annotations) == ["train/train1.xml", "valid/valid1.xml"]
     assert layout.images["valid1"] == ["valid/valid1.jpg"]
 
 
@@ -59,7 +59,7 @@ def test_images_of_any_suffix_and_case(make_voc: MakeVoc) -> None:
         (root / name).touch()
     (root / "a.XML").touch()
     layout = find_layout(root)
-    assert layout.annotations == ["a.XML"]
+    assert list(layout.annotations) == ["a.XML"]
     assert sorted(layout.images) == ["a", "b", "c", "d", "e", "f", "g", "i.v2"]
 
 
@@ -70,7 +70,7 @@ def test_what_file_managers_leave_behind_is_overlooked(make_voc: MakeVoc) -> Non
     (root / "b.xml").mkdir()
     os.mkfifo(root / "c.xml")  # to open this one would wait for ever
     layout = find_layout(root)
-    assert (layout.annotations, layout.images, layout.findings) == (["a.xml"], {"a": ["a.jpg"]}, [])
+    assert (list(layout.annotations), layout.images, layout.findings) == (["a.xml"], {"a": ["a.jpg"]}, [])
 
 
 @pytest.mark.parametrize("name", ["JPEGImages/a.jpg", "Annotations/a.xml", "JPEGImages", "Annotations"])

@@ -150,7 +150,7 @@ def test_two_images_of_one_stem_are_told_apart_by_the_filename(make_voc: MakeVoc
 def test_a_stem_in_two_folders_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     for part in ("train", "test"):
         make_voc({"a": DOG}, root=tmp_path / "set" / part, layout="flat")
-    with pytest.raises(AnnotationError, match=r"train/a\.xml: the stem 'a' is also that of test/a\.xml"):
+    with pytest.raises(AnnotationError, match=r"train/a\.xml: has the same stem 'a' as test/a\.xml"):
         read(tmp_path / "set")
 
 
@@ -196,7 +196,7 @@ def test_a_dataset_file_that_cannot_be_read_is_a_warning(make_voc: MakeVoc, text
     found = scan(Source(root))
     [finding] = found.findings
     assert (finding.severity, finding.code, finding.place.path) == ("warning", "voc.dataset", root / "dataset.json")
-    assert finding.problem.startswith("is not read: ")
+    assert finding.problem.startswith("is ignored: ")
     assert found.dataset.extra == b""
 
 

@@ -25,7 +25,7 @@ from msgspec import Raw
 from vocdet.errors import AnnotationError, Place
 from vocdet.formats.coco.salvage import one_by_one
 from vocdet.formats.coco.types import KEPT, LISTS, NONE, READ, Annotation, Category, Entries, Image, Kind
-from vocdet.formats.extras import KEPT_OF_WHOLE, in_order
+from vocdet.formats.extras import DATASET_EXTRAS, in_order
 from vocdet.formats.scan import Notes
 from vocdet.wording import reason
 
@@ -117,7 +117,7 @@ def _closed(data: bytes) -> Entries | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     entries = Entries(whole.images, whole.annotations, whole.categories)
-    entries.extra = {name: raw for name in KEPT_OF_WHOLE if (raw := getattr(whole, name)) is not NONE}
+    entries.extra = {name: raw for name in DATASET_EXTRAS if (raw := getattr(whole, name)) is not NONE}
     kept = [_kept(kind, getattr(entries, name)) for kind, name in zip(KEPT, LISTS, strict=True)]
     raws = list(chain(entries.extra.values(), *(extra.values() for extras in kept for extra in extras.values())))
     keys = len(LISTS) + len(entries.extra) + sum(len(extra) for extras in kept for extra in extras.values())

@@ -23,7 +23,7 @@ from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNC
 from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Annotation, Entries
-from vocdet.formats.extras import KEPT_OF_WHOLE, in_order, pop_trainval
+from vocdet.formats.extras import DATASET_EXTRAS, in_order, pop_trainval
 from vocdet.formats.images import ImageIndex, Name, find_images, image_size, safe_relative, split_suffix
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
@@ -226,7 +226,7 @@ class _Reading:
     def dataset(self, label_list: tuple[str, ...] | None) -> Dataset:
         """The dataset of all files."""
         labels = tuple(self.builder.label_ids) if label_list is None else label_list
-        extra = in_order(self.extra, KEPT_OF_WHOLE)
+        extra = in_order(self.extra, DATASET_EXTRAS)
         if self.categories:
             extra["categories"] = msgspec.Raw(msgspec.json.encode(self.categories))
         as_json = msgspec.json.encode(extra) if extra else b""

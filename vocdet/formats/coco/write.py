@@ -18,7 +18,7 @@ from vocdet.data.losses import Loss, counted_losses, split_losses
 from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
-from vocdet.formats.extras import KEPT_OF_WHOLE, coordinates_of, extra_of, in_order, label_extras, whole_json
+from vocdet.formats.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
 from vocdet.formats.images import split_suffix
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import number_texts, snapped
@@ -91,14 +91,14 @@ def _with_trainval(dataset: Dataset) -> bytes:
     coordinates = coordinates_of(dataset)
     if "voc" in extra and coordinates == "zero":  # somebody else's
         return dataset.extra
-    return msgspec.json.encode(extra | {"voc": whole_json(coordinates, trainval=True)})
+    return msgspec.json.encode(extra | {"voc": voc_facts(coordinates, trainval=True)})
 
 
 def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
     extra = extra_of(dataset.extra)
     own = label_extras(extra)
     extra.pop("categories", None)
-    extra = in_order({"info": msgspec.Raw(b"{}")} | extra, KEPT_OF_WHOLE)
+    extra = in_order({"info": msgspec.Raw(b"{}")} | extra, DATASET_EXTRAS)
     with writing(path) as file:
         file.write(b"{")
         for key, raw in extra.items():

@@ -1,4 +1,4 @@
-"""One VOC annotation file: what labelImg and its like write, read with suspicion."""
+"""One VOC annotation file, as labelImg and other tools write it. Its content is untrusted."""
 
 from __future__ import annotations
 
@@ -12,42 +12,50 @@ from lxml import etree
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
 from vocdet.formats.values import NUMBER
-from vocdet.formats.voc.elements import KEPT, Note, json_object_in, line_of, tag_of, xml_of
-from vocdet.formats.voc.objects import RawObject, read_object
+from vocdet.formats.voc.objects import (
+    KNOWN_TAGS,
+    Note,
+    RawObject,
+    json_object_in,
+    line_of,
+    read_object,
+    tag_of,
+    xml_of,
+)
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
 from vocdet.formats.voc.usual import read_usual
 from vocdet.wording import reason
 
-LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes some 300 an object
+LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes about 300 an object
 
-_USUAL_SIZE = 1 << 16  # bytes; smaller files are read in one go
-_DOCTYPE = "has a DOCTYPE, and files with one are not read"
-_NO_DOCTYPE = "delete the <!DOCTYPE ...> at its top: it can name other files, or grow without bound"
-# Shared by all files: comments and processing instructions go, nothing is resolved, loaded or fetched.
+_USUAL_SIZE = 1 << 16  # bytes; smaller files are read at once
+_DOCTYPE = "has a DOCTYPE, which is refused"
+_NO_DOCTYPE = "delete the <!DOCTYPE ...> at its top: it can load other files or expand without bound"
+# Shared by all files. It drops comments and processing instructions, and resolves, loads and fetches nothing.
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, collect_ids=False,
                           remove_comments=True, remove_pis=True, remove_blank_text=True)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one file says of one image, with all that is odd about it; objects with an error are left out."""
+    """The content of one file, without the objects that have an error."""
 
-    filename: str  # "" where it is missing
-    size: tuple[int, int] | None  # width, height; None where missing or no size
-    database: str  # texts of <source>, for what they tell of the file's origin
-    coordinates: str  # what vocdet's own <coordinates> says: zero, one or ""
+    filename: str  # "" if it is missing
+    size: tuple[int, int] | None  # width, height; None if missing or invalid
+    database: str  # texts of <source>, which name the origin of the file
+    coordinates: str  # text of vocdet's own <coordinates>: zero, one or ""
     header: Header
     objects: tuple[RawObject, ...]
     findings: tuple[Finding, ...]
-    unknown: frozenset[str]  # tags that are kept without knowing what they mean
-    readable: bool  # False: the file is no annotation at all
+    unknown: frozenset[str]  # tags that are preserved without being known
+    readable: bool  # False: the file is not an annotation
 
 
 _UNREADABLE = Annotation("", None, "", "", Header(), (), (), frozenset(), readable=False)
 
 
 def read_annotation(path: Path | str) -> Annotation:
-    """Read one file. What is wrong with it is in the findings: nothing in a file makes this raise."""
+    """Read one file. Its problems are in the findings; no content raises."""
     findings: list[Finding] = []
 
     def note(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
@@ -67,9 +75,9 @@ def read_annotation(path: Path | str) -> Annotation:
     for child in root:
         tag: str = child.tag  # type: ignore[assignment] # as in tag_of, whose call would show here
         if tag == "object":
-            found = read_object(child, note, unknown)
-            if found is not None:
-                objects.append(found)
+            item = read_object(child, note, unknown)
+            if item is not None:
+                objects.append(item)
         elif tag == "filename":
             filename = (child.text or "").strip()
         elif tag == "folder":
@@ -88,7 +96,7 @@ def read_annotation(path: Path | str) -> Annotation:
         elif tag == "coco":
             header.coco = json_object_in(child, note)
         else:
-            _unread(child, note, unknown)
+            _note_uninterpreted(child, note, unknown)
             header.tags.append(xml_of(child))
     header.attributes = _attributes(root, note)
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
@@ -96,21 +104,21 @@ def read_annotation(path: Path | str) -> Annotation:
 
 
 def _data(path: Path | str, note: Note) -> bytes | None:
-    """The bytes of a file; None, and a finding, where it cannot be read."""
+    """The bytes of a file; None, with a finding, if it cannot be read."""
     try:
         data = _content(path)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        note("xml.unreadable", "error", problem, 0, "see whether you may read it")
+        note("xml.unreadable", "error", problem, 0, "check its permissions")
         return None
     if data is None:
         limit = f"is larger than {LARGEST_FILE >> 20} MB"
-        note("xml.too_big", "error", limit, 0, "an annotation takes a few kB: is this one?")
+        note("xml.too_big", "error", limit, 0, "an annotation has a few kB: check that this is one")
     return data
 
 
 def _parse(data: bytes, note: Note) -> etree._Element | None:
-    """The root element of a file; None, and a finding, where it is no annotation."""
+    """The root element of a file; None, with a finding, if it is not an annotation."""
     try:
         root = etree.XML(data, _PARSER)
     except etree.XMLSyntaxError as error:
@@ -121,7 +129,7 @@ def _parse(data: bytes, note: Note) -> etree._Element | None:
         else:
             _note_syntax(error, note)
         return None
-    plain = data[:1] == b"<" and b"<!" not in data and b"\0" not in data[:4]  # then there is none: asking takes long
+    plain = data[:1] == b"<" and b"<!" not in data and b"\0" not in data[:4]  # docinfo is slow
     if not plain and root.getroottree().docinfo.doctype:
         note("xml.dtd", "error", _DOCTYPE, 0, _NO_DOCTYPE)
         return None
@@ -130,13 +138,13 @@ def _parse(data: bytes, note: Note) -> etree._Element | None:
             element.tag = tag_of(element).rpartition("}")[2]
     if tag_of(root) != "annotation":
         problem = f"begins with <{tag_of(root)[:40]}>, not with <annotation>"
-        note("xml.root", "error", problem, line_of(root), "is it a VOC annotation?")
+        note("xml.root", "error", problem, line_of(root), "check that it is a VOC annotation")
         return None
     return root
 
 
 def _content(path: Path | str) -> bytes | None:
-    """The bytes of a file; None where there are too many. Half the time of Path.read_bytes, thousands of times."""
+    """The bytes of a file; None if it is too large. Twice as fast as Path.read_bytes, for every annotation."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         data = os.read(file, _USUAL_SIZE)
@@ -154,25 +162,25 @@ def _note_syntax(error: etree.XMLSyntaxError, note: Note) -> None:
     message = (error.msg or "").split(", line ")[0]
     line = error.lineno or 0
     if "ncoding" in message or "not proper UTF-8" in message:
-        hint = "save it as UTF-8, or name its encoding in the first line"
-        note("xml.encoding", "error", f"is not text of the encoding it claims: {message}", line, hint)
+        hint = "save it as UTF-8, or declare its encoding in the first line"
+        note("xml.encoding", "error", f"is not in the encoding that it declares: {message}", line, hint)
     else:
-        hint = "it may be cut short: save the image again in labelImg, or delete the file"
+        hint = "it may be truncated: save the image again in labelImg, or delete the file"
         note("xml.syntax", "error", f"is not well-formed XML: {message}", line, hint)
 
 
 def _attributes(root: etree._Element, note: Note) -> dict[str, str]:
-    """The attributes of <annotation>; none, and a finding, where there are too many to be meant."""
+    """The attributes of <annotation>; none, with a finding, if there are implausibly many."""
     count = len(root.keys())
     if count > MOST_ATTRIBUTES:
-        problem = f"<annotation> has {count} attributes: they are not kept"
-        note("voc.attributes", "warning", problem, line_of(root), "delete them: other tools write one at most")
+        problem = f"<annotation> has {count} attributes: they are dropped"
+        note("voc.attributes", "warning", problem, line_of(root), "delete them: other tools write at most one")
         return {}
     return {str(name): str(value) for name, value in root.attrib.items()} if count else {}
 
 
 def _flat(element: etree._Element) -> dict[str, str] | None:
-    """The texts of an element's children by their tags; None where there is more to it than that."""
+    """The texts of an element's children by their tags; None if it holds anything else."""
     texts: dict[str, str] = {}
     for child in element:
         tag = tag_of(child)
@@ -182,19 +190,19 @@ def _flat(element: etree._Element) -> dict[str, str] | None:
     return None if element.keys() else texts
 
 
-def _unread(element: etree._Element, note: Note, unknown: set[str]) -> None:
-    """What to say of a child of <annotation> that is kept and not read."""
+def _note_uninterpreted(element: etree._Element, note: Note, unknown: set[str]) -> None:
+    """Note a child of <annotation> that is preserved but not interpreted, if it is unknown or holds objects."""
     tag = tag_of(element)
     if any(tag_of(inner).lower() in ("bndbox", "object") for inner in element.iter()):
-        hint = "a VOC file has <object> with <name> and <bndbox> in small letters, directly in <annotation>"
-        problem = f"<{tag[:40]}> is not read, yet it holds objects"
+        hint = "write <object> with <name> and <bndbox> in lower case, directly in <annotation>"
+        problem = f"<{tag[:40]}> is ignored, but holds objects"
         note("voc.unknown_tag", "error", problem, line_of(element), hint)
-    elif tag not in KEPT and tag != "source":
+    elif tag not in KNOWN_TAGS and tag != "source":
         unknown.add(tag)
 
 
 def _size(element: etree._Element, note: Note) -> tuple[tuple[int, int] | None, str | None]:
-    """Width and height, None where they are none; and the text of <depth>, None where there is none."""
+    """Width and height (None if invalid) and the text of <depth> (None if missing)."""
     texts = {tag_of(child): child.text or "" for child in element}
     depth = texts.get("depth")
     values = []
@@ -202,7 +210,7 @@ def _size(element: etree._Element, note: Note) -> tuple[tuple[int, int] | None, 
         text = texts.get(side, "").strip()
         value = float(text) if NUMBER.fullmatch(text) else math.nan
         if not (1 <= value < 2**31 and value == int(value)):
-            problem = f"<{side}> is {text[:40]!r}, not a size: the image's own is used"
+            problem = f"<{side}> is {text[:40]!r}, not a size: the image's size is used"
             note("voc.size.bad_number", "warning", problem, line_of(element), "open and save it in labelImg")
             return None, depth
         values.append(int(value))

@@ -1,8 +1,9 @@
-"""Where the files of a VOC or labelImg dataset lie. Nothing outside the dataset's folder is ever opened."""
+"""The files of a VOC or labelImg dataset. Nothing outside its folder is ever opened."""
 
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.errors import AnnotationError, VocdetError
+from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, walk
 from vocdet.wording import counted, reason
 
@@ -25,16 +26,15 @@ class Layout:
     """The files of a dataset, by paths relative to its root with forward slashes."""
 
     root: Path
-    annotations: list[str] = field(default_factory=list)  # sorted
-    stem_of: dict[str, str] = field(default_factory=dict)  # annotation -> its path in its folder, without suffix
+    annotations: dict[str, str] = field(default_factory=dict)  # path -> stem, in ascending order
     images: dict[str, list[str]] = field(default_factory=dict)  # by stem
     masks: dict[str, str] = field(default_factory=dict)  # stem -> PNG in SegmentationObject
-    others: dict[str, str] = field(default_factory=dict)  # stem -> a file of no format that is decoded
+    others: dict[str, str] = field(default_factory=dict)  # stem -> a file of another kind
     findings: list[Finding] = field(default_factory=list)
-    _folded: dict[str, list[str]] = field(default_factory=dict)  # as images, by stems that look the same
+    _folded: dict[str, list[str]] = field(default_factory=dict)  # images by stems without case
 
     def images_of(self, stem: str) -> list[str]:
-        """The images that may belong to an annotation: of the same stem, else of one that only looks different."""
+        """The candidate images of an annotation: those of its stem, else those whose stem differs just in case."""
         if stem in self.images:
             return self.images[stem]
         if "/" in stem and (last := stem.rpartition("/")[2]) in self.images:
@@ -46,18 +46,18 @@ class Layout:
 
 
 def find_layout(root: Path, *, without_images: bool = False) -> Layout:
-    """Find annotations and images below `root`; an error where either is missing, or there are several datasets.
+    """Find annotations and images below `root`.
 
-    With `without_images` the annotations may be without any image.
+    DatasetError if there are no annotations, no images (unless `without_images`), or several datasets.
     """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
+        raise DatasetError(problem, place=root, hint="give the folder that holds your annotated images")
     try:
         layout = _find(root)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise VocdetError(problem, place=Path(error.filename or root), hint="see whether you may read it") from error
+        raise DatasetError(problem, place=Path(error.filename or root), hint="check its permissions") from error
     count = sum(map(len, layout.images.values()))
     if not layout.annotations and not layout.findings:
         problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
@@ -66,12 +66,12 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         hint = "give the folder that holds both annotations and images"
         problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
         raise AnnotationError(problem, place=layout.root, hint=hint)
-    layout.annotations.sort()
+    layout.annotations = dict(sorted(layout.annotations.items()))
     return layout
 
 
 def looks_like(root: Path) -> str:
-    """Why a folder looks like one of VOC's or labelImg's: where it has XML files; "" where it has none."""
+    """Where a VOC or labelImg folder has its XML files, as the reason to read it as VOC; "" if it has none."""
     folders = _subfolders(root)
     annotations = _annotation_folder(folders, root)
     inner = (_annotation_folder(_subfolders(folder), root) for folder in folders if leads_inside(folder, root))
@@ -85,9 +85,10 @@ def _any_xml(folder: Path) -> bool:
         return True
     if folder.name.lower() not in ANNOTATION_FOLDERS:
         return False
-    below = [one for one in _subfolders(folder) if not one.is_symlink()]
+    below = [child for child in _subfolders(folder) if not child.is_symlink()]
     return any(
-        _has_xml(one) or any(_has_xml(deep) for deep in _subfolders(one) if not deep.is_symlink()) for one in below
+        _has_xml(child) or any(_has_xml(deep) for deep in _subfolders(child) if not deep.is_symlink())
+        for child in below
     )
 
 
@@ -110,7 +111,7 @@ def _find(root: Path) -> Layout:
         return _find(inner[0])
     if inner:
         names = ", ".join(folder.name for folder in inner)
-        raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {inner[0]}")
+        raise DatasetError(f"holds several datasets: {names}", place=root, hint=f"give one of them, as in {inner[0]}")
     splits = [folder for folder in folders if _has_xml(folder)]
     return _collected(root, splits, splits or [root, *images])
 
@@ -126,7 +127,7 @@ def _has_xml(folder: Path) -> bool:
 
 
 def _annotation_folder(folders: list[Path], root: Path) -> Path | None:
-    """The folder of annotations among these; one that leads out of `root` is named, and not looked into."""
+    """The annotation folder among these; one that leads out of `root` is returned, but not searched."""
     for folder in folders:
         if folder.name.lower() in ANNOTATION_FOLDERS:
             if not leads_inside(folder, root):
@@ -143,12 +144,11 @@ def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep:
     for folder in annotations:
         for stem, suffix, file in _files(layout, folder, deep=deep):
             if suffix == ".xml":
-                layout.annotations.append(file)
-                layout.stem_of[file] = stem
+                layout.annotations[file] = sys.intern(stem)  # shared with its image
     for folder in images:
         for stem, suffix, file in _files(layout, folder, deep=deep and folder != root):
             if suffix in IMAGE_SUFFIXES:
-                layout.images.setdefault(stem, []).append(file)
+                layout.images.setdefault(sys.intern(stem), []).append(file)
             elif suffix != ".xml":
                 layout.others[stem] = file
     layout.findings = list(dict.fromkeys(layout.findings))
@@ -156,9 +156,9 @@ def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep:
 
 
 def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tuple[str, str, str]]:
-    """Stem, suffix in small letters, and path from the root of the files in a folder that may be opened, sorted.
+    """Stem, lower-case suffix and path from the root of the files in a folder, sorted.
 
-    With `deep` those in folders below it, too; the stem is then the path from the folder, without suffix.
+    With `deep`, subfolders are searched too; the stem is then the path from the folder, without suffix.
     """
     inside = "" if folder == layout.root else folder.relative_to(layout.root).as_posix()
     files, findings = walk(layout.root, [inside], deep=deep)
@@ -169,7 +169,7 @@ def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tupl
 
 
 def leads_inside(path: Path, root: Path) -> bool:
-    """Whether a path stays in a folder once links are followed."""
+    """Whether a path stays inside a folder after resolving links."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 

@@ -4,34 +4,65 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
 from lxml import etree
 
 from vocdet import masks
+from vocdet.data.findings import Severity
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.values import NUMBER, clean_label, number_text
-from vocdet.formats.voc.elements import KEPT, REDRAW, Note, json_object_in, line_of, number_in, tag_of, xml_of
-from vocdet.formats.voc.preserved import RawBox, Rest
 from vocdet.wording import box_text
 
+Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint
+RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
+
+# Tags of other tools that are preserved without being interpreted. Tags beyond these are preserved too, and reported.
+KNOWN_TAGS = frozenset(
+    ("owner", "actions", "point", "viewpoint", "id", "deleted", "verified", "date", "type", "contour")
+)
+
+_REDRAW = "redraw the box in labelImg, or delete its <object>"
 _FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_FEW_DIGITS = 100  # of four numbers together: too few for an infinite one
+_JSON_NUMBERS = re.compile(r"-?(0|[1-9]\d{0,8})(\.\d+)?(,-?(0|[1-9]\d{0,8})(\.\d+)?)*", re.ASCII)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class RareFields:
+    """Fields that few objects have."""
+
+    area: float = math.nan
+    polygons: tuple[str, ...] = ()  # x1,y1,x2,y2,... as written, in numbers that are valid JSON
+    segmentation: bytes = b""  # COCO's JSON, in which vocdet writes RLEs
+    parts: tuple[tuple[str, RawBox], ...] = ()  # name and box as written
+    attributes: dict[str, str] | None = None  # in CVAT's form
+    coco: bytes = b""  # JSON object of fields from a COCO file; b"": none
+    tags: tuple[str, ...] = ()  # XML of all other children
+
+
+NO_RARE_FIELDS = RareFields()
 
 
 class RawObject(NamedTuple):
-    """An object as its file has it: nothing shifted, nothing clipped."""
+    """An object as written in its file."""
 
     label: str
     box: RawBox
     flags: int  # DIFFICULT | TRUNCATED | OCCLUDED | CROWD
     line: int
-    pose: str  # "" where nothing is said
-    rest: Rest | None  # None where there is nothing more, as in most files
+    pose: str  # "": none
+    rare: RareFields | None  # None in most files
 
 
 def read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawObject | None:
-    """What an <object> says; None, and a finding, where it cannot be used. Tags nobody knows go to `unknown`."""
+    """Read an <object>; None, with a finding, if it is unusable. Unknown tags are added to `unknown`."""
     name: str | None = None
     bounds: etree._Element | None = None
     others: list[etree._Element] | None = None
@@ -42,12 +73,12 @@ def read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawOb
             if name is None:
                 name = child.text or ""
             else:
-                note("voc.tag.repeated", "warning", "a second <name> is not read", line_of(child), "delete one of them")
+                note("voc.tag.repeated", "warning", "a second <name> is ignored", line_of(child), "delete one of them")
         elif tag == "bndbox":
             if bounds is None:
                 bounds = child
             else:
-                note("voc.tag.repeated", "warning", "a second <bndbox> is not read", line_of(child), REDRAW)
+                note("voc.tag.repeated", "warning", "a second <bndbox> is ignored", line_of(child), _REDRAW)
         elif tag == "pose":
             pose = (child.text or "").strip()
         elif tag in _FLAGS:
@@ -58,22 +89,22 @@ def read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawOb
             others = [child]
         else:
             others.append(child)
-    rest = read_rest(others, note, unknown) if others else None
+    rare = _rare_fields(others, note, unknown) if others else None
     line = line_of(element)
     label = _label(name, line, note)
     if bounds is not None:
         box = read_box(bounds, note)
-    elif rest is not None and rest.polygons:
-        points = [float(value) for polygon in rest.polygons for value in polygon.split(",")]
+    elif rare is not None and rare.polygons:
+        points = [float(value) for polygon in rare.polygons for value in polygon.split(",")]
         box = min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
-        problem = "an <object> has a <polygon> and no <bndbox>: its box is the polygon's bounds"
+        problem = "an <object> has a <polygon> and no <bndbox>: its box is that of the polygon"
         note("voc.box.from_polygon", "warning", problem, line, "")
     else:
-        note("voc.box.missing", "error", "an <object> has no <bndbox>", line, REDRAW)
+        note("voc.box.missing", "error", "an <object> has no <bndbox>", line, _REDRAW)
         return None
     if label is None or box is None or not _plausible(box, bounds if bounds is not None else element, note):
         return None
-    return RawObject(label, box, flags, line, "" if pose == "Unspecified" else pose, rest)
+    return RawObject(label, box, flags, line, "" if pose == "Unspecified" else pose, rare)
 
 
 def _label(text: str | None, line: int, note: Note) -> str | None:
@@ -82,23 +113,23 @@ def _label(text: str | None, line: int, note: Note) -> str | None:
         note("label.empty", "error", "an <object> has no <name>", line, "give it a label, or delete the <object>")
         return None
     if label != text:
-        hint = "read without it; write the label without"
-        note("label.whitespace", "warning", f"the label {text!r} has space around or inside it", line, hint)
+        hint = "vocdet ignores the space; remove it from the label"
+        note("label.whitespace", "warning", f"the label {text!r} has extra space", line, hint)
     return label
 
 
 def _plausible(box: RawBox, element: etree._Element, note: Note) -> bool:
-    if not is_near(box, element, note):
+    if not _is_near(box, element, note):
         return False
     xmin, ymin, xmax, ymax = box
     if xmin > xmax or ymin > ymax:
         problem = f"the box {box_text(box)} ends before it begins (xmin ymin xmax ymax)"
-        note("voc.box.inverted", "error", problem, line_of(element), REDRAW)
+        note("voc.box.inverted", "error", problem, line_of(element), _REDRAW)
         return False
     if xmax <= 1 and ymax <= 1 and min(box) >= 0 and any(value % 1 for value in box):
-        hint = "VOC wants pixels: multiply by the width and the height of the image"
-        note("voc.box.looks_normalized", "error", f"the box {box_text(box)} looks like shares of the image, "
-             "not like pixels", line_of(element), hint)  # fmt: skip
+        hint = "VOC boxes are in pixels: multiply by the width and height of the image"
+        problem = f"the box {box_text(box)} looks normalized, not in pixels"
+        note("voc.box.looks_normalized", "error", problem, line_of(element), hint)
         return False
     return True
 
@@ -110,36 +141,27 @@ def _flag(element: etree._Element, tag: str, note: Note) -> bool:
     folded = text.lower()
     value = folded in ("true", "yes") or (bool(NUMBER.fullmatch(text)) and float(text) != 0)
     if folded not in ("unspecified", "false", "true"):
-        problem = f"<{tag}> is {text[:40]!r}, not 0 or 1: taken as {int(value)}"
+        problem = f"<{tag}> is {text[:40]!r}, not 0 or 1: read as {int(value)}"
         note("voc.flag.bad_value", "warning", problem, line_of(element), "write 0 or 1")
     return value
 
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
-
-
-_FEW_DIGITS = 100  # of four numbers together: none of so few is infinite
-
-
-_JSON_NUMBERS = re.compile(r"-?(0|[1-9]\d{0,8})(\.\d+)?(,-?(0|[1-9]\d{0,8})(\.\d+)?)*", re.ASCII)
-
-
 def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
-    """The four numbers of a <bndbox>; None, and a finding, where one is missing or none."""
+    """The four numbers of a <bndbox>; None, with a finding, if one is missing or invalid."""
     texts: dict[str, str | None] = {side.tag: side.text for side in bounds}  # type: ignore[misc] # as in tag_of
     try:
         xmin, ymin, xmax, ymax = texts["xmin"], texts["ymin"], texts["xmax"], texts["ymax"]
         digits = xmin + ymin + xmax + ymax  # type: ignore[operator] # of None, which is caught
         if digits.isdigit() and digits.isascii() and len(digits) <= _FEW_DIGITS and len(bounds) == 4:
             return float(xmin), float(ymin), float(xmax), float(ymax)  # type: ignore[arg-type] # as above
-    except (KeyError, TypeError, ValueError):  # one is missing or empty
+    except (KeyError, TypeError, ValueError):  # a side is missing or empty
         pass
     values: dict[str, float] = {}
     bad = False
     for child in bounds:
         side = tag_of(child)
         if side in _SIDES and side not in values:
-            value = number_in(child, side, note)
+            value = _number_in(child, side, note)
             if value is None:
                 bad = True
             else:
@@ -149,49 +171,49 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     missing = [side for side in _SIDES if side not in values]
     if missing:
         problem = f"<bndbox> has no {', '.join(f'<{side}>' for side in missing)}"
-        note("voc.box.missing_coord", "error", problem, line_of(bounds), REDRAW)
+        note("voc.box.missing_coord", "error", problem, line_of(bounds), _REDRAW)
         return None
     return values["xmin"], values["ymin"], values["xmax"], values["ymax"]
 
 
-def is_near(box: RawBox, element: etree._Element, note: Note) -> bool:
-    """Whether a box could be one of an image; a finding where it is further out than any image reaches."""
+def _is_near(box: RawBox, element: etree._Element, note: Note) -> bool:
+    """Whether a box is within the size of any image; a finding if not."""
     if max(box) <= masks.FURTHEST and min(box) >= -masks.FURTHEST:
         return True
-    problem = f"the box {box_text(box)} reaches further than {masks.FURTHEST:.0g} pixels out"
-    note("voc.box.far", "error", problem, line_of(element), REDRAW)
+    problem = f"the box {box_text(box)} exceeds {masks.FURTHEST:.0g} pixels"
+    note("voc.box.far", "error", problem, line_of(element), _REDRAW)
     return False
 
 
-def read_rest(children: list[etree._Element], note: Note, unknown: set[str]) -> Rest:
-    """What few objects have: polygons, parts, attributes, vocdet's own tags, and all that is kept as it is."""
-    rest = Rest()
+def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) -> RareFields:
+    """Polygons, parts, attributes, vocdet's own tags, and the XML of all others."""
+    rare = RareFields()
     tags: list[str] = []
     for child in children:
         tag = tag_of(child)
         if tag == "polygon" and (polygon := _polygon(child, note)) is not None:
-            rest.polygons += (polygon,)
+            rare.polygons += (polygon,)
         elif tag == "part" and (part := _part(child, note)) is not None:
-            rest.parts += (part,)
-        elif tag == "attributes" and rest.attributes is None and (found := _attributes(child)) is not None:
-            rest.attributes = found
+            rare.parts += (part,)
+        elif tag == "attributes" and rare.attributes is None and (pairs := _attributes(child)) is not None:
+            rare.attributes = pairs
         elif tag == "area":
-            area = number_in(child, "area", note)
-            rest.area = math.nan if area is None else area
+            area = _number_in(child, "area", note)
+            rare.area = math.nan if area is None else area
         elif tag == "segmentation":
-            rest.segmentation = _segmentation(child, note)
+            rare.segmentation = _segmentation(child, note)
         elif tag == "coco":
-            rest.coco = json_object_in(child, note)
+            rare.coco = json_object_in(child, note)
         else:
             tags.append(xml_of(child))
-            if tag not in KEPT and tag not in ("polygon", "part", "attributes"):
+            if tag not in KNOWN_TAGS and tag not in ("polygon", "part", "attributes"):
                 unknown.add(tag)
-    rest.tags = tuple(tags)
-    return rest
+    rare.tags = tuple(tags)
+    return rare
 
 
 def _polygon(element: etree._Element, note: Note) -> str | None:
-    """x1,y1,x2,y2,... of <x1><y1>... as Roboflow writes them, or of <pt><x><y> as LabelMe did, as JSON numbers."""
+    """x1,y1,x2,y2,... as JSON numbers, from Roboflow's <x1><y1>... or LabelMe's <pt><x><y>; None if it is invalid."""
     texts = [inner.text or "" for inner in element]
     if [inner.tag for inner in element] == _point_tags(len(texts)) and _JSON_NUMBERS.fullmatch(text := ",".join(texts)):
         return text
@@ -199,49 +221,101 @@ def _polygon(element: etree._Element, note: Note) -> str | None:
     for inner in element.iter():
         tag = tag_of(inner)
         if tag[0] in "xy" and (len(tag) == 1 or tag[1:].isdigit()):
-            value = number_in(inner, tag, note)
+            value = _number_in(inner, tag, note)
             if value is None:
                 return None
             sides[tag[0]].append(value)
     if not (sides["x"] or sides["y"]):
         return None
     if len(sides["x"]) != len(sides["y"]):
-        problem = f"a <polygon> has {len(sides['x'])} x and {len(sides['y'])} y: it is not read"
-        note("voc.polygon", "warning", problem, line_of(element), "draw it again, or delete it")
+        problem = f"a <polygon> has {len(sides['x'])} x and {len(sides['y'])} y: it is ignored"
+        note("voc.polygon", "warning", problem, line_of(element), "redraw it, or delete it")
         return None
     return ",".join(number_text(value) for pair in zip(sides["x"], sides["y"], strict=True) for value in pair)
 
 
 @cache
 def _point_tags(count: int) -> list[str]:
-    """x1, y1, x2, y2, ..., so many."""
+    """The first `count` of x1, y1, x2, y2, ..."""
     return [f"{'xy'[i % 2]}{i // 2 + 1}" for i in range(count)]
 
 
 def _segmentation(element: etree._Element, note: Note) -> bytes:
-    """The JSON in a <segmentation>; b"" where it is none."""
+    """The JSON in a <segmentation>; b"", with a finding, if it is invalid."""
     text = (element.text or "").strip().encode()
     try:
         masks.parse(text)
     except masks.MaskError as error:
-        note("voc.segmentation", "warning", f"<segmentation> {error}: it is not read", line_of(element), "delete it")
+        note("voc.segmentation", "warning", f"<segmentation> {error}: it is ignored", line_of(element), "delete it")
         return b""
     return text
 
 
 def _part(element: etree._Element, note: Note) -> tuple[str, RawBox] | None:
-    """A <part> of a name and a box; None where there is more to it, or less."""
+    """Name and box of a <part>; None if it has anything else."""
     if [tag_of(child) for child in element] != ["name", "bndbox"] or element.attrib:
         return None
     box = read_box(element[1], note)
-    return None if box is None or not is_near(box, element[1], note) else (element[0].text or "", box)
+    return None if box is None or not _is_near(box, element[1], note) else (element[0].text or "", box)
 
 
 def _attributes(element: etree._Element) -> dict[str, str] | None:
-    """CVAT's attributes; None where they are not simply names and values."""
-    found: dict[str, str] = {}
+    """CVAT's attributes; None if they are not pairs of unique names and values."""
+    pairs: dict[str, str] = {}
     for child in element:
-        if [tag_of(inner) for inner in child] != ["name", "value"] or not child[0].text or child[0].text in found:
+        if [tag_of(inner) for inner in child] != ["name", "value"] or not child[0].text or child[0].text in pairs:
             return None
-        found[child[0].text] = child[1].text or ""
-    return found or None
+        pairs[child[0].text] = child[1].text or ""
+    return pairs or None
+
+
+def polygon_xml(numbers: Sequence[str]) -> str:
+    """Roboflow's XML of a polygon x1, y1, x2, y2, ..., given as texts."""
+    return _polygon_template(len(numbers)) % tuple(numbers)
+
+
+@cache
+def _polygon_template(numbers: int) -> str:
+    points = range(1, numbers // 2 + 1)
+    return f"<polygon>{''.join(f'<x{i}>%s</x{i}><y{i}>%s</y{i}>' for i in points)}</polygon>"
+
+
+def tag_of(element: etree._Element) -> str:
+    """The name of an element."""
+    return element.tag  # type: ignore[return-value] # comments, instructions and entities have other tags, and are removed
+
+
+def line_of(element: etree._Element) -> int:
+    """The line where it starts, from 1; 0: unknown."""
+    return int(element.sourceline or 0)
+
+
+def xml_of(element: etree._Element) -> str:
+    """The XML of an element, without the text after it."""
+    return etree.tostring(element, encoding="unicode", with_tail=False)
+
+
+def json_object_in(element: etree._Element, note: Note) -> bytes:
+    """The JSON object in a <coco>; b"", with a finding, if it is invalid."""
+    text = (element.text or "").strip().encode()
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        note("voc.coco", "warning", f"<coco> is ignored: {error}", line_of(element), "delete it")
+        return b""
+    return text
+
+
+def _number_in(element: etree._Element, name: str, note: Note) -> float | None:
+    """The finite number in an element called `name`; None, with a finding, if there is none."""
+    text = (element.text or "").strip()
+    if NUMBER.fullmatch(text) and math.isfinite(value := float(text)):
+        return value
+    if not text:
+        note("voc.box.missing_coord", "error", f"<{name}> is empty", line_of(element), _REDRAW)
+    elif NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+        note("voc.box.not_finite", "error", f"<{name}> is {text[:40]!r}, not finite", line_of(element), _REDRAW)
+    else:
+        hint = "write a decimal point, not a comma" if re.fullmatch(r"[\d ]+,\d+", text) else _REDRAW
+        note("voc.box.bad_number", "error", f"<{name}> is {text[:40]!r}, not a number", line_of(element), hint)
+    return None

@@ -1,15 +1,14 @@
-"""What VOC files say beyond boxes and flags, between its XML form and the JSON that a `Dataset` keeps it as.
+"""Content of VOC files beyond boxes and flags, as the JSON extras of a `Dataset`.
 
-In `Images.extra` it stands under "voc"; in `Objects.extra` under "attributes", "parts" and "voc". Keys that came from
-a COCO file stand beside them under their own names, and travel in a VOC file as the JSON text of <coco>.
+`Images.extra` has it under "voc"; `Objects.extra` under "attributes", "parts" and "voc". Keys from a COCO file are
+beside them under their own names; a VOC file holds them as the JSON text of <coco>.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -19,79 +18,64 @@ from vocdet.data.findings import Finding
 from vocdet.errors import Place
 from vocdet.formats.builder import DatasetBuilder, TextColumn
 from vocdet.formats.extras import (
+    DATASET_EXTRAS,
     IMAGE_EXTRAS,
-    KEPT_OF_WHOLE,
     OBJECT_EXTRAS,
     Extra,
     extra_of,
     in_order,
     label_extras,
-    whole_json,
+    voc_facts,
 )
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text
 from vocdet.formats.voc import coordinates as conventions
+from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, polygon_xml
 
-LABEL_LIST = "labels.txt"  # in the root of a folder: the labels in their order, where sorting would not give it
-DATASET_FILE = "dataset.json"  # in the root: what a COCO file said of the whole
-MOST_ATTRIBUTES = 1000  # of <annotation>, which has one at most: lxml looks for each among all of them
+LABEL_LIST = "labels.txt"  # in the root of a folder: the labels, if their order is not the sorted one
+DATASET_FILE = "dataset.json"  # in the root of a folder: the top-level keys of a COCO file
+MOST_ATTRIBUTES = 1000  # of <annotation>; lxml takes quadratic time
 _LARGEST_FILE = 64 * 2**20  # bytes
 
-RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
-
-# The keys of COCO files that vocdet reads or writes itself: none of them may come in by way of <coco>.
+# The keys of COCO files that vocdet itself reads or writes: <coco> must not override them.
 IMAGE_KEYS = frozenset(("id", "file_name", "width", "height", "voc"))
 OBJECT_KEYS = frozenset(
     ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "difficult", "truncated", "occluded",
      "pose", "attributes", "parts", "voc", "box")
 )  # fmt: skip
-_CLOSED_KEYS = OBJECT_KEYS - {"attributes", "parts"}  # which can say more than their tags, as what is no text
+_CLOSED_KEYS = OBJECT_KEYS - {"attributes", "parts"}  # these can hold values for which XML has no tags
 
-SAME = "\0"  # of a text in a header: what vocdet writes where nothing else was said
+SAME = "\0"  # in place of a text of a header: vocdet's default
 
 
 @dataclass(slots=True)
 class Header:
-    """What a file says of its image beside name and size; None where a tag is missing."""
+    """The top of a file: all but the name and size of its image. None: the tag is missing."""
 
     folder: str | None = "JPEGImages"
-    path: str | None = SAME  # that is the file name
+    path: str | None = SAME  # the file name
     source: dict[str, str] | None = field(default_factory=lambda: {"database": "Unknown"})
     depth: str | None = "3"
-    segmented: str | None = SAME  # that is 1 where an object has a mask, and 0 elsewhere
+    segmented: str | None = SAME  # 1 if an object has a mask, else 0
     attributes: dict[str, str] = field(default_factory=dict)  # of <annotation>
     tags: list[str] = field(default_factory=list)  # XML of all other children
-    masks: bool = False  # SegmentationObject has its objects as pixels
-    void: str = ""  # RLE (JSON) of the pixels there that belong to no object and not to the background
-    coco: bytes = b""  # JSON object of what a COCO file had; b"": nothing
+    masks: bool = False  # whether its masks are in SegmentationObject
+    void: str = ""  # RLE (JSON) of the void pixels there, neither object nor background
+    coco: bytes = b""  # JSON object of fields from a COCO file; b"": none
 
 
-@dataclass(slots=True)
-class Rest:
-    """What few objects have."""
-
-    area: float = math.nan
-    polygons: tuple[str, ...] = ()  # x1,y1,x2,y2,... as written, in numbers that are JSON
-    segmentation: bytes = b""  # JSON as COCO has it, which vocdet writes where VOC knows no way
-    parts: tuple[tuple[str, RawBox], ...] = ()  # name and box as written
-    attributes: dict[str, str] | None = None  # as CVAT writes them
-    coco: bytes = b""  # JSON object of what a COCO file had; b"": nothing
-    tags: tuple[str, ...] = ()  # XML of all other children
-
-
-NO_REST = Rest()
 _DEFAULTS = [(name, default) for name, default in asdict(Header()).items() if name != "coco"]
 
 
 def image_json(header: Header) -> bytes:
-    """The extra of an image: what its header says that labelImg's would not."""
+    """The extra of an image: the fields of its header that differ from labelImg's."""
     if not (header.attributes or header.tags or header.masks or header.void or header.coco):
         source = None if header.source is None else tuple(header.source.items())
         return _usual_json(header.folder, header.path, source, header.depth, header.segmented)
     return _header_json(header)
 
 
-@lru_cache(4096)  # most images of a dataset have the same
+@lru_cache(256)  # most images of a dataset share a few headers
 def _usual_json(
     folder: str | None,
     path: str | None,
@@ -103,8 +87,8 @@ def _usual_json(
 
 
 def _header_json(header: Header) -> bytes:
-    said = {name: value for name, default in _DEFAULTS if (value := getattr(header, name)) != default}
-    extra: dict[str, object] = {"voc": said} if said else {}
+    fields = {name: value for name, default in _DEFAULTS if (value := getattr(header, name)) != default}
+    extra: dict[str, object] = {"voc": fields} if fields else {}
     if header.coco:
         extra |= {key: value for key, value in extra_of(header.coco).items() if key not in IMAGE_KEYS}
         extra = in_order(extra, IMAGE_EXTRAS)
@@ -112,7 +96,7 @@ def _header_json(header: Header) -> bytes:
 
 
 def header_of(extra: Extra) -> Header | None:
-    """The header that `image_json` made an extra of; None where there is none, or it is no header."""
+    """The header in the extra of an image, the inverse of `image_json`; None if it is missing or invalid."""
     if "voc" not in extra:
         return None
     try:
@@ -124,18 +108,18 @@ def header_of(extra: Extra) -> Header | None:
 
 
 def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] | None = None) -> bytes:
-    """The extra of a dataset: what `DATASET_FILE` says, and what the numbers of its files were.
+    """The extra of a dataset: the content of `DATASET_FILE`, and the coordinates of its files.
 
-    Where that file is none that can be read, a warning goes to `findings`.
+    If that file is invalid, a warning goes to `findings`.
     """
     extra: Extra = {}
     path = root / DATASET_FILE
     if path.is_file() and path.resolve().is_relative_to(root.resolve()):
         try:
-            extra = _read_whole(path)
+            extra = _read_dataset_file(path)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            problem = f"is not read: {error}"
-            hint = "it is what vocdet keeps of a COCO file as a whole: correct it, or delete it"
+            problem = f"is ignored: {error}"
+            hint = "it holds the top-level keys of a COCO file: correct it, or delete it"
             if findings is not None:
                 findings.append(Finding("voc.dataset", "warning", problem, Place(path), hint))
     for key in ("voc", "images", "annotations"):
@@ -143,15 +127,15 @@ def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] |
     if "categories" in extra:
         extra["categories"] = msgspec.Raw(msgspec.json.encode(label_extras(extra)))
     if coordinates == "one":
-        extra["voc"] = whole_json(coordinates)
-    return msgspec.json.encode(in_order(extra, KEPT_OF_WHOLE)) if extra else b""
+        extra["voc"] = voc_facts(coordinates)
+    return msgspec.json.encode(in_order(extra, DATASET_EXTRAS)) if extra else b""
 
 
-def _read_whole(path: Path) -> Extra:
+def _read_dataset_file(path: Path) -> Extra:
     if path.stat().st_size > _LARGEST_FILE:
         raise msgspec.DecodeError(f"larger than {_LARGEST_FILE >> 20} MB")
     text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
-    text.decode()  # what is no UTF-8, or no number, would stay unseen, and break the file it is written to
+    text.decode()  # `Raw` values are not validated, and an invalid one would break the file it is written to
     msgspec.json.decode(text)
     return extra_of(text)
 
@@ -159,22 +143,24 @@ def _read_whole(path: Path) -> Extra:
 def add_object_columns(
     builder: DatasetBuilder,
     polygons: TextColumn,
-    rest: Mapping[int, Rest],
+    rare: Mapping[int, RareFields],
     pixels: Mapping[int, bytes],
     coordinates: Coordinates,
 ) -> None:
-    """Add segmentations, extras and areas of the few objects that have any; `pixels` are RLEs by object."""
+    """Add the segmentations, extras and areas of the objects that have any; `pixels` are RLEs by object."""
     count = len(builder.image)
-    outlines = dict(polygons.texts(count).items())
+    polygons_of = dict(polygons.texts(count).items())
     areas = np.full(count, np.nan)
-    for row in sorted(outlines.keys() | rest.keys() | pixels.keys()):
-        one, outline = rest.get(row, NO_REST), outlines.pop(row, b"")
-        tags = one.tags
+    for row in sorted(polygons_of.keys() | rare.keys() | pixels.keys()):
+        fields, outline = rare.get(row, NO_RARE_FIELDS), polygons_of.pop(row, b"")
+        tags = fields.tags
         if row in pixels and outline:  # an object has one mask: polygons beside pixels are preserved as tags
             tags = (*tags, *(polygon_xml(polygon.split(",")) for polygon in outline.decode().split("],[")))
-        builder.segmentations.add(row, pixels.get(row) or _polygons_json(outline, coordinates) or one.segmentation)
-        builder.extras.add(row, b"" if one is NO_REST and not tags else _object_json(one, tags, coordinates))
-        areas[row] = one.area
+        builder.segmentations.add(row, pixels.get(row) or _polygons_json(outline, coordinates) or fields.segmentation)
+        builder.extras.add(
+            row, b"" if fields is NO_RARE_FIELDS and not tags else _object_json(fields, tags, coordinates)
+        )
+        areas[row] = fields.area
     builder.area.frombytes(areas.tobytes())
 
 
@@ -188,35 +174,24 @@ def _polygons_json(outline: bytes, coordinates: Coordinates) -> bytes:
     return b"[[%b]]" % outline if outline else b""
 
 
-def polygon_xml(numbers: Sequence[str]) -> str:
-    """A polygon as Roboflow writes it, of x1, y1, x2, y2, ... as texts."""
-    return _template(len(numbers)) % tuple(numbers)
-
-
-@cache
-def _template(numbers: int) -> str:
-    points = range(1, numbers // 2 + 1)
-    return f"<polygon>{''.join(f'<x{i}>%s</x{i}><y{i}>%s</y{i}>' for i in points)}</polygon>"
-
-
-def _whole(value: float) -> float:
+def _without_point(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def _object_json(rest: Rest, tags: tuple[str, ...], coordinates: Coordinates) -> bytes:
+def _object_json(rare: RareFields, tags: tuple[str, ...], coordinates: Coordinates) -> bytes:
     extra: dict[str, object] = {}
-    if rest.attributes:
-        extra["attributes"] = rest.attributes
-    if rest.parts:
-        boxes = conventions.to_pixels(np.array([box for _, box in rest.parts]), coordinates)
+    if rare.attributes:
+        extra["attributes"] = rare.attributes
+    if rare.parts:
+        boxes = conventions.to_pixels(np.array([box for _, box in rare.parts]), coordinates)
         extra["parts"] = [
-            {"name": name, "bbox": [_whole(value) for value in (xmin, ymin, *extent(box))]}
-            for (name, _), box in zip(rest.parts, boxes, strict=True)
+            {"name": name, "bbox": [_without_point(value) for value in (xmin, ymin, *extent(box))]}
+            for (name, _), box in zip(rare.parts, boxes, strict=True)
             for xmin, ymin in [box[:2].tolist()]
         ]
     if tags:
         extra["voc"] = {"tags": tags}
-    if rest.coco:
-        extra |= {key: value for key, value in extra_of(rest.coco).items() if key not in _CLOSED_KEYS}
+    if rare.coco:
+        extra |= {key: value for key, value in extra_of(rare.coco).items() if key not in _CLOSED_KEYS}
         extra = in_order(extra, OBJECT_EXTRAS)
     return msgspec.json.encode(extra) if extra else b""

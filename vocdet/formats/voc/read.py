@@ -25,29 +25,28 @@ from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, read_annotation
 from vocdet.formats.voc.layout import Layout, find_layout, leads_inside
-from vocdet.formats.voc.objects import RawObject
-from vocdet.formats.voc.preserved import NO_REST, SAME, Rest
+from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
+from vocdet.formats.voc.preserved import SAME
 from vocdet.wording import counted, listed
 
-_PLAIN = re.compile(r"[^/\\:]*")  # a <filename> that is one
+_PLAIN = re.compile(r"[^/\\:]*")  # a <filename> without folders
 
 
 def read(
     root: Path, *, labels: Path | None = None, coordinates: CoordinatesChoice = "auto", progress: Progress | None = None
 ) -> Scan:
-    """Read a folder whose files are all in order; else raise every error that was found, together."""
+    """Read a folder without errors; otherwise raise all of them together."""
     found = scan(Source(root, labels=labels, coordinates=coordinates), progress=progress)
     raise_errors(found.findings)
     return found
 
 
 def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
-    """Read what can be read of a folder, in the order of its file names.
+    """Read what is readable of a folder, in the order of its file names.
 
-    An image without an XML is not annotated: a finding, and no part of the dataset. An XML without objects is
-    an image that is known to show none of the labels. Labels are those of the list file, else all that occur,
-    sorted. Only a folder without annotations, or an unreadable list file, raises. With `without_images` the images
-    may all be missing; their sizes are then what the annotations say.
+    An image without an XML is a finding, and not in the dataset. An XML without objects is an image without objects.
+    Labels are those of the label list, else all that occur, sorted. With `without_images` the images may be missing;
+    the annotations then state their sizes. DatasetError for a folder without annotations or an unreadable label list.
     """
     label_list = read_labels(source.labels) if source.labels is not None else None
     layout = find_layout(source.path, without_images=without_images)
@@ -58,9 +57,11 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             if progress is not None:
                 progress(done, len(layout.annotations))
         dataset, reason = _dataset(reading, label_list, source.coordinates)
-    findings = [*layout.findings, *reading.notes.findings, *_unannotated(reading), *_unknown_tags(reading)]
-    left_out = dict.fromkeys(layout.images, "whose image has no annotation") | dict.fromkeys(
-        reading.claimed - set(dataset.images.stems), ""
+    annotated = reading.claimed.union(layout.annotations.values())
+    unannotated = [stem for stem in layout.images if stem not in annotated]
+    findings = [*layout.findings, *reading.notes.findings, *_unannotated(layout, unannotated), *_unknown_tags(reading)]
+    left_out = dict.fromkeys(unannotated, "whose image has no annotation") | dict.fromkeys(
+        annotated.difference(dataset.images.stems), ""
     )
     folders = dict.fromkeys(file.partition("/")[0] for file in layout.annotations if "/" in file)
     where = f"in {', '.join(folders)}" if folders else "beside the images"
@@ -76,14 +77,14 @@ class _Reading:
     builder: DatasetBuilder
     notes: Notes
     databases: list[str] = field(default_factory=list)  # texts of <source> by image
-    stated: Counter[str] = field(default_factory=Counter)  # files by the <coordinates> in them
+    stated: Counter[str] = field(default_factory=Counter)  # files by their <coordinates>
     polygons: TextColumn = field(default_factory=TextColumn)  # x1,y1,x2,y2,... with ],[ between polygons, by object
-    rest: dict[int, Rest] = field(default_factory=dict)  # by object
+    rare: dict[int, RareFields] = field(default_factory=dict)  # by object
     masks: dict[int, bytes] = field(default_factory=dict)  # RLE of the pixels in SegmentationObject, by object
     dropped_poses: int = 0
-    unknown: Counter[str] = field(default_factory=Counter)  # files by the unknown tags in them
+    unknown: Counter[str] = field(default_factory=Counter)  # files by their unknown tags
     source_of: dict[str, str] = field(default_factory=dict)  # stem -> annotation
-    claimed: set[str] = field(default_factory=set)  # stems of images that have an annotation, readable or not
+    claimed: set[str] = field(default_factory=set)  # stems of images whose annotation has another stem
 
     def note(self, code: str, severity: Severity, problem: str, path: Path | str, hint: str) -> None:
         self.notes.add(code, severity, problem, Path(path), hint)
@@ -92,14 +93,13 @@ class _Reading:
 def _read_one(reading: _Reading, source: str) -> None:
     layout, builder = reading.layout, reading.builder
     path = f"{layout.root}/{source}"
-    stem = layout.stem_of[source]
-    reading.claimed.add(stem)
+    stem = layout.annotations[source]
     annotation = read_annotation(path)
     reading.notes.findings += annotation.findings
     if not annotation.readable:
         return
     if stem in reading.source_of:
-        problem = f"the stem {stem!r} is also that of {reading.source_of[stem]}"
+        problem = f"has the same stem {stem!r} as {reading.source_of[stem]}"
         reading.note("voc.stem.repeated", "error", problem, path, "rename one XML and its image")
         return
     reading.source_of[stem] = source
@@ -110,8 +110,9 @@ def _read_one(reading: _Reading, source: str) -> None:
     if stem in layout.masks:
         _read_masks(reading, stem, annotation, size)
     header = annotation.header
-    rests = [item.rest for item in annotation.objects if item.rest is not None]
-    masked = header.masks or any(rest.polygons or rest.segmentation for rest in rests)
+    masked = header.masks or any(
+        item.rare is not None and (item.rare.polygons or item.rare.segmentation) for item in annotation.objects
+    )
     if header.segmented == ("1" if masked else "0"):
         header.segmented = SAME
     if header.path == file.rpartition("/")[2]:
@@ -128,16 +129,16 @@ def _read_one(reading: _Reading, source: str) -> None:
 
 def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> None:
     builder = reading.builder
-    labels, boxes, flags, lines, poses, rests = zip(*objects, strict=True)
-    for i, rest in enumerate(rests, len(builder.image)):
-        if rest is not None:
-            if rest.polygons:
-                reading.polygons.add(i, "],[".join(rest.polygons).encode())
-                rest.polygons = ()
-            if rest != NO_REST:
-                reading.rest[i] = rest
+    labels, boxes, flags, lines, poses, rares = zip(*objects, strict=True)
+    for i, rare in enumerate(rares, len(builder.image)):
+        if rare is not None:
+            if rare.polygons:
+                reading.polygons.add(i, "],[".join(rare.polygons).encode())
+                rare.polygons = ()
+            if rare != NO_RARE_FIELDS:
+                reading.rare[i] = rare
     ids, pose_ids = builder.label_ids, builder.pose_ids
-    if len(pose_ids) + len(objects) > MOST_POSES:  # a distinct number for every object is no pose
+    if len(pose_ids) + len(objects) > MOST_POSES:  # a number for every object is not a pose
         reading.dropped_poses += sum(pose not in pose_ids for pose in poses)
         poses = tuple(pose if pose in pose_ids else "" for pose in poses)
     builder.add_objects(
@@ -151,7 +152,7 @@ def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> N
 
 
 def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -> str:
-    """The image of an annotation, by the stem of its file and, if that fails, by the last part of its <filename>."""
+    """The image of an annotation, by the stem of its file, else by the last component of its <filename>."""
     layout, filename = reading.layout, annotation.filename
     found = layout.images.get(stem, [])
     plain = _PLAIN.fullmatch(filename) is not None
@@ -159,10 +160,10 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
         return found[0]
     if not plain and (re.match(r"[/\\]|[A-Za-z]:", filename) or ".." in re.split(r"[/\\]", filename)):
         code = "path.traversal" if ".." in filename else "path.absolute"
-        hint = "only its last part is used, and only inside the dataset"
+        hint = "only its last component is used, inside the dataset"
         reading.note(code, "warning", f"<filename> is {filename[:80]!r}, not a file name", path, hint)
     named = re.split(r"[/\\]", filename)[-1]
-    if not layout.images:  # bare
+    if not layout.images:
         suffix = PurePosixPath(named).suffix
         return stem + (suffix if suffix.lower() in image_files.IMAGE_SUFFIXES else ".jpg")
     named_stem = named if named in layout.images else PurePosixPath(named).stem
@@ -175,7 +176,7 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
         other = layout.others.get(stem)
         problem = f"its image is missing: there is no image with the stem {stem!r}"
         if other:
-            problem, hint = f"its image {other} is of a kind that is not read", "convert it to JPEG or PNG"
+            problem, hint = f"its image {other} has an unsupported format", "convert it to JPEG or PNG"
         reading.note("image.missing", "error", problem, path, hint)
         return ""
     reading.claimed.update(PurePosixPath(file).stem for file in found)
@@ -185,32 +186,31 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
     exact = [file for file in beside if PurePosixPath(file).name == named]
     chosen = (exact or beside)[0]
     if not exact:
-        problem = f"{len(found)} images have the stem {stem!r}: {chosen} is taken"
+        problem = f"{len(found)} images have the stem {stem!r}: {chosen} is used"
         others = ", ".join(file for file in found if file != chosen)
         reading.note("image.ambiguous", "warning", problem, Path(path), f"delete the others: {others}")
     return chosen
 
 
 def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | None:
-    """Width and height of an image as its boxes refer to it; None where nothing states them."""
+    """The size that the boxes of an annotation refer to; None if nothing states it."""
     if reading.layout.images:
         size = image_size(
             f"{reading.layout.root}/{file}", annotation.size, reading.notes.findings, terms=VOC, source=path
         )
         return annotation.size if size is None else size[:2]
     if annotation.size is None:
-        problem = "has no <size>, and there is no image"
+        problem = "has no <size> and no image"
         reading.note("voc.size.missing", "error", problem, path, "put the images beside it")
     return annotation.size
 
 
 def _read_masks(reading: _Reading, stem: str, annotation: Annotation, size: tuple[int, int]) -> None:
-    """The pixels SegmentationObject has for the objects of an image."""
+    """Read the masks of an image's objects from SegmentationObject."""
     path = reading.layout.root / reading.layout.masks[stem]
     found = voc_masks.read_masks(path, len(annotation.objects), size, reading.notes.findings)
-    if found is None or any(
-        finding.severity == "error" for finding in annotation.findings
-    ):  # with an object left out, the numbers of the others are not known
+    skipped = any(finding.severity == "error" for finding in annotation.findings)
+    if found is None or skipped:  # with an object left out, the numbers of the others are unknown
         return
     annotation.header.masks = True
     annotation.header.void = found.void
@@ -219,29 +219,29 @@ def _read_masks(reading: _Reading, stem: str, annotation: Annotation, size: tupl
             reading.masks[len(reading.builder.image) + i] = mask
 
 
-def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, asked: CoordinatesChoice) -> tuple[Dataset, str]:
-    """The dataset, and why its coordinates are what they are."""
+def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, choice: CoordinatesChoice) -> tuple[Dataset, str]:
+    """The dataset, and the reason for its coordinates."""
     builder, root = reading.builder, reading.layout.root
     known = label_list if label_list is not None else _own_labels(reading)
     boxes = builder.boxes()
     marks: list[Coordinates] = ["zero", "one"]
     mark = next((mark for mark in marks if 2 * reading.stated[mark] > len(builder.files)), None)
-    if asked == "auto" and mark is not None:
-        chosen, reason = mark, "as <coordinates> in the files says"
+    if choice == "auto" and mark is not None:
+        chosen, reason = mark, "stated by <coordinates> in the files"
     else:
-        chosen, reason = conventions.decide(asked, boxes, builder.sizes(), reading.databases)
+        chosen, reason = conventions.decide(choice, boxes, builder.sizes(), reading.databases)
     if reading.dropped_poses:
         problem = f"has {reading.dropped_poses} objects with distinct poses beyond the first {len(builder.pose_ids)}"
-        hint = "rename the tag if it is a number for every object"
+        hint = "rename the tag if it numbers the objects"
         reading.note("voc.pose", "warning", f"{problem}: these poses are lost", root, hint)
-    preserved.add_object_columns(builder, reading.polygons, reading.rest, reading.masks, chosen)
+    preserved.add_object_columns(builder, reading.polygons, reading.rare, reading.masks, chosen)
     extra = preserved.dataset_json(root, chosen, reading.notes.findings)
     box = conventions.to_pixels(boxes, chosen)
     return builder.build(known, reading.notes.findings, box=box, extra=extra), reason
 
 
 def _own_labels(reading: _Reading) -> tuple[str, ...]:
-    """The labels of the list in the folder, if it has one with all labels in it; else all labels, sorted."""
+    """The label list in the folder if it has all labels that occur, else these labels, sorted."""
     occurring = tuple(sorted(reading.builder.label_ids))
     path = reading.layout.root / preserved.LABEL_LIST
     if not path.is_file() or not leads_inside(path, reading.layout.root):
@@ -249,32 +249,30 @@ def _own_labels(reading: _Reading) -> tuple[str, ...]:
     try:
         labels = read_labels(path)
     except VocdetError as error:
-        reading.note("label.list", "warning", f"is not used as the label list: {error}", path, "")
+        reading.note("label.list", "warning", f"is ignored: {error}", path, "")
         return occurring
     missing = sorted(set(occurring) - set(labels))
     if missing:
-        problem = f"is not used as the label list: it lacks {listed(map(repr, missing), most=5)}"
+        problem = f"is ignored: it lacks the labels {listed(map(repr, missing), most=5)}"
         reading.note("label.list", "warning", problem, path, "add them, correct the annotations, or delete the list")
         return occurring
     return labels
 
 
-def _unannotated(reading: _Reading) -> list[Finding]:
-    hint = "annotate it; if there is nothing in it to find, save it in labelImg without boxes"
+def _unannotated(layout: Layout, stems: Sequence[str]) -> list[Finding]:
+    problem = "has no annotation: it is not used"
+    hint = "annotate it; if it shows no object, save it in labelImg without boxes"
     return [
-        Finding(
-            "image.unannotated", "warning", "has no annotation: it is not used", Place(reading.layout.root / file), hint
-        )
-        for stem, files in reading.layout.images.items()
-        if stem not in reading.claimed
-        for file in files
+        Finding("image.unannotated", "warning", problem, Place(layout.root / file), hint)
+        for stem in stems
+        for file in layout.images[stem]
     ]
 
 
 def _unknown_tags(reading: _Reading) -> list[Finding]:
     findings = []
     for tag, count in sorted(reading.unknown.items()):
-        problem = f"<{tag[:40]}> is in {counted(count, 'file')}: it is kept, and not read"
-        hint = "nothing to do, unless it was to mean something to vocdet"
+        problem = f"<{tag[:40]}> is unknown, in {counted(count, 'file')}: it is preserved, but not interpreted"
+        hint = "check its spelling if vocdet should interpret it"
         findings.append(Finding("voc.tag.unknown", "warning", problem, Place(reading.layout.root), hint))
     return findings

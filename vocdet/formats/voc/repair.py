@@ -314,4 +314,4 @@ def _sides_apart(one: RawObject, facts: Facts) -> tuple[Any, ...]:
         inside = boxes.clip(pixels, *facts.size)
         if np.abs(inside - pixels).max() <= MOST_BEYOND and (inside[0, 2:] - inside[0, :2]).min() >= SMALLEST_SIDE:
             box = inside + (box - pixels)
-    return one.label, tuple(box[0].tolist()), one.flags, one.pose, one.rest
+    return one.label, tuple(box[0].tolist()), one.flags, one.pose, one.rare

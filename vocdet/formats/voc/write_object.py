@@ -21,7 +21,7 @@ from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text, snapped
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
-from vocdet.formats.voc.preserved import polygon_xml
+from vocdet.formats.voc.objects import polygon_xml
 
 # What `annotation_text` writes itself: no fragment may bring it in by another way.
 _OWN = frozenset(
