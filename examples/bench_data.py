@@ -232,10 +232,12 @@ def main() -> None:
         rival = options.side == "torchvision"
         print(json.dumps(time_torchvision(options.data) if rival else time_vocdet(options.data, **SIDES[options.side])))
         return
-    from vocdet.workflows.demo_dataset import compose
+    from vocdet.workflows.demo_dataset import PictureOptions, compose
 
     with tempfile.TemporaryDirectory() as folder:
-        data = compose(Path(folder) / "data", images=options.images, test_images=1, size=PICTURE).train
+        data = compose(
+            Path(folder) / "data", images=options.images, test_images=1, options=PictureOptions(PICTURE)
+        ).train
         if options.memory:
             compare_memory(data)
         else:

@@ -90,9 +90,11 @@ def _count_scan(scan: Any) -> tuple[int, int]:
 
 def _convert(format: str, to: Literal["voc", "coco"]) -> Prepare:
     def prepare(corpus: Path, scratch: Path) -> tuple[Work, Count]:
-        from vocdet.workflows.convert import convert
+        from vocdet.workflows.convert import WriteOptions, convert
 
-        return lambda: convert(Source(corpus / format), scratch / "made", to=to, images="none"), _counter(scratch)
+        return lambda: convert(
+            Source(corpus / format), scratch / "made", to=to, options=WriteOptions(images="none")
+        ), _counter(scratch)
 
     return prepare
 

@@ -192,10 +192,10 @@ def main() -> None:
             speed = time_vocdet(options.data, net, options.steps, freeze=FREEZE.get(options.side, 0))
         print(json.dumps(speed))
         return
-    from vocdet.workflows.demo_dataset import compose
+    from vocdet.workflows.demo_dataset import PictureOptions, compose
 
     with tempfile.TemporaryDirectory() as folder:
-        data = compose(Path(folder) / "data", images=IMAGES, test_images=1, size=PICTURE).train
+        data = compose(Path(folder) / "data", images=IMAGES, test_images=1, options=PictureOptions(PICTURE)).train
         for net in options.net:
             compare(data, net, options.mode, options.rounds, options.steps)
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Trains on a Slurm cluster, one model after the other.
+# Trains the models on a Slurm cluster, one after the other.
 #     sbatch slurm.sh              # with the settings below
 #     sbatch --nodes=2 slurm.sh    # options here override them
 # After preemption, a manual requeue or a timeout the job continues from the last saved step. All nodes need access to
@@ -52,4 +52,4 @@ train() {
 }
 
 train backbone --recipe recipes/backbone.toml
-train ssd --recipe recipes/ssd.toml
+@DETECTOR@train @TASK@ --recipe recipes/@TASK@.toml

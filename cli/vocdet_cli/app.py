@@ -1,4 +1,4 @@
-"""The `vocdet` command: its sub-commands, and how errors end."""
+"""The `vocdet` command: its subcommands and exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vocdet import __version__
-from vocdet.errors import VocdetError
+from vocdet.errors import OutputError, VocdetError
 from vocdet.wording import reason
 from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, reshape, runs, split, stats
 from vocdet_cli import predict as watch
@@ -63,7 +63,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 error, 2 wrong usage, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a console that cannot print ≥ is no reason to fail
+            stream.reconfigure(errors="replace")  # some consoles cannot print ≥
     try:
         app()
     except VocdetError as error:
@@ -71,5 +71,5 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # such as a full disk behind standard output
         place = Path(error.filename) if isinstance(error.filename, str) else None
-        launch.failed(VocdetError(reason(error), place=place))
+        launch.failed(OutputError(reason(error), place=place))
         sys.exit(1)

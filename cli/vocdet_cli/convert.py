@@ -46,10 +46,13 @@ def convert(
 
     with render.progress("converting") as progress:
         report = workflow.convert(
-            Source(source, format, labels, coordinates), target, to=to, images=images, strict=strict, skip_bad=skip_bad,
-            write_coordinates=None if write_coordinates == "same" else write_coordinates,
+            Source(source, format, labels, coordinates),
+            target,
+            to,
+            workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
+            skip_bad=skip_bad,
             progress=progress,
-        )  # fmt: skip
+        )
     same = [*render.given(format, "--from", "auto"), *render.given(labels, "--labels", None),
             *render.given(coordinates, "--coordinates", "auto")]  # fmt: skip
     _print_source(report, render.command("check", str(source), *same))

@@ -15,7 +15,7 @@ from vocdet_cli.hints import as_commands
 
 if TYPE_CHECKING:
     from vocdet.fetching.catalog import Collection
-    from vocdet.workflows.fetch import FetchResult
+    from vocdet.workflows.fetch import FetchOptions, FetchResult
 
 app = typer.Typer()
 
@@ -51,12 +51,13 @@ def fetch(
     An archive that you downloaded by other means is used if it is in DIR.
     """
     from vocdet.fetching.catalog import COLLECTIONS
+    from vocdet.workflows.fetch import FetchOptions
 
     collection = COLLECTIONS[dataset]
-    fetch_into(collection, folder or Path(collection.folder), only=only or [], mirror=url, keep=keep)
+    fetch_into(collection, folder or Path(collection.folder), FetchOptions(only or (), url, keep))
 
 
-def fetch_into(collection: Collection, folder: Path, *, only: list[str], mirror: str, keep: bool) -> None:
+def fetch_into(collection: Collection, folder: Path, options: FetchOptions) -> None:
     """Fetch a collection and print every verification."""
     from vocdet.fetching.download import size_text
     from vocdet.workflows.fetch import archive_bytes, fetch, partial_downloads
@@ -64,19 +65,17 @@ def fetch_into(collection: Collection, folder: Path, *, only: list[str], mirror:
     failed = 0
     try:
         with _bar() as progress:
-            for result in fetch(
-                collection, folder, only=only, mirror=mirror, keep=keep, progress=progress, note=render.note
-            ):
+            for result in fetch(collection, folder, options, progress=progress, note=render.note):
                 _print(result)
                 failed += not result.passed
     except KeyboardInterrupt:
         for part in partial_downloads(collection, folder):
-            kept = size_text(part.stat().st_size)
-            render.note(f"{kept} are saved in {part}: run the same command again to resume")
+            size = size_text(part.stat().st_size)
+            render.note(f"{size} are saved in {part}: run the same command again to resume")
         raise
     if failed:
         raise typer.Exit(1)
-    archives = archive_bytes(collection, folder, only)
+    archives = archive_bytes(collection, folder, options.only)
     if archives:
         render.note(f"the archives take {size_text(archives)}: the same command with --no-keep deletes them")
     root = folder / collection.root

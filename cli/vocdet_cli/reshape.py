@@ -1,4 +1,4 @@
-"""`vocdet remap`, `merge`, `sample` and `crops`: other datasets out of datasets. What they read is never changed."""
+"""`vocdet remap`, `merge`, `sample` and `crops`: new datasets from existing ones, which are never changed."""
 
 from __future__ import annotations
 
@@ -58,14 +58,21 @@ def remap(
     Images that lose all their objects stay, as images without objects.
     """
     from vocdet.formats.source import Source
+    from vocdet.workflows.convert import WriteOptions
+    from vocdet.workflows.label_changes import LabelChanges
     from vocdet.workflows.reshape import remap_dataset
 
+    changes = LabelChanges(rename or (), merge or (), drop or (), keep or (), file)
     with render.progress("reading") as progress:
         report = remap_dataset(
-            Source(data, labels=labels, coordinates=coordinates), target, rename=rename or (), merge=merge or (),
-            drop=drop or (), keep=keep or (), file=file, keep_empty=not drop_empty, to=to, images=images, strict=strict,
+            Source(data, labels=labels, coordinates=coordinates),
+            target,
+            changes,
+            WriteOptions(images, strict),
+            to=to,
+            keep_empty=not drop_empty,
             progress=progress,
-        )  # fmt: skip
+        )
     _print_remap(report)
     _print_losses(report.result)
     render.done(_wrote(report.result), then=render.command("stats", str(target)))
@@ -89,6 +96,7 @@ def merge(
     Stems that clash get the name of their folder as a prefix.
     """
     from vocdet.formats.source import Source
+    from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import merge_datasets
 
     sources, target = (folders, out) if out is not None else (folders[:-1], folders[-1])
@@ -96,9 +104,8 @@ def merge(
         report = merge_datasets(
             [Source(path, coordinates=coordinates) for path in sources],
             target,
+            WriteOptions(images, strict),
             to=to,
-            images=images,
-            strict=strict,
             progress=progress,
         )
     _print_merge(report)
@@ -123,13 +130,19 @@ def sample(
     Labels, splits and images without objects keep their shares; a rare label keeps at least one image.
     """
     from vocdet.formats.source import Source
+    from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import sample_dataset
 
     with render.progress("reading") as progress:
         report = sample_dataset(
-            Source(data, labels=labels, coordinates=coordinates), target, count, seed=seed, to=to, images=images,
-            strict=strict, progress=progress,
-        )  # fmt: skip
+            Source(data, labels=labels, coordinates=coordinates),
+            target,
+            count,
+            WriteOptions(images, strict),
+            seed=seed,
+            to=to,
+            progress=progress,
+        )
     _print_sample(report)
     _print_losses(report.result)
     render.done(_wrote(report.result), then=render.command(*_after(report.result), str(target)))
@@ -160,13 +173,16 @@ def crops(
     """
     from vocdet.formats.source import Source
     from vocdet.wording import counted
-    from vocdet.workflows.crops import write_crops
+    from vocdet.workflows.crops import CropOptions, write_crops
 
     with render.progress("cropping") as progress:
         report = write_crops(
-            Source(data, labels=labels, coordinates=coordinates), target, splits=split or (), margin=margin,
-            size=size, smallest=min_side, lossless=png, progress=progress,
-        )  # fmt: skip
+            Source(data, labels=labels, coordinates=coordinates),
+            target,
+            CropOptions(margin, size, min_side, png),
+            splits=split or (),
+            progress=progress,
+        )
     _print_crops(report)
     _print_left_out(report)
     pictures = sum(int(counts.sum()) for counts in report.crops.values())
@@ -177,9 +193,9 @@ def crops(
 def _print_remap(report: RemapReport) -> None:
     from vocdet.wording import counted
 
-    changed = [(old, new) for old, new in report.becomes.items() if old != new]
+    changed = [(old, new) for old, new in report.new_names.items() if old != new]
     rows: list[Row] = [(f"{old} → {new or '(dropped)'}", [report.objects[old]]) for old, new in changed]
-    kept = [old for old, new in report.becomes.items() if old == new]
+    kept = [old for old, new in report.new_names.items() if old == new]
     if kept:
         rows.append((f"{counted(len(kept), 'label')} unchanged", [sum(report.objects[label] for label in kept)]))
     render.show(fitted("labels", ["objects"], rows))

@@ -1,4 +1,4 @@
-"""`vocdet split`: from annotated images to parts that can be trained on and measured with."""
+"""`vocdet split`: divide a dataset into train, val and test."""
 
 from __future__ import annotations
 
@@ -74,34 +74,26 @@ def split(
     Identical images and near-duplicates stay in one split.
     """
     from vocdet.formats.source import Source
-    from vocdet.workflows.split import SHARE, append_to_split, split_as_coco, split_dataset
+    from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_as_coco, split_dataset
 
-    choices = {
+    used = {
         "--trainval": trainval is not None, "--train": train is not None, "--no-stratify": not stratify,
         "--group-by": bool(group_by), "--kfold": bool(kfold), "--append": append,
     }  # fmt: skip
-    conflicts = [name for name, used in choices.items() if used]
+    conflicts = [option for option, given in used.items() if given]
     if from_coco and conflicts:
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
     source = Source(data, labels=labels, coordinates=coordinates)
+    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0)
+    files = SplitFiles(per_label, force, dry_run)
     with render.progress("reading") as progress:
         if from_coco:
-            report = split_as_coco(
-                source, from_coco, per_label=per_label, force=force, dry_run=dry_run, progress=progress,
-            )  # fmt: skip
-        elif append:
-            report = append_to_split(
-                source, trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by,
-                kfold=kfold or 0, per_label=per_label, dry_run=dry_run, progress=progress,
-            )  # fmt: skip
+            report = split_as_coco(source, from_coco, files, progress=progress)
         else:
-            report = split_dataset(
-                source, trainval=SHARE if trainval is None else trainval, train=SHARE if train is None else train,
-                seed=seed, stratify=stratify, group_by=group_by, kfold=kfold or 0, per_label=per_label, force=force,
-                dry_run=dry_run, progress=progress,
-            )  # fmt: skip
+            divide = append_to_split if append else split_dataset
+            report = divide(source, options, files, progress=progress)
     _show(report, same_dataset(data, labels, coordinates))
 
 

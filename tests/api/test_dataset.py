@@ -11,7 +11,7 @@ from PIL import Image
 
 import vocdet
 from vocdet.formats.source import Source
-from vocdet.workflows.split import split_dataset
+from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 
 
 def sizes(dataset: vocdet.Dataset) -> dict[str, int]:
@@ -51,7 +51,9 @@ def test_split_is_the_split_of_the_command_and_writes_nothing(shelf: Path) -> No
     assert sizes(divided) == {"trainval": 10, "train": 8, "val": 2, "test": 2}
     written = vocdet.write_splits(divided, force=True)
     stems = {path.stem: path.read_text().split() for path in written}
-    report = split_dataset(Source(shelf), trainval=0.8, train=0.75, seed=3, force=True)
+    report = split_dataset(
+        Source(shelf), options=SplitOptions(trainval=0.8, train=0.75, seed=3), files=SplitFiles(force=True)
+    )
     assert {path.stem: path.read_text().split() for path in report.files} == stems
     assert sizes(vocdet.read(shelf)) == sizes(divided)
 

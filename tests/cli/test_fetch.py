@@ -19,6 +19,7 @@ from vocdet_cli.fetch import fetch_into
 
 from vocdet.fetching import download
 from vocdet.fetching.catalog import Archive, Collection, FileCount
+from vocdet.workflows.fetch import FetchOptions
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -65,12 +66,12 @@ def small(folder: Path) -> Collection:
     return Collection("coco2017", (Archive("val", "val2017.zip", (url,), md5, len(data), 12, holds),), "coco2017", "")
 
 
-def test_what_was_fetched_is_said_line_by_line(
+def test_every_verification_is_a_line(
     mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, url = mirror
     collection, to = small(folder), tmp_path / "coco"
-    fetch_into(collection, to, only=[], mirror=url, keep=True)
+    fetch_into(collection, to, FetchOptions(mirror=url))
     out, err = capsys.readouterr()
     data = (folder / "val2017.zip").read_bytes()
     size, md5 = len(data), hashlib.md5(data).hexdigest()
@@ -84,20 +85,18 @@ def test_what_was_fetched_is_said_line_by_line(
         f"downloading {url}/val2017.zip: {size} bytes",
         f"the archives take {size} bytes: the same command with --no-keep deletes them",
     ]
-    fetch_into(collection, to, only=[], mirror=url, keep=False)
+    fetch_into(collection, to, FetchOptions(mirror=url, keep=False))
     out, err = capsys.readouterr()
     assert out.startswith("PASSED  val2017.zip: already there: 3 files\n")
     assert err == f"deleted {to / 'val2017.zip'}\n"
 
 
-def test_what_is_wrong_is_said_and_ends_with_1(
-    mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_exits_with_1(mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, url = mirror
     collection = small(folder)
     (folder / "val2017.zip").unlink()
     with pytest.raises(typer.Exit) as ended:
-        fetch_into(collection, tmp_path / "coco", only=["val"], mirror=url, keep=True)
+        fetch_into(collection, tmp_path / "coco", FetchOptions(only=["val"], mirror=url))
     assert ended.value.exit_code == 1
     out = capsys.readouterr().out.splitlines()
     assert out[0] == f"FAILED  val2017.zip: {url}/val2017.zip: the server answers 404 File not found"
@@ -105,7 +104,7 @@ def test_what_is_wrong_is_said_and_ends_with_1(
     assert len(out) == 2
 
 
-def test_an_interrupted_download_says_what_is_kept(
+def test_an_interrupted_download_names_the_partial_file(
     mirror: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, url = mirror
@@ -114,7 +113,7 @@ def test_an_interrupted_download_says_what_is_kept(
     (to / "val2017.zip.part").write_bytes((folder / "val2017.zip").read_bytes()[:100])
     monkeypatch.setattr(download, "_receive", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        fetch_into(collection, to, only=[], mirror=url, keep=True)
+        fetch_into(collection, to, FetchOptions(mirror=url))
     kept = f"100 bytes are saved in {to / 'val2017.zip.part'}: run the same command again to resume"
     assert kept in capsys.readouterr().err
 

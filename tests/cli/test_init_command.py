@@ -56,7 +56,7 @@ def test_init_overwrites_nothing_and_tells_what_is_there(vocdet: Run) -> None:
     code, out, err = vocdet("init", "p", "--net", "mb1")
     assert (code, out) == (1, "")
     assert err.startswith("error: p/README.md: exists already\n  also in p/labels.txt, p/recipes/")
-    assert "hint: name a new folder, or move the file away" in err
+    assert "hint: choose a new folder, or move the file away" in err
     assert {path: path.read_bytes() for path in Path("p").rglob("*") if path.is_file()} == before
 
 

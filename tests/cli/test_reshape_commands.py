@@ -42,7 +42,7 @@ def test_remap_reads_a_file_of_changes(vocdet: Run, make_voc: MakeVoc) -> None:
 def test_remap_of_a_label_that_is_not_there_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, err = vocdet("remap", make_voc({"a": [DOG]}), "new", "--rename", "dogs=wolf")
     assert (code, out) == (1, "")
-    assert err == "error: --rename 'dogs=wolf': there is no label 'dogs'\n  hint: did you mean 'dog'?\n"
+    assert err == "error: --rename dogs=wolf: there is no label 'dogs'\n  hint: did you mean 'dog'?\n"
     assert not Path("new").exists()
 
 
@@ -112,7 +112,7 @@ def test_merge_warns_of_identical_images(vocdet: Run, make_voc: MakeVoc, tmp_pat
 def test_merge_of_one_dataset_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
     code, _, err = vocdet("merge", make_voc({"a": [DOG]}), "new")
     assert (code, err) == (
-        1, "error: there is only one dataset to merge\n  hint: name two datasets or more\n"
+        1, "error: there is only one dataset to merge\n  hint: give at least two\n"
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import pytest
 from vocdet.errors import ArgumentError, OutputError
 from vocdet.fetching.catalog import COLLECTIONS, Archive, Collection, FileCount, SplitCount, TextCount
 from vocdet.fetching.download import Retries
-from vocdet.workflows.fetch import FetchResult, archive_bytes, fetch, partial_downloads
+from vocdet.workflows.fetch import FetchOptions, FetchResult, archive_bytes, fetch, partial_downloads
 
 if TYPE_CHECKING:
     from tests.fetching.conftest import Site
@@ -59,8 +59,9 @@ def voc(site: Site) -> Collection:
 def fetched(
     collection: Collection, folder: Path, *, tries: int = 5, sleep: Any = None, **options: Any
 ) -> list[FetchResult]:
+    callbacks = {name: options.pop(name) for name in ("progress", "note") if name in options}
     retries = Retries(tries=tries, sleep=sleep or (lambda _: None))
-    return list(fetch(collection, folder, retries=retries, **options))
+    return list(fetch(collection, folder, FetchOptions(retries=retries, **options), **callbacks))
 
 
 def failures(results: Sequence[FetchResult]) -> list[str]:

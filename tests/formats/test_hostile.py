@@ -1047,7 +1047,7 @@ def test_labels_that_are_paths_name_no_files_elsewhere(place: Place) -> None:
 
 @pytest.mark.parametrize("label", ["../../x", "/etc/passwd", "a/b", "a\\b", "x" * 300])
 def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> None:
-    from vocdet.workflows.split import split_dataset
+    from vocdet.workflows.split import SplitFiles, split_dataset
 
     root = place.voc(f"<annotation>{SIZE}{OBJECT.replace('dog', label)}</annotation>")
     for i in range(9):
@@ -1055,6 +1055,6 @@ def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> 
         picture(root / "JPEGImages" / f"{i}.jpg", (100 + i, 80))
     before = snapshot(place.folder)
     with pytest.raises(VocdetError, match="cannot be part of a file name"):
-        split_dataset(Source(root), per_label=True)
+        split_dataset(Source(root), files=SplitFiles(per_label=True))
     assert snapshot(place.folder) == before
     assert not (root / "ImageSets").exists()

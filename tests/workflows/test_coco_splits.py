@@ -27,7 +27,7 @@ def write_coco(path: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_splits_are_read_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = many(make_voc)
     names = [f"img{i:02}.jpg" for i in range(20)]
     write_coco(tmp_path / "coco" / "annotations" / "instances_train2017.json", names[:12])
@@ -46,7 +46,7 @@ def test_parts_are_taken_from_coco_files(make_voc: MakeVoc, tmp_path: Path) -> N
     assert (root / "ImageSets" / "Main" / "val.txt").read_text().split() == ["img12", "img13", "img14", "img15"]
 
 
-def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_the_split_is_the_name_of_the_file_or_of_its_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = many(make_voc, 6)
     sources = [
         write_coco(tmp_path / "train" / "_annotations.coco.json", ["img00.png", "sub/img01.jpg"]),
@@ -72,7 +72,7 @@ def test_coco_files_say_their_part_by_name_or_folder(make_voc: MakeVoc, tmp_path
         ),
     ],
 )
-def test_coco_files_that_make_no_parts_are_an_error(
+def test_coco_files_without_valid_splits_are_an_error(
     make_voc: MakeVoc, tmp_path: Path, files: Mapping[str, Sequence[str]], problem: str
 ) -> None:
     root = many(make_voc)
@@ -85,14 +85,14 @@ def test_coco_files_that_make_no_parts_are_an_error(
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2", "<annotation/>"])
-def test_a_file_that_is_no_coco_file_is_an_error(make_voc: MakeVoc, tmp_path: Path, text: str) -> None:
+def test_another_kind_of_file_is_an_error(make_voc: MakeVoc, tmp_path: Path, text: str) -> None:
     path = tmp_path / "train.json"
     path.write_text(text)
     with pytest.raises(VocdetError, match=r"train\.json"):
         split_as_coco(Source(many(make_voc)), [path])
 
 
-def test_microcontrollers_are_divided_as_their_coco_files_have_it(shared: Path, tmp_path: Path) -> None:
+def test_microcontrollers_have_the_splits_of_their_coco_files(shared: Path, tmp_path: Path) -> None:
     import shutil
 
     root = shutil.copytree(shared / "data" / "microcontrollers", tmp_path / "boards")

@@ -25,7 +25,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.source import FormatChoice, Source
-from vocdet.workflows.convert import ConvertReport, Target, convert, summary
+from vocdet.workflows.convert import ConvertReport, Target, WriteOptions, convert, summary
 
 MakeVoc = Callable[..., Path]
 Box = tuple[float, float, float, float]
@@ -291,7 +291,7 @@ def test_one_image_without_objects_or_parts_is_a_dataset(tmp_path: Path, make_vo
 
 def test_linked_images_take_no_room(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
-    report = convert(Source(source), tmp_path / "out", to="voc", images="link")
+    report = convert(Source(source), tmp_path / "out", to="voc", options=WriteOptions(images="link"))
     assert (report.written.images, report.written.copied) == (3, 0)
     for stem in CONTENT:
         name = f"JPEGImages/{stem}.png"
@@ -306,7 +306,12 @@ def test_images_are_copied_where_a_disk_knows_no_links(
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    report = convert(Source(a_voc_folder(tmp_path / "set", make_voc)), tmp_path / "out", to="voc", images="link")
+    report = convert(
+        Source(a_voc_folder(tmp_path / "set", make_voc)),
+        tmp_path / "out",
+        to="voc",
+        options=WriteOptions(images="link"),
+    )
     assert (report.written.images, report.written.copied) == (3, 3)
     assert len(names(tmp_path / "out" / "JPEGImages")) == 3
 
@@ -317,7 +322,7 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
     (source / "JPEGImages" / "a.png").rename(source / "store" / "1.bin")
     (source / "JPEGImages" / "a.png").symlink_to("../store/1.bin")
     convert(Source(source), tmp_path / "copy", to="voc")
-    convert(Source(source), tmp_path / "link", to="voc", images="link")
+    convert(Source(source), tmp_path / "link", to="voc", options=WriteOptions(images="link"))
     copied, linked = (tmp_path / name / "JPEGImages" / "a.png" for name in ("copy", "link"))
     assert not copied.is_symlink()
     assert not linked.is_symlink()
@@ -328,7 +333,7 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
 @pytest.mark.parametrize("to", TARGETS)
 def test_images_may_stay_where_they_are(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
-    report = convert(Source(source), tmp_path / "out", to=to, images="none")
+    report = convert(Source(source), tmp_path / "out", to=to, options=WriteOptions(images="none"))
     assert report.written.images == 0
     assert not list((tmp_path / "out").rglob("*.png"))
     whole = convert(Source(source), tmp_path / "whole", to=to)
@@ -352,7 +357,7 @@ def test_without_images_the_annotations_tell_their_sizes(
         path.unlink()
     with pytest.raises(AnnotationError, match="no images found"):
         convert(Source(source), tmp_path / "out", to=to)
-    report = convert(Source(source), tmp_path / "out", to=to, images="none")
+    report = convert(Source(source), tmp_path / "out", to=to, options=WriteOptions(images="none"))
     assert summary(report.dataset) == "3 images, 3 objects, 2 labels"
     pictures(tmp_path)
     for stem in CONTENT:
@@ -366,7 +371,7 @@ def test_a_share_of_an_image_that_is_not_there_is_no_box(tmp_path: Path, make_vo
     source = a_yolo_folder(tmp_path / "set", make_voc)
     shutil.rmtree(source / "images")
     with pytest.raises(AnnotationError, match="no images found for 3 label files"):
-        convert(Source(source), tmp_path / "out", to="voc", images="none")
+        convert(Source(source), tmp_path / "out", to="voc", options=WriteOptions(images="none"))
 
 
 def rich_coco(root: Path) -> Path:
@@ -434,12 +439,12 @@ def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, 
 def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) -> None:
     source = rich_coco(tmp_path / "set")
     with pytest.raises(OutputError) as caught:
-        convert(Source(source), tmp_path / "new" / "out", to="yolo", strict=True)
+        convert(Source(source), tmp_path / "new" / "out", to="yolo", options=WriteOptions(strict=True))
     listed = caught.value.problem.removeprefix("yolo cannot hold everything: ").split("; ")
     assert sorted(listed) == sorted(f"{number} × {what}" for what, number in LOST_IN_YOLO.items())
     assert caught.value.hint == "leave out `strict=True`"
     assert names(tmp_path) == ["set"]
-    convert(Source(source), tmp_path / "out", to="voc", strict=True)
+    convert(Source(source), tmp_path / "out", to="voc", options=WriteOptions(strict=True))
     assert names(tmp_path) == ["out", "set"]
 
 
@@ -678,7 +683,7 @@ def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, 
     for images in ("copy", "link"):
         calls = count(1)
         with pytest.raises(ImageError) as caught:
-            convert(Source(source), tmp_path / "out", to="coco", images=images, progress=progress)
+            convert(Source(source), tmp_path / "out", to="coco", options=WriteOptions(images=images), progress=progress)
         assert str(caught.value) == (
             f"{source}/JPEGImages/c.jpg: cannot be copied: no such file or directory "
             "(check that it exists, and its permissions)"
@@ -745,7 +750,7 @@ def test_coordinates_that_are_asked_for_are_written(tmp_path: Path, make_voc: Ma
     assert '"bbox":[10,20,40,40]' in (tmp_path / "coco" / "annotations" / "instances.json").read_text()
     convert(Source(tmp_path / "coco"), tmp_path / "same", to="voc")
     assert voc_content(tmp_path / "same")[0] == {"a": [("dog", (11, 21, 50, 60))]}
-    convert(Source(tmp_path / "coco"), tmp_path / "zero", to="voc", write_coordinates="zero")
+    convert(Source(tmp_path / "coco"), tmp_path / "zero", to="voc", options=WriteOptions(coordinates="zero"))
     assert voc_content(tmp_path / "zero")[0] == {"a": [("dog", (10, 20, 50, 60))]}
     for folder in ("same", "zero"):
         report = convert(Source(tmp_path / folder), tmp_path / f"{folder}_coco", to="coco")

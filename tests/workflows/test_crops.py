@@ -10,10 +10,10 @@ from PIL import Image
 from vocdet.errors import DatasetError, ImageError, OutputError, SplitError, VocdetError
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.formats.source import Source
-from vocdet.workflows.crops import write_crops
+from vocdet.workflows.crops import CropOptions, write_crops
 
 DOG, CAT = ("dog", (10.0, 10.0, 50.0, 30.0)), ("cat", (60.0, 20.0, 80.0, 60.0))
-PARTS = {"trainval": ["a", "b"], "train": ["a"], "val": ["b"], "test": ["c"]}
+SPLITS = {"trainval": ["a", "b"], "train": ["a"], "val": ["b"], "test": ["c"]}
 MakeVoc = Callable[..., Path]
 
 
@@ -21,8 +21,8 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, splits=PARTS)
+def test_every_object_is_a_picture_in_the_folder_of_its_split_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG, DOG], "d": [CAT]}, splits=SPLITS)
     report = write_crops(Source(root), tmp_path / "crops")
     assert files(tmp_path / "crops") == [
         "test/dog/c_1.jpg", "test/dog/c_2.jpg", "train/cat/a_2.jpg", "train/dog/a_1.jpg", "val/cat/b_1.jpg",
@@ -33,8 +33,8 @@ def test_every_object_is_a_picture_in_the_folder_of_its_part_and_label(make_voc:
     assert (report.labels, report.in_no_split) == (("cat", "dog"), 1)
 
 
-def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits=PARTS)
+def test_train_backbone_reads_the_same_splits_and_labels(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits=SPLITS)
     write_crops(Source(root), tmp_path / "crops")
     dataset = read_image_folder(tmp_path / "crops")
     splits = dataset.splits
@@ -42,9 +42,9 @@ def test_train_backbone_reads_the_folder_as_the_same_parts_and_labels(make_voc: 
     assert names == {"train": ["cat", "dog"], "val": ["cat"]}
 
 
-def test_a_crop_is_a_square_of_the_image_with_a_margin(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_crop_is_a_square_with_a_margin(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG]}, suffix=".png")
-    write_crops(Source(root), tmp_path / "crops", margin=0.1, lossless=True)
+    write_crops(Source(root), tmp_path / "crops", CropOptions(margin=0.1, png=True))
     with (
         Image.open(tmp_path / "crops" / "train" / "dog" / "a_1.png") as image,
         Image.open(root / "JPEGImages" / "a.png") as whole,
@@ -55,25 +55,28 @@ def test_a_crop_is_a_square_of_the_image_with_a_margin(make_voc: MakeVoc, tmp_pa
     assert (crop[:4] == 127).all()
 
 
-def test_with_a_size_all_crops_have_it(make_voc: MakeVoc, tmp_path: Path) -> None:
-    write_crops(Source(make_voc({"a": [DOG, CAT]})), tmp_path / "crops", size=40)
+def test_all_crops_have_the_requested_size(make_voc: MakeVoc, tmp_path: Path) -> None:
+    write_crops(Source(make_voc({"a": [DOG, CAT]})), tmp_path / "crops", CropOptions(size=40))
     for name in files(tmp_path / "crops"):
         with Image.open(tmp_path / "crops" / name) as image:
             assert image.size == (40, 40)
 
 
-def test_parts_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=PARTS)
+def test_splits_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=SPLITS)
     report = write_crops(Source(root), tmp_path / "crops", splits=["trainval"])
-    assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]  # a folder that is read as such
+    assert files(tmp_path / "crops") == [
+        "train/cat/b_1.jpg",
+        "train/dog/a_1.jpg",
+    ]  # train-backbone needs a folder train
     assert report.in_no_split == 1
 
 
 @pytest.mark.parametrize(
     ("splits", "hint"),
-    [(PARTS, "choose trainval, train, val or test"), (None, "run `vocdet.split(dataset)` first")],
+    [(SPLITS, "choose trainval, train, val or test"), (None, "run `vocdet.split(dataset)` first")],
 )
-def test_a_part_that_is_not_there_is_refused(
+def test_an_unknown_split_is_an_error(
     make_voc: MakeVoc, tmp_path: Path, splits: dict[str, list[str]] | None, hint: str
 ) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=splits)
@@ -82,7 +85,7 @@ def test_a_part_that_is_not_there_is_refused(
     assert caught.value.hint == hint
 
 
-def test_labels_that_are_no_folder_names_get_another(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_labels_that_are_not_folder_names_get_a_portable_one(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("and/or", DOG[1]), ("..", CAT[1])]})
     report = write_crops(Source(root), tmp_path / "crops")
     assert files(tmp_path / "crops") == ["train/_/a_2.jpg", "train/and_or/a_1.jpg"]
@@ -91,29 +94,33 @@ def test_labels_that_are_no_folder_names_get_another(make_voc: MakeVoc, tmp_path
 
 def test_small_objects_can_be_left_out(make_voc: MakeVoc, tmp_path: Path) -> None:
     report = write_crops(
-        Source(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]})), tmp_path / "crops", smallest=10
+        Source(make_voc({"a": [DOG, CAT, ("cat", (0.0, 0.0, 40.0, 9.0))]})),
+        tmp_path / "crops",
+        CropOptions(min_side=10),
     )
     assert (report.small, files(tmp_path / "crops")) == (1, ["train/cat/a_2.jpg", "train/dog/a_1.jpg"])
     with pytest.raises(DatasetError, match="there are no objects to crop"):
-        write_crops(Source(make_voc({"a": [DOG]}, root=tmp_path / "other")), tmp_path / "none", smallest=50)
+        write_crops(
+            Source(make_voc({"a": [DOG]}, root=tmp_path / "other")), tmp_path / "none", CropOptions(min_side=50)
+        )
 
 
 def test_an_image_that_cannot_be_decoded_leaves_no_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG], "b": [DOG]})
     image = root / "JPEGImages" / "b.jpg"
-    image.write_bytes(image.read_bytes()[:350])  # its header says how large it is, and then it ends
+    image.write_bytes(image.read_bytes()[:350])  # truncated after its header
     with pytest.raises(ImageError, match="decoded"):
         write_crops(Source(root), tmp_path / "new" / "crops")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
-def test_a_folder_that_is_there_is_not_touched(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_touched(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG]})
     with pytest.raises(OutputError, match="exists already"):
         write_crops(Source(root), root)
     assert "train" not in [path.name for path in root.iterdir()]
 
 
-def test_a_size_that_makes_no_sense_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_an_invalid_size_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="size is 5 pixels"):
-        write_crops(Source(tmp_path), tmp_path / "crops", size=5)
+        write_crops(Source(tmp_path), tmp_path / "crops", CropOptions(size=5))

@@ -114,7 +114,7 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     assert heard == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     with pytest.raises(OutputError, match="exists already"):
         compose(tmp_path, images=1, test_images=1)
@@ -135,11 +135,21 @@ def test_an_interrupted_composer_leaves_nothing(tmp_path: Path) -> None:
     [
         ({"labels": 11}, "11 labels"),
         ({"images": 0}, "0 and 128 images"),
+    ],
+)
+def test_impossible_numbers_are_refused(tmp_path: Path, kwargs: dict[str, int], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        compose(tmp_path, **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"),
+    [
         ({"pixels": (10, 20)}, "10 to 20 pixels"),
         ({"pixels": (100, 200)}, "200 pixels needs more room than 320 x 240"),
         ({"digits": (3, 2)}, "3 to 2 digits"),
     ],
 )
-def test_plans_that_cannot_be_are_refused(tmp_path: Path, kwargs: dict[str, int], problem: str) -> None:
+def test_impossible_pictures_are_refused(kwargs: dict[str, tuple[int, int]], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        compose(tmp_path, **kwargs)  # type: ignore[arg-type]
+        PictureOptions(**kwargs)

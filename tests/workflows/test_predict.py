@@ -71,7 +71,7 @@ def test_every_picture_is_drawn_and_listed(tmp_path: Path) -> None:
     pictures = [picture(tmp_path / "in" / name) for name in ("a.png", "b.JPG")]
     before = [path.read_bytes() for path in pictures]
     out = tmp_path / "out"
-    seen = list(predict(RUN, [str(tmp_path / "in")], out=out, detector=FindsTheMiddle()))
+    seen = list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=out))
     assert [(one.source.name, one.done, one.total) for one in seen] == [("a.png", 1, 2), ("b.JPG", 2, 2)]
     assert names(out) == ["a.jpg", "b.jpg", "detections.json", "labels.txt"]
     assert (out / "labels.txt").read_text() == "big\nfaint\n"
@@ -90,8 +90,8 @@ def test_pictures_are_drawn_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "a.jpg", exif=exif)
-    (seen,) = predict(RUN, [str(tmp_path / "a.jpg")], out=tmp_path / "out", detector=FindsTheMiddle())
-    assert decode(seen.wrote).shape == (64, 48, 3)
+    (seen,) = predict(FindsTheMiddle(), [str(tmp_path / "a.jpg")], out=tmp_path / "out")
+    assert decode(seen.drawing).shape == (64, 48, 3)
     assert seen.detections.boxes[0].tolist() == [12, 16, 36, 48]
 
 
@@ -109,7 +109,7 @@ def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch:
 def test_a_score_takes_the_place_of_the_detectors_thresholds(tmp_path: Path) -> None:
     source = [str(picture(tmp_path / "a.png"))]
     counts = [
-        len(next(predict(RUN, source, out=tmp_path / str(score), score=score, detector=FindsTheMiddle())).detections)
+        len(next(predict(FindsTheMiddle(), source, out=tmp_path / str(score), score=score)).detections)
         for score in (None, 0.1, 0.95)
     ]
     assert counts == [1, 2, 0]
@@ -119,27 +119,27 @@ def test_pictures_go_to_the_detector_in_batches(tmp_path: Path) -> None:
     for i in range(7):
         picture(tmp_path / "in" / f"{i}.png")
     detector = FindsTheMiddle()
-    list(predict(RUN, [str(tmp_path / "in")], out=tmp_path / "out", batch=3, detector=detector))
+    list(predict(detector, [str(tmp_path / "in")], out=tmp_path / "out", batch=3))
     assert detector.batches == [3, 3, 1]
 
 
 def test_names_that_clash_get_a_number(tmp_path: Path) -> None:
     given = [picture(tmp_path / name) for name in ("a.png", "a.bmp", "x/A.png", "in/deep/a.png", "in/deep_a.png")]
     sources = [str(path) for path in given[:3]] + [str(tmp_path / "in")]
-    list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
+    list(predict(FindsTheMiddle(), sources, out=tmp_path / "out"))
     pictures = [name for name in names(tmp_path / "out") if name.endswith(".jpg")]
     assert pictures == ["A_3.jpg", "a.jpg", "a_2.jpg", "deep_a.jpg", "deep_a_2.jpg"]
 
 
 def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
     path = str(picture(tmp_path / "a.png"))
-    assert len(list(predict(RUN, [path, path], out=tmp_path / "out", detector=FindsTheMiddle()))) == 1
+    assert len(list(predict(FindsTheMiddle(), [path, path], out=tmp_path / "out"))) == 1
 
 
 def test_a_video_becomes_a_video(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
     out = tmp_path / "out"
-    seen = list(predict(RUN, [str(path)], out=out, batch=2, detector=FindsTheMiddle()))
+    seen = list(predict(FindsTheMiddle(), [str(path)], out=out, batch=2))
     assert [(one.number, one.done, one.total) for one in seen] == [(i, i + 1, 5) for i in range(5)]
     assert names(out) == ["clip.mp4", "detections.json", "labels.txt"]
     assert frames_in(out / "clip.mp4") == (5, 12.5)
@@ -152,7 +152,7 @@ def test_what_cannot_be_decoded_is_told_after_the_rest_is_done(tmp_path: Path) -
     for name in ("a.png", "c.mp4"):
         (tmp_path / "in" / name).write_bytes(b"broken")
     with pytest.raises(ManyErrors) as caught:
-        list(predict(RUN, [str(tmp_path / "in")], out=tmp_path / "out", detector=FindsTheMiddle()))
+        list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "out"))
     assert all(isinstance(error, ImageError) for error in caught.value.errors)
     assert [error.place.path.name for error in caught.value.errors if error.place] == ["a.png", "c.mp4"]
     assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
@@ -162,7 +162,7 @@ def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(t
     Image.new("L", (66000, 1)).save(tmp_path / "a.png")
     sources = [str(tmp_path / "a.png"), str(picture(tmp_path / "b.png"))]
     with pytest.raises(ImageError, match="has more than 65500 pixels on a side"):
-        list(predict(RUN, sources, out=tmp_path / "out", detector=FindsTheMiddle()))
+        list(predict(FindsTheMiddle(), sources, out=tmp_path / "out"))
     assert names(tmp_path / "out") == ["b.jpg", "detections.json", "labels.txt"]
 
 
@@ -170,7 +170,7 @@ def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(t
 def test_a_name_that_is_no_text_is_listed_as_far_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"gr\xfcn.png")
     picture(path)
-    assert len(list(predict(RUN, [str(path)], out=tmp_path / "out", detector=FindsTheMiddle()))) == 1
+    assert len(list(predict(FindsTheMiddle(), [str(path)], out=tmp_path / "out"))) == 1
     (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
     assert entry["file_name"] == "gr\ufffdn.png"
 
@@ -178,7 +178,7 @@ def test_a_name_that_is_no_text_is_listed_as_far_as_it_is(tmp_path: Path) -> Non
 def test_where_nothing_could_be_done_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(ImageError):
-        list(predict(RUN, [str(tmp_path / "a.png")], out=tmp_path / "out", detector=FindsTheMiddle()))
+        list(predict(FindsTheMiddle(), [str(tmp_path / "a.png")], out=tmp_path / "out"))
     assert names(tmp_path) == ["a.png"]
 
 
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up_leaves_a_folder_that_can_be_used_again(
     for i in range(3):
         picture(tmp_path / "in" / f"{i}.png")
     out, sources = tmp_path / "out", [str(tmp_path / "in")]
-    seen = predict(RUN, sources, out=out, batch=1, detector=FindsTheMiddle())
+    seen = predict(FindsTheMiddle(), sources, out=out, batch=1)
     next(seen)
 
     def full(_: int) -> None:
@@ -199,12 +199,12 @@ def test_a_disk_that_fills_up_leaves_a_folder_that_can_be_used_again(
         with pytest.raises(OutputError, match="no space left on device"):
             next(seen)
     assert names(out) == ["0.jpg", "detections.json"]
-    assert len(list(predict(RUN, sources, out=out, detector=FindsTheMiddle()))) == 3
+    assert len(list(predict(FindsTheMiddle(), sources, out=out))) == 3
 
 
 def test_stopping_leaves_a_whole_video_and_a_list_that_matches_it(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4", frames=9)
-    seen = predict(RUN, [str(path)], out=tmp_path / "out", batch=2, detector=FindsTheMiddle())
+    seen = predict(FindsTheMiddle(), [str(path)], out=tmp_path / "out", batch=2)
     for _ in range(4):
         next(seen)
     with pytest.raises(KeyboardInterrupt):
@@ -218,9 +218,9 @@ def test_results_never_go_over_other_files(tmp_path: Path) -> None:
     path = picture(tmp_path / "photos" / "a.jpg")
     before = path.read_bytes()
     with pytest.raises(OutputError, match="contains other files"):
-        next(predict(RUN, [str(path)], out=path.parent, detector=FindsTheMiddle()))
+        next(predict(FindsTheMiddle(), [str(path)], out=path.parent))
     with pytest.raises(OutputError, match="is a file, not a folder"):
-        next(predict(RUN, [str(path)], out=path, detector=FindsTheMiddle()))
+        next(predict(FindsTheMiddle(), [str(path)], out=path))
     assert names(path.parent) == ["a.jpg"]
     assert path.read_bytes() == before
 
@@ -229,14 +229,14 @@ def test_earlier_results_are_replaced_but_not_looked_at(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     out = tmp_path / "in" / "out"
     for _ in range(2):
-        assert len(list(predict(RUN, [str(tmp_path / "in")], out=out, detector=FindsTheMiddle()))) == 1
+        assert len(list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=out))) == 1
     with pytest.raises(VocdetError, match="is in the output folder"):
-        next(predict(RUN, [str(out)], out=out, detector=FindsTheMiddle()))
+        next(predict(FindsTheMiddle(), [str(out)], out=out))
 
 
 def test_predict_sends_a_camera_to_live(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="'0' is a camera or a stream") as caught:
-        next(predict(RUN, ["0"], out=tmp_path / "out", detector=FindsTheMiddle()))
+        next(predict(FindsTheMiddle(), ["0"], out=tmp_path / "out"))
     assert caught.value.hint == "give images, folders or video files"
 
 
@@ -248,7 +248,7 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_screen")
 def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
-    shown = list(live(RUN, str(path), save=tmp_path / "out.mp4", detector=FindsTheMiddle()))
+    shown = list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.mp4"))
     assert [one.number for one in shown] == [0, 1, 2, 3, 4]
     assert all(len(one.detections) == 1 and one.fps > 0 for one in shown)
     assert frames_in(tmp_path / "out.mp4") == (5, 12.5)
@@ -257,14 +257,14 @@ def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_screen")
 def test_live_without_a_screen_and_without_a_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no screen") as caught:
-        next(live(RUN, str(film(tmp_path / "clip.mp4")), detector=FindsTheMiddle()))
+        next(live(FindsTheMiddle(), str(film(tmp_path / "clip.mp4"))))
     assert '`save="out.mp4"`' in caught.value.hint
 
 
 @pytest.mark.usefixtures("no_screen")
 def test_live_ends_after_so_many_frames(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
-    assert len(list(live(RUN, str(path), save=tmp_path / "out.avi", frames=3, detector=FindsTheMiddle()))) == 3
+    assert len(list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.avi", frames=3))) == 3
     assert frames_in(tmp_path / "out.avi")[0] == 3
 
 
@@ -272,16 +272,16 @@ def test_live_ends_after_so_many_frames(tmp_path: Path) -> None:
 def test_live_refuses_to_save_over_what_it_plays(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
     with pytest.raises(OutputError, match="is the video itself"):
-        next(live(RUN, str(path), save=path, detector=FindsTheMiddle()))
+        next(live(FindsTheMiddle(), str(path), save=path))
     with pytest.raises(OutputError, match=r"'\.txt' file as video"):
-        next(live(RUN, str(path), save=tmp_path / "out.txt", detector=FindsTheMiddle()))
+        next(live(FindsTheMiddle(), str(path), save=tmp_path / "out.txt"))
 
 
 def test_live_takes_no_pictures_and_no_folders(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="is not a video"):
-        next(live(RUN, str(picture(tmp_path / "a.png")), detector=FindsTheMiddle()))
+        next(live(FindsTheMiddle(), str(picture(tmp_path / "a.png"))))
     with pytest.raises(VocdetError, match="is a folder, not a camera"):
-        next(live(RUN, str(tmp_path), detector=FindsTheMiddle()))
+        next(live(FindsTheMiddle(), str(tmp_path)))
 
 
 class Desktop:
@@ -305,7 +305,7 @@ def test_live_shows_a_window_until_q_and_saves_what_it_showed(tmp_path: Path, mo
     desktop = Desktop()
     desktop.open(monkeypatch)
     path = film(tmp_path / "clip.mp4")
-    list(live(RUN, str(path), save=tmp_path / "out.mp4", detector=FindsTheMiddle()))
+    list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.mp4"))
     assert desktop.shown == [(48, 64, 3)] * 3
     assert desktop.closed
     assert frames_in(tmp_path / "out.mp4") == (3, 12.5)

@@ -59,15 +59,15 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_masks_are_drawn(picture: Path, tmp_path: Path) -> None:
-    (seen,) = predict(RUN, [str(picture)], out=tmp_path / "out", detector=FindsTwoThatOverlap())
-    drawn = np.asarray(Image.open(seen.wrote), np.float64)
+    (seen,) = predict(FindsTwoThatOverlap(), [str(picture)], out=tmp_path / "out")
+    drawn = np.asarray(Image.open(seen.drawing), np.float64)
     assert np.abs(drawn[30:37, 14:17] - 90).max() > 30
     assert np.abs(drawn[24:31, 37:46] - 90).max() > 30
     assert drawn[44:, 54:].mean(axis=(0, 1)) == pytest.approx([90, 90, 90], abs=3)
 
 
 def test_results_list_the_masks_of_what_is_shown(picture: Path, tmp_path: Path) -> None:
-    list(predict(RUN, [str(picture)], out=tmp_path / "out", detector=FindsTwoThatOverlap()))
+    list(predict(FindsTwoThatOverlap(), [str(picture)], out=tmp_path / "out"))
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [entry["score"] for entry in entries] == [0.9, 0.8]
     assert [coco.area(entry["segmentation"]) for entry in entries] == [600, 600]
@@ -76,7 +76,7 @@ def test_results_list_the_masks_of_what_is_shown(picture: Path, tmp_path: Path) 
 
 def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    list(predict(RUN, [str(picture)], out=out, voc=True, detector=FindsTwoThatOverlap()))
+    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
     (out / "JPEGImages").mkdir()
     (out / "JPEGImages" / "a.png").write_bytes(picture.read_bytes())
     (out / "a.jpg").unlink()
@@ -94,7 +94,7 @@ def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_pa
 
 def test_pictures_of_masks_are_in_vocs_colours(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    list(predict(RUN, [str(picture)], out=out, voc=True, detector=FindsTwoThatOverlap()))
+    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
     with (
         Image.open(out / "SegmentationObject" / "a.png") as objects,
         Image.open(out / "SegmentationClass" / "a.png") as classes,
@@ -112,7 +112,7 @@ def test_without_masks_there_are_xmls_alone(picture: Path, tmp_path: Path) -> No
             return [Detections(one.boxes, one.scores, one.labels) for one in super().detect(images)]
 
     out = tmp_path / "out"
-    list(predict(RUN, [str(picture)], out=out, voc=True, detector=Boxes()))
+    list(predict(Boxes(), [str(picture)], out=out, voc=True))
     assert sorted(path.name for path in out.iterdir()) == ["Annotations", "a.jpg", "detections.json", "labels.txt"]
     text = (out / "Annotations" / "a.xml").read_text()
     assert f"<path>{picture}</path>" in text
@@ -158,5 +158,5 @@ def test_a_label_that_xml_cannot_hold_is_refused_before_anything_is_written(pict
     detector = FindsTwoThatOverlap()
     detector.labels = ("left", "ri\x07ght")
     with pytest.raises(OutputError, match=r"the label 'ri\\x07ght' contains a character that XML cannot represent"):
-        list(predict(RUN, [str(picture)], out=tmp_path / "out", voc=True, detector=detector))
+        list(predict(detector, [str(picture)], out=tmp_path / "out", voc=True))
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from PIL import Image
 from vocdet.errors import ManyErrors, OutputError, SplitError
 from vocdet.formats.source import Source
 from vocdet.workflows.load import load_dataset
-from vocdet.workflows.split import split_dataset
+from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 CAT = [("cat", (1.0, 2.0, 30.0, 40.0))]
@@ -52,16 +52,16 @@ def test_a_split_writes_vocs_four_files_and_changes_no_other(make_voc: MakeVoc, 
     assert report.notes == ()
 
 
-def test_a_split_does_not_replace_another_unless_told_to(make_voc: MakeVoc) -> None:
+def test_a_split_replaces_another_only_with_force(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     split_dataset(Source(root))
     before = listing(root)
     with pytest.raises(SplitError, match=r"trainval\.txt, train\.txt, val\.txt, test\.txt would be overwritten"):
-        split_dataset(Source(root), seed=1)
+        split_dataset(Source(root), SplitOptions(seed=1))
     assert listing(root) == before
-    split_dataset(Source(root), force=True)
+    split_dataset(Source(root), files=SplitFiles(force=True))
     assert listing(root) == before
-    split_dataset(Source(root), seed=1, force=True)
+    split_dataset(Source(root), SplitOptions(seed=1), SplitFiles(force=True))
     assert listing(root) != before
 
 
@@ -75,11 +75,11 @@ def test_a_full_disk_leaves_the_old_split(make_voc: MakeVoc, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="no space left on device"):
-        split_dataset(Source(root), seed=1, force=True)
+        split_dataset(Source(root), SplitOptions(seed=1), SplitFiles(force=True))
     assert listing(root) == before
 
 
-def test_a_place_that_cannot_be_written_is_one_error(make_voc: MakeVoc) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     (root / "ImageSets").write_text("in the way")
     before = listing(root)
@@ -102,29 +102,29 @@ def test_a_first_split_that_cannot_be_written_leaves_no_folder(
     assert not (root / "ImageSets").exists()
 
 
-def test_files_for_each_label_are_written_when_asked_for(make_voc: MakeVoc) -> None:
+def test_files_per_label_are_written_on_request(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    report = split_dataset(Source(root), per_label=True)
+    report = split_dataset(Source(root), files=SplitFiles(per_label=True))
     assert len(report.files) == 4 + 2 * 4
     lines = (root / "ImageSets" / "Main" / "cat_val.txt").read_text().splitlines()
     assert sorted(line[-3:] for line in lines) == ["  1", " -1"]
-    again = split_dataset(Source(root), seed=1, force=True)
+    again = split_dataset(Source(root), SplitOptions(seed=1), SplitFiles(force=True))
     assert again.notes == ("delete 8 files of an earlier split, such as cat_test.txt",)
 
 
-def test_copies_are_not_divided(make_voc: MakeVoc) -> None:
+def test_identical_images_stay_in_one_split(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     image = (root / "JPEGImages" / "img00.jpg").read_bytes()
     for i in (3, 8, 11):
         (root / "JPEGImages" / f"img{i:02}.jpg").write_bytes(image)
     for seed in range(5):
-        report = split_dataset(Source(root), seed=seed, force=True)
-        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
-        assert len(homes) == 1
+        report = split_dataset(Source(root), SplitOptions(seed=seed), SplitFiles(force=True))
+        splits = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
+        assert len(splits) == 1
         assert report.notes == ("1 group of identical images: each is in one split",)
 
 
-def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_path: Path) -> None:
+def test_identical_raccoons_stay_in_one_split(shared: Path, tmp_path: Path) -> None:
     import shutil
 
     root = shutil.copytree(shared / "data" / "raccoon", tmp_path / "raccoon")
@@ -141,17 +141,17 @@ def test_the_raccoons_are_divided_with_their_copies_together(shared: Path, tmp_p
     }
 
 
-def test_notes_say_which_parts_are_empty_and_which_labels_they_lack(make_voc: MakeVoc) -> None:
+def test_notes_name_empty_splits_and_missing_labels(make_voc: MakeVoc) -> None:
     root = make_voc({**{f"a{i}": DOG for i in range(9)}, "b": CAT})
-    notes = split_dataset(Source(root), trainval=1.0).notes
+    notes = split_dataset(Source(root), SplitOptions(trainval=1.0)).notes
     assert notes == (
         "test is empty, because trainval takes all images: only val is left to evaluate on",
         "val has no objects of cat: annotate more of them",
     )
-    assert "val is empty" in split_dataset(Source(root), train=1.0, force=True).notes[0]
+    assert "val is empty" in split_dataset(Source(root), SplitOptions(train=1.0), SplitFiles(force=True)).notes[0]
 
 
-def test_split_files_take_over_from_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_split_files_replace_split_folders(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         make_voc({f"{split}{i}": DOG for i in range(5)}, root=tmp_path / "set" / split, layout="flat")
     report = split_dataset(Source(tmp_path / "set"))
@@ -171,25 +171,28 @@ def test_errors_in_the_data_stop_a_split_before_it_writes(make_voc: MakeVoc) -> 
 
 
 def similar(root: Path, first: str, *others: str) -> None:
-    """Make images of a dataset the first one, saved again."""
+    """Replace images of a dataset by the first one at other JPEG qualities."""
     with Image.open(root / "JPEGImages" / f"{first}.jpg") as image:
         for quality, stem in enumerate(others, 40):
             image.save(root / "JPEGImages" / f"{stem}.jpg", quality=quality)
 
 
-def test_near_identical_images_are_not_divided(make_voc: MakeVoc) -> None:
+def test_near_duplicates_stay_in_one_split(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     similar(root, "img00", "img03", "img08", "img11")
     for seed in range(5):
-        report = split_dataset(Source(root), seed=seed, force=True)
-        homes = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
-        assert len(homes) == 1
+        report = split_dataset(Source(root), SplitOptions(seed=seed), SplitFiles(force=True))
+        splits = {name for name in ("train", "val", "test") for row in (0, 3, 8, 11) if row in report.splits[name]}
+        assert len(splits) == 1
         assert report.notes == ("1 group of near-duplicates (4 images): each is in one split",)
-    apart = [split_dataset(Source(root), seed=seed, force=True, group_by=["identical"]) for seed in range(5)]
-    assert any(len({row in report.splits["train"] for row in (0, 3, 8, 11)}) == 2 for report in apart)
+    reports = [
+        split_dataset(Source(root), SplitOptions(seed=seed, group_by=["identical"]), SplitFiles(force=True))
+        for seed in range(5)
+    ]
+    assert any(len({row in report.splits["train"] for row in (0, 3, 8, 11)}) == 2 for report in reports)
 
 
-def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_voc: MakeVoc) -> None:
+def test_a_long_chain_of_near_duplicates_is_split_unless_grouped_explicitly(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     similar(root, "img00", *(f"img{i:02}" for i in range(1, 18)))
     report = split_dataset(Source(root))
@@ -198,28 +201,28 @@ def test_a_film_of_near_identical_images_is_divided_unless_that_is_refused(make_
     }  # fmt: skip
     (note,) = report.notes
     assert note.startswith("18 of 20 images form one chain of near-duplicates: they are split anyway")
-    together = split_dataset(Source(root), group_by=["similar"], force=True)
+    together = split_dataset(Source(root), SplitOptions(group_by=["similar"]), SplitFiles(force=True))
     assert {name: len(rows) for name, rows in together.splits.items()} == {
         "trainval": 19, "train": 18, "val": 1, "test": 1,
     }  # fmt: skip
     assert "which moved 2 images to another split" in together.notes[0]
 
 
-def test_images_are_grouped_by_a_pattern_in_their_names(make_voc: MakeVoc) -> None:
+def test_images_are_grouped_by_a_pattern(make_voc: MakeVoc) -> None:
     scenes = {f"film{i // 5}_{i % 5}": DOG for i in range(50)}
-    report = split_dataset(Source(make_voc({**scenes, "alone": DOG})), group_by=[r"(film\d)_\d"])
+    report = split_dataset(Source(make_voc({**scenes, "alone": DOG})), SplitOptions(group_by=[r"(film\d)_\d"]))
     stems = report.dataset.images.stems
     for name in ("train", "val", "test"):
         films = [stems[row][:5] for row in report.splits[name] if stems[row] != "alone"]
         assert all(films.count(film) == 5 for film in films)
     assert report.notes[0].startswith(r"10 groups by '(film\d)_\d', of 5 images: each is in one split")
-    assert r"1 image that '(film\d)_\d' does not match: each is a group of one" in report.notes
+    assert r"'(film\d)_\d' does not match 1 image: each is its own group" in report.notes
 
 
 def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -> None:
     for camera in range(6):
         make_voc({f"{camera}_{i}": DOG for i in range(4)}, root=tmp_path / "set" / f"cam{camera}", layout="flat")
-    report = split_dataset(Source(tmp_path / "set"), group_by=["folder"], trainval=0.67, train=0.5)
+    report = split_dataset(Source(tmp_path / "set"), SplitOptions(group_by=["folder"], trainval=0.67, train=0.5))
     assert {name: len(rows) for name, rows in report.splits.items()} == {
         "trainval": 16, "train": 8, "val": 8, "test": 8,
     }  # fmt: skip
@@ -240,27 +243,27 @@ def test_images_are_grouped_by_their_folder(make_voc: MakeVoc, tmp_path: Path) -
         ("(", "'(' is not a regular expression: missing ), unterminated subpattern at position 0"),
     ],
 )
-def test_groups_that_cannot_be_divided_are_an_error_and_write_nothing(
+def test_groups_that_cannot_be_split_are_an_error_and_write_nothing(
     make_voc: MakeVoc, group_by: str, problem: str
 ) -> None:
     root = many(make_voc)
     with pytest.raises(SplitError) as caught:
-        split_dataset(Source(root), group_by=[group_by])
+        split_dataset(Source(root), SplitOptions(group_by=[group_by]))
     assert caught.value.problem == problem
     assert caught.value.hint
     assert not (root / "ImageSets").exists()
 
 
-def test_a_split_by_chance_has_the_same_sizes(make_voc: MakeVoc) -> None:
+def test_a_random_split_has_the_same_sizes(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    sizes = {tuple(len(rows) for rows in split_dataset(Source(root), stratify=False, seed=seed, force=True).splits.values())
+    sizes = {tuple(len(rows) for rows in split_dataset(Source(root), SplitOptions(stratify=False, seed=seed), SplitFiles(force=True)).splits.values())
              for seed in range(5)}  # fmt: skip
     assert sizes == {(18, 16, 2, 2)}
 
 
 def test_folds_divide_trainval(make_voc: MakeVoc) -> None:
     root = many(make_voc, 24)
-    report = split_dataset(Source(root), kfold=3)
+    report = split_dataset(Source(root), SplitOptions(kfold=3))
     found = lines(root)
     assert sorted(found) == sorted(
         ["trainval", "train", "val", "test", *(f"fold{k}_{split}" for k in (1, 2, 3) for split in ("train", "val"))]
@@ -277,7 +280,7 @@ def test_folds_divide_trainval(make_voc: MakeVoc) -> None:
 
 def test_folds_respect_groups(make_voc: MakeVoc) -> None:
     root = make_voc({f"film{i // 3:02}_{i % 3}": DOG for i in range(60)})
-    split_dataset(Source(root), kfold=4, group_by=[r"(.*)_\d"])
+    split_dataset(Source(root), SplitOptions(kfold=4, group_by=[r"(.*)_\d"]))
     for k in range(1, 5):
         films = [stem[:6] for stem in lines(root)[f"fold{k}_val"]]
         assert all(films.count(film) == 3 for film in films)
@@ -286,14 +289,14 @@ def test_folds_respect_groups(make_voc: MakeVoc) -> None:
 def test_more_folds_than_images_are_an_error_and_write_nothing(make_voc: MakeVoc) -> None:
     root = many(make_voc, 6)
     with pytest.raises(SplitError, match="5 images cannot be divided into 7 folds"):
-        split_dataset(Source(root), kfold=7)
+        split_dataset(Source(root), SplitOptions(kfold=7))
     assert not (root / "ImageSets").exists()
 
 
-def test_folds_of_an_earlier_split_are_told_of(make_voc: MakeVoc) -> None:
+def test_folds_of_an_earlier_split_are_noted(make_voc: MakeVoc) -> None:
     root = many(make_voc)
-    split_dataset(Source(root), kfold=3)
-    assert split_dataset(Source(root), kfold=2, force=True).notes == (
+    split_dataset(Source(root), SplitOptions(kfold=3))
+    assert split_dataset(Source(root), SplitOptions(kfold=2), SplitFiles(force=True)).notes == (
         "delete 2 files of an earlier split, such as fold3_train.txt",
     )
 
@@ -301,12 +304,12 @@ def test_folds_of_an_earlier_split_are_told_of(make_voc: MakeVoc) -> None:
 def test_a_dry_run_writes_nothing(make_voc: MakeVoc) -> None:
     root = many(make_voc)
     before = listing(root)
-    report = split_dataset(Source(root), dry_run=True)
+    report = split_dataset(Source(root), files=SplitFiles(dry_run=True))
     assert listing(root) == before
     assert not report.written
     real = split_dataset(Source(root))
     assert real.files == report.files
     assert all(np.array_equal(real.splits[name], report.splits[name]) for name in real.splits)
-    assert split_dataset(Source(root), dry_run=True).notes == (
+    assert split_dataset(Source(root), files=SplitFiles(dry_run=True)).notes == (
         "the dataset has split files: `force=True` replaces them",
     )

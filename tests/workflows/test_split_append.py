@@ -10,7 +10,7 @@ from PIL import Image
 
 from vocdet.errors import OutputError, SplitError
 from vocdet.formats.source import Source
-from vocdet.workflows.split import append_to_split, split_dataset
+from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 CAT = [("cat", (1.0, 2.0, 30.0, 40.0))]
@@ -32,16 +32,22 @@ def lines(root: Path) -> dict[str, list[str]]:
 
 
 def similar(root: Path, first: str, *others: str) -> None:
-    """Make images of a dataset the first one, saved again."""
+    """Replace images of a dataset by the first one at other JPEG qualities."""
     with Image.open(root / "JPEGImages" / f"{first}.jpg") as image:
         for quality, stem in enumerate(others, 40):
             image.save(root / "JPEGImages" / f"{stem}.jpg", quality=quality)
 
 
-def grown(make_voc: MakeVoc, before: int = 20, after: int = 30, **options: object) -> Path:
-    """A dataset that was divided, and then had images added."""
+def grown(
+    make_voc: MakeVoc,
+    before: int = 20,
+    after: int = 30,
+    options: SplitOptions = SplitOptions(),
+    files: SplitFiles = SplitFiles(),
+) -> Path:
+    """A dataset that was split before images were added."""
     root = many(make_voc, before)
-    split_dataset(Source(root), **options)  # type: ignore[arg-type]
+    split_dataset(Source(root), options, files)
     return many(make_voc, after, root=root)
 
 
@@ -58,26 +64,26 @@ def test_appending_moves_no_image(make_voc: MakeVoc) -> None:
     assert report.notes == ("10 new images: 8 to train, 1 to val, 1 to test; all others are unchanged",)
 
 
-def test_appending_twice_is_appending_once(make_voc: MakeVoc) -> None:
+def test_appending_is_idempotent(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     append_to_split(Source(root))
     before = lines(root)
-    report = append_to_split(Source(root), seed=5)
+    report = append_to_split(Source(root), SplitOptions(seed=5))
     assert lines(root) == before
     assert report.notes == ("there are no new images: every image has a split",)
 
 
-def test_appending_keeps_the_shares_there_are_or_takes_those_it_is_given(make_voc: MakeVoc) -> None:
-    root = grown(make_voc, 20, 40, trainval=0.5, train=0.5)
-    assert {name: len(rows) for name, rows in append_to_split(Source(root), dry_run=True).splits.items()} == {
+def test_appending_keeps_the_current_shares_by_default(make_voc: MakeVoc) -> None:
+    root = grown(make_voc, 20, 40, SplitOptions(trainval=0.5, train=0.5))
+    assert {name: len(rows) for name, rows in append_to_split(Source(root), files=SplitFiles(dry_run=True)).splits.items()} == {
         "trainval": 20, "train": 10, "val": 10, "test": 20,
     }  # fmt: skip
-    given = append_to_split(Source(root), trainval=0.75, train=0.5)
+    given = append_to_split(Source(root), SplitOptions(trainval=0.75, train=0.5))
     assert [len(given.splits[name]) for name in ("train", "val", "test")] == [15, 15, 10]
 
 
-def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> None:
-    root = grown(make_voc, kfold=3, per_label=True)
+def test_appending_extends_folds_and_files_per_label(make_voc: MakeVoc) -> None:
+    root = grown(make_voc, options=SplitOptions(kfold=3), files=SplitFiles(per_label=True))
     before = lines(root)
     append_to_split(Source(root))
     after = lines(root)
@@ -86,10 +92,10 @@ def test_appending_grows_folds_and_files_for_each_label(make_voc: MakeVoc) -> No
         assert set(before[name]) <= set(after[name])
     assert sorted(stem for k in (1, 2, 3) for stem in after[f"fold{k}_val"]) == after["trainval"]
     with pytest.raises(SplitError, match="the dataset has 3 folds, not 4"):
-        append_to_split(Source(root), kfold=4)
+        append_to_split(Source(root), SplitOptions(kfold=4))
 
 
-def test_new_images_follow_those_they_belong_to(make_voc: MakeVoc) -> None:
+def test_new_images_join_the_split_of_their_group(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     test = lines(root)["test"]
     similar(root, test[0], "img20", "img21", "img22", "img23")
@@ -97,17 +103,17 @@ def test_new_images_follow_those_they_belong_to(make_voc: MakeVoc) -> None:
     assert {"img20", "img21", "img22", "img23"} <= set(lines(root)["test"])
 
 
-def test_images_that_belong_together_and_are_apart_stay_apart_with_a_note(make_voc: MakeVoc) -> None:
+def test_a_group_in_several_splits_remains_there_with_a_note(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     before = lines(root)
     similar(root, before["train"][0], before["test"][0])
     assert append_to_split(Source(root)).notes[1:] == (
-        "1 group of images stays divided over several splits: `vocdet.write_splits(vocdet.split(dataset), force=True)` reunites them",
+        "1 group of images remains in several splits: `vocdet.write_splits(vocdet.split(dataset), force=True)` reunites them",
     )
     assert before["test"][0] in lines(root)["test"]
 
 
-def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
+def test_appending_leaves_out_missing_images(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     gone = lines(root)["train"][3]
     for path in (root / "Annotations" / f"{gone}.xml", root / "JPEGImages" / f"{gone}.jpg"):
@@ -131,7 +137,7 @@ def test_appending_leaves_out_what_is_gone(make_voc: MakeVoc) -> None:
         ),
     ],
 )
-def test_what_cannot_be_added_to_is_an_error_and_stays(
+def test_splits_that_cannot_be_extended_are_an_error_and_unchanged(
     make_voc: MakeVoc, splits: Mapping[str, Sequence[str]], problem: str
 ) -> None:
     root = many(make_voc, splits=splits)
@@ -143,7 +149,7 @@ def test_what_cannot_be_added_to_is_an_error_and_stays(
     assert listing(root) == before
 
 
-def test_a_full_disk_leaves_what_was_there_when_appending(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_split_when_appending(make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     root = grown(make_voc)
     before = listing(root / "ImageSets")
 

@@ -1,4 +1,4 @@
-"""New dataset folders out of others: converted, with other labels, merged, sampled, cropped."""
+"""New dataset folders from existing ones: converted, relabeled, merged, sampled, cropped."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from vocdet.api.dataset import as_source
 from vocdet.formats.source import Coordinates, CoordinatesChoice, FormatChoice
 from vocdet.workflows import convert as conversion
 from vocdet.workflows import crops, reshape
-from vocdet.workflows.convert import ConvertReport, ImageMode, Target
-from vocdet.workflows.crops import CropsReport
+from vocdet.workflows.convert import ConvertReport, ImageMode, Target, WriteOptions
+from vocdet.workflows.crops import CropOptions, CropsReport
+from vocdet.workflows.label_changes import LabelChanges
 from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport
 
 
@@ -29,18 +30,17 @@ def convert(
 ) -> ConvertReport:
     """Convert a dataset to another format, as the new folder `target`: all of it, or nothing.
 
-    Errors in the source are raised together; `skip_bad` leaves out what has them. `report.written.losses` lists what
-    the format cannot hold; with `strict` that is an `OutputError`. `write_coordinates` are those of VOC files: zero or
-    one, by default those of the source.
+    Errors in the source are raised together; with `skip_bad`, invalid annotations and corrupt images are left out.
+    `report.written.losses` lists what the format cannot hold; with `strict` that is an `OutputError`.
+    `write_coordinates` are the coordinates of VOC files, zero or one; by default those of the source.
 
     >>> report = vocdet.convert("shelf", "shelf_yolo", to="yolo")
     >>> len(report.dataset)
     12
     """
     where = as_source(source, format=format, labels=labels, coordinates=coordinates)
-    return conversion.convert(
-        where, Path(target), to=to, images=images, strict=strict, skip_bad=skip_bad, write_coordinates=write_coordinates
-    )
+    options = WriteOptions(images, strict, write_coordinates)
+    return conversion.convert(where, Path(target), to, options, skip_bad=skip_bad)
 
 
 def remap(
@@ -59,17 +59,16 @@ def remap(
 ) -> RemapReport:
     """Write a copy of a dataset with labels renamed, merged and dropped.
 
-    `rename={"crow": "bird"}`, `merge={"crow,gull": "bird"}`, `drop=["cat"]`, `keep=["bird"]`; `file` has a line
-    old=new for each label. Images without objects stay, unless `keep_empty` is false.
+    `rename={"crow": "bird"}`, `merge={"crow,gull": "bird"}`, `drop=["cat"]`, `keep=["bird"]`; `file` has one old=new
+    per line. Images that lose all their objects remain, unless `keep_empty` is false.
 
     >>> report = vocdet.remap("shelf", "shapes", merge={"circle,square": "shape"})
-    >>> report.made.dataset.labels
+    >>> report.result.dataset.labels
     ('shape',)
     """
-    return reshape.remap_dataset(
-        as_source(source), Path(target), rename=_pairs(rename), merge=_pairs(merge), drop=drop, keep=keep,
-        file=Path(file) if file is not None else None, keep_empty=keep_empty, to=to, images=images, strict=strict,
-    )  # fmt: skip
+    changes = LabelChanges(_pairs(rename), _pairs(merge), drop, keep, Path(file) if file is not None else None)
+    options = WriteOptions(images, strict)
+    return reshape.remap_dataset(as_source(source), Path(target), changes, options, to=to, keep_empty=keep_empty)
 
 
 def merge(
@@ -80,17 +79,16 @@ def merge(
     images: ImageMode = "copy",
     strict: bool = False,
 ) -> MergeReport:
-    """Write several datasets as one. Labels of the same name are one label; stems that clash get a prefix.
+    """Write several datasets as one. Labels are matched by name; stems that clash get a prefix.
 
     With `strict` a clash is an error.
 
     >>> report = vocdet.merge(["shelf", "counter"], "store")
-    >>> len(report.made.dataset)
+    >>> len(report.result.dataset)
     24
     """
-    return reshape.merge_datasets(
-        [as_source(source) for source in sources], Path(target), to=to, images=images, strict=strict
-    )
+    options = WriteOptions(images, strict)
+    return reshape.merge_datasets([as_source(source) for source in sources], Path(target), options, to=to)
 
 
 def sample(
@@ -103,15 +101,14 @@ def sample(
     images: ImageMode = "copy",
     strict: bool = False,
 ) -> SampleReport:
-    """Write `count` images of a dataset, in which every label and split has its share.
+    """Write a sample of `count` images of a dataset, which keeps the shares of labels and splits.
 
     >>> report = vocdet.sample("shelf", "few", 6)
     >>> report.objects().tolist()
     [[12, 6], [12, 6]]
     """
-    return reshape.sample_dataset(
-        as_source(source), Path(target), count, seed=seed, to=to, images=images, strict=strict
-    )
+    options = WriteOptions(images, strict)
+    return reshape.sample_dataset(as_source(source), Path(target), count, options, seed=seed, to=to)
 
 
 def crop(
@@ -124,17 +121,17 @@ def crop(
     min_side: float = 0.0,
     png: bool = False,
 ) -> CropsReport:
-    """Write every object as a picture of its own, into `target/<split>/<label>/`: the input of a classifier.
+    """Write each object as one picture into `target/<split>/<label>/`: the input of a classifier.
 
-    A crop is the square around a box with `margin` of its longer side on all sides, at `size` pixels if that is given.
+    A crop is a square around a box, with a margin of `margin` times its longer side; `size` resizes it to that many
+    pixels. Objects with a side shorter than `min_side` pixels are left out.
 
     >>> report = vocdet.crop("shelf", "crops", size=64)
     >>> {split: counts.tolist() for split, counts in report.crops.items()}
     {'train': [8, 8], 'val': [2, 2], 'test': [2, 2]}
     """
-    return crops.write_crops(
-        as_source(source), Path(target), splits=splits, margin=margin, size=size, smallest=min_side, lossless=png
-    )
+    options = CropOptions(margin, size, min_side, png)
+    return crops.write_crops(as_source(source), Path(target), options, splits=splits)
 
 
 def _pairs(changes: Mapping[str, str] | Sequence[str]) -> Sequence[str]:

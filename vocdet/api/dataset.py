@@ -1,4 +1,4 @@
-"""A dataset in memory, with its splits: read, divided, counted and written."""
+"""A dataset in memory with its splits: read, split, count, write."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from vocdet.formats import cache
 from vocdet.formats.scan import Scan
 from vocdet.formats.source import CoordinatesChoice, FormatChoice, Source
 from vocdet.wording import counted, listed
-from vocdet.workflows.convert import ImageMode, Target, check_target, write_dataset
+from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
 from vocdet.workflows.load import Loaded, usable_scan
-from vocdet.workflows.split import SHARE, split_dataset, write_image_sets
+from vocdet.workflows.split import SHARE, SplitFiles, SplitOptions, split_dataset, write_image_sets
 
-Data: TypeAlias = "Dataset | str | Path"  # what most functions take: a dataset in memory, or where one is
+Data: TypeAlias = "Dataset | str | Path"  # a dataset in memory, or the path of one
 
 _SHOWN_LABELS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Dataset(columns.Dataset):
-    """Annotated images with their splits: columns in memory, read-only; images stay on disk.
+    """Annotated images with their splits: read-only columns in memory; images stay on disk.
 
-    `labels`, `images` and `objects` are tables (row i is image or object i), `splits` the rows of the image table in
-    train, val, test and trainval. `dataset[i]` is one image with its objects, `dataset.subset(rows)` a smaller dataset.
-    In a notebook it shows some of its images with their annotations.
+    `images` and `objects` are tables (row i is image or object i), `splits` the rows of the image table in train, val,
+    test and trainval. `dataset[i]` is one image with its objects, `dataset.subset(rows)` a smaller dataset. In a
+    notebook it shows some of its images with their annotations.
 
     >>> dataset = vocdet.read("shelf")
     >>> dataset
@@ -46,8 +46,8 @@ class Dataset(columns.Dataset):
     <dataset shelf: 2 images, 4 objects, 2 labels (circle, square); train 0, val 0, test 2>
     """
 
-    source: Source | None = None  # where it was read from; None: made in memory
-    scan: Scan | None = None  # what its files said
+    source: Source | None = None  # where it was read from; None: created in memory
+    scan: Scan | None = None  # the result of reading it
 
     def __repr__(self) -> str:
         sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
@@ -72,9 +72,9 @@ def read(
 ) -> Dataset:
     """Read a dataset: a VOC, labelImg, COCO, YOLO or labelme folder, a COCO file, or YOLO's data.yaml.
 
-    `labels` is a text file that lists the labels in order; without it they are sorted. `coordinates` says how VOC
-    files count pixels: from zero (labelImg) or from one (the VOC devkit); auto decides by the files. The errors in the
-    files are raised together; `check` lists them, too.
+    `labels` is a text file that lists the labels in order; by default they are sorted. `coordinates` of VOC files are
+    zero-based (labelImg) or one-based (the VOC devkit); auto detects that. The errors in the files are raised together;
+    `check` lists them, too.
 
     >>> dataset = vocdet.read("shelf")
     >>> dataset.labels
@@ -97,22 +97,21 @@ def split(
     group_by: Sequence[str] | None = None,
     kfold: int = 0,
 ) -> Dataset:
-    """Divide a dataset into train, val and test: a new dataset, nothing is written.
+    """Split a dataset into train, val and test: returns a new dataset, and writes nothing.
 
-    `trainval` is the share of all images for train and val together, `train` that of trainval for train. Labels are
-    balanced, and identical or near-identical images stay in one split; `group_by` keeps others together: "folder",
-    "similar", "identical", or a regular expression on the stem. `kfold` adds the splits `fold1_train`, `fold1_val`, …
-    of trainval. The same seed gives the same splits; `write_splits` saves them.
+    `trainval` is the share of all images for train and val together, `train` the share of trainval for train. With
+    `stratify` every split has its share of the objects of each label. Identical images and near-duplicates stay in one
+    split; `group_by` chooses other groups: "folder", "similar", "identical", or a regular expression on the stem.
+    `kfold` adds the splits `fold1_train`, `fold1_val`, … of trainval. The same seed gives the same splits;
+    `write_splits` saves them.
 
     >>> dataset = vocdet.split(vocdet.read("shelf"), trainval=0.75, seed=1)
     >>> {name: len(rows) for name, rows in dataset.splits.items()}
     {'trainval': 9, 'train': 8, 'val': 1, 'test': 3}
     """
     whole = as_dataset(dataset)
-    report = split_dataset(
-        as_loaded(whole), trainval=trainval, train=train, seed=seed, stratify=stratify, group_by=group_by, kfold=kfold,
-        force=True, dry_run=True,
-    )  # fmt: skip
+    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold)
+    report = split_dataset(as_loaded(whole), options, SplitFiles(force=True, dry_run=True))
     splits = dict(report.splits)
     for k, fold in enumerate(report.folds, 1):
         splits |= {f"fold{k}_train": np.setdiff1d(splits["trainval"], fold), f"fold{k}_val": fold}
@@ -122,13 +121,13 @@ def split(
 def write_splits(dataset: Dataset, *, per_label: bool = False, force: bool = False) -> tuple[Path, ...]:
     """Write the splits of a dataset as ImageSets/Main/<split>.txt in its folder, and return the files.
 
-    `per_label` adds VOC's `<label>_<split>.txt`. `SplitError` where files exist and `force` is false.
+    `per_label` adds VOC's `<label>_<split>.txt`. Raises a `SplitError` if files exist, unless `force` replaces them.
 
     >>> dataset = vocdet.split(vocdet.read("shelf"), seed=1)
     >>> [path.name for path in vocdet.write_splits(dataset, force=True)]
     ['trainval.txt', 'train.txt', 'val.txt', 'test.txt']
     """
-    return write_image_sets(as_loaded(dataset), per_label=per_label, force=force).files
+    return write_image_sets(as_loaded(dataset), SplitFiles(per_label, force)).files
 
 
 def write(
@@ -141,8 +140,8 @@ def write(
 ) -> Dataset:
     """Write a dataset with its splits as a new folder in another format, and return the dataset there.
 
-    `images` copies the images, hard-links them ("link"), or leaves them where they are ("none"). What the format cannot
-    hold is left out; with `strict` that is an `OutputError`. The folder appears whole, or not at all.
+    Images are copied, hard-linked (`images="link"`), or not moved (`images="none"`). What the format cannot hold is
+    left out; with `strict` that is an `OutputError`. The folder appears whole, or not at all.
 
     >>> dataset = vocdet.write(vocdet.read("shelf"), "shelf_coco", format="coco")
     >>> dataset
@@ -151,14 +150,14 @@ def write(
     whole, target = as_dataset(dataset), Path(path)
     check_target(target, [whole.root])
     raise_errors(mask_findings(whole))
-    write_dataset(whole, target, to=format, images=images, strict=strict)
+    write_dataset(whole, target, format, WriteOptions(images, strict))
     return read(target, format=format) if images != "none" else replace(whole, source=None, scan=None)
 
 
 def statistics(dataset: Data) -> Stats:
-    """Count what is in a dataset: objects and images of each label and split, sizes, shapes, flags.
+    """Count the objects and images of each label and split, their sizes, shapes and flags.
 
-    Boxes are clipped to their images, as for training.
+    Boxes are clipped to their images, as in training.
 
     >>> statistics = vocdet.statistics("shelf")
     >>> dict(zip(statistics.labels, statistics.objects.tolist()))
@@ -175,7 +174,7 @@ def as_source(
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
 ) -> Source:
-    """Where a dataset is. Functions that work on files take no dataset that exists in memory only."""
+    """The source at a path. A dataset in memory is an `ArgumentError`: functions on files cannot take one."""
     if isinstance(data, str | Path):
         return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates)
     problem = f"this takes the path of a dataset, not a {type(data).__name__}"
@@ -188,7 +187,7 @@ def as_dataset(data: Data) -> Dataset:
 
 
 def as_loaded(data: Data) -> Loaded:
-    """A dataset as training and evaluation use it."""
+    """A dataset in the form that training and evaluation use."""
     dataset = as_dataset(data)
     scan = dataset.scan or Scan(dataset, (), kind="a dataset in memory")
     return usable_scan(replace(scan, dataset=dataset), dataset.source)

@@ -1,4 +1,4 @@
-"""Public datasets, downloaded."""
+"""Downloading public datasets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def fetch(
 ) -> Path:
     """Download voc2007, voc2012 or coco2017, verify its checksums, unpack it, and return its folder.
 
-    Interrupted downloads resume when it is called again; what exists is verified and not fetched again. `only` names
-    parts, as in `only=["trainval"]`. `url` is a mirror. `keep=False` deletes archives after they are unpacked.
-    `DownloadError` for what could not be fetched or is not complete.
+    Interrupted downloads resume when it is called again; existing files are verified, not fetched again. `only` names
+    archives of the dataset, as in `only=["trainval"]`; `url` is a mirror. `keep=False` deletes archives after they are
+    unpacked. Raises a `DownloadError` for archives that cannot be fetched or whose contents are incomplete.
 
     >>> vocdet.fetch("voc2008")
     Traceback (most recent call last):
@@ -26,11 +26,11 @@ def fetch(
     vocdet.errors.ArgumentError: there is no dataset 'voc2008' (did you mean 'voc2007'?)
     """
     if name not in COLLECTIONS:
-        hint = did_you_mean(name, COLLECTIONS) or f"give {listed(COLLECTIONS, conjunction='or')}"
+        hint = did_you_mean(name, COLLECTIONS) or f"choose {listed(COLLECTIONS, conjunction='or')}"
         raise ArgumentError(f"there is no dataset {name!r}", hint=hint)
     collection = COLLECTIONS[name]
     target = Path(folder) if folder is not None else Path(collection.folder)
-    results = list(fetching.fetch(collection, target, only=only, mirror=url, keep=keep))
+    results = list(fetching.fetch(collection, target, fetching.FetchOptions(only, url, keep)))
     raise_all([
         DownloadError(f"{result.archive}: {result.text}", hint=result.hint)
         for result in results if not result.passed

@@ -1,4 +1,4 @@
-"""Convert a dataset to another format: every loss is reported, and nothing is half-written."""
+"""Convert a dataset to another format: every loss is reported, and nothing is written by halves."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that shutil attributes to the source file
 
 
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a dataset is written."""
+
+    images: ImageMode = "copy"  # copy the images, hard-link them, or do not move them
+    strict: bool = False  # refuse a format that cannot hold everything
+    coordinates: Coordinates | None = None  # of VOC files; None: those of the source
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WrittenFolder:
     """The new folder of a dataset."""
@@ -65,26 +74,23 @@ class ConvertReport:
 def convert(
     source: Source,
     target: Path,
-    *,
     to: Target,
-    images: ImageMode = "copy",
-    strict: bool = False,
+    options: WriteOptions = WriteOptions(),
+    *,
     skip_bad: bool = False,
-    write_coordinates: Coordinates | None = None,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Write the dataset `source` as the new folder `target` in the format `to`: all of it, or nothing.
 
-    Errors in the source are raised together, unless `skip_bad` leaves out what has them: unreadable annotations,
-    corrupt images, invalid masks. Boxes without area or outside their image can be written, and stay. `strict` refuses
-    a format that cannot hold everything. VOC files keep their coordinates unless `write_coordinates` changes them.
-    `progress` counts files read, then images written.
+    Errors in the source are raised together; with `skip_bad`, unreadable annotations, corrupt images and invalid masks
+    are left out instead. Boxes without area or outside their image can be written, and stay. `progress` counts files
+    read, then images written.
     """
     check_target(target, [source.path])
-    found = registry.scan(source, without_images=images == "none", progress=progress)
+    found = registry.scan(source, without_images=options.images == "none", progress=progress)
     others = registry.also(source.path, found.format) if source.format == "auto" else ()
     dataset = found.dataset
-    check_target(target, [dataset.root])  # that of a file may be further up
+    check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
     findings = [*found.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
     bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
@@ -95,8 +101,7 @@ def convert(
         dataset, areas = _without_bad(dataset, measured, bad)
     if not len(dataset):
         raise DatasetError("has no readable annotations", place=source.path, hint="run `vocdet.check(dataset)`")
-    written = write_dataset(dataset, target, to=to, images=images, strict=strict,
-                            coordinates=write_coordinates, areas=areas, progress=progress)  # fmt: skip
+    written = write_dataset(dataset, target, to, options, areas=areas, progress=progress)
     return ConvertReport(found, dataset, tuple(warnings), tuple(bad), others, written)
 
 
@@ -143,31 +148,29 @@ def _without_bad(dataset: Dataset, measured: MaskAreas, bad: Sequence[Finding]) 
 def write_dataset(
     dataset: Dataset,
     target: Path,
-    *,
     to: Target,
-    images: ImageMode = "copy",
-    strict: bool = False,
-    coordinates: Coordinates | None = None,
+    options: WriteOptions = WriteOptions(),
+    *,
     areas: NDArray[np.float64] | None = None,
     progress: Progress | None = None,
 ) -> WrittenFolder:
     """Write a dataset as a new folder: all of it, or nothing. Raises an `OutputError` if that fails.
 
-    The images are copied, hard-linked (copied if the disk has no hard links), or not moved. `areas` are the areas of
-    the masks (M,), if `mask_areas` has measured them.
+    Images are copied instead of hard-linked if the disk has no hard links. `areas` are the areas of the masks (M,), if
+    `mask_areas` has measured them.
     """
     format = registry.FORMATS[to]
     targets = format.writer.image_targets(dataset)
     _check_names(dataset, targets, with_suffixes=not format.file_per_image)
     with appearing(target) as folder:
         usual = areas if areas is not None else mask_areas(dataset.objects.segmentation).area
-        losses = format.writer.write(folder, dataset, targets, usual, coordinates=coordinates)
-        if strict and losses:
+        losses = format.writer.write(folder, dataset, targets, usual, coordinates=options.coordinates)
+        if options.strict and losses:
             losses_text = "; ".join(f"{loss.count} × {loss.what}" for loss in losses)
             raise OutputError(
                 f"{to} cannot hold everything: {losses_text}", place=target, hint="leave out `strict=True`"
             )
-        placed, copied = _place_images(dataset, targets, folder, images, progress)
+        placed, copied = _place_images(dataset, targets, folder, options.images, progress)
     return WrittenFolder(target, to, placed, copied, targets, tuple(losses))
 
 

@@ -32,14 +32,24 @@ QUALITY = 95  # of JPEG
 TRAIN = "train"  # the folder of a dataset without splits, and of trainval without train
 
 
+@dataclass(frozen=True, slots=True)
+class CropOptions:
+    """The size of the crops, and their format."""
+
+    margin: float = MARGIN  # around a box, as a share of its longer side
+    size: int | None = None  # pixels of a side; None: as in the image
+    min_side: float = 0.0  # pixels; objects with a shorter side are left out
+    png: bool = False  # lossless PNG instead of JPEG
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CropsReport:
     """The crops that were written, and the objects that were left out."""
 
     target: Path
     labels: tuple[str, ...]
-    crops: Mapping[str, NDArray[np.int64]]  # per split, pictures of each label (L,)
-    renamed: Mapping[str, str]  # label to folder, where they differ
+    crops: Mapping[str, NDArray[np.int64]]  # of each split: (L,) pictures of each label
+    renamed: Mapping[str, str]  # label to folder, if they differ
     crowds: int  # crowds, left out as in training
     small: int  # objects left out whose shorter side is below the limit
     in_no_split: int  # objects in images of no written split
@@ -48,36 +58,32 @@ class CropsReport:
 def write_crops(
     source: Source,
     target: Path,
+    options: CropOptions = CropOptions(),
     *,
     splits: Sequence[str] = (),
-    margin: float = MARGIN,
-    size: int | None = None,
-    smallest: float = 0.0,
-    lossless: bool = False,
     progress: Progress | None = None,
 ) -> CropsReport:
     """Crop every object as the classifier sees it, into `target/<split>/<label>/<stem>_<number>.jpg`.
 
-    A crop is the square around a box with a margin of `margin` times its longer side, gray beyond the image; in the
-    pixels of the image, or resized to `size`. A dataset without splits becomes `train`. The folder is new and appears
-    whole. Raises a `DatasetError` if no objects remain.
+    A crop is a square around a box with a margin, gray beyond the image. A dataset without splits becomes `train`. The
+    folder is new and appears whole. Raises a `DatasetError` if no objects remain.
     """
-    if size is not None:
-        check_side(size, smallest=32)
-    found = registry.read(source)
+    if options.size is not None:
+        check_side(options.size, smallest=32)
+    scan = registry.read(source)
     for name in splits:
-        raise_split_errors(found.findings, name)
-    dataset, _ = usable(found.dataset)
+        raise_split_errors(scan.findings, name)
+    dataset, _ = usable(scan.dataset)
     chosen = _chosen(dataset, splits)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
-    wanted = ~objects.crowd & (short >= smallest)
+    wanted = ~objects.crowd & (short >= options.min_side)
     folders = safe_names(dataset.labels)
     jobs = _jobs(dataset, chosen, wanted, folders)
     if not jobs:
         hint = "choose other splits, or a smaller minimum side"
         raise DatasetError("there are no objects to crop", place=source.path, hint=hint)
-    cutter = _Cutter(dataset, margin, size, ".png" if lossless else ".jpg")
+    cutter = _Cutter(dataset, options)
     with appearing(target) as folder:
         pool, created = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), set[str]()
         try:
@@ -138,9 +144,7 @@ def _jobs(dataset: Dataset, splits: Splits, wanted: NDArray[np.bool_], folders: 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cutter:
     dataset: Dataset
-    margin: float
-    size: int | None
-    suffix: str
+    options: CropOptions
 
     def write(self, job: Job, folder: Path, created: set[str]) -> None:
         """Crop the objects of one image; `created` collects the folders that exist."""
@@ -148,8 +152,9 @@ class _Cutter:
         images = self.dataset.images
         path = self.dataset.root / images.files[row]
         image = decode_as(path, int(images.widths[row]), int(images.heights[row]))
+        margin, size, suffix = self.options.margin, self.options.size, ".png" if self.options.png else ".jpg"
         for i, name in objects:
-            crop = crop_square(image, self.dataset.objects.box[i], context=self.margin, size=self.size)
+            crop = crop_square(image, self.dataset.objects.box[i], context=margin, size=size)
             bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-            _, data = cv2.imencode(self.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-            write_new(f"{folder}/{name}{self.suffix}", data.tobytes(), created)
+            _, data = cv2.imencode(suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+            write_new(f"{folder}/{name}{suffix}", data.tobytes(), created)

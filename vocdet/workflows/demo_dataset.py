@@ -1,4 +1,4 @@
-"""Generate a detection dataset: handwritten digits on photographs, all from files of scikit-learn.
+"""Generate a detection dataset: handwritten digits on photographs, both from files of scikit-learn.
 
 The result is two VOC folders. `train` and `test` share neither scans of digits nor backgrounds. Boxes and masks follow
 the ink to the pixel.
@@ -22,19 +22,19 @@ from vocdet.formats.voc.masks import palette_png
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
 
-TRAIN_SHARE = 0.75  # of the scans of every digit: enough hands are left over for an honest test
-PHOTO_SPLIT = 0.6  # training backgrounds lie left of this share of a photograph's width, test ones right of it
-CROP = (0.3, 0.45)  # height of a background as a share of the photograph's; both sides of the split can give it
-PAPER = 2  # pixels of paper put around a scan: its ink touches the border, and cubic weights reach this far
-INK = 0.45  # of the darkest ink is half covered: higher, and thin strokes break; lower, and the loops of 8 and 9 fill
-EDGE = 3.0  # how much faster than in the scan paper turns to ink: sharp, yet a grey loop of a scan stays grey
-ROTATION = 10.0  # degrees either way; much more makes a 6 of a 9
-STRETCH = 0.1  # of width against height, either way
+TRAIN_SHARE = 0.75  # of the scans of every digit; the others are for the test images
+PHOTO_SPLIT = 0.6  # train images show the photographs left of this share of their width, test images right of it
+CROP = (0.3, 0.45)  # height of a background as a share of the photograph's; both sides are wide enough for it
+PAPER = 2  # pixels of padding around a scan: its ink touches the border, and cubic weights reach this far
+INK = 0.45  # gray level of half coverage: thin strokes break above it, the loops of 8 and 9 fill below it
+EDGE = 3.0  # contrast against the scan: sharp, but gray loops stay gray
+ROTATION = 10.0  # degrees either way; much more turns a 6 into a 9
+STRETCH = 0.1  # of the aspect ratio, either way
 GAP = 3  # pixels between the boxes of two digits, so that no ink hides other ink
-PLACES = 12  # places tried for a digit; the calmest of those that are free is taken
-LAYOUTS = 20  # tried for an image, until one holds as many digits as asked for
-LIGHT = 0.5  # what is brighter gets dark ink, what is darker light ink
-TINT = 0.35  # most of a hue in an ink, the rest being black or white: the ink stays far from the middle
+PLACES = 12  # positions tried for a digit; the free one with the least contrast is used
+LAYOUTS = 20  # tried for an image until one has enough digits
+LIGHT = 0.5  # luminance above which the ink is dark, and below which it is light
+TINT = 0.35  # largest share of a hue in an ink, so that it stays close to black or white
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # luminance of RGB, ITU-R BT.601
 QUALITY = 92  # of the JPEGs
 
@@ -57,17 +57,19 @@ class DigitDatasets:
 class PictureOptions:
     """Size and digits of the generated pictures."""
 
-    size: tuple[int, int]  # width, height
-    digits: tuple[int, int]  # fewest and most in an image
-    pixels: tuple[int, int]  # smallest and largest height of a digit
+    size: tuple[int, int] = (320, 240)  # width, height
+    digits: tuple[int, int] = (2, 6)  # fewest and most in an image
+    pixels: tuple[int, int] = (45, 120)  # smallest and largest height of a digit
 
     def __post_init__(self) -> None:
         width, height = self.size
         if not 1 <= self.digits[0] <= self.digits[1] <= 254:
-            raise ValueError(f"{self.digits[0]} to {self.digits[1]} digits an image: a mask has room for 1 to 254")
+            raise ValueError(f"{self.digits[0]} to {self.digits[1]} digits an image: a mask holds 1 to 254")
         if not 16 <= self.pixels[0] <= self.pixels[1]:
-            raise ValueError(f"digits of {self.pixels[0]} to {self.pixels[1]} pixels: 16 is the least that can be read")
-        if 1.5 * self.pixels[1] > min(width, height):  # 1.5: the paper around it, turned and stretched
+            raise ValueError(
+                f"digits of {self.pixels[0]} to {self.pixels[1]} pixels: 16 is the smallest legible height"
+            )
+        if 1.5 * self.pixels[1] > min(width, height):  # 1.5: with padding, rotated and stretched
             raise ValueError(f"a digit of {self.pixels[1]} pixels needs more room than {width} x {height}")
 
 
@@ -76,7 +78,7 @@ class Material:
     """Scans and photographs for one of the two folders."""
 
     scans: tuple[NDArray[np.float32], ...]  # by label: (N, 8, 8), paper 0 to ink 1
-    photos: tuple[Pixels, ...]  # the parts of the photographs that this folder may show
+    photos: tuple[Pixels, ...]  # the sides of the photographs for this folder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,25 +97,22 @@ def compose(
     images: int = 640,
     test_images: int = 128,
     labels: int = 10,
-    size: tuple[int, int] = (320, 240),
-    digits: tuple[int, int] = (2, 6),
-    pixels: tuple[int, int] = (45, 120),
+    options: PictureOptions = PictureOptions(),
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> DigitDatasets:
     """Generate `folder/train` and `folder/test`: JPEGImages, Annotations like labelImg's, SegmentationObject.
 
     All of `test` is its test split; `train` has no splits yet. The labels are the first `labels` digits; an image has
-    fewer digits than `digits` only if no more fit. The same arguments give the same files. Each folder appears whole;
+    fewer digits than requested only if no more fit. The same arguments give the same files. Each folder appears whole;
     an existing one is an `OutputError`. `progress` gets the images done and their total.
     """
-    options = PictureOptions(size, digits, pixels)
     if not 1 <= labels <= 10 or min(images, test_images) < 1:
         raise ValueError(f"{labels} labels (of ten digits), {images} and {test_images} images")
     paths = (folder / "train", folder / "test")
     for path in paths:
         if path.exists():
-            raise OutputError("exists already", place=path, hint="delete it, or name another folder")
+            raise OutputError("exists already", place=path, hint="delete it, or choose another folder")
     names = tuple(str(digit) for digit in range(labels))
     counts, objects, done = (images, test_images), [0, 0], 0
     both = sources(labels, seed)
@@ -140,14 +139,14 @@ def compose(
 
 
 def _stems(counts: tuple[int, int]) -> list[tuple[int, str]]:
-    """Part and name of every image."""
+    """The split (0: train, 1: test) and the stem of every image."""
     return [
         (split, f"{name}_{i:05}") for split, name in enumerate(("train", "test")) for i in range(1, counts[split] + 1)
     ]
 
 
 def sources(labels: int, seed: int) -> tuple[Material, Material]:
-    """For train and for test: scans of the first `labels` digits and parts of the photographs, none in both."""
+    """The material for train and for test, without overlap: scans of the first `labels` digits, and photographs."""
     from sklearn.datasets import load_digits, load_sample_images  # takes a second
 
     bunch = load_digits()
@@ -169,15 +168,15 @@ def sources(labels: int, seed: int) -> tuple[Material, Material]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stamp:
-    """A digit somewhere in a picture."""
+    """A digit at a position in a picture."""
 
     label: int
     alpha: NDArray[np.float32]  # (h, w) how much of the ink covers each pixel
-    box: Box  # where `alpha` lies in the picture
+    box: Box  # of `alpha` in the picture
 
 
 def draw_picture(source: Material, options: PictureOptions, random: np.random.Generator) -> Picture:
-    """One picture as planned; everything in it is drawn from `random`."""
+    """Compose one picture; `random` determines everything in it."""
     canvas = draw_background(source, options.size, random).astype(np.float32)
     light = np.asarray(canvas @ LUMA / 255, np.float32)  # (H, W)
     stamps: list[Stamp] = []
@@ -197,7 +196,7 @@ def draw_picture(source: Material, options: PictureOptions, random: np.random.Ge
 
 
 def draw_background(source: Material, size: tuple[int, int], random: np.random.Generator) -> Pixels:
-    """A part of one of the photographs, half the time mirrored, at the size of the picture."""
+    """A crop of a photograph at the size of the picture, flipped with probability 0.5."""
     photo = source.photos[random.integers(len(source.photos))]
     height, width = photo.shape[:2]
     aspect = size[0] / size[1]
@@ -212,7 +211,7 @@ def draw_background(source: Material, size: tuple[int, int], random: np.random.G
 def lay_out(
     source: Material, options: PictureOptions, light: NDArray[np.float32], random: np.random.Generator
 ) -> list[Stamp]:
-    """Digits at free places of a picture with this luminance (H, W); those that find none are left out."""
+    """Digits at free positions of a picture with luminance `light` (H, W); digits without one are left out."""
     height, width = light.shape
     stamps: list[Stamp] = []
     for _ in range(random.integers(options.digits[0], options.digits[1], endpoint=True)):
@@ -231,24 +230,24 @@ def lay_out(
 
 
 def draw_digit(scan: NDArray[np.float32], pixels: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """How much ink covers each pixel, (h, w) in [0, 1], of a scan at `pixels` height, turned and stretched a little."""
+    """The coverage of each pixel, (h, w) in [0, 1], by a scan at `pixels` height, slightly rotated and stretched."""
     scale = pixels / len(scan)
     room = int(1.5 * pixels)
-    turn = np.asarray(cv2.getRotationMatrix2D((0, 0), random.uniform(-ROTATION, ROTATION), scale), np.float64)
-    turn[:, 0] *= 1 + random.uniform(-STRETCH, STRETCH)
+    matrix = np.asarray(cv2.getRotationMatrix2D((0, 0), random.uniform(-ROTATION, ROTATION), scale), np.float64)
+    matrix[:, 0] *= 1 + random.uniform(-STRETCH, STRETCH)
     middle = PAPER + (len(scan) - 1) / 2
-    turn[:, 2] = room / 2 - turn[:, :2] @ (middle, middle)
-    big = cv2.warpAffine(np.pad(scan, PAPER), turn, (room, room), flags=cv2.INTER_CUBIC)
-    alpha = np.asarray(np.clip((big - INK) * EDGE + 0.5, 0, 1), np.float32)
+    matrix[:, 2] = room / 2 - matrix[:, :2] @ (middle, middle)
+    ink = cv2.warpAffine(np.pad(scan, PAPER), matrix, (room, room), flags=cv2.INTER_CUBIC)
+    alpha = np.asarray(np.clip((ink - INK) * EDGE + 0.5, 0, 1), np.float32)
     xmin, ymin, xmax, ymax = _tight(alpha > 0)
     return alpha[ymin:ymax, xmin:xmax]
 
 
 def draw_ink(under: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """An RGB colour that stands out from luminance `under` (0 to 1): some hue, close to black or close to white."""
+    """An RGB color that stands out from luminance `under` (0 to 1): a random hue close to black or white."""
     hue = random.uniform(0, 255, 3)
-    near = 0 if under > LIGHT else 255
-    return np.asarray(near + random.uniform(0, TINT) * (hue - near), np.float32)
+    base = 0 if under > LIGHT else 255
+    return np.asarray(base + random.uniform(0, TINT) * (hue - base), np.float32)
 
 
 def write_picture(root: Path, stem: str, picture: Picture, labels: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from vocdet.wording import and_more
 
 Progress = Callable[[str, int, int], None]  # the current step; bytes done, total bytes
 
-MOST_GROWTH = 2  # an archive may unpack to so many times its published size
+MOST_GROWTH = 2  # an archive may unpack to this many times its published size
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,20 @@ class FetchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
-    """What every download of one call shares."""
+class FetchOptions:
+    """What to fetch, and from where."""
 
-    mirror: str
-    retries: Retries
+    only: Sequence[str] = ()  # names of archives in the collection; empty: all
+    mirror: str = ""  # URL that serves the archives under their names; "": the original servers
+    keep: bool = True  # keep the archives after they are unpacked
+    retries: Retries = field(default_factory=Retries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """The options of one call, and its callbacks."""
+
+    options: FetchOptions
     progress: Progress
     note: Note
 
@@ -56,29 +65,21 @@ class _Session:
 def fetch(
     collection: Collection,
     folder: Path,
+    options: FetchOptions = FetchOptions(),
     *,
-    only: Sequence[str] = (),
-    mirror: str = "",
-    keep: bool = True,
-    retries: Retries | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Iterator[FetchResult]:
     """Fetch a dataset into a folder, archive by archive, and yield the result of every verification.
 
-    Archives are stored in `folder` and unpacked beside it. An archive that is already there is used if its checksum
-    matches; unpacked contents that are complete and unchanged are not fetched again. `only` names parts of the
-    collection, none session all; `mirror` is a URL that serves the archives under their names. Without `keep` each
-    archive is deleted once it is unpacked. An interrupted fetch resumes when called again. A `DownloadError` of one
-    archive is a failed result; errors of the whole folder (disk full, no permission) are raised.
+    Archives are stored and unpacked in `folder`. An existing archive is used if its checksum matches; unpacked contents
+    that are complete and unchanged are not fetched again. An interrupted fetch resumes when called again. A
+    `DownloadError` of one archive is a failed result; errors of the whole folder (disk full, no permission) are raised.
     """
-    archives = _chosen(collection, only)
-    session = _Session(
-        checked_url(mirror) if mirror else "",
-        retries or Retries(),
-        progress or (lambda *_: None),
-        note or (lambda _: None),
-    )
+    archives, keep = _chosen(collection, options.only), options.keep
+    if options.mirror:
+        options = replace(options, mirror=checked_url(options.mirror))
+    session = _Session(options, progress or (lambda *_: None), note or (lambda _: None))
     with _locked_folder(folder):
         missing = []
         for archive in archives:
@@ -121,9 +122,9 @@ def partial_downloads(collection: Collection, folder: Path) -> list[Path]:
 
 def _chosen(collection: Collection, only: Sequence[str]) -> list[Archive]:
     parts = [archive.part for archive in collection.archives]
-    for wanted in only:
-        if wanted not in parts:
-            raise ArgumentError(f"{collection.name} has no part {wanted!r}", hint=f"its parts: {', '.join(parts)}")
+    for name in only:
+        if name not in parts:
+            raise ArgumentError(f"{collection.name} has no part {name!r}", hint=f"its parts: {', '.join(parts)}")
     return [archive for archive in collection.archives if not only or archive.part in only]
 
 
@@ -163,20 +164,21 @@ def _obtain(archive: Archive, folder: Path, session: _Session) -> FetchResult:
         discard(part)  # of an earlier download
     else:
         finish(part, path)
-    found = "found in the folder, " if existed else ""
-    return FetchResult(archive.name, True, f"{found}{size_text(size)}, md5 {md5}")
+    origin = "found in the folder, " if existed else ""
+    return FetchResult(archive.name, True, f"{origin}{size_text(size)}, md5 {md5}")
 
 
 def _download(archive: Archive, part: Path, session: _Session) -> None:
     errors: list[DownloadError] = []
-    urls = _urls(archive, session.mirror)
+    mirror, retries = session.options.mirror, session.options.retries
+    urls = _urls(archive, mirror)
     for url in urls:
-        tries = session.retries.tries if url == urls[-1] else min(session.retries.tries, 2)  # the others can take over
+        tries = retries.tries if url == urls[-1] else min(retries.tries, 2)  # the next URL can take over
         resumed = f"resuming at {size_text(part.stat().st_size)} of " if part.exists() else ""
         session.note(f"downloading {url}: {resumed}{size_text(archive.size)}")
         try:
             return download(
-                url, part, size=archive.size, retries=replace(session.retries, tries=tries),
+                url, part, size=archive.size, retries=replace(retries, tries=tries),
                 progress=partial(session.progress, f"downloading {archive.name}"), note=session.note,
             )  # fmt: skip
         except DownloadError as error:
@@ -184,7 +186,7 @@ def _download(archive: Archive, part: Path, session: _Session) -> None:
     kind = (
         ServerUnavailableError if all(isinstance(error, ServerUnavailableError) for error in errors) else DownloadError
     )
-    hints = [error.hint for error in errors if error.hint] + [_by_hand(archive, part.parent, session.mirror)]
+    hints = [error.hint for error in errors if error.hint] + [_by_hand(archive, part.parent, mirror)]
     raise kind("; ".join(error.problem for error in errors), hint="; ".join(hints)) from errors[-1]
 
 
@@ -263,7 +265,7 @@ def _failed(archive: Archive, error: VocdetError) -> FetchResult:
 
 def _not_tried(archive: Archive, folder: Path, session: _Session) -> FetchResult:
     return FetchResult(
-        archive.name, False, "not tried: the server does not answer", _by_hand(archive, folder, session.mirror)
+        archive.name, False, "not tried: the server does not answer", _by_hand(archive, folder, session.options.mirror)
     )
 
 

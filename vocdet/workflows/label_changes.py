@@ -1,4 +1,4 @@
-"""Which label becomes which, as people write it: old=new on the command line or in a file."""
+"""Label changes as text: old=new, as an argument or in a file."""
 
 from __future__ import annotations
 
@@ -13,84 +13,89 @@ from vocdet.wording import did_you_mean, listed, reason
 _MOST_NAMED = 12  # labels in a hint
 
 
-def read_changes(
-    labels: Sequence[str],
-    *,
-    rename: Sequence[str] = (),
-    merge: Sequence[str] = (),
-    drop: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    file: Path | None = None,
-) -> dict[str, str]:
-    """What becomes of those of `labels` that change: the new name, or "" for one that is dropped.
+@dataclass(frozen=True, slots=True)
+class LabelChanges:
+    """The requested changes, as text.
 
-    `rename` is `old=new`, `merge` is `a,b=new`, `drop` and `keep` are `a,b`; `keep` names labels as they are called
-    afterwards and drops all others. `file` has a line `old=new` for each, and `old=` drops. Commas and equals signs
-    belong to a label where there is one of that name. All that is wrong is raised together.
+    Commas and equals signs belong to a label if the dataset has a label of that name.
     """
-    told: list[_Change | VocdetError] = [_renamed(text, labels) for text in rename]
-    told += [change for text in merge for change in _merged(text, labels)]
-    told += [_Change(name, "", f"--drop {text!r}: ") for text in drop for name in _names(text, labels)]
-    told += [_line(text, Place(file, number), labels) for number, text in _lines(file)] if file is not None else []
-    becomes: dict[str, str] = {}
-    errors = [change for change in told if isinstance(change, VocdetError)]
-    for change in told:
+
+    rename: Sequence[str] = ()  # old=new
+    merge: Sequence[str] = ()  # a,b=new
+    drop: Sequence[str] = ()  # a,b
+    keep: Sequence[str] = ()  # a,b by their new names; all other labels are dropped
+    file: Path | None = None  # old=new on each line; old= drops
+
+    def __bool__(self) -> bool:
+        return bool(self.rename or self.merge or self.drop or self.keep or self.file)
+
+
+def resolve_changes(labels: Sequence[str], changes: LabelChanges) -> dict[str, str]:
+    """The new name of every label that changes, "" for a dropped label. All errors are raised together."""
+    parsed: list[_Change | VocdetError] = [_renamed(text, labels) for text in changes.rename]
+    parsed += [change for text in changes.merge for change in _merged(text, labels)]
+    parsed += [_Change(name, "", f"`drop=[{text!r}]`: ") for text in changes.drop for name in _names(text, labels)]
+    if changes.file is not None:
+        parsed += [_line(text, Place(changes.file, number), labels) for number, text in _lines(changes.file)]
+    new_names: dict[str, str] = {}
+    errors = [change for change in parsed if isinstance(change, VocdetError)]
+    for change in parsed:
         if isinstance(change, _Change):
-            errors += change.wrong(labels, becomes.setdefault(change.old, change.new))
+            errors += change.errors(labels, new_names.setdefault(change.old, change.new))
     raise_all(errors)
-    becomes = {old: new for old, new in becomes.items() if new != old}
-    if keep:
-        becomes |= _others(labels, becomes, keep)
-    if not any(becomes.get(label, label) for label in labels):
-        raise AnnotationError("no label would be left", hint="drop fewer of them")
-    return becomes
+    new_names = {old: new for old, new in new_names.items() if new != old}
+    if changes.keep:
+        new_names |= _dropped(labels, new_names, changes.keep)
+    if not any(new_names.get(label, label) for label in labels):
+        raise AnnotationError("no labels would remain", hint="drop fewer labels")
+    return new_names
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
     old: str
-    new: str  # "": it is dropped
-    said: str = ""  # the option, for an error
+    new: str  # "": dropped
+    argument: str = ""  # the argument, for an error
     place: Place | None = None  # the line, for an error
 
-    def wrong(self, labels: Sequence[str], first: str) -> list[VocdetError]:
-        """Errors: a label that is not there, or one that something else was said of `first`."""
+    def errors(self, labels: Sequence[str], first: str) -> list[VocdetError]:
+        """The error of an unknown label, or of one that an earlier change turns into `first` instead."""
         if self.old not in labels:
             problem, hint = f"there is no label {self.old!r}", _known(self.old, labels)
         elif self.new != first:
             one, other = (f"become {name!r}" if name else "be dropped" for name in (first, self.new))
-            problem, hint = f"{self.old!r} is to {one} and to {other}", "say one of the two"
+            problem, hint = f"{self.old!r} cannot both {one} and {other}", "choose one of the two"
         else:
             return []
-        return [AnnotationError(f"{self.said}{problem}", place=self.place, hint=hint)]
+        return [AnnotationError(f"{self.argument}{problem}", place=self.place, hint=hint)]
 
 
 def _renamed(text: str, labels: Sequence[str]) -> _Change | VocdetError:
     old, new = _sides(text, labels)
     if not old or not new:
-        hint = f"write --drop {old!r} to drop it" if old and "=" in text else "write old=new"
-        return AnnotationError(f"--rename {text!r} does not say what becomes what", hint=hint)
-    return _Change(old, new, f"--rename {text!r}: ")
+        hint = f"use `drop=[{old!r}]` to drop it" if old and "=" in text else "write old=new"
+        return AnnotationError(f"`rename=[{text!r}]` has no old or no new name", hint=hint)
+    return _Change(old, new, f"`rename=[{text!r}]`: ")
 
 
 def _merged(text: str, labels: Sequence[str]) -> list[_Change | VocdetError]:
     left, _, right = text.rpartition("=")
     names, new = _names(left, labels), clean_label(right)
     if not names or not new:
-        return [AnnotationError(f"--merge {text!r} does not say what becomes what", hint="write a,b=new")]
-    return [_Change(name, new, f"--merge {text!r}: ") for name in names]
+        return [AnnotationError(f"`merge=[{text!r}]` has no old or no new name", hint="write a,b=new")]
+    return [_Change(name, new, f"`merge=[{text!r}]`: ") for name in names]
 
 
 def _line(text: str, place: Place, labels: Sequence[str]) -> _Change | VocdetError:
     old, new = _sides(text, labels)
     if not old:
         hint = "write old=new, or old= to drop it"
-        return AnnotationError(f"{text[:80]!r} does not say what becomes what", place=place, hint=hint)
+        return AnnotationError(f"{text[:80]!r} has no old name", place=place, hint=hint)
     return _Change(old, new, place=place)
 
 
 def _sides(text: str, labels: Sequence[str]) -> tuple[str, str]:
-    """Old and new name, cut at the first equals sign with a label on its left, else at the first; "" without one."""
+    """Old and new name: cut at the first equals sign with a label on its left, else at the first; else both ""."""
     cuts = [i for i, character in enumerate(text) if character == "="]
     if not cuts:
         return "", ""
@@ -99,20 +104,20 @@ def _sides(text: str, labels: Sequence[str]) -> tuple[str, str]:
 
 
 def _names(text: str, labels: Sequence[str]) -> list[str]:
-    """The labels of a list with commas; the whole is one where there is a label of that name."""
+    """The labels of a comma-separated list; the whole text if it is itself a label."""
     whole = clean_label(text)
     return [whole] if whole in labels else [name for part in text.split(",") if (name := clean_label(part))]
 
 
-def _others(labels: Sequence[str], becomes: dict[str, str], keep: Sequence[str]) -> dict[str, str]:
-    """The labels whose new names are none of those to keep, as dropped ones."""
-    names = tuple(dict.fromkeys(new for label in labels if (new := becomes.get(label, label))))
+def _dropped(labels: Sequence[str], new_names: dict[str, str], keep: Sequence[str]) -> dict[str, str]:
+    """The labels that `keep` drops, because their new names are not in it."""
+    names = tuple(dict.fromkeys(new for label in labels if (new := new_names.get(label, label))))
     kept = [name for text in keep for name in _names(text, names)]
-    gone = "there is no such label" + (" after the other changes" if becomes else "")
+    problem = "there is no such label" + (" after the other changes" if new_names else "")
     raise_all([
-        AnnotationError(f"--keep {name!r}: {gone}", hint=_known(name, names)) for name in kept if name not in names
+        AnnotationError(f"`keep=[{name!r}]`: {problem}", hint=_known(name, names)) for name in kept if name not in names
     ])  # fmt: skip
-    return {label: "" for label in labels if becomes.get(label, label) not in kept}
+    return {label: "" for label in labels if new_names.get(label, label) not in kept}
 
 
 def _known(name: str, labels: Sequence[str]) -> str:
@@ -125,7 +130,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise AnnotationError(problem, place=path, hint="give a text file with a line old=new for each") from error
+        raise AnnotationError(problem, place=path, hint="give a text file with old=new on each line") from error
     except UnicodeDecodeError as error:
         raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error
     return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())

@@ -1,4 +1,4 @@
-"""Apply a detector to files (`predict`), or show it on a camera or a video (`live`)."""
+"""Apply a detector to files (`predict`), or to a camera or a video in a window (`live`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,16 @@ from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import Image, decode
 from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 
-if TYPE_CHECKING:  # imports torch, for which a wrong path need not wait
+if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.inference.predictor import Predictor
 
 RESULTS = "detections.json"
 LABELS = "labels.txt"  # line k is the label of category_id k
 READERS = 4  # threads that decode images while the detector works
 AHEAD = 16  # images decoded in advance
-RATED = 30  # frames of the displayed rate: about a second
+RATED = 30  # frames that the displayed rate averages: about a second
+
+Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Prediction:
     detections: Detections
     done: int  # images and frames so far
     total: int  # of images and frames, as far as videos state their number
-    wrote: Path  # the drawing
+    drawing: Path  # the file with the drawn image, or the video
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,16 @@ class LiveFrame:
     fps: float  # of the latest frames
 
 
-def choose_run(given: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
-    """The run and the sources: the first of `given` if it is a run or a checkpoint, else the newest in `runs`."""
-    first = Path(given[0]) if given else Path()
+def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
+    """The run and the sources: the first argument if it is a run or a checkpoint, else the newest run in `runs`."""
+    first = Path(arguments[0]) if arguments else Path()
     if Path(first, "best.safetensors").is_file() or first.suffix == ".safetensors":
-        return first, list(given[1:])
-    return _newest(runs), list(given)
+        return first, list(arguments[1:])
+    return _newest(runs), list(arguments)
 
 
 def predict(
-    run: Path,
+    detector: Path | Predictor,
     sources: Sequence[str],
     *,
     out: Path,
@@ -73,19 +75,19 @@ def predict(
     batch: int = 8,
     device: str = "auto",
     voc: bool = False,
-    detector: Predictor | None = None,
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, folders and videos into `out`, and list them in `out/detections.json`.
 
-    With `voc`, images also get VOC files (see `write_annotation`). An image becomes `<name>.jpg`,
-    a video `<name>.mp4`. Detections below `score`, by default the detector's threshold for each label, are left out.
-    Files that cannot be decoded are skipped, and raised together at the end. After an interruption `out` holds the
-    results so far and a list that matches them. `out` must be new, empty, or an earlier result: no other file is ever
-    overwritten.
+    `detector` may be a run folder or a checkpoint, which is loaded on `device`. An image becomes `<name>.jpg`, a video
+    `<name>.mp4`; with `voc`, images also get VOC files (see `write_annotation`). Detections below `score`, by default
+    the detector's threshold for each label, are left out. Files that cannot be decoded are skipped, and raised together
+    at the end. After an interruption `out` holds the results so far and a list that matches them. `out` must be new,
+    empty, or an earlier result: no other files are ever overwritten.
     """
     items = list(dict.fromkeys(find(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
-    detector = detector or _load(run, device)
+    if isinstance(detector, Path):
+        detector = _load(detector, device)
     if voc:
         check_voc_labels(out, detector.labels)
     limit = detector.thresholds if score is None else float(score)
@@ -97,18 +99,18 @@ def predict(
     try:
         with quiet():
             total = _count(items)
-            for frame, seen, wrote in _predict_all(items, out, detector, limit, batch, errors):
+            for frame, detections, drawing in _predict_all(items, out, detector, limit, batch, errors):
                 source = frame.source
                 if voc and source.path and source.kind == "image":
                     size = (frame.pixels.shape[1], frame.pixels.shape[0])
-                    write_annotation(out, wrote.stem, source.path, size, seen, detector.labels)
+                    write_annotation(out, drawing.stem, source.path, size, detections, detector.labels)
                 name = f"{source.name}#{frame.number}" if source.kind == "video" else source.name
-                listed.append((name, seen))
+                listed.append((name, detections))
                 done = len(listed) + len(errors)
-                yield Prediction(source, frame.number, seen, done, max(total, done), wrote)
+                yield Prediction(source, frame.number, detections, done, max(total, done), drawing)
     finally:
         if listed:
-            write_coco_results(out / RESULTS, [name for name, _ in listed], [seen for _, seen in listed])
+            write_coco_results(out / RESULTS, [name for name, _ in listed], [one for _, one in listed])
             write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
         elif not earlier:
             (out / RESULTS).unlink(missing_ok=True)
@@ -118,19 +120,18 @@ def predict(
 
 
 def live(
-    run: Path,
+    detector: Path | Predictor,
     source: str = "0",
     *,
     save: Path | None = None,
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
-    detector: Predictor | None = None,
 ) -> Generator[LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
 
-    With `save` it also becomes a video file, which is complete however the display ends. Without a screen only the
-    file is written; without `save`, too, that is a `MediaError`. A video plays at most at its own speed.
+    `save` also writes a video file, which is complete however the display ends. Without a screen, only the file is
+    written; without both, it is a `MediaError`. A video plays at most at its own speed.
     """
     item = _playable(source)
     reason = no_screen()
@@ -140,7 +141,8 @@ def live(
         check_video_name(save)
         if item.path and save.exists() and save.samefile(item.path):
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
-    detector = detector or _load(run, device)
+    if isinstance(detector, Path):
+        detector = _load(detector, device)
     with ExitStack() as stack:
         video = stack.enter_context(open_video(item))
         limit = detector.thresholds if score is None else float(score)
@@ -149,14 +151,14 @@ def live(
         show = None if reason else stack.enter_context(window(f"vocdet: {item.name}"))
         times = deque([time.monotonic()], maxlen=RATED)
         for frame in islice(video.frames, frames or None):
-            seen = detector.detect([frame.pixels])[0].above(limit)
+            detections = detector.detect([frame.pixels])[0].above(limit)
             wait = times[-1] + 1 / own - time.monotonic() if own and show else 0.0
             times.append(time.monotonic() + max(wait, 0.0))
             fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-            drawn = draw(frame.pixels, seen, detector.labels)
+            drawn = draw(frame.pixels, detections, detector.labels)
             if write:
                 write(drawn)
-            yield LiveFrame(frame.number, seen, fps)
+            yield LiveFrame(frame.number, detections, fps)
             if show and not show(caption(drawn, f"{fps:.0f} fps"), wait):
                 return
 
@@ -210,7 +212,7 @@ def _predict_all(
     items: Sequence[MediaSource],
     out: Path,
     detector: Predictor,
-    limit: float | NDArray[np.float32],
+    limit: Limit,
     batch: int,
     errors: list[VocdetError],
 ) -> Iterator[tuple[Frame, Detections, Path]]:
@@ -218,14 +220,13 @@ def _predict_all(
     paths = _outputs(items, out)
     images = [item for item in items if item.kind == "image"]
     for group in batches(_read(images, errors), batch):
-        found = detector.detect([frame.pixels for frame in group])
-        for frame, seen in zip(group, (one.above(limit) for one in found), strict=True):
+        for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
             if max(frame.pixels.shape) > MAX_JPEG_SIDE:
                 problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
                 errors.append(ImageError(problem, place=frame.source.path, hint="split it into tiles"))
                 continue
-            write_picture(paths[frame.source], draw(frame.pixels, seen, detector.labels))
-            yield frame, seen, paths[frame.source]
+            write_picture(paths[frame.source], draw(frame.pixels, detections, detector.labels))
+            yield frame, detections, paths[frame.source]
     for item in items:
         if item.kind == "video":
             try:
@@ -235,14 +236,17 @@ def _predict_all(
 
 
 def _predict_video(
-    item: MediaSource, path: Path, detector: Predictor, limit: float | NDArray[np.float32], batch: int
+    item: MediaSource, path: Path, detector: Predictor, limit: Limit, batch: int
 ) -> Iterator[tuple[Frame, Detections, Path]]:
     with open_video(item) as video, writing_video(path, video.fps) as write:
         for group in batches(video.frames, batch):
-            found = detector.detect([frame.pixels for frame in group])
-            for frame, seen in zip(group, (one.above(limit) for one in found), strict=True):
-                write(draw(frame.pixels, seen, detector.labels))
-                yield frame, seen, path
+            for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
+                write(draw(frame.pixels, detections, detector.labels))
+                yield frame, detections, path
+
+
+def _detect(detector: Predictor, frames: Sequence[Frame], limit: Limit) -> Iterator[Detections]:
+    return (detections.above(limit) for detections in detector.detect([frame.pixels for frame in frames]))
 
 
 def _read(items: Iterable[MediaSource], errors: list[VocdetError]) -> Iterator[Frame]:

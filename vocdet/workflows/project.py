@@ -27,16 +27,16 @@ SEGMENTERS = {  # the same with masks; mb2 uses the recipe of mb3-large
     "mb1": "mobile-mask-rcnn",
 }
 TASKS = ("ssd", "maskrcnn", "backbone")
-RUNNABLE = "slurm.sh"
-_DETECTOR_LINES = ("train-ssd", "train ssd", "vocdet eval", "vocdet predict")  # not for a classifier
+EXECUTABLE = "slurm.sh"
+_DETECTOR = "@DETECTOR@"  # begins the lines of a template that a project without a detector leaves out
 
 
 def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Path | None = None) -> list[Path]:
     """Write recipes, labels.txt, slurm.sh and README.md into a folder, and return the files.
 
-    Task backbone has only the recipe of a classifier; ssd and maskrcnn also have that of a detector on `net`. With a
-    dataset `data`, labels.txt has its labels, and the commands name it; else they name the folder `data` in the
-    project. Existing files are raised together as `OutputError`s, and nothing is written.
+    Task backbone has only the recipe of a classifier; ssd and maskrcnn also have the recipe of a detector on `net`.
+    labels.txt lists the labels of the dataset `data`, and the commands use it; by default they use the folder `data` in
+    the project. Existing files are raised together as `OutputError`s, and nothing is written.
     """
     if net not in DETECTORS or task not in TASKS:
         raise ValueError(f"net {net}, task {task}")
@@ -45,7 +45,7 @@ def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", dat
         existing = [path for path in texts if path.is_symlink() or path.exists()]
     except OSError as error:
         raise unwritable(folder, error) from error
-    hint = "name a new folder, or move the file away"
+    hint = "choose a new folder, or move the file away"
     raise_all([OutputError("exists already", place=path, hint=hint) for path in existing])
     _write_all(texts)
     return list(texts)
@@ -53,21 +53,19 @@ def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", dat
 
 def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, str]:
     """The content of every file of a project."""
-    train = f"train-{task} @DATA@ --recipe recipes/{task}.toml"
     dataset = shlex.quote("data" if data is None else _from_inside(folder, data))
 
     def filled(name: str) -> str:
         lines = bundled_text(name).splitlines(keepends=True)
-        kept = [line for line in lines if task != "backbone" or not any(words in line for words in _DETECTOR_LINES)]
-        text = "".join(kept).replace("@TRAIN@", train).replace("@DATA@", dataset)
-        return text if task != "maskrcnn" else re.sub(r"(train[- ]|recipes/)ssd\b", r"\1maskrcnn", text)
+        kept = [line.removeprefix(_DETECTOR) for line in lines if task != "backbone" or not line.startswith(_DETECTOR)]
+        return "".join(kept).replace("@TASK@", task).replace("@DATA@", dataset)
 
     texts = {"README.md": filled("project_README.md")}
     texts["labels.txt"] = bundled_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
     texts["recipes/backbone.toml"] = bundled_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
     if task != "backbone":
         texts[f"recipes/{task}.toml"] = _recipe(DETECTORS if task == "ssd" else SEGMENTERS, net)
-    return texts | {RUNNABLE: filled("slurm.sh")}
+    return texts | {EXECUTABLE: filled("slurm.sh")}
 
 
 def _recipe(known: Mapping[str, str], net: str) -> str:
@@ -95,14 +93,14 @@ def _from_inside(folder: Path, data: Path) -> str:
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write new files and their parent folders; if one fails, delete them all."""
+    """Write new files and their parent folders; if one fails, delete all of them."""
     with ExitStack() as undo:
         for path, text in texts.items():
             try:
                 for above in reversed([above for above in path.absolute().parents if not above.exists()]):
                     above.mkdir()
                     undo.callback(_delete, above.rmdir)
-                path.touch(0o777 if path.name == RUNNABLE else 0o666, exist_ok=False)
+                path.touch(0o777 if path.name == EXECUTABLE else 0o666, exist_ok=False)
                 undo.callback(_delete, path.unlink)
                 path.write_bytes(text.encode())
             except OSError as error:
@@ -111,5 +109,5 @@ def _write_all(texts: Mapping[Path, str]) -> None:
 
 
 def _delete(delete: Callable[[], None]) -> None:
-    with suppress(OSError):  # not ours any more
+    with suppress(OSError):  # changed by another process
         delete()

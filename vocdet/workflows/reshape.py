@@ -22,8 +22,8 @@ from vocdet.formats import extras, registry
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.wording import and_more
-from vocdet.workflows.convert import ImageMode, Target, WrittenFolder, write_dataset
-from vocdet.workflows.label_changes import read_changes
+from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, write_dataset
+from vocdet.workflows.label_changes import LabelChanges, resolve_changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,46 +39,44 @@ class RemapReport:
     """A dataset with other labels."""
 
     result: WrittenDataset
-    becomes: Mapping[str, str]  # label of the source to new label, "" for a dropped one
+    new_names: Mapping[str, str]  # every label of the source to its new label; "": dropped
     objects: Mapping[str, int]  # of every label of the source
     dropped: int  # objects
     emptied: int  # images that lost all their objects
     kept_empty: bool  # whether those images remain
-    doubles: int  # objects that now duplicate another
+    doubles: int  # objects that are now duplicates of another
 
 
 def remap_dataset(
     source: Source,
     target: Path,
+    changes: LabelChanges,
+    options: WriteOptions = WriteOptions(),
     *,
-    rename: Sequence[str] = (),
-    merge: Sequence[str] = (),
-    drop: Sequence[str] = (),
-    keep: Sequence[str] = (),
-    file: Path | None = None,
-    keep_empty: bool = True,
     to: Target | None = None,
-    images: ImageMode = "copy",
-    strict: bool = False,
+    keep_empty: bool = True,
     progress: Progress | None = None,
 ) -> RemapReport:
-    """Write a copy with labels renamed, merged and dropped (see `read_changes`); by default in the same format."""
-    if not (rename or merge or drop or keep or file):
+    """Write a copy with other labels, by default in the same format.
+
+    Images that lose all their objects remain, unless `keep_empty` is false.
+    """
+    if not changes:
         hint = 'use `rename={"old": "new"}`, `merge=...`, `drop=...`, `keep=...` or `file=...`'
         raise ArgumentError("no label changes", hint=hint)
     _check_place(target, [source.path])
-    found = _read(source, images, progress)
-    old = found.dataset
-    becomes = read_changes(old.labels, rename=rename, merge=merge, drop=drop, keep=keep, file=file)
-    changed = relabel(old, becomes)
-    dataset = replace(changed.dataset, extra=extras.relabeled(old.extra, becomes))
+    scan = _read(source, options, progress)
+    old = scan.dataset
+    new_names = resolve_changes(old.labels, changes)
+    changed = relabel(old, new_names)
+    dataset = replace(changed.dataset, extra=extras.relabeled(old.extra, new_names))
     if not keep_empty and len(changed.emptied):
         dataset = dataset.subset(np.setdiff1d(np.arange(len(old)), changed.emptied))
-    result = _write(dataset, target, to or native(found), images, strict)
+    result = _write(dataset, target, to or native(scan), options)
     counts = np.bincount(old.objects.label, minlength=len(old.labels)).tolist()
     return RemapReport(
         result=result,
-        becomes={label: becomes.get(label, label) for label in old.labels},
+        new_names={label: new_names.get(label, label) for label in old.labels},
         objects=dict(zip(old.labels, counts, strict=True)),
         dropped=changed.dropped,
         emptied=len(changed.emptied),
@@ -108,53 +106,52 @@ class MergeReport:
     spellings: tuple[Spelling, ...]  # labels that may mean the same thing
     copies: tuple[tuple[str, ...], ...]  # stems of identical images
     leaks: int  # groups in more than one of train, val and test
-    differ: tuple[str, ...]  # metadata that differs, of which the first is used
+    differ: tuple[str, ...]  # metadata that differs: that of the first dataset is used
 
 
 def merge_datasets(
     sources: Sequence[Source],
     target: Path,
+    options: WriteOptions = WriteOptions(),
     *,
     to: Target | None = None,
-    images: ImageMode = "copy",
-    strict: bool = False,
     progress: Progress | None = None,
 ) -> MergeReport:
     """Merge several datasets into a new one, by default in the format of the first.
 
-    Labels are matched by name. A stem that two sources share gets the name of its folder as a prefix; with `strict` it
-    is an error. All sources are read before anything is written.
+    Labels are matched by name. Stems that two sources share get the name of their folder as a prefix; with
+    `options.strict` they are an error. All sources are read before anything is written.
     """
     if len(sources) < 2:
-        raise ArgumentError("there is only one dataset to merge", hint="name two datasets or more")
+        raise ArgumentError("there is only one dataset to merge", hint="give at least two")
     if len({source.path.resolve() for source in sources}) < len(sources):
-        raise ArgumentError("a dataset is named twice", hint="name each dataset once")
+        raise ArgumentError("a dataset is given twice", hint="give each dataset once")
     paths = [source.path for source in sources]
     _check_place(target, paths)
-    found = [_read(source, images, progress) for source in sources]
+    scans = [_read(source, options, progress) for source in sources]
     names = source_names(paths)
-    named = [NamedDataset(name, scan.dataset) for name, scan in zip(names, found, strict=True)]
+    named = [NamedDataset(name, scan.dataset) for name, scan in zip(names, scans, strict=True)]
     merged = merge(named)
-    if strict and merged.stems_before:
+    if options.strict and merged.stems_before:
         raise _clash(merged)
-    tables = [scan.dataset.images.extra for scan in found]
-    extra, image_extras, differ = extras.merged([scan.dataset.extra for scan in found], tables)
+    tables = [scan.dataset.images.extra for scan in scans]
+    extra, image_extras, differ = extras.merged([scan.dataset.extra for scan in scans], tables)
     table = replace(merged.dataset.images, extra=Texts.join(image_extras))
     dataset = replace(merged.dataset, extra=extra, images=table)
-    result = _write(dataset, target, to or native(found[0]), images, strict)
+    result = _write(dataset, target, to or native(scans[0]), options)
     stems = dataset.images.stems
     groups = identical_images(dataset)
-    part_of = {row: name for name, rows in separate(dataset.splits).items() for row in rows.tolist()}
+    split_of = {row: name for name, rows in separate(dataset.splits).items() for row in rows.tolist()}
     return MergeReport(
         result=result,
         sources=tuple(
             MergedSource(path, name, len(scan.dataset), len(scan.dataset.objects), tuple(separate(scan.dataset.splits)))
-            for path, name, scan in zip(paths, names, found, strict=True)
+            for path, name, scan in zip(paths, names, scans, strict=True)
         ),
         renamed={stems[row]: before for row, before in merged.stems_before.items()},
-        spellings=tuple(spellings([scan.dataset for scan in found])),
+        spellings=tuple(spellings([scan.dataset for scan in scans])),
         copies=tuple(tuple(stems[row] for row in group) for group in groups),
-        leaks=sum(len({part_of[row] for row in group if row in part_of}) > 1 for group in groups),
+        leaks=sum(len({split_of[row] for row in group if row in split_of}) > 1 for group in groups),
         differ=differ,
     )
 
@@ -173,7 +170,7 @@ class SampleReport:
 
     result: WrittenDataset
     source: Dataset
-    missing: tuple[str, ...]  # labels that did not fit
+    missing: tuple[str, ...]  # labels without an image in the sample
 
     def objects(self) -> NDArray[np.int64]:
         """(L, 2) objects of every label in the source and in the sample."""
@@ -188,28 +185,27 @@ def sample_dataset(
     source: Source,
     target: Path,
     count: int,
+    options: WriteOptions = WriteOptions(),
     *,
     seed: int = 0,
     to: Target | None = None,
-    images: ImageMode = "copy",
-    strict: bool = False,
     progress: Progress | None = None,
 ) -> SampleReport:
     """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
     _check_place(target, [source.path])
-    found = _read(source, images, progress)
-    dataset = found.dataset
+    scan = _read(source, options, progress)
+    dataset = scan.dataset
     if not 0 < count <= len(dataset):
         problem = f"a sample of {count} is impossible: the dataset has {len(dataset)} images"
         raise ArgumentError(problem, place=source.path, hint=f"choose a number from 1 to {len(dataset)}")
     taken = sample(dataset, count, seed=seed)
-    result = _write(dataset.subset(taken.rows), target, to or native(found), images, strict)
+    result = _write(dataset.subset(taken.rows), target, to or native(scan), options)
     return SampleReport(result, dataset, tuple(dataset.labels[label] for label in taken.missing))
 
 
-def native(found: Scan) -> Target:
-    """The default format of a new dataset: that of its source, or COCO, which holds what all others do."""
-    return next((format for format in get_args(Target) if format == found.format), "coco")
+def native(scan: Scan) -> Target:
+    """The default format of a new dataset: that of its source, or COCO, which holds everything the others do."""
+    return next((format for format in get_args(Target) if format == scan.format), "coco")
 
 
 def _check_place(target: Path, sources: Sequence[Path]) -> None:
@@ -221,10 +217,10 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
             raise OutputError(f"is inside {source} and would be read as part of it", place=target, hint=hint)
 
 
-def _read(source: Source, images: ImageMode, progress: Progress | None) -> Scan:
+def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Scan:
     """Read a dataset with its splits; the errors in its files are raised together."""
-    return registry.read(source, without_images=images == "none", progress=progress)
+    return registry.read(source, without_images=options.images == "none", progress=progress)
 
 
-def _write(dataset: Dataset, folder: Path, to: Target, images: ImageMode, strict: bool) -> WrittenDataset:
-    return WrittenDataset(dataset, write_dataset(dataset, folder, to=to, images=images, strict=strict))
+def _write(dataset: Dataset, folder: Path, to: Target, options: WriteOptions) -> WrittenDataset:
+    return WrittenDataset(dataset, write_dataset(dataset, folder, to, options))

@@ -1,10 +1,9 @@
-"""Split a dataset: from scratch, by adding new images to existing splits, or as COCO files do."""
+"""Split a dataset: from scratch, by adding new images to existing splits, or according to COCO files."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,26 @@ from vocdet.workflows.split_groups import ImageGroups, group_images
 
 SHARE = 0.9  # of all images for trainval, and of trainval for train
 
-_FOLD_FILE = re.compile(r"fold(\d+)_(train|val)\.txt")
+
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """How images are divided. Images of one group stay in one split, and identical images are always a group."""
+
+    trainval: float | None = None  # share of all images for train and val; None: `SHARE`, or that of existing splits
+    train: float | None = None  # share of trainval for train; None: likewise
+    seed: int = 0
+    stratify: bool = True  # keep the shares of labels in every split
+    group_by: Sequence[str] | None = None  # folder, similar, identical, regular expressions; None: similar, if it fits
+    kfold: int = 0  # number of folds of trainval
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """The split files to write."""
+
+    per_label: bool = False  # also VOC's `<label>_<split>.txt`
+    force: bool = False  # replace existing ones
+    dry_run: bool = False  # write nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,99 +69,88 @@ class SplitReport:
 
 def split_dataset(
     source: Source | Loaded,
+    options: SplitOptions = SplitOptions(),
+    files: SplitFiles = SplitFiles(),
     *,
-    trainval: float = SHARE,
-    train: float = SHARE,
-    seed: int = 0,
-    stratify: bool = True,
-    group_by: Sequence[str] | None = None,
-    kfold: int = 0,
-    per_label: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> SplitReport:
     """Write ImageSets/Main/{trainval,train,val,test}.txt: all of them, or none.
 
-    Images of one group stay in one split. `group_by` names what groups them: folder, similar, identical, or a regular
-    expression on the stem. Identical images always stay together; without `group_by` near-duplicates do, too, if they
-    fit. `kfold` adds `fold<k>_train.txt` and `fold<k>_val.txt` of trainval, `per_label` adds VOC's
-    `<label>_<split>.txt`. Raises a `SplitError` for an impossible split.
+    Folds are `fold<k>_train.txt` and `fold<k>_val.txt`. Raises a `SplitError` for an impossible split.
     """
+    trainval = SHARE if options.trainval is None else options.trainval
+    train = SHARE if options.train is None else options.train
     loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
     sizes = divide.split_sizes(len(dataset), trainval, train)
-    grouped = group_images(dataset, group_by, sizes[0], progress)
+    grouped = group_images(dataset, options.group_by, sizes[0], progress)
     division = divide.split(
-        dataset, trainval=trainval, train=train, seed=seed, together=grouped.groups, stratify=stratify
+        dataset,
+        trainval=trainval,
+        train=train,
+        seed=options.seed,
+        together=grouped.groups,
+        stratify=options.stratify,
     )
     _check_filled(division, sizes, grouped)
-    folds = _folds(dataset, division.splits["trainval"], kfold, grouped, seed, stratify) if kfold else ()
+    folds = _folds(dataset, division.splits["trainval"], grouped, options) if options.kfold else ()
     notes = [
         *_empty_notes(trainval, train),
         *grouped.notes_after(division.moved),
         *_label_notes(dataset, division.splits),
     ]
-    return _write(loaded, division.splits, folds, notes, per_label=per_label, force=force, dry_run=dry_run)
+    return _write(loaded, division.splits, folds, notes, files)
 
 
 def append_to_split(
     source: Source,
+    options: SplitOptions = SplitOptions(),
+    files: SplitFiles = SplitFiles(),
     *,
-    trainval: float | None = None,
-    train: float | None = None,
-    seed: int = 0,
-    stratify: bool = True,
-    group_by: Sequence[str] | None = None,
-    kfold: int = 0,
-    per_label: bool = False,
-    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> SplitReport:
-    """Add images without a split to train, val and test; all others stay where they are.
+    """Add images without a split to train, val and test; all others keep their splits.
 
-    The shares default to those of the existing splits. A new image joins its group (`group_by` as for `split_dataset`),
-    and otherwise the split that brings sizes and labels closest to their shares. Existing folds and files per label are
-    extended.
+    A new image joins the split of its group, or else the split that brings sizes and labels closest to their shares.
+    Existing split files are extended, those of folds and labels, too.
     """
     loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
     before, notes = _assigned(loaded)
     shares = [len(before[name]) for name in divide.NAMES]
-    trainval = (shares[0] + shares[1]) / sum(shares) if trainval is None else trainval
-    train = shares[0] / (shares[0] + shares[1]) if train is None else train
+    trainval = (shares[0] + shares[1]) / sum(shares) if options.trainval is None else options.trainval
+    train = shares[0] / (shares[0] + shares[1]) if options.train is None else options.train
     sizes = divide.split_sizes(len(dataset), trainval, train)
-    grouped = group_images(dataset, group_by, sizes[0], progress)
+    grouped = group_images(dataset, options.group_by, sizes[0], progress)
     division = divide.split(
         dataset,
         trainval=trainval,
         train=train,
-        seed=seed,
+        seed=options.seed,
         together=grouped.groups,
-        stratify=stratify,
+        stratify=options.stratify,
         assigned=before,
     )
     old_folds = _old_folds(dataset)
-    if kfold and old_folds and len(old_folds) != kfold:
-        hint = f"leave out `kfold={kfold}` to extend them, or delete the files fold*.txt"
-        raise SplitError(f"the dataset has {len(old_folds)} folds, not {kfold}", place=_folder(dataset), hint=hint)
-    count = kfold or len(old_folds)
-    folds = _folds(dataset, division.splits["trainval"], count, grouped, seed, stratify, old_folds) if count else ()
-    per_label = per_label or bool(image_sets.label_files(dataset))
-    notes += [_added(division, before), *grouped.notes_of_old(before), *_label_notes(dataset, division.splits)]
-    return _write(loaded, division.splits, folds, notes, per_label=per_label, force=True, dry_run=dry_run)
+    if options.kfold and old_folds and len(old_folds) != options.kfold:
+        hint = f"leave out `kfold={options.kfold}` to extend them, or delete the files fold*.txt"
+        problem = f"the dataset has {len(old_folds)} folds, not {options.kfold}"
+        raise SplitError(problem, place=_folder(dataset), hint=hint)
+    options = replace(options, kfold=options.kfold or len(old_folds))
+    folds = _folds(dataset, division.splits["trainval"], grouped, options, old_folds) if options.kfold else ()
+    per_label = files.per_label or bool(image_sets.label_files(dataset))
+    notes += [_added_note(division, before), *grouped.notes_on_append(before), *_label_notes(dataset, division.splits)]
+    return _write(loaded, division.splits, folds, notes, replace(files, per_label=per_label, force=True))
 
 
 def split_as_coco(
     source: Source,
     sources: Sequence[Path],
+    files: SplitFiles = SplitFiles(),
     *,
-    per_label: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> SplitReport:
-    """Write the splits of COCO files, whose images are matched by file name.
+    """Write the splits of COCO files; images are matched by file name.
 
     `sources` are folders of COCO files, or files with train, val or test in their names.
     """
@@ -153,18 +160,18 @@ def split_as_coco(
     splits = {"trainval": trainval, **splits_of_files}
     notes += [f"{name} is empty: there is no COCO file for it" for name, rows in splits.items() if not len(rows)]
     notes += _label_notes(loaded.dataset, splits)
-    return _write(loaded, splits, (), notes, per_label=per_label, force=force, dry_run=dry_run)
+    return _write(loaded, splits, (), notes, files)
 
 
-def write_image_sets(loaded: Loaded, *, per_label: bool = False, force: bool = False) -> SplitReport:
+def write_image_sets(loaded: Loaded, files: SplitFiles = SplitFiles()) -> SplitReport:
     """Write the splits of a dataset in memory as ImageSets/Main/<split>.txt: all of them, or none.
 
-    `SplitError` where there are none, or where files exist and `force` is false.
+    Raises a `SplitError` if it has no splits, or if files exist and are not to be replaced.
     """
     if not loaded.dataset.splits:
-        hint = "divide it first: `vocdet.split(dataset)`"
+        hint = "split it first: `vocdet.split(dataset)`"
         raise SplitError("the dataset has no splits", place=loaded.dataset.root, hint=hint)
-    return _write(loaded, loaded.dataset.splits, (), [], per_label=per_label, force=force, dry_run=False)
+    return _write(loaded, loaded.dataset.splits, (), [], files)
 
 
 def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
@@ -181,37 +188,35 @@ def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
         raise SplitError("there is no train split to add images to", place=folder, hint=hint)
     before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.NAMES}
     rows, times = np.unique(np.concatenate(list(before.values())), return_counts=True)
-    loose = np.setdiff1d(splits.get("trainval", rows), rows)
-    for some, problem in ((rows[times > 1], "in several of train, val and test"), (loose, "only in trainval")):
-        if len(some):
-            stems = listed((dataset.images.stems[row] for row in some), most=3)
-            images = f"{counted(len(some), 'image')} ({stems})"
+    only_trainval = np.setdiff1d(splits.get("trainval", rows), rows)
+    for bad, problem in ((rows[times > 1], "in several of train, val and test"), (only_trainval, "only in trainval")):
+        if len(bad):
+            stems = listed((dataset.images.stems[row] for row in bad), most=3)
+            images = f"{counted(len(bad), 'image')} ({stems})"
             hint = "correct the files, or run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
-            raise SplitError(f"{images} {'is' if len(some) == 1 else 'are'} {problem}", place=folder, hint=hint)
-    gone = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.NAMES]
-    if not gone:
+            raise SplitError(f"{images} {'is' if len(bad) == 1 else 'are'} {problem}", place=folder, hint=hint)
+    missing = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.NAMES]
+    if not missing:
         return before, []
-    places = listed((f"{finding.place.path.name}:{finding.place.line}" for finding in gone), most=3)
-    lines = f"{counted(len(gone), 'line')} {'names an image that is' if len(gone) == 1 else 'name images that are'}"
+    places = listed((f"{finding.place.path.name}:{finding.place.line}" for finding in missing), most=3)
+    one = len(missing) == 1
+    lines = f"{counted(len(missing), 'line')} {'names an image that is' if one else 'name images that are'}"
     return before, [f"{lines} no longer in the dataset and left out ({places})"]
 
 
 def _folds(
-    dataset: Dataset,
-    trainval: Rows,
-    count: int,
-    grouped: ImageGroups,
-    seed: int,
-    stratify: bool,
-    old: Sequence[Rows] = (),
+    dataset: Dataset, trainval: Rows, grouped: ImageGroups, options: SplitOptions, old: Sequence[Rows] = ()
 ) -> tuple[Rows, ...]:
     """The rows of trainval that are val in each fold."""
-    place = np.full(len(dataset), -1)
-    place[trainval] = np.arange(len(trainval))
-    inside = [place[group][place[group] >= 0].tolist() for group in grouped.groups]
-    settled = [place[rows][place[rows] >= 0] for rows in old]
+    position = np.full(len(dataset), -1)  # in trainval
+    position[trainval] = np.arange(len(trainval))
     folds = divide.fold_rows(
-        dataset.subset(trainval), count, seed=seed, together=inside, stratify=stratify, assigned=settled
+        dataset.subset(trainval),
+        options.kfold,
+        seed=options.seed,
+        together=[position[group][position[group] >= 0].tolist() for group in grouped.groups],
+        stratify=options.stratify,
+        assigned=[position[rows][position[rows] >= 0] for rows in old],
     )
     return tuple(trainval[fold] for fold in folds)
 
@@ -234,18 +239,11 @@ def _check_filled(division: divide.Split, sizes: tuple[int, int, int], grouped: 
 
 
 def _write(
-    loaded: Loaded,
-    splits: Splits,
-    folds: tuple[Rows, ...],
-    notes: list[str],
-    *,
-    per_label: bool,
-    force: bool,
-    dry_run: bool,
+    loaded: Loaded, splits: Splits, folds: tuple[Rows, ...], notes: list[str], options: SplitFiles
 ) -> SplitReport:
     dataset = loaded.dataset
     texts = image_sets.split_texts(dataset, splits)
-    if per_label:
+    if options.per_label:
         texts |= image_sets.label_texts(dataset, splits)
     for k, fold in enumerate(folds, 1):
         pair = {f"fold{k}_train": np.setdiff1d(splits["trainval"], fold), f"fold{k}_val": fold}
@@ -253,35 +251,31 @@ def _write(
             problem = f"the files of fold {k} and of the label 'fold{k}' have the same names"
             raise SplitError(problem, hint="rename the label, or leave out `per_label=True`")
         texts |= image_sets.split_texts(dataset, pair)
-    old = {*image_sets.label_files(dataset), *_fold_files(dataset)}
-    was = image_sets.split_folders(dataset)
+    old = {*image_sets.label_files(dataset), *image_sets.fold_files(dataset.root)}
+    split_folders = image_sets.split_folders(dataset)
     files = tuple(_folder(dataset) / f"{name}.txt" for name in texts)
-    if not dry_run:
-        files = image_sets.write_splits(dataset.root, texts, force=force)
-    elif not force and any(path.exists() for path in files):
+    if not options.dry_run:
+        files = image_sets.write_splits(dataset.root, texts, force=options.force)
+    elif not options.force and any(path.exists() for path in files):
         notes.append("the dataset has split files: `force=True` replaces them")
     stale = sorted(old - set(files))
-    if was:
-        notes.append(f"the splits are now in ImageSets, no longer in the folders {', '.join(was)}")
+    if split_folders:
+        notes.append(f"the splits are now in ImageSets, no longer in the folders {', '.join(split_folders)}")
     if stale:
         notes.append(f"delete {counted(len(stale), 'file')} of an earlier split, such as {stale[0].name}")
-    return SplitReport(dataset, splits, folds, files, not dry_run, tuple(notes), loaded.warnings)
-
-
-def _fold_files(dataset: Dataset) -> list[Path]:
-    return image_sets.fold_files(dataset.root)
+    return SplitReport(dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings)
 
 
 def _folder(dataset: Dataset) -> Path:
     return dataset.root / image_sets.FOLDER
 
 
-def _added(division: divide.Split, before: Splits) -> str:
-    gained = {name: len(division.splits[name]) - len(before[name]) for name in divide.NAMES}
-    if not any(gained.values()):
+def _added_note(division: divide.Split, before: Splits) -> str:
+    added = {name: len(division.splits[name]) - len(before[name]) for name in divide.NAMES}
+    if not any(added.values()):
         return "there are no new images: every image has a split"
-    new = ", ".join(f"{count} to {name}" for name, count in gained.items())
-    return f"{counted(sum(gained.values()), 'new image')}: {new}; all others are unchanged"
+    new = ", ".join(f"{count} to {name}" for name, count in added.items())
+    return f"{counted(sum(added.values()), 'new image')}: {new}; all others are unchanged"
 
 
 def _empty_notes(trainval: float, train: float) -> list[str]:
@@ -296,8 +290,8 @@ def _empty_notes(trainval: float, train: float) -> list[str]:
 def _label_notes(dataset: Dataset, splits: Splits) -> list[str]:
     notes = []
     counts = divide.objects_of_splits(dataset, [splits[name] for name in divide.NAMES])
-    for name, of_labels in zip(divide.NAMES, counts, strict=True):
-        without = [dataset.labels[i] for i in np.flatnonzero(of_labels == 0)] if len(splits[name]) else []
+    for name, objects in zip(divide.NAMES, counts, strict=True):
+        without = [dataset.labels[i] for i in np.flatnonzero(objects == 0)] if len(splits[name]) else []
         if without:
             notes.append(f"{name} has no objects of {listed(without, most=5)}: annotate more of them")
     return notes

@@ -27,21 +27,19 @@ class ImageGroups:
     notes: tuple[str, ...] = ()  # remarks for the user
 
     def notes_after(self, moved: int) -> list[str]:
-        """Remarks on a split where the groups moved so many images."""
+        """Remarks on a new split whose groups moved `moved` images."""
         kinds = [f"{kind}: each is in one split" for kind in self.kinds]
         if kinds and moved:
             kinds[-1] += f", which moved {counted(moved, 'image')} to another split"
         return [*kinds, *self.notes]
 
-    def notes_of_old(self, before: Mapping[str, NDArray[np.int64]]) -> list[str]:
-        """Remarks on groups whose images already have splits."""
-        split = {int(row): name for name, rows in before.items() for row in rows}
-        divided = sum(len({split[row] for row in group if row in split}) > 1 for group in self.groups)
+    def notes_on_append(self, before: Mapping[str, NDArray[np.int64]]) -> list[str]:
+        """Remarks when images are added to the splits `before`."""
+        split_of = {int(row): name for name, rows in before.items() for row in rows}
+        divided = sum(len({split_of[row] for row in group if row in split_of}) > 1 for group in self.groups)
         if not divided:
             return list(self.notes)
-        groups = (
-            f"{counted(divided, 'group')} of images {'stays' if divided == 1 else 'stay'} divided over several splits"
-        )
+        groups = f"{counted(divided, 'group')} of images {'remains' if divided == 1 else 'remain'} in several splits"
         return [*self.notes, f"{groups}: `vocdet.write_splits(vocdet.split(dataset), force=True)` reunites them"]
 
 
@@ -55,41 +53,43 @@ def group_images(
     """
     copies = identical_images(dataset)
     groupings, kinds, notes, near = [copies], [], [], Groups()
-    for how in dict.fromkeys(group_by or ("similar",)):
-        if how == "similar":
+    for grouping in dict.fromkeys(group_by or ("similar",)):
+        if grouping == "similar":
             near = similar_images(dataset, progress)
             largest = max(map(len, near), default=0)
             if largest > most and not group_by:
                 near = []
-                notes.append(_too_alike(largest, len(dataset)))
+                notes.append(_chain_note(largest, len(dataset)))
             groupings.append(near)
-        elif how == "folder":
+        elif grouping == "folder":
             groupings.append(by_folder(dataset))
             kinds.append(_sizes(groupings[-1], "folder"))
-        elif how != "identical":
-            groupings.append(by_pattern(dataset, how))
-            kinds.append(_sizes(groupings[-1], "group", f" by '{how}'"))
-            alone = len(dataset) - sum(map(len, groupings[-1]))
-            if alone:
-                notes.append(f"{counted(alone, 'image')} that '{how}' does not match: each is a group of one")
-    return ImageGroups(merged(len(dataset), *groupings), (*kinds, *_alike(near, copies)), tuple(notes))
+        elif grouping != "identical":
+            groupings.append(by_pattern(dataset, grouping))
+            kinds.append(_sizes(groupings[-1], "group", f" by '{grouping}'"))
+            unmatched = len(dataset) - sum(map(len, groupings[-1]))
+            if unmatched:
+                notes.append(f"'{grouping}' does not match {counted(unmatched, 'image')}: each is its own group")
+    return ImageGroups(merged(len(dataset), *groupings), (*kinds, *_duplicates(near, copies)), tuple(notes))
 
 
-def _too_alike(largest: int, count: int) -> str:
+def _chain_note(largest: int, count: int) -> str:
     return (
         f"{largest} of {count} images form one chain of near-duplicates: they are split anyway, and metrics on val and "
         'test will be too high; `group_by="similar"` keeps them together'
     )
 
 
-def _alike(near: Groups, copies: Groups) -> list[str]:
+def _duplicates(near: Groups, copies: Groups) -> list[str]:
     """Descriptions of the groups of identical images and of near-duplicates; each group counts once."""
-    known = {tuple(group) for group in copies}
-    more = [group for group in near if tuple(group) not in known]
-    joined = {row for group in more for row in group}
-    same = [group for group in copies if group[0] not in joined]
-    words = f"{counted(len(more), 'group')} of near-duplicates ({len(joined)} images)"
-    return [*([f"{counted(len(same), 'group')} of identical images"] if same else []), *([words] if more else [])]
+    identical = {tuple(group) for group in copies}
+    similar = [group for group in near if tuple(group) not in identical]
+    rows = {row for group in similar for row in group}
+    same = [group for group in copies if group[0] not in rows]
+    descriptions = [f"{counted(len(same), 'group')} of identical images"] if same else []
+    if similar:
+        descriptions.append(f"{counted(len(similar), 'group')} of near-duplicates ({len(rows)} images)")
+    return descriptions
 
 
 def _sizes(groups: Groups, noun: str, more: str = "") -> str:
