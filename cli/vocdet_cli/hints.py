@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
 
-# The command of every function that a text may name, with the options that make it do the same.
+# The command of every function that a text may name, with the options it needs to do the same.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "bench": ("bench",),
     "check": ("check",),
@@ -33,7 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "write_splits": ("split",),
 }
 
-# Options with another name than their argument: of one function, or ("") of all that have none of their own.
+# Options whose names differ from their arguments: of one function, or ("") of all others.
 OPTIONS: dict[tuple[str, str], str] = {
     ("", "count"): "--count",
     ("", "format"): "--from",
@@ -42,6 +43,9 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("write", "format"): "--to",
     ("convert", "format"): "--from",
 }
+
+# Values of recipes that have no option, with their keys for --set.
+SETTINGS = {"sync_norm": "train.sync_norm"}
 
 # Arguments of the API that no command has.
 API_ONLY = frozenset(("channels",))
@@ -55,13 +59,13 @@ def as_commands(text: str) -> str:
     """A text of the library with commands in place of calls and options in place of arguments.
 
     `vocdet.split(dataset, trainval=0.9)` becomes vocdet split --trainval 0.9, and `flip=False` becomes --no-flip.
-    Anything else in backticks stays as it is.
+    All other code in backticks is unchanged.
     """
     return _CODE.sub(lambda code: rendered(code[1]) or code[0], text)
 
 
 def rendered(code: str) -> str:
-    """The command of a call, or the options of keyword arguments; "" where the code is neither."""
+    """The command of a call, or the options of keyword arguments; "" for any other code."""
     try:
         if _CALL.match(code):
             return _command(ast.parse(code, mode="eval").body)
@@ -97,12 +101,15 @@ def _options(keywords: list[ast.keyword], function: str = "") -> Iterator[str]:
         name = keyword.arg or ""
         if name in API_ONLY:
             raise ValueError(name)
+        if key := SETTINGS.get(name):
+            yield f"--set {key}={json.dumps(ast.literal_eval(keyword.value))}"
+            continue
         option = OPTIONS.get((function, name)) or OPTIONS.get(("", name)) or f"--{name.replace('_', '-')}"
         yield from _words(option, keyword.value)
 
 
 def _words(option: str, value: ast.expr) -> Iterator[str]:
-    """An option with its value as typed on a command line; a name stands for a value that the user knows."""
+    """An option with its value as typed on a command line; names stand for values that the user knows."""
     if isinstance(value, (ast.Name, ast.Attribute)):
         yield f"{option} {ast.unparse(value).upper()}"
     elif isinstance(value, (ast.List, ast.Tuple)):

@@ -38,9 +38,11 @@ COMMAND = re.compile(rf"\bvocdet (?:{'|'.join(map(re.escape, GROUP.commands))})\
         ("give `labels=...`, or `labels=path`", "give --labels, or --labels PATH"),
         ("leave out `strict=True`, give `net=\"mb3-small\", heads=\"standard\"`",
          "leave out --strict, give --net mb3-small --heads standard"),
+        ("use `sync_norm=False` on the CPU", "use --set train.sync_norm=false on the CPU"),
         ("`<name>` and `a.b`, `f(x)`, `vocdet.nothing(x)`, `x == 1`, `5`",
          "`<name>` and `a.b`, `f(x)`, `vocdet.nothing(x)`, `x == 1`, `5`"),
-        ("`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an odd `", "`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an odd `"),
+        ("`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an unpaired `",
+         "`VOCDET_CACHE=off`, `lr = 0.1`, `channels=0`, an unpaired `"),
     ],
 )  # fmt: skip
 def test_calls_become_commands_and_arguments_become_options(text: str, expected: str) -> None:
