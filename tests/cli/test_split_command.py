@@ -41,7 +41,7 @@ def test_split_refuses_to_overwrite(vocdet: Run, make_voc: MakeVoc) -> None:
     assert (code, out) == (1, "")
     assert err == (
         f"error: {root}/ImageSets/Main: trainval.txt, train.txt, val.txt, test.txt would be overwritten\n"
-        "  hint: give --force to replace them\n"
+        "  hint: replace them with --force\n"
     )
     assert vocdet("split", root, "--force")[0] == 0
 

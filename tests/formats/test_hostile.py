@@ -1054,7 +1054,7 @@ def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> 
         write(root / "Annotations" / f"{i}.xml", (root / "Annotations" / "a.xml").read_bytes())
         picture(root / "JPEGImages" / f"{i}.jpg", (100 + i, 80))
     before = snapshot(place.folder)
-    with pytest.raises(VocdetError, match="cannot be part of a file name"):
+    with pytest.raises(VocdetError, match="cannot be in a file name"):
         split_dataset(Source(root), files=SplitFiles(per_label=True))
     assert snapshot(place.folder) == before
     assert not (root / "ImageSets").exists()

@@ -42,7 +42,7 @@ def test_one_broken_file_is_one_error(make_voc: MakeVoc, lost: str) -> None:
 def test_a_part_without_objects_is_told_of(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG, "b": []}, splits={"train": ["a"], "val": ["b"]})
     (finding,) = check_dataset(Source(root)).findings
-    assert (finding.severity, finding.problem) == ("warning", "there is no object in the 1 image of val")
+    assert (finding.severity, finding.problem) == ("warning", "the split val has 1 image and no objects")
 
 
 def test_everything_is_found_and_nothing_changed(make_voc: MakeVoc) -> None:

@@ -50,7 +50,7 @@ class CheckReport:
     @property
     def divided(self) -> bool:
         """Whether the dataset has split files."""
-        return image_sets.divided(self.dataset.root)
+        return image_sets.has_split_files(self.dataset.root)
 
     @property
     def trainable(self) -> bool:
@@ -108,11 +108,11 @@ def check_dataset(
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:
     """The dataset with the splits to check, and further findings about them."""
     if lists:
-        other = split_files.read_lists(dataset, lists)
-        findings = [*other.findings, *image_sets.bare_findings(dataset, other.splits, other.paths)]
+        other = split_files.read_outside_splits(dataset, lists)
+        findings = [*other.findings, *image_sets.objectless_findings(dataset, other.splits, other.paths)]
         return replace(dataset, splits=other.splits), findings
     shared = image_sets.overlap_findings(dataset, dataset.splits)
-    without_objects = image_sets.bare_findings(dataset, dataset.splits)
+    without_objects = image_sets.objectless_findings(dataset, dataset.splits)
     own = [] if in_memory else split_files.own_findings(dataset)
     return dataset, [*shared, *without_objects, *own]
 

@@ -200,12 +200,12 @@ def _has_masks(dataset: Dataset, row: int) -> bool:
 
 
 def _split_changes(dataset: Dataset) -> Iterator[Change]:
-    for name in image_sets.PARTS:
+    for name in image_sets.SPLIT_NAMES:
         path = image_sets.split_path(dataset.root, name)
         if path is not None:
             before = _content(path)
             try:
-                tidied = split_files.tidy(before, dataset)
+                tidied = split_files.repair_split(before, dataset)
             except UnicodeDecodeError:
                 continue
             if tidied.data != before:

@@ -65,8 +65,8 @@ def test_an_unknown_stem_is_an_error_with_its_line_and_the_nearest(dataset: Data
     assert rows.tolist() == [0]
     assert [str(finding.as_error()) for finding in findings] == [
         f"{path}:3: names 'my foto 1', which is not in the dataset (did you mean 'my photo 1'?)",
-        f"{path}:4: names '2', which is not in the dataset (did you mean '000002'? leading zeros were lost or added)",
-        f"{path}:5: names 'elephant', which is not in the dataset (delete the line, or run vocdet split --force)",
+        f"{path}:4: names '2', which is not in the dataset (did you mean '000002'? The leading zeros differ)",
+        f"{path}:5: names 'elephant', which is not in the dataset (delete the line, or run `vocdet.write_splits(vocdet.split(dataset), force=True)`)",
     ]
     assert {type(finding.as_error()) for finding in findings} == {SplitError}
 
@@ -109,23 +109,23 @@ def test_a_file_that_is_no_text_is_an_error(dataset: Dataset) -> None:
 
 
 def test_a_part_that_is_not_there_tells_how_to_make_it(dataset: Dataset) -> None:
-    with pytest.raises(SplitError, match=r"there is no train\.txt \(run vocdet split\)"):
+    with pytest.raises(SplitError, match=r"there is no train\.txt \(run `vocdet\.write_splits"):
         image_sets.split_rows(dataset, "train")
-    assert image_sets.part_names(dataset) == ()
+    assert image_sets.split_names(dataset) == ()
 
 
 def test_a_part_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "outside.txt").write_text("000001\n")
     write(dataset, "").unlink()
     (dataset.root / "ImageSets" / "Main" / "train.txt").symlink_to(tmp_path / "outside.txt")
-    assert image_sets.part_names(dataset) == ()
+    assert image_sets.split_names(dataset) == ()
 
 
 def test_folders_called_train_and_valid_are_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         make_voc({f"{split}{i}": DOG for i in range(2)}, root=tmp_path / "set" / split, layout="flat")
     dataset = read(tmp_path / "set").dataset
-    assert image_sets.part_names(dataset) == ("train", "val", "test")
+    assert image_sets.split_names(dataset) == ("train", "val", "test")
     assert [dataset.images.stems[row] for row in image_sets.split_rows(dataset, "val")[0]] == ["valid0", "valid1"]
 
 
@@ -133,8 +133,8 @@ def test_images_in_two_parts_are_found(dataset: Dataset) -> None:
     splits = {"trainval": np.array([0, 1]), "train": np.array([0]), "val": np.array([1, 2]), "test": np.array([1, 3])}
     findings = image_sets.overlap_findings(dataset, splits)
     assert [finding.problem for finding in findings] == [
-        "1 image (000002) in val and in test: figures on test will be too good",
-        "trainval is not train and val together: they differ in 1 image (café)",
+        "1 image (000002) in val and in test: metrics on test will be too high",
+        "trainval is not the union of train and val: they differ in 1 image (café)",
     ]
     whole = {name: splits[name] for name in ("trainval", "test")}
     assert [finding.code for finding in image_sets.overlap_findings(dataset, whole)] == ["imagesets.overlap"]
@@ -170,7 +170,9 @@ def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.Mon
 
 def test_files_that_are_there_are_named_and_kept(dataset: Dataset) -> None:
     image_sets.write_splits(dataset.root, {"train": "000001\n"})
-    with pytest.raises(SplitError, match=r"ImageSets/Main: train\.txt would be overwritten \(give --force"):
+    with pytest.raises(
+        SplitError, match=r"ImageSets/Main: train\.txt would be overwritten \(replace them with `force=True`"
+    ):
         image_sets.write_splits(dataset.root, {"train": "", "val": ""})
     assert not (dataset.root / image_sets.FOLDER / "val.txt").exists()
     image_sets.write_splits(dataset.root, {"train": ""}, force=True)
@@ -195,5 +197,5 @@ def test_files_for_each_label_hold_what_the_devkits_hold(make_voc: MakeVoc) -> N
 @pytest.mark.parametrize("label", ["a/b", "../../x", "a\\b", "x" * 300, "ж" * 101])
 def test_a_label_that_cannot_name_a_file_stops_before_anything_is_written(make_voc: MakeVoc, label: str) -> None:
     dataset = read(make_voc({"a": [(label, (1, 2, 30, 40))]})).dataset
-    with pytest.raises(SplitError, match="cannot be part of a file name"):
+    with pytest.raises(SplitError, match="cannot be in a file name"):
         image_sets.label_texts(dataset, {"train": np.array([0])})

@@ -11,7 +11,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.errors import SplitError
 from vocdet.formats.voc import image_sets, split_files
 from vocdet.formats.voc.read import read
-from vocdet.formats.voc.split_files import own_findings, read_lists, tidy
+from vocdet.formats.voc.split_files import own_findings, read_outside_splits, repair_split
 
 MakeVoc = Callable[..., Path]
 
@@ -52,8 +52,8 @@ def write(dataset: Dataset, name: str, data: str | bytes, folder: str = "ImageSe
     ],
 )
 def test_a_split_file_is_tidied(dataset: Dataset, before: str, after: str, counts: dict[str, int]) -> None:
-    tidied = tidy(before.encode(), dataset)
-    assert (tidied.data.decode(), tidied.counts) == (after, counts)
+    repaired = repair_split(before.encode(), dataset)
+    assert (repaired.data.decode(), repaired.counts) == (after, counts)
 
 
 LINES = st.sampled_from([*STEMS, "000001.jpg", "x/000002", "my photo 1 -1", "nothing", "", "000001  1", " 000002\t"])
@@ -65,11 +65,11 @@ def test_tidying_changes_no_part_and_is_done_once(dataset: Dataset, lines: list[
     data = ("\ufeff" if bom else "") + "".join(line + end for line, end in lines)
     path = write(dataset, "train.txt", data)
     before, _ = image_sets.resolve(dataset, path)
-    tidied = tidy(data.encode(), dataset)
-    path.write_bytes(tidied.data)
+    repaired = repair_split(data.encode(), dataset)
+    path.write_bytes(repaired.data)
     after, _ = image_sets.resolve(dataset, path)
     assert after.tolist() == before.tolist()
-    assert tidy(tidied.data, dataset).counts == {}
+    assert repair_split(repaired.data, dataset).counts == {}
 
 
 def test_what_other_tools_stumble_over_is_one_finding_a_file(dataset: Dataset) -> None:
@@ -82,8 +82,8 @@ def test_what_other_tools_stumble_over_is_one_finding_a_file(dataset: Dataset) -
         ("warning", "imagesets.extension", 2, path),
     ]
     assert [finding.problem for finding in findings[1:]] == [
-        "has 2 lines with Windows line ends (CRLF), part of which some tools take for the stem's",
-        "has 2 lines with the name of a file, such as '000001.jpg', where a stem should stand",
+        "has 2 lines with Windows line ends (CRLF), which some tools read as part of the stem",
+        "has 2 lines with a file name instead of a stem, such as '000001.jpg'",
     ]
 
 
@@ -94,7 +94,7 @@ def test_files_that_nobody_reads_are_named(dataset: Dataset) -> None:
     (finding,) = own_findings(dataset)
     assert (finding.code, finding.count) == ("imagesets.unknown_file", 3)
     assert finding.problem == (
-        "holds 3 files that nobody reads: ImageSets/train.txt, ImageSets/Main/Train.TXT, ImageSets/Main/evaluation.txt"
+        "holds 3 unused files: ImageSets/train.txt, ImageSets/Main/Train.TXT, ImageSets/Main/evaluation.txt"
     )
 
 
@@ -117,15 +117,15 @@ def test_lists_from_elsewhere_may_name_images_that_are_not_here(dataset: Dataset
     train, test = tmp_path / "lists" / "train.txt", tmp_path / "lists" / "test.txt"
     train.write_text("000001\n000002\n000001.jpg\nelsewhere\nother\nelsewhere\nimg.v1.2.JPG\n")
     test.write_text("000002\nelsewhere\nmy photo 1\n")
-    lists = read_lists(dataset, [tmp_path / "lists"])
+    lists = read_outside_splits(dataset, [tmp_path / "lists"])
     assert {name: rows.tolist() for name, rows in lists.splits.items()} == {"train": [0, 1, 2], "test": [1, 3]}
     said = {(finding.code, str(finding.place)): (finding.problem, finding.count) for finding in lists.findings}
     assert said == {
         ("imagesets.duplicate", f"{train}:3"): (
-            "has 2 lines that name an image again: 000001 on lines 1 and 3, elsewhere on lines 4 and 6", 2
+            "repeats images on 2 lines: 000001 on lines 1 and 3, elsewhere on lines 4 and 6", 2
         ),
         ("imagesets.extension", str(train)): (
-            "has 1 line with the name of a file, such as 'img.v1.2.JPG', where a stem should stand", 1
+            "has 1 line with a file name instead of a stem, such as 'img.v1.2.JPG'", 1
         ),
         ("imagesets.unknown_stem", f"{train}:4"): (
             "names 5 images, 2 of which are not in the dataset: elsewhere on line 4, other on line 5", 2
@@ -135,7 +135,7 @@ def test_lists_from_elsewhere_may_name_images_that_are_not_here(dataset: Dataset
         ),
         ("imagesets.overlap", f"{test}:1"): (
             "2 images (000002, elsewhere) in train and in test, 1 of them in the dataset: "
-            "figures on test will be too good", 2
+            "metrics on test will be too high", 2
         ),
     }  # fmt: skip
     assert {finding.severity for finding in lists.findings} == {"warning"}
@@ -144,7 +144,7 @@ def test_lists_from_elsewhere_may_name_images_that_are_not_here(dataset: Dataset
 def test_a_list_of_another_dataset_is_an_error(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     path.write_text("a\nb\n")
-    (finding,) = read_lists(dataset, [path]).findings
+    (finding,) = read_outside_splits(dataset, [path]).findings
     assert (finding.severity, finding.code) == ("error", "imagesets.unknown_stem")
     assert finding.problem == "names 2 images, none of which is in the dataset: a on line 1, b on line 2"
 
@@ -152,7 +152,7 @@ def test_a_list_of_another_dataset_is_an_error(dataset: Dataset, tmp_path: Path)
 def test_trainval_may_share_images_with_train_and_val(dataset: Dataset, tmp_path: Path) -> None:
     for name, text in (("trainval", "000001\n000002\n"), ("train", "000001\n"), ("valid", "000002\n")):
         (tmp_path / f"{name}.txt").write_text(text)
-    lists = read_lists(dataset, [tmp_path])
+    lists = read_outside_splits(dataset, [tmp_path])
     assert list(lists.splits) == ["trainval", "train", "val"]
     assert lists.findings == ()
 
@@ -161,7 +161,7 @@ def test_lists_of_any_name_may_be_given_as_files(dataset: Dataset, tmp_path: Pat
     paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
     for path in paths:
         path.write_text("000001\n")
-    lists = read_lists(dataset, paths)
+    lists = read_outside_splits(dataset, paths)
     assert [finding.code for finding in lists.findings] == ["imagesets.overlap"]
     assert list(lists.paths) == ["first", "second"]
 
@@ -169,7 +169,7 @@ def test_lists_of_any_name_may_be_given_as_files(dataset: Dataset, tmp_path: Pat
 def test_files_beside_split_files_are_named(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("000001\n")
     (tmp_path / "notes.txt").write_text("x\n")
-    (finding,) = read_lists(dataset, [tmp_path]).findings
+    (finding,) = read_outside_splits(dataset, [tmp_path]).findings
     assert (finding.code, finding.place.path) == ("imagesets.unknown_file", tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_files_beside_split_files_are_named(dataset: Dataset, tmp_path: Path) ->
     [
         (["nowhere"], "no such file"),
         (["empty"], "holds no split files"),
-        (["a/train.txt", "b/train.txt"], "is train too"),
+        (["a/train.txt", "b/train.txt"], "is the split train, like"),
         (["large.txt"], "is larger than 0 MB"),
         (["bad/train.txt"], "is not UTF-8 text"),
     ],
@@ -194,4 +194,4 @@ def test_lists_that_are_none_are_an_error(
     (tmp_path / "bad" / "train.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "large.txt").write_text("000001\n" * 100)
     with pytest.raises(SplitError, match=problem):
-        read_lists(dataset, [tmp_path / one for one in given])
+        read_outside_splits(dataset, [tmp_path / one for one in given])

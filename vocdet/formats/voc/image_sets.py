@@ -1,4 +1,4 @@
-"""ImageSets/Main: which images belong to train, val and test."""
+"""ImageSets/Main: the split files of a dataset."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import writing
 from vocdet.formats.scan import Scan
-from vocdet.wording import and_more, counted, nearest, reason
+from vocdet.wording import and_more, counted, listed, nearest, reason
 
-PARTS = ("trainval", "train", "val", "test")
+SPLIT_NAMES = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
 
-# Roboflow's folders, and what VOC calls the same.
-_FOLDER_PARTS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
+# Roboflow's folders, and the names of VOC.
+_FOLDER_SPLITS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
 _FILE_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
-_FORGET = "delete the line, or run vocdet split --force"
-_MOST_HINTS = 20  # looking for the nearest of 20,000 stems takes a while
+_SPLIT = "run `vocdet.write_splits(vocdet.split(dataset))`"
+_SPLIT_AGAIN = "run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
+_MOST_HINTS = 20  # searching 20,000 stems for the nearest match is slow
+_MOST_NAMED = 8  # files in an error
 
 _LONGEST_NAME = 200  # bytes of a label in a file name; file systems end at 255
 
@@ -38,30 +40,30 @@ _NONE = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a split file that is not blank."""
+    """A line of a split file."""
 
     text: str
     line: int
 
 
 def read_split(path: Path) -> list[Entry]:
-    """The lines of a split file as written, with or without VOC's second column (1, -1 or 0).
+    """Read the lines of a split file, with or without VOC's second column (1, -1 or 0).
 
-    Any line ends, a byte-order mark and trailing blanks are all the same.
+    Blank lines, line ends, a byte-order mark and surrounding space do not count. SplitError if it cannot be read.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise SplitError(problem, place=path, hint="run vocdet split") from error
+        raise SplitError(problem, place=path, hint=_SPLIT) from error
     except UnicodeDecodeError as error:
-        raise SplitError("is not UTF-8 text", place=path, hint="save it as UTF-8, or run vocdet split") from error
-    lines = re.split(r"\r\n|\r|\n", text)  # splitlines() would also cut at characters a file name may have
+        raise SplitError("is not UTF-8 text", place=path, hint=f"save it as UTF-8, or {_SPLIT}") from error
+    lines = re.split(r"\r\n|\r|\n", text)  # splitlines() also splits at characters that file names can have
     return [Entry(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def split_path(root: Path, name: str) -> Path | None:
-    """The split file of this name, or None where there is none."""
+    """The split file of this name; None if there is none."""
     for folder in (root / FOLDER, root / "ImageSets"):
         path = folder / f"{name}.txt"
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
@@ -69,46 +71,47 @@ def split_path(root: Path, name: str) -> Path | None:
     return None
 
 
-def part_names(dataset: Dataset) -> tuple[str, ...]:
-    """Which of `PARTS` there are: by split files, else by folders called train, valid and test."""
-    files = tuple(name for name in PARTS if split_path(dataset.root, name) is not None)
-    folders = {_FOLDER_PARTS[name] for name in split_folders(dataset)}
-    return files or tuple(name for name in PARTS if name in folders)
+def split_names(dataset: Dataset) -> tuple[str, ...]:
+    """The splits of a dataset: those of its split files, else of its folders named train, valid and test."""
+    files = tuple(name for name in SPLIT_NAMES if split_path(dataset.root, name) is not None)
+    folders = {_FOLDER_SPLITS[name] for name in split_folders(dataset)}
+    return files or tuple(name for name in SPLIT_NAMES if name in folders)
 
 
 def split_folders(dataset: Dataset) -> tuple[str, ...]:
-    """The folders called train, valid and test that say which part their images are in; none beside split files."""
-    if divided(dataset.root):
+    """The folders named train, valid and test that define the splits; none if there are split files."""
+    if has_split_files(dataset.root):
         return ()
     tops = {file.split("/")[0].lower() for file in dataset.images.files if "/" in file}
-    return tuple(sorted(tops & _FOLDER_PARTS.keys()))
+    return tuple(sorted(tops & _FOLDER_SPLITS.keys()))
 
 
-def divided(root: Path) -> bool:
-    """Whether there are split files."""
-    return any(split_path(root, name) for name in PARTS)
+def has_split_files(root: Path) -> bool:
+    """Whether a dataset has split files."""
+    return any(split_path(root, name) for name in SPLIT_NAMES)
 
 
 def split_rows(
     dataset: Dataset, name: str, left_out: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Rows, tuple[Finding, ...]]:
-    """The images of a part, and what is odd about its file; a stem that is not in the dataset is an error there.
+    """The images of a split, and the findings about its file. Unknown stems are errors among them.
 
-    `left_out` tells of stems whose files are there why they are not in the dataset; "": it has been told.
+    `left_out` says why stems with files are not in the dataset; "": another finding says it. SplitError if there is no
+    such split, or its file cannot be read.
     """
     path = split_path(dataset.root, name)
     if path is not None:
         return resolve(dataset, path, left_out)
     rows = [row for row, split in enumerate(_folder_splits(dataset)) if split == name]
     if not rows:
-        raise SplitError(f"there is no {name}.txt", place=dataset.root / FOLDER, hint="run vocdet split")
+        raise SplitError(f"there is no {name}.txt", place=dataset.root / FOLDER, hint=_SPLIT)
     return np.array(rows, np.int64), ()
 
 
 def resolve(
     dataset: Dataset, path: Path, left_out: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Rows, tuple[Finding, ...]]:
-    """The images a split file names, each once, and what is odd about the file; `left_out` as for `split_rows`."""
+    """The images of a split file, each once, and the findings about it; `left_out` as for `split_rows`."""
     row_of = {composed(stem): row for stem, row in dataset.row_of().items()}
     why_not = {composed(stem): why for stem, why in left_out.items()}
     rows: dict[int, int] = {}  # row -> line
@@ -126,79 +129,83 @@ def resolve(
             hints += not why
             hint = _hint(entry.text, row_of) if not why and hints <= _MOST_HINTS else ""
             problem = f"names {entry.text!r}, {why or 'which is not in the dataset'}"
-            findings.append(Finding("imagesets.unknown_stem", "error", problem, place, hint or _FORGET))
+            findings.append(
+                Finding(
+                    "imagesets.unknown_stem", "error", problem, place, hint or f"delete the line, or {_SPLIT_AGAIN}"
+                )
+            )
         elif row in rows:
             problem = f"names {entry.text!r} again, after line {rows[row]}"
             findings.append(Finding("imagesets.duplicate", "warning", problem, place, "delete one of the lines"))
         else:
             rows[row] = entry.line
     if not entries:
-        hint = "run vocdet split, with other shares if the part should have images"
+        hint = f"{_SPLIT_AGAIN} with larger shares if the split should have images"
         findings.append(Finding("imagesets.empty", "warning", "names no images", Place(path), hint))
     return np.array(list(rows), np.int64), tuple(findings)
 
 
 def label_files(dataset: Dataset) -> tuple[Path, ...]:
-    """The `<label>_<part>.txt` that are there for the labels of a dataset."""
-    names = {f"{label}_{split}.txt" for label in dataset.labels for split in PARTS}
+    """The existing files `<label>_<split>.txt` for the labels of a dataset."""
+    names = {f"{label}_{split}.txt" for label in dataset.labels for split in SPLIT_NAMES}
     folder = dataset.root / FOLDER
     return tuple(sorted(path for path in folder.glob("*_*.txt") if path.name in names)) if folder.is_dir() else ()
 
 
 def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Finding]:
-    """Images in two parts that must not share any, and a trainval that is not train and val together."""
+    """Find images in two splits that must not overlap, and a trainval that is not the union of train and val."""
     findings = []
     whole = "trainval" in splits and not {"train", "val"} <= splits.keys()
     pairs = [("train", "val"), ("train", "test"), ("val", "test"), *([("trainval", "test")] if whole else [])]
     for one, other in pairs:
         shared = np.intersect1d(splits.get(one, _NONE), splits.get(other, _NONE))
         if len(shared):
-            problem = f"{_stems(dataset, shared)} in {one} and in {other}: figures on {other} will be too good"
-            hint = "run vocdet split --force for parts that share nothing"
+            problem = f"{_stems(dataset, shared)} in {one} and in {other}: metrics on {other} will be too high"
+            hint = f"{_SPLIT_AGAIN} for disjoint splits"
             place = Place(split_path(dataset.root, other) or dataset.root)
             findings.append(Finding("imagesets.overlap", "warning", problem, place, hint))
     if {"trainval", "train", "val"} <= splits.keys():
-        odd = np.setxor1d(splits["trainval"], np.concatenate([splits["train"], splits["val"]]))
-        if len(odd):
-            problem = f"trainval is not train and val together: they differ in {_stems(dataset, odd)}"
+        differing = np.setxor1d(splits["trainval"], np.concatenate([splits["train"], splits["val"]]))
+        if len(differing):
+            problem = f"trainval is not the union of train and val: they differ in {_stems(dataset, differing)}"
             place = Place(split_path(dataset.root, "trainval") or dataset.root)
-            findings.append(Finding("imagesets.trainval", "warning", problem, place, "run vocdet split --force"))
+            findings.append(Finding("imagesets.trainval", "warning", problem, place, _SPLIT_AGAIN))
     return findings
 
 
-def bare_findings(
+def objectless_findings(
     dataset: Dataset, splits: Mapping[str, Rows], paths: Mapping[str, Path] = MappingProxyType({})
 ) -> list[Finding]:
-    """Parts whose images show no object: nothing can be learned from them, or measured on them.
+    """Find splits without objects, which are useless for training and evaluation.
 
-    `paths` are the split files of parts that are not in the dataset's own ImageSets.
+    `paths` are the split files of splits from outside the dataset.
     """
     findings = []
     for name, rows in splits.items():
         if len(rows) and not np.isin(dataset.objects.image, rows).any():
-            problem = f"there is no object in the {counted(len(rows), 'image')} of {name}"
+            problem = f"the split {name} has {counted(len(rows), 'image')} and no objects"
             place = Place(paths.get(name) or split_path(dataset.root, name) or dataset.root)
-            hint = "annotate some of them, or run vocdet split --force"
+            hint = f"annotate some of them, or {_SPLIT_AGAIN}"
             findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
 
 
 def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
-    """The parts of a dataset, and what is odd about its split files.
+    """The splits of a dataset, and the findings about its split files.
 
-    They are what ImageSets says; without it, what the reader found, or what folders called train, valid and test say.
+    They are those of ImageSets; without it, those of the reader, or of folders named train, valid and test.
     """
     dataset = scan.dataset
-    if dataset.splits and not divided(dataset.root):
+    if dataset.splits and not has_split_files(dataset.root):
         return dataset.splits, ()
     splits: dict[str, Rows] = {}
     findings: list[Finding] = []
-    for name in part_names(dataset):
+    for name in split_names(dataset):
         try:
-            splits[name], odd = split_rows(dataset, name, scan.left_out)
+            splits[name], in_file = split_rows(dataset, name, scan.left_out)
         except SplitError as error:
-            odd = (_unreadable(error, dataset.root),)
-        findings += odd
+            in_file = (_unreadable(error, dataset.root),)
+        findings += in_file
     for path in fold_files(dataset.root):
         if path.stem in splits or FOLD.fullmatch(path.stem)[1] in dataset.labels:  # type: ignore[index]
             continue
@@ -230,7 +237,7 @@ def _fold_warnings(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def fold_files(root: Path) -> list[Path]:
-    """The `fold<k>_train.txt` and `fold<k>_val.txt` there are, by number."""
+    """The existing files `fold<k>_train.txt` and `fold<k>_val.txt`, by number."""
     folder = root / FOLDER
     if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
         return []
@@ -244,15 +251,15 @@ def _stems(dataset: Dataset, rows: Rows) -> str:
 
 
 def write_splits(root: Path, texts: Mapping[str, str], *, force: bool = False) -> tuple[Path, ...]:
-    """Write `<name>.txt` for every text, all or none; files that are there are an error unless `force`."""
+    """Write `<name>.txt` for every text, all or none. SplitError if one exists, unless `force`."""
     folder = root / FOLDER
     paths = tuple(folder / f"{name}.txt" for name in texts)
     if not folder.resolve().is_relative_to(root.resolve()):
         raise SplitError("is a link that leads out of the dataset", place=folder, hint="make it a folder")
-    there = [path.name for path in paths if path.exists()]
-    if there and not force:
-        names = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
-        raise SplitError(f"{names} would be overwritten", place=folder, hint="give --force to replace them")
+    existing = [path.name for path in paths if path.exists()]
+    if existing and not force:
+        problem = f"{listed(existing, most=_MOST_NAMED)} would be overwritten"
+        raise SplitError(problem, place=folder, hint="replace them with `force=True`")
     with ExitStack() as stack:  # every file is on the disk before the first takes its name
         for path, text in zip(paths, texts.values(), strict=True):
             file = stack.enter_context(writing(path))
@@ -263,21 +270,21 @@ def write_splits(root: Path, texts: Mapping[str, str], *, force: bool = False) -
 
 
 def split_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
-    """What the split files of these parts hold: a stem a line."""
+    """The contents of the split files: one stem a line. SplitError for a stem that they cannot hold."""
     stems = dataset.images.stems
-    bad = [stem for stem in stems if stem != stem.strip()]
-    if bad:
-        problem = f"begins or ends with a space, which a split file cannot hold: {bad[0]!r}"
+    invalid = [stem for stem in stems if stem != stem.strip()]
+    if invalid:
+        problem = f"the stem {invalid[0]!r} begins or ends with a space, which a split file cannot hold"
         raise SplitError(problem, place=dataset.root, hint="rename the image and its XML")
     return {name: "".join(f"{stems[row]}\n" for row in rows) for name, rows in splits.items()}
 
 
 def label_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
-    """What VOC's `<label>_<part>.txt` hold: every stem of the part with 1, -1, or 0 for difficult objects alone."""
-    bad = [label for label in dataset.labels if re.search(r"[/\\\0]", label) or len(label.encode()) > _LONGEST_NAME]
-    if bad:
-        problem = f"cannot be part of a file name: {', '.join(repr(label[:40]) for label in bad)}"
-        raise SplitError(problem, place=dataset.root, hint="rename the label, or leave out --per-label")
+    """The contents of VOC's `<label>_<split>.txt`: every stem with 1, -1, or 0 for difficult objects alone."""
+    invalid = [label for label in dataset.labels if re.search(r"[/\\\0]", label) or len(label.encode()) > _LONGEST_NAME]
+    if invalid:
+        problem = f"labels that cannot be in a file name: {', '.join(repr(label[:40]) for label in invalid)}"
+        raise SplitError(problem, place=dataset.root, hint="rename them, or leave out `per_label=True`")
     objects = dataset.objects
     value = np.full((len(dataset), len(dataset.labels)), -1)
     value[objects.image, objects.label] = 0
@@ -291,7 +298,7 @@ def label_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
 
 
 def meanings(text: str) -> Iterator[str]:
-    """What a line may mean, most literal first: stems may hold spaces and dots, and end in ' 1'."""
+    """The stems that a line may name, most literal first: stems can hold spaces and dots, and end in ' 1'."""
     without_column = re.sub(r"\s+(-1|0|1)$", "", text)
     for stem in dict.fromkeys((text, without_column)):
         yield stem
@@ -302,22 +309,22 @@ def meanings(text: str) -> Iterator[str]:
 
 
 def composed(text: str) -> str:
-    """Accents as one character: macOS writes file names with two, what is typed has one."""
+    """Text in Unicode's composed form: macOS decomposes accents in file names."""
     return unicodedata.normalize("NFC", text)
 
 
 def _hint(text: str, row_of: dict[str, int]) -> str:
     stem = re.sub(r"\s+(-1|0|1)$", "", text)
-    without_images = stem.lstrip("0")
+    without_zeros = stem.lstrip("0")
     for other in row_of:
-        if other.lstrip("0") == without_images:
-            return f"did you mean {other!r}? leading zeros were lost or added"
-    # of numbered images another number is another image, not the same one misspelt
+        if other.lstrip("0") == without_zeros:
+            return f"did you mean {other!r}? The leading zeros differ"
+    # another number is another image, not a typo
     numbers = [re.findall(r"\d+", given) for given in (text, stem)]
     close = nearest(stem, (other for other in row_of if re.findall(r"\d+", other) in numbers))
     return f"did you mean {close!r}?" if close else ""
 
 
 def _folder_splits(dataset: Dataset) -> list[str]:
-    """The part of every image by the folder it is in; "" for none."""
-    return [_FOLDER_PARTS.get(file.split("/")[0].lower(), "") if "/" in file else "" for file in dataset.images.files]
+    """The split of every image according to its folder; "" for none."""
+    return [_FOLDER_SPLITS.get(file.split("/")[0].lower(), "") if "/" in file else "" for file in dataset.images.files]
