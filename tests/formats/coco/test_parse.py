@@ -97,9 +97,9 @@ def test_a_sound_file_is_read_in_one_pass(tmp_path: Path, monkeypatch: pytest.Mo
     def refused(*_: object) -> None:
         raise AssertionError("a closer look")
 
-    monkeypatch.setattr(parse, "one_by_one", refused)
+    monkeypatch.setattr(parse, "salvage", refused)
     read(tmp_path, UNKNOWN)
-    monkeypatch.setattr(parse, "_open", refused)
+    monkeypatch.setattr(parse, "_parse_open", refused)
     for content in (PLAIN, KNOWN):
         read(tmp_path, content)
         read(tmp_path, json.dumps(content, indent=1).encode())
@@ -200,13 +200,13 @@ def test_of_a_key_that_stands_twice_the_place_is_told(tmp_path: Path, old: str, 
     (finding,) = findings
     assert (finding.code, finding.severity, finding.place.inside) == ("json.duplicate_key", "error", place)
     assert finding.place.path == tmp_path / "a.json"
-    assert finding.problem.endswith("stands twice")
+    assert finding.problem.endswith("is duplicate")
 
 
 def test_a_key_that_stands_twice_in_many_objects_is_one_finding(tmp_path: Path) -> None:
     text = json.dumps(PLAIN).replace('"iscrowd"', '"iscrowd": 0, "iscrowd"')
     _, (finding,) = read(tmp_path, text.encode())
-    assert finding.problem == "the key 'iscrowd' stands twice, and in 1 more object"
+    assert finding.problem == "the key 'iscrowd' is duplicate, and in 1 more object"
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_a_key_that_stands_twice_in_many_objects_is_one_finding(tmp_path: Path) 
         (b'"images"', 0, "is not a COCO file: it holds no JSON object"),
         (b"null", 0, "is not a COCO file: it holds no JSON object"),
         (b'{"shapes": []}', 0, "is not a COCO file: it has no images and no annotations"),
-        (b"[" * 100_000, 0, "is not JSON: it is nested too deep"),
-        (b'{"images": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, "is not JSON: it is nested too deep"),
+        (b"[" * 100_000, 0, "is not JSON: it is nested too deeply"),
+        (b'{"images": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, "is not JSON: it is nested too deeply"),
         (b'{"images": [], "annotations": [], "categories": [],\n\n"info": "\xff"}', 1, "is not UTF-8 text"),
         (b'{"images": [{"id": 1, "file_name": "gr\xf6\xdfe.jpg"}]}', 1, "is not UTF-8 text"),
         (b"\xff\xfe{", 0, "is not UTF-8 text"),
@@ -240,7 +240,7 @@ def test_a_file_that_is_no_coco_file_is_one_error(tmp_path: Path, content: bytes
 
 
 def test_a_list_gets_the_hint_that_it_may_be_results(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="a list is what results look like"):
+    with pytest.raises(AnnotationError, match="a list holds results"):
         read(tmp_path, [{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}])
 
 
@@ -276,36 +276,36 @@ def test_the_line_of_what_is_no_utf_8_is_told_far_down(tmp_path: Path) -> None:
 # What is wrong at one place of an otherwise sound file: the list and key it stands at, its value, and what is found.
 WRONG: list[tuple[str, object, str, str, str]] = [
     # ids
-    ("images[0].id", None, "error", "coco.id", "is nothing, not a whole number"),
+    ("images[0].id", None, "error", "coco.id", "is null, not a whole number"),
     ("images[0].id", True, "error", "coco.id", "is True, not a whole number"),
     ("images[0].id", 1.5, "error", "coco.id", "is 1.5, not a whole number"),
     ("images[0].id", [], "error", "coco.id", "is [], not a whole number"),
     ("images[0].id", {}, "error", "coco.id", "is an object, not a whole number"),
-    ("images[0].id", "seven", "warning", "coco.id.type", "is 'seven', not a whole number: read as a name"),
-    ("images[0].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: read as a name"),
-    ("images[0].id", 2**53, "warning", "coco.id.type", "is 9007199254740992, not a whole number: read as a name"),
-    ("annotations[1].image_id", None, "error", "coco.id", "is nothing, not a whole number"),
+    ("images[0].id", "seven", "warning", "coco.id.type", "is 'seven', not a whole number: another number replaces it"),
+    ("images[0].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: another number replaces it"),
+    ("images[0].id", 2**53, "warning", "coco.id.type", "is 9007199254740992, not a whole number: another number replaces it"),
+    ("annotations[1].image_id", None, "error", "coco.id", "is null, not a whole number"),
     ("annotations[1].category_id", float("nan"), "error", "coco.id", "is nan, not a whole number"),
     ("annotations[1].category_id", float("inf"), "error", "coco.id", "is inf, not a whole number"),
-    ("annotations[1].id", None, "warning", "coco.id.type", "is nothing, not a whole number: not used"),
-    ("annotations[1].id", "2", "warning", "coco.id.type", "is '2', not a whole number: not used"),
-    ("annotations[1].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: not used"),
-    ("categories[1].id", "cat", "warning", "coco.id.type", "is 'cat', not a whole number: read as a name"),
+    ("annotations[1].id", None, "warning", "coco.id.type", "is null, not a whole number: ignored"),
+    ("annotations[1].id", "2", "warning", "coco.id.type", "is '2', not a whole number: ignored"),
+    ("annotations[1].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: ignored"),
+    ("categories[1].id", "cat", "warning", "coco.id.type", "is 'cat', not a whole number: another number replaces it"),
     # names
-    ("images[0].file_name", None, "error", "coco.image.file_name", "is nothing, not a name"),
+    ("images[0].file_name", None, "error", "coco.image.file_name", "is null, not a name"),
     ("images[0].file_name", 5, "error", "coco.image.file_name", "is 5, not a name"),
-    ("categories[1].name", None, "error", "coco.category.name", "is nothing, not a name"),
+    ("categories[1].name", None, "error", "coco.category.name", "is null, not a name"),
     ("categories[1].name", ["cat"], "error", "coco.category.name", "is ['cat'], not a name"),
     ("categories[1].name", "\ud800", "error", "coco.category.name", "is '\\ud800', not a name"),
     # sizes
-    ("images[1].width", "50", "warning", "coco.width", "is '50': not used"),
-    ("images[1].width", 50.5, "warning", "coco.width", "is 50.5: not used"),
-    ("images[1].height", float("inf"), "warning", "coco.height", "is inf: not used"),
-    ("images[1].height", True, "warning", "coco.height", "is True: not used"),
-    ("images[1].height", 2**31, "warning", "coco.height", "is 2147483648: not used"),
-    ("images[1].height", 10**400, "warning", "coco.height", f"is 1{'0' * 59}…: not used"),
+    ("images[1].width", "50", "warning", "coco.width", "is '50': ignored"),
+    ("images[1].width", 50.5, "warning", "coco.width", "is 50.5: ignored"),
+    ("images[1].height", float("inf"), "warning", "coco.height", "is inf: ignored"),
+    ("images[1].height", True, "warning", "coco.height", "is True: ignored"),
+    ("images[1].height", 2**31, "warning", "coco.height", "is 2147483648: ignored"),
+    ("images[1].height", 10**400, "warning", "coco.height", f"is 1{'0' * 59}…: ignored"),
     # boxes
-    ("annotations[1].bbox", None, "error", "coco.bbox.type", "is nothing, not four numbers"),
+    ("annotations[1].bbox", None, "error", "coco.bbox.type", "is null, not four numbers"),
     ("annotations[1].bbox", [], "error", "coco.bbox.type", "is [], not four numbers"),
     ("annotations[1].bbox", [1, 2, 3], "error", "coco.bbox.type", "is [1, 2, 3], not four numbers"),
     ("annotations[1].bbox", [1, 2, "3", 4], "error", "coco.bbox.type", "is [1, 2, '3', 4], not four numbers"),
@@ -316,9 +316,9 @@ WRONG: list[tuple[str, object, str, str, str]] = [
     ("annotations[1].bbox", {"x": 1}, "error", "coco.bbox.type", "is an object, not four numbers"),
     ("annotations[1].bbox", [[1, 2], [3, 4]], "error", "coco.bbox.type", "is a list of 2, not four numbers"),
     # numbers and flags
-    ("annotations[1].area", "12", "warning", "coco.area", "is '12': not used"),
-    ("annotations[1].area", float("nan"), "warning", "coco.area", "is nan: not used"),
-    ("annotations[1].area", 10**400, "warning", "coco.area", f"is 1{'0' * 59}…: not used"),
+    ("annotations[1].area", "12", "warning", "coco.area", "is '12': ignored"),
+    ("annotations[1].area", float("nan"), "warning", "coco.area", "is nan: ignored"),
+    ("annotations[1].area", 10**400, "warning", "coco.area", f"is 1{'0' * 59}…: ignored"),
     ("annotations[1].iscrowd", "0", "warning", "coco.iscrowd.type", "is '0', not 0 or 1: taken as 0"),
     ("annotations[1].iscrowd", True, "warning", "coco.iscrowd.type", "is True, not 0 or 1: taken as 1"),
     ("annotations[1].iscrowd", 1.0, "warning", "coco.iscrowd.type", "is 1.0, not 0 or 1: taken as 1"),
@@ -328,19 +328,19 @@ WRONG: list[tuple[str, object, str, str, str]] = [
     ("annotations[1].difficult", 0.5, "error", "coco.difficult.type", "is 0.5, not 0 or 1: taken as 1"),
     ("annotations[1].occluded", {}, "error", "coco.occluded.type", "is an object, not 0 or 1: taken as 0"),
     # vocdet's own keys, where somebody else's are called the same
-    ("annotations[1].box", "x", "warning", "coco.box", "is 'x', not the corners of bbox: not used"),
-    ("annotations[1].pose", [1, 2], "warning", "coco.pose", "is [1, 2], not a text: not used"),
-    ("annotations[1].pose", "\ud800", "warning", "coco.pose", "is '\\ud800', not a text: not used"),
+    ("annotations[1].box", "x", "warning", "coco.box", "is 'x', not the corners of bbox: ignored"),
+    ("annotations[1].pose", [1, 2], "warning", "coco.pose", "is [1, 2], not a text: ignored"),
+    ("annotations[1].pose", "\ud800", "warning", "coco.pose", "is '\\ud800', not a text: ignored"),
     # what only is kept
-    ("annotations[1].score", float("nan"), "warning", "coco.value", "is nan, with something in it that JSON cannot say"),
-    ("annotations[1].zz", {"\ud800": 1}, "warning", "coco.value", "is an object, with something in it that JSON cannot say"),
-    ("images[0].license", float("-inf"), "warning", "coco.value", "is -inf, with something in it that JSON cannot say"),
-    ("info", {"a": float("inf")}, "warning", "coco.value", "is an object, with something in it that JSON cannot say"),
+    ("annotations[1].score", float("nan"), "warning", "coco.value", "is nan, which JSON cannot represent"),
+    ("annotations[1].zz", {"\ud800": 1}, "warning", "coco.value", "is an object, which JSON cannot represent"),
+    ("images[0].license", float("-inf"), "warning", "coco.value", "is -inf, which JSON cannot represent"),
+    ("info", {"a": float("inf")}, "warning", "coco.value", "is an object, which JSON cannot represent"),
     # lists
-    ("images", None, "error", "coco.type", "is nothing, not a list"),
+    ("images", None, "error", "coco.type", "is null, not a list"),
     ("annotations", {}, "error", "coco.type", "is an object, not a list"),
     ("categories", "x", "error", "coco.type", "is 'x', not a list"),
-    ("annotations[1]", None, "error", "coco.type", "is nothing, not an object"),
+    ("annotations[1]", None, "error", "coco.type", "is null, not an object"),
     ("annotations[1]", [], "error", "coco.type", "is [], not an object"),
     ("images[0]", 5, "error", "coco.type", "is 5, not an object"),
     ("categories[1]", "cat", "error", "coco.type", "is 'cat', not an object"),

@@ -177,7 +177,7 @@ def test_two_categories_of_one_name_are_one_label(tmp_path: Path) -> None:
         ("error", "coco.type", "categories[0]"), ("warning", "label.whitespace", "categories[2]"),
         ("warning", "coco.category.duplicate_name", "categories[2]"),
     ]  # fmt: skip
-    assert found.findings[2].problem == "'dog' is the name of categories[1], too: read as the same label"
+    assert found.findings[2].problem == "'dog' is also the name of categories[1]: both are read as one label"
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,13 @@ def test_an_annotation_of_nothing_is_an_error(tmp_path: Path, key: str, code: st
     [
         ([10, 20, -3, 4], "coco.bbox.negative", "has the width -3 and the height 4"),
         ([10, 20, 3, -0.5], "coco.bbox.negative", "has the width 3 and the height -0.5"),
-        ([1, 1, 1, 2e9], "coco.bbox.far", "is [1.0, 1.0, 1.0, 2000000000.0], further than 1e+09 pixels out"),
-        ([-1e299, 1, 1, 1], "coco.bbox.far", "is [-1e+299, 1.0, 1.0, 1.0], further than 1e+09 pixels out"),
-        ([1.5e308, 1, 1.5e308, 1], "coco.bbox.far", "is [1.5e+308, 1.0, 1.5e+308, 1.0], further than 1e+09 pixels out"),
+        ([1, 1, 1, 2e9], "coco.bbox.far", "is [1.0, 1.0, 1.0, 2000000000.0], more than 1e+09 pixels from the image"),
+        ([-1e299, 1, 1, 1], "coco.bbox.far", "is [-1e+299, 1.0, 1.0, 1.0], more than 1e+09 pixels from the image"),
+        (
+            [1.5e308, 1, 1.5e308, 1],
+            "coco.bbox.far",
+            "is [1.5e+308, 1.0, 1.5e+308, 1.0], more than 1e+09 pixels from the image",
+        ),
     ],
 )
 def test_a_box_that_is_none_is_an_error(tmp_path: Path, bbox: list[float], code: str, problem: str) -> None:
@@ -450,7 +454,7 @@ def test_an_image_twice_in_one_file_keeps_the_objects_of_both(tmp_path: Path) ->
     content = changed(images=[IMAGE, {**IMAGE, "id": 2}])
     found = scan(Source(coco_set(tmp_path, content)))
     assert objects(found) == [DOG, ("a", *CAT[1:])]
-    assert only(found).problem == "'a.jpg' is listed before in this file: the objects of both are read"
+    assert only(found).problem == "'a.jpg' is also in an earlier entry: the objects of both are read"
     assert (only(found).severity, only(found).place.inside) == ("error", "images[1]")
 
 
@@ -498,7 +502,7 @@ def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
     assert codes(found) == [("error", "coco.image.twice", f"images[{i}]") for i in range(2)]
     assert found.findings[0].place.path == tmp_path / "annotations" / "instances_val.json"
     assert found.findings[0].problem == (
-        "'a.jpg' is listed before, in annotations/instances_train.json: its objects are read there alone"
+        "'a.jpg' is also in annotations/instances_train.json: its objects are read only from there"
     )
     assert {name: rows.tolist() for name, rows in found.dataset.splits.items()} == {"train": [0, 1], "val": [0, 1]}
 

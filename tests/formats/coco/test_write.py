@@ -246,19 +246,19 @@ def test_what_is_said_of_labels_in_another_way_is_not_written(tmp_path: Path, ca
 
 def test_masks_that_are_none_are_left_out_and_counted(tmp_path: Path) -> None:
     masks = Texts.of([SQUARE, b"[[1,2,3]]", b'{"size":[80,100],"counts":[1]}'])
-    assert write(tmp_path, dataset(segmentation=masks)) == [Loss("masks that are none", 2)]
+    assert write(tmp_path, dataset(segmentation=masks)) == [Loss("invalid masks", 2)]
     assert ["segmentation" in one for one in written(tmp_path)["annotations"]] == [True, False, False]
     assert [one["area"] for one in written(tmp_path)["annotations"]] == [1600, 12, 60.75]
 
 
-# Parts.
+# Splits.
 
 
 def rows(*indices: int) -> NDArray[np.int64]:
     return np.array(indices, np.int64)
 
 
-def test_every_part_is_a_file_with_ids_from_one(tmp_path: Path) -> None:
+def test_every_split_is_a_file_with_ids_from_one(tmp_path: Path) -> None:
     masks = Texts.of([b"", b"", RLE])
     splits = {"train": rows(2), "val": rows(0)}
     assert write(tmp_path, dataset(segmentation=masks), splits) == []
@@ -275,9 +275,9 @@ def test_every_part_is_a_file_with_ids_from_one(tmp_path: Path) -> None:
         loaded(tmp_path / "annotations" / f"instances_{name}.json")
 
 
-def test_an_image_in_two_parts_is_in_the_first_of_them_and_counted(tmp_path: Path) -> None:
+def test_an_image_in_two_splits_is_written_to_the_first_and_counted(tmp_path: Path) -> None:
     losses = write(tmp_path, dataset(), {"test": rows(0, 1), "train": rows(0, 2)})
-    assert [(loss.what, loss.count) for loss in losses] == [("images in two parts: they are in the first of them", 1)]
+    assert [(loss.what, loss.count) for loss in losses] == [("images in several splits: written to the first", 1)]
     assert [one["file_name"] for one in written(tmp_path, "instances_train")["images"]] == ["a.jpg", "c d.jpg"]
     assert [one["file_name"] for one in written(tmp_path, "instances_test")["images"]] == ["sub/b.jpg"]
 
@@ -292,7 +292,7 @@ def test_an_image_in_two_parts_is_in_the_first_of_them_and_counted(tmp_path: Pat
         ({"trainval": rows(0, 1), "test": rows(2)}, ["test", "trainval"], None, 0),
     ],
 )
-def test_a_trainval_beside_train_and_val_is_said_and_not_written_twice(
+def test_a_trainval_beside_train_and_val_is_stated_but_not_written(
     tmp_path: Path, splits: dict[str, NDArray[np.int64]], files: list[str], said: object, lost: int
 ) -> None:
     losses = write(tmp_path, dataset(), splits)
@@ -308,13 +308,13 @@ def test_a_trainval_beside_train_and_val_is_said_and_not_written_twice(
     assert "voc" not in json.loads(found.dataset.extra or b"{}")
 
 
-def test_what_somebody_else_said_of_voc_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_voc_key_of_another_tool_is_preserved(tmp_path: Path) -> None:
     splits = {"trainval": rows(0, 1), "train": rows(0), "val": rows(1)}
     write(tmp_path, dataset(extra=b'{"voc":["mine"]}'), splits)
     assert written(tmp_path, "instances_train")["voc"] == ["mine"]
 
 
-def test_images_lie_under_their_stems_with_the_suffix_they_have() -> None:
+def test_images_keep_their_stems_and_suffixes() -> None:
     made = dataset()
     made = replace(made, images=replace(made.images, files=("x/1.JPG", "2.tar.png", "c")))
     assert coco_write.image_targets(made) == ("images/a.JPG", "images/sub/b.png", "images/c d")

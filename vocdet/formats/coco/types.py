@@ -1,4 +1,4 @@
-"""The entries of a COCO file as types, and what is kept of each without being read."""
+"""The entries of a COCO file as types; keys that vocdet does not use are preserved as raw JSON."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from vocdet.formats.extras import IMAGE_EXTRAS, LABEL_EXTRAS, OBJECT_EXTRAS
 
 HINT = "a COCO file is one JSON object with the lists images, annotations and categories"
 LISTS = ("images", "annotations", "categories")
-MOST = 1 << 53  # ids from here on are no whole numbers to other programs
-NONE = Raw(b"")
+LARGEST_ID = 1 << 53  # the first id that is not an exact number in JavaScript
+ABSENT = Raw(b"")
 
-_Id: TypeAlias = Annotated[int, Meta(gt=-MOST, lt=MOST)]
+_Id: TypeAlias = Annotated[int, Meta(gt=-LARGEST_ID, lt=LARGEST_ID)]
 _Side: TypeAlias = Annotated[int, Meta(gt=-(1 << 31), lt=1 << 31)]
 _Flag: TypeAlias = Annotated[int, Meta(ge=0, le=1)]
 
 
 class Image(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An entry of `images`; the keys after the first four are only kept."""
+    """An entry of `images`; the keys after the first four are preserved."""
 
     id: _Id
     file_name: str
     width: _Side | None = None
     height: _Side | None = None
-    license: Raw = NONE
-    flickr_url: Raw = NONE
-    coco_url: Raw = NONE
-    date_captured: Raw = NONE
-    voc: Raw = NONE
+    license: Raw = ABSENT
+    flickr_url: Raw = ABSENT
+    coco_url: Raw = ABSENT
+    date_captured: Raw = ABSENT
+    voc: Raw = ABSENT
 
 
 class Annotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An entry of `annotations`; the keys after `pose` are only kept."""
+    """An entry of `annotations`; the keys after `pose` are preserved."""
 
     id: _Id
     image_id: _Id
@@ -46,44 +46,44 @@ class Annotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     bbox: tuple[float, float, float, float]  # x, y, width, height
     area: float | None = None
     iscrowd: _Flag | None = None
-    segmentation: Raw = NONE
+    segmentation: Raw = ABSENT
     difficult: _Flag | None = None
     truncated: _Flag | None = None
     occluded: _Flag | None = None
-    box: tuple[float, float, float, float] | None = None  # corners, where bbox cannot say them exactly
+    box: tuple[float, float, float, float] | None = None  # corners, where bbox is not exact
     pose: str | None = None
-    attributes: Raw = NONE
-    parts: Raw = NONE
-    voc: Raw = NONE
-    keypoints: Raw = NONE
-    num_keypoints: Raw = NONE
-    score: Raw = NONE
+    attributes: Raw = ABSENT
+    parts: Raw = ABSENT
+    voc: Raw = ABSENT
+    keypoints: Raw = ABSENT
+    num_keypoints: Raw = ABSENT
+    score: Raw = ABSENT
 
 
 class Category(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An entry of `categories`; the keys after `name` are only kept."""
+    """An entry of `categories`; the keys after `name` are preserved."""
 
     id: _Id
     name: str
-    supercategory: Raw = NONE
-    keypoints: Raw = NONE
-    skeleton: Raw = NONE
+    supercategory: Raw = ABSENT
+    keypoints: Raw = ABSENT
+    skeleton: Raw = ABSENT
 
 
 Kind: TypeAlias = "type[Image] | type[Annotation] | type[Category]"
 
-# The keys of each kind that are preserved without being read, in order, and those that are read.
-KEPT: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+# The keys of each kind that are preserved, in order, and those that are used.
+PRESERVED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
     {Image: IMAGE_EXTRAS, Annotation: OBJECT_EXTRAS, Category: LABEL_EXTRAS}
 )
-READ: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
-    {kind: tuple(name for name in kind.__struct_fields__ if name not in extras) for kind, extras in KEPT.items()}
+USED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {kind: tuple(name for name in kind.__struct_fields__ if name not in extras) for kind, extras in PRESERVED.items()}
 )
 
 
 @dataclass(slots=True)
 class Entries:
-    """What a file lists. Extras are JSON objects of the keys that are only kept, by entry; entries without any lack."""
+    """The entries of a file. Extras are JSON objects of preserved keys, for the entries that have any."""
 
     images: list[Image]
     annotations: list[Annotation]
@@ -91,8 +91,10 @@ class Entries:
     image_extras: dict[int, bytes] = field(default_factory=dict)
     annotation_extras: dict[int, bytes] = field(default_factory=dict)
     category_extras: dict[int, dict[str, Raw]] = field(default_factory=dict)
-    extra: dict[str, Raw] = field(default_factory=dict)  # other keys of the whole
-    places: dict[str, list[int]] = field(default_factory=dict)  # list -> index in the file, where some were left out
+    extra: dict[str, Raw] = field(default_factory=dict)  # the other keys of the file
+    places: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # list -> indices in the file, if some entries were left out
     _columns: dict[str, list[Any]] = field(default_factory=dict)
     _segmentations: bytes | None = None
 
@@ -103,11 +105,11 @@ class Entries:
         return self._columns[name]
 
     def segmentations(self) -> bytes:
-        """The segmentations of all annotations, one after the other."""
+        """The segmentations of all annotations, concatenated."""
         if self._segmentations is None:
             self._segmentations = b"".join(self.column("segmentation"))
         return self._segmentations
 
     def place(self, name: str, i: int) -> str:
-        """Where in the file an entry of a list stands, as in annotations[3]."""
+        """The place of an entry in the file, as in annotations[3]."""
         return f"{name}[{self.places[name][i] if name in self.places else i}]"

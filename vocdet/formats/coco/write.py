@@ -1,4 +1,4 @@
-"""COCO JSON from a `Dataset`, an entry a line, with ids from 1."""
+"""A `Dataset` as COCO files, with one entry on each line and ids from 1."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vocdet.formats.source import Coordinates
 from vocdet.formats.values import number_texts, snapped
 
 ANNOTATIONS, IMAGES = "annotations", "images"
-_CHUNK = 2000  # entries that are put together before they are written: bounds the memory
+_CHUNK = 2000  # entries that are encoded at a time, which bounds the memory
 _LARGEST = 1e300  # square pixels; JSON has no infinity
 
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
-    """Where the images of a COCO folder lie: images/<stem><suffix>."""
+    """The paths of the images in a COCO folder: images/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
     return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
@@ -42,17 +42,17 @@ def write(
     *,
     coordinates: Coordinates | None = None,  # noqa: ARG001 as in every format: COCO has no choice
 ) -> list[Loss]:
-    """Write annotations/instances.json, or instances_<part>.json for every part; return what COCO cannot hold.
+    """Write annotations/instances.json, or instances_<split>.json for every split; return what COCO cannot hold.
 
-    Images that are in no part are in instances_rest.json; trainval is said to have been there where train and val
-    together are the same. The box of an object is in `bbox`; where its width or
-    height cannot be said so that adding it gives the far corner again, also in `box`, as corners. `areas` are those
-    of the masks (M,), NaN where there is none; they are written where the source said nothing else.
+    Images in no split are in instances_rest.json. If trainval is train and val together, the files only state that it
+    exists. Boxes are in `bbox`; where its rounded width or height does not give the far corner back, the corners are
+    also in `box`. `areas` are those of the masks (M,), NaN for objects without a valid mask; they are written for
+    objects that have no area in the dataset.
     """
     losses: Counter[str] = Counter()
     splits = dataset.splits
     divided, twice = apart(splits, len(dataset))
-    losses["images in two parts: they are in the first of them"] += twice
+    losses["images in several splits: written to the first"] += twice
     whole = _with_areas(dataset, areas, losses)
     if not splits:
         _write_file(folder / ANNOTATIONS / "instances.json", whole, targets)
@@ -60,7 +60,7 @@ def write(
     if "trainval" in splits and "trainval" not in divided:
         named = np.concatenate([splits[name] for name in ("train", "val") if name in splits])
         others = len(np.setxor1d(splits["trainval"], named))
-        losses["images of trainval alone, or of train or val and not of trainval"] += others
+        losses["images in trainval but not in train or val, or the reverse"] += others
         if not others:
             whole = replace(whole, extra=_with_trainval(whole))
     for name, rows in divided.items():
@@ -70,15 +70,15 @@ def write(
 
 
 def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter[str]) -> Dataset:
-    """The dataset with an area for every object, and without masks that are none."""
+    """The dataset with an area for every object, and without invalid masks."""
     objects = dataset.objects
     with np.errstate(over="ignore"):
         box_area = snapped(objects.box[:, 2] - objects.box[:, 0]) * snapped(objects.box[:, 3] - objects.box[:, 1])
         usual = np.where(np.isnan(measured), snapped(np.minimum(box_area, _LARGEST)), measured)
     segmentation = objects.segmentation
-    odd = np.isnan(measured[segmentation.rows])
-    if odd.any():
-        losses["masks that are none"] += int(odd.sum())
+    invalid = np.isnan(measured[segmentation.rows])
+    if invalid.any():
+        losses["invalid masks"] += int(invalid.sum())
         segmentation = Texts.sparse(
             len(objects), {row: text for row, text in segmentation.items() if not np.isnan(measured[row])}
         )
@@ -89,14 +89,14 @@ def _with_areas(dataset: Dataset, measured: NDArray[np.float64], losses: Counter
 def _with_trainval(dataset: Dataset) -> bytes:
     extra = extra_of(dataset.extra)
     coordinates = coordinates_of(dataset)
-    if "voc" in extra and coordinates == "zero":  # somebody else's
+    if "voc" in extra and coordinates == "zero":  # vocdet did not write it
         return dataset.extra
     return msgspec.json.encode(extra | {"voc": voc_facts(coordinates, trainval=True)})
 
 
 def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
     extra = extra_of(dataset.extra)
-    own = label_extras(extra)
+    of_labels = label_extras(extra)
     extra.pop("categories", None)
     extra = in_order({"info": msgspec.Raw(b"{}")} | extra, DATASET_EXTRAS)
     with writing(path) as file:
@@ -105,7 +105,7 @@ def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
             file.write(msgspec.json.encode(key) + b":" + raw + b",\n")
         _write_list(file, "images", _images(dataset, targets), end=",\n")
         _write_list(file, "annotations", _annotations(dataset), end=",\n")
-        _write_list(file, "categories", _categories(dataset, own), end="}\n")
+        _write_list(file, "categories", _categories(dataset, of_labels), end="}\n")
 
 
 def _write_list(file: IO[bytes], name: str, entries: Iterator[str], *, end: str) -> None:
@@ -128,9 +128,9 @@ def _images(dataset: Dataset, targets: Sequence[str]) -> Iterator[str]:
         yield f'{{"id":{row + 1},"file_name":{name},"width":{width},"height":{height}{more}}}'
 
 
-def _categories(dataset: Dataset, own: Mapping[str, Mapping[str, msgspec.Raw]]) -> Iterator[str]:
+def _categories(dataset: Dataset, extras: Mapping[str, Mapping[str, msgspec.Raw]]) -> Iterator[str]:
     for i, label in enumerate(dataset.labels, 1):
-        entry = {"id": i, "name": label, **own.get(label, {})}
+        entry = {"id": i, "name": label, **extras.get(label, {})}
         yield msgspec.json.encode(entry).decode()
 
 
@@ -159,7 +159,7 @@ def _chunk(objects: Objects, poses: Sequence[str], first_id: int) -> Iterator[st
 
 
 def _optional(objects: Objects, poses: Sequence[str], inexact: NDArray[np.bool_]) -> dict[int, str]:
-    """The keys that only some objects have, by row."""
+    """The keys that only some objects have, as JSON by row."""
     keys: dict[int, str] = {}
     for row, text in objects.segmentation.items():
         keys[row] = f',"segmentation":{text.decode()}'
@@ -177,6 +177,6 @@ def _optional(objects: Objects, poses: Sequence[str], inexact: NDArray[np.bool_]
 
 
 def _more(extra: bytes | None) -> str:
-    """The keys of an extra, to stand behind others."""
+    """The keys of an extra as JSON, with a comma before them."""
     inside = extra.decode().strip()[1:-1].strip() if extra else ""
     return f",{inside}" if inside else ""
