@@ -79,7 +79,7 @@ def _print_source(report: ConvertReport, check: str) -> None:
         if len(report.left_out) > MOST_LEFT_OUT:
             render.warning(f"and {len(report.left_out) - MOST_LEFT_OUT} more: see {check} --all")
     if report.warnings:
-        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {check}")
+        render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {check}")
 
 
 def _print_written(written: WrittenFolder) -> None:

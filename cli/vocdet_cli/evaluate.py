@@ -75,7 +75,7 @@ def evaluate(
             "check", *render.given(data), *render.given(labels, "--labels", None),
             *render.given(coordinates, "--coordinates", "auto"),
         )  # fmt: skip
-        render.note(f"{counted(len(done.warnings), 'warning')} about the data: see {see}")
+        render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")
     if not done.report.overall.objects:

@@ -107,7 +107,7 @@ def _show(report: SplitReport, same: list[str]) -> None:
         render.warning(note)
     if report.warnings:
         see = render.command("check", *same)
-        render.note(f"{counted(len(report.warnings), 'warning')} about the data: see {see}")
+        render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {see}")
     files = f"{len(report.files)} files to {report.files[0].parent}"
     if report.written:
         render.done(f"wrote {files}", then=render.command(training_command(report.dataset), *same))

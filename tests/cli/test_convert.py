@@ -91,7 +91,7 @@ def test_what_is_left_out_is_listed_up_to_a_point(vocdet: Run, make_voc: MakeVoc
 def test_remarks_are_for_check_to_tell(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     source = make_voc({"a": [*DOG, *DOG]}, root=tmp_path / "my set")
     _, _, err = vocdet("convert", source, "out", "--to", "voc", "--coordinates", "zero")
-    assert err == f"1 warning about the data: see vocdet check '{source}' --coordinates zero\n"
+    assert err == f"1 finding in the data: see vocdet check '{source}' --coordinates zero\n"
 
 
 def test_a_folder_that_looks_like_two_formats_is_said_to(vocdet: Run, make_voc: MakeVoc) -> None:

@@ -53,6 +53,19 @@ def test_the_same_error_in_many_places_is_said_once(vocdet: Run, make_voc: MakeV
     )
 
 
+def test_one_and_several_objects_of_an_unknown_label_are_one_error(
+    vocdet: Run, make_voc: MakeVoc, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_text("cat\n")
+    root = make_voc({"a": DOG, "b": (*DOG, ("dog", (50, 10, 90, 40)))})
+    code, _, err = vocdet("split", root, "--labels", tmp_path / "labels.txt")
+    assert (code, err) == (
+        1,
+        f"error: {root}/Annotations/a.xml:14: the label 'dog' is not in the label list\n"
+        f"  also in {root}/Annotations/b.xml:14\n  hint: add it to the list, or correct the annotation\n",
+    )
+
+
 def test_a_narrow_terminal_cuts_nothing(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     rows = [line.split() for line in vocdet("split", many(make_voc))[1].splitlines()]

@@ -18,7 +18,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.texts import Texts
 from vocdet.formats.images import unique_stems
-from vocdet.wording import counted, did_you_mean
+from vocdet.wording import did_you_mean
 
 if TYPE_CHECKING:
     Column: TypeAlias = "array[Any]"
@@ -192,8 +192,7 @@ def unknown_labels(dataset: Dataset, labels: Sequence[str], known: NDArray[np.bo
     findings = []
     for key, row in first.items():
         name, count = dataset.labels[key[1]], counts[key]
-        of = f" of {counted(count, 'object')}" if count > 1 else ""
-        problem = f"the label {name!r}{of} is not in the label list"
+        problem = f"the label {name!r} is not in the label list"
         findings.append(Finding("label.unknown", "error", problem, object_place(dataset, row), hints[name], count))
     return findings
 

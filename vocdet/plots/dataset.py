@@ -19,7 +19,7 @@ FORMATS = ("png", "svg", "pdf")
 
 INK, FAINT, LINES, PAPER = "#22303c", "#7c8994", "#e4e8ec", "#ffffff"
 BAR = "#3d7ea6"
-SPLIT_COLOURS = {"train": "#3d7ea6", "val": "#efaa45", "test": "#c8553d", "trainval": "#6aa5c6", "no part": "#c3ccd4"}
+SPLIT_COLORS = {"train": "#3d7ea6", "val": "#efaa45", "test": "#c8553d", "trainval": "#6aa5c6", "no split": "#c3ccd4"}
 HEAT = "YlGnBu"
 
 FEW = 9  # labels for which half the height is enough
@@ -27,7 +27,7 @@ MOST_BARS, RAREST = 40, 10  # labels with a bar, and how many of those are the r
 MOST_CELLS, WRITTEN_CELLS = 16, 12  # labels in the table of pairs, and up to which its cells are written out
 LONGEST = 22  # characters of a label
 MOST_COLUMNS = 30  # bars of objects an image
-FILLED = 6  # objects in a cell of the map of centres, on average: with less it shows nothing but chance
+FILLED = 6  # objects in a cell of the map of centers, on average: with less it shows nothing but chance
 
 Draw = Callable[["Axes", Stats, list[str]], None]  # with the labels as they can be shown
 
@@ -72,7 +72,7 @@ def _panels(figures: Stats) -> list[tuple[slice, slice, Draw]]:
         (top, slice(1, 2), _draw_sizes),
         (top, slice(2, 3), _draw_shapes),
         (top, slice(3, 4), _draw_objects_an_image),
-        (bottom, slice(0 if few else 1, 2), _draw_centres),
+        (bottom, slice(0 if few else 1, 2), _draw_centers),
         (bottom, slice(2, 4), last),
     ]
 
@@ -93,16 +93,16 @@ def _subtitle(figures: Stats) -> str:
 
 
 def _draw_labels(axes: Axes, figures: Stats, names: list[str]) -> None:
-    """Objects of every label as a bar in the colours of the parts."""
+    """Objects of every label as a bar in the colors of the splits."""
     order = figures.order().tolist()
     hidden = max(len(order) - MOST_BARS, 0)
     shown = [*order[: MOST_BARS - RAREST], *order[-RAREST:]] if hidden else order
     place = np.arange(len(shown)) + (np.arange(len(shown)) >= MOST_BARS - RAREST if hidden else 0)
     left = np.zeros(len(shown))
-    of_parts = {name: objects for name, (_, objects) in figures.splits.items()}
-    for split, objects in (of_parts | {"no part": figures.in_no_split[1]}).items():
+    by_split = {name: objects for name, (_, objects) in figures.splits.items()}
+    for split, objects in (by_split | {"no split": figures.in_no_split[1]}).items():
         if objects.any():
-            color = SPLIT_COLOURS.get(split, BAR) if of_parts else BAR
+            color = SPLIT_COLORS.get(split, BAR) if by_split else BAR
             axes.barh(place, objects[shown], 0.72, left, color=color, label=split)
             left += objects[shown]
     for y, end, row in zip(place, left, shown, strict=True):
@@ -115,7 +115,7 @@ def _draw_labels(axes: Axes, figures: Stats, names: list[str]) -> None:
     axes.set(ylim=(max(place[-1], 4) + 0.6, -0.6), xlim=(0, left.max() * 1.15))
     axes.spines["left"].set_visible(False)
     _finish(axes, "Objects of each label", counts="x")
-    if of_parts:
+    if by_split:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=2.2, ncols=4, frameon=False)
 
 
@@ -169,8 +169,8 @@ def _draw_objects_an_image(axes: Axes, figures: Stats, _: list[str]) -> None:
     _finish(axes, "Objects an image", counts="y")
 
 
-def _draw_centres(axes: Axes, figures: Stats, _: list[str]) -> None:
-    """Where in their images the centres of objects are."""
+def _draw_centers(axes: Axes, figures: Stats, _: list[str]) -> None:
+    """Where in their images the centers of objects are."""
     width, height, _images = figures.image_sizes[0]
     side = next((side for side in (GRID, GRID // 2) if figures.centres.sum() >= FILLED * side**2), GRID // 4)
     cells = figures.centres.reshape(side, GRID // side, side, GRID // side).sum(axis=(1, 3))
@@ -182,7 +182,7 @@ def _draw_centres(axes: Axes, figures: Stats, _: list[str]) -> None:
     for spine in axes.spines.values():
         spine.set_visible(True)
     axes.set_xlabel(f"{counted(most, 'object')} where it is darkest")
-    _finish(axes, "Places of the objects' centres")
+    _finish(axes, "Positions of the object centers")
 
 
 def _draw_pairs(axes: Axes, figures: Stats, names: list[str]) -> None:

@@ -81,7 +81,7 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
 
     if event.warnings:
         see = render.command("check", *render.given(request.source.path), *same_dataset(request))
-        render.note(f"{counted(len(event.warnings), 'warning')} about the data: see {see}")
+        render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {see}")
     if not validation:
         render.warning("there is nothing to validate on: the run keeps its last weights, which may not be its best")
 

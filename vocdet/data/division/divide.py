@@ -46,7 +46,7 @@ def split_sizes(count: int, trainval: float, train: float) -> tuple[int, int, in
     if count < 1 + least_val + least_test:
         names = " and ".join(["train", *["val"] * least_val, *["test"] * least_test])
         images = "1 image" if count == 1 else f"{count} images"
-        hint = "annotate more images, or ask for fewer parts with --trainval 1 or --train 1"
+        hint = "annotate more images, or write fewer splits, with `trainval=1` or `train=1`"
         raise SplitError(f"{images} cannot be divided into {names}", hint=hint)
     both = min(max(math.floor(count * trainval + 0.5), 1 + least_val), count - least_test)
     first = min(max(math.floor(both * train + 0.5), 1), both - least_val)
@@ -99,7 +99,7 @@ def fold_rows(
     if not all(map(len, folds)):
         units = len(dataset) - sum(len(group) - 1 for group in together)
         kind = "images" if units == len(dataset) else "images and groups that stay together"
-        hint = "ask for fewer folds, or annotate more images"
+        hint = "use fewer folds, or annotate more images"
         raise SplitError(f"{units} {kind} cannot be divided into {count} folds", hint=hint)
     return folds
 

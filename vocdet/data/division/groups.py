@@ -42,7 +42,7 @@ def by_pattern(dataset: Dataset, pattern: str) -> Groups:
             groups[match.groups() or (match[0],)].append(row)
     if not groups:
         example = f"such as {dataset.images.stems[0]!r}" if len(dataset) else "as there are none"
-        hint = "it is matched from the start of the file name, without folder and suffix; folder and similar are words"
+        hint = "it must match from the start of the file name, without folder and suffix; other values: folder, similar"
         raise SplitError(f"'{pattern}' matches no image, {example}", hint=hint)
     return list(groups.values())
 

@@ -121,7 +121,7 @@ class _Odd:
 def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, odd: _Odd) -> Row | None:
     count = len(columns) - 1
     if count < 4:
-        hint = "write: class, centre x, centre y, width, height, with spaces between them"
+        hint = "write: class, center x, center y, width, height, with spaces between them"
         hint += ", and no commas" if "," in "".join(columns) else ""
         odd.error("yolo.row.columns", f"has {counted(count + 1, 'column')}, not 5", line, hint)
         return None
