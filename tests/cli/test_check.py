@@ -220,7 +220,7 @@ def test_what_is_left_to_a_person_is_listed(vocdet: Run, make_voc: MakeVoc) -> N
     path.write_text(path.read_text().replace("<name>dog", "<name> dog<!-- ? -->"))
     code, out, _ = vocdet("check", root, "--fix", "--yes")
     assert code == 1
-    assert f"warning fix.unsure ×1\n  {path}:15  cannot be repaired reliably: <name> holds more than a text\n" in out
+    assert f"warning fix.unsure ×1\n  {path}:15  cannot be repaired reliably: <name> holds more than text\n" in out
     assert "there is nothing to fix\n" in out
     assert "error box.zero_area ×1" in out
     assert out.endswith(f"next: correct the errors, then vocdet check {root}\n")

@@ -164,12 +164,12 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
     dataset = report.dataset
     row_of = {dataset.root / source: row for row, source in enumerate(dataset.images.sources)}
     wanted = {finding.place.path for finding in report.findings if finding.code in _IN_XML}
-    wanted |= {dataset.root / source for source in repair.sizeless(dataset.root, dataset.images.sources)}
+    wanted |= {dataset.root / source for source in repair.without_size(dataset.root, dataset.images.sources)}
     for path in sorted(path for path in wanted | row_of.keys() if path.suffix.lower() == ".xml"):
         row = row_of.get(path)
         image = dataset.root / dataset.images.files[row] if row is not None else None
         before = _content(path)
-        if path not in wanted and image not in renames and not repair.worth_a_look(before):
+        if path not in wanted and image not in renames and not repair.may_need_repair(before):
             continue
         facts = Facts(coordinates=report.coordinates)
         if row is not None and image is not None:

@@ -30,7 +30,7 @@ def test_the_devkits_own_files_are_one_based() -> None:
 def test_a_zero_speaks_against_the_devkit() -> None:
     chosen, reason = decide("auto", written(0, 5, 100, 80), SIZE, [DEVKIT])
     assert chosen == "zero"
-    assert reason == "1 box starts at 0, which 1-based numbers do not have"
+    assert reason == "1 box starts at 0, which 1-based numbers never do"
 
 
 def test_labelimgs_ones_prove_nothing() -> None:

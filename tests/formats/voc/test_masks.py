@@ -80,12 +80,12 @@ def test_pictures_of_few_colors_and_in_stripes_are_the_same(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("picture", "count", "code", "problem"),
     [
-        (np.zeros((4, 3), np.uint8), 1, "mask.size", "is 3×4, its image is 4×3: its masks are not read"),
-        (np.zeros((3, 4, 3), np.uint8), 1, "mask.colors", "has colors where there should be a palette"),
-        (np.zeros((3, 4), np.uint16), 1, "mask.colors", "has colors where there should be a palette"),
-        (NUMBERS, 2, "mask.unknown_object", "has pixels of object 3, its XML has 2: they are not read"),
-        (NUMBERS, 0, "mask.unknown_object", "has pixels of object 1, its XML has 0: they are not read"),
-        (NUMBERS, 255, "mask.objects", "has pixels of the value 255, which may be edges or object 255"),
+        (np.zeros((4, 3), np.uint8), 1, "mask.size", "is 3×4, but its image is 4×3: its masks are ignored"),
+        (np.zeros((3, 4, 3), np.uint8), 1, "mask.colors", "has colors instead of a palette"),
+        (np.zeros((3, 4), np.uint16), 1, "mask.colors", "has colors instead of a palette"),
+        (NUMBERS, 2, "mask.unknown_object", "has pixels of object 3, but its XML has 2 objects: its masks are ignored"),
+        (NUMBERS, 0, "mask.unknown_object", "has pixels of object 1, but its XML has 0 objects: its masks are ignored"),
+        (NUMBERS, 255, "mask.objects", "has pixels of the value 255, either borders or object 255"),
     ],
 )
 def test_a_picture_that_is_no_mask_is_one_error(

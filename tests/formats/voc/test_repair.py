@@ -109,7 +109,7 @@ def test_a_size_is_not_written_where_exif_turns_the_image() -> None:
     data = annotation(item(), size="").encode()
     repaired = repair(data, Facts(size=(100, 80), sure=False))
     assert repaired.data == data
-    assert repaired.left == [(1, "its size is missing or none, and EXIF turns the image: see which way its boxes fit")]
+    assert repaired.left == [(1, "its size is missing or invalid, and EXIF rotates the image: check its boxes")]
 
 
 def test_the_new_name_of_an_image_is_written() -> None:
@@ -124,19 +124,19 @@ def test_objects_that_masks_count_are_not_taken_away() -> None:
     data = annotation(item(), item()).encode()
     repaired = repair(data, Facts(size=(100, 80), sure=True, numbered=True))
     assert repaired.data == data
-    assert repaired.left == [(5, "it is there twice, yet masks in SegmentationObject count the objects")]
+    assert repaired.left == [(5, "it is a duplicate, but masks in SegmentationObject number the objects")]
 
 
 def test_one_odd_element_does_not_keep_the_others_from_being_mended() -> None:
     repaired = repair(annotation(item(" d<!-- o -->g "), item(" cat ", (5, 5, 9, 9))).encode(), FACTS)
     assert repaired.data == annotation(item(" d<!-- o -->g "), item("cat", (5, 5, 9, 9))).encode()
-    assert repaired.left == [(4, "<name> holds more than a text")]
+    assert repaired.left == [(4, "<name> holds more than text")]
 
 
 def test_a_comment_is_not_taken_away_with_its_object() -> None:
     data = annotation(item(), item(more="<!-- by me -->")).encode()
     repaired = repair(data, FACTS)
-    assert (repaired.data, repaired.left) == (data, [(5, "it is there twice, yet it holds a comment")])
+    assert (repaired.data, repaired.left) == (data, [(5, "it is a duplicate, but it holds a comment")])
 
 
 @pytest.mark.parametrize(

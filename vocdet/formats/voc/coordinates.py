@@ -1,7 +1,7 @@
-"""What the numbers in VOC files mean: decided here, once a dataset.
+"""The meaning of the numbers in VOC files, decided once for a dataset.
 
-`zero`: 0-based and half-open, taken as written (labelImg, Roboflow, CVAT).
-`one`: 1-based and inclusive (VOC devkit, MATLAB), so 1 is taken from xmin and ymin, and nothing from xmax and ymax.
+`zero`: 0-based and half-open, as in a `Dataset` (labelImg, Roboflow, CVAT).
+`one`: 1-based and inclusive (VOC devkit, MATLAB); 1 is subtracted from xmin and ymin, nothing from xmax and ymax.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _DEVKIT = re.compile(r"\bThe VOC20\d\d Database\b|\bPASCAL VOC20\d\d\b")
 
 
 def decide(
-    asked: CoordinatesChoice, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequence[str]
+    choice: CoordinatesChoice, boxes: Boxes, sizes: NDArray[np.int32], databases: Sequence[str]
 ) -> tuple[Coordinates, str]:
-    """The convention of a dataset and why: of its boxes as written (M, 4), the width and height of their
-    images (M, 2), and the <source> texts of its files.
+    """The convention of a dataset and the reason, from its boxes as written (M, 4), their image sizes (M, 2) as width
+    and height, and the <source> texts of its files.
 
-    A 0 decides for `zero`, as nothing 1-based has one. Without any, the devkit's own <source> text in most files
-    decides for `one`. All else is `zero`: labelImg, too, writes 1 where a box starts at 0 and the full width
-    where it ends at the edge, so such numbers alone prove nothing.
+    A 0 means `zero`, because 1-based numbers have none. Otherwise, the devkit's <source> text in most files means
+    `one`. Everything else is `zero`: labelImg also writes 1 for a box that starts at 0, and the full width for one
+    that ends at the edge, so these numbers prove nothing.
     """
-    if asked != "auto":
-        return asked, "as asked"
+    if choice != "auto":
+        return choice, "as requested"
     zeros = int(((boxes[:, :2] >= 0) & (boxes[:, :2] < 1)).any(axis=1).sum())
     if zeros:
-        return "zero", f"{_boxes(zeros)} at 0, which 1-based numbers do not have"
+        return "zero", f"{_boxes(zeros)} at 0, which 1-based numbers never do"
     devkit = sum(bool(_DEVKIT.search(text)) for text in databases)
     if 2 * devkit > len(databases):
         return "one", f"{devkit} of {len(databases)} files name the VOC devkit as their source, and no box starts at 0"
@@ -47,24 +47,24 @@ def decide(
 
 
 def to_pixels(boxes: Boxes, coordinates: Coordinates) -> Boxes:
-    """Boxes as written (M, 4) as boxes of a `Dataset`: 0-based and half-open."""
+    """Convert boxes as written (M, 4) to boxes of a `Dataset`: 0-based and half-open."""
     if coordinates == "zero":
         return boxes
     shifted = boxes.copy()
     shifted[:, :2] -= 1
-    # 1.1 - 1 is 0.10000000000000009: where there are decimals, count as people do, so that writing gives 1.1 again.
+    # 1.1 - 1 is 0.10000000000000009 in binary: decimal arithmetic makes writing give 1.1 again.
     for row, side in np.argwhere(boxes[:, :2] % 1 != 0):
         shifted[row, side] = float(Decimal(repr(float(boxes[row, side]))) - 1)
     return shifted
 
 
 def minimum_value(value: float, coordinates: Coordinates) -> float:
-    """An xmin, an ymin or a number of a polygon as written, as a `Dataset` has it."""
+    """Convert an xmin, ymin or polygon coordinate as written to that of a `Dataset`."""
     return value if coordinates == "zero" else float(Decimal(repr(float(value))) - 1)
 
 
 def minimum_text(value: float, coordinates: Coordinates) -> str:
-    """An xmin or ymin of a `Dataset` as it is written: what `to_pixels` undoes."""
+    """The text of an xmin or ymin of a `Dataset`, the inverse of `to_pixels`."""
     if coordinates == "zero":
         return number_text(value)
     return number_text(float(Decimal(repr(float(value))) + 1))

@@ -1,4 +1,4 @@
-"""What can be mended in a VOC file without a guess; all else in the file stays as it is, byte for byte."""
+"""Repair what is unambiguous in a VOC file; the rest of the file stays unchanged, byte for byte."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from vocdet.formats.voc.xml_edit import (
     read_source,
     removal,
 )
-from vocdet.wording import counted
+from vocdet.wording import counted, listed
 
-MOST_BEYOND = 1.0  # pixels that a box may reach beyond its image and still be clipped rather than looked at
+MOST_BEYOND = 1.0  # pixels outside its image up to which a box is clipped
 
 _FLAGS = ("difficult", "truncated", "occluded", "crowd")
 _YES, _NO = ("true", "yes"), ("false", "no")
@@ -46,32 +46,32 @@ _MOST_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the image of a file, and how the file is to be read."""
+    """What is known about a file from its image and its dataset."""
 
-    size: tuple[int, int] | None = None  # width and height as its boxes mean them; None: not known
+    size: tuple[int, int] | None = None  # width and height that its boxes refer to; None: unknown
     depth: int = 3  # channels
-    sure: bool = False  # whether `size` may be written into the file
+    sure: bool = False  # whether `size` is certain enough to be written
     coordinates: Coordinates = "zero"
-    renamed: tuple[str, str] | None = None  # the old and the new name of the image
-    numbered: bool = False  # whether masks elsewhere count its objects, so that none may go
+    renamed: tuple[str, str] | None = None  # old and new name of the image
+    numbered: bool = False  # whether masks refer to its objects by number, so that none may be removed
 
 
 @dataclass(slots=True)
-class Repaired:
-    """A file as it should be, what was changed, and what a person must look at."""
+class Repair:
+    """A repaired file, the changes, and what needs a person."""
 
     data: bytes
     counts: Counter[str] = field(default_factory=Counter)  # changes, by the code of the finding
-    left: list[tuple[int, str]] = field(default_factory=list)  # lines (0: the whole file), and why they were let be
+    left: list[tuple[int, str]] = field(default_factory=list)  # lines (0: the whole file) and the reasons
 
 
-def worth_a_look(data: bytes) -> bool:
-    """Whether a file has a flag in words, which vocdet reads and others do not."""
+def may_need_repair(data: bytes) -> bool:
+    """Whether a file has a flag in words, which vocdet reads and other tools do not, or is UTF-16."""
     return _FLAG_IN_WORDS.search(data) is not None or b"\0" in data[:4]
 
 
-def sizeless(root: Path, sources: Sequence[str]) -> list[str]:
-    """Those of these files that have no <size>."""
+def without_size(root: Path, sources: Sequence[str]) -> list[str]:
+    """The files that have no <size>."""
     found = []
     for source in sources:
         data = (root / source).read_bytes()
@@ -83,33 +83,33 @@ def sizeless(root: Path, sources: Sequence[str]) -> list[str]:
 
 
 def size_findings(root: Path, sources: Sequence[str]) -> list[Finding]:
-    """One finding for all files without <size>."""
-    found = sizeless(root, sources)
+    """One finding for all files without a <size>."""
+    found = without_size(root, sources)
     if not found:
         return []
-    some = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
+    some = listed(found, most=_MOST_NAMES)
     problem = f"{counted(len(found), 'file')} have no <size>: {some}" if len(found) > 1 else "has no <size>"
-    hint = "vocdet uses the image's own; other tools need it: vocdet check --fix writes it"
+    hint = "vocdet uses the image's size, but other tools need it: `vocdet.repair(dataset)` writes it"
     place = Place(root / found[0] if len(found) == 1 else root)
     return [Finding("voc.size.missing", "warning", problem, place, hint, len(found))]
 
 
-def repair(data: bytes, facts: Facts) -> Repaired:
-    """Mend a VOC file: space in labels, flags that are no 0 or 1, <size>, objects there twice, boxes a pixel too large.
+def repair(data: bytes, facts: Facts) -> Repair:
+    """Repair a VOC file: space in labels, flags other than 0 and 1, <size>, duplicate objects, boxes a pixel too large.
 
-    What is not sure stays as it is and is in `left`; all of the file, where it would not say the same otherwise.
+    What is ambiguous stays unchanged and is in `left`; so does the whole file if its meaning would change.
     """
-    repaired = Repaired(data)
+    repaired = Repair(data)
     try:
         source = read_source(data)
-        root, pen = parse(source.text), _Pen(source.text, repaired)
-        _mend_objects(root, facts, pen)
-        _mend_size(root, facts, pen)
+        root, editor = parse(source.text), _Editor(source.text, repaired)
+        _repair_objects(root, facts, editor)
+        _repair_size(root, facts, editor)
         if facts.renamed is not None:
-            _mend_names(root, *facts.renamed, pen)
-        if pen.edits:
-            result = source.encoded(edited(source.text, pen.edits))
-            _prove(data, result, facts)
+            _rename_image(root, *facts.renamed, editor)
+        if editor.edits:
+            result = source.encoded(edited(source.text, editor.edits))
+            _verify(data, result, facts)
             repaired.data = result
     except CannotEdit as error:
         repaired.counts.clear()
@@ -118,11 +118,11 @@ def repair(data: bytes, facts: Facts) -> Repaired:
 
 
 @dataclass(slots=True)
-class _Pen:
-    """Notes the edits of a text, and what could not be edited."""
+class _Editor:
+    """Collects the edits of a text, and what cannot be edited."""
 
     text: str
-    repaired: Repaired
+    repaired: Repair
     edits: list[Edit] = field(default_factory=list)
 
     def make(self, code: str, *edits: Edit) -> None:
@@ -130,7 +130,7 @@ class _Pen:
         self.edits += edits
 
     def write(self, code: str, element: Element, value: str) -> None:
-        """Give an element another text."""
+        """Replace the text of an element."""
         try:
             self.make(code, new_text(self.text, element, value))
         except CannotEdit as error:
@@ -140,34 +140,34 @@ class _Pen:
         self.repaired.left.append((self.text.count("\n", 0, element.start) + 1, why))
 
 
-def _mend_objects(root: Element, facts: Facts, pen: _Pen) -> None:
+def _repair_objects(root: Element, facts: Facts, editor: _Editor) -> None:
     objects = root.all("object")
-    twice = _twice(objects)
+    duplicates = _duplicates(objects)
     for element in objects:
-        if id(element) in twice:
-            if not facts.numbered and not re.search(r"<(!--|\?)", pen.text[element.start : element.end]):
-                pen.make("box.duplicate", removal(pen.text, element))
+        if id(element) in duplicates:
+            if not facts.numbered and not re.search(r"<(!--|\?)", editor.text[element.start : element.end]):
+                editor.make("box.duplicate", removal(editor.text, element))
                 continue
-            why = "masks in SegmentationObject count the objects" if facts.numbered else "it holds a comment"
-            pen.leave(element, f"it is there twice, yet {why}")
-        _mend_object(element, facts, pen)
+            why = "masks in SegmentationObject number the objects" if facts.numbered else "it holds a comment"
+            editor.leave(element, f"it is a duplicate, but {why}")
+        _repair_object(element, facts, editor)
 
 
-def _mend_object(element: Element, facts: Facts, pen: _Pen) -> None:
+def _repair_object(element: Element, facts: Facts, editor: _Editor) -> None:
     name = element.first("name")
     if name is not None and (label := clean_label(name.text)) and label != name.text:
-        pen.write("label.whitespace", name, label)
+        editor.write("label.whitespace", name, label)
     for child in element.children:
         if child.tag in _FLAGS and (value := _flag(child.text)) is not None:
-            pen.write("voc.flag.bad_value", child, value)
+            editor.write("voc.flag.bad_value", child, value)
     bounds = element.first("bndbox")
     if bounds is not None and facts.size is not None:
         for side, number in _clipped(bounds, facts.size, facts.coordinates):
-            pen.write("box.out_of_image", side, number)
+            editor.write("box.out_of_image", side, number)
 
 
 def _flag(text: str) -> str | None:
-    """What a flag in other words means; None where it is a flag already, or where that would be a guess."""
+    """The 0 or 1 that a flag in words stands for; None if it is one already, or ambiguous."""
     word = text.strip().lower()
     if word in ("0", "1"):
         return None
@@ -177,7 +177,7 @@ def _flag(text: str) -> str | None:
 
 
 def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -> list[tuple[Element, str]]:
-    """The sides of a box that lie a little beyond the image, with what they should be."""
+    """The sides of a box that are slightly outside the image, with the clipped values."""
     numbers = _numbers(bounds)
     if numbers is None:
         return []
@@ -197,7 +197,7 @@ def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -
 
 
 def _numbers(bounds: Element) -> tuple[float, ...] | None:
-    """The four numbers of a <bndbox>; None where they are not just these."""
+    """The four numbers of a <bndbox>; None if it holds anything else."""
     if sorted(child.tag for child in bounds.children) != sorted(_SIDES):
         return None
     texts = [child.text.strip() for side in _SIDES for child in bounds.all(side)]
@@ -207,22 +207,22 @@ def _numbers(bounds: Element) -> tuple[float, ...] | None:
     return numbers if all(map(math.isfinite, numbers)) else None
 
 
-def _twice(objects: Sequence[Element]) -> set[int]:
-    """The ids of the elements that say just what an earlier one says."""
+def _duplicates(objects: Sequence[Element]) -> set[int]:
+    """The ids of the elements with the same content as an earlier one."""
     seen, found = set[Any](), set[int]()
     for element in objects:
         name, bounds = element.first("name"), element.first("bndbox")
         if name is None or bounds is None or not clean_label(name.text) or _numbers(bounds) is None:
             continue
-        said = _said(element)
-        if said in seen:
+        content = _content(element)
+        if content in seen:
             found.add(id(element))
-        seen.add(said)
+        seen.add(content)
     return found
 
 
-def _said(element: Element) -> tuple[Any, ...]:
-    """What an element says, whatever way it is written."""
+def _content(element: Element) -> tuple[Any, ...]:
+    """The meaning of an element, independent of its notation."""
     text: object = element.text.strip()
     if element.tag == "name":
         text = clean_label(element.text)
@@ -230,88 +230,87 @@ def _said(element: Element) -> tuple[Any, ...]:
         text = _flag(element.text) or text
     elif element.tag in _SIDES and NUMBER.fullmatch(element.text.strip()):
         text = float(element.text)
-    children = sorted(map(_said, element.children), key=repr)
+    children = sorted(map(_content, element.children), key=repr)
     return element.tag, tuple(sorted(element.attributes.items())), text, tuple(children)
 
 
-def _mend_size(root: Element, facts: Facts, pen: _Pen) -> None:
+def _repair_size(root: Element, facts: Facts, editor: _Editor) -> None:
     sizes = root.all("size")
     sides = [[child.text.strip() for child in size.children if child.tag in ("width", "height")] for size in sizes]
     if facts.size is None or (len(sizes) == 1 and len(sides[0]) == 2 and all(map(_is_size, sides[0]))):
         return
     if not facts.sure:
-        pen.leave(root, "its size is missing or none, and EXIF turns the image: see which way its boxes fit")
+        editor.leave(root, "its size is missing or invalid, and EXIF rotates the image: check its boxes")
     elif len(sizes) > 1 or (sizes and len(sides[0]) > 2):
-        pen.leave(sizes[0], "its size is said more than once")
+        editor.leave(sizes[0], "it has several sizes")
     elif not root.children:
-        pen.leave(root, "there is nothing in it that <size> could stand beside")
+        editor.leave(root, "it is empty, so there is no place for <size>")
     else:
-        _write_size(root, sizes[0] if sizes else None, facts, pen)
+        _write_size(root, sizes[0] if sizes else None, facts, editor)
 
 
 def _is_size(text: str) -> bool:
     return bool(NUMBER.fullmatch(text)) and 1 <= float(text) < 2**31 and float(text).is_integer()
 
 
-def _write_size(root: Element, size: Element | None, facts: Facts, pen: _Pen) -> None:
+def _write_size(root: Element, size: Element | None, facts: Facts, editor: _Editor) -> None:
     values = dict(zip(("width", "height"), facts.size or (), strict=False))
     if size is not None and {child.tag for child in size.children} >= values.keys():
         for child in size.children:
             if child.tag in values and not _is_size(child.text.strip()):
-                pen.write("voc.size.missing", child, str(values[child.tag]))
+                editor.write("voc.size.missing", child, str(values[child.tag]))
     elif size is not None:
-        pen.make("voc.size.missing", Edit(size.start, size.end, _size_block(line_before(pen.text, size), facts)))
+        editor.make("voc.size.missing", Edit(size.start, size.end, _size_block(line_before(editor.text, size), facts)))
     else:
         after = next((child for child in root.children if child.tag in ("segmented", "object")), None)
-        line = line_before(pen.text, after or root.children[-1])
+        line = line_before(editor.text, after or root.children[-1])
         block = _size_block(line, facts)
         at = after.start if after else root.children[-1].end
-        pen.make("voc.size.missing", Edit(at, at, block + line if after else line + block))
+        editor.make("voc.size.missing", Edit(at, at, block + line if after else line + block))
 
 
 def _size_block(line: str, facts: Facts) -> str:
-    """A <size> whose lines begin as `line` does."""
+    """A <size> element, indented like `line`."""
     deeper = line + line.lstrip("\r\n")
     width, height = facts.size or (0, 0)
     sides = (("width", width), ("height", height), ("depth", facts.depth))
     return f"<size>{''.join(f'{deeper}<{tag}>{value}</{tag}>' for tag, value in sides)}{line}</size>"
 
 
-def _mend_names(root: Element, old: str, new: str, pen: _Pen) -> None:
+def _rename_image(root: Element, old: str, new: str, editor: _Editor) -> None:
     for element in root.children:
         text = element.text.strip()
         if element.tag in ("filename", "path") and re.split(r"[/\\]", text)[-1] == old:
-            pen.write("image.suffix", element, text.removesuffix(old) + new)
+            editor.write("image.suffix", element, text.removesuffix(old) + new)
 
 
-def _prove(before: bytes, after: bytes, facts: Facts) -> None:
-    """`CannotEdit` unless vocdet reads both the same, but for what was to be mended."""
+def _verify(before: bytes, after: bytes, facts: Facts) -> None:
+    """CannotEdit if vocdet reads the two files differently, apart from the repairs."""
     with tempfile.TemporaryDirectory(prefix="vocdet-") as folder:
         path = Path(folder, "a.xml")
         path.write_bytes(before)
         old = read_annotation(path)
         path.write_bytes(after)
         new = read_annotation(path)
-    expected: list[tuple[Any, ...]] = []
-    for one in old.objects:
-        said = _sides_apart(one, facts)
-        if facts.numbered or said not in expected:
-            expected.append(said)
-    found = [_sides_apart(one, facts) for one in new.objects]
+    expected, actual = ([_clipped_fields(item, facts) for item in annotation.objects] for annotation in (old, new))
     if not facts.numbered:
-        found = [said for i, said in enumerate(found) if said not in found[:i]]
+        expected, actual = _distinct(expected), _distinct(actual)
     same_header = old.header.source == new.header.source and old.header.tags == new.header.tags
     errors = [[finding.code for finding in each.findings if finding.severity == "error"] for each in (old, new)]
-    if not new.readable or found != expected or not same_header or errors[0] != errors[1]:
-        raise CannotEdit("it would not say the same afterwards")
+    if not new.readable or actual != expected or not same_header or errors[0] != errors[1]:
+        raise CannotEdit("its meaning would change")
 
 
-def _sides_apart(one: RawObject, facts: Facts) -> tuple[Any, ...]:
-    """All that an object says, its box as it is when clipped."""
-    box = np.array([one.box])
+def _distinct(items: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [item for i, item in enumerate(items) if item not in items[:i]]
+
+
+def _clipped_fields(item: RawObject, facts: Facts) -> tuple[Any, ...]:
+    """The fields of an object, with its box clipped."""
+    box = np.array([item.box])
     if facts.size is not None:
         pixels = to_pixels(box, facts.coordinates)
         inside = boxes.clip(pixels, *facts.size)
         if np.abs(inside - pixels).max() <= MOST_BEYOND and (inside[0, 2:] - inside[0, :2]).min() >= SMALLEST_SIDE:
             box = inside + (box - pixels)
-    return one.label, tuple(box[0].tolist()), one.flags, one.pose, one.rare
+    return item.label, tuple(box[0].tolist()), item.flags, item.pose, item.rare

@@ -1,4 +1,4 @@
-"""XML as a text whose elements can be edited in place: all that is not edited stays as it is, byte for byte."""
+"""XML text whose elements can be edited in place; the rest stays unchanged, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _QUOTES = {"&quot;": '"', "&apos;": "'"}
 
 
 class CannotEdit(ValueError):
-    """Why a text cannot be edited surely; what comes of it is to be left to a person."""
+    """The reason why a text cannot be edited reliably."""
 
 
 @dataclass(slots=True)
 class Element:
-    """An element and where it is in the text, as indices into it."""
+    """An element and its place in the text, as indices into it."""
 
     tag: str  # without a prefix
     attributes: dict[str, str]
     start: int  # of its first <
     inner: int  # after its start tag
-    inner_end: int = 0  # where its end tag begins; `inner` where it has none
-    end: int = 0  # after all of it
+    inner_end: int = 0  # where its end tag begins; `inner` if it has none
+    end: int = 0  # after the whole element
     text: str = ""  # the character data directly in it
     children: list[Element] = field(default_factory=list)
 
@@ -38,30 +38,30 @@ class Element:
         return [child for child in self.children if child.tag == tag]
 
     def first(self, tag: str) -> Element | None:
-        """The first child of this name; None where there is none."""
+        """The first child of this name; None if there is none."""
         return next(iter(self.all(tag)), None)
 
     @property
     def has_end_tag(self) -> bool:
-        """Whether there is room for content: <a></a> has it, <a/> not."""
+        """Whether it can hold content: <a></a> can, <a/> cannot."""
         return self.end > self.inner
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The text of a file, and how it becomes bytes again."""
+class XmlSource:
+    """The text of a file, and its encoding."""
 
     text: str
     encoding: str
     bom: bytes
 
     def encoded(self, text: str) -> bytes:
-        """A text as the bytes of this file; characters that its encoding has not become references."""
+        """Encode a text like this file; characters outside its encoding become references."""
         return self.bom + text.encode(self.encoding, "xmlcharrefreplace")
 
 
-def read_source(data: bytes) -> Source:
-    """The text of an XML file; `CannotEdit` where that is not sure, and for one with a DOCTYPE."""
+def read_source(data: bytes) -> XmlSource:
+    """Decode an XML file. CannotEdit if its encoding is uncertain, or it has a DOCTYPE."""
     bom, encoding = next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", ""))
     if not encoding and data[:2] in (b"<\0", b"\0<"):
         encoding = "utf-16-le" if data[:1] == b"<" else "utf-16-be"
@@ -73,26 +73,26 @@ def read_source(data: bytes) -> Source:
         text = body.decode(encoding)
         same = text.encode(encoding) == body
     except (LookupError, UnicodeError) as error:
-        raise CannotEdit(f"its text is not all {encoding}") from error
+        raise CannotEdit(f"it is not valid {encoding}") from error
     if not same:
-        raise CannotEdit(f"its {encoding} text would not be the same again")
+        raise CannotEdit(f"its {encoding} text cannot be restored exactly")
     if "<!DOCTYPE" in text:
         raise CannotEdit("it has a DOCTYPE")
-    return Source(text, encoding, bom)
+    return XmlSource(text, encoding, bom)
 
 
 def parse(text: str) -> Element:
-    """The root element with all below it; `CannotEdit` where the text is not well-formed."""
-    found = _Parser(text)
+    """Parse a text into its root element. CannotEdit if it is not well-formed."""
+    parser = _Parser(text)
     try:
-        found.run()
+        parser.run()
     except expat.ExpatError as error:
         raise CannotEdit(f"it is not well-formed: {error}") from error
-    return found.root
+    return parser.root
 
 
 class _Parser:
-    """Expat, which tells where it is, in bytes of UTF-8, and tables that make characters of them."""
+    """Expat with the places of elements, converted from UTF-8 bytes to characters."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -122,7 +122,7 @@ class _Parser:
         start = self._here()
         tag = _START_TAG.match(self.text, start)
         if tag is None:
-            raise CannotEdit("a tag is not where it should be")
+            raise CannotEdit("a tag is not where the parser reports it")
         inner = tag.end()
         element = Element(name.rpartition(":")[2], attributes, start, inner, inner, inner if tag[0][-2] == "/" else 0)
         (self.open[-1].children.append if self.open else self._set_root)(element)
@@ -136,7 +136,7 @@ class _Parser:
         if not element.end:
             element.inner_end = self._here()
             if self.text[element.inner_end : element.inner_end + 2] != "</":
-                raise CannotEdit("a tag is not where it should be")
+                raise CannotEdit("a tag is not where the parser reports it")
             element.end = self.text.index(">", element.inner_end) + 1
 
     def _characters(self, text: str) -> None:
@@ -146,7 +146,7 @@ class _Parser:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What takes the place of the text from `start` to `end`."""
+    """The replacement of the text from `start` to `end`."""
 
     start: int
     end: int
@@ -154,7 +154,7 @@ class Edit:
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str:
-    """A text with all edits made; they must not overlap."""
+    """Apply edits to a text. CannotEdit if they overlap."""
     return "".join(_pieces(text, sorted(edits, key=lambda edit: (edit.start, edit.end))))
 
 
@@ -162,7 +162,7 @@ def _pieces(text: str, edits: Sequence[Edit]) -> Iterator[str]:
     at = 0
     for edit in edits:
         if edit.start < at:
-            raise CannotEdit("two changes overlap")
+            raise CannotEdit("two edits overlap")
         yield text[at : edit.start]
         yield edit.text
         at = edit.end
@@ -170,32 +170,32 @@ def _pieces(text: str, edits: Sequence[Edit]) -> Iterator[str]:
 
 
 def new_text(source: str, element: Element, value: str) -> Edit:
-    """The edit that gives a new text to an element; a CDATA section stays one.
+    """The edit that replaces the text of an element; a CDATA section stays one.
 
-    `CannotEdit` where there is more in the element than a text.
+    CannotEdit if the element holds more than text.
     """
     inside = source[element.inner : element.inner_end]
     if not element.has_end_tag or element.children:
-        raise CannotEdit(f"<{element.tag}> holds more than a text")
+        raise CannotEdit(f"<{element.tag}> holds more than text")
     section = _CDATA.fullmatch(inside)
     if section and "]]>" not in value:
         begin, end = section[1].lstrip(), section[3].rstrip()
         return Edit(element.inner, element.inner_end, f"{begin}{value}{end}")
     if "<" in inside:
-        raise CannotEdit(f"<{element.tag}> holds more than a text")
-    tidied = " ".join(inside.split())  # with its own way to write & and <
-    same = unescape(tidied, _QUOTES) == value and "&#" not in tidied
-    return Edit(element.inner, element.inner_end, tidied if same else escape(value))
+        raise CannotEdit(f"<{element.tag}> holds more than text")
+    normalized = " ".join(inside.split())  # with the references of the file
+    same = unescape(normalized, _QUOTES) == value and "&#" not in normalized
+    return Edit(element.inner, element.inner_end, normalized if same else escape(value))
 
 
 def removal(source: str, element: Element) -> Edit:
-    """The edit that takes an element away, with the white space before it."""
+    """The edit that removes an element and the white space before it."""
     before = source[: element.start]
     return Edit(len(before.rstrip(" \t\r\n")), element.end, "")
 
 
 def line_before(source: str, element: Element) -> str:
-    """The line end and the indentation before an element; "" where it stands behind something else."""
+    """The line end and indentation before an element; "" if it follows something on its line."""
     before = source[: element.start]
     space = before[len(before.rstrip(" \t\r\n")) :]
     match = re.search(r"(\r\n|\r|\n)[ \t]*$", space)
