@@ -400,8 +400,8 @@ def rich_coco(root: Path) -> Path:
 
 
 LOST_IN_YOLO = {
-    "boxes cut to their images": 1,
-    "boxes without any area in their images": 1,
+    "boxes clipped to their images": 1,
+    "boxes without area in their images": 1,
     "masks": 2,
     "crowds": 1,
     "difficult objects": 1,
@@ -412,8 +412,8 @@ LOST_IN_YOLO = {
     "attributes of objects": 1,
     "parts of objects": 1,
     "score of objects": 1,
-    "notes on images": 1,
-    "notes on the dataset": 1,
+    "extras of images": 1,
+    "extras of the dataset": 1,
 }
 
 
@@ -431,7 +431,7 @@ def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, 
     assert losses(convert(Source(source), tmp_path / "coco", to="coco")) == {
         "images in several splits: written to the first": 1
     }
-    assert losses(convert(Source(source), tmp_path / "yolo", to="yolo")) == {"second parts of images": 1}
+    assert losses(convert(Source(source), tmp_path / "yolo", to="yolo")) == {"further splits of images": 1}
     held = json.loads((tmp_path / "coco" / "annotations" / "instances_rest.json").read_text())
     assert [image["file_name"] for image in held["images"]] == ["c.jpg"]
 

@@ -121,9 +121,9 @@ def test_the_folders_of_roboflow(tmp_path: Path) -> None:
     assert boxes(found) == [("a_jpg.rf.0123", "cat", [25, 20, 75, 60])]
     assert splits(found) == {"train": ["train/images/a_jpg.rf.0123.jpg"], "val": ["valid/images/b.jpg"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
-        f"{root}/data.yaml:1: train is '../train/images', outside the dataset: train/images is taken "
+        f"{root}/data.yaml:1: train is '../train/images', outside the dataset: train/images is used "
         "(write it relative to the folder of this file)",
-        f"{root}/data.yaml:2: val is '../valid/images', outside the dataset: valid/images is taken "
+        f"{root}/data.yaml:2: val is '../valid/images', outside the dataset: valid/images is used "
         "(write it relative to the folder of this file)",
     ]
     assert {finding.severity for finding in found.findings} == {"warning"}
@@ -195,7 +195,7 @@ def test_an_image_without_a_label_file_shows_nothing_and_says_so(tmp_path: Path)
     assert found.dataset.images.sources == ("a.txt", "")
     assert str(only(found).as_error()) == (
         f"{tmp_path}/b.jpg: has no label file: it is read as an image without objects "
-        "(delete it if nobody has looked for objects in it; else put an empty .txt there)"
+        "(delete it if it is not annotated; if it has no objects, add an empty .txt)"
     )
 
 
@@ -219,7 +219,7 @@ def test_scores_are_not_read_and_said(tmp_path: Path) -> None:
     assert boxes(found) == [("a", "dog", [40, 32, 60, 48]), ("a", "dog", [10, 20, 55, 80])]
     finding = only(found)
     assert (finding.code, finding.severity, finding.place.line) == ("yolo.row.score", "warning", 1)
-    assert finding.problem == "2 rows with a further column, a score: it is not read"
+    assert finding.problem == "2 rows with an extra column, a score: it is ignored"
 
 
 def test_keypoints_are_kept_as_coco_has_them(tmp_path: Path) -> None:
@@ -255,22 +255,22 @@ def test_keypoints_are_kept_as_coco_has_them(tmp_path: Path) -> None:
         (
             "0 1.2 0.5 0.2 0.2",
             "yolo.row.out_of_range",
-            "the box 1.2 0.5 0.2 0.2 is not within the image: all are shares from 0 to 1",
+            "the box 1.2 0.5 0.2 0.2 is outside the image: all values are fractions from 0 to 1",
         ),
         (
             "0 50 40 20 30",
             "yolo.row.pixels",
-            "the box 50 40 20 30 looks like pixels, not like shares of the image (cx cy w h)",
+            "the box 50 40 20 30 looks like pixels, not fractions of the image (cx cy w h)",
         ),
         (
             "0 0.1 0.1 0.2 -0.5 0.3 0.3",
             "yolo.row.out_of_range",
-            "a polygon has a point at -0.5, and all are shares of the image, from 0 to 1",
+            "a polygon has a point at -0.5, but points are fractions of the image, from 0 to 1",
         ),
         (
             "0 10 10 20 10 20 30",
             "yolo.row.pixels",
-            "a polygon has a point at 30, and all are shares of the image, from 0 to 1",
+            "a polygon has a point at 30, but points are fractions of the image, from 0 to 1",
         ),
     ],
 )
@@ -347,8 +347,8 @@ def test_a_box_without_a_file_of_names_is_called_by_its_number(tmp_path: Path) -
     assert found.dataset.labels == ("2", "7")
     assert [label for _, label, _ in boxes(found)] == ["7", "2"]
     assert str(only(found).as_error()) == (
-        f"{root}: no file names the labels: they are called by their numbers "
-        "(put a classes.txt with one label a line beside the label files, or give --labels)"
+        f"{root}: no file names the labels: their numbers are their names "
+        '(add a classes.txt with one label on each line, or use `labels="classes.txt"`)'
     )
 
 
@@ -424,7 +424,7 @@ def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
     assert boxes(found)[0][1] == "cow"
     assert str(only(found).as_error()) == (
         f"{root}/x/classes.txt: its label 1 is 'cat', that of classes.txt is 'cow' "
-        "(classes.txt is believed: delete or correct the other)"
+        "(classes.txt is used: delete or correct the other)"
     )
 
 
@@ -499,10 +499,10 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
     found = yolo.scan(Source(root))
     assert splits(found) == {"train": ["data/obj/1.jpg", "data/obj/2.JPG"]}
     assert [str(finding.as_error()) for finding in found.findings] == [
-        f"{root}/train.txt: names 2 images by paths outside the dataset: those that end the same are taken "
+        f"{root}/train.txt: names 2 images by paths outside the dataset: those with the same end are used "
         "(write paths relative to this file)",
-        f"{root}/train.txt:5: names 'gone.jpg', which is not in the dataset (and 1 more such) "
-        "(delete the line, or put the image back)",
+        f"{root}/train.txt:5: names 'gone.jpg' and 1 more image, not in the dataset "
+        "(delete the line, or restore the image)",
     ]
 
 
@@ -626,12 +626,12 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     [
         ({"data.yaml": "nc: 1\nnames: [a]\n"}, "there is a data.yaml"),
         ({"obj.data": "classes = 1"}, "there is a obj.data"),
-        ({"a.jpg": "", "a.txt": "0 0.5 0.5 1 1\n"}, "a.txt is beside its image and holds shares of it"),
-        ({"x/a.jpg": "", "x/a.txt": "0 0.5 0.5 1 1\n"}, "x/a.txt is beside its image and holds shares of it"),
-        ({"labels/train/a.txt": "0 0.5 0.5 1 1\n"}, "labels/train/a.txt holds shares of an image"),
-        ({"a.txt": "0 0.5 0.5 1 1\n"}, "a.txt holds shares of an image"),
-        ({"train/labels/a.txt": "0 0.5 0.5 1 1\n"}, "train/labels/a.txt holds shares of an image"),
-        ({"labels/a.txt": "", "labels/b.txt": "0 0.5 0.5 1 1"}, "labels/b.txt holds shares of an image"),
+        ({"a.jpg": "", "a.txt": "0 0.5 0.5 1 1\n"}, "a.txt is beside its image and holds fractions of it"),
+        ({"x/a.jpg": "", "x/a.txt": "0 0.5 0.5 1 1\n"}, "x/a.txt is beside its image and holds fractions of it"),
+        ({"labels/train/a.txt": "0 0.5 0.5 1 1\n"}, "labels/train/a.txt holds fractions of an image"),
+        ({"a.txt": "0 0.5 0.5 1 1\n"}, "a.txt holds fractions of an image"),
+        ({"train/labels/a.txt": "0 0.5 0.5 1 1\n"}, "train/labels/a.txt holds fractions of an image"),
+        ({"labels/a.txt": "", "labels/b.txt": "0 0.5 0.5 1 1"}, "labels/b.txt holds fractions of an image"),
         ({}, ""),
         ({"a.jpg": "", "a.xml": "<annotation/>", "classes.txt": "dog\n"}, ""),
         ({"a.jpg": "", "a.txt": "a caption of five words\n"}, ""),
@@ -722,7 +722,9 @@ def test_what_is_written_reads_back_the_same(dataset: Dataset) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-50, 150)] * 4), max_size=4))
-def test_any_box_is_written_as_shares_that_other_tools_take(found: list[tuple[float, float, float, float]]) -> None:
+def test_any_box_is_written_as_fractions_that_other_tools_accept(
+    found: list[tuple[float, float, float, float]],
+) -> None:
     rows = [(0, 0, (min(a, c), min(b, d), max(a, c), max(b, d))) for a, b, c, d in found]
     dataset = dataset_of((100, 80), rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -749,7 +751,7 @@ def test_parts_are_folders_and_stand_in_the_yaml_file(tmp_path: Path) -> None:
     stems = ("a", "b", "c", "d", "e")
     dataset = dataset_of((100, 80), [(1, 1, (0, 0, 50, 40))], stems=stems, labels=("dog: 1", "c\"a't\x85"))
     losses = written(tmp_path, dataset, {"train": [0, 1], "val": [1, 2], "test": [3], "trainval": [0, 1, 2]})
-    assert losses == {"second parts of images": 1}
+    assert losses == {"further splits of images": 1}
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == [
         "data.yaml",
@@ -793,7 +795,7 @@ def test_a_trainval_that_is_not_divided_is_train(tmp_path: Path) -> None:
     assert written(tmp_path / "1", dataset, {"trainval": [0], "test": [1]}) == {}
     assert splits(yolo.scan(Source(tmp_path / "1"))) == {"train": ["images/train/a.png"], "test": ["images/test/b.png"]}
     assert written(tmp_path / "2", dataset, {"trainval": [0, 1], "train": [0], "val": []}) == {
-        "images in trainval alone": 1
+        "images only in trainval": 1
     }
     assert splits(yolo.scan(Source(tmp_path / "2"))) == {"train": ["images/train/a.png"]}
 
@@ -816,8 +818,8 @@ def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
     images = replace(dataset.images, extra=Texts.of([b'{"license":1}']))
     dataset = replace(dataset, images=images, extra=b'{"info":{}}')
     assert written(tmp_path, dataset) == {
-        "boxes cut to their images": 1,
-        "boxes without any area in their images": 2,
+        "boxes clipped to their images": 1,
+        "boxes without area in their images": 2,
         "masks": 1,
         "crowds": 5,
         "difficult objects": 5,
@@ -826,8 +828,8 @@ def test_what_cannot_be_written_is_counted(tmp_path: Path) -> None:
         "areas": 1,
         "attributes of objects": 2,
         "parts of objects": 1,
-        "notes on images": 1,
-        "notes on the dataset": 1,
+        "extras of images": 1,
+        "extras of the dataset": 1,
     }
     text = (tmp_path / "labels" / "a.txt").read_text()
     assert text == "0 0.25 0.25 0.5 0.5\n" * 3
@@ -841,7 +843,7 @@ def test_poses_are_counted(tmp_path: Path) -> None:
 
 def test_an_image_of_unknown_size_cannot_be_written(tmp_path: Path) -> None:
     dataset = dataset_of((0, 80), [], stems=("a",))
-    with pytest.raises(AnnotationError, match="the size of this image is not known"):
+    with pytest.raises(AnnotationError, match="the size of this image is unknown"):
         written(tmp_path, dataset)
     assert not any(tmp_path.iterdir())
 

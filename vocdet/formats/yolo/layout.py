@@ -1,4 +1,7 @@
-"""Where the files of a YOLO dataset lie: which text belongs to which image. Nothing outside its folder is opened."""
+"""Where the files of a YOLO dataset are, and which label file belongs to which image.
+
+Nothing outside its folder is opened.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vocdet.errors import AnnotationError, VocdetError
+from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
@@ -19,8 +22,8 @@ from vocdet.wording import counted
 
 LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation", "txt")
 
-_MOST_YAML = 20  # files that are looked into for being a data.yaml
-_MOST_TEXTS = 5  # files of a folder that are looked into for being label files
+_MOST_YAML = 20  # files that are inspected for a data.yaml
+_MOST_TEXTS = 5  # files of a folder that are inspected for rows
 _NAMES_KEY = re.compile(rb"^names[ \t]*:", re.MULTILINE)
 _LAYOUTS = "a YOLO folder has images/ and labels/, or each .txt beside its image, and a data.yaml or classes.txt"
 
@@ -32,22 +35,22 @@ class Layout:
     root: Path
     images: list[str]  # sorted
     label_of: dict[str, str]  # image -> label file; an image without one is not in it
-    names: tuple[str, ...]  # labels by number; empty: nothing names them
-    names_source: str  # the file that does
+    names: tuple[str, ...]  # labels by number; empty if no file names them
+    names_source: str  # the file that names them
     splits: dict[str, list[str]]  # train, val, test: images
-    keypoints: tuple[int, int] | None  # of a pose, and the numbers of each
-    passed_over: list[str] = field(default_factory=list)  # images of a stem that another one in the folder has
+    keypoints: tuple[int, int] | None  # of a pose, and how many values each has
+    ambiguous: list[str] = field(default_factory=list)  # images that share a label file with one in `images`
 
 
 def find_layout(path: Path, notes: Notes) -> Layout:
-    """Find images, label files and names below a folder, or in the folder of a data.yaml; what is odd goes to `notes`.
+    """Find images, label files and names below a folder, or in the folder of a data.yaml; problems go to `notes`.
 
-    An error where there is no folder, no image or no label file, or where there are several datasets.
+    Raises if there is no folder, no image or no label file, or if the folder holds several datasets.
     """
     root = path.parent if path.suffix.lower() in YAML_SUFFIXES and path.is_file() else path
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise VocdetError(problem, place=root, hint="give the folder that holds your annotated images")
+        raise DatasetError(problem, place=root, hint="use the folder of the annotated images")
     files, findings = walk(root)
     notes.findings += findings
     images = images_among(files)
@@ -61,18 +64,18 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     for source in lists:
         texts.pop(split_suffix(source)[0], None)
     label_of = _labels_of(root, images, texts)
-    passed_over = _one_image_a_label(root, images, label_of, notes)
+    ambiguous = _one_image_a_label(root, images, label_of, notes)
     _note_orphans(root, texts, label_of, notes)
     if not label_of or not images:
         _raise_nothing(root, images, texts)
     names, names_source = _names(root, settings, names_files, files, notes)
     keypoints = settings.keypoints if settings else None
-    kept = [image for image in images if image not in set(passed_over)]
-    return Layout(root, kept, label_of, names, names_source, splits, keypoints, passed_over)
+    kept = [image for image in images if image not in set(ambiguous)]
+    return Layout(root, kept, label_of, names, names_source, splits, keypoints, ambiguous)
 
 
 def looks_like(folder: Path) -> str:
-    """Why a folder, or a data.yaml, looks like YOLO's; "" where it does not. A few names and first bytes tell."""
+    """Why a folder, or a data.yaml, looks like a YOLO dataset; "" where it does not. Few files are inspected."""
     if folder.is_file():
         return "names labels" if _names_labels(folder) else ""
     inner, files = listing(folder)
@@ -81,7 +84,7 @@ def looks_like(folder: Path) -> str:
             return f"there is a {name}"
     found = next(filter(None, (_rows_beside(folder, place) for place in ["", *inner])), "")
     if found:
-        return f"{found} is beside its image and holds shares of it"
+        return f"{found} is beside its image and holds fractions of it"
     below = {place: [f"{place}/{name}" for name in listing(folder, place)[0]] for place in inner}
     places = [place for place in inner if place.lower() in LABEL_FOLDERS]
     places += [deeper for place in places for deeper in below[place]]
@@ -89,7 +92,7 @@ def looks_like(folder: Path) -> str:
         deeper for more in below.values() for deeper in more if deeper.rpartition("/")[2].lower() in LABEL_FOLDERS
     ]
     found = next(filter(None, (_rows_in(folder, place) for place in ["", *places])), "")
-    return f"{found} holds shares of an image" if found else ""
+    return f"{found} holds fractions of an image" if found else ""
 
 
 def _names_labels(path: Path) -> bool:
@@ -117,13 +120,13 @@ def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str]) -> 
     if images:
         raise AnnotationError(f"no label files found beside {counted(len(images), 'image')}", place=root, hint=_LAYOUTS)
     if texts:
-        hint = "give the folder that holds both images and labels"
+        hint = "use the folder that holds both images and labels"
         raise AnnotationError(f"no images found for {counted(len(texts), 'label file')}", place=root, hint=hint)
     raise AnnotationError("no images and no label files found", place=root, hint=_LAYOUTS)
 
 
 def _settings(root: Path, files: Iterable[str], given: str, notes: Notes) -> Settings | None:
-    """What the data.yaml says, or else the obj.data; the one that was given, or the one highest up."""
+    """The content of the data.yaml or else obj.data: the file `given`, or the highest one."""
     found: list[Settings] = []
     sources = [file for file in files if split_suffix(file)[1] in YAML_SUFFIXES]
     sources.sort(key=lambda file: (file.count("/"), not file.lower().endswith(("data.yaml", "data.yml")), file))
@@ -136,11 +139,13 @@ def _settings(root: Path, files: Iterable[str], given: str, notes: Notes) -> Set
     folders = {settings.source.rpartition("/")[0] for settings in found}
     if len(folders) > 1:
         names = ", ".join(sorted(folders))
-        raise VocdetError(f"holds several datasets: {names}", place=root, hint=f"name one, as in {root / min(folders)}")
+        raise DatasetError(
+            f"holds several datasets: {names}", place=root, hint=f"use one of them, such as {root / min(folders)}"
+        )
     if len(found) > 1:
         others = ", ".join(settings.source for settings in found[1:])
-        problem = f"is taken, and {others} beside it is not"
-        hint = "name the one you mean instead of the folder"
+        problem = f"is used, and {others} beside it is not"
+        hint = "use the path of the file instead of the folder"
         notes.add("yolo.yaml.several", "warning", problem, root / found[0].source, hint)
     if found:
         return found[0]
@@ -155,9 +160,9 @@ def _depth(file: str) -> tuple[int, str]:
 def _names(
     root: Path, settings: Settings | None, names_files: Sequence[str], files: Sequence[str], notes: Notes
 ) -> tuple[tuple[str, ...], str]:
-    """The labels by number, and the file that has them: the data.yaml, else the file it names, else any other list.
+    """The labels by number, and their file: the data.yaml, else the file it names, else any other list.
 
-    Lists that differ are an error, but for one that only goes on where another ends, as labelImg's do.
+    Lists that differ are an error, unless one only extends another, as labelImg's lists do.
     """
     found: list[tuple[tuple[str, ...], str]] = []
     if settings is not None and settings.names:
@@ -169,31 +174,29 @@ def _names(
         if names:
             found.append((names, source))
     if not found:
-        hint = "put a classes.txt with one label a line beside the label files, or give --labels"
-        notes.add(
-            "yolo.names.none", "warning", "no file names the labels: they are called by their numbers", root, hint
-        )
+        hint = 'add a classes.txt with one label on each line, or use `labels="classes.txt"`'
+        notes.add("yolo.names.none", "warning", "no file names the labels: their numbers are their names", root, hint)
         return (), ""
     longest = max(found, key=lambda pair: len(pair[0]))
     for names, source in found:
         if names != longest[0][: len(names)]:
             at = next(i for i, (one, other) in enumerate(zip(names, longest[0], strict=False)) if one != other)
             problem = f"its label {at} is {names[at]!r}, that of {longest[1]} is {longest[0][at]!r}"
-            hint = f"{found[0][1]} is believed: delete or correct the other"
+            hint = f"{found[0][1]} is used: delete or correct the other"
             notes.add("yolo.names.differ", "error", problem, root / source, hint, line=0)
             return found[0]
     if len(longest[0]) > len(found[0][0]):
-        problem = f"has {counted(len(found[0][0]), 'label')}, {longest[1]} goes on to {len(longest[0])}: all are taken"
+        problem = f"has {counted(len(found[0][0]), 'label')}, {longest[1]} has {len(longest[0])}: all are used"
         notes.add("yolo.names.shorter", "warning", problem, root / found[0][1], "make the lists the same")
     return longest
 
 
 def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:
-    """The label file of every image that has one: in the folder that stands for that of the image.
+    """The label file of every image that has one, in the folder that corresponds to that of the image.
 
-    Where not one is found so, anywhere by its stem; an error where several are of that stem.
+    If no image has one there, label files are found by stem in any folder; several of one stem are an error.
     """
-    folders: dict[str, list[str]] = defaultdict(list)  # as written, by small letters
+    folders: dict[str, list[str]] = defaultdict(list)  # as written, by their name in lower case
     for folder in {stem.rpartition("/")[0] for stem in texts}:
         folders[folder.lower()].append(folder)
     beside: dict[str, list[str]] = {}  # folder of images -> those of their labels
@@ -217,43 +220,43 @@ def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict
         if len(same) > 1:
             names = " and ".join(sorted(text.rpartition("/")[0] or "the folder itself" for text in same)[:2])
             problem = f"has label files for the same images in {names}"
-            raise VocdetError(problem, place=root, hint="put one of them beside its images, in a folder of its own")
+            raise DatasetError(problem, place=root, hint="keep one of them, or make each a separate dataset")
         if same:
             found[image] = same[0]
     return found
 
 
 def _label_folders(folder: str) -> Iterator[str]:
-    """Where labels of the images in a folder may be, likeliest first, in small letters: images/x -> labels/x."""
-    splits = folder.lower().split("/") if folder else []
-    for i in reversed(range(len(splits))):
-        if splits[i] in IMAGE_FOLDERS:
-            yield from ("/".join([*splits[:i], name, *splits[i + 1 :]]) for name in LABEL_FOLDERS)
+    """Where labels of the images in a folder may be, likeliest first, in lower case: images/x -> labels/x."""
+    names = folder.lower().split("/") if folder else []
+    for i in reversed(range(len(names))):
+        if names[i] in IMAGE_FOLDERS:
+            yield from ("/".join([*names[:i], name, *names[i + 1 :]]) for name in LABEL_FOLDERS)
     yield folder.lower()
-    for i in reversed(range(len(splits) + 1)):
-        yield from ("/".join([*splits[:i], name, *splits[i:]]) for name in LABEL_FOLDERS)
+    for i in reversed(range(len(names) + 1)):
+        yield from ("/".join([*names[:i], name, *names[i:]]) for name in LABEL_FOLDERS)
 
 
 def _one_image_a_label(root: Path, images: Sequence[str], label_of: dict[str, str], notes: Notes) -> list[str]:
-    """The images to pass over, as another one has the same label file."""
+    """The images that are left out because another one has the same label file."""
     images_of: dict[str, list[str]] = defaultdict(list)
     for image in images:
         if image in label_of:
             images_of[label_of[image]].append(image)
-    passed_over = []
+    ambiguous = []
     for text, same in images_of.items():
         if len(same) > 1:
-            problem = f"is the label file of {len(same)} images: {same[0]} is taken"
-            hint = f"delete the others, or give them label files of their own: {', '.join(same[1:])}"
+            problem = f"is the label file of {len(same)} images: {same[0]} is used"
+            hint = f"delete the others, or give each its own label file: {', '.join(same[1:])}"
             notes.add("image.ambiguous", "warning", problem, root / text, hint)
-            passed_over += same[1:]
-    for image in passed_over:
+            ambiguous += same[1:]
+    for image in ambiguous:
         del label_of[image]
-    return passed_over
+    return ambiguous
 
 
 def _note_orphans(root: Path, texts: dict[str, str], label_of: dict[str, str], notes: Notes) -> None:
-    """Label files without an image; other texts, such as a README, are nobody's business."""
+    """Note label files without an image; other text files, such as a README, are ignored."""
     if not label_of:
         return
     claimed = set(label_of.values())
@@ -265,8 +268,8 @@ def _note_orphans(root: Path, texts: dict[str, str], label_of: dict[str, str], n
         begin = yolo_settings.first_bytes(root / text)
         if looks_like_rows(begin):
             stem = split_suffix(text)[0].rpartition("/")[2]
-            problem = f"its image is missing: there is no image with the stem {stem!r} where it would have to be"
-            notes.add("image.missing", "error", problem, root / text, "put the image back, or delete the label file")
+            problem = f"its image is missing: no folder of its images has one with the stem {stem!r}"
+            notes.add("image.missing", "error", problem, root / text, "restore the image, or delete the label file")
         elif not begin.strip():
             problem = "is an empty label file, and its image is missing"
-            notes.add("image.missing", "warning", problem, root / text, "put the image back, or delete it")
+            notes.add("image.missing", "warning", problem, root / text, "restore the image, or delete the file")

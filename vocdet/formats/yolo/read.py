@@ -1,4 +1,4 @@
-"""A folder of YOLO's text labels as a `Dataset`."""
+"""A folder of YOLO label files as a `Dataset`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
-from vocdet.formats.yolo.rows import BEYOND, Row, read_rows
+from vocdet.formats.yolo.rows import TOLERANCE, Row, read_rows
 from vocdet.formats.yolo.write import PIXEL_DECIMALS
 from vocdet.wording import box_text, counted
 
-ROUNDING = 1e-6  # a share that was rounded to six decimals, as most are, may lead this far out of its image
+ROUNDING = 1e-6  # how far, as a fraction of the image, rounding to six decimals may move a box out of it
 
 
 def scan(
     source: Source,
     *,
-    without_images: bool = False,  # noqa: ARG001 as in every format: without its image, a fraction is no pixels
+    without_images: bool = False,  # noqa: ARG001 as in every format; fractions need the size of the image
     progress: Progress | None = None,
 ) -> Scan:
-    """Read what can be read of a folder, or of the folder of a data.yaml, in the order of its image files.
+    """Read what is readable of a folder, or of the folder of a data.yaml, in the order of its image files.
 
-    An image without a label file is, as for the tools that train on such folders, one that shows none of the labels:
-    a warning. Labels are those of the data.yaml or classes.txt in their order, else their numbers; a list file gives
-    another order, or names them where nothing else does. A polygon's box is its bounds. A JPEG is taken as its EXIF
-    tag turns it. Only a folder without images or label files, or a list file that cannot be read, raises.
+    An image without a label file has no objects, as in tools that train on such folders, and a warning. Labels are
+    those of the data.yaml or classes.txt in their order, else their numbers; a label list gives another order, or names
+    the numbers if no file does. The box of a polygon is its bounds. JPEG images are read with their EXIF orientation.
+    Raises only if there are no images or label files, or if the label list cannot be read.
     """
     label_list = read_labels(source.labels) if source.labels is not None else None
     notes = Notes()
@@ -58,7 +58,7 @@ def scan(
         split: np.array([row_of[file] for file in files if file in row_of], np.int64)
         for split, files in layout.splits.items()
     }
-    left_out = dict.fromkeys((_stem(file) for file in [*layout.passed_over, *reading.unreadable]), "")
+    left_out = dict.fromkeys((_stem(file) for file in [*layout.ambiguous, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
     return Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout))
@@ -69,9 +69,9 @@ class _Reading:
     """A YOLO folder while its files are read."""
 
     layout: Layout
-    builder: DatasetBuilder  # its labels are the numbers as written, its boxes shares: cx, cy, w, h
+    builder: DatasetBuilder  # with the numbers in the files as labels, and fractions cx, cy, w, h as boxes
     notes: Notes
-    special: dict[int, Row] = field(default_factory=dict)  # by object: those with a polygon or keypoints
+    special: dict[int, Row] = field(default_factory=dict)  # objects with a polygon or keypoints, by row
     unreadable: list[str] = field(default_factory=list)  # images
 
     def note(self, object_row: int, code: str, problem: str, hint: str) -> None:
@@ -89,13 +89,13 @@ def _read_one(reading: _Reading, image: str) -> None:
         reading.unreadable.append(image)
         return
     if size.turned:
-        problem = f"its EXIF tag turns it: its boxes refer to the turned image, {size.width}×{size.height}"
-        hint = "look at its boxes; if they do not fit, save it without EXIF"
+        problem = f"its EXIF tag rotates it: boxes refer to the rotated image, {size.width}×{size.height}"
+        hint = "check its boxes; if they do not fit, save it without EXIF"
         notes.add("image.turned", "warning", problem, Path(path), hint)
     source = layout.label_of.get(image, "")
     row = builder.add_image(image, source, size[:2])
     if not source:
-        hint = "delete it if nobody has looked for objects in it; else put an empty .txt there"
+        hint = "delete it if it is not annotated; if it has no objects, add an empty .txt"
         problem = "has no label file: it is read as an image without objects"
         notes.add("image.unannotated", "warning", problem, Path(path), hint)
         return
@@ -104,8 +104,8 @@ def _read_one(reading: _Reading, image: str) -> None:
         return
     numbers = content.numbers
     count = len(numbers) // 5
-    shares = chain.from_iterable(numbers[i + 1 : i + 5] for i in range(0, 5 * count, 5))
-    builder.add_objects([row] * count, map(int, numbers[::5]), shares, range(1, count + 1))
+    fractions = chain.from_iterable(numbers[i + 1 : i + 5] for i in range(0, 5 * count, 5))
+    builder.add_objects([row] * count, map(int, numbers[::5]), fractions, range(1, count + 1))
     for item in content.rows:
         if item.polygon or item.keypoints:
             reading.special[len(builder.image)] = item
@@ -116,24 +116,26 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None) -> Dataset:
     layout, builder, notes = reading.layout, reading.builder, reading.notes
     shared = [stem for stem in unique_stems(builder.files) if "/" in stem]
     if shared:
-        problem = f"{counted(len(shared), 'image')} share their names with others in other folders, as {shared[0]} does"
-        hint = "their stems are their paths: rename them if that is not wanted"
+        problem = (
+            f"{counted(len(shared), 'image')} have the same name as an image in another folder, such as {shared[0]}"
+        )
+        hint = "their paths become their stems: rename them to change that"
         notes.add("image.stem", "warning", problem, layout.root, hint)
     labels = _number_labels(reading, label_list)
-    shares, sizes = builder.boxes(), builder.sizes().astype(np.float64)
-    keep = _plausible(reading, shares, sizes)
+    fractions, sizes = builder.boxes(), builder.sizes().astype(np.float64)
+    keep = _plausible(reading, fractions, sizes)
     for row, text in _segmentations(reading, sizes):
         builder.segmentations.add(row, text)
     for row, text in _keypoints(reading, sizes):
         builder.extras.add(row, text)
-    box = _pixels(np.where(keep[:, None], shares, 0), sizes)  # those of 1e308 would not be finite
+    box = _pixels(np.where(keep[:, None], fractions, 0), sizes)  # avoids overflow of numbers such as 1e308
     return builder.build(labels, notes.findings, box=box, keep=keep)
 
 
 def _number_labels(reading: _Reading, label_list: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The labels of the dataset. The numbers in the builder become those of its `label_ids`.
+    """The labels of the dataset; numbers in the builder are mapped to its `label_ids`.
 
-    A number without a name is a finding, and -1 in the builder.
+    A number without a name is a finding, and becomes -1.
     """
     builder, layout = reading.builder, reading.layout
     numbers = np.array(builder.label, np.int64)
@@ -161,30 +163,30 @@ def _note_repeated(layout: Layout, names: Sequence[str], notes: Notes) -> None:
         numbers_of[name].append(str(i))
     for name, numbers in numbers_of.items():
         if len(numbers) > 1:
-            problem = f"the label {name!r} has the numbers {', '.join(numbers[:5])}: they are taken as one label"
-            hint = "give them different names if they are different things"
+            problem = f"the label {name!r} has the numbers {', '.join(numbers[:5])}: they are read as one label"
+            hint = "use different names for different things"
             notes.add("yolo.names.repeated", "warning", problem, layout.root / layout.names_source, hint)
 
 
-def _plausible(reading: _Reading, shares: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(M,) whether the numbers of an object can be shares of its image; those that cannot are findings."""
-    negative = shares[:, 2:].min(axis=1, initial=0) < 0
-    far = (shares.min(axis=1, initial=0) < -BEYOND) | (shares.max(axis=1, initial=0) > 1 + BEYOND)
+def _plausible(reading: _Reading, fractions: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(M,) whether the numbers of an object can be fractions of its image; others are findings."""
+    negative = fractions[:, 2:].min(axis=1, initial=0) < 0
+    far = (fractions.min(axis=1, initial=0) < -TOLERANCE) | (fractions.max(axis=1, initial=0) > 1 + TOLERANCE)
     for row in np.flatnonzero(negative | far).tolist():
-        text = box_text(shares[row])
+        text = box_text(fractions[row])
         if negative[row]:
             problem, code = f"the box {text} has a negative size (cx cy w h)", "yolo.row.inverted"
             hint = "draw the object again, or delete the line"
-        elif shares[row].max() > 2:
+        elif fractions[row].max() > 2:
             problem, code = (
-                f"the box {text} looks like pixels, not like shares of the image (cx cy w h)",
+                f"the box {text} looks like pixels, not fractions of the image (cx cy w h)",
                 "yolo.row.pixels",
             )
             width, height = sizes[row].tolist()
             hint = f"divide x and w by the width of the image, {width:.0f}, and y and h by its height, {height:.0f}"
         else:
             problem, code = (
-                f"the box {text} is not within the image: all are shares from 0 to 1",
+                f"the box {text} is outside the image: all values are fractions from 0 to 1",
                 "yolo.row.out_of_range",
             )
             hint = "draw the object again, or delete the line"
@@ -193,10 +195,10 @@ def _plausible(reading: _Reading, shares: NDArray[np.float64], sizes: NDArray[np
     return keep
 
 
-def _pixels(shares: NDArray[np.float64], sizes: NDArray[np.float64]) -> Boxes:
-    """(M, 4) boxes in pixels, to six decimals, without what rounding of the shares adds beyond an edge."""
-    centre, half = shares[:, :2], shares[:, 2:] / 2
-    boxes = np.concatenate([(centre - half) * sizes, (centre + half) * sizes], axis=1)
+def _pixels(fractions: NDArray[np.float64], sizes: NDArray[np.float64]) -> Boxes:
+    """(M, 4) boxes in pixels, to six decimals, without what rounding of fractions adds at an edge."""
+    center, half = fractions[:, :2], fractions[:, 2:] / 2
+    boxes = np.concatenate([(center - half) * sizes, (center + half) * sizes], axis=1)
     limits = np.concatenate([sizes, sizes], axis=1)
     inside = np.clip(boxes, 0, limits)
     boxes = np.where(np.abs(boxes - inside) <= ROUNDING * limits, inside, boxes)
@@ -210,16 +212,19 @@ def _segmentations(reading: _Reading, sizes: NDArray[np.float64]) -> Iterator[tu
 
 
 def _keypoints(reading: _Reading, sizes: NDArray[np.float64]) -> Iterator[tuple[int, bytes]]:
-    """COCO's `keypoints` of every pose: x, y in pixels and whether it is 0 not labelled, 1 hidden or 2 seen."""
+    """COCO's `keypoints` of every pose: x, y in pixels and 0 (not labeled), 1 (hidden) or 2 (visible)."""
     shape = reading.layout.keypoints
     for row, item in reading.special.items():
         if shape is None or not item.keypoints:
             continue
         points = np.array(item.keypoints).reshape(shape)
         pixels = _scaled(points[:, :2].ravel().tolist(), sizes[row])
-        seen = points[:, 2] if points.shape[1] == 3 else np.where(points.any(axis=1), 2, 0)
-        triples = [[x, y, _short(v)] for x, y, v in zip(pixels[::2], pixels[1::2], seen.tolist(), strict=True)]
-        extra = {"keypoints": [value for triple in triples for value in triple], "num_keypoints": int((seen > 0).sum())}
+        visible = points[:, 2] if points.shape[1] == 3 else np.where(points.any(axis=1), 2, 0)
+        triples = [[x, y, _short(v)] for x, y, v in zip(pixels[::2], pixels[1::2], visible.tolist(), strict=True)]
+        extra = {
+            "keypoints": [value for triple in triples for value in triple],
+            "num_keypoints": int((visible > 0).sum()),
+        }
         yield row, msgspec.json.encode(extra)
 
 

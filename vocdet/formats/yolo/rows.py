@@ -1,7 +1,7 @@
-"""The rows of a YOLO label file: a class, and shares of the width and height of its image.
+"""The rows of a YOLO label file: a class, and fractions of the width and height of its image.
 
-A box is `class cx cy w h`, a polygon `class x1 y1 x2 y2 x3 y3 ...`, a pose a box followed by its keypoints. A further
-column is what a model was sure of, which tools add to their predictions.
+A box is `class cx cy w h`, a polygon `class x1 y1 x2 y2 x3 y3 ...`, a pose a box followed by its keypoints. An extra
+column is a score, which tools add to their predictions.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from vocdet.formats.values import NUMBER
 from vocdet.wording import counted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
-BEYOND = 0.01  # shares outside 0 to 1 by no more than this are read, as other tools do
+TOLERANCE = 0.01  # fractions may be outside 0 to 1 by this much, as in other tools
 
-# A file of boxes alone, in the words every tool writes: most files, and these are read at once.
+# A file that has only boxes in their usual form, as most files do: it is parsed in one step.
 _PLAIN = re.compile(rb"(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4} ?\r?\n)*(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4})?")
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -29,27 +29,27 @@ _REDRAW = "draw the object again, or delete the line"
 
 
 class Row(NamedTuple):
-    """An object that is more than a box, or whose line is not its number."""
+    """An object with a polygon or keypoints, or of a file with other lines between its objects."""
 
     line: int
     label: int  # as written
-    box: tuple[float, float, float, float]  # cx, cy, w, h: shares of the image
-    polygon: Sequence[float] = ()  # x1, y1, x2, y2, ...: shares; empty: it is a box
+    box: tuple[float, float, float, float]  # cx, cy, w, h: fractions of the image
+    polygon: Sequence[float] = ()  # x1, y1, x2, y2, ...: fractions; empty for a box
     keypoints: Sequence[float] = ()  # as written: x, y or x, y, v of each
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a label file holds: numbers of plain boxes, five an object and an object a line; or else rows."""
+    """The content of a label file: the numbers of plain boxes, five for each line; or else rows."""
 
     numbers: list[float]
     rows: list[Row]
 
 
 def read_rows(path: str, notes: Notes, keypoints: tuple[int, int] | None = None) -> Content | None:
-    """Read one file; what is wrong with it goes to `notes`. None where it is no text.
+    """Read one file; problems go to `notes`. None if it is not text.
 
-    `keypoints` is how many a pose has, and of how many numbers each is.
+    `keypoints` is how many a pose has, and how many values each has.
     """
     data = _read(path, notes)
     if data is None:
@@ -59,22 +59,22 @@ def read_rows(path: str, notes: Notes, keypoints: tuple[int, int] | None = None)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        hint = "is it a label file? save it as UTF-8"
+        hint = "save it as UTF-8, or delete it if it is not a label file"
         notes.add("yolo.text.encoding", "error", "is not UTF-8 text", Path(path), hint)
         return None
     if data.startswith(b"\xef\xbb\xbf"):
-        hint = "save it as UTF-8 without one"
-        problem = "begins with a byte-order mark: other tools do not read its first line"
+        hint = "save it as UTF-8 without a byte-order mark"
+        problem = "begins with a byte-order mark: other tools cannot read its first line"
         notes.add("yolo.text.bom", "warning", problem, Path(path), hint, line=1)
-    odd = _Odd(Path(path), notes)
+    findings = _RowFindings(Path(path), notes)
     lines = [(number, line.split()) for number, line in enumerate(_LINE_END.split(text), 1)]
-    rows = [_row(columns, number, keypoints, odd) for number, columns in lines if columns]
-    odd.conclude()
+    rows = [_row(columns, number, keypoints, findings) for number, columns in lines if columns]
+    findings.conclude()
     return Content([], [row for row in rows if row is not None])
 
 
 def looks_like_rows(begin: bytes) -> bool:
-    """Whether a file that begins with these bytes is one of label rows: its first line is five numbers or more."""
+    """Whether a file that begins with these bytes is a label file: its first line has five numbers or more."""
     line = begin.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n")[0].split()
     return len(line) >= 5 and all(NUMBER.fullmatch(word.decode("latin-1")) for word in line[:5])
 
@@ -85,89 +85,91 @@ def _read(path: str, notes: Notes) -> bytes | None:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.text.unreadable", "error", problem, Path(path), "see whether you may read it")
+        notes.add("yolo.text.unreadable", "error", problem, Path(path), "check its permissions")
         return None
     if len(data) > LARGEST_FILE:
         problem = f"is larger than {LARGEST_FILE >> 20} MB"
-        notes.add("yolo.text.too_big", "error", problem, Path(path), "a label file takes a few kB: is this one?")
+        notes.add(
+            "yolo.text.too_big", "error", problem, Path(path), "label files have a few kB: delete it if it is not one"
+        )
         return None
     return data
 
 
 @dataclass(slots=True)
-class _Odd:
-    """Where a file is read line by line: what is odd about it."""
+class _RowFindings:
+    """The findings of a file that is read line by line."""
 
     path: Path
     notes: Notes
-    scored: list[int] = field(default_factory=list)  # lines with a further column
+    scored: list[int] = field(default_factory=list)  # lines with an extra column
     decimal: list[int] = field(default_factory=list)  # lines whose class has a decimal point
 
     def error(self, code: str, problem: str, line: int, hint: str = _REDRAW) -> None:
         self.notes.add(code, "error", problem, self.path, hint, line=line)
 
     def conclude(self) -> None:
-        """Note what is told once a file."""
+        """Add the findings that stand for all rows of the file."""
         if self.scored:
-            problem = f"{counted(len(self.scored), 'row')} with a further column, a score: it is not read"
-            hint = "these are a model's predictions: are they what you want to learn from?"
+            problem = f"{counted(len(self.scored), 'row')} with an extra column, a score: it is ignored"
+            hint = "these look like predictions of a model, not annotations"
             self.notes.add("yolo.row.score", "warning", problem, self.path, hint, line=self.scored[0])
         if self.decimal:
             problem = f"{counted(len(self.decimal), 'row')} with a class that has a decimal point"
-            hint = "write 0, not 0.0: other tools want a whole number"
+            hint = "write 0, not 0.0: other tools need a whole number"
             self.notes.add("yolo.class.decimal", "warning", problem, self.path, hint, line=self.decimal[0])
 
 
-def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, odd: _Odd) -> Row | None:
+def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findings: _RowFindings) -> Row | None:
     count = len(columns) - 1
     if count < 4:
         hint = "write: class, center x, center y, width, height, with spaces between them"
         hint += ", and no commas" if "," in "".join(columns) else ""
-        odd.error("yolo.row.columns", f"has {counted(count + 1, 'column')}, not 5", line, hint)
+        findings.error("yolo.row.columns", f"has {counted(count + 1, 'column')}, not 5", line, hint)
         return None
-    label, values = _label(columns[0], line, odd), _numbers(columns[1:], line, odd)
+    label, values = _label(columns[0], line, findings), _numbers(columns[1:], line, findings)
     if values is None or label is None:
         return None
     pose = 4 + keypoints[0] * keypoints[1] if keypoints else 0
     if count in (5, pose + 1) or (count > 5 and count % 2 and count != pose):
-        odd.scored.append(line)
+        findings.scored.append(line)
         values.pop()
     if len(values) in (4, pose):
         return Row(line, label, _four(values), keypoints=values[4:])
-    return _polygon(label, values, line, odd)
+    return _polygon(label, values, line, findings)
 
 
-def _label(text: str, line: int, odd: _Odd) -> int | None:
+def _label(text: str, line: int, findings: _RowFindings) -> int | None:
     if _INDEX.fullmatch(text):
         return int(text)
     value = float(text) if NUMBER.fullmatch(text) else math.nan
     if 0 <= value < 1e9 and value == int(value):
-        odd.decimal.append(line)
+        findings.decimal.append(line)
         return int(value)
     hint = "write the number of its label, counted from 0"
-    odd.error("yolo.class.bad_number", f"the class is {text[:40]!r}, not a whole number from 0", line, hint)
+    findings.error("yolo.class.bad_number", f"the class is {text[:40]!r}, not a whole number from 0", line, hint)
     return None
 
 
-def _numbers(columns: list[str], line: int, odd: _Odd) -> list[float] | None:
+def _numbers(columns: list[str], line: int, findings: _RowFindings) -> list[float] | None:
     for text in columns:
         if NUMBER.fullmatch(text) and math.isfinite(float(text)):
             continue
         if NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            odd.error("yolo.row.not_finite", f"{text[:40]!r} is not finite", line)
+            findings.error("yolo.row.not_finite", f"{text[:40]!r} is not finite", line)
         else:
             hint = "write a decimal point, and spaces between the numbers" if "," in text else _REDRAW
-            odd.error("yolo.row.bad_number", f"{text[:40]!r} is not a number", line, hint)
+            findings.error("yolo.row.bad_number", f"{text[:40]!r} is not a number", line, hint)
         return None
     return list(map(float, columns))
 
 
-def _polygon(label: int, values: list[float], line: int, odd: _Odd) -> Row | None:
+def _polygon(label: int, values: list[float], line: int, findings: _RowFindings) -> Row | None:
     far = max(values, key=lambda value: abs(value - 0.5))
-    if not -BEYOND <= far <= 1 + BEYOND:
-        problem = f"a polygon has a point at {far:.6g}, and all are shares of the image, from 0 to 1"
+    if not -TOLERANCE <= far <= 1 + TOLERANCE:
+        problem = f"a polygon has a point at {far:.6g}, but points are fractions of the image, from 0 to 1"
         hint = "divide x by the width and y by the height of the image" if far > 2 else _REDRAW
-        odd.error("yolo.row.pixels" if far > 2 else "yolo.row.out_of_range", problem, line, hint)
+        findings.error("yolo.row.pixels" if far > 2 else "yolo.row.out_of_range", problem, line, hint)
         return None
     xs, ys = values[::2], values[1::2]
     box = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)

@@ -1,4 +1,4 @@
-"""What says which labels a YOLO dataset has and where its parts are: data.yaml, obj.data, classes.txt and the like."""
+"""The files that name the labels and splits of a YOLO dataset: data.yaml, obj.data, classes.txt and the like."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import clean_label
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.wording import counted, reason
+from vocdet.wording import and_more, counted, reason
 
-LARGEST_FILE = 2**18  # bytes; the names of a thousand labels take 30,000
-PART_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LARGEST_FILE = 2**18  # bytes; a thousand labels take 30,000
+SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 YAML_SUFFIXES = (".yaml", ".yml")
 
-_DEEPEST = 20  # levels of a data.yaml that are read; two are used
+_DEEPEST = 20  # levels of a data.yaml; two are used
 _MOST_LABELS = 100_000
 _NAME_FILES = ("classes.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
 _NOTHING = ("", "~", "null", "none")
@@ -25,23 +25,23 @@ _NAMES_HINT = "write the labels in their order, as in names: [dog, cat]"
 
 @dataclass(slots=True)
 class Settings:
-    """What one file says."""
+    """The content of one file."""
 
     source: str  # the file, relative to the root of the dataset
-    names: tuple[str, ...] = ()  # in the order of their numbers; empty: it names none
+    names: tuple[str, ...] = ()  # in the order of their numbers; empty if it names none
     base: str = ""  # its `path`
     splits: dict[str, list[str]] = field(default_factory=dict)  # train, val, test: folders or lists of images
     lines: dict[str, int] = field(default_factory=dict)  # of every key
-    names_file: str = ""  # the file that names the labels instead
-    keypoints: tuple[int, int] | None = None  # of a pose, and the numbers of each
+    names_file: str = ""  # the file that names the labels
+    keypoints: tuple[int, int] | None = None  # of a pose, and how many values each has
 
 
 class _RefusedError(Exception):
-    """What a YAML file holds that is not read, and its line."""
+    """A YAML feature that is not read, and its line."""
 
 
 def read_yaml(root: Path, source: str, notes: Notes) -> Settings | None:
-    """A data.yaml; None where it cannot be read, or is one of something else: it names neither labels nor parts."""
+    """A data.yaml; None if it cannot be read, or names neither labels nor splits."""
     import yaml
 
     path = root / source
@@ -52,7 +52,7 @@ def read_yaml(root: Path, source: str, notes: Notes) -> Settings | None:
     try:
         for keys, value, line in _scalars(text):
             if keys in found:
-                problem = f"{'.'.join(keys)} is there twice: the second is taken"
+                problem = f"{'.'.join(keys)} is duplicate: the last one is used"
                 notes.add("yolo.yaml.repeated", "error", problem, path, "delete one of the two", line=line)
             found[keys] = value, line
     except _RefusedError as error:
@@ -62,7 +62,7 @@ def read_yaml(root: Path, source: str, notes: Notes) -> Settings | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = f"is not YAML: {getattr(error, 'problem', None) or 'it has characters that YAML does not allow'}"
-        hint = "see that names and values are as in names: [dog, cat]"
+        hint = "write names and values as in names: [dog, cat]"
         notes.add("yolo.yaml.syntax", "error", problem, path, hint, line=mark.line + 1 if mark else 0)
         return None
     tops = {keys[0] for keys in found if keys}
@@ -76,17 +76,17 @@ def read_data_file(root: Path, source: str, notes: Notes) -> Settings | None:
         return None
     settings = Settings(source)
     for number, line in enumerate(text.splitlines(), 1):
-        key, equals, value = (split.strip() for split in line.partition("="))
-        if equals and value and key in PART_KEYS:
-            settings.splits.setdefault(PART_KEYS[key], []).append(value)
-            settings.lines[PART_KEYS[key]] = number
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if equals and value and key in SPLIT_KEYS:
+            settings.splits.setdefault(SPLIT_KEYS[key], []).append(value)
+            settings.lines[SPLIT_KEYS[key]] = number
         elif equals and key == "names":
             settings.names_file = value
     return settings
 
 
 def read_names(root: Path, source: str, notes: Notes) -> tuple[str, ...]:
-    """The labels of a list file, where the number of a line, also of a blank one, is the number of its label."""
+    """The labels of a list file, in which every line counts, even a blank one."""
     text = _text(root / source, notes)
     if text is None:
         return ()
@@ -95,7 +95,7 @@ def read_names(root: Path, source: str, notes: Notes) -> tuple[str, ...]:
 
 
 def is_names_file(root: Path, source: str) -> bool:
-    """Whether a file is called like a list of labels, and is not the label file of an image of such a name."""
+    """Whether a file has the name of a label list, and is not the label file of an image of that name."""
     name = source.rpartition("/")[2].lower()
     if name not in _NAME_FILES and not name.endswith(".names"):
         return False
@@ -103,13 +103,13 @@ def is_names_file(root: Path, source: str) -> bool:
 
 
 def names_rank(source: str) -> tuple[int, int, str]:
-    """Smallest first: the list of labels to believe where several differ."""
+    """The order in which label lists take precedence, smallest first."""
     name = source.rpartition("/")[2].lower()
     return source.count("/"), _NAME_FILES.index(name) if name in _NAME_FILES else len(_NAME_FILES), source
 
 
 def first_bytes(path: Path, count: int = 512) -> bytes:
-    """How a file begins; b"" where it cannot be read."""
+    """The first bytes of a file; b"" if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(count)
@@ -123,11 +123,11 @@ def _text(path: Path, notes: Notes) -> str | None:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.names.unreadable", "error", problem, path, "see whether you may read it")
+        notes.add("yolo.names.unreadable", "error", problem, path, "check its permissions")
         return None
     if len(data) > LARGEST_FILE:
         problem = f"is larger than {LARGEST_FILE >> 10} kB"
-        notes.add("yolo.names.too_big", "error", problem, path, "is it a list of labels?")
+        notes.add("yolo.names.too_big", "error", problem, path, "use a shorter label list")
         return None
     try:
         return data.decode("utf-8-sig")
@@ -137,18 +137,18 @@ def _text(path: Path, notes: Notes) -> str | None:
 
 
 def _scalars(text: str) -> Iterator[tuple[tuple[str, ...], str, int]]:
-    """Every plain value of a YAML document: the keys that lead to it, the text, and the line.
+    """Every scalar of a YAML document: the keys that lead to it, its text, and its line.
 
-    Read as events: nothing is constructed, so that no tag makes an object, no alias multiplies and nothing recurses.
+    The document is read as events, so that no tag constructs an object, no alias multiplies and nothing recurses.
     """
     import yaml
 
-    keys: list[str] = []  # the key of every open collection that is being filled
-    counts: list[int] = []  # how many entries it has; -1: it is a mapping, and its key is next; -2: its value is next
+    keys: list[str] = []  # the current key of every open collection
+    counts: list[int] = []  # entries so far; in a mapping -1 before a key, -2 before a value
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _RefusedError("has an anchor or an alias (& or *), and files with these are not read", line)
+            raise _RefusedError("has an anchor or an alias (& or *), which are not supported", line)
         if isinstance(event, yaml.DocumentEndEvent):
             return
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and counts and counts[-1] == -1:
@@ -170,7 +170,7 @@ def _scalars(text: str) -> Iterator[tuple[tuple[str, ...], str, int]]:
             counts.pop()
         else:
             continue
-        if counts:  # a value is complete: on to the next entry
+        if counts:  # a value is complete: the next entry follows
             counts[-1] = -1 if counts[-1] < 0 else counts[-1] + 1
             keys[-1] = keys[-1] if counts[-1] < 0 else str(counts[-1])
 
@@ -180,9 +180,9 @@ def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, i
     names: list[tuple[int, str]] = []
     for keys, (value, line) in found.items():
         key = keys[0]
-        settings.lines.setdefault(PART_KEYS.get(key, key), line)
-        if key in PART_KEYS and len(keys) <= 2 and value.lower() not in _NOTHING:
-            settings.splits.setdefault(PART_KEYS[key], []).append(value)
+        settings.lines.setdefault(SPLIT_KEYS.get(key, key), line)
+        if key in SPLIT_KEYS and len(keys) <= 2 and value.lower() not in _NOTHING:
+            settings.splits.setdefault(SPLIT_KEYS[key], []).append(value)
         elif key == "path" and len(keys) == 1:
             settings.base = "" if value.lower() in _NOTHING else value
         elif key == "names" and len(keys) == 1:
@@ -195,8 +195,8 @@ def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, i
     settings.names = _named(path, names, notes, settings.lines.get("names", 0))
     count, line = found.get(("nc",), ("", 0))
     if count and settings.names and count != str(len(settings.names)):
-        problem = f"nc is {count[:20]}, and there are {counted(len(settings.names), 'name')}"
-        notes.add("yolo.names.count", "warning", problem, path, "see whether a label is missing", line=line)
+        problem = f"nc is {count[:20]}, but there are {counted(len(settings.names), 'name')}"
+        notes.add("yolo.names.count", "warning", problem, path, "check whether a label is missing", line=line)
     shape = [found.get(("kpt_shape", str(i)), ("", 0))[0] for i in range(2)]
     if all(re.fullmatch(r"\d{1,4}", text, re.ASCII) for text in shape) and int(shape[0]) and shape[1] in ("2", "3"):
         settings.keypoints = int(shape[0]), int(shape[1])
@@ -204,13 +204,13 @@ def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, i
 
 
 def _named(path: Path, entries: Sequence[tuple[int, str]], notes: Notes, line: int) -> tuple[str, ...]:
-    """Labels by number; one that has no name is called by its number."""
+    """Labels by number; the number is the name of a label without one."""
     names = {number: clean_label(text) for number, text in entries if number < _MOST_LABELS}
     labels = [names.get(number, "") for number in range(max(names, default=-1) + 1)]
     nameless = [number for number, label in enumerate(labels) if not label]
     if nameless:
-        more = f" (and {len(nameless) - 1} more such)" if len(nameless) > 1 else ""
-        problem = f"the label with the number {nameless[0]} has no name{more}"
-        hint = "give it one: it is called by its number"
+        more = and_more(len(nameless) - 1)
+        problem = f"no name for label {nameless[0]}{more}"
+        hint = "add the name; until then the number is its name"
         notes.add("yolo.names.missing", "warning", problem, path, hint, line=line or nameless[0] + 1)
     return tuple(label or str(number) for number, label in enumerate(labels))

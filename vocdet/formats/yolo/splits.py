@@ -1,4 +1,4 @@
-"""Which images of a YOLO dataset are for training, which for validation and for the test."""
+"""The splits of a YOLO dataset."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 from vocdet.formats.images import ImageIndex, safe_relative, splits_by_folder
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.formats.yolo.settings import PART_KEYS, Settings, first_bytes
-from vocdet.wording import counted, reason
+from vocdet.formats.yolo.settings import SPLIT_KEYS, Settings, first_bytes
+from vocdet.wording import and_more, counted, reason
 
 LARGEST_LIST = 64 * 2**20  # bytes; a million paths
 
-_DEEPEST = 20  # folders of a path that are looked at
+_DEEPEST = 20  # folders of a path that are used
 _OUTSIDE = ("path.absolute", "path.traversal")
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """What an entry may name."""
+    """What an entry may refer to."""
 
     index: ImageIndex
     texts: set[str]
-    images_in: dict[str, list[str]]  # by folder, with those of the folders below it
+    images_in: dict[str, list[str]]  # by folder, including its subfolders
 
 
 def find_splits(
@@ -33,7 +33,7 @@ def find_splits(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The images of train, val and test, and the text files that are lists of images.
 
-    As the data.yaml or obj.data has it; else by lists called train.txt and so on; else by folders of such names.
+    They come from the data.yaml or obj.data, else from lists such as train.txt, else from the names of folders.
     """
     files = _Files(index, set(texts), _images_in(index.files))
     if settings is not None and settings.splits:
@@ -41,10 +41,10 @@ def find_splits(
         if found:
             return found, lists
     top = {file.lower(): file for file in sorted(files.texts) if "/" not in file}
-    of_part = {split: top[f"{key}.txt"] for key, split in PART_KEYS.items() if f"{key}.txt" in top}
-    of_part = {split: file for split, file in of_part.items() if not looks_like_rows(first_bytes(index.root / file))}
-    found = {split: images for split, file in of_part.items() if (images := _listed(files, file, notes))}
-    return found or splits_by_folder(index.files), list(of_part.values())
+    listed = {split: top[f"{key}.txt"] for key, split in SPLIT_KEYS.items() if f"{key}.txt" in top}
+    listed = {split: file for split, file in listed.items() if not looks_like_rows(first_bytes(index.root / file))}
+    found = {split: images for split, file in listed.items() if (images := _listed(files, file, notes))}
+    return found or splits_by_folder(index.files), list(listed.values())
 
 
 def _images_in(images: Iterable[str]) -> dict[str, list[str]]:
@@ -69,13 +69,13 @@ def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[
         for entry in entries:
             place = _locate(files, entry, folders)
             if place is None:
-                problem = f"{split} is {entry[:80]!r}, and there are no images of that name in the dataset"
-                hint = "correct the path, or put the images there"
+                problem = f"{split} is {entry[:80]!r}, which is not in the dataset"
+                hint = "correct the path, or add the images"
                 notes.add("yolo.split.missing", "warning", problem, path, hint, line=line)
                 continue
             code = safe_relative(entry).code
             if code in _OUTSIDE:
-                problem = f"{split} is {entry[:80]!r}, outside the dataset: {place or 'its own folder'} is taken"
+                problem = f"{split} is {entry[:80]!r}, outside the dataset: {place or 'its folder'} is used"
                 notes.add(code, "warning", problem, path, "write it relative to the folder of this file", line=line)
             if place in files.texts:
                 lists.append(place)
@@ -86,17 +86,17 @@ def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[
 
 
 def _base(files: _Files, settings: Settings, here: str, path: Path, notes: Notes) -> str:
-    """The folder that the settings' `path` means."""
+    """The folder to which the `path` of the settings refers."""
     name = safe_relative(settings.base)
     if name.code in _OUTSIDE:
-        problem = f"path is {settings.base[:80]!r}, outside the dataset: the folder of this file is taken"
+        problem = f"path is {settings.base[:80]!r}, outside the dataset: the folder of this file is used"
         hint, line = "delete the line: it is the folder of this file", settings.lines.get("path", 0)
         notes.add(name.code, "warning", problem, path, hint, line=line)
     return next((place for place in (_joined(here, name.path), name.path) if place in files.images_in), here)
 
 
 def _locate(files: _Files, entry: str, folders: Sequence[str]) -> str | None:
-    """The folder of images or the list that an entry means, by as much of its end as is there; "": the root."""
+    """The folder or list to which an entry refers, by its longest end that exists; "" for the root."""
     name = safe_relative(entry)
     ends = [""] if name.code == "path.empty" else _ends(entry)
     places = (_joined(folder, end) for end in ends for folder in folders)
@@ -104,7 +104,7 @@ def _locate(files: _Files, entry: str, folders: Sequence[str]) -> str | None:
 
 
 def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
-    """The images a list names, each once, in the order of their paths."""
+    """The images in a list, each once, in the order of their paths."""
     path = files.index.root / source
     here = source.rpartition("/")[0]
     found: set[str] = set()
@@ -118,19 +118,19 @@ def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
             outside += safe_relative(line).code != ""
             found.add(image)
     if outside:
-        problem = f"names {counted(outside, 'image')} by paths outside the dataset: those that end the same are taken"
+        problem = f"names {counted(outside, 'image')} by paths outside the dataset: those with the same end are used"
         notes.add("path.absolute", "warning", problem, path, "write paths relative to this file")
     if missing:
         line, number = missing[0]
-        more = f" (and {len(missing) - 1} more such)" if len(missing) > 1 else ""
-        problem = f"names {line[:80]!r}, which is not in the dataset{more}"
-        hint = "delete the line, or put the image back"
+        more = and_more(len(missing) - 1, "image")
+        problem = f"names {line[:80]!r}{more}, not in the dataset"
+        hint = "delete the line, or restore the image"
         notes.add("yolo.list.missing", "error", problem, path, hint, line=number)
     return sorted(found)
 
 
 def _image(index: ImageIndex, text: str, here: str) -> str | None:
-    """The image of a line: from the list's folder, else from the root, else by as much of its end as is found."""
+    """The image of a line: from the folder of the list, else from the root, else by its longest end that exists."""
     name = safe_relative(text)
     for place in [_joined(here, name.path), name.path, *_ends(text)]:
         image = index.exact(place) if place else None
@@ -141,12 +141,11 @@ def _image(index: ImageIndex, text: str, here: str) -> str | None:
 
 
 def _ends(text: str) -> Iterable[str]:
-    """The ends of a path, longest first: /data/set/a.jpg gives data/set/a.jpg, set/a.jpg, a.jpg; none goes up."""
-    splits = [split for split in text.replace("\\", "/").split("/") if split not in ("", ".")]
-    last_up = max((i for i, split in enumerate(splits) if split == ".."), default=-1)
-    splits = splits[last_up + 1 :]
-    splits = splits[-_DEEPEST:]
-    return ("/".join(splits[i:]) for i in range(len(splits)))
+    """The ends of a path, longest first: /data/set/a.jpg gives data/set/a.jpg, set/a.jpg, a.jpg; none has `..`."""
+    names = [name for name in text.replace("\\", "/").split("/") if name not in ("", ".")]
+    last_up = max((i for i, name in enumerate(names) if name == ".."), default=-1)
+    names = names[last_up + 1 :][-_DEEPEST:]
+    return ("/".join(names[i:]) for i in range(len(names)))
 
 
 def _joined(folder: str, path: str) -> str:
@@ -159,11 +158,11 @@ def _lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
             data = file.read(LARGEST_LIST + 1)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.list.unreadable", "error", problem, path, "see whether you may read it")
+        notes.add("yolo.list.unreadable", "error", problem, path, "check its permissions")
         return []
     if len(data) > LARGEST_LIST:
         problem = f"is larger than {LARGEST_LIST >> 20} MB"
-        notes.add("yolo.list.unreadable", "error", problem, path, "is it a list of images?")
+        notes.add("yolo.list.unreadable", "error", problem, path, "use a shorter list of images")
         return []
     try:
         text = data.decode("utf-8-sig")
