@@ -154,14 +154,19 @@ def _time(seconds: float) -> str:
 def _next(known: Sequence[RunFacts]) -> str:
     """The next command: resume an unfinished run, else compare, else evaluate."""
     for run in known:
-        if run.resume and run.state != "failed":
-            return render.command(*run.resume)
+        if run.state != "failed" and (words := _resume(run)):
+            return render.command(*words)
     for i, run in enumerate(known):
         for other in known[i + 1 :]:
             if (other.task, other.dataset) == (run.task, run.dataset):
                 return render.command("compare", str(run.folder), str(other.folder))
     detectors = [run for run in known if run.task in DETECTORS]
     return _eval(detectors[0]) if detectors else render.command("train-ssd")
+
+
+def _resume(run: RunFacts) -> list[str]:
+    """The command that resumes a run; empty if it cannot be resumed."""
+    return [f"train-{run.task}", "--resume", str(run.folder)] if run.resumable and run.task in METRICS else []
 
 
 def _eval(run: RunFacts) -> str:
@@ -261,7 +266,7 @@ def _best(found: Comparison) -> RunFacts:
 
 
 def _run_json(run: RunFacts) -> dict[str, Any]:
-    return dataclasses.asdict(run) | {"folder": str(run.folder), "resume": list(run.resume)}
+    return dataclasses.asdict(run) | {"folder": str(run.folder), "resume": _resume(run)}
 
 
 def _comparison_json(found: Comparison) -> dict[str, Any]:

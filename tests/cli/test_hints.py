@@ -17,7 +17,7 @@ GROUP: Any = typer.main.get_command(app)
 LIBRARY = Path(__file__).parents[2] / "vocdet"
 
 # Folders whose texts still name commands and options.
-TO_CLEAN = ("data", "formats", "recipes", "runs")
+TO_CLEAN = ("data", "formats")
 # Options of other programs that the library starts.
 FOREIGN = frozenset(("--porcelain", "--untracked-files=no"))
 

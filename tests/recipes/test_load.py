@@ -47,16 +47,16 @@ def test_without_a_recipe_everything_is_the_default() -> None:
 
 def test_options_are_over_sets_over_the_recipe_over_the_defaults(tmp_path: Path) -> None:
     name = written(tmp_path, "[train]\nlr = 1\nepochs = 11\nwarm = 5\n[augment]\nflip = false\n")
-    sets = ["train.epochs=12", "train.warm=6", "train.warm=7"]
-    resolved = load_recipe("ssd", name, sets=sets, flags={"epochs": 13, "net": "mb1-0.25"})
+    settings = ["train.epochs=12", "train.warm=6", "train.warm=7"]
+    resolved = load_recipe("ssd", name, settings=settings, values={"epochs": 13, "net": "mb1-0.25"})
     recipe, origin = resolved.recipe, resolved.origin
-    assert (recipe.train.lr, type(recipe.train.lr), origin["train.lr"]) == (1.0, float, name)
-    assert (recipe.train.warm, origin["train.warm"]) == (7, "--set")
-    assert (recipe.train.epochs, origin["train.epochs"]) == (13, "--epochs")
-    assert (recipe.model.net, origin["model.net"]) == ("mb1-0.25", "--net")
-    assert (recipe.augment.flip, origin["augment.flip"]) == (False, name)
+    assert (recipe.train.lr, type(recipe.train.lr), origin["train.lr"]) == (1.0, float, "recipe")
+    assert (recipe.train.warm, origin["train.warm"]) == (7, "settings")
+    assert (recipe.train.epochs, origin["train.epochs"]) == (13, "values")
+    assert (recipe.model.net, origin["model.net"]) == ("mb1-0.25", "values")
+    assert (recipe.augment.flip, origin["augment.flip"]) == (False, "recipe")
     assert (recipe.train.batch, origin["train.batch"]) == (8, "default")
-    assert load_recipe("ssd", flags={"backbone_lr": 0.4}).origin["train.backbone_lr"] == "--backbone-lr"
+    assert load_recipe("ssd", values={"backbone_lr": 0.4}).origin["train.backbone_lr"] == "values"
 
 
 def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp
         'lr = 3\ndata = 3\n[trian]\nlr = 3\n[train]\nlr = "fast"\nepochs = 0\nmosaic = 0.4\nsmothing = 0.1\n'
         "[augment]\nmixup = 1.5\nflip = 1\nfoo = 2\n",
     )
-    found = {inside: (problem, hint) for inside, problem, hint in faults_of("ssd", name, sets=["train.clip=-1"])}
+    found = {inside: (problem, hint) for inside, problem, hint in faults_of("ssd", name, settings=["train.clip=-1"])}
     assert found == {
         "lr": ("lr is outside of the tables", "it is in [train]: train.lr"),
         "data": ("data is 3, not a table", "write [data] on a separate line, and its values below"),
@@ -80,7 +80,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp
             "[augment] has no foo",
             "it has flip, rotate, color, whole, zoom_out, largest_canvas, smallest_crop, mosaic, mixup",
         ),
-        "": ("clip is -1.0", "give a number from 0 to 1000000"),  # of --set, which is no file
+        "": ("clip is -1.0", "give a number from 0 to 1000000"),  # of a setting, which has no place in a file
     }
 
 
@@ -89,10 +89,10 @@ def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> Non
     with pytest.raises(VocdetError) as caught:
         load_recipe("ssd", name)
     assert str(caught.value) == f"{name}: train.lr: lr is 0.0 (give a number from 1e-08 to 100)"
-    with pytest.raises(VocdetError, match=r"^--set train\.lr=0: lr is 0\.0"):
-        load_recipe("ssd", sets=["train.lr=0"])
+    with pytest.raises(VocdetError, match=r"^train\.lr=0: lr is 0\.0"):
+        load_recipe("ssd", settings=["train.lr=0"])
     with pytest.raises(VocdetError, match=r"^lr is 0\.0"):
-        load_recipe("ssd", flags={"lr": 0.0})
+        load_recipe("ssd", values={"lr": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_run_folder_stands_for_its_recipe(tmp_path: Path) -> None:
     written(run, dump_recipe(recipe, "ssd").encode(), "recipe.toml")
     resolved = load_recipe("ssd", str(run))
     assert resolved.recipe == recipe
-    assert resolved.origin["train.lr"] == str(run)
+    assert resolved.origin["train.lr"] == "recipe"
 
 
 def test_a_folder_does_not_hide_a_recipe_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_a_folder_does_not_hide_a_recipe_of_the_same_name(tmp_path: Path, monkey
     ],
 )
 def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> None:
-    assert load_recipe("ssd", sets=[text]).recipe == changed(SsdRecipe(), **{field: value})
+    assert load_recipe("ssd", settings=[text]).recipe == changed(SsdRecipe(), **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -266,16 +266,16 @@ def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> N
     ],
 )
 def test_a_wrong_set_is_told_with_its_cure(text: str, problem: str, hint: str) -> None:
-    assert fault_of("ssd", sets=[text])[1:] == (problem, hint)
+    assert fault_of("ssd", settings=[text])[1:] == (problem, hint)
 
 
 def test_a_path_that_no_file_could_hold_is_refused() -> None:
-    assert fault_of("ssd", flags={"weights": "\udce9.pth"})[1] == "weights is '\\udce9.pth', which is not UTF-8"
+    assert fault_of("ssd", values={"weights": "\udce9.pth"})[1] == "weights is '\\udce9.pth', which is not UTF-8"
 
 
 def test_an_option_that_no_recipe_has_is_a_mistake_of_the_program() -> None:
     with pytest.raises(ValueError, match="no recipe of task backbone has mosaic"):
-        load_recipe("backbone", flags={"mosaic": 0.5})
+        load_recipe("backbone", values={"mosaic": 0.5})
 
 
 def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[Any]:

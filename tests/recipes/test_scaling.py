@@ -24,7 +24,7 @@ from vocdet.training.optim import make_schedule
 def test_for_k_times_the_images_the_rate_is_k_times_as_high_and_the_steps_are_a_kth(
     batch: int, accumulate: int, lr: float, steps: int
 ) -> None:
-    recipe = load_recipe("maskrcnn", "maskrcnn-resnet50-mlperf", flags={"batch": batch, "accumulate": accumulate})
+    recipe = load_recipe("maskrcnn", "maskrcnn-resnet50-mlperf", values={"batch": batch, "accumulate": accumulate})
     found = scaled(recipe.recipe.train)
     assert found.lr == pytest.approx(lr)
     assert found.max_steps == steps

@@ -107,7 +107,7 @@ def test_resnet50_is_a_net_for_mask_rcnn_alone() -> None:
     for change in (lambda: changed(SsdRecipe(), net="resnet50"), lambda: changed(BackboneRecipe(), net="resnet50")):
         with pytest.raises(VocdetError, match="there is no net 'resnet50'") as caught:
             change()
-        assert caught.value.hint.startswith("only vocdet train-maskrcnn has it")
+        assert caught.value.hint.startswith("only Mask R-CNN and Faster R-CNN have it")
     with pytest.raises(VocdetError, match="there is no net") as caught:
         changed(MaskRcnnRecipe(), net="resnet18")
     assert caught.value.hint.startswith("use resnet50, mb1")

@@ -43,7 +43,7 @@ def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: 
     task = task_of(name)
     resolved = load_recipe(task, name)
     assert resolved.description
-    assert set(resolved.origin.values()) == {"default", name}
+    assert set(resolved.origin.values()) == {"default", "recipe"}
     copy = tmp_path / "copy.toml"
     copy.write_text(dump_recipe(resolved.recipe, task), encoding="utf-8")
     assert load_recipe(task, str(copy)).recipe == resolved.recipe

@@ -73,7 +73,7 @@ def test_a_finished_run_says_what_it_was_and_what_it_came_to(tmp_path: Path) -> 
     assert (facts.epochs, facts.planned, facts.minutes, facts.seconds) == (2, 9, 0.0, 181.0)
     assert (facts.best_epoch, facts.scores, facts.by_label) == (1, {"ap50": 0.625}, {"cat": 0.75, "dog": 0.25})
     assert (facts.started, facts.state, facts.dataset) == ("2026-01-02T03:04:05+00:00", "finished", "abc" * 20)
-    assert (facts.resumable, facts.resume, facts.problems) == (False, (), ())
+    assert (facts.resumable, facts.problems) == (False, ())
     assert facts.recipe["train.epochs"] == 9
     assert facts.recipe["train.steps"] == [0.67, 0.89]
 
@@ -101,14 +101,14 @@ def test_a_training_for_a_time_has_no_number_of_epochs(tmp_path: Path) -> None:
 def test_a_run_is_running_as_long_as_its_process_is(tmp_path: Path) -> None:
     run = make(tmp_path / "ssd-mb1-0.25-1", end=False)
     (run / "state.safetensors").write_bytes(b"")
-    assert (read_run(run).state, read_run(run).resume) == ("running", ())
+    assert (read_run(run).state, read_run(run).resumable) == ("running", False)
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     status = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**status, "pid": gone.pid}))
-    assert (read_run(run).state, read_run(run).resume) == ("killed", ("train-ssd", "--resume", str(run)))
+    assert (read_run(run).state, read_run(run).resumable) == ("killed", True)
     (run / "run.json").write_text(json.dumps({**status, "host": "another"}))
-    assert (read_run(run).state, read_run(run).resume) == ("running?", ())
+    assert (read_run(run).state, read_run(run).resumable) == ("running?", False)
 
 
 @pytest.mark.parametrize("ending", ["interrupted", "failed"])

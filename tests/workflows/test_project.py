@@ -72,9 +72,9 @@ def test_a_project_for_masks_goes_from_the_classifier_to_mask_rcnn(tmp_path: Pat
 @pytest.mark.parametrize("task", ["ssd", "maskrcnn", "backbone"])
 def test_a_value_that_the_readme_changes_is_one_of_the_recipe(tmp_path: Path, task: str) -> None:
     init_project(tmp_path, task=task)
-    sets = re.findall(r"--set (\S+)", (tmp_path / "README.md").read_text(encoding="utf-8"))
-    assert sets
-    assert "--set" in load_recipe(task, sets=sets).origin.values()
+    settings = re.findall(r"--set (\S+)", (tmp_path / "README.md").read_text(encoding="utf-8"))
+    assert settings
+    assert "settings" in load_recipe(task, settings=settings).origin.values()
 
 
 def test_the_labels_and_the_name_of_a_dataset_are_taken_over(tmp_path: Path, make_voc: MakeVoc) -> None:

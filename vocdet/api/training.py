@@ -141,7 +141,7 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
     plain = {name: str(value.path if isinstance(value, Run) else value) if isinstance(value, Run | Path) else value
              for name, value in values.items()}  # fmt: skip
     if isinstance(recipe, str | Path):
-        return load_recipe(task, str(recipe), flags=plain).recipe
+        return load_recipe(task, str(recipe), values=plain).recipe
     given: Any = recipe
     return changed(given, **plain)
 

@@ -26,7 +26,7 @@ from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe,
 from vocdet.recipes.values import plain, shown, toml, typed
 from vocdet.wording import nearest
 
-DEFAULT = "default"  # the origin of a value that is not set
+Origin = Literal["default", "recipe", "settings", "values"]  # where a value comes from
 _TOP = ("task", "description")  # the keys that stand outside of any table
 
 R_co = TypeVar("R_co", bound=Recipe, covariant=True)
@@ -38,7 +38,7 @@ class Resolved(Generic[R_co]):
 
     recipe: R_co
     source: str  # the file, or the name of a bundled recipe; "": the defaults
-    origin: Mapping[str, str]  # of every key, as train.lr: default, the source, --set, or an option as --lr
+    origin: Mapping[str, Origin]  # of every key, such as train.lr
     description: str = ""
 
 
@@ -49,7 +49,7 @@ class _Override:
     section: str
     field: str
     value: object
-    origin: str
+    origin: Origin
 
 
 @overload
@@ -57,36 +57,44 @@ def load_recipe(
     task: Literal["ssd"],
     name: str | None = None,
     *,
-    sets: Sequence[str] = (),
-    flags: Mapping[str, object] | None = None,
+    settings: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
 ) -> Resolved[SsdRecipe]: ...
 @overload
 def load_recipe(
     task: Literal["maskrcnn"],
     name: str | None = None,
     *,
-    sets: Sequence[str] = (),
-    flags: Mapping[str, object] | None = None,
+    settings: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
 ) -> Resolved[MaskRcnnRecipe]: ...
 @overload
 def load_recipe(
     task: Literal["backbone"],
     name: str | None = None,
     *,
-    sets: Sequence[str] = (),
-    flags: Mapping[str, object] | None = None,
+    settings: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
 ) -> Resolved[BackboneRecipe]: ...
 @overload
 def load_recipe(
-    task: str, name: str | None = None, *, sets: Sequence[str] = (), flags: Mapping[str, object] | None = None
+    task: str,
+    name: str | None = None,
+    *,
+    settings: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
 ) -> Resolved[Recipe]: ...
 def load_recipe(
-    task: str, name: str | None = None, *, sets: Sequence[str] = (), flags: Mapping[str, object] | None = None
+    task: str,
+    name: str | None = None,
+    *,
+    settings: Sequence[str] = (),
+    values: Mapping[str, object] | None = None,
 ) -> Resolved[Recipe]:
-    """The recipe for a task: `flags` over `sets` over the recipe `name` over the defaults.
+    """The recipe for a task: `values` over `settings` over the recipe `name` over the defaults.
 
-    `name` is a file ending in .toml, a run folder (its recipe), or the name of a bundled recipe. `sets` are strings
-    like `train.lr=0.01`, whose value is TOML; a bare word is a string. `flags` are values by field name. All errors
+    `name` is a file ending in .toml, a run folder (its recipe), or the name of a bundled recipe. `settings` are strings
+    like `train.lr=0.01`, whose value is TOML; a bare word is a string. `values` are values by field name. All errors
     are raised together, including those in values that are overridden.
     """
     base: Any = TASKS[task]()
@@ -96,17 +104,19 @@ def load_recipe(
         document = read_document(name) if name is not None else document
     except VocdetError as error:
         errors.append(error)
-    values: dict[str, object] = {}
-    origin = {f"{section}.{field}": DEFAULT for section, fields in _sections(task).items() for field in fields}
-    in_file = _of_file(document, task, name) if name is not None and not errors else ()
-    for found in chain(in_file, _of_sets(sets, task), _of_flags(flags or {}, task)):
-        if isinstance(found, VocdetError):
-            errors.append(found)
+    changes: dict[str, object] = {}
+    origin: dict[str, Origin] = {
+        f"{section}.{field}": "default" for section, fields in _sections(task).items() for field in fields
+    }
+    in_file = _of_file(document, task) if name is not None and not errors else ()
+    for override in chain(in_file, _of_settings(settings, task), _of_values(values or {}, task)):
+        if isinstance(override, VocdetError):
+            errors.append(override)
         else:
-            values[found.field] = found.value
-            origin[f"{found.section}.{found.field}"] = found.origin
+            changes[override.field] = override.value
+            origin[f"{override.section}.{override.field}"] = override.origin
     raise_all(errors)
-    return Resolved(changed(base, **values), name or "", origin, str(document.content.get("description", "")))
+    return Resolved(changed(base, **changes), name or "", origin, str(document.content.get("description", "")))
 
 
 def task_of(name: str) -> str:
@@ -139,7 +149,7 @@ def _sections(task: str) -> dict[str, dict[str, dataclasses.Field[Any]]]:
     return {name: {field.name: field for field in dataclasses.fields(getattr(recipe, name))} for name in names}
 
 
-def _of_file(document: Document, task: str, source: str) -> Iterator[_Override | RecipeError]:
+def _of_file(document: Document, task: str) -> Iterator[_Override | RecipeError]:
     """The values and errors of a recipe file; a recipe of another task is checked against that task."""
     yield from _task_faults(document, task)
     own = document.content.get("task")
@@ -150,7 +160,7 @@ def _of_file(document: Document, task: str, source: str) -> Iterator[_Override |
         place = document.at(key)
         if key in sections and isinstance(value, dict):
             for field, one in value.items():
-                yield from _value(task, key, field, one, source, document.at(key, field))
+                yield from _value(task, key, field, one, "recipe", document.at(key, field))
         elif key in sections:
             hint = f"write [{key}] on a separate line, and its values below"
             yield RecipeError(f"{key} is {shown(value)}, not a table", place=place, hint=hint)
@@ -175,11 +185,11 @@ def _task_faults(document: Document, task: str | None) -> Iterator[RecipeError]:
         yield RecipeError(f"is a recipe of task {own}, not {task}", place=document.at("task"), hint=hint)
 
 
-def _of_sets(sets: Sequence[str], task: str) -> Iterator[_Override | RecipeError]:
+def _of_settings(settings: Sequence[str], task: str) -> Iterator[_Override | RecipeError]:
     """The values of strings like train.lr=0.01."""
     sections = _sections(task)
-    for text in sets:
-        place = Place(Path(f"--set {text[:80]}"))
+    for text in settings:
+        place = Place(Path(text[:80]))
         key, equals, raw = text.partition("=")
         section, dot, field = key.strip().partition(".")
         if not equals or not key.strip():
@@ -191,20 +201,20 @@ def _of_sets(sets: Sequence[str], task: str) -> Iterator[_Override | RecipeError
         else:
             known = sections[section].get(field)
             value = read_word(raw.strip(), as_text=known is not None and isinstance(known.default, str))
-            yield from _value(task, section, field, value, "--set", place)
+            yield from _value(task, section, field, value, "settings", place)
 
 
-def _of_flags(flags: Mapping[str, object], task: str) -> Iterator[_Override | RecipeError]:
-    """The values of options, by field name."""
+def _of_values(values: Mapping[str, object], task: str) -> Iterator[_Override | RecipeError]:
+    """Values by field name."""
     homes = {field: section for section, fields in _sections(task).items() for field in fields}
-    for field, value in flags.items():
+    for field, value in values.items():
         if field not in homes:
             raise ValueError(f"no recipe of task {task} has {field}")
-        yield from _value(task, homes[field], field, value, f"--{field.replace('_', '-')}", None)
+        yield from _value(task, homes[field], field, value, "values", None)
 
 
 def _value(
-    task: str, section: str, field: str, value: object, origin: str, place: Place | None
+    task: str, section: str, field: str, value: object, origin: Origin, place: Place | None
 ) -> Iterator[_Override | RecipeError]:
     """A value with the type and within the limits of its field, or its errors."""
     if field not in _sections(task)[section]:

@@ -18,7 +18,7 @@ def mobile_names() -> tuple[str, ...]:
 
 
 def net_fault(name: str) -> RecipeError | None:
-    """What is wrong with the name of a MobileNet, as mb3-large or with a width multiplier mb1-0.25."""
+    """The error in the name of a MobileNet, if any: valid are mb3-large, or mb1-0.25 with a width multiplier."""
     match = re.fullmatch(rf"({'|'.join(mobile_names())})(?:-([0-9]*\.?[0-9]+))?", name)
     if match and NARROWEST <= float(match[2] or 1) <= WIDEST:
         return None
@@ -26,12 +26,12 @@ def net_fault(name: str) -> RecipeError | None:
         f"use {', '.join(mobile_names())}, or one with a width from {NARROWEST} to {WIDEST}: mb1-0.25, mb3-large-0.75"
     )
     if name == RESNET:
-        hint = f"only vocdet train-maskrcnn has it; {hint}"
+        hint = f"only Mask R-CNN and Faster R-CNN have it; {hint}"
     return RecipeError(f"there is no net {name!r}", hint=hint)
 
 
 def any_net_fault(name: str) -> RecipeError | None:
-    """The same where resnet50 is a net, too."""
+    """The error in the name of a net, if any: a MobileNet or resnet50."""
     if name == RESNET:
         return None
     error = net_fault(name)

@@ -16,9 +16,10 @@ from vocdet.data.detections import Detections
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.image_cache import CacheOptions
+from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_recall import AnchorRecall
-from vocdet.recipes.schema import DetectorAugment, MaskRcnnRecipe, SsdRecipe
+from vocdet.recipes.schema import DetectorAugment, MaskRcnnRecipe, RcnnAugment, SsdAugment, SsdRecipe
 from vocdet.runs.start import InitialModel, M
 from vocdet.training.losses import Task
 
@@ -56,25 +57,34 @@ class DetectorTraining(Generic[M, R]):
 
     task: str  # of its recipes and its runs
     model: type[M]
-    check: Callable[[Dataset, R], tuple[str, ...]]  # notes about the training images; raises where they teach nothing
+    check: Callable[[Dataset, R], tuple[str, ...]]  # notes about the training images; raises if they are unusable
     create: Callable[[R, Path, Dataset, ObjectTable], InitialModel[M]]  # with the weights to start from
     make_task: Callable[[M, R, ObjectTable], Task[M]]
     anchor_recall: Callable[[M, ObjectTable], tuple[int, tuple[AnchorRecall, ...]]]  # number of anchor shapes, rows
     blank_batches: Callable[[M, R], Callable[[int], Batch]]  # batches of the training's size, to measure memory with
-    scenes: Callable[
-        [M, Dataset, R | None, CacheOptions | None], DetectionSamples
-    ]  # augmented by the recipe, if there is one
+    resizing: Callable[[M, R | None], tuple[int, int] | ResizeShortestEdge]  # of images, for training with a recipe
     predict: Callable[
         [M, Dataset, DetectionSamples, Task[M] | None], Predictions
     ]  # in eval mode; with a task, the loss, too
 
+    def samples(
+        self, model: M, dataset: Dataset, recipe: R | None = None, cache: CacheOptions | None = None
+    ) -> DetectionSamples:
+        """A dataset as input of the model; for training with a recipe, augmented and with masks if it predicts them."""
+        size = self.resizing(model, recipe)
+        if recipe is None:
+            return DetectionSamples(dataset, size, None, cache=cache)
+        masks = getattr(model.spec, "masks", False)
+        return DetectionSamples(dataset, size, augmentation(recipe.augment, masks=masks), cache=cache, masks=masks)
 
-def augmentation(augment: DetectorAugment, *, mixup: float = 0.0, copy_paste: float = 0.0) -> Augmentation:
-    """The augmentation of a recipe; `mixup` and `copy_paste` exist for some families only."""
+
+def augmentation(augment: DetectorAugment, *, masks: bool) -> Augmentation:
+    """The augmentation of a recipe; without masks, nothing is copied and pasted."""
     return Augmentation(
         whole=augment.whole, zoom_out=augment.zoom_out, largest_canvas=augment.largest_canvas,
         smallest_crop=augment.smallest_crop, flip=0.5 if augment.flip else 0.0, color=augment.color,
-        mosaic=augment.mosaic, rotate=augment.rotate, mixup=mixup, copy_paste=copy_paste,
+        mosaic=augment.mosaic, rotate=augment.rotate, mixup=augment.mixup if isinstance(augment, SsdAugment) else 0.0,
+        copy_paste=augment.copy_paste if masks and isinstance(augment, RcnnAugment) else 0.0,
     )  # fmt: skip
 
 

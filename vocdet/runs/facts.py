@@ -16,7 +16,6 @@ import msgspec
 
 from vocdet.errors import ArgumentError, RunError
 from vocdet.machine import is_running
-from vocdet.recipes.schema import TASKS
 from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
@@ -57,11 +56,6 @@ class RunFacts:
     recipe: dict[str, Any] = field(default_factory=dict)  # section.field: value
     environment: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()  # files that cannot be read
-
-    @property
-    def resume(self) -> tuple[str, ...]:
-        """The arguments of the command that resumes the run; empty if it cannot be resumed."""
-        return (f"train-{self.task}", "--resume", str(self.folder)) if self.resumable and self.task in TASKS else ()
 
 
 class _Model(msgspec.Struct):

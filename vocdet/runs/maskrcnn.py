@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError, RecipeError
 from vocdet.inference.rcnn import RcnnPredictor
 from vocdet.inputs.batches import Batch, EpochPlan, batches
 from vocdet.inputs.detection_samples import DetectionSamples
-from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.images import fit_size
 from vocdet.inputs.object_masks import drawable_masks
 from vocdet.inputs.prefetch import prefetch
@@ -24,14 +21,12 @@ from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.rcnn.anchor_fit import fit_pyramid, pyramid_recall
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
-from vocdet.models.weights.transfer import transfer
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnModel
-from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, augmentation, image_sizes
-from vocdet.runs.start import InitialModel, find_weights
+from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, image_sizes
+from vocdet.runs.start import InitialModel, find_weights, initialize
 from vocdet.training.losses import Task
 from vocdet.training.tasks import SegmentTask
 from vocdet.wording import counted
@@ -41,7 +36,7 @@ BLANK_OBJECTS = 8  # in an image of a batch that memory is measured with
 
 
 def check_masks(train: Dataset, recipe: MaskRcnnRecipe) -> tuple[str, ...]:
-    """A note if some objects have no mask; an `AnnotationError` if none has one and the recipe wants masks."""
+    """A note if some objects have no mask; an `AnnotationError` if the recipe needs masks and no object has one."""
     if not recipe.model.masks:
         return ()
     objects = ~train.objects.crowd
@@ -57,7 +52,7 @@ def check_masks(train: Dataset, recipe: MaskRcnnRecipe) -> tuple[str, ...]:
 def create_maskrcnn(recipe: MaskRcnnRecipe, runs: Path, train: Dataset, objects: ObjectTable) -> InitialModel[MaskRcnn]:
     """A new Mask R-CNN on the recipe's backbone."""
     options = recipe.model
-    torch.manual_seed(recipe.train.seed)  # draws the initial weights; everything else random has its own seed
+    torch.manual_seed(recipe.train.seed)  # for the initial weights; samples have another seed
     net = parse_net(options.net, reduced_tail=options.reduced_tail)
     if options.weights == "coco" and options.heads != "standard":
         hint = 'use `net="resnet50", heads="standard"`, or `weights="imagenet"` for the backbone alone'
@@ -74,29 +69,19 @@ def create_maskrcnn(recipe: MaskRcnnRecipe, runs: Path, train: Dataset, objects:
     spec = RcnnSpec(
         start.backbone, train.labels, *limits, anchors, mean, std, options.heads, options.masks, options.channels
     )
-    model = MaskRcnn(spec)
-    moved = None
-    if start.tensors:
-        moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
-    info = CheckpointInfo(vocdet=__version__, model=spec, dataset=train.fingerprint(), recipe=asdict(recipe))
-    text = start.text + (", with their anchors" if anchors is start.anchors else "")
-    return InitialModel(model, info, text, moved)
+    return initialize(MaskRcnn(spec), start, train, recipe)
 
 
-def _make_task(model: MaskRcnn, recipe: MaskRcnnRecipe, objects: ObjectTable) -> SegmentTask:  # noqa: ARG001
-    return SegmentTask(model)
-
-
-def _anchor_recall(model: MaskRcnn, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
+def _pyramid_recall(model: MaskRcnn, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
     spec = model.spec
     rows = pyramid_recall(spec.anchors, _input_boxes(objects, spec.size, spec.longest), objects.labels, spec.labels)
     return spec.anchors.count * len(spec.anchors.sides), rows
 
 
-def _blank_batches(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], Batch]:
+def _blank_objects(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], Batch]:
     """Batches of black images of the largest size, with several objects each."""
-    fit = _fit(model, recipe)
-    height, width = fit.canvas(np.array([fit.largest(model.spec.longest, model.spec.size)], np.int64))
+    resizing = _resizing(model, recipe)
+    height, width = resizing.canvas(np.array([resizing.largest(model.spec.longest, model.spec.size)], np.int64))
 
     def batch_of(n: int) -> Batch:
         images = torch.zeros((n, 3, height, width), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
@@ -109,29 +94,18 @@ def _blank_batches(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], B
     return batch_of
 
 
-def _scenes(
-    model: MaskRcnn, dataset: Dataset, recipe: MaskRcnnRecipe | None, cache: CacheOptions | None
-) -> DetectionSamples:
-    """Images in their own aspect ratios; for training with masks."""
-    if recipe is None:
-        return DetectionSamples(dataset, ResizeShortestEdge(model.spec.size, model.spec.longest), None, cache=cache)
-    fit, masks = _fit(model, recipe), model.spec.masks
-    augmented = augmentation(recipe.augment, copy_paste=recipe.augment.copy_paste if masks else 0.0)
-    return DetectionSamples(dataset, fit, augmented, cache=cache, masks=masks)
-
-
 def predict_maskrcnn(
     model: MaskRcnn,
     dataset: Dataset,
-    scenes: DetectionSamples,
+    samples: DetectionSamples,
     task: Task[MaskRcnn] | None,  # noqa: ARG001
 ) -> Predictions:
-    """Detections, one image after another as a predictor does it.
+    """Detections, one image at a time like a predictor.
 
     There is no loss: it would sample its proposals at random, and take as long again.
     """
     predictor = RcnnPredictor(model)
-    loaded = prefetch(lambda: batches(scenes, EpochPlan(1, seed=0, epoch=0)))
+    loaded = prefetch(lambda: batches(samples, EpochPlan(1, seed=0, epoch=0)))
     return Predictions(
         [
             predictor.detect_fitted(batch.images, batch.sizes, [side])[0]
@@ -145,9 +119,9 @@ def _input_limits(options: RcnnModel) -> tuple[int, int]:
     return options.size, max(options.size, options.longest)
 
 
-def _fit(model: MaskRcnn, recipe: MaskRcnnRecipe) -> ResizeShortestEdge:
-    """How training images are resized."""
-    low, high = recipe.augment.scales
+def _resizing(model: MaskRcnn, recipe: MaskRcnnRecipe | None) -> ResizeShortestEdge:
+    """How images are resized: in their own aspect ratios, for training to random scales."""
+    low, high = recipe.augment.scales if recipe else (1.0, 1.0)
     return ResizeShortestEdge(model.spec.size, model.spec.longest, None if low == high == 1 else (low, high))
 
 
@@ -162,9 +136,9 @@ MASK_RCNN: DetectorTraining[MaskRcnn, MaskRcnnRecipe] = DetectorTraining(
     model=MaskRcnn,
     check=check_masks,
     create=create_maskrcnn,
-    make_task=_make_task,
-    anchor_recall=_anchor_recall,
-    blank_batches=_blank_batches,
-    scenes=_scenes,
+    make_task=lambda model, recipe, objects: SegmentTask(model),  # noqa: ARG005
+    anchor_recall=_pyramid_recall,
+    blank_batches=_blank_objects,
+    resizing=_resizing,
     predict=predict_maskrcnn,
 )

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.inference.ssd import SsdPredictor
-from vocdet.inputs.batches import Batch, EpochPlan, batches
+from vocdet.inputs.batches import EpochPlan, batches
 from vocdet.inputs.detection_samples import DetectionSamples
-from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.prefetch import prefetch
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
-from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.ssd.anchor_fit import anchor_recall, fit_anchors
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
-from vocdet.models.weights.transfer import transfer
 from vocdet.recipes.schema import SsdRecipe
-from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, augmentation, image_sizes
+from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, image_sizes
 from vocdet.runs.setup import blank_batches
-from vocdet.runs.start import InitialModel, find_weights
+from vocdet.runs.start import InitialModel, find_weights, initialize
 from vocdet.training.losses import Task
 from vocdet.training.tasks import DetectTask
 
@@ -39,21 +33,18 @@ VALIDATION_BATCH = 16
 def create_ssd(recipe: SsdRecipe, runs: Path, train: Dataset, objects: ObjectTable) -> InitialModel[SsdLite]:
     """A new SSD on the recipe's backbone."""
     options = recipe.model
-    torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
-    spec = parse_net(options.net, reduced_tail=options.reduced_tail)
-    start = find_weights(options.weights, spec, runs, task=TASK)
-    spec, size = start.backbone, (options.size, options.size)
+    torch.manual_seed(recipe.train.seed)  # for the initial weights; samples and dropout have other seeds
+    net = parse_net(options.net, reduced_tail=options.reduced_tail)
+    start = find_weights(options.weights, net, runs, task=TASK)
+    size = (options.size, options.size)
     if options.anchors == "torchvision":
         anchors = torchvision_anchors()
     elif options.anchors == "auto" and isinstance(start.anchors, Anchors):
         anchors = start.anchors
     else:
         anchors = fit_anchors(objects.boxes, objects.labels, size, last_map=options.last_map)
-    model = SsdLite(SsdSpec(spec, train.labels, size, anchors, *start.normalization, options.extras, options.last_map))
-    moved = transfer(model, start.tensors, spec, source=start.source, heads=start.heads) if start.tensors else None
-    info = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=train.fingerprint(), recipe=asdict(recipe))
-    text = start.text + (", with their anchors" if anchors is start.anchors else "")
-    return InitialModel(model, info, text, moved)
+    spec = SsdSpec(start.backbone, train.labels, size, anchors, *start.normalization, options.extras, options.last_map)
+    return initialize(SsdLite(spec), start, train, recipe)
 
 
 def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:
@@ -63,34 +54,24 @@ def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list
     return [float(w) for w in weights * (numbers.sum() / (numbers @ weights))]
 
 
-def _make_task(model: SsdLite, recipe: SsdRecipe, objects: ObjectTable) -> DetectTask:
+def _detect_task(model: SsdLite, recipe: SsdRecipe, objects: ObjectTable) -> DetectTask:
     weights = label_weights(objects.labels, len(model.spec.labels), recipe.train.balance)
     return DetectTask(model, min_negatives=recipe.train.min_negatives, label_weights=weights)
 
 
-def _anchor_recall(model: SsdLite, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
+def _ssd_recall(model: SsdLite, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
     spec = model.spec
     rows = anchor_recall(spec.anchors, objects.boxes, objects.labels, spec.labels, spec.size, last_map=spec.last_map)
     return sum(spec.anchors.counts), rows
 
 
-def _blank_batches(model: SsdLite, recipe: SsdRecipe) -> Callable[[int], Batch]:  # noqa: ARG001
-    return blank_batches(model.spec.size)
-
-
-def _scenes(model: SsdLite, dataset: Dataset, recipe: SsdRecipe | None, cache: CacheOptions | None) -> DetectionSamples:
-    """Images at the input's size."""
-    augmented = None if recipe is None else augmentation(recipe.augment, mixup=recipe.augment.mixup)
-    return DetectionSamples(dataset, model.spec.size, augmented, cache=cache)
-
-
 @torch.inference_mode()
-def predict_ssd(model: SsdLite, dataset: Dataset, scenes: DetectionSamples, task: Task[SsdLite] | None) -> Predictions:
+def predict_ssd(model: SsdLite, dataset: Dataset, samples: DetectionSamples, task: Task[SsdLite] | None) -> Predictions:
     """Detections in batches of images, and with a task the loss."""
     predictor, sides = SsdPredictor(model), image_sizes(dataset)
     detections: list[Detections] = []
     loss = torch.zeros(2, dtype=torch.float64) if isinstance(task, DetectTask) else None
-    for batch in prefetch(lambda: batches(scenes, EpochPlan(VALIDATION_BATCH, seed=0, epoch=0))):
+    for batch in prefetch(lambda: batches(samples, EpochPlan(VALIDATION_BATCH, seed=0, epoch=0))):
         offsets, logits = model(batch.images.to(model.grid.device))
         if loss is not None and isinstance(task, DetectTask):
             shares = task.compare(offsets, logits, batch)
@@ -104,9 +85,9 @@ SSD: DetectorTraining[SsdLite, SsdRecipe] = DetectorTraining(
     model=SsdLite,
     check=lambda train, recipe: (),  # noqa: ARG005
     create=create_ssd,
-    make_task=_make_task,
-    anchor_recall=_anchor_recall,
-    blank_batches=_blank_batches,
-    scenes=_scenes,
+    make_task=_detect_task,
+    anchor_recall=_ssd_recall,
+    blank_batches=lambda model, recipe: blank_batches(model.spec.size),  # noqa: ARG005
+    resizing=lambda model, recipe: model.spec.size,  # noqa: ARG005
     predict=predict_ssd,
 )

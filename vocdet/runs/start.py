@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from vocdet import __version__
+from vocdet.data.dataset import Dataset
 from vocdet.errors import CheckpointError, RunError
 from vocdet.inference.predictor import BEST
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.backbones.resnet import with_eps
 from vocdet.models.checkpoint import CheckpointInfo, info_if_ours, read_tensors
+from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.anchors import PyramidAnchors
+from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.models.ssd.anchors import Anchors
+from vocdet.models.ssd.model import SsdLite
 from vocdet.models.weights.heads import Heads
 from vocdet.models.weights.published import (
     HALF,
@@ -30,16 +35,17 @@ from vocdet.models.weights.published import (
     is_coco_rcnn,
 )
 from vocdet.models.weights.timm import from_timm
-from vocdet.models.weights.transfer import Transfer, with_its_tail
+from vocdet.models.weights.transfer import Transfer, transfer, with_its_tail
+from vocdet.recipes.schema import Recipe
 from vocdet.runs.folders import newest_run, run_info
 from vocdet.training.state import STATE
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound=Classifier | SsdLite | MaskRcnn)
 
 
 @dataclass(frozen=True, slots=True)
 class StartingWeights:
-    """Weights to start from, and what a model must be like to use them."""
+    """Weights to start from, and the properties of a model that can use them."""
 
     source: str
     text: str  # for people
@@ -62,6 +68,16 @@ class InitialModel(Generic[M]):
     info: CheckpointInfo  # before any validation
     weights: str  # where the weights come from, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch, or from a saved state
+
+
+def initialize(model: M, start: StartingWeights, dataset: Dataset, recipe: Recipe) -> InitialModel[M]:
+    """A new model with the weights that fit it, and its description."""
+    transferred = None
+    if start.tensors:
+        transferred = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
+    info = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=dataset.fingerprint(), recipe=asdict(recipe))
+    same_anchors = start.anchors is not None and getattr(model.spec, "anchors", None) is start.anchors
+    return InitialModel(model, info, start.text + (", with their anchors" if same_anchors else ""), transferred)
 
 
 def find_weights(weights: str, spec: BackboneSpec, runs: Path, *, task: str = "ssd") -> StartingWeights:
@@ -135,7 +151,7 @@ def _file_weights(path: Path, text: str, spec: BackboneSpec) -> StartingWeights:
 
 
 def _with_tail(start: StartingWeights) -> StartingWeights:
-    """The same weights with the backbone's tail that they have."""
+    """The same weights; their backbone has a reduced tail if theirs is reduced."""
     fitting = with_its_tail(start.backbone, start.tensors)
     if fitting == start.backbone:
         return start

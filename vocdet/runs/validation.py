@@ -43,13 +43,13 @@ class DetectorValidator:
         self._train, self._val, self._group = train, val, group
         self._detections: list[Detections] = []
         if val:
-            self._own = val.subset(np.arange(len(val))[part(len(val), group.rank, group.world)])
-            self._scenes = family.scenes(task.model, self._own, None, image_cache(recipe.data))
+            self._share = val.subset(np.arange(len(val))[part(len(val), group.rank, group.world)])
+            self._samples = family.samples(task.model, self._share, cache=image_cache(recipe.data))
 
     def validate(self, model: nn.Module) -> Validation:
         """The metrics and the loss; ranked by the recipe's metric, then by the AP of boxes and of masks."""
         assert isinstance(model, self._family.model) and self._val is not None
-        predictions = self._family.predict(model, self._own, self._scenes, self._task)
+        predictions = self._family.predict(model, self._share, self._samples, self._task)
         if predictions.loss is not None:
             self._group.sum_(predictions.loss)
         self._detections = self._group.merge(predictions.detections)
@@ -71,7 +71,7 @@ class DetectorValidator:
         assert isinstance(model, self._family.model)
         rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
         some = self._train.subset(np.unique(rows))
-        predictions = self._family.predict(model, some, self._family.scenes(model, some, None, None), None)
+        predictions = self._family.predict(model, some, self._family.samples(model, some), None)
         return _described(self._info, evaluate(some, predictions.detections)).with_(scores={})
 
     def per_label(self) -> dict[str, float | None]:

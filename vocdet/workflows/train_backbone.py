@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError
@@ -27,12 +26,12 @@ from vocdet.inputs.prefetch import prefetch
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.classifier import Classifier, ClassifierSpec
-from vocdet.models.weights.transfer import Transfer, transfer
+from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import BackboneRecipe
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, blank_batches, image_cache, run_folder, with_batch
-from vocdet.runs.start import InitialModel, find_weights
+from vocdet.runs.start import InitialModel, find_weights, initialize
 from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.training.distributed import Group, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
@@ -134,15 +133,11 @@ def backbone_events(
 
 def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> InitialModel[Classifier]:
     options = recipe.model
-    torch.manual_seed(recipe.train.seed)  # draws the initial weights; samples and dropout have seeds of their own
+    torch.manual_seed(recipe.train.seed)  # for the initial weights; samples and dropout have other seeds
     spec = parse_net(options.net, reduced_tail=options.reduced_tail)
     start = find_weights(options.weights, spec, runs, task="backbone")
     model = Classifier(ClassifierSpec(start.backbone, dataset.labels, options.size, *start.normalization, context))
-    moved = None
-    if start.tensors:
-        moved = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
-    info = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=dataset.fingerprint(), recipe=asdict(recipe))
-    return InitialModel(model, info, start.text, moved)
+    return initialize(model, start, dataset, recipe)
 
 
 def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, augmented: bool) -> CropSamples:

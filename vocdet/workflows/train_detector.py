@@ -118,7 +118,7 @@ def training_events(
         if group.first and not unfinished:
             write_image_digests(run, train.labels, {"train": train, "val": val})
         best: EvalReport | None = None
-        for event in training.events(family.scenes(model, train, recipe, image_cache(recipe.data)), validator):
+        for event in training.events(family.samples(model, train, recipe, image_cache(recipe.data)), validator):
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event

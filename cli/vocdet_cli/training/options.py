@@ -32,7 +32,7 @@ RecipeFile = Annotated[
         show_default="the defaults below",
     ),
 ]
-Sets = Annotated[
+Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the recipe, as in train.clip=5; repeatable."),
 ]
@@ -58,7 +58,7 @@ class TrainingOptions:
 
     data: SomeData = None
     recipe: RecipeFile = None
-    sets: Sets = None
+    settings: Settings = None
     show_recipe: ShowRecipe = False
     resume: Resume = None
     show_weights: Tensors = False
@@ -67,7 +67,7 @@ class TrainingOptions:
     runs: Runs = DEFAULT_RUNS
     device: Device = "auto"
     track: Track = None
-    flags: Mapping[str, object] = dataclasses.field(default_factory=dict)  # values of recipe fields, by their names
+    values: Mapping[str, object] = dataclasses.field(default_factory=dict)  # of recipe fields, by their names
 
 
 Command = Callable[..., None]
@@ -86,16 +86,16 @@ def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Co
         hints = get_type_hints(TrainingOptions, include_extras=True)
         shared = [
             _parameter(field.name, hints[field.name], field.default)
-            for field in dataclasses.fields(TrainingOptions) if field.name != "flags"
+            for field in dataclasses.fields(TrainingOptions) if field.name != "values"
         ]  # fmt: skip
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         of_recipe = [_parameter(name, _annotation(homes[name], name), None) for name in fields]
 
         @functools.wraps(command)
-        def call(**values: Any) -> None:
-            flags = {name: value for name in fields if (value := values.pop(name)) is not None}
-            options = TrainingOptions(**{one.name: values.pop(one.name) for one in shared}, flags=flags)
-            command(options, **values)
+        def call(**arguments: Any) -> None:
+            values = {name: value for name in fields if (value := arguments.pop(name)) is not None}
+            options = TrainingOptions(**{one.name: arguments.pop(one.name) for one in shared}, values=values)
+            command(options, **arguments)
 
         signature = inspect.Signature([shared[0], *own, *shared[1:], *of_recipe])
         call.__signature__ = signature  # type: ignore[attr-defined]
@@ -163,10 +163,14 @@ Batch = Annotated[int | None, from_recipe(SsdTrain, "batch", parser=batch_size)]
 
 def show_recipe(resolved: Resolved[Recipe]) -> None:
     """Print a recipe as TOML that can be saved and used again, with the origin of each value as a comment."""
-    from vocdet.recipes.load import DEFAULT, dump_recipe
+    from vocdet.recipes.load import dump_recipe
     from vocdet.recipes.schema import TASKS
 
     (task,) = (name for name, recipe in TASKS.items() if type(resolved.recipe) is recipe)
-    notes = {key: "" if origin == DEFAULT else origin for key, origin in resolved.origin.items()}
+    texts = {"default": "", "recipe": resolved.source, "settings": "--set"}
+    notes = {
+        key: texts.get(origin, f"--{key.partition('.')[2].replace('_', '-')}")
+        for key, origin in resolved.origin.items()
+    }
     text = dump_recipe(resolved.recipe, task, description=resolved.description, notes=notes)
     render.out.print(text, markup=False, soft_wrap=True, end="")

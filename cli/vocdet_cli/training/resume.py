@@ -48,9 +48,9 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     from vocdet.formats.source import Source
     from vocdet.recipes.load import load_recipe
 
-    sets = options.sets or ()
+    settings = options.settings or ()
     if options.resume is None:
-        resolved: Resolved[Recipe] = load_recipe(task, options.recipe, sets=sets, flags=options.flags)
+        resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
         source = Source(options.data or Path(), labels=options.labels, coordinates=options.coordinates)
         return Request(task, resolved, source, folder, None)
     if options.recipe is not None:
@@ -59,7 +59,7 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
 
     run = find_unfinished(options.runs, task, options.resume)
     recorded = dataset_arguments(run)
-    resolved = load_recipe(task, str(run), sets=sets, flags=options.flags)
+    resolved = load_recipe(task, str(run), settings=settings, values=options.values)
     source = Source(
         options.data or Path(recorded["root"]),
         format=recorded["format"],

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 from typer.testing import CliRunner
-from vocdet_cli.training.options import Batch, RecipeFile, Sets, ShowRecipe, from_recipe, help_of, show_recipe
+from vocdet_cli.training.options import Batch, RecipeFile, Settings, ShowRecipe, from_recipe, help_of, show_recipe
 
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import AnchorChoice, SsdAugment, SsdModel, SsdTrain
@@ -20,7 +20,7 @@ LOADED: list[Any] = []
 @app.command()
 def train(
     recipe: RecipeFile = None,
-    sets: Sets = None,
+    settings: Settings = None,
     show: ShowRecipe = False,
     lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None,
     backbone_lr: Annotated[float | None, from_recipe(SsdTrain, "backbone_lr")] = None,
@@ -29,9 +29,9 @@ def train(
     batch: Batch = None,
 ) -> None:
     """As a training has it."""
-    values = {"lr": lr, "backbone_lr": backbone_lr, "flip": flip, "anchors": anchors, "batch": batch}
-    flags = {name: value for name, value in values.items() if value is not None}
-    LOADED[:] = [load_recipe("ssd", recipe, sets=sets or (), flags=flags)]
+    options = {"lr": lr, "backbone_lr": backbone_lr, "flip": flip, "anchors": anchors, "batch": batch}
+    values = {name: value for name, value in options.items() if value is not None}
+    LOADED[:] = [load_recipe("ssd", recipe, settings=settings or (), values=values)]
     if show:
         show_recipe(LOADED[0])
 
@@ -82,7 +82,7 @@ def test_a_field_that_is_not_there_is_a_mistake_of_the_program() -> None:
 @pytest.mark.parametrize(("text", "value"), [("auto", 0), ("16", 16)])
 def test_a_batch_is_a_number_or_auto(text: str, value: int) -> None:
     resolved = loaded("--batch", text)
-    assert (resolved.recipe.train.batch, resolved.origin["train.batch"]) == (value, "--batch")
+    assert (resolved.recipe.train.batch, resolved.origin["train.batch"]) == (value, "values")
 
 
 def test_a_batch_that_is_neither_is_wrong_usage() -> None:
