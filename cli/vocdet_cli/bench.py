@@ -37,18 +37,21 @@ def bench(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset to time and evaluate on.", show_default="noise, with the known metrics"),
+        typer.Option(
+            help="Dataset to time and evaluate on.", show_default="noise, with the metrics of earlier evaluations"
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file, too.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Compare trained detectors: milliseconds an image, size on disk, parameters, multiply-adds and average precision.
 
-    They are timed in rotation, one image at a time, from an image in memory to its detections; the second and later
-    ones also show their cost as a multiple of the first. With --data each is evaluated on the split, unless it was.
+    They are timed in rotation, one image at a time, from an image in memory to its detections. The second and later
+    ones also show their cost as a multiple of the first. With --data each
+    is evaluated on the split unless it already was.
     """
     load_torch()
     from vocdet.runs.facts import find_run
@@ -56,32 +59,32 @@ def bench(
 
     chosen = [name if name.is_file() else find_run(name, runs) for name in names]
     with render.progress("measuring") as progress:
-        found = bench_runs(
+        result = bench_runs(
             chosen, data=data, split=split, rounds=images, device=device, json=json, progress=progress,
         )  # fmt: skip
-    render.show(_table(found))
-    if not found.same_images:
+    render.show(_table(result))
+    if not result.same_images:
         hint = "" if data else ": use --data to evaluate them on the same images"
         render.warning(f"the detectors were evaluated on different images, so their AP is not comparable{hint}")
     if not data:
         render.note("timed on noise; use --data to time on images, where the number of detections varies")
-    render.done(f"wrote {json}" if json else f"timed {len(chosen)} detectors")
+    render.done(f"Saved {json}" if json else f"Timed {len(chosen)} detectors")
 
 
-def _table(found: Bench) -> Table:
-    first = found.runs[0]
-    threads = found.environment.get("threads", "?")
-    title = f"{found.rounds} images each in rotation ({found.pictures}) on {found.device}, {threads} threads"
-    table = render.table(title, "", *(Path(one.run).name for one in found.runs))
-    table.add_row("detector", *(escape(f"{one.task} {one.net}") for one in found.runs))
-    table.add_row("input", *(f"{one.size[0]}×{one.size[1]}" for one in found.runs))
+def _table(result: Bench) -> Table:
+    first = result.runs[0]
+    threads = result.environment.get("threads", "?")
+    title = f"{result.rounds} images each in rotation ({result.pictures}) on {result.device}, {threads} threads"
+    table = render.table(title, "", *(Path(one.run).name for one in result.runs))
+    table.add_row("detector", *(escape(f"{one.task} {one.net}") for one in result.runs))
+    table.add_row("input", *(f"{one.size[0]}×{one.size[1]}" for one in result.runs))
     for name, (title, text) in COSTS.items():
-        table.add_row(title, *(_cost(one, first, name, text) for one in found.runs))
+        table.add_row(title, *(_cost(one, first, name, text) for one in result.runs))
     for name, title in SCORES.items():
-        if any(name in one.scores.figures for one in found.runs):
-            table.add_row(title, *(_score(one, first, name) for one in found.runs))
-    if any(one.scores.where for one in found.runs):
-        table.add_row("evaluated on", *(_where(one) for one in found.runs))
+        if any(name in one.scores.metrics for one in result.runs):
+            table.add_row(title, *(_score(one, first, name) for one in result.runs))
+    if any(one.scores.split for one in result.runs):
+        table.add_row("evaluated on", *(_evaluated_on(one) for one in result.runs))
     return table
 
 
@@ -95,7 +98,7 @@ def _cost(one: Measurement, first: Measurement, name: str, text: Callable[[Measu
 
 
 def _score(one: Measurement, first: Measurement, name: str) -> str:
-    mine, other = one.scores.figures.get(name), first.scores.figures.get(name)
+    mine, other = one.scores.metrics.get(name), first.scores.metrics.get(name)
     if mine is None:
         return "–"
     if one is first or other is None:
@@ -103,9 +106,9 @@ def _score(one: Measurement, first: Measurement, name: str) -> str:
     return f"{mine:.3f} ({mine - other:+.3f})".replace("-", "−")
 
 
-def _where(one: Measurement) -> str:
+def _evaluated_on(one: Measurement) -> str:
     from vocdet.wording import counted
 
-    if not one.scores.where:
+    if not one.scores.split:
         return "–"
-    return f"{one.scores.where}: {counted(one.scores.images, 'image')}" if one.scores.images else one.scores.where
+    return f"{one.scores.split}: {counted(one.scores.images, 'image')}" if one.scores.images else one.scores.split

@@ -31,7 +31,7 @@ METRICS = {
 }
 TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
 DETECTORS = ("ssd", "maskrcnn")
-SHORT = {"mean_label_accuracy": "label mean", "validation_images": "images of validation", "mask_ap50": "mask ap50",
+SHORT = {"mean_label_accuracy": "label mean", "validation_images": "validation images", "mask_ap50": "mask ap50",
          "mask_ap": "mask ap"}  # fmt: skip
 DIGITS = 8  # of a fingerprint
 LONGEST = 60  # characters of a value in a table
@@ -55,11 +55,11 @@ def runs(
     from vocdet.runs.facts import list_runs
     from vocdet.wording import counted
 
-    found = list_runs(folder, sort=sort)
+    listed = list_runs(folder, sort=sort)
     if as_json:
-        typer.echo(json.dumps([_run_json(run) for run in found], indent=2))
+        typer.echo(json.dumps([_run_json(run) for run in listed], indent=2))
         return
-    known = [run for run in found if run.task]
+    known = [run for run in listed if run.task]
     for task in dict.fromkeys(run.task for run in known):
         render.show(_runs_table(task, [run for run in known if run.task == task], sort))
     for run in known:
@@ -67,7 +67,7 @@ def runs(
             render.warning(f"{run.folder / problem}")
         if run.why:
             render.note(f"{run.folder.name} failed: {run.why}")
-    if others := [run.folder.name for run in found if not run.task]:
+    if others := [run.folder.name for run in listed if not run.task]:
         render.note(f"not runs: {', '.join(others)}")
     render.done(f"{counted(len(known), 'run')} in {folder}", then=_next(known))
 
@@ -86,39 +86,43 @@ def compare(
     """
     from vocdet.workflows.compare import compare_runs
 
-    found = compare_runs(names, runs=folder)
+    comparison = compare_runs(names, runs=folder)
     if as_json:
-        typer.echo(json.dumps(_comparison_json(found), indent=2))
+        typer.echo(json.dumps(_comparison_json(comparison), indent=2))
         return
-    for title, rows in (("recipe", found.recipe), ("environment", found.environment), ("data", found.data)):
+    for title, rows in (
+        ("recipe", comparison.recipe),
+        ("environment", comparison.environment),
+        ("data", comparison.data),
+    ):
         if rows:
-            render.show(_differences_table(title, found.runs, rows))
+            render.show(_differences_table(title, comparison.runs, rows))
         else:
             render.out.print(f"[bold]{title}[/]: no known difference")
         render.out.print()
-    for split in found.splits:
-        _print_split(split, found.runs, every=show_all)
-    for note in found.notes:
+    for split in comparison.splits:
+        _print_split(split, comparison.runs, every=show_all)
+    for note in comparison.notes:
         render.note(as_commands(note))
-    best = _best(found)
+    best = _best(comparison)
     then = _eval(best) if best.task in DETECTORS else render.command("train-ssd", "--weights", str(best.folder))
-    render.done(f"compared {len(found.runs)} runs", then=then)
+    render.done(f"Compared {len(comparison.runs)} runs", then=then)
 
 
-def _runs_table(task: str, some: Sequence[RunFacts], sort: str) -> Table:
-    there = {name for run in some for name in run.scores}
-    metrics = [name for name in METRICS.get(task, ()) if name in there]
-    metrics += [sort] if sort in there and sort not in metrics else []
+def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:
+    known = {name for run in group for name in run.scores}
+    metrics = [name for name in METRICS.get(task, ()) if name in known]
+    metrics += [sort] if sort in known and sort not in metrics else []
     columns = ("net", "size", "epochs", *(SHORT.get(name, name) for name in metrics), "started", "time", "data", "")
     rows: list[Row] = [
         (
             run.folder.name,
             [
-                run.net or "–", run.size or "–", _epochs(run), *(_figure(run.scores.get(name)) for name in metrics),
+                run.net or "–", run.size or "–", _epochs(run), *(_number(run.scores.get(name)) for name in metrics),
                 _date(run.started), _time(run.seconds), run.dataset[:DIGITS] or "–", _state(run),
             ],
         )
-        for run in some
+        for run in group
     ]  # fmt: skip
     table = render.table(f"{TITLES.get(task, task)} ({task})", "", *columns)
     for name, values in rows:
@@ -127,8 +131,7 @@ def _runs_table(task: str, some: Sequence[RunFacts], sort: str) -> Table:
 
 
 def _epochs(run: RunFacts) -> str:
-    of = f"{run.minutes:g} min" if run.minutes else str(run.planned or "?")
-    return f"{run.epochs}/{of}" if not run.minutes else f"{run.epochs} in {of}"
+    return f"{run.epochs} in {run.minutes:g} min" if run.minutes else f"{run.epochs}/{run.planned or '?'}"
 
 
 def _state(run: RunFacts) -> str:
@@ -142,13 +145,9 @@ def _date(started: str) -> str:
 
 def _time(seconds: float) -> str:
     minutes = round(seconds / 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02d} h"
-        if minutes >= 60
-        else f"{minutes} min"
-        if minutes
-        else f"{seconds:.0f} s"
-    )
+    if minutes >= 60:
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def _next(known: Sequence[RunFacts]) -> str:
@@ -170,19 +169,19 @@ def _resume(run: RunFacts) -> list[str]:
 
 
 def _eval(run: RunFacts) -> str:
-    """The command that evaluates a detector on its training data."""
+    """The command that evaluates a detector on the dataset of its training."""
     root = Path(str(run.data.get("root", "")))
     return render.command("eval", str(run.folder), *render.given(root, "--data", Path()))
 
 
-def _differences_table(title: str, some: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:
-    table = render.table(f"{title}: differences", "", *_names(some))
+def _differences_table(title: str, group: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:
+    table = render.table(f"{title}: differences", "", *_names(group))
     for row in rows:
-        table.add_row(escape(SHORT.get(row.name, row.name)), *(escape(text) for text in _texts(row)))
+        table.add_row(escape(SHORT.get(row.name, row.name)), *(escape(text) for text in _cells(row)))
     return table
 
 
-def _texts(row: Difference) -> list[str]:
+def _cells(row: Difference) -> list[str]:
     """Values for a table; of long lists, the differences to the first."""
     if row.name == "labels" and all(isinstance(value, list) for value in row.values):
         first = row.values[0]
@@ -208,16 +207,16 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _print_split(split: SplitMetrics, some: Sequence[RunFacts], *, every: bool) -> None:
+def _print_split(split: SplitMetrics, group: Sequence[RunFacts], *, every: bool) -> None:
     by = "best epoch of the training" if split.measured == "validation" else "vocdet eval"
     if split.same_images is False:
         render.warning(f"the runs used different images of {split.split}: their metrics are not comparable")
-    render.show(_figures_table(f"on {split.split} ({by})", some, split.overall))
+    render.show(_metrics_table(f"on {split.split} ({by})", group, split.overall))
     for name, rows in split.labels.items():
         if name in ("ap50", "accuracy") and rows:
             shown = [row for row in rows if any(value is not None for value in row.values)]
             title = f"{name} of every label on {split.split}"
-            render.show(_figures_table(title, some, _by_change(shown), every=every))
+            render.show(_metrics_table(title, group, _by_change(shown), every=every))
     render.out.print()
 
 
@@ -231,48 +230,50 @@ def _by_change(rows: Sequence[MetricRow]) -> list[MetricRow]:
     return sorted(rows, key=change, reverse=True)
 
 
-def _figures_table(title: str, some: Sequence[RunFacts], rows: Sequence[MetricRow], *, every: bool = True) -> Table:
+def _metrics_table(title: str, group: Sequence[RunFacts], rows: Sequence[MetricRow], *, every: bool = True) -> Table:
     cells: list[Row] = [
-        (SHORT.get(row.name, row.name), [_figure(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
+        (SHORT.get(row.name, row.name), [_number(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
         for row in rows
     ]
-    return fitted(title, _names(some), both_ends(cells, len(some), every=every))
+    return fitted(title, _names(group), both_ends(cells, len(group), every=every))
 
 
-def _names(some: Sequence[RunFacts]) -> list[str]:
-    """The names of the runs, or their paths if names are equal."""
-    names = [run.folder.name for run in some]
-    return names if len(set(names)) == len(names) else [str(run.folder) for run in some]
+def _names(group: Sequence[RunFacts]) -> list[str]:
+    """The names of the runs, or their paths if two names are equal."""
+    names = [run.folder.name for run in group]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in group]
 
 
 def _changed(first: float | None, value: float | None) -> str:
     if value is None or first is None:
-        return f"{_figure(value)}       " if value is not None else "–"
+        return f"{_number(value)}       " if value is not None else "–"
     return f"{value:.3f} {value - first:+.3f}".replace("-", "−")
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _best(found: Comparison) -> RunFacts:
+def _best(comparison: Comparison) -> RunFacts:
     """The run with the highest first metric of the last measured split, else the first run."""
-    for split in reversed(found.splits):
+    for split in reversed(comparison.splits):
         for row in split.overall:
             values = [(value, -i) for i, value in enumerate(row.values) if value is not None]
             if values and row.name != "loss":
-                return found.runs[-max(values)[1]]
-    return found.runs[0]
+                return comparison.runs[-max(values)[1]]
+    return comparison.runs[0]
 
 
 def _run_json(run: RunFacts) -> dict[str, Any]:
     return dataclasses.asdict(run) | {"folder": str(run.folder), "resume": _resume(run)}
 
 
-def _comparison_json(found: Comparison) -> dict[str, Any]:
-    content = {field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name != "runs"}
-    plain = {
-        name: [dataclasses.asdict(one) if dataclasses.is_dataclass(one) else one for one in some]  # type: ignore[arg-type]
-        for name, some in content.items()
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+    content = {
+        field.name: getattr(comparison, field.name) for field in dataclasses.fields(comparison) if field.name != "runs"
     }
-    return {"runs": [str(run.folder) for run in found.runs], **plain}
+    plain = {
+        name: [dataclasses.asdict(one) if dataclasses.is_dataclass(one) else one for one in rows]  # type: ignore[arg-type]
+        for name, rows in content.items()
+    }
+    return {"runs": [str(run.folder) for run in comparison.runs], **plain}

@@ -33,8 +33,8 @@ def test_api_eval_and_bench_agree(split: str, trained: Trained, run: Path) -> No
     written = json.loads((run / f"metrics-{split}.json").read_text())
     assert written.items() >= json.loads(json.dumps(report.as_dict())).items()
     (measured,) = bench_runs([run], data=root, split=split, rounds=1, device="cpu").runs
-    assert measured.scores.figures == {"ap50": report.overall.ap50, "ap": report.overall.ap}
-    assert (measured.scores.images, measured.scores.where) == (report.images, split)
+    assert measured.scores.metrics == {"ap50": report.overall.ap50, "ap": report.overall.ap}
+    assert (measured.scores.images, measured.scores.split) == (report.images, split)
 
 
 def test_the_validation_of_the_training_is_the_evaluation_on_val(trained: Trained) -> None:

@@ -67,11 +67,11 @@ def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
         "bench", "one", "mine/one/best.safetensors", "--runs", "mine", "--images", "1", "--device", "cpu", "--json", "b.json"
     )  # fmt: skip
     assert code == 0
-    assert "wrote b.json" in out
+    assert "Saved b.json" in out
     assert "timed on noise" in err
     assert "different images" not in err
     content = json.loads(Path("b.json").read_text())
-    assert [one["scores"]["figures"] for one in content["runs"]] == [{"ap50": 0.75, "ap": 0.5}] * 2
+    assert [one["scores"]["metrics"] for one in content["runs"]] == [{"ap50": 0.75, "ap": 0.5}] * 2
 
 
 @pytest.mark.parametrize(("arguments", "problem"), [(("nothing",), "nothing: no such run"), ((".",), "not a run")])

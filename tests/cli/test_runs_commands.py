@@ -123,7 +123,7 @@ def test_a_folder_without_runs_says_what_to_do(vocdet: Run) -> None:
         (("runs", "missing"), "missing: cannot be read: no such file or directory"),
         (("runs", "--sort", "map"), "no run has the metric 'map'"),
         (("compare", "ssd-mb1-1", "x"), "x: no such run"),
-        (("compare", "ssd-mb1-1"), "runs/ssd-mb1-1: there is only one run to compare"),
+        (("compare", "ssd-mb1-1"), "runs/ssd-mb1-1: only one run to compare"),
         (("compare", "ssd-mb1-1", "runs/ssd-mb1-1"), "runs/ssd-mb1-1: the same run is named twice"),
     ],
 )
@@ -152,7 +152,7 @@ def test_two_runs_are_compared_to_the_label(vocdet: Run) -> None:
     assert "3 labels: +new −old" in out
     assert "environment: no known difference" in out
     assert out.index("dog") < out.index("[red]cat  ")  # what gained most comes first
-    assert out.endswith(f"compared 2 runs\nnext: vocdet eval {b}\n")
+    assert out.endswith(f"Compared 2 runs\nnext: vocdet eval {b}\n")
 
 
 def test_of_many_labels_the_ends_are_shown_unless_all_are_asked_for(vocdet: Run) -> None:

@@ -110,7 +110,7 @@ def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> Non
         ("train.best = 1", "best is 1", "give one of ap50, ap, f1, loss"),
         ("train.optimizer = 'adam'", "optimizer is adam", "give one of adamw, sgd, momentum"),
         ("data.cache = []", "cache is a list", "give one of ram, off"),
-        ("model.net = 1", "net is 1, not a text in quotes", 'write a text in quotes, as in net = "mb3-large"'),
+        ("model.net = 1", "net is 1, not a string in quotes", 'write a string in quotes, as in net = "mb3-large"'),
         ("train.lr.x = 1", "lr is a table, not a number", "write a number, as in lr = 0.004"),
         ("train.steps = 0.5", "steps is 0.5, not a list of numbers", "write a list, as in steps = [0.67, 0.89]"),
         ("train.steps = [0.1, 'x']", "steps[1] is 'x', not a number", "write a number, as in steps = [0.67, 0.89]"),

@@ -284,7 +284,7 @@ def test_what_is_not_installed_says_how_to_get_it(
 
 
 def test_a_service_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="there is no tracking service 'neptune'"):
+    with pytest.raises(VocdetError, match="unknown tracking service 'neptune'"):
         open_tracker("neptune", tmp_path)  # type: ignore[arg-type]
 
 
@@ -307,7 +307,7 @@ def test_a_service_that_fails_later_is_said_once_and_stops_nothing(wandb: Wandb,
     tracker.log(1, {"val/ap50": 0.5})
     tracker.log(2, {"val/ap50": 0.5})
     tracker.finish([], "finished")
-    assert said[1:] == ["Weights & Biases failed, logging to it ends: the service has gone"]
+    assert said[1:] == ["Weights & Biases failed and receives no more metrics: the service has gone"]
 
 
 def test_a_journal_tells_the_service_what_it_keeps(wandb: Wandb, tmp_path: Path) -> None:

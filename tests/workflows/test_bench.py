@@ -61,7 +61,7 @@ def test_without_data_they_are_timed_on_noise_and_scored_as_in_training(ssd: Pat
     assert (done.pictures, done.rounds, done.device) == ("noise", 2, "cpu")
     assert first.bytes == (ssd / "best.safetensors").stat().st_size
     assert first.scores == Scores({"ap50": 0.75, "ap": 0.5}, "val, in training", 0, "abc")
-    assert second.scores.figures == {"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125}
+    assert second.scores.metrics == {"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125}
     assert done.same_images
     assert all(0 < one.latency.median <= one.latency.p90 for one in done.runs)
     assert not list(ssd.glob("metrics*"))  # nothing was evaluated
@@ -76,13 +76,13 @@ def test_what_was_evaluated_last_counts_more_than_the_training(ssd: Path, rcnn: 
         later = (rcnn / "best.safetensors").stat().st_mtime + 10 * (i + 1)
         os.utime(path, (later, later))
     done = bench_runs([ssd, rcnn], rounds=1, device="cpu")
-    figures: dict[str, float | None] = {"ap50": 0.2, "ap": 0.2, "mask_ap50": 0.2, "mask_ap": 0.2}
-    assert done.runs[1].scores == Scores(figures, "test", 9, "xyz")
+    metrics: dict[str, float | None] = {"ap50": 0.2, "ap": 0.2, "mask_ap50": 0.2, "mask_ap": 0.2}
+    assert done.runs[1].scores == Scores(metrics, "test", 9, "xyz")
     assert not done.same_images  # one of the training's validation, one of test
     os.utime(rcnn / "metrics-test.json", (0, 0))  # it was trained on since
-    assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.where == "val"
+    assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.split == "val"
     (rcnn / "metrics-val.json").write_text("{")
-    assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.where == "val, in training"
+    assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.split == "val, in training"
 
 
 def test_with_data_they_are_evaluated_on_the_part_once(
@@ -92,8 +92,8 @@ def test_with_data_they_are_evaluated_on_the_part_once(
     assert done.pictures == "3 images of test"
     for run, one in zip((ssd, rcnn), done.runs, strict=True):
         written = json.loads((run / "metrics-test.json").read_text())
-        assert one.scores.figures == {"ap50": written["overall"]["ap50"], "ap": written["overall"]["ap"]}
-        assert (one.scores.where, one.scores.images, one.scores.dataset) == ("test", 3, written["dataset"])
+        assert one.scores.metrics == {"ap50": written["overall"]["ap50"], "ap": written["overall"]["ap"]}
+        assert (one.scores.split, one.scores.images, one.scores.dataset) == ("test", 3, written["dataset"])
     assert done.same_images
 
     def again(*args: object, **kwargs: object) -> None:
@@ -110,7 +110,7 @@ def test_figures_of_another_checkpoint_in_the_folder_are_not_taken(ssd: Path, ro
     (ssd / "last.safetensors").write_bytes((ssd / "best.safetensors").read_bytes())
     bench_runs([ssd / "last.safetensors"], data=root, rounds=1, device="cpu")
     assert json.loads((ssd / "metrics-test.json").read_text())["checkpoint"] == "last.safetensors"
-    assert bench_runs([ssd], rounds=1, device="cpu").runs[0].scores.where == "val, in training"
+    assert bench_runs([ssd], rounds=1, device="cpu").runs[0].scores.split == "val, in training"
 
 
 def test_everything_is_written_as_json(ssd: Path, rcnn: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_ratios_are_multiples_of_the_first() -> None:
 
 
 def test_what_cannot_be_measured_is_an_error(ssd: Path, root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="there is no run to measure"):
+    with pytest.raises(ArgumentError, match="no run to measure"):
         bench_runs([])
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         bench_runs([tmp_path])

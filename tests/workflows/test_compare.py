@@ -96,7 +96,7 @@ def test_images_that_are_new_gone_or_changed_are_counted(tmp_path: Path) -> None
     a = make(tmp_path / "a", images={"train": {"1": "x", "2": "y", "3": "z"}, "val": {"4": "v"}})
     b = make(tmp_path / "b", images={"train": {"1": "x", "2": "changed", "5": "w", "6": "u"}, "val": {"4": "v"}})
     found = compare_runs([a, b])
-    assert found.data == (Difference("images of train", ("3", "4 (2 new, 1 gone, 1 changed)")),)
+    assert found.data == (Difference("images of train", ("3", "4 (2 added, 1 removed, 1 changed)")),)
     assert found.splits[0].same_images is True
 
 

@@ -79,7 +79,7 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert confusion.sum(axis=1).tolist() == [3, 3]  # truth in rows: three cats and three dogs in val
     assert best.metrics["accuracy"] == pytest.approx(confusion.trace() / 6)
     assert read_table(started.run / "confusion.csv") == [
-        ["truth", "cat", "dog"], ["cat", *map(str, confusion[0])], ["dog", *map(str, confusion[1])],
+        ["label", "cat", "dog"], ["cat", *map(str, confusion[0])], ["dog", *map(str, confusion[1])],
     ]  # fmt: skip
 
 

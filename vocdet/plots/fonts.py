@@ -16,14 +16,14 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
     fonts = {font.name: font.fname for font in reversed(font_manager.fontManager.ttflist) if font.style == "normal"}
     others = sorted(name for name in fonts if name != BASE and not name.startswith("Last Resort"))
-    wanted = {ord(character) for text in texts for character in text}
-    wanted -= _characters(font_manager.findfont(BASE))
+    missing = {ord(character) for text in texts for character in text}
+    missing -= _characters(font_manager.findfont(BASE))
     families = [BASE]
     for name in others:
-        if wanted and (found := wanted & _characters(fonts[name])):
+        if missing and (drawn := missing & _characters(fonts[name])):
             families.append(name)
-            wanted -= found
-    return [f"#{i}" if wanted & set(map(ord, text)) else text for i, text in enumerate(texts, 1)], families
+            missing -= drawn
+    return [f"#{i}" if missing & set(map(ord, text)) else text for i, text in enumerate(texts, 1)], families
 
 
 def shortened(text: str, longest: int) -> str:

@@ -50,7 +50,7 @@ def curves(rows: Epochs, *, labels: Epochs = (), title: str = "", best: int = 0,
     }  # fmt: skip
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(14, 9), dpi=100, facecolor=PAPER)
-        figure.text(0.012, 0.952, shortened(head, 60) if head == title else "a training", fontsize=18)
+        figure.text(0.012, 0.952, shortened(head, 60) if head == title else "training", fontsize=18)
         figure.text(0.0125, 0.921, _subtitle(rows, best), fontsize=11, color=FAINT)
         # fixed positions: an automatic layout takes longer than the drawing
         grid = figure.add_gridspec(2, 2, left=0.055, right=0.985, top=0.86, bottom=0.115, hspace=0.48, wspace=0.17)
@@ -70,28 +70,28 @@ def is_metric(name: str) -> bool:
 
 def _subtitle(rows: Epochs, best: int) -> str:
     last = rows[-1]
-    parts = [counted(int(last["epoch"]), "epoch")]
+    texts = [counted(int(last["epoch"]), "epoch")]
     seconds = last.get("seconds", math.nan)
     if math.isfinite(seconds):
         minutes = round(seconds / 60)
-        parts.append(f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min")
+        texts.append(f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min")
     row = next((row for row in reversed(rows) if row["epoch"] == best), None)
     if row:
-        figures = [f"{name[4:]} {value:.3f}" for name, value in row.items() if is_metric(name) and math.isfinite(value)]
-        parts.append(", ".join([f"best: epoch {best}", *figures]))
-    return "   ·   ".join(parts)
+        metrics = [f"{name[4:]} {value:.3f}" for name, value in row.items() if is_metric(name) and math.isfinite(value)]
+        texts.append(", ".join([f"best: epoch {best}", *metrics]))
+    return "   ·   ".join(texts)
 
 
 def _draw_losses(axes: Axes, rows: Epochs, best: int) -> None:
     """The training losses with their sum, and the validation loss."""
     series = _series(rows, lambda name: name.startswith("train_") or name == "val_loss")
-    parts = {name[6:]: values for name, values in series.items() if name.startswith("train_")}
-    if len(parts) > 1 and "loss" not in parts:
-        parts = {"training": np.sum(list(parts.values()), axis=0)} | parts
-    elif parts:
-        first, *others = parts
-        parts = {"training": parts[first]} | {name: parts[name] for name in others}
-    lines = parts | ({"validation": series["val_loss"]} if "val_loss" in series else {})
+    losses = {name[6:]: values for name, values in series.items() if name.startswith("train_")}
+    if len(losses) > 1 and "loss" not in losses:
+        losses = {"training": np.sum(list(losses.values()), axis=0)} | losses
+    elif losses:
+        first, *others = losses
+        losses = {"training": losses[first]} | {name: losses[name] for name in others}
+    lines = losses | ({"validation": series["val_loss"]} if "val_loss" in series else {})
     for i, (name, values) in enumerate(lines.items()):
         whole = name in ("training", "validation")
         color = COLORS[1] if name == "validation" else COLORS[0] if whole else COLORS[2 + (i - 1) % 6]
@@ -115,10 +115,10 @@ def _draw_metrics(axes: Axes, rows: Epochs, best: int) -> None:
     _finish(axes, "Validation", rows, best, empty="no validation")
 
 
-def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], what: str, best: int) -> None:
+def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], metric: str, best: int) -> None:
     """A metric of every label: a line each; for many labels the spread, the median and the worst three."""
     series = _series(labels, lambda name: name != "epoch")
-    title = f"{what} of every label on the validation split"
+    title = f"{metric} of every label on the validation split"
     if 0 < len(series) <= MOST_LINES:
         ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
         for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
@@ -126,21 +126,21 @@ def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], what: str
     elif series:
         values = np.stack(list(series.values()))  # (L, E)
         with np.errstate(all="ignore"):
-            low, first, half, third, high = (
+            low, lower, median, upper, high = (
                 np.array([np.quantile(c[np.isfinite(c)], q) if np.isfinite(c).any() else math.nan for c in values.T])
                 for q in (0, 0.25, 0.5, 0.75, 1)
             )
         x = _epochs(labels)
         axes.fill_between(x, low, high, color=COLORS[0], alpha=0.12, linewidth=0, label="all labels")
-        axes.fill_between(x, first, third, color=COLORS[0], alpha=0.25, linewidth=0, label="middle half")
-        _line(axes, labels, half, "median", COLORS[0])
+        axes.fill_between(x, lower, upper, color=COLORS[0], alpha=0.25, linewidth=0, label="middle half")
+        _line(axes, labels, median, "median", COLORS[0])
         ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
         for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
             _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[1 + i], thin=True)
-        title = f"{what} of {len(series)} labels on the validation split; the three worst are named"
+        title = f"{metric} of {len(series)} labels on the validation split; the three worst are named"
     if series:
         axes.set_ylim(0, 1.02)
-    _finish(axes, title, labels, best, empty="no metrics of single labels")
+    _finish(axes, title, labels, best, empty="no metrics by label")
 
 
 def _draw_rate(axes: Axes, rows: Epochs) -> None:
@@ -167,12 +167,12 @@ def _draw_rate(axes: Axes, rows: Epochs) -> None:
         _legend(axes, len(handles), handles=handles)
 
 
-def _series(rows: Epochs, wanted: Callable[[str], bool]) -> Series:
-    """The wanted columns in order of occurrence, without those that have no number."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if wanted(name)]
-    found = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in names}
-    found = {name: np.where(np.isfinite(values), values, math.nan) for name, values in found.items()}
-    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+def _series(rows: Epochs, selected: Callable[[str], bool]) -> Series:
+    """The selected columns in order of occurrence, without those that have no number."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if selected(name)]
+    columns = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in names}
+    columns = {name: np.where(np.isfinite(values), values, math.nan) for name, values in columns.items()}
+    return {name: values for name, values in columns.items() if np.isfinite(values).any()}
 
 
 def _epochs(rows: Epochs) -> NDArray[np.float64]:
@@ -201,7 +201,7 @@ def _finish(axes: Axes, title: str, rows: Epochs, best: int, *, empty: str) -> N
         axes.text(0, 0.97, empty, transform=axes.transAxes, color=FAINT, va="top")
         return
     epochs = _epochs(rows)
-    margin = 0.02 * (epochs[-1] - epochs[0]) or 1.0  # of one epoch: the numbers beside it
+    margin = 0.02 * (epochs[-1] - epochs[0]) or 1.0  # of one epoch: its two neighbors
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("epoch")

@@ -63,14 +63,14 @@ def read_document(name: str) -> Document:
     return _parsed(_text(path), Place(path))
 
 
-def read_word(raw: str, *, as_text: bool) -> object:
+def parse_value(raw: str, *, as_text: bool) -> object:
     """A value from the command line: TOML or a bare word; with `as_text`, 2024 is a string, too."""
     try:
-        found = tomllib.loads(f"value = {raw}")
+        table = tomllib.loads(f"value = {raw}")
     except (ValueError, RecursionError):
         return raw
-    value = found.get("value")
-    return raw if len(found) > 1 or (as_text and not isinstance(value, str)) else value
+    value = table.get("value")
+    return raw if len(table) > 1 or (as_text and not isinstance(value, str)) else value
 
 
 def _is_folder(path: Path) -> bool:
@@ -109,11 +109,11 @@ def _parsed(text: str, place: Place) -> Document:
         raise RecipeError(problem, place=place, hint="is it a recipe?") from error
 
 
-def _syntax_error(said: str, text: str, place: Place) -> RecipeError:
+def _syntax_error(message: str, text: str, place: Place) -> RecipeError:
     """The error of tomllib, with its line."""
     lines = text.rstrip().split("\n")
-    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", said, re.DOTALL)
-    problem, number = (match[1], int(match[2] or len(lines))) if match else (said, 0)
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message, re.DOTALL)
+    problem, number = (match[1], int(match[2] or len(lines))) if match else (message, 0)
     hint = 'write lines such as net = "mb1" and lr = 0.01, with strings in quotes'
     if problem.startswith(("Cannot overwrite", "Cannot declare", "Duplicate", "Cannot mutate")):
         problem, hint = "a key or a table occurs twice", "delete one of the two"

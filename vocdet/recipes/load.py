@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from vocdet.errors import ManyErrors, Place, RecipeError, VocdetError, raise_all
-from vocdet.recipes.document import Document, read_document, read_word
+from vocdet.recipes.document import Document, parse_value, read_document
 from vocdet.recipes.schema import TASKS, BackboneRecipe, MaskRcnnRecipe, Recipe, SsdRecipe, changed
 from vocdet.recipes.values import plain, shown, toml, typed
-from vocdet.wording import nearest
+from vocdet.wording import listed, nearest
 
 Origin = Literal["default", "recipe", "settings", "values"]  # where a value comes from
 _TOP = ("task", "description")  # the keys that stand outside of any table
@@ -44,7 +44,7 @@ class Resolved(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class _Override:
-    """A valid value of a field."""
+    """A valid value for a field."""
 
     section: str
     field: str
@@ -122,7 +122,7 @@ def load_recipe(
 def task_of(name: str) -> str:
     """The task of a recipe: a key of `TASKS`."""
     document = read_document(name)
-    raise_all(list(_task_faults(document, None)))
+    raise_all(list(_task_errors(document, None)))
     return str(document.content["task"])
 
 
@@ -151,7 +151,7 @@ def _sections(task: str) -> dict[str, dict[str, dataclasses.Field[Any]]]:
 
 def _of_file(document: Document, task: str) -> Iterator[_Override | RecipeError]:
     """The values and errors of a recipe file; a recipe of another task is checked against that task."""
-    yield from _task_faults(document, task)
+    yield from _task_errors(document, task)
     own = document.content.get("task")
     if isinstance(own, str) and own in TASKS:
         task = own
@@ -170,7 +170,7 @@ def _of_file(document: Document, task: str) -> Iterator[_Override | RecipeError]
             yield _unknown(task, "", key, place, table=isinstance(value, dict))
 
 
-def _task_faults(document: Document, task: str | None) -> Iterator[RecipeError]:
+def _task_errors(document: Document, task: str | None) -> Iterator[RecipeError]:
     """Errors in the task of a recipe."""
     own, names = document.content.get("task"), " or ".join(map(toml, TASKS))
     if own is None:
@@ -200,7 +200,7 @@ def _of_settings(settings: Sequence[str], task: str) -> Iterator[_Override | Rec
             yield _unknown(task, "", section, place, table=True)
         else:
             known = sections[section].get(field)
-            value = read_word(raw.strip(), as_text=known is not None and isinstance(known.default, str))
+            value = parse_value(raw.strip(), as_text=known is not None and isinstance(known.default, str))
             yield from _value(task, section, field, value, "settings", place)
 
 
@@ -222,13 +222,13 @@ def _value(
         return
     default = getattr(TASKS[task](), section)
     try:
-        right = typed(default, field, value)
-        dataclasses.replace(default, **{field: right})
+        converted = typed(default, field, value)
+        dataclasses.replace(default, **{field: converted})
     except VocdetError as error:
         for one in error.errors if isinstance(error, ManyErrors) else (error,):
             yield RecipeError(one.problem, place=place, hint=one.hint)
     else:
-        yield _Override(section, field, right, origin)
+        yield _Override(section, field, converted, origin)
 
 
 def _unknown(task: str, section: str, key: str, place: Place | None, *, table: bool = False) -> RecipeError:
@@ -239,7 +239,7 @@ def _unknown(task: str, section: str, key: str, place: Place | None, *, table: b
     if table:
         close = nearest(key, sections)
         tables = [f"[{name}]" for name in sections]
-        return RecipeError(where, place=place, hint=_perhaps(f"[{close}]" if close else "", tables))
+        return RecipeError(where, place=place, hint=_suggestion(f"[{close}]" if close else "", tables))
     if not section:
         where = f"{key} is outside of the tables" if key in homes else f"a recipe has no {plain(key)}"
     if key in homes:
@@ -251,8 +251,8 @@ def _unknown(task: str, section: str, key: str, place: Place | None, *, table: b
     close = nearest(key, sections.get(section, _TOP)) or nearest(key, homes)
     if close in homes and homes[close] != section:
         close = f"{homes[close]}.{close}"
-    return RecipeError(where, place=place, hint=_perhaps(close, sections.get(section, (*_TOP, *sections))))
+    return RecipeError(where, place=place, hint=_suggestion(close, sections.get(section, (*_TOP, *sections))))
 
 
-def _perhaps(close: str, choices: Iterable[str]) -> str:
-    return f"did you mean {close}?" if close else f"it has {', '.join(choices)}"
+def _suggestion(close: str, choices: Iterable[str]) -> str:
+    return f"did you mean {close}?" if close else f"it has {listed(choices)}"

@@ -1,7 +1,7 @@
 """Recipes: all settings of a training, with defaults that work.
 
-A recipe has four sections of plain values. Each field carries its help and its limits, so that recipe files, `--set`
-and the options of the command line have the same checks and messages.
+A recipe has four sections of plain values. Each field has its help and its limits, so that recipe files, arguments and
+command-line options share their checks and messages.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from vocdet.errors import RecipeError, raise_all
 from vocdet.recipes.nets import any_net_fault, net_fault
+from vocdet.wording import listed
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ def faults(section: Any) -> Iterator[RecipeError]:
             yield error
         choices = choices or (get_args(type_) if get_origin(type_) is Literal else ())
         if choices and value not in choices:
-            yield RecipeError(f"{field.name} is {value}", hint=f"give one of {', '.join(map(str, choices))}")
+            yield RecipeError(f"{field.name} is {value}", hint=f"give one of {listed(choices)}")
         for number in value if isinstance(value, tuple) else (value,):
             if low is not None and not low <= number <= high:  # NaN is outside too
                 yield RecipeError(f"{field.name} is {number}", hint=f"give a number from {low:.10g} to {high:.10g}")

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from vocdet.errors import RecipeError
+from vocdet.wording import listed
 
 AUTO = "auto"  # for a batch: 0
 
@@ -17,7 +18,7 @@ _LARGEST_INT = 2**63  # TOML's whole numbers have 64 bits
 def typed(section: Any, field: str, value: object) -> Any:
     """A value converted to the type of its field: an integer to a float, a list to a tuple.
 
-    Any other type is a `RecipeError` that names the expected one. The section's constructor checks the limits.
+    Any other type is a `RecipeError` that names the expected one. The constructor of the section checks the limits.
     """
     type_ = get_type_hints(type(section))[field]
     example = f"as in {field} = {toml(getattr(section, field))}"
@@ -40,10 +41,10 @@ def _one(type_: type, name: str, value: object, example: str, choices: tuple[obj
         if isinstance(value, str) and not _is_utf8(value):
             raise RecipeError(f"{name} is {value!r}, which is not UTF-8", hint="rename the file")
         return value
-    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[type_]
+    expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a string in quotes"}[type_]
     if choices:
-        raise RecipeError(f"{name} is {shown(value)}", hint=f"give one of {', '.join(map(str, choices))}")
-    raise RecipeError(f"{name} is {shown(value)}, not {wanted}", hint=f"write {wanted}, {example}")
+        raise RecipeError(f"{name} is {shown(value)}", hint=f"give one of {listed(choices)}")
+    raise RecipeError(f"{name} is {shown(value)}, not {expected}", hint=f"write {expected}, {example}")
 
 
 def _is_utf8(text: str) -> bool:

@@ -16,14 +16,14 @@ from pathlib import Path
 from vocdet import __version__
 from vocdet.machine import memory
 
-LIBRARIES = {"torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "opencv": "cv2"}  # and their modules
-TIMEOUT = 5.0  # seconds, of git
+LIBRARIES = {"torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "opencv": "cv2"}  # package: module
+TIMEOUT = 5.0  # seconds for a program
 
 
 def environment() -> dict[str, object]:
     """Versions, machine, devices, command line, git commit of the working folder and date, as plain JSON.
 
-    Unknown values are left out. No library is imported for this: one that is not loaded has its installed version.
+    Unknown values are left out. No library is imported: for one that is not loaded, the installed version counts.
     """
     facts: dict[str, object] = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -56,7 +56,7 @@ def cpu_name() -> str:
 
 
 def git_state(folder: Path) -> dict[str, object]:
-    """The commit of a folder, and whether tracked files differ from it; empty outside of git."""
+    """The commit of a folder, and whether tracked files differ from it; empty outside a repository."""
     commit = _output("git", "-C", str(folder.absolute()), "rev-parse", "HEAD")
     if not commit:
         return {}
@@ -89,7 +89,7 @@ def _devices() -> dict[str, object]:
 def _output(*command: str) -> str:
     """The output of a program; "" if it is missing, fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
+        result = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+    return result.stdout.decode(errors="replace").strip() if result.returncode == 0 else ""

@@ -45,8 +45,8 @@ class RunFacts:
     minutes: float = 0.0
     seconds: float = 0.0  # of training
     best_epoch: int = 0
-    scores: Scores = field(default_factory=dict)  # of the best checkpoint's validation
-    by_label: Scores = field(default_factory=dict)  # of the same epoch: AP50 of a detector, accuracy of a classifier
+    scores: Scores = field(default_factory=dict)  # validation of the best checkpoint
+    by_label: Scores = field(default_factory=dict)  # in the same epoch: AP50 of a detector, accuracy of a classifier
     started: str = ""  # ISO
     state: str = ""  # running, running?, finished, interrupted, failed, killed
     why: str = ""  # the error of a failed run
@@ -134,13 +134,13 @@ def read_run(folder: Path) -> RunFacts:
         folder=folder,
         task=task or _task(flat),
         net=str(flat.get("model.net", "") or (_net(info.model.backbone) if info else "")),
-        size=_whole(flat.get("model.size")) or (info.model.side if info else 0),
-        labels=_texts(status.dataset.get("labels")) or (info.model.labels if info else ()),
-        epochs=_whole(last.get("epoch")),
-        planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _whole(flat.get("train.epochs")),
+        size=_integer(flat.get("model.size")) or (info.model.side if info else 0),
+        labels=_strings(status.dataset.get("labels")) or (info.model.labels if info else ()),
+        epochs=_integer(last.get("epoch")),
+        planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _integer(flat.get("train.epochs")),
         minutes=float(flat.get("train.minutes") or 0.0),
         seconds=last.get("seconds", 0.0),
-        best_epoch=_whole(best.get("epoch")),
+        best_epoch=_integer(best.get("epoch")),
         scores=validated | (info.scores if info else {}),
         by_label={name: value for name, value in by_label.items() if name != "epoch"},
         started=_started(folder, status, environment),
@@ -191,7 +191,7 @@ def _moment(started: str) -> float:
 
 
 def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
-    """When a run first started, not when it was resumed; without a record, the date of its oldest file."""
+    """When a run first started, even if it was resumed later; without a record, the date of its oldest file."""
     earlier = environment.get("earlier")
     first = earlier[0] if isinstance(earlier, list) and earlier and isinstance(earlier[0], dict) else environment
     recorded = first.get("date") or status.started
@@ -215,8 +215,8 @@ def _state(folder: Path, status: _Status) -> str:
 def _info(folder: Path, problems: list[str]) -> _Checkpoint | None:
     """The description in the best checkpoint, else in the last, else in the state."""
     for name in ("best.safetensors", "last.safetensors"):
-        if found := _metadata(folder / name, "vocdet", _Checkpoint, problems):
-            return found
+        if checkpoint := _metadata(folder / name, "vocdet", _Checkpoint, problems):
+            return checkpoint
     state = _metadata(folder / "state.safetensors", "vocdet-state", _State, problems)
     return state.about if state else None
 
@@ -286,7 +286,7 @@ def _best_row(rows: list[Scores]) -> Scores:
 
 
 def _task(recipe: Mapping[str, Any]) -> str:
-    """The task of a recipe that does not name it."""
+    """The task of a recipe that does not state it; "" if unknown."""
     marks = {"model.masks": "maskrcnn", "model.anchors": "ssd", "model.net": "backbone"}
     return next((task for mark, task in marks.items() if mark in recipe), "")
 
@@ -296,11 +296,11 @@ def _net(backbone: dict[str, Any]) -> str:
     return f"{backbone.get('kind', '')}" + (f"-{width:g}" if isinstance(width, (int, float)) and width != 1 else "")
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) else 0
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _strings(value: object) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 

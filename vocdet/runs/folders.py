@@ -58,10 +58,10 @@ def newest_run(folder: Path, *tasks: str, net: str | None = None, reduced_tail: 
         if info.task in tasks and same_net and same_tail:
             runs.append((best.stat().st_mtime_ns, best.parent))
     if not runs:
-        which = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
+        wanted = f"{' or '.join(tasks)} run" + (f" of {net}" if net else "")
         backbone = tasks == ("backbone",)
         train = "`vocdet.train_backbone(dataset)`" if backbone else "`vocdet.train_detector(dataset)`"
-        raise RunError(f"no {which} in this folder", place=folder, hint=f"run {train}, or name a run")
+        raise RunError(f"no {wanted} in this folder", place=folder, hint=f"run {train}, or name a run")
     return max(runs)[1]
 
 

@@ -32,8 +32,8 @@ from vocdet.runs.tracking import Ending, SafeTracker, Service, open_tracker
 RECIPE, ENVIRONMENT, STATUS = "recipe.toml", "environment.json", "run.json"
 METRICS, LABELS, CURVES = "metrics.csv", "labels.csv", "curves.png"
 BATCHES, EXAMPLES = "batches.png", "examples.jpg"
-SENT = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # to a tracking service
-OF_LABEL = "label/"  # prefix of a label's metric in a row
+UPLOADED = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # when a run ends
+LABEL_PREFIX = "label/"  # prefix of a label's metric in a row
 PICTURE_INTERVAL = 30.0  # minimum seconds between two pictures of the same kind
 PICTURE_SHARE = 0.01  # maximum fraction of the time spent on them
 
@@ -43,9 +43,9 @@ Row = dict[str, float | int]
 class Journal:
     """The journal of one run, written by a single process.
 
-    Tables and JSON files can be written at any time, everything else from `start` to `close`. `rows` are the epochs so
-    far, as plain numbers that are saved with the state of the training: a journal that starts with them continues from
-    there, and removes later epochs from its files. Problems that do not stop a training are in `notes`.
+    Tables and JSON files can be written at any time, everything else between `start` and `close`. `rows` are the epochs
+    so far, as plain numbers that are saved with the state of the training: a journal created with them continues after
+    them, and deletes later epochs from its files. `notes` collects problems that do not stop a training.
     """
 
     def __init__(self, run: Path, rows: Sequence[Row] = (), *, track: Service | None = None) -> None:
@@ -99,17 +99,17 @@ class Journal:
         }  # fmt: skip
         self.json(STATUS, self._status)
         if resumed:
-            self._forget(METRICS, LABELS)
+            self._delete(METRICS, LABELS)
             self._write_rows()
-        done = int(self.rows[-1]["epoch"]) if self.rows else 0
-        self._events = EventFile(self.run, forget_from=done + 1 if resumed else None)
+        last = int(self.rows[-1]["epoch"]) if self.rows else 0
+        self._events = EventFile(self.run, hide_from=last + 1 if resumed else None)
         self._due = dict.fromkeys((CURVES, EXAMPLES), time.monotonic() + PICTURE_INTERVAL)
         if self._tracker:
             self._tracker.start(recipe, current)
 
-    def batches(self, some: Sequence[Batch], labels: Sequence[str]) -> None:
+    def batches(self, first: Sequence[Batch], labels: Sequence[str]) -> None:
         """Draw the first training batches."""
-        self._show(BATCHES, lambda: batch_sheet(some, labels))
+        self._draw(BATCHES, lambda: batch_sheet(first, labels))
 
     def epoch(
         self,
@@ -121,10 +121,10 @@ class Journal:
     ) -> None:
         """Add an epoch: `epoch`, `seconds`, `lr`, `train_*` losses, `val_*` metrics, and a metric of every label.
 
-        `pictures()` makes an example picture; it is called now, later or never. Numbers that are not finite are left
+        `pictures()` draws the examples; it is called now, later or never. Numbers that are not finite are left
         out, as spreadsheets cannot read them.
         """
-        values = {**row, "best": int(best), **{f"{OF_LABEL}{name}": v for name, v in (per_label or {}).items()}}
+        values = {**row, "best": int(best), **{f"{LABEL_PREFIX}{name}": v for name, v in (per_label or {}).items()}}
         self.rows.append({name: v for name, v in values.items() if v is not None and math.isfinite(v)})
         self._newest = pictures or self._newest
         self._write_rows()
@@ -156,7 +156,7 @@ class Journal:
         write_text(self.run / name, text.getvalue())
 
     def close(self, ending: Ending = "finished", *, why: str = "") -> None:
-        """Draw the last pictures, write how the run ended, and end events and tracking; a second call does nothing."""
+        """Draw the last pictures, record how the run ended, and close events and tracking. Idempotent."""
         if self._events is None:
             return
         try:
@@ -170,9 +170,9 @@ class Journal:
         end = {"ended": datetime.now().astimezone().isoformat(timespec="seconds")} | ({"why": why} if why else {})
         self.json(STATUS, self._status | {"state": ending} | end)
         if self._tracker:
-            self._tracker.finish([self.run / name for name in SENT], ending)
+            self._tracker.finish([self.run / name for name in UPLOADED], ending)
 
-    def _forget(self, *names: str) -> None:
+    def _delete(self, *names: str) -> None:
         for path in (self.run / name for name in names):
             try:
                 path.unlink(missing_ok=True)
@@ -181,7 +181,7 @@ class Journal:
 
     def _write_rows(self) -> None:
         if self.rows:
-            metrics = [{name: v for name, v in row.items() if not name.startswith(OF_LABEL)} for row in self.rows]
+            metrics = [{name: v for name, v in row.items() if not name.startswith(LABEL_PREFIX)} for row in self.rows]
             self._write_table(METRICS, metrics)
         if labels := _label_rows(self.rows):
             self._write_table(LABELS, labels)
@@ -191,7 +191,7 @@ class Journal:
         self.table(name, columns, [[row.get(column, "") for column in columns] for row in rows])
 
     def _earlier(self) -> list[object]:
-        """The environments of the start and of earlier continuations."""
+        """The environments in which the run started and was resumed before."""
         try:
             last = msgspec.json.decode((self.run / ENVIRONMENT).read_bytes(), type=dict[str, object])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -213,9 +213,9 @@ class Journal:
     def _draw_examples(self) -> None:
         make, self._newest = self._newest, None
         if make:
-            self._show(EXAMPLES, make)
+            self._draw(EXAMPLES, make)
 
-    def _show(self, name: str, make: Callable[[], Image]) -> None:
+    def _draw(self, name: str, make: Callable[[], Image]) -> None:
         """Write a picture to a file and to the events."""
         with self._drawing(name):
             picture = make()
@@ -243,7 +243,7 @@ def _label_rows(rows: Sequence[Row]) -> list[Row]:
     """The epochs with a metric of every label."""
     label_rows: list[Row] = []
     for row in rows:
-        labels = {_column(name): value for name, value in row.items() if name.startswith(OF_LABEL)}
+        labels = {_column(name): value for name, value in row.items() if name.startswith(LABEL_PREFIX)}
         if labels:
             label_rows.append({"epoch": row["epoch"], **labels})
     return label_rows
@@ -251,7 +251,7 @@ def _label_rows(rows: Sequence[Row]) -> list[Row]:
 
 def _column(name: str) -> str:
     """A label's column; a label called epoch does not replace the column of the epochs."""
-    label = name[len(OF_LABEL) :]
+    label = name[len(LABEL_PREFIX) :]
     return "epoch (label)" if label == "epoch" else label
 
 
@@ -261,8 +261,8 @@ def _tagged(row: Row) -> dict[str, float]:
     for name, value in row.items():
         if name.startswith(("train_", "val_")):
             tagged[name.replace("_", "/", 1)] = float(value)
-        elif name.startswith(OF_LABEL):
-            tagged[f"labels/{name[len(OF_LABEL) :]}"] = float(value)
+        elif name.startswith(LABEL_PREFIX):
+            tagged[f"labels/{name[len(LABEL_PREFIX) :]}"] = float(value)
         elif name not in ("epoch", "best"):
             tagged[f"run/{name}"] = float(value)
     losses = [value for name, value in tagged.items() if name.startswith("train/")]
@@ -271,7 +271,7 @@ def _tagged(row: Row) -> dict[str, float]:
 
 def _encoded(name: str, picture: Image) -> bytes:
     options = () if name.endswith(".png") else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
-    done, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
-    if not done:
+    encoded, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not encoded:
         raise ValueError(f"cannot encode a picture of {picture.shape[1]}x{picture.shape[0]} pixels")
     return data.tobytes()

@@ -18,7 +18,7 @@ from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image, decode_as
 from vocdet.mask_crops import Cut, MaskCrops
 
-MOST_SCENES, MOST_CROPS = 16, 24  # on a sheet
+MOST_SAMPLES, MOST_CROPS = 16, 24  # on a sheet
 EXAMPLES = 8  # validation images
 SHEET = 1600  # pixels wide
 GAP = 4  # pixels between the cells of a contact sheet
@@ -27,7 +27,7 @@ GAP = 4  # pixels between the cells of a contact sheet
 def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
     """The first samples of some batches as (H, W, 3) RGB: with boxes, masks and label names, crops under their labels.
 
-    Only the image on a canvas is shown.
+    The padding of a canvas is left out.
     """
     pictures: list[tuple[Tensor, Boxes, MaskCrops | None]] = []
     names: list[NDArray[np.int64]] = []
@@ -43,7 +43,7 @@ def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
         raise ValueError("no sample to show")
     crops = all(not area(boxes).any() for _, boxes, _ in pictures) and any(map(len, names))
     if not crops:
-        pictures, names = pictures[:MOST_SCENES], names[:MOST_SCENES]
+        pictures, names = pictures[:MOST_SAMPLES], names[:MOST_SAMPLES]
     columns = 8 if crops else min(len(pictures), 4)
     side = SHEET // columns - GAP
     drawn = []
@@ -56,30 +56,30 @@ def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
     return contact_sheet(drawn, captions=captions, columns=columns, width=SHEET)
 
 
-def example_sheet(truth: Dataset, detections: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
+def example_sheet(dataset: Dataset, detections: Sequence[Detections], thresholds: NDArray[np.float32]) -> Image:
     """Evenly spaced images of a dataset as (H, W, 3) RGB: annotations on the left, detections on the right.
 
     Detections below the thresholds (L,) of their labels are left out, and so are images that cannot be read.
     """
     pairs = []
-    for row in _evenly(len(truth), EXAMPLES):
-        sample = truth[row]
+    for row in _evenly(len(dataset), EXAMPLES):
+        sample = dataset[row]
         try:
             image = decode_as(sample.path, sample.width, sample.height)
         except ImageError:
             continue
-        annotated = draw_truth(image, sample.objects, truth.labels)
-        pairs.append(side_by_side(annotated, draw(image, detections[row].above(thresholds), truth.labels)))
+        annotated = draw_truth(image, sample.objects, dataset.labels)
+        pairs.append(side_by_side(annotated, draw(image, detections[row].above(thresholds), dataset.labels)))
     return contact_sheet(pairs or [np.full((16, 16, 3), 255, np.uint8)], columns=2, width=SHEET)
 
 
-def crop_sheet(images: Tensor, truth: Sequence[int], predicted: Sequence[int], labels: Sequence[str]) -> Image:
+def crop_sheet(images: Tensor, true: Sequence[int], predicted: Sequence[int], labels: Sequence[str]) -> Image:
     """Evenly spaced crops (N, 3, H, W) uint8 as (H, W, 3) RGB, each with its label and its predicted label."""
     pictures, captions = [], []
     for row in _evenly(len(images), MOST_CROPS):
         pictures.append(_enlarged(images[row], SHEET // 8 - GAP)[0])
-        wrong = f" → {labels[predicted[row]]}" if predicted[row] != truth[row] else ""
-        captions.append(f"{labels[truth[row]]}{wrong}")
+        wrong = f" → {labels[predicted[row]]}" if predicted[row] != true[row] else ""
+        captions.append(f"{labels[true[row]]}{wrong}")
     return contact_sheet(pictures, captions=captions, columns=8, width=SHEET)
 
 

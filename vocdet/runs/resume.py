@@ -93,7 +93,7 @@ def check_unchanged(
 
 
 def _recipe_differences(defaults: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Settings that an older version did not have count as their defaults."""
+    """Differing settings; those that an older version did not have count as their defaults."""
     for section, values in now.items():
         for name, value in values.items():
             old = before.get(section, {}).get(name, defaults[section][name])

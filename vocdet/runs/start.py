@@ -66,7 +66,7 @@ class InitialModel(Generic[M]):
 
     model: M
     info: CheckpointInfo  # before any validation
-    weights: str  # where the weights come from, for people
+    weights: str  # their origin, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch, or from a saved state
 
 

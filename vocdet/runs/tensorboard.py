@@ -1,6 +1,6 @@
 """TensorBoard's event files.
 
-They are written with TensorBoard's record writer, and not with torch's SummaryWriter, which writes from a background
+They are written with TensorBoard's record writer, not with torch's SummaryWriter, which writes from a background
 thread: a full disk prints a traceback there, and the training continues without its events.
 """
 
@@ -22,8 +22,8 @@ PREFIX = "events.out.tfevents."
 class EventFile:
     """A new event file in a folder. A disk that is full or read-only is an `OutputError`."""
 
-    def __init__(self, folder: Path, *, forget_from: int | None = None) -> None:
-        """Events of earlier files in the folder are hidden from step `forget_from` on."""
+    def __init__(self, folder: Path, *, hide_from: int | None = None) -> None:
+        """Events of earlier files in the folder are hidden from step `hide_from` on."""
         from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
@@ -41,12 +41,12 @@ class EventFile:
                 raise unwritable(self.path, error) from error
         self._records = RecordWriter(file)
         self._write(file_version="brain.Event:2")
-        if forget_from is not None:
-            self._write(step=forget_from, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        if hide_from is not None:
+            self._write(step=hide_from, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
-    def scalars(self, step: int, figures: Mapping[str, float]) -> None:
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write numbers by tag; slashes in a tag make groups."""
-        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
+        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
         self._write(step=step, summary=self._summary(value=values))
 
     def image(self, step: int, tag: str, encoded: bytes, size: tuple[int, int]) -> None:

@@ -37,7 +37,7 @@ class Tracker(Protocol):
         """Start a run, or continue one."""
         ...
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of an epoch."""
         ...
 
@@ -49,7 +49,7 @@ class Tracker(Protocol):
 def open_tracker(service: Service, run: Path) -> Tracker:
     """A tracker for a run; a service that is not installed is a `DependencyError` with the command to install it."""
     if service not in NAMES:
-        raise ArgumentError(f"there is no tracking service {service!r}", hint=f"give one of {', '.join(NAMES)}")
+        raise ArgumentError(f"unknown tracking service {service!r}", hint=f"give one of {', '.join(NAMES)}")
     try:
         module = importlib.import_module(service)
     except ImportError as error:
@@ -95,8 +95,8 @@ class WandbTracker:
         self._run.define_metric("epoch")
         self._run.define_metric("*", step_metric="epoch")  # the step of W&B cannot go back when a run resumes
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        self._run.log({"epoch": step, **figures})
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log({"epoch": step, **metrics})
 
     def finish(self, files: Sequence[Path], ending: Ending) -> None:
         for file in files:
@@ -139,17 +139,17 @@ class MlflowTracker:
             client.set_tag(self._id, f"environment.{key}", str(value)[:LONGEST_PARAM])
         self.note = f"MLflow run {self._id} in {self._mlflow.get_tracking_uri()}"
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         now, metric = int(time.time() * 1000), self._mlflow.entities.Metric
         named: dict[str, float] = {}
-        for name, value in figures.items():
+        for name, value in metrics.items():
             key = re.sub(r"[^\w\-. /]", "_", name)
             while key in named:
                 key += "_"
             named[key] = value
-        metrics = [metric(key, float(value), now, step) for key, value in named.items()]
-        for first in range(0, len(metrics), MOST_METRICS):
-            self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
+        entities = [metric(key, float(value), now, step) for key, value in named.items()]
+        for first in range(0, len(entities), MOST_METRICS):
+            self._client.log_batch(self._id, metrics=entities[first : first + MOST_METRICS])
 
     def finish(self, files: Sequence[Path], ending: Ending) -> None:
         for file in files:
@@ -173,14 +173,14 @@ class SafeTracker:
             self._tracker.start(recipe, environment)
         except VocdetError:
             raise
-        except Exception as error:  # of a service: any kind
+        except Exception as error:  # a service may raise anything
             problem = f"{NAMES[self._service]} cannot be used: {_first_line(error)}"
             raise TrainingError(problem, hint=f'fix that, or leave out `track="{self._service}"`') from error
         if note := getattr(self._tracker, "note", ""):
             self._report(note)
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._try(lambda: self._tracker.log(step, finite))
 
     def finish(self, files: Sequence[Path], ending: Ending) -> None:
@@ -190,9 +190,9 @@ class SafeTracker:
         if self._works:
             try:
                 act()
-            except Exception as error:  # of a service: any kind
+            except Exception as error:  # a service may raise anything
                 self._works = False
-                self._report(f"{NAMES[self._service]} failed, logging to it ends: {_first_line(error)}")
+                self._report(f"{NAMES[self._service]} failed and receives no more metrics: {_first_line(error)}")
 
 
 def _known_id(run: Path, service: str) -> str:

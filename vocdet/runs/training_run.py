@@ -50,7 +50,7 @@ UNLIMITED = 1 << 31  # epochs
 
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
-    """How far a training came."""
+    """The outcome of a training."""
 
     best_epoch: int  # 0: no epoch was validated
     epochs: int
@@ -191,7 +191,7 @@ class TrainingRun:
         order = self._order(samples, epoch)
         remainder = len(order) % train.batch
         if train.sync_norm and remainder < group.world:
-            # every process takes part in every norm: a last batch with fewer images than processes is left out
+            # every process takes part in every norm: a last batch with fewer images than processes is skipped
             order = order[: len(order) - remainder]
         plan = EpochPlan(
             train.batch, seed=train.seed, epoch=epoch, order=order, skip=skip, rank=group.rank, world=group.world
@@ -293,7 +293,7 @@ class TrainingRun:
 
 
 def _machine_changes(record: Record, group: Group) -> list[str]:
-    """Differences from the machine that a run started on, which change the order of its sums."""
+    """Notes about a different number of processes or threads, which changes the order of sums."""
     threads = torch.get_num_threads()
     return [
         f"this run started with {before} {what} and continues with {now}: its weights will differ slightly"

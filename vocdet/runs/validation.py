@@ -20,7 +20,7 @@ from vocdet.training.distributed import Group, part
 from vocdet.training.loop import Validation
 from vocdet.training.losses import Task
 
-THRESHOLD_IMAGES = 200  # training images that thresholds are computed on if there is no validation split
+THRESHOLD_IMAGES = 200  # training images for the thresholds of a run without validation
 
 
 class DetectorValidator:
@@ -58,8 +58,8 @@ class DetectorValidator:
         if predictions.loss is not None:
             metrics["loss"] = float(predictions.loss[0] / predictions.loss[1].clamp(min=1))
         best = self._recipe.train.best
-        chosen = -metrics["loss"] if best == "loss" else metrics.get(best, 0.0)
-        rank = (chosen, metrics["ap"], metrics.get("mask_ap", 0.0))
+        metric = -metrics["loss"] if best == "loss" else metrics.get(best, 0.0)
+        rank = (metric, metrics["ap"], metrics.get("mask_ap", 0.0))
         return Validation(metrics, rank, enough=reaches_target(self._recipe.train, metrics))
 
     def describe(self) -> CheckpointInfo:
@@ -70,9 +70,9 @@ class DetectorValidator:
         """The model with thresholds computed on training images, and without scores."""
         assert isinstance(model, self._family.model)
         rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
-        some = self._train.subset(np.unique(rows))
-        predictions = self._family.predict(model, some, self._family.samples(model, some), None)
-        return _described(self._info, evaluate(some, predictions.detections)).with_(scores={})
+        examples = self._train.subset(np.unique(rows))
+        predictions = self._family.predict(model, examples, self._family.samples(model, examples), None)
+        return _described(self._info, evaluate(examples, predictions.detections)).with_(scores={})
 
     def per_label(self) -> dict[str, float | None]:
         """AP50 of every label in the newest report; None for a label without objects in the split."""

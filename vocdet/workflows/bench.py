@@ -19,18 +19,18 @@ from vocdet.runs.environment import environment
 from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
 from vocdet.workflows.load import load_dataset
 
-METRICS = "metrics-*.json"
-MOST_IMAGES = 64  # in memory
-COUNTED = 8  # images to count operations on: those of a Mask R-CNN depend on its proposals
-FIGURES = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
+METRICS_FILES = "metrics-*.json"
+MOST_IMAGES = 64  # held in memory
+COUNTED = 8  # images to count operations on; a Mask R-CNN needs more for more proposals
+METRICS = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """The latest known metrics of a detector."""
 
-    figures: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: unknown
-    where: str  # the split; "": unknown
+    metrics: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: unknown
+    split: str  # "": unknown
     images: int  # 0: unknown
     dataset: str  # fingerprint of the images; "": unknown
 
@@ -61,9 +61,9 @@ class Bench:
 
     @property
     def same_images(self) -> bool:
-        """Whether all known metrics were measured on the same images, as far as that is known."""
-        seen = {(s.where, s.images, s.dataset) for s in (one.scores for one in self.runs) if s.figures}
-        return len(seen) <= 1
+        """Whether all known metrics were measured on the same images, as far as the images are known."""
+        sets = {(s.split, s.images, s.dataset) for s in (one.scores for one in self.runs) if s.metrics}
+        return len(sets) <= 1
 
     def as_dict(self) -> dict[str, object]:
         """The content of a JSON file; every run has the ratios of its costs to the first run's."""
@@ -98,13 +98,13 @@ def bench_runs(
 ) -> Bench:
     """Measure trained detectors, given as run folders or checkpoints, on the same images in rotation.
 
-    With `data` the images are those of a split, and every run is evaluated on the whole split, unless it was before.
-    Without, each detector is timed on noise of its input size, and its metrics are those of its last evaluation, or
-    else of its training. `json` is a file for all results. A classifier, or a file that is not a checkpoint, is a
+    With `data` the images are those of a split, and every run is evaluated on the whole split unless it already was.
+    Without, each detector is timed on noise of its input size, and its metrics are those of its last evaluation, else
+    of its training. `json` is a file for all results. A classifier, or a file that is not a checkpoint, is a
     `CheckpointError`.
     """
     if not runs:
-        raise ArgumentError("there is no run to measure", hint="name at least one run")
+        raise ArgumentError("no run to measure", hint="name at least one run")
     place = choose_device(device)
     pictures = _pictures(data, split, rounds) if data else []
     ready = [_load(run, pictures, place) for run in runs]
@@ -140,8 +140,8 @@ def _load(run: Path, pictures: list[Image], device: str) -> _Candidate:
     path = run / BEST if run.is_dir() else run
     detector = load_predictor(path, device=device)
     model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
-    seen = pictures or [noise(about.size)]
-    return _Candidate(path, about, detector, seen, work(model, seen[:COUNTED]))
+    images = pictures or [noise(about.size)]
+    return _Candidate(path, about, detector, images, work(model, images[:COUNTED]))
 
 
 def ratios(one: Measurement, first: Measurement) -> dict[str, float]:
@@ -151,10 +151,10 @@ def ratios(one: Measurement, first: Measurement) -> dict[str, float]:
 
 
 def _costs(one: Measurement) -> dict[str, float]:
-    latency, done = one.latency, one.work
+    latency, cost = one.latency, one.work
     return {
-        "median": latency.median, "p90": latency.p90, "bytes": one.bytes, "parameters": done.parameters,
-        "macs": done.macs,
+        "median": latency.median, "p90": latency.p90, "bytes": one.bytes, "parameters": cost.parameters,
+        "macs": cost.macs,
     }  # fmt: skip
 
 
@@ -174,19 +174,17 @@ def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Pro
     if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
     evaluate_run(checkpoint, Source(data), EvalOptions(split), device=device, progress=progress)
-    found = _read(path, checkpoint)
-    return _scores(found) if found else Scores({}, "", 0, "")
+    measured = _read(path, checkpoint)
+    return _scores(measured) if measured else Scores({}, "", 0, "")
 
 
 def _known(one: _Candidate) -> Scores:
     """The metrics of a run's last evaluation, else of its training."""
-    for path in sorted(one.path.parent.glob(METRICS), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in sorted(one.path.parent.glob(METRICS_FILES), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if metrics := _read(path, one.path):
             return _scores(metrics)
-    figures = {
-        name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")
-    }
-    known: dict[str, float | None] = {name: value for name, value in figures.items() if value is not None}
+    scores = {name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")}
+    known: dict[str, float | None] = {name: value for name, value in scores.items() if value is not None}
     return Scores(known, "val, in training" if known else "", 0, one.about.dataset)
 
 
@@ -201,7 +199,7 @@ def _read(path: Path, checkpoint: Path) -> _Metrics | None:
 
 
 def _scores(metrics: _Metrics) -> Scores:
-    figures = {name: metrics.overall.get(name) for name in FIGURES}
+    values = {name: metrics.overall.get(name) for name in METRICS}
     if metrics.masks:
-        figures |= {f"mask_{name}": metrics.masks.overall.get(name) for name in FIGURES}
-    return Scores(figures, metrics.split, metrics.images, metrics.dataset)
+        values |= {f"mask_{name}": metrics.masks.overall.get(name) for name in METRICS}
+    return Scores(values, metrics.split, metrics.images, metrics.dataset)

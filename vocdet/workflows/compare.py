@@ -14,8 +14,8 @@ from vocdet.runs.facts import RunFacts, find_run, read_run
 
 COMPARED = ("vocdet", "python", "torch", "torchvision", "numpy", "opencv", "platform", "cpu", "cores", "threads",
            "gpus", "cuda", "git_commit", "git_changed")  # fmt: skip
-OVERALL = ("ap50", "ap", "ap_voc07", "ap_voc", "precision", "recall", "f1")  # of an evaluation
-OF_LABEL = ("ap50", "ap", "f1")
+OVERALL_METRICS = ("ap50", "ap", "ap_voc07", "ap_voc", "precision", "recall", "f1")  # of an evaluation
+LABEL_METRICS = ("ap50", "ap", "f1")
 VALIDATION = "val"  # the split that training validates on
 
 
@@ -65,7 +65,7 @@ class _LabelRow(msgspec.Struct):
     f1: float | None = None
 
 
-class _OfMasks(msgspec.Struct):
+class _MaskMetrics(msgspec.Struct):
     overall: dict[str, float | None] = {}
 
 
@@ -77,7 +77,7 @@ class _Evaluation(msgspec.Struct):
     dataset: str = ""
     images: int = 0
     thresholds_from: str = ""
-    masks: _OfMasks | None = None
+    masks: _MaskMetrics | None = None
 
 
 def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Comparison:
@@ -87,7 +87,7 @@ def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Compari
     """
     folders = [find_run(name, runs) for name in names]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        problem = "there is only one run to compare" if len(folders) < 2 else "the same run is named twice"
+        problem = "only one run to compare" if len(folders) < 2 else "the same run is named twice"
         raise ArgumentError(problem, place=folders[0] if folders else None, hint="name at least two different runs")
     facts = tuple(read_run(folder) for folder in folders)
     problems = [f"{run.folder / text}" for run in facts for text in run.problems]
@@ -143,21 +143,21 @@ def _image_differences(facts: Sequence[RunFacts]) -> list[Difference]:
     splits = [_images(run.folder / "dataset.json") for run in facts]
     if not all(splits):
         return []
-    found = []
+    differences = []
     for name in dict.fromkeys(name for known in splits for name in known):
         first, *others = (known.get(name, {}) for known in splits)
         texts = [str(len(first))]
         for images in others:
             counts = {
-                "new": len(images.keys() - first.keys()),
-                "gone": len(first.keys() - images.keys()),
+                "added": len(images.keys() - first.keys()),
+                "removed": len(first.keys() - images.keys()),
                 "changed": sum(1 for stem in images.keys() & first.keys() if images[stem] != first[stem]),
             }
             some = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
             texts.append(f"{len(images)} ({some})" if some else str(len(images)))
         if len(set(texts)) > 1:
-            found.append(Difference(f"images of {name}", tuple(texts)))
-    return found
+            differences.append(Difference(f"images of {name}", tuple(texts)))
+    return differences
 
 
 def _images(path: Path) -> dict[str, dict[str, Any]]:
@@ -187,7 +187,7 @@ def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
 
 def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitMetrics]:
     """The metrics of evaluations, on splits that more than one run was evaluated on."""
-    found: list[dict[str, _Evaluation]] = []
+    evaluations: list[dict[str, _Evaluation]] = []
     for run in facts:
         mine: dict[str, _Evaluation] = {}
         for path in sorted(run.folder.glob("metrics-*.json")):
@@ -195,10 +195,10 @@ def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitMetr
                 mine[path.stem.partition("-")[2]] = msgspec.json.decode(path.read_bytes(), type=_Evaluation)
             except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
                 problems.append(f"{path} cannot be read")
-        found.append(mine)
+        evaluations.append(mine)
     splits = []
-    for name in sorted({name for mine in found for name in mine}):
-        reports = [mine.get(name) for mine in found]
+    for name in sorted({name for mine in evaluations for name in mine}):
+        reports = [mine.get(name) for mine in evaluations]
         without = [str(run.folder) for run, report in zip(facts, reports, strict=True) if report is None]
         if without:
             problems.append(
@@ -207,24 +207,25 @@ def _evaluated(facts: Sequence[RunFacts], problems: list[str]) -> list[SplitMetr
         if len(without) < len(facts) - 1:
             splits.append(_split_metrics(name, reports))
             if len({report.thresholds_from for report in reports if report}) > 1:
-                problems.append(f"precision, recall and F1 on {name} use thresholds of different origin")
+                problems.append(f"precision, recall and F1 on {name} use thresholds of different origins")
     return splits
 
 
 def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMetrics:
-    there = [report for report in reports if report]
+    known = [report for report in reports if report]
     overall = (
-        MetricRow(key, tuple(report.overall.get(key) if report else None for report in reports)) for key in OVERALL
+        MetricRow(key, tuple(report.overall.get(key) if report else None for report in reports))
+        for key in OVERALL_METRICS
     )
-    of_masks = [report.masks.overall if report and report.masks else {} for report in reports]
-    masks = (MetricRow(f"mask_{key}", tuple(one.get(key) for one in of_masks)) for key in ("ap50", "ap"))
+    mask_metrics = [report.masks.overall if report and report.masks else {} for report in reports]
+    masks = (MetricRow(f"mask_{key}", tuple(one.get(key) for one in mask_metrics)) for key in ("ap50", "ap"))
     labels = {
         key: _by_label(
             [{row.label: getattr(row, key) for row in report.labels} if report else {} for report in reports]
         )
-        for key in OF_LABEL
+        for key in LABEL_METRICS
     }
-    same = all((r.dataset, r.images) == (there[0].dataset, there[0].images) for r in there)
+    same = all((r.dataset, r.images) == (known[0].dataset, known[0].images) for r in known)
     return SplitMetrics(
         name, "eval", same, tuple(row for row in (*overall, *masks) if any(v is not None for v in row.values)), labels
     )

@@ -44,13 +44,13 @@ VALIDATION_BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class BackboneStart:
-    """What a training starts from."""
+    """The start of a training: its data, weights and recipe."""
 
     run: Path
     crops: int
     validation_crops: int  # 0: none
     labels: tuple[str, ...]
-    weights: str  # where they come from, for people
+    weights: str  # their origin, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     warnings: tuple[Finding, ...]
     recipe: BackboneRecipe  # with the batch that fits, if it left the batch open
@@ -58,7 +58,7 @@ class BackboneStart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BackboneResult:
-    """What a training ended with."""
+    """The result of a training."""
 
     run: Path
     summary: TrainingSummary
@@ -74,8 +74,8 @@ def backbone_events(
 ) -> Generator[BackboneStart | Step | Epoch | Note | BackboneResult, None, None]:
     """Train a classifier and yield its start, every step, every epoch and its result.
 
-    It trains on the objects of the recipe's split and validates on those of `val`; with `folder`, the source is an
-    image folder instead. When `options.stop()` is true, training ends after the step and saves its state.
+    It trains on the objects of the recipe's split and validates on those of `val`. With `folder`, the source is an
+    image folder. When `options.stop()` is true, training ends after the step and saves its state.
     `options.resume` continues an interrupted run as if it had not been interrupted; recipe and data must be unchanged.
     In a group of processes each trains on its share of every batch, and only the first one writes.
     """
@@ -164,7 +164,7 @@ class ClassifierValidator:
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy over crops, its mean over labels, and the loss; ranked by the recipe's metric, then by the loss."""
         count = len(self._info.labels)
-        sums = torch.zeros(count * count + 1, dtype=torch.float64)  # confusion matrix (truth, predicted), loss
+        sums = torch.zeros(count * count + 1, dtype=torch.float64)  # confusion matrix (label, predicted), loss
         rank, world = self._group.rank, self._group.world
         self._examples = []
         at, every = 0, max(1, self.images // EXAMPLES)
@@ -173,12 +173,12 @@ class ClassifierValidator:
             if not len(batch):
                 continue
             logits = self._task.logits(model, batch.images).float().cpu()
-            truth = batch.labels[:, 0]
-            sums[-1] += F.cross_entropy(logits, truth, reduction="sum")
+            labels = batch.labels[:, 0]
+            sums[-1] += F.cross_entropy(logits, labels, reduction="sum")
             predicted = logits.argmax(1)
-            sums[:-1] += torch.bincount(truth * count + predicted, minlength=count * count)
+            sums[:-1] += torch.bincount(labels * count + predicted, minlength=count * count)
             self._examples += [
-                (batch.images[i].clone(), int(truth[i]), int(predicted[i]))
+                (batch.images[i].clone(), int(labels[i]), int(predicted[i]))
                 for i in range(len(batch)) if (at + i) % every == 0
             ]  # fmt: skip
             at += len(batch)
@@ -191,8 +191,8 @@ class ClassifierValidator:
             "mean_label_accuracy": float((correct[present] / total[present]).mean()),
             "loss": float(sums[-1]) / int(total.sum()),
         }
-        chosen = -self._scores["loss"] if self._best == "loss" else self._scores[self._best]
-        return Validation(self._scores, (chosen, -self._scores["loss"]))
+        metric = -self._scores["loss"] if self._best == "loss" else self._scores[self._best]
+        return Validation(self._scores, (metric, -self._scores["loss"]))
 
     def describe(self) -> CheckpointInfo:
         """The model with the scores of its newest validation."""
@@ -211,10 +211,10 @@ class ClassifierValidator:
 
     def pictures(self) -> Image:
         """Some crops with their labels and the labels that the newest validation predicted."""
-        images, truth, predicted = zip(*self._examples, strict=True)
-        return crop_sheet(torch.stack(images), truth, predicted, self._info.labels)
+        images, labels, predicted = zip(*self._examples, strict=True)
+        return crop_sheet(torch.stack(images), labels, predicted, self._info.labels)
 
 
 def _write_confusion(training: TrainingRun, dataset: Dataset, confusion: NDArray[np.int64]) -> None:
     rows = [[label, *counts] for label, counts in zip(dataset.labels, confusion.tolist(), strict=True)]
-    training.journal.table("confusion.csv", ["truth", *dataset.labels], rows)
+    training.journal.table("confusion.csv", ["label", *dataset.labels], rows)

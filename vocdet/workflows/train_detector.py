@@ -40,13 +40,13 @@ TRAININGS: dict[type[SsdRecipe | MaskRcnnRecipe], DetectorTraining[Any, Any]] = 
 
 @dataclass(frozen=True, slots=True)
 class DetectorStart:
-    """What a training starts from."""
+    """The start of a training: its data, weights, anchors and recipe."""
 
     run: Path
     images: int
     validation_images: int  # 0: none
     labels: tuple[str, ...]
-    weights: str  # where they come from, for people
+    weights: str  # their origin, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     anchor_shapes: int
     recall: tuple[AnchorRecall, ...]
@@ -58,7 +58,7 @@ class DetectorStart:
 
 @dataclass(frozen=True, slots=True)
 class DetectorResult:
-    """What a training ended with."""
+    """The result of a training."""
 
     run: Path
     summary: TrainingSummary
@@ -73,7 +73,7 @@ def training_events(
     """Train a detector and yield its start, every step, every epoch and its result.
 
     The best checkpoint, by the recipe's metric on the split `val`, is `best.safetensors` in a new folder in
-    `options.runs`; the newest is `last.safetensors`. Training on `trainval` leaves nothing to validate on: then the
+    `options.runs`; the newest is `last.safetensors`. Training on `trainval` leaves nothing to validate on, so the
     last checkpoint is the best. When `options.stop()` is true, training ends after the step and saves its state.
     `options.resume` continues an interrupted run as if it had not been interrupted; recipe and data must be unchanged.
     In a group of processes each trains on its share of every batch, and only the first one writes.
@@ -134,7 +134,7 @@ def _freeze(model: nn.Module, train: DetectorTrain) -> None:
 
 
 def _training_and_validation(dataset: Dataset, split: str) -> tuple[Dataset, Dataset | None]:
-    """The images to train on and to validate on. No validation if no object there counts: all epochs would be equal."""
+    """The images to train on and to validate on; None without objects to count, which would make all epochs equal."""
     train, val = train_and_val(dataset, split)
     counts = ~(val.objects.difficult | val.objects.crowd)
     return train, val if counts.any() else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MOST_LABELS = 12  # of a confusion table that fits a screen
+MOST_LABELS = 12  # of a confusion matrix that fits a screen
 
 
 @app.command("train-backbone", cls=ResumableCommand)
@@ -35,12 +35,12 @@ def train_backbone(
 ) -> None:
     """Train a classifier on cropped objects: the backbone that a detector starts from.
 
-    It trains on the split train and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
+    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
     continues from there.
     """
-    if (followed := follow("backbone", options, print_backbone_start, folder=folder)) is None:
+    if (outcome := follow("backbone", options, print_backbone_start, folder=folder)) is None:
         return
-    request, result = followed
+    request, result = outcome
     if launch.is_first():
         _print_confusion(result)
     print_end(result, request, _after_backbone(request, options))
@@ -55,7 +55,7 @@ def train_backbone(
 def train_ssd(options: TrainingOptions) -> None:
     """Train an SSD-lite detector on a backbone, with anchors fitted to the dataset.
 
-    It trains on the split train and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
+    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
     continues from there.
     """
     _train_detector("ssd", options)
@@ -70,25 +70,25 @@ def train_ssd(options: TrainingOptions) -> None:
 def train_maskrcnn(options: TrainingOptions) -> None:
     """Train a Mask R-CNN, mobile or standard, on a dataset with masks; with --no-masks a Faster R-CNN on boxes.
 
-    It trains on the split train and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
+    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
     continues from there.
     """
     _train_detector("maskrcnn", options)
 
 
 def _train_detector(task: str, options: TrainingOptions) -> None:
-    if followed := follow(task, options, print_detector_start):
-        request, result = followed
+    if outcome := follow(task, options, print_detector_start):
+        request, result = outcome
         print_end(result, request, next_step(result, request, options))
 
 
 def _after_backbone(request: Request, options: TrainingOptions) -> str:
     """The command that trains a detector on the backbone."""
     model = request.recipe.recipe.model
-    tail = ["--reduced-tail"] if model.reduced_tail else []
+    reduced = ["--reduced-tail"] if model.reduced_tail else []
     data = ["DATASET"] if request.folder else [*render.given(request.source.path), *same_dataset(request)]
     runs = render.given(options.runs, "--runs", DEFAULT_RUNS)
-    return render.command("train-ssd", *data, "--net", model.net, *tail, *runs)
+    return render.command("train-ssd", *data, "--net", model.net, *reduced, *runs)
 
 
 def _print_confusion(result: BackboneResult) -> None:
@@ -103,7 +103,7 @@ def _print_confusion(result: BackboneResult) -> None:
         for label, counts in zip(labels, confusion.tolist(), strict=True):
             table.add_row(escape(label[:40]), *(str(count) if count else "·" for count in counts))
     else:
-        table = render.table("most frequent confusions (all: confusion.csv)", "label", "predicted", "times", "of")
+        table = render.table("most frequent confusions (all: confusion.csv)", "label", "predicted", "count", "of")
         pairs = [(n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if n and i != j]
         for n, i, j in sorted(pairs, reverse=True)[:MOST_LABELS]:
             table.add_row(escape(labels[i][:40]), escape(labels[j][:40]), str(n), str(confusion[i].sum()))

@@ -54,7 +54,7 @@ def devices(option: str) -> list[str]:
     for name in names:
         match = _NAME.fullmatch(name)
         if match is None:
-            raise DeviceError(f"there is no device {name!r} in --device {option}", hint=hint)
+            raise DeviceError(f"invalid device {name!r} in --device {option}", hint=hint)
         chosen.append(f"cuda:{int(match[1])}" if match[1] else name)
     if len({name[:3] for name in chosen}) > 1:
         raise DeviceError(f"--device {option} mixes CPUs and CUDA devices", hint=hint)
@@ -65,8 +65,8 @@ def devices(option: str) -> list[str]:
 
 
 def failed(error: VocdetError) -> None:
-    """Print an error, or pass it to the process that started this one for a device."""
-    # looked up without importing it: torch takes seconds, and if it is not loaded, there was no communication
+    """Print an error, or report it to the process that started this one for a device."""
+    # not imported: torch takes seconds to load, and if it is not loaded, there was no communication
     distributed = sys.modules.get("vocdet.training.distributed")
     echo = distributed is not None and isinstance(error, distributed.PeerEnded)
     if not report_error(error, _number("RANK", 0), echo=echo):
@@ -109,9 +109,9 @@ def _stop_with_parent() -> None:
 
 
 def _python() -> list[str]:
-    """The Python of this process: without the current folder on its path, if this one is without it."""
-    here = not sys.path or sys.path[0] in {"", str(Path.cwd())}
-    return [sys.executable] if here or sys.version_info < (3, 11) else [sys.executable, "-P"]
+    """The command of this Python, with the current folder on its path only if this process has it there."""
+    has_folder = not sys.path or sys.path[0] in {"", str(Path.cwd())}
+    return [sys.executable] if has_folder or sys.version_info < (3, 11) else [sys.executable, "-P"]
 
 
 def _number(name: str, default: int) -> int:

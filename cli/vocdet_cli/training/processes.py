@@ -1,11 +1,12 @@
 """Run one command in several processes that train together, and handle their signals, output and errors.
 
-The processes get torchrun's environment: `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and so on. torchrun and its Python API,
-`torch.distributed.launcher.api.elastic_launch`, do not fit here. Their oldest supported version kills all processes
-30 seconds after Ctrl-C, even during a last validation; a second Ctrl-C does not end them earlier; they keep running
-when the launcher itself is killed; an error is shown as a traceback of the launcher, without its place and hint; and
-the launcher has to load torch before it starts anything. As with torchrun, each process writes its error to a file;
-here the first one is raised, once.
+The processes get torchrun's environment: `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and so on, so that everything after the
+start is torch's. Its launchers do not fit. `torch.distributed.launcher.api.elastic_launch`, in the oldest supported
+version, kills all processes 30 seconds after Ctrl-C, even during a last validation; a second Ctrl-C does not end them
+earlier; they keep running when the launcher is killed. `torch.multiprocessing.start_processes` does not forward
+signals, and terminates the other processes as soon as one fails. Both show an error as a traceback, without its place
+and hint, mix the output of all processes, and load torch before they start one. As with torchrun, each process writes
+its error to a file; here the first one is raised, once.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from types import FrameType
 from vocdet.errors import ManyErrors, Place, TrainingError, VocdetError, raise_all
 
 ERRORS = "VOCDET_ERRORS"  # environment variable: the folder for errors of the processes started here
-GRACE = 15.0  # seconds that the others have to end after one failed
-LEAVE = 5.0  # seconds that all have to end after a second Ctrl-C
+FAILURE_GRACE = 15.0  # seconds that the others have to end after one failed
+STOP_GRACE = 5.0  # seconds that all have to end after a second Ctrl-C
 POLL = 0.05  # seconds between polls of the processes
 STOPPED = 130  # exit code after Ctrl-C
 _POSIX = sys.platform != "win32"
@@ -184,9 +185,9 @@ def _wait(started: Sequence[_Process], signals: Sequence[float]) -> list[_Proces
     while any(process.popen.poll() is None for process in started):
         failures += [process for process in started if process.failed and process not in failures]
         if failures:
-            until = min(until, time.monotonic() + GRACE)
+            until = min(until, time.monotonic() + FAILURE_GRACE)
         if len(signals) > 1:
-            until = min(until, signals[1] + LEAVE)
+            until = min(until, signals[1] + STOP_GRACE)
         if time.monotonic() > until:
             break
         time.sleep(POLL)

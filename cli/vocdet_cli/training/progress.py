@@ -1,4 +1,4 @@
-"""What a training shows while it runs, and how it stops."""
+"""Show a training while it runs, and stop it on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class PrintStart(Protocol):
-    """Print what a training starts from."""
+    """Print the start of a training."""
 
     def __call__(self, event: Any, request: Request, *, show_weights: bool) -> None: ...
 
@@ -120,7 +120,7 @@ def print_end(result: BackboneResult | DetectorResult, request: Request, then: s
 
 @contextmanager
 def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
-    """Inside, the first Ctrl-C sets `stop`, and the second interrupts at once and names the saved checkpoint."""
+    """In the block, the first Ctrl-C sets `stop`, and the second interrupts at once and names the saved checkpoint."""
 
     def on_signal(_: int, __: FrameType | None) -> None:
         if stop.is_set():

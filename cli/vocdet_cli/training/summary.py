@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 FATES: dict[Fate, str] = {"loaded": "loaded", "resized": "some rows", "fresh": "fresh", "skipped": "not used"}
-MOST_REASONS = 2  # of a part of the network; the others are counted
+MOST_REASONS = 2  # for a part of the network; the others are counted
 MOST_NAMES = 12  # of labels in a line
 
 
 def print_backbone_start(event: BackboneStart, request: Request, *, show_weights: bool) -> None:
-    """Print what a classifier trains on, and which weights it starts from."""
+    """Print the data that a classifier trains on, and the weights that it starts from."""
     _print_samples(event, event.crops, event.validation_crops, "image" if request.folder else "object")
     _print_weights(event, show_weights=show_weights)
     _print_warnings(event, event.validation_crops, request)
 
 
 def print_detector_start(event: DetectorStart, request: Request, *, show_weights: bool) -> None:
-    """Print what a detector trains on, which weights it starts from, and how well its anchors fit."""
+    """Print the data that a detector trains on, the weights that it starts from, and how well its anchors fit."""
     _print_samples(event, event.images, event.validation_images, "image")
     _print_weights(event, show_weights=show_weights)
     _print_warnings(event, event.validation_images, request)
@@ -47,7 +47,7 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
 def next_step(result: DetectorResult, request: Request, options: TrainingOptions) -> str:
     """The command that evaluates a detector."""
     if not result.summary.best_epoch and not result.summary.interrupted and launch.is_first():
-        render.note("without validation the last weights are the best; their thresholds come from training images")
+        render.note("without validation the last weights count as the best; their thresholds come from training images")
     coordinates = render.given(request.source.coordinates, "--coordinates", "auto")
     data = [
         *render.given(request.source.path, "--data"),
@@ -80,10 +80,10 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
     from vocdet.wording import counted
 
     if event.warnings:
-        see = render.command("check", *render.given(request.source.path), *same_dataset(request))
-        render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {see}")
+        check = render.command("check", *render.given(request.source.path), *same_dataset(request))
+        render.note(f"{counted(len(event.warnings), 'finding')} in the data: run {check}")
     if not validation:
-        render.warning("there is nothing to validate on: the run keeps its last weights, which may not be its best")
+        render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
@@ -97,7 +97,7 @@ def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
 
 
 def print_transfer(transfer: Transfer, *, every: bool = False) -> None:
-    """Print what was loaded from the weights, the labels they know, and with `every` each tensor."""
+    """Print what was loaded from the weights, the labels that they cover, and with `every` each tensor."""
     from vocdet.models.weights.heads import OTHER_ANCHORS
 
     render.show(parts_table(transfer))
@@ -135,22 +135,20 @@ def tensors_table(tensors: Iterable[TensorFate]) -> Table:
 
 
 def label_lines(transfer: Transfer) -> list[str]:
-    """The labels that the weights know, in words; empty if the weights do not state their labels."""
+    """The labels that the weights cover, in words; empty if the weights do not state their labels."""
     if not transfer.kept:
         return []
-    lines = [f"the weights know {len(transfer.kept)} of {len(transfer.labels)} labels: {_names(transfer.kept)}"]
+    from vocdet.wording import counted, listed
+
+    covered = f"{len(transfer.kept)} of {counted(len(transfer.labels), 'label')}"
+    lines = [f"the weights cover {covered}: {listed(transfer.kept, most=MOST_NAMES)}"]
     fresh = [label for label in transfer.labels if label not in set(transfer.kept)]
-    return [*lines, f"trained from scratch: {_names(fresh)}"] if fresh else lines
+    return [*lines, f"trained from scratch: {listed(fresh, most=MOST_NAMES)}"] if fresh else lines
 
 
 def _reasons(tensors: Iterable[TensorFate]) -> str:
     """The most frequent reasons, without the details of each tensor."""
-    reasons = Counter(tensor.why.partition(":")[0] for tensor in tensors if tensor.why).most_common()
-    more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
-    return ", ".join([reason for reason, _ in reasons[:MOST_REASONS]] + more)
+    from vocdet.wording import listed
 
-
-def _names(labels: Iterable[str]) -> str:
-    names = list(labels)
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    reasons = Counter(tensor.why.partition(":")[0] for tensor in tensors if tensor.why)
+    return listed([reason for reason, _ in reasons.most_common()], most=MOST_REASONS)

@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vocdet_cli.training.options import TrainingOptions
+from vocdet_cli.training.resume import resolve_request
 
+from vocdet.formats.source import Source
 from vocdet.formats.voc.masks import palette_png
+from vocdet.recipes.schema import SsdRecipe, changed
+from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Step
+from vocdet.workflows.train_detector import training_events
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -206,6 +212,20 @@ def test_an_interrupted_run_goes_on_to_its_end(vocdet: Run, root: Path, interrup
     code, _, err = vocdet(command, "--resume")
     assert code == 1
     assert "no unfinished" in err
+
+
+def test_a_run_resumes_with_the_source_that_it_started_with(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = changed(SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=2)
+    options = RunOptions(device="cpu", stop=lambda: True)
+    list(training_events(Source(root, format="voc", coordinates="zero"), recipe, options))
+    request = resolve_request("ssd", TrainingOptions(resume="last"))
+    assert request.source == Source(root, format="voc", coordinates="zero")
+    assert (request.run, request.recipe.recipe) == (Path("runs/ssd-mb1-0.25-1"), recipe)
+    overridden = resolve_request("ssd", TrainingOptions(resume="last", data=root / "moved", coordinates="one"))
+    assert overridden.source == Source(root / "moved", format="voc", coordinates="one")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

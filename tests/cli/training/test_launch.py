@@ -44,8 +44,8 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Run a script in two processes."""
-    monkeypatch.setattr(processes, "GRACE", 0.5)
-    monkeypatch.setattr(processes, "LEAVE", 0.5)
+    monkeypatch.setattr(processes, "FAILURE_GRACE", 0.5)
+    monkeypatch.setattr(processes, "STOP_GRACE", 0.5)
     return lambda script: processes.run([sys.executable, "-c", HEAD + script], 2)
 
 
@@ -69,10 +69,10 @@ def test_devices_are_named_by_number_or_in_full(asked: str, names: list[str]) ->
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        ("0,", "there is no device '' in --device 0,"),
-        ("0,gpu", "there is no device 'gpu' in --device 0,gpu"),
-        ("auto,auto", "there is no device 'auto' in --device auto,auto"),
-        ("0,-1", "there is no device '-1' in --device 0,-1"),
+        ("0,", "invalid device '' in --device 0,"),
+        ("0,gpu", "invalid device 'gpu' in --device 0,gpu"),
+        ("auto,auto", "invalid device 'auto' in --device auto,auto"),
+        ("0,-1", "invalid device '-1' in --device 0,-1"),
         ("0,cpu", "--device 0,cpu mixes CPUs and CUDA devices"),
         ("0,cuda:0", "--device 0,cuda:0 names cuda:0 twice"),
     ],

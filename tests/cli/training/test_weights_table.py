@@ -73,7 +73,7 @@ def test_every_tensor_is_listed_when_asked_for(capsys: pytest.CaptureFixture[str
 def test_many_labels_are_counted() -> None:
     names = tuple(f"label {i}" for i in range(30))
     known, fresh = label_lines(Transfer("x", (), names, names[:14]))
-    assert known.startswith("the weights know 14 of 30 labels: label 0, label 1, ")
+    assert known.startswith("the weights cover 14 of 30 labels: label 0, label 1, ")
     assert known.endswith("label 11 and 2 more")
     assert fresh.endswith("label 25 and 4 more")
     assert label_lines(Transfer("x", (), names, ())) == []
