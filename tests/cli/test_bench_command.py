@@ -38,9 +38,7 @@ def run_in(folder: Path) -> Path:
     return folder
 
 
-def test_costs_are_told_as_multiples_of_the_first_and_scores_as_differences(
-    vocdet: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_costs_are_multiples_of_the_first_and_scores_differences(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Bench((TEACHER, PUPIL), "30 images of test", 30, "cpu", {"threads": 2})
     monkeypatch.setattr(module, "bench_runs", lambda *args, **kwargs: found)
     for one in (TEACHER, PUPIL):
@@ -61,7 +59,7 @@ def test_costs_are_told_as_multiples_of_the_first_and_scores_as_differences(
     assert "were evaluated on different images" in err
 
 
-def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
+def test_runs_are_measured_by_name(vocdet: Run) -> None:
     run_in(Path("mine/one"))
     code, out, err = vocdet(
         "bench", "one", "mine/one/best.safetensors", "--runs", "mine", "--images", "1", "--device", "cpu", "--json", "b.json"
@@ -75,7 +73,7 @@ def test_runs_are_found_by_name_and_measured(vocdet: Run) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "problem"), [(("nothing",), "nothing: no such run"), ((".",), "not a run")])
-def test_what_is_no_run_is_told(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
+def test_a_folder_that_is_not_a_run_is_an_error(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
     code, out, err = vocdet("bench", *arguments)
     assert (code, out) == (1, "")
     assert problem in err

@@ -49,7 +49,7 @@ def line(out: str, begin: str) -> list[str]:
     return found
 
 
-def test_runs_are_listed_by_task_with_what_they_came_to(vocdet: Run) -> None:
+def test_runs_are_listed_by_task_with_their_metrics(vocdet: Run) -> None:
     make("ssd-mb1-1", metrics={"ap50": 0.75, "ap": 0.375}, net="mb1", size=96)
     make("backbone-mb1-1", metrics={"accuracy": 0.9, "mean_label_accuracy": 0.8, "loss": 0.5}, net="mb1")
     code, out, err = vocdet("runs")
@@ -63,14 +63,14 @@ def test_runs_are_listed_by_task_with_what_they_came_to(vocdet: Run) -> None:
     assert "2 runs in runs" in out
 
 
-def test_a_run_that_was_interrupted_can_go_on_and_it_is_said_how(vocdet: Run) -> None:
+def test_an_interrupted_run_is_listed_with_the_command_that_resumes_it(vocdet: Run) -> None:
     make("ssd-mb1-1", ending="interrupted")
     _, out, _ = vocdet("runs")
     assert "interrupted (resumable)" in out
     assert out.endswith("next: vocdet train-ssd --resume runs/ssd-mb1-1\n")
 
 
-def test_two_runs_on_the_same_data_are_to_be_compared(vocdet: Run) -> None:
+def test_two_runs_on_the_same_data_suggest_a_comparison(vocdet: Run) -> None:
     make("ssd-mb1-1")
     assert vocdet("runs")[1].endswith("next: vocdet eval runs/ssd-mb1-1\n")
     make("ssd-mb1-2", fingerprint="another")
@@ -79,7 +79,7 @@ def test_two_runs_on_the_same_data_are_to_be_compared(vocdet: Run) -> None:
     assert vocdet("runs", "--sort", "name")[1].endswith("next: vocdet compare runs/ssd-mb1-1 runs/ssd-mb1-3\n")
 
 
-def test_damaged_runs_and_other_folders_are_said_to_be_so(vocdet: Run) -> None:
+def test_damaged_runs_and_other_folders_are_reported(vocdet: Run) -> None:
     run = make("ssd-mb1-[red]")
     (run / "metrics.csv").write_bytes(b"\xff\xfe")
     Path("runs", "photos").mkdir()
@@ -90,14 +90,14 @@ def test_damaged_runs_and_other_folders_are_said_to_be_so(vocdet: Run) -> None:
     assert "not runs: photos" in err
 
 
-def test_why_a_run_failed_is_said(vocdet: Run) -> None:
+def test_the_error_of_a_failed_run_is_printed(vocdet: Run) -> None:
     run = make("ssd-mb1-1")
     status = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**status, "state": "failed", "why": "the loss is not finite"}))
     assert "ssd-mb1-1 failed: the loss is not finite" in vocdet("runs")[2]
 
 
-def test_the_list_is_json_for_programs(vocdet: Run) -> None:
+def test_the_list_is_available_as_json(vocdet: Run) -> None:
     make("ssd-mb1-1", metrics={"ap50": 0.75})
     make("ssd-mb1-2", metrics={"ap50": 0.875}, ending="interrupted")
     code, out, err = vocdet("runs", "--json", "--sort", "ap50")
@@ -112,7 +112,7 @@ def test_the_list_is_json_for_programs(vocdet: Run) -> None:
     assert vocdet("runs", "none", "--json")[1] == "[]\n"
 
 
-def test_a_folder_without_runs_says_what_to_do(vocdet: Run) -> None:
+def test_a_folder_without_runs_suggests_to_train(vocdet: Run) -> None:
     Path("none").mkdir()
     assert vocdet("runs", "none") == (0, "0 runs in none\nnext: vocdet train-ssd\n", "")
 
@@ -127,7 +127,7 @@ def test_a_folder_without_runs_says_what_to_do(vocdet: Run) -> None:
         (("compare", "ssd-mb1-1", "runs/ssd-mb1-1"), "runs/ssd-mb1-1: the same run is named twice"),
     ],
 )
-def test_what_is_wrong_is_one_message_with_a_cure(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
+def test_an_invalid_argument_is_one_message_with_a_hint(vocdet: Run, arguments: tuple[str, ...], problem: str) -> None:
     make("ssd-mb1-1")
     code, out, err = vocdet(*arguments)
     assert (code, out) == (1, "")
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_one_message_with_a_cure(vocdet: Run, arguments: tuple[
     assert err.count("error:") == err.count("hint:") == 1
 
 
-def test_two_runs_are_compared_to_the_label(vocdet: Run) -> None:
+def test_two_runs_are_compared_label_by_label(vocdet: Run) -> None:
     a = make("ssd-mb1-1", metrics={"ap50": 0.5}, labels={"[red]cat": 0.5, "dog": 0.5, "old": 0.1}, lr=0.1)
     b = make(
         "ssd-mb1-2", metrics={"ap50": 0.75}, labels={"[red]cat": 0.4, "dog": 0.9, "new": 0.2}, fingerprint="another"
@@ -155,7 +155,7 @@ def test_two_runs_are_compared_to_the_label(vocdet: Run) -> None:
     assert out.endswith(f"Compared 2 runs\nnext: vocdet eval {b}\n")
 
 
-def test_of_many_labels_the_ends_are_shown_unless_all_are_asked_for(vocdet: Run) -> None:
+def test_of_many_labels_both_ends_are_shown_or_all_on_request(vocdet: Run) -> None:
     for number in (1, 2):
         labels = {f"label{i:02}": 0.001 * i * number for i in range(60)}
         make(f"ssd-mb1-{number}", labels=labels)
@@ -168,7 +168,7 @@ def test_of_many_labels_the_ends_are_shown_unless_all_are_asked_for(vocdet: Run)
     assert "label30" in long
 
 
-def test_figures_on_other_images_are_warned_of(vocdet: Run) -> None:
+def test_metrics_on_different_images_are_a_warning(vocdet: Run) -> None:
     for number, digest in ((1, "x"), (2, "y")):
         run = make(f"ssd-mb1-{number}")
         (run / "dataset.json").write_text(json.dumps({"labels": [], "images": {"val": {"a": digest}}}))
@@ -177,7 +177,7 @@ def test_figures_on_other_images_are_warned_of(vocdet: Run) -> None:
     assert line(out, "images") == ["images", "of", "val", "1", "1", "(1", "changed)"]
 
 
-def test_the_comparison_is_json_for_programs(vocdet: Run) -> None:
+def test_the_comparison_is_available_as_json(vocdet: Run) -> None:
     make("ssd-mb1-1", labels={"cat": 0.25}, lr=0.1)
     make("ssd-mb1-2", labels={"cat": 0.5})
     code, out, err = vocdet("compare", "ssd-mb1-1", "ssd-mb1-2", "--json")
@@ -188,7 +188,7 @@ def test_the_comparison_is_json_for_programs(vocdet: Run) -> None:
     assert found["splits"][0]["labels"] == {"ap50": [{"name": "cat", "values": [0.25, 0.5]}]}
 
 
-def test_one_run_or_none_is_no_comparison(vocdet: Run) -> None:
+def test_a_comparison_needs_two_runs(vocdet: Run) -> None:
     code, out, err = vocdet("compare")
     assert (code, out) == (2, "")
     assert "Usage" in err

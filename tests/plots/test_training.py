@@ -1,4 +1,4 @@
-"""The picture of a training: it can be drawn of anything that a journal holds."""
+"""The picture of a training, for any content of a journal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_picture_is_a_png_with_every_curve(drawn: list[matplotlib.figure.Fig
     ) as image:
         assert (image.format, image.size) == ("PNG", (1400, 900))
     found = lines(drawn[0])
-    assert found["training"] == [(e, pytest.approx(6 / e)) for e in range(1, 7)]  # the sum of its parts
+    assert found["training"] == [(e, pytest.approx(6 / e)) for e in range(1, 7)]  # the sum of its components
     assert found["box"][0] == (1, 2)
     assert found["validation"] == [(2, 2.5), (4, 1.25), (6, pytest.approx(5 / 6))]  # epochs without one are bridged
     assert found["ap50"] == [(2, 0.5), (4, 0.75), (6, pytest.approx(5 / 6))]
@@ -71,7 +71,7 @@ def test_the_picture_is_a_png_with_every_curve(drawn: list[matplotlib.figure.Fig
     assert texts == ["ssd-mb1-3", "6 epochs   ·   6 min   ·   best: epoch 4, ap50 0.750"]
 
 
-def test_of_many_labels_the_median_and_the_worst_are_drawn(drawn: list[matplotlib.figure.Figure]) -> None:
+def test_for_many_labels_the_median_and_the_worst_are_drawn(drawn: list[matplotlib.figure.Figure]) -> None:
     curves(rows_of(4), labels=labels_of(4, 31))
     found = lines(drawn[0])
     assert found["median"][-1] == (4, pytest.approx(0.75 / 16))  # of the label in the middle of 31
@@ -88,7 +88,7 @@ def test_of_many_labels_the_median_and_the_worst_are_drawn(drawn: list[matplotli
         [{"epoch": e, "train_a": 1.0, "train_b": -2.0} for e in range(1, 300)],
     ],
 )
-def test_whatever_an_epoch_says_or_does_not_is_drawn(rows: Epochs) -> None:
+def test_epochs_with_any_missing_values_are_drawn(rows: Epochs) -> None:
     assert curves(rows).startswith(b"\x89PNG")
 
 
@@ -97,12 +97,12 @@ def test_labels_of_any_name_are_drawn_without_a_warning() -> None:
     assert curves(rows_of(2), labels=[{"epoch": 1} | dict.fromkeys(names, 0.5)]).startswith(b"\x89PNG")
 
 
-def test_without_epochs_there_is_nothing_to_draw() -> None:
+def test_without_epochs_drawing_is_an_error() -> None:
     with pytest.raises(ValueError, match="no epoch"):
         curves([])
 
 
-def test_drawing_leaves_random_numbers_and_settings_as_they_are() -> None:
+def test_drawing_does_not_change_random_states_or_settings() -> None:
     before = (random.getstate(), np.random.get_state()[1].tolist(), dict(matplotlib.rcParams))  # type: ignore[index]
     first, again = curves(rows_of(3)), curves(rows_of(3))
     assert first == again

@@ -1,4 +1,4 @@
-"""Recipe files: strict, typed, and wrong in as many places as they are, all told at once."""
+"""Recipe files: strict and typed, with all errors raised together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fault_of(*arguments: Any, **keywords: Any) -> tuple[str, str, str]:
     return fault
 
 
-def test_without_a_recipe_everything_is_the_default() -> None:
+def test_without_a_recipe_all_values_are_defaults() -> None:
     resolved = load_recipe("ssd")
     assert resolved.recipe == SsdRecipe()
     assert resolved.source == ""
@@ -45,7 +45,7 @@ def test_without_a_recipe_everything_is_the_default() -> None:
     assert load_recipe("backbone").recipe == BackboneRecipe()
 
 
-def test_options_are_over_sets_over_the_recipe_over_the_defaults(tmp_path: Path) -> None:
+def test_values_override_settings_override_the_recipe_overrides_the_defaults(tmp_path: Path) -> None:
     name = written(tmp_path, "[train]\nlr = 1\nepochs = 11\nwarm = 5\n[augment]\nflip = false\n")
     settings = ["train.epochs=12", "train.warm=6", "train.warm=7"]
     resolved = load_recipe("ssd", name, settings=settings, values={"epochs": 13, "net": "mb1-0.25"})
@@ -59,7 +59,7 @@ def test_options_are_over_sets_over_the_recipe_over_the_defaults(tmp_path: Path)
     assert load_recipe("ssd", values={"backbone_lr": 0.4}).origin["train.backbone_lr"] == "values"
 
 
-def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp_path: Path) -> None:
+def test_all_errors_are_raised_together_with_keys_and_nearest_matches(tmp_path: Path) -> None:
     name = written(
         tmp_path,
         'lr = 3\ndata = 3\n[trian]\nlr = 3\n[train]\nlr = "fast"\nepochs = 0\nmosaic = 0.4\nsmothing = 0.1\n'
@@ -84,7 +84,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_key_and_the_nearest_name(tmp
     }
 
 
-def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> None:
+def test_an_error_names_the_file_or_the_setting(tmp_path: Path) -> None:
     name = written(tmp_path, "[train]\nlr = 0\n")
     with pytest.raises(VocdetError) as caught:
         load_recipe("ssd", name)
@@ -125,13 +125,15 @@ def test_an_error_names_the_file_and_one_in_a_set_the_set(tmp_path: Path) -> Non
         ('"\\u001b[31m" = 1', "a recipe has no '\\x1b[31m'", "it has task, description, model, train, data, augment"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_wanted(tmp_path: Path, value: str, problem: str, hint: str | None) -> None:
-    _, said, cure = fault_of("ssd", written(tmp_path, value))
-    assert said == problem
+def test_an_invalid_value_is_an_error_that_names_the_expected_type(
+    tmp_path: Path, value: str, problem: str, hint: str | None
+) -> None:
+    _, message, cure = fault_of("ssd", written(tmp_path, value))
+    assert message == problem
     assert hint is None or cure == hint
 
 
-def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path) -> None:
+def test_a_recipe_of_another_task_is_refused_and_checked_against_that_task(tmp_path: Path) -> None:
     name = written(tmp_path, "[augment]\nmosaic = 0.1\nmixup = 2\n")
     assert faults_of("backbone", name) == [
         ("task", "is a recipe of task ssd, not backbone", "use it for task ssd, or name another recipe"),
@@ -154,7 +156,7 @@ def test_a_recipe_for_another_task_is_refused_and_held_to_its_own(tmp_path: Path
         (b"task = 3", "task is 3", 'write "backbone" or "ssd" or "maskrcnn"'),
     ],
 )
-def test_a_recipe_says_its_task(tmp_path: Path, text: bytes, problem: str, hint: str) -> None:
+def test_a_recipe_must_state_its_task(tmp_path: Path, text: bytes, problem: str, hint: str) -> None:
     name = written(tmp_path, text)
     assert fault_of("ssd", name)[1:] == (problem, hint)
     with pytest.raises(VocdetError) as caught:
@@ -178,9 +180,7 @@ def test_a_recipe_says_its_task(tmp_path: Path, text: bytes, problem: str, hint:
         (b"a = " + b"9" * 6000, 0, "has too many brackets, or too many digits in a number"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_an_error_with_its_line(
-    tmp_path: Path, text: bytes, line: int, problem: str
-) -> None:
+def test_an_invalid_file_is_an_error_with_its_line(tmp_path: Path, text: bytes, line: int, problem: str) -> None:
     name = written(tmp_path, text)
     with pytest.raises(VocdetError) as caught:
         load_recipe("ssd", name)
@@ -190,12 +190,12 @@ def test_a_file_that_is_no_recipe_is_an_error_with_its_line(
     assert caught.value.hint
 
 
-def test_a_byte_order_mark_and_windows_lines_are_no_error(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_endings_are_valid(tmp_path: Path) -> None:
     name = written(tmp_path, b'\xef\xbb\xbftask = "ssd"\r\n[train]\r\nlr = 1e-3\r\n')
     assert load_recipe("ssd", name).recipe.train.lr == 0.001
 
 
-def test_what_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder.toml").mkdir()
     missing = "no recipe can be read: no such file or directory"
@@ -209,12 +209,12 @@ def test_what_is_no_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     assert fault_of("ssd", str(tmp_path / "pipe.toml"))[1] == "is not a file"
 
 
-def test_a_run_folder_stands_for_its_recipe(tmp_path: Path) -> None:
+def test_a_run_folder_gives_its_recipe(tmp_path: Path) -> None:
     run = tmp_path / "ssd-mb1-1"
     run.mkdir()
     recipe = changed(SsdRecipe(), lr=0.5, weights="runs/x")
@@ -246,7 +246,7 @@ def test_a_folder_does_not_hide_a_recipe_of_the_same_name(tmp_path: Path, monkey
         ("train.batch=auto", "batch", 0),
     ],
 )
-def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> None:
+def test_a_setting_is_toml_or_a_word_without_quotes(text: str, field: str, value: object) -> None:
     assert load_recipe("ssd", settings=[text]).recipe == changed(SsdRecipe(), **{field: value})
 
 
@@ -265,15 +265,15 @@ def test_a_set_is_toml_or_a_bare_word(text: str, field: str, value: object) -> N
         ("train.lr.x=1", "[train] has no lr.x", "did you mean lr?"),
     ],
 )
-def test_a_wrong_set_is_told_with_its_cure(text: str, problem: str, hint: str) -> None:
+def test_an_invalid_setting_is_an_error_with_a_hint(text: str, problem: str, hint: str) -> None:
     assert fault_of("ssd", settings=[text])[1:] == (problem, hint)
 
 
-def test_a_path_that_no_file_could_hold_is_refused() -> None:
+def test_a_path_that_is_not_utf_8_is_refused() -> None:
     assert fault_of("ssd", values={"weights": "\udce9.pth"})[1] == "weights is '\\udce9.pth', which is not UTF-8"
 
 
-def test_an_option_that_no_recipe_has_is_a_mistake_of_the_program() -> None:
+def test_a_value_that_no_recipe_has_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="no recipe of task backbone has mosaic"):
         load_recipe("backbone", values={"mosaic": 0.5})
 
@@ -312,7 +312,7 @@ def recipes(draw: st.DrawFn) -> tuple[str, Recipe]:
 
 @settings(max_examples=25, deadline=None)
 @given(recipes())
-def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPathFactory, made: Any) -> None:
+def test_a_dumped_recipe_loads_as_the_same_recipe(tmp_path_factory: pytest.TempPathFactory, made: Any) -> None:
     task, recipe = made
     folder = tmp_path_factory.mktemp("recipe")
     name = written(folder, dump_recipe(recipe, task, description="é \"'\n\\").encode())
@@ -321,7 +321,7 @@ def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPath
     assert resolved.description == "é \"'\n\\"
 
 
-def test_a_written_recipe_says_what_its_values_mean() -> None:
+def test_a_dumped_recipe_explains_its_values() -> None:
     lines = dump_recipe(SsdRecipe(), "ssd").splitlines()
     assert lines[0] == 'task = "ssd"'
     assert "lr = 0.004                    # highest learning rate" in lines
@@ -330,7 +330,7 @@ def test_a_written_recipe_says_what_its_values_mean() -> None:
     assert "batch = 8" in lines
 
 
-def test_a_file_with_an_odd_name_does_not_spoil_what_is_written(tmp_path: Path) -> None:
+def test_a_line_break_in_a_file_name_does_not_break_a_dumped_recipe(tmp_path: Path) -> None:
     notes = {"train.lr": "a\nepochs = 3\x1b"}
     name = written(tmp_path, dump_recipe(SsdRecipe(), "ssd", notes=notes).encode())
     assert load_recipe("ssd", name).recipe == SsdRecipe()

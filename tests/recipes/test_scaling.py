@@ -1,4 +1,4 @@
-"""More images in a step, a higher rate and fewer steps: MLPerf's rule for Mask R-CNN."""
+"""The linear scaling rule of MLPerf's Mask R-CNN."""
 
 from __future__ import annotations
 
@@ -21,27 +21,25 @@ from vocdet.training.optim import make_schedule
         (48, 1, 0.06, 30_000),
     ],
 )
-def test_for_k_times_the_images_the_rate_is_k_times_as_high_and_the_steps_are_a_kth(
-    batch: int, accumulate: int, lr: float, steps: int
-) -> None:
+def test_the_rate_scales_linearly_and_the_steps_inversely(batch: int, accumulate: int, lr: float, steps: int) -> None:
     recipe = load_recipe("maskrcnn", "maskrcnn-resnet50-mlperf", values={"batch": batch, "accumulate": accumulate})
     found = scaled(recipe.recipe.train)
     assert found.lr == pytest.approx(lr)
     assert found.max_steps == steps
 
 
-def test_without_a_base_all_is_as_the_recipe_says() -> None:
+def test_without_a_base_batch_nothing_is_scaled() -> None:
     assert scaled(changed(BackboneRecipe(), batch=64, lr=0.3).train) == Scaled(0.3, 0)
     assert scaled(changed(MaskRcnnRecipe(), batch=64, lr=0.3).train) == Scaled(0.3, 0)
     assert scaled(changed(SsdRecipe(), batch=64, max_steps=70).train) == Scaled(0.004, 70)
     assert scaled(changed(SsdRecipe(), batch=16, base_batch=8).train) == Scaled(0.008, 0)
 
 
-def test_a_run_has_a_step_at_least() -> None:
+def test_a_run_has_at_least_one_step() -> None:
     assert scaled(changed(SsdRecipe(), batch=512, base_batch=1, max_steps=3).train).max_steps == 1
 
 
-def test_a_batch_that_is_still_open_cannot_be_scaled_by() -> None:
+def test_an_open_batch_cannot_be_scaled() -> None:
     with pytest.raises(ValueError, match="still open"):
         scaled(changed(SsdRecipe(), batch=0, base_batch=16).train)
 

@@ -1,4 +1,4 @@
-"""A recipe that makes no sense is refused before any work is done."""
+"""Invalid recipes are refused before training starts."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"split": ""}, None),
     ],
 )
-def test_a_value_that_makes_no_sense_is_told_with_what_does(
-    recipe: Any, wrong: dict[str, Any], hint: str | None
-) -> None:
+def test_an_invalid_value_is_an_error_with_the_valid_ones(recipe: Any, wrong: dict[str, Any], hint: str | None) -> None:
     with pytest.raises(VocdetError) as caught:
         changed(recipe, **wrong)
     (name,) = wrong
@@ -51,14 +49,14 @@ def test_a_value_that_makes_no_sense_is_told_with_what_does(
         assert caught.value.hint == hint
 
 
-def test_all_that_is_wrong_in_a_section_is_told_at_once() -> None:
+def test_all_errors_of_a_section_are_raised_together() -> None:
     with pytest.raises(ManyErrors) as caught:
         changed(SsdRecipe(), mosaic=1.1, mixup=-0.1)
     assert [error.problem for error in caught.value.errors] == ["mosaic is 1.1", "mixup is -0.1"]
 
 
 @ALL
-def test_what_is_usual_makes_sense(recipe: Recipe) -> None:
+def test_the_defaults_are_valid(recipe: Recipe) -> None:
     assert msgspec.json.decode(msgspec.json.encode(asdict(recipe)), type=type(recipe)) == recipe
 
 
@@ -70,7 +68,7 @@ def test_no_two_sections_share_a_name_and_every_field_has_help(recipe: Recipe) -
     assert all(field.metadata["help"] for field in fields)
 
 
-def test_a_value_goes_to_its_section() -> None:
+def test_a_value_is_set_in_its_section() -> None:
     recipe = changed(SsdRecipe(), net="mb1", epochs=3, split="trainval", mosaic=0.0)
     assert (recipe.model.net, recipe.train.epochs, recipe.data.split, recipe.augment.mosaic) == (
         "mb1",
@@ -95,7 +93,7 @@ def test_a_detectors_input_is_at_least_64_pixels_and_a_crop_32() -> None:
 
 @ALL
 @pytest.mark.parametrize("net", ["vgg16", "mb1-3", "mb1-0.01", "mb4", "", "mb1-", "MB1", "resnet50-0.5", "mb1\n"])
-def test_a_net_that_is_none_is_told_before_any_work(recipe: Any, net: str) -> None:
+def test_an_invalid_net_is_an_immediate_error(recipe: Any, net: str) -> None:
     with pytest.raises(VocdetError) as caught:
         changed(recipe, net=net)
     assert caught.value.problem == f"there is no net {net!r}"
@@ -114,14 +112,14 @@ def test_resnet50_is_a_net_for_mask_rcnn_alone() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 7, -1, 513])
-def test_a_pyramid_has_channels_enough(channels: int) -> None:
+def test_a_pyramid_has_enough_channels(channels: int) -> None:
     with pytest.raises(VocdetError, match=f"channels is {channels}"):
         changed(MaskRcnnRecipe(), channels=channels)
     assert [changed(MaskRcnnRecipe(), channels=n).model.channels for n in (0, 8, 512)] == [0, 8, 512]
 
 
 @pytest.mark.parametrize("scales", [(), (1.0,), (1.2, 0.8), (0.5, 1.0, 2.0)])
-def test_scales_are_the_least_and_the_most(scales: tuple[float, ...]) -> None:
+def test_scales_are_a_minimum_and_a_maximum(scales: tuple[float, ...]) -> None:
     with pytest.raises(VocdetError, match="scales is") as caught:
         changed(MaskRcnnRecipe(), scales=scales)
     assert "scales = [0.8, 1.25]" in caught.value.hint

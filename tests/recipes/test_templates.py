@@ -1,4 +1,4 @@
-"""The recipes that vocdet hands out: each loads, says what it is, and is what its ancestor was."""
+"""The bundled recipes: each loads, describes itself, and has the values of its original."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def maskrcnn(name: str) -> MaskRcnnRecipe:
     return load_recipe("maskrcnn", name).recipe
 
 
-def test_there_is_a_recipe_for_every_ancestor_and_every_file_is_one() -> None:
+def test_every_original_has_a_recipe_and_every_file_is_a_recipe() -> None:
     assert set(bundled_recipes()) == {path.stem for path in (TEMPLATES / "recipes").iterdir()}
     assert set(bundled_recipes()) >= ANCESTORS
 
 
 @pytest.mark.parametrize("name", bundled_recipes())
-def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: Path) -> None:
+def test_a_recipe_loads_has_a_description_and_can_be_dumped(name: str, tmp_path: Path) -> None:
     task = task_of(name)
     resolved = load_recipe(task, name)
     assert resolved.description
@@ -50,7 +50,7 @@ def test_a_recipe_loads_says_what_it_is_and_can_be_written(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", bundled_recipes())
-def test_a_recipe_fits_a_screen_and_tells_where_its_figures_come_from(name: str) -> None:
+def test_a_recipe_fits_a_screen_and_names_the_source_of_its_values(name: str) -> None:
     lines = (TEMPLATES / "recipes" / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 40
     assert all(len(line) <= 120 for line in lines)
@@ -61,7 +61,7 @@ def test_a_recipe_fits_a_screen_and_tells_where_its_figures_come_from(name: str)
     ("name", "extras", "last_map"),
     [("ssd-mb1", "plain", "conv"), ("mobile-det", "separable", "conv"), ("ssd-mb1-keras", "plain", "pool")],
 )
-def test_a_mobilenet_v1_ssd_has_300_pixels_whose_first_map_is_19(name: str, extras: str, last_map: str) -> None:
+def test_a_mobilenet_v1_ssd_has_300_pixels_and_a_first_map_of_19(name: str, extras: str, last_map: str) -> None:
     model = ssd(name).model
     assert (model.net, model.size, model.extras, model.last_map) == ("mb1", 300, extras, last_map)
     assert -(-model.size // 16) == 19
@@ -78,7 +78,7 @@ def test_the_coco_recipe_is_the_architecture_of_torchvisions_checkpoint() -> Non
     assert model.reduced_tail == (len(last) == 480)  # half of V3-Large's 960
 
 
-def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing() -> None:
+def test_fine_tuning_requires_weights_and_preserves_their_features() -> None:
     recipe = ssd("finetune")
     assert (recipe.train.freeze, recipe.train.freeze_norm) == (8, True)
     assert recipe.model.weights not in ("none", "auto")
@@ -86,32 +86,32 @@ def test_fine_tuning_keeps_what_the_weights_know_and_does_not_begin_from_nothing
     assert (last.train.freeze, last.train.freeze_norm, last.model.weights) == (16, True, "last")
 
 
-def test_mobilenetv3_ssd_has_its_ancestors_protocol() -> None:
+def test_mobilenetv3_ssd_has_the_protocol_of_the_original() -> None:
     recipe = ssd("mobilenetv3-ssd")
     assert (recipe.train.epochs, recipe.train.patience, recipe.data.split) == (40, 20, "trainval")
     assert backbone("backbone").train.patience == 20
 
 
 @pytest.mark.parametrize("name", ["ssdlite-mb3-small", "ssdlite-mb3-large"])
-def test_what_to_begin_with_is_what_the_command_line_does_by_itself(name: str) -> None:
+def test_the_basic_recipes_are_the_defaults_of_the_command_line(name: str) -> None:
     recipe, default = ssd(name), SsdRecipe()
     assert (recipe.train, recipe.data, recipe.augment) == (default.train, default.data, default.augment)
     assert recipe.model.net == name.removeprefix("ssdlite-")
 
 
 @pytest.mark.parametrize("name", ["maskrcnn-mb3-small", "maskrcnn-mb3-large"])
-def test_a_mobile_mask_rcnn_is_what_the_command_line_does_by_itself(name: str) -> None:
+def test_a_mobile_mask_rcnn_is_the_default_of_the_command_line(name: str) -> None:
     recipe, default = maskrcnn(name), MaskRcnnRecipe()
     assert (recipe.train, recipe.data, recipe.augment) == (default.train, default.data, default.augment)
     assert (recipe.model.net, recipe.model.heads) == (name.removeprefix("maskrcnn-"), "mobile")
 
 
-def test_the_mobile_mask_rcnn_stands_on_mobilenet_v1() -> None:
+def test_the_mobile_mask_rcnn_has_a_mobilenet_v1_backbone() -> None:
     assert maskrcnn("mobile-mask-rcnn").model.net == "mb1"
 
 
 @pytest.mark.parametrize("name", ["maskrcnn-resnet50", "maskrcnn-resnet50-mlperf"])
-def test_a_resnet_has_the_input_and_heads_of_torchvisions(name: str) -> None:
+def test_a_resnet_has_the_input_and_heads_of_torchvision(name: str) -> None:
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
     theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).transform
@@ -121,7 +121,7 @@ def test_a_resnet_has_the_input_and_heads_of_torchvisions(name: str) -> None:
     assert recipe.train.freeze == 4  # torchvision trains three of five stages: the stem and the first stay
 
 
-def test_mlperfs_recipe_is_mlperfs() -> None:
+def test_the_mlperf_recipe_has_the_values_of_mlperf() -> None:
     recipe = maskrcnn("maskrcnn-resnet50-mlperf")
     train, augment = recipe.train, recipe.augment
     assert (train.optimizer, train.lr, train.base_batch, train.max_steps) == ("momentum", 0.02, 16, 90_000)

@@ -1,4 +1,4 @@
-"""What is known of the machine a training runs on."""
+"""The environment that a training records."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_the_environment_names_versions_machine_and_command() -> None:
     } <= found.keys()
 
 
-def test_the_command_is_told_as_it_was_typed() -> None:
+def test_the_command_is_recorded_as_typed() -> None:
     script = "from vocdet.runs.environment import environment; print(environment()['command'])"
     done = subprocess.run([sys.executable, "-c", script, "a b"], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith(" 'a b'")
 
 
-def test_no_library_is_loaded_to_learn_its_version() -> None:
+def test_versions_are_read_without_loading_libraries() -> None:
     code = (
         "import sys\nfrom vocdet.runs.environment import environment\nfound = environment()\n"
         "assert found['torch'] and found['opencv'] and 'threads' not in found, found\n"
@@ -60,7 +60,7 @@ def test_no_library_is_loaded_to_learn_its_version() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_commit_is_told_and_whether_tracked_files_differ(tmp_path: Path) -> None:
+def test_the_commit_is_recorded_and_whether_tracked_files_differ(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "recipe.toml").write_text("a")
     git(tmp_path, "add", ".")
@@ -73,7 +73,7 @@ def test_the_commit_is_told_and_whether_tracked_files_differ(tmp_path: Path) -> 
     assert git_state(tmp_path) == {"git_commit": commit, "git_changed": True}
 
 
-def test_without_git_there_is_no_commit_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_repository_no_commit_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state(tmp_path) == {}
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
@@ -81,7 +81,7 @@ def test_without_git_there_is_no_commit_and_no_failure(tmp_path: Path, monkeypat
     assert "git_commit" not in environment()
 
 
-def test_what_cannot_be_found_out_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_values_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cpu_name", lambda: "")
     monkeypatch.setattr(module, "memory", lambda: MemorySize(0, 0))
     assert not {"cpu", "memory_gb"} & environment().keys()

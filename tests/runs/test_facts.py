@@ -1,4 +1,4 @@
-"""What `vocdet runs` knows of folders: finished, killed, damaged, and those of other people."""
+"""The facts of run folders: finished, killed, damaged, and folders that are not runs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(run: Path, *, epochs: int = 2, ap50: float = 0.5, date: str = "", end: bool = True, **recipe: Any) -> Path:
-    """A run as a training leaves it, but for its checkpoints."""
+    """The folder of a training without its checkpoints."""
     run.mkdir(parents=True)
     kept = Journal(run)
-    told = changed(SsdRecipe(), **{"net": "mb1-0.25", "size": 64, "epochs": 9, **recipe})
+    resolved = changed(SsdRecipe(), **{"net": "mb1-0.25", "size": 64, "epochs": 9, **recipe})
     dataset = {"fingerprint": "abc" * 20, "root": "data", "labels": ["cat", "dog"], "images": 4, "validation_images": 2}
-    kept.start(dump_recipe(told, "ssd"), {}, task="ssd", dataset=dataset)
+    kept.start(dump_recipe(resolved, "ssd"), {}, task="ssd", dataset=dataset)
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "seconds": 90.5 * epoch, "train_box": 1.0, "val_ap50": ap50 if epoch == 1 else 0.1}
         kept.epoch(row, {"cat": 0.75, "dog": 0.25}, best=epoch == 1)
@@ -66,7 +66,7 @@ def names(found: list[RunFacts]) -> list[str]:
     return [run.folder.name for run in found]
 
 
-def test_a_finished_run_says_what_it_was_and_what_it_came_to(tmp_path: Path) -> None:
+def test_a_finished_run_has_its_recipe_and_its_metrics(tmp_path: Path) -> None:
     run = make(tmp_path / "ssd-mb1-0.25-1", ap50=0.625, date="2026-01-02T03:04:05+00:00")
     facts = read_run(run)
     assert (facts.task, facts.net, facts.size, facts.labels) == ("ssd", "mb1-0.25", 64, ("cat", "dog"))
@@ -78,13 +78,13 @@ def test_a_finished_run_says_what_it_was_and_what_it_came_to(tmp_path: Path) -> 
     assert facts.recipe["train.steps"] == [0.67, 0.89]
 
 
-def test_scores_are_those_of_the_best_checkpoint_where_there_is_one(tmp_path: Path) -> None:
+def test_the_best_checkpoint_supplies_the_scores(tmp_path: Path) -> None:
     run = make(tmp_path / "a", ap50=0.5)
     save_best(run, {"ap50": 0.512345678, "ap": 0.25})
     assert read_run(run).scores == {"ap50": 0.512345678, "ap": 0.25}
 
 
-def test_a_run_that_has_only_checkpoints_speaks_through_them(tmp_path: Path) -> None:
+def test_a_run_with_only_checkpoints_is_described_by_them(tmp_path: Path) -> None:
     save_best(tmp_path / "old", {"ap50": 0.5})
     shutil.copy(tmp_path / "old" / "best.safetensors", tmp_path / "old" / "last.safetensors")
     facts = read_run(tmp_path / "old")
@@ -92,13 +92,13 @@ def test_a_run_that_has_only_checkpoints_speaks_through_them(tmp_path: Path) -> 
     assert (facts.scores, facts.dataset, facts.state) == ({"ap50": 0.5}, "d" * 64, "finished")
 
 
-def test_a_training_for_a_time_has_no_number_of_epochs(tmp_path: Path) -> None:
+def test_a_training_limited_by_time_has_no_number_of_epochs(tmp_path: Path) -> None:
     facts = read_run(make(tmp_path / "a", minutes=8.0))
     assert (facts.planned, facts.minutes) == (0, 8.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is only known for sure by the kernel's count")
-def test_a_run_is_running_as_long_as_its_process_is(tmp_path: Path) -> None:
+def test_a_run_is_running_while_its_process_is_alive(tmp_path: Path) -> None:
     run = make(tmp_path / "ssd-mb1-0.25-1", end=False)
     (run / "state.safetensors").write_bytes(b"")
     assert (read_run(run).state, read_run(run).resumable) == ("running", False)
@@ -112,7 +112,7 @@ def test_a_run_is_running_as_long_as_its_process_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["interrupted", "failed"])
-def test_a_run_with_a_state_can_go_on(tmp_path: Path, ending: Any) -> None:
+def test_a_run_with_a_saved_state_is_resumable(tmp_path: Path, ending: Any) -> None:
     run = make(tmp_path / "a", end=False)
     Journal(run).json("run.json", {"state": ending, "task": "ssd", "host": socket.gethostname(), "why": "disk"})
     assert (read_run(run).state, read_run(run).resumable) == (ending, False)
@@ -122,7 +122,7 @@ def test_a_run_with_a_state_can_go_on(tmp_path: Path, ending: Any) -> None:
     assert (read_run(run).state, read_run(run).task) == ("interrupted", "ssd")
 
 
-def test_a_run_that_went_on_was_started_when_it_began(tmp_path: Path) -> None:
+def test_a_resumed_run_has_its_original_start(tmp_path: Path) -> None:
     run = make(tmp_path / "a", date="2026-01-02T03:04:05+00:00")
     again = Journal(run)
     again.start("", {}, task="ssd", dataset={})
@@ -138,7 +138,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path: Path, name: str) -> None:
+def test_a_damaged_file_is_reported_and_the_others_are_read(tmp_path: Path, name: str) -> None:
     run = make(tmp_path / "a")
     (run / name).write_bytes(DAMAGE[name])
     facts = read_run(run)
@@ -147,20 +147,20 @@ def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path: Path, name: str)
     assert names(list_runs(tmp_path)) == ["a"]
 
 
-def test_a_checkpoint_that_claims_an_absurd_header_is_not_read(tmp_path: Path) -> None:
+def test_a_checkpoint_with_an_oversized_header_is_not_read(tmp_path: Path) -> None:
     run = make(tmp_path / "a")
     (run / "best.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
     assert read_run(run).problems == ("best.safetensors is damaged, or not a checkpoint of vocdet",)
 
 
-def test_cells_that_are_no_numbers_are_passed_over(tmp_path: Path) -> None:
+def test_cells_without_numbers_are_skipped(tmp_path: Path) -> None:
     run = make(tmp_path / "a")
     (run / "metrics.csv").write_text("epoch,val_ap50,best\n1,,1\n2,nan,x\n,,\n3,0.5,1,9,9\n")
     facts = read_run(run)
     assert (facts.best_epoch, facts.scores, facts.epochs) == (3, {"ap50": 0.5}, 3)
 
 
-def test_folders_of_other_people_are_listed_last_and_harm_nobody(tmp_path: Path) -> None:
+def test_folders_that_are_not_runs_are_listed_last(tmp_path: Path) -> None:
     make(tmp_path / "z")
     (tmp_path / "photos").mkdir()
     (tmp_path / ".hidden").mkdir()
@@ -186,7 +186,7 @@ def test_runs_are_sorted_by_date_name_length_or_metric(tmp_path: Path) -> None:
     assert caught.value.hint == "sort by one of date, name, epochs, seconds, ap50, loss"
 
 
-def test_a_run_is_listed_by_its_own_folder_and_an_empty_folder_has_none(tmp_path: Path) -> None:
+def test_a_run_folder_lists_itself_and_an_empty_folder_nothing(tmp_path: Path) -> None:
     assert names(list_runs(make(tmp_path / "runs" / "a"))) == ["a"]
     (tmp_path / "empty").mkdir()
     assert list_runs(tmp_path / "empty") == []

@@ -1,4 +1,4 @@
-"""What a run keeps: tables, events, pictures, and how it ended."""
+"""The journal of a run: tables, events, pictures, and how it ended."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def scalars(run: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events(run).Scalars(tag)]
 
 
-def test_a_row_of_every_epoch_is_kept_as_a_spreadsheet_reads_it(tmp_path: Path) -> None:
+def test_every_epoch_has_a_row_that_spreadsheets_can_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.epoch({"epoch": 1, "train_loss": 0.123456789})
     journal.epoch({"epoch": 2, "train_loss": 1e-9, "val_ap50": 0.5}, best=True)
@@ -72,7 +72,7 @@ def test_a_row_of_every_epoch_is_kept_as_a_spreadsheet_reads_it(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_numbers_that_are_none_leave_an_empty_cell_and_never_reach_the_state(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_leave_an_empty_cell_and_are_not_saved(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.epoch(
         {"epoch": 1, "val_loss": math.inf, "val_ap": math.nan, "lr": 0.5}, {"cat": None, "dog": math.nan, "emu": 0.5}
@@ -81,7 +81,7 @@ def test_numbers_that_are_none_leave_an_empty_cell_and_never_reach_the_state(tmp
     assert read(tmp_path / "labels.csv") == [{"epoch": "1", "emu": "0.5"}]
 
 
-def test_labels_have_a_table_of_their_own_whatever_they_are_called(tmp_path: Path) -> None:
+def test_labels_of_any_name_have_a_separate_table(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     names = ["epoch", 'a "b", c', "猫\n", "label/x", "train_loss"]
     journal.epoch({"epoch": 3, "train_loss": 1.0}, dict.fromkeys(names, 0.5))
@@ -96,9 +96,9 @@ def test_json_and_tables_of_any_text_can_be_written(tmp_path: Path) -> None:
     journal.json("x.json", {"net": "mb1", "minutes": None, "labels": ("猫", 'a "b", c')})
     content = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert content == {"net": "mb1", "minutes": None, "labels": ["猫", 'a "b", c']}
-    journal.table("confusion.csv", ["truth", 'a "b", c'], [["猫\n", 3]])
+    journal.table("confusion.csv", ["label", 'a "b", c'], [["猫\n", 3]])
     with (tmp_path / "confusion.csv").open(newline="", encoding="utf-8") as file:
-        assert list(csv.reader(file)) == [["truth", 'a "b", c'], ["猫\n", "3"]]
+        assert list(csv.reader(file)) == [["label", 'a "b", c'], ["猫\n", "3"]]
 
 
 def test_a_finished_run_has_all_its_files(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_tensorboard_shows_losses_metrics_labels_and_rate_by_epoch(tmp_path: Pat
     assert scalars(tmp_path, "labels/cat") == [(1, 0.25), (2, 0.5)]
 
 
-def test_a_run_that_goes_on_forgets_the_epochs_after_its_state(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_the_epochs_after_its_state(tmp_path: Path) -> None:
     begun = started(tmp_path)
     for epoch in (1, 2, 3):
         add(begun, epoch, val_ap50=0.1 * epoch)
@@ -143,7 +143,7 @@ def test_a_run_that_goes_on_forgets_the_epochs_after_its_state(tmp_path: Path) -
     assert [one["command"] for one in environment["earlier"]] == [environment["command"]]
 
 
-def test_a_run_that_goes_on_from_its_first_epoch_forgets_all_of_it(tmp_path: Path) -> None:
+def test_a_run_resumed_in_its_first_epoch_drops_all_rows(tmp_path: Path) -> None:
     begun = started(tmp_path)
     add(begun, 1, val_ap50=0.5)
     begun.close("interrupted")
@@ -162,16 +162,16 @@ def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_curves")
 def test_tables_are_the_same_whether_a_run_was_interrupted_or_not(tmp_path: Path) -> None:
-    whole, again = started(tmp_path / "whole"), started(tmp_path / "parts")
+    whole, again = started(tmp_path / "whole"), started(tmp_path / "resumed")
     for epoch in (1, 2, 3):
         add(whole, epoch, val_ap50=epoch / 7)
         add(again, epoch, val_ap50=epoch / 7)
         again.close("interrupted")
-        again = started(tmp_path / "parts", json.loads(json.dumps(again.rows)))
+        again = started(tmp_path / "resumed", json.loads(json.dumps(again.rows)))
     again.close()
     whole.close()
     for name in ("metrics.csv", "labels.csv"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
 
 
 @pytest.mark.usefixtures("no_curves")
@@ -184,7 +184,9 @@ def test_tables_are_the_same_whether_a_run_was_interrupted_or_not(tmp_path: Path
         (VocdetError("the loss is not finite"), "failed", "the loss is not finite"),
     ],
 )
-def test_how_a_run_ended_is_kept(tmp_path: Path, error: BaseException | None, state: str, why: str | None) -> None:
+def test_the_status_records_how_a_run_ended(
+    tmp_path: Path, error: BaseException | None, state: str, why: str | None
+) -> None:
     journal = started(tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "running"
     try:
@@ -198,7 +200,7 @@ def test_how_a_run_ended_is_kept(tmp_path: Path, error: BaseException | None, st
     assert (status["state"], status.get("why")) == (state, why)
 
 
-def test_a_run_that_was_told_to_stop_stays_interrupted(tmp_path: Path) -> None:
+def test_a_stopped_run_stays_interrupted(tmp_path: Path) -> None:
     with started(tmp_path) as journal:
         journal.close("interrupted")
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "interrupted"
@@ -206,7 +208,7 @@ def test_a_run_that_was_told_to_stop_stays_interrupted(tmp_path: Path) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A clock that only goes when it is told to."""
+    """A clock that advances only on request."""
     now = [1000.0]
     monkeypatch.setattr("vocdet.runs.journal.time.monotonic", lambda: now[0])
 
@@ -239,7 +241,7 @@ def test_pictures_are_drawn_every_half_minute_and_at_the_end(tmp_path: Path, clo
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_pictures_that_take_long_are_drawn_less_often(tmp_path: Path, clock: Callable[[float], None]) -> None:
+def test_slow_pictures_are_drawn_less_often(tmp_path: Path, clock: Callable[[float], None]) -> None:
     journal, made = started(tmp_path), []
 
     def example() -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -254,7 +256,7 @@ def test_pictures_that_take_long_are_drawn_less_often(tmp_path: Path, clock: Cal
     journal.close()
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_note_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_failed_picture_is_a_note_and_the_run_continues(tmp_path: Path) -> None:
     def fail() -> Any:
         raise RuntimeError("no such font")
 
@@ -264,7 +266,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_note_and_the_run_goes_on(tmp_path: 
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "finished"
 
 
-def test_a_disk_that_is_full_is_one_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, _: object) -> None:
         raise OutputError("cannot be written: no space left on device", place=path)
 
@@ -280,14 +282,14 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file(tmp_path: Path, mo
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_events_on_a_full_disk_are_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_on_a_full_disk_are_an_immediate_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Path.open
     monkeypatch.setattr(Path, "open", lambda path, mode: opened(Path("/dev/full"), "wb"))
     with pytest.raises(OutputError, match="no space left"):
         EventFile(tmp_path)
 
 
-def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         EventFile(tmp_path / "gone")
 
@@ -325,16 +327,16 @@ def test_crops_are_shown_under_their_labels() -> None:
     assert crop_sheet(crops.images, [0] * 8, [0, 1] * 4, ["cat", "dog"]).shape[1] == SHEET
 
 
-def test_empty_samples_are_shown_as_they_are_and_no_sample_is_a_mistake() -> None:
+def test_empty_samples_are_shown_unchanged_and_no_sample_is_an_error() -> None:
     assert batch_sheet([batch_of(64, [], [], 1)], ["cat"]).shape[1] == SHEET
     with pytest.raises(ValueError, match="no sample"):
         batch_sheet([], ["cat"])
 
 
-def test_examples_show_what_is_annotated_beside_what_was_found(make_voc: Callable[..., Path]) -> None:
+def test_examples_show_annotations_beside_detections(make_voc: Callable[..., Path]) -> None:
     root = make_voc({stem: [("cat", (20.0, 20.0, 60.0, 60.0))] for stem in "abc"})
     dataset = load_dataset(Source(root)).dataset
-    found = [Detections(scene.objects.box, np.array([0.9], np.float32), np.zeros(1, np.int64)) for scene in dataset]
+    found = [Detections(sample.objects.box, np.array([0.9], np.float32), np.zeros(1, np.int64)) for sample in dataset]
     at, above = (example_sheet(dataset, found, np.array([t], np.float32)) for t in (0.5, 0.95))
     (root / "JPEGImages" / "b.jpg").unlink()
     two = example_sheet(dataset, found, np.array([0.5], np.float32))

@@ -1,4 +1,4 @@
-"""The pictures of a run that learns masks."""
+"""The pictures of a training with masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vocdet.runs.pictures import SHEET, batch_sheet, example_sheet
 LABELS = ("cat", "dog")
 
 
-def test_masks_of_a_batch_are_shown_where_they_are_in_each_sample() -> None:
+def test_masks_of_a_batch_are_drawn_in_place() -> None:
     square = (20, 20, np.ones((24, 24), np.uint8))  # the middle of what is 64 wide
     batch = Batch(
         torch.full((2, 3, 64, 64), 120, dtype=torch.uint8),
@@ -39,7 +39,7 @@ def test_masks_of_a_batch_are_shown_where_they_are_in_each_sample() -> None:
     assert [axis.max() / half for axis in inside] == pytest.approx([44 / 64] * 2, abs=0.02)
 
 
-def test_of_a_canvas_the_image_alone_is_shown() -> None:
+def test_the_padding_of_a_canvas_is_not_shown() -> None:
     images = torch.zeros((1, 3, 64, 64), dtype=torch.uint8)
     images[0, :, :32, :48] = 200
     masks = MaskCrops.of([(24, 16, np.ones((16, 24), np.uint8))])  # its lower right quarter

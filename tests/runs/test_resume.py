@@ -1,4 +1,4 @@
-"""A training that was interrupted, killed or starved goes on as if nothing had happened, or says why it cannot."""
+"""An interrupted or killed training resumes as if nothing had happened, or reports why it cannot."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
-PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 SSD = changed(
     SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=0.0, warm=2
 )
 BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=0.0, warm=2)
 
 
-def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+def objects(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
     cat, dog = ("cat", (5.0, 5.0 + i, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 40.0 + i))
     return [[cat, dog], [dog], [cat]][i % 3]
 
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, splits=PARTS)
+    return make_voc({stem: objects(i) for i, stem in enumerate(STEMS)}, splits=SPLITS)
 
 
 def finish(events: Any) -> tuple[Path, list[Epoch]]:
@@ -55,13 +55,13 @@ def finish(events: Any) -> tuple[Path, list[Epoch]]:
 
 
 def stopped_after(steps: int) -> Callable[[], bool]:
-    """A wish to stop that is there when it was asked for so many times: once a step."""
-    asked = 0
+    """A request to stop after this number of steps."""
+    requested = 0
 
     def stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked >= steps
+        nonlocal requested
+        requested += 1
+        return requested >= steps
 
     return stop
 
@@ -80,17 +80,17 @@ def metrics(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
-def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
-    asked = changed(SSD, batch=batch)
-    whole, _ = finish(training_events(Source(root), asked, RunOptions(runs=tmp_path / "whole", device="cpu")))
+def test_a_stopped_detector_resumes_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
+    requested = changed(SSD, batch=batch)
+    whole, _ = finish(training_events(Source(root), requested, RunOptions(runs=tmp_path / "whole", device="cpu")))
     run, _ = finish(
         training_events(
-            Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+            Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
         )
     )
     assert read_record(run / STATE).progress.steps == steps
     again, _ = finish(
-        training_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run))
+        training_events(Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run))
     )
     assert again == run
     for name in ("best.safetensors", "last.safetensors"):
@@ -101,15 +101,15 @@ def test_a_detector_that_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: P
 
 @pytest.mark.parametrize("steps", [1, 4, 5])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_classifier_with_dropout_goes_on_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
-    asked = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
-    whole, _ = finish(backbone_events(Source(root), asked, RunOptions(runs=tmp_path / "whole", device="cpu")))
+def test_a_classifier_with_dropout_resumes_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
+    requested = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
+    whole, _ = finish(backbone_events(Source(root), requested, RunOptions(runs=tmp_path / "whole", device="cpu")))
     run, _ = finish(
         backbone_events(
-            Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
+            Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
         )
     )
-    finish(backbone_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
+    finish(backbone_events(Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(run / name, whole / name)
     assert metrics(run) == metrics(whole)
@@ -158,7 +158,7 @@ HOST = """
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_ten_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
     flat = {
         "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 60, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
@@ -182,20 +182,22 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_weights_bit_for_bit(
     assert names[0] == names[1]  # nothing half-written is left
 
 
-def interrupted(root: Path, runs: Path, asked: SsdRecipe = SSD) -> Path:
+def interrupted(root: Path, runs: Path, requested: SsdRecipe = SSD) -> Path:
     """A run that was stopped after its third step."""
-    return finish(training_events(Source(root), asked, RunOptions(runs=runs, device="cpu", stop=stopped_after(3))))[0]
+    return finish(training_events(Source(root), requested, RunOptions(runs=runs, device="cpu", stop=stopped_after(3))))[
+        0
+    ]
 
 
-def refused(root: Path, run: Path, asked: SsdRecipe = SSD) -> list[str]:
-    """What is said against going on with a run."""
+def refused(root: Path, run: Path, requested: SsdRecipe = SSD) -> list[str]:
+    """The errors that prevent a run from resuming."""
     with pytest.raises(VocdetError) as caught:
-        next(training_events(Source(root), asked, RunOptions(runs=run.parent, device="cpu", resume=run)))
+        next(training_events(Source(root), requested, RunOptions(runs=run.parent, device="cpu", resume=run)))
     error = caught.value
     return [each.problem for each in (error.errors if isinstance(error, ManyErrors) else (error,))]
 
 
-def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path) -> None:
+def test_a_changed_recipe_is_refused_with_the_differences(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     before = (run / STATE).read_bytes()
     assert refused(root, run, changed(SSD, lr=0.5, mosaic=0.0)) == [
@@ -205,13 +207,14 @@ def test_another_recipe_is_refused_with_what_differs(root: Path, tmp_path: Path)
     assert (run / STATE).read_bytes() == before
 
 
-def test_what_no_weight_depends_on_may_change(root: Path, tmp_path: Path) -> None:
+def test_settings_that_do_not_affect_the_weights_may_change(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
-    asked = changed(SSD, cache="off", save_every=100.0, patience=7)
-    assert next(training_events(Source(root), asked, RunOptions(runs=run.parent, device="cpu", resume=run))).run == run  # type: ignore[union-attr]
+    requested = changed(SSD, cache="off", save_every=100.0, patience=7)
+    options = RunOptions(runs=run.parent, device="cpu", resume=run)
+    assert next(training_events(Source(root), requested, options)).run == run  # type: ignore[union-attr]
 
 
-def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
+def test_changed_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     xml = root / "Annotations" / "img01.xml"
     xml.write_text(xml.read_text().replace("<xmax>90", "<xmax>89"))
@@ -225,7 +228,7 @@ def test_other_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
+def test_changed_labels_are_refused(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
     with pytest.raises(RunError, match="the labels changed: their order is different"):
@@ -236,13 +239,13 @@ def test_other_labels_are_refused(root: Path, tmp_path: Path) -> None:
         )
 
 
-def test_a_run_tells_what_it_was_told(root: Path, tmp_path: Path) -> None:
+def test_a_run_records_its_dataset_arguments(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     given = dataset_arguments(run)
     assert given == {"root": str(root), "format": "auto", "labels": None, "coordinates": "auto"}
 
 
-def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: Path) -> None:
+def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(RunError, match="no unfinished ssd training in this folder"):
         find_unfinished(runs, "ssd")
@@ -254,7 +257,7 @@ def test_the_unfinished_run_that_was_saved_last_is_found(root: Path, tmp_path: P
     assert find_unfinished(runs, "ssd", str(second)) == second
 
 
-def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itself(root: Path, tmp_path: Path) -> None:
+def test_a_setting_that_an_older_state_lacks_has_its_default(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     record, tensors = read_state(run / STATE)
     older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
@@ -263,7 +266,7 @@ def test_a_state_from_before_a_setting_was_there_goes_on_with_what_it_is_by_itse
     assert finish(training_events(Source(root), SSD, RunOptions(runs=run.parent, device="cpu", resume=run)))[0] == run
 
 
-def test_a_run_that_ended_has_nothing_to_go_on_with(root: Path, tmp_path: Path) -> None:
+def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
     run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
     assert refused(root, run) == ["there is no unfinished training in this folder"]
 
@@ -295,14 +298,14 @@ def test_a_damaged_state_is_an_error(
     assert found.startswith(problem)
 
 
-def test_without_its_list_of_images_nothing_goes_on(root: Path, tmp_path: Path) -> None:
+def test_without_its_image_digests_a_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     (run / DATASET).write_text("{")
     (found,) = refused(root, run)
     assert found.startswith("cannot be read")
 
 
-def test_a_disk_that_fills_up_leaves_the_state_before(
+def test_a_disk_that_fills_up_leaves_the_previous_state(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "whole", device="cpu")))

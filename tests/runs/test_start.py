@@ -1,4 +1,4 @@
-"""What a training starts from, as the user names it."""
+"""The weights that a training starts from."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_auto_without_a_backbone_is_from_scratch_and_says_why(tmp_path: Path) ->
         assert start.tensors == {}
 
 
-def test_a_run_and_its_checkpoint_bring_their_normalisation(tmp_path: Path) -> None:
+def test_a_run_and_its_checkpoint_supply_their_normalization(tmp_path: Path) -> None:
     run = save(tmp_path / "run")
     for given, text in ((run, f"the run {run}"), (run / "best.safetensors", str(run / "best.safetensors"))):
         start = find_weights(str(given), SMALL, tmp_path)
@@ -89,7 +89,7 @@ def test_a_run_and_its_checkpoint_bring_their_normalisation(tmp_path: Path) -> N
         ("other.safetensors", HALF),
     ],
 )
-def test_other_files_are_normalised_as_they_were_trained(
+def test_other_files_have_the_normalization_of_their_training(
     tmp_path: Path, name: str, normalization: tuple[tuple[float, ...], ...]
 ) -> None:
     tensors = {"features.0.0.weight": torch.zeros(3)}
@@ -99,18 +99,18 @@ def test_other_files_are_normalised_as_they_were_trained(
     assert start.tensors.keys() == tensors.keys()
 
 
-def test_imagenet_is_what_torchvision_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_imagenet_is_the_file_that_torchvision_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested = []
 
     def load(url: str, **_: object) -> dict[str, torch.Tensor]:
-        asked.append(url)
+        requested.append(url)
         return {"features.0.0.weight": torch.zeros(3)}
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
     start = find_weights("imagenet", parse_net("mb3-small"), tmp_path)
     assert start.text.startswith("ImageNet weights of torchvision (mobilenet_v3_small-")
     assert start.normalization == IMAGENET
-    assert asked[0].startswith("https://download.pytorch.org/models/mobilenet_v3_small-")
+    assert requested[0].startswith("https://download.pytorch.org/models/mobilenet_v3_small-")
     assert is_torchvision_name(Path(start.source))
 
 
@@ -118,7 +118,7 @@ def no_network(*_: object, **__: object) -> None:
     raise OSError("no route to host")
 
 
-def test_a_detector_brings_its_labels_and_anchors(tmp_path: Path) -> None:
+def test_a_detector_supplies_its_labels_and_anchors(tmp_path: Path) -> None:
     start = find_weights(str(save_detector(tmp_path / "run")), SMALL, tmp_path)
     assert start.heads == Heads(("a", "b"), ANCHORS)
     assert (start.anchors, start.normalization, start.backbone) == (ANCHORS, OWN, SMALL)
@@ -137,7 +137,7 @@ def test_last_is_the_newest_run_of_the_task(tmp_path: Path) -> None:
     assert start.text == f"the newest backbone run, {tmp_path / 'backbone'}"
 
 
-def test_last_without_a_run_of_the_task_or_of_the_net_says_what_there_is(tmp_path: Path) -> None:
+def test_last_without_a_matching_run_names_the_existing_one(tmp_path: Path) -> None:
     save(tmp_path / "backbone")
     with pytest.raises(RunError, match="no ssd run in this folder"):
         find_weights("last", SMALL, tmp_path)
@@ -150,7 +150,7 @@ def test_last_without_a_run_of_the_task_or_of_the_net_says_what_there_is(tmp_pat
     assert caught.value.hint == 'use `net="mb1-0.5"`, or name another run'
 
 
-def test_weights_with_a_reduced_tail_switch_it_on_and_say_so(tmp_path: Path) -> None:
+def test_weights_with_a_reduced_tail_reduce_the_tail_and_say_so(tmp_path: Path) -> None:
     plain, reduced = parse_net("mb3-small-0.35"), parse_net("mb3-small-0.35", reduced_tail=True)
     run = save_detector(tmp_path / "run", net="mb3-small-0.35", tail=True)
     start = find_weights(str(run), plain, tmp_path)
@@ -176,7 +176,7 @@ def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
     assert (start.normalization, start.heads, start.anchors) == (HALF, coco_heads(), torchvision_anchors())
 
 
-def test_a_file_of_coco_is_known_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coco_file_of_any_name_is_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(coco(monkeypatch), tmp_path / "downloaded.pth")
     start = find_weights(str(tmp_path / "downloaded.pth"), parse_net("mb3-large"), tmp_path)
     assert start.text.endswith("downloaded.pth, torchvision's SSD-lite for COCO, which have a reduced tail")
@@ -195,7 +195,7 @@ def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypa
     )
 
 
-def test_coco_is_no_classifier_and_of_one_net(tmp_path: Path) -> None:
+def test_coco_is_for_detectors_of_one_net(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the COCO weights are those of a detector") as caught:
         find_weights("coco", parse_net("mb3-large"), tmp_path, task="backbone")
     assert caught.value.hint == 'use `weights="imagenet"`; `weights="coco"` is for detectors'
@@ -203,7 +203,7 @@ def test_coco_is_no_classifier_and_of_one_net(tmp_path: Path) -> None:
         find_weights("coco", SMALL, tmp_path)
 
 
-def test_torchvisions_imagenet_weights_are_known_by_what_they_hold(tmp_path: Path) -> None:
+def test_imagenet_weights_of_torchvision_are_recognized_by_their_tensors(tmp_path: Path) -> None:
     given = mobilenet_v3_small(weights=None).state_dict()
     for name, value in given.items():
         if name.endswith("num_batches_tracked"):
@@ -214,7 +214,7 @@ def test_torchvisions_imagenet_weights_are_known_by_what_they_hold(tmp_path: Pat
     assert start.text == f"{tmp_path / 'mine.pth'}, torchvision's for ImageNet"
 
 
-def test_the_shared_weights_are_normalised_as_they_were_trained(shared: Path) -> None:
+def test_the_shared_weights_have_the_normalization_of_their_training(shared: Path) -> None:
     for name, net, normalization in (
         ("mobilenet_v3_small_imagenet.pth", "mb3-small", HALF),  # from TensorFlow
         ("mobilenet_v2-b0353104.pth", "mb2", IMAGENET),
@@ -225,14 +225,14 @@ def test_the_shared_weights_are_normalised_as_they_were_trained(shared: Path) ->
         assert find_weights(str(file), parse_net(net), shared).normalization == normalization
 
 
-def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_downloaded_without_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "imagenet_tensors", None)
     monkeypatch.setattr(weights, "coco_tensors", None)
     for given in ("auto", "none"):
         assert find_weights(given, SMALL, tmp_path).tensors == {}
 
 
-def test_a_file_that_is_not_there_is_told_what_can_be_given(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_lists_the_choices(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file of weights") as caught:
         find_weights(str(tmp_path / "x.pth"), SMALL, tmp_path)
     assert caught.value.hint == "give a file, a run folder, imagenet, coco, last, none or auto"
@@ -240,7 +240,7 @@ def test_a_file_that_is_not_there_is_told_what_can_be_given(tmp_path: Path) -> N
         find_weights(str(tmp_path), SMALL, tmp_path)  # a folder without a checkpoint
 
 
-def test_the_state_of_a_training_is_no_weights(tmp_path: Path) -> None:
+def test_the_state_of_a_training_is_not_a_weights_file(tmp_path: Path) -> None:
     save_file({"model.a": torch.zeros(1)}, tmp_path / "state.safetensors")
     with pytest.raises(CheckpointError, match="holds the state of a training to resume, not its weights") as caught:
         find_weights(str(tmp_path / "state.safetensors"), SMALL, tmp_path)
@@ -254,7 +254,7 @@ def save_mask_rcnn(run: Path) -> RcnnSpec:
     return spec
 
 
-def test_a_mask_rcnn_brings_its_labels_and_anchors(tmp_path: Path) -> None:
+def test_a_mask_rcnn_supplies_its_labels_and_anchors(tmp_path: Path) -> None:
     spec = save_mask_rcnn(tmp_path / "maskrcnn-mb1-0.25-1")
     for weights_ in ("last", str(tmp_path / "maskrcnn-mb1-0.25-1")):
         start = find_weights(weights_, SMALL, tmp_path, task="maskrcnn")
@@ -264,10 +264,10 @@ def test_a_mask_rcnn_brings_its_labels_and_anchors(tmp_path: Path) -> None:
 
 
 def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requested = []
 
     def download(url: str, **_: object) -> dict[str, torch.Tensor]:
-        asked.append(url)
+        requested.append(url)
         return {
             "backbone.body.bn1.running_var": torch.ones(64),
             "backbone.body.bn1.num_batches_tracked": torch.ones(()),
@@ -275,7 +275,7 @@ def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
     start = find_weights("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
-    assert asked == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
+    assert requested == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
     assert (start.heads, start.normalization) == (coco_rcnn_heads(), IMAGENET)
     assert start.tensors.keys() == {"backbone.body.bn1.running_var"}
     assert float(start.tensors["backbone.body.bn1.running_var"][0]) == pytest.approx(1 - 1e-5, abs=1e-7)

@@ -1,4 +1,4 @@
-"""Runs told to W&B and MLflow: modules of the same signatures stand in for them and record the calls."""
+"""Runs logged to W&B and MLflow: modules with the same signatures replace them and record the calls."""
 
 from __future__ import annotations
 
@@ -185,10 +185,10 @@ def tracked(tmp_path: Path) -> Callable[[Service], tuple[SafeTracker, list[str]]
     (tmp_path / "ssd-mb1-3").mkdir()
 
     def open_(service: Service) -> tuple[SafeTracker, list[str]]:
-        said: list[str] = []
-        tracker = SafeTracker(open_tracker(service, tmp_path / "ssd-mb1-3"), service, said.append)
+        notes: list[str] = []
+        tracker = SafeTracker(open_tracker(service, tmp_path / "ssd-mb1-3"), service, notes.append)
         tracker.start(RECIPE, ENVIRONMENT)
-        return tracker, said
+        return tracker, notes
 
     return open_
 
@@ -196,14 +196,14 @@ def tracked(tmp_path: Path) -> Callable[[Service], tuple[SafeTracker, list[str]]
 Tracked = Callable[[Service], tuple[SafeTracker, list[str]]]
 
 
-def test_wandb_is_told_recipe_epochs_files_and_end(wandb: Wandb, tracked: Tracked, tmp_path: Path) -> None:
-    tracker, said = tracked("wandb")
+def test_wandb_receives_recipe_epochs_files_and_end(wandb: Wandb, tracked: Tracked, tmp_path: Path) -> None:
+    tracker, notes = tracked("wandb")
     run = tmp_path / "ssd-mb1-3"
     (begun,) = wandb.named("init")
     assert (begun["project"], begun["name"], begun["dir"]) == ("vocdet", "ssd-mb1-3", str(run))
     assert begun["config"] == {**RECIPE, "environment": ENVIRONMENT}
     assert begun["mode"] is None
-    assert said == [f"https://wandb.ai/vocdet/{begun['id']}"]
+    assert notes == [f"https://wandb.ai/vocdet/{begun['id']}"]
     tracker.log(1, {"val/ap50": 0.5, "val/loss": math.nan})
     assert wandb.named("log") == [{"data": {"epoch": 1, "val/ap50": 0.5}, "step": None}]
     assert {"name": "*", "step_metric": "epoch"} in wandb.named("define_metric")
@@ -213,7 +213,7 @@ def test_wandb_is_told_recipe_epochs_files_and_end(wandb: Wandb, tracked: Tracke
     assert wandb.named("finish") == [{"exit_code": 0}]
 
 
-def test_a_run_that_goes_on_is_the_same_for_wandb(wandb: Wandb, tracked: Tracked) -> None:
+def test_a_resumed_run_is_the_same_wandb_run(wandb: Wandb, tracked: Tracked) -> None:
     tracked("wandb")
     tracked("wandb")
     first, second = wandb.named("init")
@@ -221,15 +221,17 @@ def test_a_run_that_goes_on_is_the_same_for_wandb(wandb: Wandb, tracked: Tracked
     assert first["resume"] == second["resume"] == "allow"
 
 
-def test_where_nobody_is_logged_in_wandb_is_kept_offline_without_a_question(wandb: Wandb, tracked: Tracked) -> None:
+def test_without_a_login_wandb_logs_offline_without_a_prompt(wandb: Wandb, tracked: Tracked) -> None:
     wandb.key = False
-    _, said = tracked("wandb")
+    _, notes = tracked("wandb")
     assert [given["mode"] for given in wandb.named("init")] == ["offline"]
-    assert "wandb login" in said[0]
-    assert "wandb sync" in said[0]
+    assert "wandb login" in notes[0]
+    assert "wandb sync" in notes[0]
 
 
-def test_what_the_user_said_of_wandb_counts(wandb: Wandb, tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variables_of_wandb_take_precedence(
+    wandb: Wandb, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wandb.key = False
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_PROJECT", "cells")
@@ -237,21 +239,21 @@ def test_what_the_user_said_of_wandb_counts(wandb: Wandb, tracked: Tracked, monk
     assert [(given["mode"], given["project"]) for given in wandb.named("init")] == [(None, "cells")]
 
 
-def test_where_wandb_cannot_be_reached_it_is_kept_offline(wandb: Wandb, tracked: Tracked) -> None:
+def test_without_a_network_wandb_logs_offline(wandb: Wandb, tracked: Tracked) -> None:
     wandb.reachable = False
-    _, said = tracked("wandb")
+    _, notes = tracked("wandb")
     assert [given["mode"] for given in wandb.named("init")] == [None, "offline"]
-    assert said[0].startswith("cannot reach W&B (Network error): logging offline")
+    assert notes[0].startswith("cannot reach W&B (Network error): logging offline")
 
 
-def test_mlflow_is_told_recipe_epochs_files_and_end(mlflow: Mlflow, tracked: Tracked, tmp_path: Path) -> None:
-    tracker, said = tracked("mlflow")
+def test_mlflow_receives_recipe_epochs_files_and_end(mlflow: Mlflow, tracked: Tracked, tmp_path: Path) -> None:
+    tracker, notes = tracked("mlflow")
     assert mlflow.experiments == {"vocdet": "1"}
     run = mlflow.runs["run0"]
     assert (run["experiment"], run["name"]) == ("1", "ssd-mb1-3")
     assert run["params"] == {"model.net": "mb1", "train.steps": "(0.6, 0.9)"}
     assert run["tags"] == {"environment.python": "3.11", "environment.gpus": "['H100']"}
-    assert said == ["MLflow run run0 in sqlite:///mlflow.db"]
+    assert notes == ["MLflow run run0 in sqlite:///mlflow.db"]
     tracker.log(2, {"labels/a(b)": 0.5, "labels/a[b]": 0.25, "labels/猫": 1.0, "val/loss": math.inf})
     assert run["metrics"] == [(2, "labels/a_b_", 0.5), (2, "labels/a_b__", 0.25), (2, "labels/猫", 1.0)]
     (tmp_path / "ssd-mb1-3" / "metrics.csv").write_text("epoch\n")
@@ -259,21 +261,21 @@ def test_mlflow_is_told_recipe_epochs_files_and_end(mlflow: Mlflow, tracked: Tra
     assert (run["artifacts"], run["status"]) == (["metrics.csv"], "KILLED")
 
 
-def test_a_run_that_goes_on_is_the_same_for_mlflow(mlflow: Mlflow, tracked: Tracked) -> None:
+def test_a_resumed_run_is_the_same_mlflow_run(mlflow: Mlflow, tracked: Tracked) -> None:
     tracked("mlflow")[0].finish([], "failed")
     assert mlflow.runs["run0"]["status"] == "FAILED"
     tracked("mlflow")
     assert {id: run["status"] for id, run in mlflow.runs.items()} == {"run0": "RUNNING"}
 
 
-def test_a_recipe_of_any_length_fits_mlflow(mlflow: Mlflow, tmp_path: Path) -> None:
+def test_a_long_recipe_is_split_for_mlflow(mlflow: Mlflow, tmp_path: Path) -> None:
     tracker = open_tracker("mlflow", tmp_path)
     tracker.start({"x": {f"a{i}": "y" * 9000 for i in range(250)}}, {})
     assert len(mlflow.runs["run0"]["params"]) == 250
 
 
 @pytest.mark.parametrize("service", ["wandb", "mlflow"])
-def test_what_is_not_installed_says_how_to_get_it(
+def test_a_missing_service_is_an_error_with_its_install_command(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, service, None)
@@ -283,12 +285,12 @@ def test_what_is_not_installed_says_how_to_get_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_service_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
+def test_an_unknown_service_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="unknown tracking service 'neptune'"):
         open_tracker("neptune", tmp_path)  # type: ignore[arg-type]
 
 
-def test_a_service_that_fails_at_the_start_ends_the_training_with_a_cure(
+def test_a_service_that_fails_at_the_start_ends_the_training_with_a_hint(
     mlflow: Mlflow, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -301,16 +303,16 @@ def test_a_service_that_fails_at_the_start_ends_the_training_with_a_cure(
     assert 'leave out `track="mlflow"`' in caught.value.hint
 
 
-def test_a_service_that_fails_later_is_said_once_and_stops_nothing(wandb: Wandb, tracked: Tracked) -> None:
-    tracker, said = tracked("wandb")
+def test_a_service_that_fails_later_is_reported_once_and_stops_nothing(wandb: Wandb, tracked: Tracked) -> None:
+    tracker, notes = tracked("wandb")
     wandb.works = False
     tracker.log(1, {"val/ap50": 0.5})
     tracker.log(2, {"val/ap50": 0.5})
     tracker.finish([], "finished")
-    assert said[1:] == ["Weights & Biases failed and receives no more metrics: the service has gone"]
+    assert notes[1:] == ["Weights & Biases failed and receives no more metrics: the service has gone"]
 
 
-def test_a_journal_tells_the_service_what_it_keeps(wandb: Wandb, tmp_path: Path) -> None:
+def test_a_journal_sends_its_content_to_the_service(wandb: Wandb, tmp_path: Path) -> None:
     with Journal(tmp_path, track="wandb") as journal:
         journal.start("", RECIPE, task="ssd", dataset=DATASET)
         journal.epoch({"epoch": 1, "train_loss": 2.0, "val_ap50": 0.5}, {"cat": 0.25})

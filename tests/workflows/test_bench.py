@@ -1,4 +1,4 @@
-"""Detectors side by side: what they cost, and which of their scores count."""
+"""Detectors side by side: their costs and their metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rcnn(tmp_path: Path) -> Path:
     return tmp_path / "maskrcnn-1"
 
 
-def test_without_data_they_are_timed_on_noise_and_scored_as_in_training(ssd: Path, rcnn: Path) -> None:
+def test_without_data_detectors_are_timed_on_noise_with_training_metrics(ssd: Path, rcnn: Path) -> None:
     done = bench_runs([ssd, rcnn], rounds=2, device="cpu")
     first, second = done.runs
     assert (first.task, first.net, first.size) == ("ssd", "mb1-0.25", (64, 64))
@@ -67,7 +67,7 @@ def test_without_data_they_are_timed_on_noise_and_scored_as_in_training(ssd: Pat
     assert not list(ssd.glob("metrics*"))  # nothing was evaluated
 
 
-def test_what_was_evaluated_last_counts_more_than_the_training(ssd: Path, rcnn: Path) -> None:
+def test_the_last_evaluation_takes_precedence_over_the_training(ssd: Path, rcnn: Path) -> None:
     for i, (split, ap) in enumerate((("val", 0.1), ("test", 0.2))):
         block = {"overall": {"ap50": ap, "ap": ap}}
         text = {"split": split, "dataset": "xyz", "images": 9, "labels": [], **block, "masks": block}
@@ -85,7 +85,7 @@ def test_what_was_evaluated_last_counts_more_than_the_training(ssd: Path, rcnn: 
     assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.split == "val, in training"
 
 
-def test_with_data_they_are_evaluated_on_the_part_once(
+def test_with_data_detectors_are_evaluated_on_the_split_once(
     ssd: Path, rcnn: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = bench_runs([ssd, rcnn], data=root, rounds=4, device="cpu")
@@ -101,11 +101,11 @@ def test_with_data_they_are_evaluated_on_the_part_once(
 
     monkeypatch.setattr(module, "evaluate_run", again)
     assert bench_runs([ssd, rcnn], data=root, rounds=1, device="cpu").runs[1].scores == done.runs[1].scores
-    with pytest.raises(AssertionError, match="it is known"):  # that of another part is not
+    with pytest.raises(AssertionError, match="it is known"):  # on another split it is not
         bench_runs([ssd], data=root, split="train", rounds=1, device="cpu")
 
 
-def test_figures_of_another_checkpoint_in_the_folder_are_not_taken(ssd: Path, root: Path) -> None:
+def test_metrics_of_another_checkpoint_in_the_folder_are_not_used(ssd: Path, root: Path) -> None:
     bench_runs([ssd], data=root, rounds=1, device="cpu")
     (ssd / "last.safetensors").write_bytes((ssd / "best.safetensors").read_bytes())
     bench_runs([ssd / "last.safetensors"], data=root, rounds=1, device="cpu")
@@ -131,7 +131,7 @@ def test_ratios_are_multiples_of_the_first() -> None:
     assert ratios(first, second).keys() == {"median", "p90", "bytes", "parameters"}  # of nothing there is no multiple
 
 
-def test_what_cannot_be_measured_is_an_error(ssd: Path, root: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_a_detector_is_an_error(ssd: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="no run to measure"):
         bench_runs([])
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):

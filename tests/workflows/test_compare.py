@@ -1,4 +1,4 @@
-"""In what runs differ."""
+"""The differences between runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def make(
     by_label = labels or {"cat": 0.5, "dog": 0.5}
     run.mkdir(parents=True)
     with Journal(run) as kept:
-        told = dump_recipe(changed(SsdRecipe(), **recipe), "ssd")
-        kept.start(told, {}, task="ssd", dataset={"fingerprint": "f", "labels": list(by_label), "images": 4})
+        text = dump_recipe(changed(SsdRecipe(), **recipe), "ssd")
+        kept.start(text, {}, task="ssd", dataset={"fingerprint": "f", "labels": list(by_label), "images": 4})
         kept.epoch({"epoch": 1, "val_ap50": ap50}, by_label, best=True)
     if images:
         kept.json("dataset.json", {"labels": list(by_label), "images": images})
@@ -41,7 +41,7 @@ def make(
 def evaluation(
     run: Path, split: str, labels: Mapping[str, float | None], *, dataset: str = "d", own: bool = False
 ) -> None:
-    """What `vocdet eval` writes, as far as it is compared."""
+    """The compared fields of an evaluation's report."""
     rows = [{"label": name, "ap50": value, "ap": None, "f1": 0.5, "objects": 3} for name, value in labels.items()]
     content = {"split": split, "dataset": dataset, "thresholds_from": "the checkpoint" if own else "these images",
                "images": 2, "labels": rows, "overall": {"ap50": 0.5, "f1": None, "objects": 9}, "coco": {}}  # fmt: skip
@@ -52,7 +52,7 @@ def splits(found: Comparison) -> dict[str, dict[str, list[MetricRow]]]:
     return {split.split: {name: list(rows) for name, rows in split.labels.items()} for split in found.splits}
 
 
-def test_only_what_differs_in_the_recipes_is_shown(tmp_path: Path) -> None:
+def test_only_differences_of_the_recipes_are_shown(tmp_path: Path) -> None:
     found = compare_runs([make(tmp_path / "a", lr=0.1), make(tmp_path / "b", size=416), make(tmp_path / "c", lr=0.1)])
     assert found.recipe == (
         Difference("model.size", (320, 416, 320)),
@@ -61,25 +61,25 @@ def test_only_what_differs_in_the_recipes_is_shown(tmp_path: Path) -> None:
     assert (found.environment, found.data, found.notes) == ((), (), ())
 
 
-def test_of_the_environment_shows_what_can_change_a_result(tmp_path: Path) -> None:
+def test_only_relevant_differences_of_the_environment_are_shown(tmp_path: Path) -> None:
     a, b = make(tmp_path / "a"), make(tmp_path / "b")
-    told = json.loads((b / "environment.json").read_text())
+    environment = json.loads((b / "environment.json").read_text())
     other = {"torch": "1.0", "gpus": ["H100"], "date": "x", "host": "y", "command": "z"}
-    (b / "environment.json").write_text(json.dumps({**told, **other}))
+    (b / "environment.json").write_text(json.dumps({**environment, **other}))
     assert compare_runs([a, b]).environment == (
-        Difference("torch", (told["torch"], "1.0")),
+        Difference("torch", (environment["torch"], "1.0")),
         Difference("gpus", (None, ["H100"])),
     )
 
 
-def test_a_run_that_says_nothing_of_its_environment_does_not_differ_in_it(tmp_path: Path) -> None:
+def test_an_unknown_environment_is_not_a_difference(tmp_path: Path) -> None:
     a, b = make(tmp_path / "a"), make(tmp_path / "b")
     (b / "environment.json").unlink()
     found = compare_runs([a, b])
     assert (found.environment, found.notes) == ((), ("the environment of b is unknown",))
 
 
-def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_path: Path) -> None:
+def test_metrics_are_compared_for_the_labels_of_any_run(tmp_path: Path) -> None:
     a = make(tmp_path / "a", 0.5, {"cat": 0.4, "dog": 0.6})
     b = make(tmp_path / "b", 0.75, {"dog": 0.7, "emu": 0.8})
     found = compare_runs([a, b])
@@ -92,7 +92,7 @@ def test_metrics_and_labels_stand_side_by_side_whatever_labels_there_are(tmp_pat
     assert found.data == (Difference("labels", (["cat", "dog"], ["dog", "emu"])),)
 
 
-def test_images_that_are_new_gone_or_changed_are_counted(tmp_path: Path) -> None:
+def test_added_removed_and_changed_images_are_counted(tmp_path: Path) -> None:
     a = make(tmp_path / "a", images={"train": {"1": "x", "2": "y", "3": "z"}, "val": {"4": "v"}})
     b = make(tmp_path / "b", images={"train": {"1": "x", "2": "changed", "5": "w", "6": "u"}, "val": {"4": "v"}})
     found = compare_runs([a, b])
@@ -100,12 +100,12 @@ def test_images_that_are_new_gone_or_changed_are_counted(tmp_path: Path) -> None
     assert found.splits[0].same_images is True
 
 
-def test_other_images_of_validation_are_not_the_same(tmp_path: Path) -> None:
+def test_different_validation_images_are_detected(tmp_path: Path) -> None:
     a, b = (make(tmp_path / name, images={"train": {"1": "x"}, "val": {name: "v"}}) for name in "ab")
     assert compare_runs([a, b]).splits[0].same_images is False
 
 
-def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
+def test_evaluations_on_the_same_split_are_compared(tmp_path: Path) -> None:
     a, b = make(tmp_path / "a"), make(tmp_path / "b")
     evaluation(a, "test", {"cat": 0.25, "dog": None})
     evaluation(b, "test", {"dog": 0.5, "cat": 0.75})
@@ -117,7 +117,7 @@ def test_evaluations_of_the_same_part_are_compared(tmp_path: Path) -> None:
     assert splits(found)["test"]["f1"][0] == MetricRow("cat", (0.5, 0.5))
 
 
-def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
+def test_evaluations_that_cannot_be_compared_are_reported(tmp_path: Path) -> None:
     a, b, c = (make(tmp_path / name) for name in "abc")
     evaluation(a, "test", {"cat": 0.25})
     evaluation(b, "test", {"cat": 0.5}, dataset="another", own=True)
@@ -134,7 +134,7 @@ def test_evaluations_that_do_not_compare_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", "b", "b"]])
-def test_there_must_be_different_runs(tmp_path: Path, names: list[str]) -> None:
+def test_a_comparison_needs_different_runs(tmp_path: Path, names: list[str]) -> None:
     for name in "ab":
         make(tmp_path / name)
     with pytest.raises(ArgumentError, match=r"only one run|named twice"):

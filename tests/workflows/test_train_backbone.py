@@ -24,26 +24,26 @@ from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, backb
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
-PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.0))]
 
 
-def recipe(**asked: Any) -> BackboneRecipe:
+def recipe(**requested: Any) -> BackboneRecipe:
     usual: dict[str, Any] = {"net": "mb1-0.25", "size": 32, "batch": 8, "epochs": 2}
-    return changed(BackboneRecipe(), **(usual | asked))
+    return changed(BackboneRecipe(), **(usual | requested))
 
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc(dict.fromkeys(STEMS, BOTH), splits=PARTS)
+    return make_voc(dict.fromkeys(STEMS, BOTH), splits=SPLITS)
 
 
 def train(
-    root: Path, runs: Path, asked: BackboneRecipe | None = None, **more: Any
+    root: Path, runs: Path, requested: BackboneRecipe | None = None, **more: Any
 ) -> tuple[BackboneStart, list[Any], BackboneResult]:
     """What a run started from, its steps and epochs, and what it ended with."""
     started, *between, finished = backbone_events(
-        Source(root), asked or recipe(), RunOptions(runs=runs, device="cpu"), **more
+        Source(root), requested or recipe(), RunOptions(runs=runs, device="cpu"), **more
     )
     assert isinstance(started, BackboneStart)
     assert isinstance(finished, BackboneResult)
@@ -55,7 +55,7 @@ def read_table(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
+def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs")
     assert started.run == tmp_path / "runs" / "backbone-mb1-0.25-1"
     assert (started.crops, started.validation_crops, started.labels) == (16, 6, ("cat", "dog"))
@@ -76,14 +76,14 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert about.scores == pytest.approx(best.metrics)
     confusion = finished.confusion
     assert confusion is not None
-    assert confusion.sum(axis=1).tolist() == [3, 3]  # truth in rows: three cats and three dogs in val
+    assert confusion.sum(axis=1).tolist() == [3, 3]  # labels in rows: three cats and three dogs in val
     assert best.metrics["accuracy"] == pytest.approx(confusion.trace() / 6)
     assert read_table(started.run / "confusion.csv") == [
         ["label", "cat", "dog"], ["cat", *map(str, confusion[0])], ["dog", *map(str, confusion[1])],
     ]  # fmt: skip
 
 
-def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_without_a_val_split_the_last_epoch_is_the_best(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS})
     started, _, finished = train(root, tmp_path / "runs")
     assert (started.validation_crops, finished.summary.best_epoch, finished.confusion) == (0, 0, None)
@@ -92,16 +92,16 @@ def test_without_a_val_part_the_last_is_the_best(make_voc: MakeVoc, tmp_path: Pa
     assert load_checkpoint(best)[1].scores == {}
 
 
-def test_a_label_that_val_does_not_have_is_no_nan(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_label_missing_from_val_does_not_give_nan(make_voc: MakeVoc, tmp_path: Path) -> None:
     scenes = dict.fromkeys(STEMS, BOTH) | {STEMS[0]: [*BOTH, ("owl", (1.0, 1.0, 9.0, 9.0))]}
-    _, between, finished = train(make_voc(scenes, splits=PARTS), tmp_path / "runs")
+    _, between, finished = train(make_voc(scenes, splits=SPLITS), tmp_path / "runs")
     assert all(np.isfinite(list(e.metrics.values())).all() for e in between if isinstance(e, Epoch))
     assert finished.confusion is not None
     assert finished.confusion.sum(axis=1).tolist() == [3, 3, 0]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
-def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
+def test_an_interrupted_run_has_its_weights_so_far(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     done: list[Step] = []
     for event in backbone_events(
         Source(root),
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: 
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_last_batch_of_one_crop_is_learned(root: Path, tmp_path: Path) -> None:
+def test_a_last_batch_of_one_crop_is_trained_on(root: Path, tmp_path: Path) -> None:
     _, between, _ = train(root, tmp_path / "runs", recipe(batch=15, epochs=1))
     assert [event.images for event in between if isinstance(event, Step)] == [15, 16]
 
@@ -138,15 +138,15 @@ def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) ->
     assert {t.fate for t in started.transfer.tensors} == {"loaded"}
 
 
-def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
+def test_an_image_folder_is_trained_on_whole_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for label, color in (("blue", (40, 40, 200)), ("red", (200, 40, 40))):
         (tmp_path / "set" / label).mkdir(parents=True)
         for i in range(20):
             pixels = np.clip(np.array(color) + rng.normal(0, 25, (32, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / label / f"{i}.png")
-    asked = recipe(epochs=50, average=0.9, patience=0, color=0.0)  # it is the colour that tells them apart
-    started, _, finished = train(tmp_path / "set", tmp_path / "runs", asked, folder=True)
+    requested = recipe(epochs=50, average=0.9, patience=0, color=0.0)  # the labels differ by color
+    started, _, finished = train(tmp_path / "set", tmp_path / "runs", requested, folder=True)
     assert (started.crops, started.validation_crops, started.labels) == (36, 4, ("blue", "red"))
     assert finished.confusion is not None
     assert finished.confusion.tolist() == [[2, 0], [0, 2]]
@@ -155,21 +155,21 @@ def test_an_image_folder_is_learned_from_whole_images(tmp_path: Path) -> None:
     assert spec.context == 0.0
 
 
-def test_one_label_is_nothing_to_tell_apart(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_one_label_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("dog", (1.0, 2.0, 30.0, 40.0))]}, splits={"train": ["a"]})
     with pytest.raises(AnnotationError, match="all objects are dog: a classifier needs two labels") as caught:
         next(backbone_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
     assert caught.value.hint == "continue with `vocdet.train_detector(dataset)`"
 
 
-def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_split_without_objects_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no objects in the train split") as caught:
         next(backbone_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
     assert caught.value.hint == "choose other splits with `vocdet.split(dataset)`"
 
 
-def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_dataset_without_splits_is_an_error_that_suggests_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="no split 'train'") as caught:
         next(
             backbone_events(Source(make_voc(dict.fromkeys(STEMS, BOTH))), recipe(), RunOptions(runs=tmp_path / "runs"))
@@ -177,7 +177,7 @@ def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: P
     assert caught.value.hint == "create splits: `vocdet.split(dataset)`"
 
 
-def test_mistakes_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
+def test_errors_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(VocdetError, match="there is no net 'vgg'"):
         next(backbone_events(Source(root), recipe(net="vgg"), RunOptions(runs=runs)))

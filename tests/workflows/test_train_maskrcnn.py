@@ -1,4 +1,4 @@
-"""Training a Mask R-CNN: what it learns from polygons and without them, what it keeps, and how it goes on."""
+"""Training a Mask R-CNN: with polygons and without, its results, and how it resumes."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return diamonds(tmp_path_factory.mktemp("diamonds") / "set")
 
 
-def recipe(**asked: Any) -> MaskRcnnRecipe:
+def recipe(**requested: Any) -> MaskRcnnRecipe:
     usual: dict[str, Any] = {
         "net": "mb1-0.25", "weights": "none", "size": 64, "channels": 16, "batch": 4, "epochs": 2, "warm": 2,
         "freeze_norm": False, "save_every": 0.0,
     }  # fmt: skip
-    return changed(MaskRcnnRecipe(), **(usual | asked))
+    return changed(MaskRcnnRecipe(), **(usual | requested))
 
 
-def train(root: Path, runs: Path, asked: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStart, list[Any], Path]:
-    started, *between, finished = training_events(Source(root), asked, RunOptions(runs=runs, device="cpu", **more))
+def train(root: Path, runs: Path, requested: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStart, list[Any], Path]:
+    started, *between, finished = training_events(Source(root), requested, RunOptions(runs=runs, device="cpu", **more))
     assert isinstance(started, DetectorStart)
     assert isinstance(finished, DetectorResult)
     return started, between, finished.run
@@ -96,7 +96,7 @@ def stopped_after(steps: int) -> Callable[[], bool]:
     return lambda: next(left, True)
 
 
-def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
+def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, run = train(root, tmp_path / "runs", recipe())
     assert (run, started.images, started.validation_images) == (tmp_path / "runs" / "maskrcnn-mb1-0.25-1", 8, 2)
     assert (started.labels, started.notes, started.weights) == (("red", "blue"), (), "from scratch")
@@ -117,13 +117,13 @@ def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp
     assert (run / "batches.png").is_file()
 
 
-def test_it_learns_where_objects_are_and_what_belongs_to_them(tmp_path: Path) -> None:
+def test_it_learns_boxes_and_masks(tmp_path: Path) -> None:
     root = diamonds(tmp_path / "set", train=4, valid=0)
-    asked = recipe(
+    requested = recipe(
         epochs=90, batch=2, lr=4e-3, average=0.9, backbone_lr=1.0, color=0.0, whole=1.0, flip=False, scales=(1.0, 1.0),
         copy_paste=0.0, save_every=1e6,
     )  # fmt: skip
-    _, between, run = train(root, tmp_path / "runs", asked)
+    _, between, run = train(root, tmp_path / "runs", requested)
     epochs = [event for event in between if isinstance(event, Epoch)]
     first, last = (sum(event.losses.values()) for event in (epochs[0], epochs[-1]))
     assert last < 0.25 * first
@@ -134,12 +134,12 @@ def test_it_learns_where_objects_are_and_what_belongs_to_them(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(4, 3), (8, 1)])
-def test_what_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
-    asked = recipe(batch=batch)
-    _, _, whole = train(root, tmp_path / "whole", asked)
-    _, _, run = train(root, tmp_path / "runs", asked, stop=stopped_after(steps))
+def test_a_stopped_run_resumes_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
+    requested = recipe(batch=batch)
+    _, _, whole = train(root, tmp_path / "whole", requested)
+    _, _, run = train(root, tmp_path / "runs", requested, stop=stopped_after(steps))
     assert read_record(run / STATE).progress.steps == steps
-    started, _, again = train(root, tmp_path / "runs", asked, resume=run)
+    started, _, again = train(root, tmp_path / "runs", requested, resume=run)
     assert (again, started.transfer) == (run, None)
     for name in ("best.safetensors", "last.safetensors"):
         mine, theirs = load_file(run / name), load_file(whole / name)
@@ -148,7 +148,7 @@ def test_what_was_stopped_goes_on_bit_for_bit(root: Path, tmp_path: Path, batch:
     assert not (run / STATE).exists()
 
 
-def test_boxes_alone_are_refused_unless_no_masks_are_wanted(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_boxes_alone_are_refused_unless_masks_are_off(make_voc: MakeVoc, tmp_path: Path) -> None:
     boxes = [("cat", (5.0, 5.0, 40.0, 50.0))]
     root = make_voc({"a": boxes, "b": boxes}, size=(64, 64), splits={"train": ["a"], "val": ["b"]})
     with pytest.raises(AnnotationError, match="no object of the train split has a mask") as caught:
@@ -173,13 +173,13 @@ def spoiled(content: Any) -> None:
     objects[5] |= {"iscrowd": 1, "segmentation": {"size": [56, 64], "counts": [0, 56 * 64]}}
 
 
-def test_masks_that_are_none_are_said_and_their_boxes_teach(tmp_path: Path) -> None:
+def test_invalid_masks_are_reported_and_their_boxes_used(tmp_path: Path) -> None:
     started, between, _ = train(diamonds(tmp_path / "set", change=spoiled), tmp_path / "runs", recipe(epochs=1))
     assert started.notes == ("4 of 15 objects have no usable mask: only their boxes are used",)
     assert all(np.isfinite(event.losses["mask"]) for event in between if isinstance(event, Step))
 
 
-def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_a_png_of_another_size_than_its_image_is_an_immediate_error(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [("cat", (5.0, 5.0, 40.0, 50.0))]}, size=(64, 64), splits={"train": ["a"]})
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(np.ones((50, 60), np.uint8)))
@@ -188,14 +188,14 @@ def test_a_png_of_another_size_than_its_image_is_named_before_any_work(make_voc:
     assert caught.value.hint == "export the masks again"
 
 
-def test_a_backbone_of_ones_own_goes_into_it_key_for_key(root: Path, tmp_path: Path) -> None:
+def test_a_trained_backbone_is_loaded_key_for_key(root: Path, tmp_path: Path) -> None:
     spec = parse_net("mb1-0.25")
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
     classifier = Classifier(ClassifierSpec(spec, ("x", "y"), 64, mean, std))
     about = CheckpointInfo(vocdet="0", model=classifier.spec)
     save_checkpoint(tmp_path / "runs" / "b" / "best.safetensors", classifier, about)
-    asked = recipe(weights="auto", freeze_norm=True, freeze=4, epochs=1, average=0.0)
-    started, _, run = train(root, tmp_path / "runs", asked)
+    requested = recipe(weights="auto", freeze_norm=True, freeze=4, epochs=1, average=0.0)
+    started, _, run = train(root, tmp_path / "runs", requested)
     assert started.transfer is not None
     loaded = {row.name for row in started.transfer.tensors if row.fate == "loaded"}
     assert loaded == {f"backbone.{name}" for name in classifier.backbone.state_dict()}
@@ -210,7 +210,7 @@ def test_a_backbone_of_ones_own_goes_into_it_key_for_key(root: Path, tmp_path: P
     )  # up to stride 4, whether its norms are folded or not
 
 
-def test_from_scratch_the_norms_learn_and_it_is_said(root: Path, tmp_path: Path) -> None:
+def test_from_scratch_the_norms_are_trained_with_a_note(root: Path, tmp_path: Path) -> None:
     started = next(
         training_events(Source(root), recipe(freeze_norm=True), RunOptions(runs=tmp_path / "runs", device="cpu"))
     )
@@ -244,7 +244,7 @@ def test_an_open_batch_becomes_one_that_fits(root: Path, tmp_path: Path) -> None
     ("box", "mask", "enough"),
     [(0.377, 0.339, True), (0.377, 0.338, False), (0.376, 0.4, False), (0.5, 0.5, True), (0.0, 0.0, False)],
 )
-def test_training_is_done_when_boxes_and_masks_are_as_good_as_asked(box: float, mask: float, enough: bool) -> None:
+def test_training_stops_when_boxes_and_masks_reach_their_targets(box: float, mask: float, enough: bool) -> None:
     wanted = RcnnTrain(stop_at_ap=0.377, stop_at_mask_ap=0.339)
     assert reaches_target(wanted, {"ap": box, "mask_ap": mask}) is enough
     assert reaches_target(SsdTrain(stop_at_ap=0.377), {"ap": box}) is (box >= 0.377)

@@ -1,4 +1,4 @@
-"""Training a detector: what it starts from, what it keeps, and what it is told when it cannot."""
+"""Training a detector: its initial weights, its results, and its errors."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from vocdet.workflows.train_detector import DetectorResult, DetectorStart, train
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
-PARTS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
+SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 
 
-def recipe(**asked: Any) -> SsdRecipe:
+def recipe(**requested: Any) -> SsdRecipe:
     usual: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 2, "mosaic": 0.25}
-    return changed(SsdRecipe(), **(usual | asked))
+    return changed(SsdRecipe(), **(usual | requested))
 
 
-def scene(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+def objects(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
     cat, dog = ("cat", (5.0, 5.0 + i, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 40.0 + i))
     return [[cat, dog], [dog], [cat]][i % 3]
 
 
 @pytest.fixture
 def root(make_voc: MakeVoc) -> Path:
-    return make_voc({stem: scene(i) for i, stem in enumerate(STEMS)}, splits=PARTS)
+    return make_voc({stem: objects(i) for i, stem in enumerate(STEMS)}, splits=SPLITS)
 
 
 def train(
-    root: Path, runs: Path, asked: SsdRecipe | None = None, **more: Any
+    root: Path, runs: Path, requested: SsdRecipe | None = None, **more: Any
 ) -> tuple[DetectorStart, list[Any], DetectorResult]:
     """What a run started from, its steps and epochs, and what it ended with."""
-    events = list(training_events(Source(root), asked or recipe(), RunOptions(runs=runs, device="cpu", **more)))
+    events = list(training_events(Source(root), requested or recipe(), RunOptions(runs=runs, device="cpu", **more)))
     started, *between, finished = events
     assert isinstance(started, DetectorStart)
     assert isinstance(finished, DetectorResult)
@@ -67,7 +67,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
-    """A backbone run with weights of its own."""
+    """A backbone run with random weights."""
     torch.manual_seed(99)
     spec = parse_net(net)
     model = Classifier(ClassifierSpec(spec, ("x", "y"), 64, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
@@ -76,7 +76,7 @@ def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
     return model
 
 
-def test_a_run_keeps_its_recipe_its_figures_and_its_best_weights(root: Path, tmp_path: Path) -> None:
+def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs")
     assert started.run == finished.run == tmp_path / "runs" / "ssd-mb1-0.25-1"
     assert (started.images, started.validation_images, started.labels) == (8, 3, ("cat", "dog"))
@@ -124,7 +124,7 @@ def test_it_starts_from_the_newest_backbone_of_the_same_net(root: Path, tmp_path
     assert (about.mean, about.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))  # as the backbone was trained
 
 
-def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: Path) -> None:
+def test_frozen_layers_preserve_their_weights_and_statistics(root: Path, tmp_path: Path) -> None:
     backbone = save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1").backbone.state_dict()
     started, _, _ = train(root, tmp_path / "runs", recipe(freeze=4))
     found = weights(started.run / "best.safetensors")
@@ -135,7 +135,7 @@ def test_frozen_layers_keep_their_weights_and_statistics(root: Path, tmp_path: P
     assert all("num_batches" in name for name in same - frozen)
 
 
-def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Path) -> None:
+def test_none_is_from_scratch_even_with_a_backbone_run(root: Path, tmp_path: Path) -> None:
     save_backbone(tmp_path / "runs" / "backbone-mb1-0.25-1")
     started = next(
         training_events(Source(root), recipe(weights="none"), RunOptions(runs=tmp_path / "runs", device="cpu"))
@@ -147,8 +147,8 @@ def test_none_is_from_scratch_even_where_a_backbone_is(root: Path, tmp_path: Pat
 def test_weights_of_torchvision_are_loaded_from_a_file(root: Path, tmp_path: Path) -> None:
     theirs = MobileNetV3(*_mobilenet_v3_conf("mobilenet_v3_small", width_mult=0.5), num_classes=1000)
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
-    asked = recipe(net="mb3-small-0.5", weights=str(tmp_path / "small.pth"))
-    started = next(training_events(Source(root), asked, RunOptions(runs=tmp_path / "runs", device="cpu")))
+    requested = recipe(net="mb3-small-0.5", weights=str(tmp_path / "small.pth"))
+    started = next(training_events(Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu")))
     assert isinstance(started, DetectorStart)
     assert started.transfer is not None
     features = sum(name.startswith("features.") for name in theirs.state_dict())
@@ -167,7 +167,7 @@ def test_weights_of_another_net_leave_no_run_behind(root: Path, tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
-def test_learning_from_all_of_trainval_validates_nothing_and_keeps_the_last(root: Path, tmp_path: Path) -> None:
+def test_training_on_trainval_validates_nothing_and_saves_the_last_weights(root: Path, tmp_path: Path) -> None:
     started, between, finished = train(root, tmp_path / "runs", recipe(split="trainval", patience=1))
     assert (started.images, started.validation_images) == (11, 0)
     assert (finished.summary.best_epoch, finished.summary.epochs, finished.report) == (0, 2, None)
@@ -190,7 +190,7 @@ def stop_after(steps: int) -> tuple[Callable[[], bool], Callable[[Any], None]]:
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 0), (3, 1)])
-def test_an_interrupted_run_keeps_what_it_reached(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
+def test_an_interrupted_run_has_its_weights_so_far(root: Path, tmp_path: Path, steps: int, epochs: int) -> None:
     stop, count = stop_after(steps)
     events = training_events(
         Source(root), recipe(epochs=50), RunOptions(runs=tmp_path / "runs", device="cpu", stop=stop)
@@ -227,8 +227,8 @@ def test_a_run_that_ends_before_its_first_checkpoint_leaves_nothing(root: Path, 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_val_part_without_objects_validates_nothing(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": scene(0), "b": []}, splits={"train": ["a"], "val": ["b"]})
+def test_a_val_split_without_objects_validates_nothing(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": objects(0), "b": []}, splits={"train": ["a"], "val": ["b"]})
     started, _, finished = train(root, tmp_path / "runs", recipe(epochs=1))
     assert (started.validation_images, finished.summary.best_epoch) == (0, 0)
 
@@ -240,9 +240,9 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: 
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_last_batch_of_one_image_and_images_without_objects_are_learned(make_voc: MakeVoc, tmp_path: Path) -> None:
-    scenes: dict[str, Any] = {f"a{i}": [] for i in range(4)} | {"b": scene(0)}
-    root = make_voc(scenes, splits={"train": list(scenes)})
+def test_a_last_batch_of_one_image_and_images_without_objects_are_trained_on(make_voc: MakeVoc, tmp_path: Path) -> None:
+    annotations: dict[str, Any] = {f"a{i}": [] for i in range(4)} | {"b": objects(0)}
+    root = make_voc(annotations, splits={"train": list(annotations)})
     _, between, finished = train(root, tmp_path / "runs", recipe(batch=4, epochs=1))
     assert [event.images for event in between if isinstance(event, Step)] == [4, 5]
     assert all(np.isfinite(list(event.losses.values())).all() for event in between)
@@ -250,12 +250,12 @@ def test_a_last_batch_of_one_image_and_images_without_objects_are_learned(make_v
 
 
 def test_one_label_is_enough(make_voc: MakeVoc, tmp_path: Path) -> None:
-    scenes = {f"a{i}": [("dog", (10, 10, 40, 40))] for i in range(4)}
-    root = make_voc(scenes, splits={"train": ["a0", "a1", "a2"], "val": ["a3"]})
+    annotations = {f"a{i}": [("dog", (10, 10, 40, 40))] for i in range(4)}
+    root = make_voc(annotations, splits={"train": ["a0", "a1", "a2"], "val": ["a3"]})
     assert train(root, tmp_path / "runs", recipe(epochs=1))[0].labels == ("dog",)
 
 
-def test_torchvisions_anchors_are_taken_when_asked_for(root: Path, tmp_path: Path) -> None:
+def test_anchors_of_torchvision_are_used_on_request(root: Path, tmp_path: Path) -> None:
     started = next(
         training_events(Source(root), recipe(anchors="torchvision"), RunOptions(runs=tmp_path / "runs", device="cpu"))
     )
@@ -283,15 +283,15 @@ def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> Non
         )
 
 
-def test_a_dataset_without_parts_is_told_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({stem: scene(i) for i, stem in enumerate(STEMS)})
+def test_a_dataset_without_splits_is_an_error_that_suggests_to_split(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({stem: objects(i) for i, stem in enumerate(STEMS)})
     with pytest.raises(SplitError, match="no split 'train'") as caught:
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
     assert caught.value.hint == "create splits: `vocdet.split(dataset)`"
 
 
-def test_a_part_without_objects_is_told(make_voc: MakeVoc, tmp_path: Path) -> None:
-    root = make_voc({"a": [], "b": [], "c": scene(0)}, splits={"train": ["a", "b"], "val": ["c"]})
+def test_a_split_without_objects_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [], "b": [], "c": objects(0)}, splits={"train": ["a", "b"], "val": ["c"]})
     with pytest.raises(AnnotationError, match="no objects in the train split"):
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs")))
 
@@ -304,7 +304,7 @@ def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Pat
     assert not (tmp_path / "runs").exists()
 
 
-def test_rare_labels_count_more_and_all_objects_one_in_the_mean() -> None:
+def test_rare_labels_weigh_more_and_the_mean_weight_is_one() -> None:
     labels = np.repeat([0, 1, 3], [900, 90, 10]).astype(np.int32)
     for balance in (0.0, 0.5, 1.0):
         found = np.array(label_weights(labels, 4, balance))
@@ -319,15 +319,15 @@ def squares(make_voc: MakeVoc) -> Iterator[Path]:
     """Eight images with a red and a blue square each."""
     rng = np.random.default_rng(0)
     colors = {"red": (220, 30, 30), "blue": (30, 30, 220)}
-    scenes: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+    annotations: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
     for stem in STEMS[:8]:
-        scenes[stem] = []
+        annotations[stem] = []
         for k, label in enumerate(colors):
             side, x = int(rng.integers(22, 40)), int(rng.integers(0, 56))
             y = 48 * k + int(rng.integers(0, 48 - side))
-            scenes[stem].append((label, (x, y, x + side, y + side)))
-    root = make_voc(scenes, size=(96, 96), suffix=".png", splits={"train": STEMS[:8]})
-    for stem, objects in scenes.items():
+            annotations[stem].append((label, (x, y, x + side, y + side)))
+    root = make_voc(annotations, size=(96, 96), suffix=".png", splits={"train": STEMS[:8]})
+    for stem, objects in annotations.items():
         pixels = np.full((96, 96, 3), rng.integers(90, 160), np.uint8)
         for label, (x0, y0, x1, y1) in objects:
             pixels[y0:y1, x0:x1] = colors[label]
@@ -336,7 +336,7 @@ def squares(make_voc: MakeVoc) -> Iterator[Path]:
 
 
 def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) -> None:
-    asked = recipe(
+    requested = recipe(
         weights="none",
         net="mb3-small-0.5",
         size=64,
@@ -347,7 +347,7 @@ def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) ->
         weight_decay=0.02,
         average=0.95,
     )
-    _, _, finished = train(squares, tmp_path / "runs", asked)
+    _, _, finished = train(squares, tmp_path / "runs", requested)
     report = evaluate_run(finished.run, Source(squares), EvalOptions(split="train"), device="cpu").report
     assert report.overall.ap50 is not None
     assert report.overall.ap50 > 0.85

@@ -43,7 +43,7 @@ def root(make_voc: MakeVoc) -> Path:
     return root
 
 
-def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> None:
+def test_a_detector_trains_on_a_trained_classifier(vocdet: Run, root: Path) -> None:
     code, out, err = vocdet("train-backbone", root, *TINY, "--size", 32)
     assert (code, "error" in err) == (0, False)
     assert "weights: from scratch" in out
@@ -66,7 +66,7 @@ def test_the_whole_way_from_classifier_to_detector(vocdet: Run, root: Path) -> N
     assert sorted(path.name for path in Path("runs").iterdir()) == ["backbone-mb1-0.25-1", "ssd-mb1-0.25-1"]
 
 
-def test_from_a_classifier_to_masks(vocdet: Run, root: Path) -> None:
+def test_a_mask_rcnn_trains_on_a_trained_classifier(vocdet: Run, root: Path) -> None:
     assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
     code, out, err = vocdet("train-maskrcnn", root, *TINY, "--size", 64, "--set", "model.channels=16")
     assert code == 0, err
@@ -82,7 +82,7 @@ def test_from_a_classifier_to_masks(vocdet: Run, root: Path) -> None:
     assert f"next: vocdet eval --data {root}\n" in out
 
 
-def test_without_masks_boxes_are_enough(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_without_masks_boxes_are_sufficient(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc(dict.fromkeys(STEMS, BOTH), splits={"train": STEMS[:4], "val": STEMS[4:]})
     tiny = (*TINY, "--size", 64, "--set", "model.channels=16", "--weights", "none")
     code, out, err = vocdet("train-maskrcnn", root, *tiny)
@@ -95,7 +95,7 @@ def test_without_masks_boxes_are_enough(vocdet: Run, make_voc: MakeVoc) -> None:
     assert "mask_ap" not in out
 
 
-def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
+def test_every_tensor_is_listed_on_request(vocdet: Run, root: Path) -> None:
     assert vocdet("train-backbone", root, *TINY, "--size", 32)[0] == 0
     code, out, _ = vocdet("train-ssd", root, *TINY, "--size", 64, "--show-weights")
     assert code == 0
@@ -105,7 +105,7 @@ def test_every_tensor_is_listed_when_asked_for(vocdet: Run, root: Path) -> None:
     assert ["classifier.1.weight", "2×256", "not"] in rows
 
 
-def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: Path) -> None:
+def test_without_validation_the_last_weights_are_saved_with_a_warning(vocdet: Run, root: Path) -> None:
     code, _, err = vocdet("train-ssd", root, *TINY, "--size", 64, "--split", "trainval", "--runs", "elsewhere")
     assert code == 0
     assert "without validation the last weights are the best" in err
@@ -125,7 +125,7 @@ def test_without_validation_the_last_is_kept_and_it_is_said(vocdet: Run, root: P
         (("--device", "tpu"), "device 'tpu' is not available"),
     ],
 )
-def test_what_makes_no_sense_is_one_message_with_a_cure(
+def test_an_invalid_option_is_one_message_with_a_hint(
     vocdet: Run, root: Path, command: str, wrong: tuple[object, ...], problem: str
 ) -> None:
     code, out, err = vocdet(command, root, *wrong)
@@ -137,7 +137,7 @@ def test_what_makes_no_sense_is_one_message_with_a_cure(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc, command: str) -> None:
+def test_a_dataset_without_splits_is_an_error_with_the_command(vocdet: Run, make_voc: MakeVoc, command: str) -> None:
     code, _, err = vocdet(command, make_voc(dict.fromkeys(STEMS, BOTH)))
     assert code == 1
     assert "no split 'train'" in err
@@ -145,7 +145,7 @@ def test_a_dataset_that_is_not_split_is_told_how(vocdet: Run, make_voc: MakeVoc,
 
 
 def interrupting(real: Any, times: int) -> Any:
-    """The same training, with so many presses of Ctrl-C after the first step of a new run."""
+    """The same training, with `times` presses of Ctrl-C after the first step of a new run."""
 
     def train(*args: Any, **kwargs: Any) -> Iterator[Any]:
         pressed = args[2].resume is not None
@@ -161,7 +161,7 @@ def interrupting(real: Any, times: int) -> Any:
 
 @pytest.fixture(params=COMMANDS)
 def interrupted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
-    """Let a training be interrupted so many times; the name of its command."""
+    """Interrupt a training this number of times; the name of its command."""
     command = str(request.param)
     file, name = (
         ("train_backbone", "backbone_events") if "backbone" in command else ("train_detector", "training_events")
@@ -175,7 +175,7 @@ def interrupted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return interrupt
 
 
-def test_ctrl_c_stops_after_the_step_and_keeps_what_there_is(
+def test_ctrl_c_stops_after_the_step_and_saves_the_run(
     vocdet: Run, root: Path, interrupted: Callable[[int], str]
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
@@ -188,7 +188,7 @@ def test_ctrl_c_stops_after_the_step_and_keeps_what_there_is(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_interrupted_run_goes_on_to_its_end(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
+def test_an_interrupted_run_resumes(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
     command = interrupted(1)
     code, out, _ = vocdet(command, root, *TINY[:4], "--epochs", 2, "--size", 64, "--set", "train.warm=3")
     (run,) = Path("runs").iterdir()
@@ -229,7 +229,7 @@ def test_a_run_resumes_with_the_source_that_it_started_with(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_recipe_is_shown_with_where_its_values_come_from(vocdet: Run, root: Path, command: str) -> None:
+def test_the_recipe_is_shown_with_the_origins_of_its_values(vocdet: Run, root: Path, command: str) -> None:
     code, out, _ = vocdet(command, root, "--lr", 0.25, "--set", "train.clip=3", "--show-recipe")
     assert code == 0
     lines = {line.split("=")[0].strip(): line for line in out.splitlines()}
@@ -238,14 +238,14 @@ def test_the_recipe_is_shown_with_where_its_values_come_from(vocdet: Run, root: 
     assert not Path("runs").exists()
 
 
-def test_an_automatic_batch_is_told(vocdet: Run, root: Path) -> None:
+def test_an_automatic_batch_is_printed(vocdet: Run, root: Path) -> None:
     code, out, err = vocdet("train-ssd", root, *TINY[:2], "--batch", "auto", "--epochs", 1, "--size", 64)
     assert code == 0, err
-    assert "Training on 4 images (2 labels), validating on 2; batch size 4\n" in out  # as there are no more
+    assert "Training on 4 images (2 labels), validating on 2; batch size 4\n" in out  # all of them
     assert "batch = 4" in Path("runs/ssd-mb1-0.25-1/recipe.toml").read_text()
 
 
-def test_a_second_ctrl_c_leaves_at_once(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
+def test_a_second_ctrl_c_exits_at_once(vocdet: Run, root: Path, interrupted: Callable[[int], str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     code, _, err = vocdet(interrupted(2), root, *TINY[:4], "--epochs", 1000, "--size", 64)
     assert code == 130

@@ -1,4 +1,4 @@
-"""`--device 0,1`: a process for each device, and what the user sees of them."""
+"""`--device 0,1`: one process per device, and what the user sees of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 @pytest.mark.parametrize(
-    ("asked", "names"),
+    ("option", "names"),
     [
         ("auto", ["auto"]),
         ("cuda", ["cuda"]),
@@ -62,12 +62,12 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         ("tpu", ["tpu"]),  # what there is, torch knows
     ],
 )
-def test_devices_are_named_by_number_or_in_full(asked: str, names: list[str]) -> None:
-    assert launch.devices(asked) == names
+def test_devices_are_named_by_number_or_in_full(option: str, names: list[str]) -> None:
+    assert launch.devices(option) == names
 
 
 @pytest.mark.parametrize(
-    ("asked", "problem"),
+    ("option", "problem"),
     [
         ("0,", "invalid device '' in --device 0,"),
         ("0,gpu", "invalid device 'gpu' in --device 0,gpu"),
@@ -77,14 +77,14 @@ def test_devices_are_named_by_number_or_in_full(asked: str, names: list[str]) ->
         ("0,cuda:0", "--device 0,cuda:0 names cuda:0 twice"),
     ],
 )
-def test_devices_that_make_no_sense_are_refused_with_a_cure(asked: str, problem: str) -> None:
+def test_invalid_devices_are_refused_with_a_hint(option: str, problem: str) -> None:
     with pytest.raises(VocdetError) as caught:
-        launch.devices(asked)
+        launch.devices(option)
     assert caught.value.problem == problem
     assert caught.value.hint
 
 
-def test_one_device_needs_no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_device_starts_no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch.device_here("auto") == "auto"
     assert launch.device_here("1") == "cuda:1"
     assert launch.is_first()
@@ -121,12 +121,12 @@ def test_a_process_takes_the_device_at_its_place(rank: str, device: str, monkeyp
     assert launch.is_first()
 
 
-@pytest.mark.parametrize("asked", ["1", "0,1", "0,1,2"])
-def test_too_few_devices_for_the_processes_are_an_error(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("option", ["1", "0,1", "0,1,2"])
+def test_too_few_devices_for_the_processes_are_an_error(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(PLACE, ("3", "4", "3", "4"), strict=False):
         monkeypatch.setenv(name, value)
     with pytest.raises(VocdetError, match=r"of the 4 devices that this machine's processes need"):
-        launch.device_here(asked)
+        launch.device_here(option)
 
 
 def test_without_cuda_auto_is_the_cpu_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,10 +145,10 @@ def test_with_cuda_auto_is_the_device_of_the_process(monkeypatch: pytest.MonkeyP
     assert launch.device_here("auto") == launch.device_here("cuda") == "cuda:1"
 
 
-def test_the_processes_are_told_what_torchrun_tells(start: Start) -> None:
+def test_the_processes_have_the_environment_of_torchrun(start: Start) -> None:
     code = start("""
 names = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR OMP_NUM_THREADS".split()
-Path(f"told{rank}").write_text(" ".join(os.environ[name] for name in names))
+Path(f"environment{rank}").write_text(" ".join(os.environ[name] for name in names))
 Path(f"port{rank}").write_text(os.environ["MASTER_PORT"])
 """)
     assert code == 0
@@ -158,13 +158,13 @@ Path(f"port{rank}").write_text(os.environ["MASTER_PORT"])
     assert int(Path("port0").read_text()) == int(Path("port1").read_text()) > 0
 
 
-def test_threads_that_the_user_set_stay(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_set_by_the_user_is_preserved(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert start('Path(f"threads{rank}").write_text(os.environ["OMP_NUM_THREADS"])') == 0
     assert Path("threads1").read_text() == "5"
 
 
-def test_the_first_process_alone_prints(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_process_prints(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     assert start('print("out", rank, flush=True); print("err", rank, file=sys.stderr)') == 0
     assert capfd.readouterr() == ("out 0\n", "err 0\n")
 
@@ -182,7 +182,7 @@ sys.exit(1)
     assert time.monotonic() - begin < 30
 
 
-def test_what_all_processes_find_wrong_is_said_once(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_same_error_of_all_processes_is_raised_once(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ManyErrors) as caught:
         start("""
 launch.failed(ManyErrors([VocdetError("one", place=Path("a")), VocdetError("two")]))
@@ -200,16 +200,16 @@ echo = PeerEnded("another process of this training ended")
 """
 
 
-def test_the_cause_is_told_and_not_what_it_caused(start: Start) -> None:
+def test_the_cause_is_raised_and_not_its_consequences(start: Start) -> None:
     with pytest.raises(VocdetError, match=r"^the cause$"):
         start(
             ECHO
             + """
 if rank == 0:
     launch.failed(echo)
-    Path("said").touch()
+    Path("reported").touch()
 else:
-    await_("said")
+    await_("reported")
     launch.failed(VocdetError("the cause"))
 sys.exit(1)
 """
@@ -217,7 +217,7 @@ sys.exit(1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-def test_a_process_that_was_killed_is_named(start: Start) -> None:
+def test_a_killed_process_is_named(start: Start) -> None:
     with pytest.raises(VocdetError, match=r"^process 2 of 2 was ended by SIGKILL \(it may have run out of memory"):
         start(
             ECHO
@@ -231,7 +231,7 @@ sys.exit(1)
         )
 
 
-def test_a_group_that_fell_apart_without_a_cause_is_an_error_still(start: Start) -> None:
+def test_a_broken_group_without_a_known_cause_is_an_error(start: Start) -> None:
     with pytest.raises(VocdetError, match="another process of this training ended"):
         start(ECHO + "launch.failed(echo); sys.exit(1)")
 
@@ -277,7 +277,7 @@ await_("ready0"), await_("ready1"), Path("ready").touch()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes another way")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_every_process_once_and_they_end_in_peace(
+def test_a_signal_reaches_every_process_once_and_they_end_normally(
     start: Start, press: Callable[[str, signal.Signals], None], number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
@@ -301,7 +301,9 @@ sys.exit(130)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes another way")
-def test_the_second_ctrl_c_ends_what_does_not_end(start: Start, press: Callable[[str, signal.Signals], None]) -> None:
+def test_a_second_ctrl_c_ends_processes_that_do_not_stop(
+    start: Start, press: Callable[[str, signal.Signals], None]
+) -> None:
     press("ready", signal.SIGINT)
     press("pressed1-1", signal.SIGINT)
     assert start(STOPPING + "time.sleep(60)") == 130
@@ -309,7 +311,7 @@ def test_the_second_ctrl_c_ends_what_does_not_end(start: Start, press: Callable[
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes another way")
-def test_what_the_end_of_one_does_to_another_is_no_error_after_ctrl_c(
+def test_a_process_that_fails_because_another_ended_is_no_error_after_ctrl_c(
     start: Start, press: Callable[[str, signal.Signals], None]
 ) -> None:
     press("ready", signal.SIGINT)
@@ -325,7 +327,7 @@ sys.exit(1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-def test_the_processes_do_not_outlive_the_one_that_started_them() -> None:
+def test_the_processes_do_not_outlive_their_parent() -> None:
     script = (
         HEAD
         + """
@@ -362,16 +364,16 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def test_places_of_errors_come_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_of_errors_survive_the_transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(processes.ERRORS, str(tmp_path))
     monkeypatch.setenv("RANK", "3")
-    launch.failed(VocdetError("odd", place=Place(Path("b\udcff.xml"), 3)))
+    launch.failed(VocdetError("unreadable", place=Place(Path("b\udcff.xml"), 3)))
     (path,) = tmp_path.iterdir()
     assert path.name == "3.json"
     (error,) = processes._read_report(path).errors
     assert error.place == Place(Path("b\udcff.xml"), 3)
 
 
-def test_outside_such_a_process_an_error_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    launch.failed(VocdetError("odd", hint="even"))
-    assert capsys.readouterr().err == "error: odd\n  hint: even\n"
+def test_in_a_process_of_the_user_an_error_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    launch.failed(VocdetError("unreadable", hint="even"))
+    assert capsys.readouterr().err == "error: unreadable\n  hint: even\n"

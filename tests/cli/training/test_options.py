@@ -42,7 +42,7 @@ def loaded(*arguments: str) -> Any:
     return LOADED[0]
 
 
-def test_what_is_not_given_is_left_to_the_recipe() -> None:
+def test_absent_options_leave_the_recipe_unchanged() -> None:
     assert set(loaded().origin.values()) == {"default"}
     recipe = loaded(
         "--recipe", "finetune", "--lr", "1", "--no-flip", "--set", "train.clip=5", "--set", "train.warm=1"
@@ -51,7 +51,7 @@ def test_what_is_not_given_is_left_to_the_recipe() -> None:
     assert recipe.train.freeze_norm is True
 
 
-def test_help_and_default_are_the_fields() -> None:
+def test_help_and_default_come_from_the_fields() -> None:
     text = " ".join(RUN.invoke(app, ["--help"], terminal_width=200).output.split())
     for help, default in (("Highest learning rate.", "0.004"), ("Train on mirrored images, too; not for text", "true")):
         _, _, after = text.partition(help)
@@ -70,11 +70,11 @@ def test_help_and_default_are_the_fields() -> None:
         (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
     ],
 )
-def test_help_is_a_sentence_unless_it_begins_with_a_word_to_give(section: type, field: str, help: str) -> None:
+def test_help_is_a_sentence_unless_it_begins_with_a_value(section: type, field: str, help: str) -> None:
     assert help_of(section, field) == help
 
 
-def test_a_field_that_is_not_there_is_a_mistake_of_the_program() -> None:
+def test_an_unknown_field_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="SsdTrain has no mosaic"):
         from_recipe(SsdTrain, "mosaic")
 
@@ -85,13 +85,13 @@ def test_a_batch_is_a_number_or_auto(text: str, value: int) -> None:
     assert (resolved.recipe.train.batch, resolved.origin["train.batch"]) == (value, "values")
 
 
-def test_a_batch_that_is_neither_is_wrong_usage() -> None:
+def test_any_other_batch_is_a_usage_error() -> None:
     done = RUN.invoke(app, ["--batch", "many"])
     assert done.exit_code == 2
     assert "'many' is neither a whole number nor auto" in done.output
 
 
-def test_a_recipe_is_shown_with_where_its_values_come_from(tmp_path: Any) -> None:
+def test_a_recipe_is_shown_with_the_origins_of_its_values(tmp_path: Any) -> None:
     done = RUN.invoke(app, ["--recipe", "finetune", "--lr", "0.5", "--set", "train.clip=5", "--show-recipe"])
     lines = done.output.splitlines()
     assert "lr = 0.5                      # --lr" in lines

@@ -1,4 +1,4 @@
-"""`train-ssd --device cpu,cpu`: a whole training in two real processes, and what is wrong in them."""
+"""`train-ssd --device cpu,cpu`: a training in two real processes, and its errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_two_processes_train_print_and_write_as_one(root: Path) -> None:
 
 
 def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
-    """The best checkpoint on the whole validation part, in one process."""
+    """The best checkpoint on the whole validation split, in one process."""
     model, _ = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, SsdLite)
     loaded = load_dataset(Source(root), split="val")
@@ -76,7 +76,7 @@ def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
     return {"ap50": metrics.ap50, "ap": metrics.ap, "f1": metrics.f1, "loss": loss}
 
 
-def test_what_is_wrong_is_said_once_and_as_one_process_says_it(root: Path) -> None:
+def test_an_error_in_all_processes_is_printed_once(root: Path) -> None:
     done = vocdet("train-ssd", root, "--net", "mb1-0.25", "--weights", "x.pth", "--device", "cpu,cpu")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: x.pth: no such file of weights\n  hint: ")

@@ -1,4 +1,4 @@
-"""What became of the weights that a training starts from, in a table."""
+"""The table of the weights that a training starts from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shown(report: Transfer, capsys: pytest.CaptureFixture[str], *, every: bool =
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_parts_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tensors_are_counted_by_module_and_fate(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(moved(detector("cat", "[red]dog"), detector("[red]dog", "owl", "cow")), capsys)
     # 27 convolutions with five tensors of a norm each; extras of three; heads of a depthwise one and one with a bias
     assert lines == [
@@ -46,7 +46,7 @@ def test_parts_are_counted_by_what_became_of_them(capsys: pytest.CaptureFixture[
     ]
 
 
-def test_a_classifiers_weights_leave_a_detectors_heads_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_weights_of_a_classifier_leave_the_heads_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     report = transfer(detector("cat"), Classifier(ClassifierSpec(SMALL, ("a", "b"))).state_dict(), SMALL, source="run")
     lines = shown(report, capsys)
     assert lines[1] == ["loaded", "fresh", "not", "used", "why"]
@@ -54,7 +54,7 @@ def test_a_classifiers_weights_leave_a_detectors_heads_fresh(capsys: pytest.Capt
     assert ["classifier", "·", "·", "2", "no", "place", "for", "it"] in lines
 
 
-def test_heads_for_other_anchors_are_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_heads_for_other_anchors_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     other = Anchors(((Shape(0.1, 0.1),), *USUAL.shapes[1:]))
     print_transfer(moved(detector("cat"), detector("cat", anchors=other)))
     printed = capsys.readouterr()
@@ -62,7 +62,7 @@ def test_heads_for_other_anchors_are_pointed_out(capsys: pytest.CaptureFixture[s
     assert printed.err == "heads for other anchors start fresh; --anchors auto uses the anchors of the weights\n"
 
 
-def test_every_tensor_is_listed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_tensor_is_listed_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     report = moved(detector("cat", "dog"), detector("dog", "owl"))
     lines = shown(report, capsys, every=True)
     assert ["backbone.features.0.0.weight", "8×3×3×3", "loaded"] in lines
