@@ -92,7 +92,7 @@ def test_a_recipe_is_printed_whole_and_can_be_given_again(vocdet: Run) -> None:
 
 
 def test_a_recipe_that_is_not_there_is_told_with_the_nearest(vocdet: Run) -> None:
-    expected = "error: there is no recipe 'ssd-mb3'\n  hint: did you mean ssd-mb1?\n"
+    expected = "error: unknown recipe 'ssd-mb3'\n  hint: did you mean ssd-mb1?\n"
     assert vocdet("recipes", "ssd-mb3") == (1, "", expected)
 
 

@@ -69,7 +69,7 @@ def test_all_errors_are_raised_together_with_keys_and_nearest_matches(tmp_path: 
     assert found == {
         "lr": ("lr is outside of the tables", "it is in [train]: train.lr"),
         "data": ("data is 3, not a table", "write [data] on a separate line, and its values below"),
-        "trian": ("there is no table [trian]", "did you mean [train]?"),
+        "trian": ("unknown table [trian]", "did you mean [train]?"),
         "train.lr": ("lr is 'fast', not a number", "write a number, as in lr = 0.004"),
         "train.epochs": ("epochs is 0", "give a number from 1 to 100000"),
         "train.mosaic": ("[train] has no mosaic", "it is in [augment]: augment.mosaic"),
@@ -203,9 +203,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert fault_of("ssd", "finetun.toml")[1:] == (missing, "did you mean the recipe finetune?")
     assert fault_of("ssd", "folder.toml")[1] == missing  # of the recipe.toml in it
     assert fault_of("ssd", f"{'x' * 999}.toml")[1].startswith("no recipe can be read: ")
-    assert fault_of("ssd", "finetun")[1:] == ("there is no recipe 'finetun'", "did you mean finetune?")
+    assert fault_of("ssd", "finetun")[1:] == ("unknown recipe 'finetun'", "did you mean finetune?")
     hint = "give the name of a bundled recipe, or a file that ends in .toml"
-    assert fault_of("ssd", "[red]")[1:] == ("there is no recipe '[red]'", hint)
+    assert fault_of("ssd", "[red]")[1:] == ("unknown recipe '[red]'", hint)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
@@ -260,8 +260,8 @@ def test_a_setting_is_toml_or_a_word_without_quotes(text: str, field: str, value
         ("train.lr=1\nx=2", "lr is '1\\nx=2', not a number", "write a number, as in lr = 0.004"),
         ("augment.flip=True", "flip is 'True', not true or false", "write true or false, as in flip = true"),
         ("train.flip=true", "[train] has no flip", "it is in [augment]: augment.flip"),
-        ("trane.lr=1", "there is no table [trane]", "did you mean [train]?"),
-        ("xyz.lr=1", "there is no table [xyz]", "it has [model], [train], [data], [augment]"),
+        ("trane.lr=1", "unknown table [trane]", "did you mean [train]?"),
+        ("xyz.lr=1", "unknown table [xyz]", "it has [model], [train], [data], [augment]"),
         ("train.lr.x=1", "[train] has no lr.x", "did you mean lr?"),
     ],
 )

@@ -96,17 +96,17 @@ def test_a_detectors_input_is_at_least_64_pixels_and_a_crop_32() -> None:
 def test_an_invalid_net_is_an_immediate_error(recipe: Any, net: str) -> None:
     with pytest.raises(VocdetError) as caught:
         changed(recipe, net=net)
-    assert caught.value.problem == f"there is no net {net!r}"
+    assert caught.value.problem == f"unknown net {net!r}"
     assert "mb1, mb2, mb3-small, mb3-large" in caught.value.hint
 
 
 def test_resnet50_is_a_net_for_mask_rcnn_alone() -> None:
     assert changed(MaskRcnnRecipe(), net="resnet50").model.net == "resnet50"
     for change in (lambda: changed(SsdRecipe(), net="resnet50"), lambda: changed(BackboneRecipe(), net="resnet50")):
-        with pytest.raises(VocdetError, match="there is no net 'resnet50'") as caught:
+        with pytest.raises(VocdetError, match="unknown net 'resnet50'") as caught:
             change()
         assert caught.value.hint.startswith("only Mask R-CNN and Faster R-CNN have it")
-    with pytest.raises(VocdetError, match="there is no net") as caught:
+    with pytest.raises(VocdetError, match="unknown net") as caught:
         changed(MaskRcnnRecipe(), net="resnet18")
     assert caught.value.hint.startswith("use resnet50, mb1")
 

@@ -179,7 +179,7 @@ def test_a_dataset_without_splits_is_an_error_that_suggests_to_split(make_voc: M
 
 def test_errors_leave_no_run_behind(root: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    with pytest.raises(VocdetError, match="there is no net 'vgg'"):
+    with pytest.raises(VocdetError, match="unknown net 'vgg'"):
         next(backbone_events(Source(root), recipe(net="vgg"), RunOptions(runs=runs)))
     with pytest.raises(VocdetError, match="no such file of weights"):
         next(backbone_events(Source(root), recipe(weights="nothing.pth"), RunOptions(runs=runs)))

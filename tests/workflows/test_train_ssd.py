@@ -297,7 +297,7 @@ def test_a_split_without_objects_is_an_error(make_voc: MakeVoc, tmp_path: Path) 
 
 
 def test_an_unknown_net_or_device_leaves_no_run_behind(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(VocdetError, match="there is no net 'mb7'"):
+    with pytest.raises(VocdetError, match="unknown net 'mb7'"):
         next(training_events(Source(root), recipe(net="mb7"), RunOptions(runs=tmp_path / "runs")))
     with pytest.raises(VocdetError, match="device 'tpu' is not available"):
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="tpu")))

@@ -59,12 +59,12 @@ def read_document(name: str) -> Document:
         close = nearest(name, known)
         hint = "give the name of a bundled recipe, or a file that ends in .toml"
         hint = f"did you mean {close}?" if close else hint
-        raise RecipeError(f"there is no recipe {name[:80]!r}", hint=hint)
+        raise RecipeError(f"unknown recipe {name[:80]!r}", hint=hint)
     return _parsed(_text(path), Place(path))
 
 
 def parse_value(raw: str, *, as_text: bool) -> object:
-    """A value from the command line: TOML or a bare word; with `as_text`, 2024 is a string, too."""
+    """A value from the command line: TOML, or a string without quotes; with `as_text`, 2024 is a string, too."""
     try:
         table = tomllib.loads(f"value = {raw}")
     except (ValueError, RecursionError):

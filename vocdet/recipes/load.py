@@ -94,7 +94,7 @@ def load_recipe(
     """The recipe for a task: `values` over `settings` over the recipe `name` over the defaults.
 
     `name` is a file ending in .toml, a run folder (its recipe), or the name of a bundled recipe. `settings` are strings
-    like `train.lr=0.01`, whose value is TOML; a bare word is a string. `values` are values by field name. All errors
+    like `train.lr=0.01`, whose value is TOML; quotes are optional. `values` are values by field name. All errors
     are raised together, including those in values that are overridden.
     """
     base: Any = TASKS[task]()
@@ -235,7 +235,7 @@ def _unknown(task: str, section: str, key: str, place: Place | None, *, table: b
     """An unknown key or table, with the nearest match."""
     sections = _sections(task)
     homes = {field: name for name, fields in sections.items() for field in fields}
-    where = f"[{section}] has no {plain(key)}" if section else f"there is no table [{plain(key)}]"
+    where = f"[{section}] has no {plain(key)}" if section else f"unknown table [{plain(key)}]"
     if table:
         close = nearest(key, sections)
         tables = [f"[{name}]" for name in sections]

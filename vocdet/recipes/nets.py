@@ -27,7 +27,7 @@ def net_fault(name: str) -> RecipeError | None:
     )
     if name == RESNET:
         hint = f"only Mask R-CNN and Faster R-CNN have it; {hint}"
-    return RecipeError(f"there is no net {name!r}", hint=hint)
+    return RecipeError(f"unknown net {name!r}", hint=hint)
 
 
 def any_net_fault(name: str) -> RecipeError | None:

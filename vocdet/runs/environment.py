@@ -1,4 +1,4 @@
-"""The environment of a training: what is needed to understand or to reproduce its results."""
+"""The environment of a training, recorded to understand and reproduce its results."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def open_tracker(service: Service, run: Path) -> Tracker:
 
 
 class WandbTracker:
-    """A run of Weights & Biases; stored on this machine if there is no login or no network."""
+    """A run of Weights & Biases; stored on this machine without a login or a network."""
 
     def __init__(self, wandb: Any, run: Path) -> None:
         self.note = ""  # for the user: where the run is shown

@@ -73,7 +73,7 @@ class Validator(Protocol):
 
     @property
     def images(self) -> int:
-        """The number of validation samples; 0: there is no validation."""
+        """The number of validation samples; 0: no validation."""
         ...
 
     def validate(self, model: nn.Module) -> Validation:
@@ -156,9 +156,9 @@ class TrainingRun:
     def events(self, samples: TrainingSamples, validator: Validator) -> Iterator[Step | Epoch | Note]:
         """Train to the end.
 
-        `last` and the whole state are written every `save_every` seconds, `best` after every best epoch. If nothing
-        was validated, because there is no validation split or training was interrupted before the first validation,
-        `best` is the last checkpoint. The state is deleted at the end of a training that was not interrupted.
+        `last` and the whole state are written every `save_every` seconds, `best` after every best epoch. Without any
+        validation, for lack of a validation split or after an early interruption, `best` is the last checkpoint. The
+        state is deleted at the end of a training that was not interrupted.
         """
         train = self._recipe.train
         # on a CPU the training itself keeps all cores busy

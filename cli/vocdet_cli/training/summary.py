@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 FATES: dict[Fate, str] = {"loaded": "loaded", "resized": "some rows", "fresh": "fresh", "skipped": "not used"}
-MOST_REASONS = 2  # for a part of the network; the others are counted
+MOST_REASONS = 2  # of a module; the others are counted
 MOST_NAMES = 12  # of labels in a line
 
 
@@ -100,7 +100,7 @@ def print_transfer(transfer: Transfer, *, every: bool = False) -> None:
     """Print what was loaded from the weights, the labels that they cover, and with `every` each tensor."""
     from vocdet.models.weights.heads import OTHER_ANCHORS
 
-    render.show(parts_table(transfer))
+    render.show(modules_table(transfer))
     for line in label_lines(transfer):
         render.out.print(escape(line), soft_wrap=True)
     if any(tensor.why == OTHER_ANCHORS for tensor in transfer.tensors):
@@ -109,17 +109,17 @@ def print_transfer(transfer: Transfer, *, every: bool = False) -> None:
         render.show(tensors_table(transfer.tensors))
 
 
-def parts_table(transfer: Transfer) -> Table:
-    """The number of tensors loaded in each part of the network, and why others were not."""
-    parts: dict[str, list[TensorFate]] = {}
+def modules_table(transfer: Transfer) -> Table:
+    """The number of tensors loaded in each module of the network, and why others were not."""
+    modules: dict[str, list[TensorFate]] = {}
     for tensor in transfer.tensors:
-        parts.setdefault(tensor.name.partition(".")[0], []).append(tensor)
-    counts = {part: Counter(tensor.fate for tensor in tensors) for part, tensors in parts.items()}
+        modules.setdefault(tensor.name.partition(".")[0], []).append(tensor)
+    counts = {module: Counter(tensor.fate for tensor in tensors) for module, tensors in modules.items()}
     fates = [fate for fate in FATES if any(count[fate] for count in counts.values())]
-    table = render.table("tensors of the weights by part of the network", "", *(FATES[fate] for fate in fates), "why")
+    table = render.table("tensors of the weights by module", "", *(FATES[fate] for fate in fates), "why")
     table.columns[-1].justify = "left"
-    for part, tensors in parts.items():
-        table.add_row(escape(part), *(str(counts[part][fate] or "·") for fate in fates), escape(_reasons(tensors)))
+    for module, tensors in modules.items():
+        table.add_row(escape(module), *(str(counts[module][fate] or "·") for fate in fates), escape(_reasons(tensors)))
     return table
 
 

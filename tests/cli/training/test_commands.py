@@ -116,7 +116,7 @@ def test_without_validation_the_last_weights_are_saved_with_a_warning(vocdet: Ru
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        (("--net", "vgg16"), "there is no net 'vgg16'"),
+        (("--net", "vgg16"), "unknown net 'vgg16'"),
         (("--size", 7), "size is 7"),
         (("--lr", "nan"), "lr is nan"),
         (("--epochs", 0), "epochs is 0"),

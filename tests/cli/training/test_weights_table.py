@@ -35,7 +35,7 @@ def test_tensors_are_counted_by_module_and_fate(capsys: pytest.CaptureFixture[st
     lines = shown(moved(detector("cat", "[red]dog"), detector("[red]dog", "owl", "cow")), capsys)
     # 27 convolutions with five tensors of a norm each; extras of three; heads of a depthwise one and one with a bias
     assert lines == [
-        ["tensors", "of", "the", "weights", "by", "part", "of", "the", "network"],
+        ["tensors", "of", "the", "weights", "by", "module"],
         ["loaded", "some", "rows", "why"],
         ["backbone", "162", "·"],
         ["extras", "72", "·"],

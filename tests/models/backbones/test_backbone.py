@@ -234,7 +234,7 @@ def test_nets_have_the_names_that_users_type() -> None:
     "name", ["resnet50-0.5", "resnet101", "mb4", "mb1-", "mb1-0", "mb1-9", "mb1-nan", "mb1-1e9", "", "mb3", "MB1"]
 )
 def test_an_unknown_net_is_told_what_there_is(name: str) -> None:
-    with pytest.raises(VocdetError, match=f"^there is no net '{name}'") as caught:
+    with pytest.raises(VocdetError, match=f"^unknown net '{name}'") as caught:
         parse_net(name)
     assert "mb1, mb2, mb3-small, mb3-large" in caught.value.hint
     assert "resnet50" in caught.value.hint

@@ -51,11 +51,11 @@ def test_a_registered_backbone_gives_the_maps_of_all_tasks() -> None:
 
 
 def test_recipes_take_its_name_once_it_is_registered() -> None:
-    with pytest.raises(VocdetError, match="there is no net 'plain'"):
+    with pytest.raises(VocdetError, match="unknown net 'plain'"):
         Model(net="plain")
     register_backbone("plain", plain, c4=3)
     assert changed(SsdRecipe(), net="plain-0.5").model.net == "plain-0.5"
-    with pytest.raises(VocdetError, match="there is no net 'plane'") as caught:
+    with pytest.raises(VocdetError, match="unknown net 'plane'") as caught:
         parse_net("plane")
     assert "plain" in caught.value.hint
 
