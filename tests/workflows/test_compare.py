@@ -128,7 +128,7 @@ def test_evaluations_that_cannot_be_compared_are_reported(tmp_path: Path) -> Non
     assert found.notes == (
         f"{c / 'metrics-test.json'} cannot be read",
         f'{c} has no metrics-test.json: run `vocdet.evaluate(dataset, run, split="test")`',
-        "precision, recall and F1 on test use thresholds of different origin",
+        "precision, recall and F1 on test use thresholds of different origins",
         f'{a}, {c} has no metrics-train.json: run `vocdet.evaluate(dataset, run, split="train")`',
     )
 

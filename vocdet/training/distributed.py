@@ -181,7 +181,7 @@ def synchronized(model: nn.Module) -> nn.Module:
     if any(parameter.device.type != "cuda" for parameter in model.parameters()):
         raise DeviceError(
             "batch norms over several processes need CUDA devices",
-            hint="use `sync_norm=False` on the CPU",
+            hint="set sync_norm = false in the recipe to train on the CPU",
         )
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return converted
