@@ -41,7 +41,7 @@ def test_tensors_are_counted_by_module_and_fate(capsys: pytest.CaptureFixture[st
         ["extras", "72", "·"],
         ["class_head", "36", "12", "1", "of", "3", "labels", "by", "name"],
         ["box_head", "48", "·"],
-        ["the", "weights", "know", "1", "of", "3", "labels:", "[red]dog"],
+        ["the", "weights", "cover", "1", "of", "3", "labels:", "[red]dog"],
         ["trained", "from", "scratch:", "owl,", "cow"],
     ]
 
