@@ -81,7 +81,7 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
 
     if event.warnings:
         check = render.command("check", *render.given(request.source.path), *same_dataset(request))
-        render.note(f"{counted(len(event.warnings), 'finding')} in the data: run {check}")
+        render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {check}")
     if not validation:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
 
