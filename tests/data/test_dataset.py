@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.strategies import datasets, few, plain
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
 from vocdet.formats.voc.read import read
@@ -109,6 +112,33 @@ def test_all_columns_follow_when_rows_are_chosen(full: Dataset) -> None:
     for rows in ([0, 2], np.array([True, False, True])):
         assert columns(full.select_objects(rows).objects) == [before[0], before[2]]
     assert columns(full[0].objects) == before[:2]
+
+
+@few
+@given(datasets(), st.data())
+def test_a_subset_is_what_its_images_say(dataset: Dataset, data: st.DataObject) -> None:
+    rows = data.draw(st.permutations(range(len(dataset))))[: data.draw(st.integers(0, len(dataset)))]
+    subset = dataset.subset(rows)
+    assert [one_image(subset, i) for i in range(len(rows))] == [one_image(dataset, row) for row in rows]
+    assert [subset.images.extra[i] for i in range(len(rows))] == [dataset.images.extra[row] for row in rows]
+    assert (subset.labels, subset.poses, subset.extra, subset.entries) == (
+        dataset.labels, dataset.poses, dataset.extra, dataset.entries
+    )  # fmt: skip
+    assert {name: [rows[i] for i in some] for name, some in subset.splits.items()} == {
+        name: [row for row in some.tolist() if row in rows] for name, some in dataset.splits.items()
+    }
+
+
+def one_image(dataset: Dataset, row: int) -> object:
+    """Everything in a row of the image table, whatever the row."""
+    objects = dataset[row].objects
+    return plain(replace(dataset[row], objects=replace(objects, image=np.zeros(len(objects), np.int32))))
+
+
+@few
+@given(datasets())
+def test_a_subset_of_all_images_is_the_dataset(dataset: Dataset) -> None:
+    assert plain(dataset.subset(range(len(dataset)))) == plain(dataset)
 
 
 @pytest.mark.parametrize("none", [[], np.empty(0, np.int64), np.zeros(3, np.bool_)])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import datasets, few, plain
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_names, spellings, union_of_labels
 from vocdet.data.texts import Texts
@@ -144,6 +145,35 @@ def test_no_image_and_no_object_is_lost(sets: list[Scenes]) -> None:
         for row, scene in enumerate(made.dataset)
     ]
     assert found == expected
+
+
+@few
+@given(st.lists(datasets(), min_size=2, max_size=3))
+def test_merged_datasets_say_what_their_sources_say(sources: list[Dataset]) -> None:
+    sources = [replace(one, root=Path(f"/nowhere/{i}")) for i, one in enumerate(sources)]
+    made = merge([NamedDataset(str(i), one) for i, one in enumerate(sources)])
+    same_places = len({one.entries for one in sources}) == 1
+    for i, source in enumerate(sources):
+        rows = np.flatnonzero(made.source == i)
+        part = made.dataset.subset(rows)
+        stems = tuple(made.stems_before.get(row, made.dataset.images.stems[row]) for row in rows.tolist())
+        assert stems == source.images.stems
+        assert objects_by_name(part, lines=same_places) == objects_by_name(source, lines=same_places)
+        assert plain(part.images.extra) == plain(source.images.extra)
+        assert {name: rows.tolist() for name, rows in part.splits.items() if len(rows)} == {
+            name: rows.tolist() for name, rows in source.splits.items() if len(rows)
+        }
+
+
+def objects_by_name(dataset: Dataset, *, lines: bool) -> object:
+    """All columns of the objects, labels and poses by their names."""
+    objects = dataset.objects
+    same = np.zeros(len(objects), np.int32)
+    columns = plain(replace(objects, label=same, pose=same.astype(np.int16), line=objects.line if lines else same))
+    names = [
+        (dataset.labels[label], dataset.poses[pose]) for label, pose in zip(objects.label, objects.pose, strict=True)
+    ]
+    return columns, names
 
 
 def test_spellings_of_one_label_go_by_the_one_with_most_objects(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import datasets, few, plain
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.relabel import relabel, with_labels
 from vocdet.data.texts import Texts
@@ -105,6 +106,32 @@ def test_with_labels_changes_numbers_only() -> None:
     assert restored.fingerprint() == dataset.fingerprint()
     assert (numbered.poses, numbered.extra, numbered.entries) == (dataset.poses, dataset.extra, dataset.entries)
     assert with_labels(numbered, dataset.labels).fingerprint() == dataset.fingerprint()
+
+
+@few
+@given(datasets(), st.data())
+def test_other_numbers_of_labels_change_nothing_else(dataset: Dataset, data: st.DataObject) -> None:
+    first = data.draw(st.permutations(dataset.labels)) + ["new"]
+    numbered = with_labels(dataset, first)
+    assert (names_of(numbered), list(numbered.labels)) == (names_of(dataset), first)
+    assert without_labels(numbered) == without_labels(dataset)
+
+
+@few
+@given(datasets(), st.data())
+def test_new_names_change_nothing_else(dataset: Dataset, data: st.DataObject) -> None:
+    names = [f"new {name}" for name in dataset.labels]
+    dropped = data.draw(st.sampled_from(["", names[0]])) if len(names) > 1 else names[0]
+    made = relabel(dataset, dict(zip(dataset.labels, [dropped, *names[1:]], strict=True))).dataset
+    kept = dataset.select_objects(dataset.objects.label > 0) if not dropped else dataset
+    assert names_of(made) == [f"new {name}" for name in names_of(kept)]
+    assert without_labels(made) == without_labels(kept)
+
+
+def without_labels(dataset: Dataset) -> object:
+    """Everything in a dataset but its labels."""
+    objects = replace(dataset.objects, label=np.zeros(len(dataset.objects), np.int32))
+    return plain(replace(dataset, labels=("",), objects=objects))
 
 
 def test_a_label_without_objects_is_left_out() -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
 
-from vocdet.data.splits import FrozenSplits, disjoint, separate, within
+from tests.strategies import datasets, few
+from vocdet.data.dataset import Dataset
+from vocdet.data.splits import FrozenSplits, apart, disjoint, separate, within
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -39,3 +42,21 @@ def test_rows_keep_their_order_and_occur_once() -> None:
     given[0] = 1
     assert {name: some.tolist() for name, some in splits.items()} == {"train": [4, 0, 2], "val": [3], "test": []}
     assert all(some.dtype == np.int64 and not some.flags.writeable for some in splits.values())
+
+
+@few
+@given(datasets())
+def test_disjoint_groups_hold_every_image_once(dataset: Dataset) -> None:
+    groups = disjoint(dataset.splits, len(dataset))
+    assert sorted(row for group in groups for row in group.tolist()) == list(range(len(dataset)))
+    assert all(group.tolist() == sorted(group.tolist()) for group in groups)
+
+
+@few
+@given(datasets())
+def test_splits_that_are_apart_share_no_image(dataset: Dataset) -> None:
+    divided, twice = apart(dataset.splits, len(dataset))
+    held = [row for some in divided.values() for row in some.tolist()]
+    assert sorted(held) == list(range(len(dataset)))
+    in_several = sum(len(dataset.splits[name]) for name in divided if name != "rest")
+    assert twice == in_several - sum(len(some) for name, some in divided.items() if name != "rest")

@@ -6,6 +6,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from tests.strategies import PORTABLE, plain, scans
 from vocdet.errors import VocdetError
 from vocdet.formats import cache, registry, scan_file
 from vocdet.formats.cache import read
@@ -220,13 +224,13 @@ def test_a_coco_file_and_its_images_are_kept(tmp_path: Path, fresh: list[Path]) 
     path = tmp_path / "set" / "annotations" / "instances.json"
     whole = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "dog"}]}
     path.write_text(json.dumps(whole))
-    for given in (path, path.parent.parent) * 2:
-        assert boxes(read(Source(given))) == [("a", [[1, 2, 31, 22]])]
+    for place in (path, path.parent.parent) * 2:
+        assert boxes(read(Source(place))) == [("a", [[1, 2, 31, 22]])]
     assert len(fresh) == 2
     annotation["bbox"] = [1, 2, 29, 20]
     path.write_text(json.dumps(whole))
-    for given in (path, path.parent.parent):
-        assert boxes(read(Source(given))) == [("a", [[1, 2, 30, 22]])]
+    for place in (path, path.parent.parent):
+        assert boxes(read(Source(place))) == [("a", [[1, 2, 30, 22]])]
     assert len(fresh) == 4
 
 
@@ -501,6 +505,18 @@ def test_two_processes_may_share_it(root: Path, kept: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", READER, root]) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
     assert len(scan_file.load(only(kept)).dataset) == 2
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_scan_from_the_cache_is_the_scan_that_was_read(module_tmp_path: Path, data: st.DataObject) -> None:
+    scan = data.draw(scans(PORTABLE, root=module_tmp_path))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("VOCDET_CACHE", folder)
+        patch.setattr(registry, "read", lambda *_, **__: scan)
+        assert plain(read(Source(module_tmp_path))) == plain(scan)
+        patch.setattr(registry, "read", lambda *_, **__: pytest.fail("it was not in the cache"))
+        assert plain(read(Source(module_tmp_path))) == plain(scan)
 
 
 @pytest.mark.parametrize("name", ["raccoon", "fruits_nuts", "bccd"])

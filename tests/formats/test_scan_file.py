@@ -6,8 +6,8 @@ import resource
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import plain, scans
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
 from vocdet.errors import DatasetError, OutputError, Place
 from vocdet.formats import scan_file
-from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Scan
 from vocdet.formats.scan_file import load, read_header, save
 
@@ -46,72 +46,12 @@ def make_scan(count: int = 3, per_image: int = 2, *, poses: tuple[str, ...] = ("
     return Scan(Dataset(Path("set"), ("cat", "dog"), images, Objects(**given), poses, b"{}", "annotations"), ())
 
 
-def content(value: Any) -> Any:
-    """Everything a scan holds in plain values; arrays with their type, and bit for bit."""
-    if isinstance(value, np.ndarray):
-        nan = np.isnan(value) if value.dtype.kind == "f" else np.zeros(value.shape, np.bool_)
-        return value.dtype.str, value.shape, np.where(nan, 0, value).tobytes(), nan.tolist(), value.flags.writeable
-    if hasattr(value, "__slots__") and hasattr(value, "__dataclass_fields__"):
-        return type(value).__name__, [(field.name, content(getattr(value, field.name))) for field in fields(value)]
-    if isinstance(value, Mapping):
-        return [(key, content(item)) for key, item in value.items()]
-    return [content(item) for item in value] if isinstance(value, tuple) else value
-
-
-anything = st.text(st.characters(), max_size=8)  # also the halves of surrogate pairs, as in names that are no text
-raw = st.binary(max_size=12)
-number = st.one_of(
-    st.integers(-3, 3), st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False, width=32),
-    st.floats(allow_nan=False, allow_infinity=False), st.just(-0.0),
-)  # fmt: skip
-
-
-@st.composite
-def scans(draw: st.DrawFn) -> Scan:
-    def listed(values: st.SearchStrategy[Any], size: int, *, unique: bool = False) -> list[Any]:
-        return draw(st.lists(values, min_size=size, max_size=size, unique=unique))
-
-    n, m = draw(st.integers(0, 3)), draw(st.integers(0, 6))
-    m = m if n else 0
-    labels, poses = draw(st.lists(anything, min_size=1, max_size=4, unique=True)), listed(anything, 3)
-    int32 = st.integers(-(2**31), 2**31 - 1)
-    images = Images(
-        tuple(listed(anything, n, unique=True)), tuple(listed(anything, n)), np.array(listed(int32, n), np.int32),
-        np.array(listed(int32, n), np.int32), tuple(listed(anything, n)), Texts.of(listed(raw, n)),
-    )  # fmt: skip
-    flags = {name: np.array(listed(st.booleans(), m), np.bool_) for name in ("difficult", "truncated", "occluded")}
-    objects = Objects(
-        image=np.array(sorted(listed(st.integers(0, max(0, n - 1)), m)), np.int32),
-        label=np.array(listed(st.integers(0, len(labels) - 1), m), np.int32),
-        box=np.array(listed(st.tuples(number, number, number, number), m), np.float64).reshape(-1, 4),
-        crowd=np.array(listed(st.booleans(), m), np.bool_),
-        line=np.array(listed(int32, m), np.int32),
-        pose=np.array(listed(st.integers(0, 2), m), np.int16),
-        area=np.array(listed(st.one_of(st.just(np.nan), number), m), np.float64),
-        segmentation=Texts.of(listed(raw, m)),
-        extra=Texts.of(listed(raw, m)),
-        **flags,
-    )
-    severity = st.sampled_from(["error", "warning"])
-    place = st.builds(Place, anything.map(Path), st.integers(0, 2**40), anything)
-    findings = draw(
-        st.lists(st.builds(Finding, anything, severity, anything, place, anything, st.integers(1, 2**40)), max_size=5)
-    )
-    rows = st.lists(st.integers(0, max(0, n - 1)), max_size=n).map(lambda values: np.array(values, np.int64))
-    dataset = Dataset(Path(draw(anything)), tuple(labels), images, objects, tuple(poses), draw(raw), draw(anything),
-                      draw(st.dictionaries(anything, rows, max_size=3)) if n else {})  # fmt: skip
-    return Scan(
-        dataset, tuple(findings), draw(st.sampled_from(["zero", "one"])), draw(anything),
-        draw(st.dictionaries(anything, anything, max_size=4)), draw(st.sampled_from(list(FORMATS))), draw(anything),
-    )  # fmt: skip
-
-
 @given(scan=scans())
 @settings(max_examples=60, deadline=None)
 def test_what_is_loaded_is_what_was_saved(tmp_path_factory: pytest.TempPathFactory, scan: Scan) -> None:
     path = tmp_path_factory.getbasetemp() / "a.safetensors"
     save(path, scan)
-    assert content(load(path)) == content(scan)
+    assert plain(load(path)) == plain(scan)
 
 
 def test_a_name_may_hold_what_separates_names(tmp_path: Path) -> None:
@@ -208,7 +148,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(whole: Path, data: st.Data
     except DatasetError as error:
         assert str(error).startswith(f"{flipped}: invalid cache file: ")
     else:
-        assert content(found) == content(load(whole))
+        assert plain(found) == plain(load(whole))
 
 
 @given(data=st.data())
