@@ -46,8 +46,8 @@ def square(side: float, x: float = 0, y: float = 0) -> Box:
 def test_objects_and_images_of_every_label_are_counted() -> None:
     figures = stats(dataset_of([[(A, square(9)), (A, square(8)), (B, square(7))], [], [(A, square(6))]]))
     assert (figures.images, figures.objects.tolist(), figures.images_with.tolist()) == (3, [3, 1, 0, 0], [2, 1, 0, 0])
-    assert figures.objects_an_image.tolist() == [1, 1, 0, 1]  # one image each with 0, 1 and 3 objects
-    assert figures.quartiles_an_image() == (0, 1, 3)
+    assert figures.objects_per_image.tolist() == [1, 1, 0, 1]  # one image each with 0, 1 and 3 objects
+    assert figures.min_median_max() == (0, 1, 3)
     assert figures.order().tolist() == [A, B, 2, 3]
 
 
@@ -115,8 +115,8 @@ def test_boxes_wider_than_the_last_bin_count_with_it() -> None:
 
 def test_centres_are_counted_where_they_are() -> None:
     top_right, bottom = (90.0, 0.0, 100.0, 2.0), (40.0, 99.0, 60.0, 100.0)
-    centres = stats(dataset_of([[(A, top_right), (B, bottom)]])).centres
-    assert np.argwhere(centres).tolist() == [[0, 30], [31, 16]]  # row 0.01 × 32, column 0.95 × 32; 0.995 and 0.5
+    centers = stats(dataset_of([[(A, top_right), (B, bottom)]])).centers
+    assert np.argwhere(centers).tolist() == [[0, 30], [31, 16]]  # row 0.01 × 32, column 0.95 × 32; 0.995 and 0.5
 
 
 def test_labels_that_share_images_come_with_share_and_lift() -> None:

@@ -19,7 +19,7 @@ def test_the_figures_are_those_of_the_folder_and_its_parts(make_voc: MakeVoc) ->
         splits={"trainval": ["a", "c"], "train": ["a"], "val": ["c"], "test": ["b"]},
     )
     report = dataset_stats(Source(root))
-    figures = report.figures
+    figures = report.statistics
     assert (figures.labels, figures.objects.tolist()) == (("cat", "dog"), [1, 2])
     assert {name: (images, objects.tolist()) for name, (images, objects) in figures.splits.items()} == {
         "train": (1, [1, 1]), "val": (1, [0, 0]), "test": (1, [0, 1]),
@@ -32,13 +32,13 @@ def test_what_cannot_be_read_is_left_out_and_counted(make_voc: MakeVoc) -> None:
     (root / "Annotations" / "b.xml").write_text("<annotation>")
     (root / "JPEGImages" / "c.jpg").unlink()
     report = dataset_stats(Source(root))
-    assert report.figures.objects.tolist() == [0, 1]  # the cat is outside its image of 100 × 80
-    assert (report.figures.images, report.left_out, report.errors) == (1, 1, 2)
+    assert report.statistics.objects.tolist() == [0, 1]  # the cat is outside its image of 100 × 80
+    assert (report.statistics.images, report.left_out, report.errors) == (1, 1, 2)
 
 
 def test_boxes_are_counted_as_far_as_they_are_in_their_image(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog", (60.0, 40.0, 140.0, 120.0))]})  # 40 × 40 of it in 100 × 80
-    assert dataset_stats(Source(root)).figures.pixels[0].tolist() == [40, 40, 40]
+    assert dataset_stats(Source(root)).statistics.pixels[0].tolist() == [40, 40, 40]
 
 
 def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_path: Path) -> None:

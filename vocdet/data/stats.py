@@ -17,7 +17,7 @@ Counts = NDArray[np.int64]
 Figures = NDArray[np.float64]
 
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's bounds of small and medium objects
-GRID = 32  # cells of the histogram of centres, each way
+GRID = 32  # cells of the histogram of centers, each way
 BINS_PER_OCTAVE = 3
 WIDEST = 16.0  # width by height: what is wider or, upside down, narrower counts with the last bin
 INPUTS = (160, 224, 256, 320, 416, 512, 640)  # pixels of a detector's square input that people choose from
@@ -59,7 +59,7 @@ class Stats:
     images_with: Counts  # (L,) images that show the label
     splits: Mapping[str, tuple[int, Counts]]  # of each part its images, and its objects of every label (L,)
     in_no_split: tuple[int, Counts]  # the same of the images that no part has; all of them where there are no parts
-    objects_an_image: Counts  # (K,) images with 0, 1, 2, ... objects
+    objects_per_image: Counts  # (K,) images with 0, 1, 2, ... objects
     pixels: Figures  # (L + 1, 3) quartiles of size in pixels
     shares: Figures  # (L + 1, 3) quartiles of size by the square root of the image's area, in 0 to 1
     aspects: Figures  # (L + 1, 3) quartiles of width by height
@@ -68,7 +68,7 @@ class Stats:
     image_sizes: tuple[tuple[int, int, int], ...]  # width, height and images of that size, commonest first
     sizes: Histogram  # of size in pixels
     shapes: Histogram  # of width by height
-    centres: Counts  # (GRID, GRID) objects by the place of their centre: row from the top, column from the left
+    centers: Counts  # (GRID, GRID) objects by the place of their center: row from the top, column from the left
     pairs: Pairs
     below_cell: Mapping[int, float]  # of each of `INPUTS`, the share of objects smaller than `CELL` at that input
 
@@ -76,10 +76,10 @@ class Stats:
         """(L,) the labels, most objects first; of the same number in the order of the labels."""
         return np.argsort(-self.objects, kind="stable")
 
-    def quartiles_an_image(self) -> tuple[int, int, int]:
+    def min_median_max(self) -> tuple[int, int, int]:
         """The least, median and most objects an image has; of two medians the lower."""
-        some = np.flatnonzero(self.objects_an_image)
-        half = np.searchsorted(np.cumsum(self.objects_an_image), (self.images + 1) // 2)
+        some = np.flatnonzero(self.objects_per_image)
+        half = np.searchsorted(np.cumsum(self.objects_per_image), (self.images + 1) // 2)
         return int(some[0]), int(half), int(some[-1])
 
     def enough_input(self, most: float = 0.05) -> int | None:
@@ -102,8 +102,8 @@ def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = Non
     size = np.sqrt(area(objects.box))
     share = size / np.sqrt(width.astype(np.float64) * height)
     aspect = wide / high
-    centre = (objects.box[:, :2] + objects.box[:, 2:]) / 2 / np.stack([width, height], axis=1)  # (M, 2) x, y
-    cells = np.clip((centre * GRID).astype(np.int64), 0, GRID - 1)
+    center = (objects.box[:, :2] + objects.box[:, 2:]) / 2 / np.stack([width, height], axis=1)  # (M, 2) x, y
+    cells = np.clip((center * GRID).astype(np.int64), 0, GRID - 1)
     shown = shown_labels(dataset)
     images_with = np.bincount(shown[:, 1], minlength=n)
     an_image = np.bincount(objects.image, minlength=len(dataset))
@@ -115,7 +115,7 @@ def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = Non
         images_with=_counts(images_with),
         splits={name: _of_part(dataset, rows) for name, rows in (splits or {}).items()},
         in_no_split=_of_part(dataset, outside),
-        objects_an_image=_counts(np.bincount(an_image)),
+        objects_per_image=_counts(np.bincount(an_image)),
         pixels=_quartiles(size, objects.label, n),
         shares=_quartiles(share, objects.label, n),
         aspects=_quartiles(aspect, objects.label, n),
@@ -124,7 +124,7 @@ def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = Non
         image_sizes=_image_sizes(dataset),
         sizes=_log_histogram(size, float(size.min()), float(size.max())),
         shapes=_log_histogram(np.clip(aspect, 1 / WIDEST, WIDEST), 1 / WIDEST, WIDEST),
-        centres=_counts(np.bincount(cells[:, 1] * GRID + cells[:, 0], minlength=GRID * GRID).reshape(GRID, GRID)),
+        centers=_counts(np.bincount(cells[:, 1] * GRID + cells[:, 0], minlength=GRID * GRID).reshape(GRID, GRID)),
         pairs=_pairs(shown, images_with, len(dataset)),
         below_cell={side: float((share * side < CELL).mean()) for side in INPUTS},
     )

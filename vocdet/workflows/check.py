@@ -87,13 +87,13 @@ def check_dataset(
     that was read from the source before.
     """
     started = time.monotonic()
-    found = scanned or registry.scan(source, without_split_files=bool(lists))
-    others = registry.also(source.path, found.format) if source.format == "auto" else ()
-    dataset, findings = _with_lists(found.dataset, lists, in_memory=scanned is not None)
+    scan = scanned or registry.scan(source, without_split_files=bool(lists))
+    others = registry.also(source.path, scan.format) if source.format == "auto" else ()
+    dataset, findings = _with_lists(scan.dataset, lists, in_memory=scanned is not None)
     splits = dataset.splits
-    findings += [*found.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
-    findings += label_findings(dataset, listed=found.format == "voc" or source.labels is not None)
-    if found.format == "voc":
+    findings += [*scan.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
+    findings += label_findings(dataset, listed=scan.format == "voc" or source.labels is not None)
+    if scan.format == "voc":
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:
@@ -101,7 +101,7 @@ def check_dataset(
         findings += of_images
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, found.format, found.kind, others, found.coordinates, found.reason, ordered,
+    return CheckReport(dataset, scan.format, scan.kind, others, scan.coordinates, scan.reason, ordered,
                        groups,                        images, seconds)  # fmt: skip
 
 
@@ -130,10 +130,10 @@ def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None)
 
     findings = image_findings(dataset, decoded)
     identical = identical_images(dataset)
-    found = similar.find_similar(dataset, compared)
+    near = similar.find_similar(dataset, compared)
     findings += copy_findings(dataset, identical, splits)
-    findings += similar_findings(dataset, found, identical, splits)
-    return found.groups, findings
+    findings += similar_findings(dataset, near, identical, splits)
+    return near.groups, findings
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:

@@ -20,12 +20,12 @@ from vocdet.wording import counted, listed
 def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Rows], list[str]]:
     """The sorted rows of train, val and test according to COCO files, and remarks for the user.
 
-    `sources` are COCO files or folders of them; the name of the file or of its folder says the split. Images are
+    `sources` are COCO files or folders of them; the name of the file or of its folder is the split. Images are
     matched by file name: the path from the dataset's root, else the stem. A `SplitError` names a file without a split,
     and images that are in two splits.
     """
     row_of = _rows_by_name(dataset)
-    found: dict[str, list[int]] = {name: [] for name in divide.NAMES}
+    rows_of: dict[str, list[int]] = {name: [] for name in divide.NAMES}
     notes = []
     for path, split in _files(sources):
         names = file_names(path)
@@ -36,30 +36,30 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
             raise SplitError(problem, place=path, hint=f"the dataset has images such as {dataset.images.files[0]!r}")
         if unknown:
             verb = "is" if len(unknown) == 1 else "are"
-            some = counted(len(unknown), "image")
-            notes.append(f"{some} of {path.name} {verb} not in the dataset, such as {unknown[0]!r}")
-        found[split] += [row for row in rows if row >= 0]
-    splits = {name: np.unique(np.array(rows, np.int64)) for name, rows in found.items()}
+            images = counted(len(unknown), "image")
+            notes.append(f"{images} of {path.name} {verb} not in the dataset, such as {unknown[0]!r}")
+        rows_of[split] += [row for row in rows if row >= 0]
+    splits = {name: np.unique(np.array(rows, np.int64)) for name, rows in rows_of.items()}
     _check(dataset, splits)
     left = len(dataset) - sum(map(len, splits.values()))
     if left:
-        some = f"{counted(left, 'image')} {'is' if left == 1 else 'are'}"
-        notes.append(f"{some} in no COCO file and in no split: `append=True` adds them to one")
+        images = f"{counted(left, 'image')} {'is' if left == 1 else 'are'}"
+        notes.append(f"{images} in no COCO file and in no split: `append=True` adds them to one")
     return splits, notes
 
 
 def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     """The files of the sources with their splits, without repetition."""
-    found: dict[Path, str] = {}
+    splits: dict[Path, str] = {}
     for source in sources:
         files = [(file.path, file.split or split_of(file.path)) for file in find_layout(source).files]
-        found |= dict(files)
-    for path, split in found.items():
+        splits |= dict(files)
+    for path, split in splits.items():
         if split not in divide.NAMES:
             problem = "holds train and val together" if split == "trainval" else "has no split in its name"
             hint = "use files with train, val or test in their names, such as instances_train.json"
             raise SplitError(problem, place=path, hint=hint)
-    return list(found.items())
+    return list(splits.items())
 
 
 def _rows_by_name(dataset: Dataset) -> Mapping[str, int]:

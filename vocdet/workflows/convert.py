@@ -35,7 +35,7 @@ ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that shutil attributes to the source file
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # shutil attributes these errors to the source file
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,12 @@ def convert(
     read, then images written.
     """
     check_target(target, [source.path])
-    found = registry.scan(source, without_images=options.images == "none", progress=progress)
-    others = registry.also(source.path, found.format) if source.format == "auto" else ()
-    dataset = found.dataset
+    scan = registry.scan(source, without_images=options.images == "none", progress=progress)
+    others = registry.also(source.path, scan.format) if source.format == "auto" else ()
+    dataset = scan.dataset
     check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
-    findings = [*found.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
+    findings = [*scan.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
     bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
     areas = measured.area
     if bad:
@@ -102,7 +102,7 @@ def convert(
     if not len(dataset):
         raise DatasetError("has no readable annotations", place=source.path, hint="run `vocdet.check(dataset)`")
     written = write_dataset(dataset, target, to, options, areas=areas, progress=progress)
-    return ConvertReport(found, dataset, tuple(warnings), tuple(bad), others, written)
+    return ConvertReport(scan, dataset, tuple(warnings), tuple(bad), others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
@@ -141,8 +141,8 @@ def _without_bad(dataset: Dataset, measured: MaskAreas, bad: Sequence[Finding]) 
     masks = {row: text for row, text in objects.segmentation.items() if row not in invalid}
     areas = measured.area.copy()
     areas[sorted(invalid)] = np.nan
-    kept = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
-    return kept.subset(rows), areas[np.isin(objects.image, rows)]
+    valid = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
+    return valid.subset(rows), areas[np.isin(objects.image, rows)]
 
 
 def write_dataset(
@@ -180,13 +180,13 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: boo
     Names are compared as on case-insensitive disks; their suffixes count only in formats that have no annotation
     file for each image.
     """
-    seen: dict[str, int] = {}
+    row_of: dict[str, int] = {}
     for row, name in enumerate(targets):
         place = dataset.root / dataset.images.files[row]
         if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
             raise OutputError(f"{name[:80]!r} is not a portable image name", place=place, hint="rename the image")
         key = name if with_suffixes else split_suffix(name)[0]
-        first = seen.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
+        first = row_of.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
         if first != row:
             problem = f"would be named {key}, which on some disks is the name of {dataset.images.files[first]}"
             raise OutputError(problem, place=place, hint="rename one of them")
@@ -198,15 +198,15 @@ def _place_images(
     """The number of images written, and of those copied although links were requested."""
     if mode == "none":
         return 0, 0
-    made: set[Path] = set()
+    folders: set[Path] = set()
     copied = 0
     put: Callable[[Path, Path], bool] = _link if mode == "link" else _copy
     for row, (file, name) in enumerate(zip(dataset.images.files, targets, strict=True), 1):
         path, source = folder / name, dataset.root / file
         try:
-            if path.parent not in made:
+            if path.parent not in folders:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
+                folders.add(path.parent)
             copied += put(source, path)
         except OSError as error:
             if error.filename is not None and Path(error.filename) == source and error.errno not in _DISK_FULL:

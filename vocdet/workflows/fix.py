@@ -145,7 +145,7 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
 
 
 def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
-    found: dict[Path, Path] = {}
+    new_names: dict[Path, Path] = {}
     for finding in report.findings:
         if finding.code == "image.suffix":
             old = finding.place.path
@@ -153,11 +153,11 @@ def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
                 new = old.with_suffix(image_files.SUFFIXES[image_files.read_header(old).format][0])
             except ImageError:
                 continue
-            if old.is_symlink() or new.exists() or new in found.values():
+            if old.is_symlink() or new.exists() or new in new_names.values():
                 left.append(_left(old, f"cannot be renamed to {new.name}: it is a link, or the name is taken"))
             else:
-                found[old] = new
-    return found
+                new_names[old] = new
+    return new_names
 
 
 def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Finding]) -> Iterator[Change]:
@@ -246,9 +246,9 @@ def _backup(plan: FixPlan, now: datetime) -> Path:
     names = (name, *(f"{name}.{number}" for number in range(2, 1000)))
     folder = next(above / name for name in names if not (above / name).exists())
     with appearing(folder) as temporary:
-        made = set[str]()
+        created = set[str]()
         for path in (*(change.path for change in plan.changes), *(old for old, _ in plan.renames)):
-            write_new((temporary / path.relative_to(plan.root)).as_posix(), _content(path), made)
+            write_new((temporary / path.relative_to(plan.root)).as_posix(), _content(path), created)
     return folder
 
 

@@ -23,16 +23,16 @@ class Loaded:
 
     dataset: Dataset  # boxes clipped to their images, none under a pixel
     warnings: tuple[Finding, ...]
-    scan: Scan  # what it was made from
-    source: Source | None = None  # where it was read from; None: made in memory
+    scan: Scan  # the result of reading it
+    source: Source | None = None  # where it was read from; None: created in memory
 
     @property
     def path(self) -> Path:
-        """Where the dataset is, as of a `Source`."""
+        """The path of the dataset."""
         return self.source.path if self.source else self.dataset.root
 
     def record(self) -> dict[str, str | None]:
-        """The dataset for the record of a run, as of a `Source`."""
+        """The source, for the record of a run."""
         return (self.source or Source(self.dataset.root)).record()
 
 
@@ -68,10 +68,10 @@ def read_usable(
     return usable_scan(cache.read(source, without_split_files=without_split_files, progress=progress), source)
 
 
-def usable_scan(found: Scan, source: Source | None) -> Loaded:
+def usable_scan(scan: Scan, source: Source | None) -> Loaded:
     """A dataset that has been read, as training and evaluation use it."""
-    if not len(found.dataset.objects):
+    if not len(scan.dataset.objects):
         hint = "annotate some images in labelImg first"
-        raise AnnotationError("no objects in any annotation", place=found.dataset.root, hint=hint)
-    dataset, changes = usable(found.dataset)
-    return Loaded(dataset, (*found.findings, *changes), replace(found, dataset=dataset), source)
+        raise AnnotationError("no objects in any annotation", place=scan.dataset.root, hint=hint)
+    dataset, changes = usable(scan.dataset)
+    return Loaded(dataset, (*scan.findings, *changes), replace(scan, dataset=dataset), source)

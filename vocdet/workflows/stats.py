@@ -23,7 +23,7 @@ class StatsReport:
 
     root: Path
     kind: str  # the format, in words
-    figures: Stats
+    statistics: Stats
     left_out: int  # objects outside their images, in no statistic
     errors: int  # findings of the reader
     picture: Path | None
@@ -48,13 +48,13 @@ def dataset_stats(
     if not len(dataset.objects):
         hint = "annotate some images first" if not scan.findings else "run `vocdet.check(dataset)` to see why"
         raise DatasetError("the annotations contain no objects", place=source.path, hint=hint)
-    figures = stats(dataset, separate(dataset.splits))
+    statistics = stats(dataset, separate(dataset.splits))
     if drawn is not None:
-        write_bytes(drawn, picture(figures, source.path.resolve().name, format=format))
+        write_bytes(drawn, picture(statistics, source.path.resolve().name, format=format))
     return StatsReport(
         root=source.path,
         kind=scan.kind,
-        figures=figures,
+        statistics=statistics,
         left_out=len(scan.dataset.objects) - len(dataset.objects),
         errors=sum(finding.severity == "error" for finding in scan.findings),
         picture=drawn,
