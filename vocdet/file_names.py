@@ -1,4 +1,4 @@
-"""Labels as names of folders and files, on any system."""
+"""Labels as names of files and folders on any system."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-LONGEST = 200  # bytes; file systems end at 255, and something may follow
+LONGEST = 200  # bytes; file systems allow 255, including suffixes
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]")
-# Windows takes these for devices, whatever follows a dot.
+# Device names of Windows, with any suffix.
 _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
 )
 
 
 def safe_names(names: Sequence[str]) -> tuple[str, ...]:
-    """A name of a file or folder for each of these names, which are all different.
+    """A unique file name for each of these unique names.
 
-    Most stay as they are. Characters that some system forbids become underscores, and a number makes those different
-    that some system would take for the same.
+    Most stay unchanged. Characters that a system forbids become underscores, and names that a system would confuse get
+    a number.
     """
     taken = {_on_disk(name) for name in names if safe_name(name) == name}
     seen: set[str] = set()
@@ -37,7 +37,7 @@ def safe_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def safe_name(name: str) -> str:
-    """A name that every system lets a file or folder have, and none hides: not empty, no path."""
+    """A name that is valid for files and folders on every system, and not hidden."""
     safe = _FORBIDDEN.sub("_", name).rstrip(". ")
     while len(safe.encode("utf-8", "replace")) > LONGEST:
         safe = safe[:-1].rstrip(". ")
@@ -47,5 +47,5 @@ def safe_name(name: str) -> str:
 
 
 def _on_disk(name: str) -> str:
-    """What many file systems compare: they do not tell small letters from capitals."""
+    """The name as case-insensitive file systems compare it."""
     return unicodedata.normalize("NFC", name).casefold()

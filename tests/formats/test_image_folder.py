@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.errors import AnnotationError, ImageError, ManyErrors
+from vocdet.errors import DatasetError, ImageError, ManyErrors
 from vocdet.formats.image_folder import read_image_folder
 
 
@@ -79,7 +79,7 @@ def test_hidden_folders_and_other_files_are_left_alone(tmp_path: Path) -> None:
 def test_what_is_no_folder_is_one_error(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
     for name, problem in (("a.jpg", "is a file, not a folder"), ("b", "no such folder")):
-        with pytest.raises(AnnotationError, match=problem):
+        with pytest.raises(DatasetError, match=problem):
             read_image_folder(tmp_path / name)
 
 
@@ -89,7 +89,7 @@ def test_a_folder_without_labelled_images_is_one_error(tmp_path: Path, what: str
     root.mkdir()
     if what == "loose":
         picture(root / "a.jpg")
-    with pytest.raises(AnnotationError, match="no images in folders") as caught:
+    with pytest.raises(DatasetError, match="has no folders with images") as caught:
         read_image_folder(root)
     assert caught.value.hint == "there must be a folder for every label, with its images in it"
 

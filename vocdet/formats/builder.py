@@ -1,4 +1,4 @@
-"""The columns of a dataset while its files are read: every reader fills the same ones."""
+"""The columns of a dataset under construction; every reader fills the same ones."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _CORRECT = "add it to the list, or correct the annotation"
 
 @dataclass(slots=True)
 class TextColumn:
-    """Byte strings of rows in ascending order, most of which have none."""
+    """A sparse column of byte strings, with rows in ascending order."""
 
     rows: Column = field(default_factory=lambda: array("q"))
     ends: Column = field(default_factory=lambda: array("q"))
     data: bytearray = field(default_factory=bytearray)
 
     def add(self, row: int, text: bytes) -> None:
-        """The text of a row; an empty one takes no room."""
+        """Add the text of a row; empty texts are skipped."""
         if text:
             self.data += text
             self.rows.append(row)
             self.ends.append(len(self.data))
 
     def extend(self, first: int, texts: Texts) -> None:
-        """The texts of consecutive rows from `first` on."""
+        """Add the texts of consecutive rows from `first` on."""
         _extend(self.rows, texts.rows + first)
         _extend(self.ends, texts.ends + len(self.data))
         self.data += texts.data.data
@@ -59,31 +59,31 @@ class TextColumn:
 class DatasetBuilder:
     """The columns of a dataset; row i of every image column is image i, row i of every object column object i.
 
-    A reader adds an image and then its objects, or many objects at once as arrays. Boxes, labels and texts may still
-    change: `build` takes what replaces them.
+    A reader adds an image and then its objects, or many objects at once as arrays. `build` takes replacements for the
+    boxes.
     """
 
     root: Path
     files: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    stems: list[str] = field(default_factory=list)  # empty: they follow from the files
+    stems: list[str] = field(default_factory=list)  # empty: `unique_stems` of the files
     widths: Column = field(default_factory=lambda: array("i"))
     heights: Column = field(default_factory=lambda: array("i"))
     image_extras: TextColumn = field(default_factory=TextColumn)
     label_ids: dict[str, int] = field(default_factory=dict)  # in order of appearance
     pose_ids: dict[str, int] = field(default_factory=lambda: {"": 0})
     image: Column = field(default_factory=lambda: array("i"))  # from here on, a row an object
-    label: Column = field(default_factory=lambda: array("i"))  # as in label_ids; -1: not to be used
+    label: Column = field(default_factory=lambda: array("i"))  # as in label_ids; -1: to be dropped
     box: Column = field(default_factory=lambda: array("d"))  # four an object, as written
     flags: Column = field(default_factory=lambda: array("b"))
     line: Column = field(default_factory=lambda: array("i"))
     pose: Column = field(default_factory=lambda: array("h"))
-    area: Column = field(default_factory=lambda: array("d"))  # empty: no file states any
+    area: Column = field(default_factory=lambda: array("d"))  # empty: no file states areas
     segmentations: TextColumn = field(default_factory=TextColumn)
     extras: TextColumn = field(default_factory=TextColumn)
 
     def add_image(self, file: str, source: str, size: tuple[int, int], *, stem: str = "", extra: bytes = b"") -> int:
-        """Add an image of `size` (width, height); return its row. A reader gives stems to all images, or to none."""
+        """Add an image of `size` (width, height); return its row. Either all images have a `stem`, or none."""
         row = len(self.files)
         self.files.append(file)
         self.sources.append(source)
@@ -105,7 +105,7 @@ class DatasetBuilder:
         flags: Iterable[int] | NDArray[np.integer] | None = None,
         pose: Iterable[int] | NDArray[np.integer] | None = None,
     ) -> None:
-        """Add objects of images that were added, as columns; `box` has four numbers an object."""
+        """Add columns of objects in images that are present; `box` has four numbers for each object."""
         _extend(self.image, image)
         _extend(self.label, label)
         _extend(self.box, box)
@@ -114,11 +114,11 @@ class DatasetBuilder:
         _extend(self.pose, bytes(2 * (len(self.image) - len(self.pose))) if pose is None else pose)
 
     def label_id(self, name: str) -> int:
-        """The number of a label in `label_ids`, where it is entered if it is new."""
+        """The id of a label; a new label gets the next one."""
         return self.label_ids.setdefault(name, len(self.label_ids))
 
     def sizes(self) -> NDArray[np.int32]:
-        """(M, 2) width and height of the image of every object."""
+        """(M, 2) the width and height of every object's image."""
         sides = np.stack([_array(self.widths), _array(self.heights)], axis=1)
         return np.asarray(sides[_array(self.image)], np.int32)
 
@@ -136,7 +136,7 @@ class DatasetBuilder:
         extra: bytes = b"",
         entries: str = "",
     ) -> Dataset:
-        """The dataset with these labels. Objects of other labels are left out, with a finding for every file.
+        """Build the dataset with these labels. Objects of other labels are left out, with a finding for every file.
 
         `box` (M, 4) replaces the boxes as written; objects that `keep` (M,) excludes are left out. `extra` and
         `entries` are those of the dataset.
@@ -177,9 +177,9 @@ class DatasetBuilder:
 
 
 def unknown_labels(dataset: Dataset, labels: Sequence[str], known: NDArray[np.bool_]) -> list[Finding]:
-    """A finding for every annotation file and every label of `dataset` in it that is not among the first `labels`.
+    """One finding for every annotation file and unknown label in it: those of `dataset` after the first `labels`.
 
-    It stands at the first such object; `known` (M,) excludes objects that have no label at all.
+    Its place is the first such object; `known` (M,) is False for objects without any label.
     """
     objects = dataset.objects
     first: dict[tuple[str, int], int] = {}

@@ -1,4 +1,4 @@
-"""Image folders as classifiers know them: one folder a label."""
+"""Image folders for classification: one folder for every label."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
-from vocdet.errors import AnnotationError, VocdetError, raise_all
+from vocdet.errors import DatasetError, VocdetError, raise_all
 from vocdet.wording import reason
 
-VAL_SHARE = 0.1  # where the folder has no val of its own
+VAL_SHARE = 0.1  # if the folder has no val
 
 
 def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
-    """`root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`, as a dataset of one object an image.
+    """Read `root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`: one object for each image.
 
-    The object's box is the whole image. Without a val folder a tenth of every label's images, chosen by the seed,
-    is the part `val`, and the rest `train`. A test folder beside train is left alone.
+    The box of the object is the whole image. Without a val folder, a random tenth of every label's images is the split
+    `val`, and the rest is `train`. A test folder beside train is ignored. DatasetError for a folder without images.
     """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise AnnotationError(problem, place=root, hint="give the folder that holds a folder for every label")
+        raise DatasetError(problem, place=root, hint="give the folder that holds a folder for every label")
     try:
-        tops = _tops(root)
-        found = [(name, *item) for name, top in tops.items() for item in _labelled(top)]
+        folders = _split_folders(root)
+        found = [(name, *item) for name, top in folders.items() for item in _labeled(top)]
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
         place = Path(error.filename or root)
-        raise AnnotationError(problem, place=place, hint="see whether you may read it") from error
+        raise DatasetError(problem, place=place, hint="check its permissions") from error
     if not found:
-        hint = "there must be a folder for every label, with its images in it"
-        raise AnnotationError("no images in folders", place=root, hint=hint)
+        hint = "make a folder for every label, with its images in it"
+        raise DatasetError("has no folders with images", place=root, hint=hint)
     labels = tuple(sorted({label for _, label, _ in found}))
     sizes, errors = [], []
     for _, _, path in found:
@@ -51,8 +51,8 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))
     dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
     splits = np.array([name for name, _, _ in found])
-    if "val" in tops:
-        return replace(dataset, splits={name: np.flatnonzero(splits == name) for name in tops})
+    if "val" in folders:
+        return replace(dataset, splits={name: np.flatnonzero(splits == name) for name in folders})
     rng = np.random.default_rng(seed)
     val = [
         rng.permutation(rows)[: round(VAL_SHARE * len(rows))]
@@ -63,17 +63,17 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     return replace(dataset, splits={"train": np.setdiff1d(np.arange(n), chosen), "val": chosen})
 
 
-def _tops(root: Path) -> dict[str, Path]:
-    """The folders that hold the labels' folders: those of the parts, or the root itself."""
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folders that hold the folders of labels: those of the splits, or the root itself."""
     names = {path.name for path in root.iterdir() if path.is_dir()}
     if names >= {"train", "val"}:
         return {"train": root / "train", "val": root / "val"}
-    # with others beside it, `train` is a label like them
+    # beside other folders, `train` is a label
     return {"train": root / "train"} if "train" in names and names <= {"train", "test"} else {"": root}
 
 
-def _labelled(top: Path) -> list[tuple[str, Path]]:
-    """(label, image) of every image below a label's folder, sorted."""
+def _labeled(top: Path) -> list[tuple[str, Path]]:
+    """(label, image) of every image below the folder of a label, sorted."""
     pairs = []
     for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")):
         images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())

@@ -81,14 +81,14 @@ def test_an_rle_stands_in_a_tag_of_its_own_unless_it_is_in_a_picture() -> None:
             {},
         )
         assert written(dataset(segmentation=segmentation), in_png=True) == ([], {})
-    assert written(dataset(segmentation=compressed))[1] == {"masks that are none": 1}
+    assert written(dataset(segmentation=compressed))[1] == {"invalid masks": 1}
 
 
 @pytest.mark.parametrize("segmentation", [b"[[1,2,3,4]]", b"[[1,2,3,4,5]]", b"[[1,2,3,4,5,6],[]]", b"5", b"[[1,2,3,4,5,1e999]]",
                                           b'{"size":[1,1],"counts":[2]}', b"[[1,2,3,4,5,null]]"])  # fmt: skip
 @pytest.mark.parametrize("coordinates", ["zero", "one"])
 def test_a_mask_that_is_none_is_counted(segmentation: bytes, coordinates: Coordinates) -> None:
-    assert written(dataset(segmentation=segmentation), coordinates) == ([], {"masks that are none": 1})
+    assert written(dataset(segmentation=segmentation), coordinates) == ([], {"invalid masks": 1})
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_json_is_written_in_characters_that_xml_has() -> None:
 )  # fmt: skip
 def test_tags_that_are_none_are_counted(voc: object, lost: int) -> None:
     _, losses = written(dataset(extra={"voc": voc}))
-    assert losses.get("XML tags that are none", 0) == lost
+    assert losses.get("invalid XML tags", 0) == lost
 
 
 @pytest.mark.parametrize(

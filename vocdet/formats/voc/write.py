@@ -1,4 +1,4 @@
-"""VOC files as labelImg writes them, from strings."""
+"""A `Dataset` as a VOC folder, with files as labelImg writes them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from vocdet.formats.voc.write_object import NOT_XML, xml_text
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 OBJECT_MASKS, CLASS_MASKS = "SegmentationObject", "SegmentationClass"
-LARGEST_XML = 10_000_000  # bytes; parsers take no longer text, and many no longer file
+LARGEST_XML = 10_000_000  # bytes; the limit of many parsers
 
 
 class WrittenObject(NamedTuple):
-    """An object as `annotation_text` wants it."""
+    """An object for `annotation_text`."""
 
     label: str
     box: Sequence[float]  # xmin, ymin, xmax, ymax as a `Dataset` has them
     difficult: bool = False
     truncated: bool = False
     pose: str = ""
-    rest: str = ""  # XML of what else there is to say, lines indented by two tabs
+    rare_fields: str = ""  # XML of all other fields, in lines indented by two tabs
 
 
 def annotation_text(
@@ -57,8 +57,8 @@ def annotation_text(
 ) -> str:
     """An annotation as labelImg writes it.
 
-    Boxes are a `Dataset`'s (0-based, half-open) and are written in the convention asked for: the inverse of
-    reading. `size` is width, height. `marked` says the convention in the file, where nothing else tells it.
+    Boxes are those of a `Dataset` (0-based, half-open); `coordinates` is the convention to write them in. `size` is
+    (width, height). `marked` states the convention in the file, for readers that would otherwise infer another one.
     """
     lines = [header_text(filename, size, header or Header(), coordinates if marked else "")]
     lines += [_object(item, coordinates) for item in objects]
@@ -66,13 +66,13 @@ def annotation_text(
 
 
 def _object(item: WrittenObject, coordinates: Coordinates) -> str:
-    label, (xmin, ymin, xmax, ymax), difficult, truncated, pose, rest = item
+    label, (xmin, ymin, xmax, ymax), difficult, truncated, pose, rare_fields = item
     return (
         f"\t<object>\n\t\t<name>{_label(label)}</name>\n\t\t<pose>{xml_text(pose) if pose else 'Unspecified'}</pose>\n"
         f"\t\t<truncated>{int(truncated)}</truncated>\n\t\t<difficult>{int(difficult)}</difficult>\n\t\t<bndbox>\n"
         f"\t\t\t<xmin>{minimum_text(xmin, coordinates)}</xmin>\n\t\t\t<ymin>{minimum_text(ymin, coordinates)}</ymin>\n"
         f"\t\t\t<xmax>{number_text(xmax)}</xmax>\n\t\t\t<ymax>{number_text(ymax)}</ymax>\n"
-        f"\t\t</bndbox>\n{rest}\t</object>\n"
+        f"\t\t</bndbox>\n{rare_fields}\t</object>\n"
     )
 
 
@@ -82,7 +82,7 @@ def _label(name: str) -> str:
 
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
-    """Where the images of a VOC folder lie: JPEGImages/<stem><suffix>."""
+    """The paths of the images in a VOC folder: JPEGImages/<stem><suffix>."""
     pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
     return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
 
@@ -97,27 +97,27 @@ def write(
 ) -> list[Loss]:
     """Write Annotations, ImageSets, masks and a label list into a new folder; return what VOC cannot hold.
 
-    Without `coordinates` the numbers are again what they were in the VOC files the dataset came from, and 0-based
-    where it did not come from any. `areas` are those of the masks (M,), NaN where there is none: an area is only
-    written where it is another one. What VOC has no tags for stands in some of vocdet's own, and in dataset.json.
+    The default of `coordinates` is the convention of the VOC files that the dataset comes from, else `zero`. `areas`
+    (M,) are those of the masks, NaN for objects without one; an area is only written if it differs. Fields without a
+    tag in VOC have vocdet's own tags, or are in dataset.json. OutputError for content that XML cannot hold.
     """
-    bad = [label for label in dataset.labels if NOT_XML.search(label)]
-    if bad:
-        problem = f"the label {bad[0]!r} has a character that XML cannot hold"
-        raise OutputError(problem, place=folder, hint="rename it with vocdet remap")
+    invalid = [label for label in dataset.labels if NOT_XML.search(label)]
+    if invalid:
+        problem = f"the label {invalid[0]!r} has a character that XML cannot hold"
+        raise OutputError(problem, place=folder, hint="rename it with `vocdet.remap(dataset)`")
     losses: Counter[str] = Counter()
-    odd_poses = [i for i, pose in enumerate(dataset.poses) if NOT_XML.search(pose)]
-    losses["poses with characters that XML cannot hold"] += int(np.isin(dataset.objects.pose, odd_poses).sum())
+    invalid_poses = [i for i, pose in enumerate(dataset.poses) if NOT_XML.search(pose)]
+    losses["poses with characters that XML cannot hold"] += int(np.isin(dataset.objects.pose, invalid_poses).sum())
     headers = _headers(dataset, areas, losses)
     chosen, marked = _coordinates(dataset, headers, coordinates)
-    in_pictures = {row for row, header in enumerate(headers) if header.masks}
-    rests = write_object.texts(dataset, chosen, in_pictures, areas, losses)
+    in_png_images = {row for row, header in enumerate(headers) if header.masks}
+    rare_fields = write_object.texts(dataset, chosen, in_png_images, areas, losses)
     boxes = dataset.objects.box.tolist()
     names = [dataset.labels[i] for i in dataset.objects.label.tolist()]
     poses = [dataset.poses[i] for i in dataset.objects.pose.tolist()]
     flags = zip(dataset.objects.difficult.tolist(), dataset.objects.truncated.tolist(), strict=True)
     objects = [
-        WrittenObject(name, box, difficult, truncated, pose, rests.get(i, ""))
+        WrittenObject(name, box, difficult, truncated, pose, rare_fields.get(i, ""))
         for i, (name, box, pose, (difficult, truncated)) in enumerate(zip(names, boxes, poses, flags, strict=True))
     ]
     sizes = list(zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True))
@@ -128,8 +128,8 @@ def write(
         content = annotation_text(filename, sizes[row], objects[first:end], header=headers[row],
                                   coordinates=chosen, marked=marked).encode()  # fmt: skip
         if len(content) > LARGEST_XML:
-            problem = f"would become an XML file of {len(content) / 1e6:.0f} MB, which no reader takes"
-            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="it says too much of it")
+            problem = f"needs an XML file of {len(content) / 1e6:.0f} MB, too large for XML parsers"
+            raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="leave this image out")
         write_new(f"{folder}/{ANNOTATIONS}/{stem}.xml", content, made)
         if headers[row].masks:
             _write_masks(folder, dataset, row, headers[row], losses, made)
@@ -139,7 +139,7 @@ def write(
 
 
 def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str]) -> list[Header]:
-    """The header of every image; `masks` is whether SegmentationObject is to have its masks."""
+    """The header of every image; its `masks` is True if SegmentationObject will have them."""
     extras = dict(dataset.images.extra.items())
     rows = dataset.objects.segmentation.rows
     masked = np.bincount(dataset.objects.image[rows[~np.isnan(areas[rows])]], minlength=len(dataset)) > 0
@@ -148,7 +148,7 @@ def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str])
         header = header_of(extras.get(row, b""), losses)
         if header.masks:
             header.masks = _picture(dataset, row, header) is not None
-            losses["SegmentationObject pictures: masks overlap, or are of another size"] += not header.masks
+            losses["SegmentationObject files: masks overlap or have another size"] += not header.masks
         if header.segmented == SAME:
             header.segmented = str(int(any_mask or header.masks))
         headers.append(header)
@@ -156,24 +156,26 @@ def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str])
 
 
 def _picture(dataset: Dataset, row: int, header: Header) -> NDArray[np.uint8] | None:
-    """The numbers of SegmentationObject for an image; None where its masks cannot be there."""
+    """The numbers (H, W) of SegmentationObject for an image; None if its masks do not fit there."""
     first, end = np.searchsorted(dataset.objects.image, (row, row + 1)).tolist()
     size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
     return voc_masks.object_values([dataset.objects.segmentation[i] for i in range(first, end)], header.void, size)
 
 
-def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates | None) -> tuple[Coordinates, bool]:
-    """The convention to write in, and whether a reader would take it for the other one if the files did not say it.
+def _coordinates(
+    dataset: Dataset, headers: Sequence[Header], requested: Coordinates | None
+) -> tuple[Coordinates, bool]:
+    """The convention to write in, and whether the files must state it because a reader would infer the other one.
 
-    `OutputError` where the one that was asked for cannot say a box.
+    OutputError if the requested one cannot represent a box.
     """
-    chosen = asked or coordinates_of(dataset)
+    chosen = requested or coordinates_of(dataset)
     narrow = _narrow(dataset.objects.box) if chosen == "one" else []
     if narrow:
-        if asked:
+        if requested:
             text = object_text(dataset, narrow[0])
-            problem = f"{text} is less than a pixel wide or high, and 1-based numbers cannot say that"
-            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint="write 0-based numbers")
+            problem = f"{text} is less than a pixel wide or high, which 1-based numbers cannot represent"
+            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint='use `coordinates="zero"`')
         chosen = "zero"
     boxes = dataset.objects.box.copy()
     boxes[:, :2] += chosen == "one"
@@ -184,7 +186,7 @@ def _coordinates(dataset: Dataset, headers: Sequence[Header], asked: Coordinates
 
 
 def _narrow(boxes: Boxes) -> list[int]:
-    """The rows of boxes whose xmin or ymin, 1-based, would be more than their xmax or ymax."""
+    """The rows of boxes whose 1-based xmin or ymin would exceed their xmax or ymax."""
     rows = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] < 1 + 1e-6).any(axis=1))
     first = [[float(minimum_text(side, "one")) for side in box] for box in boxes[rows, :2].tolist()]
     return [row for row, low in zip(rows.tolist(), first, strict=True) if (boxes[row, 2:] < low).any()]
@@ -193,14 +195,14 @@ def _narrow(boxes: Boxes) -> list[int]:
 def _write_masks(
     folder: Path, dataset: Dataset, row: int, header: Header, losses: Counter[str], made: set[str]
 ) -> None:
-    """SegmentationObject and SegmentationClass of an image whose masks came from there."""
+    """Write SegmentationObject and SegmentationClass of an image."""
     numbers = _picture(dataset, row, header)
     if numbers is None:
         return
     stem = dataset.images.stems[row]
     write_new(f"{folder}/{OBJECT_MASKS}/{stem}.png", voc_masks.palette_png(numbers), made)
     if len(dataset.labels) > voc_masks.MOST_OBJECTS:
-        losses["SegmentationClass pictures: there are more labels than numbers"] += 1
+        losses["SegmentationClass files: more labels than pixel values"] += 1
         return
     labels = dataset.objects.label[slice(*np.searchsorted(dataset.objects.image, (row, row + 1)))]
     classes = voc_masks.class_values(numbers, labels.tolist())
@@ -208,13 +210,13 @@ def _write_masks(
 
 
 def _write_lists(folder: Path, dataset: Dataset, names: Sequence[str], made: set[str]) -> None:
-    """ImageSets, the labels where sorting those that occur would not give them, and what was said of the whole."""
+    """Write ImageSets, the labels unless they are the sorted ones that occur, and the extra of the dataset."""
     for name, text in image_sets.split_texts(dataset, dataset.splits).items() if dataset.splits else ():
         write_new(f"{folder}/{image_sets.FOLDER.as_posix()}/{name}.txt", text.encode(), made)
     if dataset.labels != tuple(sorted(set(names))):
         text = "".join(f"{label}\n" for label in dataset.labels)
-        mark = "\ufeff" if text.startswith("\ufeff") else ""  # else the label's own would be taken for one
+        mark = "\ufeff" if text.startswith("\ufeff") else ""  # otherwise reading would remove that of the label
         write_new(f"{folder}/{preserved.LABEL_LIST}", (mark + text).encode(), made)
-    aside = {key: raw for key, raw in extra_of(dataset.extra).items() if key != "voc"}
-    if aside:
-        write_new(f"{folder}/{preserved.DATASET_FILE}", msgspec.json.encode(aside) + b"\n", made)
+    extra = {key: raw for key, raw in extra_of(dataset.extra).items() if key != "voc"}
+    if extra:
+        write_new(f"{folder}/{preserved.DATASET_FILE}", msgspec.json.encode(extra) + b"\n", made)

@@ -1,4 +1,4 @@
-"""The top of a VOC file, from strings: all that it says of its image."""
+"""The top of a VOC file: everything but its objects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vocdet.formats.voc import preserved, write_object
 from vocdet.formats.voc.preserved import SAME, Header
 from vocdet.formats.voc.write_object import NOT_XML, xml_attribute, xml_text
 
-_XML = "http://www.w3.org/XML/1998/namespace"  # of xml:lang and xml:space, whose prefix is no other
+_XML = "http://www.w3.org/XML/1998/namespace"  # of xml:lang and xml:space, which must have this prefix
 
 
 def header_text(filename: str, size: tuple[int, int], header: Header, mark: str) -> str:
-    """`<annotation>` and all before its objects; `mark` is what <coordinates> is to say, "" for nothing."""
+    """The XML before the objects; `mark` is the text of <coordinates>, "" for none."""
     lines = [f"<annotation{_attributes_text(header.attributes)}>"]
     if header.folder is not None:
         lines.append(f"\t<folder>{xml_text(header.folder)}</folder>")
@@ -40,7 +40,7 @@ def header_text(filename: str, size: tuple[int, int], header: Header, mark: str)
 
 
 def _attributes_text(attributes: Mapping[str, str]) -> str:
-    """Attributes as they stand in a tag; names may be in a namespace, as in {http://...}schemaLocation."""
+    """Attributes as written in a tag; names can have a namespace, as in {http://...}schemaLocation."""
     text = ""
     for i, (name, value) in enumerate(attributes.items()):
         namespace, _, local = name[1:].partition("}") if name.startswith("{") else ("", "", name)
@@ -53,18 +53,18 @@ def _attributes_text(attributes: Mapping[str, str]) -> str:
 
 
 def header_of(text: bytes, losses: Counter[str]) -> Header:
-    """The header an image came with, by its extra, or labelImg's own.
+    """The header in the extra of an image, or labelImg's default.
 
-    What would make its file say something else than it did, or nothing that can be read, is left out and counted: it
-    has been in a COCO file, where anything can stand.
+    The extra may come from a COCO file with arbitrary content. Whatever would break the XML file or change its meaning
+    is dropped and counted.
     """
     if not text:
         return Header()
     extra = extra_of(text)
-    said = preserved.header_of(extra)
-    losses["headers of VOC files that are none"] += said is None and "voc" in extra
-    header = said or Header()
-    whole = _parts(header)
+    preserved_header = preserved.header_of(extra)
+    losses["invalid headers of VOC files"] += preserved_header is None and "voc" in extra
+    header = preserved_header or Header()
+    elements = _count(header)
     header.tags = [
         tag
         for tag in header.tags
@@ -74,18 +74,18 @@ def header_of(text: bytes, losses: Counter[str]) -> Header:
         header.attributes = {}
     if header.source and not _are_names(tuple(header.source)):
         header.source = {}
-    losses["XML tags that are none"] += whole - _parts(header)
+    losses["invalid XML tags"] += elements - _count(header)
     header.coco = write_object.coco_json({key: value for key, value in extra.items() if key != "voc"})
     return header
 
 
-def _parts(header: Header) -> int:
+def _count(header: Header) -> int:
     return len(header.tags) + len(header.attributes) + len(header.source or {})
 
 
 @cache
 def _are_attributes(pairs: tuple[tuple[str, str], ...]) -> bool:
-    """Whether these come out of a file again as they went in."""
+    """Whether reading gives these attributes back."""
     if len(pairs) > preserved.MOST_ATTRIBUTES or any(NOT_XML.search(value) for _, value in pairs):
         return False
     element = _parsed(f"<a{_attributes_text(dict(pairs))}/>")
@@ -94,7 +94,7 @@ def _are_attributes(pairs: tuple[tuple[str, str], ...]) -> bool:
 
 @cache
 def _are_names(names: tuple[str, ...]) -> bool:
-    """Whether these can be the names of elements, and are none of an object's: many look for those everywhere."""
+    """Whether these are valid names of elements, and not those of objects, which readers search everywhere."""
     if not {"object", "bndbox"}.isdisjoint(name.lower() for name in names):
         return False
     element = _parsed(f"<a>{''.join(f'<{name}/>' for name in names)}</a>")

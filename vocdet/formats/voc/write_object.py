@@ -1,4 +1,4 @@
-"""What few objects have beside a box, as XML: the inverse of what `voc_extra` makes of it."""
+"""The rare fields of objects as XML: the inverse of `preserved.add_object_columns`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
 from vocdet.formats.voc.objects import polygon_xml
 
-# What `annotation_text` writes itself: no fragment may bring it in by another way.
+# Tags that vocdet writes itself: no preserved fragment may contain them.
 _OWN = frozenset(
     ("annotation", "object", "filename", "folder", "path", "source", "size", "segmented", "coordinates", "coco", "name",
      "pose", "truncated", "difficult", "occluded", "crowd", "bndbox", "area", "segmentation")
@@ -33,11 +33,10 @@ _NUMBERS = rb"\[%b(?:, ?%b)*\]" % (_NUMBER, _NUMBER)
 _SIMPLE = re.compile(rb"\[%b(?:, ?%b)*\]" % (_NUMBERS, _NUMBERS))  # polygons without exponents
 PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
-
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _SPECIAL = re.compile("[^\t\n\x20-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # those, and & < > and CR
 
-# xml.sax.saxutils has these, and imports http and ssl for others.
+# xml.sax.saxutils has the same tables, but imports http and ssl.
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({'"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
 
@@ -48,7 +47,7 @@ def xml_attribute(value: str) -> str:
 
 
 def xml_text(value: str) -> str:
-    """A value as the text of an element; what XML has no character for becomes U+FFFD."""
+    """A value as the text of an element; characters that XML cannot hold become U+FFFD."""
     if not _SPECIAL.search(value):
         return value
     value = NOT_XML.sub("\ufffd", value)
@@ -71,41 +70,42 @@ def texts(
     measured: NDArray[np.float64],
     losses: Counter[str],
 ) -> dict[int, str]:
-    """The XML of every object that has more than a box; what cannot be written is counted in `losses`.
+    """The XML of the rare fields of every object that has any, by row; `losses` counts what cannot be written.
 
-    The RLEs of `in_png_images` are in SegmentationObject; `measured` are the areas of all masks, NaN for none.
+    The RLEs of the images `in_png_images` are in SegmentationObject. `measured` (M,) are the areas of the masks, NaN
+    for objects without one.
     """
     objects = dataset.objects
-    found: dict[int, list[str]] = {}
+    lines_of: dict[int, list[str]] = {}
     for row in np.flatnonzero(objects.occluded).tolist():
-        found.setdefault(row, []).append("<occluded>1</occluded>")
+        lines_of.setdefault(row, []).append("<occluded>1</occluded>")
     for row in np.flatnonzero(objects.crowd).tolist():
-        found.setdefault(row, []).append("<crowd>1</crowd>")
+        lines_of.setdefault(row, []).append("<crowd>1</crowd>")
     in_png = frozenset(np.flatnonzero(np.isin(objects.image, sorted(in_png_images))).tolist())
-    sound = (measured == measured).tolist()
+    valid = (measured == measured).tolist()
     for row, segmentation in objects.segmentation.items():
-        found.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, sound[row], losses))
+        lines_of.setdefault(row, []).extend(_segmentation(segmentation, coordinates, row in in_png, valid[row], losses))
     sizes = objects.box[:, 2:] - objects.box[:, :2]
     with np.errstate(over="ignore", invalid="ignore"):
         usual = np.where(np.isnan(measured), snapped(sizes.prod(axis=1)), measured)
         others = ~np.isnan(objects.area) & ~same_area(objects.area, usual)
     for row in np.flatnonzero(others).tolist():
-        found.setdefault(row, []).append(f"<area>{number_text(float(objects.area[row]))}</area>")
+        lines_of.setdefault(row, []).append(f"<area>{number_text(float(objects.area[row]))}</area>")
     for row, extra in objects.extra.items():
-        found.setdefault(row, []).extend(_extra(extra_of(extra), coordinates, losses))
-    return {row: "".join(f"\t\t{line}\n" for line in lines) for row, lines in found.items() if lines}
+        lines_of.setdefault(row, []).extend(_extra(extra_of(extra), coordinates, losses))
+    return {row: "".join(f"\t\t{line}\n" for line in lines) for row, lines in lines_of.items() if lines}
 
 
-def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, sound: bool, losses: Counter[str]) -> list[str]:
-    if sound and text[:1] == b"{":
+def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, valid: bool, losses: Counter[str]) -> list[str]:
+    if valid and text[:1] == b"{":
         return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
-    if sound and coordinates == "zero" and not text.translate(None, b"0123456789-.,[] "):  # JSON, and no exponents
+    if valid and coordinates == "zero" and not text.translate(None, b"0123456789-.,[] "):  # JSON, and no exponents
         polygons = [polygon.split(",") for polygon in text.translate(None, b" ")[2:-2].decode().split("],[")]
         return [polygon_xml(polygon) for polygon in polygons]
     try:
         segmentation = masks.parse(text)
     except masks.MaskError:
-        losses["masks that are none"] += 1
+        losses["invalid masks"] += 1
         return []
     if isinstance(segmentation, masks.Rle):
         return [] if in_png else [f"<segmentation>{xml_text(text.decode())}</segmentation>"]
@@ -116,14 +116,14 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
     lines = []
     others = {key: value for key, value in extra.items() if key not in preserved.OBJECT_KEYS}
     if "attributes" in extra:
-        written, exact = _attributes(extra["attributes"])
+        written, lossless = _attributes(extra["attributes"])
         lines += written
-        if not exact:
+        if not lossless:
             others["attributes"] = extra["attributes"]
     if "parts" in extra:
-        written, exact = _parts(extra["parts"], coordinates)
+        written, lossless = _parts(extra["parts"], coordinates)
         lines += written
-        if not exact:
+        if not lossless:
             others["parts"] = extra["parts"]
     if "voc" in extra:
         try:
@@ -131,16 +131,16 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
         except msgspec.DecodeError:
             tags = [""]
         lines += [tag for tag in tags if is_fragment(tag)]
-        losses["XML tags that are none"] += sum(not is_fragment(tag) for tag in tags)
+        losses["invalid XML tags"] += sum(not is_fragment(tag) for tag in tags)
     coco = coco_json(others)
     return [*lines, f"<coco>{xml_text(coco.decode())}</coco>"] if coco else lines
 
 
 def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
-    """CVAT's element, and whether it says all there is: values in it are text, and no two have the same name."""
+    """CVAT's element, and whether it is lossless: all values are text."""
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):  # 1e309 is JSON, and no number
+    except (msgspec.DecodeError, RecursionError):  # 1e309 is valid JSON, but not a number
         return [], False
     if not isinstance(value, dict) or not value or not all(name and _survives(name) for name in value):
         return [], False
@@ -161,7 +161,7 @@ def _survives(value: str) -> bool:
 
 
 def _parts(raw: msgspec.Raw, coordinates: Coordinates) -> tuple[list[str], bool]:
-    """VOC's elements, and whether they say all there is: a name and a box, whose numbers come out the same."""
+    """VOC's elements, and whether they are lossless: names and boxes read back the same."""
     try:
         parts = msgspec.json.decode(raw, type=list[_Part])
     except (msgspec.DecodeError, RecursionError):
@@ -181,7 +181,7 @@ def _part(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
 
 
 def coco_json(keys: Mapping[str, msgspec.Raw]) -> bytes:
-    """The JSON object of keys that only COCO knows, in characters that XML has; b"" for none."""
+    """The JSON object of the keys that only COCO has, in characters that XML can hold; b"" for none."""
     if not keys:
         return b""
     text = msgspec.json.encode(dict(keys))
@@ -192,7 +192,7 @@ def coco_json(keys: Mapping[str, msgspec.Raw]) -> bytes:
 
 @cache
 def is_fragment(xml: str) -> bool:
-    """Whether a text is one XML element that may stand in an annotation beside what vocdet writes there."""
+    """Whether a text is one XML element that can be added to an annotation without changing its meaning."""
     tags = _tags(xml)
     holds_objects = "bndbox" in tags or "object" in tags
     return bool(tags) and tags[0] not in _OWN and (tags[0] == "part" or not holds_objects)
@@ -200,23 +200,23 @@ def is_fragment(xml: str) -> bool:
 
 @cache
 def is_source(xml: str) -> bool:
-    """Whether a text is a <source> that is more than names and texts, and may stand where there is no other."""
+    """Whether a text is a <source> with nested content that can be added to an annotation without another one."""
     tags = _tags(xml)
     return tags[:1] == ["source"] and not _OWN.intersection(tags[1:])
 
 
 def _tags(xml: str) -> list[str]:
-    """The names of the elements of a text that is one element, outermost first; none where it is not.
+    """The names of the elements in a text, outermost first; none if it is not exactly one element.
 
-    They are without namespaces and in small letters, as readers may take them.
+    Names are in lower case and without namespaces, as lenient readers compare them.
     """
     try:
-        outer = etree.fromstring(f"<a><b>{xml}</b></a>".encode(), PARSER)[0]  # as deep as it is in an annotation
+        outer = etree.fromstring(f"<a><b>{xml}</b></a>".encode(), PARSER)[0]  # as deep as in an annotation
     except (etree.XMLSyntaxError, UnicodeEncodeError):
         return []
     if len(outer) != 1 or outer.text or outer[0].tail:
         return []
     tags = [inner.tag for inner in outer[0].iter()]
-    if not all(isinstance(tag, str) for tag in tags):  # comments and the like, which readers leave out
+    if not all(isinstance(tag, str) for tag in tags):  # comments and processing instructions
         return []
     return [str(tag).rpartition("}")[2].lower() for tag in tags]
