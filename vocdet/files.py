@@ -20,10 +20,11 @@ from vocdet.wording import reason
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that gets the name `path` when the block succeeds, and is deleted when it fails.
 
-    The bytes are on disk (fsync) before the rename. Missing parent folders are created, and deleted after a failure.
+    With `sync` the bytes are on disk (fsync) before the rename. Missing parent folders are created, and deleted after
+    a failure.
     A full or read-only disk is an `OutputError` that names the file.
     """
     with _making_parents(path):
@@ -32,8 +33,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         except BaseException:
@@ -48,9 +50,9 @@ def delete_partial_files(path: Path) -> None:
             partial.unlink()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a whole file, or nothing."""
-    with writing(path) as file:
+    with writing(path, sync=sync) as file:
         file.write(data)
 
 

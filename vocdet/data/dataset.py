@@ -84,7 +84,7 @@ class Objects:
         for name in ("segmentation", "extra"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, Texts.empty(n))
-        for name, dtype in _OBJECT_TYPES.items():
+        for name, dtype in OBJECT_TYPES.items():
             object.__setattr__(self, name, frozen(getattr(self, name), dtype))
         if self.box.ndim != 2:
             object.__setattr__(self, "box", self.box.reshape(-1, 4))
@@ -104,7 +104,7 @@ class Objects:
         chosen = np.asarray(rows)
         if not len(chosen):
             chosen = chosen.astype(np.int64)  # an empty list is one of decimals to NumPy
-        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _OBJECT_TYPES}
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in OBJECT_TYPES}
         for column in columns.values():
             column.setflags(write=False)  # it is a copy that nobody else has
         if image is not None:
@@ -112,7 +112,7 @@ class Objects:
         return Objects(**columns, segmentation=self.segmentation.take(chosen), extra=self.extra.take(chosen))
 
 
-_OBJECT_TYPES: dict[str, type[np.generic]] = {
+OBJECT_TYPES: dict[str, type[np.generic]] = {
     "image": np.int32,
     "label": np.int32,
     "box": np.float64,
