@@ -197,15 +197,15 @@ def _scan(columns: Columns) -> Scan:
     count = len(sizes["widths"])
     extra = _texts(columns, "images.extra", count)
     images = Images(text.stems, text.files, sources=text.sources, extra=extra, **sizes)
-    kinds = OBJECT_TYPES.items()
-    arrays: Columns = {
-        name: _column(columns, f"objects.{name}", kind, 2 if name == "box" else 1) for name, kind in kinds
+    table: dict[str, Any] = {
+        name: _column(columns, f"objects.{name}", kind, 2 if name == "box" else 1)
+        for name, kind in OBJECT_TYPES.items()
     }
-    texts = {name: _texts(columns, f"objects.{name}", len(arrays["image"])) for name in ("segmentation", "extra")}
+    for name in ("segmentation", "extra"):
+        table[name] = _texts(columns, f"objects.{name}", len(table["image"]))
     splits = {name: _column(columns, f"splits.{i}", np.int64) for i, name in enumerate(text.splits)}
     whole = _column(columns, "extra", np.uint8).tobytes()
-    objects = Objects(**arrays, **texts)
-    dataset = Dataset(Path(text.root), text.labels, images, objects, text.poses, whole, text.entries, splits)
+    dataset = Dataset(Path(text.root), text.labels, images, Objects(**table), text.poses, whole, text.entries, splits)
     findings = tuple(
         Finding(f.code, f.severity, f.problem, Place(Path(f.path), f.line, f.inside), f.hint, f.count)
         for f in text.findings
