@@ -91,7 +91,7 @@ def test_a_folder_without_labelled_images_is_one_error(tmp_path: Path, what: str
         picture(root / "a.jpg")
     with pytest.raises(DatasetError, match="has no folders with images") as caught:
         read_image_folder(root)
-    assert caught.value.hint == "there must be a folder for every label, with its images in it"
+    assert caught.value.hint == "make a folder for every label, with its images in it"
 
 
 def test_broken_images_are_told_together(tmp_path: Path) -> None:

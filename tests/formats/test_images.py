@@ -163,7 +163,7 @@ def test_many_links_to_folders_do_not_multiply(tmp_path: Path) -> None:
     assert len(files) == 12 + 11 * 3  # 3 ** 12 paths lead to the last one
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_valid_text_is_refused(tmp_path: Path) -> None:
     for name in (b"gr\xf6\xdfe.jpg", b"two\nlines.jpg"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     index = find_images(tmp_path)

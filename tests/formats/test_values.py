@@ -13,7 +13,7 @@ def test_the_order_is_the_files(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "labels.txt") == ("zebra", "red apple", "café")
 
 
-def test_every_label_that_stands_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+def test_a_repeated_label_is_reported_with_both_lines(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\ncat\ndog\ncat \n")
     with pytest.raises(ManyErrors) as caught:
         read_labels(tmp_path / "labels.txt")

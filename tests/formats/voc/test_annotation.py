@@ -201,7 +201,7 @@ def test_a_part_whose_box_is_none_is_kept_as_its_tag(tmp_path: Path, text: str, 
 
 
 @pytest.mark.parametrize(("count", "kept"), [(1000, 1000), (1001, 0)])
-def test_attributes_that_are_too_many_are_not_kept(tmp_path: Path, count: int, kept: int) -> None:
+def test_too_many_attributes_are_dropped(tmp_path: Path, count: int, kept: int) -> None:
     attributes = " ".join(f'a{i}="{i}"' for i in range(count))
     found = read(tmp_path, f"<annotation {attributes}><object><name>dog</name>{BOX}</object></annotation>")
     assert len(found.header.attributes) == kept

@@ -108,7 +108,7 @@ def test_a_file_that_is_no_text_is_an_error(dataset: Dataset) -> None:
     assert caught.value.place.path == path
 
 
-def test_a_part_that_is_not_there_tells_how_to_make_it(dataset: Dataset) -> None:
+def test_a_missing_split_has_a_hint(dataset: Dataset) -> None:
     with pytest.raises(SplitError, match=r"there is no train\.txt \(run `vocdet\.write_splits"):
         image_sets.split_rows(dataset, "train")
     assert image_sets.split_names(dataset) == ()
@@ -129,7 +129,7 @@ def test_folders_called_train_and_valid_are_parts(make_voc: MakeVoc, tmp_path: P
     assert [dataset.images.stems[row] for row in image_sets.split_rows(dataset, "val")[0]] == ["valid0", "valid1"]
 
 
-def test_images_in_two_parts_are_found(dataset: Dataset) -> None:
+def test_overlapping_splits_are_found(dataset: Dataset) -> None:
     splits = {"trainval": np.array([0, 1]), "train": np.array([0]), "val": np.array([1, 2]), "test": np.array([1, 3])}
     findings = image_sets.overlap_findings(dataset, splits)
     assert [finding.problem for finding in findings] == [
@@ -168,7 +168,7 @@ def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.Mon
     assert (folder / "train.txt").read_text() == "000001\n"
 
 
-def test_files_that_are_there_are_named_and_kept(dataset: Dataset) -> None:
+def test_existing_files_are_named_and_not_overwritten(dataset: Dataset) -> None:
     image_sets.write_splits(dataset.root, {"train": "000001\n"})
     with pytest.raises(
         SplitError, match=r"ImageSets/Main: train\.txt would be overwritten \(replace them with `force=True`"
