@@ -192,7 +192,7 @@ def test_what_has_no_area_is_left_out_and_said(tmp_path: Path, kind: str) -> Non
     assert len(found.dataset.objects) == 1
     finding = only(found)
     assert (finding.code, finding.severity, finding.place.inside) == ("labelme.shape.no_area", "warning", "shapes[1]")
-    assert finding.problem == f"is a {kind}, which has no area: it is left out"
+    assert finding.problem == f"is a {kind}, which has no area: it is ignored"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
@@ -230,7 +230,7 @@ def test_any_mask_is_where_it_was_drawn(small: Any, left: int, top: int) -> None
     file = LabelmeFile(Path("a.json"), "", None, [shape(points, "mask", mask=png(small))], b"")
     items = read_items(file, (12, 10), notes)
     if not small.any():
-        assert [finding.problem for finding in notes.findings] == ["has a mask without a pixel"]
+        assert [finding.problem for finding in notes.findings] == ["has an empty mask"]
         return
     decoded = pixels(json.loads(items[0].segmentation))
     assert decoded.shape == (10, 12)
@@ -249,8 +249,8 @@ def test_any_mask_is_where_it_was_drawn(small: Any, left: int, top: int) -> None
         (shape(label=["dog"]), "label.empty", 'has the label ["dog"]'),
         (shape(None), "labelme.shape.points", "has no points"),
         (shape([]), "labelme.shape.points", "has no points"),
-        (shape([[1, 2]]), "labelme.shape.points", "is a rectangle of 1 points"),
-        (shape([[1, 2], [3, 4]], "polygon"), "labelme.shape.points", "is a polygon of 2 points"),
+        (shape([[1, 2]]), "labelme.shape.points", "is a rectangle with 1 point"),
+        (shape([[1, 2], [3, 4]], "polygon"), "labelme.shape.points", "is a polygon with 2 points"),
         (shape([[1, 2], [3, "4"]]), "labelme.shape.points", 'points[1] is [3, "4"], not two numbers'),
         (shape([[1, 2], [3, None]]), "labelme.shape.points", "points[1] is [3, null], not two numbers"),
         (shape([[1, 2], [3, True]]), "labelme.shape.points", "points[1] is [3, true], not two numbers"),
@@ -262,19 +262,19 @@ def test_any_mask_is_where_it_was_drawn(small: Any, left: int, top: int) -> None
             "labelme.shape.far",
             f"points[1] is [3, {10**30}], far outside an image of 100×80",
         ),
-        (shape(kind="cube"), "labelme.shape.type", 'has the shape_type "cube", which is not known'),
+        (shape(kind="cube"), "labelme.shape.type", 'has the unknown shape_type "cube"'),
         (shape(kind="mask"), "labelme.mask", "has a mask that cannot be read: it is missing"),
         (
             shape([[1, 2], [2, 2]], "mask", mask=png([[1]])),
             "labelme.mask",
-            "has a mask that cannot be read: it is 1×1 pixels, and ought to be 2×1",
+            "has a mask that cannot be read: it is 1×1 pixels, not 2×1",
         ),
         (
             shape([[99, 2], [100, 2]], "mask", mask=png([[1, 1]])),
             "labelme.mask",
-            "has a mask that cannot be read: it is 2×1 pixels, and ought to be 100×80",
+            "has a mask that cannot be read: it is 2×1 pixels, not 100×80",
         ),
-        (shape([[1, 2], [1, 2]], "mask", mask=png([[0]])), "labelme.mask", "has a mask without a pixel"),
+        (shape([[1, 2], [1, 2]], "mask", mask=png([[0]])), "labelme.mask", "has an empty mask"),
     ],
 )
 def test_a_shape_that_cannot_be_used_says_why(tmp_path: Path, value: Any, code: str, problem: str) -> None:
@@ -318,10 +318,10 @@ def test_space_around_a_label_is_read_over_and_said(tmp_path: Path) -> None:
         ),
         (json.dumps(content(shape())).encode("utf-16"), "json.encoding", "is not UTF-8 text"),
         (b'{"shapes": [{"label": "\\ud800"}]}', "json.encoding", "is not UTF-8 text"),
-        (b'{"shapes": null}', "labelme.shapes", "has no list of shapes: it is no labelme file"),
-        (b'{"shapes": {}}', "labelme.shapes", "has no list of shapes: it is no labelme file"),
-        (b"[1]", "labelme.shapes", "has no list of shapes: it is no labelme file"),
-        (b"3", "labelme.shapes", "has no list of shapes: it is no labelme file"),
+        (b'{"shapes": null}', "labelme.shapes", "has no list of shapes: it is not a labelme file"),
+        (b'{"shapes": {}}', "labelme.shapes", "has no list of shapes: it is not a labelme file"),
+        (b"[1]", "labelme.shapes", "has no list of shapes: it is not a labelme file"),
+        (b"3", "labelme.shapes", "has no list of shapes: it is not a labelme file"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes, code: str, problem: str) -> None:
@@ -345,7 +345,7 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     found = labelme.scan(Source(make(tmp_path, {"a.json": text.encode()})))
     assert (only(found).code, only(found).problem) == (
         "json.duplicate_key",
-        "the key 'shapes' stands twice in an object",
+        "the key 'shapes' is duplicate in an object",
     )
 
 
@@ -405,7 +405,7 @@ def test_two_files_of_one_image_are_an_error(tmp_path: Path) -> None:
     found = labelme.scan(Source(make(tmp_path, {"a.json": content(shape()), "b.json": content(shape(), shape())})))
     assert len(found.dataset.objects) == 1
     assert str(only(found).as_error()) == (
-        f"{tmp_path}/b.json: its image a.jpg is that of a.json, too (delete one of the two, or correct its imagePath)"
+        f"{tmp_path}/b.json: its image a.jpg is also that of a.json (delete one of the two, or correct its imagePath)"
     )
 
 

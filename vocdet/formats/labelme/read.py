@@ -29,12 +29,12 @@ from vocdet.wording import counted
 
 
 def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
-    """Read what can be read of a folder, in the order of its JSON files.
+    """Read what is readable of a folder, in the order of its JSON files.
 
-    An image without a JSON file is not annotated: a finding, and no part of the dataset. Shapes of one label and one
-    group_id are one object; what has no area is left out, with a finding. Labels are those of the list file, else
-    all that occur, sorted. Only a folder without labelme files or without images, or a list file that cannot be read,
-    raises. With `without_images` the images may all be missing; their sizes are then what the files say.
+    An image without a JSON file is left out, with a finding. Shapes with the same label and group_id are one object;
+    shapes without area are left out, with a finding. Labels are those of the label list, else all that occur, sorted.
+    With `without_images` all images may be missing, and sizes are those in the files. Raises only if there are no
+    labelme files or images, or if the label list cannot be read.
     """
     label_list = read_labels(source.labels) if source.labels is not None else None
     layout = find_layout(source.path, without_images=without_images)
@@ -68,7 +68,7 @@ class _Reading:
     index: ImageIndex
     builder: DatasetBuilder
     notes: Notes
-    claimed: dict[str, str] = field(default_factory=dict)  # image -> the first file that is of it
+    claimed: dict[str, str] = field(default_factory=dict)  # image -> the first labelme file that refers to it
 
 
 def _read_one(reading: _Reading, source: str) -> None:
@@ -83,7 +83,7 @@ def _read_one(reading: _Reading, source: str) -> None:
     if not image:
         return
     if image in reading.claimed:
-        problem = f"its image {image} is that of {reading.claimed[image]}, too"
+        problem = f"its image {image} is also that of {reading.claimed[image]}"
         notes.add("labelme.image.repeated", "error", problem, path, "delete one of the two, or correct its imagePath")
         return
     reading.claimed[image] = source
@@ -109,13 +109,13 @@ def _unannotated(reading: _Reading) -> dict[str, str]:
 
 
 def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -> str:
-    """The image of a file: where its imagePath leads, else the one of its own name, else one of that last part."""
+    """The image of a file: at its imagePath, else the one with the stem of the file, else one with that name."""
     name = safe_relative(file.image)
     folder = source.rpartition("/")[0]
     if name.code in ("path.absolute", "path.name"):
         problem = f"imagePath is {file.image[:80]!r}, not a path from this file"
         notes.add(name.code, "warning", problem, file.path, "only its last part is used, and only inside the dataset")
-    if not index.files:  # bare
+    if not index.files:  # without images
         suffix = split_suffix(name.last)[1]
         return split_suffix(source)[0] + (name.last[-len(suffix) :] if suffix in IMAGE_SUFFIXES else ".jpg")
     exact = _followed(index, folder, file, notes) if name.code in ("", "path.traversal") else None
@@ -123,24 +123,24 @@ def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -
     same = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == own_path]
     if exact is not None:
         if same and exact not in same:
-            problem = f"imagePath is {file.image[:80]!r}, though {same[0]} is beside the file: {exact} is taken"
-            notes.add("labelme.image.differs", "warning", problem, file.path, "correct imagePath if that is wrong")
+            problem = f"imagePath is {file.image[:80]!r}, but {same[0]} is beside the file: {exact} is used"
+            notes.add("labelme.image.differs", "warning", problem, file.path, "correct imagePath if it is wrong")
         return exact
     by_name = index.ending_in(name.last) if name.last else []
     found = next((some for some in (same, by_name, index.by_stem(_stem(source))) if some), [])
     if not found:
         what = file.image[:80] or _stem(source)
         problem = f"its image is missing: {what!r} is not in the dataset"
-        notes.add("image.missing", "error", problem, file.path, "put the image back, or delete the file")
+        notes.add("image.missing", "error", problem, file.path, "restore the image, or delete the file")
     elif len(found) > 1:
-        problem = f"{len(found)} images may be its own: {found[0]} is taken"
+        problem = f"it may belong to {len(found)} images: {found[0]} is used"
         hint = f"delete the others, or correct imagePath: {', '.join(found[1:4])}"
         notes.add("image.ambiguous", "warning", problem, file.path, hint)
     return found[0] if found else ""
 
 
 def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -> str | None:
-    """The image an imagePath leads to from the folder of its file; it may go up, though not out of the dataset."""
+    """The image at an imagePath, relative to the folder of its file; the path may not leave the dataset."""
     path = posixpath.normpath(posixpath.join(folder, file.image.replace("\\", "/")))
     if path.split("/")[0] == "..":
         problem = f"imagePath is {file.image[:80]!r}, outside the dataset"
@@ -151,14 +151,14 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
 
 
 def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | None:
-    """Width and height of an image as labelme shows it, which is upright; None where nothing states them."""
+    """Width and height of an image as labelme shows it, with its EXIF orientation; None if they are unknown."""
     if index.files:
         path = f"{index.root}/{image}"
         size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, upright=UPRIGHT)
         return file.size if size is None else size[:2]
     if file.size is None:
-        hint = "put the images beside the files"
-        notes.add("labelme.size", "error", "has no image, and does not state its size", file.path, hint)
+        hint = "add the images"
+        notes.add("labelme.size", "error", "has no image, and states no size", file.path, hint)
     return file.size
 
 

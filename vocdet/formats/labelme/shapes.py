@@ -1,4 +1,4 @@
-"""The shapes of a labelme file as objects: boxes, polygons and masks, read with suspicion."""
+"""The shapes of a labelme file as objects: boxes, polygons and masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from PIL import Image
 
 from vocdet import masks
 from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.labelme.file import LabelmeFile, encoded, is_nothing, is_number, shown
+from vocdet.formats.labelme.file import LabelmeFile, encoded, is_empty, is_number, shown
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import clean_label
+from vocdet.wording import counted
 
-FARTHEST = 10  # times the larger side of the image; a point further out is a mistake
+FARTHEST = 10  # times the larger side of the image; points beyond are mistakes
 
 _SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
                          "group_id", "description"))  # fmt: skip
@@ -32,7 +33,7 @@ _REDRAW = "draw the shape again in labelme, or delete it"
 
 @dataclass(slots=True)
 class Item:
-    """An object: one shape, or several of one label and group."""
+    """An object: one shape, or several with the same label and group."""
 
     label: str
     box: tuple[float, float, float, float]
@@ -43,13 +44,13 @@ class Item:
 
 
 def read_items(file: LabelmeFile, size: tuple[int, int], notes: Notes) -> list[Item]:
-    """The objects of a file whose image is of this size: shapes of one label and group are one object."""
+    """The objects of a file whose image has this size; shapes with the same label and group are one object."""
     groups: dict[tuple[Any, ...], list[_Shape]] = {}
     for index, value in enumerate(file.shapes):
-        look = _Look(file.path, index, notes)
-        shape = _shape(value, size, look)
+        findings = _ShapeFindings(file.path, index, notes)
+        shape = _shape(value, size, findings)
         if shape is not None:
-            group = shape.said.get("group_id")
+            group = shape.keys.get("group_id")
             alone = group is None or isinstance(group, (dict, list))
             key: tuple[Any, ...] = (index,) if alone else (shape.label, str(group))
             groups.setdefault(key, []).append(shape)
@@ -57,17 +58,17 @@ def read_items(file: LabelmeFile, size: tuple[int, int], notes: Notes) -> list[I
 
 
 @dataclass(slots=True)
-class _Look:
-    """A look at one shape: where it is, and what is noted of it."""
+class _ShapeFindings:
+    """Where the findings of one shape go."""
 
     path: Path
     index: int
     notes: Notes
 
-    def wrong(self, code: str, problem: str, hint: str = _REDRAW) -> None:
+    def error(self, code: str, problem: str, hint: str = _REDRAW) -> None:
         self.notes.add(code, "error", problem, self.path, hint, inside=f"shapes[{self.index}]")
 
-    def odd(self, code: str, problem: str, hint: str) -> None:
+    def warning(self, code: str, problem: str, hint: str) -> None:
         self.notes.add(code, "warning", problem, self.path, hint, inside=f"shapes[{self.index}]")
 
 
@@ -75,81 +76,81 @@ class _Look:
 class _Shape:
     label: str
     index: int
-    said: Mapping[str, Any]
+    keys: Mapping[str, Any]  # as in the file
     box: tuple[float, float, float, float]
-    polygon: list[float] = field(default_factory=list)  # of all but masks; of a rectangle its corners
+    polygon: list[float] = field(default_factory=list)  # of every shape but a mask
     mask: NDArray[np.bool_] | None = None  # (H, W) of the image
-    without_images: bool = False  # a rectangle: alone, it is a box without a mask
+    rectangle: bool = False  # alone, it is a box without a mask
 
 
-def _shape(value: object, size: tuple[int, int], look: _Look) -> _Shape | None:
+def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _Shape | None:
     if not isinstance(value, dict):
-        look.wrong("labelme.shape", f"is {shown(value)}, not an object")
+        findings.error("labelme.shape", f"is {shown(value)}, not an object")
         return None
-    kind = value.get("shape_type") or "polygon"  # the first versions drew nothing else
-    label = _label(value.get("label"), look)
+    kind = value.get("shape_type") or "polygon"  # the first versions of labelme had only polygons
+    label = _label(value.get("label"), findings)
     if kind in _WITHOUT_AREA:
-        problem = f"is a {kind}, which has no area: it is left out"
-        look.odd("labelme.shape.no_area", problem, "draw a polygon or a rectangle around what it stands for")
+        problem = f"is a {kind}, which has no area: it is ignored"
+        findings.warning("labelme.shape.no_area", problem, "draw a polygon or a rectangle around the object")
         return None
-    points = _points(value.get("points"), size, look)
+    points = _points(value.get("points"), size, findings)
     if label is None or points is None:
         return None
-    shape = _Shape(label, look.index, value, (0, 0, 0, 0))
+    shape = _Shape(label, findings.index, value, (0, 0, 0, 0))
     if kind == "mask":
-        return _with_mask(shape, points, size, look)
+        return _with_mask(shape, points, size, findings)
     if kind == "circle" and len(points) == 2:
         shape.polygon = _circle(points)
     elif kind == "rectangle" and len(points) in (2, 4):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         shape.polygon = [min(xs), min(ys), max(xs), min(ys), max(xs), max(ys), min(xs), max(ys)]
-        shape.without_images = True
+        shape.rectangle = True
     elif kind in ("polygon", "rotation") and len(points) >= 3:
         shape.polygon = [number for point in points for number in point]
     elif kind in ("circle", "rectangle", "polygon", "rotation"):
-        look.wrong("labelme.shape.points", f"is a {kind} of {len(points)} points")
+        findings.error("labelme.shape.points", f"is a {kind} with {counted(len(points), 'point')}")
         return None
     else:
-        look.wrong("labelme.shape.type", f"has the shape_type {shown(kind)}, which is not known")
+        findings.error("labelme.shape.type", f"has the unknown shape_type {shown(kind)}")
         return None
     xs, ys = shape.polygon[::2], shape.polygon[1::2]
     shape.box = min(xs), min(ys), max(xs), max(ys)
     return shape
 
 
-def _label(value: object, look: _Look) -> str | None:
+def _label(value: object, findings: _ShapeFindings) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         problem = "has no label" if value is None or isinstance(value, str) else f"has the label {shown(value)}"
-        look.wrong("label.empty", problem, "give it a label, or delete the shape")
+        findings.error("label.empty", problem, "give it a label, or delete the shape")
         return None
     label = clean_label(value)
     if label != value:
-        problem = f"the label {value!r} has space around or inside it"
-        look.odd("label.whitespace", problem, "read without it; write the label without")
+        problem = f"the label {value!r} has extra whitespace"
+        findings.warning("label.whitespace", problem, "remove it; it is ignored here")
     return label
 
 
-def _points(value: object, size: tuple[int, int], look: _Look) -> list[tuple[float, float]] | None:
+def _points(value: object, size: tuple[int, int], findings: _ShapeFindings) -> list[tuple[float, float]] | None:
     if not isinstance(value, list) or not value:
-        look.wrong("labelme.shape.points", "has no points")
+        findings.error("labelme.shape.points", "has no points")
         return None
     points = []
     for i, point in enumerate(value):
         if not (isinstance(point, list) and len(point) == 2 and all(map(is_number, point))):
-            look.wrong("labelme.shape.points", f"points[{i}] is {shown(point)}, not two numbers")
+            findings.error("labelme.shape.points", f"points[{i}] is {shown(point)}, not two numbers")
             return None
         if max(map(abs, point)) > FARTHEST * max(size):
             problem = f"points[{i}] is {shown(point)}, far outside an image of {size[0]}×{size[1]}"
-            look.wrong("labelme.shape.far", problem)
+            findings.error("labelme.shape.far", problem)
             return None
         points.append((point[0], point[1]))
     return points
 
 
 def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
-    """A circle by its centre and a point on it, as a polygon that is nowhere half a pixel off."""
+    """A circle, given by its center and a point on it, as a polygon that deviates by less than half a pixel."""
     (x, y), edge = points
     radius = math.dist((x, y), edge)
     corners = 4 * math.ceil(math.pi / math.acos(1 - 0.5 / max(radius, 1)) / 4)
@@ -159,15 +160,15 @@ def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _with_mask(
-    shape: _Shape, points: Sequence[tuple[float, float]], size: tuple[int, int], look: _Look
+    shape: _Shape, points: Sequence[tuple[float, float]], size: tuple[int, int], findings: _ShapeFindings
 ) -> _Shape | None:
-    """A mask: a PNG of the pixels from its first point to its second, both included, or of the whole image."""
+    """A mask: a PNG of the pixels from its first point to its second, inclusive, or of the whole image."""
     try:
         (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
         inside = 0 <= left <= right < size[0] and 0 <= top <= bottom < size[1]
-        small = _png(shape.said.get("mask"), (right - left + 1, bottom - top + 1) if inside else size, size)
+        small = _png(shape.keys.get("mask"), (right - left + 1, bottom - top + 1) if inside else size, size)
     except Exception as error:  # Pillow's readers raise many kinds on broken files
-        look.wrong("labelme.mask", f"has a mask that cannot be read: {error}")
+        findings.error("labelme.mask", f"has a mask that cannot be read: {error}")
         return None
     mask = small
     if small.shape != (size[1], size[0]):
@@ -175,20 +176,20 @@ def _with_mask(
         mask[top : bottom + 1, left : right + 1] = small
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
-        look.wrong("labelme.mask", "has a mask without a pixel")
+        findings.error("labelme.mask", "has an empty mask")
         return None
     shape.mask = mask
     shape.box = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
     return shape
 
 
-def _png(text: object, cut: tuple[int, int], whole: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of a mask that is of one of these sizes (width, height)."""
+def _png(text: object, crop: tuple[int, int], whole: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (H, W) of a mask that must have one of these sizes (width, height)."""
     if not isinstance(text, str):
         raise ValueError("it is missing")
     with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",)) as image:
-        if image.size not in (cut, whole):
-            raise ValueError(f"it is {image.width}×{image.height} pixels, and ought to be {cut[0]}×{cut[1]}")
+        if image.size not in (crop, whole):
+            raise ValueError(f"it is {image.width}×{image.height} pixels, not {crop[0]}×{crop[1]}")
         values = np.asarray(image)
     return np.asarray(values.reshape(*values.shape[:2], -1)[:, :, 0] > 0, np.bool_)
 
@@ -199,26 +200,26 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
     highs = [max(side) for side in zip(*(shape.box[2:] for shape in shapes), strict=True)]
     item = Item(first.label, (lows[0], lows[1], highs[0], highs[1]), first.index)
     polygons = [list(map(_short, shape.polygon)) for shape in shapes if shape.polygon]
-    drawn = [shape.mask for shape in shapes if shape.mask is not None]
-    if drawn:
+    drawn_masks = [shape.mask for shape in shapes if shape.mask is not None]
+    if drawn_masks:
         width, height = size
-        whole = np.logical_or.reduce([*drawn, *([masks.pixels(polygons, height, width)] if polygons else [])])
+        whole = np.logical_or.reduce([*drawn_masks, *([masks.pixels(polygons, height, width)] if polygons else [])])
         item.segmentation = masks.rle_json(whole)
-    elif len(shapes) > 1 or not first.without_images:
+    elif len(shapes) > 1 or not first.rectangle:
         item.segmentation = msgspec.json.encode(polygons)
     attributes: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for shape in reversed(shapes):  # what the first says counts
-        rest |= {key: value for key, value in shape.said.items() if key not in _SHAPE_KEYS and not is_nothing(value)}
-        rest |= {key: shape.said[key] for key in ("group_id", "description") if not is_nothing(shape.said.get(key))}
+    others: dict[str, Any] = {}
+    for shape in reversed(shapes):  # the first takes precedence
+        others |= {key: value for key, value in shape.keys.items() if key not in _SHAPE_KEYS and not is_empty(value)}
+        others |= {key: shape.keys[key] for key in ("group_id", "description") if not is_empty(shape.keys.get(key))}
         for name in ("attributes", "flags"):
-            said = shape.said.get(name)
-            attributes |= said if isinstance(said, dict) else {}
-    marked = {name: value for name in _FLAGS if isinstance(value := rest.get(name, attributes.get(name)), bool)}
+            values = shape.keys.get(name)
+            attributes |= values if isinstance(values, dict) else {}
+    marked = {name: value for name in _FLAGS if isinstance(value := others.get(name, attributes.get(name)), bool)}
     item.flags = sum(_FLAGS[name] for name, value in marked.items() if value)
     scalars = {k: v for k, v in attributes.items() if isinstance(v, (str, int, float)) and k not in marked}
-    rest = {key: value for key, value in rest.items() if key not in marked}
-    extra = ({"attributes": scalars} if scalars else {}) | rest
+    others = {key: value for key, value in others.items() if key not in marked}
+    extra = ({"attributes": scalars} if scalars else {}) | others
     item.extra = encoded(extra)
     return item
 
