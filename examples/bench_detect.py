@@ -64,7 +64,7 @@ def main() -> None:
     from torchvision.models.detection._utils import BoxCoder
     from torchvision.models.detection.ssd import SSD
 
-    from vocdet.models.ssd.detect import detect
+    from vocdet.models.ssd.detect import DetectionLimits, detect
 
     offsets, logits, anchors = outputs(options.images, options.labels)
     settings: Any = SimpleNamespace(
@@ -78,7 +78,7 @@ def main() -> None:
         return sum(len(f["boxes"]) for f in SSD.postprocess_detections(settings, heads, each, sizes))
 
     def vocdet() -> int:
-        return sum(len(f.boxes) for f in detect(offsets, logits, anchors, (SIZE, SIZE), score=options.score))
+        return sum(len(f.boxes) for f in detect(offsets, logits, anchors, (SIZE, SIZE), DetectionLimits(options.score)))
 
     times: dict[Callable[[], int], list[float]] = {torchvision: [], vocdet: []}
     found = set()

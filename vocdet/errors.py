@@ -11,6 +11,8 @@
     ├── ArgumentError            the value of any other argument
     ├── DeviceError              a device, or its memory
     ├── TrainingError            a training that cannot continue
+    │   ├── NotFiniteError       a loss or a gradient
+    │   └── PeerError            another process of the training
     ├── MediaError               a video, a camera or a screen
     ├── DownloadError            a download
     ├── DependencyError          an optional package that is not installed
@@ -106,6 +108,18 @@ class DeviceError(VocdetError):
 
 class TrainingError(VocdetError):
     """A training cannot continue."""
+
+
+class NotFiniteError(TrainingError):
+    """The loss or its gradient is not finite; `rows` are the samples of the step."""
+
+    def __init__(self, problem: str, *, rows: Sequence[int], hint: str) -> None:
+        super().__init__(problem, hint=hint)
+        self.rows = tuple(rows)
+
+
+class PeerError(TrainingError):
+    """Another process of the training ended or hangs; it reports the cause itself."""
 
 
 class MediaError(VocdetError):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -269,7 +270,8 @@ def test_polygons_that_reach_far_out_are_cut_at_the_image(make: Make, foot: floa
 def test_sizes_are_what_the_source_says_else_those_of_masks(make: Make) -> None:
     truth, found = square(make, [text(rle(filled(20, 20, 25, 60)))], [(0.9, SQUARE)])
     assert evaluate(truth, found).coco["APs"] is not None  # 200 pixels in a box of 1,600
-    assert evaluate(truth, found, areas=np.array([1600.0])).coco["APs"] is None
+    annotated = replace(truth, objects=replace(truth.objects, area=np.array([1600.0])))
+    assert evaluate(annotated, found).coco["APs"] is None
 
 
 def test_there_are_no_figures_of_masks_where_either_side_has_none(make: Make) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
 from vocdet.inference import draw as drawing
-from vocdet.inference.draw import caption, color, contact_sheet, draw, draw_truth, side_by_side
+from vocdet.inference.draw import caption, color, contact_sheet, draw, draw_objects, side_by_side
 
 GREY = 90
 NONE = Detections(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))
@@ -115,7 +115,7 @@ def test_a_hundred_labels_have_a_hundred_colours() -> None:
 def test_annotated_objects_are_drawn_and_difficult_ones_say_so(texts: list[str]) -> None:
     no, row = [False, False], np.zeros(2)
     objects = Objects(row, [0, 1], [[5, 5, 50, 50], [60, 60, 90, 90]], [False, True], no, no, no, row)  # type: ignore[arg-type]
-    assert changed(draw_truth(grey(), objects, ("cat", "dog")))[40, 5]
+    assert changed(draw_objects(grey(), objects, ("cat", "dog")))[40, 5]
     assert texts == ["cat", "dog (difficult)"]
 
 

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
-from vocdet.inference.draw import color, draw, draw_boxes, draw_truth
+from vocdet.inference.draw import color, draw, draw_boxes, draw_objects
 from vocdet.inference.draw_masks import cut_mask, cut_masks, numbered, tint
 from vocdet.mask_crops import MaskCrops
 
@@ -88,7 +88,7 @@ def test_annotated_masks_are_drawn_and_objects_without_one_have_their_box() -> N
     off, none = np.zeros(2, np.bool_), np.zeros(2, np.int32)
     objects = Objects(none, none, box, off, off, off, off, none)
     polygon = b"[[30, 20, 90, 20, 90, 80, 30, 80]]"
-    drawn = draw_truth(grey(), replace(objects, segmentation=Texts.of([polygon, b""])), LABELS)
+    drawn = draw_objects(grey(), replace(objects, segmentation=Texts.of([polygon, b""])), LABELS)
     assert drawn[70, 60].tolist() == mixed(0)
     assert drawn[50, 120].tolist() == [GREY] * 3
     assert drawn[50, 100].tolist() == list(color(0))

@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from vocdet.errors import VocdetError
+from vocdet.errors import PeerError, VocdetError
 from vocdet.training import distributed
-from vocdet.training.distributed import Group, PeerEnded, alone, join, part, place_in_world, synchronized
+from vocdet.training.distributed import Group, alone, join, part, place_in_world, synchronized
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -204,7 +204,7 @@ def test_a_program_error_among_the_processes_stays_one() -> None:
 
 
 def test_a_process_that_does_not_answer_is_named_so() -> None:
-    with pytest.raises(PeerEnded, match="has not answered for 30 minutes"), distributed._together():
+    with pytest.raises(PeerError, match="has not answered for 30 minutes"), distributed._together():
         raise RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation")
 
 

@@ -17,9 +17,9 @@ from vocdet.inputs.batches import Batch
 from vocdet.training import loop
 from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner
-from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
+from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
 from vocdet.training.losses import Losses, Share
-from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
+from vocdet.training.optim import MovingAverage, Schedule, make_optimizer, make_schedule
 from vocdet.training.shards import Shards
 
 
@@ -71,10 +71,14 @@ def learner_of(task: Task, average: MovingAverage | None = None) -> Learner:
     return Learner(Shards(task, 1, alone()), optimizer, average, alone())
 
 
-def train(task: Task, limits: Limits, **asked: Any) -> list[Step | Epoch]:
-    usual: dict[str, Any] = {"validate": None, "schedule": make_schedule("cosine"), "warm": 100}
-    learner = learner_of(task, asked.pop("average", None))
-    return list(fit(learner, asked.pop("load", load), 10, limits=limits, **(usual | asked)))
+def plan_of(limits: Limits, *, schedule: Schedule | None = None, warm: int = 100, accumulate: int = 1) -> TrainingPlan:
+    return TrainingPlan(limits, schedule or make_schedule("cosine"), warm, accumulate)
+
+
+def train(task: Task, limits: Limits, **options: Any) -> list[Step | Epoch]:
+    learner = learner_of(task, options.pop("average", None))
+    plan = plan_of(limits, **{k: options.pop(k) for k in ("schedule", "warm", "accumulate") if k in options})
+    return list(fit(learner, options.pop("load", load), 10, plan=plan, **({"validate": None} | options)))
 
 
 def epochs(events: Iterable[Step | Epoch]) -> list[Epoch]:
@@ -237,7 +241,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_and_changes_no_weight(clip: f
     average = MovingAverage(task.model, copy.deepcopy(task.model), decay=0.9)
     learner = Learner(Shards(task, 1, alone()), optimizer, average, alone(), clip=clip)
     with pytest.raises(VocdetError, match="the gradient of the loss is no longer finite"):
-        list(fit(learner, load, 10, limits=Limits(epochs=2), validate=None, schedule=make_schedule("cosine"), warm=9))
+        list(fit(learner, load, 10, plan=plan_of(Limits(epochs=2), warm=9), validate=None))
     assert task.steps == 3
     assert all(p.isfinite().all() for p in task.model.parameters())
 
@@ -262,15 +266,13 @@ def test_going_on_from_any_event_is_as_if_nothing_had_happened(at: int) -> None:
     torch.manual_seed(0)
     half = Task()
     learner = learner_of(half)
-    source = fit(learner, load, 10, limits=Limits(epochs=2), validate=ranks(1, 2), schedule=make_schedule("cosine"),
-                 warm=100)  # fmt: skip
+    source = fit(learner, load, 10, plan=plan_of(Limits(epochs=2)), validate=ranks(1, 2))
     done = [next(source) for _ in range(at + 1)]
     resumed = Task()
     again = learner_of(resumed)
     again.restore(learner.tensors())
     validations = ranks(1, 2) if not epochs(done) else ranks(2)
-    rest = list(fit(again, load, 10, limits=Limits(epochs=2), validate=validations, start=done[-1].at,
-                    schedule=make_schedule("cosine"), warm=100))  # fmt: skip
+    rest = list(fit(again, load, 10, plan=plan_of(Limits(epochs=2)), validate=validations, start=done[-1].at))
     assert [type(event) for event in done + rest] == [type(event) for event in events]
     for mine, theirs in zip(done + rest, events, strict=True):
         assert mine.losses == theirs.losses

@@ -13,11 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vocdet.errors import PeerError
 from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
-from vocdet.training.distributed import Group, PeerEnded, alone, join, part
+from vocdet.training.distributed import Group, alone, join, part
 from vocdet.training.learner import Learner
 from vocdet.training.optim import MovingAverage, make_optimizer
 from vocdet.training.shards import Shards
@@ -137,7 +138,7 @@ def an_end(group: Group) -> dict[str, Any]:
         raise KeyError("the second fails")
     try:
         group.sum_(torch.ones(1))
-    except PeerEnded as error:
+    except PeerError as error:
         return {"problem": str(error)}
     return {}
 

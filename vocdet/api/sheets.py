@@ -9,7 +9,7 @@ import PIL.Image
 
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
-from vocdet.inference.draw import contact_sheet, draw_truth
+from vocdet.inference.draw import contact_sheet, draw_objects
 from vocdet.inputs.images import decode_as
 
 IMAGES = 9  # on a sheet
@@ -26,7 +26,7 @@ def dataset_png(dataset: Dataset) -> bytes:
             image = decode_as(sample.path, sample.width, sample.height)
         except ImageError:
             continue
-        pictures.append(draw_truth(image, sample.objects, dataset.labels))
+        pictures.append(draw_objects(image, sample.objects, dataset.labels))
         captions.append(sample.stem)
     sheet = contact_sheet(pictures, captions=captions, width=WIDTH) if pictures else np.full((1, 1, 3), 255, np.uint8)
     return png(PIL.Image.fromarray(sheet))

@@ -46,7 +46,7 @@ class CocoScore:
 
 
 def coco_score(
-    truth: Dataset, detections: Sequence[Detections], *, areas: NDArray[np.float64] | None = None, masks: bool = False
+    dataset: Dataset, detections: Sequence[Detections], *, areas: NDArray[np.float64] | None = None, masks: bool = False
 ) -> CocoScore:
     """COCO's metrics of boxes, or of masks. Item i of `detections` belongs to image i.
 
@@ -55,15 +55,15 @@ def coco_score(
     and match any number of detections. For masks, an object without a mask is ignored (see `mask_pairs`), and the area
     of a detection is that of its mask, as in pycocotools for results without boxes.
     """
-    if len(detections) != len(truth):
-        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(truth)}")
-    table = stack(detections, len(truth.labels))
+    if len(detections) != len(dataset):
+        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
+    table = stack(detections, len(dataset.labels))
     if masks:
-        common = mask_pairs(truth, table, floor=float(IOUS[0]))
-        objects = common.objects(truth.objects)
-        return score_pairs(common.pairs, table, objects, len(truth.labels), areas, common.detection_areas)
-    pairs = box_pairs(truth.objects, table, floor=float(IOUS[0]))
-    return score_pairs(pairs, table, truth.objects, len(truth.labels), areas)
+        common = mask_pairs(dataset, table, floor=float(IOUS[0]))
+        objects = common.objects(dataset.objects)
+        return score_pairs(common.pairs, table, objects, len(dataset.labels), areas, common.detection_areas)
+    pairs = box_pairs(dataset.objects, table, floor=float(IOUS[0]))
+    return score_pairs(pairs, table, dataset.objects, len(dataset.labels), areas)
 
 
 def object_areas(objects: Objects) -> NDArray[np.float64]:

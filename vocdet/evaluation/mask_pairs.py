@@ -36,7 +36,7 @@ class MaskPairs:
         return replace(objects, difficult=objects.difficult | self.without)
 
 
-def mask_pairs(truth: Dataset, detections: DetectionTable, *, floor: float) -> MaskPairs:
+def mask_pairs(dataset: Dataset, detections: DetectionTable, *, floor: float) -> MaskPairs:
     """The pairs of one image and label whose masks overlap by at least `floor` (> 0).
 
     The overlap is IoU in pixels; for a crowd region it is the share of the detection inside it, as in pycocotools.
@@ -45,11 +45,11 @@ def mask_pairs(truth: Dataset, detections: DetectionTable, *, floor: float) -> M
     """
     if detections.mask is None:
         raise ValueError("the detections have no masks")
-    objects = truth.objects
+    objects = dataset.objects
     without, area = np.ones(len(objects), np.bool_), np.zeros(len(detections))
     parts = [OverlapPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    for image in range(len(truth)):
-        size = int(truth.images.heights[image]), int(truth.images.widths[image])
+    for image in range(len(dataset)):
+        size = int(dataset.images.heights[image]), int(dataset.images.widths[image])
         here = np.arange(*np.searchsorted(objects.image, (image, image + 1)))
         there = np.arange(*np.searchsorted(detections.image, (image, image + 1)))
         of_object, of_detection = _rles(objects.segmentation, here, size), _rles(detections.mask, there, size)

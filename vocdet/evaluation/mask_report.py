@@ -48,15 +48,15 @@ class MaskReport:
 
 
 def evaluate_masks(
-    truth: Dataset,
+    dataset: Dataset,
     detections: DetectionTable,
     areas: NDArray[np.float64],
     interval: Callable[[OverlapPairs, DetectionTable, Objects], Interval] | None = None,
 ) -> MaskReport:
     """The metrics of detections with masks; `areas` (M,) are those of the objects in square pixels."""
-    labels = len(truth.labels)
-    common = mask_pairs(truth, detections, floor=float(IOUS[0]))
-    objects = common.objects(truth.objects)
+    labels = len(dataset.labels)
+    common = mask_pairs(dataset, detections, floor=float(IOUS[0]))
+    objects = common.objects(dataset.objects)
     count = count_objects(objects, labels)
     voc = score_outcome(match_voc(common.pairs, objects, len(detections), IOU).outcome, detections, count)
     coco = score_pairs(common.pairs, detections, objects, labels, areas, common.detection_areas)
@@ -70,9 +70,11 @@ def evaluate_masks(
             ap50=mean_of(coco.ap50[rows]),
         )
 
-    wanted = ~(truth.objects.difficult | truth.objects.crowd)
+    wanted = ~(dataset.objects.difficult | dataset.objects.crowd)
     return MaskReport(
-        tuple(LabelMaskMetrics(**asdict(metrics(slice(i, i + 1))), label=name) for i, name in enumerate(truth.labels)),
+        tuple(
+            LabelMaskMetrics(**asdict(metrics(slice(i, i + 1))), label=name) for i, name in enumerate(dataset.labels)
+        ),
         metrics(slice(None)),
         coco.summary,
         int((common.without & wanted).sum()),

@@ -34,19 +34,19 @@ class VocScore:
 
 
 def voc_score(
-    truth: Dataset, detections: Sequence[Detections], *, iou: float = 0.5, inclusive: bool = False
+    dataset: Dataset, detections: Sequence[Detections], *, iou: float = 0.5, inclusive: bool = False
 ) -> VocScore:
     """VOC's average precision at any IoU for each label, equal to the devkit's VOCevaldet.m.
 
     Item i of `detections` belongs to image i. Boxes are half-open, with the same areas as in the devkit for a dataset
     read with the convention `one`; `inclusive` adds 1 to widths and heights, for unconverted numbers (see `box_pairs`).
     """
-    if len(detections) != len(truth):
-        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(truth)}")
-    table = stack(detections, len(truth.labels))
-    pairs = box_pairs(truth.objects, table, floor=iou, inclusive=inclusive)
-    match = match_voc(pairs, truth.objects, len(table), iou)
-    return score_outcome(match.outcome, table, count_objects(truth.objects, len(truth.labels)))
+    if len(detections) != len(dataset):
+        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
+    table = stack(detections, len(dataset.labels))
+    pairs = box_pairs(dataset.objects, table, floor=iou, inclusive=inclusive)
+    match = match_voc(pairs, dataset.objects, len(table), iou)
+    return score_outcome(match.outcome, table, count_objects(dataset.objects, len(dataset.labels)))
 
 
 def score_outcome(outcome: Outcome, detections: DetectionTable, objects: NDArray[np.int64]) -> VocScore:

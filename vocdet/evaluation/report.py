@@ -100,12 +100,10 @@ class EvalReport:
 
 
 def evaluate(
-    truth: Dataset,
+    dataset: Dataset,
     detections: Sequence[Detections],
     *,
     thresholds: NDArray[np.float32] | None = None,
-    default_threshold: float = 0.5,
-    areas: NDArray[np.float64] | None = None,
     masks: bool | None = None,
     resamples: int = 0,
     seed: int = 0,
@@ -113,40 +111,40 @@ def evaluate(
     """All metrics of the detections in a dataset; item i of `detections` belongs to image i.
 
     `thresholds` (L,) are those of the model. By default each label gets the one with the best F1 on these images, at
-    least .05, which is slightly optimistic for precision and recall; a label without true detections gets
-    `default_threshold`. Average precision uses all detections: pass them with a low score limit. `areas` (M,) are
-    those of the objects in square pixels; by default as annotated, else of the mask, else of the box. `masks` turns
-    the metrics of masks on or off; None: on if detections and objects have masks. `resamples` adds an interval for AP
-    and AR, drawn with `seed` (see `bootstrap`). `ValueError` for lengths that do not fit the dataset.
+    least .05, which is slightly optimistic for precision and recall; a label without true detections gets .5. Average
+    precision uses all detections: pass them with a low score limit. The size of an object is its annotated area, else
+    that of its mask, else that of its box. `masks` turns the metrics of masks on or off; None: on if detections and
+    objects have masks. `resamples` adds an interval for AP and AR, drawn with `seed` (see `bootstrap`). `ValueError`
+    for lengths that do not fit the dataset.
     """
-    if len(detections) != len(truth):
-        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(truth)}")
-    labels = len(truth.labels)
+    if len(detections) != len(dataset):
+        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
+    labels = len(dataset.labels)
     if thresholds is not None and len(thresholds) != labels:
         raise ValueError(f"{len(thresholds)} thresholds for {labels} labels")
     table = stack(detections, labels)
-    sizes = object_areas(truth.objects) if areas is None else areas
-    pairs = box_pairs(truth.objects, table, floor=float(IOUS[0]))
-    match = match_voc(pairs, truth.objects, len(table), IOU)
-    count = count_objects(truth.objects, labels)
+    sizes = object_areas(dataset.objects)
+    pairs = box_pairs(dataset.objects, table, floor=float(IOUS[0]))
+    match = match_voc(pairs, dataset.objects, len(table), IOU)
+    count = count_objects(dataset.objects, labels)
     if thresholds is None:
-        best = best_thresholds(table, match.outcome, count, default=default_threshold)
+        best = best_thresholds(table, match.outcome, count)
         thresholds = np.maximum(best, MIN_THRESHOLD)
-    point = operating_point(truth.objects, table, match, np.asarray(thresholds, np.float32))
+    point = operating_point(dataset.objects, table, match, np.asarray(thresholds, np.float32))
     voc = score_outcome(match.outcome, table, count)
-    coco = score_pairs(pairs, table, truth.objects, labels, sizes)
-    drawn = partial(bootstrap, images=len(truth), resamples=resamples, seed=seed)
+    coco = score_pairs(pairs, table, dataset.objects, labels, sizes)
+    drawn = partial(bootstrap, images=len(dataset), resamples=resamples, seed=seed)
     if masks is None:
-        masks = table.mask is not None and len(truth.objects.segmentation.rows) > 0
+        masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
     return _report(
-        truth, voc, coco, point,
-        interval=drawn(pairs, table, truth.objects) if resamples else None,
-        masks=evaluate_masks(truth, table, sizes, drawn if resamples else None) if masks else None,
+        dataset, voc, coco, point,
+        interval=drawn(pairs, table, dataset.objects) if resamples else None,
+        masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
     )  # fmt: skip
 
 
 def _report(
-    truth: Dataset,
+    dataset: Dataset,
     voc: VocScore,
     coco: CocoScore,
     point: OperatingPoint,
@@ -154,18 +152,18 @@ def _report(
     interval: Interval | None,
     masks: MaskReport | None,
 ) -> EvalReport:
-    labels = len(truth.labels)
-    left_out = truth.objects.difficult | truth.objects.crowd
-    difficult = np.bincount(truth.objects.label[left_out], minlength=labels)
-    shown = truth.objects.take(~left_out)
+    labels = len(dataset.labels)
+    left_out = dataset.objects.difficult | dataset.objects.crowd
+    difficult = np.bincount(dataset.objects.label[left_out], minlength=labels)
+    shown = dataset.objects.take(~left_out)
     images = np.bincount(np.unique(np.stack([shown.label, shown.image]), axis=1)[0], minlength=labels)
 
     rows = []
-    for i, label in enumerate(truth.labels):
+    for i, label in enumerate(dataset.labels):
         metrics = _metrics(voc, coco, point, slice(i, i + 1), int(images[i]), int(difficult[i]))
         rows.append(LabelMetrics(**asdict(metrics), label=label, threshold=float(point.thresholds[i])))
     overall = _metrics(voc, coco, point, slice(None), len(np.unique(shown.image)), int(difficult.sum()))
-    return EvalReport(len(truth), tuple(rows), overall, coco.summary, interval, masks)
+    return EvalReport(len(dataset), tuple(rows), overall, coco.summary, interval, masks)
 
 
 def _metrics(

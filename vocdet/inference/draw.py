@@ -53,7 +53,7 @@ def draw(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
     return draw_boxes(image, detections.boxes[::-1], [int(detections.labels[i]) for i in order], texts, masks)
 
 
-def draw_truth(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
+def draw_objects(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
     """A copy of the image with its annotated objects; difficult ones are marked."""
     texts = [
         f"{labels[label]} (difficult)" if difficult else labels[label]

@@ -76,7 +76,7 @@ def coco_entries(
 
 def read_coco_results(
     path: Path,
-    truth: Dataset,
+    dataset: Dataset,
     *,
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
@@ -91,10 +91,10 @@ def read_coco_results(
     image's size (several are reported together). The same entry twice is allowed: the second is a false detection,
     and scored as one.
     """
-    rows = {number: row for row, number in enumerate(image_ids or range(1, len(truth) + 1))}
-    labels = {number: label for label, number in enumerate(category_ids or range(1, len(truth.labels) + 1))}
+    rows = {number: row for row, number in enumerate(image_ids or range(1, len(dataset) + 1))}
+    labels = {number: label for label, number in enumerate(category_ids or range(1, len(dataset.labels) + 1))}
     entries = _entries(path)
-    raise_all(list(islice(_errors(path, entries, rows, labels, truth), _MOST_ERRORS)))
+    raise_all(list(islice(_errors(path, entries, rows, labels, dataset), _MOST_ERRORS)))
     good = cast(list[dict[str, Any]], entries)
     row = np.array([rows[entry["image_id"]] for entry in good], np.int64)
     label = np.array([labels[entry["category_id"]] for entry in good], np.int64)
@@ -103,8 +103,8 @@ def read_coco_results(
     box[:, 2:] += box[:, :2]
     column = _mask_column(good)
     order = np.lexsort((-score, row))
-    cuts = np.cumsum(np.bincount(row, minlength=len(truth)))[:-1]
-    parts = np.split(order, cuts)[: len(truth)]
+    cuts = np.cumsum(np.bincount(row, minlength=len(dataset)))[:-1]
+    parts = np.split(order, cuts)[: len(dataset)]
     return [Detections(box[some], score[some], label[some], column and column.take(some)) for some in parts]
 
 
@@ -130,26 +130,26 @@ def _around(entry: dict[str, Any]) -> tuple[float, float, float, float]:
 
 
 def write_voc_results(
-    folder: Path, truth: Dataset, found: Sequence[Detections], *, split: str = "test"
+    folder: Path, dataset: Dataset, found: Sequence[Detections], *, split: str = "test"
 ) -> tuple[Path, ...]:
     """Write comp3_det_<split>_<label>.txt for every label, as VOCevaldet.m reads them, and return their paths.
 
     A line is `stem score xmin ymin xmax ymax`, 1-based and inclusive. OutputError for a stem with a blank in it,
     which the devkit would read as two columns, or a label that cannot be part of a file name.
     """
-    if len(found) != len(truth):
-        raise ValueError(f"detections of {len(found)} images for a dataset of {len(truth)}")
-    lines: list[list[str]] = [[] for _ in truth.labels]
-    for stem, one in zip(truth.images.stems, found, strict=True):
+    if len(found) != len(dataset):
+        raise ValueError(f"detections of {len(found)} images for a dataset of {len(dataset)}")
+    lines: list[list[str]] = [[] for _ in dataset.labels]
+    for stem, one in zip(dataset.images.stems, found, strict=True):
         if len(one) and len(stem.split()) != 1:
             raise OutputError(f"the stem {stem!r} has a blank in it", place=folder, hint="rename the image")
         for label, (xmin, ymin, xmax, ymax), score in _numbers(one):
             low = f"{minimum_text(xmin, 'one')} {minimum_text(ymin, 'one')}"
             lines[label].append(f"{stem} {score!r} {low} {number_text(xmax)} {number_text(ymax)}\n")
-    for name in truth.labels:
+    for name in dataset.labels:
         if set(name) & set('/\\:*?"<>|\0'):
             raise OutputError(f"the label {name!r} cannot be in a file name", place=folder, hint="rename it")
-    paths = tuple(folder / f"comp3_det_{split}_{name}.txt" for name in truth.labels)
+    paths = tuple(folder / f"comp3_det_{split}_{name}.txt" for name in dataset.labels)
     for path, text in zip(paths, lines, strict=True):
         with writing(path) as file:
             file.write("".join(text).encode())
@@ -192,15 +192,15 @@ def _lenient(path: Path, data: bytes, error: Exception) -> object:
 
 
 def _errors(
-    path: Path, entries: list[object], rows: dict[int, int], labels: dict[int, int], truth: Dataset
+    path: Path, entries: list[object], rows: dict[int, int], labels: dict[int, int], dataset: Dataset
 ) -> Iterator[VocdetError]:
     for i, entry in enumerate(entries):
-        inside, problem = _fault(entry, rows, labels, truth)
+        inside, problem = _fault(entry, rows, labels, dataset)
         if problem:
             yield AnnotationError(problem, place=Place(path, inside=f"[{i}]{inside}"), hint="correct or delete it")
 
 
-def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], truth: Dataset) -> tuple[str, str]:
+def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], dataset: Dataset) -> tuple[str, str]:
     """What is wrong with an entry: where inside it, and the problem; "" when nothing is."""
     if not isinstance(entry, dict):
         return "", f"is {_short(entry)}, not an object"
@@ -214,14 +214,14 @@ def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], truth: D
         if entry[name] not in known:
             return f".{name}", f"is {_short(entry[name])}, which the dataset does not have"
     row = rows[entry["image_id"]]
-    file = truth.images.files[row]
+    file = dataset.images.files[row]
     if problem := _number_fault(entry["score"]):
         return ".score", problem
     if "bbox" in entry:
         inside, problem = _box_fault(entry["bbox"])
         if problem:
             return f".bbox{inside}", problem
-    if mask and (problem := _mask_fault(mask, int(truth.images.heights[row]), int(truth.images.widths[row]))):
+    if mask and (problem := _mask_fault(mask, int(dataset.images.heights[row]), int(dataset.images.widths[row]))):
         return ".segmentation", problem
     if _name(entry.get("file_name", file)) != _name(file):
         return ".file_name", f"is {_short(entry['file_name'])}, but this image of the dataset is {file!r}"

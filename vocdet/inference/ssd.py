@@ -13,7 +13,7 @@ from vocdet.data.detections import Detections
 from vocdet.inference.predictor import thresholds_of
 from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, resize
-from vocdet.models.ssd.detect import SCORE, detect
+from vocdet.models.ssd.detect import SCORE, DetectionLimits, detect
 from vocdet.models.ssd.model import SsdLite
 
 
@@ -47,9 +47,9 @@ class SsdPredictor:
         self, offsets: Tensor, logits: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
     ) -> list[Detections]:
         """The same from the model's outputs for such a batch."""
-        found = detect(offsets, logits, self._model.grid, self.size, score=score)
+        detected = detect(offsets, logits, self._model.grid, self.size, DetectionLimits(score))
         height, width = self.size
         return [
             to_detections(f.boxes, f.scores, f.classes, scale=(w / width, h / height))
-            for f, (w, h) in zip(found, sides, strict=True)
+            for f, (w, h) in zip(detected, sides, strict=True)
         ]

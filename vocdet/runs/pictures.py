@@ -13,7 +13,7 @@ from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError
-from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_truth, side_by_side
+from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_objects, side_by_side
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image, decode_as
 from vocdet.mask_crops import Cut, MaskCrops
@@ -68,7 +68,7 @@ def example_sheet(dataset: Dataset, detections: Sequence[Detections], thresholds
             image = decode_as(sample.path, sample.width, sample.height)
         except ImageError:
             continue
-        annotated = draw_truth(image, sample.objects, dataset.labels)
+        annotated = draw_objects(image, sample.objects, dataset.labels)
         pairs.append(side_by_side(annotated, draw(image, detections[row].above(thresholds), dataset.labels)))
     return contact_sheet(pairs or [np.full((16, 16, 3), 255, np.uint8)], columns=2, width=SHEET)
 

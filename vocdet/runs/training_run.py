@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vocdet import __version__
-from vocdet.errors import CheckpointError
+from vocdet.errors import CheckpointError, NotFiniteError
 from vocdet.files import delete_partial_files
 from vocdet.inference.predictor import BEST
 from vocdet.inputs.batches import Batch, EpochPlan
@@ -35,8 +35,8 @@ from vocdet.runs.journal import Journal
 from vocdet.runs.resume import UnfinishedRun
 from vocdet.runs.setup import RunOptions
 from vocdet.training.distributed import Group
-from vocdet.training.learner import Learner, NotFinite
-from vocdet.training.loop import Epoch, Limits, Progress, Step, Validation, fit
+from vocdet.training.learner import Learner
+from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
 from vocdet.training.losses import Task
 from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
 from vocdet.training.precision import choose_precision, make_scaler
@@ -165,10 +165,8 @@ class TrainingRun:
         threads = 1 if self._on_cpu else min(4, os.cpu_count() or 1)
         loader = Loader(samples, workers=self._recipe.data.workers, threads=threads)
         events = fit(
-            self._learner, partial(self._load, loader, samples), len(samples), limits=_limits(self._recipe),
-            schedule=make_schedule(train.schedule, steps=train.steps), warm=train.warm,
-            validate=validator.validate if validator.images else None, accumulate=train.accumulate, start=self._at,
-            stop=self._stop,
+            self._learner, partial(self._load, loader, samples), len(samples), plan=_plan(self._recipe),
+            validate=validator.validate if validator.images else None, start=self._at, stop=self._stop,
         )  # fmt: skip
         with loader, self._open_journal(loader, samples, validator):
             try:
@@ -180,7 +178,7 @@ class TrainingRun:
                         self._save_all()
                     yield from self._notes()
                     yield event
-            except NotFinite as error:
+            except NotFiniteError as error:
                 raise self._with_files(error, samples) from error
             self._finish(validator)
         yield from self._notes()
@@ -282,7 +280,7 @@ class TrainingRun:
         """Write the averaged weights."""
         save_checkpoint(self.run / name, self.average.model, info)
 
-    def _with_files(self, error: NotFinite, samples: Samples) -> NotFinite:
+    def _with_files(self, error: NotFiniteError, samples: Samples) -> NotFiniteError:
         """The error with the file names of the batch, which are also written to the run folder."""
         path = self.run / NOT_FINITE
         if self._group.first:
@@ -300,6 +298,12 @@ def _machine_changes(record: Record, group: Group) -> list[str]:
         for what, before, now in (("processes", record.processes, group.world), ("threads", record.threads, threads))
         if before != now
     ]
+
+
+def _plan(recipe: Recipe) -> TrainingPlan:
+    train = recipe.train
+    schedule = make_schedule(train.schedule, steps=train.steps)
+    return TrainingPlan(_limits(recipe), schedule, train.warm, train.accumulate)
 
 
 def _limits(recipe: Recipe) -> Limits:

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vocdet.errors import ArgumentError, DeviceError, TrainingError
+from vocdet.errors import ArgumentError, DeviceError, PeerError, TrainingError
 
 T = TypeVar("T")
 
@@ -30,16 +30,12 @@ _LOST = re.compile(r"by peer|gloo/transport|broken pipe|ncclRemoteError|communic
 _LATE = re.compile(r"timed? ?out", re.I)
 
 
-class PeerEnded(TrainingError):
-    """Another process of the training ended or hangs; it reports the cause itself."""
-
-
 @dataclass(frozen=True, slots=True)
 class Group:
     """The processes of a training. All of them must call every operation, in the same order.
 
     In a single process every operation returns its argument. If another process ended or hangs, an operation raises
-    `PeerEnded`.
+    `PeerError`.
     """
 
     rank: int = 0  # of this process: 0 is the first, the one that writes and decides
@@ -189,7 +185,7 @@ def synchronized(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Inside, errors caused by the end of a process become `PeerEnded`."""
+    """Inside, errors caused by the end of a process become `PeerError`."""
     try:
         yield
     except RuntimeError as error:
@@ -200,7 +196,7 @@ def _together() -> Iterator[None]:
             problem, hint = f"another process of this training has not answered for {minutes} minutes", "it may hang"
         else:
             problem, hint = "another process of this training ended", "its message is above"
-        raise PeerEnded(problem, hint=hint) from error
+        raise PeerError(problem, hint=hint) from error
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

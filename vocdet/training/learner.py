@@ -8,21 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vocdet.errors import TrainingError
+from vocdet.errors import NotFiniteError
 from vocdet.inputs.batches import Batch
 from vocdet.training.distributed import Group
 from vocdet.training.optim import MovingAverage, set_rate
 from vocdet.training.shards import Shards
-
-
-class NotFinite(TrainingError):
-    """The loss or its gradient is not finite; `rows` are the samples of the step."""
-
-    def __init__(self, what: str, losses: dict[str, float], rows: tuple[int, ...]) -> None:
-        named = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        hint = 'train with a lower `lr=` or with `precision="fp32"`; the last checkpoints remain'
-        super().__init__(f"the {what} is no longer finite: {named}", hint=hint)
-        self.rows = rows
 
 
 class Learner:
@@ -55,7 +45,7 @@ class Learner:
         """Train on batches as one step. Returns their losses and the number of images, over all processes.
 
         `rate` is a share of the peak, `number` that of the step. A loss or a gradient that is not finite raises
-        `NotFinite`, before any weight changes.
+        `NotFiniteError`, before any weight changes.
         """
         with self.shards.learning():
             set_rate(self.optimizer, rate)
@@ -70,9 +60,8 @@ class Learner:
                 name: sum(share * each.losses[name] for share, each in zip(shares, learned, strict=True))
                 for name in learned[0].losses
             }
-            rows = [row for batch in batches for row in batch.rows]
             if not math.isfinite(sum(losses.values())):
-                raise NotFinite("loss", losses, tuple(dict.fromkeys(self.group.merge(rows))))
+                raise self._not_finite("loss", losses, batches)
             with torch.no_grad():
                 total = learned[0].gradients
                 if len(learned) > 1:
@@ -81,8 +70,17 @@ class Learner:
                     torch._foreach_add_(total, each.gradients, alpha=share)
                 self._exchange(total, len(batches[-1]) > 0)
                 if not self._change(total):
-                    raise NotFinite("gradient of the loss", losses, tuple(dict.fromkeys(self.group.merge(rows))))
+                    raise self._not_finite("gradient of the loss", losses, batches)
         return losses, sum(each.images for each in learned)
+
+    def _not_finite(self, what: str, losses: dict[str, float], batches: Sequence[Batch]) -> NotFiniteError:
+        rows = self.group.merge([row for batch in batches for row in batch.rows])
+        values = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        return NotFiniteError(
+            f"the {what} is no longer finite: {values}",
+            rows=tuple(dict.fromkeys(rows)),
+            hint='train with a lower `lr=` or with `precision="fp32"`; the last checkpoints remain',
+        )
 
     def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:
         """Add up the gradients of all processes, and average the statistics of their norms."""

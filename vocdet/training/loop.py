@@ -85,43 +85,49 @@ class Limits:
     steps: int = 0  # 0: no limit
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """When to stop, and how the learning rate develops until then."""
+
+    limits: Limits
+    schedule: Schedule
+    warm: int  # steps of warm-up
+    accumulate: int = 1  # batches of a step
+
+
 def fit(
     learner: Learner,
     load: Callable[[int, int], Iterable[Batch]],
     samples: int,
     *,
-    limits: Limits,
-    schedule: Schedule,
-    warm: int,
+    plan: TrainingPlan,
     validate: Callable[[nn.Module], Validation] | None,
-    accumulate: int = 1,
     start: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | Epoch]:
     """Train, and yield the result of every step and every epoch.
 
     `load(epoch, skip)` returns the batches of an epoch except the first `skip`; an epoch has `samples` images over all
-    processes, and `accumulate` batches are a step. `validate(model)` measures the averaged model; its rank decides
-    which epoch is best. The rate follows `schedule` after `warm` steps of warm-up; with a time budget it follows the
-    clock, and validation takes at most an eighth of it. `start` is the position of an interrupted training whose
-    learner is restored: the result is the same as without the interruption. When `stop()` is true in any process,
-    training ends after the step, without an event for the unfinished epoch. A loss that is not finite raises
-    `NotFinite`.
+    processes. `validate(model)` measures the averaged model; its rank decides which epoch is best. With a time budget
+    the learning rate follows the clock, and validation takes at most an eighth of it. `start` is the position of an
+    interrupted training whose learner is restored: the result is the same as without the interruption. When `stop()`
+    is true in any process, training ends after the step, without an event for the unfinished epoch. A loss that is not
+    finite is a `NotFiniteError`.
     """
     at = start or Progress()
-    clock = _Clock(limits, samples, at)
-    share, warm_share, _ = learner.group.from_first(clock.reading(at, warm))
+    clock = _Clock(plan.limits, samples, at)
+    share, warm_share, _ = learner.group.from_first(clock.reading(at, plan.warm))
     while not at.finished:
-        for batches in _grouped(load(at.epoch, at.batches), accumulate):
-            losses, images = learner.step(batches, schedule(share, warm_share), at.steps)
+        for batches in _grouped(load(at.epoch, at.batches), plan.accumulate):
+            losses, images = learner.step(batches, plan.schedule(share, warm_share), at.steps)
             at = _after_step(at, losses, len(batches), images, clock.elapsed(), learner.rate)
-            share, warm_share, over = learner.group.from_first(clock.reading(at, warm))
+            share, warm_share, over = learner.group.from_first(clock.reading(at, plan.warm))
             yield Step(at.epoch, losses, at.seen, samples, clock.speed(at), share, clock.left(share), at)
             if learner.group.any(stop()):
                 return
             if over:
                 break
-        event, at = _end_epoch(learner, at, clock, limits, validate)
+        event, at = _end_epoch(learner, at, clock, plan.limits, validate)
         yield event
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import typer
 
-from vocdet.errors import DeviceError, VocdetError
+from vocdet.errors import DeviceError, PeerError, VocdetError
 from vocdet_cli import render
 from vocdet_cli.training.processes import ERRORS, report_error, run
 
@@ -66,10 +66,7 @@ def devices(option: str) -> list[str]:
 
 def failed(error: VocdetError) -> None:
     """Print an error, or report it to the process that started this one for a device."""
-    # not imported: torch takes seconds to load, and if it is not loaded, there was no communication
-    distributed = sys.modules.get("vocdet.training.distributed")
-    echo = distributed is not None and isinstance(error, distributed.PeerEnded)
-    if not report_error(error, _number("RANK", 0), echo=echo):
+    if not report_error(error, _number("RANK", 0), echo=isinstance(error, PeerError)):
         render.error(error)
 
 

@@ -193,10 +193,8 @@ sys.exit(1)
 
 
 ECHO = """
-import types
-class PeerEnded(VocdetError): pass
-sys.modules["vocdet.training.distributed"] = types.SimpleNamespace(PeerEnded=PeerEnded)
-echo = PeerEnded("another process of this training ended")
+from vocdet.errors import PeerError
+echo = PeerError("another process of this training ended")
 """
 
 

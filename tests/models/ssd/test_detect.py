@@ -15,7 +15,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import nms
 
 from vocdet.models.ssd.anchors import map_sizes, torchvision_anchors
-from vocdet.models.ssd.detect import detect, suppress
+from vocdet.models.ssd.detect import DetectionLimits, detect, suppress
 
 SIDE = 96
 GRID = torch.from_numpy(torchvision_anchors().grid(map_sizes((SIDE, SIDE)))) * SIDE  # (A, 4)
@@ -58,7 +58,7 @@ def test_a_batch_gives_what_torchvision_gives_image_by_image(
     offsets, logits = outputs(5, classes)
     logits[2, :, 0] += 30  # nothing but background
     expected = theirs(offsets, logits, score=score, candidates=candidates, most=most)
-    found = detect(offsets, logits, GRID, (SIDE, SIDE), score=score, candidates=candidates, most=most)
+    found = detect(offsets, logits, GRID, (SIDE, SIDE), DetectionLimits(score, candidates=candidates, most=most))
     assert len(found) == 5
     assert len(found[2].boxes) == 0
     assert len(found[0].boxes) > 5
@@ -73,7 +73,7 @@ def test_what_is_found_is_right_even_where_most_of_the_best_are_covered() -> Non
     offsets[0] = 0
     offsets[0, :, :2] = 10 * (48 - (GRID[:, :2] + GRID[:, 2:]) / 2) / (GRID[:, 2:] - GRID[:, :2])  # all at one place
     expected = theirs(offsets, logits, score=0.001, candidates=300, most=60)
-    found = detect(offsets, logits, GRID, (SIDE, SIDE), most=60)
+    found = detect(offsets, logits, GRID, (SIDE, SIDE), DetectionLimits(most=60))
     assert len(found[0].boxes) < len(found[1].boxes) == 60
     for mine, other in zip(found, expected, strict=True):
         assert torch.equal(mine.classes, other["labels"])
@@ -125,7 +125,7 @@ def test_scores_that_are_no_numbers_find_nothing() -> None:
 
 def test_outputs_of_half_precision_are_welcome() -> None:
     offsets, logits = outputs(2, 4)
-    plain = detect(offsets, logits, GRID, (SIDE, SIDE), score=0.5)
-    half = detect(offsets.bfloat16(), logits.bfloat16(), GRID, (SIDE, SIDE), score=0.5)
+    plain = detect(offsets, logits, GRID, (SIDE, SIDE), DetectionLimits(0.5))
+    half = detect(offsets.bfloat16(), logits.bfloat16(), GRID, (SIDE, SIDE), DetectionLimits(0.5))
     assert half[0].boxes.dtype == half[0].scores.dtype == torch.float32
     assert abs(len(half[0].boxes) - len(plain[0].boxes)) <= 0.3 * len(plain[0].boxes)

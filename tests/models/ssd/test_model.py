@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
-from vocdet.models.ssd.detect import SsdDetections, detect
+from vocdet.models.ssd.detect import DetectionLimits, SsdDetections, detect
 from vocdet.models.ssd.loss import decode
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 
@@ -53,7 +53,7 @@ def test_post_processing_is_that_of_a_slow_loop(score: float, top: int, overlap:
     generator = torch.Generator().manual_seed(1)
     offsets = 2 * torch.randn(2, len(grid), 4, generator=generator)
     logits = 2 * torch.randn(2, len(grid), 5, generator=generator)
-    found = detect(offsets, logits, grid, SIZE, score=score, candidates=top, overlap=overlap, most=most)
+    found = detect(offsets, logits, grid, SIZE, DetectionLimits(score, overlap, top, most))
     for i, ours in enumerate(found):
         expected = slow(offsets[i], logits[i], grid, score, top, overlap, most)
         assert torch.equal(ours.classes, expected.classes)
@@ -83,7 +83,7 @@ def test_boxes_of_different_labels_do_not_suppress_each_other() -> None:
     logits = torch.full((1, len(grid), 5), -20.0)
     logits[..., 0] = 20.0
     logits[0, 3] = torch.tensor([0.0, 5, 5, 0, 0])
-    (found,) = detect(torch.zeros(1, len(grid), 4), logits, grid, SIZE, score=0.1)
+    (found,) = detect(torch.zeros(1, len(grid), 4), logits, grid, SIZE, DetectionLimits(0.1))
     assert sorted(found.classes.tolist()) == [1, 2]
     assert torch.equal(found.boxes[0], found.boxes[1])
 

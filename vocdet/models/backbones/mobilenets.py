@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import starmap
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 
 Norm = Callable[[int], nn.Module]
 
-# (depthwise kernel, expansion, out, squeeze-excite, h-swish, stride)
+
+class V3Block(NamedTuple):
+    """A row of V3's tables."""
+
+    kernel: int  # of the depthwise convolution
+    expansion: int  # channels
+    out: int  # channels
+    squeeze: bool  # squeeze-excite
+    hswish: bool  # or ReLU
+    stride: int
+
+
 V3_LARGE = (
     (3, 16, 16, False, False, 1), (3, 64, 24, False, False, 2), (3, 72, 24, False, False, 1),
     (5, 72, 40, True, False, 2), (5, 120, 40, True, False, 1), (5, 120, 40, True, False, 1),
@@ -41,10 +54,9 @@ def rounded(channels: float) -> int:
 class InvertedResidual(nn.Module):
     """Expand by 1x1, filter depthwise, squeeze-excite, project by 1x1; with a shortcut where shapes allow."""
 
-    def __init__(
-        self, inputs: int, expansion: int, out: int, kernel: int, stride: int, squeeze: bool, hswish: bool, norm: Norm
-    ) -> None:
+    def __init__(self, inputs: int, block: V3Block, norm: Norm) -> None:
         super().__init__()
+        kernel, expansion, out, squeeze, hswish, stride = block
         # in-place h-swish copies its input for the backward pass; ReLU saves its output instead
         activation = partial(nn.Hardswish, inplace=False) if hswish else nn.ReLU
         inplace = None if hswish else True
@@ -89,12 +101,13 @@ def v3_features(kind: str, width: float, reduced_tail: bool, norm: Norm) -> nn.S
     conv = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=nn.Hardswish, inplace=None)
     inputs = rounded(16 * width)
     layers: list[nn.Module] = [conv(3, inputs, kernel_size=3, stride=2)]
-    for i, (kernel, expansion, out, squeeze, hswish, stride) in enumerate(rows):
+    for i, block in enumerate(starmap(V3Block, rows)):
+        expansion, out = block.expansion, block.out
         if reduced_tail and i >= c4:
             expansion, out = (expansion if i == c4 else expansion // 2), out // 2
-        hidden, out = rounded(expansion * width), rounded(out * width)
-        layers.append(InvertedResidual(inputs, hidden, out, kernel, stride, squeeze, hswish, norm))
-        inputs = out
+        block = block._replace(expansion=rounded(expansion * width), out=rounded(out * width))
+        layers.append(InvertedResidual(inputs, block, norm))
+        inputs = block.out
     layers.append(conv(inputs, 6 * inputs, kernel_size=1))
     return nn.Sequential(*layers)
 

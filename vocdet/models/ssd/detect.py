@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocdet.models.ssd.loss import decode
 
-SCORE, NMS, CANDIDATES, MAX_DETECTIONS = 0.001, 0.55, 300, 300  # torchvision's
+SCORE, NMS = 0.001, 0.55
 REACH = 4  # NMS first sees this multiple of the maximum of detections
 
 Floats = NDArray[np.float32]
@@ -27,52 +27,53 @@ class SsdDetections:
     classes: Tensor  # (N,) from 1: class 0 is background
 
 
+@dataclass(frozen=True, slots=True)
+class DetectionLimits:
+    """Which detections are returned; the defaults are those of torchvision."""
+
+    score: float = SCORE  # higher ones only
+    overlap: float = NMS  # IoU above which the worse of two boxes of a class is removed
+    candidates: int = 300  # of a class in an image, before NMS
+    most: int = 300  # of an image
+
+
 @torch.no_grad()
 def detect(
-    offsets: Tensor,
-    logits: Tensor,
-    anchors: Tensor,
-    size: tuple[int, int],
-    *,
-    score: float = SCORE,
-    overlap: float = NMS,
-    candidates: int = CANDIDATES,
-    most: int = MAX_DETECTIONS,
+    offsets: Tensor, logits: Tensor, anchors: Tensor, size: tuple[int, int], limits: DetectionLimits = DetectionLimits()
 ) -> list[SsdDetections]:
     """The detections of a batch from its outputs: softmax, the best candidates of every class, NMS within classes.
 
-    Offsets (B, A, 4), logits (B, A, C) and anchors (A, 4) in pixels of an input of `size` (height, width). Kept are
-    scores above `score`, the better of two boxes of a class that overlap by more than `overlap`, and the `most` best of
-    an image. The results are on the device of `logits`, without gradients.
+    Offsets (B, A, 4), logits (B, A, C) and anchors (A, 4) in pixels of an input of `size` (height, width). The results
+    are on the device of `logits`, without gradients.
     """
     images, each, classes = logits.shape
     scores = logits.float().softmax(-1)  # (B, A, C)
     scores[..., 0] = -1.0
     scores = scores.flatten(0, 1)
     # The device filters thousands of boxes; NumPy is fastest for the many small steps that follow.
-    some = (scores.amax(1) > score).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
+    some = (scores.amax(1) > limits.score).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
     boxes = decode(offsets.flatten(0, 1)[some].float(), anchors[some % each])
     limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners: Floats = torch.minimum(boxes.clamp(min=0), limit).cpu().numpy()
     values: Floats = scores[some].cpu().numpy()
     image: Indices = some.cpu().numpy() // each
 
-    at = np.flatnonzero(values > score)
+    at = np.flatnonzero(values > limits.score)
     row, class_ = np.divmod(at, classes)
     points = values.ravel()[at]
     lists = image[row] * classes + class_  # one for every class of every image
-    order = _best(lists, points, candidates)
+    order = _best(lists, points, limits.candidates)
     row, class_, points, lists = row[order], class_[order], points[order], lists[order]
     boxes_, image = corners[row], image[row]
-    keep = _kept(boxes_, points, lists, image, overlap, most)
+    keep = _kept(boxes_, points, lists, image, limits)
     ends = np.cumsum(np.bincount(image[keep], minlength=images))[:-1].tolist()
     parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (boxes_, points, class_))
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
 
 
-def _kept(boxes: Floats, scores: Floats, lists: Indices, image: Indices, overlap: float, most: int) -> Indices:
-    """The rows that NMS keeps, at most `most` of an image, image by image and best first; inputs are list by list."""
-    rows = np.arange(len(boxes))
+def _kept(boxes: Floats, scores: Floats, lists: Indices, image: Indices, limits: DetectionLimits) -> Indices:
+    """The rows that remain after NMS, image by image and best first; inputs are list by list."""
+    rows, most, overlap = np.arange(len(boxes)), limits.most, limits.overlap
     totals, reach = np.bincount(image), REACH * most
     if totals.max(initial=0) > reach:
         # A box suppresses only lower scores: if enough of the best remain, no other can be among the results.
