@@ -163,9 +163,9 @@ def test_the_bounds_of_polygons_go_around_all_of_them() -> None:
     ("segmentation", "code", "text"),
     [
         ([], "empty", "has no polygon"),
-        ([[]], "polygon.short", "polygon 0 has 0 points, and needs three"),
-        ([SQUARE, [1, 2, 3, 4]], "polygon.short", "polygon 1 has 2 points, and needs three"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "polygon.odd", "polygon 0 has 7 numbers, which are no pairs of x and y"),
+        ([[]], "polygon.short", "polygon 0 has 0 points, but needs three"),
+        ([SQUARE, [1, 2, 3, 4]], "polygon.short", "polygon 1 has 2 points, but needs three"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "polygon.odd", "polygon 0 has 7 numbers, which do not form pairs of x and y"),
         ([[1, 2, 3, 4, 5, 1.1e9]], "polygon.far", "has a point further than 1e9 pixels out"),
         ([[1, 2, 3, 4, 5, -1e300]], "polygon.far", "has a point further than 1e9 pixels out"),
         ({"size": [0, 5], "counts": []}, "rle.size", "has the size 0×5"),
@@ -178,10 +178,10 @@ def test_the_bounds_of_polygons_go_around_all_of_them() -> None:
         ({"size": [2, 3], "counts": []}, "rle.sum", "has runs of 0 pixels for a size of 2×3"),
         ({"size": [2, 3], "counts": ""}, "rle.sum", "has runs of 0 pixels for a size of 2×3"),
         ({"size": [2, 3], "counts": "o"}, "rle.text", "has counts that end in the middle of a number"),
-        ({"size": [2, 3], "counts": "oooooooooo0"}, "rle.text", "has counts that are no run lengths"),
-        ({"size": [2, 3], "counts": "\x01"}, "rle.text", "has counts that are no run lengths"),
-        ({"size": [2, 3], "counts": "6€"}, "rle.text", "has counts that are no run lengths"),
-        ({"size": [2, 3], "counts": "p"}, "rle.text", "has counts that are no run lengths"),
+        ({"size": [2, 3], "counts": "oooooooooo0"}, "rle.text", "has counts that are not run lengths"),
+        ({"size": [2, 3], "counts": "\x01"}, "rle.text", "has counts that are not run lengths"),
+        ({"size": [2, 3], "counts": "6€"}, "rle.text", "has counts that are not run lengths"),
+        ({"size": [2, 3], "counts": "p"}, "rle.text", "has counts that are not run lengths"),
         ({"size": [2, 3], "counts": "O"}, "rle.sum", "has a run of negative length"),
     ],
 )  # fmt: skip
@@ -232,7 +232,7 @@ def test_an_rle_that_is_taken_fills_its_mask_exactly(height: int, width: int, co
 
 def test_an_rle_of_another_size_is_not_drawn() -> None:
     found = parse(as_json({"size": [2, 3], "counts": [6]}))
-    with pytest.raises(MaskError, match="is of 2×3, its image of 3×2") as caught:
+    with pytest.raises(MaskError, match="is 2×3, but its image is 3×2") as caught:
         pixels(found, 3, 2)
     assert caught.value.code == "rle.size"
 

@@ -15,7 +15,7 @@ def area(boxes: Boxes) -> NDArray[np.float64]:
 
 
 def clip(boxes: Boxes, width: float, height: float) -> Boxes:
-    """The part of every box inside an image; one that lies outside comes back with area 0."""
+    """Boxes clipped to an image; one outside it gets area 0."""
     return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], np.float64)))
 
 

@@ -1,4 +1,4 @@
-"""Masks of objects, each cut to a rectangle of whole pixels, all in one row of bytes."""
+"""Masks of objects, each cropped to a rectangle of whole pixels, all in one array of bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cut: TypeAlias = "tuple[int, int, Mask]"  # x0, y0 and the pixels from there on
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskCrops:
-    """Masks of objects, each cut to a rectangle that holds all of it; row i is the mask of object i."""
+    """Masks of objects, each cropped to a rectangle that contains it; row i is the mask of object i."""
 
     where: NDArray[np.int32]  # (K, 4) x0, y0, x1, y1 in pixels of the network's input; all 0: this object has no mask
     pixels: NDArray[np.uint8]  # (sum of areas,) 0 or 1; crop after crop, each row by row
@@ -47,7 +47,7 @@ class MaskCrops:
         return self.pixels[start : start + (y1 - y0) * (x1 - x0)].reshape(y1 - y0, x1 - x0)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> MaskCrops:
-        """The masks of these rows (indices, or one truth value a row), in this order; the pixels are copied."""
+        """The masks of these rows (indices, or a boolean per row), in this order; the pixels are copied."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return MaskCrops(self.where[chosen], _row([self.crop(int(i)) for i in chosen]))
 
@@ -63,7 +63,7 @@ class MaskCrops:
 
     @classmethod
     def of(cls, cuts: Sequence[Cut | None]) -> MaskCrops:
-        """Masks (h, w) with the pixel x0, y0 each begins at; None, or one without an area: this object has no mask."""
+        """Masks (h, w), each with the pixel x0, y0 where it starts; None and an empty mask: the object has none."""
         where = np.zeros((len(cuts), 4), np.int32)
         masks: list[Mask] = []
         for i, cut in enumerate(cuts):
@@ -75,7 +75,7 @@ class MaskCrops:
 
     @staticmethod
     def joined(parts: Sequence[MaskCrops]) -> MaskCrops:
-        """The masks of all parts, one after another; their places stay as they are."""
+        """The masks of all parts, one after another, at unchanged places."""
         if len(parts) == 1:
             return parts[0]
         if not parts:

@@ -1,9 +1,9 @@
-"""Masks as COCO writes them: polygons, run lengths (RLE), and the pixels they stand for.
+"""Masks in COCO's notation: polygons, run lengths (RLE), and their pixels.
 
 A segmentation is the JSON of COCO's key of that name: `[[x1, y1, x2, y2, ...], ...]`, one list a polygon, in pixels;
 or `{"size": [height, width], "counts": ...}` with the lengths of runs of 0 and 1 in column order, beginning with 0, as
 a list or in the text form of pycocotools (maskApi.c, rleToString). Run lengths are added up before pycocotools
-decodes them: it writes beyond its memory where they do not fit the size.
+decodes them, because it writes beyond its memory if they do not fit the size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Polygons: TypeAlias = "list[list[float]]"  # each x1, y1, x2, y2, ...
 
 FURTHEST = 1e9  # pixels of a point from the origin
-LARGEST_SIDE = 1 << 16  # pixels of a mask; larger ones are a mistake, or meant to fill the memory
+LARGEST_SIDE = 1 << 16  # pixels of a mask; larger ones are a mistake or an attack
 MOST_PIXELS = 1 << 28  # of a mask that is drawn; pycocotools counts in 32 bits
 LONGEST_OUTLINE = 1 << 21  # pixels around a polygon that is drawn; pycocotools takes some 80 bytes for each
 
@@ -39,7 +39,7 @@ class Rle:
 
 
 class MaskError(ValueError):
-    """A segmentation that is none: `code` says in a word what is wrong, as in polygon.odd."""
+    """An invalid segmentation; `code` names the problem in short, as in polygon.odd."""
 
     def __init__(self, code: str, problem: str) -> None:
         super().__init__(problem)
@@ -56,7 +56,7 @@ _RLE = msgspec.json.Decoder(_RawRle)
 
 
 def parse(segmentation: bytes) -> Polygons | Rle:
-    """What a segmentation's JSON says; `MaskError` where it is neither polygons of three points or more nor an RLE."""
+    """The polygons or the RLE in a segmentation's JSON; polygons have at least three points. Else a `MaskError`."""
     try:
         if segmentation.lstrip()[:1] == b"{":
             return _rle(_RLE.decode(segmentation))
@@ -65,9 +65,11 @@ def parse(segmentation: bytes) -> Polygons | Rle:
         raise MaskError("type", f"is neither a list of polygons nor an RLE: {error}") from error
     for i, polygon in enumerate(polygons):
         if len(polygon) % 2:
-            raise MaskError("polygon.odd", f"polygon {i} has {len(polygon)} numbers, which are no pairs of x and y")
+            raise MaskError(
+                "polygon.odd", f"polygon {i} has {len(polygon)} numbers, which do not form pairs of x and y"
+            )
         if len(polygon) < 6:
-            raise MaskError("polygon.short", f"polygon {i} has {len(polygon) // 2} points, and needs three")
+            raise MaskError("polygon.short", f"polygon {i} has {len(polygon) // 2} points, but needs three")
     if not polygons:
         raise MaskError("empty", "has no polygon")
     if not all(map(_plausible, polygons)):
@@ -92,16 +94,16 @@ def _rle(raw: _RawRle) -> Rle:
 
 
 def _counts_of_text(text: str) -> NDArray[np.int64]:
-    """Run lengths from their text form: five bits a character, low bits first, the sixth says that more follow.
+    """Run lengths from their text form: five bits per character, low bits first; the sixth is set if more follow.
 
-    From the fourth on a number is the difference to the one two before.
+    From the fourth number on, each is the difference from the number two places before.
     """
     try:
         bits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     except UnicodeEncodeError:
         bits = np.array([-1])
     if len(bits) and not (bits.min() >= 0 and bits.max() < 64):
-        raise MaskError("rle.text", "has counts that are no run lengths")
+        raise MaskError("rle.text", "has counts that are not run lengths")
     last = np.flatnonzero(bits < 32)  # the last character of every number
     if len(bits) and (not len(last) or last[-1] != len(bits) - 1):
         raise MaskError("rle.text", "has counts that end in the middle of a number")
@@ -109,7 +111,7 @@ def _counts_of_text(text: str) -> NDArray[np.int64]:
     lengths[1:] -= last[:-1]
     lengths[:1] += 1
     if len(lengths) and lengths.max() > _MOST_CHARACTERS:
-        raise MaskError("rle.text", "has counts that are no run lengths")
+        raise MaskError("rle.text", "has counts that are not run lengths")
     if not len(lengths):
         return np.zeros(0, np.int64)
     firsts = last - lengths + 1
@@ -133,15 +135,15 @@ def rle_json(mask: NDArray[np.bool_]) -> bytes:
 
 
 def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.bool_]:
-    """The mask (H, W) of what `parse` gave; polygons are filled as pycocotools fills them.
+    """The mask (H, W) of a parsed segmentation; polygons are filled as by pycocotools.
 
-    `MaskError` where an RLE is of another size, and where there is too much to draw.
+    `MaskError` for an RLE of another size, and for a mask that is too large to draw.
     """
     if isinstance(segmentation, Rle) and (segmentation.height, segmentation.width) != (height, width):
         size = f"{segmentation.height}×{segmentation.width}"
-        raise MaskError("rle.size", f"is of {size}, its image of {height}×{width} (height × width)")
+        raise MaskError("rle.size", f"is {size}, but its image is {height}×{width} (height × width)")
     if height * width > MOST_PIXELS:
-        raise MaskError("large", f"has {height}×{width} pixels, which are too many to draw")
+        raise MaskError("large", f"has {height}×{width} pixels, too many to draw")
     if isinstance(segmentation, Rle):
         counts = np.array(segmentation.counts, np.int64)
     else:
@@ -150,7 +152,7 @@ def pixels(segmentation: Polygons | Rle, height: int, width: int) -> NDArray[np.
 
 
 def counts_of(text: bytes, height: int, width: int) -> NDArray[np.int64] | None:
-    """Run lengths of a segmentation's JSON in an image of this size; None where there is no mask that fits it."""
+    """Run lengths of a segmentation's JSON in an image of this size; None without a valid mask of that size."""
     if not text or height * width > MOST_PIXELS:
         return None
     try:
@@ -164,18 +166,18 @@ def counts_of(text: bytes, height: int, width: int) -> NDArray[np.int64] | None:
 
 
 def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.int64]:
-    """Run lengths, as an RLE has them, of polygons (x1, y1, x2, y2, ...) that pycocotools fills in a mask of this size.
+    """Run lengths of polygons (x1, y1, x2, y2, ...), filled by pycocotools in a mask of this size.
 
-    Parts that overlap count once. `MaskError` where an outline is too long to draw.
+    Overlapping polygons count once. `MaskError` for an outline that is too long to draw.
     """
-    seen = [polygon for polygon in polygons if _touches(polygon, height, width)]
-    if not seen:
+    visible = [polygon for polygon in polygons if _touches(polygon, height, width)]
+    if not visible:
         return np.array([height * width], np.int64)
-    if any(map(_is_too_long, seen)):
+    if any(map(_is_too_long, visible)):
         raise MaskError("polygon.long", "has an outline that is too long to draw")
     from pycocotools import mask as coco
 
-    drawn = coco.frPyObjects(seen, height, width)
+    drawn = coco.frPyObjects(visible, height, width)
     merged = drawn[0] if len(drawn) == 1 else coco.merge(drawn)
     return _counts_of_text(merged["counts"].decode("ascii"))  # its own decode warns with NumPy 2
 
@@ -183,7 +185,7 @@ def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: in
 def window(counts: NDArray[np.int64], height: int, where: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     """The pixels (y1 - y0, x1 - x0) inside a rectangle `where` (x0, y0, x1, y1) of the mask of these run lengths.
 
-    `height` is that of the whole mask, which holds the rectangle. No more columns are made than the rectangle has.
+    `height` is that of the whole mask, which contains the rectangle. Only the columns of the rectangle are decoded.
     """
     x0, y0, x1, y1 = where
     first, last = x0 * height, x1 * height
@@ -201,30 +203,30 @@ def _touches(polygon: NDArray[np.float64], height: int, width: int) -> bool:
 
 
 def _is_too_long(polygon: NDArray[np.float64]) -> bool:
-    """Whether an outline has too many pixels: every side has as many as it is wide or high, and one more."""
+    """Whether an outline has too many pixels: a side has the larger of its width and height, plus one."""
     points = polygon.reshape(-1, 2)
-    if len(points) * (np.ptp(points) + 1) <= LONGEST_OUTLINE:  # which no side exceeds
+    if len(points) * (np.ptp(points) + 1) <= LONGEST_OUTLINE:  # no side is longer
         return False
     sides = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
     return bool((sides + 1).sum() > LONGEST_OUTLINE)
 
 
 def area(segmentation: Polygons | Rle) -> float:
-    """Square pixels: those of an RLE counted, those of polygons by the shoelace formula, each by itself."""
+    """Square pixels: of an RLE by counting, of polygons by the shoelace formula, each on its own."""
     if isinstance(segmentation, Rle):
         return float(segmentation.area)
     return sum(map(_polygon_area, segmentation))
 
 
 def _polygon_area(polygon: list[float]) -> float:
-    # From its first point as the origin: far out, products of coordinates have no decimals left.
+    # Relative to the first point: products of large coordinates have no decimals left.
     xs, ys = ([float(value) - float(side[0]) for value in side] for side in (polygon[::2], polygon[1::2]))
     twice = sum(map(float.__mul__, xs, ys[1:] + ys[:1])) - sum(map(float.__mul__, xs[1:] + xs[:1], ys))
     return abs(twice) / 2
 
 
 def bounds(segmentation: Polygons | Rle) -> tuple[float, float, float, float] | None:
-    """The box around a mask: xmin, ymin, xmax, ymax, 0-based and half-open; None where it has no pixel."""
+    """The box around a mask: xmin, ymin, xmax, ymax, 0-based and half-open; None for an RLE without pixels."""
     if not isinstance(segmentation, Rle):
         xs = [x for polygon in segmentation for x in polygon[::2]]
         ys = [y for polygon in segmentation for y in polygon[1::2]]
@@ -240,6 +242,6 @@ def counts_bounds(counts: NDArray[np.int64], height: int) -> tuple[int, int, int
         return None
     columns, rows = np.divmod(runs, height)
     xmin, xmax = int(columns[0, 0]), int(columns[-1, 1]) + 1
-    if (columns[:, 0] != columns[:, 1]).any():  # it goes over the foot of a column
+    if (columns[:, 0] != columns[:, 1]).any():  # a run continues in the next column
         return xmin, 0, xmax, height
     return xmin, int(rows[:, 0].min()), xmax, int(rows[:, 1].max()) + 1

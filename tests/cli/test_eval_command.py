@@ -77,7 +77,7 @@ def test_the_dataset_defaults_to_the_current_folder(vocdet: Run, root: Path, mon
     ("arguments", "problem"),
     [
         (("--data", "{root}"), "runs: no ssd or maskrcnn run in this folder"),
-        (("nothing", "--data", "{root}"), "nothing: there is no such checkpoint"),
+        (("nothing", "--data", "{root}"), "nothing: no such checkpoint"),
         (("{run}", "--data", "{root}", "--split", "val"), "no split 'val'"),
         (("{run}", "--data", "empty"), "empty: "),
         (("{run}", "--data", "{root}", "--device", "tpu"), "device 'tpu' is not available"),

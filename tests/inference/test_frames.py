@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ImageError, ManyErrors, VocdetError
-from vocdet.inference.frames import FPS, MediaSource, batches, find, open_video, quiet
+from vocdet.inference.frames import FPS, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inputs.images import decode
 
 
@@ -32,7 +32,7 @@ def film(path: Path, *, frames: int = 5, fps: float = 10.0) -> Path:
 @pytest.mark.parametrize("name", ["A.JPG", "b.JpEg", "c.png", "d.BMP", "e.webp", "f.tif", "猫 Ж é.png"])
 def test_any_suffix_in_any_case_and_any_name_is_found_and_read(tmp_path: Path, name: str) -> None:
     picture(tmp_path / name)
-    (found,) = find([str(tmp_path)])
+    (found,) = find_sources([str(tmp_path)])
     assert found.name == name
     assert decode(Path(found.address)).shape == (30, 40, 3)
 
@@ -41,7 +41,7 @@ def test_a_folder_is_walked_in_the_order_people_sort_in(tmp_path: Path) -> None:
     for name in ("10.png", "2.png", "deep/1.png", "clip.MP4", "note.txt", ".hidden.png", ".cache/x.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = find([str(tmp_path)])
+    found = find_sources([str(tmp_path)])
     assert [source.name for source in found] == ["2.png", "10.png", "clip.MP4", "deep/1.png"]
     assert [source.kind for source in found] == ["image", "image", "video", "image"]
 
@@ -49,7 +49,7 @@ def test_a_folder_is_walked_in_the_order_people_sort_in(tmp_path: Path) -> None:
 def test_the_masks_of_a_voc_folder_are_no_photographs(tmp_path: Path) -> None:
     for name in ("JPEGImages/a.jpg", "SegmentationObject/a.png", "SegmentationClass/a.png", "out/a.jpg"):
         picture(tmp_path / name)
-    assert [source.name for source in find([str(tmp_path)], skip=tmp_path / "out")] == ["JPEGImages/a.jpg"]
+    assert [source.name for source in find_sources([str(tmp_path)], skip=tmp_path / "out")] == ["JPEGImages/a.jpg"]
 
 
 def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
         (tmp_path / "loop").symlink_to(tmp_path)
     except OSError:
         pytest.skip("no links on this disk")
-    assert [source.name for source in find([str(tmp_path)])] == ["a.png"]
+    assert [source.name for source in find_sources([str(tmp_path)])] == ["a.png"]
 
 
 def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
@@ -66,7 +66,7 @@ def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("1").touch()
-    camera, file, stream = find(["0", "1", "rtsp://me:secret@cam.local/live"])
+    camera, file, stream = find_sources(["0", "1", "rtsp://me:secret@cam.local/live"])
     assert camera == MediaSource("camera", "0", "camera0")
     assert (file.kind, file.path) == ("image", Path("1"))
     assert (stream.kind, stream.path, stream.name) == ("camera", None, "cam_local_live")
@@ -75,13 +75,13 @@ def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
 def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManyErrors) as caught:
-        find([str(tmp_path / "a.png"), str(tmp_path / "empty")])
+        find_sources([str(tmp_path / "a.png"), str(tmp_path / "empty")])
     assert [error.problem for error in caught.value.errors] == ["does not exist", "contains no image and no video"]
 
 
 def test_a_video_gives_its_frames_in_order(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     with open_video(source) as video:
         assert (video.fps, video.count) == (10.0, 5)
         frames = list(video.frames)

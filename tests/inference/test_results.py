@@ -227,7 +227,7 @@ def test_the_devkits_files_are_1_based_and_inclusive(tmp_path: Path) -> None:
 
 def test_what_the_devkit_cannot_read_is_refused(tmp_path: Path) -> None:
     one = [found((0, 0.9, (0, 0, 4, 4)))]
-    with pytest.raises(OutputError, match="the stem 'my cat' has a blank in it"):
+    with pytest.raises(OutputError, match="the stem 'my cat' contains a space"):
         write_voc_results(tmp_path, dataset(("my cat",)), one)
     with pytest.raises(OutputError, match=r"the label '\.\./cat' cannot be in a file name"):
         write_voc_results(tmp_path, dataset(("a",), ("../cat",)), one)

@@ -126,7 +126,7 @@ def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_told_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no such checkpoint") as caught:
+    with pytest.raises(CheckpointError, match="no such checkpoint") as caught:
         load_predictor(tmp_path)
     assert "`vocdet.train_detector(dataset)`" in caught.value.hint
 

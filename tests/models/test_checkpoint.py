@@ -155,9 +155,9 @@ def test_a_file_that_is_something_else_is_one_error(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(path)
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.safetensors")
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path)
 
 

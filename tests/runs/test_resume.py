@@ -79,10 +79,15 @@ def metrics(run: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(("batch", "steps"), [(4, 1), (4, 2), (4, 5), (8, 2)])  # 8: learned in two shards
-def test_a_stopped_detector_resumes_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
-    requested = changed(SSD, batch=batch)
-    whole, _ = finish(training_events(Source(root), requested, RunOptions(runs=tmp_path / "whole", device="cpu")))
+@pytest.mark.parametrize(
+    ("batch", "steps", "workers"), [(4, 1, 0), (4, 2, 0), (4, 5, 0), (8, 2, 0), (4, 2, 2)]
+)  # 8: trained in two shards
+def test_a_stopped_detector_resumes_bit_for_bit(
+    root: Path, tmp_path: Path, batch: int, steps: int, workers: int
+) -> None:
+    whole_recipe = changed(SSD, batch=batch)
+    requested = changed(whole_recipe, workers=workers)
+    whole, _ = finish(training_events(Source(root), whole_recipe, RunOptions(runs=tmp_path / "whole", device="cpu")))
     run, _ = finish(
         training_events(
             Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
@@ -268,7 +273,7 @@ def test_a_setting_that_an_older_state_lacks_has_its_default(root: Path, tmp_pat
 
 def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
     run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
-    assert refused(root, run) == ["there is no unfinished training in this folder"]
+    assert refused(root, run) == ["holds no unfinished training"]
 
 
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:

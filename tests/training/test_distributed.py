@@ -18,7 +18,7 @@ from torch import nn
 
 from vocdet.errors import PeerError, VocdetError
 from vocdet.training import distributed
-from vocdet.training.distributed import Group, alone, join, part, place_in_world, synchronized
+from vocdet.training.distributed import Group, alone, join, place_in_world, share_of, synchronized
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -210,7 +210,7 @@ def test_a_process_that_does_not_answer_is_named_so() -> None:
 
 @pytest.mark.parametrize(("n", "world"), [(10, 3), (3, 3), (2, 4), (0, 2), (7, 1)])
 def test_parts_are_nearly_equal_and_together_all(n: int, world: int) -> None:
-    parts = [list(range(n))[part(n, rank, world)] for rank in range(world)]
+    parts = [list(range(n))[share_of(n, rank, world)] for rank in range(world)]
     assert [row for each in parts for row in each] == list(range(n))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 

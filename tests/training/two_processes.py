@@ -18,7 +18,7 @@ from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
-from vocdet.training.distributed import Group, alone, join, part
+from vocdet.training.distributed import Group, alone, join, share_of
 from vocdet.training.learner import Learner
 from vocdet.training.optim import MovingAverage, make_optimizer
 from vocdet.training.shards import Shards
@@ -50,14 +50,14 @@ def sums(group: Group) -> dict[str, Any]:
 def words(group: Group) -> dict[str, Any]:
     weights = [torch.full((3, 2), float(group.rank)), torch.tensor(group.rank), torch.tensor([group.rank == 0])]
     group.broadcast_([*weights, torch.zeros(0, dtype=torch.bfloat16)])
-    rows = list(range(5))[part(5, group.rank, group.world)]
+    rows = list(range(5))[share_of(5, group.rank, group.world)]
     return {
         "weights": weights,
         "clock": group.from_first([0.1 + group.rank, float("nan")]),
         "any": [group.any(flag) for flag in (False, group.rank == 1, True)],
         "gathered": group.gather({"rank": group.rank}),
         "merged": group.merge([row * row for row in rows]),
-        "merged with nothing": group.merge(["a"][part(1, group.rank, group.world)]),
+        "merged with nothing": group.merge(["a"][share_of(1, group.rank, group.world)]),
         "inside": joined_again(),
     }
 

@@ -134,7 +134,7 @@ def test_ratios_are_multiples_of_the_first() -> None:
 def test_a_run_that_is_not_a_detector_is_an_error(ssd: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="no run to measure"):
         bench_runs([])
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
         bench_runs([tmp_path])
     with pytest.raises(SplitError, match="no split 'val'"):
         bench_runs([ssd], data=root, split="val")

@@ -180,7 +180,7 @@ def test_a_missing_split_has_a_hint(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_an_error(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
         evaluate_run(tmp_path, Source(root), device="cpu")
 
 

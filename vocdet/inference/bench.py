@@ -1,4 +1,4 @@
-"""What inference costs: milliseconds an image, multiply-accumulates, parameters."""
+"""The cost of inference: milliseconds per image, multiply-accumulates, parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a network computes for an image."""
+    """The computation of a network for an image."""
 
     macs: int  # multiply-accumulates of convolutions and linear layers, mean over images
     parameters: int
@@ -45,8 +45,8 @@ def latencies(
 ) -> list[Latency]:
     """The latency of every predictor over `rounds` rounds.
 
-    In each round every predictor gets the next of its own `images`, in a cycle. Interleaving spreads what else the
-    machine does over all predictors; the order rotates from round to round.
+    In each round every predictor gets the next of its own `images`, in a cycle. Interleaving spreads the load of other
+    programs over all predictors; the order rotates from round to round.
     """
     milliseconds: NDArray[np.float64] = np.empty((len(predictors), rounds))
     for number in range(-warm_up, rounds):
@@ -63,7 +63,7 @@ def latencies(
 
 
 def work(model: nn.Module, images: Sequence[Image]) -> Work:
-    """Count what a detector does for these images, one at a time: heads of regions run once a region.
+    """Count the operations of a detector for these images, one at a time: region heads run once per region.
 
     torch counts convolutions and matrix products; norms, activations and NMS are left out. `ValueError` for a model
     that is not a detector.

@@ -68,7 +68,7 @@ def draw_boxes(
 ) -> Image:
     """A copy of the image with boxes (N, 4) in the colors of their labels, and a text at each top left corner.
 
-    Masks lie below the boxes. Later objects are on top.
+    Masks are below the boxes, later objects on top.
     """
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
@@ -158,7 +158,7 @@ def _built_in(text: str, size: int) -> NDArray[np.uint8]:
 
 
 def _installed(text: str, size: int) -> NDArray[np.uint8]:
-    """The same with OpenCV 4, in an installed font with all the letters; else ? stands for missing ones."""
+    """The same with OpenCV 4, in an installed font that has all the letters; else ? replaces missing ones."""
     font = next((font for font in _fonts(size) if _known(text, font) == text), None)
     font, text = (font, text) if font else (_fonts(size)[0], _known(text, _fonts(size)[0]))
     margin = size // 3
@@ -169,13 +169,13 @@ def _installed(text: str, size: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=16)
 def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
-    """The installed fonts, and last that of Pillow, which has only ASCII."""
-    found = []
+    """The installed fonts, followed by that of Pillow, which has only ASCII."""
+    fonts = []
     for name in FONTS:
         with contextlib.suppress(OSError):
-            found.append(ImageFont.truetype(name, size))
+            fonts.append(ImageFont.truetype(name, size))
     own = ImageFont.load_default(size)
-    return (*found, own) if isinstance(own, ImageFont.FreeTypeFont) else tuple(found)
+    return (*fonts, own) if isinstance(own, ImageFont.FreeTypeFont) else tuple(fonts)
 
 
 def _known(text: str, font: ImageFont.FreeTypeFont) -> str:

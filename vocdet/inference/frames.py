@@ -32,7 +32,7 @@ class MediaSource:
 
     kind: Literal["image", "video", "camera"]
     address: str  # a path, a camera's number, or a URL
-    name: str  # names the results: the path below the given folder, with forward slashes
+    name: str  # of the results: the path below the folder that was searched, with forward slashes
 
     @property
     def path(self) -> Path | None:
@@ -44,7 +44,7 @@ class MediaSource:
 class Frame:
     """An image and its source."""
 
-    pixels: Image  # upright
+    pixels: Image  # with the EXIF orientation applied
     source: MediaSource
     number: int  # of the frame in a video or stream, from 0
 
@@ -59,15 +59,15 @@ class Video:
     frames: Iterator[Frame]
 
 
-def find(given: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
+def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
     """The sources named by paths, camera numbers and URLs, in this order, and in natural order inside a folder.
 
     Folders are searched recursively, except hidden ones, the mask folders of VOC, and `skip`. A missing path and an
     empty folder is an `ArgumentError`; all of them are reported together.
     """
-    found: list[MediaSource] = []
+    sources: list[MediaSource] = []
     errors: list[VocdetError] = []
-    for text in given:
+    for text in names:
         path = Path(text)
         if path.is_dir():
             try:
@@ -76,19 +76,21 @@ def find(given: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]
                 raise ArgumentError(f"cannot be read: {reason(error)}", place=path) from error
             if not inside:
                 kinds = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-                errors.append(ArgumentError("contains no image and no video", place=path, hint=f"looked for {kinds}"))
-            found += inside
+                errors.append(
+                    ArgumentError("contains no image and no video", place=path, hint=f"supported files: {kinds}")
+                )
+            sources += inside
         elif path.is_file():
-            found.append(_file(path, path.name))
+            sources.append(_file(path, path.name))
         elif text.isascii() and text.isdigit():
-            found.append(MediaSource("camera", text, f"camera{text}"))
+            sources.append(MediaSource("camera", text, f"camera{text}"))
         elif "://" in text:
-            found.append(MediaSource("camera", text, re.sub(r"\W+", "_", text.rpartition("@")[2]).strip("_")))
+            sources.append(MediaSource("camera", text, re.sub(r"\W+", "_", text.rpartition("@")[2]).strip("_")))
         else:
             hint = "give an image, a video, a folder, a camera number or a URL"
             errors.append(ArgumentError("does not exist", place=path, hint=hint))
     raise_all(errors)
-    return found
+    return sources
 
 
 def _file(path: Path, name: str) -> MediaSource:
@@ -153,7 +155,7 @@ def _open_error(source: MediaSource) -> VocdetError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the logs of OpenCV and its FFmpeg inside the block: what matters becomes an error."""
+    """Silence the logs of OpenCV and its FFmpeg inside the block: problems are reported as errors."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when FFmpeg is first used
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -25,7 +25,7 @@ THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
 
 
 class Predictor(Protocol):
-    """Detects objects in images of any size. Images are RGB (H, W, 3) uint8, upright."""
+    """Detects objects in images of any size. Images are RGB (H, W, 3) uint8, with the EXIF orientation applied."""
 
     @property
     def labels(self) -> tuple[str, ...]:

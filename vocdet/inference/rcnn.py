@@ -17,7 +17,7 @@ from vocdet.models.rcnn.model import SCORE, MaskRcnn
 from vocdet.models.rcnn.paste import pasted
 
 MULTIPLE = 32  # of the canvas sides: the stride of the backbone's last map
-CUDA_BATCH = 8  # images a forward pass; on a CPU one at a time is as fast, and needs less memory
+CUDA_BATCH = 8  # images per forward pass; on a CPU one at a time is as fast and needs less memory
 
 
 class RcnnPredictor:
@@ -34,12 +34,12 @@ class RcnnPredictor:
 
         They have masks if the model predicts masks.
         """
-        found: list[Detections] = []
+        detections: list[Detections] = []
         for first in range(0, len(images), self._batch):
             some = images[first : first + self._batch]
             batch, sizes = self._fitted(some)
-            found += self.detect_fitted(batch, sizes, [(i.shape[1], i.shape[0]) for i in some], score=score)
-        return found
+            detections += self.detect_fitted(batch, sizes, [(i.shape[1], i.shape[0]) for i in some], score=score)
+        return detections
 
     @torch.inference_mode()
     def detect_fitted(
@@ -50,7 +50,7 @@ class RcnnPredictor:
         `sides` are the original (width, height); without `sizes` every image fills the canvas.
         """
         fitted = [tuple(batch.shape[-2:])] * len(batch) if sizes is None else sizes.tolist()
-        found = []
+        detections = []
         for one, (height, width), (w, h) in zip(
             self._model.detect(batch, sizes, score=score), fitted, sides, strict=True
         ):
@@ -59,8 +59,8 @@ class RcnnPredictor:
             if one.masks is not None:
                 at = one.boxes.float().cpu() * torch.tensor([*scale, *scale])
                 masks = pasted(one.masks, at, h, w)
-            found.append(to_detections(one.boxes, one.scores, one.classes, scale=scale, masks=masks))
-        return found
+            detections.append(to_detections(one.boxes, one.scores, one.classes, scale=scale, masks=masks))
+        return detections
 
     def _fitted(self, images: Sequence[Image]) -> tuple[Tensor, Tensor]:
         """Images at the input size on a canvas (B, 3, H, W), and the (height, width) of each (B, 2)."""

@@ -2,7 +2,7 @@
 
 An entry of COCO's list is `{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}`, and with a
 mask it has `"segmentation": {"size": [height, width], "counts": ...}` too: a compressed RLE, in the image's pixels.
-Where nothing else is said, the image id is the row of the image + 1 and the category id is the label + 1.
+By default, the image id is the row of the image + 1 and the category id is the label + 1.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _HINT = 'give a list of {"image_id", "category_id", "bbox": [x, y, width, height
 def write_coco_results(
     path: Path,
     images: Dataset | Sequence[str],
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     *,
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> None:
-    """Write the detections of all images, one entry a line; row i of `found` is image i.
+    """Write the detections of all images, one entry per line; item i of `detections` belongs to image i.
 
-    For images that are no dataset give their file names: the entries then also carry "file_name".
-    `image_ids` and `category_ids` are the ids of the rows and labels in a COCO file that the results go with.
+    For images without a dataset give their file names: the entries then also have a "file_name". `image_ids` and
+    `category_ids` are the ids of the rows and labels in the COCO file that the results refer to.
     """
-    if len(found) != len(images):
-        raise ValueError(f"detections of {len(found)} images for {len(images)}")
+    if len(detections) != len(images):
+        raise ValueError(f"detections of {len(detections)} images for {len(images)}")
     encoder = msgspec.json.Encoder()
     with writing(path) as file:
         separator = b"[\n"
-        for row, one in enumerate(found):
+        for row, one in enumerate(detections):
             image_id = image_ids[row] if image_ids else row + 1
             name = None if isinstance(images, Dataset) else images[row]
             for entry in coco_entries(one, image_id=image_id, file_name=name, category_ids=category_ids):
@@ -59,18 +59,18 @@ def write_coco_results(
 
 
 def coco_entries(
-    found: Detections, *, image_id: int, file_name: str | None = None, category_ids: Sequence[int] | None = None
+    detections: Detections, *, image_id: int, file_name: str | None = None, category_ids: Sequence[int] | None = None
 ) -> Iterator[dict[str, object]]:
     """The entries of one image's detections, for msgspec to encode; `write_coco_results` explains the arguments."""
     head: dict[str, object] = {"image_id": image_id}
     if file_name is not None:
         # a name that is not UTF-8 comes as surrogates, which no JSON may hold
         head["file_name"] = file_name.encode(errors="surrogateescape").decode(errors="replace")
-    for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(found)):
+    for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(detections)):
         entry = head | {"category_id": category_ids[label] if category_ids else label + 1}
         entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
-        if found.masks is not None:
-            entry["segmentation"] = msgspec.Raw(found.masks[i] or b"null")
+        if detections.masks is not None:
+            entry["segmentation"] = msgspec.Raw(detections.masks[i] or b"null")
         yield entry
 
 
@@ -83,13 +83,12 @@ def read_coco_results(
 ) -> list[Detections]:
     """The detections of every image of a dataset; equal scores stay in the order of the file.
 
-    `image_ids` and `category_ids` are the ids of the rows and labels where they are not counted from 1. There are
-    masks where an entry has a segmentation, which is an RLE, compressed or not; those without one get an empty
-    text. An entry with a mask and without a bbox gets the box around its mask.
-    AnnotationError for a file that is no list of results, or entries with an unknown image or category, a box
-    that is not four numbers or has a negative size, a score that is no number, or a mask that is no RLE of the
-    image's size (several are reported together). The same entry twice is allowed: the second is a false detection,
-    and scored as one.
+    `image_ids` and `category_ids` are the ids of the rows and labels; by default they count from 1. The detections
+    have masks if an entry has a segmentation, which is an RLE, compressed or not; entries without one get an empty
+    text. An entry with a mask and without a bbox gets the bounding box of its mask.
+    An `AnnotationError` for a file that is not a list of results, and for entries with an unknown image or category, a
+    box that is not four numbers or has a negative size, a score that is not a number, or a mask that is not an RLE of
+    the image's size (several are reported together). A duplicate entry is allowed: it is scored as a false detection.
     """
     rows = {number: row for row, number in enumerate(image_ids or range(1, len(dataset) + 1))}
     labels = {number: label for label, number in enumerate(category_ids or range(1, len(dataset.labels) + 1))}
@@ -109,7 +108,7 @@ def read_coco_results(
 
 
 def _mask_column(entries: Sequence[dict[str, Any]]) -> Texts | None:
-    """The compressed RLEs of all entries; None where none has a mask."""
+    """The compressed RLEs of all entries; None if no entry has a mask."""
     texts = {i: _compressed(entry["segmentation"]) for i, entry in enumerate(entries) if entry.get("segmentation")}
     return Texts.sparse(len(entries), texts) if texts else None
 
@@ -123,26 +122,26 @@ def _compressed(segmentation: dict[str, Any]) -> bytes:
 
 
 def _around(entry: dict[str, Any]) -> tuple[float, float, float, float]:
-    """x, y, width and height of the box around the mask."""
-    found = masks.bounds(masks.parse(msgspec.json.encode(entry["segmentation"])))
-    xmin, ymin, xmax, ymax = found or (0, 0, 0, 0)
+    """x, y, width and height of the mask's bounding box."""
+    bounds = masks.bounds(masks.parse(msgspec.json.encode(entry["segmentation"])))
+    xmin, ymin, xmax, ymax = bounds or (0, 0, 0, 0)
     return xmin, ymin, xmax - xmin, ymax - ymin
 
 
 def write_voc_results(
-    folder: Path, dataset: Dataset, found: Sequence[Detections], *, split: str = "test"
+    folder: Path, dataset: Dataset, detections: Sequence[Detections], *, split: str = "test"
 ) -> tuple[Path, ...]:
-    """Write comp3_det_<split>_<label>.txt for every label, as VOCevaldet.m reads them, and return their paths.
+    """Write comp3_det_<split>_<label>.txt for every label, in the format of VOCevaldet.m, and return their paths.
 
-    A line is `stem score xmin ymin xmax ymax`, 1-based and inclusive. OutputError for a stem with a blank in it,
-    which the devkit would read as two columns, or a label that cannot be part of a file name.
+    A line is `stem score xmin ymin xmax ymax`, 1-based and inclusive. `OutputError` for a stem with a space,
+    which the devkit would read as two columns, and for a label that cannot be part of a file name.
     """
-    if len(found) != len(dataset):
-        raise ValueError(f"detections of {len(found)} images for a dataset of {len(dataset)}")
+    if len(detections) != len(dataset):
+        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
     lines: list[list[str]] = [[] for _ in dataset.labels]
-    for stem, one in zip(dataset.images.stems, found, strict=True):
+    for stem, one in zip(dataset.images.stems, detections, strict=True):
         if len(one) and len(stem.split()) != 1:
-            raise OutputError(f"the stem {stem!r} has a blank in it", place=folder, hint="rename the image")
+            raise OutputError(f"the stem {stem!r} contains a space", place=folder, hint="rename the image")
         for label, (xmin, ymin, xmax, ymax), score in _numbers(one):
             low = f"{minimum_text(xmin, 'one')} {minimum_text(ymin, 'one')}"
             lines[label].append(f"{stem} {score!r} {low} {number_text(xmax)} {number_text(ymax)}\n")
@@ -156,16 +155,16 @@ def write_voc_results(
     return paths
 
 
-def _numbers(found: Detections) -> Iterator[tuple[int, list[float], float]]:
-    """Label, box and score of every detection; scores are as short as they read back the same."""
-    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+def _numbers(detections: Detections) -> Iterator[tuple[int, list[float], float]]:
+    """Label, box and score of every detection; scores have the fewest digits that give the same float32."""
+    if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
         raise ValueError("a score or a box of a detection is not finite")
-    for label, box, score in zip(found.labels.tolist(), found.boxes.tolist(), found.scores, strict=True):
+    for label, box, score in zip(detections.labels.tolist(), detections.boxes.tolist(), detections.scores, strict=True):
         yield label, box, float(str(score))
 
 
 def _entries(path: Path) -> list[object]:
-    """The list in a file, whatever is in it."""
+    """The list in a file; its items are not checked."""
     try:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
@@ -173,7 +172,7 @@ def _entries(path: Path) -> list[object]:
         raise AnnotationError(problem, place=path, hint=_HINT) from error
     try:
         content = msgspec.json.decode(data)
-    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is one of the first kind
+    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
         content = _lenient(path, data, error)
     if not isinstance(content, list):
         raise AnnotationError("is not a list of detections", place=path, hint=_HINT)
@@ -181,7 +180,7 @@ def _entries(path: Path) -> list[object]:
 
 
 def _lenient(path: Path, data: bytes, error: Exception) -> object:
-    """The content of a file that is JSON but for NaN and Infinity, which Python writes: their place can be told."""
+    """The content of a file that is JSON except for NaN and Infinity, which Python writes: errors name their place."""
     try:
         return json.loads(data)
     except json.JSONDecodeError as worse:
@@ -201,7 +200,7 @@ def _errors(
 
 
 def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], dataset: Dataset) -> tuple[str, str]:
-    """What is wrong with an entry: where inside it, and the problem; "" when nothing is."""
+    """The place inside an entry, and the problem there; "" if there is none."""
     if not isinstance(entry, dict):
         return "", f"is {_short(entry)}, not an object"
     mask = entry.get("segmentation")
@@ -245,7 +244,7 @@ def _mask_fault(segmentation: object, height: int, width: int) -> str:
     except (masks.MaskError, msgspec.MsgspecError, UnicodeEncodeError) as error:
         return str(error)
     if not isinstance(mask, masks.Rle) or (mask.height, mask.width) != (height, width):
-        return f"is of {segmentation['size'][1]}×{segmentation['size'][0]}, its image of {width}×{height}"
+        return f"is {segmentation['size'][1]}×{segmentation['size'][0]}, but its image is {width}×{height}"
     return "" if height * width <= masks.MOST_PIXELS else f"has {width}×{height} pixels, which are too many"
 
 
@@ -258,12 +257,12 @@ def _number_fault(value: object) -> str:
 
 
 def _name(file: object) -> str:
-    """The last part of a path, by whichever system it was written."""
+    """The file name of a path from any system."""
     return str(file).replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _short(value: object) -> str:
-    """A value from a file, cut where it is long."""
+    """A value from a file, shortened."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list) and (len(value) > 4 or any(isinstance(part, list | dict) for part in value)):

@@ -12,7 +12,7 @@ from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 
-ModelSpec: TypeAlias = ClassifierSpec | SsdSpec | RcnnSpec  # tells them apart by the field `task`
+ModelSpec: TypeAlias = ClassifierSpec | SsdSpec | RcnnSpec  # the field `task` distinguishes them
 
 
 @dataclass(frozen=True, slots=True)

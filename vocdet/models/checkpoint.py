@@ -132,7 +132,7 @@ def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
 def _open(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     if not path.is_file():
         hint = "train a detector with `vocdet.train_detector(dataset)`"
-        raise CheckpointError("there is no such checkpoint", place=path, hint=hint)
+        raise CheckpointError("no such checkpoint", place=path, hint=hint)
     text, tensors = _read(path, weights=weights)
     if text is None:
         hint = f"it holds only weights: start a training from it with `weights={str(path)!r}`"
@@ -168,7 +168,7 @@ def _decoded(path: Path, text: str) -> CheckpointInfo:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of any weights file: .safetensors, or a .pth read without running code from it."""
     if not path.is_file():
-        raise CheckpointError("there is no such weights file", place=path)
+        raise CheckpointError("no such weights file", place=path)
     _check_content(path)
     try:
         if path.suffix == SUFFIX:

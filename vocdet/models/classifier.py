@@ -42,8 +42,8 @@ class Dropout(Seeded):
         """Zero some values and scale the others in training; the identity in eval mode."""
         if not self.training:
             return x
-        kept = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
-        return x * kept / (1 - self.share)
+        keep = torch.rand(x.shape, generator=self.generator(x.device), device=x.device) >= self.share
+        return x * keep / (1 - self.share)
 
 
 class Classifier(nn.Module):

@@ -1,4 +1,4 @@
-"""What every model's description must satisfy, so that a damaged file cannot ask for all memory."""
+"""Limits of every model's description, so that a damaged file cannot request all memory."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe
 from vocdet.runs.detectors import DetectorTraining
 from vocdet.runs.pictures import example_sheet
 from vocdet.runs.setup import image_cache
-from vocdet.training.distributed import Group, part
+from vocdet.training.distributed import Group, share_of
 from vocdet.training.loop import Validation
 from vocdet.training.losses import Task
 
@@ -43,7 +43,7 @@ class DetectorValidator:
         self._train, self._val, self._group = train, val, group
         self._detections: list[Detections] = []
         if val:
-            self._share = val.subset(np.arange(len(val))[part(len(val), group.rank, group.world)])
+            self._share = val.subset(np.arange(len(val))[share_of(len(val), group.rank, group.world)])
             self._samples = family.samples(task.model, self._share, cache=image_cache(recipe.data))
 
     def validate(self, model: nn.Module) -> Validation:

@@ -1,10 +1,10 @@
 """The processes that train one model together, each on its own device, as torchrun starts them.
 
-There is no `DistributedDataParallel` here. A loss is a sum over the whole batch divided by a count over the whole
-batch, so the counts of all processes are added up between forward and backward, and the gradients after it: that gives
-the result of one process with the whole batch, however it is divided. A process whose share of the last batch is empty
-adds zeros, and accumulating the gradients of several batches needs no special case. The gain of the wrapper, which
-sends gradients while backward is still running, is small for a MobileNet: it has few parameters.
+This module does without `DistributedDataParallel`. A loss is a sum over the whole batch divided by a count over the
+whole batch, so the counts of all processes are added up between forward and backward, and the gradients after it. The
+result is that of one process with the whole batch, however it is divided. A process whose share of the last batch is
+empty adds zeros, and accumulating the gradients of several batches needs no special case. The wrapper sends gradients
+while backward is still running, which gains little for a MobileNet with its few parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Group:
     """
 
     rank: int = 0  # of this process: 0 is the first, the one that writes and decides
-    world: int = 1  # how many there are
+    world: int = 1  # number of processes
 
     @property
     def first(self) -> bool:
@@ -96,7 +96,7 @@ class Group:
         return values
 
     def merge(self, mine: Sequence[T]) -> list[T]:
-        """The items of all processes in the order of their ranks: results of `part`s in the original order."""
+        """The items of all processes in the order of their ranks: results of `share_of` rows in order."""
         return [one for each in self.gather(list(mine)) for one in each]
 
 
@@ -162,8 +162,8 @@ def place_in_world() -> tuple[int, int]:
     return rank, world
 
 
-def part(n: int, rank: int, world: int) -> slice:
-    """The rows out of `n` that a process handles: nearly equal parts, in order; empty if there are fewer rows."""
+def share_of(n: int, rank: int, world: int) -> slice:
+    """The rows out of `n` that a process handles: nearly equal shares, in order; empty if there are fewer rows."""
     each, more = divmod(n, world)
     start = rank * each + min(rank, more)
     return slice(start, start + each + (rank < more))

@@ -44,7 +44,7 @@ class Learner:
     def step(self, batches: Sequence[Batch], rate: float, number: int) -> tuple[dict[str, float], int]:
         """Train on batches as one step. Returns their losses and the number of images, over all processes.
 
-        `rate` is a share of the peak, `number` that of the step. A loss or a gradient that is not finite raises
+        `rate` is a share of the peak rate, `number` counts the steps. A loss or a gradient that is not finite raises
         `NotFiniteError`, before any weight changes.
         """
         with self.shards.learning():
@@ -87,11 +87,11 @@ class Learner:
         if self.group.world == 1:
             return
         statistics = self.shards.statistics
-        part = torch.tensor([float(took_part)], device=gradients[0].device)
+        participants = torch.tensor([float(took_part)], device=gradients[0].device)
         mine = [value * float(took_part) for value in statistics]
-        self.group.sum_flat([*gradients, *mine, part])
+        self.group.sum_flat([*gradients, *mine, participants])
         for value, total in zip(statistics, mine, strict=True):
-            value.copy_(total / part)
+            value.copy_(total / participants)
 
     def _change(self, gradients: list[Tensor]) -> bool:
         """Change the weights. Returns False, and changes nothing, if a gradient is not finite.
@@ -115,24 +115,24 @@ class Learner:
         return True
 
     def tensors(self) -> dict[str, Tensor]:
-        """A copy of everything that training changes, by name: weights, their average, optimizer and random state."""
-        found = {f"model.{key}": value for key, value in self.shards.model.state_dict().items()}
-        found |= {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
+        """A copy of the complete state by name: weights, their average, the optimizer and the random generators."""
+        tensors = {f"model.{key}": value for key, value in self.shards.model.state_dict().items()}
+        tensors |= {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
         for i, parameter in enumerate(self._optimized()):
             for key, value in self.optimizer.state[parameter].items():
                 if isinstance(value, Tensor):
-                    found[f"optimizer.{i}.{key}"] = value
-        found["average_steps"] = torch.tensor(self.average.steps)
-        found["random.cpu"] = torch.get_rng_state()
+                    tensors[f"optimizer.{i}.{key}"] = value
+        tensors["average_steps"] = torch.tensor(self.average.steps)
+        tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
-            found["random.cuda"] = torch.cuda.get_rng_state()
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
         if self._scaler:
-            found |= {f"scaler.{key}": torch.tensor(float(value)) for key, value in self._scaler.state_dict().items()}
-        return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in found.items()}
+            tensors |= {f"scaler.{key}": torch.tensor(float(value)) for key, value in self._scaler.state_dict().items()}
+        return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the result of `tensors()`; a `KeyError` or `ValueError` if it is that of another training."""
+        """Restore the result of `tensors()`; a `KeyError` or `ValueError` if it is from another training."""
         for prefix, model in (("model.", self.shards.model), ("average.", self.average.model)):
             state = model.state_dict()
             for key, value in state.items():

@@ -24,15 +24,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The position of a training: all state of the loop, from which it resumes."""
 
     epoch: int = 1  # the current one
-    batches: int = 0  # of it, so far
-    seen: int = 0  # images of it, so far
-    sums: dict[str, float] = {}  # of its losses, times images
+    batches: int = 0  # of this epoch, so far
+    seen: int = 0  # images of this epoch, so far
+    sums: dict[str, float] = {}  # of the losses of this epoch, times images
     steps: int = 0  # of the whole run
-    learned: int = 0  # images, in the whole run
+    learned: int = 0  # images of the whole run
     rate: float = 0.0  # of the last step
-    elapsed: float = 0.0  # seconds, of which
-    paused: float = 0.0  # went to validation, and
-    validated: float = 0.0  # to the last one
+    elapsed: float = 0.0  # seconds of the whole run
+    paused: float = 0.0  # seconds of all validations
+    validated: float = 0.0  # seconds of the last one
     best: tuple[float, ...] = ()  # rank of the best validation
     since_best: int = 0  # epochs
     finished: bool = False

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Share:
-    """A part of a loss: the loss is the sum of all totals divided by the sum of all counts, at least 1.
+    """A share of a loss: the loss is the sum of all totals divided by the sum of all counts, at least 1.
 
     Total and count are separate, so that a batch in several threads or processes has the loss of the whole batch, not
     a mean of means.

@@ -96,27 +96,27 @@ class Shards:
     def learn(self, batch: Batch, *, seed: Sequence[int], scale: float = 1.0) -> Learned:
         """The losses of a batch and the gradients of their sum, which is multiplied by `scale` for fp16.
 
-        `seed` determines what is random in the model: dropout, the sampled anchors. In several processes each has its
-        share of the batch, which may be empty.
+        `seed` determines dropout and the sampled anchors. In several processes each has its share of the batch, which
+        may be empty.
         """
         rng = np.random.default_rng((*seed, self._group.rank))
         for layer in self._seeded:  # here, because the threads have no fixed order
             layer.seed = int(rng.integers(2**31))
-        parts = split(batch, len(self._models)) if len(batch) else []
-        found = self._each_of(lambda i: self._forward(self._models[i], parts[i]), len(parts))
+        shards = split(batch, len(self._models)) if len(batch) else []
+        losses = self._each_of(lambda i: self._forward(self._models[i], shards[i]), len(shards))
         sums = torch.zeros(3, len(self._task.names), dtype=torch.float64)  # totals, counts, images
-        for losses in found:
+        for shard in losses:
             for k, name in enumerate(self._task.names):
-                sums[0, k] += losses[name].total.detach().double().cpu()
-                sums[1, k] += torch.as_tensor(losses[name].count).double().cpu()
+                sums[0, k] += shard[name].total.detach().double().cpu()
+                sums[1, k] += torch.as_tensor(shard[name].count).double().cpu()
         sums[2] = len(batch)
         self._group.sum_(sums)
         counts = sums[1].clamp(min=1)
         weights = {name: scale / float(count) for name, count in zip(self._task.names, counts, strict=True)}
-        gradients = self._each_of(lambda i: self._backward(found[i], weights), len(found))
+        gradients = self._each_of(lambda i: self._backward(losses[i], weights), len(losses))
         with torch.no_grad():
             added = self._added(gradients)
-            self._average_statistics(len(parts))
+            self._average_statistics(len(shards))
         values = dict(zip(self._task.names, (sums[0] / counts).tolist(), strict=True))
         # if all losses have the same count, adding batches by their counts is the same as one batch
         shared = bool((counts == counts[0]).all())
@@ -133,7 +133,7 @@ class Shards:
 
     def _backward(self, losses: Losses, weights: dict[str, float]) -> tuple[Tensor, ...]:
         total = torch.stack([losses[name].total * weight for name, weight in weights.items()]).sum()
-        return torch.autograd.grad(total, self.parameters, materialize_grads=True)  # parts of the model may be unused
+        return torch.autograd.grad(total, self.parameters, materialize_grads=True)  # some parameters may be unused
 
     def _added(self, gradients: list[tuple[Tensor, ...]]) -> list[Tensor]:
         if not gradients:
@@ -163,9 +163,9 @@ def _statistics(model: nn.Module) -> list[Tensor]:
 
 
 def split(batch: Batch, count: int) -> list[Batch]:
-    """A batch in `count` nearly equal parts, or fewer where it has fewer images."""
+    """A batch in `count` nearly equal shards, or fewer if it has fewer images."""
     count = min(count, len(batch))
-    ends = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(len(batch)), count))]).tolist()
+    ends = np.cumsum([0, *(len(shard) for shard in np.array_split(np.arange(len(batch)), count))]).tolist()
     return [batch.part(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
 
 

@@ -25,12 +25,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     format: int = FORMAT
     vocdet: str
-    about: CheckpointInfo  # the model, as its newest validation found it
+    about: CheckpointInfo  # the model, with the scores of its newest validation
     recipe: dict[str, Any]
-    given: dict[str, Any]  # what else the training was told: where its data is
+    given: dict[str, Any]  # the other arguments: where its data is
     progress: Progress
     best_epoch: int = 0  # 0: none was validated
-    rows: tuple[dict[str, float | int], ...] = ()  # of the metrics, one an epoch
+    rows: tuple[dict[str, float | int], ...] = ()  # of the metrics, one per epoch
     shards: int = 1
     threads: int = 1
     processes: int = 1
@@ -53,12 +53,12 @@ def read_state(path: Path) -> tuple[Record, dict[str, Tensor]]:
 
 def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     if not path.is_file():
-        problem = "there is no unfinished training in this folder"
+        problem = "holds no unfinished training"
         raise CheckpointError(problem, place=path.parent, hint="name the folder of a run that was interrupted")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
+            values = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         problem = f"cannot be read: {error}"
         raise CheckpointError(
@@ -67,7 +67,7 @@ def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     if text is None:
         raise CheckpointError("is not the state of a training", place=path, hint="name the folder of a run")
     try:
-        return msgspec.json.decode(text, type=Record), found
+        return msgspec.json.decode(text, type=Record), values
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         problem = f"has an invalid description: {error}"
         raise CheckpointError(problem, place=path, hint="it is damaged, or from another version of vocdet") from error

@@ -59,8 +59,8 @@ class SegmentTask:
 
     def losses(self, model: MaskRcnn, batch: Batch) -> Losses:
         """Each of the names, per sampled anchor or proposal."""
-        found = model.losses(batch.images, batch.sizes, batch.boxes, to_classes(batch.labels), batch.masks)
-        return {name: Share(*found[name]) for name in self.names}
+        losses = model.losses(batch.images, batch.sizes, batch.boxes, to_classes(batch.labels), batch.masks)
+        return {name: Share(*losses[name]) for name in self.names}
 
 
 class ClassifyTask:

@@ -19,7 +19,7 @@ from vocdet.data.detections import Detections
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import write_text
 from vocdet.inference.draw import caption, draw
-from vocdet.inference.frames import Frame, MediaSource, batches, find, open_video, quiet
+from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import Image, decode
@@ -84,7 +84,7 @@ def predict(
     at the end. After an interruption `out` holds the results so far and a list that matches them. `out` must be new,
     empty, or an earlier result: no other files are ever overwritten.
     """
-    items = list(dict.fromkeys(find(sources, skip=out)))  # duplicates count once
+    items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     if isinstance(detector, Path):
         detector = _load(detector, device)
@@ -193,7 +193,7 @@ def _playable(text: str) -> MediaSource:
     hint = "give a camera number, a URL or a video file"
     if Path(text).is_dir():
         raise ArgumentError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
-    (item,) = find([text])
+    (item,) = find_sources([text])
     if item.kind == "image":
         raise ArgumentError("is not a video", place=item.path, hint=hint)
     return item

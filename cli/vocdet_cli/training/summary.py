@@ -136,13 +136,13 @@ def tensors_table(tensors: Iterable[TensorFate]) -> Table:
 
 def label_lines(transfer: Transfer) -> list[str]:
     """The labels that the weights cover, in words; empty if the weights do not state their labels."""
-    if not transfer.kept:
+    if not transfer.common:
         return []
     from vocdet.wording import counted, listed
 
-    covered = f"{len(transfer.kept)} of {counted(len(transfer.labels), 'label')}"
-    lines = [f"the weights cover {covered}: {listed(transfer.kept, most=MOST_NAMES)}"]
-    fresh = [label for label in transfer.labels if label not in set(transfer.kept)]
+    covered = f"{len(transfer.common)} of {counted(len(transfer.labels), 'label')}"
+    lines = [f"the weights cover {covered}: {listed(transfer.common, most=MOST_NAMES)}"]
+    fresh = [label for label in transfer.labels if label not in set(transfer.common)]
     return [*lines, f"trained from scratch: {listed(fresh, most=MOST_NAMES)}"] if fresh else lines
 
 

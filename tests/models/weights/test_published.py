@@ -135,7 +135,7 @@ def test_labels_of_coco_keep_their_logits_in_a_model_of_other_labels(coco: Any, 
     assert theirs["cls_logits"][..., wanted].std() > 0
     torch.testing.assert_close(logits[..., mine], theirs["cls_logits"][..., wanted], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(offsets, theirs["bbox_regression"], rtol=1e-5, atol=1e-5)
-    assert report.kept == tuple(known)
+    assert report.common == tuple(known)
     assert report.labels == labels
     assert {row.why for row in report.tensors if row.fate == "resized"} == {
         f"{len(known)} of {len(labels)} labels by name"

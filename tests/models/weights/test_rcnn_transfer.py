@@ -72,7 +72,7 @@ def test_labels_of_coco_keep_their_rows_in_a_model_of_other_labels(
         for layer in ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
         for kind in ("weight", "bias")
     }
-    assert moved.kept == ("Zebra", "person")
+    assert moved.common == ("Zebra", "person")
     names = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     zebra, person = names.index("zebra"), names.index("person")
     theirs, ours = coco.state_dict(), standard.state_dict()
@@ -141,7 +141,7 @@ def test_a_mask_rcnn_goes_on_as_a_faster_rcnn_of_fewer_labels() -> None:
     first = MaskRcnn(RcnnSpec(SMALL, ("cat", "dog"), channels=16, hidden=16))
     second = MaskRcnn(RcnnSpec(SMALL, ("dog",), channels=16, hidden=16, masks=False))
     moved = transfer(second, first.state_dict(), SMALL, source="x", heads=Heads(("cat", "dog"), first.spec.anchors))
-    assert (moved.count("fresh"), moved.count("resized"), moved.kept) == (0, 4, ("dog",))
+    assert (moved.count("fresh"), moved.count("resized"), moved.common) == (0, 4, ("dog",))
     rows = first.state_dict()["roi_heads.box_predictor.cls_score.weight"]
     assert torch.equal(second.state_dict()["roi_heads.box_predictor.cls_score.weight"], rows[[0, 2]])
 

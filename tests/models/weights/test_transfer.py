@@ -140,7 +140,7 @@ def test_labels_keep_their_scores_wherever_they_stand() -> None:
     torch.testing.assert_close(after[..., [0, 1, 3]], before[..., [0, 3, 1]])  # background, traffic light, cat
     own = ours.state_dict()["class_head.0.1.weight"].reshape(6, 4, -1)[:, 2]
     assert torch.equal(own, fresh["class_head.0.1.weight"].reshape(6, 4, -1)[:, 2])  # an owl was never seen
-    assert (report.labels, report.kept) == (("traffic_light", "owl", "cat"), ("traffic_light", "cat"))
+    assert (report.labels, report.common) == (("traffic_light", "owl", "cat"), ("traffic_light", "cat"))
     resized = [row for row in report.tensors if row.fate == "resized"]
     assert len(resized) == 12
     assert {row.why for row in resized} == {"2 of 3 labels by name"}
@@ -161,14 +161,14 @@ def test_where_no_label_is_the_same_the_background_is_kept() -> None:
     (_, before), (_, after) = outputs(theirs), outputs(ours)
     torch.testing.assert_close(after[..., 0], before[..., 0])
     assert {row.why for row in report.tensors if row.fate == "resized"} == {"background only, no label by name"}
-    assert (report.labels, report.kept) == (("owl",), ())
+    assert (report.labels, report.common) == (("owl",), ())
 
 
 def test_the_same_labels_are_loaded_whole() -> None:
     theirs, ours = named("cat", "dog"), named("cat", "dog")
     report = moved(theirs, ours)
     assert {row.fate for row in report.tensors} == {"loaded"}
-    assert report.kept == ("cat", "dog")
+    assert report.common == ("cat", "dog")
     assert all(torch.equal(a, b) for a, b in zip(outputs(theirs), outputs(ours), strict=True))
 
 
@@ -190,7 +190,7 @@ def test_heads_of_unknown_labels_are_taken_in_their_order() -> None:
     torch.testing.assert_close(outputs(ours)[1], outputs(theirs)[1])
     (why,) = {row.why for row in report.tensors if row.name.startswith("class_head") and row.why}
     assert why == "its labels are unknown, and taken in their order"
-    assert (report.labels, report.kept) == ((), ())
+    assert (report.labels, report.common) == ((), ())
 
 
 @pytest.mark.parametrize("net", ["mb1-0.25", "mb3-small-0.35"])
@@ -204,7 +204,7 @@ def test_a_classifiers_labels_keep_their_scores_too(net: str) -> None:
     report = transfer(ours, theirs.state_dict(), spec, source="run", heads=Heads(("a", "b", "c")))
     with torch.no_grad():
         torch.testing.assert_close(ours(IMAGE.float())[:, 1], theirs(IMAGE.float())[:, 1])
-    assert (report.labels, report.kept) == (("new", "B"), ("B",))
+    assert (report.labels, report.common) == (("new", "B"), ("B",))
     assert report.count("resized") == 2  # weight and bias of the last layer, and none of a hidden one
 
 
@@ -301,7 +301,7 @@ def test_a_file_that_holds_no_weights_is_one_error(tmp_path: Path, suffix: str, 
         read_tensors(path)
     assert caught.value.place is not None
     assert caught.value.place.path == path
-    named = {"missing": "there is no such weights file", "folder": "there is no such weights file", "empty": "is empty"}
+    named = {"missing": "no such weights file", "folder": "no such weights file", "empty": "is empty"}
     expected = named.get(damage, "it is damaged or not a weights file")
     assert expected in caught.value.problem
 

@@ -41,7 +41,7 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in (*mobile_names(), RESNET):
-            raise ValueError(f"there is no net {self.kind!r}; register_backbone must add your own first")
+            raise ValueError(f"there is no net {self.kind!r}; add your own with register_backbone first")
         if not NARROWEST <= self.width <= WIDEST or (self.kind == RESNET and self.width != 1):
             raise ValueError(f"a width of {self.width}")
         if self.reduced_tail and not self.kind.startswith("mb3"):
@@ -71,11 +71,11 @@ def check_mobile(spec: BackboneSpec) -> None:
 
 
 def register_backbone(name: str, layers: Layers, *, c4: int) -> None:
-    """Add a backbone of your own, so that every training takes it by this name: `--net NAME`.
+    """Add a backbone of your own, so that every recipe can name it: `net="shop-net"`.
 
     `layers(width, norm)` returns an `nn.Sequential` from the image to stride 32. Every layer holds a convolution, the
     strides 4, 8, 16 and 32 all occur, and `norm(channels)` makes its batch norms. `c4` is the index of the layer
-    whose output is the map of stride 16; a layer with a `block` or `conv` gives the output of its first part instead.
+    whose output is the map of stride 16; a layer with a `block` or `conv` gives the output of its first module instead.
     A checkpoint with this backbone loads where the backbone is registered. Registering a name again replaces it.
 
     Raises `ArgumentError` for a name that a net or a width multiplier has, and for layers that do not fit.
@@ -105,15 +105,15 @@ def layer_strides(features: nn.Sequential) -> list[int]:
     return list(accumulate(each, operator.mul))
 
 
-def tapped_parts(layer: nn.Module) -> list[nn.Module]:
-    """The parts of the tapped layer: the output of the first is C4, the others follow."""
+def tapped_modules(layer: nn.Module) -> list[nn.Module]:
+    """The modules of the tapped layer: the output of the first is C4."""
     inner = getattr(layer, "block", getattr(layer, "conv", None))
     return list(inner) if isinstance(inner, nn.Sequential) else [layer]
 
 
 def tapped_stride(features: nn.Sequential, c4: int) -> int:
     """The stride of the map that layer `c4` provides."""
-    first = tapped_parts(features[c4])[0]
+    first = tapped_modules(features[c4])[0]
     return layer_strides(nn.Sequential(*features[:c4], first))[-1]
 
 
@@ -138,7 +138,7 @@ class Backbone(nn.Module):
         self.tap = C4_LAYER[spec.kind]
         self.frozen = 0  # number of frozen layers
         initialize(self)
-        self.channels = (_out_channels(tapped_parts(self.features[self.tap])[0]), _out_channels(self.features[-1]))
+        self.channels = (_out_channels(tapped_modules(self.features[self.tap])[0]), _out_channels(self.features[-1]))
         strides = layer_strides(self.features)
         self.levels = tuple(max(i for i, seen in enumerate(strides) if seen == stride) for stride in LEVELS)
         self.pyramid_channels = tuple(_out_channels(self.features[i]) for i in self.levels)
@@ -150,8 +150,8 @@ class Backbone(nn.Module):
         """
         within = sum(seen <= min(stride, FREEZABLE) for seen in layer_strides(self.features))
         self.frozen = min(max(self.frozen, within), self.tap)
-        kept = self.features[: self.frozen].requires_grad_(False)
-        for layer in kept.modules():
+        frozen = self.features[: self.frozen].requires_grad_(False)
+        for layer in frozen.modules():
             if isinstance(layer, nn.Hardswish):
                 layer.inplace = True  # no backward pass needs its input
         self.train(self.training)
@@ -183,10 +183,10 @@ class Backbone(nn.Module):
         c4 = x
         for i, layer in enumerate(self.features[self.frozen :], self.frozen):
             if i == self.tap:
-                first, *rest = tapped_parts(self.features[i])
+                first, *rest = tapped_modules(self.features[i])
                 x = c4 = first(x)
-                for part in rest:
-                    x = part(x)
+                for module in rest:
+                    x = module(x)
             else:
                 x = layer(x)
         return c4, x

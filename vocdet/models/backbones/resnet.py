@@ -24,16 +24,16 @@ class ResNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         whole = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
-        parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-        self.body = nn.ModuleDict({name: getattr(whole, name) for name in parts})
-        self.frozen = 0  # number of frozen parts
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+        self.body = nn.ModuleDict({name: getattr(whole, name) for name in names})
+        self.frozen = 0  # number of frozen modules
         for block in self.body.modules():
             if isinstance(block, Bottleneck):
                 # frozen norms do not limit the sum of fresh blocks: scale each by the number of blocks
                 block.bn3.weight.fill_(BLOCKS**-0.5)
 
     def freeze(self, stride: int) -> None:
-        """Freeze the parts up to this stride, at most 16; torchvision freezes up to 4 by default."""
+        """Freeze the modules up to this stride, at most 16; torchvision freezes up to 4 by default."""
         ends = {2: "bn1", 4: "layer1", 8: "layer2", 16: "layer3"}
         names = list(self.body)
         within = [names.index(end) + 1 for at, end in ends.items() if at <= stride]
@@ -44,9 +44,9 @@ class ResNet(nn.Module):
     def pyramid(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) to four maps (B, pyramid_channels[i], H/s, W/s) of strides 4, 8, 16 and 32."""
         maps = []
-        for i, (name, part) in enumerate(self.body.items()):
+        for i, (name, module) in enumerate(self.body.items()):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= self.frozen):
-                x = part(x)
+                x = module(x)
             if name.startswith("layer"):
                 maps.append(x)
         return tuple(maps)
@@ -63,5 +63,5 @@ def with_eps(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     They were trained with an eps of 0, which torchvision restores on loading; here the variances are reduced by 1e-5
     instead.
     """
-    kept = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
-    return {name: value - EPS if name.endswith("running_var") else value for name, value in kept.items()}
+    needed = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
+    return {name: value - EPS if name.endswith("running_var") else value for name, value in needed.items()}

@@ -52,7 +52,7 @@ class RcnnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     channels: int = 0  # of the pyramid
     hidden: int = 0  # of the box head
     candidates: int = 0  # boxes of a level that go to NMS in detection; twice as many in training
-    proposals: int = 0  # boxes of an image that are kept after it; twice as many in training
+    proposals: int = 0  # boxes of an image after NMS; twice as many in training
     sampled_anchors: int = 0  # of an image, that teach
     sampled_regions: int = 0  # of an image's proposals, that teach
 
@@ -180,8 +180,8 @@ class MaskRcnn(nn.Module):
     ) -> list[RcnnDetections]:
         """The detections in each image of a batch, in eval mode; images and sizes as for `losses`.
 
-        Kept are scores above `score`, the better of two boxes of a class that overlap by more than `overlap`, and the
-        `most` best of an image. `masks=False` skips their masks.
+        Only scores above `score` count, the better of two boxes of a class that overlap by more than `overlap`, and
+        the `most` best of an image. `masks=False` skips their masks.
         """
         images = images.to(self.mean.device)
         canvas, sizes = (images.shape[-2], images.shape[-1]), self._sizes(images, sizes)

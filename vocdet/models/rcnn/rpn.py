@@ -125,10 +125,10 @@ class Rpn(nn.Module):
             logits[chosen], positive[chosen].to(logits.dtype), reduction="sum"
         )
         number = chosen.sum()
-        found = propose(
+        proposals = propose(
             logits, offsets, anchors, counts, sizes, candidates=2 * self.candidates, most=2 * self.proposals
         )
-        return found, {"objectness": (objectness, number), "rpn_box": (box, number)}
+        return proposals, {"objectness": (objectness, number), "rpn_box": (box, number)}
 
 
 @lru_cache(maxsize=8)  # canvas sizes repeat

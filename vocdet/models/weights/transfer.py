@@ -46,7 +46,7 @@ class Transfer:
     source: str
     tensors: tuple[TensorFate, ...]
     labels: tuple[str, ...] = ()  # of the model, if the labels of the file are known
-    kept: tuple[str, ...] = ()  # those that the file has, too
+    common: tuple[str, ...] = ()  # labels of the model that the file has, too
 
     def count(self, fate: Fate) -> int:
         """The number of tensors with this fate."""
@@ -92,8 +92,8 @@ def transfer(
         with torch.no_grad():
             value.copy_(taken.tensor)
     rows += [TensorFate(n, tuple(v.shape), "skipped", "no place for it") for n, v in theirs.items() if n not in ours]
-    told = (our_heads.labels or ()) if heads and heads.labels else ()
-    return Transfer(source, tuple(rows), told, tuple(label for label in told if label in known))
+    labels = (our_heads.labels or ()) if heads and heads.labels else ()
+    return Transfer(source, tuple(rows), labels, tuple(label for label in labels if label in known))
 
 
 def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> BackboneSpec:
