@@ -66,7 +66,7 @@ def test_errors_are_printed_together_and_nothing_is_written(vocdet: Run, make_vo
     assert err == (
         f"error: {source}/Annotations/a.xml: is empty\n"
         "  hint: save the image again in labelImg, or delete the file\n"
-        f"error: {source}/Annotations/b.xml: its image is missing: no folder of its images has one with the stem 'b'\n"
+        f"error: {source}/Annotations/b.xml: its image is missing: there is no image with the stem 'b'\n"
         "  hint: put the image back, or delete the XML\n"
     )
     assert list(Path().iterdir()) == []
