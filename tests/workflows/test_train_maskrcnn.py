@@ -183,7 +183,7 @@ def test_a_png_of_another_size_than_its_image_is_an_immediate_error(make_voc: Ma
     root = make_voc({"a": [("cat", (5.0, 5.0, 40.0, 50.0))]}, size=(64, 64), splits={"train": ["a"]})
     (root / "SegmentationObject").mkdir()
     (root / "SegmentationObject" / "a.png").write_bytes(palette_png(np.ones((50, 60), np.uint8)))
-    with pytest.raises(AnnotationError, match=r"a\.png: is 60×50, its image is 64×64") as caught:
+    with pytest.raises(AnnotationError, match=r"a\.png: is 60×50, but its image is 64×64") as caught:
         next(training_events(Source(root), recipe(), RunOptions(runs=tmp_path / "runs", device="cpu")))
     assert caught.value.hint == "export the masks again"
 
