@@ -153,8 +153,8 @@ Path(f"port{rank}").write_text(os.environ["MASTER_PORT"])
 """)
     assert code == 0
     threads = max(1, len(os.sched_getaffinity(0)) // 2) if sys.platform == "linux" else (os.cpu_count() or 1) // 2
-    assert Path("told0").read_text() == f"0 0 2 2 127.0.0.1 {threads}"
-    assert Path("told1").read_text() == f"1 1 2 2 127.0.0.1 {threads}"
+    assert Path("environment0").read_text() == f"0 0 2 2 127.0.0.1 {threads}"
+    assert Path("environment1").read_text() == f"1 1 2 2 127.0.0.1 {threads}"
     assert int(Path("port0").read_text()) == int(Path("port1").read_text()) > 0
 
 
