@@ -46,8 +46,8 @@ def test_what_a_format_cannot_hold_is_a_table(vocdet: Run, make_voc: MakeVoc) ->
     table = out[out.index("not in yolo") : out.index("wrote out")]
     assert [line.split() for line in table.splitlines()[1:]] == [
         ["what", "count", "why"],
-        ["truncated", "objects", "1", "the", "mark", "is", "not", "written"],
-        ["poses", "1", "as", "in", "Left", "or", "Frontal"],
+        ["truncated", "objects", "1", "the", "flag", "is", "not", "written"],
+        ["poses", "1", "such", "as", "Left", "or", "Frontal"],
     ]
     code, _, err = vocdet("convert", source, "strict", "--to", "yolo", "--strict")
     assert code == 1
