@@ -41,8 +41,8 @@ def check(
     ] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Skip decoding and comparing images (fast).")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Fix what is unambiguous, after showing the changes.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --fix: do not ask for confirmation.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: skip the confirmation.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings as well.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="Show every finding and every line of the diff.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     explain: Annotated[
@@ -190,7 +190,7 @@ def _checked(report: CheckReport) -> str:
 
 
 def _after_check(report: CheckReport, same: list[str], again: str, *, requested: bool) -> str:
-    """What to do next; repair comes first, unless that is what was `asked` for."""
+    """The next step; a repair comes first, unless it was requested."""
     from vocdet.workflows.fix import can_fix
 
     if can_fix(report) and not requested:

@@ -31,16 +31,16 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),
     score: Score = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
     voc: Annotated[
-        bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, and PNGs of masks.")
+        bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, PNGs of masks.")
     ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Detect objects in images, folders and videos: draw them, and list them in detections.json (COCO results).
 
-    Masks are drawn, too, and listed as RLE.
+    Masks are drawn and listed as RLE.
     """
     load_torch()
     from vocdet.wording import counted
@@ -95,7 +95,7 @@ def live(
                 count, rate = one.number + 1, one.fps
                 status.update(f"{rate:.1f} fps, {counted(len(one.detections), 'object')}")
     except VocdetError:
-        count = 0  # the error is message enough
+        count = 0  # the error is reported instead
         raise
     finally:
         if count:

@@ -20,7 +20,7 @@ from vocdet_cli.hints import as_commands
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-MOST_ERRORS = 20  # different ones; others are counted
+MOST_ERRORS = 20  # different errors; others are counted
 MOST_PLACES = 3  # of the same error
 WIDEST = 1000  # columns of a table
 
@@ -28,8 +28,8 @@ WIDEST = 1000  # columns of a table
 def screen() -> Console:
     """The console for progress bars, notes and errors: standard error.
 
-    On a terminal that also shows standard output it is the console of standard output, because only the console that
-    draws a bar can print beside it.
+    If both are terminals, it is the console of standard output, because only the console that draws a progress bar can
+    print beside it.
     """
     return out if _is_terminal(sys.stdout) and _is_terminal(sys.stderr) else err
 
@@ -94,7 +94,7 @@ def show(made: Table) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error; silent unless it is a terminal."""
-    if not screen().is_terminal:  # an invisible bar takes time, too
+    if not screen().is_terminal:  # an invisible bar costs time
         yield lambda *_: None
         return
     from rich.progress import Progress
@@ -110,5 +110,5 @@ def command(name: str, *arguments: str) -> str:
 
 
 def given(value: object, option: str = "", default: object = Path()) -> list[str]:
-    """The words of a value on the command line; none for the default."""
+    """The words of an option on the command line; empty for its default."""
     return [] if value == default else [option, str(value)] if option else [str(value)]

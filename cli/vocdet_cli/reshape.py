@@ -251,7 +251,7 @@ def _after_merge(report: MergeReport) -> str:
 
 
 def _print_sample(report: SampleReport) -> None:
-    columns = ["of", "taken", "share"]
+    columns = ["source", "sample", "share"]
     images = len(report.result.dataset)
     first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
     for name, inside in report.source.splits.items():

@@ -1,4 +1,4 @@
-"""What commands that need torch begin with."""
+"""The start of commands that need torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vocdet.cpu import prepare_cpu
 
 
 def load_torch() -> None:
-    """Load torch, as training on a CPU wants it, and let OpenCV keep its remarks on odd files to itself.
+    """Load torch with the CPU settings for training, and silence OpenCV's messages about invalid files.
 
-    Ctrl-C meanwhile ends the process at once: torch swallows an interrupt that comes while it is imported, and the
-    command would go on to its end.
+    Ctrl-C meanwhile ends the process at once: torch swallows interrupts during its import, so that the command would
+    continue.
     """
     prepare_cpu()
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

@@ -88,7 +88,7 @@ def test_a_subset_keeps_its_part_of_the_splits(shelf: Path) -> None:
     assert vocdet.statistics(smaller).objects.tolist() == [3, 3]
 
 
-def test_nobody_changes_a_dataset(shelf: Path) -> None:
+def test_a_dataset_is_read_only(shelf: Path) -> None:
     dataset = vocdet.read(shelf)
     with pytest.raises(FrozenInstanceError):
         dataset.labels = ()  # type: ignore[misc]

@@ -20,7 +20,7 @@ GROUP: Any = typer.main.get_command(app)
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_there_are_the_commands_of_the_whole_way() -> None:
+def test_the_commands_from_annotations_to_a_detector_exist() -> None:
     way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
     assert way <= GROUP.commands.keys()
 
@@ -50,7 +50,7 @@ def test_help_loads_nothing_slow() -> None:
     assert "train-ssd" in done.stdout
 
 
-def test_without_a_command_there_is_help(vocdet: Run) -> None:
+def test_help_is_printed_without_a_command(vocdet: Run) -> None:
     code, out, err = vocdet()
     assert code in (0, 2)  # Click changed its mind on this
     assert "train-backbone" in out + err
@@ -99,20 +99,20 @@ def test_many_errors_are_counted(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -
     assert "more" in lines[-1]
 
 
-def test_a_mistake_in_the_program_is_not_hidden(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_hidden(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
         main()
 
 
-def test_a_disk_that_is_full_is_no_mistake_in_the_program(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_not_a_bug(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, OSError(28, "No space left on device"))
     assert vocdet("check") == (1, "", "error: no space left on device\n")
     fail_with(monkeypatch, PermissionError(13, "Permission denied", "a.jpg"))
     assert vocdet("check") == (1, "", "error: a.jpg: permission denied\n")
 
 
-def test_a_console_that_knows_no_unicode_is_told_the_rest(tmp_path: Path) -> None:
+def test_a_console_without_unicode_gets_replacements(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from vocdet_cli.app import main; main()", "check", str(tmp_path / "größe")],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -122,7 +122,7 @@ def test_a_console_that_knows_no_unicode_is_told_the_rest(tmp_path: Path) -> Non
     assert (done.returncode, b"gr??e: no such folder" in done.stderr) == (1, True)
 
 
-def test_the_version_can_be_asked_for(vocdet: Run) -> None:
+def test_the_version_is_printed(vocdet: Run) -> None:
     from vocdet import __version__
 
     assert vocdet("--version") == (0, f"{__version__}\n", "")

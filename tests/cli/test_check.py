@@ -41,19 +41,19 @@ def test_good_data_points_to_split_and_then_to_training(vocdet: Run, make_voc: M
     assert vocdet("check", root)[1].endswith(f"next: vocdet train-backbone {root}\n")
 
 
-def test_doctor_is_another_name_for_it(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_doctor_is_an_alias(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc, 2)
     code, out, _ = vocdet("doctor", root)
     assert (code, out.splitlines()[-2]) == (0, "checked: 0 errors, 0 warnings")
     assert "doctor" not in vocdet("--help")[1]
 
 
-def test_another_split_is_asked_for_where_train_has_no_object(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_another_split_is_suggested_if_train_has_no_objects(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [], "b": BOTH}, splits={"train": ["a"], "val": ["b"]})
     assert vocdet("check", root)[1].endswith(f"next: vocdet split {root} --force\n")
 
 
-def test_a_few_of_each_kind_are_shown_and_all_counted(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_some_findings_of_each_code_are_shown_and_all_counted(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({f"img{i:02}": [("dog", (5, 5, 5, 5))] for i in range(9)})
     code, out, _ = vocdet("check", root)
     assert code == 1
@@ -65,18 +65,18 @@ def test_a_few_of_each_kind_are_shown_and_all_counted(vocdet: Run, make_voc: Mak
     assert vocdet("check", root, "--all")[1].count("has no area") == 9
 
 
-def test_images_without_any_object_are_told_of(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_a_dataset_without_objects_needs_annotations(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, _ = vocdet("check", make_voc({"a": []}))
     assert code == 0
     assert out.endswith("next: annotate some images in labelImg: the dataset has no objects\n")
 
 
-def test_warnings_end_with_1_when_asked_to(vocdet: Run, spaced: Path) -> None:
+def test_warnings_exit_with_1_with_strict(vocdet: Run, spaced: Path) -> None:
     assert vocdet("check", spaced)[0] == 0
     assert vocdet("check", spaced, "--strict")[0] == 1
 
 
-def test_images_can_be_left_undecoded(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_images_are_not_decoded_on_request(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc, 2)
     code, out, _ = vocdet("check", root, "--no-images")
     assert code == 0
@@ -87,10 +87,10 @@ def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("[red] dög", (5, 5, 5, 5))]})
     code, out, err = vocdet("check", root, "--json")
     assert (code, err) == (1, "")
-    said = json.loads(out)
-    findings, seconds = said.pop("findings"), said.pop("seconds")
+    content = json.loads(out)
+    findings, seconds = content.pop("findings"), content.pop("seconds")
     assert seconds >= 0
-    assert said == {
+    assert content == {
         "images": 1,
         "objects": 1,
         "labels": ["[red] dög"],
@@ -119,14 +119,14 @@ def test_json_is_for_other_programs(vocdet: Run, make_voc: MakeVoc) -> None:
     ]
 
 
-def test_json_lists_the_images_that_look_alike(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_json_lists_near_duplicates(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc, 3)
     shutil.copy(root / "JPEGImages" / "img00.jpg", root / "JPEGImages" / "img02.jpg")
-    said = json.loads(vocdet("check", root, "--json")[1])
-    assert said["similar"] == [["JPEGImages/img00.jpg", "JPEGImages/img02.jpg"]]
+    content = json.loads(vocdet("check", root, "--json")[1])
+    assert content["similar"] == [["JPEGImages/img00.jpg", "JPEGImages/img02.jpg"]]
 
 
-def test_other_split_files_can_be_looked_at(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_other_split_files_can_be_checked(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     root = many(make_voc, 3)
     for name, text in (("train", "img00\nimg01\nelsewhere\n"), ("test", "img01\n")):
         (tmp_path / f"{name}.txt").write_text(text)
@@ -138,7 +138,7 @@ def test_other_split_files_can_be_looked_at(vocdet: Run, make_voc: MakeVoc, tmp_
     assert out.endswith(f"next: vocdet check {root}\n")
 
 
-def test_what_can_be_mended_is_shown_and_not_done_where_nobody_can_be_asked(
+def test_fixes_are_shown_but_not_applied_without_a_terminal(
     vocdet: Run, spaced: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
@@ -153,7 +153,7 @@ def test_what_can_be_mended_is_shown_and_not_done_where_nobody_can_be_asked(
     assert out.endswith(f"next: vocdet check {spaced} --fix --yes\n")
 
 
-def test_it_is_mended_without_a_question_when_asked_to(vocdet: Run, spaced: Path) -> None:
+def test_yes_applies_fixes_without_confirmation(vocdet: Run, spaced: Path) -> None:
     code, out, err = vocdet("check", spaced, "--fix", "--yes")
     assert (code, err) == (0, "")
     (backup,) = (spaced / ".vocdet-backup").iterdir()
@@ -173,7 +173,9 @@ class Terminal:
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 1)])
-def test_a_person_is_asked(vocdet: Run, spaced: Path, monkeypatch: pytest.MonkeyPatch, answer: bool, code: int) -> None:
+def test_fixes_need_confirmation_on_a_terminal(
+    vocdet: Run, spaced: Path, monkeypatch: pytest.MonkeyPatch, answer: bool, code: int
+) -> None:
     before = listing(spaced)
     asked: list[str] = []
 
@@ -197,24 +199,24 @@ def test_a_long_diff_is_cut_and_counted(vocdet: Run, make_voc: MakeVoc, monkeypa
     assert vocdet("check", root, "--fix", "--all")[1].count("+\t\t<name>dog</name>") == 20
 
 
-def test_json_of_a_fix_says_what_was_done(vocdet: Run, spaced: Path) -> None:
+def test_json_lists_the_fixes(vocdet: Run, spaced: Path) -> None:
     code, out, err = vocdet("check", spaced, "--fix", "--json")
-    said = json.loads(out)["fix"]
+    content = json.loads(out)["fix"]
     path = f"{spaced}/Annotations/a.xml"
     assert (code, err) == (1, "")
-    assert said == {
+    assert content == {
         "backup": None,
         "files": [{"path": path, "what": "1 label without the space"}],
         "renames": [],
         "left": [],
     }
     code, out, _ = vocdet("check", spaced, "--fix", "--yes", "--json")
-    said = json.loads(out)
-    assert (code, said["findings"]) == (0, [])
-    assert Path(said["fix"]["backup"], "Annotations", "a.xml").is_file()
+    content = json.loads(out)
+    assert (code, content["findings"]) == (0, [])
+    assert Path(content["fix"]["backup"], "Annotations", "a.xml").is_file()
 
 
-def test_what_is_left_to_a_person_is_listed(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_ambiguous_findings_are_listed(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog", (5, 5, 5, 5))], "b": DOG})
     path = root / "Annotations" / "b.xml"
     path.write_text(path.read_text().replace("<name>dog", "<name> dog<!-- ? -->"))
@@ -226,7 +228,7 @@ def test_what_is_left_to_a_person_is_listed(vocdet: Run, make_voc: MakeVoc) -> N
     assert out.endswith(f"next: correct the errors, then vocdet check {root}\n")
 
 
-def test_other_formats_are_not_mended_in_place(vocdet: Run, tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_other_formats_are_not_fixed_in_place(vocdet: Run, tmp_path: Path, make_voc: MakeVoc) -> None:
     vocdet("convert", make_voc({"a": DOG}), tmp_path / "coco", "--to", "coco")
     code, _, err = vocdet("check", tmp_path / "coco", "--fix")
     assert code == 1
@@ -234,7 +236,7 @@ def test_other_formats_are_not_mended_in_place(vocdet: Run, tmp_path: Path, make
     assert "--to coco --skip-bad" in err
 
 
-def test_split_files_from_elsewhere_are_not_mended(vocdet: Run, spaced: Path, tmp_path: Path) -> None:
+def test_other_split_files_are_not_fixed(vocdet: Run, spaced: Path, tmp_path: Path) -> None:
     code, out, err = vocdet("check", spaced, "--fix", "--imagesets", tmp_path)
     assert (code, out) == (2, "")
     assert "--fix works on the dataset's split files" in err
@@ -248,7 +250,7 @@ def test_a_finding_can_be_explained(vocdet: Run, code: str, tmp_path: Path) -> N
     assert len(out) > 100
 
 
-def test_a_finding_that_is_not_there_names_the_nearest(vocdet: Run) -> None:
+def test_an_unknown_finding_has_a_nearest_match(vocdet: Run) -> None:
     code, out, err = vocdet("check", "--explain", "box.teeny")
     assert (code, out) == (1, "")
     assert err.startswith("error: there is no finding 'box.teeny'\n  hint: did you mean ")

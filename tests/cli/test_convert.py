@@ -20,7 +20,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_flush", lambda _: None)
 
 
-def test_a_conversion_says_what_it_read_what_was_lost_and_what_is_next(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_a_conversion_reports_its_source_its_losses_and_the_next_step(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": BOTH, "b": []}, splits={"train": ["a"], "val": ["b"]})
     code, out, err = vocdet("convert", source, "out", "--to", "coco")
     assert (code, err) == (0, "")
@@ -37,7 +37,7 @@ def test_a_conversion_says_what_it_read_what_was_lost_and_what_is_next(vocdet: R
     ]  # fmt: skip
 
 
-def test_what_a_format_cannot_hold_is_a_table(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_losses_are_a_table(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": DOG})
     xml = source / "Annotations" / "a.xml"
     xml.write_text(xml.read_text().replace("<truncated>0", "<truncated>1").replace("Unspecified", "Left"))
@@ -72,7 +72,7 @@ def test_errors_are_printed_together_and_nothing_is_written(vocdet: Run, make_vo
     assert list(Path().iterdir()) == []
 
 
-def test_what_is_left_out_is_listed_up_to_a_point(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_a_limited_number_of_left_out_errors_is_listed(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({f"{i:02}": DOG for i in range(30)})
     for i in range(25):
         (source / "Annotations" / f"{i:02}.xml").write_text("")
@@ -88,13 +88,13 @@ def test_what_is_left_out_is_listed_up_to_a_point(vocdet: Run, make_voc: MakeVoc
     assert lines[-1] == f"warning: and 5 more: see vocdet check {source} --from voc --all"
 
 
-def test_remarks_are_for_check_to_tell(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_warnings_are_counted_and_refer_to_check(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     source = make_voc({"a": [*DOG, *DOG]}, root=tmp_path / "my set")
     _, _, err = vocdet("convert", source, "out", "--to", "voc", "--coordinates", "zero")
     assert err == f"1 finding in the data: see vocdet check '{source}' --coordinates zero\n"
 
 
-def test_a_folder_that_looks_like_two_formats_is_said_to(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_other_matching_formats_are_noted(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": DOG})
     whole = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}
     (source / "instances.json").write_text(json.dumps(whole))
@@ -106,7 +106,7 @@ def test_a_folder_that_looks_like_two_formats_is_said_to(vocdet: Run, make_voc: 
     assert out.startswith("read as COCO, instances.json\n1 image, 0 objects, 0 labels; no splits\n")
 
 
-def test_images_that_stay_are_to_be_put_there(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_the_next_step_moves_images_that_were_not_moved(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": DOG})
     _, out, _ = vocdet("convert", source, "my out", "--to", "voc", "--images", "none")
     assert out.endswith(
@@ -119,9 +119,7 @@ def test_images_that_stay_are_to_be_put_there(vocdet: Run, make_voc: MakeVoc) ->
     assert vocdet("check", "my out")[0] == 0
 
 
-def test_copies_where_links_were_asked_for_are_said(
-    vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_instead_of_links_are_noted(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError
 
@@ -154,7 +152,7 @@ def test_a_coco_file_and_a_data_yaml_are_sources(vocdet: Run, make_voc: MakeVoc)
         (["/dev/null", "out", "--to", "voc"], 1, "error: /dev/null: "),
     ],
 )
-def test_wrong_words_are_told(vocdet: Run, arguments: list[str], code: int, said: str) -> None:
+def test_invalid_arguments_are_errors(vocdet: Run, arguments: list[str], code: int, said: str) -> None:
     ended, out, err = vocdet("convert", *arguments)
     assert (ended, out) == (code, "")
     assert said in " ".join(err.replace("│", " ").split())

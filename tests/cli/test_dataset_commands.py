@@ -21,7 +21,7 @@ def test_one_label_needs_no_classifier(vocdet: Run, make_voc: MakeVoc) -> None:
     assert vocdet("check", root)[1].endswith(f"next: vocdet train-ssd {root}\n")
 
 
-def test_the_next_command_is_told_what_this_one_was(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_the_next_command_repeats_the_dataset_options(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     names = tmp_path / "my labels.txt"
     names.write_text("dog\ncat\n")
     same = f"{many(make_voc)} --labels '{names}' --coordinates one"
@@ -30,7 +30,7 @@ def test_the_next_command_is_told_what_this_one_was(vocdet: Run, make_voc: MakeV
     assert vocdet("split", *given)[1].endswith(f"next: vocdet train-backbone {same}\n")
 
 
-def test_an_unknown_label_is_one_message_with_its_place(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_an_unknown_label_is_an_error_with_its_place(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("doge\n")
     root = make_voc({"a": DOG})
     code, out, err = vocdet("split", root, "--labels", tmp_path / "labels.txt")
@@ -40,7 +40,7 @@ def test_an_unknown_label_is_one_message_with_its_place(vocdet: Run, make_voc: M
     )
 
 
-def test_the_same_error_in_many_places_is_said_once(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_the_same_error_in_many_places_is_printed_once(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\n")
     root = many(make_voc, 9)
     code, _, err = vocdet("split", root, "--labels", tmp_path / "labels.txt")
@@ -66,7 +66,7 @@ def test_one_and_several_objects_of_an_unknown_label_are_one_error(
     )
 
 
-def test_a_narrow_terminal_cuts_nothing(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_truncates_nothing(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     rows = [line.split() for line in vocdet("split", many(make_voc))[1].splitlines()]
     assert ["images", "18", "16", "2", "2", "20"] in rows
@@ -74,7 +74,7 @@ def test_a_narrow_terminal_cuts_nothing(vocdet: Run, make_voc: MakeVoc, monkeypa
 
 @pytest.mark.parametrize("command", ["check", "split"])
 @pytest.mark.parametrize("folder", ["empty", "nowhere"])
-def test_a_folder_without_a_dataset_is_one_message(vocdet: Run, tmp_path: Path, command: str, folder: str) -> None:
+def test_a_folder_without_a_dataset_is_an_error(vocdet: Run, tmp_path: Path, command: str, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     code, out, err = vocdet(command, tmp_path / folder)
     assert (code, out) == (1, "")

@@ -24,7 +24,7 @@ def commands(out: str) -> list[str]:
     return [line.split()[2] for line in out.splitlines() if line.startswith("$ vocdet ")]
 
 
-def test_the_demo_goes_the_whole_way(vocdet: Run) -> None:
+def test_the_demo_runs_end_to_end(vocdet: Run) -> None:
     code, out, err = vocdet("demo", "x", *TINY)
     assert (code, "error" in err) == (0, False)
     assert commands(out) == WAY
@@ -38,7 +38,7 @@ def test_the_demo_goes_the_whole_way(vocdet: Run) -> None:
     assert len(list(Path("x/train/JPEGImages").iterdir())) == 10
 
 
-def test_a_demo_goes_over_no_other_files(vocdet: Run) -> None:
+def test_the_demo_overwrites_no_files(vocdet: Run) -> None:
     Path("x/train").mkdir(parents=True)
     code, out, err = vocdet("demo", "x", *TINY)
     assert (code, commands(out)) == (1, [])
@@ -46,7 +46,7 @@ def test_a_demo_goes_over_no_other_files(vocdet: Run) -> None:
     assert list(Path("x").iterdir()) == [Path("x/train")]
 
 
-def test_a_demo_ends_with_the_command_that_is_stopped(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_demo(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Any = train_backbone.backbone_events
 
     def interrupted(*args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -118,7 +118,7 @@ def test_an_interrupted_download_names_the_partial_file(
     assert kept in capsys.readouterr().err
 
 
-def test_the_official_archives_are_asked_for_by_name(vocdet: Run, mirror: tuple[Path, str]) -> None:
+def test_official_archives_are_requested_by_name(vocdet: Run, mirror: tuple[Path, str]) -> None:
     folder, url = mirror
     (folder / "VOCtest_06-Nov-2007.tar").write_bytes(b"another")
     code, out, _ = vocdet("fetch", "voc2007", "--url", url)
@@ -129,7 +129,7 @@ def test_the_official_archives_are_asked_for_by_name(vocdet: Run, mirror: tuple[
     assert not list(Path().iterdir())
 
 
-def test_coco_goes_to_a_folder_of_its_own(vocdet: Run, mirror: tuple[Path, str]) -> None:
+def test_coco_has_its_own_default_folder(vocdet: Run, mirror: tuple[Path, str]) -> None:
     code, out, _ = vocdet("fetch", "coco2017", "--only", "val", "--only", "annotations", "--url", mirror[1])
     assert code == 1
     assert [line.split()[1] for line in out.splitlines() if line.startswith("FAILED")] == [
@@ -139,7 +139,7 @@ def test_coco_goes_to_a_folder_of_its_own(vocdet: Run, mirror: tuple[Path, str])
     assert f"by other means to {Path('coco2017') / 'val2017.zip'}" in out
 
 
-def test_wrong_wishes_are_errors(vocdet: Run) -> None:
+def test_unknown_datasets_and_parts_are_errors(vocdet: Run) -> None:
     assert vocdet("fetch", "voc2012", "--only", "test")[::2] == (
         1, "error: voc2012 has no part 'test'\n  hint: its parts: trainval\n",
     )  # fmt: skip

@@ -25,7 +25,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocdet_cli.app, "app", vocdet_cli.project.app)
 
 
-def test_init_lays_out_a_project_and_says_what_is_next(vocdet: Run) -> None:
+def test_init_creates_a_project_and_prints_the_next_step(vocdet: Run) -> None:
     code, out, err = vocdet("init", "my shelf", "--net", "mb3-large")
     assert (code, err) == (0, "")
     assert "wrote README.md, labels.txt, recipes/backbone.toml, recipes/ssd.toml, slurm.sh into " in out
@@ -33,7 +33,7 @@ def test_init_lays_out_a_project_and_says_what_is_next(vocdet: Run) -> None:
     assert load_recipe("ssd", "my shelf/recipes/ssd.toml").recipe.model.net == "mb3-large"
 
 
-def test_the_readme_of_a_project_names_commands_that_are_there(vocdet: Run) -> None:
+def test_the_readme_of_a_project_names_existing_commands(vocdet: Run) -> None:
     known = {command for app in (ALL, vocdet_cli.project.app) for command in typer.main.get_group(app).commands}
     assert vocdet("init", "p")[0] == 0
     named = set(re.findall(r"(?:vocdet|vocdet_cli) ([a-z-]+)(?= )", Path("p", "README.md").read_text(encoding="utf-8")))
@@ -41,7 +41,7 @@ def test_the_readme_of_a_project_names_commands_that_are_there(vocdet: Run) -> N
     assert named - {"brings"} <= known
 
 
-def test_init_in_the_folder_one_is_in(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_init_in_the_current_folder(vocdet: Run, make_voc: MakeVoc) -> None:
     data = make_voc({"a": [("dog", (5.0, 5.0, 40.0, 50.0))]}, root=Path("photos"))
     code, out, _ = vocdet("init", "--data", data, "--task", "backbone")
     assert code == 0
@@ -50,7 +50,7 @@ def test_init_in_the_folder_one_is_in(vocdet: Run, make_voc: MakeVoc) -> None:
     assert not Path("recipes", "ssd.toml").exists()
 
 
-def test_init_overwrites_nothing_and_tells_what_is_there(vocdet: Run) -> None:
+def test_init_overwrites_nothing_and_lists_existing_files(vocdet: Run) -> None:
     assert vocdet("init", "p")[0] == 0
     before = {path: path.read_bytes() for path in Path("p").rglob("*") if path.is_file()}
     code, out, err = vocdet("init", "p", "--net", "mb1")
@@ -66,14 +66,14 @@ def test_wrong_usage_of_init_ends_with_2_and_nothing_is_written(vocdet: Run, wro
     assert list(Path().iterdir()) == []
 
 
-def test_init_with_a_dataset_that_is_not_there_is_an_error(vocdet: Run) -> None:
+def test_init_with_a_missing_dataset_is_an_error(vocdet: Run) -> None:
     code, out, err = vocdet("init", "p", "--data", "nowhere")
     assert (code, out) == (1, "")
     assert "nowhere: no such" in err
     assert not Path("p").exists()
 
 
-def test_recipes_are_listed_with_what_they_are(vocdet: Run) -> None:
+def test_recipes_are_listed_with_descriptions(vocdet: Run) -> None:
     code, out, err = vocdet("recipes")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
@@ -82,7 +82,7 @@ def test_recipes_are_listed_with_what_they_are(vocdet: Run) -> None:
     assert "SSD on MobileNetV1 at 300, plain extra layers" in out
 
 
-def test_a_recipe_is_printed_whole_and_can_be_given_again(vocdet: Run) -> None:
+def test_a_recipe_is_printed_completely_and_can_be_read_back(vocdet: Run) -> None:
     code, out, err = vocdet("recipes", "ssd-mb1")
     assert (code, err) == (0, "")
     assert 'extras = "plain"              # extra layers: depthwise-separable, or plain 3x3 convolutions\n' in out
@@ -91,12 +91,12 @@ def test_a_recipe_is_printed_whole_and_can_be_given_again(vocdet: Run) -> None:
     assert vocdet("recipes", "mine.toml") == (0, out, "")
 
 
-def test_a_recipe_that_is_not_there_is_told_with_the_nearest(vocdet: Run) -> None:
+def test_an_unknown_recipe_has_a_nearest_match(vocdet: Run) -> None:
     expected = "error: unknown recipe 'ssd-mb3'\n  hint: did you mean ssd-mb1?\n"
     assert vocdet("recipes", "ssd-mb3") == (1, "", expected)
 
 
-def test_a_wrong_recipe_is_told_with_all_that_is_wrong(vocdet: Run) -> None:
+def test_all_errors_in_a_recipe_are_printed(vocdet: Run) -> None:
     Path("r.toml").write_text('task = "ssd"\n[train]\nlr = "[red]"\nepoch = 3\n')
     code, out, err = vocdet("recipes", "r.toml")
     assert (code, out) == (1, "")

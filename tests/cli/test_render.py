@@ -44,8 +44,8 @@ def test_a_table_is_not_cut_and_not_taken_for_markup(
 
 def test_the_same_error_in_two_places_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     places = [Place(Path("a.xml"), 3), Place(Path("b.xml"), 4)]
-    render.error(ManyErrors([AnnotationError("is wrong", place=place, hint="mend it") for place in places]))
-    assert capsys.readouterr().err == "error: a.xml:3: is wrong\n  also in b.xml:4\n  hint: mend it\n"
+    render.error(ManyErrors([AnnotationError("is wrong", place=place, hint="fix it") for place in places]))
+    assert capsys.readouterr().err == "error: a.xml:3: is wrong\n  also in b.xml:4\n  hint: fix it\n"
 
 
 def test_a_hint_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ def rows_of(out: str) -> list[list[str]]:
     return [line.split() for line in out.splitlines()]
 
 
-def test_remap_says_what_became_of_the_labels(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_remap_lists_the_label_changes(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [("emu", DOG[1])]})
     code, out, err = vocdet("remap", root, "new", "--rename", "dog=wolf", "--drop", "cat")
     assert code == 0
@@ -27,7 +27,7 @@ def test_remap_says_what_became_of_the_labels(vocdet: Run, make_voc: MakeVoc) ->
     assert err == ("1 image lost all objects: retained; --drop-empty leaves them out\n")
 
 
-def test_remap_warns_of_objects_that_are_there_twice_now(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_remap_warns_of_new_duplicates(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, ("cat", DOG[1])]})
     _, _, err = vocdet("remap", root, "new", "--merge", "dog,cat=pet")
     assert err == ("warning: 1 object now duplicate another: see vocdet check new\n")
@@ -39,7 +39,7 @@ def test_remap_reads_a_file_of_changes(vocdet: Run, make_voc: MakeVoc) -> None:
     assert "wrote 1 image, 1 object, 1 label to new as yolo\n" in out
 
 
-def test_remap_of_a_label_that_is_not_there_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_remap_of_an_unknown_label_is_an_error(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, err = vocdet("remap", make_voc({"a": [DOG]}), "new", "--rename", "dogs=wolf")
     assert (code, out) == (1, "")
     assert err == "error: --rename dogs=wolf: there is no label 'dogs'\n  hint: did you mean 'dog'?\n"
@@ -47,7 +47,7 @@ def test_remap_of_a_label_that_is_not_there_is_one_message(vocdet: Run, make_voc
 
 
 @pytest.mark.parametrize("command", [("remap", "--drop", "cat"), ("sample", "-n", 1), ("crops",)])
-def test_a_folder_that_is_there_is_refused(vocdet: Run, make_voc: MakeVoc, command: tuple[object, ...]) -> None:
+def test_an_existing_folder_is_an_error(vocdet: Run, make_voc: MakeVoc, command: tuple[object, ...]) -> None:
     root = make_voc({"a": [DOG, CAT]})
     code, _, err = vocdet(command[0], root, root, *command[1:])
     assert (code, err) == (
@@ -55,7 +55,7 @@ def test_a_folder_that_is_there_is_refused(vocdet: Run, make_voc: MakeVoc, comma
     )  # fmt: skip
 
 
-def test_what_a_format_cannot_hold_is_a_warning_and_with_strict_an_error(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_losses_are_warnings_and_errors_with_strict(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, CAT]})
     xml = root / "Annotations" / "a.xml"
     xml.write_text(xml.read_text().replace("<truncated>0", "<truncated>1", 1))
@@ -67,7 +67,7 @@ def test_what_a_format_cannot_hold_is_a_warning_and_with_strict_an_error(vocdet:
     assert err.startswith("error: strict: yolo cannot hold everything")
 
 
-def test_merge_tells_of_every_dataset_and_of_stems_that_clashed(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_merge_lists_datasets_and_clashing_stems(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", splits={"train": ["a"], "val": ["b"]})
     two = make_voc({"a": [DOG]}, root=tmp_path / "two", suffix=".png")
     code, out, err = vocdet("merge", one, two, "new")
@@ -81,14 +81,14 @@ def test_merge_tells_of_every_dataset_and_of_stems_that_clashed(vocdet: Run, mak
     )
 
 
-def test_merge_takes_the_new_folder_as_an_option_too(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_merge_also_takes_the_new_folder_as_an_option(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     roots = [make_voc({name: [DOG]}, root=tmp_path / name) for name in ("x", "y")]
     _, out, err = vocdet("merge", *roots, "--out", "new")
     assert out.endswith("to new as voc\nnext: vocdet split new\n")
     assert err == ""
 
 
-def test_merge_gives_the_command_that_makes_spellings_one(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_merge_suggests_the_command_that_unifies_spellings(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [("Dog", DOG[1])]}, root=tmp_path / "one")
     two = make_voc({"b": [DOG], "c": [DOG]}, root=tmp_path / "two")
     err = vocdet("merge", one, two, "new")[2]
@@ -109,7 +109,7 @@ def test_merge_warns_of_identical_images(vocdet: Run, make_voc: MakeVoc, tmp_pat
     assert out.endswith("next: vocdet check new\n")
 
 
-def test_merge_of_one_dataset_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_merge_of_one_dataset_is_an_error(vocdet: Run, make_voc: MakeVoc) -> None:
     code, _, err = vocdet("merge", make_voc({"a": [DOG]}), "new")
     assert (code, err) == (
         1, "error: there is only one dataset to merge\n  hint: give at least two\n"
@@ -128,13 +128,13 @@ def test_sample_shows_the_shares(vocdet: Run, make_voc: MakeVoc) -> None:
     assert out.endswith("wrote 4 images, 6 objects, 2 labels to new as voc\nnext: vocdet train-backbone new\n")
 
 
-def test_sample_says_which_labels_found_no_room(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_sample_warns_of_missing_labels(vocdet: Run, make_voc: MakeVoc) -> None:
     _, _, err = vocdet("sample", make_voc({"a": [DOG], "b": [CAT]}), "new", "-n", 1)
     assert err.startswith("warning: the sample has no ")
     assert err.endswith(": take more images\n")
 
 
-def test_crops_are_counted_by_part_and_label(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_crops_are_counted_by_split_and_label(vocdet: Run, make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, CAT], "b": [CAT], "c": [DOG]}, splits={"train": ["a"], "val": ["b"]})
     code, out, err = vocdet("crops", root, "new")
     assert code == 0
@@ -150,6 +150,6 @@ def test_crops_of_one_label_need_no_classifier(vocdet: Run, make_voc: MakeVoc) -
     assert vocdet("crops", make_voc({"a": [DOG]}), "new")[1].endswith("wrote 1 crop to new\n")
 
 
-def test_crops_say_which_folders_have_another_name_than_their_label(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_crops_name_folders_that_differ_from_their_labels(vocdet: Run, make_voc: MakeVoc) -> None:
     _, _, err = vocdet("crops", make_voc({"a": [("and/or", DOG[1]), CAT]}), "new", "--min-side", 5)
     assert err == "the folder of 'and/or' is named 'and_or', which is portable\n"

@@ -16,7 +16,7 @@ def many(make_voc: MakeVoc, count: int = 20, **kinds: object) -> Path:
     return make_voc({f"img{i:02}": BOTH for i in range(count)}, **kinds)
 
 
-def test_split_prints_the_parts_and_what_to_do_next(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_split_prints_the_splits_and_the_next_step(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc)
     code, out, err = vocdet("split", root)
     assert (code, err) == (0, "")
@@ -27,7 +27,7 @@ def test_split_prints_the_parts_and_what_to_do_next(vocdet: Run, make_voc: MakeV
     assert out.endswith(f"wrote 4 files to {root}/ImageSets/Main\nnext: vocdet train-backbone {root}\n")
 
 
-def test_split_works_on_the_folder_one_is_in(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_defaults_to_the_current_folder(vocdet: Run, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(many(make_voc))
     code, out, _ = vocdet("split")
     assert code == 0
@@ -46,7 +46,7 @@ def test_split_refuses_to_overwrite(vocdet: Run, make_voc: MakeVoc) -> None:
     assert vocdet("split", root, "--force")[0] == 0
 
 
-def test_split_says_what_is_unusual(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_split_prints_notes(vocdet: Run, make_voc: MakeVoc) -> None:
     code, _, err = vocdet("split", many(make_voc), "--trainval", 1)
     assert code == 0
     assert err.startswith("warning: test is empty, because trainval takes all images")
@@ -59,7 +59,7 @@ def test_split_of_too_few_images(vocdet: Run, make_voc: MakeVoc, count: int) -> 
     assert "cannot be divided into train and val and test" in err
 
 
-def test_split_shows_folds_in_a_table_of_their_own(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_split_shows_folds_in_a_second_table(vocdet: Run, make_voc: MakeVoc) -> None:
     root = many(make_voc)
     code, out, err = vocdet("split", root, "--kfold", 3)
     assert (code, err) == (0, "")
@@ -97,7 +97,7 @@ def test_split_takes_several_kinds_of_groups(vocdet: Run, make_voc: MakeVoc) -> 
     assert r"10 groups by '(film\d)', of 4 images" in err
 
 
-def test_split_takes_the_parts_of_coco_files(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_split_takes_the_splits_of_coco_files(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:
     root = many(make_voc, 4)
     for split, names in (("train", ["img00.jpg", "img01.jpg"]), ("val", ["img02.jpg"]), ("test", ["img03.jpg"])):
         images = [{"id": i, "file_name": name, "width": 100, "height": 80} for i, name in enumerate(names, 1)]
@@ -109,7 +109,7 @@ def test_split_takes_the_parts_of_coco_files(vocdet: Run, make_voc: MakeVoc, tmp
     assert ["images", "3", "2", "1", "1", "4"] in [line.split() for line in out.splitlines()]
 
 
-def test_a_wrong_pattern_is_one_message(vocdet: Run, make_voc: MakeVoc) -> None:
+def test_an_invalid_pattern_is_an_error(vocdet: Run, make_voc: MakeVoc) -> None:
     code, out, err = vocdet("split", many(make_voc), "--group-by", "*_1")
     assert (code, out) == (1, "")
     assert err.startswith(

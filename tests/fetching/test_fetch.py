@@ -107,19 +107,19 @@ def test_one_part_can_be_fetched_and_the_other_later(site: Site, voc: Collection
     assert (site.asked(), stems_in(tmp_path)) == (["VOCtest.tar", "VOCtrainval.tar"], sorted(TRAINVAL + TEST))
 
 
-def test_a_part_that_is_not_there_is_an_error(voc: Collection, tmp_path: Path) -> None:
+def test_an_unknown_part_is_an_error(voc: Collection, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"voc2007 has no part 'val' \(its parts: trainval, test\)"):
         fetched(voc, tmp_path / "new", only=["val"])
     assert not (tmp_path / "new").exists()
 
 
-def test_a_mirror_has_the_archives_by_their_names(site: Site, voc: Collection, tmp_path: Path) -> None:
+def test_a_mirror_serves_archives_by_name(site: Site, voc: Collection, tmp_path: Path) -> None:
     site.files = {f"pub/{name}": data for name, data in site.files.items()}
     assert failures(fetched(voc, tmp_path, mirror=f"{site.url}/pub/")) == []
     assert site.asked() == ["pub/VOCtrainval.tar", "pub/VOCtest.tar"]
 
 
-def test_a_mirror_that_is_no_url_is_one_error(voc: Collection, tmp_path: Path) -> None:
+def test_an_invalid_mirror_is_an_error(voc: Collection, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="'ftp://x' is not an HTTP URL"):
         fetched(voc, tmp_path / "new", mirror="ftp://x")
     assert not (tmp_path / "new").exists()

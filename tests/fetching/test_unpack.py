@@ -71,7 +71,7 @@ def test_files_come_out_as_they_went_in(
     assert progress == [(1, 3001), (3001, 3001)]
 
 
-def test_folders_in_an_archive_are_no_files(tmp_path: Path, folder: Path) -> None:
+def test_folders_in_an_archive_are_not_files(tmp_path: Path, folder: Path) -> None:
     top = tarfile.TarInfo("VOC")
     top.type = tarfile.DIRTYPE
     make_tar(tmp_path / "x.tar", (top, b""), (tarfile.TarInfo("VOC/a"), b"a"))
@@ -100,7 +100,7 @@ def test_names_that_lead_elsewhere_are_refused_before_anything_is_written(
     assert why in refused(make(tmp_path / f"x.{suffix}", {"fine": b"a", name: b"b"}), folder)
 
 
-def test_a_name_of_dots_is_no_name(tmp_path: Path, folder: Path) -> None:
+def test_a_name_of_dots_is_refused(tmp_path: Path, folder: Path) -> None:
     assert "an empty name" in refused(tar_of(tmp_path / "x.tar", {"./.": b"a"}), folder)
 
 
@@ -114,7 +114,7 @@ def test_a_name_of_dots_is_no_name(tmp_path: Path, folder: Path) -> None:
         (tarfile.FIFOTYPE, "a device"),
     ],
 )
-def test_a_tar_holds_files_and_folders_alone(tmp_path: Path, folder: Path, kind: bytes, why: str) -> None:
+def test_a_tar_may_contain_only_files_and_folders(tmp_path: Path, folder: Path, kind: bytes, why: str) -> None:
     info = tarfile.TarInfo("odd")
     info.type, info.linkname = kind, "fine"
     archive = make_tar(tmp_path / "x.tar", (tarfile.TarInfo("fine"), b"a"), (info, b""))
@@ -122,7 +122,7 @@ def test_a_tar_holds_files_and_folders_alone(tmp_path: Path, folder: Path, kind:
 
 
 @pytest.mark.parametrize(("kind", "why"), [(stat.S_IFLNK, "a link"), (stat.S_IFCHR, "a device")])
-def test_a_zip_holds_files_and_folders_alone(tmp_path: Path, folder: Path, kind: int, why: str) -> None:
+def test_a_zip_may_contain_only_files_and_folders(tmp_path: Path, folder: Path, kind: int, why: str) -> None:
     info = zipfile.ZipInfo("odd")
     info.external_attr = (kind | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
@@ -138,12 +138,12 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path, folder: Path) -> None:
     assert "'a', which is encrypted" in refused(archive, folder)
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_duplicate_name_is_refused(tmp_path: Path, folder: Path) -> None:
     archive = make_tar(tmp_path / "x.tar", (tarfile.TarInfo("a/b"), b"1"), (tarfile.TarInfo("a//b"), b"2"))
     assert "a duplicate" in refused(archive, folder)
 
 
-def test_a_file_cannot_be_a_folder_too(tmp_path: Path, folder: Path) -> None:
+def test_a_file_cannot_also_be_a_folder(tmp_path: Path, folder: Path) -> None:
     archive = tar_of(tmp_path / "x.tar", {"a": b"1", "a/b": b"2"})
     assert "'a' both as a file and as a folder" in refused(archive, folder)
 
@@ -156,7 +156,7 @@ def test_more_than_is_expected_is_refused(
     assert "would unpack to 10.0 kB, more than the expected 10.0 kB" in refused(archive, folder)
 
 
-def test_a_sparse_file_cannot_swell(tmp_path: Path, folder: Path) -> None:
+def test_a_sparse_file_is_refused(tmp_path: Path, folder: Path) -> None:
     info = tarfile.TarInfo("a")
     info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999"}
     map_of_holes = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
@@ -168,7 +168,7 @@ def test_a_sparse_file_cannot_swell(tmp_path: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar"), (zip_of, "zip")])
-def test_an_archive_that_is_cut_is_an_error(
+def test_a_truncated_archive_is_an_error(
     tmp_path: Path, folder: Path, make: Callable[[Path, Tree], Path], suffix: str
 ) -> None:
     archive = make(tmp_path / f"x.{suffix}", {"a": b"1" * 9000})
@@ -187,12 +187,12 @@ def test_damage_within_a_zip_is_an_error(tmp_path: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["tar", "zip"])
 @pytest.mark.parametrize("data", [b"", b"<html>sorry</html>" * 100])
-def test_what_is_no_archive_is_an_error(tmp_path: Path, folder: Path, suffix: str, data: bytes) -> None:
+def test_another_kind_of_file_is_an_error(tmp_path: Path, folder: Path, suffix: str, data: bytes) -> None:
     (tmp_path / f"x.{suffix}").write_bytes(data)
     assert "cannot be unpacked" in refused(tmp_path / f"x.{suffix}", folder)
 
 
-def test_an_archive_of_nothing_is_an_error(tmp_path: Path, folder: Path) -> None:
+def test_an_empty_archive_is_an_error(tmp_path: Path, folder: Path) -> None:
     assert "holds no files" in refused(zip_of(tmp_path / "x.zip", {}), folder)
 
 
@@ -212,7 +212,7 @@ def test_a_new_folder_appears_at_once(tmp_path: Path) -> None:
     assert (target / "VOC").stat().st_ino == inode  # it was renamed, not copied file by file
 
 
-def test_files_are_added_to_a_folder_that_is_there(tmp_path: Path) -> None:
+def test_files_are_added_to_an_existing_folder(tmp_path: Path) -> None:
     staged = write(tmp_path / "staged", {"VOC/a": b"a", "VOC/deep/b": b"b", "VOC/new/c": b"c"})
     target = write(tmp_path / "target", {"VOC/a": b"a", "VOC/deep/mine": b"m"})
     place(staged, target)
@@ -220,7 +220,7 @@ def test_files_are_added_to_a_folder_that_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mine", ["VOC/deep/b", "VOC/deep", "VOC/a/b"])
-def test_nothing_is_changed_where_something_else_is_in_the_way(tmp_path: Path, mine: str) -> None:
+def test_nothing_is_changed_if_a_different_file_exists(tmp_path: Path, mine: str) -> None:
     staged = write(tmp_path / "staged", {"VOC/a": b"a", "VOC/deep/b": b"b"})
     target = write(tmp_path / "target", {mine: b"m"})
     with pytest.raises(DownloadError, match="from the archive") as caught:
@@ -229,9 +229,7 @@ def test_nothing_is_changed_where_something_else_is_in_the_way(tmp_path: Path, m
     assert "nothing was changed" in caught.value.hint
 
 
-def test_files_that_were_added_go_again_when_the_rest_cannot_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_added_files_are_removed_if_others_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     staged = write(tmp_path / "staged", {"VOC/a": b"a", "VOC/b": b"b", "VOC/ImageSets/train.txt": b"a"})
     target = write(tmp_path / "target", {"VOC/mine": b"m"})
     real = Path.rename

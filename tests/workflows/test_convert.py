@@ -219,13 +219,13 @@ def test_every_format_becomes_every_other(tmp_path: Path, make_voc: MakeVoc, mak
         (a_labelme_folder, "a labelme folder, 3 JSON files beside the images"),
     ],
 )
-def test_the_format_of_the_source_is_said(tmp_path: Path, make_voc: MakeVoc, make: Make, kind: str) -> None:
+def test_the_format_of_the_source_is_reported(tmp_path: Path, make_voc: MakeVoc, make: Make, kind: str) -> None:
     report = convert(Source(make(tmp_path / "set", make_voc)), tmp_path / "out", to="coco")
     assert report.scan.kind == kind
     assert report.others == ()
 
 
-def test_xml_files_go_before_a_coco_file_which_can_be_asked_for(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_xml_files_take_precedence_over_a_coco_file(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
     (source / "instances.json").write_text(coco_text(info={"of": "coco"}))
     report = convert(Source(source), tmp_path / "one", to="coco")
@@ -236,7 +236,7 @@ def test_xml_files_go_before_a_coco_file_which_can_be_asked_for(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("format", ["voc", "yolo", "labelme"])
-def test_a_format_that_is_asked_for_and_not_there_is_an_error(
+def test_a_requested_format_that_does_not_match_is_an_error(
     tmp_path: Path, make_voc: MakeVoc, format: FormatChoice
 ) -> None:
     with pytest.raises(VocdetError, match=r"no (annotations|label files|labelme files) found"):
@@ -247,7 +247,7 @@ def test_a_format_that_is_asked_for_and_not_there_is_an_error(
 PARTS = {"train": ["c", "a"], "val": ["b"], "trainval": ["a", "b", "c"]}
 
 
-def test_parts_are_kept(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_splits_are_preserved(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({**CONTENT, "d": []}, splits=PARTS | {"test": ["d"]})
     for to in TARGETS:
         convert(Source(source), tmp_path / to, to=to)
@@ -279,7 +279,7 @@ def test_folds_that_a_format_cannot_hold_are_a_loss(tmp_path: Path, make_voc: Ma
     assert {name: [again.images.stems[row] for row in again.splits[name]] for name in folds} == folds
 
 
-def test_one_image_without_objects_or_parts_is_a_dataset(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_one_image_without_objects_or_splits_is_a_dataset(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({"a": []})
     for to in TARGETS:
         report = convert(Source(source), tmp_path / to, to=to)
@@ -289,7 +289,7 @@ def test_one_image_without_objects_or_parts_is_a_dataset(tmp_path: Path, make_vo
         assert len(again.dataset.objects) == 0
 
 
-def test_linked_images_take_no_room(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_linked_images_take_no_space(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
     report = convert(Source(source), tmp_path / "out", to="voc", options=WriteOptions(images="link"))
     assert (report.written.images, report.written.copied) == (3, 0)
@@ -299,7 +299,7 @@ def test_linked_images_take_no_room(tmp_path: Path, make_voc: MakeVoc) -> None:
     assert not (tmp_path / "out" / "Annotations" / "a.xml").samefile(source / "Annotations" / "a.xml")
 
 
-def test_images_are_copied_where_a_disk_knows_no_links(
+def test_images_are_copied_if_the_disk_has_no_links(
     tmp_path: Path, make_voc: MakeVoc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> NoReturn:
@@ -331,7 +331,7 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_images_may_stay_where_they_are(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
+def test_images_are_not_moved_on_request(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
     report = convert(Source(source), tmp_path / "out", to=to, options=WriteOptions(images="none"))
     assert report.written.images == 0
@@ -349,7 +349,7 @@ def test_images_may_stay_where_they_are(tmp_path: Path, make_voc: MakeVoc, to: T
 
 @pytest.mark.parametrize("make", [a_voc_folder, a_coco_folder, a_coco_file, a_labelme_folder])
 @pytest.mark.parametrize("to", TARGETS)
-def test_without_images_the_annotations_tell_their_sizes(
+def test_without_images_their_sizes_come_from_the_annotations(
     tmp_path: Path, make_voc: MakeVoc, make: Make, to: Target
 ) -> None:
     source = make(tmp_path / "set", make_voc)
@@ -367,7 +367,7 @@ def test_without_images_the_annotations_tell_their_sizes(
     assert rounded(READERS[to](tmp_path / "out")[0]) == CONTENT
 
 
-def test_a_share_of_an_image_that_is_not_there_is_no_box(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_relative_boxes_need_the_size_of_their_image(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = a_yolo_folder(tmp_path / "set", make_voc)
     shutil.rmtree(source / "images")
     with pytest.raises(AnnotationError, match="no images found for 3 label files"):
@@ -417,7 +417,7 @@ LOST_IN_YOLO = {
 }
 
 
-def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
+def test_losses_are_counted(tmp_path: Path) -> None:
     source = rich_coco(tmp_path / "set")
     assert losses(convert(Source(source), tmp_path / "voc", to="voc")) == {}
     assert losses(convert(Source(source), tmp_path / "coco", to="coco")) == {}
@@ -425,7 +425,7 @@ def test_what_a_format_cannot_hold_is_counted(tmp_path: Path) -> None:
     assert len(yolo_content(tmp_path / "yolo")[0]["a"]) == 6
 
 
-def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_an_image_in_two_splits_is_a_loss_if_the_format_allows_one(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT, splits={"train": ["a", "b"], "val": ["b"]})
     assert losses(convert(Source(source), tmp_path / "voc", to="voc")) == {}
     assert losses(convert(Source(source), tmp_path / "coco", to="coco")) == {
@@ -436,7 +436,7 @@ def test_an_image_of_two_parts_is_a_loss_where_it_can_be_in_one(tmp_path: Path, 
     assert [image["file_name"] for image in held["images"]] == ["c.jpg"]
 
 
-def test_strict_refuses_what_would_be_lost_and_leaves_nothing(tmp_path: Path) -> None:
+def test_strict_refuses_losses_and_writes_nothing(tmp_path: Path) -> None:
     source = rich_coco(tmp_path / "set")
     with pytest.raises(OutputError) as caught:
         convert(Source(source), tmp_path / "new" / "out", to="yolo", options=WriteOptions(strict=True))
@@ -492,7 +492,7 @@ def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_what_is_bad_can_be_left_out_and_is_listed(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
+def test_errors_can_be_left_out_and_are_listed(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = broken(tmp_path, make_voc)
     report = convert(Source(source), tmp_path / "out", to=to, skip_bad=True)
     assert codes(report.left_out) == BAD
@@ -522,7 +522,7 @@ def test_a_mask_that_is_left_out_takes_no_area_with_it(tmp_path: Path) -> None:
     assert [one["area"] for one in written] == [100, 1, 81, 81, 99, 180, 0]
 
 
-def test_where_nothing_is_good_there_is_nothing_to_write(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_a_dataset_of_errors_alone_is_an_error(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({"a": [], "b": []})
     for path in (source / "JPEGImages").iterdir():
         path.write_bytes(b"")
@@ -531,7 +531,7 @@ def test_where_nothing_is_good_there_is_nothing_to_write(tmp_path: Path, make_vo
     assert names(tmp_path) == ["set"]
 
 
-def test_boxes_that_are_wrong_can_be_written_and_are_remarks(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_invalid_boxes_are_written_and_are_warnings(tmp_path: Path, make_voc: MakeVoc) -> None:
     boxes = [("dog", (5.0, 5.0, 5.0, 9.0)), ("dog", (90.0, 5.0, 190.0, 9.0)), ("dog", (1.0, 1.0, 9.0, 9.0))]
     report = convert(Source(make_voc({"a": boxes})), tmp_path / "out", to="coco")
     assert codes(report.warnings) == ["box.zero_area", "box.out_of_image"]
@@ -553,9 +553,7 @@ def a_link_to_a_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [a_file, a_folder_with_a_file, a_link_to_a_folder])
-def test_a_target_that_is_there_is_refused_before_anything_is_read(
-    tmp_path: Path, make: Callable[[Path], None]
-) -> None:
+def test_an_existing_target_is_refused_before_reading(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "out")
     before = tree(tmp_path), names(tmp_path)
     with pytest.raises(OutputError, match=r"out: exists already"):
@@ -563,7 +561,7 @@ def test_a_target_that_is_there_is_refused_before_anything_is_read(
     assert (tree(tmp_path), names(tmp_path)) == before
 
 
-def test_an_empty_target_is_taken(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_an_empty_target_is_used(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "out").mkdir()
     convert(Source(make_voc(CONTENT)), tmp_path / "out", to="coco")
     assert names(tmp_path / "out") == ["annotations", "images"]
@@ -582,7 +580,7 @@ def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc
     assert tree(tmp_path) == before
 
 
-def test_the_source_itself_is_no_target(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_the_source_cannot_be_the_target(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT)
     before = tree(tmp_path)
     with pytest.raises(OutputError, match="set: exists already"):
@@ -590,7 +588,7 @@ def test_the_source_itself_is_no_target(tmp_path: Path, make_voc: MakeVoc) -> No
     assert tree(tmp_path) == before
 
 
-def test_a_target_below_links_that_lead_to_themselves_is_an_error(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_a_target_behind_circular_links_is_an_error(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OutputError, match="cannot be written"):
         convert(Source(make_voc(CONTENT)), tmp_path / "loop" / "out", to="coco")
@@ -662,7 +660,7 @@ def test_a_folder_that_may_not_be_written_is_an_error(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_rights_are_respected(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_permissions_are_respected(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT)
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="cannot be written: permission denied"):
@@ -673,7 +671,7 @@ def test_rights_are_respected(tmp_path: Path, make_voc: MakeVoc) -> None:
     assert names(tmp_path) == ["locked", "set"]
 
 
-def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_an_image_deleted_meanwhile_is_an_error_of_the_source(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc(CONTENT)
 
     def progress(done: int, _: int) -> None:
@@ -692,7 +690,7 @@ def test_an_image_that_goes_meanwhile_is_an_error_of_the_source(tmp_path: Path, 
         shutil.copyfile(source / "JPEGImages" / "a.jpg", source / "JPEGImages" / "c.jpg")
 
 
-def test_progress_counts_files_read_then_images_put_in_place(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_progress_counts_files_read_then_images_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     calls: list[tuple[int, int]] = []
     convert(Source(make_voc(CONTENT)), tmp_path / "out", to="coco", progress=lambda *call: calls.append(call))
     assert calls == [(1, 3), (2, 3), (3, 3)] * 2
@@ -712,7 +710,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, make_voc: MakeVoc, at: int)
 
 
 @pytest.mark.parametrize("stems", [("Img", "img"), ("caf\u00e9", "cafe\u0301")])
-def test_names_that_some_disks_do_not_tell_apart_are_refused(
+def test_names_that_some_disks_cannot_distinguish_are_refused(
     tmp_path: Path, make_voc: MakeVoc, stems: tuple[str, str]
 ) -> None:
     first, second = sorted(stems)
@@ -727,7 +725,7 @@ def test_names_that_some_disks_do_not_tell_apart_are_refused(
     assert names(tmp_path) == ["set"]
 
 
-def test_two_images_that_differ_in_their_suffixes_are_two_in_coco_alone(tmp_path: Path) -> None:
+def test_images_that_differ_only_in_their_suffixes_need_coco(tmp_path: Path) -> None:
     source = a_coco_folder(tmp_path / "set", make_voc=lambda: Path())
     picture(source / "images" / "A.jpg")
     path = source / "annotations" / "instances.json"
@@ -743,7 +741,7 @@ def test_two_images_that_differ_in_their_suffixes_are_two_in_coco_alone(tmp_path
             convert(Source(source), tmp_path / to, to=to)
 
 
-def test_coordinates_that_are_asked_for_are_written(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_requested_coordinates_are_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     source = make_voc({"a": [("dog", (11.0, 21.0, 50.0, 60.0))]})
     convert(Source(source, coordinates="one"), tmp_path / "coco", to="coco")
     assert coco_content(tmp_path / "coco")[0] == {"a": [("dog", (10, 20, 50, 60))]}
@@ -757,7 +755,7 @@ def test_coordinates_that_are_asked_for_are_written(tmp_path: Path, make_voc: Ma
         assert report.dataset.objects.box.tolist() == [[10, 20, 50, 60]]
 
 
-def test_a_label_list_gives_the_order(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_a_label_list_determines_the_order(tmp_path: Path, make_voc: MakeVoc) -> None:
     (tmp_path / "labels.txt").write_text("zebra\ndog\ncat\n")
     convert(Source(make_voc(CONTENT), labels=tmp_path / "labels.txt"), tmp_path / "out", to="coco")
     whole = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())

@@ -37,7 +37,7 @@ def replaced(root: Path, stem: str, old: str, new: str) -> None:
 
 @pytest.fixture
 def messy(make_voc: MakeVoc) -> Path:
-    """A dataset with one of each thing that can be mended, and some that cannot."""
+    """A dataset with every fixable problem, and some that are not."""
     box = (1.0, 2.0, 30.0, 40.0)
     root = make_voc(
         {
@@ -65,7 +65,7 @@ def messy(make_voc: MakeVoc) -> Path:
     return root
 
 
-def test_what_needs_no_guess_is_mended_and_the_rest_is_left(messy: Path) -> None:
+def test_what_is_unambiguous_is_fixed_and_the_rest_is_listed(messy: Path) -> None:
     before = check_dataset(Source(messy))
     assert can_fix(before)
     apply_fixes(plan_fixes(before))
@@ -80,7 +80,7 @@ def test_what_needs_no_guess_is_mended_and_the_rest_is_left(messy: Path) -> None
     assert not plan_fixes(after)
 
 
-def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
+def test_valid_files_are_unchanged(messy: Path) -> None:
     files = listing(messy)
     before = check_dataset(Source(messy))
     apply_fixes(plan_fixes(before), now=NOW)
@@ -108,7 +108,7 @@ def test_all_that_was_in_order_is_as_it_was(messy: Path) -> None:
     assert kept["ImageSets/Main/val.txt"] == b"edge\nflag\n"
 
 
-def test_every_changed_file_is_kept_as_it_was(messy: Path) -> None:
+def test_every_changed_file_is_backed_up(messy: Path) -> None:
     before = listing(messy)
     plan = plan_fixes(check_dataset(Source(messy)))
     backup = apply_fixes(plan, now=NOW)
@@ -125,7 +125,7 @@ def test_every_changed_file_is_kept_as_it_was(messy: Path) -> None:
     assert listing(messy) == before
 
 
-def test_two_fixes_in_one_second_keep_two_backups(messy: Path) -> None:
+def test_two_fixes_in_one_second_have_two_backups(messy: Path) -> None:
     first = apply_fixes(plan_fixes(check_dataset(Source(messy))), now=NOW)
     replaced(messy, "good", "<name>dog</name>", "<name>dog </name>")
     second = apply_fixes(plan_fixes(check_dataset(Source(messy))), now=NOW)
@@ -133,13 +133,13 @@ def test_two_fixes_in_one_second_keep_two_backups(messy: Path) -> None:
     assert list(listing(second)) == ["Annotations/good.xml"]
 
 
-def test_backups_are_no_part_of_the_dataset(messy: Path) -> None:
+def test_backups_do_not_belong_to_the_dataset(messy: Path) -> None:
     apply_fixes(plan_fixes(check_dataset(Source(messy))))
     assert len(check_dataset(Source(messy)).dataset) == 8
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 4, 8])
-def test_where_one_file_cannot_be_written_all_are_as_before(
+def test_all_files_are_restored_if_one_cannot_be_written(
     messy: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     before = listing(messy)
@@ -160,7 +160,7 @@ def test_where_one_file_cannot_be_written_all_are_as_before(
 
 
 @pytest.mark.parametrize("error", [OSError(13, "Permission denied"), KeyboardInterrupt()])
-def test_where_an_image_cannot_be_renamed_all_is_as_before(
+def test_all_files_are_restored_if_an_image_cannot_be_renamed(
     messy: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     before = listing(messy)
@@ -180,7 +180,7 @@ def test_where_an_image_cannot_be_renamed_all_is_as_before(
     assert listing(messy) == before
 
 
-def test_a_file_that_has_changed_since_is_not_written_over(messy: Path) -> None:
+def test_a_file_that_has_changed_since_is_not_overwritten(messy: Path) -> None:
     plan = plan_fixes(check_dataset(Source(messy)))
     replaced(messy, "twice", "<pose>", "<pose> ")
     before = listing(messy)
@@ -189,7 +189,7 @@ def test_a_file_that_has_changed_since_is_not_written_over(messy: Path) -> None:
     assert listing(messy) == before
 
 
-def test_a_backup_folder_that_leads_elsewhere_is_refused(messy: Path, tmp_path: Path) -> None:
+def test_a_linked_backup_folder_is_an_error(messy: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (messy / ".vocdet-backup").symlink_to(tmp_path / "outside")
     before = listing(messy)
@@ -199,7 +199,7 @@ def test_a_backup_folder_that_leads_elsewhere_is_refused(messy: Path, tmp_path: 
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
+def test_the_diff_shows_and_describes_every_change(messy: Path) -> None:
     lines = list(plan_fixes(check_dataset(Source(messy))).diff())
     assert lines[0] == "rename JPEGImages/suffix.jpg -> JPEGImages/suffix.png"
     start = lines.index("# Annotations/flag.xml: 1 flag as 0 or 1")
@@ -216,7 +216,7 @@ def test_the_diff_shows_every_change_and_says_what_it_is(messy: Path) -> None:
     assert "# ImageSets/Main/train.txt: 1 line without extension, 1 duplicate line" in lines
 
 
-def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
+def test_a_valid_dataset_has_nothing_to_fix(make_voc: MakeVoc) -> None:
     report = check_dataset(Source(make_voc({"a": DOG}, splits={"train": ["a"]})))
     assert not can_fix(report)
     plan = plan_fixes(report)
@@ -224,7 +224,7 @@ def test_a_dataset_in_order_has_nothing_to_mend(make_voc: MakeVoc) -> None:
     assert not plan
 
 
-def test_a_flag_in_words_is_mended_though_vocdet_reads_it(make_voc: MakeVoc) -> None:
+def test_a_flag_in_words_is_fixed(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
     replaced(root, "a", "<truncated>0</truncated>", "<truncated>False</truncated>")
     (change,) = plan_fixes(check_dataset(Source(root))).changes
@@ -232,7 +232,7 @@ def test_a_flag_in_words_is_mended_though_vocdet_reads_it(make_voc: MakeVoc) -> 
 
 
 @pytest.mark.parametrize(("orientation", "written"), [(1, True), (3, True), (6, False)])
-def test_a_size_is_written_unless_exif_turns_the_image_on_its_side(
+def test_a_size_is_written_unless_exif_swaps_width_and_height(
     make_voc: MakeVoc, orientation: int, written: bool
 ) -> None:
     root = make_voc({"a": DOG})
@@ -246,7 +246,7 @@ def test_a_size_is_written_unless_exif_turns_the_image_on_its_side(
     )
 
 
-def test_an_image_whose_right_name_is_taken_is_left(make_voc: MakeVoc) -> None:
+def test_an_image_whose_correct_name_is_taken_is_not_renamed(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG})
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg", "PNG")
     (root / "JPEGImages" / "a.png").mkdir()
@@ -256,7 +256,7 @@ def test_an_image_whose_right_name_is_taken_is_left(make_voc: MakeVoc) -> None:
     assert (left.code, left.place.path) == ("fix.unsure", root / "JPEGImages" / "a.jpg")
 
 
-def test_a_link_to_an_annotation_stays_one(make_voc: MakeVoc) -> None:
+def test_a_link_to_an_annotation_remains_a_link(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog ", (1, 2, 30, 40))], "b": DOG})
     (root / "Annotations" / "b.xml").unlink()
     (root / "Annotations" / "b.xml").symlink_to("a.xml")
@@ -266,7 +266,7 @@ def test_a_link_to_an_annotation_stays_one(make_voc: MakeVoc) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="hard links")
-def test_a_hard_link_elsewhere_keeps_what_it_holds(messy: Path, tmp_path: Path) -> None:
+def test_the_target_of_a_hard_link_is_unchanged(messy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.xml"
     os.link(messy / "Annotations" / "label.xml", other)
     before = other.read_bytes()
@@ -274,7 +274,7 @@ def test_a_hard_link_elsewhere_keeps_what_it_holds(messy: Path, tmp_path: Path) 
     assert other.read_bytes() == before
 
 
-def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
+def test_other_formats_are_not_fixed_in_place(tmp_path: Path) -> None:
     Image.new("RGB", (10, 10)).save(tmp_path / "a.jpg")
     image = {"id": 1, "file_name": "a.jpg", "width": 10, "height": 10}
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
@@ -288,6 +288,6 @@ def test_nothing_is_mended_in_place_in_other_formats(tmp_path: Path) -> None:
     assert (tmp_path / "coco.json").read_text() == text
 
 
-def test_real_annotations_have_nothing_to_mend(shared: Path) -> None:
+def test_real_annotations_have_nothing_to_fix(shared: Path) -> None:
     for name in ("bccd", "ecustfd", "foda", "raccoon"):
         assert not plan_fixes(check_dataset(Source(shared / "data" / name), images=False))

@@ -41,13 +41,13 @@ def test_a_project_has_what_a_training_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", sorted(DETECTORS))
-def test_the_recipes_are_for_the_net_that_was_asked_for(tmp_path: Path, net: str) -> None:
+def test_the_recipes_are_for_the_requested_net(tmp_path: Path, net: str) -> None:
     init_project(tmp_path / "p", net=net)
     assert load_recipe("ssd", str(tmp_path / "p" / "recipes" / "ssd.toml")).recipe.model.net == net
     assert load_recipe("backbone", str(tmp_path / "p" / "recipes" / "backbone.toml")).recipe.model.net == net
 
 
-def test_a_project_for_a_classifier_says_nothing_of_a_detector(tmp_path: Path) -> None:
+def test_a_project_for_a_classifier_has_no_detector(tmp_path: Path) -> None:
     init_project(tmp_path, task="backbone")
     assert files_in(tmp_path) == [name for name in FILES if "ssd" not in name]
     for name in ("README.md", "slurm.sh"):
@@ -95,7 +95,7 @@ def test_a_dataset_without_objects_is_an_error_and_nothing_is_written(tmp_path: 
     assert not (tmp_path / "p").exists()
 
 
-def test_what_is_there_is_told_and_stays_and_nothing_else_is_written(tmp_path: Path) -> None:
+def test_existing_files_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "ssd.toml").write_text("mine, too")
@@ -109,7 +109,7 @@ def test_what_is_there_is_told_and_stays_and_nothing_else_is_written(tmp_path: P
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-def test_a_link_that_leads_nowhere_is_there_too(tmp_path: Path) -> None:
+def test_a_broken_link_counts_as_an_existing_file(tmp_path: Path) -> None:
     try:
         (tmp_path / "labels.txt").symlink_to(tmp_path / "gone")
     except OSError:
@@ -125,7 +125,7 @@ def test_a_folder_with_other_files_can_become_a_project(tmp_path: Path) -> None:
     assert files_in(tmp_path) == sorted([*FILES, "a.jpg"])
 
 
-def test_where_one_file_cannot_be_written_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_remains_if_one_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.write_bytes
 
     def full(path: Path, data: bytes) -> int:
@@ -224,9 +224,7 @@ def test_the_slurm_script_trains_one_model_after_the_other_on_all_nodes(
     assert job() == (0, [])  # requeued after its end: all is done
 
 
-def test_a_requeued_job_goes_on_with_what_it_had_begun(
-    tmp_path: Path, job: Callable[..., tuple[int, list[str]]]
-) -> None:
+def test_a_requeued_job_resumes_its_training(tmp_path: Path, job: Callable[..., tuple[int, list[str]]]) -> None:
     assert job(FAILS="1") == (1, [TORCHRUN.format(task="backbone")])
     run = tmp_path / "project" / "runs" / "slurm-41007" / "backbone-mb3-small-1"
     run.mkdir()

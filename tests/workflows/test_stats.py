@@ -13,7 +13,7 @@ DOG, CAT = ("dog", (0.0, 0.0, 30.0, 40.0)), ("cat", (40.0, 0.0, 70.0, 40.0))
 MakeVoc = Callable[..., Path]
 
 
-def test_the_figures_are_those_of_the_folder_and_its_parts(make_voc: MakeVoc) -> None:
+def test_statistics_cover_the_folder_and_its_splits(make_voc: MakeVoc) -> None:
     root = make_voc(
         {"a": [DOG, CAT], "b": [DOG], "c": []},
         splits={"trainval": ["a", "c"], "train": ["a"], "val": ["c"], "test": ["b"]},
@@ -27,7 +27,7 @@ def test_the_figures_are_those_of_the_folder_and_its_parts(make_voc: MakeVoc) ->
     assert (report.left_out, report.errors, report.picture) == (0, 0, None)
 
 
-def test_what_cannot_be_read_is_left_out_and_counted(make_voc: MakeVoc) -> None:
+def test_invalid_files_are_left_out_and_counted(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [DOG, ("cat", (200.0, 10.0, 250.0, 20.0))], "b": [DOG], "c": [DOG]})
     (root / "Annotations" / "b.xml").write_text("<annotation>")
     (root / "JPEGImages" / "c.jpg").unlink()
@@ -36,12 +36,12 @@ def test_what_cannot_be_read_is_left_out_and_counted(make_voc: MakeVoc) -> None:
     assert (report.statistics.images, report.left_out, report.errors) == (1, 1, 2)
 
 
-def test_boxes_are_counted_as_far_as_they_are_in_their_image(make_voc: MakeVoc) -> None:
+def test_boxes_are_clipped_to_their_images(make_voc: MakeVoc) -> None:
     root = make_voc({"a": [("dog", (60.0, 40.0, 140.0, 120.0))]})  # 40 × 40 of it in 100 × 80
     assert dataset_stats(Source(root)).statistics.pixels[0].tolist() == [40, 40, 40]
 
 
-def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_the_picture_is_written_to_its_file(make_voc: MakeVoc, tmp_path: Path) -> None:
     path = tmp_path / "new" / "figures.PNG"
     report = dataset_stats(Source(make_voc({"a": [DOG]})), drawn=path)
     assert report.picture == path
@@ -49,12 +49,12 @@ def test_the_picture_is_written_where_it_is_asked_for(make_voc: MakeVoc, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["figures.jpg", "figures", ".png"])
-def test_another_kind_of_picture_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+def test_an_unknown_picture_format_is_an_error_before_reading(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArgumentError, match="is not the name of a picture") as caught:
         dataset_stats(Source(tmp_path / "nowhere"), drawn=tmp_path / name)
     assert caught.value.hint == "use the suffix .png, .svg or .pdf"
 
 
-def test_without_objects_there_are_no_figures(make_voc: MakeVoc) -> None:
+def test_a_dataset_without_objects_is_an_error(make_voc: MakeVoc) -> None:
     with pytest.raises(DatasetError, match="the annotations contain no objects"):
         dataset_stats(Source(make_voc({"a": []})))

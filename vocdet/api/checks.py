@@ -24,7 +24,7 @@ def check(
 ) -> CheckReport:
     """Look for problems in a dataset: annotations, every image to its last byte, splits. Nothing is changed.
 
-    `report.errors` make data unusable or a metric wrong, `report.warnings` are worth a look. Each has a code, a
+    `report.errors` make data unusable or metrics wrong; `report.warnings` are all other findings. Each has a code, a
     problem, a place and a hint.
 
     For a dataset in memory, its splits there are checked. For a path, `format`, `labels` and `coordinates` are those
@@ -55,7 +55,7 @@ class Repair:
     """
 
     plan: FixPlan
-    backup: Path | None  # the folder with the files as they were; None: nothing was changed
+    backup: Path | None  # the folder with the original files; None: nothing was changed
 
     @property
     def diff(self) -> str:
@@ -75,9 +75,9 @@ def repair(
     coordinates: CoordinatesChoice = "auto",
     dry_run: bool = False,
 ) -> Repair:
-    """Fix what is unambiguous in the files of a VOC dataset: all of it, or nothing; a backup is kept.
+    """Fix what is unambiguous in the files of a VOC dataset: all of it, or nothing; with a backup.
 
-    With `dry_run` nothing is changed, and the diff says what would be.
+    With `dry_run` nothing is changed; the diff shows what would be.
 
     >>> repaired = vocdet.repair("shelf", dry_run=True)
     >>> print(repaired.diff)

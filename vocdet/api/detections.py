@@ -1,4 +1,4 @@
-"""What a detector finds in one picture, as a user works with it."""
+"""The detections in one picture: arrays, drawing, export."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
-    """The objects that a detector finds in one picture, best score first.
+    """The detected objects in one picture, best score first.
 
     Row i of every array is object i. `len`, iteration (a `Detection` each), indices, slices and masks work as for a
     list: `detections[0]`, `detections[:3]`, `detections[detections.scores > 0.7]`.
@@ -59,19 +59,19 @@ class Detections:
     """
 
     columns: columns.Detections
-    names: tuple[str, ...]  # of all labels that the detector knows
-    size: tuple[int, int]  # width and height of the picture, upright; pixels
-    picture: Picture  # as it was given: a picture in memory is neither copied nor kept from changes
+    names: tuple[str, ...]  # all labels of the detector
+    size: tuple[int, int]  # width and height of the picture after EXIF orientation, pixels
+    picture: Picture  # the input itself, not a copy
     channels: Channels = "rgb"
 
     @property
     def boxes(self) -> Boxes:
-        """(N, 4) float64 xmin, ymin, xmax, ymax in pixels of the upright picture, 0-based, half-open."""
+        """(N, 4) float64 xmin, ymin, xmax, ymax in pixels after EXIF orientation, 0-based, half-open."""
         return self.columns.boxes
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """(N,) in [0, 1], falling."""
+        """(N,) in [0, 1], descending."""
         return self.columns.scores
 
     @property
@@ -88,7 +88,7 @@ class Detections:
     def masks(self) -> NDArray[np.bool_] | None:
         """(N, H, W) the pixels of every object in the whole picture; None for a detector without masks.
 
-        They are decoded at every access: keep them in a variable.
+        They are decoded at every access: store them in a variable.
         """
         texts, (width, height) = self.columns.masks, self.size
         if texts is None:
@@ -125,17 +125,18 @@ class Detections:
         return Detection(self.boxes[row], float(self.scores[row]), label, self.names[label], mask)
 
     def above(self, score: float) -> Detections:
-        """Those with at least this score."""
+        """The detections with at least this score."""
         return replace(self, columns=self.columns.above(float(score)))
 
     def draw(self) -> PIL.Image.Image:
-        """The upright picture in RGB with boxes, masks, labels and scores on it; a file is read again."""
+        """The picture in RGB with boxes, masks, labels and scores drawn on it; a file is read again."""
         return PIL.Image.fromarray(draw(as_image(self.picture, channels=self.channels), self.columns, self.names))
 
     def to_voc(self, path: str | Path) -> None:
         """Write a VOC annotation, as labelImg reads it: boxes in whole pixels, best first.
 
-        VOC annotations have no masks and no scores: `to_coco` has both. `OutputError` where the file cannot be written.
+        VOC annotations have no masks and no scores: `to_coco` has both. Raises an `OutputError` if the file cannot be
+        written.
         """
         target = Path(path)
         check_voc_labels(target, self.names)
@@ -145,7 +146,7 @@ class Detections:
     def to_coco(self, *, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """The objects as entries of COCO's results JSON: image_id, category_id, bbox, score; masks as RLE.
 
-        `category_ids` are the ids of `names`; without them label k is category k + 1.
+        `category_ids` are the ids of `names`; by default, label k is category k + 1.
         """
         file_name = self.path.name if self.path else None
         entries = coco_entries(self.columns, image_id=image_id, file_name=file_name, category_ids=category_ids)
@@ -155,7 +156,7 @@ class Detections:
     def to_supervision(self) -> Any:
         """The objects as `supervision.Detections`, with their names as `data["class_name"]`.
 
-        `DependencyError` where supervision is not installed.
+        Raises a `DependencyError` if supervision is not installed.
         """
         try:
             supervision = import_module("supervision")
@@ -171,8 +172,8 @@ class Detections:
 
     def __repr__(self) -> str:
         where = f" in {self.path.name}" if self.path else ""
-        found = [f"{name} {score:.2f}" for name, score in zip(self.label_names, self.scores, strict=True)]
-        some = f": {listed(found, most=_SHOWN)}" if found else ""
+        objects = [f"{name} {score:.2f}" for name, score in zip(self.label_names, self.scores, strict=True)]
+        some = f": {listed(objects, most=_SHOWN)}" if objects else ""
         return f"<{counted(len(self), 'detection')}{where}, {self.size[0]}x{self.size[1]} pixels{some}>"
 
     def _repr_png_(self) -> bytes:

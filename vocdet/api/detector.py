@@ -1,4 +1,4 @@
-"""A trained detector that takes any picture."""
+"""A trained detector for pictures of any kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vocdet.inference.frames import quiet
 from vocdet.inputs.images import Image
 from vocdet.wording import listed
 
-BATCH = 8  # pictures that go through the network together, as in `vocdet predict`
+BATCH = 8  # pictures per forward pass
 
 
 class Detector:
@@ -38,12 +38,12 @@ class Detector:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All labels the detector knows; label k of a detection is `labels[k]`."""
+        """All labels of the detector; label k of a detection is `labels[k]`."""
         return self.model.labels
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The score from which a detection of each label counts, as the validation found it."""
+        """The score threshold of each label, from the validation."""
         return dict(zip(self.labels, self.model.thresholds.tolist(), strict=True))
 
     @overload
@@ -70,7 +70,7 @@ class Detector:
         """Detect the objects in a picture; a list or tuple of pictures gives a list.
 
         A picture is a path, a PIL image, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor of the same
-        with the channels first. Files and PIL images are rotated as their EXIF tag says. Arrays and tensors hold RGB
+        with the channels first. The EXIF orientation of files and PIL images is applied. Arrays and tensors hold RGB
         as uint8 or floats from 0 to 1; `channels="bgr"` takes the frames of OpenCV. Detections with less than `score`
         are left out; without it, those with less than the threshold of their label. `batch` pictures go through the
         network together.
@@ -90,7 +90,7 @@ class Detector:
         channels: Channels = "rgb",
         batch: int = BATCH,
     ) -> Iterator[Detections]:
-        """Detect in one picture after another, in order: for more pictures than memory holds."""
+        """Detect in one picture after another, in order: for more pictures than fit in memory."""
         limit = self._limit(score)
         if batch < 1:
             raise ArgumentError(f"batch is {batch}", hint="give 1 or more: `batch=1`")
@@ -121,8 +121,8 @@ class Detector:
 def load(run: Run | str | Path, device: str = "auto") -> Detector:
     """Load a trained detector from a run, its folder, or a checkpoint file.
 
-    `device` is auto (CUDA where there is a GPU), cpu, cuda or cuda:1. `CheckpointError` for what is not a detector,
-    `DeviceError` for a device that is missing.
+    `device` is auto (CUDA if there is a GPU), cpu, cuda or cuda:1. Raises a `CheckpointError` for anything but a
+    detector, and a `DeviceError` for a missing device.
 
     >>> detector = vocdet.load(run)
     >>> detector.labels
@@ -133,7 +133,7 @@ def load(run: Run | str | Path, device: str = "auto") -> Detector:
 
 
 def _images(pictures: Sequence[Picture], channels: Channels, first: int) -> list[Image]:
-    """The pictures of a batch as arrays; what cannot be read is raised together, with its position."""
+    """The pictures of a batch as arrays; errors are raised together, with their positions."""
     images, errors = [], list[VocdetError]()
     for number, picture in enumerate(pictures, first):
         try:

@@ -1,4 +1,4 @@
-"""How good a detector is on a split."""
+"""Evaluating a detector on a split."""
 
 from __future__ import annotations
 

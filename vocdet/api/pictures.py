@@ -1,4 +1,4 @@
-"""Any picture a user has, as the RGB array a detector takes."""
+"""Pictures of any kind as RGB arrays for a detector."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _TENSOR = "give a tensor (3, H, W) of uint8, or of floats from 0 to 1"
 
 
 def as_image(picture: Picture, *, channels: Channels = "rgb") -> Image:
-    """The picture as RGB (H, W, 3) uint8, upright.
+    """The picture as RGB (H, W, 3) uint8.
 
-    Files and PIL images are rotated as their EXIF tag says. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4),
+    The EXIF orientation of files and PIL images is applied. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4),
     tensors the same with the channels first; both hold uint8, or floats from 0 to 1. Transparency is dropped.
-    `channels` is the order in arrays and tensors. Anything else is an `ArgumentError`, a broken file an `ImageError`.
+    `channels` is the order in arrays and tensors. Raises an `ArgumentError` for anything else, and an `ImageError` for
+    a broken file.
     """
     if channels not in ("rgb", "bgr"):
         raise ArgumentError(f"channels is {channels!r}", hint='give `channels="rgb"` or `channels="bgr"`')
@@ -48,13 +49,13 @@ def as_image(picture: Picture, *, channels: Channels = "rgb") -> Image:
 def _from_pil(picture: PIL.Image.Image) -> Image:
     if not picture.width or not picture.height:
         raise ArgumentError(f"the picture is empty: {picture.width}x{picture.height} pixels", hint="check its crop box")
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I;16"):
-        return _rgb(np.asarray(upright.convert("I"), np.int32) >> 8)  # the high byte, as files of 16 bits are decoded
-    if upright.mode in ("I", "F", "LAB"):
+    oriented = ImageOps.exif_transpose(picture)
+    if oriented.mode.startswith("I;16"):
+        return _rgb(np.asarray(oriented.convert("I"), np.int32) >> 8)  # the high byte, as for 16-bit files
+    if oriented.mode in ("I", "F", "LAB"):
         hint = "convert it to RGB with 8 bits a channel first"
-        raise ArgumentError(f"a PIL image of mode {upright.mode} has no unambiguous colors", hint=hint)
-    return np.asarray(upright.convert("RGB"), np.uint8)
+        raise ArgumentError(f"a PIL image of mode {oriented.mode} has no unambiguous colors", hint=hint)
+    return np.asarray(oriented.convert("RGB"), np.uint8)
 
 
 def _from_tensor(tensor: torch.Tensor, channels: Channels) -> Image:
@@ -102,8 +103,8 @@ def _bytes(array: NDArray[Any], hint: str) -> NDArray[np.uint8]:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ArgumentError(f"a picture of floats contains {low if low != low else high}", hint=hint)
     if low < 0 or high > 1:
-        cure = "divide by 255, or give uint8" if low >= 0 and high <= 255 else "undo its normalization"
-        raise ArgumentError(f"a picture of floats has values from {low:.6g} to {high:.6g}", hint=cure)
+        hint = "divide by 255, or give uint8" if low >= 0 and high <= 255 else "undo its normalization"
+        raise ArgumentError(f"a picture of floats has values from {low:.6g} to {high:.6g}", hint=hint)
     return np.asarray(np.rint(array * 255), np.uint8)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A training's folder, and how good its best checkpoint is.
+    """The folder of a training, and the metrics of its best checkpoint.
 
     >>> run.path.name
     'ssd-mb1-0.25-1'
@@ -18,9 +18,9 @@ class Run:
     """
 
     path: Path  # holds best.safetensors, recipe.toml, metrics.csv, curves.png, …
-    metrics: Mapping[str, float]  # of the validation: ap50, ap, …; empty where there was none
+    metrics: Mapping[str, float]  # of the validation: ap50, ap, …; empty without one
     best_epoch: int  # 0: no epoch was validated
-    epochs: int  # that were completed
+    epochs: int  # completed
     interrupted: bool = False  # whether it can be resumed
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Training from Python: a dataset, a recipe, and the values that differ from the recipe."""
+"""Training: a dataset, a recipe, and values that override the recipe."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train_detector(
     `recipe` is the name of a bundled recipe, a .toml file, or a run folder, whose recipe is used again. `values` are
     any of its values by name: `minutes=10`, `net="mb3-large"`, `weights=run`, `flip=False`. It trains on the split
     `train` and keeps the epoch that is best on `val`. `resume` is an interrupted run, which continues with the same
-    dataset and recipe. `track` logs the run to a service, too: "wandb" or "mlflow". When `stop()` is true, training
+    dataset and recipe. `track` also logs the run to a service: "wandb" or "mlflow". When `stop()` is true, training
     ends after the step.
 
     Training on a CPU is faster when `prepare_cpu` is called before anything else.
@@ -113,7 +113,7 @@ def training_events(
 
 
 def _data(dataset: Data) -> Source | Loaded:
-    """A path is read with the others of its errors when training starts; a dataset in memory is trained on as it is."""
+    """A path is read when training starts; a dataset in memory is used directly."""
     return Source(Path(dataset)) if isinstance(dataset, str | Path) else as_loaded(dataset)
 
 
@@ -142,8 +142,8 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
              for name, value in values.items()}  # fmt: skip
     if isinstance(recipe, str | Path):
         return load_recipe(task, str(recipe), values=plain).recipe
-    given: Any = recipe
-    return changed(given, **plain)
+    base: Any = recipe
+    return changed(base, **plain)
 
 
 def _path(run: Run | str | Path | None) -> Path | None:

@@ -44,7 +44,7 @@ TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another a
 
 
 class ServerUnavailableError(DownloadError):
-    """The server cannot be reached or fails repeatedly, so other files on it would fail, too."""
+    """The server cannot be reached or fails repeatedly, so other downloads from it would also fail."""
 
 
 class _TemporaryError(Exception):

@@ -137,6 +137,6 @@ def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None)
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """Without a reader's finding on an orientation that the check of images reports, too."""
+    """Findings without the reader's finding on an orientation that the check of images also reports."""
     turned = {finding.place for finding in findings if finding.code == "image.turned"}
     return [finding for finding in findings if finding.code != "image.orientation" or finding.place not in turned]

@@ -106,7 +106,7 @@ def convert(
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
-    """Refuse a target that exists, or that is inside a dataset, whose readers would read it, too."""
+    """Refuse a target that exists, or that is inside a dataset and would be read with it."""
     check_new(target)
     for source in sources:
         root = source.parent if source.is_file() else source

@@ -53,7 +53,7 @@ class EvalResult:
     detections: Path
     warnings: tuple[Finding, ...]
     unknown: tuple[str, ...]  # labels of the dataset that the detector does not have
-    available: int = 0  # images of the split, of which a subset may be evaluated
+    available: int = 0  # images of the split; a subset has fewer
     boxes_only: bool = False  # the detector has masks, but no object of these images has
 
 
@@ -62,7 +62,7 @@ class Evaluation:
     """The metrics of a detector on a split, and the detections they count."""
 
     report: EvalReport
-    truth: Dataset  # the images, with the detector's labels first
+    ground_truth: Dataset  # the images, with the detector's labels first
     detections: tuple[Detections, ...]  # of every image, with any score
     rows: NDArray[np.int64]  # (N,) the images, as rows of the split
     unknown: tuple[str, ...]  # labels of the images that the detector does not know
@@ -89,7 +89,9 @@ def evaluate_run(
     split = options.split
     loaded = load_dataset(source, split=split)
     evaluation = evaluate_detector(load_predictor(run, device=device), loaded, options, progress=progress)
-    truth, found, report, rows = evaluation.truth, evaluation.detections, evaluation.report, evaluation.rows
+    dataset, detections, report, rows = (
+        evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,
+    )  # fmt: skip
     available = len(loaded.dataset.rows(split))
     whole = len(rows) == available
     evaluated = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
@@ -97,10 +99,10 @@ def evaluate_run(
     if options.subset:
         content["subset"] = {"images": len(rows), "of": available, "seed": options.seed}
     metrics, results = _write(run, content | {"thresholds_from": _origin(options.own_thresholds)}, report)
-    write_coco_results(results, truth, found, image_ids=(rows + 1).tolist())
+    write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     if picture:
-        write_picture(picture, example_sheet(truth, found, report.thresholds))
-    boxes_only = report.masks is None and any(one.masks is not None for one in found)
+        write_picture(picture, example_sheet(dataset, detections, report.thresholds))
+    boxes_only = report.masks is None and any(one.masks is not None for one in detections)
     return EvalResult(report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only)
 
 
@@ -114,20 +116,20 @@ def evaluate_detector(
     """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
     rows = loaded.dataset.rows(options.split)
     chosen = choose(len(rows), options.subset, options.seed)
-    truth, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
-    found = []
+    dataset, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
+    results = []
     for detections in detect_all(
-        predictor, prefetch(lambda: (decode_as(s.path, s.width, s.height) for s in truth), AHEAD)
+        predictor, prefetch(lambda: (decode_as(s.path, s.width, s.height) for s in dataset), AHEAD)
     ):
-        found.append(detections)
+        results.append(detections)
         if progress:
-            progress(len(found), len(truth))
-    thresholds = np.full(len(truth.labels), 1.0, np.float32)
+            progress(len(results), len(dataset))
+    thresholds = np.full(len(dataset.labels), 1.0, np.float32)
     thresholds[: len(predictor.labels)] = predictor.thresholds
     resamples = RESAMPLES if options.interval or options.subset else 0
     own = thresholds if options.own_thresholds else None
-    report = evaluate(truth, found, thresholds=own, resamples=resamples, seed=options.seed)
-    return Evaluation(report, truth, tuple(found), chosen, unknown)
+    report = evaluate(dataset, results, thresholds=own, resamples=resamples, seed=options.seed)
+    return Evaluation(report, dataset, tuple(results), chosen, unknown)
 
 
 def _write(run: Path, content: dict[str, object], report: EvalReport) -> tuple[Path, Path]:
@@ -149,15 +151,15 @@ def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
 def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
     """The dataset with the labels of a detector first, and the labels that the detector does not have.
 
-    No common label is an `AnnotationError`.
+    Raises an `AnnotationError` if they have no label in common.
     """
     used = {dataset.labels[k] for k in np.unique(dataset.objects.label)}
     unknown = tuple(sorted(used - set(labels)))
     if used and not used & set(labels):
         raise AnnotationError(
-            f"no label ({listed(unknown, most=5)}) is one of the detector ({listed(labels, most=5)})",
+            f"none of the labels ({listed(unknown, most=5)}) is a label of the detector ({listed(labels, most=5)})",
             place=dataset.root,
-            hint="evaluate on a dataset with the labels of the training",
+            hint="evaluate on a dataset with the labels of the training data",
         )
     return with_labels(dataset, labels), unknown
 

@@ -209,7 +209,7 @@ def native(scan: Scan) -> Target:
 
 
 def _check_place(target: Path, sources: Sequence[Path]) -> None:
-    """Refuse a folder inside a dataset, whose readers would read it, too."""
+    """Refuse a folder inside a dataset, which would be read with it."""
     for source in sources:
         root = source if source.is_dir() else source.parent
         if root.resolve() in target.resolve().parents:

@@ -112,7 +112,7 @@ def append_to_split(
     """Add images without a split to train, val and test; all others keep their splits.
 
     A new image joins the split of its group, or else the split that brings sizes and labels closest to their shares.
-    Existing split files are extended, those of folds and labels, too.
+    Existing files of folds and labels are extended as well.
     """
     loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset

@@ -48,7 +48,7 @@ def group_images(
 ) -> ImageGroups:
     """Group images by each of `group_by`: a word of `WORDS`, or a regular expression on the stem.
 
-    Identical images always form groups. Without `group_by` near-duplicates do, too, unless a group has more than `most`
+    Identical images always form groups. Without `group_by`, so do near-duplicates, unless a group has more than `most`
     images, such as all frames of a video, which could not be split.
     """
     copies = identical_images(dataset)
