@@ -161,9 +161,11 @@ def test_a_picture_shows_what_was_annotated_beside_what_was_found(
 
 def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"x": [("car", (1, 1, 50, 50))]}, root=tmp_path / "cars", splits={"test": ["x"]})
-    with pytest.raises(AnnotationError, match=r"no label \(car\) is one of the detector \(dog, cat\)") as caught:
+    with pytest.raises(
+        AnnotationError, match=r"none of the labels \(car\) is a label of the detector \(dog, cat\)"
+    ) as caught:
         evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
-    assert caught.value.hint == "evaluate on a dataset with the labels of the training"
+    assert caught.value.hint == "evaluate on a dataset with the labels of the training data"
 
 
 def test_a_split_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
