@@ -23,7 +23,7 @@ LABELS = ("cat", "dog", "owl")
 
 
 @pytest.fixture
-def scenes(make: Make) -> tuple[Dataset, list[Detections]]:
+def samples(make: Make) -> tuple[Dataset, list[Detections]]:
     """Nine images with cats, dogs, difficult and crowds; all scores are different. Owls are found, but there are none."""
     numbers = np.random.default_rng(3)
     objects: list[list[tuple[Any, ...]]] = []
@@ -52,18 +52,18 @@ def drawn(truth: Dataset, found: list[Detections], images: np.ndarray[Any, Any],
         [
             (LABELS[k], box, "difficult" if difficult else "crowd" if crowd else "")
             for k, box, difficult, crowd in zip(
-                scene.objects.label, scene.objects.box, scene.objects.difficult, scene.objects.crowd, strict=True
+                sample.objects.label, sample.objects.box, sample.objects.difficult, sample.objects.crowd, strict=True
             )
         ]
-        for scene in (truth[int(i)] for i in images)
+        for sample in (truth[int(i)] for i in images)
     ]
     return coco_score(make.truth(LABELS, objects), [found[int(i)] for i in images]).summary
 
 
 def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_images(
-    scenes: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
+    samples: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truth, found = scenes
+    truth, found = samples
     table = stack(found, len(LABELS))
     pairs = box_pairs(truth.objects, table, floor=0.5)
     monkeypatch.setattr(module, "_BLOCK", 300)  # several pieces
@@ -77,8 +77,8 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     assert 0 < low < high < 1
 
 
-def test_the_figure_of_all_images_lies_within(scenes: tuple[Dataset, list[Detections]]) -> None:
-    report = evaluate(*scenes, resamples=200)
+def test_the_figure_of_all_images_lies_within(samples: tuple[Dataset, list[Detections]]) -> None:
+    report = evaluate(*samples, resamples=200)
     assert report.interval is not None
     assert (report.interval.share, report.interval.resamples, report.interval.seed) == (0.95, 200, 0)
     for name, bounds in report.interval.bounds.items():
@@ -86,14 +86,14 @@ def test_the_figure_of_all_images_lies_within(scenes: tuple[Dataset, list[Detect
         assert bounds[0] < (report.coco[name] or 0) < bounds[1]
 
 
-def test_the_same_seed_gives_the_same_interval(scenes: tuple[Dataset, list[Detections]]) -> None:
-    first, again, other = (evaluate(*scenes, resamples=30, seed=seed).interval for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_interval(samples: tuple[Dataset, list[Detections]]) -> None:
+    first, again, other = (evaluate(*samples, resamples=30, seed=seed).interval for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_it_narrows_with_more_images(scenes: tuple[Dataset, list[Detections]]) -> None:
-    truth, found = scenes
+def test_it_narrows_with_more_images(samples: tuple[Dataset, list[Detections]]) -> None:
+    truth, found = samples
     many = truth.subset(np.arange(9)), found
     width = []
     for times in (1, 9):

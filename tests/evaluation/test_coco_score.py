@@ -88,7 +88,7 @@ scores = st.sampled_from([0.1, 0.25, 0.5, 0.75])  # few, so that many are equal
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[list[tuple[str, Box, str]], list[tuple[str, float, Box]]]:
+def samples(draw: st.DrawFn) -> tuple[list[tuple[str, Box, str]], list[tuple[str, float, Box]]]:
     objects = draw(st.lists(st.tuples(labels, boxes, flags), max_size=6))
     found = draw(st.lists(st.tuples(labels, scores, boxes), max_size=3))
     for _ in range(draw(st.integers(0, 6)) if objects else 0):  # most detections are near an object
@@ -99,7 +99,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[tuple[str, Box, str]], list[tuple[str,
 
 
 @settings(deadline=None, max_examples=150)
-@given(images=st.lists(scenes(), max_size=4))
+@given(images=st.lists(samples(), max_size=4))
 def test_equals_pycocotools(
     make: Make, images: list[tuple[list[tuple[str, Box, str]], list[tuple[str, float, Box]]]]
 ) -> None:

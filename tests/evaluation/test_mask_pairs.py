@@ -81,7 +81,7 @@ def box_of(mask: NDArray[np.bool_]) -> list[float]:
     return box
 
 
-def scene(numbers: Numbers, image: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def sample(numbers: Numbers, image: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Objects and results of an image in COCO's words: polygons and both kinds of RLE, crowds, difficult ones."""
     objects, results = [], []
     for _ in range(numbers.integers(0, 6)):
@@ -156,8 +156,8 @@ def ours(
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_pycocotools(make: Make, seed: int) -> None:
     numbers = np.random.default_rng(seed)
-    scenes = [scene(numbers, image) for image in range(6)]
-    objects, results = ([entry for one in scenes for entry in one[part]] for part in (0, 1))
+    samples = [sample(numbers, image) for image in range(6)]
+    objects, results = ([entry for one in samples for entry in one[part]] for part in (0, 1))
     truth, found = ours(make, 6, objects, results)
     summary = coco_score(truth, found, areas=np.array([e["area"] for e in objects]), masks=True).summary
     expected = pycocotools(6, objects, results)

@@ -114,12 +114,12 @@ def devkit(truth: Dataset, found: Sequence[Detections], label: int, iou: float) 
         for i in np.flatnonzero(one.labels == label)
     ]
     lines = [lines[i] for i in np.argsort([-score for _, score, _ in lines], kind="stable")]
-    scenes = [truth[image].objects.take(truth[image].objects.label == label) for image in range(len(truth))]
-    detected = [np.zeros(len(scene), bool) for scene in scenes]
+    samples = [truth[image].objects.take(truth[image].objects.label == label) for image in range(len(truth))]
+    detected = [np.zeros(len(sample), bool) for sample in samples]
     tp, fp = np.zeros(len(lines)), np.zeros(len(lines))
     for d, (image, _, bb) in enumerate(lines):
         ovmax, jmax = -np.inf, -1
-        for j, bbgt in enumerate(scenes[image].box):
+        for j, bbgt in enumerate(samples[image].box):
             iw = min(bb[2], bbgt[2]) - max(bb[0], bbgt[0])
             ih = min(bb[3], bbgt[3]) - max(bb[1], bbgt[1])
             if iw > 0 and ih > 0:
@@ -127,12 +127,12 @@ def devkit(truth: Dataset, found: Sequence[Detections], label: int, iou: float) 
                 if iw * ih / ua > ovmax:
                     ovmax, jmax = iw * ih / ua, j
         if ovmax >= iou:
-            if not scenes[image].difficult[jmax]:
+            if not samples[image].difficult[jmax]:
                 tp[d], fp[d] = not detected[image][jmax], detected[image][jmax]
                 detected[image][jmax] = True
         else:
             fp[d] = 1
-    npos = sum(int((~scene.difficult).sum()) for scene in scenes)
+    npos = sum(int((~sample.difficult).sum()) for sample in samples)
     return devkit_ap(np.cumsum(tp), np.cumsum(fp), npos)
 
 
@@ -151,11 +151,11 @@ boxes = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), corner, corner, st.in
 labels = st.sampled_from(["cat", "dog"])
 scores = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 objects = st.tuples(labels, boxes, st.sampled_from(["", "", "difficult"]))
-scenes = st.tuples(st.lists(objects, max_size=5), st.lists(st.tuples(labels, scores, boxes), max_size=8))
+samples = st.tuples(st.lists(objects, max_size=5), st.lists(st.tuples(labels, scores, boxes), max_size=8))
 
 
 @settings(deadline=None, max_examples=150)
-@given(images=st.lists(scenes, max_size=4), iou=st.sampled_from([0.1, 0.3, 0.5, 0.75]))
+@given(images=st.lists(samples, max_size=4), iou=st.sampled_from([0.1, 0.3, 0.5, 0.75]))
 def test_equals_the_devkit(
     make: Make,
     images: list[tuple[list[tuple[str, Box, str]], list[tuple[str, float, Box]]]],

@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 WHOLE = (0, 0, 80, 64)
 
 
-def scene(size: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[Pixels, NDArray[np.float64]]:
+def sample(size: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[Pixels, NDArray[np.float64]]:
     """A black image of this width and height with a red rectangle, and the rectangle in shares of the image."""
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     pixels[box[1] : box[3], box[0] : box[2]] = (255, 0, 0)
@@ -41,7 +41,7 @@ def red(canvas: Pixels) -> tuple[int, int, int, int]:
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+def samples(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
     width, height = draw(st.integers(30, 300)), draw(st.integers(30, 300))
     x0, y0 = draw(st.integers(0, width - 12)), draw(st.integers(0, height - 12))
     return (width, height), (x0, y0, draw(st.integers(x0 + 12, width)), draw(st.integers(y0 + 12, height)))
@@ -56,14 +56,14 @@ def views(draw: st.DrawFn) -> View:
 
 
 @settings(max_examples=150, deadline=None)
-@given(scenes(), views(), st.sampled_from([WHOLE, (0, 0, 31, 33), (25, 10, 80, 64), (3, 40, 47, 64)]))
+@given(samples(), views(), st.sampled_from([WHOLE, (0, 0, 31, 33), (25, 10, 80, 64), (3, 40, 47, 64)]))
 @example(((100, 50), (10, 10, 60, 40)), View(), WHOLE)
 @example(((100, 50), (10, 10, 60, 40)), View(mirrored=True), WHOLE)
 @example(((300, 290), (10, 10, 60, 250)), View(), (3, 40, 47, 64))
 def test_a_box_is_where_its_pixels_are(
     what: tuple[tuple[int, int], tuple[int, int, int, int]], view: View, into: tuple[int, int, int, int]
 ) -> None:
-    image, boxes = scene(*what)
+    image, boxes = sample(*what)
     canvas = np.full((64, 80, 3), FILL, np.uint8)
     shown = draw_view(canvas, image, view, into)
     seen, keep = visible_boxes(boxes, shown, into)
@@ -87,14 +87,14 @@ def test_a_view_is_shown_where_it_was_asked_for(view: View, size: tuple[int, int
 
 
 def test_small_pictures_are_not_stretched_to_whole_pixels() -> None:
-    image, _ = scene((40, 30), (10, 10, 20, 20))
+    image, _ = sample((40, 30), (10, 10, 20, 20))
     view = View(0.21, 0.22, 0.53, 0.68)
     assert draw_view(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE) == view
 
 
 def test_a_view_of_nothing_is_gray() -> None:
     canvas = np.zeros((64, 80, 3), np.uint8)
-    draw_view(canvas, scene((80, 64), (0, 0, 80, 64))[0], View(1.5, 0.2, 2.0, 0.9), WHOLE)
+    draw_view(canvas, sample((80, 64), (0, 0, 80, 64))[0], View(1.5, 0.2, 2.0, 0.9), WHOLE)
     assert (canvas == FILL).all()
 
 
@@ -108,7 +108,7 @@ def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
 
 
 def test_what_lies_beyond_the_image_is_gray() -> None:
-    image, _ = scene((80, 64), (0, 0, 80, 64))
+    image, _ = sample((80, 64), (0, 0, 80, 64))
     canvas = np.zeros((64, 80, 3), np.uint8)
     draw_view(canvas, image, View(-0.5, -0.5, 1.5, 1.5), WHOLE)
     assert (canvas[:15] == FILL).all()

@@ -37,7 +37,7 @@ def detector(net: str = "mb1-0.25", **variant: Any) -> MaskRcnn:
     return MaskRcnn(RcnnSpec(parse_net(net), LABELS, size=64, longest=96, **{**SMALL, **variant}))
 
 
-class Scenes:
+class Samples:
     """Noise of 64 x 96 pixels with rectangles as objects, whose masks are their upper halves."""
 
     def __init__(self, *objects: int) -> None:
@@ -85,11 +85,11 @@ def first_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_every_mobile_net_learns_and_detects(net: str) -> None:
     model = detector(net).train()
-    losses = model.losses(*Scenes(2, 1).whole)
+    losses = model.losses(*Samples(2, 1).whole)
     assert tuple(losses) == LOSSES == model.losses_names
     assert all(g.isfinite().all() for g in learned(model, losses))
     for found, (height, width) in zip(
-        model.eval().detect(*Scenes(2, 1).whole[:2], score=0.0), [(64, 96), (50, 96)], strict=True
+        model.eval().detect(*Samples(2, 1).whole[:2], score=0.0), [(64, 96), (50, 96)], strict=True
     ):
         assert 0 < len(found.boxes) <= 100
         assert found.masks is not None
@@ -103,15 +103,15 @@ def test_every_mobile_net_learns_and_detects(net: str) -> None:
 
 def test_standard_heads_stand_on_a_mobile_net() -> None:
     model = detector(heads="standard", sampled_regions=32).train()
-    assert all(g.isfinite().all() for g in learned(model, model.losses(*Scenes(2, 0).whole)))
-    assert len(model.eval().detect(Scenes(1).images, score=0.0)) == 1
+    assert all(g.isfinite().all() for g in learned(model, model.losses(*Samples(2, 0).whole)))
+    assert len(model.eval().detect(Samples(1).images, score=0.0)) == 1
 
 
 @pytest.mark.parametrize("objects", [(0,), (1,), (0, 0), (3, 0), (0, 3, 0, 1)])
 @pytest.mark.parametrize("masks", [True, False])
 def test_images_without_objects_teach_background(objects: tuple[int, ...], masks: bool) -> None:
     model = detector(masks=masks).train()
-    losses = model.losses(*Scenes(*objects).whole)
+    losses = model.losses(*Samples(*objects).whole)
     assert tuple(losses) == (LOSSES if masks else LOSSES[:-1])
     gradients = dict(zip(dict(model.named_parameters()), learned(model, losses), strict=True))
     assert all(g.isfinite().all() for g in gradients.values())
@@ -134,7 +134,7 @@ def test_one_image_of_one_cell_can_be_learned() -> None:
 def test_an_object_without_a_mask_teaches_its_box_and_class_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     first_of_all(monkeypatch)
     model = detector().eval()  # norms that are the same for any regions
-    images, sizes, boxes, classes, masks = Scenes(2, 1).whole
+    images, sizes, boxes, classes, masks = Samples(2, 1).whole
     everything = model.losses(images, sizes, boxes, classes, masks)
     none = model.losses(images, sizes, boxes, classes, MaskCrops.none(3))
     unknown = model.losses(images, sizes, boxes, classes, None)
@@ -145,7 +145,7 @@ def test_an_object_without_a_mask_teaches_its_box_and_class_alone(monkeypatch: p
     assert none["mask"][1].item() == unknown["mask"][1].item() == 0
     assert none["mask"][0].item() == unknown["mask"][0].item() == 0
     assert 0 < some["mask"][1].item() < everything["mask"][1].item()
-    gone = Scenes(1, 1).whole  # the second object of the first image is not there at all
+    gone = Samples(1, 1).whole  # the second object of the first image is not there at all
     fewer = model.losses(images, sizes, gone[2], gone[3], gone[4])
     assert some["mask"][1].item() == fewer["mask"][1].item()
 
@@ -153,9 +153,9 @@ def test_an_object_without_a_mask_teaches_its_box_and_class_alone(monkeypatch: p
 def test_the_losses_of_parts_add_up_to_those_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     first_of_all(monkeypatch)
     model = detector().eval()  # in training the norms would see one part
-    scenes = Scenes(2, 0, 3, 1)
-    whole = model.losses(*scenes.whole)
-    halves = [model.losses(*scenes.part(0, 2)), model.losses(*scenes.part(2, 4))]
+    samples = Samples(2, 0, 3, 1)
+    whole = model.losses(*samples.whole)
+    halves = [model.losses(*samples.part(0, 2)), model.losses(*samples.part(2, 4))]
     for name, (total, count) in whole.items():
         assert total.item() > 0
         torch.testing.assert_close(sum(half[name][0] for half in halves), total, rtol=1e-4, atol=1e-5)
@@ -172,7 +172,7 @@ def test_the_same_seed_gives_the_same_losses_whatever_the_global_generator_says(
         for sampler in samplers:
             sampler.seed = seed
         torch.manual_seed(state)
-        return [total.item() for total, _ in copied.losses(*Scenes(2, 1).whole).values()]
+        return [total.item() for total, _ in copied.losses(*Samples(2, 1).whole).values()]
 
     assert losses(5, 0) == losses(5, 1)
     assert losses(5, 0) != losses(6, 0)
@@ -182,15 +182,15 @@ def test_the_same_seed_gives_the_same_losses_whatever_the_global_generator_says(
 def test_a_model_that_has_detected_can_be_trained() -> None:
     model = detector().eval()
     with torch.inference_mode():
-        model.detect(*Scenes(2, 1).whole[:2])
-        anchors, _ = model.rpn.grid(model.maps(*Scenes(2, 1).whole[:2]), (64, 96))
+        model.detect(*Samples(2, 1).whole[:2])
+        anchors, _ = model.rpn.grid(model.maps(*Samples(2, 1).whole[:2]), (64, 96))
     assert not anchors.is_inference()
-    assert all(g.isfinite().all() for g in learned(model.train(), model.losses(*Scenes(2, 1).whole)))
+    assert all(g.isfinite().all() for g in learned(model.train(), model.losses(*Samples(2, 1).whole)))
 
 
 def test_padding_is_nothing_to_the_network() -> None:
     model = detector().eval()
-    images, sizes, *_ = Scenes(1, 1, 1).whole
+    images, sizes, *_ = Samples(1, 1, 1).whole
     other = images.clone()
     other[1, :, 50:] = 0
     other[2, :, :, 70:] = 255
@@ -199,7 +199,7 @@ def test_padding_is_nothing_to_the_network() -> None:
 
 
 def test_nothing_above_the_score_is_nothing_found() -> None:
-    (found,) = detector().eval().detect(Scenes(1).images, score=0.999)
+    (found,) = detector().eval().detect(Samples(1).images, score=0.999)
     assert found.boxes.shape == (0, 4)
     assert found.masks is not None
     assert found.masks.shape == (0, 28, 28)
@@ -208,7 +208,7 @@ def test_nothing_above_the_score_is_nothing_found() -> None:
 @pytest.mark.parametrize("heads", ["mobile", "standard"])
 def test_without_any_proposal_nothing_is_found_and_nothing_learned(heads: Any) -> None:
     model = detector(heads=heads)
-    images, sizes, boxes, classes, _ = Scenes(0, 0).whole
+    images, sizes, boxes, classes, _ = Samples(0, 0).whole
     maps = model.eval().maps(images, sizes)
     none = Proposals(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     found = model.roi_heads(maps, none, sizes, score=0.0, overlap=0.5, most=10, masks=True)
@@ -223,10 +223,10 @@ def test_without_any_proposal_nothing_is_found_and_nothing_learned(heads: Any) -
 
 def test_detection_can_leave_the_masks_out() -> None:
     model = detector().eval()
-    (with_,), (without,) = (model.detect(Scenes(1).images, score=0.0, masks=masks) for masks in (True, False))
+    (with_,), (without,) = (model.detect(Samples(1).images, score=0.0, masks=masks) for masks in (True, False))
     assert without.masks is None
     assert torch.equal(with_.boxes, without.boxes)
-    assert detector(masks=False).eval().detect(Scenes(1).images)[0].masks is None
+    assert detector(masks=False).eval().detect(Samples(1).images)[0].masks is None
 
 
 def test_a_classifier_has_the_backbones_names() -> None:
@@ -240,18 +240,18 @@ def test_a_classifier_has_the_backbones_names() -> None:
 def test_norms_can_be_folded_for_inference_and_in_the_backbone_for_training() -> None:
     model = detector("mb3-small-0.5").train()
     for _ in range(3):
-        model.losses(*Scenes(2, 1).whole)  # so that the statistics are not 0 and 1
+        model.losses(*Samples(2, 1).whole)  # so that the statistics are not 0 and 1
     model.eval()
     copied = fused(model)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
-    images = Scenes(1, 2).images
+    images = Samples(1, 2).images
     with torch.no_grad():
         for mine, other in zip(copied(images), model(images), strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)
     names = list(model.state_dict())
     fold_norms(model.backbone)
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-    assert all(g.isfinite().all() for g in learned(model.train(), model.losses(*Scenes(2, 1).whole)))
+    assert all(g.isfinite().all() for g in learned(model.train(), model.losses(*Samples(2, 1).whole)))
     assert sorted(plain_state(model)) == sorted(names)
 
 
