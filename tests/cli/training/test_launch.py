@@ -340,12 +340,13 @@ time.sleep(60)
     )
     starter = subprocess.Popen([sys.executable, "-c", start])
     until = time.monotonic() + 20
-    while not (Path("pid0").exists() and Path("pid1").exists()):
+    files = [Path("pid0"), Path("pid1")]
+    while not all(file.exists() and file.read_text() for file in files):  # a new file is empty at first
         assert time.monotonic() < until
         time.sleep(0.02)
     starter.kill()
     starter.wait()
-    pids = [int(Path(f"pid{rank}").read_text()) for rank in range(2)]
+    pids = [int(file.read_text()) for file in files]
     while any(map(is_running, pids)):
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -353,7 +354,7 @@ time.sleep(60)
 
 def is_running(pid: int) -> bool:
     state = Path(f"/proc/{pid}/stat")
-    if state.parent.parent.joinpath("self").exists():  # who ended without anybody to ask for it is there, too
+    if state.parent.parent.joinpath("self").exists():  # a zombie has an entry, too
         return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
     try:
         os.kill(pid, 0)
