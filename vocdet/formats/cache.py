@@ -80,17 +80,21 @@ def read(
 
 
 def location() -> Path | None:
-    """The folder of the cache, which need not be there; None where it is switched off or there is no place for it."""
-    asked = os.environ.get("VOCDET_CACHE", "")
-    if asked.lower() in ("0", "off"):
+    """The folder of the cache, which may not exist; None if it is switched off or the user has no home folder."""
+    setting = os.environ.get("VOCDET_CACHE", "")
+    if setting.lower() in ("0", "off"):
         return None
-    if asked not in ("", "1", "on"):
-        return Path(asked)
-    name, fallback = ("LOCALAPPDATA", "") if sys.platform == "win32" else ("XDG_CACHE_HOME", "~/.cache")
-    folder = Path(os.environ.get(name, ""))
-    if not folder.is_absolute():  # also where it is not set
-        folder = Path(os.path.expanduser(fallback))  # noqa: PTH111 - pathlib raises where there is no home
-    return folder / "vocdet" if folder.is_absolute() else None
+    if setting not in ("", "1", "on"):
+        return Path(setting)
+    from platformdirs import user_cache_path  # only the default location needs it
+
+    try:
+        folder = user_cache_path("vocdet", appauthor=False)
+    except RuntimeError:  # no home folder
+        return None
+    if not folder.is_absolute():  # the XDG specification ignores relative paths; older releases of platformdirs do not
+        folder = Path(os.path.expanduser("~/.cache/vocdet"))  # noqa: PTH111 - pathlib raises without a home folder
+    return folder if folder.is_absolute() else None
 
 
 @dataclass(frozen=True, slots=True)
