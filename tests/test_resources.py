@@ -9,7 +9,7 @@ from vocdet.resources import bundled_text
 
 
 def test_a_file_is_found_beside_the_checkout() -> None:
-    assert bundled_text("findings.md").startswith("# What `vocdet check` finds")
+    assert bundled_text("findings.md").startswith("# Findings of `vocdet check`")
 
 
 def test_a_file_is_found_inside_an_installed_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from vocdet.wording import reason
 
 
 @contextmanager
-def writing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
+def writing(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that gets the name `path` when the block succeeds, and is deleted when it fails.
 
-    With `sync` the bytes are on disk (fsync) before the rename. Missing parent folders are created, and deleted after
-    a failure.
-    A full or read-only disk is an `OutputError` that names the file.
+    With `sync` the bytes are on disk (fsync) before the rename; only its owner can read a `private` file. Missing
+    parent folders are created, and deleted after a failure. A full or read-only disk is an `OutputError` that names
+    the file.
     """
     with _making_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
@@ -36,7 +36,8 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            if not private:
+                temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -50,9 +51,9 @@ def delete_partial_files(path: Path) -> None:
             partial.unlink()
 
 
-def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_bytes(path: Path, data: bytes, *, sync: bool = True, private: bool = False) -> None:
     """Write a whole file, or nothing."""
-    with writing(path, sync=sync) as file:
+    with writing(path, sync=sync, private=private) as file:
         file.write(data)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from vocdet.wording import counted
 from vocdet_cli import render
 from vocdet_cli.options import Device, Runs
 from vocdet_cli.startup import load_torch
@@ -68,7 +69,7 @@ def bench(
         render.warning(f"the detectors were evaluated on different images, so their AP is not comparable{hint}")
     if not data:
         render.note("timed on noise; use --data to time on images, where the number of detections varies")
-    render.done(f"Saved {json}" if json else f"Timed {len(chosen)} detectors")
+    render.done(f"Saved {json}" if json else f"Timed {counted(len(chosen), 'detector')}")
 
 
 def _table(result: Bench) -> Table:
@@ -107,7 +108,6 @@ def _score(one: Measurement, first: Measurement, name: str) -> str:
 
 
 def _evaluated_on(one: Measurement) -> str:
-    from vocdet.wording import counted
 
     if not one.scores.split:
         return "–"

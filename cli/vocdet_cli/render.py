@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vocdet.errors import ManyErrors, VocdetError
+from vocdet.wording import and_more
 from vocdet_cli.hints import as_commands
 
 out = Console(highlight=False)
@@ -49,8 +50,7 @@ def error(problem: VocdetError) -> None:
         screen().print(f"[bold red]error:[/] {where}{escape(as_commands(text))}", soft_wrap=True)
         if others:
             places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
-            more = f" and in {len(others) - MOST_PLACES} more places" if len(others) > MOST_PLACES else ""
-            screen().print(f"  also in {places}{more}", soft_wrap=True)
+            screen().print(f"  also in {places}{and_more(len(others) - MOST_PLACES, 'place')}", soft_wrap=True)
         if hint:
             screen().print(f"  [dim]hint:[/] {escape(as_commands(hint))}", soft_wrap=True)
     rest = sum(map(len, islice(groups.values(), MOST_ERRORS, None)))

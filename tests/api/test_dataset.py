@@ -181,3 +181,14 @@ def test_labels_are_renamed_by_a_mapping(shelf: Path, tmp_path: Path) -> None:
 def test_fetch_reports_what_is_incomplete(tmp_path: Path) -> None:
     with pytest.raises(vocdet.ArgumentError, match="no dataset 'imagenet'"):
         vocdet.fetch("imagenet", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("format", "hint"),
+    [("cocoo", "did you mean 'coco'"), ("labelme", "use one of voc, coco, yolo"), ("x", "use one of")],
+)
+def test_a_format_that_cannot_be_written_is_an_error(shelf: Path, tmp_path: Path, format: str, hint: str) -> None:
+    with pytest.raises(vocdet.ArgumentError, match=f"cannot write the format '{format}'") as caught:
+        vocdet.write(vocdet.read(shelf), tmp_path / "new", format=format)  # type: ignore[arg-type]
+    assert hint in caught.value.hint
+    assert not (tmp_path / "new").exists()

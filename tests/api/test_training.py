@@ -91,7 +91,7 @@ def test_events_come_as_they_happen(shelf: Path, tmp_path: Path) -> None:
     [
         ("ssdlite-mb3-small", {"epoch": 3}, "no 'epoch'", "'epochs'"),
         ("ssdlite-mb3-small", {"epochs": 0}, "epochs is 0", "from 1 to"),
-        ("ssdlite-mb3-tiny", {}, "no recipe 'ssdlite-mb3-tiny'", "ssdlite-mb"),
+        ("ssdlite-mb3-tiny", {}, "unknown recipe 'ssdlite-mb3-tiny'", "ssdlite-mb"),
         ("backbone", {}, "is a recipe of task backbone", "vocdet.train_backbone"),
     ],
 )

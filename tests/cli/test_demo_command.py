@@ -28,7 +28,7 @@ def test_the_demo_runs_end_to_end(vocdet: Run) -> None:
     code, out, err = vocdet("demo", "x", *TINY)
     assert (code, "error" in err) == (0, False)
     assert commands(out) == WAY
-    assert "composed 10 images" in out
+    assert "generated 10 images" in out
     assert "the demo took" in out
     with Image.open("x/detections.jpg") as sheet:
         assert sheet.format == "JPEG"
@@ -42,7 +42,7 @@ def test_the_demo_overwrites_no_files(vocdet: Run) -> None:
     Path("x/train").mkdir(parents=True)
     code, out, err = vocdet("demo", "x", *TINY)
     assert (code, commands(out)) == (1, [])
-    assert "is already there" in err
+    assert "exists already" in err
     assert list(Path("x").iterdir()) == [Path("x/train")]
 
 

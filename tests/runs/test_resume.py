@@ -124,6 +124,7 @@ HOST = """
     import json, os, random, signal, sys, time
     from pathlib import Path
 
+    from vocdet.formats.source import Source
     from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import STATE, read_record
     from vocdet.runs.setup import RunOptions

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
 from vocdet.data.losses import Loss
-from vocdet.errors import DatasetError
+from vocdet.errors import ArgumentError, DatasetError
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
-from vocdet.wording import reason
+from vocdet.wording import did_you_mean, listed, reason
 
 
 class LayoutModule(Protocol):
@@ -121,13 +121,23 @@ def scan(
     or of any known format.
     """
     name = recognize(source.path) if source.format == "auto" else source.format
-    result = FORMATS[name].reader.scan(source, without_images=without_images, progress=progress)
+    result = find_format(name).reader.scan(source, without_images=without_images, progress=progress)
     if without_split_files:
         return result
     from vocdet.formats.voc import image_sets
 
     splits, findings = image_sets.read_splits(result)
     return replace(result, dataset=replace(result.dataset, splits=splits), findings=(*result.findings, *findings))
+
+
+def find_format(name: str, *, writable: bool = False) -> Format:
+    """The format of this name; an `ArgumentError` if it is unknown, or cannot be written but should be."""
+    names = [known for known, format in FORMATS.items() if format.writable or not writable]
+    if name not in names:
+        verb = "write" if writable else "read"
+        hint = did_you_mean(name, names) or f"use one of {listed(names)}"
+        raise ArgumentError(f"cannot {verb} the format {name!r}", hint=hint)
+    return FORMATS[name]
 
 
 def recognize(path: Path) -> FormatName:

@@ -97,7 +97,7 @@ def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> N
     columns = _columns(scan)
     header = msgspec.json.encode(Header(VERSION, dict(about or {}))).decode()
     data = safetensors.numpy.save(columns, {"header": header, "checksum": _checksum(header, columns)})
-    write_bytes(path, data, sync=False)
+    write_bytes(path, data, sync=False, private=True)
 
 
 def load(path: Path) -> Scan:

@@ -68,8 +68,11 @@ def extent(box: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that reads back as `value`; whole numbers have no decimal point."""
-    return str(int(value)) if abs(value) < _EXPONENT_FROM and value == int(value) else repr(float(value))
+    """The shortest JSON that reads back as `value`: 8e-6, not 8e-06; whole numbers have no decimal point."""
+    if abs(value) < _EXPONENT_FROM and value == int(value):
+        return str(int(value))
+    mantissa, _, exponent = repr(float(value)).partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def number_texts(values: NDArray[np.float64]) -> list[str]:

@@ -159,7 +159,7 @@ def write_dataset(
     Images are copied instead of hard-linked if the disk has no hard links. `areas` are the areas of the masks (M,), if
     `mask_areas` has measured them.
     """
-    format = registry.FORMATS[to]
+    format = registry.find_format(to, writable=True)
     targets = format.writer.image_targets(dataset)
     _check_names(dataset, targets, with_suffixes=not format.file_per_image)
     with appearing(target) as folder:

@@ -46,6 +46,8 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
 
 def next_step(result: DetectorResult, request: Request, options: TrainingOptions) -> str:
     """The command that evaluates a detector."""
+    from vocdet.data.splits import validation_split
+
     if not result.summary.best_epoch and not result.summary.interrupted and launch.is_first():
         render.note("without validation the last weights count as the best; their thresholds come from training images")
     coordinates = render.given(request.source.coordinates, "--coordinates", "auto")
@@ -54,6 +56,9 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
         *coordinates,
         *render.given(options.runs, "--runs", DEFAULT_RUNS),
     ]
+    validation = validation_split(request.recipe.recipe.data.split)
+    if validation != "val":
+        data += ["--split", validation]  # a fold has no test images of its own
     return render.command("eval", *data)
 
 

@@ -88,5 +88,5 @@ def test_layers_that_do_not_fit_are_refused_with_their_strides() -> None:
 
 
 def test_a_spec_of_an_unregistered_backbone_says_what_is_missing() -> None:
-    with pytest.raises(ValueError, match="there is no net 'plain'; register_backbone must add your own first"):
+    with pytest.raises(ValueError, match="there is no net 'plain'; add your own with register_backbone first"):
         BackboneSpec("plain")
