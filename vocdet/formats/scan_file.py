@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import fields
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from vocdet.data.dataset import OBJECT_TYPES, Dataset, Images, Objects
 from vocdet.data.findings import Finding, Severity
@@ -36,6 +35,7 @@ VERSION = 3
 Columns = dict[str, NDArray[Any]]
 
 _LENGTH = 8  # bytes at the start of a safetensors file: the length of its JSON
+_TYPES = {"BOOL": "?", "U8": "|u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
 _TEXT = "text"  # the tensor of all strings
 _TEXTS: dict[str, type[np.generic]] = {"rows": np.int64, "ends": np.int64, "data": np.uint8}
 
@@ -52,10 +52,10 @@ class _Metadata(msgspec.Struct, frozen=True):
     checksum: str
 
 
-class _Json(msgspec.Struct, frozen=True):
-    """The JSON of a safetensors file, as far as `read_header` needs it."""
-
-    metadata: _Metadata = msgspec.field(name="__metadata__")
+class _Tensor(msgspec.Struct, frozen=True):
+    dtype: Literal["BOOL", "U8", "I16", "I32", "I64", "F64"]
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]  # of its first byte and behind its last, from the end of the JSON
 
 
 class _Finding(msgspec.Struct, frozen=True):
@@ -112,16 +112,15 @@ def load(path: Path) -> Scan:
 def read_header(file: BufferedReader) -> Header:
     """The metadata of an open file, whose columns are not read; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        return _header(_metadata(file))
+        return _header(_json(file)[0])
 
 
 def read_scan(file: BufferedReader) -> Scan:
     """The scan in an open file; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        metadata = _metadata(file)
+        metadata, tensors = _json(file)
         _header(metadata)
-        file.seek(0)
-        columns = safetensors.numpy.load(file.read())
+        columns = _read_columns(file, tensors)
         if metadata.checksum != _checksum(metadata.header, columns):
             raise ValueError("it is damaged")
         return _scan(columns)
@@ -135,16 +134,34 @@ def _refusing(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise DatasetError(f"cannot be read: {reason(error)}", place=path, hint="check its permissions") from error
-    except (SafetensorError, ValueError, LookupError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+    except (ValueError, LookupError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise DatasetError(f"invalid cache file: {error}", place=path, hint="delete it") from error
 
 
-def _metadata(file: BufferedReader) -> _Metadata:
+def _json(file: BufferedReader) -> tuple[_Metadata, dict[str, msgspec.Raw]]:
+    """The metadata of a safetensors file, and the JSON of its tensors; the file is then at the first tensor."""
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH), "little")
     if length > os.fstat(file.fileno()).st_size - _LENGTH:
         raise ValueError("it is incomplete")
-    return msgspec.json.decode(file.read(length), type=_Json).metadata
+    tensors = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
+    return msgspec.json.decode(tensors.pop("__metadata__"), type=_Metadata), tensors
+
+
+def _read_columns(file: BufferedReader, tensors: Mapping[str, msgspec.Raw]) -> Columns:
+    """The tensors as read-only views of one buffer; the functions of safetensors copy the file twice."""
+    buffer = np.empty(os.fstat(file.fileno()).st_size - file.tell(), np.uint8)
+    if file.readinto(buffer.data) != len(buffer):
+        raise ValueError("it is incomplete")
+    buffer.setflags(write=False)
+    columns: Columns = {}
+    for name, raw in tensors.items():
+        tensor = msgspec.json.decode(raw, type=_Tensor)
+        first, end = tensor.data_offsets
+        if not 0 <= first <= end <= len(buffer):
+            raise ValueError("it is incomplete")
+        columns[name] = buffer[first:end].view(_TYPES[tensor.dtype]).reshape(tensor.shape)
+    return columns
 
 
 def _header(metadata: _Metadata) -> Header:
@@ -192,7 +209,7 @@ def _text(scan: Scan) -> _Text:
 
 
 def _scan(columns: Columns) -> Scan:
-    text = msgspec.convert(json.loads(columns[_TEXT].tobytes()), _Text)
+    text = _strings(columns[_TEXT].data)
     sizes = {name: _column(columns, f"images.{name}", np.int32) for name in ("widths", "heights")}
     count = len(sizes["widths"])
     extra = _texts(columns, "images.extra", count)
@@ -213,12 +230,18 @@ def _scan(columns: Columns) -> Scan:
     return Scan(dataset, findings, text.coordinates, text.reason, text.left_out, text.format, text.kind)
 
 
+def _strings(data: memoryview) -> _Text:
+    try:
+        return msgspec.json.decode(data, type=_Text)
+    except msgspec.DecodeError:  # also for a surrogate without its pair, which json reads
+        return msgspec.convert(json.loads(data.tobytes()), _Text)
+
+
 def _column(columns: Columns, name: str, kind: type[np.generic], sides: int = 1) -> NDArray[Any]:
     """A read-only column of one type; a box has four sides."""
     column = columns[name]
     if column.dtype != kind or column.ndim != sides or (sides == 2 and column.shape[1] != 4):
         raise ValueError(f"{name} is of type {column.dtype} and shape {column.shape}")
-    column.setflags(write=False)  # nothing else holds it, so that it need not be copied
     return column
 
 
