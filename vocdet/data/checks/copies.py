@@ -12,6 +12,9 @@ from vocdet.data.splits import Splits
 from vocdet.errors import Place
 
 _MOST_NAMES = 5  # of the images of a group that are named
+_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
+_GROUPED = "`vocdet.split(dataset, group_by=['similar'])`"
+_KEEP_SIMILAR = "`vocdet.write_splits(vocdet.split(dataset, group_by=['similar']), force=True)`"
 
 
 def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[Finding]:
@@ -27,7 +30,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
             same = f"is byte for byte the same as {files[other]}"
             if apart:
                 problem = f"{same}, yet one is in {_joined(parts_of[other])} and the other in {_joined(mine)}"
-                hint = "run vocdet split --force, which keeps copies together, or delete one"
+                hint = f"delete one, or split again, which keeps copies together: {_SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
                 hint = "delete one with its annotation: copies teach nothing new"
@@ -36,7 +39,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
 
 
 def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, splits: Splits) -> list[Finding]:
-    """A finding for every group of near-identical images, and whether it lies in two parts; copies alone are none."""
+    """A finding for every group of near-identical images, and whether it crosses splits. Exact copies do not count."""
     parts_of = _parts_of(splits)
     first_of = {row: group[0] for group in identical for row in group}
     findings = []
@@ -49,11 +52,11 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, spli
         across = _across(dataset, similar, group, parts_of)
         if across:
             problem = f"{len(group)} near-identical images ({which}): {across}"
-            hint = "run vocdet split --group-by similar --force, which keeps such images together"
+            hint = f"split again to keep them together: {_KEEP_SIMILAR}"
             code = "image.similar_across_splits"
         else:
             problem = f"{len(group)} near-identical images ({which})"
-            hint = "they teach little more than one of them; vocdet split --group-by similar keeps them together"
+            hint = f"they teach little more than one of them; to keep them together: {_GROUPED}"
             code = "image.similar"
         findings.append(Finding(code, "warning", problem, place, hint, len(group)))
     return findings

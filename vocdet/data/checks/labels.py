@@ -37,7 +37,7 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
             hint = "delete it from the list, or annotate some"
             findings.append(Finding("label.unused", "warning", f"no object has the label {label!r}", place, hint))
         if re.search(r"[/\\:*?\"<>|]", label) or label.startswith("."):
-            hint = f"rename it if you want {label!r} in file names, as --per-label does"
+            hint = f"rename it if {label!r} is to be in file names, as with `per_label=True`"
             problem = f"the label {label!r} cannot be part of a file name everywhere"
             findings.append(Finding("label.path_char", "warning", problem, place, hint))
         if len(label) > LONGEST_LABEL:
@@ -63,7 +63,7 @@ def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]
         of_one = len({frozenset(map(_script, filter(str.isalpha, dataset.labels[i]))) for i in group}) == 1
         about = (_about(dataset.labels[i], counts[i], of_one=of_one) for i in group)
         all_of_them = ", ".join(f"{dataset.labels[i]!r} ({said})" for i, said in zip(group, about, strict=True))
-        hint = "if they mean the same, write them the same: vocdet remap renames a label"
+        hint = "if they mean the same, rename one: `vocdet.remap(source, target, rename={'old': 'new'})`"
         place = _first_place(dataset, rarest)
         findings.append(Finding("label.alike", "warning", f"labels that look alike: {all_of_them}", place, hint))
     return findings, grouped

@@ -46,7 +46,7 @@ def _area_findings(dataset: Dataset) -> list[Finding]:
     box_area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)  # (M,)
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero((objects.area <= 0) & (box_area > 0) | (objects.area > 2 * box_area + 4))
-    hint = "evaluation takes small, medium and large from it: vocdet convert writes what is missing, so delete it"
+    hint = "evaluation takes small, medium and large from it: delete it, and it is computed from the mask"
     findings = []
     for row in wrong:
         problem = (
