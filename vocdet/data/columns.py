@@ -1,4 +1,4 @@
-"""Columns of a table: arrays that nobody changes."""
+"""Columns of a table: read-only arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def frozen(values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:
-    """A read-only array of this type. One that is both already comes back as it is; all else is copied."""
+    """A read-only array of this type: the argument itself if it is one, else a copy."""
     if isinstance(values, np.ndarray) and values.dtype == dtype and not values.flags.writeable:
         return values
     array = np.array(values, dtype)

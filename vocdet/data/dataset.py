@@ -29,8 +29,8 @@ class Images:
     files: tuple[str, ...]  # image path relative to the dataset's root, with forward slashes
     widths: NDArray[np.int32]  # (N,) pixels
     heights: NDArray[np.int32]  # (N,)
-    sources: tuple[str, ...]  # annotation file relative to the root; "" where there is none
-    extra: Texts = _NOT_GIVEN  # JSON object of what else the source said of the image; empty where it did not
+    sources: tuple[str, ...]  # annotation file relative to the root; "" for an image without one
+    extra: Texts = _NOT_GIVEN  # JSON object of the extras of the image; empty without extras
 
     def __post_init__(self) -> None:
         n = len(self.stems)
@@ -69,11 +69,11 @@ class Objects:
     truncated: NDArray[np.bool_]
     occluded: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
-    line: NDArray[np.int32]  # (M,) where it is in its source, from 1 (see `Dataset.entries`); 0: not known
-    pose: NDArray[np.int16] = _NOT_GIVEN  # (M,) index into the poses; 0: not said
-    area: NDArray[np.float64] = _NOT_GIVEN  # (M,) square pixels as the source says; NaN: it does not
-    segmentation: Texts = _NOT_GIVEN  # JSON of its polygons or RLE as COCO has them; empty: it has no mask
-    extra: Texts = _NOT_GIVEN  # JSON object of what else the source said of the object; empty: nothing
+    line: NDArray[np.int32]  # (M,) position in its source, from 1 (see `Dataset.entries`); 0: unknown
+    pose: NDArray[np.int16] = _NOT_GIVEN  # (M,) index into the poses; 0: unspecified
+    area: NDArray[np.float64] = _NOT_GIVEN  # (M,) square pixels as the source states; NaN: not stated
+    segmentation: Texts = _NOT_GIVEN  # JSON of COCO polygons or RLE; empty: no mask
+    extra: Texts = _NOT_GIVEN  # JSON object of the extras of the object; empty: no extras
 
     def __post_init__(self) -> None:
         n = len(self.image)
@@ -103,10 +103,10 @@ class Objects:
         """The objects of these rows (indices or a mask), with `image` as their new image column."""
         chosen = np.asarray(rows)
         if not len(chosen):
-            chosen = chosen.astype(np.int64)  # an empty list is one of decimals to NumPy
+            chosen = chosen.astype(np.int64)  # NumPy makes an empty list float64
         columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in OBJECT_TYPES}
         for column in columns.values():
-            column.setflags(write=False)  # it is a copy that nobody else has
+            column.setflags(write=False)  # a copy, so freezing it affects no one else
         if image is not None:
             columns["image"] = np.asarray(image)
         return Objects(**columns, segmentation=self.segmentation.take(chosen), extra=self.extra.take(chosen))
@@ -142,23 +142,23 @@ D = TypeVar("D", bound="Dataset")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Annotated images: columns, checked when made and read-only after.
+    """Annotated images: columns, checked on construction and read-only.
 
-    `dataset[i]` is a `AnnotatedImage`, `dataset.subset(rows)` the dataset of these images with all labels kept.
+    `dataset[i]` is an `AnnotatedImage`; `dataset.subset(rows)` is the dataset of these images, with all labels.
     """
 
     root: Path
     labels: tuple[str, ...]
     images: Images
     objects: Objects
-    poses: tuple[str, ...] = ("",)  # what `Objects.pose` counts; the first means that nothing was said
-    extra: bytes = b""  # JSON object of what else the source said of the whole; b"": nothing
-    entries: str = ""  # the list in a JSON source that `Objects.line` counts, as in annotations; "": lines of a text
+    poses: tuple[str, ...] = ("",)  # what `Objects.pose` indexes; the first one is "unspecified"
+    extra: bytes = b""  # JSON object of the extras of the dataset; b"": no extras
+    entries: str = ""  # the list of a JSON source that `Objects.line` indexes, as in annotations; "": lines of text
     splits: Splits = field(default_factory=FrozenSplits)  # image rows in file order; an image may be in several splits
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError("a label stands twice in the list")
+            raise ValueError("a label is repeated in the list")
         objects = self.objects
         for column, count in ((objects.image, len(self.images)), (objects.label, len(self.labels)),
                               (objects.pose, len(self.poses))):  # fmt: skip
@@ -204,7 +204,7 @@ class Dataset:
         )
 
     def rows(self, split: str) -> Rows:
-        """The rows of a split, at least one. Without a list of its own, `trainval` is train and val together.
+        """The rows of a split, at least one. An unlisted `trainval` is train and val together.
 
         A split that is missing or has no images is a `SplitError`.
         """
@@ -229,7 +229,7 @@ class Dataset:
         return f", or use another split: {listed(others, most=8)}" if others and split != "train" else ""
 
     def select_objects(self: D, rows: ArrayLike) -> D:
-        """The same images with only the objects of these rows (indices in order, or a mask)."""
+        """All images, with only the objects of these rows (indices in order, or a mask)."""
         return replace(self, objects=self.objects.take(rows))
 
     def row_of(self) -> dict[str, int]:
@@ -237,8 +237,8 @@ class Dataset:
         return {stem: i for i, stem in enumerate(self.images.stems)}
 
     def fingerprint(self) -> str:
-        """A hash of labels, file names, sizes and objects: the same exactly when the dataset is."""
-        import hashlib  # loads OpenSSL, which most commands do without
+        """A hash of labels, file names, sizes and objects: equal exactly for equal datasets."""
+        import hashlib  # loads OpenSSL, which most commands do not need
 
         digest = hashlib.sha256()
         for names in (self.labels, self.images.stems, self.images.files):
@@ -246,6 +246,6 @@ class Dataset:
         for column in (self.images.widths, self.images.heights, self.objects.image, self.objects.label,
                        self.objects.box, self.objects.difficult, self.objects.crowd):  # fmt: skip
             digest.update(np.ascontiguousarray(column).tobytes() + b"\1")
-        for part in (self.objects.segmentation.rows, self.objects.segmentation.data):
-            digest.update(part.tobytes() + b"\1")
+        for array in (self.objects.segmentation.rows, self.objects.segmentation.data):
+            digest.update(array.tobytes() + b"\1")
         return digest.hexdigest()

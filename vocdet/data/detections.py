@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""Detections of a model in one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vocdet.data.texts import Texts
 
 @dataclass(frozen=True, slots=True, eq=False)  # arrays do not compare with ==
 class Detections:
-    """What a model found in one image, best score first; row i of every array is object i."""
+    """Detections in one image, best score first; row i of every array is detection i."""
 
     boxes: Boxes  # (N, 4) pixels of the image as it is stored, 0-based, half-open
     scores: NDArray[np.float32]  # (N,) in [0, 1]
@@ -35,7 +35,7 @@ class Detections:
         return len(self.scores)
 
     def above(self, threshold: float | NDArray[np.float32]) -> Detections:
-        """Those that score at least `threshold`: one number, or one a label (L,)."""
+        """The detections that score at least `threshold`: one number, or one per label (L,)."""
         limit = threshold if isinstance(threshold, float) else threshold[self.labels]
         return self.take(self.scores >= limit)
 
@@ -43,6 +43,6 @@ class Detections:
         """These detections (indices or a mask), in this order."""
         chosen = np.asarray(rows)
         if chosen.dtype != np.bool_:
-            chosen = chosen.astype(np.int64)  # an empty list would be of floats
+            chosen = chosen.astype(np.int64)  # NumPy makes an empty list float64
         masks = None if self.masks is None else self.masks.take(chosen)
         return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen], masks)

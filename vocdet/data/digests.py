@@ -1,4 +1,4 @@
-"""A hash for every image of a dataset and what is annotated in it, to say later what changed."""
+"""A hash of every image of a dataset with its annotation, to report later what changed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vocdet.data.dataset import Dataset
 
 
 def image_digests(dataset: Dataset) -> dict[str, str]:
-    """Stem to a hash of the image's file name, size and objects with their labels' names."""
+    """A hash by stem: of the image's file name, its size, and its objects with the names of their labels."""
     images, objects = dataset.images, dataset.objects
     ends = np.searchsorted(objects.image, np.arange(len(images) + 1)).tolist()
     names = [label.encode() + b"\0" for label in dataset.labels]
     label = objects.label.tolist()
     flags = (objects.difficult | (objects.crowd << 1)).astype(np.uint8)
-    found = {}
+    digests = {}
     for row, stem in enumerate(images.stems):
         first, last = ends[row], ends[row + 1]
         digest = hashlib.blake2b(digest_size=8)
@@ -25,5 +25,5 @@ def image_digests(dataset: Dataset) -> dict[str, str]:
         digest.update(objects.box[first:last].tobytes() + flags[first:last].tobytes())
         for k in range(first, last):
             digest.update(objects.segmentation[k] + b"\1")
-        found[stem] = digest.hexdigest()
-    return found
+        digests[stem] = digest.hexdigest()
+    return digests

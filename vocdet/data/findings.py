@@ -18,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is odd: an error makes data unusable or a result wrong, a warning does not."""
+    """One problem of a dataset: an error makes data unusable or a result wrong, a warning does not."""
 
     code: str  # as in voc.box.inverted: the first word says what kind of thing it is about
     severity: Severity
@@ -28,7 +28,7 @@ class Finding:
     count: int = 1  # of the things it speaks of: files, images, lines
 
     def as_error(self) -> VocdetError:
-        """The error to raise where this finding cannot be lived with."""
+        """The error to raise where this finding makes a dataset unusable."""
         kinds: dict[str, type[VocdetError]] = {"image": ImageError, "imagesets": SplitError}
         kind = kinds.get(self.code.split(".")[0], AnnotationError)
         return kind(self.problem, place=self.place, hint=self.hint)
@@ -40,7 +40,7 @@ def raise_errors(findings: Sequence[Finding]) -> None:
 
 
 def raise_split_errors(findings: Sequence[Finding], split: str) -> None:
-    """Raise what makes a fold unusable: its files are only warnings until that fold is chosen."""
+    """Raise the findings that make a fold unusable: they are only warnings until that fold is chosen."""
     names = {split, validation_split(split)} if FOLD.fullmatch(split) else set()
     raise_all([
         finding.as_error()
@@ -50,7 +50,7 @@ def raise_split_errors(findings: Sequence[Finding], split: str) -> None:
 
 
 def object_text(dataset: Dataset, row: int | np.intp) -> str:
-    """An object in words: its label and its box as vocdet holds it."""
+    """An object in words: its label and its box, in vocdet's coordinates."""
     return f"the box of {dataset.labels[dataset.objects.label[row]]!r} {box_text(dataset.objects.box[row])}"
 
 

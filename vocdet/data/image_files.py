@@ -1,4 +1,4 @@
-"""Image files on disk, as far as a dataset must know them: which they are, how large, how they lie."""
+"""Image files on disk: their format, size, EXIF orientation, and whether they can be decoded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DEEP = ("I", "F")  # Pillow's modes of 32 bits a sample
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image file says of itself before it is decoded."""
+    """The header of an image file, known before it is decoded."""
 
     format: str  # a key of SUFFIXES
     width: int  # pixels as stored, before any EXIF rotation
@@ -40,19 +40,19 @@ class Header:
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Inside, Pillow keeps its remarks on odd files to itself: what matters becomes a finding."""
+    """Silence Pillow's warnings about unusual files: the ones that matter become findings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def read_header(path: Path | str) -> Header:
-    """Format and stored size. An `ImageError` where the file is no image of a format that is decoded."""
+    """Format and stored size. An `ImageError` if the file is not an image of a supported format."""
     return _quick_header(path) or _full_header(Path(path))
 
 
 def _quick_header(path: Path | str) -> Header | None:
-    """The header of an ordinary JPEG or PNG, five times as fast as Pillow's; None where a closer look is needed."""
+    """The header of an ordinary JPEG or PNG, five times as fast as Pillow; None where Pillow is needed."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
@@ -102,7 +102,7 @@ def _full_header(path: Path) -> Header:
 
 
 def read_orientation(path: Path) -> int:
-    """The EXIF orientation, 1 to 8; 1 where the file does not say. 5 to 8 turn the image on its side."""
+    """The EXIF orientation, 1 to 8; 1 if the file has none. 5 to 8 swap width and height."""
     with _opened(path) as image:
         value = image.getexif().get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

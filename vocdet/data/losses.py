@@ -1,4 +1,4 @@
-"""What a format cannot hold of a dataset, counted."""
+"""What a format cannot hold, with counts."""
 
 from __future__ import annotations
 

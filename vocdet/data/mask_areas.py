@@ -1,4 +1,4 @@
-"""The areas of all masks of a dataset, and which of them are none."""
+"""The areas of all masks of a dataset, and the masks that are invalid."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from vocdet import masks
 from vocdet.data.texts import Texts
 
-_CHUNK = 1000  # masks that are taken apart together
+_CHUNK = 1000  # masks that are measured together
 _POLYGONS = msgspec.json.Decoder(list[list[list[float]]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskAreas:
-    """What taking every mask apart has shown."""
+    """The measurements of a column of masks."""
 
-    area: NDArray[np.float64]  # (M,) as `masks.area`, with six decimals; NaN where there is no mask, or it is none
+    area: NDArray[np.float64]  # (M,) as `masks.area`, with six decimals; NaN without a valid mask
     errors: dict[int, masks.MaskError]  # by row
-    sizes: dict[int, tuple[int, int]]  # height and width of those that are RLEs, by row
+    sizes: dict[int, tuple[int, int]]  # height and width of RLEs, by row
 
 
 def mask_areas(segmentations: Texts) -> MaskAreas:
-    """Take every mask of a column apart."""
+    """Parse and measure every mask of a column."""
     measured = MaskAreas(np.full(len(segmentations), np.nan), {}, {})
     polygons = []
     for row, text in segmentations.items():
@@ -56,12 +56,12 @@ def _measure(row: int, text: bytes, measured: MaskAreas) -> None:
         measured.area[row] = segmentation.area
         measured.sizes[row] = segmentation.height, segmentation.width
         return
-    alone = _areas([(row, text)])  # to the last digit what it would be among others
+    alone = _areas([(row, text)])  # the same to the last digit as in a chunk
     measured.area[row] = round(masks.area(segmentation), 6) if alone is None else alone[0]
 
 
 def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
-    """The areas of many polygon lists at once; None where one of them is odd, to be found one by one."""
+    """The areas of many polygon lists at once; None if one of them is invalid."""
     outlines = outlines_of([text for _, text in chunk])
     return None if outlines is None else outlines.areas()
 
@@ -107,15 +107,15 @@ class Outlines:
 
 
 def outlines_of(texts: Sequence[bytes]) -> Outlines | None:
-    """What the JSON of many polygon lists, one or more, says; None where one of them is odd in any way."""
+    """The polygons in the JSON of one or more polygon lists; None if one of them is invalid."""
     try:
-        found = _POLYGONS.decode(b"[" + b",".join(texts) + b"]")
+        lists = _POLYGONS.decode(b"[" + b",".join(texts) + b"]")
     except (msgspec.DecodeError, RecursionError):
         return None
-    if len(found) != len(texts):
+    if len(lists) != len(texts):
         return None
-    each = np.fromiter(map(len, found), np.int64, len(found))
-    flat = list(chain.from_iterable(found))
+    each = np.fromiter(map(len, lists), np.int64, len(lists))
+    flat = list(chain.from_iterable(lists))
     lengths = np.fromiter(map(len, flat), np.int64, len(flat))
     if not each.all() or (lengths % 2).any() or (lengths < 6).any():
         return None
@@ -125,6 +125,6 @@ def outlines_of(texts: Sequence[bytes]) -> Outlines | None:
     return Outlines(each, lengths // 2, numbers.reshape(-1, 2))
 
 
-def same_area(said: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(M,) whether areas that were said are no other than those that were measured."""
-    return np.abs(said - measured) <= 1e-6 * np.maximum(1.0, measured)
+def same_area(stated: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(M,) whether stated areas equal measured ones."""
+    return np.abs(stated - measured) <= 1e-6 * np.maximum(1.0, measured)

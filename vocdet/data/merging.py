@@ -1,4 +1,4 @@
-"""Several datasets as one: labels by name, names of images apart, parts joined."""
+"""Several datasets as one: labels matched by name, stems kept unique, splits joined."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vocdet.data.texts import Texts
 class NamedDataset:
     """One of the datasets to merge."""
 
-    name: str  # what stands before a stem that another source has, too; different from all other sources'
+    name: str  # the prefix of a stem that another source also has; unique among the sources
     dataset: Dataset
 
 
@@ -29,26 +29,26 @@ class NamedDataset:
 class Merged:
     """All images of all sources, one source after the other."""
 
-    dataset: Dataset  # with every split that any of them has
-    source: Rows  # (N,) which source an image is from
-    stems_before: Mapping[int, str]  # row -> what the stem was, of those that have changed
+    dataset: Dataset  # with every split of any source
+    source: Rows  # (N,) the source of an image
+    stems_before: Mapping[int, str]  # row -> original stem, of stems that changed
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A label of one source that is written differently in another."""
+    """A label of one source that is spelled differently in another."""
 
     source: int
     label: str
-    other: str  # as it is written where it has most objects
+    other: str  # the spelling with the most objects
 
 
 def merge(sources: Sequence[NamedDataset]) -> Merged:
-    """One dataset whose root is the folder that all sources share, with `files` and `sources` relative to that.
+    """One dataset whose root is the common parent of all sources, with `files` and `sources` relative to it.
 
-    Labels of the same name are the same label; they stand in the order of the source that has all of them, else
-    sorted. A stem that several sources have gets the source's name before it, in each of them. Sources on drives
-    that share no folder are a `ValueError`.
+    Labels are matched by name; they have the order of the source that has all of them, else they are sorted. A stem
+    of several sources gets the name of its source as a prefix in each. Sources without a common parent, on different
+    drives, are a `ValueError`.
     """
     roots = [source.dataset.root.resolve() for source in sources]
     root = Path(os.path.commonpath(roots))
@@ -84,14 +84,14 @@ def _splits(datasets: Sequence[Dataset], firsts: Rows) -> dict[str, Rows]:
 
 
 def union_of_labels(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """All labels, in the order of a list that has every one of them, else sorted."""
+    """All labels, in the order of a list that has all of them, else sorted."""
     every = {label for labels in lists for label in labels}
     return next((labels for labels in lists if every <= set(labels)), tuple(sorted(every)))
 
 
 def spellings(datasets: Sequence[Dataset]) -> list[Spelling]:
-    """Labels that differ in nothing but case, space, hyphens and underscores from one with more objects."""
-    objects: dict[str, Counter[str]] = defaultdict(Counter)  # how they are all read -> how they are written
+    """Labels that differ only in case, spaces, hyphens and underscores from one with more objects."""
+    objects: dict[str, Counter[str]] = defaultdict(Counter)  # normalized label -> spellings
     for dataset in datasets:
         counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
         for label, number in zip(dataset.labels, counts.tolist(), strict=True):
@@ -105,7 +105,7 @@ def spellings(datasets: Sequence[Dataset]) -> list[Spelling]:
 
 
 def source_names(roots: Sequence[Path]) -> tuple[str, ...]:
-    """A name for every folder, each another: its last part, with a number after it where folders share that."""
+    """A unique name for every folder: its last component, numbered where folders share it."""
     bases = [root.resolve().name or "set" for root in roots]
     times = Counter(_on_disk(base) for base in bases)
     taken = {key for key, number in times.items() if number == 1}
@@ -125,7 +125,7 @@ def _read(label: str) -> str:
 
 
 def _stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, str]]:
-    """The stems of all images, each another, and what those were that have changed."""
+    """A unique stem for every image, and the original stems of those that changed."""
     times = Counter(key for source in sources for key in {_on_disk(stem) for stem in source.dataset.images.stems})
     taken = {key for key, count in times.items() if count == 1}
     stems: list[str] = []
@@ -147,7 +147,7 @@ def _free(stem: str, taken: set[str]) -> str:
 
 
 def _on_disk(stem: str) -> str:
-    """What a file system takes for the same name: many do not tell small letters from capitals."""
+    """The key under which a file system stores a name: many ignore case."""
     return unicodedata.normalize("NFC", stem).casefold()
 
 
@@ -169,7 +169,7 @@ def _images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[Pu
 def _objects(
     datasets: Sequence[Dataset], labels: tuple[str, ...], poses: tuple[str, ...], firsts: Rows, *, lines: bool
 ) -> Objects:
-    """The object tables one below the other; without `lines`, which count in different ways, they are not known."""
+    """The concatenated object tables; without `lines`, positions in the sources become unknown."""
     label_id, pose_id = ({name: i for i, name in enumerate(names)} for names in (labels, poses))
     tables = []
     for dataset, first in zip(datasets, firsts, strict=False):

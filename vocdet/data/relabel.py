@@ -1,4 +1,4 @@
-"""Other labels for the same objects: renamed, merged, dropped."""
+"""Rename, merge and drop labels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from vocdet.data.dataset import Dataset, Objects
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relabeled:
-    """A dataset with its new labels, and what that did to its objects."""
+    """A dataset with its new labels, and the effect on its objects."""
 
-    dataset: Dataset  # all images, also those that have lost all their objects
-    renamed: int  # objects that are called something else now
-    dropped: int  # objects that are gone with their labels
-    emptied: NDArray[np.int64]  # rows of the images that have lost all their objects
-    doubles: int  # objects that were told from another in the same place by their labels alone
+    dataset: Dataset  # all images, including those that lose all their objects
+    renamed: int  # objects whose label has a new name
+    dropped: int  # objects removed with their labels
+    emptied: NDArray[np.int64]  # rows of the images that lose all their objects
+    doubles: int  # objects that become equal to another one because only their labels differed
 
 
 def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabeled:
-    """Give labels their new names, all at the same time, so that two can change places; "" drops a label.
+    """Rename labels, all at the same time, so that two can be swapped; "" drops a label.
 
-    Labels that `becomes` does not name stay. One that others have become stands where the first of them stood.
-    A label that the dataset does not have, or no label left, is a `ValueError`.
+    Labels that `becomes` does not name are unchanged. Merged labels take the position of the first of them.
+    An unknown label is a `ValueError`, and so is dropping all labels.
     """
     unknown = becomes.keys() - set(dataset.labels)
     if unknown:
@@ -53,9 +53,9 @@ def relabel(dataset: Dataset, becomes: Mapping[str, str]) -> Relabeled:
 
 
 def with_labels(dataset: Dataset, labels: Sequence[str]) -> Dataset:
-    """The dataset with its labels numbered as in `labels`, and after them the others that its objects have, sorted.
+    """The dataset with the label ids of `labels`, followed by the other labels of its objects, sorted.
 
-    Every object keeps the name of its label; nothing else changes.
+    The name of every object's label is unchanged.
     """
     used = {dataset.labels[label] for label in np.unique(dataset.objects.label)}
     numbered = (*labels, *sorted(used - set(labels)))
@@ -66,9 +66,9 @@ def with_labels(dataset: Dataset, labels: Sequence[str]) -> Dataset:
 
 
 def _new_doubles(objects: Objects, before: NDArray[np.int32], several: NDArray[np.bool_]) -> int:
-    """Objects that share label, image and box with another now, and by the labels `before` (M,) did not.
+    """Objects that equal another in label, image and box now, but not with the labels `before` (M,).
 
-    Only those of labels that `several` labels have become can.
+    Only objects of merged labels (`several`) can.
     """
     rows = several[objects.label]
     image, label, box = objects.image[rows], objects.label[rows], objects.box[rows]
@@ -76,7 +76,7 @@ def _new_doubles(objects: Objects, before: NDArray[np.int32], several: NDArray[n
 
 
 def _doubles(image: NDArray[np.int32], label: NDArray[np.int32], box: NDArray[np.float64]) -> int:
-    """Objects that have image, label and box of one before them."""
+    """Objects with the image, label and box of an earlier one."""
     keys = np.column_stack([image, label, box])  # (M, 6)
     keys = keys[np.lexsort(keys.T)]
     return int((keys[1:] == keys[:-1]).all(axis=1).sum())

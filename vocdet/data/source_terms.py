@@ -1,4 +1,4 @@
-"""What each annotation format calls its parts, so that a finding speaks of the user's own files."""
+"""The terms of each annotation format, so that a finding uses those of the user's files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vocdet.data.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class SourceTerms:
-    """The words for the parts of an annotation file."""
+    """What a format calls the parts of its files."""
 
     object: str  # what describes one object
     file: str  # what describes one image
@@ -20,7 +20,7 @@ class SourceTerms:
 
     @property
     def redraw(self) -> str:
-        """The hint for an object that cannot be right."""
+        """The hint for an object that must be wrong."""
         return f"redraw it, or delete its {self.object}"
 
     def replace_image(self, hint: str) -> str:
@@ -39,7 +39,7 @@ _BY_SUFFIX = {".xml": VOC, ".txt": YOLO}
 
 
 def terms_of(dataset: Dataset, image: int | np.integer) -> SourceTerms:
-    """The words of the format that an image was annotated in; `ANY` where the dataset does not tell."""
+    """The terms of the format that an image was annotated in; `ANY` if it is unknown."""
     if dataset.entries:
         return _BY_LIST.get(dataset.entries, ANY)
     return _BY_SUFFIX.get(PurePosixPath(dataset.images.sources[image]).suffix.lower(), ANY)

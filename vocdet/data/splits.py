@@ -1,4 +1,4 @@
-"""Splits of a dataset: rows of its image table by the names train, val, trainval, test, fold1_train, fold1_val, …"""
+"""Splits of a dataset: rows of its image table, named train, val, trainval, test, fold1_train, fold1_val, …"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLD = re.compile(r"(fold\d+)_(?:train|val)")
 
 
 class FrozenSplits(Mapping[str, Rows]):
-    """Splits that cannot change: the rows of each are unique and read-only, in the order given."""
+    """Immutable splits: the rows of each are unique and read-only, in the given order."""
 
     __slots__ = ("_rows",)
 
@@ -52,15 +52,15 @@ def validation_split(name: str) -> str:
 
 
 def separate(splits: Splits) -> dict[str, Rows]:
-    """The parts that do not hold one another: trainval only where it is not divided further."""
+    """The splits without their unions: trainval only if it is not divided further."""
     divided = splits.keys() & {"train", "val"}
     return {name: splits[name] for name in ORDER if name in splits and not (name == "trainval" and divided)}
 
 
 def disjoint(splits: Splits, images: int) -> list[Rows]:
-    """Every one of so many images once, rising, in a group for each part and one of those in none.
+    """Each of `images` rows once, in ascending order, grouped by split; images in no split are the last group.
 
-    An image in several parts goes with the first of train, val, test and trainval that has it.
+    An image in several splits belongs to the first of train, val, test and trainval that has it.
     """
     group = np.full(images, -1)
     names = [name for name in ORDER if name in splits]
@@ -71,17 +71,17 @@ def disjoint(splits: Splits, images: int) -> list[Rows]:
 
 
 def within(splits: Splits, rows: Rows, images: int) -> dict[str, Rows]:
-    """The parts of a dataset of so many images as rows of its subset `rows`, in the order they had."""
+    """The splits of a dataset of `images` images as rows of its subset `rows`, in their original order."""
     place = np.full(images, -1)
     place[rows] = np.arange(len(rows))
     return {name: moved[moved >= 0] for name, of in splits.items() for moved in (place[of],)}
 
 
 def apart(splits: Mapping[str, Rows], count: int) -> tuple[dict[str, Rows], int]:
-    """Parts that share no image, for formats in which it can be in one alone; and how many images were in several.
+    """Disjoint splits, for formats that allow one split per image, and how many images were in several.
 
-    The first of train, val, test (trainval where neither train nor val is there) keeps an image; images that are in
-    none of `count` are the part `rest`.
+    An image goes to the first of train, val and test (trainval without train and val) that has it; the other images
+    of `count` are the split `rest`.
     """
     names = ["train", "val", "test"] if {"train", "val"} & splits.keys() else ["trainval", "test"]
     free = np.ones(count, np.bool_)

@@ -1,4 +1,4 @@
-"""What is in a dataset, in figures: its objects, their sizes, shapes and places, and which labels share images."""
+"""Statistics of a dataset: its objects, their sizes, shapes and positions, and which labels share images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Figures = NDArray[np.float64]
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's bounds of small and medium objects
 GRID = 32  # cells of the histogram of centers, each way
 BINS_PER_OCTAVE = 3
-WIDEST = 16.0  # width by height: what is wider or, upside down, narrower counts with the last bin
-INPUTS = (160, 224, 256, 320, 416, 512, 640)  # pixels of a detector's square input that people choose from
-CELL = 16  # pixels of an input: the stride of the finest map that SSD-lite finds objects on
+WIDEST = 16.0  # width / height; the last bins include everything beyond 16 and 1/16
+INPUTS = (160, 224, 256, 320, 416, 512, 640)  # common sides of a detector's square input, in pixels
+CELL = 16  # pixels of an input: the stride of the finest feature map of SSD-lite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
-    """How many values lie from each edge up to the next; what is on the last edge counts with the last."""
+    """The number of values from each edge up to the next; the last bin includes its right edge."""
 
     edges: Figures  # (B + 1,) rising
     counts: Counts  # (B,)
@@ -34,13 +34,13 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Labels that appear in the same image, the pair of most images first; one that never does is no row."""
+    """Labels that appear in the same image, most frequent pair first; pairs that never do are left out."""
 
-    first: Counts  # (K,) index of the rarer label of a pair: that of fewer images
+    first: Counts  # (K,) index of the rarer label of a pair: the one in fewer images
     second: Counts  # (K,) index of the other
-    images: Counts  # (K,) in which both are
-    share: Figures  # (K,) of the images of the first label, those that show the second, too
-    lift: Figures  # (K,) how much more often than if they knew nothing of each other; 1: just as often
+    images: Counts  # (K,) images with both
+    share: Figures  # (K,) share of the images of the first label that also show the second
+    lift: Figures  # (K,) frequency relative to independent labels; 1: independent
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,55 +48,54 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stats:
-    """A dataset in figures. Row i of an (L, ...) array is label i; in (L + 1, ...) the last row is all labels.
+    """Statistics of a dataset. Row i of an (L, ...) array is label i; in (L + 1, ...) the last row is all labels.
 
-    A size is the square root of a box's area. Quartiles are those of 25, 50 and 75 %, NaN where there is no object.
+    A size is the square root of a box's area. Quartiles are at 25, 50 and 75 %, and NaN for labels without objects.
     """
 
     labels: tuple[str, ...]
     images: int
     objects: Counts  # (L,)
     images_with: Counts  # (L,) images that show the label
-    splits: Mapping[str, tuple[int, Counts]]  # of each part its images, and its objects of every label (L,)
-    in_no_split: tuple[int, Counts]  # the same of the images that no part has; all of them where there are no parts
+    splits: Mapping[str, tuple[int, Counts]]  # images of each split, and its objects of every label (L,)
+    in_no_split: tuple[int, Counts]  # the same for images in no split
     objects_per_image: Counts  # (K,) images with 0, 1, 2, ... objects
     pixels: Figures  # (L + 1, 3) quartiles of size in pixels
-    shares: Figures  # (L + 1, 3) quartiles of size by the square root of the image's area, in 0 to 1
-    aspects: Figures  # (L + 1, 3) quartiles of width by height
+    shares: Figures  # (L + 1, 3) quartiles of size / square root of the image's area, in [0, 1]
+    aspects: Figures  # (L + 1, 3) quartiles of width / height
     groups: Counts  # (L + 1, 3) COCO's small, medium and large, by the area the source gives, else the box's
     flags: Mapping[str, int]  # objects that are difficult, truncated, occluded, crowd, or have a mask
-    image_sizes: tuple[tuple[int, int, int], ...]  # width, height and images of that size, commonest first
+    image_sizes: tuple[tuple[int, int, int], ...]  # width, height and images of that size, most frequent first
     sizes: Histogram  # of size in pixels
-    shapes: Histogram  # of width by height
-    centers: Counts  # (GRID, GRID) objects by the place of their center: row from the top, column from the left
+    shapes: Histogram  # of width / height
+    centers: Counts  # (GRID, GRID) objects by the position of their center: row from the top, column from the left
     pairs: Pairs
-    below_cell: Mapping[int, float]  # of each of `INPUTS`, the share of objects smaller than `CELL` at that input
+    below_cell: Mapping[int, float]  # for each of `INPUTS`, the share of objects smaller than `CELL` at that input
 
     def order(self) -> Counts:
-        """(L,) the labels, most objects first; of the same number in the order of the labels."""
+        """(L,) label ids, most objects first; ties are in label order."""
         return np.argsort(-self.objects, kind="stable")
 
     def min_median_max(self) -> tuple[int, int, int]:
-        """The least, median and most objects an image has; of two medians the lower."""
+        """Minimum, median and maximum of the objects per image; the lower one of two medians."""
         some = np.flatnonzero(self.objects_per_image)
         half = np.searchsorted(np.cumsum(self.objects_per_image), (self.images + 1) // 2)
         return int(some[0]), int(half), int(some[-1])
 
     def enough_input(self, most: float = 0.05) -> int | None:
-        """The smallest of `INPUTS` at which no more than this share of objects is below a cell; None: not even the
-        largest."""
+        """The smallest of `INPUTS` at which at most this share of objects is below a cell; None if none is enough."""
         return next((side for side, share in self.below_cell.items() if share <= most), None)
 
 
 def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = None) -> Stats:
-    """Figures of a dataset that has images, and objects whose boxes have an area and lie in their images.
+    """Statistics of a dataset with objects, whose boxes have an area and lie inside their images.
 
-    An image that is an input's square by stretching, as vocdet does it, shows an object as large as `shares` says.
+    vocdet stretches images to a square input, where the size of an object is its share of the input's side.
     """
     objects, images = dataset.objects, dataset.images
     n = len(dataset.labels)
     if not len(dataset) or not len(objects):
-        raise ValueError("figures of a dataset without objects")
+        raise ValueError("statistics of a dataset without objects")
     wide, high = (objects.box[:, 2:] - objects.box[:, :2]).T  # (M,)
     width, height = images.widths[objects.image], images.heights[objects.image]  # (M,)
     size = np.sqrt(area(objects.box))
@@ -113,8 +112,8 @@ def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = Non
         images=len(dataset),
         objects=_counts(np.bincount(objects.label, minlength=n)),
         images_with=_counts(images_with),
-        splits={name: _of_part(dataset, rows) for name, rows in (splits or {}).items()},
-        in_no_split=_of_part(dataset, outside),
+        splits={name: _split_counts(dataset, rows) for name, rows in (splits or {}).items()},
+        in_no_split=_split_counts(dataset, outside),
         objects_per_image=_counts(np.bincount(an_image)),
         pixels=_quartiles(size, objects.label, n),
         shares=_quartiles(share, objects.label, n),
@@ -134,7 +133,7 @@ def _counts(values: NDArray[np.integer]) -> Counts:
     return frozen(values, np.int64)
 
 
-def _of_part(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[int, Counts]:
+def _split_counts(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[int, Counts]:
     inside = np.zeros(len(dataset), np.bool_)
     inside[rows] = True
     objects = dataset.objects
@@ -142,7 +141,7 @@ def _of_part(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[int, Counts]:
 
 
 def shown_labels(dataset: Dataset) -> NDArray[np.int64]:
-    """(K, 2) image row and label of what images show, each pair once however many objects it has, in image order."""
+    """(K, 2) distinct pairs of image row and label, in image order."""
     n = max(len(dataset.labels), 1)
     keys = np.sort(dataset.objects.image.astype(np.int64) * n + dataset.objects.label)  # np.unique hashes: far slower
     keys = keys[np.diff(keys, prepend=-1) > 0]
@@ -150,22 +149,22 @@ def shown_labels(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _quartiles(values: Figures, label: NDArray[np.int32], labels: int) -> Figures:
-    """(L + 1, 3) quartiles of the values of every label, and of all of them."""
-    found = np.full((labels + 1, 3), np.nan)
+    """(L + 1, 3) quartiles of the values of every label, and of all values."""
+    quartiles = np.full((labels + 1, 3), np.nan)
     order = np.argsort(label, kind="stable")
     ends = np.searchsorted(label[order], np.arange(labels + 1))
     by_label = values[order]
     for i in range(labels):
         if ends[i] < ends[i + 1]:
-            found[i] = np.percentile(by_label[ends[i] : ends[i + 1]], (25, 50, 75))
-    found[labels] = np.percentile(values, (25, 50, 75))
-    return frozen(found, np.float64)
+            quartiles[i] = np.percentile(by_label[ends[i] : ends[i + 1]], (25, 50, 75))
+    quartiles[labels] = np.percentile(values, (25, 50, 75))
+    return frozen(quartiles, np.float64)
 
 
 def _groups(dataset: Dataset) -> Counts:
     objects, n = dataset.objects, len(dataset.labels)
-    said = np.where(np.isnan(objects.area), area(objects.box), objects.area)
-    group = np.digitize(said, (SMALL, MEDIUM))  # (M,) 0, 1 or 2
+    areas = np.where(np.isnan(objects.area), area(objects.box), objects.area)
+    group = np.digitize(areas, (SMALL, MEDIUM))  # (M,) 0, 1 or 2
     of_labels = np.bincount(objects.label * 3 + group, minlength=3 * n).reshape(n, 3)
     return _counts(np.concatenate([of_labels, of_labels.sum(axis=0, keepdims=True)]))
 
@@ -184,7 +183,7 @@ def _image_sizes(dataset: Dataset) -> tuple[tuple[int, int, int], ...]:
 
 
 def _log_histogram(values: Figures, low: float, high: float) -> Histogram:
-    """Bins of a third of an octave, edges at whole octaves among them, that hold all values from low to high."""
+    """Bins of a third of an octave, aligned to whole octaves, that cover the values from low to high."""
     first = np.floor(np.log2(low) * BINS_PER_OCTAVE)
     last = max(np.ceil(np.log2(high) * BINS_PER_OCTAVE), first + 1)
     edges = 2.0 ** (np.arange(first, last + 1) / BINS_PER_OCTAVE)
@@ -196,15 +195,15 @@ def _pairs(shown: NDArray[np.int64], images_with: NDArray[np.int64], images: int
     """Every two labels that share an image. `shown` is in image order, so partners are a few rows apart."""
     image, label = shown.T
     labels = len(images_with)
-    found, both = np.empty(0, np.int64), np.empty(0, np.int64)
+    keys, both = np.empty(0, np.int64), np.empty(0, np.int64)
     for apart in count(1):
         same = image[apart:] == image[:-apart]
         if not same.any():
             break
         new, times = np.unique(label[:-apart][same] * labels + label[apart:][same], return_counts=True)
-        found, place = np.unique(np.concatenate([found, new]), return_inverse=True)
+        keys, place = np.unique(np.concatenate([keys, new]), return_inverse=True)
         both = np.bincount(place, np.concatenate([both, times])).astype(np.int64)
-    one, other = np.divmod(found, max(labels, 1))
+    one, other = np.divmod(keys, max(labels, 1))
     swap = images_with[other] < images_with[one]
     first, second = np.where(swap, other, one), np.where(swap, one, other)
     order = np.argsort(-both, kind="stable")

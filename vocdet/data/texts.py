@@ -14,12 +14,12 @@ from vocdet.data.columns import frozen
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """`texts[i]` is the byte string of row i. Only those that are not empty take room."""
+    """`texts[i]` is the byte string of row i. Empty texts take no memory."""
 
     count: int  # rows
-    rows: NDArray[np.int64]  # (K,) rising: the rows whose text is not empty
-    ends: NDArray[np.int64]  # (K,) where the text of each of them ends in `data`
-    data: NDArray[np.uint8]  # (bytes,) the texts one after the other
+    rows: NDArray[np.int64]  # (K,) rows with nonempty texts, in ascending order
+    ends: NDArray[np.int64]  # (K,) where each of their texts ends in `data`
+    data: NDArray[np.uint8]  # (bytes,) the concatenated texts
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", frozen(self.rows, np.int64))
@@ -41,12 +41,12 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> Texts:
-        """The column of these texts."""
+        """A column of these texts."""
         return cls.sparse(len(texts), {row: text for row, text in enumerate(texts) if text})
 
     @classmethod
     def sparse(cls, count: int, texts: dict[int, bytes]) -> Texts:
-        """The column with these texts in these rows, which rise, and empty ones in all others."""
+        """A column with these texts in these rows, in ascending order, and empty texts in all others."""
         kept = [(row, text) for row, text in texts.items() if text]
         rows = np.fromiter((row for row, _ in kept), np.int64, len(kept))
         ends = np.fromiter(accumulate(len(text) for _, text in kept), np.int64, len(kept))
@@ -54,19 +54,19 @@ class Texts:
 
     @classmethod
     def join(cls, columns: Iterable[Texts]) -> Texts:
-        """Columns one below the other."""
-        parts = list(columns)
-        if len(parts) == 1:
-            return parts[0]
-        firsts = list(accumulate((part.count for part in parts), initial=0))
-        bytes_before = list(accumulate((len(part.data) for part in parts), initial=0))
-        if not parts:
+        """The concatenation of columns."""
+        pieces = list(columns)
+        if len(pieces) == 1:
+            return pieces[0]
+        firsts = list(accumulate((piece.count for piece in pieces), initial=0))
+        bytes_before = list(accumulate((len(piece.data) for piece in pieces), initial=0))
+        if not pieces:
             return cls.empty(0)
         return cls(
             firsts[-1],
-            np.concatenate([part.rows + first for part, first in zip(parts, firsts, strict=False)]),
-            np.concatenate([part.ends + before for part, before in zip(parts, bytes_before, strict=False)]),
-            np.concatenate([part.data for part in parts]),
+            np.concatenate([piece.rows + first for piece, first in zip(pieces, firsts, strict=False)]),
+            np.concatenate([piece.ends + before for piece, before in zip(pieces, bytes_before, strict=False)]),
+            np.concatenate([piece.data for piece in pieces]),
         )
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Texts:
         return self.data[self.ends[place - 1] if place else 0 : self.ends[place]].tobytes()
 
     def items(self) -> Iterator[tuple[int, bytes]]:
-        """Row and text of all that are not empty, in order."""
+        """Row and text of the nonempty texts, in order."""
         data, first = self.data.tobytes(), 0
         for row, end in zip(self.rows.tolist(), self.ends.tolist(), strict=True):
             yield row, data[first:end]

@@ -1,4 +1,4 @@
-"""What can be trained on: boxes clipped to their images, invalid objects left out."""
+"""What training and evaluation use: boxes clipped to their images, without invalid objects."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, image_size_text, object_place, object_text
 
-SMALLEST_SIDE = 1.0  # pixels; a box narrower or lower than this teaches nothing
+SMALLEST_SIDE = 1.0  # pixels; smaller boxes are useless for training
 
 
 def usable(dataset: Dataset) -> tuple[Dataset, tuple[Finding, ...]]:
-    """The dataset to train and evaluate with: boxes clipped to their images, those under a pixel left out.
+    """The dataset to train and evaluate with: boxes clipped to their images, without those smaller than a pixel.
 
-    All images stay, also those left without objects. Every change is a warning.
+    No image is removed, even if it has no objects left. Every change is a warning.
     """
     objects = dataset.objects
     clipped = clip_to_images(dataset)
@@ -35,7 +35,7 @@ def usable(dataset: Dataset) -> tuple[Dataset, tuple[Finding, ...]]:
 
 
 def clip_to_images(dataset: Dataset) -> Boxes:
-    """(M, 4) the part of every box inside its image; one outside comes back with no area."""
+    """(M, 4) boxes clipped to their images; a box outside its image has no area left."""
     image = dataset.objects.image
     limits = np.stack([dataset.images.widths[image], dataset.images.heights[image]] * 2, axis=1)  # (M, 4)
     return np.clip(dataset.objects.box, 0, limits.astype(np.float64))

@@ -1,4 +1,4 @@
-"""What a reader finds: a dataset as far as it can be read, and all that was odd about its files."""
+"""The result of a reader: the readable part of a dataset, and the problems of its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]  # how many of how many are done
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """A dataset as far as it can be read, and all that was odd about its files."""
+    """The readable part of a dataset, and the problems of its files."""
 
     dataset: Dataset  # what could be read; boxes as written, also those outside their image
     findings: tuple[Finding, ...]
@@ -31,7 +31,7 @@ class Scan:
 
 @dataclass(slots=True)
 class Notes:
-    """Findings while they are being collected."""
+    """Findings under construction."""
 
     findings: list[Finding] = field(default_factory=list)
 
@@ -46,13 +46,13 @@ class Notes:
         line: int = 0,
         inside: str = "",
     ) -> None:
-        """Note one thing that is odd, and where."""
+        """Add one problem and its place."""
         self.findings.append(Finding(code, severity, problem, Place(path, line, inside), hint))
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Inside, Python does not look for garbage: readers make millions of objects, and none of them in circles."""
+    """Pause the garbage collector: readers create millions of objects without reference cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:

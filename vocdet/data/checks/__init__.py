@@ -1,1 +1,1 @@
-"""What `check` looks for in a dataset that was read."""
+"""The checks of a dataset that has been read."""

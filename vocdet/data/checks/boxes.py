@@ -1,4 +1,4 @@
-"""What is odd about a dataset, and what of it can be used."""
+"""Checks of boxes: without area, outside their images, too small, duplicated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_NEIGHBOURS = 100  # looked at for each box: bounds the time where thousand
 
 
 def box_findings(dataset: Dataset) -> list[Finding]:
-    """Boxes without area, outside their image, hardly there, or drawn twice, nearly so or under two labels."""
+    """Boxes without area, outside their image, tiny, duplicated, nearly duplicated, or with two labels."""
     objects = dataset.objects
     size = objects.box[:, 2:] - objects.box[:, :2]  # (M, 2)
     beyond = _beyond(dataset)
@@ -51,7 +51,7 @@ def box_findings(dataset: Dataset) -> list[Finding]:
 
 
 def _beyond(dataset: Dataset) -> NDArray[np.float64]:
-    """(M,) how far every box reaches out of its image, in pixels; column by column, which takes little memory."""
+    """(M,) how far every box extends beyond its image, in pixels; computed by column to save memory."""
     objects, images = dataset.objects, dataset.images
     beyond = np.zeros(len(objects))
     for side, limits in enumerate((images.widths, images.heights) * 2):
@@ -141,6 +141,6 @@ def _paired_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 
 def _spot(dataset: Dataset, row: int | np.intp) -> str:
-    """Where in its file an object is, for those who are in that file already."""
+    """Where an object is in its file, for a reader of that file."""
     line = int(dataset.objects.line[row])
     return f"{dataset.entries}[{line - 1}]" if dataset.entries else f"line {line}"

@@ -1,4 +1,4 @@
-"""Images that are there more than once, above all in two parts: what is learned from one is measured on the other."""
+"""Duplicate and near-duplicate images, above all across splits, where they inflate the metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEEP_SIMILAR = "`vocdet.write_splits(vocdet.split(dataset, group_by=['similar']
 
 
 def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[Finding]:
-    """A finding for every image that is byte for byte the same as an earlier one, and whether they are in two parts."""
+    """A finding for every image that is identical to an earlier one; it says whether they are in different splits."""
     parts_of = _parts_of(splits)
     files = dataset.images.files
     findings = []
@@ -39,7 +39,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
 
 
 def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, splits: Splits) -> list[Finding]:
-    """A finding for every group of near-identical images, and whether it crosses splits. Exact copies do not count."""
+    """A finding for every group of near-identical images, and whether it crosses splits. Exact copies are excluded."""
     parts_of = _parts_of(splits)
     first_of = {row: group[0] for group in identical for row in group}
     findings = []
@@ -63,7 +63,7 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, spli
 
 
 def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapping[int, tuple[str, ...]]) -> str:
-    """How a group is divided between parts, and two that are most alike; "" where it lies in one."""
+    """How a group is divided between splits, with its two most similar images; "" if it is in one split."""
     members: dict[str, list[int]] = {}
     for row in group:
         for name in parts_of.get(row, ()):
@@ -100,6 +100,6 @@ def _joined(names: tuple[str, ...]) -> str:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """What a part is learned from comes before what it is measured on."""
+    """Training splits come before those for evaluation."""
     known = ("trainval", "train", "val", "test")
     return known.index(name) if name in known else len(known), name

@@ -1,4 +1,4 @@
-"""What only shows when the images themselves are read: broken files, wrong names, copies."""
+"""Checks that read the images themselves: broken files, wrong suffixes, copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vocdet.errors import ImageError, Place
 
 
 def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
-    """Decode every image to its last byte and list what is wrong with it."""
+    """Decode every image to its last byte and list its problems."""
     size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
     terms = (terms_of(dataset, row) for row in range(len(dataset)))
     paths = (dataset.root / file for file in dataset.images.files)

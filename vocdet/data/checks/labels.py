@@ -1,4 +1,4 @@
-"""Labels that look wrong: like another one, unused, or of letters that only look like those of another alphabet."""
+"""Checks of labels: similar to another one, unused, or spelled with look-alike letters of another alphabet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is odd about masks and areas."""
+"""Checks of masks and areas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dividing a dataset into train, val and test with every label in its share."""
+"""Divide a dataset into train, val and test, stratified by label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("train", "val", "test")  # in this order wherever parts are numbered
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """The images of each part, rising; every image is in one of train, val and test."""
+    """The images of each split, in ascending order; every image is in one of train, val and test."""
 
     train: Rows
     val: Rows
@@ -28,7 +28,7 @@ class Split:
 
     @property
     def splits(self) -> dict[str, Rows]:
-        """VOC's four parts: trainval is train and val together."""
+        """VOC's four splits: trainval is train and val together."""
         trainval = np.sort(np.concatenate([self.train, self.val]))
         return {"trainval": trainval, "train": self.train, "val": self.val, "test": self.test}
 

@@ -1,4 +1,4 @@
-"""Images that belong together: by their folder, by their name, or because something else says so."""
+"""Groups of images that stay together: by folder, by name, or by given pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Groups = list[list[int]]  # rows, rising in each group; the groups in the order 
 
 
 def by_folder(dataset: Dataset) -> Groups:
-    """The images of each folder, also where there is only one in it."""
+    """The images of each folder, including folders with a single image."""
     groups: dict[str, list[int]] = defaultdict(list)
     for row, file in enumerate(dataset.images.files):
         groups[PurePosixPath(file).parent.as_posix()].append(row)
@@ -48,7 +48,7 @@ def by_pattern(dataset: Dataset, pattern: str) -> Groups:
 
 
 def merged(count: int, *groupings: Sequence[Sequence[int]]) -> Groups:
-    """Groups of two or more of `count` rows, after those that share a row have become one."""
+    """Groups of two or more of `count` rows, after merging those that share a row."""
     root = np.arange(count)
     for grouping in groupings:
         join(root, [(group[0], row) for group in grouping for row in group[1:]])

@@ -10,7 +10,7 @@ from vocdet.data.dataset import Dataset
 
 
 def identical_images(dataset: Dataset) -> list[list[int]]:
-    """Rows of images that are the same byte for byte, as groups of two or more; unreadable files are in none."""
+    """Rows of byte-identical images, in groups of two or more; unreadable files are in no group."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, file in enumerate(dataset.images.files):
         try:

@@ -1,4 +1,4 @@
-"""Fewer images that say the same: a sample with the shares of the whole."""
+"""A smaller sample of a dataset with the same shares of labels and splits."""
 
 from __future__ import annotations
 
