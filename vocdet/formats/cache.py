@@ -1,8 +1,8 @@
-"""Reading a dataset that has been read before, from one file of columns.
+"""The cache of datasets: each dataset that has been read is one file of columns.
 
-The file is used as long as the dataset is made of the same files: the same names with the same sizes, times of change
-and inodes, for the same arguments and the same vocdet. It lies in `$VOCDET_CACHE`, else in the user's folder for
-caches, and may be deleted at any time. `VOCDET_CACHE=off` does without.
+The file is valid as long as the dataset consists of the same files, with the same names, sizes, times of change and
+inodes, for the same arguments and the same version of vocdet. It is in `$VOCDET_CACHE`, else in the user's cache
+folder, and may be deleted at any time. `VOCDET_CACHE=off` disables the cache.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ Facts = NDArray[np.int64]  # (5, N)
 LARGEST = 2 << 30  # bytes of all files in the cache; those that have not been used for longest go first
 OLDEST = 90 * 86400  # seconds since a file was last used
 
-_SETTLED = 2_000_000_000  # ns; a file may change twice within one tick of its clock, so newer ones are not trusted
-_MANY = 50_000  # files from which on most must be of `_KINDS`: a home folder is not searched to its end
+_SETTLED = 2_000_000_000  # ns; a file may change twice within one clock tick, so newer ones are not trusted
+_MANY = 50_000  # files from which on most must be of `_KINDS`: a home folder is not searched completely
 _KINDS = tuple(suffix.encode() + b"\0" for suffix in (*IMAGE_SUFFIXES, ".xml", ".json", ".txt"))
 _FACTS = tuple(
     (attrgetter(name), np.uint64 if name == "st_ino" else np.int64)
     for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 )
-_FEW = 256  # files that are looked at together: what is made for them stays in the processor's cache
+_FEW = 256  # files whose status is read together, to stay in the processor's cache
 _CLOSED = -1
 _OURS = re.compile(r"[0-9a-f]{32}\.safetensors")
-_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.safetensors\..+")  # by a process that was killed while it saved
+_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{32}\.safetensors\..+")  # by a process killed while saving
 
 
 def read(
@@ -56,10 +56,10 @@ def read(
     without_split_files: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
-    """What `registry.read` gives, from the cache where nothing has changed since it was saved there.
+    """Like `registry.read`, but from the cache if nothing has changed since the dataset was saved there.
 
-    A dataset that was written to in the last two seconds is not saved, nor one that changes while it is read. A cache
-    that cannot be used or written is passed over in silence.
+    A dataset that changed in the last two seconds, or while it was read, is not saved. A cache that cannot be used or
+    written is silently ignored.
     """
     options = {"without_images": without_images, "without_split_files": without_split_files}
     fresh = partial(registry.read, source, **options, progress=progress)
@@ -67,16 +67,16 @@ def read(
     before = _take_key(place) if place is not None else None
     if place is None or before is None:
         return fresh()
-    kept = _load(place, before)
-    if kept is not None:
+    cached = _load(place, before)
+    if cached is not None:
         if progress is not None:
-            progress(len(kept.dataset), len(kept.dataset))
-        return kept
-    found = fresh()
+            progress(len(cached.dataset), len(cached.dataset))
+        return cached
+    scan = fresh()
     after = _take_key(place) if before.settled else None
     if after is not None and after.digest == before.digest:
-        _save(place, after, found)
-    return found
+        _save(place, after, scan)
+    return scan
 
 
 def location() -> Path | None:
@@ -99,16 +99,16 @@ def location() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the files of a dataset are, and where its columns are kept."""
+    """Where a dataset and its file in the cache are."""
 
     file: Path  # in the cache
-    folder: str  # that holds the dataset, with every link followed
-    single: tuple[str, ...]  # files that count wherever they are, likewise
+    folder: str  # of the dataset, with links resolved
+    single: tuple[str, ...]  # files that count even outside the folder, with links resolved
     arguments: str
 
 
 def _place(source: Source, options: dict[str, bool]) -> _Place | None:
-    """None where nothing is to be kept: there is no cache, it is in the dataset, or the path is no text."""
+    """None without caching: there is no cache, it is inside the dataset, or the path is not valid text."""
     cached = location()
     path, labels = source.path, source.labels
     given = path if os.path.isdir(path) else _folder_of(path)  # noqa: PTH112 - never raises
@@ -119,10 +119,10 @@ def _place(source: Source, options: dict[str, bool]) -> _Place | None:
             return None
     except OSError:  # the current folder is gone
         return None
-    # The path as it was given is in every finding, so that it makes another scan of the same files.
-    all_of_it = repr((str(path), os.path.realpath(path), source, options, single))
-    name = blake2b(all_of_it.encode(), digest_size=16).hexdigest()
-    return _Place(cached / f"{name}.safetensors", folder, single, all_of_it)
+    # The path as given is in every finding, so another spelling of it makes another scan.
+    arguments = repr((str(path), os.path.realpath(path), source, options, single))
+    name = blake2b(arguments.encode(), digest_size=16).hexdigest()
+    return _Place(cached / f"{name}.safetensors", folder, single, arguments)
 
 
 def _is_text(path: str) -> bool:
@@ -130,17 +130,17 @@ def _is_text(path: str) -> bool:
 
 
 def _folder_of(file: Path) -> Path:
-    """The folder of the dataset of a JSON or YAML file: the one above where the file is in annotations/."""
+    """The folder of the dataset of a JSON or YAML file: the parent folder if the file is in annotations/."""
     return file.parent.parent if file.parent.name.lower() in ("annotations", "annotation") else file.parent
 
 
 @dataclass(slots=True)
 class _Key:
-    """What the files of a dataset are, without having been opened."""
+    """The identity of the files of a dataset, without opening them."""
 
     taken: int  # ns since 1970
     newest: int = 0  # time of the last change, ns since 1970
-    names: dict[str, bytes] = field(default_factory=dict)  # of all in a folder, by its path without links
+    names: dict[str, bytes] = field(default_factory=dict)  # the names in every folder, by its resolved path
     hashed: Any = field(default_factory=lambda: blake2b(digest_size=32))
 
     @property
@@ -149,7 +149,7 @@ class _Key:
 
     @property
     def settled(self) -> bool:
-        """Whether the last change is so long ago that another would show."""
+        """Whether the last change is long enough ago that another one would show."""
         return self.newest < self.taken - _SETTLED
 
     def add(self, *values: object) -> None:
@@ -162,9 +162,9 @@ class _Key:
 
 
 def _take_key(place: _Place) -> _Key | None:
-    """The key of a dataset as it is now; None where a file cannot be looked at, or it looks like no dataset.
+    """The current key of a dataset; None if a file is inaccessible, or the folder does not look like a dataset.
 
-    Hidden folders are passed over, as readers do, unless a link leads into them. None leads out.
+    Hidden folders are skipped, as in readers, unless a link leads into them.
     """
     key = _Key(time.time_ns())
     key.add(__version__, scan_file.VERSION, _own_code(), place.arguments)
@@ -187,14 +187,14 @@ def _take_key(place: _Place) -> _Key | None:
 
 
 def _add_folder(key: _Key, folder: str, root: str) -> list[str]:
-    """Add the files of a folder to the key; the folders to go on in."""
+    """Add the files of a folder to the key; return its subfolders."""
     with _opened(folder) as number:
         names = [] if number == _CLOSED else os.listdir(folder if number is None else number)  # noqa: PTH208
         paths = names if number is not None else [f"{folder}{os.sep}{name}" for name in names]
         facts = _facts(paths, number)
     kinds = facts[0] & 0o170000
     folders = np.flatnonzero(kinds == stat.S_IFDIR)
-    facts[1:, folders] = 0  # what is in it counts, not what it says of itself
+    facts[1:, folders] = 0  # the content of a folder counts, not its size and times
     text = "\0".join((*names, "")).encode("utf-8", "surrogatepass")
     key.add(folder, len(names), len(text))
     key.hashed.update(text)
@@ -206,7 +206,7 @@ def _add_folder(key: _Key, folder: str, root: str) -> list[str]:
 
 
 def _add_link(key: _Key, link: str, root: str) -> str:
-    """Add what a link leads to, as far as that is inside `root`; its path if it is a folder."""
+    """Add the target of a link if it is inside `root`; return its path if it is a folder."""
     target = os.path.realpath(link)
     key.add(target)
     if not Path(target).is_relative_to(root) or not os.path.lexists(target):
@@ -220,9 +220,9 @@ def _add_link(key: _Key, link: str, root: str) -> str:
 
 @contextmanager
 def _opened(folder: str) -> Iterator[int | None]:
-    """The number of a folder, `_CLOSED` where it may not be listed, None where the system has no such numbers.
+    """The descriptor of a folder, `_CLOSED` without permission, None if the system does not support it.
 
-    With it, the path of the folder need not be followed anew for every file in it.
+    With it, the path of the folder is not resolved again for every file in it.
     """
     if os.stat not in os.supports_dir_fd:
         yield None
@@ -239,31 +239,31 @@ def _opened(folder: str) -> Iterator[int | None]:
 
 
 def _facts(paths: list[str], folder: int | None) -> Facts:
-    """Mode, size, time of writing, time of change and inode of files (5, N); times in ns since 1970."""
+    """Mode, size, modification time, change time and inode of files (5, N); times in ns since 1970."""
     facts = np.empty((5, len(paths)), np.int64)
     for first in range(0, len(paths), _FEW):
-        found = [os.lstat(path, dir_fd=folder) for path in paths[first : first + _FEW]]
+        stats = [os.lstat(path, dir_fd=folder) for path in paths[first : first + _FEW]]
         for row, (get, dtype) in zip(facts, _FACTS, strict=True):
-            row[first : first + _FEW] = np.fromiter(map(get, found), dtype, len(found)).view(np.int64)
+            row[first : first + _FEW] = np.fromiter(map(get, stats), dtype, len(stats)).view(np.int64)
     return facts
 
 
 @cache
 def _own_code() -> str:
-    """A hash of the sizes and times of the files that read datasets: while vocdet is worked on, its version stays."""
+    """A hash of the sizes and times of the reading code: during development it changes without a new version."""
     hashed = blake2b(digest_size=16)
     package = Path(__file__).parents[1]
-    with suppress(OSError):  # it is in an archive
+    with suppress(OSError):  # in a zip archive
         for file in sorted(
             file for pattern in ("*.py", "data/**/*.py", "formats/**/*.py") for file in package.glob(pattern)
         ):
-            found = file.stat()
-            hashed.update(repr((file.name, found.st_size, found.st_mtime_ns)).encode())
+            status = file.stat()
+            hashed.update(repr((file.name, status.st_size, status.st_mtime_ns)).encode())
     return hashed.hexdigest()
 
 
 def _load(place: _Place, key: _Key) -> Scan | None:
-    """What was saved for this key; None where there is nothing, or nothing that can be trusted."""
+    """The scan saved for this key; None without one that can be trusted."""
     try:
         if not place.file.is_file():
             return None
@@ -273,27 +273,27 @@ def _load(place: _Place, key: _Key) -> Scan | None:
             header = scan_file.read_header(file)
             if header.about.get("key") != key.digest:
                 return None
-            found = scan_file.read_scan(file)
-        if sys.platform == "win32" and not _is_covered(found, key):
-            return None  # whose file it is cannot be told
+            scan = scan_file.read_scan(file)
+        if sys.platform == "win32" and not _is_covered(scan, key):
+            return None  # the owner of the file is unknown
     except (OSError, ValueError, VocdetError):
         return None
     with suppress(OSError):
-        os.utime(place.file)  # it has been used
-    return found
+        os.utime(place.file)  # used now
+    return scan
 
 
 def _is_ours(file: int) -> bool:
-    """Whether the user who runs this has made an open file: another's may be sound and yet have wrong boxes in it."""
+    """Whether an open file belongs to the current user: someone else's could hold wrong boxes."""
     return sys.platform == "win32" or os.fstat(file).st_uid == os.getuid()
 
 
-def _is_covered(found: Scan, key: _Key) -> bool:
-    """Whether the folders of all files that a scan names are in the key, which shows what comes or goes there."""
-    images = found.dataset.images
+def _is_covered(scan: Scan, key: _Key) -> bool:
+    """Whether the folders of all files in a scan are in the key, so that changes in them show."""
+    images = scan.dataset.images
     folders = {file.rpartition("/")[0] for names in (images.files, images.sources, ("",)) for file in names}
     for folder in folders:
-        real = os.path.realpath(found.dataset.root / folder)
+        real = os.path.realpath(scan.dataset.root / folder)
         while not os.path.lexists(real):  # images may be missing, and their folder with them
             real = os.path.dirname(real)  # noqa: PTH120
         if real not in key.names:
@@ -301,30 +301,30 @@ def _is_covered(found: Scan, key: _Key) -> bool:
     return True
 
 
-def _save(place: _Place, key: _Key, found: Scan) -> None:
-    """Keep a scan, if that can be done."""
+def _save(place: _Place, key: _Key, scan: Scan) -> None:
+    """Save a scan, if possible."""
     with suppress(OSError, ValueError, VocdetError):
-        if not _is_covered(found, key):
+        if not _is_covered(scan, key):
             return
         place.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scan_file.save(place.file, found, about={"key": key.digest, "dataset": place.folder})
-        _tidy(place.file)
+        scan_file.save(place.file, scan, about={"key": key.digest, "dataset": place.folder})
+        _evict(place.file)
 
 
-def _tidy(kept: Path) -> None:
-    """Delete what is of no use beside the file just saved: unused for long, of a dataset that is gone, too much."""
+def _evict(saved: Path) -> None:
+    """Delete files other than the one just saved: long unused, of deleted datasets, or beyond the size limit."""
     now, files = time.time(), list[tuple[float, int, Path]]()
-    for path in kept.parent.iterdir():
+    for path in saved.parent.iterdir():
         with suppress(OSError):
-            found = path.lstat()
-            if _LEFT_BEHIND.fullmatch(path.name) and found.st_mtime < now - 3600:
+            status = path.lstat()
+            if _LEFT_BEHIND.fullmatch(path.name) and status.st_mtime < now - 3600:
                 path.unlink()
-            elif _OURS.fullmatch(path.name) and path != kept and stat.S_ISREG(found.st_mode):
-                if found.st_mtime < now - OLDEST or _is_gone(path):
+            elif _OURS.fullmatch(path.name) and path != saved and stat.S_ISREG(status.st_mode):
+                if status.st_mtime < now - OLDEST or _is_gone(path):
                     path.unlink()
                 else:
-                    files.append((found.st_mtime, found.st_size, path))
-    total = kept.stat().st_size
+                    files.append((status.st_mtime, status.st_size, path))
+    total = saved.stat().st_size
     for _, size, path in sorted(files, reverse=True):
         total += size
         if total > LARGEST:
@@ -333,7 +333,7 @@ def _tidy(kept: Path) -> None:
 
 
 def _is_gone(cached: Path) -> bool:
-    """Whether the dataset of a file in the cache is no longer there."""
+    """Whether the dataset of a file in the cache no longer exists."""
     with suppress(OSError, VocdetError), cached.open("rb") as file:
         dataset = scan_file.read_header(file).about.get("dataset", "")
         return bool(dataset) and not os.path.lexists(dataset)

@@ -13,18 +13,18 @@ from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
 from vocdet.formats.source import Coordinates, FormatName
 
-Progress = Callable[[int, int], None]  # how many of how many are done
+Progress = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
     """The readable part of a dataset, and the problems of its files."""
 
-    dataset: Dataset  # what could be read; boxes as written, also those outside their image
+    dataset: Dataset  # boxes as written, including those outside their image
     findings: tuple[Finding, ...]
     coordinates: Coordinates = "zero"
     reason: str = ""  # why these coordinates; "": the format leaves no choice
-    left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is not in it; "": a finding says so
+    left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is left out; "": a finding says so
     format: FormatName = "voc"  # the format it was read as: voc, coco, yolo or labelme
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
 

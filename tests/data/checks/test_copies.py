@@ -50,7 +50,7 @@ def test_copies_in_two_parts_are_told_from_others(
 
 def test_a_copy_says_which_parts_the_two_are_in() -> None:
     (finding,) = copy_findings(dataset(2), [[0, 1]], splits(train=[0], test=[1]))
-    assert finding.problem == "is byte for byte the same as 0.jpg, yet one is in train and the other in test"
+    assert finding.problem == "is identical to 0.jpg, byte for byte, yet one is in train and the other in test"
 
 
 def test_a_group_of_near_identical_images_is_one_finding() -> None:

@@ -37,7 +37,7 @@ def with_labels(make_voc: MakeVoc, *labels: str) -> Dataset:
             "label.mixed_script",
             f"the label 'N{GREEK_OMICRON}t' mixes alphabets: {GREEK_OMICRON} is Greek",
         ),
-        (("do\u200bg",), "label.invisible", r"the label 'do\u200bg' has characters that nobody sees: U+200B"),
+        (("do\u200bg",), "label.invisible", r"the label 'do\u200bg' has invisible characters: U+200B"),
         (
             ("dog", "do\u200bg"),
             "label.alike",

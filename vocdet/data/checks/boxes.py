@@ -14,10 +14,10 @@ from vocdet.data.source_terms import terms_of
 from vocdet.data.usable import SMALLEST_SIDE
 
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
-NEAR = 0.9  # IoU of two boxes of the same label from which on they are taken for one that was drawn twice
+NEAR = 0.9  # from this IoU on, two boxes of a label count as the same object drawn twice
 
 _CHUNK = 20_000  # objects that are compared together: bounds the memory
-_MOST_NEIGHBOURS = 100  # looked at for each box: bounds the time where thousands lie on one heap
+_MOST_NEIGHBORS = 100  # compared with each box: bounds the time for thousands of boxes in one place
 
 
 def box_findings(dataset: Dataset) -> list[Finding]:
@@ -47,7 +47,7 @@ def box_findings(dataset: Dataset) -> list[Finding]:
             problem = f"{text} is {size[row, 0]:.4g}×{size[row, 1]:.4g} px"
             hint = f"{terms.redraw}: it may be a slip of the mouse"
             findings.append(Finding("box.tiny", "warning", problem, place, hint))
-    return [*findings, *_twice_drawn(dataset), *_nearly_twice_drawn(dataset)]
+    return [*findings, *_duplicates(dataset), *_near_duplicates(dataset)]
 
 
 def _beyond(dataset: Dataset) -> NDArray[np.float64]:
@@ -60,12 +60,12 @@ def _beyond(dataset: Dataset) -> NDArray[np.float64]:
     return beyond
 
 
-def _twice_drawn(dataset: Dataset) -> list[Finding]:
+def _duplicates(dataset: Dataset) -> list[Finding]:
     objects = dataset.objects
     columns = (objects.image, *objects.box.T)
     order = np.lexsort(columns)
     repeated = np.ones(max(len(order) - 1, 0), np.bool_)
-    for column in columns:  # one by one, which takes little memory
+    for column in columns:  # one by one, to save memory
         ordered = column[order]
         repeated &= ordered[1:] == ordered[:-1]
     same = np.flatnonzero(repeated)
@@ -83,21 +83,21 @@ def _twice_drawn(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _nearly_twice_drawn(dataset: Dataset) -> list[Finding]:
+def _near_duplicates(dataset: Dataset) -> list[Finding]:
     findings = []
     for first, second, iou in near_twins(dataset):
-        like = f"{int(100 * iou) / 100:.2f}".lstrip("0")  # cut, so that none is 1.00
+        like = f"{int(100 * iou) / 100:.2f}".lstrip("0")  # rounded down, never to 1.00
         text = f"{object_text(dataset, second)} is nearly that of {_spot(dataset, first)} (IoU {like})"
-        hint = "delete one, if they are of the same thing"
+        hint = "delete one if both are the same object"
         findings.append(Finding("box.near_duplicate", "warning", text, object_place(dataset, second), hint))
     return findings
 
 
 def near_twins(dataset: Dataset) -> list[tuple[int, int, float]]:
-    """Pairs of rows whose boxes are nearly the same (IoU of `NEAR` or more) and of one label in one image, and the IoU.
+    """Pairs of rows of one label in one image whose boxes have an IoU of at least `NEAR`, with that IoU.
 
     Every object is the second of at most one pair, with the first object it resembles. Identical boxes, boxes without
-    area and crowds are in no pair.
+    area and crowds are excluded.
     """
     image = dataset.objects.image  # in ascending order
     cuts = [0, *np.searchsorted(image, image[_CHUNK::_CHUNK]).tolist(), len(image)]  # between images
@@ -118,7 +118,7 @@ def _near_twins_within(dataset: Dataset, chunk: slice) -> list[tuple[int, int, f
     first = np.full(len(boxes), len(boxes))  # of every object: the first one that it resembles
     alike = np.zeros(len(boxes))  # IoU with that
     at = np.arange(len(rows))
-    for step in range(1, _MOST_NEIGHBOURS + 1):
+    for step in range(1, _MOST_NEIGHBORS + 1):
         at = at[: np.searchsorted(at, len(rows) - step)]
         at = at[(group[at] == group[at + step]) & (box[at + step, 0] <= reach[at])]
         if not len(at):

@@ -19,28 +19,28 @@ _KEEP_SIMILAR = "`vocdet.write_splits(vocdet.split(dataset, group_by=['similar']
 
 def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[Finding]:
     """A finding for every image that is identical to an earlier one; it says whether they are in different splits."""
-    parts_of = _parts_of(splits)
+    splits_of = _splits_of(splits)
     files = dataset.images.files
     findings = []
     for group in identical:
         for i, row in enumerate(group[1:], 1):
-            mine = parts_of.get(row, ())
-            apart = [other for other in group[:i] if mine and parts_of.get(other) and parts_of[other] != mine]
+            mine = splits_of.get(row, ())
+            apart = [other for other in group[:i] if mine and splits_of.get(other) and splits_of[other] != mine]
             place, other = Place(dataset.root / files[row]), (apart or group)[0]
-            same = f"is byte for byte the same as {files[other]}"
+            same = f"is identical to {files[other]}, byte for byte"
             if apart:
-                problem = f"{same}, yet one is in {_joined(parts_of[other])} and the other in {_joined(mine)}"
+                problem = f"{same}, yet one is in {_joined(splits_of[other])} and the other in {_joined(mine)}"
                 hint = f"delete one, or split again, which keeps copies together: {_SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
-                hint = "delete one with its annotation: copies teach nothing new"
+                hint = "delete one with its annotation: copies add nothing to training"
                 findings.append(Finding("image.copy", "warning", same, place, hint))
     return findings
 
 
 def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, splits: Splits) -> list[Finding]:
     """A finding for every group of near-identical images, and whether it crosses splits. Exact copies are excluded."""
-    parts_of = _parts_of(splits)
+    splits_of = _splits_of(splits)
     first_of = {row: group[0] for group in identical for row in group}
     findings = []
     for group in similar.groups:
@@ -49,24 +49,24 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, spli
         names = [dataset.images.stems[row] for row in group[:_MOST_NAMES]]
         which = f"{', '.join(names)}{', ...' if len(group) > _MOST_NAMES else ''}"
         place = Place(dataset.root / dataset.images.files[group[0]])
-        across = _across(dataset, similar, group, parts_of)
+        across = _across(dataset, similar, group, splits_of)
         if across:
             problem = f"{len(group)} near-identical images ({which}): {across}"
             hint = f"split again to keep them together: {_KEEP_SIMILAR}"
             code = "image.similar_across_splits"
         else:
             problem = f"{len(group)} near-identical images ({which})"
-            hint = f"they teach little more than one of them; to keep them together: {_GROUPED}"
+            hint = f"they add little to training; to keep them together: {_GROUPED}"
             code = "image.similar"
         findings.append(Finding(code, "warning", problem, place, hint, len(group)))
     return findings
 
 
-def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapping[int, tuple[str, ...]]) -> str:
+def _across(dataset: Dataset, similar: Similar, group: list[int], splits_of: Mapping[int, tuple[str, ...]]) -> str:
     """How a group is divided between splits, with its two most similar images; "" if it is in one split."""
     members: dict[str, list[int]] = {}
     for row in group:
-        for name in parts_of.get(row, ()):
+        for name in splits_of.get(row, ()):
             members.setdefault(name, []).append(row)
     if len(members) < 2:
         return ""
@@ -76,23 +76,20 @@ def _across(dataset: Dataset, similar: Similar, group: list[int], parts_of: Mapp
     for row in members[smallest]:
         nearest, _ = similar.nearest(row, [other for other in others if other not in members[smallest]])
         if nearest >= 0:
-            stems, there = dataset.images.stems, _joined(parts_of[nearest])
+            stems, there = dataset.images.stems, _joined(splits_of[nearest])
             return f"{counts}, such as {stems[nearest]} in {there} and {stems[row]} in {smallest}"
     return counts
 
 
-def _parts_of(splits: Splits) -> dict[int, tuple[str, ...]]:
-    """The parts of every image that is in any, of those that should share none.
-
-    trainval counts where there is neither train nor val.
-    """
+def _splits_of(splits: Splits) -> dict[int, tuple[str, ...]]:
+    """The splits of every image, of those splits that should not overlap; trainval only without train and val."""
     whole = "trainval" in splits and not {"train", "val"} & splits.keys()
-    found: dict[int, tuple[str, ...]] = {}
+    names: dict[int, tuple[str, ...]] = {}
     for name, rows in splits.items():
         if name != "trainval" or whole:
             for row in rows.tolist():
-                found[row] = (*found.get(row, ()), name)
-    return found
+                names[row] = (*names.get(row, ()), name)
+    return names
 
 
 def _joined(names: tuple[str, ...]) -> str:

@@ -24,8 +24,8 @@ def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None
     jobs = list(zip(paths, size_of, terms, strict=True))
     findings: list[Finding] = []
     with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, found in enumerate(pool.map(_check_image, jobs), 1):
-            findings += found
+        for done, new in enumerate(pool.map(_check_image, jobs), 1):
+            findings += new
             if progress is not None:
                 progress(done, len(jobs))
     return findings
@@ -68,7 +68,7 @@ def _orientation_findings(path: Path, turned: int, size: tuple[int, int], stored
 
 
 def stem_findings(dataset: Dataset) -> list[Finding]:
-    """Stems that differ in case or accents alone: one file for Windows and macOS, of which one overwrites the other."""
+    """Stems that differ only in case or Unicode form: on Windows and macOS, one file would overwrite the other."""
     alike: dict[str, list[int]] = defaultdict(list)
     for row, stem in enumerate(dataset.images.stems):
         alike[stem.casefold() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()].append(row)

@@ -15,12 +15,12 @@ from vocdet.wording import counted
 
 LONGEST_LABEL = 100  # characters
 
-# Cyrillic and Greek letters that most typefaces draw like a Latin one, each above the one it is taken for.
+# Cyrillic and Greek letters that most typefaces draw like a Latin one, each above that letter.
 _FOREIGN = "АВЕЅІЈКМНОРСТУХаеорсухѕіјԁһԛԝӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχ"
 _LATIN = "ABESIJKMHOPCTYXaeopcyxsijdhqwlABEZHIKMNOPTYXaikvopux"
 _LOOKS = dict(zip(map(ord, _FOREIGN), _LATIN, strict=True))
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK")
-_SEEN = "a person sees no difference, and a program sees two labels"
+_RETYPE = "they look the same on screen, but programs treat them as different labels"
 
 
 def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
@@ -52,7 +52,7 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
 
 
 def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]]:
-    """What to say of labels that look alike, and which these are."""
+    """A finding for every group of labels that look alike, and the ids of these labels."""
     names = [unicodedata.normalize("NFKC", label) for label in dataset.labels]
     by_letters = _same([_bare(name) for name in names])
     by_look = _same([_bare(name.translate(_LOOKS)) for name in names])
@@ -62,38 +62,38 @@ def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]
         rarest = min(group, key=counts.__getitem__)
         of_one = len({frozenset(map(_script, filter(str.isalpha, dataset.labels[i]))) for i in group}) == 1
         about = (_about(dataset.labels[i], counts[i], of_one=of_one) for i in group)
-        all_of_them = ", ".join(f"{dataset.labels[i]!r} ({said})" for i, said in zip(group, about, strict=True))
+        described = ", ".join(f"{dataset.labels[i]!r} ({text})" for i, text in zip(group, about, strict=True))
         hint = "if they mean the same, rename one: `vocdet.remap(source, target, rename={'old': 'new'})`"
         place = _first_place(dataset, rarest)
-        findings.append(Finding("label.alike", "warning", f"labels that look alike: {all_of_them}", place, hint))
+        findings.append(Finding("label.alike", "warning", f"labels that look alike: {described}", place, hint))
     return findings, grouped
 
 
 def _about(label: str, count: int, *, of_one: bool) -> str:
-    """What tells a label from others that look like it, which may all be `of_one` alphabet."""
-    odd = ("" if of_one else _foreign_text(label), _hidden_text(label))
-    return "; ".join([counted(count, "object"), *filter(None, odd)])
+    """How a label differs from those that look like it, which may all be `of_one` alphabet."""
+    differences = ("" if of_one else _foreign_text(label), _hidden_text(label))
+    return "; ".join([counted(count, "object"), *filter(None, differences)])
 
 
 def _odd_letters(label: str, place: Place) -> list[Finding]:
     findings = []
     if any(_is_mixed(word) for word in re.findall(r"[^\W\d_]+", label)):
         problem = f"the label {label!r} mixes alphabets: {_foreign_text(label)}"
-        hint = f"type it again in one alphabet: {_SEEN}"
+        hint = f"retype it in one alphabet: {_RETYPE}"
         findings.append(Finding("label.mixed_script", "warning", problem, place, hint))
     if hidden := _hidden_text(label):
-        problem = f"the label {label!a} has characters that nobody sees: {hidden}"
-        findings.append(Finding("label.invisible", "warning", problem, place, f"type it again: {_SEEN}"))
+        problem = f"the label {label!a} has invisible characters: {hidden}"
+        findings.append(Finding("label.invisible", "warning", problem, place, f"retype it: {_RETYPE}"))
     return findings
 
 
 def _bare(label: str) -> str:
-    """What is left of a label to a reader who minds neither case, nor spaces and hyphens."""
+    """A label without case, spaces and punctuation."""
     return "".join(filter(str.isalnum, label.casefold()))
 
 
 def _same(names: list[str]) -> list[list[int]]:
-    """The places of each name that is not empty."""
+    """The indices of each nonempty name."""
     places: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         if name:
@@ -102,7 +102,7 @@ def _same(names: list[str]) -> list[list[int]]:
 
 
 def _is_mixed(word: str) -> bool:
-    """Whether some letters of a word are Latin, and others only look so: Δt is in order, a Cyrillic о in Bolt not."""
+    """Whether a word mixes Latin letters with look-alikes: a Cyrillic о in Bolt does, Δt does not."""
     return {_script(letter) for letter in word} > {"LATIN"} and bool(_foreign(word))
 
 
@@ -112,7 +112,7 @@ def _script(letter: str) -> str:
 
 
 def _foreign(label: str) -> list[str]:
-    """The letters of a label that look like Latin ones and are none, each once."""
+    """The distinct letters of a label that look Latin but are not."""
     return [letter for letter in dict.fromkeys(label) if ord(letter) in _LOOKS]
 
 
@@ -125,12 +125,12 @@ def _foreign_text(label: str) -> str:
 
 
 def _hidden_text(label: str) -> str:
-    """The code points of a label that have no picture, as U+200B."""
+    """The invisible code points of a label, as in U+200B."""
     hidden = dict.fromkeys(letter for letter in label if unicodedata.category(letter) in ("Cf", "Cc"))
     return ", ".join(f"U+{ord(letter):04X}" for letter in list(hidden)[:3])
 
 
 def _first_place(dataset: Dataset, label: int) -> Place:
-    """Where a label occurs first; the dataset's folder where it does not."""
+    """The first object of a label; the dataset's folder if there is none."""
     rows = np.flatnonzero(dataset.objects.label == label)
     return object_place(dataset, rows[0]) if len(rows) else Place(dataset.root)

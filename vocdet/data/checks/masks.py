@@ -12,32 +12,32 @@ _REDRAW = "draw it again, or delete it"
 
 
 def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[Finding]:
-    """Segmentations that are none, that have no pixel or another size than their image, and areas that cannot be.
+    """Invalid masks, masks without pixels or of a wrong size, and impossible areas.
 
-    `measured` is what `mask_areas` made of its masks, where that has been done.
+    `measured` is the result of `mask_areas` for the dataset, if it is known.
     """
     findings: list[Finding] = []
     objects, images = dataset.objects, dataset.images
-    found = measured or mask_areas(objects.segmentation)
+    mask_facts = measured or mask_areas(objects.segmentation)
 
     def note(code: str, severity: Severity, problem: str, row: int, hint: str) -> None:
         text = f"the mask of {dataset.labels[objects.label[row]]!r} {problem}"
         findings.append(Finding(code, severity, text, object_place(dataset, row), hint))
 
-    for row, error in found.errors.items():
+    for row, error in mask_facts.errors.items():
         note(f"mask.{error.code}", "error", str(error), row, _REDRAW)
-    for row, (height, width) in found.sizes.items():
+    for row, (height, width) in mask_facts.sizes.items():
         image = objects.image[row]
         if (height, width) != (images.heights[image], images.widths[image]):
             problem = f"is {width}×{height}, its image {images.widths[image]}×{images.heights[image]}"
             note("mask.size", "error", problem, row, "export it again")
-        elif not found.area[row]:
+        elif not mask_facts.area[row]:
             note("mask.empty", "warning", "has no pixel", row, _REDRAW)
-    polygons = objects.crowd & (found.area >= 0)
-    polygons[list(found.sizes)] = False
+    polygons = objects.crowd & (mask_facts.area >= 0)
+    polygons[list(mask_facts.sizes)] = False
     for row in np.flatnonzero(polygons).tolist():
-        hint = "COCO's own crowds are RLEs, and some tools read no other"
-        note("mask.crowd_polygon", "warning", "is polygons, of a crowd", row, hint)
+        hint = "COCO's own crowds are RLEs, and some tools require that"
+        note("mask.crowd_polygon", "warning", "is a crowd with polygons", row, hint)
     return findings + _area_findings(dataset)
 
 

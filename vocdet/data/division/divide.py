@@ -14,7 +14,7 @@ from vocdet.data.division.stratify import divide, divide_at_random, units_of
 from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 
-NAMES = ("train", "val", "test")  # in this order wherever parts are numbered
+NAMES = ("train", "val", "test")  # the order of numbered splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class Split:
     train: Rows
     val: Rows
     test: Rows
-    moved: int  # images by which groups that stay together have changed the sizes asked for
+    moved: int  # by how many images groups that stay together change the requested sizes
 
     @property
     def splits(self) -> dict[str, Rows]:
@@ -36,8 +36,8 @@ class Split:
 def split_sizes(count: int, trainval: float, train: float) -> tuple[int, int, int]:
     """How many of `count` images go to train, val and test.
 
-    trainval has count × `trainval` and train has trainval × `train`, each rounded half up; but a part that is
-    asked for (val by `train` < 1, test by `trainval` < 1) has one image at least.
+    trainval has count × `trainval` and train has trainval × `train`, each rounded half up; but a requested split
+    (val by `train` < 1, test by `trainval` < 1) has at least one image.
     """
     if not (0 < trainval <= 1 and 0 < train <= 1):
         problem = f"shares of {trainval:g} for trainval and {train:g} for train leave nothing to train on"
@@ -63,11 +63,11 @@ def split(
     stratify: bool = True,
     assigned: Mapping[str, Rows] | None = None,
 ) -> Split:
-    """Divide the images so that each part has its share of every label's objects and images.
+    """Divide the images so that each split has its share of every label's objects and images.
 
-    The images of each group in `together` go to the same part; no image is in two groups. Without `stratify` they
-    are divided at random. Images that `assigned` says are in train, val or test stay there, and what belongs to them
-    follows. The same dataset, shares and seed give the same split.
+    The images of each group in `together` go to the same split; no image is in two groups. Without `stratify` they
+    are divided at random. Images that are `assigned` to train, val or test stay there, and the rest of their groups
+    follows. The same dataset, shares and seed give the same splits.
     """
     sizes = np.array(split_sizes(len(dataset), trainval, train))
     before = tuple((assigned or {}).get(name, np.empty(0, np.int64)) for name in NAMES)
@@ -86,9 +86,9 @@ def fold_rows(
     stratify: bool = True,
     assigned: Sequence[Rows] = (),
 ) -> tuple[Rows, ...]:
-    """The images of `count` folds, rising: every image is in one; sizes differ by one at most.
+    """The images of `count` folds, in ascending order: every image is in one fold; sizes differ by at most one.
 
-    `together` and `stratify` as for `split`; images in `assigned[k]` stay in fold k. A `SplitError` where there are
+    `together` and `stratify` as for `split`; images in `assigned[k]` stay in fold k. A `SplitError` if there are
     fewer images, or groups of them, than folds.
     """
     if count < 2:
@@ -113,7 +113,7 @@ def divided(
     stratify: bool,
     assigned: Sequence[Rows] = (),
 ) -> Rows:
-    """(N,) the number of the part of every image; arguments as of `split`, with `sizes[p]` images for part p."""
+    """(N,) the number of every image's split; arguments as for `split`, with `sizes[p]` images for split p."""
     known = np.full(len(dataset), -1)
     for number, rows in enumerate(assigned):
         known[rows] = number
@@ -127,7 +127,7 @@ def divided(
 
 
 def objects_of_splits(dataset: Dataset, splits: Sequence[Rows]) -> NDArray[np.int64]:
-    """(P, L) objects of every label in each part; parts may share images."""
+    """(P, L) objects of every label in each split; splits may share images."""
     labels = len(dataset.labels)
     counts = np.zeros((len(splits), labels), np.int64)
     for i, rows in enumerate(splits):
@@ -138,7 +138,7 @@ def objects_of_splits(dataset: Dataset, splits: Sequence[Rows]) -> NDArray[np.in
 
 
 def _followers(together: Sequence[Sequence[int]], known: Rows) -> tuple[list[Rows], Rows]:
-    """The images of each group whose part is to be found, and the part that most others of the group are in, or -1."""
+    """The unassigned images of each group, and the split of most of the others in the group, or -1."""
     groups, splits = [], []
     for group in together:
         rows = np.asarray(group, np.int64)

@@ -13,7 +13,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 
-Groups = list[list[int]]  # rows, rising in each group; the groups in the order of their first
+Groups = list[list[int]]  # rows, ascending in each group; groups are ordered by their first row
 
 
 def by_folder(dataset: Dataset) -> Groups:
@@ -25,10 +25,10 @@ def by_folder(dataset: Dataset) -> Groups:
 
 
 def by_pattern(dataset: Dataset, pattern: str) -> Groups:
-    """The images in whose stem a regular expression, from its start on, catches the same.
+    """The images in whose stem a regular expression captures the same text, matching from the start.
 
-    What counts is what the groups of the expression catch; all that it matches, where it has none. Images that it
-    does not match are in no group. A `SplitError` says what is wrong with an expression, or that it matches nothing.
+    The text is that of the expression's groups; without groups, of the whole match. Images without a match are in no
+    group. An invalid expression is a `SplitError`, and so is one without any match.
     """
     try:
         expression = re.compile(pattern)
@@ -56,9 +56,9 @@ def merged(count: int, *groupings: Sequence[Sequence[int]]) -> Groups:
 
 
 def join(root: Rows, pairs: Iterable[Sequence[int]]) -> None:
-    """Put both rows of each pair into one group, in place; every row then points to the first of its group.
+    """Merge the groups of both rows of each pair, in place.
 
-    `root` is the first row of the group of every row; every row its own, to begin with.
+    `root` is the first row in the group of every row; initially the row itself.
     """
     changed = False
     for one, other in pairs:

@@ -17,15 +17,15 @@ from vocdet.data.stats import shown_labels
 class SampledRows:
     """Some images of a dataset."""
 
-    rows: Rows  # rising
-    missing: Rows  # labels that the dataset shows and the sample does not: there was no room for them
+    rows: Rows  # in ascending order
+    missing: Rows  # labels of the dataset that the sample had no room for
 
 
 def sample(dataset: Dataset, count: int, *, seed: int = 0) -> SampledRows:
-    """`count` images in which every label, every part and images without objects have their share.
+    """`count` images in which every label, every split and images without objects have their share.
 
-    A label whose share is less than one image still has one, as long as others need not go for it. The same dataset,
-    parts, count and seed give the same images. More images than there are is a `ValueError`.
+    A label whose share is less than one image still has one, unless it would displace another label. The same dataset,
+    splits, count and seed give the same images. A `count` above the number of images is a `ValueError`.
     """
     if not 0 < count <= len(dataset):
         raise ValueError(f"{count} of {len(dataset)} images")
@@ -38,7 +38,7 @@ def sample(dataset: Dataset, count: int, *, seed: int = 0) -> SampledRows:
 
 
 def shared_out(count: int, sizes: list[int]) -> list[int]:
-    """Whole numbers in the proportions of `sizes` that make `count` together: by the largest remainders."""
+    """Integers in proportion to `sizes` that add up to `count`, by largest remainders."""
     exact = np.array(sizes) * count / sum(sizes)
     least = np.floor(exact).astype(np.int64)
     order = np.argsort(least - exact, kind="stable")
@@ -47,7 +47,7 @@ def shared_out(count: int, sizes: list[int]) -> list[int]:
 
 
 def _some(dataset: Dataset, rows: Rows, count: int, seed: int) -> Rows:
-    """`count` of the images `rows`, with every label in its share."""
+    """`count` of the images `rows`, stratified by label."""
     if count in (0, len(rows)):
         return rows[:count]
     sizes = np.array([count, len(rows) - count])
@@ -56,7 +56,7 @@ def _some(dataset: Dataset, rows: Rows, count: int, seed: int) -> Rows:
 
 
 def _add_missing(dataset: Dataset, chosen: NDArray[np.bool_], groups: list[Rows], rng: np.random.Generator) -> Rows:
-    """Swap images so that labels that nobody shows are shown, in place; the labels for which none could give way."""
+    """Swap images, in place, so that missing labels are included; return the labels that still are not."""
     image, label = shown_labels(dataset).T
     n = len(dataset.labels)
     of_group = np.empty(len(dataset), np.int64)

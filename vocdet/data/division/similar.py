@@ -1,9 +1,9 @@
-"""Near-identical images: copies saved again, resized or brightened, and frames of a film where hardly anything moved.
+"""Near-identical images: resaved, resized or brightened copies, and video frames with hardly any motion.
 
-Each image is decoded small, as 32 by 32 greys. A perceptual hash of 63 bits (the signs of its low frequencies) finds
-the pairs worth a second look; that look compares the greys, as a whole and window by window, so that two different
-things before the same background stay two images. What links are found make groups; an image in a group need not be
-like every other one in it, as the first frame of a slow film is not like the last.
+Each image is decoded to 32 by 32 gray values. A perceptual hash of 63 bits (the signs of its low frequencies) finds
+candidate pairs, which are compared as a whole and window by window, so that different objects on the same background
+stay apart. Linked pairs form groups; not all images of a group are similar: the first frame of a slow video differs
+from the last.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from vocdet.data.division.groups import Groups, groups_of, join
 from vocdet.data.division.identical import identical_images
 from vocdet.data.splits import Rows
 
-Pictures = NDArray[np.uint8]  # (N, 32, 32) greys
-Greys = NDArray[np.int32]  # (P, 32, 32), to calculate with
+Pictures = NDArray[np.uint8]  # (N, 32, 32) gray values
+Grays = NDArray[np.int32]  # (P, 32, 32) gray values for arithmetic
 
-# Measured on 3,100 photographs and film frames. Saving again at quality 30, in a quarter to 1.7 times the size,
-# stretched, in grey, darker or brighter changes up to 4 bits, keeps a correlation of .987, and windows stay below .6
-# (.12 but where white is cut off). Of the 190 pairs of film frames within the three limits all show the same thing; of
-# those with the correlation alone two in three do not.
+# Measured on 3,100 photographs and video frames. Resaved at quality 30, scaled by 0.25 to 1.7, stretched, in gray,
+# darker or brighter, an image changes up to 4 bits, keeps a correlation of .987, and windows stay below .6 (.12 without
+# clipped highlights). All 190 pairs of video frames within the three limits show the same thing; of the pairs within
+# the correlation limit alone, two in three do not.
 MOST_BITS = 8  # of 63 that differ
-LEAST_LIKENESS = 0.975  # correlation of the greys
-MOST_ODD = 0.6  # of the window that differs most: 0 the same, 1 nothing in common
-PLAIN = 4.0  # greys: pictures with a lower standard deviation have nothing to be known by
+LEAST_LIKENESS = 0.975  # correlation of the gray values
+MOST_ODD = 0.6  # difference of the least similar window: 0 identical, 1 nothing in common
+PLAIN = 4.0  # gray levels: pictures with a lower standard deviation have no features to compare
 
 _SIDE = 32
-_DECODED = 128  # pixels at least before it is made small: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
-_LOW = 8  # frequencies of a hash, each way
-_BANDS, _BAND_BITS = 9, 7  # two hashes that differ in 8 of 63 bits share one band of 7 at least
-_NOISE = 4.0  # greys: what differs less in a window is not seen
-_AT_ONCE = 4096  # pairs looked at in one go
-_MOST_LOOKS = 200  # at one picture in vain: bounds the time where all pictures are nearly alike, and yet are not
+_DECODED = 128  # minimum side in pixels before scaling down: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+_LOW = 8  # frequencies of a hash along each axis
+_BANDS, _BAND_BITS = 9, 7  # hashes that differ in at most 8 of 63 bits share at least one band of 7
+_NOISE = 4.0  # gray levels: smaller differences in a window are ignored
+_AT_ONCE = 4096  # pairs compared at once
+_MOST_LOOKS = 200  # failed comparisons per picture: bounds the time where all pictures are almost similar enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Similar:
-    """Which images of a dataset are near-identical, and the small pictures by which that was found."""
+    """The near-identical images of a dataset, and the small pictures that were compared."""
 
     groups: Groups  # of two or more
-    pictures: Pictures  # of every image; black where it could not be decoded
+    pictures: Pictures  # of every image; black if it cannot be decoded
 
     def nearest(self, row: int, others: Sequence[int]) -> tuple[int, float]:
-        """Which of `others` is most like an image, and how like: 1 the same picture, as measured by correlation.
+        """The one of `others` that is most similar to an image, and their correlation.
 
-        -1 and 0 where none of them is near-identical to it.
+        -1 and 0 if none of them is near-identical to it.
         """
         among = np.setdiff1d(np.asarray(others, np.int64), row)
         bits = _differing_bits(perceptual_hashes(self.pictures[among]), perceptual_hashes(self.pictures[[row]]))
@@ -72,16 +72,16 @@ class Similar:
 
 
 def similar_images(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Groups:
-    """Rows of images that are near-identical, as groups of two or more; identical ones are among them.
+    """Rows of near-identical (or identical) images, in groups of two or more.
 
-    Plain pictures are in a group with pixel-identical ones alone, unreadable files in none. Every image is decoded,
-    small; `progress` counts them.
+    Plain pictures are grouped only if pixel-identical, unreadable files never. Every image is decoded at a small
+    size; `progress` counts them.
     """
     return find_similar(dataset, progress).groups
 
 
 def find_similar(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Similar:
-    """As `similar_images`, with what is needed to say how like two images are."""
+    """Like `similar_images`, with the pictures to measure the similarity of two images."""
     pictures, readable = _read_all(dataset, progress)
     plain = _plain(pictures)
     root = np.arange(len(pictures))
@@ -93,7 +93,7 @@ def find_similar(dataset: Dataset, progress: Callable[[int, int], None] | None =
 
 
 def perceptual_hashes(pictures: Pictures) -> NDArray[np.uint64]:
-    """(N,) hashes of 63 bits: which of the lowest frequencies, but for the mean, are above their median."""
+    """(N,) hashes of 63 bits: whether each of the lowest frequencies, without the mean, is above their median."""
     hashes = np.empty(len(pictures), np.uint64)
     for first in range(0, len(pictures), _AT_ONCE):
         low = _cosines() @ pictures[first : first + _AT_ONCE] @ _cosines().T  # (n, 8, 8)
@@ -105,20 +105,20 @@ def perceptual_hashes(pictures: Pictures) -> NDArray[np.uint64]:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """(32, 32) greys of an image as it is to be seen (EXIF turns it); None where it cannot be decoded."""
+    """(32, 32) gray values of an image in its EXIF orientation; None if it cannot be decoded."""
     try:
         with Image.open(path, formats=tuple(image_files.SUFFIXES)) as image:
             drafted = image.draft("L", (_DECODED, _DECODED))
             if image.mode.startswith("I;16"):
-                grey = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                gray = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             else:
-                grey = image.convert("L")
-            box = drafted[1] if drafted else None  # the last pixels of a reduced JPEG are not whole ones
-            small = grey.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+                gray = image.convert("L")
+            box = drafted[1] if drafted else None  # the last pixels of a reduced JPEG are fractions
+            small = gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
             small.info = image.info
     except Exception:  # Pillow's decoders raise many kinds on broken files
         return None
-    with suppress(Exception):  # EXIF that cannot be read turns nothing
+    with suppress(Exception):  # unreadable EXIF is ignored
         small = ImageOps.exif_transpose(small)
     return np.asarray(small)
 
@@ -137,7 +137,7 @@ def _read_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> 
 
 
 def _same_pixels(dataset: Dataset, pictures: Pictures, rows: Rows) -> Groups:
-    """Those of these rows that are the same pixel by pixel, whatever their files are."""
+    """Groups of these rows whose decoded pixels are identical."""
     alike: dict[tuple[bytes, int, int], list[int]] = defaultdict(list)
     for row in rows.tolist():
         size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
@@ -157,36 +157,36 @@ def _plain(pictures: Pictures) -> NDArray[np.bool_]:
 
 def _join_alike(root: Rows, pictures: Pictures, rows: Rows) -> None:
     """Join the groups of near-identical pictures among these rows, in place."""
-    vain = np.zeros(len(root), np.int64)  # looks at every row
+    failures = np.zeros(len(root), np.int64)  # looks at every row
     waiting: list[Rows] = []
-    for pairs in _candidates(perceptual_hashes(pictures[rows]), rows, root, vain):
+    for pairs in _candidates(perceptual_hashes(pictures[rows]), rows, root, failures):
         waiting.append(pairs)
         if sum(map(len, waiting)) >= _AT_ONCE:
-            _look(root, pictures, np.concatenate(waiting), vain)
+            _look(root, pictures, np.concatenate(waiting), failures)
             waiting = []
     if waiting:
-        _look(root, pictures, np.concatenate(waiting), vain)
+        _look(root, pictures, np.concatenate(waiting), failures)
 
 
-def _look(root: Rows, pictures: Pictures, pairs: Rows, vain: Rows) -> None:
+def _look(root: Rows, pictures: Pictures, pairs: Rows, failures: Rows) -> None:
     for first in range(0, len(pairs), _AT_ONCE):
         some = pairs[first : first + _AT_ONCE]
         some = some[root[some[:, 0]] != root[some[:, 1]]]
         alike = _likeness(pictures, some[:, 0], some[:, 1]) > 0
         join(root, some[alike].tolist())
-        vain += np.bincount(some[~alike].ravel(), minlength=len(vain))
+        failures += np.bincount(some[~alike].ravel(), minlength=len(failures))
 
 
-def _candidates(hashes: NDArray[np.uint64], rows: Rows, root: Rows, vain: Rows) -> Iterator[Rows]:
-    """(P, 2) pairs of rows that are in no group together yet and whose hashes differ in few bits."""
+def _candidates(hashes: NDArray[np.uint64], rows: Rows, root: Rows, failures: Rows) -> Iterator[Rows]:
+    """(P, 2) pairs of rows that are not in one group yet and whose hashes differ in few bits."""
     for band in range(_BANDS):
         key = (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)
-        order = np.lexsort((hashes, key))  # equal hashes lie side by side: the first step joins most of a film
+        order = np.lexsort((hashes, key))  # equal hashes are adjacent: the first step joins most of a video
         key, near_hashes, near_rows = key[order], hashes[order], rows[order]
         at = np.arange(len(rows))
         for step in range(1, len(rows)):
             if step & (step - 1) == 0:  # at every power of two
-                at = at[(_undecided(key, root[near_rows]) & (vain[near_rows] < _MOST_LOOKS))[at]]
+                at = at[(_undecided(key, root[near_rows]) & (failures[near_rows] < _MOST_LOOKS))[at]]
             at = at[: np.searchsorted(at, len(rows) - step)]
             at = at[key[at] == key[at + step]]
             if not len(at):
@@ -198,7 +198,7 @@ def _candidates(hashes: NDArray[np.uint64], rows: Rows, root: Rows, vain: Rows) 
 
 
 def _undecided(key: NDArray[np.uint64], root: Rows) -> NDArray[np.bool_]:
-    """(N,) whether there is more than one group among those of the same key, which lie side by side."""
+    """(N,) whether the rows of a key, which are adjacent, are in more than one group."""
     if not len(key):
         return np.zeros(0, np.bool_)
     first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
@@ -207,15 +207,15 @@ def _undecided(key: NDArray[np.uint64], root: Rows) -> NDArray[np.bool_]:
 
 
 def _differing_bits(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    parts = (a ^ b).view(np.uint16).reshape(-1, 4)
+    words = (a ^ b).view(np.uint16).reshape(-1, 4)
     bits = _bits()
-    return bits[parts[:, 0]] + bits[parts[:, 1]] + bits[parts[:, 2]] + bits[parts[:, 3]]
+    return bits[words[:, 0]] + bits[words[:, 1]] + bits[words[:, 2]] + bits[words[:, 3]]
 
 
 def _likeness(pictures: Pictures, first: Rows, second: Rows) -> NDArray[np.float64]:
-    """(P,) the correlation of each pair of pictures that is near-identical, 0 for the others.
+    """(P,) the correlation of each near-identical pair of pictures, 0 for the others.
 
-    All sums are of whole numbers, so that every machine comes to the same result.
+    All sums are of integers, so that every machine computes the same result.
     """
     a, b = pictures[first].astype(np.int32), pictures[second].astype(np.int32)
     variances = _variance(a), _variance(b)
@@ -223,16 +223,16 @@ def _likeness(pictures: Pictures, first: Rows, second: Rows) -> NDArray[np.float
     likeness = covariance / np.sqrt(np.maximum(variances[0] * variances[1], 1e-9))
     near = np.flatnonzero(likeness >= LEAST_LIKENESS)
     odd = _oddest_window(a[near], b[near], variances[0][near], variances[1][near])
-    found = np.zeros(len(first))
-    found[near[odd <= MOST_ODD]] = likeness[near[odd <= MOST_ODD]]
-    return found
+    result = np.zeros(len(first))
+    result[near[odd <= MOST_ODD]] = likeness[near[odd <= MOST_ODD]]
+    return result
 
 
-def _oddest_window(a: Greys, b: Greys, of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P,) the largest share of what a window shows that is not in both pictures.
+def _oddest_window(a: Grays, b: Grays, of_a: NDArray[np.float64], of_b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P,) the largest difference of a window, relative to its content in both pictures.
 
-    `of_a` and `of_b` are the variances of the pictures: both are given the contrast of the stronger one. A shift in
-    the brightness of a window does not count.
+    `of_a` and `of_b` are the variances of the pictures, which are scaled to the stronger contrast of the two. A shift
+    of the brightness of a window does not count.
     """
     mean_a, mean_b = _window_means(a), _window_means(b)
     strongest = np.maximum(of_a, of_b)
@@ -244,7 +244,7 @@ def _oddest_window(a: Greys, b: Greys, of_a: NDArray[np.float64], of_b: NDArray[
     return np.asarray(odd.max(axis=(1, 2), initial=0))
 
 
-def _window_means(values: Greys) -> NDArray[np.float64]:
+def _window_means(values: Grays) -> NDArray[np.float64]:
     """(P, 15, 15) the mean of every window of 4 by 4 pixels, two pixels apart."""
     quads = values[:, ::2] + values[:, 1::2]
     quads = quads[:, :, ::2] + quads[:, :, 1::2]  # (P, 16, 16)
@@ -253,14 +253,14 @@ def _window_means(values: Greys) -> NDArray[np.float64]:
     return means
 
 
-def _variance(values: Greys) -> NDArray[np.float64]:
+def _variance(values: Grays) -> NDArray[np.float64]:
     """(P,) the variance of each picture."""
     return np.asarray((values * values).mean(axis=(1, 2)) - values.mean(axis=(1, 2)) ** 2)
 
 
 @cache
 def _bits() -> NDArray[np.uint8]:
-    """How many bits are set in every number of 16 bits."""
+    """The number of set bits of every 16-bit integer."""
     pairs = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
     return np.asarray(np.unpackbits(pairs, axis=1).sum(axis=1, dtype=np.uint8))
 

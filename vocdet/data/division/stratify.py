@@ -1,8 +1,8 @@
-"""Dividing things among parts so that each part gets its share of every label.
+"""Divide units among splits so that each split gets its share of every label.
 
 The start is iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data,
-ECML 2011, algorithm 1), here by the objects of an image and not only by its labels; then things change places for as
-long as that brings the parts closer to their sizes and shares.
+ECML 2011, algorithm 1), here by the objects of an image and not only by its labels; then units are swapped as long as
+that brings the splits closer to their sizes and shares.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 
 Indices = NDArray[np.int64]  # (N,) rows of a table, or numbers of splits
-Counts = NDArray[np.float64]  # (N, C) whole numbers
+Counts = NDArray[np.float64]  # (N, C) integers
 
 _SWEEPS = 20
-_POOL = 2000  # units of a part that are tried for a swap in one sweep: bounds the time of large sets
-_GAIN = 0.01  # sweeps end when one brings less than this share of what is left
-_MOST_PAIRS = 10  # of parts; with more parts each swaps with the next alone
-_SIZE = 1e6  # what an image too many or too few weighs against labels: sizes come first
+_POOL = 2000  # units of a split tried for a swap in one sweep: bounds the time for large datasets
+_GAIN = 0.01  # sweeps end when one improves the distance by less than this share
+_MOST_PAIRS = 10  # of splits; with more splits, each swaps only with the next
+_SIZE = 1e6  # the weight of an image too many or too few: sizes take precedence over labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """What is divided: images, or groups of images that stay together; and the labels in each.
+    """The units to divide, images or groups of images that stay together, and the labels in each.
 
     The labels of unit u are the entries `first[u]` to `first[u + 1]` of the three columns below it.
     """
@@ -35,23 +35,23 @@ class Units:
     size: Indices  # (U,) images
     without_images: Indices  # (U,) images without any object
     first: Indices  # (U + 1,)
-    label: NDArray[np.int32]  # (E,) rising within a unit
+    label: NDArray[np.int32]  # (E,) ascending within a unit
     objects: NDArray[np.int32]  # (E,) objects of that label in the unit
     images: NDArray[np.int32]  # (E,) images of the unit with that label
-    labels: int  # how many there are
+    labels: int  # the number of labels
 
     def __len__(self) -> int:
         return len(self.size)
 
     def entries(self, units: Indices) -> Indices:
-        """Where in the columns of entries these units have theirs, unit by unit."""
+        """The positions of these units' entries, unit by unit."""
         lengths = self.first[units + 1] - self.first[units]
         skipped = self.first[units] - (np.cumsum(lengths) - lengths)
         entries: Indices = np.arange(int(lengths.sum())) + np.repeat(skipped, lengths)
         return entries
 
     def counts(self, units: Indices) -> Counts:
-        """(n, 2 L + 2) of every unit: objects of each label, images with each label, images without any, images."""
+        """(n, 2 L + 2) for every unit: objects of each label, images with each label, empty images, images."""
         entry = self.entries(units)
         row = np.repeat(np.arange(len(units)), self.first[units + 1] - self.first[units])
         dense = np.zeros((len(units), 2 * self.labels + 2))
@@ -61,7 +61,7 @@ class Units:
         return dense
 
     def sums(self, part: Indices, parts: int) -> Counts:
-        """(P, 2 L + 2) the counts of all units of every part; those of part -1 are in none."""
+        """(P, 2 L + 2) the summed counts of the units of every split; split -1 is none."""
         of_entry = np.repeat(part, np.diff(self.first))
         inside, inside_entry = part >= 0, of_entry >= 0
         cell = of_entry[inside_entry] * self.labels + self.label[inside_entry]
@@ -77,7 +77,7 @@ class Units:
 def units_of(dataset: Dataset, together: Sequence[Indices] = ()) -> tuple[Units, Indices]:
     """The images of a dataset as units, and the unit of every image. Each group in `together` is one unit.
 
-    Groups come first, then every other image for itself.
+    Groups come first, followed by single images.
     """
     unit = np.full(len(dataset), -1, np.int64)
     for i, group in enumerate(together):
@@ -110,10 +110,10 @@ def units_of(dataset: Dataset, together: Sequence[Indices] = ()) -> tuple[Units,
 
 
 def divide(units: Units, sizes: Indices, rng: np.random.Generator, *, fixed: Indices | None = None) -> Indices:
-    """The part of every unit: each part gets `sizes[p]` images and its share of every label.
+    """The split of every unit: each split gets `sizes[p]` images and its share of every label.
 
-    `fixed` says of some units which part they are in (-1: it is to be found); they stay there. Sizes are exact
-    where units are single images, and as near as groups and fixed units let them be elsewhere.
+    `fixed` is the given split of some units (-1: not given). Sizes are exact for single images, and as close as groups
+    and fixed units allow otherwise.
     """
     part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
     free = part < 0
@@ -131,7 +131,7 @@ def divide(units: Units, sizes: Indices, rng: np.random.Generator, *, fixed: Ind
 def divide_at_random(
     units: Units, sizes: Indices, rng: np.random.Generator, *, fixed: Indices | None = None
 ) -> Indices:
-    """As `divide`, without a look at labels: groups first, each where there is room, then image by image."""
+    """Like `divide`, but ignoring labels: groups first, each where there is room, then single images."""
     part = np.full(len(units), -1) if fixed is None else fixed.astype(np.int64)
     free = np.flatnonzero(part < 0)
     room = _filled(sizes - units.sums(part, len(sizes))[:, -1].astype(np.int64))
@@ -147,12 +147,12 @@ def divide_at_random(
 
 
 def _shuffled(rows: Indices, rng: np.random.Generator) -> Indices:
-    """Indices in an order by chance, which no release of NumPy will change."""
+    """Indices in a random order that does not depend on the release of NumPy."""
     return rows[np.argsort(rng.random(len(rows)), kind="stable")]
 
 
 def _filled(room: Indices) -> Indices:
-    """Room for as many images in all, with none below 0: where there are too many, the roomiest others give way."""
+    """The same total room without negative values: excess images take the room of the emptiest splits."""
     room = room.copy()
     while (room < 0).any():
         room[np.argmax(room)] -= 1
@@ -163,7 +163,7 @@ def _filled(room: Indices) -> Indices:
 def _place_groups(
     part: Indices, units: Units, groups: Indices, expected: Counts, present: Counts, room: Indices
 ) -> None:
-    """Largest first, each where it fits and most of what it holds is wanted; part, present and room change in place."""
+    """Largest group first, each to the split that fits it and needs its labels most; the arrays change in place."""
     total = np.maximum(expected.sum(axis=0), 1)
     for unit in groups[np.argsort(-units.size[groups], kind="stable")]:
         counts = units.counts(np.array([unit]))[0]
@@ -177,7 +177,7 @@ def _place_groups(
 def _place_images(
     part: Indices, units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
 ) -> None:
-    """Every image that is in no part yet, those with the rarest label first; `part` changes in place."""
+    """Place the unassigned images, those with the rarest label first; `part` changes in place."""
     of_entry = np.repeat(np.arange(len(units)), np.diff(units.first))
     by_label = np.argsort(units.label, kind="stable")  # entries
     ends = np.searchsorted(units.label[by_label], np.arange(units.labels + 1))
@@ -198,12 +198,12 @@ def _place_images(
 def _dealer(
     units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
 ) -> Callable[[Indices, NDArray[np.int32], int], list[int]]:
-    """A function that finds parts for images one after the other, so that all parts fill up with a label alike.
+    """A function that deals images to splits one by one, so that all splits fill up with a label evenly.
 
-    Which part is next is decided as seats are by Sainte-Laguë: that which has least of its share with half of what
-    is dealt. Where parts are small the larger ones come first, so a label that is rare is in train.
+    The next split is chosen like seats by Sainte-Laguë: the one with the smallest part of its share, counting half of
+    what is dealt. Ties go to the largest split, so that rare labels are in train.
     """
-    # Python's own numbers: for a million images one by one they are several times faster than arrays.
+    # Python numbers are several times faster than arrays when a million images are dealt one by one.
     first, label, objects = units.first.tolist(), units.label.tolist(), units.objects.tolist()
     columns = [*range(units.labels), -2]  # objects of every label, and images without any
     has, rooms = present[:, columns].tolist(), room.tolist()
@@ -234,7 +234,7 @@ def _dealer(
 
 
 def _even_out(part: Indices, units: Units, free: Indices, expected: Counts, rng: np.random.Generator) -> None:
-    """Swap units between parts, in place, while that lowers `_distance` by more than a little."""
+    """Swap units between splits, in place, while that lowers `_distance` noticeably."""
     parts = [p for p in range(len(expected)) if expected[p, -1] > 0]
     pairs = [(b, a) for i, a in enumerate(parts) for b in parts[i + 1 :]]
     if len(pairs) > _MOST_PAIRS:
@@ -251,7 +251,7 @@ def _even_out(part: Indices, units: Units, free: Indices, expected: Counts, rng:
 
 
 def _distance(excess: Counts, weight: Counts) -> float:
-    """How far the parts are from their shares: chi-squared, so that rare and common labels weigh alike."""
+    """The distance of the splits from their shares: chi-squared, so that rare and common labels have equal weight."""
     return float((excess**2 * weight).sum())
 
 
@@ -264,7 +264,7 @@ def _swap(
     pair: tuple[int, int],
     rng: np.random.Generator,
 ) -> None:
-    """Swap each unit of the first part of a pair with the unit of the second that helps most, if any does."""
+    """Swap each unit of the first split of a pair with the unit of the second that helps most, if any does."""
     a, b = pair
     mine, pool = (_shuffled(free[part[free] == p], rng)[:_POOL] for p in pair)
     if not len(pool):
@@ -277,7 +277,7 @@ def _swap(
         # With d = other - own, the distance changes by d² · both + d · slope; `same` does not depend on the other.
         same = (own[:-1] ** 2 * both).sum() - own[:-1] @ slope
         change = square + others[:, :-1] @ (slope - 2 * own[:-1] * both) + same
-        larger = others[:, -1] - own[-1]  # of sizes apart from that: whole numbers, and the first thing to improve
+        larger = others[:, -1] - own[-1]  # sizes, which take precedence
         change += 2 * _SIZE * larger * (larger + excess[a, -1] - excess[b, -1])
         change = np.round(change, 9)  # the same on any machine
         best = int(np.argmin(change))
