@@ -15,7 +15,7 @@ from rich.markup import escape
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Data, Format, Labels
+from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels
 
 if TYPE_CHECKING:
     from vocdet.data.findings import Finding
@@ -35,6 +35,7 @@ def check(
     format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
     imagesets: Annotated[
         list[Path] | None,
         typer.Option(help="Check these split files, or a folder of them, instead of the dataset's.", metavar="PATH"),
@@ -62,13 +63,13 @@ def check(
     from vocdet.formats.source import Source
     from vocdet.workflows.check import check_dataset
 
-    source = Source(data, format, labels, coordinates)
+    source = Source(data, format, labels, coordinates, crowds)
 
     def run_check() -> CheckReport:
         with render.progress("checking") as progress:
             return check_dataset(source, lists=imagesets or (), images=not no_images, progress=progress)
 
-    report, same = run_check(), same_dataset(data, labels, coordinates)
+    report, same = run_check(), same_dataset(data, labels, coordinates, crowds)
     again = render.command("check", *same, *render.given(format, "--from", "auto"))
     repair = _repair(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
     if repair is not None and repair.backup is not None:
@@ -199,6 +200,8 @@ def _after_check(report: CheckReport, same: list[str], again: str, *, requested:
         return f"correct the errors, then {again}"
     if not len(report.dataset.objects):
         return "annotate some images in labelImg: the dataset has no objects"
+    if report.dataset.objects.crowd.all():
+        return f"{again} --crowds objects"
     if report.trainable:
         return render.command(training_command(report.dataset), *same)
     return render.command("split", *same, *(["--force"] if report.divided else []))

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Format, ImageFiles, Labels
+from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels
 
 if TYPE_CHECKING:
     from vocdet.workflows.convert import ConvertReport, WrittenFolder
@@ -32,6 +33,7 @@ def convert(
     ] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
     write_coordinates: Annotated[
         Literal["same", "zero", "one"],
         typer.Option(help="Coordinates of the written XMLs: zero, one, or the same as in the source."),
@@ -46,16 +48,15 @@ def convert(
 
     with render.progress("converting") as progress:
         report = workflow.convert(
-            Source(source, format, labels, coordinates),
+            Source(source, format, labels, coordinates, crowds),
             target,
             to,
             workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
             skip_bad=skip_bad,
             progress=progress,
         )
-    same = [*render.given(format, "--from", "auto"), *render.given(labels, "--labels", None),
-            *render.given(coordinates, "--coordinates", "auto")]  # fmt: skip
-    _print_source(report, render.command("check", str(source), *same))
+    same = [*same_dataset(source, labels, coordinates, crowds), *render.given(format, "--from", "auto")]
+    _print_source(report, render.command("check", *same))
     _print_written(report.written)
     _print_end(report.written)
 

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Device, Labels, Runs, Seed
+from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.options import Coordinates, Crowds, Device, Labels, Runs, Seed
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def evaluate(
     ] = None,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
@@ -64,17 +66,14 @@ def evaluate(
     with render.progress("evaluating") as progress:
         done = evaluate_run(
             run,
-            Source(data, labels=labels, coordinates=coordinates),
+            Source(data, labels=labels, coordinates=coordinates, crowds=crowds),
             EvalOptions(split, own_thresholds, subset, interval, seed),
             device=device,
             picture=picture,
             progress=progress,
         )
     if done.warnings:
-        see = render.command(
-            "check", *render.given(data), *render.given(labels, "--labels", None),
-            *render.given(coordinates, "--coordinates", "auto"),
-        )  # fmt: skip
+        see = render.command("check", *same_dataset(data, labels, coordinates, crowds))
         render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")

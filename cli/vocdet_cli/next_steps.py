@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from vocdet.data.dataset import Dataset
 
 
-def same_dataset(data: Path, labels: Path | None, coordinates: str) -> list[str]:
+def same_dataset(data: Path, labels: Path | None, coordinates: str, crowds: str) -> list[str]:
     """The arguments that name the same dataset to the next command."""
     more = (*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto"))
-    return [*render.given(data), *more]
+    return [*render.given(data), *more, *render.given(crowds, "--crowds", "ignore")]
 
 
 def training_command(dataset: Dataset) -> str:

@@ -32,6 +32,10 @@ Coordinates = Annotated[
     Literal["auto", "zero", "one"],
     typer.Option(help="Coordinates of the XMLs: zero (labelImg), one (VOC devkit, 1-based), auto (detect)."),
 ]
+Crowds = Annotated[
+    Literal["ignore", "objects"],
+    typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
+]
 Format = Annotated[
     Literal["auto", "voc", "coco", "yolo", "labelme"],
     typer.Option("--from", help="Format of the source; auto detects and reports it."),

@@ -9,7 +9,7 @@ import typer
 
 from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Labels, Seed
+from vocdet_cli.options import Coordinates, Crowds, Labels, Seed
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def crops(
     png: Annotated[bool, typer.Option("--png", help="Write lossless PNG instead of JPEG with quality 95.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
 ) -> None:
     """Crop every object into TARGET/{train,val,test}/LABEL, as train-backbone sees it.
 
@@ -177,7 +178,7 @@ def crops(
 
     with render.progress("cropping") as progress:
         report = write_crops(
-            Source(data, labels=labels, coordinates=coordinates),
+            Source(data, labels=labels, coordinates=coordinates, crowds=crowds),
             target,
             CropOptions(margin, size, min_side, png),
             splits=split or (),

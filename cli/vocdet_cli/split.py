@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Data, Labels, Seed
+from vocdet_cli.options import Coordinates, Crowds, Data, Labels, Seed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,6 +66,7 @@ def split(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the splits, and write nothing.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
 ) -> None:
     """Write ImageSets/Main/{trainval,train,val,test}.txt, reproducible by seed.
 
@@ -85,7 +86,7 @@ def split(
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
-    source = Source(data, labels=labels, coordinates=coordinates)
+    source = Source(data, labels=labels, coordinates=coordinates, crowds=crowds)
     options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0)
     files = SplitFiles(per_label, force, dry_run)
     with render.progress("reading") as progress:
@@ -94,7 +95,7 @@ def split(
         else:
             divide = append_to_split if append else split_dataset
             report = divide(source, options, files, progress=progress)
-    _show(report, same_dataset(data, labels, coordinates))
+    _show(report, same_dataset(data, labels, coordinates, crowds))
 
 
 def _show(report: SplitReport, same: list[str]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Data, Labels
+from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.options import Coordinates, Crowds, Data, Labels
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    crowds: Crowds = "ignore",
 ) -> None:
     """Count objects by label and split; show their sizes, shapes and positions, and which labels share images.
 
@@ -45,7 +47,8 @@ def stats(
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:
-        report = dataset_stats(Source(data, labels=labels, coordinates=coordinates), drawn=picture, progress=progress)
+        source = Source(data, labels=labels, coordinates=coordinates, crowds=crowds)
+        report = dataset_stats(source, drawn=picture, progress=progress)
     if as_json:
         typer.echo(json.dumps(_json(report), indent=2))
         return
@@ -53,8 +56,7 @@ def stats(
     _print_images(report.statistics)
     _print_pairs(report.statistics, every=show_all)
     _print_input(report.statistics)
-    same = [*render.given(data), *render.given(labels, "--labels", None)]
-    same += render.given(coordinates, "--coordinates", "auto")
+    same = same_dataset(data, labels, coordinates, crowds)
     _print_problems(report, render.command("check", *same))
     wrote = f"wrote {report.picture}" if report.picture else f"counted {report.kind}"
     render.done(wrote, then=render.command(_next(report), *same))

@@ -248,7 +248,7 @@ def test_changed_labels_are_refused(root: Path, tmp_path: Path) -> None:
 def test_a_run_records_its_dataset_arguments(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     given = dataset_arguments(run)
-    assert given == {"root": str(root), "format": "auto", "labels": None, "coordinates": "auto"}
+    assert given == {"root": str(root), "format": "auto", "labels": None, "coordinates": "auto", "crowds": "ignore"}
 
 
 def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocdet.api.dataset import Data, Dataset, as_source
-from vocdet.formats.source import CoordinatesChoice, FormatChoice, Source
+from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Source
 from vocdet.wording import counted
 from vocdet.workflows.check import CheckReport, check_dataset
 from vocdet.workflows.fix import FixPlan, apply_fixes, plan_fixes
@@ -19,6 +19,7 @@ def check(
     format: FormatChoice = "auto",
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
+    crowds: Crowds = "ignore",
     image_sets: Sequence[str | Path] = (),
     images: bool = True,
 ) -> CheckReport:
@@ -27,9 +28,9 @@ def check(
     `report.errors` make data unusable or metrics wrong; `report.warnings` are all other findings. Each has a code, a
     problem, a place and a hint.
 
-    For a dataset in memory, its splits there are checked. For a path, `format`, `labels` and `coordinates` are those
-    of `read`, and a file that cannot be read is one of the errors. `image_sets` are split files, or folders of them,
-    to check in place of the dataset's own. Without `images` no image is decoded.
+    For a dataset in memory, its splits there are checked. For a path, `format`, `labels`, `coordinates` and `crowds`
+    are those of `read`, and a file that cannot be read is one of the errors. `image_sets` are split files, or folders
+    of them, to check in place of the dataset's own. Without `images` no image is decoded.
 
     >>> report = vocdet.check("shelf")
     >>> report.errors
@@ -42,7 +43,7 @@ def check(
         scan = replace(dataset.scan, dataset=dataset)
         source = dataset.source or Source(dataset.root)
         return check_dataset(source, lists=lists, images=images, scanned=scan)
-    source = as_source(dataset, format=format, labels=labels, coordinates=coordinates)
+    source = as_source(dataset, format=format, labels=labels, coordinates=coordinates, crowds=crowds)
     return check_dataset(source, lists=lists, images=images)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vocdet.api.dataset import as_source
-from vocdet.formats.source import Coordinates, CoordinatesChoice, FormatChoice
+from vocdet.formats.source import Coordinates, CoordinatesChoice, Crowds, FormatChoice
 from vocdet.workflows import convert as conversion
 from vocdet.workflows import crops, reshape
 from vocdet.workflows.convert import ConvertReport, ImageMode, Target, WriteOptions
@@ -26,19 +26,21 @@ def convert(
     skip_bad: bool = False,
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
+    crowds: Crowds = "ignore",
     write_coordinates: Coordinates | None = None,
 ) -> ConvertReport:
     """Convert a dataset to another format, as the new folder `target`: all of it, or nothing.
 
     Errors in the source are raised together; with `skip_bad`, invalid annotations and corrupt images are left out.
     `report.written.losses` lists what the format cannot hold; with `strict` that is an `OutputError`.
-    `write_coordinates` are the coordinates of VOC files, zero or one; by default those of the source.
+    `crowds="objects"` writes crowds as objects like any other. `write_coordinates` are the coordinates of VOC files,
+    zero or one; by default those of the source.
 
     >>> report = vocdet.convert("shelf", "shelf_yolo", to="yolo")
     >>> len(report.dataset)
     12
     """
-    where = as_source(source, format=format, labels=labels, coordinates=coordinates)
+    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds)
     options = WriteOptions(images, strict, write_coordinates)
     return conversion.convert(where, Path(target), to, options, skip_bad=skip_bad)
 

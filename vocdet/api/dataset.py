@@ -18,7 +18,7 @@ from vocdet.data.usable import usable
 from vocdet.errors import ArgumentError
 from vocdet.formats import cache
 from vocdet.formats.scan import Scan
-from vocdet.formats.source import CoordinatesChoice, FormatChoice, Source
+from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Source
 from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
 from vocdet.workflows.load import Loaded, usable_scan
@@ -69,12 +69,13 @@ def read(
     format: FormatChoice = "auto",
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
+    crowds: Crowds = "ignore",
 ) -> Dataset:
     """Read a dataset: a VOC, labelImg, COCO, YOLO or labelme folder, a COCO file, or YOLO's data.yaml.
 
     `labels` is a text file that lists the labels in order; by default they are sorted. `coordinates` of VOC files are
-    zero-based (labelImg) or one-based (the VOC devkit); auto detects that. The errors in the files are raised together;
-    `check` lists them, too.
+    zero-based (labelImg) or one-based (the VOC devkit); auto detects that. `crowds` (COCO's `iscrowd`) are regions to
+    ignore, or objects like any other. The errors in the files are raised together; `check` lists them, too.
 
     >>> dataset = vocdet.read("shelf")
     >>> dataset.labels
@@ -82,7 +83,7 @@ def read(
     >>> {name: len(rows) for name, rows in dataset.splits.items()}
     {'train': 8, 'val': 2, 'test': 2}
     """
-    where = as_source(source, format=format, labels=labels, coordinates=coordinates)
+    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds)
     scan = cache.read(where)
     return _public(scan.dataset, where, scan)
 
@@ -173,10 +174,11 @@ def as_source(
     format: FormatChoice = "auto",
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
+    crowds: Crowds = "ignore",
 ) -> Source:
     """The source at a path. A dataset in memory is an `ArgumentError`: functions on files cannot take one."""
     if isinstance(data, str | Path):
-        return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates)
+        return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates, crowds)
     problem = f"this takes the path of a dataset, not a {type(data).__name__}"
     raise ArgumentError(problem, hint="write it first: `vocdet.write(dataset, path)`")
 

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.data.crowds import crowds_as_objects
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
 from vocdet.data.losses import Loss
@@ -122,6 +123,8 @@ def scan(
     """
     name = recognize(source.path) if source.format == "auto" else source.format
     result = find_format(name).reader.scan(source, without_images=without_images, progress=progress)
+    if source.crowds == "objects":
+        result = replace(result, dataset=crowds_as_objects(result.dataset))
     if without_split_files:
         return result
     from vocdet.formats.voc import image_sets

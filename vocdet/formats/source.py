@@ -11,6 +11,7 @@ FormatChoice = Literal["auto", "voc", "coco", "yolo", "labelme"]
 
 Coordinates = Literal["zero", "one"]
 CoordinatesChoice = Literal["auto", "zero", "one"]
+Crowds = Literal["ignore", "objects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,15 @@ class Source:
     """Where a dataset is, and how to read it.
 
     `labels` is a file that lists the labels in order. `coordinates` says how VOC files count pixels: from `zero` or
-    from `one`; `auto` decides by the boxes and the `<database>` of the files.
+    from `one`; `auto` decides by the boxes and the `<database>` of the files. `crowds` says what annotations with
+    `iscrowd` are: regions to `ignore`, in training as in evaluation, or `objects` like any other.
     """
 
     path: Path  # a folder, a COCO file, or the YAML file of a YOLO dataset
     format: FormatChoice = "auto"
     labels: Path | None = None
     coordinates: CoordinatesChoice = "auto"
+    crowds: Crowds = "ignore"
 
     def record(self) -> dict[str, str | None]:
         """The source for the record of a run: absolute paths, so that the run can resume from any folder."""
@@ -33,4 +36,5 @@ class Source:
             "format": self.format,
             "labels": str(self.labels.absolute()) if self.labels else None,
             "coordinates": self.coordinates,
+            "crowds": self.crowds,
         }

@@ -14,6 +14,7 @@ from vocdet.data.checks.copies import copy_findings, similar_findings
 from vocdet.data.checks.images import image_findings, stem_findings
 from vocdet.data.checks.labels import label_findings
 from vocdet.data.checks.masks import mask_findings
+from vocdet.data.crowds import crowd_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.division import similar
 from vocdet.data.division.groups import Groups
@@ -91,7 +92,8 @@ def check_dataset(
     others = registry.also(source.path, scan.format) if source.format == "auto" else ()
     dataset, findings = _with_lists(scan.dataset, lists, in_memory=scanned is not None)
     splits = dataset.splits
-    findings += [*scan.findings, *box_findings(dataset), *mask_findings(dataset), *stem_findings(dataset)]
+    findings += [*scan.findings, *box_findings(dataset), *mask_findings(dataset), *crowd_findings(dataset)]
+    findings += stem_findings(dataset)
     findings += label_findings(dataset, listed=scan.format == "voc" or source.labels is not None)
     if scan.format == "voc":
         findings += repair.size_findings(dataset.root, dataset.images.sources)

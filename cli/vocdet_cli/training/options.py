@@ -16,7 +16,7 @@ import typer
 from vocdet.recipes.schema import Recipe, SsdTrain
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Labels, Runs, SomeData
+from vocdet_cli.options import Coordinates, Crowds, Labels, Runs, SomeData
 
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
@@ -64,6 +64,7 @@ class TrainingOptions:
     show_weights: Tensors = False
     labels: Labels = None
     coordinates: Coordinates = "auto"
+    crowds: Crowds = "ignore"
     runs: Runs = DEFAULT_RUNS
     device: Device = "auto"
     track: Track = None

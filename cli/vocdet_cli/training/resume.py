@@ -51,7 +51,12 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     settings = options.settings or ()
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
-        source = Source(options.data or Path(), labels=options.labels, coordinates=options.coordinates)
+        source = Source(
+            options.data or Path(),
+            labels=options.labels,
+            coordinates=options.coordinates,
+            crowds=options.crowds,
+        )
         return Request(task, resolved, source, folder, None)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
@@ -65,5 +70,6 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
         format=recorded["format"],
         labels=options.labels or (Path(recorded["labels"]) if recorded["labels"] else None),
         coordinates=recorded["coordinates"] if options.coordinates == "auto" else options.coordinates,
+        crowds=recorded.get("crowds", "ignore") if options.crowds == "ignore" else options.crowds,
     )
     return Request(task, resolved, source, folder or bool(recorded.get("folder")), run)

@@ -50,10 +50,11 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
 
     if not result.summary.best_epoch and not result.summary.interrupted and launch.is_first():
         render.note("without validation the last weights count as the best; their thresholds come from training images")
-    coordinates = render.given(request.source.coordinates, "--coordinates", "auto")
+    source = request.source
     data = [
-        *render.given(request.source.path, "--data"),
-        *coordinates,
+        *render.given(source.path, "--data"),
+        *render.given(source.coordinates, "--coordinates", "auto"),
+        *render.given(source.crowds, "--crowds", "ignore"),
         *render.given(options.runs, "--runs", DEFAULT_RUNS),
     ]
     validation = validation_split(request.recipe.recipe.data.split)
@@ -63,9 +64,13 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
 
 
 def same_dataset(request: Request) -> list[str]:
-    """The options for the same labels and coordinates in another command."""
-    labels, coordinates = request.source.labels, request.source.coordinates
-    return [*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto")]
+    """The options that read the same labels, coordinates and crowds in another command."""
+    source = request.source
+    return [
+        *render.given(source.labels, "--labels", None),
+        *render.given(source.coordinates, "--coordinates", "auto"),
+        *render.given(source.crowds, "--crowds", "ignore"),
+    ]
 
 
 def _print_samples(event: BackboneStart | DetectorStart, samples: int, validation: int, noun: str) -> None:
