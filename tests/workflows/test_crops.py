@@ -10,6 +10,7 @@ from PIL import Image
 from vocdet.errors import DatasetError, ImageError, OutputError, SplitError, VocdetError
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.formats.source import Source
+from vocdet.outputs import MARKER
 from vocdet.workflows.crops import CropOptions, write_crops
 
 DOG, CAT = ("dog", (10.0, 10.0, 50.0, 30.0)), ("cat", (60.0, 20.0, 80.0, 60.0))
@@ -18,7 +19,8 @@ MakeVoc = Callable[..., Path]
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != MARKER]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def test_every_object_is_a_picture_in_the_folder_of_its_split_and_label(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import MediaSource, open_video
 from vocdet.inputs.images import decode
+from vocdet.outputs import MARKER
 from vocdet.workflows import predict as watch
 from vocdet.workflows.predict import choose_run, live, predict
 
@@ -64,7 +65,7 @@ def frames_in(path: Path) -> tuple[int, float]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != MARKER)
 
 
 def test_every_picture_is_drawn_and_listed(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
+from vocdet.data.image_files import read_header
 from vocdet.errors import DatasetError, VocdetError, raise_all
+from vocdet.formats.images import images_among, walk
+from vocdet.outputs import is_output_folder
 from vocdet.wording import reason
 
 VAL_SHARE = 0.1  # if the folder has no val
@@ -65,7 +67,7 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """The folders that hold the folders of labels: those of the splits, or the root itself."""
-    names = {path.name for path in root.iterdir() if path.is_dir()}
+    names = {path.name for path in root.iterdir() if path.is_dir() and not is_output_folder(path)}
     if names >= {"train", "val"}:
         return {"train": root / "train", "val": root / "val"}
     # beside other folders, `train` is a label
@@ -76,6 +78,6 @@ def _labeled(top: Path) -> list[tuple[str, Path]]:
     """(label, image) of every image below the folder of a label, sorted."""
     pairs = []
     for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        pairs += [(folder.name, path) for path in images]
+        if not is_output_folder(folder):
+            pairs += [(folder.name, folder / file) for file in images_among(walk(folder)[0])]
     return pairs

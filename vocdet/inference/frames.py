@@ -16,6 +16,7 @@ import numpy as np
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ArgumentError, ImageError, MediaError, VocdetError, raise_all
 from vocdet.inputs.images import Image
+from vocdet.outputs import is_output_folder
 from vocdet.wording import reason
 
 T = TypeVar("T")
@@ -62,8 +63,8 @@ class Video:
 def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
     """The sources named by paths, camera numbers and URLs, in this order, and in natural order inside a folder.
 
-    Folders are searched recursively, except hidden ones, the mask folders of VOC, and `skip`. A missing path and an
-    empty folder is an `ArgumentError`; all of them are reported together.
+    Folders are searched recursively, except hidden ones, the mask folders of VOC, output of vocdet, and `skip`.
+    A missing path and an empty folder is an `ArgumentError`; all of them are reported together.
     """
     sources: list[MediaSource] = []
     errors: list[VocdetError] = []
@@ -103,7 +104,7 @@ def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
         if path.name.startswith(".") or path.name in MASK_FOLDERS or path.resolve() == hidden:
             continue
         if path.is_dir():
-            if not path.is_symlink():  # a link may lead back to a parent
+            if not path.is_symlink() and not is_output_folder(path):  # a link may lead back to a parent
                 yield from _walk(path, skip)
         elif path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             yield path

@@ -12,6 +12,7 @@ from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
 from vocdet.models.build import DETECTORS
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
+from vocdet.outputs import write_marker
 
 
 def make_run(folder: Path, task: str, net: str) -> Path:
@@ -34,6 +35,7 @@ def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
     """A new run folder; it is deleted if the block ends without a checkpoint in it."""
     run = make_run(folder, task, net)
     try:
+        write_marker(run, "run")
         yield run
     finally:
         if not any(run.glob(f"*{SUFFIX}")):

@@ -24,6 +24,7 @@ from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.square_crop import crop_square
+from vocdet.outputs import write_marker
 from vocdet.recipes.schema import Data, check_side
 from vocdet.wording import listed
 
@@ -85,6 +86,7 @@ def write_crops(
         raise DatasetError("there are no objects to crop", place=source.path, hint=hint)
     cutter = _Cutter(dataset, options)
     with appearing(target) as folder:
+        write_marker(folder, "crops")
         pool, created = ThreadPoolExecutor(min(8, os.cpu_count() or 1)), set[str]()
         try:
             for done, _ in enumerate(pool.map(lambda job: cutter.write(job, folder, created), jobs), 1):

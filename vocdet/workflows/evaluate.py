@@ -24,6 +24,7 @@ from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predict
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.prefetch import prefetch
+from vocdet.outputs import mark_file
 from vocdet.runs.pictures import example_sheet
 from vocdet.wording import listed
 from vocdet.workflows.load import Loaded, load_dataset
@@ -102,6 +103,7 @@ def evaluate_run(
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
+        mark_file(picture)
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
     return EvalResult(report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only)
 

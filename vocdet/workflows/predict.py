@@ -23,6 +23,7 @@ from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, o
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import Image, decode
+from vocdet.outputs import MARKER, write_marker
 from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
@@ -96,6 +97,7 @@ def predict(
     earlier = (out / RESULTS).exists()
     if not earlier:
         write_coco_results(out / RESULTS, [], [])  # claims the folder, even if the disk fills up
+        write_marker(out, "predictions")
     try:
         with quiet():
             total = _count(items)
@@ -113,7 +115,8 @@ def predict(
             write_coco_results(out / RESULTS, [name for name, _ in listed], [one for _, one in listed])
             write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
         elif not earlier:
-            (out / RESULTS).unlink(missing_ok=True)
+            for name in (RESULTS, MARKER):
+                (out / name).unlink(missing_ok=True)
             with suppress(OSError):  # another program wrote into it
                 out.rmdir()
     raise_all(errors)

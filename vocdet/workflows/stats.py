@@ -13,6 +13,7 @@ from vocdet.files import write_bytes
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
+from vocdet.outputs import mark_file
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed
 
@@ -51,6 +52,7 @@ def dataset_stats(
     statistics = stats(dataset, separate(dataset.splits))
     if drawn is not None:
         write_bytes(drawn, picture(statistics, source.path.resolve().name, format=format))
+        mark_file(drawn)
     return StatsReport(
         root=source.path,
         kind=scan.kind,

@@ -13,6 +13,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, walk
+from vocdet.outputs import is_output_folder
 from vocdet.wording import counted, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
@@ -118,7 +119,8 @@ def _find(root: Path) -> Layout:
 
 def _subfolders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
+        folders = sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
+    return [folder for folder in folders if not is_output_folder(folder)]
 
 
 def _has_xml(folder: Path) -> bool:
