@@ -161,7 +161,7 @@ def test_columns_that_are_not_given_say_nothing(dataset: Dataset) -> None:
 def test_a_pose_that_is_not_in_the_list_is_refused(full: Dataset) -> None:
     with pytest.raises(ValueError, match="an index of 2 in a table of 2 rows"):
         replace(full, poses=("", "Left"))
-    with pytest.raises(ValueError, match="a label stands twice in the list"):
+    with pytest.raises(ValueError, match="a label is repeated in the list"):
         replace(full, labels=("dog", "dog"))
 
 

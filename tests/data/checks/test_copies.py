@@ -30,7 +30,7 @@ def similar(count: int, *groups: list[int]) -> Similar:
 
 
 @pytest.mark.parametrize(
-    ("divided", "said"),
+    ("divided", "expected"),
     [
         (splits(), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
         (splits(train=[0, 1, 2]), [("image.copy", "0.jpg"), ("image.copy", "0.jpg")]),
@@ -40,17 +40,17 @@ def similar(count: int, *groups: list[int]) -> Similar:
         (splits(trainval=[0], test=[1, 2]), [("image.copy_across_splits", "0.jpg")] * 2),
     ],
 )
-def test_copies_in_two_parts_are_told_from_others(
-    divided: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]], said: list[tuple[str, str]]
+def test_copies_across_splits_have_their_own_code(
+    divided: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]], expected: list[tuple[str, str]]
 ) -> None:
     findings = copy_findings(dataset(3), [[0, 1, 2]], divided)
     assert [finding.place.path.name for finding in findings] == ["1.jpg", "2.jpg"]
-    assert [(finding.code, finding.problem.split("same as ")[1].split(",")[0]) for finding in findings] == said
+    assert [(finding.code, finding.problem.split("identical to ")[1].split(",")[0]) for finding in findings] == expected
 
 
-def test_a_copy_says_which_parts_the_two_are_in() -> None:
+def test_a_copy_names_the_splits_of_both() -> None:
     (finding,) = copy_findings(dataset(2), [[0, 1]], splits(train=[0], test=[1]))
-    assert finding.problem == "is identical to 0.jpg, byte for byte, yet one is in train and the other in test"
+    assert finding.problem == "is identical to 0.jpg, yet one is in train and the other in test"
 
 
 def test_a_group_of_near_identical_images_is_one_finding() -> None:
@@ -60,7 +60,7 @@ def test_a_group_of_near_identical_images_is_one_finding() -> None:
     assert finding.place.path == Path("set/0.jpg")
 
 
-def test_a_group_in_two_parts_names_a_pair() -> None:
+def test_a_group_across_splits_names_a_pair() -> None:
     divided = splits(trainval=[0, 1, 2], train=[0, 1], val=[2], test=[3])
     (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2, 3]), [], divided)
     assert finding.code == "image.similar_across_splits"
@@ -69,7 +69,7 @@ def test_a_group_in_two_parts_names_a_pair() -> None:
     )
 
 
-def test_copies_alone_are_no_near_identical_images() -> None:
+def test_exact_copies_alone_are_not_near_identical() -> None:
     assert similar_findings(dataset(4), similar(4, [0, 1]), [[0, 1]], splits()) == []
     (finding,) = similar_findings(dataset(4), similar(4, [0, 1, 2]), [[0, 1]], splits())
     assert finding.count == 3

@@ -27,7 +27,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
             mine = splits_of.get(row, ())
             apart = [other for other in group[:i] if mine and splits_of.get(other) and splits_of[other] != mine]
             place, other = Place(dataset.root / files[row]), (apart or group)[0]
-            same = f"is identical to {files[other]}, byte for byte"
+            same = f"is identical to {files[other]}"
             if apart:
                 problem = f"{same}, yet one is in {_joined(splits_of[other])} and the other in {_joined(mine)}"
                 hint = f"delete one, or split again, which keeps copies together: {_SPLIT_AGAIN}"
