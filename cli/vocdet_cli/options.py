@@ -37,7 +37,7 @@ Crowds = Annotated[
     typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
 ]
 Format = Annotated[
-    Literal["auto", "voc", "coco", "yolo", "labelme"],
+    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme"],
     typer.Option("--from", help="Format of the source; auto detects and reports it."),
 ]
 ImageFiles = Annotated[

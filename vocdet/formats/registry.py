@@ -66,6 +66,7 @@ class Format:
     suffixes: tuple[str, ...] = ()  # of files that stand for a whole dataset
     writable: bool = True
     file_per_image: bool = True  # annotations of an image are in a file with its stem
+    write: str = "write"  # the module that writes it
 
     @property
     def layout(self) -> LayoutModule:
@@ -80,7 +81,7 @@ class Format:
     @property
     def writer(self) -> WriteModule:
         """Writes the format, which must be writable."""
-        return cast("WriteModule", import_module(f"{self.package}.write"))
+        return cast("WriteModule", import_module(f"{self.package}.{self.write}"))
 
 
 # In the order in which they are tried on a folder.
@@ -89,6 +90,7 @@ FORMATS: Mapping[FormatName, Format] = MappingProxyType(
         "voc": Format("vocdet.formats.voc"),
         "coco": Format("vocdet.formats.coco", (".json",), file_per_image=False),
         "yolo": Format("vocdet.formats.yolo", (".yaml", ".yml")),
+        "yolo-seg": Format("vocdet.formats.yolo", write="write_segments"),  # read as yolo
         "labelme": Format("vocdet.formats.labelme", writable=False),
     }
 )

@@ -205,6 +205,8 @@ def sample_dataset(
 
 def native(scan: Scan) -> Target:
     """The default format of a new dataset: that of its source, or COCO, which holds everything the others do."""
+    if scan.format == "yolo" and len(scan.dataset.objects.segmentation.rows):
+        return "yolo-seg"
     return next((format for format in get_args(Target) if format == scan.format), "coco")
 
 

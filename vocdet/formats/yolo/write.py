@@ -63,24 +63,44 @@ def write(
     their images, because other tools refuse rows, or even files, with boxes outside; boxes without area in the image
     are left out. Raises an `AnnotationError` if the size of an image is unknown.
     """
-    sizes = np.stack([dataset.images.widths, dataset.images.heights], axis=1).astype(np.float64)  # (N, 2)
+    sizes = image_sizes(dataset)
+    objects = dataset.objects
+    boxes, keep = written_boxes(dataset)
+    rows = _rows(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
+    write_label_files(folder, dataset, targets, rows, objects.image[keep])
+    has_mask = _has(objects.segmentation.rows, len(objects))
+    masks = Loss("masks", int(has_mask.sum()), "only their boxes are written; yolo-seg holds polygons")
+    return [*_box_losses(dataset, keep), *([masks] if masks.count else []), *losses(dataset)]
+
+
+def image_sizes(dataset: Dataset) -> NDArray[np.float64]:
+    """(N, 2) width and height of every image; an `AnnotationError` if one is unknown."""
+    sizes = np.stack([dataset.images.widths, dataset.images.heights], axis=1).astype(np.float64)
     unknown = np.flatnonzero((sizes <= 0).any(axis=1))
     if len(unknown):
         place = dataset.root / dataset.images.files[unknown[0]]
         hint = "YOLO boxes are fractions of it: restore the image"
         raise AnnotationError("the size of this image is unknown", place=place, hint=hint)
-    objects = dataset.objects
+    return sizes
+
+
+def written_boxes(dataset: Dataset) -> tuple[Boxes, NDArray[np.bool_]]:
+    """The boxes (M, 4) clipped to their images, and which of them (M,) have an area that can be written."""
     boxes = np.round(clip_to_images(dataset), PIXEL_DECIMALS)
-    keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= _SMALLEST
-    rows = _rows(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
-    ends = np.searchsorted(objects.image[keep], np.arange(len(dataset)), "right").tolist()
+    return boxes, (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= _SMALLEST
+
+
+def write_label_files(
+    folder: Path, dataset: Dataset, targets: Sequence[str], rows: Sequence[str], image: NDArray[np.int32]
+) -> None:
+    """Write the rows of all objects to the files of their images, whose rows `image` (M,) has, and data.yaml."""
+    ends = np.searchsorted(image, np.arange(len(dataset)), "right").tolist()
     first, made = 0, {""}
     for target, end in zip(targets, ends, strict=True):
         source = "labels" + split_suffix(target)[0].removeprefix("images") + ".txt"
         write_new(f"{folder}/{source}", "".join(rows[first:end]).encode(), made)
         first = end
     write_new(f"{folder}/data.yaml", _yaml(dataset, targets).encode(), made)
-    return _losses(dataset, keep)
 
 
 def _rows(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -> list[str]:
@@ -88,12 +108,13 @@ def _rows(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -
     size = (boxes[:, 2:] - boxes[:, :2]) / sizes
     fractions = np.concatenate([center, size], axis=1).tolist()
     return [
-        f"{label} {_fraction(cx)} {_fraction(cy)} {_fraction(w)} {_fraction(h)}\n"
+        f"{label} {fraction(cx)} {fraction(cy)} {fraction(w)} {fraction(h)}\n"
         for label, (cx, cy, w, h) in zip(labels.tolist(), fractions, strict=True)
     ]
 
 
-def _fraction(value: float) -> str:
+def fraction(value: float) -> str:
+    """A fraction of an image as text."""
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
@@ -142,17 +163,21 @@ def _quoted(text: str) -> str:
     return _NOT_PLAIN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def _losses(dataset: Dataset, keep: NDArray[np.bool_]) -> list[Loss]:
+def _box_losses(dataset: Dataset, keep: NDArray[np.bool_]) -> list[Loss]:
+    clipped = (clip_to_images(dataset) != dataset.objects.box).any(axis=1) & keep
+    counts = {
+        ("boxes clipped to their images", "other tools refuse boxes outside"): clipped,
+        ("boxes without area in their images", "left out: other tools refuse them"): ~keep,
+    }
+    return [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items() if rows.any()]
+
+
+def losses(dataset: Dataset) -> list[Loss]:
+    """What no label file can hold, whether of boxes or of polygons."""
     objects = dataset.objects
     area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)
     other_area = ~np.isnan(objects.area) & (np.abs(objects.area - area) > 1e-6 * np.maximum(area, 1))
     counts = {
-        ("boxes clipped to their images", "other tools refuse boxes outside"): (
-            clip_to_images(dataset) != objects.box
-        ).any(axis=1)
-        & keep,
-        ("boxes without area in their images", "left out: other tools refuse them"): ~keep,
-        ("masks", "only their boxes are written"): _has(objects.segmentation.rows, len(objects)),
         ("crowds", _ORDINARY): objects.crowd,
         ("difficult objects", _ORDINARY): objects.difficult,
         ("truncated objects", "the flag is not written"): objects.truncated,
@@ -160,12 +185,12 @@ def _losses(dataset: Dataset, keep: NDArray[np.bool_]) -> list[Loss]:
         ("poses", "such as Left or Frontal"): objects.pose > 0,
         ("areas", "where they differ from those of the boxes"): other_area,
     }
-    losses = [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items()]
-    losses += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
-    losses.append(Loss("extras of images", len(dataset.images.extra.rows), "such as their license, or the XML header"))
-    losses.append(Loss("extras of the dataset", int(dataset.extra not in (b"", b"{}")), "such as COCO's info"))
-    losses += [*_split_losses(dataset), *split_losses(dataset.splits)]
-    return [loss for loss in losses if loss.count]
+    found = [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items()]
+    found += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
+    found.append(Loss("extras of images", len(dataset.images.extra.rows), "such as their license, or the XML header"))
+    found.append(Loss("extras of the dataset", int(dataset.extra not in (b"", b"{}")), "such as COCO's info"))
+    found += [*_split_losses(dataset), *split_losses(dataset.splits)]
+    return [loss for loss in found if loss.count]
 
 
 def _split_losses(dataset: Dataset) -> list[Loss]:
