@@ -56,17 +56,17 @@ def test_pixels_that_touch_at_a_corner_are_two_pieces() -> None:
 
 
 def test_polygons_apart_keep_their_corners_and_are_joined() -> None:
-    first, second = [1.5, 1, 4, 1, 4, 4.25], [6, 6, 9, 6, 9, 9]
+    first, second = [1.5, 1.0, 4.0, 1.0, 4.0, 4.25], [6.0, 6.0, 9.0, 6.0, 9.0, 9.0]
     polygon = as_polygon([first, second], 10, 10)
     assert polygon == [1.5, 1, 4, 1, 4, 4.25, 1.5, 1, 6, 6, 9, 6, 9, 9, 6, 6]
     assert np.array_equal(drawn(polygon, (10, 10)), masks.pixels([first, second], 10, 10))
 
 
 def test_polygons_that_overlap_cover_what_any_of_them_covers() -> None:
-    both = [[1, 1, 6, 1, 6, 6, 1, 6], [4, 4, 9, 4, 9, 9, 4, 9]]
+    both = [[1.0, 1, 6, 1, 6, 6, 1, 6], [4.0, 4, 9, 4, 9, 9, 4, 9]]
     polygon = as_polygon(both, 10, 10)
     assert polygon is not None
-    assert np.array_equal(drawn(polygon, (10, 10)), masks.pixels(both, 10, 10))  # type: ignore[arg-type]
+    assert np.array_equal(drawn(polygon, (10, 10)), masks.pixels(both, 10, 10))
 
 
 @pytest.mark.parametrize(
