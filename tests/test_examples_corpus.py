@@ -73,7 +73,7 @@ def test_boxes_are_inside_their_images_and_some_start_at_0(corpus: Path) -> None
     assert 0 in starts
 
 
-def test_pictures_have_the_sizes_that_are_said(corpus: Path) -> None:
+def test_images_have_the_stated_sizes(corpus: Path) -> None:
     for image in _coco(corpus)["images"]:
         for folder in ("voc/JPEGImages", "coco/images"):
             with Image.open(corpus / folder / image["file_name"]) as picture:

@@ -138,7 +138,7 @@ def test_the_folder_one_is_in_cannot_be_replaced(tmp_path: Path, monkeypatch: py
         files.check_new(Path())
 
 
-def test_a_disk_of_its_own_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_point_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path)
     with pytest.raises(OutputError, match="is a mount point, which cannot be replaced") as caught:
         files.check_new(tmp_path)

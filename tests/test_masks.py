@@ -97,7 +97,7 @@ def test_area_and_bounds_of_an_rle_are_those_pycocotools_measures(mask: NDArray[
     assert bounds(found) == (x, y, x + width, y + height)
 
 
-def test_a_run_that_goes_on_in_the_next_column_has_the_height_of_the_image() -> None:
+def test_a_run_across_columns_has_the_height_of_the_image() -> None:
     found = parse(
         as_json({"size": [5, 4], "counts": [8, 3, 9]})
     )  # from the fourth of the second to the first of the third
@@ -185,7 +185,7 @@ def test_the_bounds_of_polygons_go_around_all_of_them() -> None:
         ({"size": [2, 3], "counts": "O"}, "rle.sum", "has a run of negative length"),
     ],
 )  # fmt: skip
-def test_a_segmentation_that_is_none_is_said_to_be_none(segmentation: object, code: str, text: str) -> None:
+def test_an_invalid_segmentation_is_an_error(segmentation: object, code: str, text: str) -> None:
     assert problem(as_json(segmentation)) == (code, text)
 
 

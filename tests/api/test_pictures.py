@@ -55,7 +55,7 @@ def test_every_kind_of_picture_is_read(kind: str) -> None:
     assert np.array_equal(image, expected)
 
 
-def test_half_precision_is_read_as_exactly_as_it_is() -> None:
+def test_half_precision_is_read_exactly() -> None:
     values = torch.tensor([0.0, 0.25, 0.5, 1.0]).reshape(1, 2, 2)
     for dtype in (torch.float16, torch.bfloat16):
         assert as_image(values.to(dtype))[..., 0].tolist() == [[0, 64], [128, 255]]

@@ -29,7 +29,7 @@ def in_a_new_process(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_names_are_sorted_and_each_stands_once() -> None:
+def test_names_are_sorted_and_unique() -> None:
     assert vocdet.__all__ == sorted(set(vocdet.__all__))
     assert set(vocdet.__all__) <= set(dir(vocdet))
 

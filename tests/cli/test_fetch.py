@@ -139,7 +139,7 @@ def test_coco_has_its_own_default_folder(vocdet: Run, mirror: tuple[Path, str]) 
     assert f"by other means to {Path('coco2017') / 'val2017.zip'}" in out
 
 
-def test_unknown_datasets_and_parts_are_errors(vocdet: Run) -> None:
+def test_unknown_datasets_and_splits_are_errors(vocdet: Run) -> None:
     assert vocdet("fetch", "voc2012", "--only", "test")[::2] == (
         1, "error: voc2012 has no part 'test'\n  hint: its parts: trainval\n",
     )  # fmt: skip

@@ -57,7 +57,7 @@ def test_a_hint_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "warning: --seed 1 is missing\n"
 
 
-def test_a_command_can_be_typed_as_it_is_printed() -> None:
+def test_a_printed_command_can_be_pasted() -> None:
     data = render.given(Path("my set"))
     assert render.command("check", *data, *render.given("one", "--coordinates", "auto")) == (
         "vocdet check 'my set' --coordinates one"

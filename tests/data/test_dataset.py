@@ -32,7 +32,7 @@ def test_a_scene_is_one_image_with_its_objects(dataset: Dataset) -> None:
         dataset[3]
 
 
-def test_a_subset_keeps_labels_and_the_order_asked_for(dataset: Dataset) -> None:
+def test_a_subset_keeps_labels_and_the_given_order(dataset: Dataset) -> None:
     part = dataset.subset([2, 0])
     assert part.images.stems == ("c", "a")
     assert part.labels == ("cat", "dog")
@@ -176,7 +176,7 @@ def test_tables_of_other_lengths_or_orders_are_refused(full: Dataset) -> None:
         full.subset([0, 0])
 
 
-def test_the_fingerprint_tells_masks_apart(full: Dataset) -> None:
+def test_the_fingerprint_distinguishes_masks(full: Dataset) -> None:
     objects = full.objects
     other = replace(objects, segmentation=Texts.of([b"[[1,2,3,4,5,7]]", b"", b"[[6,5,4,3,2,1]]"]))
     moved = replace(objects, segmentation=Texts.of([b"[[1,2,3,4,5,6]]", b"[[6,5,4,3,2,1]]", b""]))

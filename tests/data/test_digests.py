@@ -24,7 +24,7 @@ def dataset(**objects: Any) -> Dataset:
     return Dataset(Path("set"), ("cat", "dog"), images, Objects(**(columns | objects)))
 
 
-def test_every_image_has_a_hash_of_its_own() -> None:
+def test_every_image_has_its_own_hash() -> None:
     found = image_digests(dataset())
     assert list(found) == ["a", "b", "c"]
     assert len(set(found.values())) == 3

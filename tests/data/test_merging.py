@@ -201,5 +201,5 @@ def test_labels_that_differ_in_more_are_different(tmp_path: Path) -> None:
         (["/"], ("set",)),
     ],
 )
-def test_every_source_has_a_name_of_its_own(folders: list[str], names: tuple[str, ...]) -> None:
+def test_every_source_has_a_unique_name(folders: list[str], names: tuple[str, ...]) -> None:
     assert source_names([Path(folder) for folder in folders]) == names

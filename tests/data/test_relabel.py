@@ -64,7 +64,7 @@ def test_whatever_else_is_known_of_an_object_stays_with_it() -> None:
     assert made.objects.line.tolist() == [1, 3]
 
 
-def test_objects_that_only_their_labels_told_apart_are_counted() -> None:
+def test_objects_that_differed_only_in_label_are_counted() -> None:
     same = dataset_of([[0, 1, 0]])
     same = replace(same, objects=replace(same.objects, box=np.array([[0, 0, 5, 5]] * 2 + [[1, 1, 5, 5]])))
     assert relabel(same, {"dog": "cat"}).doubles == 1

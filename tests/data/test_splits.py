@@ -13,7 +13,7 @@ def rows(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-def test_trainval_is_no_part_of_its_own_beside_train_and_val() -> None:
+def test_trainval_is_not_separate_from_train_and_val() -> None:
     splits = {"trainval": rows(0, 1), "val": rows(1), "test": rows(2), "train": rows(0)}
     assert list(separate(splits)) == ["train", "val", "test"]
     assert list(separate({"test": rows(2), "trainval": rows(0, 1)})) == ["test", "trainval"]
@@ -32,7 +32,7 @@ def test_parts_of_a_subset_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("images", [0, 3])
-def test_no_parts_stay_no_parts(images: int) -> None:
+def test_no_splits_remain_no_splits(images: int) -> None:
     assert within({}, rows(), images) == {}
 
 

@@ -59,7 +59,7 @@ def test_every_part_has_its_images_and_objects_and_so_has_what_is_in_none() -> N
     assert (figures.in_no_split[0], figures.in_no_split[1].tolist()) == (1, [0, 0, 1, 0])
 
 
-def test_without_parts_every_image_is_in_none() -> None:
+def test_without_splits_every_image_is_in_none() -> None:
     figures = stats(dataset_of([[(A, square(9))], []]))
     assert (dict(figures.splits), figures.in_no_split[0]) == ({}, 2)
 
@@ -137,7 +137,7 @@ def test_pairs_are_all_pairs_that_images_show(scenes: list[list[int]]) -> None:
     assert pairs.images.tolist() == sorted(pairs.images.tolist(), reverse=True)
 
 
-def test_objects_smaller_than_a_cell_are_told_for_every_input() -> None:
+def test_objects_smaller_than_a_cell_are_counted_for_every_input() -> None:
     # of a 1000 × 1000 image: 16 pixels of 320 are 50 of it
     figures = stats(dataset_of([[(A, square(49)), (A, square(51)), (A, square(60)), (A, square(70))]], [(1000, 1000)]))
     assert figures.below_cell[320] == 0.25

@@ -30,7 +30,7 @@ def test_only_texts_that_are_not_empty_take_room(column: list[bytes]) -> None:
 
 
 @given(columns, st.data())
-def test_rows_are_taken_in_the_order_asked_for(column: list[bytes], data: st.DataObject) -> None:
+def test_rows_are_taken_in_the_given_order(column: list[bytes], data: st.DataObject) -> None:
     any_row = st.integers(-len(column), len(column) - 1)
     rows = data.draw(st.lists(any_row, max_size=20)) if column else []
     assert listed(Texts.of(column).take(rows)) == [column[row] for row in rows]

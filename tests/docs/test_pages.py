@@ -59,7 +59,7 @@ def test_the_notebook_page_holds_every_cell() -> None:
     assert page.count("```python") == 5
 
 
-def test_every_page_stands_in_the_navigation() -> None:
+def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     for page in DOCS.rglob("*.md"):
         assert page.relative_to(DOCS).as_posix() in nav

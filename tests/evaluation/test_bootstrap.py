@@ -77,7 +77,7 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     assert 0 < low < high < 1
 
 
-def test_the_figure_of_all_images_lies_within(samples: tuple[Dataset, list[Detections]]) -> None:
+def test_the_metric_of_all_images_is_within_the_interval(samples: tuple[Dataset, list[Detections]]) -> None:
     report = evaluate(*samples, resamples=200)
     assert report.interval is not None
     assert (report.interval.share, report.interval.resamples, report.interval.seed) == (0.95, 200, 0)

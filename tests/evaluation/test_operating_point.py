@@ -42,7 +42,7 @@ class PointAt:
         return operating_point(truth.objects, table, match, limits)
 
 
-def test_what_lies_where_it_should_is_correct(point_at: PointAt) -> None:
+def test_a_detection_on_an_object_is_correct(point_at: PointAt) -> None:
     point = point_at([("cat", A), ("dog", B)], [("cat", 0.9, A), ("dog", 0.9, B)])
     assert [*point.correct, *point.wrong, *point.missed, *point.false] == [1, 1, 0, 0, 0, 0, 0, 0]
 
@@ -88,7 +88,7 @@ def thresholds_of(make: Make, objects: int, outcomes: list[tuple[float, int]]) -
     return float(best_thresholds(table, outcome, np.array([objects]), default=0.3)[0])
 
 
-def test_the_threshold_lies_halfway_to_the_next_detection(make: Make) -> None:
+def test_the_threshold_is_halfway_to_the_next_detection(make: Make) -> None:
     assert thresholds_of(make, 2, [(0.75, TRUE), (0.5, TRUE), (0.25, FALSE)]) == 0.375
 
 

@@ -65,7 +65,7 @@ def test_difficult_objects_are_neither_found_nor_missed(make: Make) -> None:
     assert voc_score(truth, make.found(["cat"], [[("cat", 0.7, A)]])).mean_ap == 1
 
 
-def test_what_lies_in_a_crowd_region_is_not_false(make: Make) -> None:
+def test_detections_inside_a_crowd_are_not_false_positives(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", (100, 100, 300, 300), "crowd"), ("cat", A)]])
     found = make.found(["cat"], [[("cat", 0.9, (120, 120, 140, 140)), ("cat", 0.8, A)]])
     assert voc_score(truth, found).mean_ap == 1

@@ -82,7 +82,7 @@ def test_a_second_reading_is_from_the_cache_and_the_same(root: Path, fresh: list
     assert boxes(second) == [("a", [[1, 2, 30, 40]]), ("b", [[5, 6, 50, 60], [0, 0, 9, 9]])]
 
 
-def test_warnings_are_kept_and_errors_are_raised_anew(root: Path, fresh: list[Path]) -> None:
+def test_warnings_are_cached_and_errors_raised_again(root: Path, fresh: list[Path]) -> None:
     Image.new("RGB", (9, 9)).save(root / "JPEGImages" / "c.jpg")
     assert [finding.code for finding in read(Source(root)).findings] == ["image.unannotated"]
     assert read(Source(root)).findings == registry.scan(Source(root)).findings
@@ -187,7 +187,7 @@ def test_a_changed_label_list_gives_a_fresh_reading(root: Path, fresh: list[Path
     assert len(fresh) == 3
 
 
-def test_another_version_reads_anew(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_reads_again(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read(Source(root))
     for name, value in (("__version__", "99"), ("_own_code", lambda: "another hash")):
         monkeypatch.setattr(cache, name, value)
@@ -304,7 +304,7 @@ def test_a_link_to_a_file_changes_with_the_file(root: Path, fresh: list[Path]) -
     assert len(fresh) == 2
 
 
-def test_names_count_where_nothing_else_tells_files_apart(
+def test_names_count_where_files_are_otherwise_identical(
     make_voc: MakeVoc, fresh: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_voc(BOXES, layout="flat")
@@ -329,7 +329,7 @@ def test_a_scan_of_files_that_were_not_looked_at_is_not_kept(
     assert not kept.exists()
 
 
-def test_images_may_be_missing_where_that_was_asked_for(root: Path, fresh: list[Path]) -> None:
+def test_images_may_be_missing_on_request(root: Path, fresh: list[Path]) -> None:
     shutil.copytree(root / "JPEGImages", root.parent / "images")
     shutil.rmtree(root / "JPEGImages")
     for _ in range(2):

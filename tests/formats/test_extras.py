@@ -10,7 +10,7 @@ def as_json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_what_is_said_of_a_label_follows_its_name() -> None:
+def test_the_extra_of_a_label_follows_its_name() -> None:
     extra = as_json(
         {"info": {"year": 2024}, "categories": {"cat": {"supercategory": "pet"}, "dog": {"n": 1}, "emu": {}}}
     )
@@ -23,7 +23,7 @@ def test_of_labels_that_become_one_the_first_has_its_say() -> None:
     assert json.loads(relabeled(extra, {"dog": "pet", "cat": "pet"})) == {"categories": {"pet": {"n": 1}}}
 
 
-def test_an_extra_that_says_nothing_of_labels_stays_as_it_is() -> None:
+def test_an_extra_without_labels_is_unchanged() -> None:
     for extra in (b"", b'{"info":  {}}'):
         assert relabeled(extra, {"cat": "dog"}) == extra
 
@@ -38,7 +38,7 @@ def test_extras_of_several_datasets_are_joined_key_by_key() -> None:
     assert differ == ()
 
 
-def test_where_they_differ_the_first_is_kept_and_it_is_said() -> None:
+def test_the_first_of_different_values_wins_and_is_reported() -> None:
     one, other = as_json({"info": 1, "categories": {"cat": 1}}), as_json({"info": 2, "categories": {"cat": 2}})
     whole, _, differ = merged([one, other], [Texts.empty(0)] * 2)
     assert (json.loads(whole), differ) == ({"info": 1, "categories": {"cat": 1}}, ("info", "category cat"))
@@ -50,7 +50,7 @@ def test_numbers_of_voc_files_stay_1_based_only_where_all_are() -> None:
     assert merged([one, b""], [Texts.empty(0)] * 2)[0] == b""
 
 
-def test_licences_of_one_id_are_told_apart_in_the_images_too() -> None:
+def test_licenses_sharing_an_id_get_new_ids_in_the_images_too() -> None:
     one = as_json({"licenses": [{"id": 1, "name": "A"}, {"id": 2, "name": "B"}]})
     other = as_json({"licenses": [{"id": 1, "name": "B"}, {"id": 2, "name": "C"}]})
     images = [Texts.of([b'{"license":1}']), Texts.of([b'{"license":1,"x":0}', b"", b'{"license":2}'])]

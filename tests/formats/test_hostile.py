@@ -391,7 +391,7 @@ def test_bytes_that_are_no_text_are_refused(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gbk", "gb18030", "big5", "shift_jis"])
-def test_encodings_that_are_said_are_read(place: Place, touched: list[tuple[str, str]], encoding: str) -> None:
+def test_declared_encodings_are_read(place: Place, touched: list[tuple[str, str]], encoding: str) -> None:
     said = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
     xml = (
         f'<?xml version="1.0" encoding="{said}"?><annotation>{FILENAME}{SIZE}{OBJECT.replace("dog", "犬")}</annotation>'
@@ -743,9 +743,7 @@ HUGE = [2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), -(2**
 
 @pytest.mark.parametrize("number", HUGE, ids=lambda number: f"{float(min(number, 10**300)):.4g}")
 @pytest.mark.parametrize("where", ["image", "category", "annotation", "all"])
-def test_ids_nobody_can_count_to_are_told_apart(
-    place: Place, touched: list[tuple[str, str]], where: str, number: float
-) -> None:
+def test_huge_ids_are_distinguished(place: Place, touched: list[tuple[str, str]], where: str, number: float) -> None:
     of_image, of_category, of_annotation = ((number if where in (name, "all") else 1) for name in (
         "image", "category", "annotation"))  # fmt: skip
     text = coco_text(
@@ -881,7 +879,7 @@ def test_odd_coco_files_get_a_verdict(place: Place, touched: list[tuple[str, str
         ('"id": 1', '"attributes": {"a": 1, "a"COLON 2}, "id": 1'),
     ],
 )
-def test_a_key_that_stands_twice_is_an_error_however_it_is_written(
+def test_a_repeated_key_is_an_error_in_any_spelling(
     place: Place, touched: list[tuple[str, str]], first: str, second: str, colon: str
 ) -> None:
     other = second.replace("COLON", colon)

@@ -94,7 +94,7 @@ def test_a_folder_without_labelled_images_is_one_error(tmp_path: Path, what: str
     assert caught.value.hint == "make a folder for every label, with its images in it"
 
 
-def test_broken_images_are_told_together(tmp_path: Path) -> None:
+def test_broken_images_are_reported_together(tmp_path: Path) -> None:
     picture(tmp_path / "a" / "good.jpg")
     for name in ("b.jpg", "c.png"):
         (tmp_path / "a" / name).write_text("broken")

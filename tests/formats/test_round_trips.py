@@ -294,7 +294,7 @@ def test_all_that_voc_files_say_survives(tmp_path: Path, source: str, convention
     assert (text.count("<polygon>"), text.count("<area>"), text.count("<coco>")) == (2, 1, 1)
 
 
-def test_no_area_is_added_that_nobody_said(tmp_path: Path) -> None:
+def test_unstated_areas_are_not_added(tmp_path: Path) -> None:
     rle = '<segmentation>{"size":[80,100],"counts":[0,7,7993]}</segmentation>'
     objects = (
         DOG, named("dog", "0.1", "0.2", "33.3", "44.4"), named("dog", "1000.01", "2000.02", "1000.03", "2000.05"),
@@ -325,7 +325,7 @@ def test_numbers_of_a_polygon_stay_the_texts_they_are(tmp_path: Path) -> None:
 PARTS = {"train": ["a"], "val": ["sub/x"], "trainval": ["a", "sub/x"], "test": ["z"]}
 
 
-def test_folders_in_annotations_parts_and_the_order_of_labels_survive(tmp_path: Path) -> None:
+def test_folders_in_annotations_splits_and_label_order_survive(tmp_path: Path) -> None:
     stems = {"a": xml(DOG), "sub/x": xml(named("cat", 1, 2, 3, 4)), "sub/y": xml(), "z": xml()}
     root = voc(tmp_path / "voc1", stems, **PARTS)
     put(root / "labels.txt", "zebra\ndog\ncat\n")

@@ -87,7 +87,7 @@ def test_coordinates_stay_what_they_are(tmp_path: Path, value: float) -> None:
     assert load(tmp_path / "a").dataset.objects.box.tobytes() == np.array([[1, 2, 3, value]]).tobytes()
 
 
-def test_it_says_what_it_was_told_about_itself(tmp_path: Path) -> None:
+def test_the_header_holds_what_was_saved(tmp_path: Path) -> None:
     save(tmp_path / "a", make_scan(), about={"key": "né"})
     with (tmp_path / "a").open("rb") as file:
         assert read_header(file).about == {"key": "né"}

@@ -68,7 +68,7 @@ def test_nothing_found_changes_nothing() -> None:
     assert not changed(draw(grey(), NONE, ("cat",))).any()
 
 
-def test_the_text_tells_label_and_score(texts: list[str]) -> None:
+def test_the_caption_has_label_and_score(texts: list[str]) -> None:
     draw(grey(), found(((0, 0, 50, 50), 0.876, 0), ((0, 0, 60, 60), 0.3, 1)), ("cat", "dog"))
     assert texts == ["dog 30%", "cat 88%"]  # the best is drawn last, on top
 
@@ -119,7 +119,7 @@ def test_annotated_objects_are_drawn_and_difficult_ones_say_so(texts: list[str])
     assert texts == ["cat", "dog (difficult)"]
 
 
-def test_a_caption_stands_in_the_lower_left_corner() -> None:
+def test_a_caption_is_in_the_lower_left_corner() -> None:
     image = grey()
     drawn = changed(caption(image, "30 frames a second"))
     assert drawn[-1, 0] and not drawn[: 120 // 2].any()

@@ -72,7 +72,7 @@ def test_numbers_and_addresses_are_cameras_unless_there_is_such_a_file(
     assert (stream.kind, stream.path, stream.name) == ("camera", None, "cam_local_live")
 
 
-def test_all_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+def test_all_missing_files_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManyErrors) as caught:
         find_sources([str(tmp_path / "a.png"), str(tmp_path / "empty")])
@@ -114,7 +114,7 @@ class NoCamera:
     ("address", "problem"),
     [("0", "camera 0 does not exist"), ("http://10.0.0.1/x", "'http://10.0.0.1/x' delivers no image")],
 )
-def test_a_camera_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
+def test_a_missing_camera_is_an_error(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", NoCamera)
     with pytest.raises(VocdetError, match=problem) as caught, open_video(MediaSource("camera", address, "x")):
         pass

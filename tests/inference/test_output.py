@@ -53,7 +53,7 @@ def test_a_picture_is_of_the_kind_its_name_says(tmp_path: Path) -> None:
         check_picture_name(tmp_path / "c.gif")
 
 
-def test_a_picture_too_large_for_its_kind_is_told(tmp_path: Path) -> None:
+def test_a_picture_too_large_for_its_format_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="an image of 66000x1 pixels cannot be written"):
         write_picture(tmp_path / "a.jpg", grey(1, 66000))
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_a_video_of_few_frames_is_written_too(tmp_path: Path) -> None:
     assert played(tmp_path / "a.mp4")[0] == 1
 
 
-def test_frames_of_odd_and_of_changing_size_are_all_there(tmp_path: Path) -> None:
+def test_frames_of_odd_and_of_changing_size_are_all_written(tmp_path: Path) -> None:
     with writing_video(tmp_path / "a.mp4", 10) as write:
         for size in ((49, 65), (49, 65), (20, 30), (100, 200)):
             write(grey(*size))
@@ -114,7 +114,7 @@ def test_a_name_that_is_no_video_is_refused(tmp_path: Path) -> None:
         check_video_name(tmp_path / "b.mp4")
 
 
-def test_a_video_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_video_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refuses:
         fourcc = cv2.VideoWriter.fourcc
 
@@ -132,7 +132,7 @@ def test_a_video_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_takes_no_file_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -142,7 +142,7 @@ def test_a_folder_that_takes_no_file_is_told_as_what_it_is(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
-def test_a_video_that_was_cut_short_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_truncated_video_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     class Forgets:
         """A writer on a disk that fills up: it says nothing and writes no more."""
 

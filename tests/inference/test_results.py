@@ -191,7 +191,7 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path, content: bytes, probl
     assert caught.value.hint.startswith('give a list of {"image_id"')
 
 
-def test_the_line_where_json_breaks_is_told(tmp_path: Path) -> None:
+def test_the_line_of_invalid_json_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text("[\n3,\n]x\n")
     with pytest.raises(AnnotationError, match=rf"{path.name}:3: is not JSON"):

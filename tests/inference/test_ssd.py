@@ -68,7 +68,7 @@ def test_boxes_are_in_the_pixels_of_each_image() -> None:
         np.testing.assert_allclose(together.boxes[:5], image_alone.boxes[:5], atol=0.05)
 
 
-def test_a_stream_is_detected_in_order_whatever_the_batch() -> None:
+def test_a_stream_is_detected_in_order_for_any_batch_size() -> None:
     predictor = SsdPredictor(detector())
     images = [picture(50 + 10 * i, 40, seed=i) for i in range(7)]
     alone = [predictor.detect([image])[0] for image in images]
@@ -125,7 +125,7 @@ def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
     assert caught.value.hint == "train a detector from it with `vocdet.train_detector(dataset)`"
 
 
-def test_a_folder_without_a_checkpoint_is_told_what_to_run(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_a_checkpoint_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint") as caught:
         load_predictor(tmp_path)
     assert "`vocdet.train_detector(dataset)`" in caught.value.hint

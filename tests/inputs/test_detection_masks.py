@@ -88,7 +88,7 @@ def grown(mask: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", HOW)
-def test_a_mask_is_where_its_pixels_are_whatever_is_done(how: str, size: str, tmp_path: Path) -> None:
+def test_a_mask_follows_its_pixels_through_every_augmentation(how: str, size: str, tmp_path: Path) -> None:
     scenes = DetectionSamples(painted(tmp_path, 6), SIZES[size], HOW[how], masks=True)
     seen = sum(check(scenes.draw(seed % 6, RNG(seed))) for seed in range(16))
     assert seen >= (16 if how in ("whole", "flip", "turns") else 8)
@@ -107,7 +107,7 @@ def test_as_they_are_images_have_the_masks_that_pycocotools_draws_at_their_size(
             assert sample.boxes.tolist() == [[20.5 * scale, 10 * scale, 99 * scale, 90 * scale]]
 
 
-def test_masks_are_there_when_asked_for_alone(tmp_path: Path) -> None:
+def test_masks_are_loaded_only_on_request(tmp_path: Path) -> None:
     dataset = painted(tmp_path, 2)
     for augmentation in (None, Augmentation(), Augmentation(mixup=1, mosaic=1, rotate=True)):
         (batch,) = batches(DetectionSamples(dataset, (64, 64), augmentation), EpochPlan(2, seed=0, epoch=1))

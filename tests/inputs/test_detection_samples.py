@@ -83,7 +83,7 @@ def pictures(draw: st.DrawFn, color: Color) -> tuple[tuple[int, int], Box, Color
 @pytest.mark.parametrize("name", ONLY)
 @settings(max_examples=40, deadline=None)
 @given(pictures((255, 0, 0)), st.integers(0, 2**32 - 1))
-def test_a_box_is_where_its_pixels_are_whatever_is_done(
+def test_a_box_follows_its_pixels_through_every_augmentation(
     name: str, picture: tuple[tuple[int, int], Box, Color], seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +140,7 @@ def test_a_batch_names_all_images_that_are_in_it(tmp_path: Path) -> None:
     assert make_batch(crops, BatchRequest(0, 1, 0, (5, 2))).rows == (5, 2)
 
 
-def test_mixup_and_mosaic_come_as_often_as_asked(tmp_path: Path) -> None:
+def test_mixup_and_mosaic_occur_at_the_requested_rates(tmp_path: Path) -> None:
     dataset = painted(tmp_path, [((96, 96), (32, 32, 64, 64), c) for c in COLORS[:4]])
     for mosaic, mixup, fewest, most in ((0, 0, 1, 1), (1, 0, 4, 4), (0, 1, 2, 2), (1, 1, 8, 8), (0.5, 0.5, 3, 4.6)):
         always = Augmentation(whole=1, zoom_out=0, color=0, mosaic=mosaic, mixup=mixup)
@@ -184,7 +184,7 @@ def test_samples_are_the_same_with_and_without_a_cache(make_dataset: MakeDataset
         assert all(torch.equal(a, b) for a, b in zip(expected, made(cache), strict=True))
 
 
-def test_a_scene_as_it_is_has_the_pixels_that_a_predictor_sees(tmp_path: Path) -> None:
+def test_an_unaugmented_sample_has_the_pixels_of_the_predictor(tmp_path: Path) -> None:
     noise = RNG(0).integers(0, 256, (60, 80, 3), np.uint8)
     Image.fromarray(noise).resize((800, 600)).save(tmp_path / "0.jpg")
     names, no = ("0.jpg",), np.zeros(0, np.bool_)

@@ -61,7 +61,7 @@ def test_files_of_any_name_are_opened(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_orientation_is_applied_only_when_asked_for(tmp_path: Path, suffix: str, orientation: int) -> None:
+def test_orientation_is_applied_only_on_request(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = tmp_path / f"a{suffix}"
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -75,7 +75,7 @@ def test_orientation_is_applied_only_when_asked_for(tmp_path: Path, suffix: str,
     assert close(decode_as(path, upright.shape[1], upright.shape[0]), stored if orientation < 5 else upright)
 
 
-def test_an_image_of_another_size_than_it_was_is_told(tmp_path: Path) -> None:
+def test_an_image_whose_size_changed_is_an_error(tmp_path: Path) -> None:
     Image.fromarray(quarters()).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="is 40x20 pixels, not 20x40") as caught:
         decode_as(tmp_path / "a.png", 20, 40)
@@ -115,7 +115,9 @@ def test_resizing_averages_when_it_shrinks_much() -> None:
 
 
 @pytest.mark.parametrize("at_least", [(20, 40), (10, 20), (9, 14), (3, 5), (2, 40)])
-def test_a_jpeg_may_come_smaller_but_no_smaller_than_asked(tmp_path: Path, at_least: tuple[int, int]) -> None:
+def test_a_jpeg_may_be_decoded_smaller_but_not_below_the_requested_size(
+    tmp_path: Path, at_least: tuple[int, int]
+) -> None:
     Image.fromarray(quarters()).save(tmp_path / "a.jpg", quality=95)
     small = decode_as(tmp_path / "a.jpg", 40, 20, at_least=at_least)
     height, width = small.shape[:2]

@@ -266,7 +266,7 @@ def test_the_box_of_an_object_that_is_cut_becomes_that_of_what_is_seen(tmp_path:
     assert seen(crop(28, 0, 90, 51)) == ([], [], [])
 
 
-def test_an_object_without_a_mask_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_object_without_a_mask_is_unchanged(tmp_path: Path) -> None:
     image = np.zeros((70, 90, 3), np.uint8)
     square = polygon_text([10, 10, 30, 10, 30, 30, 10, 30])
     boxes = [((10, 10, 30, 30), b""), ((10, 10, 30, 30), square), ((5, 5, 40, 40), b"[[1,2,3,4]]")]

@@ -107,7 +107,7 @@ def test_objects_that_are_not_wanted_take_no_room(tmp_path: Path) -> None:
     assert len(found.numbers) == 8
 
 
-def test_masks_are_taken_apart_in_parts_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_split_in_chunks_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     polygons = [polygon_text([1, 1, 5 + i, 1, 5 + i, 20]) for i in range(10)]
     polygons[6] = b"[[1,2]]"
     dataset = save_dataset(tmp_path, [BLANK], [[((0, 0, 60, 40), text) for text in polygons]])
@@ -172,7 +172,7 @@ def test_a_voc_trees_pixels_arrive_as_masks(tmp_path: Path, make_voc: Callable[.
         assert len(made.masks) == (made.labels >= 0).sum()
 
 
-def test_a_png_index_without_an_object_teaches_nothing_and_breaks_nothing(make_voc: Callable[..., Path]) -> None:
+def test_a_png_index_without_an_object_is_ignored(make_voc: Callable[..., Path]) -> None:
     root = make_voc({"a": [("cat", (11, 11, 30, 30))]}, size=(80, 60))
     values = np.zeros((60, 80), np.uint8)
     values[10:30, 10:30], values[40:50, 40:50] = 1, 7

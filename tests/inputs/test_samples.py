@@ -248,7 +248,7 @@ def test_the_size_of_a_batch_does_not_change_what_is_drawn() -> None:
     assert drawn(1) == drawn(4) == drawn(100)
 
 
-def test_a_pass_goes_on_where_it_was_left_without_drawing_what_was_before() -> None:
+def test_a_pass_resumes_without_drawing_earlier_samples() -> None:
     whole = list(batches(Numbers(11), EpochPlan(4, seed=0, epoch=1, shuffle=True)))
     rest = list(batches(Numbers(11), EpochPlan(4, seed=0, epoch=1, shuffle=True, skip=2)))
     assert len(rest) == 1
@@ -256,7 +256,7 @@ def test_a_pass_goes_on_where_it_was_left_without_drawing_what_was_before() -> N
     assert list(batches(Numbers(11), EpochPlan(4, seed=0, epoch=1, shuffle=True, skip=3))) == []
 
 
-def test_the_parts_of_all_processes_make_every_batch() -> None:
+def test_the_shards_of_all_processes_form_every_batch() -> None:
     order = np.random.default_rng(3).permutation(11)
     whole = list(batches(Numbers(11), EpochPlan(4, seed=0, epoch=1, order=order)))
     for world in (1, 2, 3, 5):
@@ -281,7 +281,7 @@ def test_a_batch_may_be_empty() -> None:
     assert list(batches(Numbers(0), EpochPlan(4, seed=0, epoch=1))) == []
 
 
-def test_a_sample_that_comes_twice_is_drawn_anew() -> None:
+def test_a_repeated_sample_is_augmented_again() -> None:
     (batch,) = batches(Numbers(3), EpochPlan(4, seed=0, epoch=1, order=np.array([2, 2, 0, 2])))
     assert batch.rows == (2, 0)
     assert len(set(batch.boxes[:, 0, 1].tolist())) == 4
@@ -321,7 +321,7 @@ def test_an_error_before_the_first_is_raised_too() -> None:
         next(prefetch(make))
 
 
-def test_no_more_is_made_ahead_than_asked_and_stopping_ends_the_thread() -> None:
+def test_prefetching_is_bounded_and_stopping_ends_the_thread() -> None:
     made: list[int] = []
     makers: list[threading.Thread] = []
 

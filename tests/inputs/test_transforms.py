@@ -76,7 +76,7 @@ def test_a_box_is_where_its_pixels_are(
 
 
 @given(views(), st.tuples(st.integers(1, 300), st.integers(1, 300)))
-def test_a_view_is_shown_where_it_was_asked_for(view: View, size: tuple[int, int]) -> None:
+def test_a_view_is_rendered_at_the_requested_place(view: View, size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
     shown = draw_view(np.zeros((64, 80, 3), np.uint8), image, view, WHOLE)
     assert shown.mirrored == view.mirrored
@@ -107,7 +107,7 @@ def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
     assert np.array_equal(twice, image)
 
 
-def test_what_lies_beyond_the_image_is_gray() -> None:
+def test_pixels_beyond_the_image_are_gray() -> None:
     image, _ = sample((80, 64), (0, 0, 80, 64))
     canvas = np.zeros((64, 80, 3), np.uint8)
     draw_view(canvas, image, View(-0.5, -0.5, 1.5, 1.5), WHOLE)
@@ -173,7 +173,7 @@ def test_a_crop_is_large_enough_not_too_thin_and_shows_an_object(seed: int, obje
         assert ((centre > (x0, y0)) & (centre < (x1, y1))).all(1).any()
 
 
-def test_views_are_as_often_whole_wide_and_mirrored_as_asked() -> None:
+def test_views_are_whole_wide_and_mirrored_at_the_requested_rates() -> None:
     boxes = np.array([[0.4, 0.4, 0.6, 0.6]])
     only = {
         "whole": Augmentation(whole=1, zoom_out=0, flip=0),

@@ -169,7 +169,7 @@ def test_weights_of_another_program_are_pointed_to_where_they_can_go(tmp_path: P
     assert "`weights=" in caught.value.hint
 
 
-def test_a_newer_format_asks_for_an_update_whatever_else_is_new_in_it(tmp_path: Path) -> None:
+def test_a_newer_format_requires_an_update_whatever_its_content(tmp_path: Path) -> None:
     path = rewritten(saved(tmp_path / "x.safetensors"), lambda it: it.update(format=5, scales=[1, 2], backbone="mb7"))
     with pytest.raises(CheckpointError, match="has format 5, newer than this vocdet") as caught:
         load_checkpoint(path)

@@ -47,7 +47,7 @@ def test_more_memory_smaller_images_and_a_smaller_net_make_larger_batches(monkey
     assert found(monkeypatch, 100, width=0.5) < usual
 
 
-def test_a_batch_is_never_larger_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_never_exceeds_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "free_memory", lambda device: 1 << 34)
     assert measured_batch(task(), batch_of(32), precision=None, most=24) == 24
 

@@ -146,7 +146,7 @@ def test_the_group_is_left_in_the_end(found: Found) -> None:
     assert [each["open"] for each in found] == [False, False]
 
 
-def test_alone_everything_stays_as_it_is() -> None:
+def test_a_single_process_changes_nothing() -> None:
     group = alone()
     tensor = torch.tensor([1.0, 2.0])
     group.sum_(tensor)
@@ -176,7 +176,7 @@ def test_without_torchrun_a_process_is_alone(environment: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("rank", ["2", "-1", "", "one"])
-def test_an_odd_place_is_an_error_that_says_so(environment: pytest.MonkeyPatch, rank: str) -> None:
+def test_an_invalid_rank_is_a_clear_error(environment: pytest.MonkeyPatch, rank: str) -> None:
     environment.setenv("WORLD_SIZE", "2")
     environment.setenv("RANK", rank)
     with pytest.raises(VocdetError, match=rf"^the environment says RANK={rank}, WORLD_SIZE=2 \(unset both"), join():

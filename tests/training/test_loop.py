@@ -100,7 +100,7 @@ def ranks(*values: float) -> Callable[[nn.Module], Validation]:
     return validate
 
 
-def test_every_step_and_every_epoch_is_told() -> None:
+def test_every_step_and_every_epoch_is_reported() -> None:
     torch.manual_seed(0)
     events = train(Task(), Limits(epochs=2))
     assert [type(event).__name__ for event in events] == ["Step", "Step", "Step", "Epoch"] * 2
@@ -143,14 +143,14 @@ def test_it_is_the_average_that_is_validated() -> None:
     assert seen == [average.model] * 2
 
 
-def test_it_stops_when_nothing_better_was_found_for_so_many_epochs() -> None:
+def test_training_stops_after_patience_epochs_without_improvement() -> None:
     found = epochs(train(Task(), Limits(epochs=100, patience=3), validate=ranks(1, 2, 2, 3, 1, 3, 2)))
     assert [e.best for e in found] == [True, True, False, True, False, False, False]
     assert [e.final for e in found] == [False] * 6 + [True]
     assert [e.metrics["value"] for e in found] == [1, 2, 2, 3, 1, 3, 2]
 
 
-def test_without_patience_it_goes_on_to_the_end() -> None:
+def test_without_patience_training_runs_to_the_end() -> None:
     assert len(epochs(train(Task(), Limits(epochs=8, patience=0), validate=ranks(1, 0)))) == 8
 
 

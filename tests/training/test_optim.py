@@ -15,7 +15,7 @@ from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule, 
 SMALL = BackboneSpec("mb1", 0.25)
 
 
-def test_norms_and_biases_do_not_decay_and_the_backbone_has_a_rate_of_its_own() -> None:
+def test_norms_and_biases_do_not_decay_and_the_backbone_has_its_own_rate() -> None:
     model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c")))
     optimizer = make_optimizer(model, name="adamw", lr=0.01, weight_decay=0.05, backbone_lr=0.1)
     settings = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}

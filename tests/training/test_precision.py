@@ -11,7 +11,7 @@ from vocdet.training.precision import choose_precision, make_scaler
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_a_cpu_is_left_with_fp32_unless_asked() -> None:
+def test_a_cpu_uses_fp32_by_default() -> None:
     assert choose_precision("auto", CPU) is None
     assert choose_precision("fp32", CPU) is None
     assert choose_precision("bf16", CPU) is torch.bfloat16

@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(shards: int) -> None:
     assert torch.equal(first, second)
 
 
-def test_the_seed_of_a_step_decides_what_teaches() -> None:
+def test_the_seed_of_a_step_decides_the_sampled_proposals() -> None:
     torch.manual_seed(0)
     shards = Shards(SegmentTask(MaskRcnn(SPEC)), 1, alone())
     batch = batch_of(2)
@@ -88,7 +88,7 @@ def test_every_part_of_a_batch_has_its_own_sizes_and_masks() -> None:
         assert 0 < part.masks.known.sum() < len(part.masks)
 
 
-def test_images_without_objects_teach_what_background_is() -> None:
+def test_images_without_objects_train_the_background_class() -> None:
     torch.manual_seed(0)
     shards = Shards(SegmentTask(MaskRcnn(SPEC)), 1, alone())
     found = shards.learn(batch_of(2, objects=0), seed=(0,))

@@ -162,7 +162,7 @@ def test_an_error_in_a_shard_is_raised() -> None:
         Shards(Wrong(), 2, alone()).learn(random_batch(4), seed=(0,))
 
 
-def test_statistics_are_the_mean_of_the_first_steps_whatever_they_were_before() -> None:
+def test_statistics_are_the_mean_of_the_first_steps_regardless_of_earlier_values() -> None:
     torch.manual_seed(0)
     task = classifier()
     first = next(m for m in task.model.modules() if isinstance(m, nn.BatchNorm2d))

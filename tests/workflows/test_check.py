@@ -39,7 +39,7 @@ def test_one_broken_file_is_one_error(make_voc: MakeVoc, lost: str) -> None:
     assert (len(report.errors), len(report.warnings)) == (1, 0)
 
 
-def test_a_part_without_objects_is_told_of(make_voc: MakeVoc) -> None:
+def test_a_split_without_objects_is_a_finding(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG, "b": []}, splits={"train": ["a"], "val": ["b"]})
     (finding,) = check_dataset(Source(root)).findings
     assert (finding.severity, finding.problem) == ("warning", "the split val has 1 image and no objects")
@@ -128,7 +128,7 @@ def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
         (6, (80, 100), "its EXIF orientation (6) turns it, and it is taken as it is then seen, 100×80"),
     ],
 )
-def test_an_orientation_is_always_said(
+def test_an_orientation_is_always_reported(
     make_voc: MakeVoc, orientation: int, stored: tuple[int, int], problem: str
 ) -> None:
     root = make_voc({"a": DOG})  # annotated as 100×80
@@ -139,7 +139,7 @@ def test_an_orientation_is_always_said(
     assert (finding.severity, finding.code, finding.problem) == ("warning", "image.orientation", problem)
 
 
-def test_an_image_that_a_reader_has_turned_is_told_of_once(tmp_path: Path) -> None:
+def test_an_oriented_image_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [dog]\ntrain: images\n")
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()

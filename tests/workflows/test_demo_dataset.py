@@ -30,7 +30,7 @@ def test_both_folders_are_voc_folders_without_a_finding(composed: DigitDatasets)
         assert all(2 <= len(scene.objects) <= 6 for scene in found.dataset)
 
 
-def test_all_of_the_test_folder_is_its_test_part(composed: DigitDatasets) -> None:
+def test_all_images_of_the_test_folder_are_its_test_split(composed: DigitDatasets) -> None:
     loaded = load_dataset(Source(composed.test), split="test")
     assert len(loaded.dataset.rows("test")) == 4
     assert not (composed.train / "ImageSets").exists()  # that is for `vocdet split`
@@ -45,7 +45,7 @@ def test_boxes_lie_tight_around_the_pixels_of_their_masks(composed: DigitDataset
             assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
-def test_ink_stands_out_from_what_it_lies_on(composed: DigitDatasets) -> None:
+def test_ink_contrasts_with_its_background(composed: DigitDatasets) -> None:
     differences = []
     for scene in voc_tree.read(composed.train).dataset:
         light = np.asarray(Image.open(scene.path).convert("L"), np.float64)

@@ -102,7 +102,7 @@ def test_masks_have_their_figures_beside_those_of_boxes(
     assert coco.area(listed[0]["segmentation"]) in (40 * 35, 40 * 45)
 
 
-def test_what_is_correct_wrong_or_missed_is_told_by_boxes(
+def test_correct_wrong_and_missed_are_counted_by_boxes(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()
@@ -125,7 +125,7 @@ def test_a_dataset_without_masks_gives_figures_of_boxes_alone(
     assert "masks" not in read_json(done.metrics)
 
 
-def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
+def test_a_subset_has_n_images_and_is_the_same_for_a_seed(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     first = knowing()
@@ -147,7 +147,7 @@ def test_a_subset_is_so_many_images_the_same_for_the_same_seed(
     assert read_json(other.metrics)["dataset"] != figures["dataset"]  # other images
 
 
-def test_results_of_a_subset_carry_the_ids_of_the_whole_part(
+def test_results_of_a_subset_have_the_ids_of_the_whole_split(
     root: Path, tmp_path: Path, knowing: Callable[..., Knows]
 ) -> None:
     knowing()

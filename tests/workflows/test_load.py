@@ -13,7 +13,7 @@ DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 MakeVoc = Callable[..., Path]
 
 
-def test_a_dataset_is_loaded_with_its_parts_and_its_boxes_cut(make_voc: MakeVoc) -> None:
+def test_a_dataset_is_loaded_with_splits_and_clipped_boxes(make_voc: MakeVoc) -> None:
     scenes = {"a": [("dog", (-5, 2, 30, 40))], "b": [("dog", (3, 3, 3, 3))], "c": DOG}
     loaded = load_dataset(Source(make_voc(scenes, splits={"train": ["c", "a"], "val": ["b"], "test": []})))
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]

@@ -148,7 +148,7 @@ def test_a_video_becomes_a_video(tmp_path: Path) -> None:
     assert [entry["file_name"] for entry in entries] == [f"clip.mp4#{i}" for i in range(5)]
 
 
-def test_what_cannot_be_decoded_is_told_after_the_rest_is_done(tmp_path: Path) -> None:
+def test_undecodable_files_are_reported_after_the_others(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "b.png")
     for name in ("a.png", "c.mp4"):
         (tmp_path / "in" / name).write_bytes(b"broken")
@@ -168,7 +168,7 @@ def test_a_picture_too_large_to_draw_does_not_keep_the_others_from_being_drawn(t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
-def test_a_name_that_is_no_text_is_listed_as_far_as_it_is(tmp_path: Path) -> None:
+def test_the_readable_part_of_an_invalid_name_is_listed(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"gr\xfcn.png")
     picture(path)
     assert len(list(predict(FindsTheMiddle(), [str(path)], out=tmp_path / "out"))) == 1
@@ -256,14 +256,14 @@ def test_live_without_a_screen_writes_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_screen")
-def test_live_without_a_screen_and_without_a_file_is_told(tmp_path: Path) -> None:
+def test_live_without_screen_and_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="there is no screen") as caught:
         next(live(FindsTheMiddle(), str(film(tmp_path / "clip.mp4"))))
     assert '`save="out.mp4"`' in caught.value.hint
 
 
 @pytest.mark.usefixtures("no_screen")
-def test_live_ends_after_so_many_frames(tmp_path: Path) -> None:
+def test_live_ends_after_the_requested_frames(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
     assert len(list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.avi", frames=3))) == 3
     assert frames_in(tmp_path / "out.avi")[0] == 3

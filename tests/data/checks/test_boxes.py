@@ -154,7 +154,7 @@ def test_twins_are_those_that_comparing_all_with_all_finds(rows: list[tuple[int,
         assert rounded(near_twins(dataset)) == rounded(expected)
 
 
-def test_a_box_drawn_nearly_twice_is_said_with_its_place(make_voc: MakeVoc) -> None:
+def test_a_nearly_duplicated_box_is_reported_with_its_place(make_voc: MakeVoc) -> None:
     dataset = read(make_voc({"a": [("dog", (0, 0, 50, 50)), ("dog", (0, 0, 50, 49))]})).dataset
     (finding,) = box_findings(dataset)
     assert (finding.severity, finding.code) == ("warning", "box.near_duplicate")

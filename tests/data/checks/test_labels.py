@@ -66,7 +66,7 @@ def test_labels_of_one_alphabet_differ_in_case_alone(make_voc: MakeVoc) -> None:
         ("café", "cafe"),
     ],
 )
-def test_labels_in_which_nothing_is_odd(make_voc: MakeVoc, labels: tuple[str, ...]) -> None:
+def test_labels_without_findings(make_voc: MakeVoc, labels: tuple[str, ...]) -> None:
     assert label_findings(with_labels(make_voc, *labels)) == []
 
 

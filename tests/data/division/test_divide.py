@@ -50,7 +50,7 @@ scenes = st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=3, max_size=
         (10, 0.25, 1.0, (3, 0, 7)),  # 2.5 is rounded up
     ],
 )
-def test_sizes_are_rounded_and_no_part_asked_for_is_empty(
+def test_sizes_are_rounded_and_no_requested_split_is_empty(
     count: int, trainval: float, train: float, sizes: tuple[int, int, int]
 ) -> None:
     assert split_sizes(count, trainval, train) == sizes
@@ -74,7 +74,7 @@ def test_what_cannot_be_divided_says_so(count: int, trainval: float, train: floa
 
 
 @given(scenes, st.integers(0, 5), st.floats(0.05, 1), st.floats(0.05, 1))
-def test_every_image_is_in_one_part_of_the_size_asked_for(
+def test_every_image_is_in_one_split_of_the_requested_size(
     images: list[list[int]], seed: int, trainval: float, train: float
 ) -> None:
     made = split(dataset_of(images), trainval=trainval, train=train, seed=seed)
@@ -129,7 +129,7 @@ def test_images_without_objects_are_shared_out_too() -> None:
     assert [int((rows < 50).sum()) for rows in (made.train, made.val, made.test)] == [30, 10, 10]
 
 
-def test_a_rare_label_goes_where_it_can_teach() -> None:
+def test_a_rare_label_goes_to_train() -> None:
     made = split(dataset_of([[0]] * 97 + [[1]] * 3))
     assert int((made.train >= 97).sum()) >= 2
 
@@ -246,7 +246,7 @@ def test_fewer_things_than_folds_are_an_error() -> None:
         fold_rows(dataset_of([[0]] * 8), 3, together=[list(range(7))])
 
 
-def test_objects_are_counted_in_parts_that_overlap() -> None:
+def test_objects_are_counted_in_overlapping_splits() -> None:
     dataset = dataset_of([[0, 0, 3], [], [1, 3], [3]])
     splits = [np.array([0, 1, 2]), np.array([2, 3]), np.array([1]), np.empty(0, np.int64)]
     assert objects_of_splits(dataset, splits).tolist() == [[2, 1, 0, 2], [0, 1, 0, 2], [0] * 4, [0] * 4]

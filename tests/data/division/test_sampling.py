@@ -35,7 +35,7 @@ some_scenes = st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_
 
 @given(some_scenes, st.data())
 @settings(max_examples=50)
-def test_a_sample_has_as_many_images_as_were_asked_for(scenes: list[list[int]], data: st.DataObject) -> None:
+def test_a_sample_has_the_requested_number_of_images(scenes: list[list[int]], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(scenes)))
     cut = data.draw(st.integers(0, len(scenes)))
     splits = {"train": np.arange(cut), "test": np.arange(cut, len(scenes))}
@@ -75,7 +75,7 @@ def test_a_rare_label_does_not_push_another_out() -> None:
     assert (len(shown(scenes, made.rows)), len(made.missing)) == (2, 1)
 
 
-def test_the_image_that_gives_way_to_a_rare_label_is_of_the_same_part() -> None:
+def test_the_image_swapped_for_a_rare_label_is_of_the_same_split() -> None:
     scenes = [[0]] * 50 + [[0]] * 49 + [[1]]
     splits = {"train": np.arange(50), "test": np.arange(50, 100)}
     rows = sample(replace(dataset_of(scenes), splits=splits), 10).rows

@@ -71,7 +71,7 @@ def test_fixed_images_count_for_the_shares() -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 5, 12])
-def test_labels_of_many_objects_have_their_share_in_every_part(parts: int) -> None:
+def test_frequent_labels_have_their_share_in_every_split(parts: int) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 10, rng.integers(0, 12)).tolist() for _ in range(1200)]
     units, unit = units_of(dataset_of(images, 10))

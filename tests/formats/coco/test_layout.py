@@ -141,7 +141,7 @@ def test_the_split_of_a_single_file_may_be_in_the_name_of_its_folder(tmp_path: P
     assert split_of(tmp_path / "set" / "a.json") == ""
 
 
-def test_what_coco_publishes_beside_its_instances_is_passed_over_and_said(tmp_path: Path) -> None:
+def test_other_files_published_with_coco_are_skipped_with_a_finding(tmp_path: Path) -> None:
     names = ["captions_val2017", "instances_val2017", "person_keypoints_val2017", "image_info_test2017"]
     make(tmp_path, [f"annotations/{name}.json" for name in names])
     layout = find_layout(tmp_path)

@@ -105,7 +105,7 @@ def test_a_sound_file_is_read_in_one_pass(tmp_path: Path, monkeypatch: pytest.Mo
         read(tmp_path, json.dumps(content, indent=1).encode())
 
 
-def test_an_image_may_have_a_segmentation_of_its_own(tmp_path: Path) -> None:
+def test_an_image_may_have_its_own_segmentation(tmp_path: Path) -> None:
     content = {**PLAIN, "images": [{"id": 1, "file_name": "a.jpg", "segmentation": {"0": {}}}]}
     entries, findings = read(tmp_path, content)
     assert entries.image_extras == {0: b'{"segmentation":{"0": {}}}'}  # as it stands there
@@ -162,7 +162,7 @@ def objects_in(value: object) -> Iterator[dict[str, Any]]:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PLAIN, KNOWN, UNKNOWN]), st.randoms(use_true_random=False), st.integers(0, 2))
-def test_a_key_that_stands_twice_is_found_wherever_it_is(
+def test_a_repeated_key_is_found_at_any_depth(
     module_tmp_path: Path, content: dict[str, Any], rng: random.Random, count: int
 ) -> None:
     content = copy.deepcopy(content)
@@ -193,7 +193,7 @@ def test_a_key_that_stands_twice_is_found_wherever_it_is(
         ('"name": "dog"', '"name" : "d", "name": "d\\":og"', "categories[0]"),
     ],
 )
-def test_of_a_key_that_stands_twice_the_place_is_told(tmp_path: Path, old: str, new: str, place: str) -> None:
+def test_the_place_of_a_repeated_key_is_reported(tmp_path: Path, old: str, new: str, place: str) -> None:
     text = json.dumps(KNOWN)
     assert text.count(old) >= 1
     _, findings = read(tmp_path, text.replace(old, new, 1).encode())
@@ -203,7 +203,7 @@ def test_of_a_key_that_stands_twice_the_place_is_told(tmp_path: Path, old: str, 
     assert finding.problem.endswith("is duplicate")
 
 
-def test_a_key_that_stands_twice_in_many_objects_is_one_finding(tmp_path: Path) -> None:
+def test_a_key_repeated_in_many_objects_is_one_finding(tmp_path: Path) -> None:
     text = json.dumps(PLAIN).replace('"iscrowd"', '"iscrowd": 0, "iscrowd"')
     _, (finding,) = read(tmp_path, text.encode())
     assert finding.problem == "the key 'iscrowd' is duplicate, and in 1 more object"
@@ -265,7 +265,7 @@ def test_other_encodings_are_read_as_json_readers_tell_them_apart(tmp_path: Path
     assert (said(entries), findings) == (content, [])
 
 
-def test_the_line_of_what_is_no_utf_8_is_told_far_down(tmp_path: Path) -> None:
+def test_the_line_of_invalid_utf_8_is_reported(tmp_path: Path) -> None:
     data = b'{"images": [\n' + b"\n" * 3_000_000 + b'{"file_name": "\xe4"}]}'
     with pytest.raises(AnnotationError) as caught:
         read(tmp_path, data)
@@ -361,7 +361,7 @@ def put(content: dict[str, Any], place: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(("place", "value", "severity", "code", "problem"), WRONG, ids=lambda value: str(value)[:30])
-def test_what_is_wrong_is_told_with_its_place_and_its_value(
+def test_problems_are_reported_with_place_and_value(
     tmp_path: Path, place: str, value: object, severity: str, code: str, problem: str
 ) -> None:
     content = copy.deepcopy(KNOWN)
@@ -381,7 +381,7 @@ def test_what_is_wrong_is_told_with_its_place_and_its_value(
 
 @pytest.mark.parametrize("place", ["images[0].id", "images[0].file_name", "annotations[0].bbox", "categories[0].name",
                                    "annotations[0].image_id", "images", "annotations", "categories"])  # fmt: skip
-def test_what_is_missing_is_told(tmp_path: Path, place: str) -> None:
+def test_missing_keys_are_reported(tmp_path: Path, place: str) -> None:
     content = copy.deepcopy(KNOWN)
     name, _, key = place.partition("[0].")
     del (content[name][0] if key else content)[key or name]
@@ -425,7 +425,7 @@ def test_names_stand_for_ids_wherever_they_are_the_same(tmp_path: Path) -> None:
     assert set(images).isdisjoint(categories)
 
 
-def test_what_json_cannot_say_is_mended_where_it_stands(tmp_path: Path) -> None:
+def test_invalid_json_numbers_are_repaired_in_place(tmp_path: Path) -> None:
     content = copy.deepcopy(PLAIN)
     content["annotations"][0]["attributes"] = {"a": [1, float("nan")], "b\ud800": "x\udc00y", "c": 10**30}
     entries, (finding,) = read(tmp_path, content)

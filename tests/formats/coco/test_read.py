@@ -244,7 +244,7 @@ def test_sums_of_decimals_are_those_people_expect(tmp_path: Path) -> None:
     assert 0.1 + 0.2 != 0.3
 
 
-def test_what_beside_the_box_is_said_of_an_object(tmp_path: Path) -> None:
+def test_the_extras_of_an_object(tmp_path: Path) -> None:
     content = changed()
     content["annotations"][0] |= {"iscrowd": 1, "difficult": 1, "truncated": 1, "occluded": 1, "pose": " Left ",
                                   "segmentation": [[1, 2, 3, 4, 5, 6.5]], "score": 0.5, "area": 12.25}  # fmt: skip
@@ -278,7 +278,7 @@ def test_more_poses_than_can_be_numbered_are_an_error(tmp_path: Path) -> None:
     assert [found.dataset.poses[i] for i in found.dataset.objects.pose[[0, 32_766, 32_767]]] == ["p1", "p32767", ""]
 
 
-def test_what_is_said_of_the_whole_is_kept(tmp_path: Path) -> None:
+def test_the_extras_of_the_dataset_are_preserved(tmp_path: Path) -> None:
     content = changed(info={"year": 1}, licenses=[{"id": 1}], mine=[1])
     content["categories"][0]["supercategory"] = "animal"
     content["images"][0]["license"] = 1
@@ -383,7 +383,7 @@ def test_a_missing_image_is_one_error_not_one_for_each_of_its_objects(tmp_path: 
     assert len(found.dataset.objects) == 0
 
 
-def test_without_any_images_only_a_bare_reading_goes_on(tmp_path: Path) -> None:
+def test_a_dataset_without_images_needs_without_images(tmp_path: Path) -> None:
     root = coco_set(tmp_path, images=[])
     with pytest.raises(AnnotationError, match="no images found"):
         scan(Source(root))
@@ -410,7 +410,7 @@ def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tu
         ((80, 100), "80×100"),
     ],
 )
-def test_a_wrong_size_is_told_and_the_images_own_is_used(
+def test_a_wrong_size_is_reported_and_replaced_by_the_images_own(
     tmp_path: Path, size: tuple[int | None, int | None], text: str
 ) -> None:
     found = scan(Source(coco_set(tmp_path, changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER]))))
@@ -425,7 +425,7 @@ def test_a_wrong_size_is_told_and_the_images_own_is_used(
     assert (found.dataset.images.widths[0], found.dataset.images.heights[0]) == (100, 80)
 
 
-def test_a_size_that_is_not_said_is_the_images(tmp_path: Path) -> None:
+def test_an_unstated_size_is_the_images(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, changed(images=[{"id": 1, "file_name": "a.jpg"}, OTHER]))))
     assert (found.findings, found.dataset.images.widths.tolist()) == ((), [100, 100])
 
@@ -461,7 +461,7 @@ def test_an_image_twice_in_one_file_keeps_the_objects_of_both(tmp_path: Path) ->
 # Several files.
 
 
-def test_the_files_of_a_folder_are_its_parts(tmp_path: Path) -> None:
+def test_the_files_of_a_folder_are_its_splits(tmp_path: Path) -> None:
     one = {**PLAIN, "images": [IMAGE], "annotations": PLAIN["annotations"][:1]}
     other = {**PLAIN, "images": [{**OTHER, "id": 1}], "annotations": [{**PLAIN["annotations"][1], "image_id": 1}]}
     files = {"annotations/instances_val2017.json": other, "annotations/instances_train2017.json": one}
@@ -485,7 +485,7 @@ def test_the_same_name_in_two_folders_is_two_images(tmp_path: Path) -> None:
     assert len(found.dataset.objects) == 4
 
 
-def test_labels_of_several_files_are_told_apart_by_name(tmp_path: Path) -> None:
+def test_labels_of_several_files_are_matched_by_name(tmp_path: Path) -> None:
     other = copy.deepcopy(PLAIN)
     other["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "ant"}]
     files = {"train/_annotations.coco.json": PLAIN, "valid/_annotations.coco.json": other}
@@ -552,7 +552,7 @@ def test_progress_counts_the_images(tmp_path: Path) -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_the_names_a_file_lists_are_told_without_its_images(tmp_path: Path) -> None:
+def test_listed_names_are_read_without_images(tmp_path: Path) -> None:
     content = changed(images=[IMAGE, {**OTHER, "file_name": "x\\b.jpg"}, {**OTHER, "id": 3, "file_name": "../c.jpg"}])
     root = coco_set(tmp_path, content, images=[])
     assert coco_json.file_names(root / "annotations" / "instances.json") == ["a.jpg", "x/b.jpg"]

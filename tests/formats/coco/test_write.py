@@ -197,7 +197,7 @@ def test_corners_are_written_only_where_the_width_cannot_say_them(tmp_path: Path
     assert (first["bbox"], first["box"], "box" in second) == ([0, -3.78, 79, 0.659], noisy, False)
 
 
-def test_an_area_is_what_was_said_else_the_masks_else_the_boxes(tmp_path: Path) -> None:
+def test_an_area_is_the_stated_one_else_the_masks_else_the_boxes(tmp_path: Path) -> None:
     masks = Texts.of([b"[[10,20,50,20,50,60]]", RLE, b""])
     write(tmp_path, dataset(segmentation=masks))
     assert [one["area"] for one in written(tmp_path)["annotations"]] == [800, 12, 60.75]
@@ -217,7 +217,7 @@ def test_boxes_out_of_all_bounds_are_still_json(tmp_path: Path) -> None:
 # What COCO has no keys for.
 
 
-def test_what_else_is_said_of_an_object_stands_in_keys_of_its_own(tmp_path: Path) -> None:
+def test_the_extras_of_an_object_have_their_own_keys(tmp_path: Path) -> None:
     flags = np.array([1, 0, 0], np.bool_)
     made = dataset(poses=("", 'Left "x"'), pose=np.array([1, 0, 0]), extra=b'{"mine":1,"licenses":[{"id":1}]}')
     made = replace(made, objects=replace(made.objects, difficult=flags, truncated=flags, occluded=flags, extra=Texts.of(
@@ -232,14 +232,14 @@ def test_what_else_is_said_of_an_object_stands_in_keys_of_its_own(tmp_path: Path
     assert list(content) == ["info", "licenses", "mine", "images", "annotations", "categories"]
 
 
-def test_what_is_said_of_a_label_does_not_change_its_id_or_name(tmp_path: Path) -> None:
+def test_the_extra_of_a_label_does_not_change_its_id_or_name(tmp_path: Path) -> None:
     extra = b'{"categories":{"dog":{"id":77,"name":"cat","skeleton":[],"supercategory":"x"},"none":{"a":1}}}'
     write(tmp_path, dataset(extra=extra))
     assert written(tmp_path)["categories"][0] == {"id": 1, "name": "dog", "supercategory": "x", "skeleton": []}
 
 
 @pytest.mark.parametrize("categories", [b"[]", b"5", b"null", b'{"dog":5}', b'[{"id":1,"name":"dog"}]'])
-def test_what_is_said_of_labels_in_another_way_is_not_written(tmp_path: Path, categories: bytes) -> None:
+def test_label_extras_of_another_form_are_not_written(tmp_path: Path, categories: bytes) -> None:
     write(tmp_path, dataset(extra=b'{"categories":' + categories + b"}"))
     assert written(tmp_path)["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "ä & <b>"}]
 

@@ -187,7 +187,7 @@ def test_flags_and_attributes_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
-def test_what_has_no_area_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
+def test_shapes_without_area_are_left_out_with_a_finding(tmp_path: Path, kind: str) -> None:
     found = one(tmp_path, shape(), shape([[1, 2], [3, 4]], kind))
     assert len(found.dataset.objects) == 1
     finding = only(found)
@@ -295,7 +295,7 @@ def test_a_mask_that_is_no_png_is_an_error(tmp_path: Path, mask: Any) -> None:
     assert len(found.dataset.objects) == 0
 
 
-def test_space_around_a_label_is_read_over_and_said(tmp_path: Path) -> None:
+def test_space_around_a_label_is_removed_with_a_finding(tmp_path: Path) -> None:
     found = one(tmp_path, shape(label=" big  dog "), shape(label="small cat"), shape(label=3))
     assert found.dataset.labels == ("3", "big dog", "small cat")
     assert (only(found).code, only(found).severity) == ("label.whitespace", "warning")
@@ -340,7 +340,7 @@ def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     assert only(found).place.line == text.split("points")[0].count("\n") + 1
 
 
-def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_repeated_key_is_an_error(tmp_path: Path) -> None:
     text = json.dumps(content(shape())).replace('"shapes"', '"shapes": [], "shapes"')
     found = labelme.scan(Source(make(tmp_path, {"a.json": text.encode()})))
     assert (only(found).code, only(found).problem) == (
@@ -465,7 +465,7 @@ def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
     assert found.findings == ()
 
 
-def test_folders_say_which_part(tmp_path: Path) -> None:
+def test_folders_are_splits(tmp_path: Path) -> None:
     files = {f"{split}/{split}.json": content(imagePath=f"{split}.jpg") for split in ("train", "valid")}
     found = labelme.scan(Source(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg"))))
     assert {split: rows.tolist() for split, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}

@@ -98,7 +98,7 @@ def test_missing_flags_pose_and_size_are_fine(tmp_path: Path) -> None:
     assert found.objects == (RawObject("dog", (11, 21, 50, 60), 0, 2, "", None),)
 
 
-def test_names_and_boxes_of_an_objects_parts_are_not_its_own(tmp_path: Path) -> None:
+def test_names_and_boxes_of_nested_parts_are_not_the_objects_own(tmp_path: Path) -> None:
     part = BOX.replace("11", "1")
     inside = f"<part><name>head</name>{part}</part><name>man</name>{BOX}<attributes><name>id</name></attributes>"
     (item,) = of_object(tmp_path, inside).objects

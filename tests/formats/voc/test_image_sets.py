@@ -121,7 +121,7 @@ def test_a_part_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path
     assert image_sets.split_names(dataset) == ()
 
 
-def test_folders_called_train_and_valid_are_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_folders_called_train_and_valid_are_splits(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         make_voc({f"{split}{i}": DOG for i in range(2)}, root=tmp_path / "set" / split, layout="flat")
     dataset = read(tmp_path / "set").dataset
@@ -151,7 +151,7 @@ def test_the_files_that_fodas_authors_shipped_are_read(shared: Path) -> None:
         assert {finding.code for finding in findings} == {"imagesets.unknown_stem"}
 
 
-def test_all_parts_are_written_or_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_splits_are_written_or_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     image_sets.write_splits(dataset.root, {"train": "000001\n", "val": "000002\n"})
     folder = dataset.root / image_sets.FOLDER
     calls: list[int] = []

@@ -45,7 +45,7 @@ def test_a_devkit_with_two_years_asks_which(make_voc: MakeVoc, tmp_path: Path) -
     assert caught.value.hint == f"give one of them, as in {tmp_path}/VOCdevkit/VOC2007"
 
 
-def test_roboflows_folders_of_parts(make_voc: MakeVoc, tmp_path: Path) -> None:
+def test_roboflows_folders_of_splits(make_voc: MakeVoc, tmp_path: Path) -> None:
     for split in ("train", "valid"):
         make_voc({f"{split}1": DOG}, root=tmp_path / "set" / split, layout="flat")
     layout = find_layout(tmp_path / "set")

@@ -147,7 +147,7 @@ def rle(mask: NDArray[np.bool_]) -> bytes:
     return json.dumps({"size": encoded["size"], "counts": encoded["counts"].decode()}).encode()
 
 
-def test_polygons_are_drawn_where_they_are_asked_for_as_pixels() -> None:
+def test_polygons_are_drawn_where_pixels_are_needed() -> None:
     values = object_values([b"[[0,0,2,0,2,2,0,2]]", b"", rle(NUMBERS == 255)], "", (4, 3))
     assert values is not None
     assert values.tolist() == [[1, 1, 0, 3], [1, 1, 0, 3], [0, 0, 0, 0]]

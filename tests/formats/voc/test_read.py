@@ -138,7 +138,7 @@ def test_a_stem_may_differ_in_case_or_in_how_its_accents_are_written(make_voc: M
     ]
 
 
-def test_two_images_of_one_stem_are_told_apart_by_the_filename(make_voc: MakeVoc) -> None:
+def test_two_images_of_one_stem_are_distinguished_by_the_filename(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG}, suffix=".png")
     Image.new("RGB", (100, 80)).save(root / "JPEGImages" / "a.jpg")
     assert rows(read(root).dataset)[0][1] == "JPEGImages/a.png"

@@ -44,7 +44,7 @@ def item(label: str = "dog", box: Sequence[object] = (1, 2, 30, 40), more: str =
          item(more="<difficult>0</difficult>")),
     ],
 )  # fmt: skip
-def test_what_needs_no_guess_is_mended(wrong: str, right: str) -> None:
+def test_unambiguous_problems_are_fixed(wrong: str, right: str) -> None:
     expected = annotation(right).replace("\n\n", "\n")
     repaired = repair(annotation(wrong).encode(), FACTS)
     assert repaired.data.decode().replace("\n\n", "\n") == expected
@@ -127,7 +127,7 @@ def test_objects_that_masks_count_are_not_taken_away() -> None:
     assert repaired.left == [(5, "it is a duplicate, but masks in SegmentationObject number the objects")]
 
 
-def test_one_odd_element_does_not_keep_the_others_from_being_mended() -> None:
+def test_one_invalid_element_does_not_prevent_fixing_others() -> None:
     repaired = repair(annotation(item(" d<!-- o -->g "), item(" cat ", (5, 5, 9, 9))).encode(), FACTS)
     assert repaired.data == annotation(item(" d<!-- o -->g "), item("cat", (5, 5, 9, 9))).encode()
     assert repaired.left == [(4, "<name> holds more than text")]
@@ -247,7 +247,7 @@ def files(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 @settings(max_examples=40, deadline=None)
 @given(files())
-def test_a_file_is_mended_to_the_byte(pair: tuple[bytes, bytes]) -> None:
+def test_a_file_is_repaired_to_the_byte(pair: tuple[bytes, bytes]) -> None:
     wrong, right = pair
     repaired = repair(wrong, FACTS)
     assert repaired.data == right
@@ -257,7 +257,7 @@ def test_a_file_is_mended_to_the_byte(pair: tuple[bytes, bytes]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(files())
-def test_a_mended_file_has_nothing_left_to_mend_and_says_the_same(pair: tuple[bytes, bytes]) -> None:
+def test_repair_is_idempotent_and_preserves_content(pair: tuple[bytes, bytes]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -87,7 +87,7 @@ def test_what_other_tools_stumble_over_is_one_finding_a_file(dataset: Dataset) -
     ]
 
 
-def test_files_that_nobody_reads_are_named(dataset: Dataset) -> None:
+def test_unused_files_are_named(dataset: Dataset) -> None:
     for name in ("train.txt", "dog_train.txt", "fold1_val.txt", "evaluation.txt", "Train.TXT", ".hidden"):
         write(dataset, name, "000001\n")
     write(dataset, "train.txt", "000002\n", folder="ImageSets")

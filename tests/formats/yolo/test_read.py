@@ -214,7 +214,7 @@ def test_a_polygon_becomes_a_mask_and_its_bounds(tmp_path: Path) -> None:
     assert found.findings == ()
 
 
-def test_scores_are_not_read_and_said(tmp_path: Path) -> None:
+def test_scores_are_ignored_with_a_finding(tmp_path: Path) -> None:
     found = one_file(tmp_path, "0 0.5 0.5 0.2 0.2 0.97\n0 0.1 0.5 0.3 0.25 0.55 1 0.5\n")
     assert boxes(found) == [("a", "dog", [40, 32, 60, 48]), ("a", "dog", [10, 20, 55, 80])]
     finding = only(found)
@@ -304,13 +304,13 @@ def test_line_ends_and_space_do_not_matter(tmp_path: Path, text: str) -> None:
     assert found.findings == ()
 
 
-def test_a_byte_order_mark_is_read_over_and_said(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped_with_a_finding(tmp_path: Path) -> None:
     found = one_file(tmp_path, b"\xef\xbb\xbf0 0.5 0.5 0.5 0.5\n")
     assert boxes(found) == [("a", "dog", [25, 20, 75, 60])]
     assert (only(found).code, only(found).severity) == ("yolo.text.bom", "warning")
 
 
-def test_a_class_with_a_decimal_point_is_read_and_said(tmp_path: Path) -> None:
+def test_a_class_with_a_decimal_point_is_read_with_a_finding(tmp_path: Path) -> None:
     found = one_file(tmp_path, "1.0 0.5 0.5 0.5 0.5\n")
     assert boxes(found) == [("a", "cat", [25, 20, 75, 60])]
     assert (only(found).code, only(found).severity, only(found).place.line) == ("yolo.class.decimal", "warning", 1)
@@ -428,7 +428,7 @@ def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
     )
 
 
-def test_a_list_of_names_that_goes_on_where_another_ends_is_taken(tmp_path: Path) -> None:
+def test_a_label_list_that_continues_another_is_accepted(tmp_path: Path) -> None:
     rows = "2 0.5 0.5 0.5 0.5\n"
     files = {"x/a.jpg": "", "x/a.txt": rows, "x/classes.txt": "dog\ncat\ncow\n", "classes.txt": "dog\ncat\n"}
     found = yolo.scan(Source(make(tmp_path, files)))
@@ -462,7 +462,7 @@ def test_a_blank_line_in_a_list_of_names_counts(tmp_path: Path) -> None:
         ("train: null", {}, []),
     ],
 )
-def test_the_parts_of_a_yaml_file(
+def test_the_splits_of_a_yaml_file(
     tmp_path: Path, text: str, found_parts: dict[str, list[str]], found_codes: list[str]
 ) -> None:
     root = make(
@@ -512,7 +512,7 @@ def test_folders_say_which_part_where_nothing_else_does(tmp_path: Path, folder: 
     assert splits(yolo.scan(Source(make(tmp_path, files)))) == {split: [f"images/{folder}/1.jpg"]}
 
 
-def test_images_of_one_name_in_two_parts_are_two_images(tmp_path: Path) -> None:
+def test_images_of_one_name_in_two_splits_are_two_images(tmp_path: Path) -> None:
     root = make(
         tmp_path,
         {
@@ -560,7 +560,7 @@ def test_an_image_that_its_exif_tag_turns_is_taken_turned(tmp_path: Path) -> Non
     assert (only(found).code, only(found).severity) == ("image.turned", "warning")
 
 
-def test_other_texts_are_nobodys_business(tmp_path: Path) -> None:
+def test_other_text_files_are_ignored(tmp_path: Path) -> None:
     files = {"a.jpg": "", "a.txt": "", "README.txt": "read me\n", "LICENSE.txt": "no", "notes/1.txt": "1 2 3 4 5\n"}
     assert codes(yolo.scan(Source(make(tmp_path, {**files, "classes.txt": "dog\n"})))) == []
 
@@ -782,7 +782,7 @@ def test_parts_are_folders_and_stand_in_the_yaml_file(tmp_path: Path) -> None:
     }
 
 
-def test_without_parts_all_images_are_in_one_folder(tmp_path: Path) -> None:
+def test_without_splits_all_images_are_in_one_folder(tmp_path: Path) -> None:
     written(tmp_path, dataset_of((100, 80), [], stems=("a", "b"), labels=()))
     assert (tmp_path / "images" / "a.png").is_file()
     assert (tmp_path / "labels" / "b.txt").read_text() == ""

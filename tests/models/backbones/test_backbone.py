@@ -197,7 +197,7 @@ def test_layers_up_to_a_stride_can_be_frozen(name: str, stride: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["mb1-0.25", "mb2-0.35", "mb3-small-0.5"])
-def test_frozen_layers_say_what_they_said_and_leave_the_image_as_it_is(name: str) -> None:
+def test_frozen_layers_keep_their_output_and_do_not_modify_the_image(name: str) -> None:
     torch.manual_seed(0)
     backbone = Backbone(parse_net(name)).eval()
     make_lively(backbone)
@@ -233,7 +233,7 @@ def test_nets_have_the_names_that_users_type() -> None:
 @pytest.mark.parametrize(
     "name", ["resnet50-0.5", "resnet101", "mb4", "mb1-", "mb1-0", "mb1-9", "mb1-nan", "mb1-1e9", "", "mb3", "MB1"]
 )
-def test_an_unknown_net_is_told_what_there_is(name: str) -> None:
+def test_the_error_for_an_unknown_net_lists_the_known_ones(name: str) -> None:
     with pytest.raises(VocdetError, match=f"^unknown net '{name}'") as caught:
         parse_net(name)
     assert "mb1, mb2, mb3-small, mb3-large" in caught.value.hint

@@ -68,7 +68,7 @@ def test_registering_again_replaces() -> None:
 
 
 @pytest.mark.parametrize("name", ["mb1", "resnet50", "", "Plain", "plain-0.5", "9net", "a b", "../x"])
-def test_a_name_that_cannot_be_told_apart_is_refused(name: str) -> None:
+def test_an_ambiguous_name_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match="cannot name a backbone"):
         register_backbone(name, plain, c4=3)
 

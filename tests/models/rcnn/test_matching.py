@@ -47,7 +47,7 @@ def test_matches_are_torchvisions_however_many_references_are_looked_at_together
     assert (NEITHER in found) == best
 
 
-def test_every_image_can_have_references_of_its_own() -> None:
+def test_every_image_can_have_its_own_references() -> None:
     boxes, classes = batch()
     references = torch.stack([some_boxes(50, seed) for seed in (4, 5, 6)])
     found = match(boxes, classes, references, high=0.5, low=0.5)

@@ -109,7 +109,7 @@ def test_standard_heads_stand_on_a_mobile_net() -> None:
 
 @pytest.mark.parametrize("objects", [(0,), (1,), (0, 0), (3, 0), (0, 3, 0, 1)])
 @pytest.mark.parametrize("masks", [True, False])
-def test_images_without_objects_teach_background(objects: tuple[int, ...], masks: bool) -> None:
+def test_images_without_objects_train_background(objects: tuple[int, ...], masks: bool) -> None:
     model = detector(masks=masks).train()
     losses = model.losses(*Samples(*objects).whole)
     assert tuple(losses) == (LOSSES if masks else LOSSES[:-1])
@@ -131,7 +131,7 @@ def test_one_image_of_one_cell_can_be_learned() -> None:
     assert all(g.isfinite().all() for g in gradients)
 
 
-def test_an_object_without_a_mask_teaches_its_box_and_class_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_without_a_mask_trains_only_box_and_class(monkeypatch: pytest.MonkeyPatch) -> None:
     first_of_all(monkeypatch)
     model = detector().eval()  # norms that are the same for any regions
     images, sizes, boxes, classes, masks = Samples(2, 1).whole
@@ -150,7 +150,7 @@ def test_an_object_without_a_mask_teaches_its_box_and_class_alone(monkeypatch: p
     assert some["mask"][1].item() == fewer["mask"][1].item()
 
 
-def test_the_losses_of_parts_add_up_to_those_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_losses_of_shards_add_up_to_those_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     first_of_all(monkeypatch)
     model = detector().eval()  # in training the norms would see one part
     samples = Samples(2, 0, 3, 1)
@@ -162,7 +162,7 @@ def test_the_losses_of_parts_add_up_to_those_of_the_batch(monkeypatch: pytest.Mo
         assert float(sum(half[name][1] for half in halves)) == float(count)
 
 
-def test_the_same_seed_gives_the_same_losses_whatever_the_global_generator_says() -> None:
+def test_the_same_seed_gives_the_same_losses_for_any_global_generator_state() -> None:
     model = detector(sampled_anchors=8, sampled_regions=4).train()
 
     def losses(seed: int | None, state: int) -> list[float]:

@@ -90,7 +90,7 @@ def outputs(images: int, classes: int = 3) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("padding", [0, 3])
-def test_an_image_without_objects_teaches_what_background_is(padding: int) -> None:
+def test_an_image_without_objects_trains_the_background_class(padding: int) -> None:
     offsets, logits = outputs(1)
     boxes, classes = torch.zeros(1, padding, 4), torch.zeros(1, padding, dtype=torch.int64)
     losses, _ = ssd_sums(offsets, logits, GRID, boxes, classes, min_negatives=8)
@@ -104,7 +104,7 @@ def test_an_image_without_objects_teaches_what_background_is(padding: int) -> No
     assert (logits.grad[taught][:, 0] < 0).all()  # background becomes more likely
 
 
-def test_with_no_minimum_an_image_without_objects_teaches_nothing_as_in_torchvision() -> None:
+def test_without_a_minimum_an_image_without_objects_has_no_loss_as_in_torchvision() -> None:
     offsets, logits = outputs(2)
     losses, _ = ssd_sums(
         offsets, logits, GRID, torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64), min_negatives=0

@@ -176,7 +176,7 @@ def test_a_pooled_map_is_the_mean_of_the_one_before_it() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: " ".join(v.values()))
 @pytest.mark.parametrize("size", [(64, 64), (75, 131), (301, 97)])
-def test_every_variant_has_an_anchor_for_every_output_at_odd_sizes(size: tuple[int, int], variant: Any) -> None:
+def test_every_variant_has_an_anchor_for_every_output_at_any_size(size: tuple[int, int], variant: Any) -> None:
     model = detector(size=size, **variant)
     assert [shape[1:] for shape in maps_of(model)] == list(model.spec.maps)
     offsets, logits = model.train()(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8))

@@ -37,7 +37,7 @@ def test_the_same_spelling_goes_first() -> None:
     assert matching_rows(("Cat", "cat", "CAT"), ("cat", "CAT", "cAt")) == [1, 2, 0]
 
 
-def test_a_row_of_no_label_is_nobodys() -> None:
+def test_a_row_without_label_is_unused() -> None:
     assert matching_rows(("", "cat", ""), ("", "n/a", "cat")) == [-1, -1, 1]
 
 

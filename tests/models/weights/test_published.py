@@ -85,7 +85,7 @@ def test_our_own_classifier_of_a_thousand_labels_is_not_torchvisions() -> None:
     )
 
 
-def test_tensors_of_odd_shapes_are_nobodys() -> None:
+def test_tensors_of_unknown_shapes_match_no_net() -> None:
     scalars = {name: torch.tensor(1.0) for name in ("features.0.0.weight", "classifier.1.bias")}
     heads = {
         f"head.{kind}_head.module_list.{k}.1.bias": torch.tensor(1.0)
@@ -211,20 +211,20 @@ def test_a_damaged_file_put_by_hand_is_named(content: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("spec", [SMALL, BackboneSpec("mb3-large", 0.5), BackboneSpec("mb3-large", reduced_tail=True)])
-def test_nets_without_published_weights_are_told_at_once(spec: BackboneSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nets_without_published_weights_are_an_early_error(spec: BackboneSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     with pytest.raises(CheckpointError, match="torchvision has no ImageNet weights for"):
         imagenet_tensors(spec)
 
 
-def test_for_mobilenet_v1_it_is_said_where_weights_are() -> None:
+def test_the_error_for_mobilenet_v1_names_a_source_of_weights() -> None:
     with pytest.raises(CheckpointError, match="torchvision has no ImageNet weights for mb1") as caught:
         imagenet_tensors(parse_net("mb1"))
     assert "https://huggingface.co/timm/mobilenetv1_100." in caught.value.hint
 
 
 @pytest.mark.parametrize("net", ["mb1", "mb3-small", "mb3-large-0.75"])
-def test_coco_is_told_at_once_to_be_of_one_net(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coco_weights_for_another_net_are_an_early_error(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     with pytest.raises(CheckpointError, match=rf"is an SSD-lite on mb3-large, not on {net} \(") as caught:
         coco_tensors(parse_net(net))

@@ -137,7 +137,7 @@ def test_an_ssds_backbone_goes_into_a_mask_rcnn() -> None:
         assert torch.equal(model.backbone.state_dict()[name], value)
 
 
-def test_a_mask_rcnn_goes_on_as_a_faster_rcnn_of_fewer_labels() -> None:
+def test_a_mask_rcnn_initializes_a_faster_rcnn_with_fewer_labels() -> None:
     first = MaskRcnn(RcnnSpec(SMALL, ("cat", "dog"), channels=16, hidden=16))
     second = MaskRcnn(RcnnSpec(SMALL, ("dog",), channels=16, hidden=16, masks=False))
     moved = transfer(second, first.state_dict(), SMALL, source="x", heads=Heads(("cat", "dog"), first.spec.anchors))
@@ -150,7 +150,7 @@ def test_a_mask_rcnn_goes_on_as_a_faster_rcnn_of_fewer_labels() -> None:
     ("load", "name"),
     [(coco_rcnn_tensors, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"), (imagenet_tensors, "resnet50-0676ba61.pth")],
 )
-def test_without_a_network_it_is_said_which_file_to_fetch_and_where_it_goes(
+def test_offline_the_error_names_the_file_and_its_target(
     load: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def offline(*_: object, **__: object) -> None:
@@ -164,7 +164,7 @@ def test_without_a_network_it_is_said_which_file_to_fetch_and_where_it_goes(
     assert str(tmp_path / "hub" / "checkpoints") in caught.value.hint
 
 
-def test_coco_is_told_at_once_to_be_of_one_net() -> None:
+def test_coco_weights_for_another_net_are_an_early_error() -> None:
     with pytest.raises(CheckpointError, match="is on resnet50, not on mb3-large"):
         coco_rcnn_tensors(BackboneSpec("mb3-large"))
 

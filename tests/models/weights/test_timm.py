@@ -87,7 +87,7 @@ def test_a_file_of_it_is_a_starting_point_with_its_normalisation(timm: dict[str,
     assert "features.13.1.1.running_var" in start.tensors
 
 
-def test_what_is_not_timms_stays_as_it_is() -> None:
+def test_other_weights_are_unchanged() -> None:
     given = dict(Classifier(ClassifierSpec(SPEC, ("a", "b"))).state_dict())
     assert all(a is b for a, b in zip(from_timm(given).values(), given.values(), strict=True))
     assert from_timm(given).keys() == given.keys()
@@ -100,7 +100,7 @@ def test_odd_shapes_are_left_to_whoever_loads_them(timm: dict[str, Tensor]) -> N
     assert (found["features.0.1.running_var"].shape, found["features.0.1.weight"].shape) == ((3,), ())
 
 
-def test_others_of_timms_networks_are_told_apart() -> None:
+def test_other_timm_networks_are_recognized() -> None:
     given = {"conv_stem.weight": nn.Conv2d(3, 16, 3).weight.detach(), "blocks.1.0.conv_pwl.weight": torch.zeros(1)}
     assert from_timm(given).keys() == given.keys()
     spec = parse_net("mb3-small-0.35")

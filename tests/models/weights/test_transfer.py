@@ -323,7 +323,7 @@ def test_a_download_that_went_wrong_is_named(tmp_path: Path, name: str, content:
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}, {}])
-def test_a_file_without_named_tensors_is_told_how_to_save_them(tmp_path: Path, content: object) -> None:
+def test_the_error_for_unnamed_tensors_says_how_to_save_them(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="holds no named tensors") as caught:
         read_tensors(tmp_path / "x.pth")
