@@ -5,7 +5,7 @@
 Both decode JPEGs of 640x480 pixels, augment them and make batches of 16; nothing is trained. torchvision does what its
 detection reference does (data_augmentation="ssdlite"): a DataLoader with two workers, RandomIoUCrop,
 RandomHorizontalFlip, floats; the resizing to 320 is left to its model. vocdet crops, flips, resizes to 320 and hands
-over bytes; normalising is left to the model. "all" adds its changes of color and mosaics, half of the samples each
+over bytes; normalizing is left to the model. "all" adds its changes of color and mosaics, half of the samples each
 made of four images. "first epoch" and "no cache" decode every image, "later epochs" find them in memory.
 
 Each side runs in a process of its own, in turns, so that a noisy machine disturbs all of them; what counts is the

@@ -87,7 +87,7 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
 
 
 def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
-    """A picture of coarse coloured noise in the format its suffix names."""
+    """A picture of coarse colored noise in the format its suffix names."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(noise).resize(size).save(path)
 

@@ -149,7 +149,7 @@ def dataset_extras(draw: st.DrawFn, labels: Sequence[str], one_based: bool) -> b
         "mine": json_value,
     }))  # fmt: skip
     of_label = st.fixed_dictionaries({}, optional={
-        "supercategory": any_text, "keypoints": st.just(["nose"]), "colour": json_leaf,
+        "supercategory": any_text, "keypoints": st.just(["nose"]), "color": json_leaf,
     })  # fmt: skip
     of_labels = {name: draw(of_label) for name in labels}
     if any(of_labels.values()):

@@ -145,7 +145,7 @@ def test_a_mount_point_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.Mo
     assert caught.value.hint == "name a new folder in it"
 
 
-def test_a_folder_that_may_not_be_looked_into_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> NoReturn:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -188,7 +188,7 @@ def test_the_place_of_an_error_is_not_the_hidden_folder(tmp_path: Path) -> None:
     assert str(other.value) == f"{tmp_path}/c.xml:3: x"
 
 
-def test_what_a_process_that_is_gone_had_begun_goes(tmp_path: Path) -> None:
+def test_unfinished_folders_of_dead_processes_are_deleted(tmp_path: Path) -> None:
     left = tmp_path / ".a.x1_y2z3w.vocdet-unfinished"
     (left / "b").mkdir(parents=True)
     (left / "b" / "c").touch()
@@ -200,7 +200,7 @@ def test_what_a_process_that_is_gone_had_begun_goes(tmp_path: Path) -> None:
     assert sorted(names(tmp_path)) == sorted([*others, "a"])
 
 
-def test_a_link_of_such_a_name_is_nothing_that_was_begun(tmp_path: Path) -> None:
+def test_a_link_with_such_a_name_is_not_an_unfinished_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "b").touch()
     (tmp_path / ".a.x1_y2z3w.vocdet-unfinished").symlink_to("mine")

@@ -46,7 +46,7 @@ def test_the_size_is_the_stored_one_and_the_orientation_apart(tmp_path: Path) ->
         (b"<svg width='9' height='9'/>", "is not an image, or is broken from its first bytes"),
     ],
 )
-def test_a_file_that_is_no_image(tmp_path: Path, data: bytes, problem: str) -> None:
+def test_a_file_that_is_not_an_image(tmp_path: Path, data: bytes, problem: str) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(ImageError, match=problem):
         read_header(tmp_path / "a.jpg")

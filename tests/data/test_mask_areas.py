@@ -36,7 +36,7 @@ def test_a_column_without_masks_has_no_areas() -> None:
      (b'{"size":[2,3],"counts":[7]}', "rle.sum"), (b'"x"', "type"), (b"[[1,2,3,4,5,6]],[[1,2,3,4,5,6]]", "type"),
      (b"[[1,2,3,4,5,1e999]]", "type")],
 )  # fmt: skip
-def test_one_mask_that_is_none_does_not_hide_the_others(text: bytes, code: str) -> None:
+def test_one_invalid_mask_does_not_hide_the_others(text: bytes, code: str) -> None:
     found = mask_areas(Texts.of([TRIANGLE, text, TWO, RLE]))
     assert {row: error.code for row, error in found.errors.items()} == {1: code}
     assert np.array_equal(found.area, [6, np.nan, 10, 7], equal_nan=True)

@@ -19,7 +19,7 @@ def test_trainval_is_not_separate_from_train_and_val() -> None:
     assert list(separate({"test": rows(2), "trainval": rows(0, 1)})) == ["test", "trainval"]
 
 
-def test_every_image_is_in_one_group_that_of_the_first_part_that_has_it() -> None:
+def test_every_image_is_in_the_group_of_the_first_split_that_has_it() -> None:
     splits = {"trainval": rows(0, 1, 2), "train": rows(2, 0), "test": rows(2, 4)}
     assert [group.tolist() for group in disjoint(splits, 6)] == [[0, 2], [4], [1], [3, 5]]
     assert [group.tolist() for group in disjoint({}, 2)] == [[0, 1]]

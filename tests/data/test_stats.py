@@ -51,7 +51,7 @@ def test_objects_and_images_of_every_label_are_counted() -> None:
     assert figures.order().tolist() == [A, B, 2, 3]
 
 
-def test_every_part_has_its_images_and_objects_and_so_has_what_is_in_none() -> None:
+def test_every_split_has_counts_and_so_have_images_in_no_split() -> None:
     dataset = dataset_of([[(A, square(9))], [(A, square(9)), (B, square(9))], [(C, square(9))], []])
     figures = stats(dataset, {"train": np.array([1, 0]), "val": np.array([], np.int64), "test": np.array([3])})
     splits = {name: (images, objects.tolist()) for name, (images, objects) in figures.splits.items()}
@@ -113,7 +113,7 @@ def test_boxes_wider_than_the_last_bin_count_with_it() -> None:
     assert (figures.shapes.counts[0], figures.shapes.counts[-1], figures.shapes.counts.sum()) == (1, 1, 3)
 
 
-def test_centres_are_counted_where_they_are() -> None:
+def test_centers_are_counted_where_they_are() -> None:
     top_right, bottom = (90.0, 0.0, 100.0, 2.0), (40.0, 99.0, 60.0, 100.0)
     centers = stats(dataset_of([[(A, top_right), (B, bottom)]])).centers
     assert np.argwhere(centers).tolist() == [[0, 30], [31, 16]]  # row 0.01 × 32, column 0.95 × 32; 0.995 and 0.5

@@ -44,7 +44,7 @@ def test_rows_are_taken_by_a_mask(column: list[bytes], data: st.DataObject) -> N
 
 
 @given(st.lists(columns, max_size=4))
-def test_columns_are_joined_one_below_the_other(parts: list[list[bytes]]) -> None:
+def test_columns_are_concatenated(parts: list[list[bytes]]) -> None:
     joined = Texts.join(map(Texts.of, parts))
     assert listed(joined) == [text for part in parts for text in part]
 

@@ -137,7 +137,7 @@ def test_where_there_is_nothing_to_find_there_are_no_bounds(make: Make, images: 
     assert set(report.interval.bounds.values()) == {None}
 
 
-def test_where_nothing_is_found_the_bounds_are_0(make: Make) -> None:
+def test_without_detections_the_bounds_are_0(make: Make) -> None:
     truth = make.truth(LABELS, [[("cat", (0.0, 0.0, 9.0, 9.0))], []])
     report = evaluate(truth, make.found(LABELS, [[], []]), resamples=20)
     assert report.interval is not None

@@ -106,7 +106,7 @@ def test_equal_scores_are_kept_or_dropped_together(make: Make) -> None:
     assert thresholds_of(make, 2, outcomes) == 0.75
 
 
-def test_a_threshold_between_neighbouring_numbers_still_keeps_the_upper_one(make: Make) -> None:
+def test_a_threshold_between_neighboring_numbers_still_keeps_the_upper_one(make: Make) -> None:
     upper = np.float32(0.5)
     lower = np.nextafter(upper, np.float32(0))
     assert thresholds_of(make, 1, [(float(upper), TRUE), (float(lower), FALSE)]) == upper

@@ -101,7 +101,7 @@ def test_a_label_the_dataset_does_not_have_is_refused(make: Make) -> None:
         voc_score(make.truth(["cat"], [[]]), make.found(["cat", "dog"], [[("dog", 0.9, A)]]))
 
 
-def test_a_score_that_is_no_number_is_refused(make: Make) -> None:
+def test_a_score_that_is_not_a_number_is_refused(make: Make) -> None:
     with pytest.raises(ValueError, match="not finite"):
         voc_score(make.truth(["cat"], [[]]), make.found(["cat"], [[("cat", float("nan"), A)]]))
 

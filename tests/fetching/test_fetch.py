@@ -107,7 +107,7 @@ def test_one_part_can_be_fetched_and_the_other_later(site: Site, voc: Collection
     assert (site.asked(), stems_in(tmp_path)) == (["VOCtest.tar", "VOCtrainval.tar"], sorted(TRAINVAL + TEST))
 
 
-def test_an_unknown_part_is_an_error(voc: Collection, tmp_path: Path) -> None:
+def test_an_unknown_split_is_an_error(voc: Collection, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"voc2007 has no part 'val' \(its parts: trainval, test\)"):
         fetched(voc, tmp_path / "new", only=["val"])
     assert not (tmp_path / "new").exists()

@@ -317,7 +317,7 @@ def test_names_count_where_files_are_otherwise_identical(
 
 
 @pytest.mark.parametrize("file", [".hidden/a.jpg", "../a.jpg", "../none/a.jpg"])
-def test_a_scan_of_files_that_were_not_looked_at_is_not_kept(
+def test_a_scan_of_uncovered_files_is_not_cached(
     root: Path, kept: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / ".hidden").mkdir()
@@ -440,7 +440,7 @@ def test_nothing_is_written_into_the_dataset(root: Path, monkeypatch: pytest.Mon
     assert sorted(root.rglob("*")) == before
 
 
-def test_a_file_of_somebody_else_is_not_used(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_user_is_not_used(root: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read(Source(root))
     somebody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: somebody)
@@ -463,7 +463,7 @@ def test_a_pipe_in_its_place_does_not_stop_anything(root: Path, fresh: list[Path
     assert len(fresh) == 2
 
 
-def test_what_is_of_no_use_goes_when_something_is_saved(
+def test_useless_files_are_evicted_when_a_scan_is_saved(
     make_voc: MakeVoc, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def keep(name: str) -> Path:

@@ -62,6 +62,6 @@ def test_licenses_sharing_an_id_get_new_ids_in_the_images_too() -> None:
     assert differ == ()
 
 
-def test_licences_without_an_id_are_kept_once() -> None:
+def test_licenses_without_an_id_are_kept_once() -> None:
     extra = as_json({"licenses": ["free", {"name": "A"}]})
     assert json.loads(merged([extra, extra], [Texts.empty(0)] * 2)[0]) == {"licenses": ["free", {"name": "A"}]}

@@ -101,7 +101,7 @@ DEVKIT = """<?xml version="1.0" encoding="utf-8"?>
 OTHERS = """<annotation><filename>a.jpg</filename><size><width>100</width><height>80</height></size>
 <object><name>cat</name><occluded>1</occluded><crowd>1</crowd><polygon><x1>1.5</x1><y1>2</y1><x2>30</x2><y2>2</y2>
 <x3>30</x3><y3>40</y3></polygon><bndbox><xmin>1.5</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>
-<attributes><attribute><name>colour</name><value>black &amp; white</value></attribute></attributes><area>17</area>
+<attributes><attribute><name>color</name><value>black &amp; white</value></attribute></attributes><area>17</area>
 <coco>{"score":0.5,"keypoints":[1,2,2]}</coco></object><object><name>cat</name>
 <bndbox><xmin>3</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>
 <segmentation>{"size":[80,100],"counts":[7000,1000]}</segmentation></object><coco>{"license":3}</coco></annotation>"""
@@ -294,13 +294,13 @@ def look_at_coco(here: Path, text: bytes) -> None:
 
 @fuzz(1500)
 @given(base=st.sampled_from([LABELIMG, DEVKIT, OTHERS]), edits=EDITS, encoding=st.integers(0, 40))
-def test_xml_that_somebody_has_edited(here: Path, base: str, edits: list[Edit], encoding: int) -> None:
+def test_edited_xml(here: Path, base: str, edits: list[Edit], encoding: int) -> None:
     look_at_voc(here, mutated(base, edits, encoding if encoding < len(ENCODINGS) else 0))
 
 
 @fuzz(1500)
 @given(edits=EDITS, encoding=st.integers(0, 40))
-def test_a_coco_file_that_somebody_has_edited(here: Path, edits: list[Edit], encoding: int) -> None:
+def test_an_edited_coco_file(here: Path, edits: list[Edit], encoding: int) -> None:
     look_at_coco(here, mutated(COCO, edits, encoding if encoding < len(ENCODINGS) else 0))
 
 

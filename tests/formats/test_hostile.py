@@ -376,9 +376,7 @@ def test_what_is_meant_to_fill_the_memory_gets_a_verdict(
     ],
     ids=["gbk", "latin-1", "cut utf-16", "utf-16 without mark", "zeros behind", "zeros", "only a mark", "gzip"],
 )  # fmt: skip
-def test_bytes_that_are_no_text_are_refused(
-    place: Place, touched: list[tuple[str, str]], data: bytes, code: str
-) -> None:
+def test_undecodable_bytes_are_refused(place: Place, touched: list[tuple[str, str]], data: bytes, code: str) -> None:
     begin, end = f"<annotation>{FILENAME}{SIZE}", "</annotation>"
     whole = data
     if b"<" in data and not data.startswith((b"\xff\xfe", b"<\0")):
@@ -622,7 +620,7 @@ FILES: list[tuple[Callable[[Place], Path], str]] = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
 @pytest.mark.parametrize(("make", "name"), FILES, ids=lambda one: getattr(one, "__name__", one))
-def test_a_file_or_folder_that_is_none_is_not_followed(
+def test_a_link_to_neither_file_nor_folder_is_not_followed(
     place: Place, touched: list[tuple[str, str]], make: Callable[[Place], Path], name: str, odd: Callable[..., None]
 ) -> None:
     root = make(place)

@@ -52,7 +52,7 @@ def test_a_folder_that_is_divided_stays_divided(tmp_path: Path) -> None:
     assert [dataset.images.files[i] for i in splits["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
 
 
-def test_train_alone_is_a_part_and_no_label(tmp_path: Path) -> None:
+def test_train_alone_is_a_split_and_not_a_label(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "train" / "a" / f"{i}.jpg")
         picture(tmp_path / "test" / "a" / f"{i}.jpg")

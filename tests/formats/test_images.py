@@ -107,13 +107,13 @@ def test_names_that_only_look_different_are_the_same_unless_one_is_exact(tmp_pat
     assert index.ending_in("b.jpg") == ["b.jpg"]
 
 
-def test_only_the_named_folders_are_looked_at(tmp_path: Path) -> None:
+def test_only_the_named_folders_are_searched(tmp_path: Path) -> None:
     touch(tmp_path, "one/a.jpg", "one/deep/b.jpg", "two/c.jpg")
     assert find_images(tmp_path, ["one"]).files == ("one/a.jpg", "one/deep/b.jpg")
     assert find_images(tmp_path, ["one", "one/deep/"]).files == ("one/a.jpg", "one/deep/b.jpg")
 
 
-def test_what_file_managers_leave_behind_is_passed_over(tmp_path: Path) -> None:
+def test_files_of_file_managers_are_skipped(tmp_path: Path) -> None:
     touch(tmp_path, "._a.jpg", ".thumbnails/a.jpg", "__MACOSX/._a.jpg", "a.jpg")
     (tmp_path / "b.jpg").mkdir()
     os.mkfifo(tmp_path / "c.jpg")  # to open this one would wait for ever
@@ -208,7 +208,7 @@ def test_no_two_stems_are_the_same(names: list[str]) -> None:
     assert len(set(unique_stems([f"{name}.jpg" for name in names]))) == len(names)
 
 
-def test_folders_say_which_part_an_image_is_of() -> None:
+def test_folders_give_the_split_of_an_image() -> None:
     files = ["train/1.jpg", "valid/images/2.jpg", "images/test2017/3.jpg", "images/trained/4.jpg", "train.jpg"]
     assert splits_by_folder(files) == {"train": [files[0]], "val": [files[1]], "test": [files[2]]}
 

@@ -261,7 +261,7 @@ def test_files_say_their_convention_where_nothing_else_does(
 
 
 HEAD = f"<part>{named('head &amp; neck', '12.5', 22, '20.1', 30)}</part>"
-PAIRS = (("colour", "red &lt;dark&gt;"), ("größe", " 犬 "), ("none", ""))
+PAIRS = (("color", "red &lt;dark&gt;"), ("größe", " 犬 "), ("none", ""))
 ATTRIBUTE = "<attribute><name>{}</name><value>{}</value></attribute>"
 ATTRIBUTES = f"<attributes>{''.join(ATTRIBUTE.format(*pair) for pair in PAIRS)}</attributes>"
 KEPT_TAGS = (
@@ -354,7 +354,7 @@ def test_what_coco_says_of_the_whole_survives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "splits", [{"train": ["a", "b"]}, {"trainval": ["a", "b"]}, {"test": ["a"]}, {"trainval": ["a"], "test": ["b"]}]
 )
-def test_a_part_alone_survives(tmp_path: Path, splits: dict[str, list[str]]) -> None:
+def test_a_single_split_survives(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     voc(tmp_path / "voc1", {"a": xml(DOG), "b": xml(DOG)}, **splits)
     there_and_back(tmp_path)
     assert split_files(tmp_path / "voc3") == splits

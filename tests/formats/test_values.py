@@ -28,7 +28,7 @@ def test_a_repeated_label_is_reported_with_both_lines(tmp_path: Path) -> None:
     ("data", "problem"),
     [(b"\n\n", "has no labels"), ("größe".encode("latin-1"), "is not UTF-8 text")],
 )
-def test_a_file_that_is_no_list_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
+def test_a_file_without_a_list_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
     (tmp_path / "labels.txt").write_bytes(data)
     with pytest.raises(AnnotationError, match=problem):
         read_labels(tmp_path / "labels.txt")

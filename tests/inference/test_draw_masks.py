@@ -17,13 +17,13 @@ from vocdet.inference.draw import color, draw, draw_boxes, draw_objects
 from vocdet.inference.draw_masks import cut_mask, cut_masks, numbered, tint
 from vocdet.mask_crops import MaskCrops
 
-GREY = 90
+GRAY = 90
 SIZE = (120, 160)  # height, width
 LABELS = ("cat", "dog")
 
 
-def grey() -> NDArray[np.uint8]:
-    return np.full((*SIZE, 3), GREY, np.uint8)
+def gray() -> NDArray[np.uint8]:
+    return np.full((*SIZE, 3), GRAY, np.uint8)
 
 
 def disc(x: int, y: int, radius: int, hole: int = 0) -> NDArray[np.bool_]:
@@ -46,28 +46,28 @@ def found(*objects: tuple[NDArray[np.bool_], int]) -> Detections:
 
 
 def mixed(label: int) -> list[int]:
-    return [round(0.6 * GREY + 0.4 * value) for value in color(label)]
+    return [round(0.6 * GRAY + 0.4 * value) for value in color(label)]
 
 
-def test_a_mask_is_a_tint_of_the_picture_in_its_labels_colour() -> None:
-    image = grey()
+def test_a_mask_is_a_tint_of_the_picture_in_its_labels_color() -> None:
+    image = gray()
     drawn = draw(image, found((disc(60, 50, 30), 1)), LABELS)
     assert drawn[50, 60].tolist() == mixed(1)
-    assert (image == GREY).all()
+    assert (image == GRAY).all()
 
 
-def test_its_outline_is_in_the_colour_itself_between_edges_of_black_or_white() -> None:
-    drawn = draw(grey(), found((disc(60, 50, 30), 0)), LABELS)
+def test_its_outline_is_in_the_color_itself_between_edges_of_black_or_white() -> None:
+    drawn = draw(gray(), found((disc(60, 50, 30), 0)), LABELS)
     row = drawn[50, 85:95].tolist()
     assert list(color(0)) in row
     assert [0, 0, 0] in row  # yellow is light
-    dark = draw(grey(), found((disc(60, 50, 30), 1)), LABELS)[50, 85:95].tolist()
+    dark = draw(gray(), found((disc(60, 50, 30), 1)), LABELS)[50, 85:95].tolist()
     assert [255, 255, 255] in dark  # blue is not
 
 
 def test_outside_a_mask_and_in_its_hole_the_picture_stays() -> None:
-    drawn = draw(grey(), found((disc(60, 50, 30, hole=12), 1)), LABELS)
-    changed = (drawn[:85] != GREY).any(axis=2)
+    drawn = draw(gray(), found((disc(60, 50, 30, hole=12), 1)), LABELS)
+    changed = (drawn[:85] != GRAY).any(axis=2)
     assert not changed[50, 60]
     assert not changed[~disc(60, 50, 34)[:85]].any()
     assert changed[disc(60, 50, 30, hole=12)[:85]].all()
@@ -76,10 +76,10 @@ def test_outside_a_mask_and_in_its_hole_the_picture_stays() -> None:
 def test_of_masks_that_overlap_the_best_is_on_top() -> None:
     both = found((disc(50, 50, 25), 0), (disc(80, 50, 25), 1))
     assert (
-        draw(grey(), both, LABELS)[50, 65].tolist()
+        draw(gray(), both, LABELS)[50, 65].tolist()
         == np.rint(0.6 * np.array(mixed(1)) + 0.4 * np.array(color(0))).tolist()
     )
-    outline = draw(grey(), both, LABELS)[50, 74]  # of the first, inside the second
+    outline = draw(gray(), both, LABELS)[50, 74]  # of the first, inside the second
     assert outline.tolist() == list(color(0))
 
 
@@ -88,9 +88,9 @@ def test_annotated_masks_are_drawn_and_objects_without_one_have_their_box() -> N
     off, none = np.zeros(2, np.bool_), np.zeros(2, np.int32)
     objects = Objects(none, none, box, off, off, off, off, none)
     polygon = b"[[30, 20, 90, 20, 90, 80, 30, 80]]"
-    drawn = draw_objects(grey(), replace(objects, segmentation=Texts.of([polygon, b""])), LABELS)
+    drawn = draw_objects(gray(), replace(objects, segmentation=Texts.of([polygon, b""])), LABELS)
     assert drawn[70, 60].tolist() == mixed(0)
-    assert drawn[50, 120].tolist() == [GREY] * 3
+    assert drawn[50, 120].tolist() == [GRAY] * 3
     assert drawn[50, 100].tolist() == list(color(0))
 
 
@@ -98,8 +98,8 @@ def test_annotated_masks_are_drawn_and_objects_without_one_have_their_box() -> N
 def test_what_cannot_be_drawn_is_not_drawn(text: bytes) -> None:
     assert cut_mask(text, *SIZE) is None
     one = found((disc(60, 50, 30), 0))
-    drawn = draw(grey(), Detections(one.boxes, one.scores, one.labels, Texts.of([text])), LABELS)
-    assert (drawn[:85] == GREY).all()
+    drawn = draw(gray(), Detections(one.boxes, one.scores, one.labels, Texts.of([text])), LABELS)
+    assert (drawn[:85] == GRAY).all()
 
 
 def test_a_mask_is_cut_to_its_bounds() -> None:
@@ -112,15 +112,15 @@ def test_a_mask_is_cut_to_its_bounds() -> None:
 def test_crops_of_a_network_input_are_drawn_too() -> None:
     crops = MaskCrops.of([None, (20, 10, np.ones((30, 40), np.uint8))])
     boxes = np.array([[0, 0, 10, 10], [20, 10, 60, 40]], np.float64)
-    drawn = draw_boxes(grey(), boxes, [0, 1], ["", ""], crops)
+    drawn = draw_boxes(gray(), boxes, [0, 1], ["", ""], crops)
     assert drawn[30, 45].tolist() == mixed(1)
     assert drawn[8, 8].tolist() != mixed(0)
 
 
 def test_a_mask_that_leaves_the_picture_is_left_out() -> None:
-    image = grey()
+    image = gray()
     tint(image, MaskCrops.of([(150, 10, np.ones((30, 40), np.uint8))]), [color(0)], 1)
-    assert (image == GREY).all()
+    assert (image == GRAY).all()
 
 
 def test_numbers_are_those_of_the_first_at_every_pixel() -> None:

@@ -21,7 +21,7 @@ def picture(path: Path) -> Path:
 
 
 def film(path: Path, *, frames: int = 5, fps: float = 10.0) -> Path:
-    """A video of grey frames, each lighter than the one before."""
+    """A video of gray frames, each lighter than the one before."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (64, 48))
     for i in range(frames):
         writer.write(np.full((48, 64, 3), 40 * i, np.uint8))

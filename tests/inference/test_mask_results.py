@@ -113,7 +113,7 @@ def test_without_a_box_it_is_the_one_around_the_mask(tmp_path: Path, images: Dat
         ({"counts": "0"}, "is neither a list of polygons nor an RLE"),
     ],
 )
-def test_a_mask_that_is_none_is_named(tmp_path: Path, images: Dataset, segmentation: object, problem: str) -> None:
+def test_an_invalid_mask_is_named(tmp_path: Path, images: Dataset, segmentation: object, problem: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(json.dumps([GOOD | {"segmentation": mask()}, GOOD | {"segmentation": segmentation}]))
     with pytest.raises(AnnotationError) as caught:

@@ -28,7 +28,7 @@ from vocdet.inference.output import (
 from vocdet.inputs.images import decode
 
 
-def grey(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+def gray(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     return np.full((height, width, 3), 90, np.uint8)
 
 
@@ -38,7 +38,7 @@ def played(path: Path) -> tuple[int, float]:
         return sum(1 for _ in video.frames), video.fps
 
 
-def test_a_picture_keeps_its_colours(tmp_path: Path) -> None:
+def test_a_picture_keeps_its_colors(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:] = (200, 100, 20)
     write_picture(tmp_path / "new" / "a.jpg", pixels)
@@ -47,7 +47,7 @@ def test_a_picture_keeps_its_colours(tmp_path: Path) -> None:
 
 def test_a_picture_is_of_the_kind_its_name_says(tmp_path: Path) -> None:
     for name, start in (("a.png", b"\x89PNG"), ("b.JPG", b"\xff\xd8\xff")):
-        write_picture(tmp_path / name, grey())
+        write_picture(tmp_path / name, gray())
         assert (tmp_path / name).read_bytes().startswith(start)
     with pytest.raises(OutputError, match=r"'\.gif' file as image"):
         check_picture_name(tmp_path / "c.gif")
@@ -55,7 +55,7 @@ def test_a_picture_is_of_the_kind_its_name_says(tmp_path: Path) -> None:
 
 def test_a_picture_too_large_for_its_format_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="an image of 66000x1 pixels cannot be written"):
-        write_picture(tmp_path / "a.jpg", grey(1, 66000))
+        write_picture(tmp_path / "a.jpg", gray(1, 66000))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -63,7 +63,7 @@ def test_a_picture_too_large_for_its_format_is_an_error(tmp_path: Path) -> None:
 def test_a_video_plays_at_the_rate_it_was_given(tmp_path: Path, name: str) -> None:
     with writing_video(tmp_path / name, 29.97) as write:
         for _ in range(4):
-            write(grey())
+            write(gray())
     assert played(tmp_path / name) == pytest.approx((4, 29.97), abs=0.01)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -73,27 +73,27 @@ def test_without_a_rate_a_video_plays_as_its_frames_came(tmp_path: Path, monkeyp
     monkeypatch.setattr("vocdet.inference.output.time.monotonic", lambda: next(clock) / 7)  # seven frames a second
     with writing_video(tmp_path / "a.mp4") as write:
         for _ in range(MEASURED + 5):
-            write(grey())
+            write(gray())
     assert played(tmp_path / "a.mp4") == pytest.approx((MEASURED + 5, 7), abs=0.01)
 
 
 def test_a_video_of_few_frames_is_written_too(tmp_path: Path) -> None:
     with writing_video(tmp_path / "a.mp4") as write:
-        write(grey())
+        write(gray())
     assert played(tmp_path / "a.mp4")[0] == 1
 
 
 def test_frames_of_odd_and_of_changing_size_are_all_written(tmp_path: Path) -> None:
     with writing_video(tmp_path / "a.mp4", 10) as write:
         for size in ((49, 65), (49, 65), (20, 30), (100, 200)):
-            write(grey(*size))
+            write(gray(*size))
     assert played(tmp_path / "a.mp4")[0] == 4
 
 
 def test_an_interrupted_video_is_whole(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), writing_video(tmp_path / "a.mp4", 10) as write:
-        write(grey())
-        write(grey())
+        write(gray())
+        write(gray())
         raise KeyboardInterrupt
     assert played(tmp_path / "a.mp4") == (2, 10)
 
@@ -105,7 +105,7 @@ def test_no_frames_leave_no_video_and_an_earlier_one_as_it_was(tmp_path: Path) -
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"earlier"]
 
 
-def test_a_name_that_is_no_video_is_refused(tmp_path: Path) -> None:
+def test_a_name_without_a_video_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"'\.gif' file as video") as caught:
         check_video_name(tmp_path / "a.gif")
     assert ".mp4" in caught.value.hint
@@ -128,7 +128,7 @@ def test_an_unwritable_video_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.raises(OutputError, match="cannot be written as a video"),
         writing_video(tmp_path / "a.mp4", 10) as write,
     ):
-        write(grey())
+        write(gray())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def test_a_truncated_video_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
         writing_video(tmp_path / name, 10) as write,
     ):
         for _ in range(20):
-            write(grey())
+            write(gray())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -182,7 +182,7 @@ def test_several_bad_entries_are_reported_together(tmp_path: Path) -> None:
         (b"3", "is not a list of detections"),
     ],
 )
-def test_a_file_that_is_no_list_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_file_without_a_list_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(content)
     with pytest.raises(AnnotationError) as caught:

@@ -16,7 +16,7 @@ SIDE = 100
 
 
 def picture(color: int, *objects: tuple[Box, bool], first: int = 0) -> Sample:
-    """A picture of one colour with rectangles that fill their masks, or have none; labels count from `first`."""
+    """A picture of one color with rectangles that fill their masks, or have none; labels count from `first`."""
     cuts = [(x0, y0, np.ones((y1 - y0, x1 - x0), np.uint8)) if masked else None for (x0, y0, x1, y1), masked in objects]
     boxes = np.array([box for box, _ in objects], np.float64).reshape(-1, 4)
     image = np.full((SIDE, SIDE, 3), color, np.uint8)
@@ -89,7 +89,7 @@ def test_objects_without_masks_are_not_pasted() -> None:
         assert found.labels.tolist() == [101]
 
 
-def test_a_random_part_is_pasted_and_one_at_least() -> None:
+def test_a_random_subset_is_pasted_and_at_least_one() -> None:
     three = [((10 * i, 0, 10 * i + 8, 8), True) for i in range(3)]
     seen = {tuple(pasted(picture(1), *three, seed=seed).labels.tolist()) for seed in range(80)}
     assert seen == {(100,), (101,), (102,), (100, 101), (100, 102), (101, 102), (100, 101, 102)}

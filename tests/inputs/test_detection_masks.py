@@ -43,7 +43,7 @@ def ring(rng: np.random.Generator, width: int, height: int) -> list[float]:
 
 
 def painted(folder: Path, count: int, seed: int = 0) -> Dataset:
-    """Black pictures of many shapes, each with one shape of a colour, which no other has; every other one is an RLE."""
+    """Black pictures of many shapes, each with one shape of a color, which no other has; every other one is an RLE."""
     rng, images, objects = RNG(seed), [], []
     for i in range(count):
         width, height = rng.integers(150, 400, 2).tolist()
@@ -61,7 +61,7 @@ def painted(folder: Path, count: int, seed: int = 0) -> Dataset:
 
 
 def check(sample: Sample) -> int:
-    """Every mask covers the pixels of its object's colour, to a pixel's width at the edge; how many there are."""
+    """Every mask covers the pixels of its object's color, to a pixel's width at the edge; how many there are."""
     assert sample.masks is not None
     height, width = sample.image.shape[:2]
     image = sample.image.astype(int)

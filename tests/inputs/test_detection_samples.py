@@ -43,7 +43,7 @@ ONLY = {
 
 
 def painted(folder: Path, pictures: Sequence[tuple[tuple[int, int], Box, Color]]) -> Dataset:
-    """Black images of these (width, height), each with one rectangle of a colour; image k has label k."""
+    """Black images of these (width, height), each with one rectangle of a color; image k has label k."""
     for i, ((width, height), (x0, y0, x1, y1), color) in enumerate(pictures):
         pixels = np.zeros((height, width, 3), np.uint8)
         pixels[y0:y1, x0:x1] = color

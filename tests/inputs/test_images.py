@@ -25,7 +25,7 @@ def close(a: NDArray[np.uint8], b: NDArray[np.uint8], most: int = 2) -> bool:
 
 
 def corners(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middles of the four quarters: JPEG is not exact where colours meet."""
+    """The middles of the four quarters: JPEG is not exact where colors meet."""
     return image[5::10, 10::20]
 
 
@@ -36,7 +36,7 @@ def corners(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         ("RGBA", ".png"), ("RGBA", ".tif"), ("P", ".png"), ("CMYK", ".jpg"), ("CMYK", ".tif"),
     ],
 )  # fmt: skip
-def test_every_kind_of_colour_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
+def test_every_kind_of_color_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     Image.fromarray(quarters()).convert(mode).save(path, quality=95)
     assert close(corners(decode(path)), corners(quarters()), most=12)

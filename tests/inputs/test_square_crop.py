@@ -39,7 +39,7 @@ def test_a_crop_of_a_size_is_what_the_classifier_is_trained_on(
 def test_without_a_size_the_pixels_are_those_of_the_image(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset([[(10, 10, 30, 20)]])
     crop = crop_square(decode(dataset[0].path), dataset.objects.box[0], context=0.1)
-    assert crop.shape == (24, 24, 3)  # 20 and 2 on each side; the box's centre is in the middle
+    assert crop.shape == (24, 24, 3)  # 20 and 2 on each side; the box's center is in the middle
     assert (crop[7:17, 2:22] == RED).all()
     crop[7:17, 2:22] = 0
     assert not crop.any()

@@ -129,8 +129,8 @@ def test_an_object_counts_when_enough_of_it_is_seen() -> None:
     shares = np.array(
         [
             [0.1, 0.1, 0.3, 0.3],  # all of it
-            [0.35, 0.1, 0.6, 0.3],  # its centre, too
-            [0.45, 0.1, 0.7, 0.3],  # not its centre
+            [0.35, 0.1, 0.6, 0.3],  # its center, too
+            [0.45, 0.1, 0.7, 0.3],  # not its center
             [0.6, 0.1, 0.9, 0.9],  # nothing
             [0.1, 0.1, 0.105, 0.9],  # less than two pixels of it
         ]
@@ -141,7 +141,7 @@ def test_an_object_counts_when_enough_of_it_is_seen() -> None:
 
 
 def test_a_quarter_of_an_object_is_enough_and_less_is_not() -> None:
-    # the centre is seen in both; of the second, less than a quarter in area is left
+    # the center is seen in both; of the second, less than a quarter in area is left
     view = View(0.0, 0.0, 0.52, 0.52)
     seen, keep = visible_boxes(np.array([[0.2, 0.2, 0.8, 0.8], [0.0, 0.0, 1.0, 1.0]]), view, (0, 0, 100, 100))
     assert keep.tolist() == [0, 1]
@@ -169,8 +169,8 @@ def test_a_crop_is_large_enough_not_too_thin_and_shows_an_object(seed: int, obje
     assert min(w, h) >= 0.3
     assert 0.5 <= w / h <= 2
     if objects:
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        assert ((centre > (x0, y0)) & (centre < (x1, y1))).all(1).any()
+        center = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert ((center > (x0, y0)) & (center < (x1, y1))).all(1).any()
 
 
 def test_views_are_whole_wide_and_mirrored_at_the_requested_rates() -> None:
@@ -193,7 +193,7 @@ def test_views_are_whole_wide_and_mirrored_at_the_requested_rates() -> None:
         assert not found["crop"].mirrored
 
 
-def test_colours_change_but_gray_stays_gray() -> None:
+def test_colors_change_but_gray_stays_gray() -> None:
     gray = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16, 1).repeat(3, 2)
     color = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     for seed in range(20):

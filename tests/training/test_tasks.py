@@ -47,7 +47,7 @@ def test_a_fresh_classifier_knows_nothing() -> None:
     assert loss.total.item() / 8 == pytest.approx(math.log(4), abs=0.1)
 
 
-def test_a_classifier_sees_normalised_images() -> None:
+def test_a_classifier_sees_normalized_images() -> None:
     model = Classifier(ClassifierSpec(SMALL, ("a", "b", "c", "d"))).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -96,7 +96,7 @@ def test_progress_counts_the_images_while_they_are_decoded_and_compared(make_voc
     assert seen == [(done, 6) for done in (1, 2, 3, 4, 5, 6)]
 
 
-def test_a_split_file_that_is_no_text_does_not_end_a_check(make_voc: MakeVoc) -> None:
+def test_an_undecodable_split_file_does_not_end_a_check(make_voc: MakeVoc) -> None:
     root = many(make_voc, splits={"train": ["img00"]})
     (root / "ImageSets" / "Main" / "train.txt").write_bytes("img00".encode("utf-16"))
     assert [finding.code for finding in check_dataset(Source(root)).findings] == ["imagesets.unreadable"]

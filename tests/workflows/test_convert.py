@@ -383,7 +383,7 @@ def rich_coco(root: Path) -> Path:
         plain | {"segmentation": [[1, 2, 11, 2, 11, 12]], "area": 50},
         plain | {"segmentation": {"size": [80, 100], "counts": [7999, 1]}, "iscrowd": 1, "area": 1},
         plain | {"difficult": 1, "truncated": 1, "occluded": 1, "pose": "Left", "bbox": [5, 5, 9, 9]},
-        plain | {"truncated": 1, "attributes": {"colour": "red"}, "parts": [], "bbox": [6, 5, 9, 9]},
+        plain | {"truncated": 1, "attributes": {"color": "red"}, "parts": [], "bbox": [6, 5, 9, 9]},
         plain | {"area": 99, "score": 0.5, "bbox": [7, 5, 9, 9]},
         plain | {"bbox": [95, 5, 20, 9]},
         plain | {"bbox": [30, 30, 0, 9]},

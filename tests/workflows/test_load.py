@@ -45,7 +45,7 @@ def test_parts_that_are_missing_or_empty_tell_the_cure(make_voc: MakeVoc) -> Non
         load_dataset(Source(root), split="val")
 
 
-def test_a_part_that_names_a_missing_stem_is_an_error(make_voc: MakeVoc) -> None:
+def test_a_split_with_a_missing_stem_is_an_error(make_voc: MakeVoc) -> None:
     root = make_voc({"img1": DOG}, splits={"train": ["img1", "Img1"]})
     with pytest.raises(
         SplitError, match=r"train\.txt:2: names 'Img1', which is not in the dataset \(did you mean 'img1'\?\)"
@@ -53,14 +53,14 @@ def test_a_part_that_names_a_missing_stem_is_an_error(make_voc: MakeVoc) -> None
         load_dataset(Source(root))
 
 
-def test_a_part_that_names_an_image_without_annotation_says_so(make_voc: MakeVoc) -> None:
+def test_a_split_with_an_unannotated_image_is_reported(make_voc: MakeVoc) -> None:
     root = make_voc({"img1": DOG, "img2": DOG}, splits={"train": ["img1", "img2"]})
     (root / "Annotations" / "img2.xml").unlink()
     with pytest.raises(SplitError, match=r"train\.txt:2: names 'img2', whose image has no annotation \(delete"):
         load_dataset(Source(root))
 
 
-def test_a_part_that_is_not_there_is_named_with_those_that_are(make_voc: MakeVoc) -> None:
+def test_a_missing_split_is_named_with_the_existing_ones(make_voc: MakeVoc) -> None:
     root = make_voc({"img1": DOG}, splits={"trainval": ["img1"], "val": []})
     with pytest.raises(SplitError, match=r"no split 'train' \(split again: `.*force=True\)`\)"):
         load_dataset(Source(root), split="train")

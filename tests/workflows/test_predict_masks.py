@@ -92,7 +92,7 @@ def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_pa
     assert json.loads((out / "detections.json").read_text())[1]["segmentation"] == json.loads(rle(right))
 
 
-def test_pictures_of_masks_are_in_vocs_colours(picture: Path, tmp_path: Path) -> None:
+def test_pictures_of_masks_are_in_vocs_colors(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
     with (

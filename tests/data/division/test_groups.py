@@ -40,7 +40,7 @@ def test_images_in_whose_stem_a_pattern_catches_the_same_belong_together(pattern
     assert by_pattern(dataset, pattern) == groups
 
 
-def test_a_pattern_is_looked_for_from_the_start_of_the_stem() -> None:
+def test_a_pattern_matches_from_the_start_of_the_stem() -> None:
     dataset = dataset_of("day1_001.jpg", "day1_002_copy.jpg", "xday1_003.jpg")
     assert by_pattern(dataset, r"(day\d)") == [[0, 1]]
 
@@ -54,7 +54,7 @@ def test_a_pattern_is_looked_for_from_the_start_of_the_stem() -> None:
         ("folders", "'folders' matches no image, such as 'cam_1'"),
     ],
 )
-def test_a_pattern_that_is_none_or_matches_nothing_is_an_error(pattern: str, problem: str) -> None:
+def test_an_invalid_pattern_or_one_without_match_is_an_error(pattern: str, problem: str) -> None:
     with pytest.raises(SplitError) as caught:
         by_pattern(dataset_of("cam_1.jpg", "cam_2.jpg"), pattern)
     assert caught.value.problem == problem

@@ -16,7 +16,7 @@ Change = Callable[[Image.Image], Image.Image]
 
 
 def photo(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
-    """Coarse coloured noise with finer noise on it: as much structure as a photograph."""
+    """Coarse colored noise with finer noise on it: as much structure as a photograph."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     fine = Image.fromarray(rng.integers(0, 256, (30, 30, 3), np.uint8)).resize(size)
@@ -53,7 +53,7 @@ def size_of(path: Path) -> tuple[int, int]:
         lambda image: ImageEnhance.Contrast(image).enhance(1.1),
         lambda image: image.crop((1, 0, image.width, image.height)),
     ],
-    ids=["half", "larger", "stretched", "grey", "darker", "brighter", "contrast", "a column less"],
+    ids=["half", "larger", "stretched", "gray", "darker", "brighter", "contrast", "a column less"],
 )
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_a_changed_copy_is_near_identical(tmp_path: Path, change: Change, suffix: str) -> None:
@@ -107,14 +107,14 @@ def test_the_nearest_is_the_most_alike(tmp_path: Path) -> None:
 
 
 def test_plain_pictures_belong_together_only_pixel_by_pixel(tmp_path: Path) -> None:
-    for name, grey in (("white", 255), ("whiter", 254), ("grey", 128)):
-        Image.new("RGB", (60, 60), (grey, grey, grey)).save(tmp_path / f"{name}.png")
+    for name, gray in (("white", 255), ("whiter", 254), ("gray", 128)):
+        Image.new("RGB", (60, 60), (gray, gray, gray)).save(tmp_path / f"{name}.png")
     Image.new("RGB", (60, 60), (255, 255, 255)).save(tmp_path / "same.png", compress_level=0)
     Image.new("RGB", (60, 50), (255, 255, 255)).save(tmp_path / "lower.png")
     speck = Image.new("RGB", (60, 60), (255, 255, 255))
     speck.putpixel((30, 30), (250, 250, 250))  # too small to be seen in a picture made small
     speck.save(tmp_path / "speck.png")
-    files = ["white.png", "whiter.png", "grey.png", "same.png", "lower.png", "speck.png"]
+    files = ["white.png", "whiter.png", "gray.png", "same.png", "lower.png", "speck.png"]
     assert similar_images(dataset_of(tmp_path, files)) == [[0, 3]]
 
 
@@ -151,9 +151,9 @@ def test_a_picture_that_exif_turns_is_the_one_that_was_turned(
 
 
 def test_sixteen_bits_and_palettes_are_only_other_ways_to_store(tmp_path: Path) -> None:
-    grey: NDArray[np.uint8] = np.asarray(photo(0).convert("L"))
-    Image.fromarray(grey).save(tmp_path / "eight.png")
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    gray: NDArray[np.uint8] = np.asarray(photo(0).convert("L"))
+    Image.fromarray(gray).save(tmp_path / "eight.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
     photo(0).quantize(256).save(tmp_path / "palette.png")
     photo(0).convert("RGBA").save(tmp_path / "alpha.png")
     files = ["eight.png", "sixteen.png", "palette.png", "alpha.png"]

@@ -172,14 +172,14 @@ def test_other_files_published_with_coco_are_skipped_with_a_finding(tmp_path: Pa
         ("a.json", ["1.jpg"], ["deep/er/still/1.jpg"], "deep/er/still/"),
     ],
 )  # fmt: skip
-def test_the_images_of_a_file_are_looked_for_in_one_folder(
+def test_the_images_of_a_file_are_searched_in_one_folder(
     tmp_path: Path, file: str, names: list[str], images: list[str], prefix: str
 ) -> None:
     one = CocoFile(tmp_path / file, file, split_of(tmp_path / file, tmp_path))
     assert image_prefix(one, names, ImageIndex(tmp_path, tuple(sorted(images)))) == prefix
 
 
-def test_thousands_of_images_are_looked_for_by_a_few_hundred(tmp_path: Path) -> None:
+def test_thousands_of_images_are_found_by_a_few_hundred(tmp_path: Path) -> None:
     names = [f"{i}.jpg" for i in range(5000)]
     one = CocoFile(tmp_path / "a.json", "a.json", "")
     index = ImageIndex(

@@ -38,7 +38,7 @@ KNOWN: dict[str, Any] = {
     "images": [{**PLAIN["images"][0], "license": 1, "flickr_url": "http://a/b", "voc": {"folder": "x"}}, PLAIN["images"][1]],
     "annotations": [
         {**PLAIN["annotations"][0], "score": 0.5, "keypoints": [1, 2, 2], "num_keypoints": 1},
-        {**PLAIN["annotations"][1], "attributes": {"colour": "red: dark", "n": {"deep": [1]}}},
+        {**PLAIN["annotations"][1], "attributes": {"color": "red: dark", "n": {"deep": [1]}}},
         PLAIN["annotations"][2],
     ],
     "categories": [{**PLAIN["categories"][0], "supercategory": "animal", "skeleton": [[1, 2]]}, PLAIN["categories"][1]],
@@ -182,7 +182,7 @@ def test_a_repeated_key_is_found_at_any_depth(
         ('"id": 7', '"id" : 8, "id": 7', "images[0]"),
         ('"bbox": [1,', '"bbox": [5, 5, 5, 5], "bbox": [1,', "annotations[1]"),
         ('"counts"', '"counts" : [2000], "counts"', "annotations[1].segmentation"),
-        ('"colour"', '"colour": "blue", "colour"', "annotations[1].attributes"),
+        ('"color"', '"color": "blue", "color"', "annotations[1].attributes"),
         ('"deep"', '"deep": 1, "deep"', "annotations[1].attributes.n"),
         ('"name": "dog"', '"n\\u0061me": "d:g", "name": "dog"', "categories[0]"),
         ('"year"', '"year": 1, "year"', "info"),
@@ -229,7 +229,7 @@ def test_a_key_repeated_in_many_objects_is_one_finding(tmp_path: Path) -> None:
         (b'{"images": [], "x": ' + b"9" * 5000 + b"}", 0, "is not JSON: "),
     ],
 )
-def test_a_file_that_is_no_coco_file_is_one_error(tmp_path: Path, content: bytes, line: int, problem: str) -> None:
+def test_a_file_that_is_not_coco_is_one_error(tmp_path: Path, content: bytes, line: int, problem: str) -> None:
     with pytest.raises(AnnotationError) as caught:
         read(tmp_path, content)
     assert caught.value.problem.startswith(problem)

@@ -208,7 +208,7 @@ def test_an_annotation_of_nothing_is_an_error(tmp_path: Path, key: str, code: st
         ),
     ],
 )
-def test_a_box_that_is_none_is_an_error(tmp_path: Path, bbox: list[float], code: str, problem: str) -> None:
+def test_an_invalid_box_is_an_error(tmp_path: Path, bbox: list[float], code: str, problem: str) -> None:
     content = changed()
     content["annotations"][0]["bbox"] = bbox
     found = scan(Source(coco_set(tmp_path, content)))
@@ -334,7 +334,7 @@ def test_a_name_of_no_image_is_an_error_once(tmp_path: Path, name: str, code: st
     assert objects(found) == [CAT]
 
 
-def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_an_undecodable_name_is_an_error(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, with_name("\ud800.jpg"))))
     assert ("error", "path.name", "images[0]") in codes(found)
     for finding in found.findings:
@@ -393,7 +393,7 @@ def test_a_dataset_without_images_needs_without_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 80), (None, 80), (None, None), (-5, 80), (2**40, 80)])
-def test_without_images_a_size_that_is_none_is_an_error(tmp_path: Path, size: tuple[int | None, int | None]) -> None:
+def test_without_images_an_invalid_size_is_an_error(tmp_path: Path, size: tuple[int | None, int | None]) -> None:
     content = changed(images=[{**IMAGE, "width": size[0], "height": size[1]}, OTHER])
     found = scan(Source(coco_set(tmp_path, content, images=[])), without_images=True)
     assert ("error", "coco.image.size", "images[0]") in codes(found)
@@ -442,7 +442,7 @@ def test_a_turned_photograph_has_the_size_it_is_shown_at(tmp_path: Path) -> None
     assert only(scan(Source(root))).code == "image.size_mismatch"
 
 
-def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(tmp_path: Path) -> None:
+def test_an_invalid_image_is_an_error_and_keeps_its_objects(tmp_path: Path) -> None:
     root = coco_set(tmp_path)
     (root / "images" / "a.jpg").write_bytes(b"no image")
     found = scan(Source(root))
@@ -510,7 +510,7 @@ def test_an_image_in_two_files_is_read_in_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "splits"), [("instances_val.json", {"val": [0, 1]}), ("my_test.json", {}), ("a.json", {})]
 )
-def test_a_file_alone_is_a_part_only_if_it_is_called_as_coco_calls_them(
+def test_a_single_file_is_a_split_only_with_a_name_of_coco(
     tmp_path: Path, name: str, splits: dict[str, list[int]]
 ) -> None:
     root = coco_set(tmp_path, files={f"annotations/{name}": PLAIN})

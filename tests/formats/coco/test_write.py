@@ -244,7 +244,7 @@ def test_label_extras_of_another_form_are_not_written(tmp_path: Path, categories
     assert written(tmp_path)["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "ä & <b>"}]
 
 
-def test_masks_that_are_none_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_invalid_masks_are_left_out_and_counted(tmp_path: Path) -> None:
     masks = Texts.of([SQUARE, b"[[1,2,3]]", b'{"size":[80,100],"counts":[1]}'])
     assert write(tmp_path, dataset(segmentation=masks)) == [Loss("invalid masks", 2)]
     assert ["segmentation" in one for one in written(tmp_path)["annotations"]] == [True, False, False]

@@ -174,7 +174,7 @@ def test_flags_and_attributes_are_kept(tmp_path: Path) -> None:
     found = one(
         tmp_path,
         shape(flags={"occluded": True, "wet": True, "truncated": False}, description="", difficult=True),
-        shape(attributes={"colour": "red"}, score=0.5, text="", kie_linking=[], difficult=False),
+        shape(attributes={"color": "red"}, score=0.5, text="", kie_linking=[], difficult=False),
         flags={"night": True},
         comment="by me",
     )
@@ -182,7 +182,7 @@ def test_flags_and_attributes_are_kept(tmp_path: Path) -> None:
     assert objects.difficult.tolist() == [True, False]
     assert objects.occluded.tolist() == [True, False]
     assert objects.truncated.tolist() == [False, False]
-    assert extras(found) == [{"attributes": {"wet": True}}, {"attributes": {"colour": "red"}, "score": 0.5}]
+    assert extras(found) == [{"attributes": {"wet": True}}, {"attributes": {"color": "red"}, "score": 0.5}]
     assert json.loads(found.dataset.images.extra[0]) == {"flags": {"night": True}, "comment": "by me"}
 
 
@@ -289,7 +289,7 @@ def test_a_shape_that_cannot_be_used_says_why(tmp_path: Path, value: Any, code: 
 @pytest.mark.parametrize(
     "mask", ["%%%", "aGVsbG8=", png(np.ones((2, 2)))[:40], base64.b64encode(b"GIF89a").decode(), 3]
 )
-def test_a_mask_that_is_no_png_is_an_error(tmp_path: Path, mask: Any) -> None:
+def test_a_mask_that_is_not_a_png_is_an_error(tmp_path: Path, mask: Any) -> None:
     found = one(tmp_path, shape([[1, 2], [2, 3]], "mask", mask=mask))
     assert (only(found).code, only(found).severity) == ("labelme.mask", "error")
     assert len(found.dataset.objects) == 0
@@ -520,11 +520,11 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
         ({}, ""),
     ],
 )
-def test_a_folder_is_recognised(tmp_path: Path, files: dict[str, Any], why: str) -> None:
+def test_a_folder_is_recognized(tmp_path: Path, files: dict[str, Any], why: str) -> None:
     assert looks_like(make(tmp_path, files)) == why
 
 
-def test_a_file_or_nothing_is_not_recognised(tmp_path: Path) -> None:
+def test_a_file_or_nothing_is_not_recognized(tmp_path: Path) -> None:
     assert looks_like(make(tmp_path, {}) / "a.jpg") == ""
     assert looks_like(tmp_path / "gone") == ""
 

@@ -191,7 +191,7 @@ def test_an_object_that_cannot_be_used_is_an_error(tmp_path: Path, inside: str, 
 
 
 @pytest.mark.parametrize(("text", "code"), [("9" * 400, "voc.box.not_finite"), ("9" * 19, "voc.box.far")])
-def test_a_part_whose_box_is_none_is_kept_as_its_tag(tmp_path: Path, text: str, code: str) -> None:
+def test_a_part_with_an_invalid_box_is_preserved_as_its_tag(tmp_path: Path, text: str, code: str) -> None:
     part = f"<part><name>ear</name>{BOX.replace('60', text)}</part>"
     found = of_object(tmp_path, f"<name>dog</name>{BOX}{part}")
     assert (only(found).severity, only(found).code) == ("error", code)
@@ -258,7 +258,7 @@ def test_a_polygon_that_reaches_too_far_gives_no_box(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["0", "-5", "", "wide", "3.5", "nan", "1e12"])
-def test_a_size_that_is_none_is_not_used(tmp_path: Path, size: str) -> None:
+def test_an_invalid_size_is_not_used(tmp_path: Path, size: str) -> None:
     found = read(tmp_path, f"<annotation><size><width>{size}</width><height>80</height></size></annotation>")
     assert found.size is None
     assert (only(found).severity, only(found).code) == ("warning", "voc.size.bad_number")
@@ -285,7 +285,7 @@ def test_a_size_that_is_none_is_not_used(tmp_path: Path, size: str) -> None:
         ("<annotation><Object><BndBox/></Object></annotation>", "voc.unknown_tag"),
     ],
 )
-def test_a_file_that_is_no_annotation_is_one_error(tmp_path: Path, text: str | bytes, code: str) -> None:
+def test_a_file_that_is_not_an_annotation_is_one_error(tmp_path: Path, text: str | bytes, code: str) -> None:
     found = read(tmp_path, text)
     assert (only(found).severity, only(found).code) == ("error", code)
     assert only(found).hint

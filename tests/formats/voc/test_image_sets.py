@@ -45,7 +45,7 @@ def write(dataset: Dataset, data: str | bytes, name: str = "train") -> Path:
         "JPEGImages/000001.jpg\nC:\\set\\000002.JPG\n",
     ],
 )
-def test_a_part_is_read_however_it_is_written(dataset: Dataset, data: str) -> None:
+def test_a_split_is_read_in_every_notation(dataset: Dataset, data: str) -> None:
     write(dataset, data)
     rows, findings = image_sets.split_rows(dataset, "train")
     assert rows.tolist() == [0, 1]
@@ -93,14 +93,14 @@ def test_parts_are_not_written_outside_the_dataset(dataset: Dataset, tmp_path: P
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_an_empty_part_is_a_warning(dataset: Dataset) -> None:
+def test_an_empty_split_is_a_warning(dataset: Dataset) -> None:
     write(dataset, "\n")
     rows, findings = image_sets.split_rows(dataset, "train")
     assert len(rows) == 0
     assert [(finding.severity, finding.code) for finding in findings] == [("warning", "imagesets.empty")]
 
 
-def test_a_file_that_is_no_text_is_an_error(dataset: Dataset) -> None:
+def test_an_undecodable_file_is_an_error(dataset: Dataset) -> None:
     path = write(dataset, "000001\n".encode("utf-16"))
     with pytest.raises(SplitError, match="is not UTF-8 text") as caught:
         image_sets.split_rows(dataset, "train")
@@ -114,7 +114,7 @@ def test_a_missing_split_has_a_hint(dataset: Dataset) -> None:
     assert image_sets.split_names(dataset) == ()
 
 
-def test_a_part_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_split_file_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "outside.txt").write_text("000001\n")
     write(dataset, "").unlink()
     (dataset.root / "ImageSets" / "Main" / "train.txt").symlink_to(tmp_path / "outside.txt")

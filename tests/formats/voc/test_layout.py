@@ -63,7 +63,7 @@ def test_images_of_any_suffix_and_case(make_voc: MakeVoc) -> None:
     assert sorted(layout.images) == ["a", "b", "c", "d", "e", "f", "g", "i.v2"]
 
 
-def test_what_file_managers_leave_behind_is_overlooked(make_voc: MakeVoc) -> None:
+def test_files_of_file_managers_are_ignored(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG}, layout="flat")
     for name in ("._a.xml", "._a.jpg", ".DS_Store"):
         (root / name).touch()
@@ -117,7 +117,7 @@ def test_images_in_a_folder_below_the_annotations(make_voc: MakeVoc) -> None:
     assert find_layout(root).images == {"a": ["images/a.jpg"]}
 
 
-def test_a_file_whose_name_is_no_text(make_voc: MakeVoc) -> None:
+def test_a_file_with_an_undecodable_name(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG}, layout="flat")
     for name in (b"gr\xf6\xdfe.jpg", b"two\nlines.jpg", "at 3.04\u202fPM.jpg".encode()):
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).touch()

@@ -18,7 +18,7 @@ from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc.masks import PixelMasks, class_values, object_values, palette_png, read_masks, voc_palette
 
 # The first colors of the palette that the VOC devkit's VOClabelcolormap makes, and its last, that of void.
-DEVKIT_COLOURS = {
+DEVKIT_COLORS = {
     0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 5: (128, 0, 128), 8: (64, 0, 0),
     15: (192, 128, 128), 16: (0, 64, 0), 20: (0, 64, 128), 255: (224, 224, 192),
 }  # fmt: skip
@@ -72,8 +72,8 @@ def test_pictures_of_few_colors_and_in_stripes_are_the_same(tmp_path: Path) -> N
     plain = read(saved(tmp_path / "a.png", NUMBERS * (NUMBERS < 9)), 3)
     few = saved(tmp_path / "b.png", Image.fromarray(NUMBERS * (NUMBERS < 9)), bits=2)
     assert read(few, 3) == plain
-    grey = Image.fromarray(NUMBERS * (NUMBERS < 9))
-    grey.save(tmp_path / "c.png", "PNG")
+    gray = Image.fromarray(NUMBERS * (NUMBERS < 9))
+    gray.save(tmp_path / "c.png", "PNG")
     assert read(tmp_path / "c.png", 3) == plain
 
 
@@ -88,7 +88,7 @@ def test_pictures_of_few_colors_and_in_stripes_are_the_same(tmp_path: Path) -> N
         (NUMBERS, 255, "mask.objects", "has pixels of the value 255, either borders or object 255"),
     ],
 )
-def test_a_picture_that_is_no_mask_is_one_error(
+def test_a_picture_that_is_not_a_mask_is_one_error(
     tmp_path: Path, picture: NDArray[np.uint8], count: int, code: str, problem: str
 ) -> None:
     image = Image.fromarray(picture)
@@ -101,7 +101,7 @@ def test_a_picture_that_is_no_mask_is_one_error(
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", palette_png(NUMBERS)[:40], palette_png(NUMBERS)[:-30]])
-def test_a_file_that_is_no_picture_is_one_error(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_picture_is_one_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     found, (finding,) = read(tmp_path / "a.png", 3)
     assert (found, finding.code, finding.severity) == (None, "mask.corrupt", "error")
@@ -188,7 +188,7 @@ def test_the_numbers_of_labels_stand_where_their_objects_are() -> None:
     assert class_values(np.zeros((2, 2), np.uint8), []).tolist() == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize(("value", "color"), DEVKIT_COLOURS.items())
+@pytest.mark.parametrize(("value", "color"), DEVKIT_COLORS.items())
 def test_the_palette_is_that_of_the_devkit(value: int, color: tuple[int, int, int]) -> None:
     assert tuple(voc_palette()[value].tolist()) == color
 
@@ -197,5 +197,5 @@ def test_a_picture_keeps_its_numbers_and_shows_the_colors() -> None:
     with Image.open(io.BytesIO(palette_png(NUMBERS))) as image:
         assert image.mode == "P"
         assert np.array_equal(np.asarray(image), NUMBERS)
-        assert image.convert("RGB").getpixel((0, 2)) == DEVKIT_COLOURS[3]
+        assert image.convert("RGB").getpixel((0, 2)) == DEVKIT_COLORS[3]
     assert voc_masks.MOST_OBJECTS == voc_masks.VOID - 1

@@ -177,7 +177,7 @@ def test_a_turned_photograph_has_the_size_it_is_shown_at(make_voc: MakeVoc) -> N
     assert (read(root).dataset[0].width, read(root).dataset[0].height) == (80, 100)
 
 
-def test_an_image_that_is_none_is_an_error_and_keeps_its_objects(make_voc: MakeVoc) -> None:
+def test_an_invalid_image_is_an_error_and_keeps_its_objects(make_voc: MakeVoc) -> None:
     root = make_voc({"a": DOG, "b": DOG})
     (root / "JPEGImages" / "a.jpg").write_text("<html>not found</html>")
     (root / "JPEGImages" / "b.jpg").write_bytes(b"")

@@ -91,12 +91,12 @@ def test_boxes_are_cut_in_the_numbers_of_the_file() -> None:
         ("<size/>", "<size>\n\t\t<width>100</width>\n\t\t<height>80</height>\n\t\t<depth>1</depth>\n\t</size>"),
     ],
 )  # fmt: skip
-def test_a_size_that_is_none_becomes_the_images(size: str, right: str) -> None:
+def test_an_invalid_size_becomes_the_images(size: str, right: str) -> None:
     facts = Facts(size=(100, 80), depth=1, sure=True)
     assert repair(annotation(item(), size=size).encode(), facts).data == annotation(item(), size=right).encode()
 
 
-def test_a_missing_size_is_written_as_its_neighbours_are() -> None:
+def test_a_missing_size_is_written_as_its_neighbors_are() -> None:
     wrong = "<annotation>\r\n  <filename>a.jpg</filename>\r\n  <segmented>0</segmented>\r\n</annotation>"
     size = "<size>\r\n    <width>100</width>\r\n    <height>80</height>\r\n    <depth>3</depth>\r\n  </size>\r\n  "
     assert repair(wrong.encode(), FACTS).data.decode() == wrong.replace("<segmented>", f"{size}<segmented>")

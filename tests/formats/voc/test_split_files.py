@@ -61,7 +61,7 @@ LINES = st.sampled_from([*STEMS, "000001.jpg", "x/000002", "my photo 1 -1", "not
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r\n", "\r"]))), st.booleans())
-def test_tidying_changes_no_part_and_is_done_once(dataset: Dataset, lines: list[tuple[str, str]], bom: bool) -> None:
+def test_tidying_changes_no_split_and_is_idempotent(dataset: Dataset, lines: list[tuple[str, str]], bom: bool) -> None:
     data = ("\ufeff" if bom else "") + "".join(line + end for line, end in lines)
     path = write(dataset, "train.txt", data)
     before, _ = image_sets.resolve(dataset, path)
@@ -107,7 +107,7 @@ def test_a_folder_of_split_files_that_is_a_link_out_of_the_dataset_is_not_looked
     assert own_findings(dataset) == []
 
 
-def test_a_file_that_is_no_text_is_left_to_its_reader(dataset: Dataset) -> None:
+def test_an_undecodable_file_is_left_to_its_reader(dataset: Dataset) -> None:
     write(dataset, "train.txt", "000001\n".encode("utf-16"))
     assert own_findings(dataset) == []
 
@@ -183,7 +183,7 @@ def test_files_beside_split_files_are_named(dataset: Dataset, tmp_path: Path) ->
         (["bad/train.txt"], "is not UTF-8 text"),
     ],
 )
-def test_lists_that_are_none_are_an_error(
+def test_invalid_lists_are_an_error(
     dataset: Dataset, tmp_path: Path, given: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(split_files, "LARGEST_FILE", 100)

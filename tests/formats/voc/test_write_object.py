@@ -87,7 +87,7 @@ def test_an_rle_has_its_own_tag_unless_it_is_in_a_picture() -> None:
 @pytest.mark.parametrize("segmentation", [b"[[1,2,3,4]]", b"[[1,2,3,4,5]]", b"[[1,2,3,4,5,6],[]]", b"5", b"[[1,2,3,4,5,1e999]]",
                                           b'{"size":[1,1],"counts":[2]}', b"[[1,2,3,4,5,null]]"])  # fmt: skip
 @pytest.mark.parametrize("coordinates", ["zero", "one"])
-def test_a_mask_that_is_none_is_counted(segmentation: bytes, coordinates: Coordinates) -> None:
+def test_an_invalid_mask_is_counted(segmentation: bytes, coordinates: Coordinates) -> None:
     assert written(dataset(segmentation=segmentation), coordinates) == ([], {"invalid masks": 1})
 
 
@@ -104,9 +104,9 @@ def test_an_area_is_written_where_it_is_not_that_of_the_mask_or_the_box(
 
 
 def test_attributes_are_written_as_cvat_writes_them() -> None:
-    one = "<attribute><name>colour &amp; more</name><value>&lt;red&gt;</value></attribute>"
+    one = "<attribute><name>color &amp; more</name><value>&lt;red&gt;</value></attribute>"
     other = "<attribute><name>x</name><value></value></attribute>"
-    extra = {"attributes": {"colour & more": "<red>", "x": ""}}
+    extra = {"attributes": {"color & more": "<red>", "x": ""}}
     assert written(dataset(extra=extra)) == ([f"<attributes>{one}{other}</attributes>"], {})
 
 
@@ -115,7 +115,7 @@ def test_attributes_are_written_as_cvat_writes_them() -> None:
     [({"a": True}, "true"), ({"a": 1.5}, "1.5"), ({"a": None}, "null"), ({"a": "\x07"}, "\ufffd"), ({"a": " "}, " "),
      ({"a": {"b": [1]}}, '{"b":[1]}')],
 )  # fmt: skip
-def test_attributes_that_are_no_texts_are_written_twice(attributes: dict[str, Any], shown: str) -> None:
+def test_attributes_that_are_not_texts_are_written_twice(attributes: dict[str, Any], shown: str) -> None:
     """For people and other tools as text, and exactly as JSON."""
     lines, losses = written(dataset(extra={"attributes": attributes}))
     assert lines[0] == f"<attributes><attribute><name>a</name><value>{shown}</value></attribute></attributes>"
@@ -179,7 +179,7 @@ def test_json_is_written_in_characters_that_xml_has() -> None:
     [({"tags": ["<x/>", "<y>"]}, 1), ({"tags": ["x"]}, 1), ({"tags": [""]}, 1), ({"tags": ["<a/><b/>"]}, 1), ({"tags": [5]}, 1),
      (5, 1), ({"tag": []}, 1), ({"tags": ["<x/>"], "other": 1}, 1), ({"tags": []}, 0), ({}, 0)],
 )  # fmt: skip
-def test_tags_that_are_none_are_counted(voc: object, lost: int) -> None:
+def test_invalid_tags_are_counted(voc: object, lost: int) -> None:
     _, losses = written(dataset(extra={"voc": voc}))
     assert losses.get("invalid XML tags", 0) == lost
 

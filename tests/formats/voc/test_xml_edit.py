@@ -22,7 +22,7 @@ def test_elements_know_where_they_are() -> None:
     assert root.first("d") is None
 
 
-def test_a_prefix_is_no_part_of_a_tag() -> None:
+def test_a_prefix_does_not_belong_to_a_tag() -> None:
     assert parse('<v:a xmlns:v="x"><v:b/></v:a>').all("b")
 
 

@@ -170,7 +170,7 @@ def test_a_label_file_is_found_in_the_folders_that_occur(tmp_path: Path, image: 
     assert found.findings == ()
 
 
-def test_labels_of_another_part_are_not_taken(tmp_path: Path) -> None:
+def test_labels_of_another_split_are_not_used(tmp_path: Path) -> None:
     root = make(
         tmp_path,
         {
@@ -317,7 +317,7 @@ def test_a_class_with_a_decimal_point_is_read_with_a_finding(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("data", ["0 0.5".encode("utf-16"), b"\x89PNG\r\n\x1a\n\x00\xff"])
-def test_a_label_file_that_is_no_text_is_an_error(tmp_path: Path, data: bytes) -> None:
+def test_an_undecodable_label_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     found = one_file(tmp_path, data)
     assert (only(found).code, only(found).severity) == ("yolo.text.encoding", "error")
     assert found.dataset.images.stems == ("a",)
@@ -507,7 +507,7 @@ def test_a_list_of_images_finds_them_by_the_end_of_their_paths(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("folder", "split"), [("train2017", "train"), ("Validation", "val"), ("test", "test")])
-def test_folders_say_which_part_where_nothing_else_does(tmp_path: Path, folder: str, split: str) -> None:
+def test_folders_are_splits_where_nothing_else_is(tmp_path: Path, folder: str, split: str) -> None:
     files = {"classes.txt": "dog\n", f"images/{folder}/1.jpg": "", f"labels/{folder}/1.txt": ""}
     assert splits(yolo.scan(Source(make(tmp_path, files)))) == {split: [f"images/{folder}/1.jpg"]}
 
@@ -639,11 +639,11 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
         ({"ImageSets/Main/train.txt": "1 2 3 4 5\n", "JPEGImages/a.jpg": ""}, ""),
     ],
 )
-def test_a_folder_is_recognised(tmp_path: Path, files: dict[str, str], why: str) -> None:
+def test_a_folder_is_recognized(tmp_path: Path, files: dict[str, str], why: str) -> None:
     assert looks_like(make(tmp_path, files)) == why
 
 
-def test_a_yaml_file_is_recognised(tmp_path: Path) -> None:
+def test_a_yaml_file_is_recognized(tmp_path: Path) -> None:
     make(tmp_path, {"data.yaml": "# of ours\nnames:\n  0: dog\n", "a.json": '{"names": 1}'})
     assert looks_like(tmp_path / "data.yaml") == "names labels"
     assert looks_like(tmp_path / "a.json") == ""

@@ -29,9 +29,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("at_once", [1 << 21, 300, 1])
 @pytest.mark.parametrize("best", [True, False])
-def test_matches_are_torchvisions_however_many_references_are_looked_at_together(
-    best: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_matches_are_torchvisions_for_any_chunk_size(best: bool, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "AT_ONCE", at_once)
     boxes, classes = batch()
     references = torch.cat([some_boxes(200, 3), some_boxes(200, 3)])  # twice, so that two are equally good

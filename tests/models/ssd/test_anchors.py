@@ -64,6 +64,6 @@ def test_anchors_want_a_map_each() -> None:
 
 
 @pytest.mark.parametrize("shape", [Shape(0, 0.1), Shape(0.1, -1), Shape(float("nan"), 0.1), Shape(0.1, 0.1, 0)])
-def test_an_anchor_that_is_no_box_is_refused(shape: Shape) -> None:
+def test_an_anchor_that_is_not_a_box_is_refused(shape: Shape) -> None:
     with pytest.raises(ValueError, match="an anchor of"):
         Anchors(((shape,),))

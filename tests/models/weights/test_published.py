@@ -40,7 +40,7 @@ def coco() -> Any:
         return ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
 
 
-def test_the_normalisations_are_the_published_ones() -> None:
+def test_the_normalizations_are_the_published_ones() -> None:
     assert IMAGENET == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert HALF == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

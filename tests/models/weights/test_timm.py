@@ -80,7 +80,7 @@ def test_our_backbone_gives_timms_features(timm: dict[str, Tensor]) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_file_of_it_is_a_starting_point_with_its_normalisation(timm: dict[str, Tensor], tmp_path: Path) -> None:
+def test_a_file_of_it_is_a_starting_point_with_its_normalization(timm: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(timm, tmp_path / "model.safetensors", metadata={"format": "pt"})
     start = find_weights(str(tmp_path / "model.safetensors"), SPEC, tmp_path)
     assert start.normalization == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # timm's default_cfg of mobilenetv1_100
@@ -93,7 +93,7 @@ def test_other_weights_are_unchanged() -> None:
     assert from_timm(given).keys() == given.keys()
 
 
-def test_odd_shapes_are_left_to_whoever_loads_them(timm: dict[str, Tensor]) -> None:
+def test_unknown_shapes_are_left_to_the_loader(timm: dict[str, Tensor]) -> None:
     timm["bn1.running_var"] = torch.zeros(3)
     timm["bn1.weight"] = torch.tensor(1.0)
     found = from_timm(timm)
