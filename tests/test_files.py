@@ -247,3 +247,25 @@ def test_what_a_killed_process_had_written_of_a_file_is_cleared(tmp_path: Path) 
         path.write_bytes(b"half")
     files.delete_partial_files(tmp_path / "a.bin")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.bin", ".b.bin.x7", "a.bin"]
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 1000)
+    assert files.read_limited(path, 1000) == b"x" * 1000
+    with pytest.raises(files.FileTooLargeError, match="larger than 0 MB"):
+        files.read_limited(path, 999)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has files of hidden size")
+def test_a_file_that_hides_its_size_is_read(tmp_path: Path) -> None:
+    assert files.read_limited("/proc/self/status", 1 << 20).startswith(b"Name:")
+    with pytest.raises(files.FileTooLargeError):
+        files.read_limited("/proc/self/status", 10)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match="(?i)is a directory|not a regular file"):
+            files.read_limited(path, 1000)

@@ -1,4 +1,4 @@
-"""Write files and folders that appear whole or not at all."""
+"""Read files of limited size; write files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,43 @@ from typing import IO
 
 from vocdet.errors import OutputError, Place, VocdetError
 from vocdet.wording import reason
+
+# A pipe is opened without waiting for its other end.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+_CHUNK = 1 << 20
+
+
+class FileTooLargeError(OSError):
+    """A file is larger than its reader accepts."""
+
+
+def read_limited(path: Path | str, limit: int) -> bytes:
+    """The bytes of a file. An `OSError` for anything but a regular file, which is not read, and for one of more than
+    `limit` bytes, a `FileTooLargeError`.
+
+    Twice as fast as `Path.read_bytes`, for thousands of small files.
+    """
+    file = os.open(path, _READ)
+    try:
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode):
+            if stat.S_ISDIR(facts.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise OSError(errno.EINVAL, "not a regular file")
+        if facts.st_size > limit:
+            raise _too_large(limit)
+        data = os.read(file, facts.st_size + 1)
+        while len(data) != facts.st_size and (more := os.read(file, _CHUNK)):  # it grows, or hides its size
+            data += more
+            if len(data) > limit:
+                raise _too_large(limit)
+        return data
+    finally:
+        os.close(file)
+
+
+def _too_large(limit: int) -> FileTooLargeError:
+    return FileTooLargeError(errno.EFBIG, f"larger than {limit >> 20} MB")
 
 
 @contextmanager

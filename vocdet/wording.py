@@ -61,5 +61,6 @@ def _folded(word: str) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused something, in lower case: no such file or directory."""
-    return (error.strerror or str(error)).lower()
+    """Why the system refused something, as in the middle of a sentence: no such file or directory."""
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -340,3 +341,16 @@ def test_reading_gives_back_what_was_written(
         for item, box in zip(found.objects, boxes.tolist(), strict=True)
     ]
     assert again == written
+
+
+def test_a_pipe_a_folder_and_a_device_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
+    (tmp_path / "folder.xml").mkdir()
+    problems = {
+        tmp_path / "pipe.xml": "cannot be read: not a regular file",
+        tmp_path / "folder.xml": "cannot be read: is a directory",
+        Path("/dev/zero"): "cannot be read: not a regular file",
+    }
+    for path, problem in problems.items():
+        found = only(read_annotation(path))
+        assert (found.severity, found.code, found.problem) == ("error", "xml.unreadable", problem)

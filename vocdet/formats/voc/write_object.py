@@ -22,6 +22,7 @@ from vocdet.formats.values import extent, number_text, snapped
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
 from vocdet.formats.voc.objects import polygon_xml
+from vocdet.formats.xml import safe_parser
 
 # Tags that vocdet writes itself: no preserved fragment may contain them.
 _OWN = frozenset(
@@ -31,7 +32,7 @@ _OWN = frozenset(
 _NUMBER = rb"-?(?:0|[1-9]\d{0,8})(?:\.\d+)?"
 _NUMBERS = rb"\[%b(?:, ?%b)*\]" % (_NUMBER, _NUMBER)
 _SIMPLE = re.compile(rb"\[%b(?:, ?%b)*\]" % (_NUMBERS, _NUMBERS))  # polygons without exponents
-PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+PARSER = safe_parser()
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _SPECIAL = re.compile("[^\t\n\x20-%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # those, and & < > and CR

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import escape, unescape
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+from vocdet.formats.xml import XmlError, decode_xml, has_doctype
+
 _START_TAG = re.compile(r"""<[^\s/>]+(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _CDATA = re.compile(r"(\s*<!\[CDATA\[)(.*?)(\]\]>\s*)", re.DOTALL)
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
@@ -62,21 +61,13 @@ class XmlSource:
 
 def read_source(data: bytes) -> XmlSource:
     """Decode an XML file. CannotEdit if its encoding is uncertain, or it has a DOCTYPE."""
-    bom, encoding = next(((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", ""))
-    if not encoding and data[:2] in (b"<\0", b"\0<"):
-        encoding = "utf-16-le" if data[:1] == b"<" else "utf-16-be"
-    if not encoding:
-        declared = _DECLARED.match(data[:200].lstrip())
-        encoding = declared[1].decode() if declared else "utf-8"
-    body = data[len(bom) :]
     try:
-        text = body.decode(encoding)
-        same = text.encode(encoding) == body
-    except (LookupError, UnicodeError) as error:
-        raise CannotEdit(f"it is not valid {encoding}") from error
-    if not same:
+        text, encoding, bom = decode_xml(data, bare=True)
+    except XmlError as error:
+        raise CannotEdit(f"it {error.problem}") from error
+    if bom + text.encode(encoding) != data:
         raise CannotEdit(f"its {encoding} text cannot be restored exactly")
-    if "<!DOCTYPE" in text:
+    if has_doctype(text):
         raise CannotEdit("it has a DOCTYPE")
     return XmlSource(text, encoding, bom)
 
