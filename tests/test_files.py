@@ -267,5 +267,5 @@ def test_a_file_that_hides_its_size_is_read(tmp_path: Path) -> None:
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(OSError, match="(?i)is a directory|not a regular file"):
+        with pytest.raises(OSError, match=r"(?i)is a directory|not a regular file"):
             files.read_limited(path, 1000)
