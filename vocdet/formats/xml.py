@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 from lxml import etree
 
@@ -41,20 +42,23 @@ _BEFORE_ROOT = (("<?", "?>"), ("<!--", "-->"))
 class _NoFiles(etree.Resolver):
     """Refuses every external entity and DTD that a parser asks for; `resolve_empty` would still open the file."""
 
-    def resolve(self, _url: str, _id: str, _context: object) -> object:
+    def resolve(self, _url: str | None, _id: str | None, _context: object) -> NoReturn:  # type: ignore[override]
         raise _doctype()
 
 
-def safe_parser(**options: bool) -> etree.XMLParser:
-    """A parser that loads, expands and fetches nothing, for text in UTF-8."""
-    closed = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
-    parser = etree.XMLParser(encoding="utf-8", **(closed | options))
+def safe_parser(*, plain: bool = False) -> etree.XMLParser:
+    """A parser that loads, expands and fetches nothing, for text in UTF-8.
+
+    A `plain` one drops comments, processing instructions and space between elements.
+    """
+    parser = etree.XMLParser(encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
+                             remove_comments=plain, remove_pis=plain, remove_blank_text=plain)  # fmt: skip
     parser.resolvers.add(_NoFiles())
     return parser
 
 
-# Shared by all files. It drops comments and processing instructions. `collect_ids=False` would load parameter entities.
-_PARSER = safe_parser(remove_comments=True, remove_pis=True, remove_blank_text=True)
+# Shared by all files. With `collect_ids=False` it would load parameter entities.
+_PARSER = safe_parser(plain=True)
 
 
 @dataclass(eq=False)
