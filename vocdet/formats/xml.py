@@ -42,7 +42,7 @@ _BEFORE_ROOT = (("<?", "?>"), ("<!--", "-->"))
 class _NoFiles(etree.Resolver):
     """Refuses every external entity and DTD that a parser asks for; `resolve_empty` would still open the file."""
 
-    def resolve(self, _url: str | None, _id: str | None, _context: object) -> NoReturn:  # type: ignore[override]
+    def resolve(self, _url: str | None, _id: str | None, _context: object) -> NoReturn:
         raise _doctype()
 
 
