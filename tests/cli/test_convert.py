@@ -96,14 +96,15 @@ def test_warnings_are_counted_and_refer_to_check(vocdet: Run, make_voc: MakeVoc,
 
 def test_other_matching_formats_are_noted(vocdet: Run, make_voc: MakeVoc) -> None:
     source = make_voc({"a": DOG})
-    whole = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}
-    (source / "instances.json").write_text(json.dumps(whole))
+    dog = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 20, 20]}
+    whole = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [dog]}
+    (source / "instances.json").write_text(json.dumps(whole | {"categories": [{"id": 1, "name": "dog"}]}))
     code, out, err = vocdet("convert", source, "out", "--to", "yolo")
     assert (code, err) == (0, "it also matches coco: read that with --from coco\n")
     assert out.startswith("read as a VOC folder, 1 XML file in Annotations\n")
     code, out, err = vocdet("convert", source, "other", "--to", "yolo", "--from", "coco")
     assert (code, err) == (0, "")
-    assert out.startswith("read as COCO, instances.json\n1 image, 0 objects, 0 labels; no splits\n")
+    assert out.startswith("read as COCO, instances.json\n1 image, 1 object, 1 label; no splits\n")
 
 
 def test_the_next_step_moves_images_that_were_not_moved(vocdet: Run, make_voc: MakeVoc) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from tests.conftest import save_image
 from vocdet.errors import DatasetError
 from vocdet.formats import registry
 from vocdet.formats.registry import FORMATS, Format, LayoutModule, ReadModule, WriteModule
@@ -45,6 +48,7 @@ def test_the_registry_names_every_format() -> None:
 def test_every_format_is_recognized_and_read_by_the_same_functions(format: Format) -> None:
     assert len(parameters(format.layout.looks_like)) == len(parameters(LayoutModule.looks_like))
     assert parameters(format.reader.scan) == parameters(ReadModule.scan)
+    assert parameters(format.layout.annotated) == parameters(LayoutModule.annotated)
     assert hasattr(format.layout, "find_layout")
     assert hasattr(format.layout, "Layout")
 
@@ -80,3 +84,97 @@ def test_other_files_are_not_datasets(tmp_path: Path) -> None:
     (tmp_path / "a.xml").touch()
     with pytest.raises(DatasetError, match=r"a\.xml: is a file, not a dataset \(use the folder, a COCO file,"):
         registry.scan(Source(tmp_path / "a.xml"))
+
+
+# Files of a folder with images a, b and c in each format, and files that are of no format.
+COCO_IMAGES = [{"id": i, "file_name": f"{name}.jpg", "width": 40, "height": 30} for i, name in enumerate("abc")]
+COCO_OBJECTS = [{"id": i, "image_id": i, "category_id": 1, "bbox": [4, 5, 6, 7]} for i in range(3)]
+COCO = {"images": COCO_IMAGES, "annotations": COCO_OBJECTS, "categories": [{"id": 1, "name": "cat"}]}
+LABELME = {"imagePath": "", "shapes": [{"label": "cat", "shape_type": "rectangle", "points": [[4, 5], [9, 9]]}]}
+XML = "<annotation><object><name>cat</name><bndbox><xmin>4</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+XML += "</object></annotation>"
+DATASETS: dict[FormatName, dict[str, str]] = {
+    "voc": {f"{name}.xml": XML for name in "abc"},
+    "coco": {"annotations.json": json.dumps(COCO)},
+    "yolo": {"classes.txt": "cat\n"} | {f"{name}.txt": "0 .5 .5 .2 .2\n" for name in "abc"},
+    "labelme": {f"{name}.json": json.dumps(LABELME | {"imagePath": f"{name}.jpg"}) for name in "abc"},
+}
+STRAYS = {
+    "calibration.xml": "<?xml version='1.0'?>\n<opencv_storage><K>1</K></opencv_storage>",
+    "pom.xml": "<!-- <annotation> --><project><a/></project>",
+    "docs/empty.xml": "",
+    "example.xml": XML,  # of no image
+    "notes.json": json.dumps({"categories": [{"id": 0, "name": "cat"}], "info": {"year": 2024}}),
+    "results.json": json.dumps([{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]),
+    "image_info.json": json.dumps({"images": COCO_IMAGES, "categories": []}),
+    "template.json": json.dumps(COCO | {"annotations": []}),
+    "package.json": '{"name": "x"}',
+    "README.txt": "1 2 3 4 5 images\n",
+    "anchors.txt": "10 13 16 30 33 23\n",
+}
+
+
+def folder_of(root: Path, *contents: Mapping[str, str]) -> Path:
+    for name in "abc":
+        save_image(root / f"{name}.jpg", (40, 30))
+    for name, text in chain.from_iterable(content.items() for content in contents):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+@pytest.mark.parametrize("format", DATASETS)
+def test_a_stray_file_never_decides(tmp_path: Path, format: FormatName, stray: str) -> None:
+    root = folder_of(tmp_path, DATASETS[format], {stray: STRAYS[stray]})
+    assert [reading.format for reading in registry.readings(root)] == [format]
+
+
+@pytest.mark.parametrize("other", DATASETS)
+@pytest.mark.parametrize("format", DATASETS)
+def test_the_reading_with_the_most_annotated_images_is_used(
+    tmp_path: Path, format: FormatName, other: FormatName
+) -> None:
+    if format == other:
+        return
+    texts = DATASETS[other]
+    if other == "coco":
+        texts = {"annotations.json": json.dumps(COCO | {"images": COCO_IMAGES[:1], "annotations": COCO_OBJECTS[:1]})}
+    accident = {name: text for name, text in texts.items() if name.startswith("a")}
+    root = folder_of(tmp_path, DATASETS[format], accident)
+    scan = registry.scan(Source(root))
+    if format != "coco" and other == "coco":
+        assert (scan.format, scan.others) == (format, ("coco",))
+    elif format == "coco" and other == "labelme":
+        assert scan.others == ("labelme",)
+    assert scan.format == format
+    assert (len(scan.dataset), len(scan.dataset.objects)) == (3, 3)
+    assert registry.scan(Source(root, format=format)).others == ()
+
+
+def test_images_that_only_another_format_annotates_are_not_read_as_images_without_objects(tmp_path: Path) -> None:
+    texts = {name: text for name, text in DATASETS["yolo"].items() if name != "c.txt"}
+    scan = registry.scan(Source(folder_of(tmp_path, texts, {"c.xml": XML})))
+    assert (scan.format, scan.others, scan.dataset.images.stems) == ("yolo", ("voc",), ("a", "b"))
+    assert scan.left_out == {"c": "which only voc annotates"}
+    (finding,) = scan.findings
+    assert (finding.code, finding.severity, finding.place.path) == ("image.other_format", "warning", tmp_path)
+    assert finding.problem == "1 image annotated only in VOC files, which are not read: c"
+    assert finding.hint.startswith('`vocdet.convert(dataset, folder, to="yolo", format="voc")` writes these as yolo')
+    chosen = registry.scan(Source(tmp_path, format="yolo"))
+    assert chosen.dataset.images.stems == ("a", "b", "c")
+    assert [one.code for one in chosen.findings] == ["image.unannotated"]
+
+
+def test_a_truncated_coco_file_is_still_named_beside_a_stray_xml(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, {"annotations.json": json.dumps(COCO)[:-40], "calibration.xml": "<opencv_storage/>"})
+    assert registry.recognize(root) == "coco"
+
+
+def test_an_annotation_element_is_found_in_other_encodings(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, {"classes.txt": "cat\n", "a.txt": "0 .5 .5 .2 .2\n"})
+    for name, encoding in (("a", "utf-16"), ("b", "utf-8-sig"), ("c", "utf-16")):
+        text = f"<?xml version='1.0' encoding='{encoding.removesuffix('-sig')}'?><!-- note -->\n{XML}"
+        (root / f"{name}.xml").write_bytes(text.encode(encoding))
+    scan = registry.scan(Source(root))
+    assert (scan.format, scan.others, len(scan.dataset)) == ("voc", ("yolo",), 3)

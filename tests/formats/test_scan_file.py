@@ -110,7 +110,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finding = Finding("voc.box.tiny", "warning", "is tiny", Place(Path("a.xml"), 3), "redraw it")
     splits = {"train": np.array([0, 2]), "val": np.array([1])}
     dataset = replace(dataset, splits=splits)
-    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder"))
+    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", ("coco",)))
     return path
 
 
@@ -157,7 +157,7 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, bytes_: bytes) -> None:
 
 def test_another_version_is_refused(whole: Path, tmp_path: Path) -> None:
     path = forged(whole, tmp_path / "a", header=lambda header: header.update(version=1))
-    with pytest.raises(DatasetError, match="version 1, not 3"):
+    with pytest.raises(DatasetError, match=f"version 1, not {scan_file.VERSION}"):
         load(path)
 
 

@@ -77,6 +77,24 @@ def split_suffix(file: str) -> tuple[str, str]:
     return file[:cut], file[cut:].lower()
 
 
+def stem_of(file: str) -> str:
+    """The stem of a file name: a/b.v2.JPG gives b.v2."""
+    return split_suffix(file)[0].rpartition("/")[2]
+
+
+def suffixes_below(root: Path, *, levels: int = 4) -> set[str]:
+    """The suffixes, in lower case, of the visible files in a folder and its subfolders, as far as these many levels."""
+    found, folders = set[str](), [""]
+    for _ in range(levels):
+        below: list[str] = []
+        for folder in folders:
+            inner, files = listing(root, folder)
+            found |= {split_suffix(name)[1] for name in files}
+            below += [f"{folder}/{name}" if folder else name for name in inner]
+        folders = below
+    return found
+
+
 def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tuple[list[str], list[Finding]]:
     """List the files below these folders of `root`: sorted unique relative paths, and findings for refused ones.
 

@@ -14,19 +14,29 @@ from numpy.typing import NDArray
 
 from vocdet.data.crowds import crowds_as_objects
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import raise_errors
+from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.losses import Loss
-from vocdet.errors import ArgumentError, DatasetError
+from vocdet.errors import ArgumentError, DatasetError, Place
+from vocdet.formats.images import images_among, stem_of, suffixes_below, walk
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
-from vocdet.wording import did_you_mean, listed, reason
+from vocdet.wording import counted, did_you_mean, listed, reason
 
 
 class LayoutModule(Protocol):
     """`layout.py` of a format."""
 
     def looks_like(self, path: Path) -> str:
-        """Why a folder looks like one of this format; "" where it does not."""
+        """Why a folder, or a file that stands for a dataset, looks like one of this format; "" where it does not.
+
+        Few files are inspected. Broken files count, so that their reader can say what is wrong with them.
+        """
+
+    def annotated(self, root: Path, files: Sequence[str]) -> list[str]:
+        """The stems of the images that the files of this format annotate, judged by their content.
+
+        `files` are all files below `root`. Used where several formats match: stray files of one annotate nothing.
+        """
 
 
 class ReadModule(Protocol):
@@ -62,11 +72,15 @@ class WriteModule(Protocol):
 class Format:
     """One annotation format. Its modules are imported when they are used."""
 
+    title: str  # in messages
     package: str  # with the modules layout and read, and write where the format can be written
+    files: tuple[str, ...]  # suffixes of annotation files: a folder without any of these is not of this format
     suffixes: tuple[str, ...] = ()  # of files that stand for a whole dataset
     writable: bool = True
     file_per_image: bool = True  # annotations of an image are in a file with its stem
     write: str = "write"  # the module that writes it
+    own_labels: bool = True  # its files list the labels, often more than the dataset has objects of
+    repairable: bool = False  # single files can be fixed in place
 
     @property
     def layout(self) -> LayoutModule:
@@ -84,14 +98,14 @@ class Format:
         return cast("WriteModule", import_module(f"{self.package}.{self.write}"))
 
 
-# In the order in which they are tried on a folder.
+# Of readings with as many images the first is preferred.
 FORMATS: Mapping[FormatName, Format] = MappingProxyType(
     {
-        "voc": Format("vocdet.formats.voc"),
-        "coco": Format("vocdet.formats.coco", (".json",), file_per_image=False),
-        "yolo": Format("vocdet.formats.yolo", (".yaml", ".yml")),
-        "yolo-seg": Format("vocdet.formats.yolo", write="write_segments"),  # read as yolo
-        "labelme": Format("vocdet.formats.labelme", writable=False),
+        "voc": Format("VOC", "vocdet.formats.voc", (".xml",), own_labels=False, repairable=True),
+        "coco": Format("COCO", "vocdet.formats.coco", (".json",), (".json",), file_per_image=False),
+        "yolo": Format("YOLO", "vocdet.formats.yolo", (".txt", ".yaml", ".yml", ".data"), (".yaml", ".yml")),
+        "yolo-seg": Format("YOLO", "vocdet.formats.yolo", (), write="write_segments"),  # read as yolo
+        "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), writable=False, own_labels=False),
     }
 )
 _DEFAULT: FormatName = "voc"  # its reader says what is missing in a folder of no known format
@@ -123,8 +137,9 @@ def scan(
     `without_split_files`, those of the format itself. A `DatasetError` if the source is not a dataset of the format,
     or of any known format.
     """
-    name = recognize(source.path) if source.format == "auto" else source.format
-    result = find_format(name).reader.scan(source, without_images=without_images, progress=progress)
+    best, *others = readings(source.path) if source.format == "auto" else [Reading(source.format)]
+    result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
+    result = _with_others(result, best, others)
     if source.crowds == "objects":
         result = replace(result, dataset=crowds_as_objects(result.dataset))
     if without_split_files:
@@ -146,18 +161,69 @@ def find_format(name: str, *, writable: bool = False) -> Format:
 
 
 def recognize(path: Path) -> FormatName:
-    """The format of a dataset: the first in `FORMATS` that it looks like.
+    """The format of a dataset: the first of its `readings`."""
+    return readings(path)[0].format
 
-    A folder that looks like none is `voc`, whose reader says what is missing.
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A format that a dataset can be read as."""
+
+    format: FormatName
+    images: frozenset[str] = frozenset()  # stems of those that it annotates; unknown where no other format matches
+
+
+def readings(path: Path) -> list[Reading]:
+    """The formats that a dataset can be read as, the one with the most annotated images first.
+
+    Where several match, those that annotate no image are left out: a stray XML file does not make a VOC dataset. A
+    folder that looks like none is `voc`, whose reader says what is missing.
     """
     if path.is_file():
-        return _format_of_file(path)
-    return next((name for name in FORMATS if path.is_dir() and _looks_like(path, name)), _DEFAULT)
+        return [Reading(_format_of_file(path))]
+    found = set(suffixes_below(path)) if path.is_dir() else set[str]()
+    names = [name for name, format in FORMATS.items() if found.intersection(format.files) and _looks_like(path, name)]
+    if len(names) < 2:
+        return [Reading(*names)] if names else [Reading(_DEFAULT)]
+    files = walk(path)[0]
+    present = {stem_of(file) for file in images_among(files)}
+    usable: dict[FormatName, list[str]] = {}
+    for name in names:
+        stems = FORMATS[name].layout.annotated(path, files)
+        usable[name] = [stem for stem in stems if stem in present] if present else stems
+    ranked = sorted(names, key=lambda name: -len(usable[name]))
+    return [Reading(name, frozenset(usable[name])) for name in ranked if usable[name] or name == ranked[0]]
 
 
-def also(path: Path, format: FormatName) -> tuple[FormatName, ...]:
-    """Other formats in a folder that was recognized as `format`: a COCO file beside XML files."""
-    return ("coco",) if format == "voc" and path.is_dir() and _looks_like(path, "coco") else ()
+def _with_others(result: Scan, best: Reading, others: Sequence[Reading]) -> Scan:
+    """A scan that names its other readings, without the images that have an annotation in one of these alone."""
+    missed: dict[str, Reading] = {}
+    for other in others:
+        missed |= dict.fromkeys(sorted(other.images - best.images - missed.keys()), other)
+    result = replace(result, others=tuple(other.format for other in others))
+    if not missed:
+        return result
+    images, root = result.dataset.images, result.dataset.root
+    rows = [row for row, file in enumerate(images.files) if not images.sources[row] and stem_of(file) in missed]
+    left_out = {images.stems[row]: f"which only {missed[stem_of(images.files[row])].format} annotates" for row in rows}
+    paths = {root / images.files[row] for row in rows}
+    findings = [one for one in result.findings if one.code != "image.unannotated" or one.place.path not in paths]
+    findings += [_mixed(root, best, other, [stem for stem in missed if missed[stem] is other]) for other in others]
+    dataset = result.dataset.subset(np.setdiff1d(np.arange(len(images.files)), rows))
+    return replace(result, dataset=dataset, findings=tuple(findings), left_out={**result.left_out, **left_out})
+
+
+def _mixed(root: Path, best: Reading, other: Reading, stems: Sequence[str]) -> Finding:
+    title, format = FORMATS[other.format].title, FORMATS[best.format]
+    problem = (
+        f"{counted(len(stems), 'image')} annotated only in {title} files, which are not read: {listed(stems, most=3)}"
+    )
+    target = best.format if format.writable else "coco"
+    hint = (
+        f'`vocdet.convert(dataset, folder, to="{target}", format="{other.format}")` writes these as {target}: '
+        "move their annotation files here, or merge the folders"
+    )
+    return Finding("image.other_format", "warning", problem, Place(root), hint)
 
 
 def _looks_like(path: Path, format: FormatName) -> str:
@@ -169,9 +235,11 @@ def _looks_like(path: Path, format: FormatName) -> str:
 
 
 def _format_of_file(path: Path) -> FormatName:
+    """The format of a file by its suffix; where several formats have that, by its content."""
     suffix = path.suffix.lower()
-    for name, format in FORMATS.items():
-        if suffix in format.suffixes:  # its reader says why, where it cannot be read
-            return name
-    problem = "is a file, not a dataset"
-    raise DatasetError(problem, place=path, hint="use the folder, a COCO file, or the data.yaml of a YOLO dataset")
+    names = [name for name, format in FORMATS.items() if suffix in format.suffixes]
+    if not names:
+        problem = "is a file, not a dataset"
+        raise DatasetError(problem, place=path, hint="use the folder, a COCO file, or the data.yaml of a YOLO dataset")
+    # the reader of the first says why, where it cannot be read
+    return names[0] if len(names) == 1 else next((name for name in names if _looks_like(path, name)), names[0])

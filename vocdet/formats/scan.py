@@ -25,8 +25,9 @@ class Scan:
     coordinates: Coordinates = "zero"
     reason: str = ""  # why these coordinates; "": the format leaves no choice
     left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is left out; "": a finding says so
-    format: FormatName = "voc"  # the format it was read as: voc, coco, yolo or labelme
+    format: FormatName = "voc"  # the format it was read as
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
+    others: tuple[FormatName, ...] = ()  # other formats whose files annotate images of the folder
 
 
 @dataclass(slots=True)

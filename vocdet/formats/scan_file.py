@@ -30,7 +30,7 @@ from vocdet.formats.scan import Scan, uncollected
 from vocdet.formats.source import Coordinates, FormatName
 from vocdet.wording import reason
 
-VERSION = 3
+VERSION = 4
 
 Columns = dict[str, NDArray[Any]]
 
@@ -77,6 +77,7 @@ class _Text(msgspec.Struct, frozen=True):
     reason: str
     kind: str
     format: FormatName
+    others: tuple[FormatName, ...]
     coordinates: Coordinates
     labels: tuple[str, ...]
     poses: tuple[str, ...]
@@ -203,7 +204,7 @@ def _text(scan: Scan) -> _Text:
         _Finding(f.code, f.severity, f.problem, str(f.place.path), f.place.line, f.place.inside, f.hint, f.count)
         for f in scan.findings
     )
-    return _Text(str(dataset.root), dataset.entries, scan.reason, scan.kind, scan.format, scan.coordinates,
+    return _Text(str(dataset.root), dataset.entries, scan.reason, scan.kind, scan.format, scan.others, scan.coordinates,
                  dataset.labels, dataset.poses, images.stems, images.files, images.sources, tuple(dataset.splits),
                  dict(scan.left_out), findings)  # fmt: skip
 
@@ -227,7 +228,7 @@ def _scan(columns: Columns) -> Scan:
         Finding(f.code, f.severity, f.problem, Place(Path(f.path), f.line, f.inside), f.hint, f.count)
         for f in text.findings
     )
-    return Scan(dataset, findings, text.coordinates, text.reason, text.left_out, text.format, text.kind)
+    return Scan(dataset, findings, text.coordinates, text.reason, text.left_out, text.format, text.kind, text.others)
 
 
 def _strings(data: memoryview) -> _Text:

@@ -15,7 +15,25 @@ from vocdet.wording import reason
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also accepts 5_0, ５０ and nan
 
+_FIRST_BYTES = 4096
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_ELEMENT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s/>]")
 _EXPONENT_FROM = 1e16  # from here on, Python writes exponents too
+
+
+def root_element(path: Path) -> str:
+    """The name of the first element of an XML file, without its namespace prefix; "" where it has none.
+
+    Only the first bytes are inspected, and nothing is parsed.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_FIRST_BYTES)
+    except OSError:
+        return ""
+    wide = begin[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in begin[:4]
+    match = _ELEMENT.search(_COMMENT.sub(b"", begin.replace(b"\0", b"") if wide else begin))
+    return match[1].decode("latin-1") if match else ""
 
 
 @lru_cache(4096)  # thousands of objects share a few labels

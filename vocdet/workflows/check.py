@@ -23,7 +23,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Splits
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Coordinates, Source
+from vocdet.formats.source import Coordinates, FormatName, Source
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.wording import counted
 
@@ -38,9 +38,9 @@ class CheckReport:
     """
 
     dataset: Dataset
-    format: str  # voc, coco, yolo or labelme
+    format: FormatName
     kind: str  # the format, in words
-    others: tuple[str, ...]  # other formats that it also matches
+    others: tuple[str, ...]  # other formats whose files annotate its images
     coordinates: Coordinates
     reason: str  # why these coordinates; "" if the format determines them
     findings: tuple[Finding, ...]  # errors first, sorted by code
@@ -89,13 +89,13 @@ def check_dataset(
     """
     started = time.monotonic()
     scan = scanned or registry.scan(source, without_split_files=bool(lists))
-    others = registry.also(source.path, scan.format) if source.format == "auto" else ()
     dataset, findings = _with_lists(scan.dataset, lists, in_memory=scanned is not None)
     splits = dataset.splits
     findings += [*scan.findings, *box_findings(dataset), *mask_findings(dataset), *crowd_findings(dataset)]
     findings += stem_findings(dataset)
-    findings += label_findings(dataset, listed=scan.format == "voc" or source.labels is not None)
-    if scan.format == "voc":
+    format = registry.find_format(scan.format)
+    findings += label_findings(dataset, listed=not format.own_labels or source.labels is not None)
+    if format.repairable:
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:
@@ -103,8 +103,8 @@ def check_dataset(
         findings += of_images
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, scan.format, scan.kind, others, scan.coordinates, scan.reason, ordered,
-                       groups,                        images, seconds)  # fmt: skip
+    return CheckReport(dataset, scan.format, scan.kind, scan.others, scan.coordinates, scan.reason, ordered,
+                       groups, images, seconds)  # fmt: skip
 
 
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:

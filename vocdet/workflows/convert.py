@@ -67,7 +67,7 @@ class ConvertReport:
     dataset: Dataset  # what was written
     warnings: tuple[Finding, ...]
     left_out: tuple[Finding, ...]  # errors that were left out on request
-    others: tuple[str, ...]  # other formats that the source matches
+    others: tuple[str, ...]  # other formats whose files annotate its images
     written: WrittenFolder
 
 
@@ -88,7 +88,6 @@ def convert(
     """
     check_target(target, [source.path])
     scan = registry.scan(source, without_images=options.images == "none", progress=progress)
-    others = registry.also(source.path, scan.format) if source.format == "auto" else ()
     dataset = scan.dataset
     check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
@@ -102,7 +101,7 @@ def convert(
     if not len(dataset):
         raise DatasetError("has no readable annotations", place=source.path, hint="run `vocdet.check(dataset)`")
     written = write_dataset(dataset, target, to, options, areas=areas, progress=progress)
-    return ConvertReport(scan, dataset, tuple(warnings), tuple(bad), others, written)
+    return ConvertReport(scan, dataset, tuple(warnings), tuple(bad), scan.others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:

@@ -18,6 +18,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import ArgumentError, DatasetError, ImageError, OutputError, Place, VocdetError
 from vocdet.files import appearing, unwritable, write_bytes, write_new
+from vocdet.formats.registry import FORMATS
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER, leads_inside
 from vocdet.formats.voc.repair import Facts
@@ -98,7 +99,7 @@ class FixPlan:
 def can_fix(report: CheckReport) -> bool:
     """Whether `plan_fixes` may find something to repair."""
     codes = {finding.code for finding in report.findings if finding.severity == "warning"}
-    return report.format == "voc" and bool(codes & (_IN_XML | _ELSEWHERE))
+    return FORMATS[report.format].repairable and bool(codes & (_IN_XML | _ELSEWHERE))
 
 
 def plan_fixes(report: CheckReport) -> FixPlan:
@@ -107,9 +108,10 @@ def plan_fixes(report: CheckReport) -> FixPlan:
     Raises an `ArgumentError` for other formats than VOC, which are only written as a whole.
     """
     root = report.dataset.root
-    if report.format != "voc":
-        format = "yolo" if report.format == "yolo" else "coco"
-        hint = f'write a copy without the errors: `vocdet.convert(dataset, folder, to="{format}", skip_bad=True)`'
+    format = FORMATS[report.format]
+    if not format.repairable:
+        to = report.format if format.writable else "coco"
+        hint = f'write a copy without the errors: `vocdet.convert(dataset, folder, to="{to}", skip_bad=True)`'
         raise ArgumentError(f"is {report.kind}: only VOC files are fixed in place", place=root, hint=hint)
     left: list[Finding] = []
     renames = _renames(report, left)

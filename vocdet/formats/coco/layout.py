@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.images import ImageIndex, listing
+from vocdet.formats.images import ImageIndex, listing, stem_of
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')
 _OBJECT = re.compile(rb'\s*\{\s*"')
+_NO_ANNOTATIONS = re.compile(rb'"annotations"\s*:\s*\[\s*\]')
+_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")')
 _SPLIT = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
 _SPLIT_NAMES = {"valid": "val", "validation": "val"}
 _FOLDERS = ("annotations", "annotation")
@@ -68,7 +71,26 @@ def find_layout(path: Path) -> Layout:
 
 def looks_like(folder: Path) -> str:
     """Why a folder looks like a COCO dataset: the names of its COCO files; "" where it has none."""
+    if folder.is_file():
+        return folder.name if looks_like_coco(folder) else ""
     return ", ".join(path.relative_to(folder).as_posix() for path in coco_paths(folder)[:3])
+
+
+def annotated(root: Path, files: Sequence[str]) -> list[str]:  # noqa: ARG001 COCO files are in few places
+    """The stems of the images in the COCO files that have annotations; files that are cut off count."""
+    found: list[str] = []
+    for path in coco_paths(root):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            data = data.replace(b"\0", b"")
+        if _NO_ANNOTATIONS.search(data) or (b'"annotations"' not in data and data.rstrip()[-1:] == b"}"):
+            continue
+        names = (match[1].decode("utf-8", "replace") for match in _FILE_NAME.finditer(data))
+        found += [stem_of((json.loads(name) if "\\" in name else name[1:-1]).replace("\\", "/")) for name in names]
+    return found
 
 
 def coco_paths(folder: Path) -> list[Path]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.formats.images import ImageIndex, images_among, listing, split_suffix, stem_of, walk
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
@@ -62,6 +63,11 @@ def looks_like(folder: Path) -> str:
             if is_labelme(folder / file):
                 return f"{file} holds shapes of an image"
     return ""
+
+
+def annotated(root: Path, files: Sequence[str]) -> list[str]:
+    """The stems of the labelme files."""
+    return [stem_of(file) for file in files if split_suffix(file)[1] == ".json" and is_labelme(root / file)]
 
 
 def is_labelme(path: Path) -> bool:

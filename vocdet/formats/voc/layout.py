@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, walk
+from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, stem_of, walk
+from vocdet.formats.values import root_element
 from vocdet.outputs import is_output_folder
 from vocdet.wording import counted, reason
 
@@ -79,6 +80,13 @@ def looks_like(root: Path) -> str:
     places = [annotations] if annotations is not None else [root, *folders, *(folder for folder in inner if folder)]
     found = next((place for place in places if leads_inside(place, root) and _any_xml(place)), None)
     return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
+
+
+def annotated(root: Path, files: Sequence[str]) -> list[str]:
+    """The stems of the XML files with an `<annotation>`."""
+    return [
+        stem_of(file) for file in files if split_suffix(file)[1] == ".xml" and root_element(root / file) == "annotation"
+    ]
 
 
 def _any_xml(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, walk
+from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, stem_of, walk
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
 from vocdet.formats.yolo.rows import looks_like_rows
@@ -93,6 +93,18 @@ def looks_like(folder: Path) -> str:
     ]
     found = next(filter(None, (_rows_in(folder, place) for place in ["", *places])), "")
     return f"{found} holds fractions of an image" if found else ""
+
+
+def annotated(root: Path, files: Sequence[str]) -> list[str]:
+    """The stems of the images whose label file holds rows, or is empty."""
+    images = images_among(files)
+    texts = {split_suffix(file)[0]: file for file in files if split_suffix(file)[1] == ".txt"}
+    try:
+        label_of = _labels_of(root, images, texts)
+    except DatasetError:  # several label files of one image
+        return []
+    begins = ((image, yolo_settings.first_bytes(root / text)) for image, text in label_of.items())
+    return [stem_of(image) for image, begin in begins if not begin.strip() or looks_like_rows(begin)]
 
 
 def _names_labels(path: Path) -> bool:
