@@ -184,7 +184,7 @@ def readings(path: Path) -> list[Reading]:
     found = set(suffixes_below(path)) if path.is_dir() else set[str]()
     names = [name for name, format in FORMATS.items() if found.intersection(format.files) and _looks_like(path, name)]
     if len(names) < 2:
-        return [Reading(*names)] if names else [Reading(_DEFAULT)]
+        return [Reading(name) for name in names or [_DEFAULT]]
     files = walk(path)[0]
     present = {stem_of(file) for file in images_among(files)}
     usable: dict[FormatName, list[str]] = {}
