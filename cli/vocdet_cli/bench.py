@@ -33,9 +33,7 @@ SCORES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "mask A
 
 @app.command(no_args_is_help=True)
 def bench(
-    names: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, checkpoints, or names in --runs.")
-    ],
+    names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, checkpoints, or names in --runs.")],
     data: Annotated[
         Path | None,
         typer.Option(

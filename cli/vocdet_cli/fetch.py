@@ -26,7 +26,7 @@ def fetch(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="Folder for the archives and their contents.",
             show_default="this folder; coco2017 for coco2017",
         ),

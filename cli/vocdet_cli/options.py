@@ -16,7 +16,6 @@ Data = Annotated[
 SomeData = Annotated[  # None if it is not given
     Path | None,
     typer.Argument(
-        metavar="DATA",
         help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.",
         show_default="this folder",
     ),

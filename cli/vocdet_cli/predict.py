@@ -26,7 +26,8 @@ def predict(
     given: Annotated[
         list[str],
         typer.Argument(
-            metavar="[RUN] SOURCE", help="Run folder or checkpoint (default: the newest), then images, folders, videos."
+            metavar="SOURCE",
+            help="Images, folders, videos; a run or checkpoint may come first (default: the newest run).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),

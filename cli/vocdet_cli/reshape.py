@@ -82,7 +82,7 @@ def remap(
 @app.command()
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE... TARGET", help="Datasets, and the new folder.", show_default=False)
+        list[Path], typer.Argument(metavar="FOLDER", help="Datasets, followed by the new folder.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="New folder, if all arguments are datasets.")] = None,
     to: To = None,

@@ -74,7 +74,7 @@ def runs(
 
 @app.command()
 def compare(
-    names: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or names in --runs.")],
+    names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or names in --runs.")],
     show_all: Annotated[bool, typer.Option("--all", help="Show every label, however many there are.")] = False,
     as_json: Json = False,
     folder: Runs = Path("runs"),
