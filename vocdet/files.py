@@ -257,6 +257,16 @@ def _lock(folder: str) -> int | None:
     return None
 
 
+def first_link(path: Path, root: Path) -> Path | None:
+    """The first link on the way from `root`, itself excepted, down to a file or folder; None if there is none.
+
+    What is written into a dataset must not change the files of others, which a link in it may lead to.
+    """
+    names = path.relative_to(root).parts
+    ways = (root.joinpath(*names[: i + 1]) for i in range(len(names)))
+    return next((way for way in ways if way.is_symlink()), None)
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents, if they do not exist."""
     try:

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vocdet.formats.folders import listing, merged, walk
 from vocdet.formats.images import (
     ImageIndex,
     find_images,
-    listing,
     safe_relative,
     split_suffix,
     splits_by_folder,
     unique_stems,
-    walk,
 )
 
 
@@ -122,22 +121,25 @@ def test_files_of_file_managers_are_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["set/a.jpg", "set/deep"])
-def test_a_link_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_link_that_leads_out_is_followed_and_counted(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "set/a.jpg", "set/deep/b.jpg")
     inside, outside = tmp_path / name, tmp_path / "outside"
     inside.rename(outside)
     inside.symlink_to(outside)
     index = find_images(tmp_path / "set")
     assert [(finding.code, finding.severity, finding.place.path) for finding in index.findings] == [
-        ("path.outside", "error", inside)
+        ("path.linked", "warning", inside)
     ]
-    assert len(index.files) == 1
+    assert index.files == ("a.jpg", "deep/b.jpg")
 
 
-def test_a_named_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
+def test_a_named_folder_that_is_not_in_the_dataset_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "outside/a.jpg", "set/b.jpg")
     (tmp_path / "set" / "images").symlink_to(tmp_path / "outside")
-    for folder in ("images", "../outside", str(tmp_path / "outside")):
+    index = find_images(tmp_path / "set", ["images"])
+    assert index.files == ("images/a.jpg",)
+    assert [finding.code for finding in index.findings] == ["path.linked"]
+    for folder in ("../outside", str(tmp_path / "outside"), "images/../../outside"):
         index = find_images(tmp_path / "set", [folder])
         assert index.files == ()
         assert [finding.code for finding in index.findings] == ["path.outside"]
@@ -151,7 +153,50 @@ def test_links_inside_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "data" / "gone.jpg").symlink_to("nothing.jpg")
     index = find_images(tmp_path)
     assert index.files == ("data/a.jpg", "data/b.jpg", "images/a.jpg", "images/b.jpg")
-    assert index.findings == ()
+    assert [(finding.code, finding.count, finding.problem.split(": ")[1]) for finding in index.findings] == [
+        ("path.link", 4, "data/gone.jpg, data/up, images/gone.jpg and 1 more")
+    ]
+
+
+def test_links_behind_links_are_followed_once_and_never_round(tmp_path: Path) -> None:
+    touch(tmp_path, "store/a.jpg", "more/b.jpg", "set/c.jpg")
+    (tmp_path / "set" / "images").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more" / "back").symlink_to(tmp_path / "store")
+    (tmp_path / "more" / "home").symlink_to(tmp_path / "set")
+    (tmp_path / "more" / "all").symlink_to(tmp_path)
+    files, findings = walk(tmp_path / "set")
+    assert files == ["c.jpg", "images/a.jpg", "images/more/b.jpg"]
+    assert {finding.code: finding.count for finding in findings} == {"path.linked": 2, "path.link": 3}
+
+
+def test_folders_that_link_to_one_another_end(tmp_path: Path) -> None:
+    for i in range(8):
+        touch(tmp_path, f"{i}/a.jpg")
+        for j in range(8):
+            (tmp_path / str(i) / f"to{j}").symlink_to(tmp_path / str(j))
+    files, _ = walk(tmp_path / "0")
+    assert len(files) <= 8 * 8
+
+
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero", "/dev/null"])
+def test_a_link_to_something_else_than_a_file_is_not_opened(tmp_path: Path, target: str) -> None:
+    touch(tmp_path, "set/b.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "set" / "a.jpg").symlink_to(tmp_path / target)
+    files, (finding,) = walk(tmp_path / "set")
+    assert (files, finding.code, finding.severity) == (["b.jpg"], "path.link", "warning")
+    assert finding.problem == "has a link that leads to no file or folder, or in a circle, passed over: a.jpg"
+
+
+def test_links_in_several_folders_are_one_remark(tmp_path: Path) -> None:
+    touch(tmp_path, "store/a.jpg", "store/b.jpg", "set/one/x", "set/two/x")
+    for folder, name in (("one", "a"), ("one", "b"), ("two", "a")):
+        (tmp_path / "set" / folder / f"{name}.jpg").symlink_to(tmp_path / "store" / f"{name}.jpg")
+    found = [finding for folder in ("one", "two") for finding in walk(tmp_path / "set", [folder])[1]]
+    (one,) = merged(found)
+    assert (one.code, one.count) == ("path.linked", 3)
+    assert one.problem == "is a link that leads out of the dataset, one of 3 that are followed"
 
 
 def test_many_links_to_folders_do_not_multiply(tmp_path: Path) -> None:
@@ -216,7 +261,9 @@ def test_folders_give_the_split_of_an_image() -> None:
 def test_a_listing_has_what_may_be_opened(tmp_path: Path) -> None:
     touch(tmp_path, "set/b", "set/a/x", "set/.hidden", "outside/y")
     (tmp_path / "set" / "out").symlink_to(tmp_path / "outside")
-    assert listing(tmp_path / "set") == (["a"], ["b"])
+    (tmp_path / "set" / "round").symlink_to(tmp_path)
+    assert listing(tmp_path / "set") == (["a", "out"], ["b"])
     assert listing(tmp_path / "set", "a") == ([], ["x"])
-    for folder in ("out", "../outside", "gone"):
+    assert listing(tmp_path / "set", "out") == ([], ["y"])
+    for folder in ("../outside", "gone", str(tmp_path / "outside")):
         assert listing(tmp_path / "set", folder) == ([], [])

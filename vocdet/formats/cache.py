@@ -206,15 +206,16 @@ def _add_folder(key: _Key, folder: str, root: str) -> list[str]:
 
 
 def _add_link(key: _Key, link: str, root: str) -> str:
-    """Add the target of a link if it is inside `root`; return its path if it is a folder."""
+    """Add the target of a link; return its path if it is a folder, unless `root` is in it, as readers do."""
     target = os.path.realpath(link)
     key.add(target)
-    if not Path(target).is_relative_to(root) or not os.path.lexists(target):
+    if Path(root).is_relative_to(target) or not os.path.lexists(target):
         return ""
     facts = _facts([target], None)
     if stat.S_ISDIR(int(facts[0, 0])):
         return target
-    key.add_facts(facts)
+    if stat.S_ISREG(int(facts[0, 0])):
+        key.add_facts(facts)
     return ""
 
 

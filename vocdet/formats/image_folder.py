@@ -10,7 +10,8 @@ import numpy as np
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.image_files import read_header
 from vocdet.errors import DatasetError, VocdetError, raise_all
-from vocdet.formats.images import images_among, walk
+from vocdet.formats.folders import walk
+from vocdet.formats.images import images_among
 from vocdet.outputs import is_output_folder
 from vocdet.wording import reason
 

@@ -1,11 +1,10 @@
 """The images of a dataset: finding them by the names in its annotations, and their sizes.
 
-Nothing outside the folder of the dataset is ever opened.
+A name in a file never leads out of the folder of the dataset. A link in the folder does (see `folders`).
 """
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -21,11 +20,9 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
-from vocdet.outputs import is_output_folder, written_files
-from vocdet.wording import counted, listed, reason
+from vocdet.formats.folders import NOT_TEXT, listing, walk
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
-NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 
 _SPLITS = {"train": "train", "training": "train", "valid": "val", "val": "val", "validation": "val", "test": "test",
           "testing": "test"}  # fmt: skip
@@ -93,114 +90,6 @@ def suffixes_below(root: Path, *, levels: int = 4) -> set[str]:
             below += [f"{folder}/{name}" if folder else name for name in inner]
         folders = below
     return found
-
-
-def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tuple[list[str], list[Finding]]:
-    """List the files below these folders of `root`: sorted unique relative paths, and findings for refused ones.
-
-    Without `deep`, subfolders are not searched. Hidden files and folders are skipped, and so is output of vocdet and
-    Ultralytics, with a finding, unless one of `folders` is in it. Links are followed while they stay inside `root`,
-    except links behind another linked folder and links that lead back up. No file is opened but markers.
-    """
-    found: set[str] = set()
-    findings: list[Finding] = []
-    outputs: list[str] = []
-    inside = _real(root)
-    pending: list[tuple[str, bool]] = []  # a folder, and whether it is behind a link
-    for folder in folders:
-        if _real(root / folder).is_relative_to(inside):
-            pending.append((folder.strip("/"), False))
-        else:
-            findings.append(_outside(root / folder))
-    while pending:
-        folder, linked = pending.pop()
-        prefix = f"{folder}/" if folder else ""
-        entries = _visible(root / folder, findings)
-        written = written_files(root / folder, (entry.name for entry in entries))
-        outputs += [prefix + name for name in written]
-        for entry in entries:
-            is_link = entry.is_symlink()
-            if is_link and not (target := _real(entry.path)).is_relative_to(inside):
-                if deep or not is_kind(entry.is_dir):
-                    findings.append(_outside(Path(entry.path)))
-            elif is_kind(entry.is_dir):
-                if deep and (not is_link or not (linked or _real(root / folder).is_relative_to(target))):
-                    if is_output_folder(Path(entry.path)):
-                        outputs.append(prefix + entry.name)
-                    else:
-                        pending.append((prefix + entry.name, linked or is_link))
-            elif is_kind(entry.is_file) and entry.name not in written:
-                found.add(prefix + entry.name)
-    findings += _outputs(root, sorted(set(outputs)))
-    return sorted(found), list(dict.fromkeys(findings))
-
-
-def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
-    """The sorted names of the subfolders and files in a folder of `root`, without output and links that lead out."""
-    inside = _real(root)
-    if not _real(root / folder).is_relative_to(inside):
-        return [], []
-    entries = [
-        entry
-        for entry in _visible(root / folder, [])
-        if not entry.is_symlink() or _real(entry.path).is_relative_to(inside)
-    ]
-    folders = sorted(
-        entry.name for entry in entries if is_kind(entry.is_dir) and not is_output_folder(Path(entry.path))
-    )
-    return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
-
-
-def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
-    """The visible entries of a folder with valid names; problems go to `findings`."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if entry.name[0] != "."]
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        findings.append(Finding("path.unreadable", "error", problem, Place(folder), "check its permissions"))
-        return []
-    if not NOT_TEXT.search("/".join([entry.name for entry in visible])):
-        return visible
-    for entry in visible:
-        if NOT_TEXT.search(entry.name):
-            problem = f"holds a file whose name is not valid text: {entry.name!a}"
-            findings.append(Finding("path.name", "error", problem, Place(folder), "rename it and its counterpart"))
-    return [entry for entry in visible if not NOT_TEXT.search(entry.name)]
-
-
-def _real(path: Path | str) -> Path:
-    """A path with its links resolved; unlike `Path.resolve`, it accepts circular links."""
-    return Path(os.path.realpath(path))
-
-
-def is_kind(check: Callable[[], bool]) -> bool:
-    """The result of `DirEntry.is_dir` or `is_file`; False for a circular link."""
-    try:
-        return check()
-    except OSError:
-        return False
-
-
-def _outputs(root: Path, outputs: Sequence[str]) -> list[Finding]:
-    """A finding that counts the images in output that is passed over."""
-    images = sum(
-        split_suffix(file)[1] in IMAGE_SUFFIXES
-        for output in outputs
-        for file in ([output] if (root / output).is_file() else chain(*(files for *_, files in os.walk(root / output))))
-    )
-    if not images:
-        return []
-    problem = (
-        f"{counted(images, 'image')} in the output of vocdet or Ultralytics, passed over: {listed(outputs, most=3)}"
-    )
-    hint = "to read such a folder, use its own path"
-    return [Finding("path.output", "warning", problem, Place(root), hint, count=images)]
-
-
-def _outside(path: Path) -> Finding:
-    problem, hint = "is a link that leads out of the dataset", "copy its target into the dataset"
-    return Finding("path.outside", "error", problem, Place(path), hint)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.losses import Loss
 from vocdet.errors import ArgumentError, DatasetError, Place
-from vocdet.formats.images import images_among, stem_of, suffixes_below, walk
+from vocdet.formats.folders import merged, walk
+from vocdet.formats.images import images_among, stem_of, suffixes_below
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
 from vocdet.wording import counted, did_you_mean, listed, reason
@@ -147,7 +148,8 @@ def scan(
     from vocdet.formats.voc import image_sets
 
     splits, findings = image_sets.read_splits(result)
-    return replace(result, dataset=replace(result.dataset, splits=splits), findings=(*result.findings, *findings))
+    findings = merged((*result.findings, *findings))
+    return replace(result, dataset=replace(result.dataset, splits=splits), findings=findings)
 
 
 def find_format(name: str, *, writable: bool = False) -> Format:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +17,10 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import ArgumentError, DatasetError, ImageError, OutputError, Place, VocdetError
-from vocdet.files import appearing, unwritable, write_bytes, write_new
+from vocdet.files import appearing, first_link, unwritable, write_bytes, write_new
 from vocdet.formats.registry import FORMATS
 from vocdet.formats.voc import image_sets, repair, split_files
-from vocdet.formats.voc.layout import MASK_FOLDER, leads_inside
+from vocdet.formats.voc.layout import MASK_FOLDER
 from vocdet.formats.voc.repair import Facts
 from vocdet.formats.voc.xml_edit import CannotEdit, read_source
 from vocdet.wording import counted, listed, reason
@@ -116,6 +116,7 @@ def plan_fixes(report: CheckReport) -> FixPlan:
     left: list[Finding] = []
     renames = _renames(report, left)
     changes = [*_xml_changes(report, renames, left), *_split_changes(report.dataset)]
+    changes = _without_links(root, changes, left)
     return FixPlan(root, tuple(changes), tuple(renames.items()), tuple(left))
 
 
@@ -131,17 +132,18 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
             )
     backup = _backup(plan, now or datetime.now())
     done: list[Change | tuple[Path, Path]] = []
+    links = {change.path: change.path.readlink() for change in plan.changes if change.path.is_symlink()}
     try:
         for change in plan.changes:
             done.append(change)
-            write_bytes(change.path.resolve(), change.after)
+            write_bytes(change.path, change.after)  # a link becomes a file; what it points to stays
         for old, new in plan.renames:
             if new.exists():
                 raise OutputError("exists by now", place=new, hint="run `vocdet.repair(dataset)` again")
             done.append((old, new))
             _rename(old, new)
     except BaseException:
-        _restore(done, backup)
+        _restore(done, links, backup)
         raise
     return backup
 
@@ -155,7 +157,8 @@ def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
                 new = old.with_suffix(image_files.SUFFIXES[image_files.read_header(old).format][0])
             except ImageError:
                 continue
-            if old.is_symlink() or new.exists() or new in new_names.values():
+            linked = old.is_symlink() or first_link(old.parent, report.dataset.root)
+            if linked or new.exists() or new in new_names.values():
                 left.append(_left(old, f"cannot be renamed to {new.name}: it is a link, or the name is taken"))
             else:
                 new_names[old] = new
@@ -178,7 +181,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
             facts = _facts(report, row, image, renames.get(image))
         repaired = repair.repair(before, facts)
         left += [_left(path, f"cannot be repaired reliably: {why}", line) for line, why in repaired.left]
-        if repaired.data != before and leads_inside(path, dataset.root):
+        if repaired.data != before:
             yield Change(path, before, repaired.data, _in_words(repaired.counts))
 
 
@@ -214,6 +217,19 @@ def _split_changes(dataset: Dataset) -> Iterator[Change]:
                 yield Change(path, before, tidied.data, _in_words(tidied.counts))
 
 
+def _without_links(root: Path, changes: Sequence[Change], left: list[Finding]) -> list[Change]:
+    """The changes without those of files in linked folders, and of links to files that are changed themselves."""
+    own = {change.path.resolve() for change in changes if not change.path.is_symlink()}
+    kept = []
+    for change in changes:
+        link = first_link(change.path.parent, root)
+        if link is not None:
+            left.append(_left(change.path, f"is behind the link {link.relative_to(root).as_posix()}: {change.what}"))
+        elif not change.path.is_symlink() or change.path.resolve() not in own:
+            kept.append(change)
+    return kept
+
+
 def _in_words(counts: Counter[str] | dict[str, int]) -> str:
     return ", ".join(counted(count, *_WORDS[code]) for code, count in counts.items())
 
@@ -242,7 +258,7 @@ def _content(path: Path) -> bytes:
 def _backup(plan: FixPlan, now: datetime) -> Path:
     """Copy all files to change into a new folder that appears whole."""
     above = plan.root / BACKUPS
-    if not leads_inside(above, plan.root):
+    if above.is_symlink():
         raise OutputError("is a link out of the dataset", place=above, hint="delete it")
     name = now.strftime("%Y-%m-%dT%H-%M-%S")
     names = (name, *(f"{name}.{number}" for number in range(2, 1000)))
@@ -261,17 +277,20 @@ def _rename(old: Path, new: Path) -> None:
         raise unwritable(new, error) from error
 
 
-def _restore(done: list[Change | tuple[Path, Path]], backup: Path) -> None:
+def _restore(done: list[Change | tuple[Path, Path]], links: Mapping[Path, Path], backup: Path) -> None:
     """Undo changes in reverse order; if that fails, the backup remains."""
     failed: list[Path] = []
     for one in reversed(done):
         try:
             if isinstance(one, Change):
                 if _content(one.path) != one.before:
-                    write_bytes(one.path.resolve(), one.before)
+                    write_bytes(one.path, one.before)
+                if one.path in links and not one.path.is_symlink():
+                    one.path.unlink()
+                    one.path.symlink_to(links[one.path])
             elif one[1].exists() and not one[0].exists():
                 _rename(one[1], one[0])
-        except VocdetError:
+        except (VocdetError, OSError):
             failed.append(one.path if isinstance(one, Change) else one[0])
     if failed:
         problem = f"{counted(len(failed), 'file')} could not be restored: {listed(failed, most=3)}"

@@ -367,13 +367,13 @@ def test_a_name_of_two_images_is_not_guessed(tmp_path: Path) -> None:
     assert only(found).code == "image.missing"
 
 
-def test_an_image_outside_the_dataset_is_not_read(tmp_path: Path) -> None:
+def test_a_linked_image_is_read(tmp_path: Path) -> None:
     save_image(tmp_path / "a.jpg", (100, 80))
     root = coco_set(tmp_path / "set", images=["images/b.jpg"])
     (root / "images" / "a.jpg").symlink_to(tmp_path / "a.jpg")
     found = scan(Source(root))
-    assert objects(found) == [CAT]
-    assert {finding.code for finding in found.findings} == {"path.outside", "image.missing"}
+    assert objects(found) == [DOG, CAT]
+    assert {finding.code for finding in found.findings} == {"path.linked"}
 
 
 def test_a_missing_image_is_one_error_not_one_for_each_of_its_objects(tmp_path: Path) -> None:

@@ -499,14 +499,14 @@ def test_a_folder_without_a_dataset_says_so(tmp_path: Path) -> None:
         labelme.scan(Source(tmp_path / "gone"))
 
 
-def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
+def test_links_are_followed_but_no_name_in_a_file_leads_out(tmp_path: Path) -> None:
     make(tmp_path / "outside", {"a.json": content(shape())})
     root = make(tmp_path / "set", {"b.json": content(shape(), imagePath="../outside/a.jpg")}, images=("b.jpg",))
     (root / "a.json").symlink_to(tmp_path / "outside" / "a.json")
     (root / "a.jpg").symlink_to(tmp_path / "outside" / "a.jpg")
     found = labelme.scan(Source(root))
-    assert found.dataset.images.files == ("b.jpg",)
-    assert codes(found) == ["path.outside", "path.outside", "path.traversal"]
+    assert found.dataset.images.files == ("a.jpg", "b.jpg")
+    assert codes(found) == ["path.linked", "path.traversal"]
 
 
 @pytest.mark.parametrize(

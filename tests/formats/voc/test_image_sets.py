@@ -114,11 +114,13 @@ def test_a_missing_split_has_a_hint(dataset: Dataset) -> None:
     assert image_sets.split_names(dataset) == ()
 
 
-def test_a_split_file_outside_the_dataset_is_not_read(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_split_file_that_is_a_link_is_read(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "outside.txt").write_text("000001\n")
     write(dataset, "").unlink()
     (dataset.root / "ImageSets" / "Main" / "train.txt").symlink_to(tmp_path / "outside.txt")
-    assert image_sets.split_names(dataset) == ()
+    assert image_sets.split_names(dataset) == ("train",)
+    image_sets.write_splits(dataset.root, {"train": "img\n"}, force=True)  # in place of the link
+    assert (tmp_path / "outside.txt").read_text() == "000001\n"
 
 
 def test_folders_called_train_and_valid_are_splits(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -98,13 +98,12 @@ def test_unused_files_are_named(dataset: Dataset) -> None:
     )
 
 
-def test_a_folder_of_split_files_that_is_a_link_out_of_the_dataset_is_not_looked_into(
-    dataset: Dataset, tmp_path: Path
-) -> None:
+def test_a_folder_of_split_files_that_is_a_link_is_searched(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret.txt").write_text("x")
     (dataset.root / "ImageSets").symlink_to(tmp_path / "outside")
-    assert own_findings(dataset) == []
+    (finding,) = own_findings(dataset)
+    assert (finding.code, finding.problem) == ("imagesets.unknown_file", "holds 1 unused file: ImageSets/secret.txt")
 
 
 def test_an_undecodable_file_is_left_to_its_reader(dataset: Dataset) -> None:

@@ -600,12 +600,13 @@ def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
         yolo.scan(Source(tmp_path / "gone.yaml"))
 
 
-def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
-    outside = make(tmp_path / "outside", {"a.txt": "0 0.5 0.5 0.5 0.5\n", "names.txt": "secret\n", "b.jpg": ""})
+def test_links_are_followed_but_no_name_in_a_file_leads_out(tmp_path: Path) -> None:
+    outside = make(tmp_path / "outside", {"a.txt": "0 0.5 0.5 0.5 0.5\n", "b.jpg": ""})
+    make(tmp_path / "private", {"secrets.txt": "secret\n"})
     root = make(
         tmp_path / "set",
         {
-            "data.yaml": f"path: {outside}\ntrain: {outside}\nval: ../outside\nnames: ../outside/names.txt\n",
+            "data.yaml": f"path: {outside}\ntrain: {outside}\nval: ../outside\nnames: ../private/secrets.txt\n",
             "a.jpg": "",
             "c.jpg": "",
             "c.txt": "",
@@ -615,10 +616,9 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (root / "b.jpg").symlink_to(outside / "b.jpg")
     (root / "labels").symlink_to(outside)
     found = yolo.scan(Source(root))
-    assert (len(found.dataset.objects), found.dataset.labels, found.dataset.splits) == (0, (), {})
-    assert found.dataset.images.files == ("a.jpg", "c.jpg")
-    refused = sorted(finding.place.path.name for finding in found.findings if finding.code == "path.outside")
-    assert refused == ["a.txt", "b.jpg", "labels"]
+    assert (len(found.dataset.objects), found.dataset.labels, found.dataset.splits) == (1, ("0",), {})
+    assert found.dataset.images.files == ("a.jpg", "b.jpg", "c.jpg", "labels/b.jpg")
+    assert [finding.count for finding in found.findings if finding.code == "path.linked"] == [3]
 
 
 @pytest.mark.parametrize(

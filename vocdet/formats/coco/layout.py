@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.images import ImageIndex, listing, stem_of
+from vocdet.formats.folders import listing
+from vocdet.formats.images import ImageIndex, stem_of
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')

@@ -1,4 +1,4 @@
-"""Where the files of a labelme dataset are. Nothing outside its folder is opened."""
+"""Where the files of a labelme dataset are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import ImageIndex, images_among, listing, split_suffix, stem_of, walk
+from vocdet.formats.folders import link_hint, listing, walk
+from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
@@ -46,10 +47,12 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
     if not annotations:
         problem = "no labelme files found"
         problem += f" beside {counted(len(images), 'image')}" if images else ""
-        raise AnnotationError(problem, place=root, hint="a labelme folder has a JSON file beside each image")
+        hint = link_hint(findings, "a labelme folder has a JSON file beside each image")
+        raise AnnotationError(problem, place=root, hint=hint)
     if not images and not without_images:
         problem = f"no images found for {counted(len(annotations), 'annotation')}"
-        raise AnnotationError(problem, place=root, hint="use the folder that holds both annotations and images")
+        hint = link_hint(findings, "use the folder that holds both annotations and images")
+        raise AnnotationError(problem, place=root, hint=hint)
     return Layout(ImageIndex(root, tuple(images)), annotations, findings)
 
 

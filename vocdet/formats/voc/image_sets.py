@@ -18,7 +18,8 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
-from vocdet.files import writing
+from vocdet.files import first_link, writing
+from vocdet.formats.folders import is_searched, links_among
 from vocdet.formats.scan import Scan
 from vocdet.wording import and_more, counted, listed, nearest, reason
 
@@ -64,11 +65,19 @@ def read_split(path: Path) -> list[Entry]:
 
 def split_path(root: Path, name: str) -> Path | None:
     """The split file of this name; None if there is none."""
-    for folder in (root / FOLDER, root / "ImageSets"):
+    for folder in searched_folders(root):
         path = folder / f"{name}.txt"
-        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        if path.is_file():
             return path
     return None
+
+
+def searched_folders(root: Path) -> list[Path]:
+    """The existing folders of split files: ImageSets/Main, then ImageSets. A link that leads back up is none."""
+    above = root / FOLDER.parts[0]
+    if not above.is_dir() or not is_searched(above):
+        return []
+    return [folder for folder in (root / FOLDER, above) if folder.is_dir() and is_searched(folder)]
 
 
 def split_names(dataset: Dataset) -> tuple[str, ...]:
@@ -149,7 +158,8 @@ def label_files(dataset: Dataset) -> tuple[Path, ...]:
     """The existing files `<label>_<split>.txt` for the labels of a dataset."""
     names = {f"{label}_{split}.txt" for label in dataset.labels for split in SPLIT_NAMES}
     folder = dataset.root / FOLDER
-    return tuple(sorted(path for path in folder.glob("*_*.txt") if path.name in names)) if folder.is_dir() else ()
+    found = folder in searched_folders(dataset.root)
+    return tuple(sorted(path for path in folder.glob("*_*.txt") if path.name in names)) if found else ()
 
 
 def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Finding]:
@@ -199,7 +209,8 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
     if dataset.splits and not has_split_files(dataset.root):
         return dataset.splits, ()
     splits: dict[str, Rows] = {}
-    findings: list[Finding] = []
+    files = [path for name in SPLIT_NAMES if (path := split_path(dataset.root, name)) is not None]
+    findings = links_among(dataset.root, [*files, *fold_files(dataset.root)])
     for name in split_names(dataset):
         try:
             splits[name], in_file = split_rows(dataset, name, scan.left_out)
@@ -239,7 +250,7 @@ def _fold_warnings(findings: Sequence[Finding]) -> list[Finding]:
 def fold_files(root: Path) -> list[Path]:
     """The existing files `fold<k>_train.txt` and `fold<k>_val.txt`, by number."""
     folder = root / FOLDER
-    if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
+    if folder not in searched_folders(root):
         return []
     paths = [path for path in folder.glob("fold*.txt") if FOLD.fullmatch(path.stem) and path.is_file()]
     return sorted(paths, key=lambda path: (int(path.stem.split("_")[0].removeprefix("fold")), path.stem))
@@ -254,8 +265,10 @@ def write_splits(root: Path, texts: Mapping[str, str], *, force: bool = False) -
     """Write `<name>.txt` for every text, all or none. SplitError if one exists, unless `force`."""
     folder = root / FOLDER
     paths = tuple(folder / f"{name}.txt" for name in texts)
-    if not folder.resolve().is_relative_to(root.resolve()):
-        raise SplitError("is a link that leads out of the dataset", place=folder, hint="make it a folder")
+    if link := first_link(folder, root):
+        outside = "" if link.resolve().is_relative_to(root.resolve()) else " that leads out of the dataset"
+        problem = f"is a link{outside}: nothing is written through it"
+        raise SplitError(problem, place=link, hint="replace it by a copy of what it points to")
     existing = [path.name for path in paths if path.exists()]
     if existing and not force:
         problem = f"{listed(existing, most=_MOST_NAMED)} would be overwritten"

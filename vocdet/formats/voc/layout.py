@@ -1,4 +1,4 @@
-"""The files of a VOC or labelImg dataset. Nothing outside its folder is ever opened."""
+"""The files of a VOC or labelImg dataset."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import IMAGE_FOLDERS, is_kind, split_suffix, stem_of, walk
+from vocdet.formats.folders import is_kind, is_searched, link_hint, merged, walk
+from vocdet.formats.images import IMAGE_FOLDERS, split_suffix, stem_of
 from vocdet.formats.values import root_element
-from vocdet.outputs import is_output_folder
 from vocdet.wording import counted, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
@@ -60,12 +60,14 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
         raise DatasetError(problem, place=Path(error.filename or root), hint="check its permissions") from error
+    layout.findings = list(merged(layout.findings))
     count = sum(map(len, layout.images.values()))
-    if not layout.annotations and not layout.findings:
+    failed = any(finding.severity == "error" for finding in layout.findings)
+    if not layout.annotations and not failed:
         problem = f"no annotations found beside {counted(count, 'image')}" if count else "no annotations found"
-        raise AnnotationError(problem, place=layout.root, hint=_LAYOUTS)
-    if not (layout.images or layout.others or layout.findings or without_images):
-        hint = "give the folder that holds both annotations and images"
+        raise AnnotationError(problem, place=layout.root, hint=link_hint(layout.findings, _LAYOUTS))
+    if not (layout.images or layout.others or failed or without_images):
+        hint = link_hint(layout.findings, "give the folder that holds both annotations and images")
         problem = f"no images found for {counted(len(layout.annotations), 'annotation')}"
         raise AnnotationError(problem, place=layout.root, hint=hint)
     layout.annotations = dict(sorted(layout.annotations.items()))
@@ -75,10 +77,10 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
 def looks_like(root: Path) -> str:
     """Where a VOC or labelImg folder has its XML files, as the reason to read it as VOC; "" if it has none."""
     folders = _subfolders(root)
-    annotations = _annotation_folder(folders, root)
-    inner = (_annotation_folder(_subfolders(folder), root) for folder in folders if leads_inside(folder, root))
+    annotations = _annotation_folder(folders)
+    inner = (_annotation_folder(_subfolders(folder)) for folder in folders)
     places = [annotations] if annotations is not None else [root, *folders, *(folder for folder in inner if folder)]
-    found = next((place for place in places if leads_inside(place, root) and _any_xml(place)), None)
+    found = next((place for place in places if _any_xml(place)), None)
     return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
 
 
@@ -94,16 +96,12 @@ def _any_xml(folder: Path) -> bool:
         return True
     if folder.name.lower() not in ANNOTATION_FOLDERS:
         return False
-    below = [child for child in _subfolders(folder) if not child.is_symlink()]
-    return any(
-        _has_xml(child) or any(_has_xml(deep) for deep in _subfolders(child) if not deep.is_symlink())
-        for child in below
-    )
+    return any(_has_xml(child) or any(map(_has_xml, _subfolders(child))) for child in _subfolders(folder))
 
 
 def _find(root: Path) -> Layout:
     folders = _subfolders(root)
-    annotations = _annotation_folder(folders, root)
+    annotations = _annotation_folder(folders)
     images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
     if annotations is not None:
         layout = _collected(root, [annotations], images or [annotations, root], deep=True)
@@ -114,8 +112,7 @@ def _find(root: Path) -> Layout:
         return layout
     if _has_xml(root):
         return _collected(root, [root], [root, *images])
-    folders = [folder for folder in folders if leads_inside(folder, root)]
-    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder), root)]
+    inner = [folder for folder in folders if _annotation_folder(_subfolders(folder))]
     if len(inner) == 1:
         return _find(inner[0])
     if inner:
@@ -128,7 +125,7 @@ def _find(root: Path) -> Layout:
 def _subfolders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
         folders = sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
-    return [folder for folder in folders if not is_output_folder(folder)]
+    return [folder for folder in folders if is_searched(folder)]
 
 
 def _has_xml(folder: Path) -> bool:
@@ -136,13 +133,11 @@ def _has_xml(folder: Path) -> bool:
         return any(entry.name.lower().endswith(".xml") and entry.name[0] != "." for entry in entries)
 
 
-def _annotation_folder(folders: list[Path], root: Path) -> Path | None:
-    """The annotation folder among these; one that leads out of `root` is returned, but not searched."""
+def _annotation_folder(folders: list[Path]) -> Path | None:
+    """The annotation folder among these."""
     for folder in folders:
         if folder.name.lower() in ANNOTATION_FOLDERS:
-            if not leads_inside(folder, root):
-                return folder
-            inner = _annotation_folder(_subfolders(folder), root)
+            inner = _annotation_folder(_subfolders(folder))
             if _has_xml(folder) or inner is None:
                 return folder
             return inner
@@ -161,7 +156,6 @@ def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep:
                 layout.images.setdefault(sys.intern(stem), []).append(file)
             elif suffix != ".xml":
                 layout.others[stem] = file
-    layout.findings = list(dict.fromkeys(layout.findings))
     return layout
 
 
@@ -176,11 +170,6 @@ def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tupl
     skipped = len(inside) + 1 if inside else 0
     for file in files:
         yield (*split_suffix(file[skipped:]), file)
-
-
-def leads_inside(path: Path, root: Path) -> bool:
-    """Whether a path stays inside a folder after resolving links."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def _folded(stem: str) -> str:

@@ -114,7 +114,7 @@ def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] |
     """
     extra: Extra = {}
     path = root / DATASET_FILE
-    if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+    if path.is_file():
         try:
             extra = _read_dataset_file(path)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

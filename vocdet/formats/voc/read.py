@@ -24,7 +24,7 @@ from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, read_annotation
-from vocdet.formats.voc.layout import Layout, find_layout, leads_inside
+from vocdet.formats.voc.layout import Layout, find_layout
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
 from vocdet.formats.voc.preserved import SAME
 from vocdet.wording import counted, listed
@@ -244,7 +244,7 @@ def _own_labels(reading: _Reading) -> tuple[str, ...]:
     """The label list in the folder if it has all labels that occur, else these labels, sorted."""
     occurring = tuple(sorted(reading.builder.label_ids))
     path = reading.layout.root / preserved.LABEL_LIST
-    if not path.is_file() or not leads_inside(path, reading.layout.root):
+    if not path.is_file():
         return occurring
     try:
         labels = read_labels(path)

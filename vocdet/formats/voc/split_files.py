@@ -16,7 +16,6 @@ from vocdet.data.splits import Rows
 from vocdet.errors import Place, SplitError
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc.image_sets import SPLIT_NAMES, composed, meanings
-from vocdet.formats.voc.layout import leads_inside
 from vocdet.wording import counted, listed
 
 LARGEST_FILE = 64 * 2**20  # bytes; a million stems take 10 MB
@@ -138,9 +137,8 @@ def repair_split(data: bytes, dataset: Dataset) -> RepairedSplit:
 
 def _unused(dataset: Dataset, read: Sequence[Path]) -> list[str]:
     """The files in ImageSets and ImageSets/Main that neither vocdet nor other tools read."""
-    folders = [dataset.root / image_sets.FOLDER.parts[0], dataset.root / image_sets.FOLDER]
-    paths = (path for folder in folders if folder.is_dir() and leads_inside(folder, dataset.root)
-             for path in sorted(folder.iterdir()))  # fmt: skip
+    folders = reversed(image_sets.searched_folders(dataset.root))
+    paths = (path for folder in folders for path in sorted(folder.iterdir()))
     return [
         path.relative_to(dataset.root).as_posix()
         for path in paths

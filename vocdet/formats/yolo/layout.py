@@ -1,7 +1,4 @@
-"""Where the files of a YOLO dataset are, and which label file belongs to which image.
-
-Nothing outside its folder is opened.
-"""
+"""Where the files of a YOLO dataset are, and which label file belongs to which image."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, listing, split_suffix, stem_of, walk
+from vocdet.formats.folders import link_hint, listing, walk
+from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
 from vocdet.formats.yolo.rows import looks_like_rows
@@ -67,7 +65,7 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     ambiguous = _one_image_a_label(root, images, label_of, notes)
     _note_orphans(root, texts, label_of, notes)
     if not label_of or not images:
-        _raise_nothing(root, images, texts)
+        _raise_nothing(root, images, texts, link_hint(findings, ""))
     names, names_source = _names(root, settings, names_files, files, notes)
     keypoints = settings.keypoints if settings else None
     kept = [image for image in images if image not in set(ambiguous)]
@@ -128,13 +126,14 @@ def _rows_beside(root: Path, folder: str) -> str:
     return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
 
 
-def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str]) -> None:
+def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str], hint: str) -> None:
+    problem, usual = "no images and no label files found", _LAYOUTS
     if images:
-        raise AnnotationError(f"no label files found beside {counted(len(images), 'image')}", place=root, hint=_LAYOUTS)
-    if texts:
-        hint = "use the folder that holds both images and labels"
-        raise AnnotationError(f"no images found for {counted(len(texts), 'label file')}", place=root, hint=hint)
-    raise AnnotationError("no images and no label files found", place=root, hint=_LAYOUTS)
+        problem = f"no label files found beside {counted(len(images), 'image')}"
+    elif texts:
+        problem = f"no images found for {counted(len(texts), 'label file')}"
+        usual = "use the folder that holds both images and labels"
+    raise AnnotationError(problem, place=root, hint=hint or usual)
 
 
 def _settings(root: Path, files: Iterable[str], given: str, notes: Notes) -> Settings | None:
