@@ -62,7 +62,7 @@ def test_links_to_files_that_were_not_fetched_are_named(shared: Path, tmp_path: 
         path.unlink()
         path.symlink_to(tmp_path / "annex" / path.name)
     try:
-        told = [f"{one.problem} {one.hint}" for one in registry.scan(Source(root)).findings]
+        texts = [f"{one.problem} {one.hint}" for one in registry.scan(Source(root)).findings]
     except VocdetError as error:
-        told = [str(error)]
-    assert any(f"{len(images)} links that lead to no file" in text for text in told), told
+        texts = [str(error)]
+    assert any(f"{len(images)} links that lead to no file" in text for text in texts), texts

@@ -21,6 +21,7 @@ from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Image
 from vocdet.formats.extras import DATASET_EXTRAS, in_order, pop_trainval
+from vocdet.formats.folders import link_hint
 from vocdet.formats.images import ImageIndex, Name, find_images, image_size, safe_relative, split_suffix
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
@@ -51,7 +52,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     index = find_images(layout.root)
     without_images = without_images and not index.files
     if not without_images and not index.files:
-        hint = "use the folder that holds the annotations and the images"
+        hint = link_hint(index.findings, "use the folder that holds the annotations and the images")
         raise AnnotationError("no images found", place=layout.root, hint=hint)
     notes = Notes([*layout.findings, *index.findings])
     reading = _Reading(index, without_images, DatasetBuilder(layout.root), progress)
