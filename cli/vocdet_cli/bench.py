@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from vocdet.wording import counted
 from vocdet_cli import render
-from vocdet_cli.options import Device, Runs
+from vocdet_cli.options import Device, Format, Runs
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def bench(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
+    format: Format = "auto",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
     json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
     runs: Runs = Path("runs"),
@@ -53,13 +54,15 @@ def bench(
     is evaluated on the split unless it already was.
     """
     load_torch()
+    from vocdet.formats.source import Source
     from vocdet.runs.facts import find_run
     from vocdet.workflows.bench import bench_runs
 
     chosen = [name if name.is_file() else find_run(name, runs) for name in names]
     with render.progress("measuring") as progress:
+        source = Source(data, format) if data else None
         result = bench_runs(
-            chosen, data=data, split=split, rounds=images, device=device, json=json, progress=progress,
+            chosen, data=source, split=split, rounds=images, device=device, json=json, progress=progress,
         )  # fmt: skip
     render.show(_table(result))
     if not result.same_images:

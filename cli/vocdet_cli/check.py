@@ -69,8 +69,8 @@ def check(
         with render.progress("checking") as progress:
             return check_dataset(source, lists=imagesets or (), images=not no_images, progress=progress)
 
-    report, same = run_check(), same_dataset(data, labels, coordinates, crowds)
-    again = render.command("check", *same, *render.given(format, "--from", "auto"))
+    report, same = run_check(), same_dataset(source)
+    again = render.command("check", *same)
     repair = _repair(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
     if repair is not None and repair.backup is not None:
         report = run_check()

@@ -46,17 +46,17 @@ def convert(
     from vocdet.formats.source import Source
     from vocdet.workflows import convert as workflow
 
+    data = Source(source, format, labels, coordinates, crowds)
     with render.progress("converting") as progress:
         report = workflow.convert(
-            Source(source, format, labels, coordinates, crowds),
+            data,
             target,
             to,
             workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
             skip_bad=skip_bad,
             progress=progress,
         )
-    same = [*same_dataset(source, labels, coordinates, crowds), *render.given(format, "--from", "auto")]
-    _print_source(report, render.command("check", *same))
+    _print_source(report, render.command("check", *same_dataset(data)))
     _print_written(report.written)
     _print_end(report.written)
 

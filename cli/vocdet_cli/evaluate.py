@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Device, Labels, Runs, Seed
+from vocdet_cli.options import Coordinates, Crowds, Device, Format, Labels, Runs, Seed
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Write a few images with ground truth and detections to this .jpg or .png.")
     ] = None,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -63,17 +64,18 @@ def evaluate(
     from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 
     run = run or newest_detector(runs)
+    source = Source(data, format, labels, coordinates, crowds)
     with render.progress("evaluating") as progress:
         done = evaluate_run(
             run,
-            Source(data, labels=labels, coordinates=coordinates, crowds=crowds),
+            source,
             EvalOptions(split, own_thresholds, subset, interval, seed),
             device=device,
             picture=picture,
             progress=progress,
         )
     if done.warnings:
-        see = render.command("check", *same_dataset(data, labels, coordinates, crowds))
+        see = render.command("check", *same_dataset(source))
         render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocdet_cli import render
 
 if TYPE_CHECKING:
     from vocdet.data.dataset import Dataset
+    from vocdet.formats.source import Source
 
 
-def same_dataset(data: Path, labels: Path | None, coordinates: str, crowds: str) -> list[str]:
+def same_dataset(source: Source) -> list[str]:
     """The arguments that name the same dataset to the next command."""
-    more = (*render.given(labels, "--labels", None), *render.given(coordinates, "--coordinates", "auto"))
-    return [*render.given(data), *more, *render.given(crowds, "--crowds", "ignore")]
+    return [*render.given(source.path), *same_options(source)]
+
+
+def same_options(source: Source) -> list[str]:
+    """The options with which the next command reads a dataset in the same way."""
+    return [
+        *render.given(source.format, "--from", "auto"),
+        *render.given(source.labels, "--labels", None),
+        *render.given(source.coordinates, "--coordinates", "auto"),
+        *render.given(source.crowds, "--crowds", "ignore"),
+    ]
 
 
 def training_command(dataset: Dataset) -> str:

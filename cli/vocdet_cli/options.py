@@ -37,7 +37,11 @@ Crowds = Annotated[
 ]
 Format = Annotated[
     Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme"],
-    typer.Option("--from", help="Format of the source; auto detects and reports it."),
+    typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--from", help="Format of all datasets, or of each in their order. Repeatable.", show_default="auto"),
 ]
 ImageFiles = Annotated[
     Literal["copy", "link", "none"],

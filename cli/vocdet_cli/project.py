@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.options import Format
 
 app = typer.Typer()
 
@@ -30,16 +31,19 @@ def init(
         Path | None,
         typer.Option(help="Dataset: fills labels.txt and is named in the commands.", show_default="data in DIR"),
     ] = None,
+    format: Format = "auto",
 ) -> None:
     """Create a project: recipes to edit, a label list, a Slurm script, and a README with the commands.
 
     Nothing is overwritten: if one of the files exists, none is written.
     """
+    from vocdet.formats.source import Source
     from vocdet.workflows.project import init_project
 
-    made = init_project(folder, net=net, task=task, data=data)
+    made = init_project(folder, net=net, task=task, data=Source(data, format) if data else None)
     names = ", ".join(path.relative_to(folder).as_posix() for path in made)
-    check = render.command("check", "data" if data is None else str(data if folder == Path() else data.absolute()))
+    where = "data" if data is None else str(data if folder == Path() else data.absolute())
+    check = render.command("check", where, *(render.given(format, "--from", "auto") if data else ()))
     then = check if folder == Path() else f"cd {shlex.quote(str(folder))} && {check}"
     render.done(f"wrote {names} into {folder.absolute()}", then=then)
 

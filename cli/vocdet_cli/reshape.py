@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Labels, Seed
+from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, Seed
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
+    from vocdet.formats.source import FormatChoice
     from vocdet.workflows.crops import CropsReport
     from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport, WrittenDataset
 
@@ -50,6 +51,7 @@ def remap(
     to: To = None,
     images: Images = "copy",
     strict: Strict = False,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
@@ -66,7 +68,7 @@ def remap(
     changes = LabelChanges(rename or (), merge or (), drop or (), keep or (), file)
     with render.progress("reading") as progress:
         report = remap_dataset(
-            Source(data, labels=labels, coordinates=coordinates),
+            Source(data, format, labels, coordinates),
             target,
             changes,
             WriteOptions(images, strict),
@@ -90,6 +92,7 @@ def merge(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse if stems clash or the format cannot hold everything.")
     ] = False,
+    format: Formats = None,
     coordinates: Coordinates = "auto",
 ) -> None:
     """Merge datasets: labels are matched by name, train joins train, val joins val, test joins test.
@@ -101,9 +104,12 @@ def merge(
     from vocdet.workflows.reshape import merge_datasets
 
     sources, target = (folders, out) if out is not None else (folders[:-1], folders[-1])
+    formats = cast("list[FormatChoice]", format or ["auto"]) * (len(sources) if len(format or ()) < 2 else 1)
+    if len(formats) != len(sources):
+        raise typer.BadParameter("give --from once for all datasets, or once for each in their order")
     with render.progress("reading") as progress:
         report = merge_datasets(
-            [Source(path, coordinates=coordinates) for path in sources],
+            [Source(path, one, coordinates=coordinates) for path, one in zip(sources, formats, strict=True)],
             target,
             WriteOptions(images, strict),
             to=to,
@@ -123,6 +129,7 @@ def sample(
     to: To = None,
     images: Images = "copy",
     strict: Strict = False,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
 ) -> None:
@@ -136,7 +143,7 @@ def sample(
 
     with render.progress("reading") as progress:
         report = sample_dataset(
-            Source(data, labels=labels, coordinates=coordinates),
+            Source(data, format, labels, coordinates),
             target,
             count,
             WriteOptions(images, strict),
@@ -165,6 +172,7 @@ def crops(
     ] = None,
     min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a shorter side, in pixels.")] = 0,
     png: Annotated[bool, typer.Option("--png", help="Write lossless PNG instead of JPEG with quality 95.")] = False,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -179,7 +187,7 @@ def crops(
 
     with render.progress("cropping") as progress:
         report = write_crops(
-            Source(data, labels=labels, coordinates=coordinates, crowds=crowds),
+            Source(data, format, labels, coordinates, crowds),
             target,
             CropOptions(margin, size, min_side, png),
             splits=split or (),

@@ -171,7 +171,9 @@ def _resume(run: RunFacts) -> list[str]:
 def _eval(run: RunFacts) -> str:
     """The command that evaluates a detector on the dataset of its training."""
     root = Path(str(run.data.get("root", "")))
-    return render.command("eval", str(run.folder), *render.given(root, "--data", Path()))
+    format = str(run.data.get("format", "auto"))
+    options = [*render.given(root, "--data", Path()), *render.given(format, "--from", "auto")]
+    return render.command("eval", str(run.folder), *options)
 
 
 def _differences_table(title: str, group: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Crowds, Data, Labels, Seed
+from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, Seed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,6 +64,7 @@ def split(
     per_label: Annotated[bool, typer.Option("--per-label", help="Also write VOC's <label>_<split>.txt.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing split files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the splits, and write nothing.")] = False,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -86,7 +87,7 @@ def split(
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
-    source = Source(data, labels=labels, coordinates=coordinates, crowds=crowds)
+    source = Source(data, format, labels, coordinates, crowds)
     options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0)
     files = SplitFiles(per_label, force, dry_run)
     with render.progress("reading") as progress:
@@ -95,7 +96,7 @@ def split(
         else:
             divide = append_to_split if append else split_dataset
             report = divide(source, options, files, progress=progress)
-    _show(report, same_dataset(data, labels, coordinates, crowds))
+    _show(report, same_dataset(source))
 
 
 def _show(report: SplitReport, same: list[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Data, Labels
+from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def stats(
     picture: Annotated[Path | None, typer.Option(help="Also draw the statistics: a .png, .svg or .pdf file.")] = None,
     show_all: Annotated[bool, typer.Option("--all", help="Show every label and pair.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
+    format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -47,7 +48,7 @@ def stats(
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:
-        source = Source(data, labels=labels, coordinates=coordinates, crowds=crowds)
+        source = Source(data, format, labels, coordinates, crowds)
         report = dataset_stats(source, drawn=picture, progress=progress)
     if as_json:
         typer.echo(json.dumps(_json(report), indent=2))
@@ -56,7 +57,7 @@ def stats(
     _print_images(report.statistics)
     _print_pairs(report.statistics, every=show_all)
     _print_input(report.statistics)
-    same = same_dataset(data, labels, coordinates, crowds)
+    same = same_dataset(source)
     _print_problems(report, render.command("check", *same))
     wrote = f"wrote {report.picture}" if report.picture else f"counted {report.kind}"
     render.done(wrote, then=render.command(_next(report), *same))

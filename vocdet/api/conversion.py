@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vocdet.api.dataset import as_source
+from vocdet.errors import ArgumentError
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Crowds, FormatChoice
+from vocdet.wording import counted
 from vocdet.workflows import convert as conversion
 from vocdet.workflows import crops, reshape
 from vocdet.workflows.convert import ConvertReport, ImageMode, Target, WriteOptions
@@ -49,6 +51,7 @@ def remap(
     source: str | Path,
     target: str | Path,
     *,
+    format: FormatChoice = "auto",
     rename: Mapping[str, str] | Sequence[str] = (),
     merge: Mapping[str, str] | Sequence[str] = (),
     drop: Sequence[str] = (),
@@ -70,27 +73,35 @@ def remap(
     """
     changes = LabelChanges(_pairs(rename), _pairs(merge), drop, keep, Path(file) if file is not None else None)
     options = WriteOptions(images, strict)
-    return reshape.remap_dataset(as_source(source), Path(target), changes, options, to=to, keep_empty=keep_empty)
+    return reshape.remap_dataset(
+        as_source(source, format=format), Path(target), changes, options, to=to, keep_empty=keep_empty
+    )
 
 
 def merge(
     sources: Sequence[str | Path],
     target: str | Path,
     *,
+    format: FormatChoice | Sequence[FormatChoice] = "auto",
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
 ) -> MergeReport:
     """Write several datasets as one. Labels are matched by name; stems that clash get a prefix.
 
-    With `strict` a clash is an error.
+    `format` is that of all sources, or one for each. With `strict` a clash is an error.
 
     >>> report = vocdet.merge(["shelf", "counter"], "store")
     >>> len(report.result.dataset)
     24
     """
     options = WriteOptions(images, strict)
-    return reshape.merge_datasets([as_source(source) for source in sources], Path(target), options, to=to)
+    formats: Sequence[FormatChoice] = [format] * len(sources) if isinstance(format, str) else format
+    if len(formats) != len(sources):
+        hint = "name one for all, or one for each"
+        raise ArgumentError(f"{counted(len(formats), 'format')} for {counted(len(sources), 'dataset')}", hint=hint)
+    where = [as_source(source, format=one) for source, one in zip(sources, formats, strict=True)]
+    return reshape.merge_datasets(where, Path(target), options, to=to)
 
 
 def sample(
@@ -98,6 +109,7 @@ def sample(
     target: str | Path,
     count: int,
     *,
+    format: FormatChoice = "auto",
     seed: int = 0,
     to: Target | None = None,
     images: ImageMode = "copy",
@@ -110,13 +122,14 @@ def sample(
     [[12, 6], [12, 6]]
     """
     options = WriteOptions(images, strict)
-    return reshape.sample_dataset(as_source(source), Path(target), count, options, seed=seed, to=to)
+    return reshape.sample_dataset(as_source(source, format=format), Path(target), count, options, seed=seed, to=to)
 
 
 def crop(
     source: str | Path,
     target: str | Path,
     *,
+    format: FormatChoice = "auto",
     splits: Sequence[str] = (),
     margin: float = crops.MARGIN,
     size: int | None = None,
@@ -133,7 +146,7 @@ def crop(
     {'train': [8, 8], 'val': [2, 2], 'test': [2, 2]}
     """
     options = CropOptions(margin, size, min_side, png)
-    return crops.write_crops(as_source(source), Path(target), options, splits=splits)
+    return crops.write_crops(as_source(source, format=format), Path(target), options, splits=splits)
 
 
 def _pairs(changes: Mapping[str, str] | Sequence[str]) -> Sequence[str]:

@@ -89,7 +89,7 @@ class _Metrics(msgspec.Struct):
 def bench_runs(
     runs: Sequence[Path],
     *,
-    data: Path | None = None,
+    data: Source | Path | None = None,
     split: str = "test",
     rounds: int = 30,
     device: str = "auto",
@@ -106,9 +106,10 @@ def bench_runs(
     if not runs:
         raise ArgumentError("no run to measure", hint="name at least one run")
     place = choose_device(device)
-    pictures = _pictures(data, split, rounds) if data else []
+    source = Source(data) if isinstance(data, Path) else data
+    pictures = _pictures(source, split, rounds) if source else []
     ready = [_load(run, pictures, place) for run in runs]
-    scores = [_scored(one.path, data, split, place, progress) if data else _known(one) for one in ready]
+    scores = [_scored(one.path, source, split, place, progress) if source else _known(one) for one in ready]
     taken = latencies(
         [one.detector for one in ready], [one.pictures for one in ready], rounds=rounds, progress=progress
     )
@@ -158,22 +159,22 @@ def _costs(one: Measurement) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _pictures(data: Path, split: str, most: int) -> list[Image]:
+def _pictures(source: Source, split: str, most: int) -> list[Image]:
     """Some images of a split, in memory."""
-    loaded = load_dataset(Source(data), split=split)
+    loaded = load_dataset(source, split=split)
     rows = loaded.dataset.rows(split)
     images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_IMAGES), 0)])
     return [decode_as(sample.path, sample.width, sample.height) for sample in images]
 
 
-def _scored(checkpoint: Path, data: Path, split: str, device: str, progress: Progress | None) -> Scores:
+def _scored(checkpoint: Path, source: Source, split: str, device: str, progress: Progress | None) -> Scores:
     """The metrics of a detector on a split: those of an earlier evaluation on the same images, or of a new one."""
-    loaded = load_dataset(Source(data), split=split)
+    loaded = load_dataset(source, split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
     known = _read(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
-    evaluate_run(checkpoint, Source(data), EvalOptions(split), device=device, progress=progress)
+    evaluate_run(checkpoint, source, EvalOptions(split), device=device, progress=progress)
     measured = _read(path, checkpoint)
     return _scores(measured) if measured else Scores({}, "", 0, "")
 

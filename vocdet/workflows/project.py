@@ -31,7 +31,9 @@ EXECUTABLE = "slurm.sh"
 _DETECTOR = "@DETECTOR@"  # begins the lines of a template that a project without a detector leaves out
 
 
-def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Path | None = None) -> list[Path]:
+def init_project(
+    folder: Path, *, net: str = "mb3-small", task: str = "ssd", data: Source | Path | None = None
+) -> list[Path]:
     """Write recipes, labels.txt, slurm.sh and README.md into a folder, and return the files.
 
     Task backbone has only the recipe of a classifier; ssd and maskrcnn also have the recipe of a detector on `net`.
@@ -40,7 +42,8 @@ def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", dat
     """
     if net not in DETECTORS or task not in TASKS:
         raise ValueError(f"net {net}, task {task}")
-    texts = {folder / name: text for name, text in _texts(folder, net, task, data).items()}
+    source = Source(data) if isinstance(data, Path) else data
+    texts = {folder / name: text for name, text in _texts(folder, net, task, source).items()}
     try:
         existing = [path for path in texts if path.is_symlink() or path.exists()]
     except OSError as error:
@@ -51,17 +54,22 @@ def init_project(folder: Path, *, net: str = "mb3-small", task: str = "ssd", dat
     return list(texts)
 
 
-def _texts(folder: Path, net: str, task: str, data: Path | None) -> dict[str, str]:
+def _texts(folder: Path, net: str, task: str, source: Source | None) -> dict[str, str]:
     """The content of every file of a project."""
-    dataset = shlex.quote("data" if data is None else _from_inside(folder, data))
+    dataset = shlex.quote("data" if source is None else _from_inside(folder, source.path))
+
+    format = "" if source is None or source.format == "auto" else f" --from {source.format}"
 
     def filled(name: str) -> str:
         lines = bundled_text(name).splitlines(keepends=True)
         kept = [line.removeprefix(_DETECTOR) for line in lines if task != "backbone" or not line.startswith(_DETECTOR)]
-        return "".join(kept).replace("@TASK@", task).replace("@DATA@", dataset)
+        text = "".join(kept).replace("@TASK@", task).replace("@FORMAT@", format)
+        return text.replace("@DATA@", dataset)
 
     texts = {"README.md": filled("project_README.md")}
-    texts["labels.txt"] = bundled_text("labels.txt") if data is None else "".join(f"{one}\n" for one in _labels(data))
+    texts["labels.txt"] = (
+        bundled_text("labels.txt") if source is None else "".join(f"{one}\n" for one in _labels(source))
+    )
     texts["recipes/backbone.toml"] = bundled_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
     if task != "backbone":
         texts[f"recipes/{task}.toml"] = _recipe(DETECTORS if task == "ssd" else SEGMENTERS, net)
@@ -77,11 +85,11 @@ def _recipe(known: Mapping[str, str], net: str) -> str:
     return text
 
 
-def _labels(data: Path) -> tuple[str, ...]:
-    labels = cache.read(Source(data)).dataset.labels
+def _labels(source: Source) -> tuple[str, ...]:
+    labels = cache.read(source).dataset.labels
     if not labels:
         raise DatasetError(
-            "the annotations contain no objects", place=data, hint="annotate some images in labelImg first"
+            "the annotations contain no objects", place=source.path, hint="annotate some images in labelImg first"
         )
     return labels
 

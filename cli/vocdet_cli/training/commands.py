@@ -9,11 +9,12 @@ from rich.markup import escape
 
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 from vocdet_cli import render
+from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions, training_options
 from vocdet_cli.training.progress import follow, print_end
 from vocdet_cli.training.resume import Request, ResumableCommand
-from vocdet_cli.training.summary import next_step, print_backbone_start, print_detector_start, same_dataset
+from vocdet_cli.training.summary import next_step, print_backbone_start, print_detector_start
 
 if TYPE_CHECKING:
     from vocdet.workflows.train_backbone import BackboneResult
@@ -86,7 +87,7 @@ def _after_backbone(request: Request, options: TrainingOptions) -> str:
     """The command that trains a detector on the backbone."""
     model = request.recipe.recipe.model
     reduced = ["--reduced-tail"] if model.reduced_tail else []
-    data = ["DATASET"] if request.folder else [*render.given(request.source.path), *same_dataset(request)]
+    data = ["DATASET"] if request.folder else same_dataset(request.source)
     runs = render.given(options.runs, "--runs", DEFAULT_RUNS)
     return render.command("train-ssd", *data, "--net", model.net, *reduced, *runs)
 

@@ -16,7 +16,7 @@ import typer
 from vocdet.recipes.schema import Recipe, SsdTrain
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Labels, Runs, SomeData
+from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, SomeData
 
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
@@ -62,6 +62,7 @@ class TrainingOptions:
     show_recipe: ShowRecipe = False
     resume: Resume = None
     show_weights: Tensors = False
+    format: Format = "auto"
     labels: Labels = None
     coordinates: Coordinates = "auto"
     crowds: Crowds = "ignore"

@@ -51,12 +51,8 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     settings = options.settings or ()
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
-        source = Source(
-            options.data or Path(),
-            labels=options.labels,
-            coordinates=options.coordinates,
-            crowds=options.crowds,
-        )
+        data = options.data or Path()
+        source = Source(data, options.format, options.labels, options.coordinates, options.crowds)
         return Request(task, resolved, source, folder, None)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
@@ -67,7 +63,7 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     resolved = load_recipe(task, str(run), settings=settings, values=options.values)
     source = Source(
         options.data or Path(recorded["root"]),
-        format=recorded["format"],
+        format=recorded["format"] if options.format == "auto" else options.format,
         labels=options.labels or (Path(recorded["labels"]) if recorded["labels"] else None),
         coordinates=recorded["coordinates"] if options.coordinates == "auto" else options.coordinates,
         crowds=recorded.get("crowds", "ignore") if options.crowds == "ignore" else options.crowds,

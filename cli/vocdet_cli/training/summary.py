@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions
 from vocdet_cli.training.resume import Request
@@ -53,6 +54,7 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
     source = request.source
     data = [
         *render.given(source.path, "--data"),
+        *render.given(source.format, "--from", "auto"),
         *render.given(source.coordinates, "--coordinates", "auto"),
         *render.given(source.crowds, "--crowds", "ignore"),
         *render.given(options.runs, "--runs", DEFAULT_RUNS),
@@ -61,16 +63,6 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
     if validation != "val":
         data += ["--split", validation]  # a fold has no test images of its own
     return render.command("eval", *data)
-
-
-def same_dataset(request: Request) -> list[str]:
-    """The options that read the same labels, coordinates and crowds in another command."""
-    source = request.source
-    return [
-        *render.given(source.labels, "--labels", None),
-        *render.given(source.coordinates, "--coordinates", "auto"),
-        *render.given(source.crowds, "--crowds", "ignore"),
-    ]
 
 
 def _print_samples(event: BackboneStart | DetectorStart, samples: int, validation: int, noun: str) -> None:
@@ -90,7 +82,7 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
     from vocdet.wording import counted
 
     if event.warnings:
-        check = render.command("check", *render.given(request.source.path), *same_dataset(request))
+        check = render.command("check", *same_dataset(request.source))
         render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {check}")
     if not validation:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")

@@ -226,6 +226,8 @@ def test_a_run_resumes_with_the_source_that_it_started_with(
     assert (request.run, request.recipe.recipe) == (Path("runs/ssd-mb1-0.25-1"), recipe)
     overridden = resolve_request("ssd", TrainingOptions(resume="last", data=root / "moved", coordinates="one"))
     assert overridden.source == Source(root / "moved", format="voc", coordinates="one")
+    assert resolve_request("ssd", TrainingOptions(resume="last", format="coco")).source.format == "coco"
+    assert resolve_request("ssd", TrainingOptions(data=root, format="yolo")).source == Source(root, "yolo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
