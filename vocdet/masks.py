@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.wording import json_reason
+
 Polygons: TypeAlias = "list[list[float]]"  # each x1, y1, x2, y2, ...
 
 FURTHEST = 1e9  # pixels of a point from the origin
@@ -62,7 +64,7 @@ def parse(segmentation: bytes) -> Polygons | Rle:
             return _rle(_RLE.decode(segmentation))
         polygons = _POLYGONS.decode(segmentation)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MaskError("type", f"is neither a list of polygons nor an RLE: {error}") from error
+        raise MaskError("type", f"is neither a list of polygons nor an RLE: {json_reason(error)}") from error
     for i, polygon in enumerate(polygons):
         if len(polygon) % 2:
             raise MaskError(

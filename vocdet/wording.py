@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -64,3 +65,43 @@ def reason(error: OSError) -> str:
     """Why the system refused something, as in the middle of a sentence: no such file or directory."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
+
+
+_TYPES = {
+    "array": "a list", "object": "an object", "str": "a text", "int": "a whole number", "float": "a number",
+    "bool": "true or false", "null": "null",
+}  # fmt: skip
+_EXPECTED = re.compile(r"Expected `([^`]+)`( [^,]+?)?(?:, got `(\w+)`)?(?: - at `\$\.?([^`]*)`)?$")
+_FIELD = re.compile(r"Object (missing required|contains unknown) field `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+_MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
+_OTHER = {
+    "Input data was truncated": "it ends too early",
+    "Number out of range": "a number is too large",
+    "Exceeds the limit": "a number has too many digits",
+    "Invalid enum value": "it has a value that is not allowed",
+}
+
+
+def json_reason(error: Exception) -> str:
+    """Why a JSON text cannot be used, from the error that decoding it raised: counts[2] is a text, not a number."""
+    if isinstance(error, OSError):
+        return reason(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    text = str(error)
+    if type(error) is ValueError and not text.startswith("Exceeds the limit"):
+        return text  # of vocdet
+    if found := _EXPECTED.match(text):
+        wanted = " or ".join(_TYPES.get(name, name) for name in found[1].split(" | "))
+        where, limit = found[4] or "it", found[2] or ""
+        return (
+            f"{where} is {_TYPES[found[3]]}, not {wanted}" if found[3] in _TYPES else f"{where} must be {wanted}{limit}"
+        )
+    if found := _FIELD.match(text):
+        where = found[3] or "it"
+        return f"{where} has {'no' if found[1].startswith('missing') else 'the unknown key'} {found[2]!r}"
+    if found := _MALFORMED.match(text):
+        return f"it is not JSON: {found[1]} at byte {found[2]}"
+    return next((meaning for begin, meaning in _OTHER.items() if text.startswith(begin)), "it is invalid")

@@ -128,7 +128,8 @@ def test_reading_gives_back_what_was_written(
         ({"score": 1e39}, "[1].score", "is 1e+39, which is too large"),
         ({"image_id": 3}, "[1].image_id", "is 3, which the dataset does not have"),
         ({"image_id": 0}, "[1].image_id", "is 0, which the dataset does not have"),
-        ({"image_id": "1"}, "[1].image_id", "is '1', not a whole number"),
+        ({"image_id": "one"}, "[1].image_id", "is 'one', not a whole number"),
+        ({"image_id": "3"}, "[1].image_id", "is '3', which the dataset does not have"),
         ({"category_id": 9}, "[1].category_id", "is 9, which the dataset does not have"),
         ({"category_id": 1.5}, "[1].category_id", "is 1.5, not a whole number"),
         ({"category_id": [1]}, "[1].category_id", "is [1], not a whole number"),
@@ -148,6 +149,14 @@ def test_a_bad_entry_is_named(tmp_path: Path, change: dict[str, object], place: 
         read_coco_results(path, dataset())
     assert str(caught.value.place) == f"{path}: {place}"
     assert caught.value.problem == problem
+
+
+def test_ids_may_be_texts_or_decimals(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([{**GOOD, "image_id": "2", "category_id": "1"}, {**GOOD, "image_id": 2.0}]))
+    first, second = read_coco_results(path, dataset())
+    assert (len(first), len(second)) == (0, 2)
+    assert second.labels.tolist() == [0, GOOD["category_id"] - 1]
 
 
 @pytest.mark.parametrize("name", ["image_id", "category_id", "bbox", "score"])

@@ -22,9 +22,10 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, Place, VocdetError, raise_all
 from vocdet.files import writing
+from vocdet.formats.coco.ids import whole_number
 from vocdet.formats.values import number_text
 from vocdet.formats.voc.coordinates import minimum_text
-from vocdet.wording import reason
+from vocdet.wording import json_reason, reason
 
 _LARGEST = 1e9  # no pixel coordinate and no score is larger
 _MOST_ERRORS = 20  # one wrong setting makes every entry wrong
@@ -85,7 +86,7 @@ def read_coco_results(
 
     `image_ids` and `category_ids` are the ids of the rows and labels; by default they count from 1. The detections
     have masks if an entry has a segmentation, which is an RLE, compressed or not; entries without one get an empty
-    text. An entry with a mask and without a bbox gets the bounding box of its mask.
+    text. Ids may be texts, as in "7". An entry with a mask and without a bbox gets the bounding box of its mask.
     An `AnnotationError` for a file that is not a list of results, and for entries with an unknown image or category, a
     box that is not four numbers or has a negative size, a score that is not a number, or a mask that is not an RLE of
     the image's size (several are reported together). A duplicate entry is allowed: it is scored as a false detection.
@@ -95,8 +96,8 @@ def read_coco_results(
     entries = _entries(path)
     raise_all(list(islice(_errors(path, entries, rows, labels, dataset), _MOST_ERRORS)))
     good = cast(list[dict[str, Any]], entries)
-    row = np.array([rows[entry["image_id"]] for entry in good], np.int64)
-    label = np.array([labels[entry["category_id"]] for entry in good], np.int64)
+    row = np.array([rows[_number(entry["image_id"])] for entry in good], np.int64)
+    label = np.array([labels[_number(entry["category_id"])] for entry in good], np.int64)
     score = np.array([entry["score"] for entry in good], np.float32)
     box = np.array([entry["bbox"] if "bbox" in entry else _around(entry) for entry in good], np.float64).reshape(-1, 4)
     box[:, 2:] += box[:, :2]
@@ -187,7 +188,7 @@ def _lenient(path: Path, data: bytes, error: Exception) -> object:
         place = Place(path, line=worse.lineno)
         raise AnnotationError(f"is not JSON: {worse.msg.lower()}", place=place, hint=_HINT) from error
     except (ValueError, RecursionError) as worse:
-        raise AnnotationError(f"is not JSON: {error}", place=path, hint=_HINT) from worse
+        raise AnnotationError(f"is not JSON: {json_reason(worse)}", place=path, hint=_HINT) from worse
 
 
 def _errors(
@@ -208,11 +209,12 @@ def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], dataset:
         if name not in entry:
             return "", f"has no {name}"
     for name, known in (("image_id", rows), ("category_id", labels)):
-        if type(entry[name]) is not int:
+        number = whole_number(entry[name])
+        if number is None:
             return f".{name}", f"is {_short(entry[name])}, not a whole number"
-        if entry[name] not in known:
+        if number not in known:
             return f".{name}", f"is {_short(entry[name])}, which the dataset does not have"
-    row = rows[entry["image_id"]]
+    row = rows[_number(entry["image_id"])]
     file = dataset.images.files[row]
     if problem := _number_fault(entry["score"]):
         return ".score", problem
@@ -225,6 +227,12 @@ def _fault(entry: object, rows: dict[int, int], labels: dict[int, int], dataset:
     if _name(entry.get("file_name", file)) != _name(file):
         return ".file_name", f"is {_short(entry['file_name'])}, but this image of the dataset is {file!r}"
     return "", ""
+
+
+def _number(value: object) -> int:
+    number = whole_number(value)
+    assert number is not None  # _fault checks it
+    return number
 
 
 def _box_fault(box: object) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from vocdet.files import write_bytes
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import ModelSpec, build, task_of
 from vocdet.models.folding import plain_state
-from vocdet.wording import reason
+from vocdet.wording import json_reason, reason
 
 FORMAT = 4  # older files describe their model differently and are refused
 SUFFIX = ".safetensors"
@@ -162,7 +162,9 @@ def _decoded(path: Path, text: str) -> CheckpointInfo:
             raise CheckpointError(f"has format {number}, which this vocdet no longer reads", place=path, hint=hint)
         return msgspec.json.decode(text, type=CheckpointInfo)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"has an invalid description: {error}", place=path, hint="the file is damaged") from error
+        raise CheckpointError(
+            f"has an invalid description: {json_reason(error)}", place=path, hint="the file is damaged"
+        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

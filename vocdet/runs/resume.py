@@ -18,7 +18,7 @@ from vocdet.models.build import build
 from vocdet.recipes.schema import TASKS, Recipe
 from vocdet.runs.start import InitialModel, M
 from vocdet.training.state import STATE, Record, read_record, read_state
-from vocdet.wording import counted
+from vocdet.wording import counted, json_reason
 
 DATASET = "dataset.json"
 CHANGEABLE = ("cache", "workers", "save_every", "patience")  # settings that do not affect the weights
@@ -117,7 +117,7 @@ def _image_differences(path: Path, splits: Mapping[str, Dataset | None]) -> Iter
         before = {name: dict(images) for name, images in msgspec.json.decode(path.read_bytes())["images"].items()}
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         hint = "the images cannot be compared without it; start a new run"
-        raise RunError(f"cannot be read: {error}", place=path, hint=hint) from error
+        raise RunError(f"cannot be read: {json_reason(error)}", place=path, hint=hint) from error
     for name in sorted(before.keys() | splits.keys()):
         split = splits.get(name)
         old, new = before.get(name, {}), image_digests(split) if split is not None else {}

@@ -14,6 +14,7 @@ from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo
 from vocdet.training.loop import Progress
+from vocdet.wording import json_reason
 
 STATE = f"state{SUFFIX}"
 FORMAT = 1
@@ -69,5 +70,5 @@ def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     try:
         return msgspec.json.decode(text, type=Record), values
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        problem = f"has an invalid description: {error}"
+        problem = f"has an invalid description: {json_reason(error)}"
         raise CheckpointError(problem, place=path, hint="it is damaged, or from another version of vocdet") from error

@@ -281,16 +281,16 @@ WRONG: list[tuple[str, object, str, str, str]] = [
     ("images[0].id", 1.5, "error", "coco.id", "is 1.5, not a whole number"),
     ("images[0].id", [], "error", "coco.id", "is [], not a whole number"),
     ("images[0].id", {}, "error", "coco.id", "is an object, not a whole number"),
-    ("images[0].id", "seven", "warning", "coco.id.type", "is 'seven', not a whole number: another number replaces it"),
-    ("images[0].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: another number replaces it"),
-    ("images[0].id", 2**53, "warning", "coco.id.type", "is 9007199254740992, not a whole number: another number replaces it"),
+    ("images[0].id", "seven", "warning", "coco.id.type", "is 'seven', a text"),
+    ("images[0].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, which readers of JSON round"),
+    ("images[0].id", 2**53, "warning", "coco.id.type", "is 9007199254740992, which readers of JSON round"),
     ("annotations[1].image_id", None, "error", "coco.id", "is null, not a whole number"),
     ("annotations[1].category_id", float("nan"), "error", "coco.id", "is nan, not a whole number"),
     ("annotations[1].category_id", float("inf"), "error", "coco.id", "is inf, not a whole number"),
     ("annotations[1].id", None, "warning", "coco.id.type", "is null, not a whole number: ignored"),
-    ("annotations[1].id", "2", "warning", "coco.id.type", "is '2', not a whole number: ignored"),
-    ("annotations[1].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, not a whole number: ignored"),
-    ("categories[1].id", "cat", "warning", "coco.id.type", "is 'cat', not a whole number: another number replaces it"),
+    ("annotations[1].id", "2", "warning", "coco.id.type", "is '2', a text: ignored"),
+    ("annotations[1].id", 2**70, "warning", "coco.id.type", "is 1180591620717411303424, which readers of JSON round: ignored"),
+    ("categories[1].id", "cat", "warning", "coco.id.type", "is 'cat', a text"),
     # names
     ("images[0].file_name", None, "error", "coco.image.file_name", "is null, not a name"),
     ("images[0].file_name", 5, "error", "coco.image.file_name", "is 5, not a name"),
@@ -308,7 +308,7 @@ WRONG: list[tuple[str, object, str, str, str]] = [
     ("annotations[1].bbox", None, "error", "coco.bbox.type", "is null, not four numbers"),
     ("annotations[1].bbox", [], "error", "coco.bbox.type", "is [], not four numbers"),
     ("annotations[1].bbox", [1, 2, 3], "error", "coco.bbox.type", "is [1, 2, 3], not four numbers"),
-    ("annotations[1].bbox", [1, 2, "3", 4], "error", "coco.bbox.type", "is [1, 2, '3', 4], not four numbers"),
+    ("annotations[1].bbox", [1, 2, "3", 4], "warning", "coco.bbox.text", "is [1, 2, '3', 4], texts: read as numbers"),
     ("annotations[1].bbox", [1, 2, None, 4], "error", "coco.bbox.type", "is [1, 2, None, 4], not four numbers"),
     ("annotations[1].bbox", [1, 2, True, 4], "error", "coco.bbox.type", "is [1, 2, True, 4], not four numbers"),
     ("annotations[1].bbox", [1, 2, float("nan"), 4], "error", "coco.bbox.type", "is [1, 2, nan, 4], not four numbers"),
@@ -393,7 +393,7 @@ def test_one_bad_entry_among_many_good_ones_is_left_out_alone(tmp_path: Path) ->
     content = copy.deepcopy(PLAIN)
     good = content["annotations"][0]
     content["annotations"] = [{**good, "id": i, "note": "x"} for i in range(1000)]
-    content["annotations"][612]["bbox"] = [1, 2, 3, "4"]
+    content["annotations"][612]["bbox"] = [1, 2, 3, "four"]
     content["annotations"][613]["image_id"] = "seven"
     entries, findings = read(tmp_path, content)
     assert [finding.place.inside for finding in findings] == ["annotations[612].bbox", "annotations[613].image_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -11,16 +12,20 @@ from numpy.typing import NDArray
 
 from vocdet import masks
 from vocdet.boxes import Boxes
+from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
+from vocdet.errors import Place
 from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile
+from vocdet.formats.coco.segmentations import is_usual, normalized
 from vocdet.formats.coco.types import Entries
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import snapped
 
 _FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
-_EMPTY = (b"", b"null", b"{}")  # segmentations without their brackets
+_EMPTY = (b"", b"null", b"{}", b'""')  # segmentations without their brackets
 _LONGEST_EMPTY = 32  # bytes
+_SAMPLE = 500  # segmentations whose notation is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     pose = _poses(content, builder.pose_ids)
     areas = np.array(entries.column("area"), np.float64)  # None becomes NaN
     columns: list[NDArray[Any]] = [image, label, box, lines, _flags(entries), pose, areas]
-    segmentations, extras = _segmentations(entries), Texts.sparse(n, entries.annotation_extras)
+    segmentations, extras = _segmentations(content), Texts.sparse(n, entries.annotation_extras)
     if len(rows) < n or (rows[1:] < rows[:-1]).any():
         columns = [column[rows] for column in columns]
         segmentations, extras = segmentations.take(rows), extras.take(rows)
@@ -123,10 +128,10 @@ def _note_unusable(
     annotation, inside = content.entries.annotations[i], content.entries.place("annotations", i)
     hint = "correct it, or delete the annotation"
     if unknown_image:
-        problem = f"its image_id is {annotation.image_id}, which no image has"
+        problem = f"its image_id is {content.entries.id_text(annotation.image_id)}, which no image has"
         content.error("coco.annotation.unknown_image", problem, hint, inside)
     elif unknown_label:
-        problem = f"its category_id is {annotation.category_id}, which no category has"
+        problem = f"its category_id is {content.entries.id_text(annotation.category_id)}, which no category has"
         content.error("coco.annotation.unknown_category", problem, hint, inside)
     elif (size < 0).any():
         problem = f"has the width {size[0]:g} and the height {size[1]:g}"
@@ -156,17 +161,47 @@ def _present(column: list[Any]) -> list[tuple[int, Any]]:
     return [(i, value) for i, value in enumerate(column) if value]
 
 
-def _segmentations(entries: Entries) -> Texts:
-    """The segmentations that are neither missing nor empty, as JSON."""
-    raws = entries.column("segmentation")
+def _segmentations(content: CocoContent) -> Texts:
+    """The segmentations that are neither missing nor empty, as JSON in COCO's notation."""
+    raws = content.entries.column("segmentation")
     lengths = np.fromiter(map(len, raws), np.int64, len(raws))
     short = np.flatnonzero(lengths <= _LONGEST_EMPTY).tolist()
     empty = [i for i in short if bytes(raws[i]).strip(b" \t\r\n[]") in _EMPTY]
     whole = Texts(len(raws), np.flatnonzero(lengths), np.cumsum(lengths)[lengths > 0],
-                  np.frombuffer(entries.segmentations(), np.uint8))  # fmt: skip
-    if not any(lengths[i] for i in empty):
+                  np.frombuffer(content.entries.segmentations(), np.uint8))  # fmt: skip
+    changed = _in_other_notations(content, whole, frozenset(empty))
+    if not changed and not any(lengths[i] for i in empty):
         return whole
-    return Texts.sparse(len(raws), {i: text for i, text in whole.items() if i not in frozenset(empty)})
+    changed |= dict.fromkeys(empty, b"")
+    return Texts.sparse(len(raws), {i: changed.get(i, text) for i, text in whole.items()})
+
+
+def _in_other_notations(content: CocoContent, whole: Texts, empty: Container[int]) -> dict[int, bytes]:
+    """The segmentations in other notations than COCO's, translated, by row; each notation is a finding.
+
+    A file is the work of one program: lists of points, which begin like polygons, are looked for in a sample.
+    """
+    starts = np.concatenate([[0], whole.ends[:-1]]).astype(np.int64)[: len(whole.rows)]
+    first, second = whole.data[starts], whole.data[np.minimum(starts + 1, len(whole.data) - 1)]
+    compact = (first == ord("[")) & (second == ord("[")) | (first == ord("{"))
+    raws = content.entries.column("segmentation")
+    usual = whole.rows[compact]
+    some = usual[:: max(1, len(usual) // _SAMPLE)].tolist()
+    rows = whole.rows if any(not is_usual(bytes(raws[i])) for i in some) else whole.rows[~compact]
+    changed: dict[int, bytes] = {}
+    notations: dict[str, list[int]] = {}
+    for i in rows.tolist():
+        if i not in empty and not is_usual(raw := bytes(raws[i])):
+            text, notation = normalized(raw)
+            if notation:
+                changed[i] = text
+                notations.setdefault(notation, []).append(i)
+    for notation, found in notations.items():
+        inside = f"{content.entries.place('annotations', found[0])}.segmentation"
+        problem, hint = f"is {notation}, read as polygons", "COCO has a list of numbers for each polygon"
+        place = Place(content.file.path, inside=inside)
+        content.notes.findings.append(Finding("coco.segmentation", "warning", problem, place, hint, len(found)))
+    return changed
 
 
 def _flags(entries: Entries) -> NDArray[np.int8]:

@@ -141,7 +141,12 @@ class _Reading:
                 content.error("image.missing", f"its image is missing: {wanted[:80]!r}", hint, inside)
             return
         if image.id in content.rows:
-            content.error("coco.image.id", f"the id {image.id} is used twice", "give it a unique id", inside)
+            content.error(
+                "coco.image.id",
+                f"the id {content.entries.id_text(image.id)} is used twice",
+                "give it a unique id",
+                inside,
+            )
             return
         if file in self.row_of:
             content.rows[image.id] = self.row_of[file]
@@ -214,7 +219,7 @@ class _Reading:
                 problem = f"the name {category.name!r} has extra whitespace"
                 content.warning("label.whitespace", problem, "remove it; it is ignored here", inside)
             if category.id in content.labels:
-                problem = f"the id {category.id} is used twice"
+                problem = f"the id {entries.id_text(category.id)} is used twice"
                 content.error("coco.category.id", problem, "give it a unique id", inside)
                 continue
             if name in place_of:

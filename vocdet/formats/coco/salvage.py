@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ import msgspec
 from msgspec import Raw
 
 from vocdet.errors import AnnotationError, Place
+from vocdet.formats.coco import segmentations
+from vocdet.formats.coco.ids import Ids, as_id, exact
 from vocdet.formats.coco.types import (
     ABSENT,
     HINT,
-    LARGEST_ID,
     LISTS,
     PRESERVED,
     USED,
@@ -27,11 +26,25 @@ from vocdet.formats.coco.types import (
     Entries,
     Image,
 )
+from vocdet.formats.coco.values import (
+    Four,
+    as_json,
+    four_in_texts,
+    four_numbers,
+    is_nothing,
+    is_number,
+    is_valid_text,
+    representable,
+    short,
+    valid_text,
+)
 from vocdet.formats.extras import in_order
 from vocdet.formats.scan import Notes
-from vocdet.wording import counted
+from vocdet.wording import counted, json_reason
 
-_LARGEST = 1e300  # of a number; sums and products of a few stay finite
+_CORRECT = "correct it, or delete the entry"
+_NUMBERS = 'other readers need exact whole numbers: `vocdet.convert(source, target, to="coco")` writes them'
+_BOXES = '`vocdet.convert(source, target, to="coco")` writes boxes'
 
 
 def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
@@ -44,7 +57,7 @@ def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
     if not any(name in whole for name in LISTS):
         raise AnnotationError("is not a COCO file: it has no images and no annotations", place=path, hint=HINT)
     entries = Entries([], [], [])
-    numbers: dict[object, int] = {}
+    ids = {name: Ids(entries.texts) for name in ("images", "categories")}
     extras: dict[str, dict[int, dict[str, Raw]]] = {}
     for name, read in _READERS.items():
         values = whole.get(name)
@@ -54,7 +67,7 @@ def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
             continue
         extras[name] = {}
         for i, value in enumerate(values):
-            reader = _EntryReader(path, f"{name}[{i}]", notes, numbers)
+            reader = _EntryReader(path, f"{name}[{i}]", notes, ids)
             one: Any = read(value, reader) if isinstance(value, dict) else None
             if one is not None:
                 kept = reader.raws(value, USED[type(one)])
@@ -65,10 +78,10 @@ def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
             elif not isinstance(value, dict):
                 reader.error("", f"is {short(value)}, not an object")
     for name in ("images", "annotations"):
-        as_json = {i: msgspec.json.encode(extra) for i, extra in extras.get(name, {}).items()}
-        setattr(entries, f"{name[:-1]}_extras", as_json)
+        encoded = {i: msgspec.json.encode(extra) for i, extra in extras.get(name, {}).items()}
+        setattr(entries, f"{name[:-1]}_extras", encoded)
     entries.category_extras = extras.get("categories", {})
-    entries.extra = _EntryReader(path, "", notes, numbers).raws(whole, LISTS)
+    entries.extra = _EntryReader(path, "", notes, ids).raws(whole, LISTS)
     return entries
 
 
@@ -93,7 +106,7 @@ def _parse(path: Path, data: bytes, notes: Notes) -> object:
     except RecursionError as error:
         raise AnnotationError("is not JSON: it is nested too deeply", place=path, hint="export it again") from error
     except ValueError as error:  # an int of too many digits
-        raise AnnotationError(f"is not JSON: {error}", place=path, hint="export it again") from error
+        raise AnnotationError(f"is not JSON: {json_reason(error)}", place=path, hint="export it again") from error
     for key, objects in duplicates.items():
         problem = f"the key {key[:40]!r} is duplicate"
         if len(objects) > 1:
@@ -117,7 +130,7 @@ def _place_of(wanted: dict[str, Any], whole: object) -> str:
 def _inner(place: str, value: object) -> Iterator[tuple[str, object]]:
     """The lists and objects in a value, with their places."""
     if isinstance(value, dict):
-        keys = ((_valid_text(key[:40]), item) for key, item in value.items())
+        keys = ((valid_text(key[:40]), item) for key, item in value.items())
         named = ((f"{place}.{key}" if place else key, item) for key, item in keys)
     else:
         named = ((f"{place}[{i}]", item) for i, item in enumerate(value if isinstance(value, list) else ()))
@@ -131,42 +144,76 @@ class _EntryReader:
     path: Path
     inside: str
     notes: Notes
-    numbers: dict[object, int]  # unusual ids -> the numbers that replace them
+    ids: Mapping[str, Ids]  # those that the lists images and categories define
 
     def _where(self, name: str) -> str:
         return ".".join(filter(None, (self.inside, name)))
 
     def error(self, name: str, problem: str, code: str = "coco.type") -> None:
-        self.notes.add(code, "error", problem, self.path, "correct it, or delete the entry", inside=self._where(name))
+        self.notes.add(code, "error", problem, self.path, _CORRECT, inside=self._where(name))
 
-    def warning(self, name: str, problem: str, code: str) -> None:
-        self.notes.add(code, "warning", problem, self.path, "", inside=self._where(name))
+    def warning(self, name: str, problem: str, code: str, hint: str = "") -> None:
+        self.notes.add(code, "warning", problem, self.path, hint, inside=self._where(name))
 
-    def identity(self, entry: dict[str, Any], name: str, space: str) -> int | None:
-        """An id; a text or a very large number is replaced by a new number."""
-        value = entry.get(name)
-        if isinstance(value, float) and abs(value) < LARGEST_ID and value == int(value):
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID:
-            return value
-        if not isinstance(value, str | int) or isinstance(value, bool):
-            self.error(name, f"is {short(value)}, not a whole number" if name in entry else "is missing", "coco.id")
+    def identity(self, entry: dict[str, Any], name: str) -> int | None:
+        """The number of the id of an entry."""
+        value = self._id_in(entry, "id")
+        if value is None:
             return None
-        self.warning(name, f"is {short(value)}, not a whole number: another number replaces it", "coco.id.type")
-        return self.numbers.setdefault((space, value), LARGEST_ID + len(self.numbers))
+        if not exact(value):
+            self.warning("id", f"is {short(value)}, {_inexact(value)}", "coco.id.type", _NUMBERS)
+        own_name = entry.get("name" if name == "categories" else "file_name")
+        return self.ids[name].define(value, own_name if isinstance(own_name, str) else "")
+
+    def reference(self, entry: dict[str, Any], key: str, name: str) -> int | None:
+        """The number of the id in `key`, which refers to an entry of a list."""
+        value = self._id_in(entry, key)
+        if value is None:
+            return None
+        number, meaning = self.ids[name].find(value)
+        if meaning or not exact(value):
+            problem = f"is {short(value)}, {meaning or _inexact(value)}"
+            self.warning(key, problem, "coco.id.type", _NUMBERS)
+        return number
+
+    def _id_in(self, entry: dict[str, Any], key: str) -> int | str | None:
+        value = as_id(entry.get(key))
+        if value is None:
+            problem = f"is {short(entry[key])}, not a whole number" if key in entry else "is missing"
+            self.error(key, problem, "coco.id")
+        return value
 
     def own_identity(self, entry: dict[str, Any]) -> int:
         """The id of an annotation, to which nothing refers; −1 if it is unusable."""
         value = entry.get("id", -1)
-        if type(value) is int and abs(value) < LARGEST_ID:
+        if type(value) is int and exact(value):
             return value
-        self.warning("id", f"is {short(value)}, not a whole number: ignored", "coco.id.type")
+        number = as_id(value)
+        problem = f"is {short(value)}, {'not a whole number' if number is None else _inexact(number)}: ignored"
+        self.warning("id", problem, "coco.id.type")
         return -1
+
+    def bbox(self, entry: dict[str, Any], segmentation: Raw) -> Four | None:
+        """x, y, width and height; where there is nothing in `bbox`, those of the box around the segmentation."""
+        value = entry.get("bbox")
+        box = four_numbers(value)
+        if box is not None:
+            return box
+        if (box := four_in_texts(value)) is not None:
+            self.warning("bbox", f"is {short(value)}, texts: read as numbers", "coco.bbox.text", "write numbers")
+            return box
+        said = f"is {short(value)}" if "bbox" in entry else "is missing"
+        if is_nothing(value) and (box := segmentations.bounds(bytes(segmentation))):
+            problem = f"{said}: the box around the segmentation is used"
+            self.warning("bbox", problem, "coco.bbox.derived", _BOXES)
+            return box
+        self.error("bbox", f"{said}, not four numbers" if "bbox" in entry else said, "coco.bbox.type")
+        return None
 
     def side(self, entry: dict[str, Any], name: str) -> int | None:
         """A width or height in pixels; None if it is invalid."""
         value: Any = entry.get(name)
-        if _is_number(value) and 1 <= value < 2**31 and value == int(value):
+        if is_number(value) and 1 <= value < 2**31 and value == int(value):
             return int(value)
         if value is not None:
             self.warning(name, f"is {short(value)}: ignored", f"coco.{name}")
@@ -174,7 +221,7 @@ class _EntryReader:
 
     def area(self, entry: dict[str, Any]) -> float | None:
         value: Any = entry.get("area")
-        if _is_number(value):
+        if is_number(value):
             return float(value)
         if value is not None:
             self.warning("area", f"is {short(value)}: ignored", "coco.area")
@@ -188,43 +235,43 @@ class _EntryReader:
             meant = int(value)
             self.warning(name, f"is {short(value)}, not 0 or 1: taken as {meant}", f"coco.{name}.type")
             return meant
-        meant = int(_is_number(value) and value != 0)
+        meant = int(is_number(value) and value != 0)
         self.error(name, f"is {short(value)}, not 0 or 1: taken as {meant}", f"coco.{name}.type")
         return meant
 
     def corners(self, entry: dict[str, Any]) -> tuple[float, float, float, float] | None:
         """The exact corners that vocdet writes beside a rounded bbox."""
-        value = _four(entry.get("box"))
+        value = four_numbers(entry.get("box"))
         if value is None and entry.get("box") is not None:
             self.warning("box", f"is {short(entry['box'])}, not the corners of bbox: ignored", "coco.box")
         return value
 
     def pose(self, entry: dict[str, Any]) -> str | None:
         value = entry.get("pose")
-        if value is None or (isinstance(value, str) and _is_valid_text(value)):
+        if value is None or (isinstance(value, str) and is_valid_text(value)):
             return value
         self.warning("pose", f"is {short(value)}, not a text: ignored", "coco.pose")
         return None
 
     def raws(self, entry: dict[str, Any], used: Sequence[str]) -> dict[str, Raw]:
         """The values of all keys but `used` as JSON."""
-        return {_valid_text(key): self.raw(key, value) for key, value in entry.items() if key not in used}
+        return {valid_text(key): self.raw(key, value) for key, value in entry.items() if key not in used}
 
     def raw(self, name: str, value: object) -> Raw:
         """A value as JSON. Non-finite numbers become null, lone surrogates U+FFFD; both with a finding."""
         try:
-            return Raw(_json(value))
+            return Raw(as_json(value))
         except (ValueError, RecursionError):
-            self.warning(_valid_text(name), f"is {short(value)}, which JSON cannot represent", "coco.value")
+            self.warning(valid_text(name), f"is {short(value)}, which JSON cannot represent", "coco.value")
         try:
-            return Raw(_json(_representable(value)))
+            return Raw(as_json(representable(value)))
         except RecursionError:
             return Raw(b"null")
 
 
 def _image(entry: dict[str, Any], reader: _EntryReader) -> Image | None:
     name = entry.get("file_name")
-    identity = reader.identity(entry, "id", "image")
+    identity = reader.identity(entry, "images")
     if not isinstance(name, str) or not name.strip():
         problem = f"is {short(name)}, not a name" if "file_name" in entry else "is missing"
         reader.error("file_name", problem, "coco.image.file_name")
@@ -235,8 +282,8 @@ def _image(entry: dict[str, Any], reader: _EntryReader) -> Image | None:
 
 def _category(entry: dict[str, Any], reader: _EntryReader) -> Category | None:
     name = entry.get("name")
-    identity = reader.identity(entry, "id", "category")
-    if not isinstance(name, str) or not name.strip() or not _is_valid_text(name):
+    identity = reader.identity(entry, "categories")
+    if not isinstance(name, str) or not name.strip() or not is_valid_text(name):
         problem = f"is {short(name)}, not a name" if "name" in entry else "is missing"
         reader.error("name", problem, "coco.category.name")
         return None
@@ -244,19 +291,18 @@ def _category(entry: dict[str, Any], reader: _EntryReader) -> Category | None:
 
 
 def _annotation(entry: dict[str, Any], reader: _EntryReader) -> Annotation | None:
-    image, category = reader.identity(entry, "image_id", "image"), reader.identity(entry, "category_id", "category")
-    box = _four(entry.get("bbox"))
-    if box is None:
-        problem = f"is {short(entry['bbox'])}, not four numbers" if "bbox" in entry else "is missing"
-        reader.error("bbox", problem, "coco.bbox.type")
+    image = reader.reference(entry, "image_id", "images")
+    category = reader.reference(entry, "category_id", "categories")
+    value = entry.get("segmentation")
+    segmentation = ABSENT if value is None else reader.raw("segmentation", value)
+    box = reader.bbox(entry, segmentation)
     if box is None or image is None or category is None:
         return None
-    segmentation = entry.get("segmentation")
     return Annotation(
         reader.own_identity(entry), image, category, box,
         area=reader.area(entry),
         iscrowd=reader.flag(entry, "iscrowd"),
-        segmentation=ABSENT if segmentation is None else reader.raw("segmentation", segmentation),
+        segmentation=segmentation,
         difficult=reader.flag(entry, "difficult"),
         truncated=reader.flag(entry, "truncated"),
         occluded=reader.flag(entry, "occluded"),
@@ -265,53 +311,9 @@ def _annotation(entry: dict[str, Any], reader: _EntryReader) -> Annotation | Non
     )  # fmt: skip
 
 
-_READERS = {"images": _image, "annotations": _annotation, "categories": _category}
+def _inexact(value: int | str) -> str:
+    return "a text" if isinstance(value, str) else "which readers of JSON round"
 
 
-def _four(value: object) -> tuple[float, float, float, float] | None:
-    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
-        return None
-    first, second, third, fourth = map(float, value)
-    return first, second, third, fourth
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _representable(value: object) -> object:
-    if isinstance(value, dict):
-        return {_valid_text(key): _representable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_representable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return _valid_text(value) if isinstance(value, str) else value
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")  # lone surrogates, as from the escape \\ud800
-
-
-def _valid_text(value: str) -> str:
-    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
-
-
-def _is_valid_text(value: str) -> bool:
-    return not _SURROGATE.search(value)
-
-
-def short(value: object) -> str:
-    """A value from a file, shortened."""
-    if value is None:
-        return "null"
-    if isinstance(value, list) and len(value) <= 6 and not any(isinstance(item, dict | list) for item in value):
-        text = f"[{', '.join(map(repr, value))}]"
-    elif isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
-    else:
-        text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+# Annotations last: they refer to the others.
+_READERS = {"images": _image, "categories": _category, "annotations": _annotation}

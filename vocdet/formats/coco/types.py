@@ -95,6 +95,7 @@ class Entries:
     places: dict[str, list[int]] = field(
         default_factory=dict
     )  # list -> indices in the file, if some entries were left out
+    texts: dict[int, int | str] = field(default_factory=dict)  # number in place of an id -> the id in the file
     _columns: dict[str, list[Any]] = field(default_factory=dict)
     _segmentations: bytes | None = None
 
@@ -109,6 +110,10 @@ class Entries:
         if self._segmentations is None:
             self._segmentations = b"".join(self.column("segmentation"))
         return self._segmentations
+
+    def id_text(self, number: int) -> str:
+        """An id as it is in the file."""
+        return repr(self.texts.get(number, number))
 
     def place(self, name: str, i: int) -> str:
         """The place of an entry in the file, as in annotations[3]."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from vocdet.formats.scan import Notes
-from vocdet.wording import reason
+from vocdet.wording import json_reason, reason
 
 LARGEST_FILE = 256 * 2**20  # bytes; most files contain their image
 
@@ -96,7 +96,7 @@ def _json(path: Path, notes: Notes) -> object | None:
                   "delete the file", line=error.lineno)  # fmt: skip
         return None
     except (ValueError, RecursionError) as error:  # an int with too many digits; nested too deeply
-        notes.add("json.syntax", "error", f"is not JSON: {error}", path, _OPEN)
+        notes.add("json.syntax", "error", f"is not JSON: {json_reason(error)}", path, _OPEN)
         return None
     for key in duplicates:
         problem = f"the key {key[:40]!r} is duplicate in an object"

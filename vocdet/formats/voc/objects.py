@@ -16,7 +16,7 @@ from vocdet import masks
 from vocdet.data.findings import Severity
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.values import NUMBER, clean_label, number_text
-from vocdet.wording import box_text
+from vocdet.wording import box_text, json_reason
 
 Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint
 RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
@@ -301,7 +301,7 @@ def json_object_in(element: etree._Element, note: Note) -> bytes:
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError) as error:
-        note("voc.coco", "warning", f"<coco> is ignored: {error}", line_of(element), "delete it")
+        note("voc.coco", "warning", f"<coco> is ignored: {json_reason(error)}", line_of(element), "delete it")
         return b""
     return text
 

@@ -31,6 +31,7 @@ from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, polygon_xml
+from vocdet.wording import json_reason
 
 LABEL_LIST = "labels.txt"  # in the root of a folder: the labels, if their order is not the sorted one
 DATASET_FILE = "dataset.json"  # in the root of a folder: the top-level keys of a COCO file
@@ -117,8 +118,8 @@ def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] |
     if path.is_file():
         try:
             extra = _read_dataset_file(path)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            problem = f"is ignored: {error}"
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            problem = f"is ignored: {json_reason(error)}"
             hint = "it holds the top-level keys of a COCO file: correct it, or delete it"
             if findings is not None:
                 findings.append(Finding("voc.dataset", "warning", problem, Place(path), hint))
@@ -133,7 +134,7 @@ def dataset_json(root: Path, coordinates: Coordinates, findings: list[Finding] |
 
 def _read_dataset_file(path: Path) -> Extra:
     if path.stat().st_size > _LARGEST_FILE:
-        raise msgspec.DecodeError(f"larger than {_LARGEST_FILE >> 20} MB")
+        raise ValueError(f"larger than {_LARGEST_FILE >> 20} MB")
     text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
     text.decode()  # `Raw` values are not validated, and an invalid one would break the file it is written to
     msgspec.json.decode(text)
