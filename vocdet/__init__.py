@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         VocdetError,
     )
     from vocdet.evaluation.report import EvalReport
+    from vocdet.models.backbones.backbone import register_backbone
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.check import CheckReport
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
@@ -91,6 +92,7 @@ __all__ = [
     "merge",
     "prepare_cpu",
     "read",
+    "register_backbone",
     "remap",
     "repair",
     "sample",
@@ -120,6 +122,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
         "VocdetError "
     ),
     "vocdet.evaluation.report": "EvalReport",
+    "vocdet.models.backbones.backbone": "register_backbone",
     "vocdet.training.loop": "Epoch Step",
     "vocdet.workflows.check": "CheckReport",
     "vocdet.workflows.train_detector": "DetectorResult DetectorStart",

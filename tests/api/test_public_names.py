@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import vocdet
+from vocdet.models.backbones import backbone
 
 SOURCE = Path(vocdet.__file__).read_text(encoding="utf-8")
 SLOW = {"cv2", "lxml", "matplotlib", "msgspec", "numpy", "PIL", "pycocotools", "safetensors", "torch", "torchvision"}
@@ -89,6 +90,8 @@ def test_every_example_runs(
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
     shutil.copy(root / "JPEGImages" / "img10.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
+    for registry in ("LAYERS", "C4_LAYER", "REGISTERED"):  # registrations end with the test
+        monkeypatch.setattr(backbone, registry, getattr(backbone, registry).copy())
     here = replace(run, path=Path("runs", run.path.name))
     names = {"vocdet": vocdet, "run": here, "detector": vocdet.load(here, device="cpu")}
     text = inspect.getdoc(getattr(vocdet, name)) or ""

@@ -79,6 +79,14 @@ def register_backbone(name: str, layers: Layers, *, c4: int) -> None:
     A checkpoint with this backbone loads where the backbone is registered. Registering a name again replaces it.
 
     Raises `ArgumentError` for a name that a net or a width multiplier has, and for layers that do not fit.
+
+    >>> from torch import nn
+    >>> def stage(before, after, norm):
+    ...     return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), norm(after), nn.ReLU())
+    >>> def layers(width, norm):  # strides 2, 4, 8, 16 and 32
+    ...     channels = [3, *(int(width * c) for c in (16, 24, 32, 64, 96))]
+    ...     return nn.Sequential(*(stage(*pair, norm) for pair in zip(channels, channels[1:])))
+    >>> vocdet.register_backbone("shop-net", layers, c4=3)
     """
     if name in (*MOBILE, RESNET) or not re.fullmatch(r"[a-z][a-z0-9_]*(-[a-z][a-z0-9_]*)*", name):
         hint = "use lower-case words with hyphens, each with a letter first, and no built-in name: shop-net"
