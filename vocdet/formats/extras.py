@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -36,6 +37,17 @@ def in_order(extra: dict[str, Any], first: tuple[str, ...]) -> dict[str, Any]:
     if len(extra) < 2:
         return extra
     return {name: extra[name] for name in first if name in extra} | extra
+
+
+def object_keys(dataset: Dataset) -> Counter[str]:
+    """How many objects have each key of the extras."""
+    counts: Counter[str] = Counter()
+    for text in dict(dataset.objects.extra.items()).values():
+        try:
+            counts.update(_DECODE(text).keys())
+        except msgspec.DecodeError:  # not valid JSON
+            counts["extras"] += 1
+    return counts
 
 
 def label_extras(extra: Extra) -> dict[str, Extra]:

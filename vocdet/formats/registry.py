@@ -106,7 +106,7 @@ FORMATS: Mapping[FormatName, Format] = MappingProxyType(
         "coco": Format("COCO", "vocdet.formats.coco", (".json",), (".json",), file_per_image=False),
         "yolo": Format("YOLO", "vocdet.formats.yolo", (".txt", ".yaml", ".yml", ".data"), (".yaml", ".yml")),
         "yolo-seg": Format("YOLO", "vocdet.formats.yolo", (), write="write_segments"),  # read as yolo
-        "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), writable=False, own_labels=False),
+        "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), own_labels=False),
     }
 )
 _DEFAULT: FormatName = "voc"  # its reader says what is missing in a folder of no known format

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import json
+import math
 import random
 import shutil
 import unicodedata
@@ -116,7 +117,6 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path) -> None:
         ([[50, 60], [10, 20]], "rectangle", [10, 20, 50, 60]),
         ([[10, 60], [50, 20]], "rectangle", [10, 20, 50, 60]),
         ([[10, 20], [50, 20], [50, 60], [10, 60]], "rectangle", [10, 20, 50, 60]),
-        ([[20, 10], [40, 30], [30, 40], [10, 20]], "rotation", [10, 10, 40, 40]),
         (TRIANGLE, None, [10, 20, 50.5, 60]),
         ([[50, 40], [50, 30]], "circle", [40, 30, 60, 50]),
         ([[50, 40], [53, 44]], "circle", [45, 35, 55, 45]),
@@ -126,6 +126,22 @@ def test_the_box_of_a_shape(tmp_path: Path, points: Any, kind: str | None, box: 
     found = one(tmp_path, shape(points, kind))
     assert boxes(found) == [("dog", box)]
     assert found.findings == ()
+
+
+def test_a_rotation_is_the_upright_box_around_it(tmp_path: Path) -> None:
+    corners = [[20, 10], [40, 30], [30, 40], [10, 20]]  # its first side goes down to the right: 45 degrees clockwise
+    found = one(tmp_path, shape(corners, "rotation", direction=math.pi / 4), shape(corners, "oriented_rectangle"))
+    assert boxes(found) == [("dog", [10, 10, 40, 40])] * 2
+    assert segmentations(found) == [None, None]
+    assert extras(found) == [{"angle": 45.0, "corners": [20, 10, 40, 30, 30, 40, 10, 20]}] * 2
+    finding = only(found)
+    assert (finding.code, finding.severity) == ("box.rotated", "warning")
+    assert finding.problem == "2 rotated boxes: the upright box around each is used"
+
+
+def test_a_quadrilateral_is_a_polygon(tmp_path: Path) -> None:
+    found = one(tmp_path, shape([[20, 10], [40, 30], [30, 40], [10, 20]], "quadrilateral"))
+    assert segmentations(found) == [[[20, 10, 40, 30, 30, 40, 10, 20]]]
 
 
 def test_a_circle_is_a_polygon_close_to_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ LARGEST_FILE = 256 * 2**20  # bytes; most files contain their image
 
 _IMAGE_DATA = re.compile(rb'("imageData"\s*:\s*)"[^"\\]*"')
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, which may be unpaired
-_FILE_KEYS = frozenset(("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor",
+FILE_KEYS = frozenset(("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor",
                         "fillColor"))  # fmt: skip
 _OPEN = "open it in labelme and save it again"
 
@@ -56,7 +56,7 @@ def read_file(path: Path, notes: Notes) -> LabelmeFile | None:
             f"imageWidth and imageHeight are {shown(stated[0])} and {shown(stated[1])}: the size of the image is used"
         )
         notes.add("labelme.size", "warning", problem, path, _OPEN)
-    extra = {key: value for key, value in whole.items() if key not in _FILE_KEYS and not is_empty(value)}
+    extra = {key: value for key, value in whole.items() if key not in FILE_KEYS and not is_empty(value)}
     return LabelmeFile(path, image, size, shapes, encoded(extra))
 
 

@@ -22,6 +22,7 @@ from vocdet.formats.images import (
 from vocdet.formats.labelme.file import LabelmeFile, read_file
 from vocdet.formats.labelme.layout import find_layout
 from vocdet.formats.labelme.shapes import read_items
+from vocdet.formats.rotated import note_rotated
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
@@ -45,6 +46,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             _read_one(reading, annotation)
             if progress is not None:
                 progress(done, len(annotations))
+        note_rotated(reading.rotated, source.path, reading.notes)
         labels = tuple(sorted(reading.builder.label_ids)) if label_list is None else label_list
         dataset = reading.builder.build(labels, reading.notes.findings, entries="shapes")
     unannotated = _unannotated(reading)
@@ -69,6 +71,7 @@ class _Reading:
     builder: DatasetBuilder
     notes: Notes
     claimed: dict[str, str] = field(default_factory=dict)  # image -> the first labelme file that refers to it
+    rotated: int = 0  # boxes
 
 
 def _read_one(reading: _Reading, source: str) -> None:
@@ -94,6 +97,7 @@ def _read_one(reading: _Reading, source: str) -> None:
     for item in read_items(file, size, notes):
         builder.segmentations.add(len(builder.image), item.segmentation)
         builder.extras.add(len(builder.image), item.extra)
+        reading.rotated += item.rotated
         label = builder.label_id(item.label)
         builder.add_objects([row], [label], item.box, [item.index + 1], flags=[item.flags])
 

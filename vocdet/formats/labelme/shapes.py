@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet import masks
-from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.labelme.file import LabelmeFile, encoded, is_empty, is_number, shown
+from vocdet.formats.rotated import rotated_extra
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import clean_label
 from vocdet.wording import counted
 
 FARTHEST = 10  # times the larger side of the image; points beyond are mistakes
 
-_SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
+SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
                          "group_id", "description"))  # fmt: skip
-_FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
+FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
+_POLYGONS, _ROTATIONS = ("polygon", "quadrilateral"), ("rotation", "oriented_rectangle")
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _REDRAW = "draw the shape again in labelme, or delete it"
 
@@ -41,6 +43,7 @@ class Item:
     segmentation: bytes = b""
     flags: int = 0
     extra: bytes = b""
+    rotated: bool = False
 
 
 def read_items(file: LabelmeFile, size: tuple[int, int], notes: Notes) -> list[Item]:
@@ -81,6 +84,7 @@ class _Shape:
     polygon: list[float] = field(default_factory=list)  # of every shape but a mask
     mask: NDArray[np.bool_] | None = None  # (H, W) of the image
     rectangle: bool = False  # alone, it is a box without a mask
+    rotated: bool = False
 
 
 def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _Shape | None:
@@ -105,9 +109,12 @@ def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _S
         xs, ys = [x for x, _ in points], [y for _, y in points]
         shape.polygon = [min(xs), min(ys), max(xs), min(ys), max(xs), max(ys), min(xs), max(ys)]
         shape.rectangle = True
-    elif kind in ("polygon", "rotation") and len(points) >= 3:
+    elif kind in _POLYGONS and len(points) >= 3:
         shape.polygon = [number for point in points for number in point]
-    elif kind in ("circle", "rectangle", "polygon", "rotation"):
+    elif kind in _ROTATIONS and len(points) == 4:
+        shape.polygon = [number for point in points for number in point]
+        shape.rectangle = shape.rotated = True
+    elif kind in ("circle", "rectangle", *_POLYGONS, *_ROTATIONS):
         findings.error("labelme.shape.points", f"is a {kind} with {counted(len(points), 'point')}")
         return None
     else:
@@ -210,18 +217,26 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
     attributes: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for shape in reversed(shapes):  # the first takes precedence
-        others |= {key: value for key, value in shape.keys.items() if key not in _SHAPE_KEYS and not is_empty(value)}
+        others |= {key: value for key, value in shape.keys.items() if key not in SHAPE_KEYS and not is_empty(value)}
         others |= {key: shape.keys[key] for key in ("group_id", "description") if not is_empty(shape.keys.get(key))}
         for name in ("attributes", "flags"):
             values = shape.keys.get(name)
             attributes |= values if isinstance(values, dict) else {}
-    marked = {name: value for name in _FLAGS if isinstance(value := others.get(name, attributes.get(name)), bool)}
-    item.flags = sum(_FLAGS[name] for name, value in marked.items() if value)
+    marked = {name: value for name in FLAGS if isinstance(value := others.get(name, attributes.get(name)), bool)}
+    item.flags = sum(FLAGS[name] for name, value in marked.items() if value)
     scalars = {k: v for k, v in attributes.items() if isinstance(v, (str, int, float)) and k not in marked}
     others = {key: value for key, value in others.items() if key not in marked}
     extra = ({"attributes": scalars} if scalars else {}) | others
+    item.rotated = first.rotated and len(shapes) == 1
+    if item.rotated:
+        extra |= rotated_extra(polygons[0], _degrees(extra.pop("direction", None)))
     item.extra = encoded(extra)
     return item
+
+
+def _degrees(direction: object) -> float | None:
+    """The angle of X-AnyLabeling's `direction`, in radians clockwise."""
+    return round(math.degrees(direction) % 360, 6) % 360 if is_number(direction) else None
 
 
 def _short(value: float) -> float:

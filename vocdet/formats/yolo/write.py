@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
-from vocdet.data.losses import Loss, split_losses
-from vocdet.data.splits import Splits
+from vocdet.data.losses import Loss
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
-from vocdet.formats.images import IMAGE_FOLDERS, safe_relative, split_suffix
+from vocdet.formats.extras import object_keys
+from vocdet.formats.images import split_suffix
 from vocdet.formats.source import Coordinates
-from vocdet.formats.yolo.settings import SPLIT_KEYS
+from vocdet.formats.split_folders import SPLITS, folder_losses, split_paths
 
-SPLITS = ("train", "val", "test")
-REST = "rest"  # the folder of images in no split
 PIXEL_DECIMALS = 6  # of a box, written and read
 DECIMALS = 12  # of a fraction; fewer would lose millionths of a pixel
 
 _SMALLEST = 5e-7  # pixels; a narrower box has no area after rounding
 _NOT_PLAIN = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # YAML needs these escaped
-_NOT_IN_A_NAME = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ORDINARY = "they become ordinary objects"
 
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """The paths of the images: images/<split>/<stem><suffix>, or images/<stem><suffix> without splits."""
-    folders = _folders(dataset)
-    targets = []
-    taken: set[str] = set()
-    for folder, stem, file in zip(folders, dataset.images.stems, dataset.images.files, strict=True):
-        name = _file_stem(stem, folder.rstrip("/"))
-        path, number = f"images/{folder}{name}", 2
-        while path in taken:  # stems that are the same without characters a name cannot have
-            path, number = f"images/{folder}{name}_{number}", number + 1
-        taken.add(path)
-        targets.append(path + file[len(split_suffix(file)[0]) :])
-    return tuple(targets)
+    return tuple(f"images/{path}" for path in split_paths(dataset))
 
 
 def write(
@@ -68,8 +53,7 @@ def write(
     boxes, keep = written_boxes(dataset)
     rows = _rows(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
     write_label_files(folder, dataset, targets, rows, objects.image[keep])
-    has_mask = _has(objects.segmentation.rows, len(objects))
-    masks = Loss("masks", int(has_mask.sum()), "only their boxes are written; yolo-seg holds polygons")
+    masks = Loss("masks", len(objects.segmentation.rows), "only their boxes are written; yolo-seg holds polygons")
     return [*_box_losses(dataset, keep), *([masks] if masks.count else []), *losses(dataset)]
 
 
@@ -118,35 +102,6 @@ def fraction(value: float) -> str:
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
 
 
-def _folders(dataset: Dataset) -> list[str]:
-    """The folder of every image below images/, with a slash; "" for all without splits."""
-    written = _written_splits(dataset.splits)
-    if not written:
-        return [""] * len(dataset)
-    folders = [f"{REST}/"] * len(dataset)
-    for split in reversed(SPLITS):  # an image in several splits goes to the first
-        for row in written.get(split, np.empty(0, np.int64)).tolist():
-            folders[row] = f"{split}/"
-    return folders
-
-
-def _written_splits(splits: Splits) -> dict[str, NDArray[np.int64]]:
-    """The splits that are written: train, val and test; trainval without train and val becomes train."""
-    written = {split: splits[split] for split in SPLITS if len(splits.get(split, ()))}
-    if "trainval" in splits and len(splits["trainval"]) and not written.keys() & {"train", "val"}:
-        written["train"] = splits["trainval"]
-    return written
-
-
-def _file_stem(stem: str, split: str) -> str:
-    """A stem as a path below images/<split>/, which stays in it, is not hidden and does not repeat the split."""
-    path = safe_relative(stem).path or safe_relative(_NOT_IN_A_NAME.sub("_", stem)).path or "image"
-    *folders, name = (re.sub(r"^\.", "_", piece) for piece in path.split("/"))
-    if folders and SPLIT_KEYS.get(folders[0].lower()) == split:
-        del folders[0]
-    return "/".join([*(f"{folder}_" if folder.lower() in IMAGE_FOLDERS else folder for folder in folders), name])
-
-
 def _yaml(dataset: Dataset, targets: Sequence[str]) -> str:
     folders = {target.split("/")[1] for target in targets if target.count("/") > 1}
     splits = [split for split in SPLITS if split in folders]
@@ -186,38 +141,8 @@ def losses(dataset: Dataset) -> list[Loss]:
         ("areas", "where they differ from those of the boxes"): other_area,
     }
     found = [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items()]
-    found += [Loss(f"{key} of objects", count) for key, count in sorted(_keys(dataset).items())]
+    found += [Loss(f"{key} of objects", count) for key, count in sorted(object_keys(dataset).items())]
     found.append(Loss("extras of images", len(dataset.images.extra.rows), "such as their license, or the XML header"))
     found.append(Loss("extras of the dataset", int(dataset.extra not in (b"", b"{}")), "such as COCO's info"))
-    found += [*_split_losses(dataset), *split_losses(dataset.splits)]
+    found += folder_losses(dataset, "images/")
     return [loss for loss in found if loss.count]
-
-
-def _split_losses(dataset: Dataset) -> list[Loss]:
-    written = _written_splits(dataset.splits)
-    times = np.zeros(len(dataset), np.int64)
-    for rows in written.values():
-        times[np.unique(rows)] += 1
-    whole = np.zeros(len(dataset), np.bool_)
-    whole[dataset.splits.get("trainval", np.empty(0, np.int64))] = True
-    return [
-        Loss("further splits of images", int((times > 1).sum()), "an image is in the folder of its first split"),
-        Loss("images only in trainval", int((whole & (times == 0)).sum()), f"they are in images/{REST}"),
-    ]
-
-
-def _has(rows: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    has = np.zeros(count, np.bool_)
-    has[rows] = True
-    return has
-
-
-def _keys(dataset: Dataset) -> Counter[str]:
-    """How many objects have each key of the extras."""
-    counts: Counter[str] = Counter()
-    for text in dict(dataset.objects.extra.items()).values():
-        try:
-            counts.update(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys())
-        except msgspec.DecodeError:  # not valid JSON
-            counts["extras"] += 1
-    return counts
