@@ -59,7 +59,10 @@ def object_place(dataset: Dataset, row: int | np.intp) -> Place:
     image = dataset.objects.image[row]
     source = dataset.images.sources[image] or dataset.images.files[image]
     line = int(dataset.objects.line[row])
-    if dataset.entries:
+    if dataset.entries == "regions":  # one file lists many images, each with its own regions
+        name = dataset.images.files[image]
+        return Place(dataset.root / source, inside=f"{name}: regions[{line - 1}]" if line else name)
+    if dataset.entries and not dataset.entries.startswith("<"):
         return Place(dataset.root / source, inside=f"{dataset.entries}[{line - 1}]" if line else "")
     return Place(dataset.root / source, line)
 

@@ -32,10 +32,13 @@ VOC = SourceTerms("<object>", "XML", "<size>")
 COCO = SourceTerms("annotation", "annotations", "width and height")
 YOLO = SourceTerms("line", "label file")
 LABELME = SourceTerms("shape", "JSON file", "imageWidth and imageHeight")
+CSV = SourceTerms("row", "rows", "the columns of width and height")
+CVAT = SourceTerms("shape", "<image>", "width and height")
+VIA = SourceTerms("region", "entry")
 ANY = SourceTerms("annotation", "annotations")
 
-_BY_LIST = {"annotations": COCO, "shapes": LABELME}
-_BY_SUFFIX = {".xml": VOC, ".txt": YOLO}
+_BY_LIST = {"annotations": COCO, "shapes": LABELME, "regions": VIA, "<image>": CVAT}
+_BY_SUFFIX = {".xml": VOC, ".txt": YOLO, ".csv": CSV}
 
 
 def terms_of(dataset: Dataset, image: int | np.integer) -> SourceTerms:

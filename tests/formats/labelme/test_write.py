@@ -23,7 +23,7 @@ from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.labelme import read as labelme
 from vocdet.formats.labelme import write as labelme_write
-from vocdet.formats.labelme.shapes import FARTHEST
+from vocdet.formats.shapes import FARTHEST
 from vocdet.formats.source import Source
 
 SIZE = (100, 80)

@@ -17,13 +17,13 @@ from PIL import Image
 
 from vocdet import masks
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.labelme.file import LabelmeFile, encoded, is_empty, is_number, shown
+from vocdet.formats.json_file import encoded, is_empty, is_number, shown
+from vocdet.formats.labelme.file import LabelmeFile
 from vocdet.formats.rotated import rotated_extra
 from vocdet.formats.scan import Notes
+from vocdet.formats.shapes import FARTHEST, ellipse
 from vocdet.formats.values import clean_label
 from vocdet.wording import counted
-
-FARTHEST = 10  # times the larger side of the image; points beyond are mistakes
 
 SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
                          "group_id", "description"))  # fmt: skip
@@ -104,7 +104,8 @@ def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _S
     if kind == "mask":
         return _with_mask(shape, points, size, findings)
     if kind == "circle" and len(points) == 2:
-        shape.polygon = _circle(points)
+        radius = math.dist(*points)
+        shape.polygon = ellipse(*points[0], radius, radius)
     elif kind == "rectangle" and len(points) in (2, 4):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         shape.polygon = [min(xs), min(ys), max(xs), min(ys), max(xs), max(ys), min(xs), max(ys)]
@@ -154,16 +155,6 @@ def _points(value: object, size: tuple[int, int], findings: _ShapeFindings) -> l
             return None
         points.append((point[0], point[1]))
     return points
-
-
-def _circle(points: Sequence[tuple[float, float]]) -> list[float]:
-    """A circle, given by its center and a point on it, as a polygon that deviates by less than half a pixel."""
-    (x, y), edge = points
-    radius = math.dist((x, y), edge)
-    corners = 4 * math.ceil(math.pi / math.acos(1 - 0.5 / max(radius, 1)) / 4)
-    turns = [2 * math.pi * i / corners for i in range(corners)]
-    rounded = ((round(x + radius * math.cos(turn), 6), round(y + radius * math.sin(turn), 6)) for turn in turns)
-    return [number for point in rounded for number in point]
 
 
 def _with_mask(
