@@ -24,7 +24,7 @@ MOST_LEFT_OUT = 20  # errors that are listed
 def convert(
     source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
     target: Annotated[Path, typer.Argument(help="New folder; it appears whole or not at all.")],
-    to: Annotated[Literal["voc", "coco", "yolo", "yolo-seg", "labelme"], typer.Option(help="Format to write.")],
+    to: Annotated[Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"], typer.Option(help="Format to write.")],
     format: Format = "auto",
     images: ImageFiles = "copy",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False,

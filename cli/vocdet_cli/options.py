@@ -36,7 +36,7 @@ Crowds = Annotated[
     typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
 ]
 Format = Annotated[
-    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme"],
+    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv"],
     typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),
 ]
 Formats = Annotated[

@@ -24,7 +24,7 @@ MOST_NAMED = 5  # stems, labels or pairs in a line
 From = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
 To = Annotated[
-    Literal["voc", "coco", "yolo", "yolo-seg", "labelme"] | None,
+    Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"] | None,
     typer.Option(help="Format to write.", show_default="format of the source"),
 ]
 Images = Annotated[

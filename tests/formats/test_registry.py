@@ -97,6 +97,10 @@ DATASETS: dict[FormatName, dict[str, str]] = {
     "voc": {f"{name}.xml": XML for name in "abc"},
     "coco": {"annotations.json": json.dumps(COCO)},
     "yolo": {"classes.txt": "cat\n"} | {f"{name}.txt": "0 .5 .5 .2 .2\n" for name in "abc"},
+    "csv": {
+        "a.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+        + "".join(f"{name}.jpg,40,30,cat,4,5,9,9\n" for name in "abc")
+    },
     "labelme": {f"{name}.json": json.dumps(LABELME | {"imagePath": f"{name}.jpg"}) for name in "abc"},
 }
 STRAYS = {

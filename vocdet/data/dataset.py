@@ -153,7 +153,7 @@ class Dataset:
     objects: Objects
     poses: tuple[str, ...] = ("",)  # what `Objects.pose` indexes; the first one is "unspecified"
     extra: bytes = b""  # JSON object of the extras of the dataset; b"": no extras
-    entries: str = ""  # the list of a JSON source that `Objects.line` indexes, as in annotations; "": lines of text
+    entries: str = ""  # the list of a JSON source that `Objects.line` indexes, as in annotations; "", <tag>: lines
     splits: Splits = field(default_factory=FrozenSplits)  # image rows in file order; an image may be in several splits
 
     def __post_init__(self) -> None:

@@ -116,7 +116,8 @@ class RecordReader:
         if file in self.claimed:
             first = self.claimed[file]
             if record.source != first.source and record.shapes == first.shapes:
-                self.splits[record.split] += [file] if record.split else []
+                if record.split:
+                    self.splits[record.split].append(file)
                 return
             problem = f"{record.name[:80]!r} is the image {file}, which is also in {_place(first)}"
             self.note(record, "image.repeated", "error", problem, "keep one of the two, or correct its name")

@@ -107,6 +107,7 @@ FORMATS: Mapping[FormatName, Format] = MappingProxyType(
         "yolo": Format("YOLO", "vocdet.formats.yolo", (".txt", ".yaml", ".yml", ".data"), (".yaml", ".yml")),
         "yolo-seg": Format("YOLO", "vocdet.formats.yolo", (), write="write_segments"),  # read as yolo
         "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), own_labels=False),
+        "csv": Format("CSV", "vocdet.formats.csv", (".csv",), (".csv",), file_per_image=False, own_labels=False),
     }
 )
 _DEFAULT: FormatName = "voc"  # its reader says what is missing in a folder of no known format

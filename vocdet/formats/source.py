@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme"]
-FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme"]
+FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
+FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
 
 Coordinates = Literal["zero", "one"]
 CoordinatesChoice = Literal["auto", "zero", "one"]

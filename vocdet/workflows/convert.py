@@ -30,7 +30,7 @@ from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
 from vocdet.wording import counted, reason
 
-Target = Literal["voc", "coco", "yolo", "yolo-seg", "labelme"]
+Target = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
 ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows

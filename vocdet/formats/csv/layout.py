@@ -97,9 +97,8 @@ def inspect(path: Path) -> tuple[Columns, str] | None:
 def rows_of(path: Path, delimiter: str) -> Iterator[list[str]]:
     """All rows of a file, as far as they can be read."""
     try:
-        yield from csv.reader(
-            io.StringIO(read_limited(path, LARGEST_FILE).decode("utf-8-sig"), ""), delimiter=delimiter
-        )
+        text = read_limited(path, LARGEST_FILE).decode("utf-8-sig")
+        yield from csv.reader(io.StringIO(text, ""), delimiter=delimiter)
     except (OSError, UnicodeError, csv.Error):
         return
 

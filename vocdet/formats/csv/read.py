@@ -14,7 +14,7 @@ import numpy as np
 from vocdet.data.source_terms import CSV
 from vocdet.files import read_limited
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.csv.columns import Columns
+from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
 from vocdet.formats.records import Item, Record, RecordReader, Size, split_named
 from vocdet.formats.scan import Notes, Progress, Scan
@@ -116,8 +116,6 @@ def _rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[int, list[
 
 
 def _are_names(cells: Sequence[str]) -> bool:
-    from vocdet.formats.csv.columns import find_columns
-
     columns = find_columns([cells])
     return columns is not None and columns.named
 
@@ -146,7 +144,8 @@ def _items(record: Record, size: Size, notes: Notes, *, root: Path, fractions: d
             if not row.corners:
                 numbers[2:] = numbers[0] + numbers[2], numbers[1] + numbers[3]
             if is_near(numbers, size):
-                xmin, ymin, xmax, ymax = snapped(np.array(numbers)).tolist()
+                computed = fractions[record.source] or not row.corners
+                xmin, ymin, xmax, ymax = snapped(np.array(numbers)).tolist() if computed else numbers
                 others = {key: text for key, text in row.others if text}
                 extra = {"attributes": others} if others else {}
                 yield Item(clean_label(row.label), (xmin, ymin, xmax, ymax), row.line, flags=row.flags, extra=extra)

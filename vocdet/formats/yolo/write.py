@@ -16,8 +16,8 @@ from vocdet.data.losses import Loss
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
-from vocdet.formats.extras import object_keys
 from vocdet.formats.images import split_suffix
+from vocdet.formats.plain_losses import plain_losses
 from vocdet.formats.source import Coordinates
 from vocdet.formats.split_folders import SPLITS, folder_losses, split_paths
 
@@ -54,7 +54,12 @@ def write(
     rows = _rows(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
     write_label_files(folder, dataset, targets, rows, objects.image[keep])
     masks = Loss("masks", len(objects.segmentation.rows), "only their boxes are written; yolo-seg holds polygons")
-    return [*_box_losses(dataset, keep), *([masks] if masks.count else []), *losses(dataset)]
+    return [
+        *_box_losses(dataset, keep),
+        *([masks] if masks.count else []),
+        *plain_losses(dataset),
+        *folder_losses(dataset, "images/"),
+    ]
 
 
 def image_sizes(dataset: Dataset) -> NDArray[np.float64]:
@@ -125,24 +130,3 @@ def _box_losses(dataset: Dataset, keep: NDArray[np.bool_]) -> list[Loss]:
         ("boxes without area in their images", "left out: other tools refuse them"): ~keep,
     }
     return [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items() if rows.any()]
-
-
-def losses(dataset: Dataset) -> list[Loss]:
-    """What no label file can hold, whether of boxes or of polygons."""
-    objects = dataset.objects
-    area = (objects.box[:, 2:] - objects.box[:, :2]).prod(axis=1)
-    other_area = ~np.isnan(objects.area) & (np.abs(objects.area - area) > 1e-6 * np.maximum(area, 1))
-    counts = {
-        ("crowds", _ORDINARY): objects.crowd,
-        ("difficult objects", _ORDINARY): objects.difficult,
-        ("truncated objects", "the flag is not written"): objects.truncated,
-        ("occluded objects", "the flag is not written"): objects.occluded,
-        ("poses", "such as Left or Frontal"): objects.pose > 0,
-        ("areas", "where they differ from those of the boxes"): other_area,
-    }
-    found = [Loss(what, int(rows.sum()), why) for (what, why), rows in counts.items()]
-    found += [Loss(f"{key} of objects", count) for key, count in sorted(object_keys(dataset).items())]
-    found.append(Loss("extras of images", len(dataset.images.extra.rows), "such as their license, or the XML header"))
-    found.append(Loss("extras of the dataset", int(dataset.extra not in (b"", b"{}")), "such as COCO's info"))
-    found += folder_losses(dataset, "images/")
-    return [loss for loss in found if loss.count]

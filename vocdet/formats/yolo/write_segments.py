@@ -17,7 +17,9 @@ from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
+from vocdet.formats.plain_losses import plain_losses
 from vocdet.formats.source import Coordinates
+from vocdet.formats.split_folders import folder_losses
 from vocdet.formats.yolo import write as boxes_only
 from vocdet.formats.yolo.write import PIXEL_DECIMALS, fraction, image_sizes, write_label_files, written_boxes
 from vocdet.mask_outlines import as_polygon
@@ -77,7 +79,7 @@ def write(
             rows.append(f"{objects.label[row]} {' '.join(map(fraction, points))}\n")
     write_label_files(folder, dataset, targets, rows, objects.image[keep])
     found = [Loss(what, counts[what], why) for what, why in _WHY.items() if counts[what]]
-    return [*found, *boxes_only.losses(dataset)]
+    return [*found, *plain_losses(dataset, areas), *folder_losses(dataset, "images/")]
 
 
 def _polygon(text: bytes, size: tuple[int, int], counts: Counter[str]) -> list[float] | None:
