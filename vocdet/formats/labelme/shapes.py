@@ -225,7 +225,7 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
     return item
 
 
-def _degrees(direction: object) -> float | None:
+def _degrees(direction: Any) -> float | None:
     """The angle of X-AnyLabeling's `direction`, in radians clockwise."""
     return round(math.degrees(direction) % 360, 6) % 360 if is_number(direction) else None
 

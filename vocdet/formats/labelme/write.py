@@ -73,7 +73,11 @@ def write(
     first, made = 0, {""}
     for row, (target, end) in enumerate(zip(targets, ends, strict=True)):
         size = int(images.widths[row]), int(images.heights[row])
-        whole = {"version": VERSION, "flags": {}, "shapes": _shapes(dataset, range(first, end), size, areas, losses)}
+        whole: dict[str, Any] = {
+            "version": VERSION,
+            "flags": {},
+            "shapes": _shapes(dataset, range(first, end), size, areas, losses),
+        }
         whole |= {"imagePath": target.rpartition("/")[2], "imageData": None}
         whole |= {"imageHeight": size[1], "imageWidth": size[0]}
         whole |= _without(_decoded(images.extra[row]), FILE_KEYS, losses)
