@@ -27,6 +27,8 @@ IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 _SPLITS = {"train": "train", "training": "train", "valid": "val", "val": "val", "validation": "val", "test": "test",
           "testing": "test"}  # fmt: skip
 _SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})(?:(?:19|20)\d\d)?")
+BY_FOLDER = "; splits by the names of the folders"  # after the kind of a dataset
+_MOST_OTHERS = 1  # folders beside a single one that is a split
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -176,12 +178,31 @@ def unique_stems(files: Sequence[str]) -> list[str]:
 def splits_by_folder(files: Iterable[str]) -> dict[str, list[str]]:
     """The files by split, from folders named train, valid, test2017 and the like."""
     found: dict[str, list[str]] = {}
-    for file in files:
-        matches = map(_SPLIT_FOLDER.fullmatch, reversed(file.lower().split("/")[:-1]))
-        match = next(filter(None, matches), None)
-        if match:
-            found.setdefault(_SPLITS[match[1]], []).append(file)
+    every = list(files)
+    for file, split in zip(every, folder_splits(every), strict=True):
+        if split:
+            found.setdefault(split, []).append(file)
     return found
+
+
+def folder_splits(files: Sequence[str]) -> list[str]:
+    """The split of every file according to its folders; "" for none.
+
+    One such folder beside several others is no split: train may be a label.
+    """
+    folders = [split_folder(file) for file in files]
+    splits = [_SPLITS[folder.rstrip("0123456789")] if folder else "" for folder in folders]
+    if len(set(splits) - {""}) == 1 and "" in splits:
+        above = next(file.lower().split(f"{folder}/")[0] for file, folder in zip(files, folders, strict=True) if folder)
+        beside = {file.lower()[len(above) :].split("/")[0] for file in files if file.lower().startswith(above)}
+        if len(beside) > _MOST_OTHERS + 1:
+            return [""] * len(files)
+    return splits
+
+
+def split_folder(file: str) -> str:
+    """The innermost folder of a path that is named after a split, in lower case; "" for none."""
+    return next((name for name in reversed(file.lower().split("/")[:-1]) if _SPLIT_FOLDER.fullmatch(name)), "")
 
 
 def _without_image_folders(path: str) -> str:

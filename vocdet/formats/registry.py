@@ -18,7 +18,7 @@ from vocdet.data.findings import Finding, raise_errors
 from vocdet.data.losses import Loss
 from vocdet.errors import ArgumentError, DatasetError, Place
 from vocdet.formats.folders import merged, walk
-from vocdet.formats.images import images_among, stem_of, suffixes_below
+from vocdet.formats.images import BY_FOLDER, images_among, stem_of, suffixes_below
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
 from vocdet.wording import counted, did_you_mean, listed, reason
@@ -150,7 +150,9 @@ def scan(
 
     splits, findings = image_sets.read_splits(result)
     findings = merged((*result.findings, *findings))
-    return replace(result, dataset=replace(result.dataset, splits=splits), findings=findings)
+    by_folder = bool(splits) and not result.dataset.splits and not image_sets.has_split_files(result.dataset.root)
+    kind = result.kind + (BY_FOLDER if by_folder else "")
+    return replace(result, dataset=replace(result.dataset, splits=splits), findings=findings, kind=kind)
 
 
 def find_format(name: str, *, writable: bool = False) -> Format:

@@ -485,7 +485,7 @@ def test_folders_are_splits(tmp_path: Path) -> None:
     files = {f"{split}/{split}.json": content(imagePath=f"{split}.jpg") for split in ("train", "valid")}
     found = labelme.scan(Source(make(tmp_path, files, images=("train/train.jpg", "valid/valid.jpg"))))
     assert {split: rows.tolist() for split, rows in found.dataset.splits.items()} == {"train": [0], "val": [1]}
-    assert found.kind == "a labelme folder, 2 JSON files in train, valid"
+    assert found.kind == "a labelme folder, 2 JSON files in train, valid; splits by the names of the folders"
 
 
 def test_a_label_list_gives_the_order_and_what_is_not_in_it_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -13,20 +14,31 @@ from numpy.typing import NDArray
 
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
 from vocdet.data.source_terms import COCO
-from vocdet.errors import AnnotationError
+from vocdet.errors import AnnotationError, Place
 from vocdet.formats.builder import DatasetBuilder
+from vocdet.formats.coco.image_names import FoundImages, find_named
 from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Image
 from vocdet.formats.extras import DATASET_EXTRAS, in_order, pop_trainval
 from vocdet.formats.folders import link_hint
-from vocdet.formats.images import ImageIndex, Name, find_images, image_size, safe_relative, split_suffix
+from vocdet.formats.images import (
+    BY_FOLDER,
+    ImageIndex,
+    Name,
+    find_images,
+    folder_splits,
+    image_size,
+    safe_relative,
+    split_suffix,
+)
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import clean_label, read_labels
-from vocdet.wording import counted
+from vocdet.wording import counted, listed
 
 _REFUSED = {
     "path.absolute": "is absolute",
@@ -62,6 +74,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
         dataset = reading.dataset(label_list, notes)
     first, *others = layout.files
     kind = f"{counted(len(layout.files), 'COCO file')}" if others else f"COCO, {first.source}"
+    kind += BY_FOLDER if reading.by_folder else ""
     return Scan(dataset, tuple(notes.findings), format="coco", kind=kind)
 
 
@@ -83,6 +96,7 @@ class _Reading:
     stems: set[str] = field(default_factory=set)
     files: list[CocoFile] = field(default_factory=list)
     split_rows: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
+    by_folder: bool = False  # the names of folders give some of the splits
     has_trainval: bool = False  # vocdet wrote the files from a dataset with a trainval split
     extra: dict[str, msgspec.Raw] = field(default_factory=dict)
     category_extras: dict[str, dict[str, msgspec.Raw]] = field(default_factory=dict)
@@ -95,6 +109,8 @@ class _Reading:
         if content.file.split:
             rows = np.array(sorted(set(content.rows.values())), np.int64)
             self.split_rows.setdefault(content.file.split, []).append(rows)
+        else:
+            self._add_folder_splits(content)
         self._add_labels(content)
         add_objects(content, self.builder)
         self.extra = content.entries.extra | self.extra
@@ -109,10 +125,26 @@ class _Reading:
         dataset = self.builder.build(labels, notes.findings, extra=as_json, entries="annotations")
         return replace(dataset, splits=self._splits())
 
+    def _add_folder_splits(self, content: CocoContent) -> None:
+        """Add the images of a file to the splits that their folders are named after, on disk or in the file."""
+        row_of = content.rows
+        images = [image for image in content.entries.images if image.id in row_of]
+        for names in (
+            [self.builder.files[row_of[image.id]] for image in images],
+            [image.file_name.replace("\\", "/") for image in images],
+        ):
+            splits = folder_splits(names)
+            for name in set(splits) - {""}:
+                rows = {row_of[image.id] for image, split in zip(images, splits, strict=True) if split == name}
+                self.split_rows.setdefault(name, []).append(np.array(sorted(rows), np.int64))
+            if any(splits):
+                self.by_folder = True
+                return
+
     def _splits(self) -> dict[str, NDArray[np.int64]]:
         """The rows of every split; trainval is train and val together, if the files say that there was one."""
         only = self.files[0] if len(self.files) == 1 else None
-        if only is not None and not (only.split and only.path.name.startswith("instances_")):
+        if only is not None and only.split and not only.path.name.startswith("instances_"):
             return {}
         splits = {name: np.unique(np.concatenate(rows)) for name, rows in self.split_rows.items()}
         if self.has_trainval and "trainval" not in splits:
@@ -125,28 +157,27 @@ class _Reading:
     def _add_images(self, content: CocoContent) -> None:
         names = [_name_of(image.file_name) for image in content.entries.images]
         known = [name.path or name.last for name in names]
-        prefix = "" if self.without_images else image_prefix(content.file, known, self.index)
+        if self.without_images:
+            found = FoundImages(known)
+        else:
+            found = find_named(names, image_prefix(content.file, known, self.index), self.index)
+        if found.elsewhere:
+            _note_elsewhere(content, found)
         for i, name in enumerate(names):
-            self._add_image(content, i, name, prefix)
+            self._add_image(content, i, name, found)
 
-    def _add_image(self, content: CocoContent, i: int, name: Name, prefix: str) -> None:
+    def _add_image(self, content: CocoContent, i: int, name: Name, found: FoundImages) -> None:
         image, inside = content.entries.images[i], content.entries.place("images", i)
-        wanted = name.path or name.last
+        wanted, file = name.path or name.last, found.files[i]
         if name.code or "\\" in image.file_name:
             _note_name(content, image.file_name, name, inside)
-        file = self._file_of(name, prefix)
         if not file:
             if wanted:
-                hint = "restore the image, or delete the entry and its annotations"
-                content.error("image.missing", f"its image is missing: {wanted[:80]!r}", hint, inside)
+                _note_missing(content, wanted, found.ambiguous.get(i, []), inside)
             return
         if image.id in content.rows:
-            content.error(
-                "coco.image.id",
-                f"the id {content.entries.id_text(image.id)} is used twice",
-                "give it a unique id",
-                inside,
-            )
+            problem = f"the id {content.entries.id_text(image.id)} is used twice"
+            content.error("coco.image.id", problem, "give it a unique id", inside)
             return
         if file in self.row_of:
             content.rows[image.id] = self.row_of[file]
@@ -157,20 +188,10 @@ class _Reading:
             return
         content.rows[image.id] = self.row_of[file] = len(self.builder.files)
         extra = content.entries.image_extras.get(i, b"")
-        self.builder.add_image(file, content.file.source, size, stem=self._new_stem(wanted, file), extra=extra)
+        named = file.rpartition("/")[2] if i in found.elsewhere else wanted
+        self.builder.add_image(file, content.file.source, size, stem=self._new_stem(named, file), extra=extra)
         if self.progress is not None:
             self.progress(i + 1, len(content.entries.images))
-
-    def _file_of(self, name: Name, prefix: str) -> str:
-        """The image of this name, from the root; "" if it is missing or ambiguous."""
-        wanted = name.path or name.last
-        if self.without_images or not wanted:
-            return wanted
-        exact = self.index.exact(prefix + name.path) if name.path else None
-        if exact is not None:
-            return exact
-        candidates = self.index.ending_in(wanted)
-        return candidates[0] if len(candidates) == 1 else ""
 
     def _note_repeated(self, content: CocoContent, image: Image, wanted: str, inside: str) -> None:
         """Note that an earlier entry has the same image; its objects are those of the first file that lists it."""
@@ -234,6 +255,27 @@ class _Reading:
 
 def _name_of(text: str) -> Name:
     return Name(text, text) if _PLAIN.fullmatch(text) else safe_relative(text)
+
+
+def _note_missing(content: CocoContent, wanted: str, candidates: Sequence[str], inside: str) -> None:
+    problem, hint = (
+        f"its image is missing: {wanted[:80]!r}",
+        "restore the image, or delete the entry and its annotations",
+    )
+    if candidates:
+        problem = f"{wanted[:80]!r} fits several images: {listed(candidates, most=3)}"
+        hint = "write the path from the folder of the images"
+    content.error("image.missing", problem, hint, inside)
+
+
+def _note_elsewhere(content: CocoContent, found: FoundImages) -> None:
+    """One finding for all images that are found by a part of their names."""
+    first, count = min(found.elsewhere), len(found.elsewhere)
+    name, file = content.entries.images[first].file_name, found.files[first]
+    problem = f"{counted(count, 'image')} found by a part of the name, which no other has: {name[:80]!r} is {file}"
+    hint = '`vocdet.convert(source, target, to="coco")` writes the names of the images'
+    place = Place(content.file.path, inside=f"{content.entries.place('images', first)}.file_name")
+    content.notes.findings.append(Finding("coco.image.elsewhere", "warning", problem, place, hint, count))
 
 
 def _note_name(content: CocoContent, text: str, name: Name, inside: str) -> None:

@@ -12,6 +12,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import LABELME
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.images import (
+    BY_FOLDER,
     UPRIGHT,
     ImageIndex,
     image_size,
@@ -59,6 +60,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     folders = sorted({annotation.rpartition("/")[0] for annotation in annotations})
     where = "beside the images" if folders == [""] else "in " + ", ".join(folders[:3])
     kind = f"a labelme folder, {counted(len(annotations), 'JSON file')} {where}"
+    kind += BY_FOLDER if splits else ""
     dataset = replace(dataset, splits=splits)
     return Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind)
 

@@ -20,14 +20,13 @@ from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import first_link, writing
 from vocdet.formats.folders import is_searched, links_among
+from vocdet.formats.images import folder_splits, split_folder
 from vocdet.formats.scan import Scan
 from vocdet.wording import and_more, counted, listed, nearest, reason
 
 SPLIT_NAMES = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
 
-# Roboflow's folders, and the names of VOC.
-_FOLDER_SPLITS = {"train": "train", "valid": "val", "val": "val", "validation": "val", "test": "test"}
 _FILE_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
 _SPLIT = "run `vocdet.write_splits(vocdet.split(dataset))`"
 _SPLIT_AGAIN = "run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
@@ -83,7 +82,7 @@ def searched_folders(root: Path) -> list[Path]:
 def split_names(dataset: Dataset) -> tuple[str, ...]:
     """The splits of a dataset: those of its split files, else of its folders named train, valid and test."""
     files = tuple(name for name in SPLIT_NAMES if split_path(dataset.root, name) is not None)
-    folders = {_FOLDER_SPLITS[name] for name in split_folders(dataset)}
+    folders = frozenset() if files else frozenset(folder_splits(dataset.images.files))
     return files or tuple(name for name in SPLIT_NAMES if name in folders)
 
 
@@ -91,8 +90,9 @@ def split_folders(dataset: Dataset) -> tuple[str, ...]:
     """The folders named train, valid and test that define the splits; none if there are split files."""
     if has_split_files(dataset.root):
         return ()
-    tops = {file.split("/")[0].lower() for file in dataset.images.files if "/" in file}
-    return tuple(sorted(tops & _FOLDER_SPLITS.keys()))
+    files = dataset.images.files
+    named = zip(files, folder_splits(files), strict=True)
+    return tuple(sorted({split_folder(file) for file, split in named if split}))
 
 
 def has_split_files(root: Path) -> bool:
@@ -111,7 +111,7 @@ def split_rows(
     path = split_path(dataset.root, name)
     if path is not None:
         return resolve(dataset, path, left_out)
-    rows = [row for row, split in enumerate(_folder_splits(dataset)) if split == name]
+    rows = [row for row, split in enumerate(folder_splits(dataset.images.files)) if split == name]
     if not rows:
         raise SplitError(f"there is no {name}.txt", place=dataset.root / FOLDER, hint=_SPLIT)
     return np.array(rows, np.int64), ()
@@ -336,8 +336,3 @@ def _hint(text: str, row_of: dict[str, int]) -> str:
     numbers = [re.findall(r"\d+", given) for given in (text, stem)]
     close = nearest(stem, (other for other in row_of if re.findall(r"\d+", other) in numbers))
     return f"did you mean {close!r}?" if close else ""
-
-
-def _folder_splits(dataset: Dataset) -> list[str]:
-    """The split of every image according to its folder; "" for none."""
-    return [_FOLDER_SPLITS.get(file.split("/")[0].lower(), "") if "/" in file else "" for file in dataset.images.files]

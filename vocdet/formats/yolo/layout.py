@@ -38,6 +38,7 @@ class Layout:
     splits: dict[str, list[str]]  # train, val, test: images
     keypoints: tuple[int, int] | None  # of a pose, and how many values each has
     ambiguous: list[str] = field(default_factory=list)  # images that share a label file with one in `images`
+    splits_by_folder: bool = False  # no file lists the splits
 
 
 def find_layout(path: Path, notes: Notes) -> Layout:
@@ -69,7 +70,8 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     names, names_source = _names(root, settings, names_files, files, notes)
     keypoints = settings.keypoints if settings else None
     kept = [image for image in images if image not in set(ambiguous)]
-    return Layout(root, kept, label_of, names, names_source, splits, keypoints, ambiguous)
+    by_folder = bool(splits) and not lists and not (settings and settings.splits)
+    return Layout(root, kept, label_of, names, names_source, splits, keypoints, ambiguous, by_folder)
 
 
 def looks_like(folder: Path) -> str:

@@ -18,7 +18,7 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.source_terms import YOLO
 from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.images import UPRIGHT_JPEG, image_size, split_suffix, unique_stems
+from vocdet.formats.images import BY_FOLDER, UPRIGHT_JPEG, image_size, split_suffix, unique_stems
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
@@ -245,4 +245,5 @@ def _kind(layout: Layout) -> str:
     sources: Mapping[str, int] = Counter(source.rpartition("/")[0] for source in layout.label_of.values())
     where = ", ".join(sorted(sources)[:3]) + (", ..." if len(sources) > 3 else "")
     count = counted(sum(sources.values()), "label file")
-    return f"a YOLO folder, {count} {'in ' + where if where else 'beside the images'}"
+    by_folder = BY_FOLDER if layout.splits_by_folder else ""
+    return f"a YOLO folder, {count} {'in ' + where if where else 'beside the images'}{by_folder}"

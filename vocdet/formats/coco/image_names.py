@@ -1,0 +1,86 @@
+"""The images of the file names in a COCO file, also where images were moved or renamed after the export."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vocdet.formats.images import ImageIndex, Name, split_suffix, stem_of
+
+_PREFIX = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{24}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?[-_]+", re.IGNORECASE)
+_SUFFIX = re.compile(
+    r"(?:_(?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+$"  # of Roboflow
+    r"|[._-](?=[0-9a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{8,64}$",
+    re.IGNORECASE,
+)
+_LETTER, _DIGIT = re.compile("[a-fA-F]"), re.compile("[0-9]")
+
+
+@dataclass(slots=True)
+class FoundImages:
+    """The images of the names in a file, "" for those without one."""
+
+    files: list[str]
+    elsewhere: set[int] = field(default_factory=set)  # names whose images were found by a part of the name
+    ambiguous: dict[int, list[str]] = field(default_factory=dict)  # name -> the images that it fits
+
+
+def find_named(names: Sequence[Name], prefix: str, index: ImageIndex) -> FoundImages:
+    """Find the images of all names: by their paths, else by a part of the name that only one image has.
+
+    That is its last component, then its stem, then the stem without the hash that annotation tools add.
+    """
+    found = FoundImages([])
+    for i, name in enumerate(names):
+        wanted = name.path or name.last
+        exact = index.exact(prefix + name.path) if name.path else None
+        candidates = [exact] if exact is not None else index.ending_in(wanted) if wanted else []
+        found.files.append(candidates[0] if len(candidates) == 1 else "")
+        if len(candidates) > 1:
+            found.ambiguous[i] = candidates
+    missing = [i for i, file in enumerate(found.files) if not file and i not in found.ambiguous]
+    if missing and len(index.files):
+        _find_by_parts(names, missing, index, found)
+    return found
+
+
+def _find_by_parts(names: Sequence[Name], missing: Sequence[int], index: ImageIndex, found: FoundImages) -> None:
+    taken = set(found.files)
+    bare = _Bare.of([*(name.last for name in names), *index.files])
+    stripped: dict[str, list[str]] = {}
+    for file in index.files:
+        stripped.setdefault(bare.stem(file), []).append(file)
+    candidates: dict[int, list[str]] = {}
+    for i in missing:
+        last = names[i].last
+        if last:
+            steps = (index.ending_in(last), index.by_stem(stem_of(last)), stripped.get(bare.stem(last), []))
+            candidates[i] = next((files for files in steps if files), [])
+    times = Counter(files[0] for files in candidates.values() if len(files) == 1)
+    for i, files in candidates.items():
+        if len(files) > 1:
+            found.ambiguous[i] = files
+        elif files and times[files[0]] == 1 and files[0] not in taken:
+            found.files[i] = files[0]
+            found.elsewhere.add(i)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """Removes hashes from stems; prefixes only where they are hashes, not dates."""
+
+    prefixed: bool
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> _Bare:
+        prefixes = [match[0] for name in names if (match := _PREFIX.match(name.rpartition("/")[2]))]
+        return cls(any(_LETTER.search(prefix) and _DIGIT.search(prefix) for prefix in prefixes))
+
+    def stem(self, name: str) -> str:
+        """The stem of a path without a hash, in lower case."""
+        stem = split_suffix(name.rpartition("/")[2])[0]
+        shorter = _SUFFIX.sub("", stem)
+        shorter = _PREFIX.sub("", shorter, count=1) if self.prefixed else shorter
+        return (shorter or stem).casefold()
