@@ -1,4 +1,4 @@
-"""Images a second from files to batches: vocdet's data pipeline against torchvision's v2 transforms, as shipped.
+"""Images per second from files to batches: vocdet's data pipeline against torchvision's v2 transforms, as shipped.
 
     python examples/bench_data.py [--rounds 3] [--images 320] [--memory]
 
@@ -8,10 +8,10 @@ RandomHorizontalFlip, floats; the resizing to 320 is left to its model. vocdet c
 over bytes; normalizing is left to the model. "all" adds its changes of color and mosaics, half of the samples each
 made of four images. "first epoch" and "no cache" decode every image, "later epochs" find them in memory.
 
-Each side runs in a process of its own, in turns, so that a noisy machine disturbs all of them; what counts is the
-ratio. Neither the start of Python nor that of workers is timed. Where other programs want the same cores, the
-processor's own milliseconds an image say more: not known of vocdet's workers, which end later. `--memory` shows the
-resident memory after epochs 2 and 20 instead, on Linux.
+Each side runs in a separate process; the sides alternate, so that a noisy machine affects all of them, and what counts
+is the ratio. The start of Python and of workers is excluded. On a busy machine, CPU milliseconds per image are more
+reliable; they are unknown for vocdet's workers, which end later. `--memory` instead shows the resident memory after
+epochs 2 and 20, on Linux.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SIDES: dict[str, dict[str, Any]] = {
 def time_vocdet(
     data: Path, *, threads: int = 1, workers: int = 0, everything: bool = False, later: int = 3
 ) -> dict[str, Speed]:
-    """How fast the first epoch is, later ones, and those without a cache."""
+    """The speed of the first epoch, of later ones, and of those without a cache."""
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
@@ -79,7 +79,7 @@ def samples(data: Path, cache: Any, everything: bool) -> Any:
 
 
 def time_torchvision(data: Path) -> dict[str, Speed]:
-    """How fast torchvision's pipeline is, which decodes in every epoch."""
+    """The speed of torchvision's pipeline, which decodes in every epoch."""
     import torch
     from PIL import Image
     from torchvision import tv_tensors
@@ -119,7 +119,7 @@ def _zipped(samples: list[Any]) -> Any:
 
 
 def timed(batches: Iterable[Any]) -> Speed:
-    """How fast a pass is, without what it takes to start."""
+    """The speed of a pass, without its start."""
     worked = processor_seconds()
     reader = iter(batches)
     for _ in islice(reader, LEFT_OUT):
@@ -131,13 +131,13 @@ def timed(batches: Iterable[Any]) -> Speed:
 
 
 def processor_seconds() -> float:
-    """What this process and those it has started and seen end took of the processor."""
+    """CPU seconds of this process and of its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def fastest(speeds: list[Speed]) -> Speed:
-    """The most images a second and the fewest milliseconds."""
+    """The most images per second and the fewest milliseconds."""
     return max(speed for speed, _ in speeds), min(cost for _, cost in speeds)
 
 
@@ -162,7 +162,7 @@ def measure_memory(data: Path, cache: str, workers: int) -> dict[str, float]:
 
 
 def resident(processes: list[int]) -> int:
-    """Kilobytes of memory that processes hold, as Linux counts them; files and memory that they share count once."""
+    """Kilobytes of memory of processes, as Linux counts them; shared files and memory count once."""
     status = [
         dict(
             line.split(maxsplit=1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if "Rss" in line
@@ -176,20 +176,20 @@ def resident(processes: list[int]) -> int:
 
 
 def children() -> list[int]:
-    """The processes that this one has started."""
+    """The children of this process."""
     tasks = Path("/proc/self/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def run_side(data: Path, side: str, *, memory: bool) -> Any:
-    """What a process of its own measures."""
+    """Measure one side, in a separate process."""
     command = [sys.executable, __file__, "--side", side, "--data", str(data), *(["--memory"] if memory else [])]
     single = os.environ | {"OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=single).stdout)
 
 
 def compare_speeds(data: Path, rounds: int) -> None:
-    """Run all sides in turns; print the fastest round of each, and how many times torchvision's that is."""
+    """Alternate all sides; print the fastest round of each, and its ratio to torchvision's."""
     seen: dict[tuple[str, str], list[Speed]] = {}
     for turn in range(rounds):
         for side in SIDES:
@@ -216,7 +216,7 @@ def compare_memory(data: Path) -> None:
 
 
 def main() -> None:
-    """Make the pictures, run both sides in turns and print the ratios."""
+    """Make the pictures, alternate both sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=320)

@@ -3,12 +3,11 @@
     python examples/bench_datasets.py [--corpus DIR] [--rounds 3] [--million]
                                       [--peers [globox labelformat ...]] [--peer-python PATH]
 
-The corpus is that of make_corpus.py; it is made in DIR where there is none, else in a temporary folder. Every piece
-runs in a process of its own on one core, in turns with the others, so that a noisy machine disturbs all of them. What
-counts is user and system time of the work alone, imports excluded, and the process's peak memory, imports included.
-Results are written to memory (/dev/shm) where there is such a place: creating 20,000 files on a disk takes from half a
-second to five, as its journal has it.
-Peers (globox, labelformat, datumaro, pylabel) run where --peer-python has them: an environment of their own is best.
+The corpus is that of make_corpus.py, made in DIR if it does not exist, or in a temporary folder. Every piece runs in a
+separate process on one core; pieces alternate, so that a noisy machine affects all of them. The figures are user and
+system time of the work without imports, and the peak memory of the process with imports. Results are written to memory
+(/dev/shm) if possible: creating 20,000 files on a disk takes half a second to five seconds, depending on its journal.
+Peers (globox, labelformat, datumaro, pylabel) run if --peer-python has them, preferably in a separate environment.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from typing import Any, Literal
 
 from vocdet.formats.source import Source
 
-# Only the standard library up here: peers' interpreters run this file too, and a process that is started by a large
-# one is told to have been as large itself.
+# Only the standard library up here: peers' interpreters run this file too, and the peak memory of a process includes
+# that of the parent it was forked from.
 
 PEERS = ("globox", "labelformat", "datumaro", "pylabel")
 _REFERENCE = 2.1  # CPU seconds of pycocotools where the budgets were set
@@ -157,7 +156,7 @@ def _pylabel(corpus: Path, scratch: Path, to: str) -> Work:
 
 
 def _datumaro(corpus: Path, scratch: Path, to: str) -> Work:
-    """It wants more of a folder than a corpus has: a label map and a list of the images, or subsets in the names."""
+    """Datumaro requires a label map and a list of the images, or subsets in the names, which a corpus does not have."""
     datasets = importlib.import_module("datumaro").Dataset
     source = scratch / "source"
     links = {"annotations/instances_default.json": "coco/annotations/instances.json", "images/default": "coco/images"}
@@ -229,7 +228,7 @@ def make_million() -> Any:
         "line": np.arange(1, objects + 1, dtype=np.int32),
     }
     for column in columns.values():
-        column.setflags(write=False)  # so that the table takes it as it is
+        column.setflags(write=False)  # so that the table does not copy it
     stems = tuple(f"frame_{i:07d}" for i in range(images))
     table = Images(
         stems=stems,
@@ -300,7 +299,7 @@ def run(name: str, corpus: Path, work: Path, python: str, cache: Path | None = N
 
 
 def importable(names: Sequence[str], python: str) -> list[str]:
-    """Those of the packages that this interpreter finds."""
+    """The packages that this interpreter finds."""
     test = "import sys, importlib.util as u; print(*(n for n in sys.argv[1:] if u.find_spec(n)))"
     found = subprocess.run([python, "-c", test, *names], capture_output=True, text=True, check=True)
     return found.stdout.split()
@@ -309,7 +308,7 @@ def importable(names: Sequence[str], python: str) -> list[str]:
 def take_turns(
     pieces: dict[str, Piece], runner: Callable[[str], Measure | None], rounds: int
 ) -> dict[str, list[Measure]]:
-    """Run all pieces once a round; a piece that fails is not tried again."""
+    """Run all pieces once a round; failed pieces are not repeated."""
     seen: dict[str, list[Measure]] = {name: [] for name in pieces}
     for turn in range(1, rounds + 1):
         for name in list(seen):
@@ -323,7 +322,7 @@ def take_turns(
 
 
 def table(pieces: dict[str, Piece], seen: dict[str, list[Measure]]) -> list[str]:
-    """A line for each piece: least and median seconds, peak memory, the budgets, and whether they are kept."""
+    """A line for each piece: minimum and median seconds, peak memory, the budgets, and whether they are met."""
     lines = [f"{'':28} {'seconds, min':>14} {'median':>7} {'budget':>7} {'peak MB':>8} {'budget':>7}"]
     for name, results in seen.items():
         piece = pieces[name]
@@ -356,7 +355,7 @@ def ratios(pieces: dict[str, Piece], seen: dict[str, list[Measure]]) -> list[str
 
 
 def main() -> None:
-    """Run the pieces in turns and print what they took."""
+    """Alternate the pieces and print their costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
@@ -386,13 +385,13 @@ def main() -> None:
 
 
 def _memory() -> str | None:
-    """A folder that is in memory, with room for what the pieces write; None where there is none."""
+    """A folder in memory with room for the output of the pieces, if there is one."""
     folder = "/dev/shm"
     return folder if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 1e9 else None
 
 
 def bench_corpus(corpus: Path, work: Path, rounds: int, peers: Sequence[str], peer_python: str) -> None:
-    """Measure vocdet, pycocotools and these peers with the corpus, which is made where it is not there yet."""
+    """Measure vocdet, pycocotools and these peers with the corpus, which is made if it does not exist."""
     if not corpus.exists():
         subprocess.run([sys.executable, str(Path(__file__).with_name("make_corpus.py")), str(corpus)], check=True)
         time.sleep(3)  # the cache does not trust files of the last two seconds

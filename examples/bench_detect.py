@@ -2,8 +2,9 @@
 
     python examples/bench_detect.py [--images 64] [--labels 31] [--score 0.01] [--rounds 9]
 
-The outputs are made up as a trained detector's are: nearly all of the 3,234 anchors at 320 pixels are background, those
-around an object score for its label, and some for another. Both sides get the same, in turns, and find the same boxes.
+The outputs resemble those of a trained detector: nearly all of the 3,234 anchors at 320 pixels are background, those
+around an object score for its label, and some for another. Both sides alternate on the same outputs and must find the
+same boxes.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def outputs(images: int, labels: int, *, seed: int = 0) -> tuple[Any, Any, Any]:
 
 
 def main() -> None:
-    """Time both sides in turns and print the ratio."""
+    """Time both sides alternately and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--labels", type=int, default=31)

@@ -3,12 +3,12 @@
     python examples/bench_maskrcnn.py [--net mb3-large] [--rounds 3] [--steps 4] [--only training inference memory]
 
 Training: steps of vocdet's mobile Mask R-CNN against torchvision's MaskRCNN on `mobilenet_backbone(fpn=True)`, both at
-320 pixels, batch 4, eight objects an image, all weights trained (batch norms too in vocdet, where torchvision keeps
-them), the data in memory. Inference: the mobile one against ResNet-50 with standard heads, which is torchvision's
-`maskrcnn_resnet50_fpn`, at 512 pixels, batch norms folded in both; all weights are fresh, so that both draw the most
-masks they can, 100 an image. Memory: the most that a process has had after some training steps with 375 objects with
-masks in one image of 1,024 pixels. Each side runs in a process of its own, in turns, so that a noisy machine disturbs
-all; what counts is the ratio, of wall time and of the processor's own.
+320 pixels, batch 4, eight objects per image, all weights trained (vocdet also trains the batch norms that torchvision
+freezes), with data in memory. Inference: the mobile model against ResNet-50 with standard heads (torchvision's
+`maskrcnn_resnet50_fpn`) at 512 pixels, batch norms folded in both; all weights are random, so that both predict the
+maximum of 100 masks per image. Memory: the peak of a process after some training steps with 375 masks in one image of
+1,024 pixels. Each side runs in a separate process; the sides alternate, so that a noisy machine affects all; what
+counts is the ratio, of wall time and of CPU time.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def detection(net: str, heads: str) -> tuple[Callable[[], None], int]:
 
 
 def measure(what: str, side: str, net: str, steps: int) -> dict[str, float]:
-    """What one side of one comparison costs, in this process."""
+    """The cost of one side of one comparison, in this process."""
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
@@ -168,7 +168,7 @@ def measure(what: str, side: str, net: str, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run the sides in turns and print the ratios."""
+    """Alternate the sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=["mb3-large", "mb3-small", "mb2"], default="mb3-large")
     parser.add_argument("--rounds", type=int, default=3)
@@ -184,7 +184,7 @@ def main() -> None:
 
 
 def compare(what: str, net: str, rounds: int, steps: int) -> None:
-    """Print what both sides of one comparison cost, and how many times the first costs what the second does."""
+    """Print the cost of both sides of one comparison, and their ratio."""
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES[what]}
     for turn in range(rounds):
         for side, seen in found.items():

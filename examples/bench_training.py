@@ -1,15 +1,14 @@
-"""Images a second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
+"""Images per second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
 
     python examples/bench_training.py [--net mb3-large mb3-small] [--mode full finetune finetune-last] [--rounds 3]
 
-All learn from the same JPEGs at 320 pixels, batch 16. torchvision runs as its detection reference does it, every layer
-and batch norm trained: images decoded and transformed by a DataLoader, resized inside the model. vocdet trains
-everything too (full), or as one goes on from weights that are good already: the batch norms of the backbone stay and
-are folded into its convolutions, and its layers up to stride 8 learn no more (the recipe finetune), or up to stride 16
-(finetune-last). Each side runs in a process of its own, in turns, so that a noisy machine disturbs all; what counts is
-the ratio. Where other programs want the same cores, the processor's own milliseconds an image say more: those of
-torchvision's workers, which decode, are not among them. vocdet keeps decoded images in memory, so its first epoch is
-slower than what is timed here, which starts after.
+All sides train on the same JPEGs at 320 pixels, batch 16. torchvision runs as in its detection reference, with every
+layer and batch norm trained: a DataLoader decodes and transforms images, and the model resizes them. vocdet also trains
+everything (full), or fine-tunes: the batch norms of the backbone are folded into its convolutions, and its layers are
+frozen up to stride 8 (the recipe finetune) or up to stride 16 (finetune-last). Each side runs in a separate process;
+the sides alternate, so that a noisy machine affects all, and what counts is the ratio. On a busy machine, CPU
+milliseconds per image are more reliable; those of torchvision's workers, which decode, are not included. vocdet caches
+decoded images in memory; its first epoch, which is slower, is not timed.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PICTURE = (640, 480)  # as microscope cameras and phones' previews have it
 
 
 def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
-    """How fast vocdet trains."""
+    """The speed of vocdet's training."""
     from vocdet.cpu import prepare_cpu
 
     prepare_cpu()
@@ -89,7 +88,7 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
 
 
 def time_torchvision(data: Path, net: str, steps: int) -> Speed:
-    """How fast torchvision trains, with the parts of its reference script."""
+    """The speed of torchvision's training, with the parts of its reference script."""
     import torch
     from PIL import Image
     from torchvision import tv_tensors
@@ -139,7 +138,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
 
 
 def torchvision_model(net: str, classes: int) -> Any:
-    """torchvision's detector; it ships one for mb3-large, that for mb3-small is made of the same parts."""
+    """torchvision's detector for mb3-large, and one of the same parts for mb3-small."""
     from functools import partial
 
     from torch import nn
@@ -175,7 +174,7 @@ def _timed(source: Iterator[Any], step: Any, steps: int) -> Speed:
 
 
 def main() -> None:
-    """Run the sides in turns and print the ratios."""
+    """Alternate the sides and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
     parser.add_argument("--mode", nargs="+", choices=MODES, default=MODES)
@@ -201,7 +200,7 @@ def main() -> None:
 
 
 def compare(data: Path, net: str, modes: list[str], rounds: int, steps: int) -> None:
-    """Print how fast torchvision is, and vocdet in these modes, and the ratios."""
+    """Print the speed of torchvision and of vocdet in these modes, and the ratios."""
     speeds: dict[str, list[Speed]] = {side: [] for side in ("torchvision", *modes)}
     for turn in range(rounds):
         for side, seen in speeds.items():

@@ -2,14 +2,14 @@
 
     python examples/make_corpus.py corpus [--images 20000] [--objects 120000] [--seed 0]
 
-    corpus/voc/Annotations/*.xml      labelImg's, VOC2012's and Roboflow's kind, in turns; 51 MB
+    corpus/voc/Annotations/*.xml      alternately in the style of labelImg, VOC2012 and Roboflow; 51 MB
     corpus/voc/JPEGImages/*.jpg
     corpus/coco/annotations/instances.json    the same boxes, with polygons and some RLE; 47 MB
     corpus/coco/images/*.jpg
     corpus/labels.txt                 the labels that occur, sorted
 
-The same seed gives the same annotations, byte for byte, on any machine. The numbers are 0-based and half-open. The
-pictures are grey, but real JPEGs of the sizes that the annotations say.
+The same seed gives the same annotations, byte for byte, on any machine. Coordinates are 0-based and half-open. The
+images are gray JPEGs of the annotated sizes.
 """
 
 from __future__ import annotations
