@@ -65,17 +65,28 @@ def writing(path: Path, *, sync: bool = True, private: bool = False) -> Iterator
     parent folders are created, and deleted after a failure. A full or read-only disk is an `OutputError` that names
     the file.
     """
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        if not private:
+            temporary.chmod(0o666 & ~_umask())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` that gets its name when the block succeeds, and is deleted when it fails.
+
+    A link at `path` is replaced; the file that it points to stays as it is.
+    """
     with _making_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
+        os.close(handle)
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            if not private:
-                temporary.chmod(0o666 & ~_umask())
+            yield temporary
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -5,8 +5,11 @@ A marker, a hidden JSON file, names the kind of folder that it is in, and has a 
 
 from __future__ import annotations
 
+import filecmp
+import os
 import re
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -15,12 +18,14 @@ from pathlib import Path
 import msgspec
 
 from vocdet.errors import OutputError
-from vocdet.files import write_bytes
+from vocdet.files import first_link, replacing, write_bytes
 
 MARKER = ".vocdet.json"
 FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
 
 _LARGEST = 100_000_000  # bytes of a marker
+_BYTES = 16  # of a digest
+_ANNOTATIONS = (".xml", ".json", ".txt")  # detections that are written as annotations are to be read
 # Files of a folder that is output without a marker: each of the first, with any of the second.
 _SIGNS = (
     ("run.json", ("recipe.toml", "recipe.json", "metrics.csv")),  # runs and results of vocdet before it wrote markers
@@ -42,12 +47,18 @@ class Marker:
 
     kind: str  # run, predictions, drawings, crops, or `FILES`
     files: dict[str, str] = field(default_factory=dict)  # path from the folder, with forward slashes: digest
+    kept: tuple[str, ...] = ()  # files that were to be replaced or deleted, and stay: a user changed or added them
 
 
-def write_marker(folder: Path, kind: str, files: Mapping[str, str] | None = None) -> None:
+def write_marker(folder: Path, kind: str, files: Mapping[str, str] | None = None, kept: Iterable[str] = ()) -> None:
     """Mark an existing folder as output: inside a dataset, it is passed over."""
-    marker = Marker(kind, dict(sorted((files or {}).items())))
-    write_bytes(folder / MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=1) + b"\n", sync=False)
+    write_bytes(folder / MARKER, marker_bytes(kind, files, kept), sync=False)
+
+
+def marker_bytes(kind: str, files: Mapping[str, str] | None = None, kept: Iterable[str] = ()) -> bytes:
+    """The content of a marker."""
+    marker = Marker(kind, dict(sorted((files or {}).items())), tuple(kept))
+    return msgspec.json.format(msgspec.json.encode(marker), indent=1) + b"\n"
 
 
 def read_marker(folder: Path) -> Marker | None:
@@ -68,17 +79,124 @@ def mark_file(path: Path) -> None:
     """
     marker = read_marker(path.parent) or Marker(FILES)
     with suppress(OutputError, OSError):
-        write_marker(path.parent, marker.kind, marker.files | {path.name: digest_of(path)})
+        write_marker(path.parent, marker.kind, marker.files | {_key(path.name): digest_of(path)}, marker.kept)
 
 
-def digest(data: bytes) -> str:
-    """A digest of the content of a file."""
-    return blake2b(data, digest_size=16).hexdigest()
+def check_replaceable(path: Path, hint: str = "choose another name, or delete it") -> None:
+    """Raise an `OutputError` for a file that vocdet did not write, or that was changed since: it is never replaced.
+
+    `mark_file` notes what vocdet writes.
+    """
+    if not os.path.lexists(path) or path.is_dir():
+        return
+    marker = read_marker(path.parent)
+    known = marker.files.get(_key(path.name), "") if marker else ""
+    if not _is_unchanged(path, known):
+        problem = "exists, and was changed since vocdet wrote it" if known else "exists, and vocdet did not write it"
+        raise OutputError(problem, place=path, hint=hint)
+
+
+class OutputFiles:
+    """The files of an output folder: what vocdet wrote there earlier is replaced, what a user changed or added stays.
+
+    Files are named by their paths from the folder, with forward slashes. `save` writes the marker.
+    """
+
+    def __init__(self, folder: Path, kind: str, *, force: bool = False) -> None:
+        """With `force`, all files may be replaced."""
+        marker = read_marker(folder)
+        self.folder, self.kind, self.force = folder, kind, force
+        self.earlier = dict(marker.files) if marker else {}
+        self.files: dict[str, str] = {}  # written by now, with their digests
+        self.kept: dict[str, None] = {}
+
+    def may_write(self, name: str) -> bool:
+        """Whether there is no such file yet, or it is unchanged; otherwise it is noted as kept."""
+        path = self.folder / name
+        if link := first_link(path.parent, self.folder):
+            problem, hint = "is a link: nothing is written through it", "replace it by a folder, or choose another one"
+            raise OutputError(problem, place=link, hint=hint)
+        known = self.files.get(_key(name)) or self.earlier.get(_key(name), "")
+        if self.force or not os.path.lexists(path) or _is_unchanged(path, known):
+            return True
+        self.kept[_key(name)] = None
+        return False
+
+    def write(self, name: str, data: bytes) -> bool:
+        """Write a file, unless one of a user has its name: then nothing is written, and False returned."""
+        if not self.may_write(name):
+            return False
+        write_bytes(self.folder / name, data)
+        self.files[_key(name)] = blake2b(data, digest_size=_BYTES).hexdigest()
+        return True
+
+    def place(self, name: str, source: Path) -> bool:
+        """Give a file of the user a name in the folder, by a hard link or a copy; like `write` if the name is taken."""
+        path = self.folder / name
+        if not _is_same(source, path):
+            if not self.may_write(name):
+                return False
+            place_copy(source, path)
+        self.record(name, large=True)
+        return True
+
+    def record(self, name: str, *, large: bool = False) -> None:
+        """Note a file that was written in another way; a large one by its size and time, without reading it."""
+        path = self.folder / name
+        with suppress(OSError):
+            self.files[_key(name)] = _signature(path) if large else digest_of(path)
+
+    def delete_earlier(self, needed: Callable[[str], bool]) -> None:
+        """Delete earlier files that were neither written again nor changed, nor are needed."""
+        for name in sorted(self.earlier.keys() - self.files.keys() - self.kept.keys()):
+            path = self.folder / name
+            if needed(name):
+                self.files[name] = self.earlier[name]
+            elif _is_unchanged(path, self.earlier[name]):
+                with suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()  # unless it is not empty
+            elif os.path.lexists(path):
+                self.kept[name] = None
+
+    def save(self) -> None:
+        """Write the marker; what earlier results left there and was not written again stays known."""
+        left = {name: known for name, known in self.earlier.items() if os.path.lexists(self.folder / name)}
+        write_marker(self.folder, self.kind, left | self.files, self.kept)
+
+
+def place_copy(source: Path, path: Path) -> None:
+    """Give a file a second name by a hard link, or a copy if the disk has none. An `OutputError` names the new file."""
+    with replacing(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def _is_same(source: Path, path: Path) -> bool:
+    """Whether a file exists and has the content of another."""
+    try:
+        return path.is_file() and (path.samefile(source) or filecmp.cmp(path, source, shallow=False))
+    except OSError:
+        return False
+
+
+def _signature(path: Path) -> str:
+    """What tells a large file from a changed one without reading it."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def _key(name: str) -> str:
+    """A name as JSON can hold it: one that is not UTF-8 has surrogates."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def digest_of(path: Path) -> str:
     """The digest of a file, read in pieces."""
-    hashed = blake2b(digest_size=16)
+    hashed = blake2b(digest_size=_BYTES)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             hashed.update(piece)
@@ -101,12 +219,13 @@ def written_files(folder: Path, names: Iterable[str]) -> frozenset[str]:
     marker = read_marker(folder)
     if marker is None or marker.kind != FILES:
         return frozenset()
-    return frozenset(name for name in names if _is_unchanged(folder / name, marker.files.get(name, "")))
+    pictures = (name for name in names if not name.lower().endswith(_ANNOTATIONS))
+    return frozenset(name for name in pictures if _is_unchanged(folder / name, marker.files.get(_key(name), "")))
 
 
 def _is_unchanged(path: Path, known: str) -> bool:
     try:
-        return bool(known) and path.is_file() and digest_of(path) == known
+        return bool(known) and path.is_file() and (_signature if ":" in known else digest_of)(path) == known
     except OSError:
         return False
 

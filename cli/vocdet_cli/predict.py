@@ -36,12 +36,16 @@ def predict(
     voc: Annotated[
         bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, PNGs of masks.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace files of an earlier result that were changed since.")
+    ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
     """Detect objects in images, folders and videos: draw them, and list them in detections.json (COCO results).
 
-    Masks are drawn and listed as RLE.
+    Masks are drawn and listed as RLE. An earlier result is replaced, but for files that were changed since, such as
+    corrected annotations.
     """
     load_torch()
     from vocdet.wording import counted
@@ -51,7 +55,9 @@ def predict(
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
     images, frames, objects, then = 0, 0, 0, ""
-    predictions = workflow.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc)
+    options = {"force": True} if force else {}
+    _report_skipped(sources, out)
+    predictions = workflow.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc, **options)
     try:
         with closing(predictions), render.progress("predicting") as progress:
             for prediction in predictions:
@@ -67,6 +73,30 @@ def predict(
                 f"Detected {counted(objects, 'object')} in {' and '.join(processed)} with {run}. Saved to {out}",
                 then=then,
             )
+            _report_kept(out)
+
+
+def _report_skipped(sources: list[str], out: Path) -> None:
+    """Name the files in folders that are no images and no videos."""
+    from vocdet.inference.frames import skipped_files
+    from vocdet.wording import counted, listed
+
+    names: dict[str, list[str]] = {}
+    for path, why in skipped_files(sources, skip=out):
+        names.setdefault(why, []).append(path.name)
+    for why, some in names.items():
+        render.warning(f"{counted(len(some), 'path')} passed over, {why}: {listed(some, most=3)}")
+
+
+def _report_kept(out: Path) -> None:
+    """Name the files that an earlier result left, and that a user changed since."""
+    from vocdet.outputs import read_marker
+    from vocdet.wording import counted, listed
+
+    marker = read_marker(out)
+    if marker is not None and marker.kept:
+        names = f"{counted(len(marker.kept), 'file')} in {out}: {listed(marker.kept, most=3)}"
+        render.warning(f"kept what was changed or added by hand, {names}; `force=True` replaces it")
 
 
 @app.command()
@@ -79,6 +109,7 @@ def live(
     save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,
     frames: Annotated[int, typer.Option(min=0, help="Stop after N frames.", show_default="no limit")] = 0,
     score: Score = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
@@ -89,7 +120,8 @@ def live(
 
     count, rate = 0, 0.0
     run = run or workflow.choose_run((), runs=runs)[0]
-    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device)
+    options = {"force": True} if force else {}
+    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device, **options)
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
             for one in shown:

@@ -17,6 +17,7 @@ import torch
 import vocdet
 from vocdet.data import detections as columns
 from vocdet.data.texts import Texts
+from vocdet.errors import OutputError
 from vocdet.formats.source import Source
 from vocdet.inputs.images import decode
 from vocdet.masks import rle_json
@@ -177,7 +178,14 @@ def test_a_rotated_photo_is_drawn_upright(detector: vocdet.Detector, tmp_path: P
 
 
 def test_voc_annotations_are_read_back(masked: vocdet.Detections, shelf: Path) -> None:
-    masked.to_voc(shelf / "Annotations" / "img00.xml")
+    annotation = shelf / "Annotations" / "img00.xml"
+    by_hand = annotation.read_bytes()
+    with pytest.raises(OutputError, match="exists, and vocdet did not write it") as caught:
+        masked.to_voc(annotation)
+    assert "`force=True`" in caught.value.hint
+    assert annotation.read_bytes() == by_hand
+    masked.to_voc(annotation, force=True)
+    masked.to_voc(annotation)  # its own file
     PIL.Image.new("RGB", (8, 6)).save(shelf / "JPEGImages" / "img00.jpg")
     dataset = vocdet.read(shelf)
     objects = dataset[0].objects

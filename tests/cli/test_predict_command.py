@@ -14,6 +14,7 @@ from vocdet_cli.app import app
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import MediaSource
+from vocdet.outputs import write_marker
 from vocdet.workflows import predict as watch
 from vocdet.workflows.predict import LiveFrame, Prediction
 
@@ -129,3 +130,16 @@ def test_live_that_fails_to_save_does_not_report_a_file(monkeypatch: pytest.Monk
     assert isinstance(result.exception, OutputError)
     assert "Saved" not in result.output
     assert "Showed" not in result.output
+
+
+@pytest.mark.usefixtures("calls")
+def test_predict_names_what_it_passes_over_and_what_it_keeps(tmp_path: Path) -> None:
+    for name in ("a.png", "b.psd", "c.psd"):
+        (tmp_path / name).touch()
+    out = tmp_path / "found"
+    out.mkdir()
+    write_marker(out, "predictions", kept=["Annotations/a.xml"])
+    code, text = vocdet("predict", str(tmp_path), "--out", str(out), "--force")
+    assert code == 0
+    assert "warning: 2 paths passed over, .psd files are not read: b.psd, c.psd" in text
+    assert f"kept what was changed or added by hand, 1 file in {out}: Annotations/a.xml; --force replaces it" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ImageError, ManyErrors, VocdetError
-from vocdet.inference.frames import FPS, MediaSource, batches, find_sources, open_video, quiet
+from vocdet.inference.frames import FPS, MediaSource, batches, find_sources, open_video, quiet, skipped_files
 from vocdet.inputs.images import decode
+from vocdet.outputs import write_marker
 
 
 def picture(path: Path) -> Path:
@@ -150,3 +152,32 @@ def test_batches_hold_every_frame_once(tmp_path: Path) -> None:
     with open_video(MediaSource("video", str(film(tmp_path / "a.mp4")), "a.mp4")) as video:
         sizes = [[frame.number for frame in batch] for batch in batches(video.frames, 2)]
     assert sizes == [[0, 1], [2, 3], [4]]
+
+
+def test_linked_folders_are_searched_once_and_never_upwards(tmp_path: Path) -> None:
+    picture(tmp_path / "disk" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    picture(tmp_path / "c.png")
+    for name, target in (("one", "disk"), ("two", "disk"), ("up", "."), ("self", "in")):
+        (tmp_path / "in" / name).symlink_to(tmp_path / target)
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "in")
+    assert [source.name for source in find_sources([str(tmp_path / "in")])] == ["b.png", "one/a.png"]
+
+
+def test_what_is_passed_over_is_named_with_the_reason(tmp_path: Path) -> None:
+    for name in ("a.png", "b.psd", "noext", "c.txt", "c.xml", ".hidden", "found/a.jpg"):
+        picture(tmp_path / "in" / name) if name.endswith((".png", ".jpg")) else (tmp_path / "in" / name).touch()
+    write_marker(tmp_path / "in" / "found", "predictions")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    passed = {path.name: why for path, why in skipped_files([str(tmp_path / "in"), str(tmp_path / "x.png")])}
+    assert passed == {
+        "b.psd": ".psd files are not read",
+        "noext": "the name has no suffix",
+        "found": "output of vocdet or Ultralytics",
+        "gone.jpg": "a link to nothing, or to itself",
+        "pipe.jpg": "neither a file nor a folder",
+        "up": "a link that leads back",
+    }
+    assert [source.name for source in find_sources([str(tmp_path / "in")])] == ["a.png"]

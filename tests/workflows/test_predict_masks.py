@@ -17,6 +17,7 @@ from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
 from vocdet.formats import cache
 from vocdet.formats.source import Source
+from vocdet.outputs import MARKER
 from vocdet.workflows.predict import predict
 from vocdet.workflows.voc_detections import write_annotation
 
@@ -71,15 +72,16 @@ def test_results_list_the_masks_of_what_is_shown(picture: Path, tmp_path: Path) 
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [entry["score"] for entry in entries] == [0.9, 0.8]
     assert [coco.area(entry["segmentation"]) for entry in entries] == [600, 600]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "detections.json", "labels.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != MARKER) == [
+        "a.jpg",
+        "detections.json",
+        "labels.txt",
+    ]
 
 
 def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
-    (out / "JPEGImages").mkdir()
-    (out / "JPEGImages" / "a.png").write_bytes(picture.read_bytes())
-    (out / "a.jpg").unlink()
     found = cache.read(Source(out))
     assert [finding for finding in found.findings if finding.severity == "error"] == []
     dataset = found.dataset
@@ -113,7 +115,9 @@ def test_without_masks_there_are_xmls_alone(picture: Path, tmp_path: Path) -> No
 
     out = tmp_path / "out"
     list(predict(Boxes(), [str(picture)], out=out, voc=True))
-    assert sorted(path.name for path in out.iterdir()) == ["Annotations", "a.jpg", "detections.json", "labels.txt"]
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.name != MARKER) == [
+        "Annotations/a.xml", "JPEGImages/a.png", "detections.json", "drawings/a.jpg", "labels.txt",
+    ]  # fmt: skip
     text = (out / "Annotations" / "a.xml").read_text()
     assert f"<path>{picture}</path>" in text
     assert text.count("<object>") == 2

@@ -22,6 +22,7 @@ from vocdet.errors import DependencyError
 from vocdet.files import write_text
 from vocdet.inference.draw import draw
 from vocdet.inference.results import coco_entries
+from vocdet.outputs import check_replaceable, mark_file
 from vocdet.wording import counted, listed
 from vocdet.workflows.voc_detections import check_voc_labels, detections_text
 
@@ -132,16 +133,19 @@ class Detections:
         """The picture in RGB with boxes, masks, labels and scores drawn on it; a file is read again."""
         return PIL.Image.fromarray(draw(as_image(self.picture, channels=self.channels), self.columns, self.names))
 
-    def to_voc(self, path: str | Path) -> None:
+    def to_voc(self, path: str | Path, *, force: bool = False) -> None:
         """Write a VOC annotation, as labelImg reads it: boxes in whole pixels, best first.
 
         VOC annotations have no masks and no scores: `to_coco` has both. Raises an `OutputError` if the file cannot be
-        written.
+        written, and, without `force`, if it exists and vocdet did not write it, or it was corrected since.
         """
         target = Path(path)
+        if not force:
+            check_replaceable(target, "choose another name, or replace it with `force=True`")
         check_voc_labels(target, self.names)
         file = self.path or target.with_suffix(".jpg")
         write_text(target, detections_text(file, self.size, self.columns, self.names))
+        mark_file(target)
 
     def to_coco(self, *, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """The objects as entries of COCO's results JSON: image_id, category_id, bbox, score; masks as RLE.

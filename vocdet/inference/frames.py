@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 MASK_FOLDERS = frozenset(("SegmentationObject", "SegmentationClass"))  # of a VOC dataset: PNGs that are not photographs
+ANNOTATION_SUFFIXES = frozenset((".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names"))  # beside images
 FPS = 25.0  # of a video without a frame rate
 MAX_FPS = 240.0  # a higher number in a file is not a frame rate
 
@@ -63,26 +64,27 @@ class Video:
 def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
     """The sources named by paths, camera numbers and URLs, in this order, and in natural order inside a folder.
 
-    Folders are searched recursively, except hidden ones, the mask folders of VOC, output of vocdet, and `skip`.
-    A missing path and an empty folder is an `ArgumentError`; all of them are reported together.
+    Folders are searched recursively, also those behind links, except hidden ones, the mask folders of VOC, output of
+    vocdet and Ultralytics, and `skip`; `skipped_files` names the rest. A missing path and an empty folder is an
+    `ArgumentError`; all of them are reported together.
     """
     sources: list[MediaSource] = []
     errors: list[VocdetError] = []
     for text in names:
         path = Path(text)
-        if path.is_dir():
-            try:
-                inside = [_file(inner, inner.relative_to(path).as_posix()) for inner in _walk(path, skip)]
-            except OSError as error:
-                raise ArgumentError(f"cannot be read: {reason(error)}", place=path) from error
+        if _is_dir(path):
+            inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in _search(path, skip) if not why]
             if not inside:
                 kinds = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
                 errors.append(
                     ArgumentError("contains no image and no video", place=path, hint=f"supported files: {kinds}")
                 )
             sources += inside
-        elif path.is_file():
+        elif _is_file(path):
             sources.append(_file(path, path.name))
+        elif os.path.lexists(path):
+            problem = "is a link to nothing, or to itself" if path.is_symlink() else "is neither a file nor a folder"
+            errors.append(ArgumentError(problem, place=path, hint="give an image, a video or a folder"))
         elif text.isascii() and text.isdigit():
             sources.append(MediaSource("camera", text, f"camera{text}"))
         elif "://" in text:
@@ -98,16 +100,65 @@ def _file(path: Path, name: str) -> MediaSource:
     return MediaSource("video" if path.suffix.lower() in VIDEO_SUFFIXES else "image", str(path), name)
 
 
-def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
-    hidden = skip.resolve() if skip else None
+def skipped_files(names: Sequence[str], *, skip: Path | None = None) -> list[tuple[Path, str]]:
+    """What `find_sources` passes over in these folders, and why: unknown suffixes, special files, output, bad links.
+
+    Annotations, hidden files and the masks of VOC are not listed.
+    """
+    folders = (path for path in map(Path, names) if _is_dir(path))
+    return [(path, why) for folder in folders for path, why in _search(folder, skip) if why]
+
+
+def _search(top: Path, skip: Path | None) -> Iterator[tuple[Path, str]]:
+    """The images and videos below a folder in natural order with "", and what is passed over with the reason.
+
+    A folder is searched once, by whatever links it can be reached.
+    """
+    seen = {os.path.realpath(top)} | ({os.path.realpath(skip)} if skip else set())
+    try:
+        yield from _below(top, Path(os.path.realpath(top)), seen)
+    except OSError as error:
+        raise ArgumentError(f"cannot be read: {reason(error)}", place=top) from error
+
+
+def _below(folder: Path, top: Path, seen: set[str]) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.iterdir(), key=_natural):
-        if path.name.startswith(".") or path.name in MASK_FOLDERS or path.resolve() == hidden:
+        if path.name.startswith(".") or path.name in MASK_FOLDERS:
             continue
-        if path.is_dir():
-            if not path.is_symlink() and not is_output_folder(path):  # a link may lead back to a parent
-                yield from _walk(path, skip)
-        elif path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            yield path
+        if not _is_dir(path):
+            if path.suffix.lower() not in ANNOTATION_SUFFIXES:
+                yield path, _why_not(path)
+            continue
+        real = os.path.realpath(path)
+        if top.is_relative_to(real):
+            yield path, "a link that leads back"
+        elif real not in seen:
+            seen.add(real)
+            if is_output_folder(path):
+                yield path, "output of vocdet or Ultralytics"
+            elif not os.access(path, os.R_OK | os.X_OK):
+                yield path, "no permission"
+            else:
+                yield from _below(path, top, seen)
+
+
+def _why_not(path: Path) -> str:
+    """Why a file is not used; "" for images and videos."""
+    suffix = path.suffix.lower()
+    if not _is_file(path):
+        return "a link to nothing, or to itself" if path.is_symlink() else "neither a file nor a folder"
+    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return ""
+    return f"{suffix} files are not read" if suffix else "the name has no suffix"
+
+
+def _is_dir(path: Path) -> bool:
+    """Unlike `Path.is_dir`, False for every path that the system refuses, such as a long one."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

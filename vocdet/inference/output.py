@@ -32,6 +32,11 @@ Show = Callable[[Image, float], bool]  # image, seconds to show it; False: the u
 
 def write_picture(path: Path, pixels: Image) -> None:
     """Write an image (H, W, 3) as JPEG or PNG, by the suffix, whole or not at all."""
+    write_bytes(path, encode_picture(path, pixels))
+
+
+def encode_picture(path: Path, pixels: Image) -> bytes:
+    """The bytes of an image (H, W, 3) for a file of this name, JPEG or PNG."""
     check_picture_name(path)
     options = () if path.suffix.lower() == ".png" else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
     try:
@@ -41,7 +46,7 @@ def write_picture(path: Path, pixels: Image) -> None:
     if not done:
         problem = f"an image of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written"
         raise OutputError(problem, place=path, hint=f"a JPEG has at most {MAX_JPEG_SIDE} pixels a side")
-    write_bytes(path, data.tobytes())
+    return data.tobytes()
 
 
 def check_picture_name(path: Path) -> None:

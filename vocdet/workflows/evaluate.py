@@ -24,7 +24,7 @@ from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predict
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_as
 from vocdet.inputs.prefetch import prefetch
-from vocdet.outputs import mark_file
+from vocdet.outputs import check_replaceable, mark_file
 from vocdet.runs.pictures import example_sheet
 from vocdet.wording import listed
 from vocdet.workflows.load import Loaded, load_dataset
@@ -87,6 +87,7 @@ def evaluate_run(
     """
     if picture:
         check_picture_name(picture)
+        check_replaceable(picture)
     split = options.split
     loaded = load_dataset(source, split=split)
     evaluation = evaluate_detector(load_predictor(run, device=device), loaded, options, progress=progress)

@@ -17,20 +17,16 @@ from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
-from vocdet.files import write_text
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
-from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, write_picture, writing_video
-from vocdet.inference.results import write_coco_results
+from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, writing_video
 from vocdet.inputs.images import Image, decode
-from vocdet.outputs import MARKER, write_marker
-from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
+from vocdet.outputs import check_replaceable, mark_file
+from vocdet.workflows.prediction_folder import RESULTS, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.inference.predictor import Predictor
 
-RESULTS = "detections.json"
-LABELS = "labels.txt"  # line k is the label of category_id k
 READERS = 4  # threads that decode images while the detector works
 AHEAD = 16  # images decoded in advance
 RATED = 30  # frames that the displayed rate averages: about a second
@@ -76,49 +72,36 @@ def predict(
     batch: int = 8,
     device: str = "auto",
     voc: bool = False,
+    force: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, folders and videos into `out`, and list them in `out/detections.json`.
 
     `detector` may be a run folder or a checkpoint, which is loaded on `device`. An image becomes `<name>.jpg`, a video
-    `<name>.mp4`; with `voc`, images also get VOC files (see `write_annotation`). Detections below `score`, by default
-    the detector's threshold for each label, are left out. Files that cannot be decoded are skipped, and raised together
-    at the end. After an interruption `out` holds the results so far and a list that matches them. `out` must be new,
-    empty, or an earlier result: no other files are ever overwritten.
+    `<name>.mp4`; with `voc`, `out` becomes a VOC dataset of the images, and the drawings are in `out/drawings` (see
+    `PredictionFolder`). Detections below `score`, by default the detector's threshold for each label, are left out.
+    Files that cannot be decoded or written are skipped, and raised together at the end. After an interruption `out`
+    holds the results so far and a list that matches them. `out` must be new, empty, or an earlier result, which is
+    replaced but for the files that a user changed or added: `read_marker(out)` lists them as `kept`. With `force` they
+    are replaced, too.
     """
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     if isinstance(detector, Path):
         detector = _load(detector, device)
-    if voc:
-        check_voc_labels(out, detector.labels)
+    folder = PredictionFolder(out, items, detector.labels, voc=voc, force=force)
     limit = detector.thresholds if score is None else float(score)
-    listed: list[tuple[str, Detections]] = []  # file name, detections
     errors: list[VocdetError] = []
-    earlier = (out / RESULTS).exists()
-    if not earlier:
-        write_coco_results(out / RESULTS, [], [])  # claims the folder, even if the disk fills up
-        write_marker(out, "predictions")
+    complete = False
     try:
         with quiet():
             total = _count(items)
-            for frame, detections, drawing in _predict_all(items, out, detector, limit, batch, errors):
-                source = frame.source
-                if voc and source.path and source.kind == "image":
-                    size = (frame.pixels.shape[1], frame.pixels.shape[0])
-                    write_annotation(out, drawing.stem, source.path, size, detections, detector.labels)
-                name = f"{source.name}#{frame.number}" if source.kind == "video" else source.name
-                listed.append((name, detections))
-                done = len(listed) + len(errors)
-                yield Prediction(source, frame.number, detections, done, max(total, done), drawing)
+            for frame, detections in _predict_all(items, folder, detector, limit, batch, errors):
+                done = len(folder.listed) + len(errors)
+                drawing = folder.drawing(frame.source)
+                yield Prediction(frame.source, frame.number, detections, done, max(total, done), drawing)
+        complete = True
     finally:
-        if listed:
-            write_coco_results(out / RESULTS, [name for name, _ in listed], [one for _, one in listed])
-            write_text(out / LABELS, "".join(f"{label}\n" for label in detector.labels))
-        elif not earlier:
-            for name in (RESULTS, MARKER):
-                (out / name).unlink(missing_ok=True)
-            with suppress(OSError):  # another program wrote into it
-                out.rmdir()
+        folder.close(complete=complete)
     raise_all(errors)
 
 
@@ -130,11 +113,13 @@ def live(
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
+    force: bool = False,
 ) -> Generator[LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
 
-    `save` also writes a video file, which is complete however the display ends. Without a screen, only the file is
-    written; without both, it is a `MediaError`. A video plays at most at its own speed.
+    `save` also writes a video file, which is complete however the display ends; a file that vocdet did not write is
+    only replaced with `force`. Without a screen, only the file is written; without both, it is a `MediaError`. A video
+    plays at most at its own speed.
     """
     item = _playable(source)
     reason = no_screen()
@@ -144,9 +129,13 @@ def live(
         check_video_name(save)
         if item.path and save.exists() and save.samefile(item.path):
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
+        if not force:
+            check_replaceable(save, "choose another name for `save`, or use `force=True`")
     if isinstance(detector, Path):
         detector = _load(detector, device)
     with ExitStack() as stack:
+        if save:
+            stack.callback(_mark, save)
         video = stack.enter_context(open_video(item))
         limit = detector.thresholds if score is None else float(score)
         own = video.fps if item.kind == "video" else None
@@ -164,6 +153,11 @@ def live(
             yield LiveFrame(frame.number, detections, fps)
             if show and not show(caption(drawn, f"{fps:.0f} fps"), wait):
                 return
+
+
+def _mark(save: Path) -> None:
+    if save.is_file():
+        mark_file(save)
 
 
 def _newest(runs: Path) -> Path:
@@ -213,14 +207,13 @@ def _count(items: Sequence[MediaSource]) -> int:
 
 def _predict_all(
     items: Sequence[MediaSource],
-    out: Path,
+    folder: PredictionFolder,
     detector: Predictor,
     limit: Limit,
     batch: int,
     errors: list[VocdetError],
-) -> Iterator[tuple[Frame, Detections, Path]]:
-    """Every image, then every frame of every video, with its detections and the file of its drawing."""
-    paths = _outputs(items, out)
+) -> Iterator[tuple[Frame, Detections]]:
+    """Every image, then every frame of every video, with its detections; one that fails does not end the others."""
     images = [item for item in items if item.kind == "image"]
     for group in batches(_read(images, errors), batch):
         for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
@@ -228,24 +221,33 @@ def _predict_all(
                 problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
                 errors.append(ImageError(problem, place=frame.source.path, hint="split it into tiles"))
                 continue
-            write_picture(paths[frame.source], draw(frame.pixels, detections, detector.labels))
-            yield frame, detections, paths[frame.source]
+            try:
+                folder.add_image(frame, detections)
+            except OutputError as error:
+                if folder.ends_all(error):
+                    raise
+                errors.append(error)
+                continue
+            yield frame, detections
     for item in items:
         if item.kind == "video":
             try:
-                yield from _predict_video(item, paths[item], detector, limit, batch)
-            except ImageError as error:
+                yield from _predict_video(item, folder, detector, limit, batch)
+            except (ImageError, OutputError) as error:
+                if isinstance(error, OutputError) and folder.ends_all(error):
+                    raise
                 errors.append(error)
 
 
 def _predict_video(
-    item: MediaSource, path: Path, detector: Predictor, limit: Limit, batch: int
-) -> Iterator[tuple[Frame, Detections, Path]]:
-    with open_video(item) as video, writing_video(path, video.fps) as write:
+    item: MediaSource, folder: PredictionFolder, detector: Predictor, limit: Limit, batch: int
+) -> Iterator[tuple[Frame, Detections]]:
+    with open_video(item) as video, folder.video(item, video.fps) as write:
         for group in batches(video.frames, batch):
             for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
                 write(draw(frame.pixels, detections, detector.labels))
-                yield frame, detections, path
+                folder.add_frame(frame, detections)
+                yield frame, detections
 
 
 def _detect(detector: Predictor, frames: Sequence[Frame], limit: Limit) -> Iterator[Detections]:
@@ -267,19 +269,3 @@ def _read(items: Iterable[MediaSource], errors: list[VocdetError]) -> Iterator[F
                 yield Frame(pixels.result(), item, 0)
             except ImageError as error:
                 errors.append(error)
-
-
-def _outputs(items: Sequence[MediaSource], out: Path) -> dict[MediaSource, Path]:
-    """The file of each drawing: folders become part of the name, and duplicate names get a number."""
-    paths: dict[MediaSource, Path] = {}
-    taken: set[str] = set()
-    for item in items:
-        stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
-        suffix = ".mp4" if item.kind == "video" else ".jpg"
-        name, number = f"{stem}{suffix}", 1
-        while name.casefold() in taken:  # some file systems ignore case
-            number += 1
-            name = f"{stem}_{number}{suffix}"
-        taken.add(name.casefold())
-        paths[item] = out / name
-    return paths

@@ -13,7 +13,7 @@ from vocdet.files import write_bytes
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
-from vocdet.outputs import mark_file
+from vocdet.outputs import check_replaceable, mark_file
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed
 
@@ -44,6 +44,8 @@ def dataset_stats(
     if drawn is not None and format not in FORMATS:
         hint = f"use the suffix {listed((f'.{name}' for name in FORMATS), conjunction='or')}"
         raise ArgumentError("is not the name of a picture", place=drawn, hint=hint)
+    if drawn is not None:
+        check_replaceable(drawn)
     scan = registry.scan(source, progress=progress)
     dataset, _ = usable(scan.dataset)
     if not len(dataset.objects):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy as np
 from vocdet.boxes import Boxes
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError
-from vocdet.files import write_bytes, write_text
+from vocdet.files import write_bytes
 from vocdet.formats.voc.masks import MOST_OBJECTS, VOID, class_values, palette_png
 from vocdet.formats.voc.preserved import Header
-from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, OBJECT_MASKS, WrittenObject, annotation_text
+from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS, WrittenObject, annotation_text
 from vocdet.formats.voc.write_object import NOT_XML
 from vocdet.inference.draw_masks import cut_masks, numbered
+
+Write = Callable[[Path, bytes], object]
 
 
 def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
@@ -25,9 +27,19 @@ def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
 
 
 def write_annotation(
-    folder: Path, stem: str, file: Path, size: tuple[int, int], detections: Detections, labels: Sequence[str]
+    folder: Path,
+    stem: str,
+    file: Path,
+    size: tuple[int, int],
+    detections: Detections,
+    labels: Sequence[str],
+    *,
+    name: str = "",
+    write: Write = write_bytes,
 ) -> None:
     """Write `Annotations/<stem>.xml`, and with masks `SegmentationObject` and `SegmentationClass/<stem>.png`.
+
+    `name` is that of the image in JPEGImages, by default the name of `file`.
 
     Objects are sorted by score, in whole pixels of the image of `size` (width, height); of overlapping masks the best
     is on top. PNGs of VOC number at most 254 objects and labels: further objects have no mask, and with more labels
@@ -38,25 +50,31 @@ def write_annotation(
         crops = cut_masks(detections.masks.take(np.arange(min(len(detections), MOST_OBJECTS))), size[1], size[0])
         segmented = str(int(crops.known.any()))
         values = numbered(crops, range(1, len(crops) + 1), size[1], size[0])
-        write_bytes(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
+        write(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
         if len(labels) < VOID:
             classes = class_values(values, detections.labels[: len(crops)].tolist())
-            write_bytes(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
-    write_text(
-        folder / ANNOTATIONS / f"{stem}.xml", detections_text(file, size, detections, labels, segmented=segmented)
-    )
+            write(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
+    text = detections_text(file, size, detections, labels, segmented=segmented, name=name)
+    write(folder / ANNOTATIONS / f"{stem}.xml", text.encode())
 
 
 def detections_text(
-    file: Path, size: tuple[int, int], detections: Detections, labels: Sequence[str], *, segmented: str = "0"
+    file: Path,
+    size: tuple[int, int],
+    detections: Detections,
+    labels: Sequence[str],
+    *,
+    segmented: str = "0",
+    name: str = "",
 ) -> str:
     """The annotation of the detections in an image file of `size` (width, height): whole pixels, best first."""
     objects = [
         WrittenObject(labels[label], box)
         for label, box in zip(detections.labels.tolist(), _whole(detections.boxes, size).tolist(), strict=True)
     ]
-    header = Header(folder=file.absolute().parent.name, path=str(file.absolute()), segmented=segmented)
-    return annotation_text(file.name, size, objects, header=header, marked=True)
+    folder = IMAGES if name else file.absolute().parent.name
+    header = Header(folder=folder, path=str(file.absolute()), segmented=segmented)
+    return annotation_text(name or file.name, size, objects, header=header, marked=True)
 
 
 def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:

@@ -1,0 +1,187 @@
+"""The folder that `predict` writes: drawings, annotations with their images, and the list of detections."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path, PurePosixPath
+
+from vocdet.data.detections import Detections
+from vocdet.errors import OutputError
+from vocdet.files import write_text
+from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS
+from vocdet.inference.draw import draw
+from vocdet.inference.frames import Frame, MediaSource
+from vocdet.inference.output import Write, encode_picture, writing_video
+from vocdet.inference.results import write_coco_results
+from vocdet.inputs.images import Image
+from vocdet.outputs import MARKER, OutputFiles, marker_bytes, read_marker
+from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
+
+RESULTS = "detections.json"
+LABELS = "labels.txt"  # line k is the label of category_id k
+DRAWINGS = "drawings"  # beside Annotations and JPEGImages
+
+_KIND = "predictions"
+_LONGEST = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
+_SAVED = 30.0  # seconds between two writings of the marker
+_FORCE = "choose a new folder for `out`, or replace it with `force=True`"
+
+
+class PredictionFolder:
+    """Results of one call of `predict`. What it wrote earlier is replaced; what a user changed or added stays.
+
+    With `voc`, the folder is a VOC dataset: JPEGImages has the images themselves (hard links, or copies), and the
+    drawings are in a folder of their own.
+    """
+
+    def __init__(
+        self, out: Path, items: Sequence[MediaSource], labels: Sequence[str], *, voc: bool, force: bool
+    ) -> None:
+        """Claim the folder. An `OutputError` if it has other files, or a list of detections that was changed."""
+        self.out, self.labels, self.voc = out, labels, voc
+        self.names = _drawing_names(items, f"{DRAWINGS}/" if voc else "")
+        self.listed: list[tuple[str, Detections]] = []  # file name, detections
+        self.done: set[MediaSource] = set()
+        self.held: set[str] = set()  # stems whose annotation or image a user changed
+        self.new = not (out / RESULTS).exists()
+        if voc:
+            check_voc_labels(out, labels)
+        self.files = OutputFiles(out, _KIND, force=force)
+        self._check(known=read_marker(out) is not None)
+        self._saved = time.monotonic()
+        try:
+            if self.new:
+                write_coco_results(out / RESULTS, [], [])  # claims the folder, even if the disk fills up
+                self.files.record(RESULTS)
+            self.files.save()
+            if voc:
+                self.files.write(f"{DRAWINGS}/{MARKER}", marker_bytes("drawings"))
+        except OutputError:
+            self._abandon()
+            raise
+
+    def _check(self, *, known: bool) -> None:
+        for name in (RESULTS, LABELS):
+            if known and not self.files.may_write(name):
+                raise OutputError("was changed since vocdet wrote it", place=self.out / name, hint=_FORCE)
+        for name in (DRAWINGS, ANNOTATIONS, IMAGES, OBJECT_MASKS, CLASS_MASKS) if self.voc else ():
+            folder = self.out / name
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                problem = "is a link" if folder.is_symlink() else "is a file, not a folder"
+                raise OutputError(f"{problem}: nothing is written there", place=folder, hint=_FORCE)
+
+    def drawing(self, source: MediaSource) -> Path:
+        """The file of the drawn image or video."""
+        return self.out / self.names[source]
+
+    def add_image(self, frame: Frame, detections: Detections) -> None:
+        """Write the drawing of an image, and its annotation."""
+        drawing = self.names[frame.source]
+        if self.files.may_write(drawing):
+            self.files.write(drawing, encode_picture(self.out / drawing, draw(frame.pixels, detections, self.labels)))
+        if self.voc:
+            self._annotate(frame, detections)
+        self._list(frame.source.name, frame.source, detections)
+        if time.monotonic() - self._saved > _SAVED:
+            self.files.save()
+            self._saved = time.monotonic()
+
+    def _annotate(self, frame: Frame, detections: Detections) -> None:
+        """Write the XML beside the image itself, unless a user has changed the XML, or put another image there."""
+        file, stem = Path(frame.source.address), PurePosixPath(self.names[frame.source]).stem
+        name = f"{stem}{file.suffix}"
+        if not self.files.may_write(f"{ANNOTATIONS}/{stem}.xml") or not self.files.place(f"{IMAGES}/{name}", file):
+            self.held.add(stem)
+        else:
+            size = (frame.pixels.shape[1], frame.pixels.shape[0])
+            write_annotation(
+                self.out, stem, file, size, detections, self.labels, name=name, write=self._write
+            )  # fmt: skip
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self.files.write(path.relative_to(self.out).as_posix(), data)
+
+    @contextmanager
+    def video(self, source: MediaSource, fps: float) -> Iterator[Write]:
+        """A function that adds a frame to the drawn video of a source."""
+        name = self.names[source]
+        mine = self.files.may_write(name)
+        try:
+            with writing_video(self.out / name, fps) if mine else nullcontext(_nowhere) as write:
+                yield write
+        finally:
+            if mine:
+                self.files.record(name, large=True)
+
+    def add_frame(self, frame: Frame, detections: Detections) -> None:
+        """List the detections in a frame of a video."""
+        self._list(f"{frame.source.name}#{frame.number}", frame.source, detections)
+
+    def _list(self, name: str, source: MediaSource, detections: Detections) -> None:
+        self.listed.append((name, detections))
+        self.done.add(source)
+
+    def close(self, *, complete: bool) -> None:
+        """Write the list of detections. If all sources were processed, what is left of earlier results is deleted."""
+        if not self.listed:
+            self._abandon()
+            return
+        write_coco_results(self.out / RESULTS, [name for name, _ in self.listed], [one for _, one in self.listed])
+        write_text(self.out / LABELS, "".join(f"{label}\n" for label in self.labels))
+        for name in (RESULTS, LABELS):
+            self.files.record(name)
+        if complete:
+            failed = {PurePosixPath(name).stem for item, name in self.names.items() if item not in self.done}
+            stay = failed | self.held
+            self.files.delete_earlier(lambda name: PurePosixPath(name).stem in stay or self._has_annotation(name))
+        self.files.save()
+
+    def _has_annotation(self, name: str) -> bool:
+        """Whether an image or a mask belongs to an annotation that stays."""
+        path = PurePosixPath(name)
+        inside = path.parts[0] in (IMAGES, OBJECT_MASKS, CLASS_MASKS)
+        return inside and (self.out / ANNOTATIONS / f"{path.stem}.xml").exists()
+
+    def _abandon(self) -> None:
+        """Leave nothing behind in a new folder without results."""
+        if not self.new:
+            return
+        for name in (*self.files.files, RESULTS, MARKER):
+            with suppress(OSError):
+                (self.out / name).unlink(missing_ok=True)
+                if (self.out / name).parent != self.out:
+                    (self.out / name).parent.rmdir()
+        with suppress(OSError):  # another program wrote into it
+            self.out.rmdir()
+
+    def ends_all(self, error: OutputError) -> bool:
+        """Whether no further file could be written either."""
+        cause = error.__cause__
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        return full or not os.access(self.out, os.W_OK | os.X_OK)
+
+
+def _nowhere(_: Image) -> None:
+    pass
+
+
+def _drawing_names(items: Sequence[MediaSource], prefix: str) -> dict[MediaSource, str]:
+    """The name of each drawing: folders become part of it, and duplicate names get a number."""
+    names: dict[MediaSource, str] = {}
+    taken: set[str] = set()
+    for item in items:
+        stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
+        while len(os.fsencode(stem)) > _LONGEST:
+            stem = stem[:-1]
+        suffix = ".mp4" if item.kind == "video" else ".jpg"
+        name, number = f"{stem}{suffix}", 1
+        while name.casefold() in taken:  # some file systems ignore case
+            number += 1
+            name = f"{stem}_{number}{suffix}"
+        taken.add(name.casefold())
+        names[item] = prefix + name
+    return names
