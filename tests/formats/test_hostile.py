@@ -1050,7 +1050,8 @@ def test_labels_that_are_paths_name_no_split_files(place: Place, label: str) -> 
 
     root = place.voc(f"<annotation>{SIZE}{OBJECT.replace('dog', label)}</annotation>")
     for i in range(9):
-        write(root / "Annotations" / f"{i}.xml", (root / "Annotations" / "a.xml").read_bytes())
+        text = (root / "Annotations" / "a.xml").read_bytes()
+        write(root / "Annotations" / f"{i}.xml", text.replace(b"<width>100<", b"<width>%d<" % (100 + i)))
         picture(root / "JPEGImages" / f"{i}.jpg", (100 + i, 80))
     before = snapshot(place.folder)
     with pytest.raises(VocdetError, match="cannot be in a file name"):

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded from now on."""
     decoded: list[Path] = []
 
-    def count(path: Path, *, oriented: bool = False, shrink: int = 1) -> NDArray[np.uint8]:
+    def count(path: Path, **options: Any) -> NDArray[np.uint8]:
         decoded.append(path)
-        return decode(path, oriented=oriented, shrink=shrink)
+        return decode(path, **options)
 
     monkeypatch.setattr(image_files, "decode", count)
     return decoded

@@ -121,22 +121,38 @@ def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "stored", "problem"),
+    ("orientation", "stored", "code", "problem"),
     [
-        (3, (100, 80), "its EXIF orientation (3) asks to show it turned or mirrored: it is taken as it is stored"),
-        (6, (100, 80), "its EXIF orientation (6) asks to show it turned or mirrored: it is taken as it is stored"),
-        (6, (80, 100), "its EXIF orientation (6) turns it, and it is taken as it is then seen, 100×80"),
+        (
+            3,
+            (100, 80),
+            "image.turned",
+            "1 image has an EXIF orientation (3): boxes are taken as those of images as shown, with it applied; no "
+            "annotation tells which it is",
+        ),
+        (
+            6,
+            (100, 80),
+            "image.orientation",
+            "its EXIF orientation (6) asks to show it turned or mirrored: it is taken as it is stored",
+        ),
+        (
+            6,
+            (80, 100),
+            "image.orientation",
+            "its EXIF orientation (6) turns it, and it is taken as it is then seen, 100×80",
+        ),
     ],
 )
 def test_an_orientation_is_always_reported(
-    make_voc: MakeVoc, orientation: int, stored: tuple[int, int], problem: str
+    make_voc: MakeVoc, orientation: int, stored: tuple[int, int], code: str, problem: str
 ) -> None:
     root = make_voc({"a": DOG})  # annotated as 100×80
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", stored).save(root / "JPEGImages" / "a.jpg", exif=exif)
     (finding,) = check_dataset(Source(root)).findings
-    assert (finding.severity, finding.code, finding.problem) == ("warning", "image.orientation", problem)
+    assert (finding.severity, finding.code, finding.problem) == ("warning", code, problem)
 
 
 def test_an_oriented_image_is_reported_once(tmp_path: Path) -> None:

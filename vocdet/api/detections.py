@@ -18,6 +18,7 @@ from vocdet.api.pictures import Channels, Picture, as_image
 from vocdet.api.sheets import png
 from vocdet.boxes import Boxes
 from vocdet.data import detections as columns
+from vocdet.data.levels import Levels
 from vocdet.errors import DependencyError
 from vocdet.files import write_text
 from vocdet.inference.draw import draw
@@ -64,6 +65,7 @@ class Detections:
     size: tuple[int, int]  # width and height of the picture after EXIF orientation, pixels
     picture: Picture  # the input itself, not a copy
     channels: Channels = "rgb"
+    levels: Levels | None = None  # of the detector, for pictures with more than 8 bits a sample
 
     @property
     def boxes(self) -> Boxes:
@@ -131,7 +133,8 @@ class Detections:
 
     def draw(self) -> PIL.Image.Image:
         """The picture in RGB with boxes, masks, labels and scores drawn on it; a file is read again."""
-        return PIL.Image.fromarray(draw(as_image(self.picture, channels=self.channels), self.columns, self.names))
+        image = as_image(self.picture, channels=self.channels, levels=self.levels)
+        return PIL.Image.fromarray(draw(image, self.columns, self.names))
 
     def to_voc(self, path: str | Path, *, force: bool = False) -> None:
         """Write a VOC annotation, as labelImg reads it: boxes in whole pixels, best first.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vocdet.api.detections import Detections
 from vocdet.api.pictures import Channels, Picture, as_image
 from vocdet.api.run import Run
+from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, VocdetError, raise_all
 from vocdet.inference import predictor
 from vocdet.inference.frames import quiet
@@ -71,7 +72,8 @@ class Detector:
 
         A picture is a path, a PIL image, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor of the same
         with the channels first. The EXIF orientation of files and PIL images is applied. Arrays and tensors hold RGB
-        as uint8 or floats from 0 to 1; `channels="bgr"` takes the frames of OpenCV. Detections with less than `score`
+        as uint8 or floats from 0 to 1; `channels="bgr"` takes the frames of OpenCV. Arrays of uint16 are scaled as the
+        images of the training were, if those had more than 8 bits, too. Detections with less than `score`
         are left out; without it, those with less than the threshold of their label. `batch` pictures go through the
         network together.
 
@@ -101,11 +103,11 @@ class Detector:
     ) -> Iterator[Detections]:
         first = 0
         while pictures := list(islice(rest, batch)):
-            images = _images(pictures, channels, first)
+            images = _images(pictures, channels, self.model.levels, first)
             first += len(pictures)
             for picture, image, columns in zip(pictures, images, self.model.detect(images), strict=True):
                 size = (image.shape[1], image.shape[0])
-                yield Detections(columns.above(limit), self.labels, size, picture, channels)
+                yield Detections(columns.above(limit), self.labels, size, picture, channels, self.model.levels)
 
     def _limit(self, score: float | None) -> float | NDArray[np.float32]:
         if score is None:
@@ -132,13 +134,13 @@ def load(run: Run | str | Path, device: str = "auto") -> Detector:
     return Detector(predictor.load_predictor(path, device=device), path)
 
 
-def _images(pictures: Sequence[Picture], channels: Channels, first: int) -> list[Image]:
+def _images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:
     """The pictures of a batch as arrays; errors are raised together, with their positions."""
     images, errors = [], list[VocdetError]()
     for number, picture in enumerate(pictures, first):
         try:
             with quiet():
-                images.append(as_image(picture, channels=channels))
+                images.append(as_image(picture, channels=channels, levels=levels))
         except ArgumentError as error:
             alone = len(pictures) == 1 and first == 0
             problem = error.problem if alone else f"picture {number} of the list: {error.problem}"

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import ImageOps
 
+from vocdet.data.levels import Levels, choose_levels
 from vocdet.errors import ArgumentError
 from vocdet.inputs.images import Image, decode
 
@@ -21,24 +22,25 @@ _ARRAY = "give an array (H, W, 3) of uint8, or of floats from 0 to 1"
 _TENSOR = "give a tensor (3, H, W) of uint8, or of floats from 0 to 1"
 
 
-def as_image(picture: Picture, *, channels: Channels = "rgb") -> Image:
+def as_image(picture: Picture, *, channels: Channels = "rgb", levels: Levels | None = None) -> Image:
     """The picture as RGB (H, W, 3) uint8.
 
     The EXIF orientation of files and PIL images is applied. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4),
     tensors the same with the channels first; both hold uint8, or floats from 0 to 1. Transparency is dropped.
-    `channels` is the order in arrays and tensors. Raises an `ArgumentError` for anything else, and an `ImageError` for
-    a broken file.
+    `channels` is the order in arrays and tensors. `levels` are for more than 8 bits a sample; without them, each such
+    file and PIL image gets its own, and arrays of uint16 are refused. Raises an `ArgumentError` for anything else, and
+    an `ImageError` for a broken file.
     """
     if channels not in ("rgb", "bgr"):
         raise ArgumentError(f"channels is {channels!r}", hint='give `channels="rgb"` or `channels="bgr"`')
     if isinstance(picture, str | Path):
-        return decode(Path(picture), oriented=True)
+        return decode(Path(picture), oriented=True, levels=levels)
     if isinstance(picture, PIL.Image.Image):
-        return _from_pil(picture)
+        return _from_pil(picture, levels)
     if isinstance(picture, torch.Tensor):
-        return _from_tensor(picture, channels)
+        return _from_tensor(picture, channels, levels)
     if isinstance(picture, np.ndarray):
-        return _from_array(picture, channels, _ARRAY)
+        return _from_array(picture, channels, _ARRAY, levels)
     if picture is None:
         hint = "check the path: cv2.imread returns None for a file it cannot read"
         raise ArgumentError("the picture is None", hint=hint)
@@ -46,19 +48,20 @@ def as_image(picture: Picture, *, channels: Channels = "rgb") -> Image:
     raise ArgumentError(f"a picture cannot be of type {type(picture).__name__}", hint=hint)
 
 
-def _from_pil(picture: PIL.Image.Image) -> Image:
+def _from_pil(picture: PIL.Image.Image, levels: Levels | None) -> Image:
     if not picture.width or not picture.height:
         raise ArgumentError(f"the picture is empty: {picture.width}x{picture.height} pixels", hint="check its crop box")
     oriented = ImageOps.exif_transpose(picture)
-    if oriented.mode.startswith("I;16"):
-        return _rgb(np.asarray(oriented.convert("I"), np.int32) >> 8)  # the high byte, as for 16-bit files
+    if oriented.mode.startswith("I;16") or (oriented.mode in ("I", "F") and levels):
+        deep = np.asarray(oriented.convert("I") if oriented.mode[0] == "I" else oriented)
+        return _rgb((levels or choose_levels([deep])).apply(deep))  # as for files
     if oriented.mode in ("I", "F", "LAB"):
         hint = "convert it to RGB with 8 bits a channel first"
         raise ArgumentError(f"a PIL image of mode {oriented.mode} has no unambiguous colors", hint=hint)
     return np.asarray(oriented.convert("RGB"), np.uint8)
 
 
-def _from_tensor(tensor: torch.Tensor, channels: Channels) -> Image:
+def _from_tensor(tensor: torch.Tensor, channels: Channels, levels: Levels | None) -> Image:
     values = tensor.detach().cpu()
     if values.is_floating_point():
         values = values.float()  # NumPy has no bfloat16
@@ -72,10 +75,10 @@ def _from_tensor(tensor: torch.Tensor, channels: Channels) -> Image:
         array = array.transpose(1, 2, 0)
     elif array.ndim == 4:
         raise ArgumentError(f"a tensor of shape {_shape(array)} is a batch", hint="give list(tensor)")
-    return _from_array(array, channels, _TENSOR)
+    return _from_array(array, channels, _TENSOR, levels)
 
 
-def _from_array(array: NDArray[Any], channels: Channels, hint: str) -> Image:
+def _from_array(array: NDArray[Any], channels: Channels, hint: str, levels: Levels | None) -> Image:
     if array.ndim == 4:
         raise ArgumentError(f"an array of shape {_shape(array)} is a batch", hint="give list(array)")
     if array.ndim not in (2, 3):
@@ -87,7 +90,7 @@ def _from_array(array: NDArray[Any], channels: Channels, hint: str) -> Image:
         raise ArgumentError(f"an array of shape {_shape(array)} has {array.shape[2]} channels", hint=hint)
     if not array.size:
         raise ArgumentError(f"an array of shape {_shape(array)} is empty", hint=hint)
-    pixels = _rgb(_bytes(array, hint))
+    pixels = _rgb(levels.apply(array) if levels and array.dtype == np.uint16 else _bytes(array, hint))
     return np.ascontiguousarray(pixels[..., ::-1]) if channels == "bgr" else pixels
 
 

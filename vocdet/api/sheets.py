@@ -10,7 +10,7 @@ import PIL.Image
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw_objects
-from vocdet.inputs.images import decode_as
+from vocdet.inputs.images import decode_image
 
 IMAGES = 9  # on a sheet
 WIDTH = 960  # pixels of a sheet
@@ -23,7 +23,7 @@ def dataset_png(dataset: Dataset) -> bytes:
     for row in rows.tolist():
         sample = dataset[row]
         try:
-            image = decode_as(sample.path, sample.width, sample.height)
+            image = decode_image(sample)
         except ImageError:
             continue
         pictures.append(draw_objects(image, sample.objects, dataset.labels))

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.columns import frozen
+from vocdet.data.levels import Levels
 from vocdet.data.splits import ORDER, FrozenSplits, Rows, Splits, within
 from vocdet.data.texts import Texts
 from vocdet.errors import SplitError
@@ -31,13 +32,17 @@ class Images:
     heights: NDArray[np.int32]  # (N,)
     sources: tuple[str, ...]  # annotation file relative to the root; "" for an image without one
     extra: Texts = _NOT_GIVEN  # JSON object of the extras of the image; empty without extras
+    exif: NDArray[np.uint8] = _NOT_GIVEN  # (N,) EXIF orientation of the file, 1 to 8; 1 also if it is unknown
+    upright: NDArray[np.bool_] = _NOT_GIVEN  # (N,) whether size and boxes are of the image with that applied
 
     def __post_init__(self) -> None:
         n = len(self.stems)
         object.__setattr__(self, "widths", frozen(self.widths, np.int32))
         object.__setattr__(self, "heights", frozen(self.heights, np.int32))
         object.__setattr__(self, "extra", Texts.empty(n) if self.extra is None else self.extra)
-        lengths = {len(self.files), len(self.widths), len(self.heights), len(self.sources), len(self.extra)}
+        object.__setattr__(self, "exif", frozen(np.ones(n) if self.exif is None else self.exif, np.uint8))
+        object.__setattr__(self, "upright", frozen(np.zeros(n) if self.upright is None else self.upright, np.bool_))
+        lengths = {len(getattr(self, name)) for name in self.__slots__}
         if lengths != {n}:
             raise ValueError(f"columns of {sorted(lengths | {n})} rows in one image table")
         if len(set(self.stems)) != n:
@@ -55,6 +60,8 @@ class Images:
             self.heights[rows],
             tuple(self.sources[i] for i in rows),
             self.extra.take(rows),
+            self.exif[rows],
+            self.upright[rows],
         )
 
 
@@ -135,6 +142,8 @@ class AnnotatedImage:
     width: int
     height: int
     objects: Objects
+    upright: bool = False  # whether size and boxes are of the image with its EXIF orientation applied
+    levels: Levels | None = None  # of images with more than 8 bits a sample
 
 
 D = TypeVar("D", bound="Dataset")
@@ -155,6 +164,7 @@ class Dataset:
     extra: bytes = b""  # JSON object of the extras of the dataset; b"": no extras
     entries: str = ""  # the list of a JSON source that `Objects.line` indexes, as in annotations; "", <tag>: lines
     splits: Splits = field(default_factory=FrozenSplits)  # image rows in file order; an image may be in several splits
+    levels: Levels | None = None  # of images with more than 8 bits a sample; None: there are none
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
@@ -184,6 +194,8 @@ class Dataset:
             int(self.images.widths[row]),
             int(self.images.heights[row]),
             self.objects.take(np.arange(first, last)),
+            bool(self.images.upright[row]),
+            self.levels,
         )
 
     def __iter__(self) -> Iterator[AnnotatedImage]:
@@ -248,4 +260,8 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).tobytes() + b"\1")
         for array in (self.objects.segmentation.rows, self.objects.segmentation.data):
             digest.update(array.tobytes() + b"\1")
+        if self.images.upright.any():
+            digest.update(np.where(self.images.upright, self.images.exif, 1).astype(np.uint8).tobytes() + b"\1")
+        if self.levels is not None:
+            digest.update(f"{self.levels}\1".encode())
         return digest.hexdigest()

@@ -1,18 +1,20 @@
-"""Image files on disk: their format, size, EXIF orientation, and whether they can be decoded."""
+"""Image files on disk, as far as a dataset must know them: which they are, how large, how they lie."""
 
 from __future__ import annotations
 
 import os
-import struct
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
+from vocdet.data.image_headers import Header, exif_orientation, is_deep, quick_header
 from vocdet.errors import ImageError
+from vocdet.wording import reason
 
 # By what a file holds, not by its name: the formats that are decoded, and the suffixes each may have.
 SUFFIXES = {
@@ -21,108 +23,92 @@ SUFFIXES = {
     "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_MOST_SEGMENTS = 200
-_DEEP = ("I", "F")  # Pillow's modes of 32 bits a sample
+EMPTY, UNKNOWN = "is empty", "is not an image, or is broken from its first bytes"  # problems of files
 
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of an image file, known before it is decoded."""
-
-    format: str  # a key of SUFFIXES
-    width: int  # pixels as stored, before any EXIF rotation
-    height: int
+_BEGIN = 512  # bytes; the tags of most files are in them
+_HEADROOM = 1 << 28  # bytes beside the pixels that a file may have
+_BYTES_A_PIXEL = 16  # at most
+_BRANDS = {"HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "AVIF": (b"avif", b"avis")}
 
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Silence Pillow's warnings about unusual files: the ones that matter become findings."""
+    """Inside, Pillow keeps its remarks on odd files to itself: what matters becomes a finding."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def read_header(path: Path | str) -> Header:
-    """Format and stored size. An `ImageError` if the file is not an image of a supported format."""
-    return _quick_header(path) or _full_header(Path(path))
+    """What a file says of itself; an `ImageError` if it is not an image of a format that is decoded."""
+    found = file_status(path)
+    header = _quick_header(path, found.st_size) or _full_header(Path(path))
+    if found.st_size > _HEADROOM and found.st_size > _HEADROOM + _BYTES_A_PIXEL * header.width * header.height:
+        problem = f"has {found.st_size:,} bytes, far too many for {header.width}×{header.height} pixels"
+        raise ImageError(problem, place=Path(path), hint="export it again")
+    return header
 
 
-def _quick_header(path: Path | str) -> Header | None:
-    """The header of an ordinary JPEG or PNG, five times as fast as Pillow; None where Pillow is needed."""
+def file_status(path: Path | str) -> os.stat_result:
+    """The status of an image file. An `ImageError` if it is missing, a pipe, a device or a socket: none is opened."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 Path.stat takes longer, for every image
+    except OSError as error:
+        hint = "check that it exists, and its permissions"
+        raise ImageError(f"cannot be read: {reason(error)}", place=Path(path), hint=hint) from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a device or a socket"
+        raise ImageError(f"cannot be read: it is {kind}", place=Path(path), hint="remove it, or rename it")
+    return found
+
+
+def _quick_header(path: Path | str, size: int) -> Header | None:
+    """The header of an ordinary JPEG, PNG or TIFF; None where a closer look is needed."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
         return None
     try:
-        begin = os.read(file, 512)
-        if begin.startswith(b"\xff\xd8\xff"):
-            size = _jpeg_size(file, begin)
-            return Header("JPEG", *size) if size and 0 < size[0] * size[1] <= _most_pixels() else None
-        if begin.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") and len(begin) >= 33:
-            width, height = struct.unpack_from(">II", begin, 16)
-            return Header("PNG", width, height) if 0 < width * height <= _most_pixels() else None
+        header = quick_header(file, os.read(file, _BEGIN), size)
     except OSError:
-        pass
+        return None
     finally:
         os.close(file)
-    return None
-
-
-def _jpeg_size(file: int, begin: bytes) -> tuple[int, int] | None:
-    """Width and height in the frame header of a JPEG (ITU T.81, B.2.2), found by stepping over what precedes it."""
-    place = 2
-    for _ in range(_MOST_SEGMENTS):
-        segment = begin[place : place + 9]
-        if len(segment) < 9:
-            os.lseek(file, place, os.SEEK_SET)
-            segment = os.read(file, 9)
-        if len(segment) < 9 or segment[0] != 0xFF or not 0xC0 <= segment[1] <= 0xFE or 0xD0 <= segment[1] <= 0xDA:
-            return None
-        length, _, height, width = struct.unpack_from(">HBHH", segment, 2)
-        if segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):
-            return width, height
-        place += 2 + length
-    return None
-
-
-def _most_pixels() -> int:
-    return Image.MAX_IMAGE_PIXELS or 0
+    return header if header is not None and 0 < header.width * header.height <= (Image.MAX_IMAGE_PIXELS or 0) else None
 
 
 def _full_header(path: Path) -> Header:
-    with _opened(path) as image:
-        if image.format == "TIFF" and image.mode in _DEEP:
-            hint = "save it with 8 or 16 bits, as PNG or JPEG"
-            raise ImageError("has samples of 32 bits, which are not decoded", place=path, hint=hint)
-        return Header("JPEG" if image.format == "MPO" else str(image.format), image.width, image.height)
+    with open_image(path) as image:
+        with path.open("rb") as file:
+            begin = file.read(_BEGIN)
+        format = "JPEG" if image.format == "MPO" else str(image.format)
+        exif = image.info.get("exif")
+        orientation = exif_orientation(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1
+        if format == "AVIF":  # its orientation can be outside of EXIF, too
+            value = image.getexif().get(0x0112, 1)
+            orientation = value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return Header(format, image.width, image.height, orientation, is_deep(begin, image.mode))
 
 
 def read_orientation(path: Path) -> int:
-    """The EXIF orientation, 1 to 8; 1 if the file has none. 5 to 8 swap width and height."""
-    with _opened(path) as image:
-        value = image.getexif().get(_ORIENTATION, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def check_pixels(path: Path) -> None:
-    """Decode the image to its last byte; an `ImageError` says why that fails."""
-    with _opened(path) as image:
-        image.draft(image.mode, (1, 1))  # a JPEG is read in full, yet computed at an eighth of its size
-        try:
-            image.load()
-        except Exception as error:  # Pillow's decoders raise many kinds on broken files
-            hint = "copy or export it again"
-            raise ImageError(f"cannot be decoded: {error}", place=path, hint=hint) from error
+    """The EXIF orientation, 1 to 8; 1 where the file does not say. 5 to 8 turn the image on its side."""
+    return read_header(path).orientation
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image opened by Pillow, only of the formats that are decoded; an `ImageError` if that fails."""
+    found = file_status(path)
     try:
-        with Image.open(path, formats=tuple(SUFFIXES)) as image:
+        with Image.open(path, formats=_formats(path)) as image:
             yield image
     except ImageError:
         raise
@@ -131,10 +117,30 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise ImageError("may not be read", place=path, hint="give yourself the right to read it") from error
     except Exception as error:  # Pillow's readers raise many kinds on broken files
-        if not path.is_file():
-            problem = "cannot be opened"
-        elif path.stat().st_size == 0:
-            problem = "is empty"
+        raise ImageError(EMPTY if not found.st_size else UNKNOWN, place=path, hint="export it again") from error
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """The formats that Pillow can decode here. An `ImageError` if the file has one that needs another package."""
+    with path.open("rb") as file:
+        begin = file.read(12)
+    brand = next((name for name, brands in _BRANDS.items() if begin[4:8] == b"ftyp" and begin[8:] in brands), "")
+    known = _decodable(heif=brand == "HEIF")
+    if brand and brand not in known:
+        packages = {"HEIF": "pillow-heif: `pip install vocdet[heif]`", "AVIF": "Pillow 11.3 or newer"}
+        hint = f"install {packages[brand]}; or convert it to JPEG"
+        raise ImageError(f"is a {brand} image, for which a decoder is missing", place=path, hint=hint)
+    return known
+
+
+@cache
+def _decodable(*, heif: bool) -> tuple[str, ...]:
+    if heif:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            pass
         else:
-            problem = "is not an image, or is broken from its first bytes"
-        raise ImageError(problem, place=path, hint="export it again") from error
+            register_heif_opener()
+    Image.init()
+    return tuple(format for format in SUFFIXES if format in Image.OPEN)

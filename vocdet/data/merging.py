@@ -7,12 +7,14 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.levels import Levels
 from vocdet.data.splits import Rows
 from vocdet.data.texts import Texts
 
@@ -67,6 +69,7 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
         poses,
         entries=entries.pop() if len(entries) == 1 else "",
         splits=_splits(datasets, firsts),
+        levels=reduce(Levels.joined, known) if (known := [one.levels for one in datasets if one.levels]) else None,
     )
     return Merged(merged, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
 
@@ -163,6 +166,8 @@ def _images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[Pu
             for source in table.sources
         ),
         Texts.join([table.extra for table in tables]),
+        np.concatenate([table.exif for table in tables]),
+        np.concatenate([table.upright for table in tables]),
     )
 
 

@@ -17,7 +17,8 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.texts import Texts
-from vocdet.formats.images import unique_stems
+from vocdet.formats.image_facts import ImageFacts
+from vocdet.formats.images import ImageSize, unique_stems
 from vocdet.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -81,14 +82,19 @@ class DatasetBuilder:
     area: Column = field(default_factory=lambda: array("d"))  # empty: no file states areas
     segmentations: TextColumn = field(default_factory=TextColumn)
     extras: TextColumn = field(default_factory=TextColumn)
+    facts: dict[int, ImageFacts] = field(default_factory=dict)  # of unusual images, for `settled`
 
-    def add_image(self, file: str, source: str, size: tuple[int, int], *, stem: str = "", extra: bytes = b"") -> int:
+    def add_image(
+        self, file: str, source: str, size: tuple[int, int] | ImageSize, *, stem: str = "", extra: bytes = b""
+    ) -> int:
         """Add an image of `size` (width, height); return its row. Either all images have a `stem`, or none."""
         row = len(self.files)
         self.files.append(file)
         self.sources.append(source)
         self.widths.append(size[0])
         self.heights.append(size[1])
+        if isinstance(size, ImageSize) and size.facts is not None:
+            self.facts[row] = size.facts
         if stem:
             self.stems.append(stem)
         if extra:

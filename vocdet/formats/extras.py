@@ -19,7 +19,7 @@ from vocdet.formats.source import Coordinates
 Extra = dict[str, msgspec.Raw]  # a JSON object with undecoded values
 
 # The preserved keys of COCO files in their order: of images, annotations, categories, and at the top level.
-IMAGE_EXTRAS = ("license", "flickr_url", "coco_url", "date_captured", "voc")
+IMAGE_EXTRAS = ("license", "flickr_url", "coco_url", "date_captured", "exif", "voc")
 OBJECT_EXTRAS = ("attributes", "parts", "voc", "keypoints", "num_keypoints", "score")
 LABEL_EXTRAS = ("supercategory", "keypoints", "skeleton")
 DATASET_EXTRAS = ("info", "licenses", "type", "voc")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from vocdet.data import image_files
 from vocdet.data.findings import Finding
@@ -21,6 +21,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
 from vocdet.formats.folders import NOT_TEXT, listing, walk
+from vocdet.formats.image_facts import MARKS, ImageFacts, Shown, Stated, size_finding
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 
@@ -30,16 +31,6 @@ _SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})(?:(?:19|20)\d\d)?")
 BY_FOLDER = "; splits by the names of the folders"  # after the kind of a dataset
 _MOST_OTHERS = 1  # folders beside a single one that is a split
 _DRIVE = re.compile(r"^[A-Za-z]:")
-
-
-Stated: TypeAlias = "tuple[int | None, int | None] | None"  # width and height in an annotation file
-
-# File formats whose images EXIF orients where the annotation states no size.
-STORED: Container[str] = ()
-UPRIGHT: Container[str] = tuple(image_files.SUFFIXES)
-UPRIGHT_JPEG: Container[str] = ("JPEG",)
-
-_HEAD = 4096  # bytes of a JPEG that hold its EXIF tag, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +210,11 @@ def _folded(text: str) -> str:
 
 
 class ImageSize(NamedTuple):
-    """The size in pixels that an annotation refers to."""
+    """The size in pixels that an annotation refers to, as far as the image alone tells."""
 
     width: int
     height: int
-    turned: bool = False  # whether EXIF swaps the sides of the stored image
+    facts: ImageFacts | None = None  # for `settled`; None: nothing is left to decide
 
 
 def image_size(
@@ -234,40 +225,33 @@ def image_size(
     terms: SourceTerms,
     source: Path | str,
     inside: str = "",
-    upright: Container[str] = STORED,
+    shown: Shown = "",
+    mark: str = "",
 ) -> ImageSize | None:
     """The size of an image as its annotation sees it; None, with a finding, if the image cannot be read.
 
-    The stored size counts, or the size after EXIF orientation if the annotation states exactly that. Without a stated
-    size, EXIF orients images of the file formats in `upright`. Any other stated size is a finding in the annotation
-    file `source`, at `inside`.
+    `stated` is the size in the annotation file `source`, at `inside`. What depends on the other images of the dataset
+    is decided by `settled`: it needs the `facts`, through `DatasetBuilder.add_image`. `shown` is whether annotations
+    of the format refer to images with their EXIF orientation applied; `mark` is vocdet's own note about that.
     """
     try:
         header = image_files.read_header(path)
-        size = header.width, header.height
-        if stated == size:
-            return ImageSize(*size)
-        absent = stated is None or stated == (None, None)
-        turned = header.format in upright if absent else stated == size[::-1]
-        if turned and _exif_swaps_sides(path, header.format):
-            return ImageSize(header.height, header.width, turned=True)
     except ImageError as error:
         hint = terms.replace_image(error.hint)
         findings.append(Finding("image.corrupt", "error", error.problem, Place(Path(path)), hint))
         return None
-    if not absent and stated is not None:
-        text = "×".join("nothing" if side is None else str(side) for side in stated)
-        problem = f"the size is {text} in {terms.size}, but the image is {size[0]}×{size[1]}: the image's size is used"
-        hint = "check that the boxes fit: they may belong to another size or image"
-        place = Place(Path(source), inside=inside)
-        findings.append(Finding("image.size_mismatch", "warning", problem, place, hint))
-    return ImageSize(*size)
-
-
-def _exif_swaps_sides(path: str, format: str) -> bool:
-    """Whether the EXIF orientation swaps width and height. Most JPEGs show in their first bytes that they have none."""
-    if format == "JPEG":
-        with open(path, "rb") as file:  # noqa: PTH123 Path.open takes twice as long, for every image
-            if b"Exif\0" not in file.read(_HEAD):
-                return False
-    return image_files.read_orientation(Path(path)) >= 5
+    size = header.width, header.height
+    usual = header.orientation == 1 and not header.deep
+    if usual and (stated == size or stated is None or stated == (None, None)):
+        return ImageSize(*size)
+    known = None
+    if stated is not None and stated[0] is not None and stated[1] is not None and min(stated[0], stated[1]) > 0:
+        known = stated[0], stated[1]
+    place = Place(Path(source), inside=inside)
+    if known is None and stated is not None and stated != (None, None):
+        findings.append(size_finding(stated, size, place, terms))
+        if usual:
+            return ImageSize(*size)
+    facts = ImageFacts(header, known, place, terms, shown, mark if mark in MARKS else "")
+    turned = header.orientation >= 5 and facts.told() is not False
+    return ImageSize(*(size[::-1] if turned else size), facts)

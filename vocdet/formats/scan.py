@@ -28,6 +28,7 @@ class Scan:
     format: FormatName = "voc"  # the format it was read as
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
     others: tuple[FormatName, ...] = ()  # other formats whose files annotate images of the folder
+    scales: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # image row -> factors that would fit boxes
 
 
 @dataclass(slots=True)

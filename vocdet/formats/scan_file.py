@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import OBJECT_TYPES, Dataset, Images, Objects
 from vocdet.data.findings import Finding, Severity
+from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import DatasetError, Place
 from vocdet.files import write_bytes
@@ -86,6 +87,7 @@ class _Text(msgspec.Struct, frozen=True):
     sources: tuple[str, ...]
     splits: tuple[str, ...]
     left_out: dict[str, str]
+    levels: Levels | None
     findings: tuple[_Finding, ...]
 
 
@@ -206,7 +208,7 @@ def _text(scan: Scan) -> _Text:
     )
     return _Text(str(dataset.root), dataset.entries, scan.reason, scan.kind, scan.format, scan.others, scan.coordinates,
                  dataset.labels, dataset.poses, images.stems, images.files, images.sources, tuple(dataset.splits),
-                 dict(scan.left_out), findings)  # fmt: skip
+                 dict(scan.left_out), dataset.levels, findings)  # fmt: skip
 
 
 def _scan(columns: Columns) -> Scan:
@@ -214,7 +216,8 @@ def _scan(columns: Columns) -> Scan:
     sizes = {name: _column(columns, f"images.{name}", np.int32) for name in ("widths", "heights")}
     count = len(sizes["widths"])
     extra = _texts(columns, "images.extra", count)
-    images = Images(text.stems, text.files, sources=text.sources, extra=extra, **sizes)
+    exif, upright = _column(columns, "images.exif", np.uint8), _column(columns, "images.upright", np.bool_)
+    images = Images(text.stems, text.files, sources=text.sources, extra=extra, exif=exif, upright=upright, **sizes)
     table: dict[str, Any] = {
         name: _column(columns, f"objects.{name}", kind, 2 if name == "box" else 1)
         for name, kind in OBJECT_TYPES.items()
@@ -223,7 +226,8 @@ def _scan(columns: Columns) -> Scan:
         table[name] = _texts(columns, f"objects.{name}", len(table["image"]))
     splits = {name: _column(columns, f"splits.{i}", np.int64) for i, name in enumerate(text.splits)}
     whole = _column(columns, "extra", np.uint8).tobytes()
-    dataset = Dataset(Path(text.root), text.labels, images, Objects(**table), text.poses, whole, text.entries, splits)
+    dataset = Dataset(Path(text.root), text.labels, images, Objects(**table), text.poses, whole, text.entries, splits,
+                      text.levels)  # fmt: skip
     findings = tuple(
         Finding(f.code, f.severity, f.problem, Place(Path(f.path), f.line, f.inside), f.hint, f.count)
         for f in text.findings

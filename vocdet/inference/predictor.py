@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.errors import CheckpointError, DeviceError
 from vocdet.inference.frames import batches
 from vocdet.inputs.images import Image
@@ -26,6 +27,8 @@ THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
 
 class Predictor(Protocol):
     """Detects objects in images of any size. Images are RGB (H, W, 3) uint8, with the EXIF orientation applied."""
+
+    levels: Levels | None  # of images with more than 8 bits a sample; None: each image gets its own
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -51,7 +54,9 @@ def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
         hint = "train a detector from it with `vocdet.train_detector(dataset)`"
         raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
     model = fused(model).to(choose_device(device)).to(memory_format=torch.channels_last)
-    return predictor_of(model, info.thresholds)
+    predictor = predictor_of(model, info.thresholds)
+    predictor.levels = info.levels
+    return predictor
 
 
 def predictor_of(model: nn.Module, thresholds: Sequence[float] | None = None) -> Predictor:

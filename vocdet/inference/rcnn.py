@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.inference.predictor import thresholds_of
 from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, fit_size, resize
@@ -27,6 +28,7 @@ class RcnnPredictor:
         self._model = model.eval()
         self._batch = CUDA_BATCH if model.mean.device.type == "cuda" else 1
         self.labels = model.spec.labels
+        self.levels: Levels | None = None
         self.thresholds: NDArray[np.float32] = thresholds_of(self.labels, thresholds)  # (L,)
 
     def detect(self, images: Sequence[Image], *, score: float = SCORE) -> list[Detections]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.inference.predictor import thresholds_of
 from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, resize
@@ -24,6 +25,7 @@ class SsdPredictor:
         self._model = model.eval()
         self._device = model.grid.device
         self.labels = model.spec.labels
+        self.levels: Levels | None = None
         self.size = model.spec.size
         self.thresholds: NDArray[np.float32] = thresholds_of(self.labels, thresholds)  # (L,)
 

@@ -58,6 +58,7 @@ class ImageCache:
         self._exact = exact
         images = dataset.images
         self._root, self._files = str(dataset.root), images.files
+        self._upright, self._levels = images.upright, dataset.levels
         self._sizes = np.column_stack([images.heights, images.widths]).astype(np.int64)  # (N, 2) of the files
         self._cached_sizes = np.minimum(self._sizes, np.array(at_most))
         counts = 3 * self._cached_sizes.prod(axis=1)
@@ -100,7 +101,11 @@ class ImageCache:
     def _decode(self, row: int) -> Image:
         height, width = self._sizes[row].tolist()
         small = (int(self._cached_sizes[row, 0]), int(self._cached_sizes[row, 1]))
-        image = resize(decode_as(self.path(row), width, height, at_least=None if self._exact else small), small)
+        image = decode_as(
+            self.path(row), width, height, upright=bool(self._upright[row]), levels=self._levels,
+            at_least=None if self._exact else small,
+        )  # fmt: skip
+        image = resize(image, small)
         image.setflags(write=False)
         return image
 

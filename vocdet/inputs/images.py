@@ -7,61 +7,48 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from vocdet.data.dataset import AnnotatedImage
+from vocdet.data.decoding import REDUCED, Image, decode
+from vocdet.data.levels import Levels
 from vocdet.errors import ImageError
-from vocdet.wording import reason
 
-Image = NDArray[np.uint8]  # (H, W, 3) RGB
-
-JPEG = (0xFF, 0xD8)  # the first bytes of one
-REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
-           8: cv2.IMREAD_REDUCED_COLOR_8}  # fmt: skip
+__all__ = ["Image", "decode", "decode_as", "decode_image", "fit_size", "resize"]
 
 
-def decode(path: Path, *, oriented: bool = False, shrink: int = 1) -> Image:
-    """The image as RGB (H, W, 3) uint8, whether it is in color, gray or transparent.
-
-    `oriented` applies the EXIF orientation; without it the pixels come as they are stored. `shrink` (1, 2, 4 or 8)
-    divides the sides of a JPEG, rounded up, which is faster than decoding all of it; other formats are not shrunk. A
-    file that is missing or not an image is an `ImageError`.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)  # and not imread, which cannot open every name on every system
-    except OSError as error:
-        raise ImageError(f"cannot be read: {reason(error)}", place=path) from error
-    # OpenCV shrinks other formats by skipping pixels
-    flags = REDUCED[shrink if tuple(data[:2].tolist()) == JPEG else 1]
-    if not oriented:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(data, flags) if len(data) else None
-    except cv2.error as error:
-        raise ImageError(f"cannot be decoded: {error.err}", place=path, hint="export it again") from error
-    if image is None:
-        raise ImageError("is not an image that can be decoded", place=path, hint="export it again, or remove it")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+def decode_image(image: AnnotatedImage) -> Image:
+    """An image of a dataset, as its boxes refer to it."""
+    return decode_as(image.path, image.width, image.height, upright=image.upright, levels=image.levels)
 
 
-def decode_as(path: Path, width: int, height: int, *, at_least: tuple[int, int] | None = None) -> Image:
-    """The image in the orientation in which it has this size, the one that was annotated.
+def decode_as(
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    upright: bool = False,
+    levels: Levels | None = None,
+    at_least: tuple[int, int] | None = None,
+) -> Image:
+    """The image of this size, the one that was annotated: `upright`, with its EXIF orientation applied, or as stored.
 
-    With `at_least` (height, width) it may be smaller by an integer factor, but not smaller than that.
+    It comes in the other of the two if only that has the size. With `at_least` (height, width) it may be smaller by an
+    integer factor, but not smaller than that.
     """
     shrink = 1 if at_least is None else _shrink(width, height, at_least)
     sizes = {(height, width), (-(-height // shrink), -(-width // shrink))}
     try:
-        image = decode(path, shrink=shrink)
+        image = decode(path, oriented=upright, shrink=shrink, levels=levels)
     except ImageError as error:
         hint = "export it again, or delete it and its XML; `vocdet.check(dataset)` lists all such files"
         raise ImageError(error.problem, place=error.place, hint=hint) from error
     if image.shape[:2] in sizes:
         return image
-    oriented = decode(path, oriented=True, shrink=shrink)
-    if oriented.shape[:2] in sizes:
-        return oriented
+    other = decode(path, oriented=not upright, shrink=shrink, levels=levels)
+    if other.shape[:2] in sizes:
+        return other
     if shrink > 1:
-        return decode_as(path, width, height)  # for its size in the message
+        return decode_as(path, width, height, upright=upright, levels=levels)  # for its size in the message
     raise ImageError(
         f"is {image.shape[1]}x{image.shape[0]} pixels, not {width}x{height}",
         place=path,

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from vocdet.data.levels import Levels
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.models.backbones.backbone import BackboneSpec
@@ -34,6 +35,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     vocdet: str  # version that wrote it
     model: ModelSpec
     thresholds: tuple[float, ...] | None = None  # of a detector: the score from which a detection of each label counts
+    levels: Levels | None = None  # of images with more than 8 bits a sample
     dataset: str = ""  # fingerprint of the training images and objects
     recipe: dict[str, Any] = {}
     scores: dict[str, float] = {}  # of the validation

@@ -15,7 +15,7 @@ from vocdet.data.detections import Detections
 from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_objects, side_by_side
 from vocdet.inputs.batches import Batch
-from vocdet.inputs.images import Image, decode_as
+from vocdet.inputs.images import Image, decode_image
 from vocdet.mask_crops import Cut, MaskCrops
 
 MOST_SAMPLES, MOST_CROPS = 16, 24  # on a sheet
@@ -65,7 +65,7 @@ def example_sheet(dataset: Dataset, detections: Sequence[Detections], thresholds
     for row in _evenly(len(dataset), EXAMPLES):
         sample = dataset[row]
         try:
-            image = decode_as(sample.path, sample.width, sample.height)
+            image = decode_image(sample)
         except ImageError:
             continue
         annotated = draw_objects(image, sample.objects, dataset.labels)

@@ -75,7 +75,13 @@ def initialize(model: M, start: StartingWeights, dataset: Dataset, recipe: Recip
     transferred = None
     if start.tensors:
         transferred = transfer(model, start.tensors, start.backbone, source=start.source, heads=start.heads)
-    info = CheckpointInfo(vocdet=__version__, model=model.spec, dataset=dataset.fingerprint(), recipe=asdict(recipe))
+    info = CheckpointInfo(
+        vocdet=__version__,
+        model=model.spec,
+        levels=dataset.levels,
+        dataset=dataset.fingerprint(),
+        recipe=asdict(recipe),
+    )
     same_anchors = start.anchors is not None and getattr(model.spec, "anchors", None) is start.anchors
     return InitialModel(model, info, start.text + (", with their anchors" if same_anchors else ""), transferred)
 

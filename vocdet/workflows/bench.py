@@ -13,7 +13,7 @@ from vocdet.files import write_bytes
 from vocdet.formats.source import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
 from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
-from vocdet.inputs.images import Image, decode_as
+from vocdet.inputs.images import Image, decode_image
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.runs.environment import environment
 from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
@@ -164,7 +164,7 @@ def _pictures(source: Source, split: str, most: int) -> list[Image]:
     loaded = load_dataset(source, split=split)
     rows = loaded.dataset.rows(split)
     images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_IMAGES), 0)])
-    return [decode_as(sample.path, sample.width, sample.height) for sample in images]
+    return [decode_image(sample) for sample in images]
 
 
 def _scored(checkpoint: Path, source: Source, split: str, device: str, progress: Progress | None) -> Scores:

@@ -139,6 +139,7 @@ def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None)
 
 
 def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings without the reader's finding on an orientation that the check of images also reports."""
-    turned = {finding.place for finding in findings if finding.code == "image.turned"}
-    return [finding for finding in findings if finding.code != "image.orientation" or finding.place not in turned]
+    """Findings without those on orientations of which the reader's finding already speaks."""
+    turned = sum(finding.count for finding in findings if finding.code == "image.turned")
+    oriented = [finding for finding in findings if finding.code == "image.orientation"]
+    return [finding for finding in findings if finding.code != "image.orientation" or len(oriented) > turned]

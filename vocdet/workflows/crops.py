@@ -22,7 +22,7 @@ from vocdet.files import appearing, write_new
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
-from vocdet.inputs.images import decode_as
+from vocdet.inputs.images import decode_image
 from vocdet.inputs.square_crop import crop_square
 from vocdet.outputs import write_marker
 from vocdet.recipes.schema import Data, check_side
@@ -151,9 +151,7 @@ class _Cutter:
     def write(self, job: Job, folder: Path, created: set[str]) -> None:
         """Crop the objects of one image; `created` collects the folders that exist."""
         row, objects = job
-        images = self.dataset.images
-        path = self.dataset.root / images.files[row]
-        image = decode_as(path, int(images.widths[row]), int(images.heights[row]))
+        image = decode_image(self.dataset[row])
         margin, size, suffix = self.options.margin, self.options.size, ".png" if self.options.png else ".jpg"
         for i, name in objects:
             crop = crop_square(image, self.dataset.objects.box[i], context=margin, size=size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from vocdet.formats.source import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
 from vocdet.inference.results import write_coco_results
-from vocdet.inputs.images import decode_as
+from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_replaceable, mark_file
 from vocdet.runs.pictures import example_sheet
@@ -120,10 +120,9 @@ def evaluate_detector(
     rows = loaded.dataset.rows(options.split)
     chosen = choose(len(rows), options.subset, options.seed)
     dataset, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
+    dataset = replace(dataset, levels=predictor.levels or dataset.levels)
     results = []
-    for detections in detect_all(
-        predictor, prefetch(lambda: (decode_as(s.path, s.width, s.height) for s in dataset), AHEAD)
-    ):
+    for detections in detect_all(predictor, prefetch(lambda: map(decode_image, dataset), AHEAD)):
         results.append(detections)
         if progress:
             progress(len(results), len(dataset))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
@@ -215,7 +216,7 @@ def _predict_all(
 ) -> Iterator[tuple[Frame, Detections]]:
     """Every image, then every frame of every video, with its detections; one that fails does not end the others."""
     images = [item for item in items if item.kind == "image"]
-    for group in batches(_read(images, errors), batch):
+    for group in batches(_read(images, detector.levels, errors), batch):
         for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
             if max(frame.pixels.shape) > MAX_JPEG_SIDE:
                 problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
@@ -254,14 +255,14 @@ def _detect(detector: Predictor, frames: Sequence[Frame], limit: Limit) -> Itera
     return (detections.above(limit) for detections in detector.detect([frame.pixels for frame in frames]))
 
 
-def _read(items: Iterable[MediaSource], errors: list[VocdetError]) -> Iterator[Frame]:
+def _read(items: Iterable[MediaSource], levels: Levels | None, errors: list[VocdetError]) -> Iterator[Frame]:
     """The images in order, decoded in advance; those that cannot be decoded go to `errors`."""
     rest = iter(items)
     with ThreadPoolExecutor(READERS) as pool:
         ahead: deque[tuple[MediaSource, Future[Image]]] = deque()
         while True:
             for item in islice(rest, AHEAD - len(ahead)):
-                ahead.append((item, pool.submit(decode, Path(item.address), oriented=True)))
+                ahead.append((item, pool.submit(decode, Path(item.address), oriented=True, levels=levels)))
             if not ahead:
                 return
             item, pixels = ahead.popleft()

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from vocdet.boxes import Boxes
+from vocdet.data import image_files
 from vocdet.data.detections import Detections
-from vocdet.errors import OutputError
+from vocdet.errors import ImageError, OutputError
 from vocdet.files import write_bytes
+from vocdet.formats.image_facts import APPLIED
 from vocdet.formats.voc.masks import MOST_OBJECTS, VOID, class_values, palette_png
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS, WrittenObject, annotation_text
@@ -74,7 +76,15 @@ def detections_text(
     ]
     folder = IMAGES if name else file.absolute().parent.name
     header = Header(folder=folder, path=str(file.absolute()), segmented=segmented)
-    return annotation_text(name or file.name, size, objects, header=header, marked=True)
+    return annotation_text(name or file.name, size, objects, header=header, marked=True, exif=_exif(file))
+
+
+def _exif(file: Path) -> str:
+    """The text of <exif> for detections, which are in pixels of the image as it is shown."""
+    try:
+        return APPLIED if image_files.read_orientation(file) != 1 else ""
+    except ImageError:  # a picture in memory has no file
+        return ""
 
 
 def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:

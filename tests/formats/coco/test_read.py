@@ -403,7 +403,7 @@ def test_without_images_an_invalid_size_is_an_error(tmp_path: Path, size: tuple[
 @pytest.mark.parametrize(
     ("size", "text"),
     [
-        ((640, 480), "640×480"),
+        ((101, 80), "101×80"),
         ((0, 80), "0×80"),
         ((None, 80), "nothing×80"),
         ((100, -80), "100×-80"),
@@ -423,6 +423,18 @@ def test_a_wrong_size_is_reported_and_replaced_by_the_images_own(
         f"the size is {text} in width and height, but the image is 100×80: the image's size is used"
     )
     assert (found.dataset.images.widths[0], found.dataset.images.heights[0]) == (100, 80)
+
+
+def test_a_size_of_another_image_is_an_error(tmp_path: Path) -> None:
+    found = scan(Source(coco_set(tmp_path, changed(images=[{**IMAGE, "width": 640, "height": 480}, OTHER]))))
+    assert (only(found).severity, only(found).code, only(found).place.inside) == (
+        "error",
+        "image.size_mismatch",
+        "images[0]",
+    )
+    assert only(found).problem == (
+        "the size is 640×480 in width and height, but the image is 100×80: its boxes are not in pixels of the image"
+    )
 
 
 def test_an_unstated_size_is_the_images(tmp_path: Path) -> None:

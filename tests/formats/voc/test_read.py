@@ -161,7 +161,13 @@ def test_the_images_own_size_counts(make_voc: MakeVoc) -> None:
     assert (found.dataset[0].width, found.dataset[0].height) == (100, 80)
     assert only(found).code == "voc.size.bad_number"
     edit(root / "Annotations" / "a.xml", "<width>0<", "<width>640<")
-    assert only(read(root)).problem == "the size is 640×80 in <size>, but the image is 100×80: the image's size is used"
+    finding = only(scan(Source(root)))
+    assert (finding.severity, finding.problem) == (
+        "error",
+        "the size is 640×80 in <size>, but the image is 100×80: its boxes are not in pixels of the image",
+    )
+    edit(root / "Annotations" / "a.xml", "<width>640<", "<width>99<")
+    assert only(read(root)).problem == "the size is 99×80 in <size>, but the image is 100×80: the image's size is used"
 
 
 def test_a_turned_photograph_has_the_size_it_is_shown_at(make_voc: MakeVoc) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.data.image_headers import Header
 from vocdet.data.source_terms import SourceTerms, terms_of
 from vocdet.errors import ImageError, Place
 
@@ -21,7 +22,7 @@ def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None
     size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
     terms = (terms_of(dataset, row) for row in range(len(dataset)))
     paths = (dataset.root / file for file in dataset.images.files)
-    jobs = list(zip(paths, size_of, terms, strict=True))
+    jobs = list(zip(paths, size_of, dataset.images.upright.tolist(), terms, strict=True))
     findings: list[Finding] = []
     with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done, new in enumerate(pool.map(_check_image, jobs), 1):
@@ -31,12 +32,13 @@ def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None
     return findings
 
 
-def _check_image(job: tuple[Path, tuple[int, int], SourceTerms]) -> list[Finding]:
-    path, size, terms = job
+def _check_image(job: tuple[Path, tuple[int, int], bool, SourceTerms]) -> list[Finding]:
+    from vocdet.data.decoding import check_pixels  # loads OpenCV
+
+    path, size, upright, terms = job
     try:
         header = image_files.read_header(path)
-        turned = image_files.read_orientation(path)
-        image_files.check_pixels(path)
+        check_pixels(path)
     except ImageError as error:
         return [Finding("image.corrupt", "error", error.problem, Place(path), terms.replace_image(error.hint))]
     findings = []
@@ -45,23 +47,23 @@ def _check_image(job: tuple[Path, tuple[int, int], SourceTerms]) -> list[Finding
         problem = f"is a {header.format} file by its content, not what {path.suffix} says"
         hint = f"rename it to {path.stem}{proper}: other tools trust the name"
         findings.append(Finding("image.suffix", "warning", problem, Place(path), hint))
-    if turned != 1:
-        findings += _orientation_findings(path, turned, size, (header.width, header.height))
+    if header.orientation != 1:
+        findings += _orientation_findings(path, header, size, upright=upright)
     return findings
 
 
-def _orientation_findings(path: Path, turned: int, size: tuple[int, int], stored: tuple[int, int]) -> list[Finding]:
-    """What to say of an image that EXIF wants turned: `size` is what it is taken as, `stored` what it is in the file.
-
-    Nothing, where neither is the other turned: then more is wrong than that.
-    """
-    if size == stored:
-        problem = f"its EXIF orientation ({turned}) asks to show it turned or mirrored: it is taken as it is stored"
-        hint = "look at its boxes in labelImg; if they do not fit, save it turned, without EXIF"
-    elif size == stored[::-1] and turned >= 5:
+def _orientation_findings(path: Path, header: Header, size: tuple[int, int], *, upright: bool) -> list[Finding]:
+    """A finding for an image with an EXIF orientation; none if its size is neither that of the file nor turned."""
+    stored, orientation = (header.width, header.height), header.orientation
+    if upright and size == (stored[::-1] if orientation >= 5 else stored):
         width, height = size
-        problem = f"its EXIF orientation ({turned}) turns it, and it is taken as it is then seen, {width}×{height}"
+        problem = f"its EXIF orientation ({orientation}) turns it, and it is taken as it is then seen, {width}×{height}"
         hint = "save it turned, without EXIF: tools that do not look there put its boxes elsewhere"
+    elif size == stored and not upright:
+        problem = (
+            f"its EXIF orientation ({orientation}) asks to show it turned or mirrored: it is taken as it is stored"
+        )
+        hint = "look at its boxes in labelImg; if they do not fit, save it turned, without EXIF"
     else:
         return []
     return [Finding("image.orientation", "warning", problem, Place(path), hint)]

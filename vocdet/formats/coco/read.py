@@ -23,11 +23,13 @@ from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Image
-from vocdet.formats.extras import DATASET_EXTRAS, in_order, pop_trainval
+from vocdet.formats.extras import DATASET_EXTRAS, extra_of, in_order, pop_trainval
 from vocdet.formats.folders import link_hint
+from vocdet.formats.image_facts import MARKS, settled
 from vocdet.formats.images import (
     BY_FOLDER,
     ImageIndex,
+    ImageSize,
     Name,
     find_images,
     folder_splits,
@@ -75,7 +77,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     first, *others = layout.files
     kind = f"{counted(len(layout.files), 'COCO file')}" if others else f"COCO, {first.source}"
     kind += BY_FOLDER if reading.by_folder else ""
-    return Scan(dataset, tuple(notes.findings), format="coco", kind=kind)
+    return settled(Scan(dataset, tuple(notes.findings), format="coco", kind=kind), reading.builder.facts)
 
 
 def file_names(path: Path) -> list[str]:
@@ -183,11 +185,11 @@ class _Reading:
             content.rows[image.id] = self.row_of[file]
             self._note_repeated(content, image, wanted, inside)
             return
-        size = self._size(content, file, image, inside)
+        extra, mark = _without_mark(content.entries.image_extras.get(i, b""))
+        size = self._size(content, file, image, inside, mark)
         if size is None:
             return
         content.rows[image.id] = self.row_of[file] = len(self.builder.files)
-        extra = content.entries.image_extras.get(i, b"")
         named = file.rpartition("/")[2] if i in found.elsewhere else wanted
         self.builder.add_image(file, content.file.source, size, stem=self._new_stem(named, file), extra=extra)
         if self.progress is not None:
@@ -205,14 +207,16 @@ class _Reading:
             hint = "an image belongs to one file, and to one split"
         content.error("coco.image.twice", problem, hint, inside)
 
-    def _size(self, content: CocoContent, file: str, image: Image, inside: str) -> tuple[int, int] | None:
+    def _size(
+        self, content: CocoContent, file: str, image: Image, inside: str, mark: str
+    ) -> tuple[int, int] | ImageSize | None:
         """Width and height of an image; None, with a finding, if they are unknown."""
         width, height = image.width, image.height
         stated = (width, height) if width is not None and height is not None and min(width, height) > 0 else None
         if not self.without_images:
-            path, findings = f"{self.builder.root}/{file}", content.notes.findings
-            size = image_size(path, (width, height), findings, terms=COCO, source=content.file.path, inside=inside)
-            return stated if size is None else size[:2]
+            path, findings, source = f"{self.builder.root}/{file}", content.notes.findings, content.file.path
+            size = image_size(path, (width, height), findings, terms=COCO, source=source, inside=inside, mark=mark)
+            return stated if size is None else size
         if stated is None:
             problem = f"has the width {width} and the height {height}"
             content.error("coco.image.size", problem, "state the size of the image", inside)
@@ -251,6 +255,18 @@ class _Reading:
             content.labels[category.id] = self.builder.label_id(name)
             if i in entries.category_extras:
                 self.category_extras.setdefault(name, entries.category_extras[i])
+
+
+def _without_mark(extra: bytes) -> tuple[bytes, str]:
+    """The extra of an image without vocdet's own `exif`, and that."""
+    if b'"exif"' not in extra:
+        return extra, ""
+    keys = extra_of(extra)
+    mark = next((mark for mark in MARKS if keys.get("exif") == msgspec.json.encode(mark)), "")
+    if not mark:
+        return extra, ""
+    del keys["exif"]
+    return msgspec.json.encode(keys) if keys else b"", mark
 
 
 def _name_of(text: str) -> Name:

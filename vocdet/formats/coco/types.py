@@ -34,6 +34,7 @@ class Image(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     flickr_url: Raw = ABSENT
     coco_url: Raw = ABSENT
     date_captured: Raw = ABSENT
+    exif: Raw = ABSENT  # vocdet's own is `APPLIED` or `IGNORED`
     voc: Raw = ABSENT
 
 

@@ -19,6 +19,7 @@ from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
+from vocdet.formats.image_facts import exif_mark
 from vocdet.formats.images import split_suffix
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import number_texts, snapped
@@ -125,6 +126,8 @@ def _images(dataset: Dataset, targets: Sequence[str]) -> Iterator[str]:
     for row, (target, (width, height)) in enumerate(zip(targets, sizes, strict=True)):
         name = encode(target.partition("/")[2]).decode()
         more = _more(extras.get(row))
+        if (mark := exif_mark(images, row)) and '"exif"' not in more:
+            more += f',"exif":"{mark}"'
         yield f'{{"id":{row + 1},"file_name":{name},"width":{width},"height":{height}{more}}}'
 
 

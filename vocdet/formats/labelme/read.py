@@ -11,10 +11,11 @@ from vocdet.data import image_files
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import LABELME
 from vocdet.formats.builder import DatasetBuilder
+from vocdet.formats.image_facts import settled
 from vocdet.formats.images import (
     BY_FOLDER,
-    UPRIGHT,
     ImageIndex,
+    ImageSize,
     image_size,
     safe_relative,
     split_suffix,
@@ -62,7 +63,8 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     kind = f"a labelme folder, {counted(len(annotations), 'JSON file')} {where}"
     kind += BY_FOLDER if splits else ""
     dataset = replace(dataset, splits=splits)
-    return Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind)
+    scan = Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind)
+    return settled(scan, reading.builder.facts)
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ def _read_one(reading: _Reading, source: str) -> None:
     if size is None:
         return
     row = builder.add_image(image, source, size, extra=file.extra)
-    for item in read_items(file, size, notes):
+    for item in read_items(file, size[:2], notes):
         builder.segmentations.add(len(builder.image), item.segmentation)
         builder.extras.add(len(builder.image), item.extra)
         reading.rotated += item.rotated
@@ -156,12 +158,12 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
     return index.exact(path)
 
 
-def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | None:
+def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | ImageSize | None:
     """Width and height of an image as labelme shows it, with its EXIF orientation; None if they are unknown."""
     if index.files:
         path = f"{index.root}/{image}"
-        size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, upright=UPRIGHT)
-        return file.size if size is None else size[:2]
+        size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, shown="always")
+        return file.size if size is None else size
     if file.size is None:
         hint = "add the images"
         notes.add("labelme.size", "error", "has no image, and states no size", file.path, hint)

@@ -11,6 +11,7 @@ from lxml import etree
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
 from vocdet.files import FileTooLargeError, read_limited
+from vocdet.formats.image_facts import MARKS
 from vocdet.formats.values import NUMBER
 from vocdet.formats.voc.objects import (
     KNOWN_TAGS,
@@ -45,6 +46,7 @@ class Annotation:
     findings: tuple[Finding, ...]
     unknown: frozenset[str]  # tags that are preserved without being known
     readable: bool  # False: the file is not an annotation
+    exif: str = ""  # vocdet's own <exif>: `APPLIED`, `IGNORED` or ""
 
 
 _UNREADABLE = Annotation("", None, "", "", Header(), (), (), frozenset(), readable=False)
@@ -63,7 +65,7 @@ def read_annotation(path: Path | str) -> Annotation:
     root = _parse(data, note) if data is not None else None
     if root is None:
         return replace(_UNREADABLE, findings=tuple(findings))
-    filename = database = coordinates = ""
+    filename = database = coordinates = exif = ""
     size: tuple[int, int] | None = None
     header = Header(folder=None, path=None, source=None, depth=None, segmented=None)
     objects: list[RawObject] = []
@@ -89,6 +91,8 @@ def read_annotation(path: Path | str) -> Annotation:
             database = " ".join(source.values())
         elif tag == "coordinates":
             coordinates = (child.text or "").strip()
+        elif tag == "exif" and (child.text or "").strip() in MARKS:
+            exif = (child.text or "").strip()
         elif tag == "coco":
             header.coco = json_object_in(child, note)
         else:
@@ -96,7 +100,7 @@ def read_annotation(path: Path | str) -> Annotation:
             header.tags.append(xml_of(child))
     header.attributes = _attributes(root, note)
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
-                      frozenset(unknown), readable=True)  # fmt: skip
+                      frozenset(unknown), readable=True, exif=exif)  # fmt: skip
 
 
 def _data(path: Path | str, note: Note) -> bytes | None:

@@ -16,7 +16,8 @@ from vocdet.data.source_terms import VOC
 from vocdet.errors import Place, VocdetError
 from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
-from vocdet.formats.images import image_size
+from vocdet.formats.image_facts import settled
+from vocdet.formats.images import ImageSize, image_size
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.values import read_labels
@@ -66,7 +67,8 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     folders = dict.fromkeys(file.partition("/")[0] for file in layout.annotations if "/" in file)
     where = f"in {', '.join(folders)}" if folders else "beside the images"
     kind = f"a VOC folder, {counted(len(layout.annotations), 'XML file')} {where}"
-    return Scan(dataset, tuple(findings), coordinates_of(dataset), reason, left_out, "voc", kind)
+    scan = Scan(dataset, tuple(findings), coordinates_of(dataset), reason, left_out, "voc", kind)
+    return settled(scan, reading.builder.facts)
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ def _read_one(reading: _Reading, source: str) -> None:
     if not file or size is None:
         return
     if stem in layout.masks:
-        _read_masks(reading, stem, annotation, size)
+        _read_masks(reading, stem, annotation, size[:2])
     header = annotation.header
     masked = header.masks or any(
         item.rare is not None and (item.rare.polygons or item.rare.segmentation) for item in annotation.objects
@@ -192,13 +194,12 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
     return chosen
 
 
-def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | None:
+def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | ImageSize | None:
     """The size that the boxes of an annotation refer to; None if nothing states it."""
     if reading.layout.images:
-        size = image_size(
-            f"{reading.layout.root}/{file}", annotation.size, reading.notes.findings, terms=VOC, source=path
-        )
-        return annotation.size if size is None else size[:2]
+        image, findings = f"{reading.layout.root}/{file}", reading.notes.findings
+        size = image_size(image, annotation.size, findings, terms=VOC, source=path, mark=annotation.exif)
+        return annotation.size if size is None else size
     if annotation.size is None:
         problem = "has no <size> and no image"
         reading.note("voc.size.missing", "error", problem, path, "put the images beside it")

@@ -19,6 +19,7 @@ from vocdet.data.losses import Loss, counted_losses
 from vocdet.errors import OutputError
 from vocdet.files import write_new
 from vocdet.formats.extras import coordinates_of, extra_of
+from vocdet.formats.image_facts import exif_mark
 from vocdet.formats.images import split_suffix
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import number_text
@@ -54,13 +55,15 @@ def annotation_text(
     header: Header | None = None,
     coordinates: Coordinates = "zero",
     marked: bool = False,
+    exif: str = "",
 ) -> str:
     """An annotation as labelImg writes it.
 
     Boxes are those of a `Dataset` (0-based, half-open); `coordinates` is the convention to write them in. `size` is
-    (width, height). `marked` states the convention in the file, for readers that would otherwise infer another one.
+    (width, height). `marked` states the convention in the file, for readers that would otherwise infer another one;
+    `exif` says whether an EXIF orientation of the image is applied (see `exif_mark`).
     """
-    lines = [header_text(filename, size, header or Header(), coordinates if marked else "")]
+    lines = [header_text(filename, size, header or Header(), coordinates if marked else "", exif)]
     lines += [_object(item, coordinates) for item in objects]
     return "".join([*lines, "</annotation>\n"])
 
@@ -126,7 +129,8 @@ def write(
     for row, (stem, target, end) in enumerate(zip(dataset.images.stems, targets, ends, strict=True)):
         filename = target.rpartition("/")[2]
         content = annotation_text(filename, sizes[row], objects[first:end], header=headers[row],
-                                  coordinates=chosen, marked=marked).encode()  # fmt: skip
+                                  coordinates=chosen, marked=marked,
+                                  exif=exif_mark(dataset.images, row)).encode()  # fmt: skip
         if len(content) > LARGEST_XML:
             problem = f"needs an XML file of {len(content) / 1e6:.0f} MB, too large for XML parsers"
             raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint="leave this image out")

@@ -16,8 +16,8 @@ from vocdet.formats.voc.write_object import NOT_XML, xml_attribute, xml_text
 _XML = "http://www.w3.org/XML/1998/namespace"  # of xml:lang and xml:space, which must have this prefix
 
 
-def header_text(filename: str, size: tuple[int, int], header: Header, mark: str) -> str:
-    """The XML before the objects; `mark` is the text of <coordinates>, "" for none."""
+def header_text(filename: str, size: tuple[int, int], header: Header, mark: str, exif: str = "") -> str:
+    """The XML before the objects; `mark` and `exif` are the texts of <coordinates> and <exif>, "" for none."""
     lines = [f"<annotation{_attributes_text(header.attributes)}>"]
     if header.folder is not None:
         lines.append(f"\t<folder>{xml_text(header.folder)}</folder>")
@@ -33,6 +33,8 @@ def header_text(filename: str, size: tuple[int, int], header: Header, mark: str)
         lines.append(f"\t<segmented>{xml_text('0' if header.segmented == SAME else header.segmented)}</segmented>")
     if mark:
         lines.append(f"\t<coordinates>{mark}</coordinates>")
+    if exif:
+        lines.append(f"\t<exif>{exif}</exif>")
     lines += [f"\t{tag}" for tag in header.tags]
     if header.coco:
         lines.append(f"\t<coco>{xml_text(header.coco.decode())}</coco>")

@@ -18,7 +18,8 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.source_terms import YOLO
 from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.images import BY_FOLDER, UPRIGHT_JPEG, image_size, split_suffix, unique_stems
+from vocdet.formats.image_facts import settled
+from vocdet.formats.images import BY_FOLDER, image_size, split_suffix, unique_stems
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
@@ -40,7 +41,7 @@ def scan(
 
     An image without a label file has no objects, as in tools that train on such folders, and a warning. Labels are
     those of the data.yaml or classes.txt in their order, else their numbers; a label list gives another order, or names
-    the numbers if no file does. The box of a polygon is its bounds. JPEG images are read with their EXIF orientation.
+    the numbers if no file does. The box of a polygon is its bounds. Images are read with their EXIF orientation.
     Raises only if there are no images or label files, or if the label list cannot be read.
     """
     label_list = read_labels(source.labels) if source.labels is not None else None
@@ -61,7 +62,8 @@ def scan(
     left_out = dict.fromkeys((_stem(file) for file in [*layout.ambiguous, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
-    return Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout))
+    scan = Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout))
+    return settled(scan, reading.builder.facts)
 
 
 @dataclass(slots=True)
@@ -84,16 +86,12 @@ class _Reading:
 def _read_one(reading: _Reading, image: str) -> None:
     layout, builder, notes = reading.layout, reading.builder, reading.notes
     path = f"{layout.root}/{image}"
-    size = image_size(path, None, notes.findings, terms=YOLO, source=path, upright=UPRIGHT_JPEG)
+    size = image_size(path, None, notes.findings, terms=YOLO, source=path, shown="usually")
     if size is None:
         reading.unreadable.append(image)
         return
-    if size.turned:
-        problem = f"its EXIF tag rotates it: boxes refer to the rotated image, {size.width}×{size.height}"
-        hint = "check its boxes; if they do not fit, save it without EXIF"
-        notes.add("image.turned", "warning", problem, Path(path), hint)
     source = layout.label_of.get(image, "")
-    row = builder.add_image(image, source, size[:2])
+    row = builder.add_image(image, source, size)
     if not source:
         hint = "delete it if it is not annotated; if it has no objects, add an empty .txt"
         problem = "has no label file: it is read as an image without objects"
