@@ -108,6 +108,7 @@ def test_a_subset_is_reported_with_its_interval(vocdet: Run, root: Path) -> None
 def test_mask_metrics_stand_beside_box_metrics(vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Squares:
         labels, thresholds = ("cat", "[red]dog"), np.full(2, 0.5, np.float32)
+        levels = None
 
         def detect_all(self, images: Iterable[object]) -> Iterator[Detections]:
             for _ in images:

@@ -57,6 +57,7 @@ class Knows:
     def __init__(self, truth: Dataset, labels: tuple[str, ...], score: float = 0.9) -> None:
         self.truth, self.labels, self.score = truth, labels, score
         self.thresholds = np.full(len(labels), 0.95, np.float32)
+        self.levels = None
 
     def detect_all(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
         for scene, image in zip(self.truth, images, strict=True):

@@ -56,6 +56,7 @@ class Knows:
 
     labels = ("cat", "dog")
     thresholds = np.full(2, 0.5, np.float32)
+    levels = None
 
     def __init__(self, truth: Dataset, *, masks: bool = True) -> None:
         self.masks, self.seen = masks, 0

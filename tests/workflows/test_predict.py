@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import MediaSource, open_video
 from vocdet.inputs.images import decode
@@ -31,6 +32,7 @@ class FindsTheMiddle:
 
     labels = ("big", "faint")
     thresholds = np.array([0.5, 0.5], np.float32)
+    levels: Levels | None = None
 
     def __init__(self) -> None:
         self.batches: list[int] = []

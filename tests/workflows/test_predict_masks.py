@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
 from vocdet.formats import cache
@@ -42,6 +43,7 @@ class FindsTwoThatOverlap:
 
     labels = LABELS
     thresholds = np.array([0.5, 0.5], np.float32)
+    levels: Levels | None = None
     masks = (area(10, 10, 30, 40), area(20, 15, 50, 35))
     faint = area(0, 0, 5, 5)
 

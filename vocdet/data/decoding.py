@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data import image_files
-from vocdet.data.image_files import Header
+from vocdet.data.image_headers import Header
 from vocdet.data.levels import Levels, choose_levels
 from vocdet.errors import ImageError
 from vocdet.wording import reason

@@ -6,8 +6,9 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from PIL import Image
@@ -120,7 +121,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise ImageError(EMPTY if not found.st_size else UNKNOWN, place=path, hint="export it again") from error
 
 
-def _formats(path: Path) -> tuple[str, ...]:
+def _formats(path: Path) -> list[str]:
     """The formats that Pillow can decode here. An `ImageError` if the file has one that needs another package."""
     with path.open("rb") as file:
         begin = file.read(12)
@@ -134,13 +135,9 @@ def _formats(path: Path) -> tuple[str, ...]:
 
 
 @cache
-def _decodable(*, heif: bool) -> tuple[str, ...]:
+def _decodable(*, heif: bool) -> list[str]:
     if heif:
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            pass
-        else:
-            register_heif_opener()
+        with suppress(ImportError):  # it is an extra
+            import_module("pillow_heif").register_heif_opener()
     Image.init()
-    return tuple(format for format in SUFFIXES if format in Image.OPEN)
+    return [format for format in SUFFIXES if format in Image.OPEN]

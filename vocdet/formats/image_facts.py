@@ -129,7 +129,7 @@ def _oriented(
 
 
 def _orientation_findings(
-    dataset: Dataset, rows: Sequence[int], facts: Mapping[int, ImageFacts], votes: Counter[bool | None]
+    dataset: Dataset, rows: Sequence[int], facts: Mapping[int, ImageFacts], votes: Counter[bool]
 ) -> list[Finding]:
     """One finding for all images whose orientation was not told."""
     if not rows:
