@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.inference import bench
 from vocdet.inference.bench import latencies, noise, work
 from vocdet.inference.predictor import predictor_of
@@ -92,6 +93,7 @@ class Slow:
 
     labels = LABELS
     thresholds = np.full(2, 0.5, np.float32)
+    levels: Levels | None = None
 
     def __init__(self, name: str, clock: Clock, seconds: Sequence[float], seen: list[str]) -> None:
         self.name, self.clock, self.seconds, self.seen, self.calls = name, clock, seconds, seen, 0
