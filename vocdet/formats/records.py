@@ -16,10 +16,11 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import Place
 from vocdet.formats.builder import DatasetBuilder
+from vocdet.formats.image_facts import settled
 from vocdet.formats.images import (
     IMAGE_FOLDERS,
-    UPRIGHT,
     ImageIndex,
+    ImageSize,
     image_size,
     safe_relative,
     split_suffix,
@@ -103,7 +104,8 @@ class RecordReader:
         rows = {name: np.array([row_of[file] for file in files if file in row_of]) for name, files in splits.items()}
         dataset = replace(dataset, splits={name: found.astype(np.int64) for name, found in rows.items()})
         left_out = unannotated | {_stem(file): "" for file in self.claimed if file not in row_of}
-        return Scan(dataset, tuple(self.notes.findings), left_out=left_out, format=self.format, kind=kind)
+        scan = Scan(dataset, tuple(self.notes.findings), left_out=left_out, format=self.format, kind=kind)
+        return settled(scan, self.builder.facts)
 
     def note(self, record: Record, code: str, severity: Severity, problem: str, hint: str) -> None:
         """Note a problem of one image."""
@@ -130,7 +132,7 @@ class RecordReader:
             self.splits[record.split].append(file)
         builder = self.builder
         row = builder.add_image(file, record.source, size, extra=encoded(record.extra))
-        for item in self.read_items(record, size, self.notes):
+        for item in self.read_items(record, size[:2], self.notes):
             builder.segmentations.add(len(builder.image), item.segmentation)
             builder.extras.add(len(builder.image), encoded(item.extra))
             self.rotated += item.rotated
@@ -196,11 +198,10 @@ class RecordReader:
             hint = "check that these are the right images"
             self.notes.findings.append(Finding("image.renamed", "warning", problem, place, hint, len(records)))
 
-    def _size(self, file: str, record: Record) -> Size | None:
+    def _size(self, file: str, record: Record) -> Size | ImageSize | None:
         if self.index.files:
             path, source = f"{self.index.root}/{file}", self.index.root / record.source
-            found = image_size(path, record.size, self.notes.findings, terms=self.terms, source=source, upright=UPRIGHT)
-            return found[:2] if found is not None else None
+            return image_size(path, record.size, self.notes.findings, terms=self.terms, source=source, shown="usually")
         if record.size is None:
             self.note(record, "image.size", "error", "has no image, and states no size", "add the images")
         return record.size
