@@ -63,11 +63,13 @@ class VocdetError(Exception):
         self.problem = problem
         self.place = Place(place) if isinstance(place, Path) else place
         self.hint = hint
+        self.remedy = ""  # what to do about all errors that were found together; the last line
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}{self.problem}{hint}"
+        last = f"\n{self.remedy}" if self.remedy else ""
+        return f"{where}{self.problem}{hint}{last}"
 
 
 class DatasetError(VocdetError):
@@ -146,9 +148,9 @@ class ManyErrors(VocdetError):
         self.errors = tuple(errors)
 
 
-def raise_all(errors: Sequence[VocdetError]) -> None:
-    """Raise the error, or all of them together; return if there are none."""
-    if len(errors) == 1:
-        raise errors[0]
+def raise_all(errors: Sequence[VocdetError], *, remedy: str = "") -> None:
+    """Raise the error, or all of them together, with a remedy for all; return if there are none."""
     if errors:
-        raise ManyErrors(errors)
+        error = errors[0] if len(errors) == 1 else ManyErrors(errors)
+        error.remedy = remedy
+        raise error

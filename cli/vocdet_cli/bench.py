@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from vocdet.wording import counted
 from vocdet_cli import render
-from vocdet_cli.options import Device, Format, Runs
+from vocdet_cli.options import Device, Format, Runs, SkipBad
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def bench(
     split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
     format: Format = "auto",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
+    skip_bad: SkipBad = False,
     json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
     runs: Runs = Path("runs"),
     device: Device = "auto",
@@ -60,7 +61,7 @@ def bench(
 
     chosen = [name if name.is_file() else find_run(name, runs) for name in names]
     with render.progress("measuring") as progress:
-        source = Source(data, format) if data else None
+        source = Source(data, format, skip_bad=skip_bad) if data else None
         result = bench_runs(
             chosen, data=source, split=split, rounds=images, device=device, json=json, progress=progress,
         )  # fmt: skip

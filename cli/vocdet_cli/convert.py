@@ -9,15 +9,14 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels
+from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels, SkipBad
 
 if TYPE_CHECKING:
     from vocdet.workflows.convert import ConvertReport, WrittenFolder
 
 app = typer.Typer()
-
-MOST_LEFT_OUT = 20  # errors that are listed
 
 
 @app.command()
@@ -28,9 +27,7 @@ def convert(
     format: Format = "auto",
     images: ImageFiles = "copy",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out annotations with errors and list them, instead of refusing.")
-    ] = False,
+    skip_bad: SkipBad = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -46,18 +43,18 @@ def convert(
     from vocdet.formats.source import Source
     from vocdet.workflows import convert as workflow
 
-    data = Source(source, format, labels, coordinates, crowds)
+    data = Source(source, format, labels, coordinates, crowds, skip_bad)
     with render.progress("converting") as progress:
         report = workflow.convert(
             data,
             target,
             to,
             workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
-            skip_bad=skip_bad,
             progress=progress,
         )
     _print_source(report, render.command("check", *same_dataset(data)))
-    _print_written(report.written)
+    _print_written(report.written, complete=not report.left_out)
+    count_left_out(report.left_out)
     _print_end(report.written)
 
 
@@ -73,21 +70,16 @@ def _print_source(report: ConvertReport, check: str) -> None:
         render.note(f"it also matches {other}: read that with --from {other}")
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
     render.out.print(f"{summary(report.dataset)}; {splits or 'no splits'}", markup=False, soft_wrap=True)
-    if report.left_out:
-        render.warning(f"{counted(len(report.left_out), 'error')}: unreadable annotations are left out")
-        for finding in report.left_out[:MOST_LEFT_OUT]:
-            render.warning(str(finding.as_error()))
-        if len(report.left_out) > MOST_LEFT_OUT:
-            render.warning(f"and {len(report.left_out) - MOST_LEFT_OUT} more: see {check} --all")
+    show_left_out(report.left_out, check)
     if report.warnings:
         render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {check}")
 
 
-def _print_written(written: WrittenFolder) -> None:
+def _print_written(written: WrittenFolder, *, complete: bool) -> None:
     """The losses, and what happened to the images."""
-    if not written.losses:
+    if not written.losses and complete:
         render.out.print(f"{written.to} holds everything")
-    else:
+    elif written.losses:
         made = render.table(f"not in {written.to}", "what", "count", "why")
         made.columns[2].justify = "left"
         for loss in written.losses:

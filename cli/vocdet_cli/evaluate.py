@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Device, Format, Labels, Runs, Seed
+from vocdet_cli.options import Coordinates, Crowds, Device, Format, Labels, Runs, Seed, SkipBad
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def evaluate(
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: SkipBad = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
@@ -64,7 +66,7 @@ def evaluate(
     from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 
     run = run or newest_detector(runs)
-    source = Source(data, format, labels, coordinates, crowds)
+    source = Source(data, format, labels, coordinates, crowds, skip_bad)
     with render.progress("evaluating") as progress:
         done = evaluate_run(
             run,
@@ -74,8 +76,9 @@ def evaluate(
             picture=picture,
             progress=progress,
         )
+    see = render.command("check", *same_dataset(source))
+    show_left_out(done.left_out, see)
     if done.warnings:
-        see = render.command("check", *same_dataset(source))
         render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")
@@ -89,6 +92,7 @@ def evaluate(
     render.show(_threshold_table(done.report))
     for line in _summary(done.report):
         render.out.print(line, soft_wrap=True)
+    count_left_out(done.left_out)
     pictured = f", and examples to {picture}" if picture else ""
     then = render.command("predict", str(run), str(data))
     render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)

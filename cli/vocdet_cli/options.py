@@ -35,6 +35,9 @@ Crowds = Annotated[
     Literal["ignore", "objects"],
     typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
 ]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out what has an error, and list it, instead of refusing the dataset.")
+]
 Format = Annotated[
     Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv"],
     typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),

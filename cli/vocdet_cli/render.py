@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -40,22 +39,30 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def error(problem: VocdetError) -> None:
-    """Print an error, or the first of several; the same error in several places is printed once."""
+    """Print an error, or the first of several, and last the remedy for all of them.
+
+    The same error in several places is printed once, and so is a hint that errors share.
+    """
     many = problem.errors if isinstance(problem, ManyErrors) else (problem,)
-    groups: dict[tuple[str, str], list[VocdetError]] = {}
+    hints: dict[str, dict[str, list[VocdetError]]] = {}
     for one in many:
-        groups.setdefault((one.problem, one.hint), []).append(one)
-    for (text, hint), (first, *others) in islice(groups.items(), MOST_ERRORS):
+        hints.setdefault(one.hint, {}).setdefault(one.problem, []).append(one)
+    groups = [(text, hint, same) for hint, texts in hints.items() for text, same in texts.items()]
+    shown = groups[:MOST_ERRORS]
+    for i, (text, hint, (first, *others)) in enumerate(shown, 1):
         where = f"{escape(str(first.place))}: " if first.place else ""
         screen().print(f"[bold red]error:[/] {where}{escape(as_commands(text))}", soft_wrap=True)
         if others:
             places = ", ".join(escape(str(one.place)) for one in others[:MOST_PLACES] if one.place)
             screen().print(f"  also in {places}{and_more(len(others) - MOST_PLACES, 'place')}", soft_wrap=True)
-        if hint:
+        if hint and (i == len(shown) or shown[i][1] != hint):
             screen().print(f"  [dim]hint:[/] {escape(as_commands(hint))}", soft_wrap=True)
-    rest = sum(map(len, islice(groups.values(), MOST_ERRORS, None)))
+    rest = sum(len(same) for *_, same in groups[MOST_ERRORS:])
     if rest:
         screen().print(f"[bold red]error:[/] and {rest} more")
+    if problem.remedy:
+        again = shlex.join(["vocdet", *sys.argv[1:], "--skip-bad"])
+        screen().print(f"{escape(as_commands(problem.remedy))}: [bold]{escape(again)}[/]", soft_wrap=True)
 
 
 def warning(text: str) -> None:

@@ -9,7 +9,8 @@ import typer
 
 from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, Seed
+from vocdet_cli.left_out import count_left_out, show_left_out
+from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, Seed, SkipBad
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def remap(
     format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Write a copy of a dataset whose labels are renamed, merged or dropped.
 
@@ -68,7 +70,7 @@ def remap(
     changes = LabelChanges(rename or (), merge or (), drop or (), keep or (), file)
     with render.progress("reading") as progress:
         report = remap_dataset(
-            Source(data, format, labels, coordinates),
+            Source(data, format, labels, coordinates, skip_bad=skip_bad),
             target,
             changes,
             WriteOptions(images, strict),
@@ -76,8 +78,10 @@ def remap(
             keep_empty=not drop_empty,
             progress=progress,
         )
+    show_left_out(report.left_out, render.command("check", str(data)))
     _print_remap(report)
     _print_losses(report.result)
+    count_left_out(report.left_out)
     render.done(_wrote(report.result), then=render.command("stats", str(target)))
 
 
@@ -94,6 +98,7 @@ def merge(
     ] = False,
     format: Formats = None,
     coordinates: Coordinates = "auto",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Merge datasets: labels are matched by name, train joins train, val joins val, test joins test.
 
@@ -109,14 +114,19 @@ def merge(
         raise typer.BadParameter("give --from once for all datasets, or once for each in their order")
     with render.progress("reading") as progress:
         report = merge_datasets(
-            [Source(path, one, coordinates=coordinates) for path, one in zip(sources, formats, strict=True)],
+            [
+                Source(path, one, coordinates=coordinates, skip_bad=skip_bad)
+                for path, one in zip(sources, formats, strict=True)
+            ],
             target,
             WriteOptions(images, strict),
             to=to,
             progress=progress,
         )
+    show_left_out(report.left_out, render.command("check", "SOURCE"))
     _print_merge(report)
     _print_losses(report.result)
+    count_left_out(report.left_out)
     render.done(_wrote(report.result), then=_after_merge(report))
 
 
@@ -132,6 +142,7 @@ def sample(
     format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Write a sample of a dataset, reproducible by seed.
 
@@ -143,7 +154,7 @@ def sample(
 
     with render.progress("reading") as progress:
         report = sample_dataset(
-            Source(data, format, labels, coordinates),
+            Source(data, format, labels, coordinates, skip_bad=skip_bad),
             target,
             count,
             WriteOptions(images, strict),
@@ -151,8 +162,10 @@ def sample(
             to=to,
             progress=progress,
         )
+    show_left_out(report.left_out, render.command("check", str(data)))
     _print_sample(report)
     _print_losses(report.result)
+    count_left_out(report.left_out)
     render.done(_wrote(report.result), then=render.command(*_after(report.result), str(target)))
 
 
@@ -176,6 +189,7 @@ def crops(
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Crop every object into TARGET/{train,val,test}/LABEL, as train-backbone sees it.
 
@@ -187,14 +201,16 @@ def crops(
 
     with render.progress("cropping") as progress:
         report = write_crops(
-            Source(data, format, labels, coordinates, crowds),
+            Source(data, format, labels, coordinates, crowds, skip_bad),
             target,
             CropOptions(margin, size, min_side, png),
             splits=split or (),
             progress=progress,
         )
+    show_left_out(report.left_out, render.command("check", str(data)))
     _print_crops(report)
     _print_left_out(report)
+    count_left_out(report.left_out)
     pictures = sum(int(counts.sum()) for counts in report.crops.values())
     then = render.command("train-backbone", str(target), "--folder") if len(report.labels) > 1 else ""
     render.done(f"wrote {counted(pictures, 'crop')} to {target}", then=then)

@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, Seed
+from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, Seed, SkipBad
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,6 +69,7 @@ def split(
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Write ImageSets/Main/{trainval,train,val,test}.txt, reproducible by seed.
 
@@ -87,7 +89,7 @@ def split(
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
-    source = Source(data, format, labels, coordinates, crowds)
+    source = Source(data, format, labels, coordinates, crowds, skip_bad)
     options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0)
     files = SplitFiles(per_label, force, dry_run)
     with render.progress("reading") as progress:
@@ -96,12 +98,13 @@ def split(
         else:
             divide = append_to_split if append else split_dataset
             report = divide(source, options, files, progress=progress)
-    _show(report, same_dataset(source))
+    _show(report, same_dataset(source), skipping(skip_bad))
 
 
-def _show(report: SplitReport, same: list[str]) -> None:
+def _show(report: SplitReport, same: list[str], skip_bad: list[str]) -> None:
     from vocdet.wording import counted
 
+    show_left_out(report.left_out, render.command("check", *same))
     render.show(_split_table(report))
     if report.folds:
         render.show(_fold_table(report))
@@ -110,9 +113,10 @@ def _show(report: SplitReport, same: list[str]) -> None:
     if report.warnings:
         see = render.command("check", *same)
         render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {see}")
+    count_left_out(report.left_out)
     files = f"{len(report.files)} files to {report.files[0].parent}"
     if report.written:
-        render.done(f"wrote {files}", then=render.command(training_command(report.dataset), *same))
+        render.done(f"wrote {files}", then=render.command(training_command(report.dataset), *same, *skip_bad))
     else:
         render.done(f"would write {files}", then="the same command without --dry-run")
 

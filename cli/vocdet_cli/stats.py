@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocdet_cli import render
+from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels
+from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, SkipBad
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def stats(
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Count objects by label and split; show their sizes, shapes and positions, and which labels share images.
 
@@ -48,19 +50,21 @@ def stats(
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:
-        source = Source(data, format, labels, coordinates, crowds)
+        source = Source(data, format, labels, coordinates, crowds, skip_bad)
         report = dataset_stats(source, drawn=picture, progress=progress)
     if as_json:
         typer.echo(json.dumps(_json(report), indent=2))
         return
+    same = same_dataset(source)
+    show_left_out(report.skipped, render.command("check", *same))
     _print_labels(report.statistics, every=show_all)
     _print_images(report.statistics)
     _print_pairs(report.statistics, every=show_all)
     _print_input(report.statistics)
-    same = same_dataset(source)
     _print_problems(report, render.command("check", *same))
+    count_left_out(report.skipped)
     wrote = f"wrote {report.picture}" if report.picture else f"counted {report.kind}"
-    render.done(wrote, then=render.command(_next(report), *same))
+    render.done(wrote, then=render.command(_next(report), *same, *skipping(skip_bad)))
 
 
 def _print_labels(statistics: Stats, *, every: bool) -> None:
@@ -227,6 +231,7 @@ def _json(report: StatsReport) -> dict[str, Any]:
         ],
         "below_cell": {str(side): share for side, share in statistics.below_cell.items()},
         "left_out": report.left_out,
+        "skipped": report.skipped.as_dict(),
         "errors": report.errors,
     }  # fmt: skip
 

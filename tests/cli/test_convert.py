@@ -68,6 +68,7 @@ def test_errors_are_printed_together_and_nothing_is_written(vocdet: Run, make_vo
         "  hint: save the image again in labelImg, or delete the file\n"
         f"error: {source}/Annotations/b.xml: its image is missing: there is no image with the stem 'b'\n"
         "  hint: put the image back, or delete the XML\n"
+        f"--skip-bad leaves out 2 images and uses the rest: vocdet convert {source} out --to voc --skip-bad\n"
     )
     assert list(Path().iterdir()) == []
 
@@ -80,12 +81,11 @@ def test_a_limited_number_of_left_out_errors_is_listed(vocdet: Run, make_voc: Ma
     assert code == 0
     assert "5 images, 5 objects, 1 label; no splits\n" in out
     lines = err.splitlines()
-    assert lines[0] == "warning: 25 errors: unreadable annotations are left out"
-    assert lines[1] == (
-        f"warning: {source}/Annotations/00.xml: is empty (save the image again in labelImg, or delete the file)"
-    )
-    assert len(lines) == 1 + 20 + 1
-    assert lines[-1] == f"warning: and 5 more: see vocdet check {source} --from voc --all"
+    assert lines[0] == "warning: left out 25 images, because of 25 errors:"
+    assert lines[1] == f"warning: {source}/Annotations/00.xml: is empty"
+    assert len(lines) == 1 + 20 + 1 + 1
+    assert lines[-2] == f"warning: and 5 more: see vocdet check {source} --from voc --all"
+    assert lines[-1] == "warning: left out 25 images"
 
 
 def test_warnings_are_counted_and_refer_to_check(vocdet: Run, make_voc: MakeVoc, tmp_path: Path) -> None:

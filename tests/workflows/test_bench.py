@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vocdet.errors import ArgumentError, CheckpointError, SplitError
+from vocdet.formats.source import Source
 from vocdet.inference.bench import Latency, Work
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
@@ -88,7 +89,7 @@ def test_the_last_evaluation_takes_precedence_over_the_training(ssd: Path, rcnn:
 def test_with_data_detectors_are_evaluated_on_the_split_once(
     ssd: Path, rcnn: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = bench_runs([ssd, rcnn], data=root, rounds=4, device="cpu")
+    done = bench_runs([ssd, rcnn], data=Source(root), rounds=4, device="cpu")
     assert done.pictures == "3 images of test"
     for run, one in zip((ssd, rcnn), done.runs, strict=True):
         written = json.loads((run / "metrics-test.json").read_text())
@@ -100,15 +101,15 @@ def test_with_data_detectors_are_evaluated_on_the_split_once(
         raise AssertionError("it is known")
 
     monkeypatch.setattr(module, "evaluate_run", again)
-    assert bench_runs([ssd, rcnn], data=root, rounds=1, device="cpu").runs[1].scores == done.runs[1].scores
+    assert bench_runs([ssd, rcnn], data=Source(root), rounds=1, device="cpu").runs[1].scores == done.runs[1].scores
     with pytest.raises(AssertionError, match="it is known"):  # on another split it is not
-        bench_runs([ssd], data=root, split="train", rounds=1, device="cpu")
+        bench_runs([ssd], data=Source(root), split="train", rounds=1, device="cpu")
 
 
 def test_metrics_of_another_checkpoint_in_the_folder_are_not_used(ssd: Path, root: Path) -> None:
-    bench_runs([ssd], data=root, rounds=1, device="cpu")
+    bench_runs([ssd], data=Source(root), rounds=1, device="cpu")
     (ssd / "last.safetensors").write_bytes((ssd / "best.safetensors").read_bytes())
-    bench_runs([ssd / "last.safetensors"], data=root, rounds=1, device="cpu")
+    bench_runs([ssd / "last.safetensors"], data=Source(root), rounds=1, device="cpu")
     assert json.loads((ssd / "metrics-test.json").read_text())["checkpoint"] == "last.safetensors"
     assert bench_runs([ssd], rounds=1, device="cpu").runs[0].scores.split == "val, in training"
 
@@ -137,7 +138,7 @@ def test_a_run_that_is_not_a_detector_is_an_error(ssd: Path, root: Path, tmp_pat
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         bench_runs([tmp_path])
     with pytest.raises(SplitError, match="no split 'val'"):
-        bench_runs([ssd], data=root, split="val")
+        bench_runs([ssd], data=Source(root), split="val")
     about = CheckpointInfo(vocdet="0", model=ClassifierSpec(BackboneSpec("mb1", 0.25), LABELS, 64))
     save_checkpoint(tmp_path / "backbone-1" / "best.safetensors", build(about.model), about)
     with pytest.raises(CheckpointError, match="is a classifier, not a detector"):

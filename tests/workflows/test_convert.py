@@ -25,6 +25,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.source import FormatChoice, Source
+from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, WriteOptions, convert, summary
 
 MakeVoc = Callable[..., Path]
@@ -385,8 +386,8 @@ def rich_coco(root: Path) -> Path:
         plain | {"difficult": 1, "truncated": 1, "occluded": 1, "pose": "Left", "bbox": [5, 5, 9, 9]},
         plain | {"truncated": 1, "attributes": {"color": "red"}, "parts": [], "bbox": [6, 5, 9, 9]},
         plain | {"area": 99, "score": 0.5, "bbox": [7, 5, 9, 9]},
-        plain | {"bbox": [95, 5, 20, 9]},
-        plain | {"bbox": [30, 30, 0, 9]},
+        plain | {"bbox": [95, 5, 5.5, 9]},
+        plain | {"bbox": [100, 5, 0.5, 9]},
     ]
     whole = {
         "info": {"year": 2024},
@@ -449,7 +450,7 @@ def test_strict_refuses_losses_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def broken(tmp_path: Path, make_voc: MakeVoc) -> Path:
-    """A folder in which a, b, c, e and f have an error each, and d a remark."""
+    """A folder in which all but g have an error each."""
     source = make_voc(dict.fromkeys("abcdefg", CONTENT["a"]), splits={"train": list("abcdefg"), "val": ["x"]})
     xmls, images = source / "Annotations", source / "JPEGImages"
     (xmls / "a.xml").write_text("<annotation>")
@@ -472,7 +473,10 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-BAD = ["xml.syntax", "voc.box.bad_number", "image.corrupt", "image.missing", "imagesets.unknown_stem", "mask.size"]
+BAD = [
+    "xml.syntax", "voc.box.bad_number", "image.corrupt", "image.missing", "imagesets.unknown_stem", "box.zero_area",
+    "mask.size",
+]  # fmt: skip
 
 
 def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, make_voc: MakeVoc) -> None:
@@ -486,26 +490,29 @@ def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, m
         f"{source}/JPEGImages/c.jpg",
         f"{source}/Annotations/e.xml",
         f"{source}/ImageSets/Main/val.txt:1",
+        f"{source}/Annotations/d.xml:{line_of(source / 'Annotations' / 'd.xml', '<name>cat') - 1}",
         f"{source}/Annotations/f.xml:{line_of(source / 'Annotations' / 'f.xml', '<object>')}",
     ]
+    assert caught.value.remedy == "`skip_bad=True` leaves out 3 images, 2 objects and 1 mask and uses the rest"
     assert names(tmp_path) == ["set"]
 
 
 @pytest.mark.parametrize("to", TARGETS)
 def test_errors_can_be_left_out_and_are_listed(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
     source = broken(tmp_path, make_voc)
-    report = convert(Source(source), tmp_path / "out", to=to, skip_bad=True)
-    assert codes(report.left_out) == BAD
-    assert codes(report.warnings) == ["box.zero_area"]
+    report = convert(Source(source, skip_bad=True), tmp_path / "out", to=to)
+    assert codes(report.left_out.errors) == BAD
+    assert (report.left_out.images, report.left_out.objects, report.left_out.masks) == (3, 2, 1)
+    assert report.warnings == ()
     found, images = READERS[to](tmp_path / "out")
     dog, cat = CONTENT["a"]
-    thin = [("cat", (40, 2, 40, 42))] if to != "yolo" else []
-    assert rounded(found) == {"b": [cat], "d": [dog, *thin], "f": [dog, cat], "g": [dog, cat]}
+    assert rounded(found) == {"b": [cat], "d": [dog], "f": [dog, cat], "g": [dog, cat]}
     assert all(path.read_bytes() == (source / "JPEGImages" / path.name).read_bytes() for path in images.values())
     assert report.dataset.splits["train"].tolist() == [0, 1, 2, 3]
     assert not len(report.dataset.objects.segmentation.rows)
-    again = convert(Source(tmp_path / "out"), tmp_path / "again", to="voc", skip_bad=True)
-    assert again.left_out == ()
+    assert check_dataset(Source(tmp_path / "out")).errors == ()
+    again = convert(Source(tmp_path / "out", skip_bad=True), tmp_path / "again", to="voc")
+    assert not again.left_out
 
 
 def test_a_mask_that_is_left_out_takes_no_area_with_it(tmp_path: Path) -> None:
@@ -515,11 +522,11 @@ def test_a_mask_that_is_left_out_takes_no_area_with_it(tmp_path: Path) -> None:
     del whole["annotations"][0]["area"]
     whole["annotations"][0]["segmentation"] = [[1, 2, 3]]
     path.write_text(json.dumps(whole))
-    report = convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
-    assert codes(report.left_out) == ["mask.polygon.odd"]
+    report = convert(Source(source, skip_bad=True), tmp_path / "out", to="coco")
+    assert codes(report.left_out.errors) == ["mask.polygon.odd"]
     written = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())["annotations"]
     assert "segmentation" not in written[0]
-    assert [one["area"] for one in written] == [100, 1, 81, 81, 99, 180, 0]
+    assert [one["area"] for one in written] == [100, 1, 81, 81, 99, 49.5, 4.5]
 
 
 def test_a_dataset_of_errors_alone_is_an_error(tmp_path: Path, make_voc: MakeVoc) -> None:
@@ -527,15 +534,20 @@ def test_a_dataset_of_errors_alone_is_an_error(tmp_path: Path, make_voc: MakeVoc
     for path in (source / "JPEGImages").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DatasetError, match="has no readable annotations"):
-        convert(Source(source), tmp_path / "out", to="coco", skip_bad=True)
+        convert(Source(source, skip_bad=True), tmp_path / "out", to="coco")
     assert names(tmp_path) == ["set"]
 
 
-def test_invalid_boxes_are_written_and_are_warnings(tmp_path: Path, make_voc: MakeVoc) -> None:
-    boxes = [("dog", (5.0, 5.0, 5.0, 9.0)), ("dog", (90.0, 5.0, 190.0, 9.0)), ("dog", (1.0, 1.0, 9.0, 9.0))]
-    report = convert(Source(make_voc({"a": boxes})), tmp_path / "out", to="coco")
-    assert codes(report.warnings) == ["box.zero_area", "box.out_of_image"]
-    assert coco_content(tmp_path / "out")[0] == {"a": boxes}
+def test_invalid_boxes_are_errors_as_in_the_check(tmp_path: Path, make_voc: MakeVoc) -> None:
+    boxes = [("dog", (5.0, 5.0, 5.0, 9.0)), ("dog", (90.0, 5.0, 190.0, 9.0)), ("dog", (101.0, 1.0, 109.0, 9.0)),
+             ("dog", (1.0, 1.0, 9.0, 9.0))]  # fmt: skip
+    source = make_voc({"a": boxes})
+    with pytest.raises(ManyErrors) as caught:
+        convert(Source(source), tmp_path / "out", to="coco")
+    assert len(caught.value.errors) == 3
+    report = convert(Source(source, skip_bad=True), tmp_path / "out", to="coco")
+    assert (report.left_out.objects, report.left_out.clipped) == (2, 1)
+    assert coco_content(tmp_path / "out")[0] == {"a": [("dog", (90.0, 5.0, 100.0, 9.0)), boxes[3]]}
 
 
 def a_file(path: Path) -> None:
@@ -675,7 +687,7 @@ def test_an_image_deleted_meanwhile_is_an_error_of_the_source(tmp_path: Path, ma
     source = make_voc(CONTENT)
 
     def progress(done: int, _: int) -> None:
-        if (tmp_path / "set" / "JPEGImages" / "c.jpg").exists() and next(calls) == 3:  # all is read
+        if (tmp_path / "set" / "JPEGImages" / "c.jpg").exists() and next(calls) == 6:  # all is read and decoded
             (tmp_path / "set" / "JPEGImages" / "c.jpg").unlink()
 
     for images in ("copy", "link"):
@@ -690,10 +702,10 @@ def test_an_image_deleted_meanwhile_is_an_error_of_the_source(tmp_path: Path, ma
         shutil.copyfile(source / "JPEGImages" / "a.jpg", source / "JPEGImages" / "c.jpg")
 
 
-def test_progress_counts_files_read_then_images_written(tmp_path: Path, make_voc: MakeVoc) -> None:
+def test_progress_counts_files_read_then_images_decoded_and_written(tmp_path: Path, make_voc: MakeVoc) -> None:
     calls: list[tuple[int, int]] = []
     convert(Source(make_voc(CONTENT)), tmp_path / "out", to="coco", progress=lambda *call: calls.append(call))
-    assert calls == [(1, 3), (2, 3), (3, 3)] * 2
+    assert calls == [(1, 3), (2, 3), (3, 3)] * 3  # read, decoded, written
 
 
 @pytest.mark.parametrize("at", [1, 4, 6])

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vocdet.errors import AnnotationError, SplitError
+from vocdet.errors import AnnotationError, ManyErrors, SplitError
 from vocdet.formats.source import Source
+from vocdet.workflows.check import check_dataset
 from vocdet.workflows.load import load_dataset, train_and_val
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
@@ -14,7 +15,7 @@ MakeVoc = Callable[..., Path]
 
 
 def test_a_dataset_is_loaded_with_splits_and_clipped_boxes(make_voc: MakeVoc) -> None:
-    scenes = {"a": [("dog", (-5, 2, 30, 40))], "b": [("dog", (3, 3, 3, 3))], "c": DOG}
+    scenes = {"a": [("dog", (-0.5, 2, 30, 40))], "b": [("dog", (3, 3, 3.5, 9))], "c": DOG}
     loaded = load_dataset(Source(make_voc(scenes, splits={"train": ["c", "a"], "val": ["b"], "test": []})))
     assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40]]
     assert {name: rows.tolist() for name, rows in loaded.dataset.splits.items()} == {
@@ -117,3 +118,37 @@ def test_a_fold_that_is_not_text_cannot_be_used(make_voc: MakeVoc) -> None:
     for split in ("fold1_train", "fold1_val"):
         with pytest.raises(SplitError, match=r"fold1_val\.txt: is not UTF-8 text"):
             load_dataset(Source(root), split=split)
+
+
+def test_what_the_check_calls_an_error_stops_a_training(make_voc: MakeVoc) -> None:
+    scenes = {"a": [("dog", (-5, 2, 30, 40)), *DOG], "b": [("dog", (3, 3, 3, 3))], "c": DOG}
+    root = make_voc(scenes, splits={"train": ["c", "a"], "val": ["b"]})
+    with pytest.raises(ManyErrors) as caught:
+        load_dataset(Source(root))
+    places = [str(error.place) for error in caught.value.errors]
+    assert places == [str(finding.place) for finding in check_dataset(Source(root)).errors]
+    assert caught.value.remedy == "`skip_bad=True` leaves out 1 object, clips 1 box and uses the rest"
+
+
+def test_on_request_what_has_an_error_is_left_out(make_voc: MakeVoc) -> None:
+    scenes = {"a": [("dog", (-5, 2, 30, 40)), *DOG], "b": [("dog", (3, 3, 3, 3))], "c": DOG, "d": DOG, "e": DOG}
+    root = make_voc(scenes, splits={"train": ["c", "a", "d"], "val": ["b", "e"]})
+    image = root / "JPEGImages" / "d.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
+    (root / "JPEGImages" / "e.jpg").unlink()
+    loaded = load_dataset(Source(root, skip_bad=True), split="train")
+    assert loaded.dataset.images.stems == ("a", "b", "c")
+    assert loaded.dataset.objects.box.tolist() == [[0, 2, 30, 40], [1, 2, 30, 40], [1, 2, 30, 40]]
+    assert {name: rows.tolist() for name, rows in loaded.dataset.splits.items()} == {"train": [2, 0], "val": [1]}
+    assert str(loaded.left_out) == "2 images and 1 object"
+    codes = {error.code for error in loaded.left_out.errors}
+    assert codes == {"image.corrupt", "image.missing", "box.out_of_image", "box.zero_area"}
+    assert loaded.record()["skip_bad"] is True
+
+
+def test_a_dataset_of_errors_alone_names_no_remedy(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG})
+    (root / "Annotations" / "a.xml").write_text("<annotation>")
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(Source(root))
+    assert caught.value.remedy == ""

@@ -33,7 +33,8 @@ def convert(
 ) -> ConvertReport:
     """Convert a dataset to another format, as the new folder `target`: all of it, or nothing.
 
-    Errors in the source are raised together; with `skip_bad`, invalid annotations and corrupt images are left out.
+    Errors in the source are raised together; with `skip_bad`, what has an error is left out:
+    `check` finds no error in the new folder.
     `report.written.losses` lists what the format cannot hold; with `strict` that is an `OutputError`.
     `crowds="objects"` writes crowds as objects like any other. `write_coordinates` are the coordinates of VOC files,
     zero or one; by default those of the source.
@@ -42,9 +43,9 @@ def convert(
     >>> len(report.dataset)
     12
     """
-    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds)
+    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds, skip_bad=skip_bad)
     options = WriteOptions(images, strict, write_coordinates)
-    return conversion.convert(where, Path(target), to, options, skip_bad=skip_bad)
+    return conversion.convert(where, Path(target), to, options)
 
 
 def remap(
@@ -61,6 +62,7 @@ def remap(
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
+    skip_bad: bool = False,
 ) -> RemapReport:
     """Write a copy of a dataset with labels renamed, merged and dropped.
 
@@ -74,7 +76,12 @@ def remap(
     changes = LabelChanges(_pairs(rename), _pairs(merge), drop, keep, Path(file) if file is not None else None)
     options = WriteOptions(images, strict)
     return reshape.remap_dataset(
-        as_source(source, format=format), Path(target), changes, options, to=to, keep_empty=keep_empty
+        as_source(source, format=format, skip_bad=skip_bad),
+        Path(target),
+        changes,
+        options,
+        to=to,
+        keep_empty=keep_empty,
     )
 
 
@@ -86,6 +93,7 @@ def merge(
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
+    skip_bad: bool = False,
 ) -> MergeReport:
     """Write several datasets as one. Labels are matched by name; stems that clash get a prefix.
 
@@ -100,7 +108,7 @@ def merge(
     if len(formats) != len(sources):
         hint = "name one for all, or one for each"
         raise ArgumentError(f"{counted(len(formats), 'format')} for {counted(len(sources), 'dataset')}", hint=hint)
-    where = [as_source(source, format=one) for source, one in zip(sources, formats, strict=True)]
+    where = [as_source(source, format=one, skip_bad=skip_bad) for source, one in zip(sources, formats, strict=True)]
     return reshape.merge_datasets(where, Path(target), options, to=to)
 
 
@@ -114,6 +122,7 @@ def sample(
     to: Target | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
+    skip_bad: bool = False,
 ) -> SampleReport:
     """Write a sample of `count` images of a dataset, which keeps the shares of labels and splits.
 
@@ -122,7 +131,9 @@ def sample(
     [[12, 6], [12, 6]]
     """
     options = WriteOptions(images, strict)
-    return reshape.sample_dataset(as_source(source, format=format), Path(target), count, options, seed=seed, to=to)
+    return reshape.sample_dataset(
+        as_source(source, format=format, skip_bad=skip_bad), Path(target), count, options, seed=seed, to=to
+    )
 
 
 def crop(
@@ -135,6 +146,7 @@ def crop(
     size: int | None = None,
     min_side: float = 0.0,
     png: bool = False,
+    skip_bad: bool = False,
 ) -> CropsReport:
     """Write each object as one picture into `target/<split>/<label>/`: the input of a classifier.
 
@@ -146,7 +158,7 @@ def crop(
     {'train': [8, 8], 'val': [2, 2], 'test': [2, 2]}
     """
     options = CropOptions(margin, size, min_side, png)
-    return crops.write_crops(as_source(source, format=format), Path(target), options, splits=splits)
+    return crops.write_crops(as_source(source, format=format, skip_bad=skip_bad), Path(target), options, splits=splits)
 
 
 def _pairs(changes: Mapping[str, str] | Sequence[str]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from vocdet.formats.scan import Scan
 from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Source
 from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
-from vocdet.workflows.load import Loaded, usable_scan
+from vocdet.workflows.load import Loaded, clean_scan, usable_scan
 from vocdet.workflows.split import SHARE, SplitFiles, SplitOptions, split_dataset, write_image_sets
 
 Data: TypeAlias = "Dataset | str | Path"  # a dataset in memory, or the path of one
@@ -70,12 +70,14 @@ def read(
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: bool = False,
 ) -> Dataset:
     """Read a dataset: a VOC, labelImg, COCO, YOLO or labelme folder, a COCO file, or YOLO's data.yaml.
 
     `labels` is a text file that lists the labels in order; by default they are sorted. `coordinates` of VOC files are
     zero-based (labelImg) or one-based (the VOC devkit); auto detects that. `crowds` (COCO's `iscrowd`) are regions to
-    ignore, or objects like any other. The errors in the files are raised together; `check` lists them, too.
+    ignore, or objects like any other. The errors in the files are raised together; `check` lists them, too. With
+    `skip_bad`, what has an error is left out instead, broken images included.
 
     >>> dataset = vocdet.read("shelf")
     >>> dataset.labels
@@ -83,9 +85,11 @@ def read(
     >>> {name: len(rows) for name, rows in dataset.splits.items()}
     {'train': 8, 'val': 2, 'test': 2}
     """
-    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds)
+    where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds, skip_bad=skip_bad)
     scan = cache.read(where)
-    return _public(scan.dataset, where, scan)
+    # the scan has all errors, so that training knows what was left out
+    dataset = clean_scan(scan, skip_bad=True).scan.dataset if skip_bad else scan.dataset
+    return _public(dataset, where, scan)
 
 
 def split(
@@ -175,10 +179,11 @@ def as_source(
     labels: str | Path | None = None,
     coordinates: CoordinatesChoice = "auto",
     crowds: Crowds = "ignore",
+    skip_bad: bool = False,
 ) -> Source:
     """The source at a path. A dataset in memory is an `ArgumentError`: functions on files cannot take one."""
     if isinstance(data, str | Path):
-        return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates, crowds)
+        return Source(Path(data), format, Path(labels) if labels is not None else None, coordinates, crowds, skip_bad)
     problem = f"this takes the path of a dataset, not a {type(data).__name__}"
     raise ArgumentError(problem, hint="write it first: `vocdet.write(dataset, path)`")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,27 @@ class Finding:
         kinds: dict[str, type[VocdetError]] = {"image": ImageError, "imagesets": SplitError}
         kind = kinds.get(self.code.split(".")[0], AnnotationError)
         return kind(self.problem, place=self.place, hint=self.hint)
+
+
+def one_per_object(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, with one error for each entry of a list in a file, as in annotations[3], and for each line.
+
+    It has the code and the hint of the first, and the problems of all.
+    """
+    first: dict[tuple[Path, int, str], int] = {}
+    merged: list[Finding] = []
+    for finding in findings:
+        place = finding.place
+        entry = place.inside.partition("]")[0] if "[" in place.inside else ""
+        key = place.path, place.line, entry
+        if finding.severity == "error" and (place.line or entry):
+            at = first.setdefault(key, len(merged))
+            if at < len(merged):
+                if finding.problem not in merged[at].problem:
+                    merged[at] = replace(merged[at], problem=f"{merged[at].problem}; {finding.problem}")
+                continue
+        merged.append(finding)
+    return merged
 
 
 def raise_errors(findings: Sequence[Finding]) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from vocdet.data.crowds import crowds_as_objects
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding, raise_errors
+from vocdet.data.findings import Finding, one_per_object
 from vocdet.data.losses import Loss
+from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
 from vocdet.formats.folders import merged, walk
 from vocdet.formats.images import BY_FOLDER, images_among, stem_of, suffixes_below
@@ -120,9 +121,10 @@ def read(
     without_split_files: bool = False,
     progress: Progress | None = None,
 ) -> Scan:
-    """Like `scan`, but errors among the findings are raised together."""
+    """Like `scan`, but errors among the findings are raised together, unless they are to be left out."""
     result = scan(source, without_images=without_images, without_split_files=without_split_files, progress=progress)
-    raise_errors(result.findings)
+    if not source.skip_bad and any(finding.severity == "error" for finding in result.findings):
+        refuse(result.dataset, all_errors(result.dataset, result.findings))
     return result
 
 
@@ -141,6 +143,7 @@ def scan(
     """
     best, *others = readings(source.path) if source.format == "auto" else [Reading(source.format)]
     result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
+    result = replace(result, findings=tuple(one_per_object(result.findings)))
     result = _with_others(result, best, others)
     if source.crowds == "objects":
         result = replace(result, dataset=crowds_as_objects(result.dataset))

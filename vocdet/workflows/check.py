@@ -91,8 +91,9 @@ def check_dataset(
     scan = scanned or registry.scan(source, without_split_files=bool(lists))
     dataset, findings = _with_lists(scan.dataset, lists, in_memory=scanned is not None)
     splits = dataset.splits
-    findings += [*scan.findings, *box_findings(dataset), *mask_findings(dataset), *crowd_findings(dataset)]
-    findings += stem_findings(dataset)
+    left_out = source.skip_bad and scanned is not None  # what has an error is not in the dataset
+    findings += [one for one in scan.findings if one.severity == "warning" or not left_out]
+    findings += [*box_findings(dataset), *mask_findings(dataset), *crowd_findings(dataset), *stem_findings(dataset)]
     format = registry.find_format(scan.format)
     findings += label_findings(dataset, listed=not format.own_labels or source.labels is not None)
     if format.repairable:

@@ -8,7 +8,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from vocdet.data.checks.boxes import box_findings
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding, raise_errors
+from vocdet.data.findings import Finding
 from vocdet.data.losses import Loss
-from vocdet.data.mask_areas import MaskAreas, mask_areas
-from vocdet.data.texts import Texts
+from vocdet.data.mask_areas import mask_areas
+from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
@@ -29,6 +29,7 @@ from vocdet.formats.images import safe_relative, split_suffix
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
 from vocdet.wording import counted, reason
+from vocdet.workflows.load import broken_images
 
 Target = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
 ImageMode = Literal["copy", "link", "none"]
@@ -66,7 +67,7 @@ class ConvertReport:
     scan: Scan
     dataset: Dataset  # what was written
     warnings: tuple[Finding, ...]
-    left_out: tuple[Finding, ...]  # errors that were left out on request
+    left_out: LeftOut  # on request, because of errors
     others: tuple[str, ...]  # other formats whose files annotate its images
     written: WrittenFolder
 
@@ -77,14 +78,13 @@ def convert(
     to: Target,
     options: WriteOptions = WriteOptions(),
     *,
-    skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Write the dataset `source` as the new folder `target` in the format `to`: all of it, or nothing.
 
-    Errors in the source are raised together; with `skip_bad`, unreadable annotations, corrupt images and invalid masks
-    are left out instead. Boxes without area or outside their image can be written, and stay. `progress` counts files
-    read, then images written.
+    Errors in the source are raised together, those of images included unless they are not moved; with
+    `source.skip_bad`, what has an error is left out instead, so that `check` finds none in the new folder. `progress`
+    counts files read, images decoded, and images written.
     """
     check_target(target, [source.path])
     scan = registry.scan(source, without_images=options.images == "none", progress=progress)
@@ -92,16 +92,19 @@ def convert(
     check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
     findings = [*scan.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
-    bad, warnings = list(filter(_stops, findings)), [one for one in findings if not _stops(one)]
-    areas = measured.area
-    if bad:
-        if not skip_bad:
-            raise_errors(bad)
-        dataset, areas = _without_bad(dataset, measured, bad)
+    warnings = tuple(finding for finding in findings if finding.severity != "error")
+    errors = [finding for finding in findings if finding.severity == "error"]
+    errors += broken_images(dataset, errors, progress) if options.images != "none" else []
+    left_out = NOTHING
+    if errors:
+        if not source.skip_bad:
+            refuse(dataset, errors)
+        dataset, left_out = without_errors(dataset, errors)
+        measured = mask_areas(dataset.objects.segmentation)
     if not len(dataset):
         raise DatasetError("has no readable annotations", place=source.path, hint="run `vocdet.check(dataset)`")
-    written = write_dataset(dataset, target, to, options, areas=areas, progress=progress)
-    return ConvertReport(scan, dataset, tuple(warnings), tuple(bad), scan.others, written)
+    written = write_dataset(dataset, target, to, options, areas=measured.area, progress=progress)
+    return ConvertReport(scan, dataset, warnings, left_out, scan.others, written)
 
 
 def check_target(target: Path, sources: Sequence[Path]) -> None:
@@ -116,32 +119,6 @@ def check_target(target: Path, sources: Sequence[Path]) -> None:
         if inside:
             problem = f"is inside {root} and would be read as part of it"
             raise OutputError(problem, place=target, hint="name a folder outside it")
-
-
-def _stops(finding: Finding) -> bool:
-    """Whether a finding prevents writing; a box without area or outside its image does not."""
-    return finding.severity == "error" and not finding.code.startswith("box.")
-
-
-def _without_bad(dataset: Dataset, measured: MaskAreas, bad: Sequence[Finding]) -> tuple[Dataset, NDArray[np.float64]]:
-    """The dataset without corrupt images and invalid masks, and the areas (M,) of its masks.
-
-    The readers have left out all other errors.
-    """
-    broken = {finding.place.path for finding in bad if finding.code == "image.corrupt"}
-    files = dataset.images.files
-    rows = np.array([row for row, file in enumerate(files) if dataset.root / file not in broken], np.int64)
-    objects, images = dataset.objects, dataset.images
-    invalid = set(measured.errors)
-    for row, size in measured.sizes.items():
-        image = objects.image[row]
-        if size != (images.heights[image], images.widths[image]):
-            invalid.add(row)
-    masks = {row: text for row, text in objects.segmentation.items() if row not in invalid}
-    areas = measured.area.copy()
-    areas[sorted(invalid)] = np.nan
-    valid = replace(dataset, objects=replace(objects, segmentation=Texts.sparse(len(objects), masks)))
-    return valid.subset(rows), areas[np.isin(objects.image, rows)]
 
 
 def write_dataset(

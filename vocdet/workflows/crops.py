@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_split_errors
 from vocdet.data.splits import Rows, Splits, separate
-from vocdet.data.usable import usable
+from vocdet.data.usable import NOTHING, LeftOut, usable
 from vocdet.errors import DatasetError, SplitError
 from vocdet.file_names import safe_names
 from vocdet.files import appearing, write_new
-from vocdet.formats import registry
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
 from vocdet.inputs.images import decode_image
@@ -27,6 +26,7 @@ from vocdet.inputs.square_crop import crop_square
 from vocdet.outputs import write_marker
 from vocdet.recipes.schema import Data, check_side
 from vocdet.wording import listed
+from vocdet.workflows.load import read_clean
 
 MARGIN = Data().context
 QUALITY = 95  # of JPEG
@@ -54,6 +54,7 @@ class CropsReport:
     crowds: int  # crowds, left out as in training
     small: int  # objects left out whose shorter side is below the limit
     in_no_split: int  # objects in images of no written split
+    left_out: LeftOut = NOTHING  # on request, because of errors
 
 
 def write_crops(
@@ -71,10 +72,10 @@ def write_crops(
     """
     if options.size is not None:
         check_side(options.size, smallest=32)
-    scan = registry.read(source)
+    clean = read_clean(source)
     for name in splits:
-        raise_split_errors(scan.findings, name)
-    dataset, _ = usable(scan.dataset)
+        raise_split_errors(clean.scan.findings, name)
+    dataset, _ = usable(clean.scan.dataset)
     chosen = _chosen(dataset, splits)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
@@ -107,6 +108,7 @@ def write_crops(
         crowds=int((objects.crowd & placed).sum()),
         small=int((~objects.crowd & ~wanted & placed).sum()),
         in_no_split=int((~placed).sum()),
+        left_out=clean.left_out,
     )
 
 

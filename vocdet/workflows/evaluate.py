@@ -14,6 +14,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.data.relabel import with_labels
+from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
@@ -56,6 +57,7 @@ class EvalResult:
     unknown: tuple[str, ...]  # labels of the dataset that the detector does not have
     available: int = 0  # images of the split; a subset has fewer
     boxes_only: bool = False  # the detector has masks, but no object of these images has
+    left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +102,17 @@ def evaluate_run(
     content: dict[str, object] = {"split": split, "dataset": evaluated.fingerprint()}
     if options.subset:
         content["subset"] = {"images": len(rows), "of": available, "seed": options.seed}
+    if loaded.left_out:
+        content["left_out"] = loaded.left_out.as_dict()
     metrics, results = _write(run, content | {"thresholds_from": _origin(options.own_thresholds)}, report)
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
-    return EvalResult(report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only)
+    return EvalResult(
+        report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only, loaded.left_out
+    )
 
 
 def evaluate_detector(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from vocdet.data.checks.images import image_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.splits import validation_split
-from vocdet.data.usable import usable
-from vocdet.errors import AnnotationError
-from vocdet.formats import cache
+from vocdet.data.usable import NOTHING, LeftOut, all_errors, refuse, usable, without_errors
+from vocdet.errors import AnnotationError, DatasetError
+from vocdet.formats import cache, registry
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 
@@ -25,19 +27,30 @@ class Loaded:
     warnings: tuple[Finding, ...]
     scan: Scan  # the result of reading it
     source: Source | None = None  # where it was read from; None: created in memory
+    left_out: LeftOut = NOTHING  # on request, because of errors
 
     @property
     def path(self) -> Path:
         """The path of the dataset."""
         return self.source.path if self.source else self.dataset.root
 
-    def record(self) -> dict[str, str | None]:
+    def record(self) -> dict[str, str | bool | None]:
         """The source, for the record of a run."""
         return (self.source or Source(self.dataset.root)).record()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Clean:
+    """A dataset as it was read, without errors."""
+
+    scan: Scan  # whose findings are warnings
+    left_out: LeftOut
+
+
 def load_dataset(source: Source | Loaded, *, split: str | None = None, progress: Progress | None = None) -> Loaded:
     """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
+
+    With `source.skip_bad`, what has an error is left out instead.
 
     With `split`, that split must exist, have images (see `Dataset.rows`) and, for a fold, files without errors.
     """
@@ -65,13 +78,52 @@ def read_usable(
     """
     if isinstance(source, Loaded):
         return source
-    return usable_scan(cache.read(source, without_split_files=without_split_files, progress=progress), source)
+    scan = cache.read(source, without_split_files=without_split_files, progress=progress)
+    return usable_scan(scan, source, progress)
 
 
-def usable_scan(scan: Scan, source: Source | None) -> Loaded:
+def usable_scan(scan: Scan, source: Source | None, progress: Progress | None = None) -> Loaded:
     """A dataset that has been read, as training and evaluation use it."""
+    clean = clean_scan(scan, skip_bad=source is not None and source.skip_bad, progress=progress)
+    scan = clean.scan
     if not len(scan.dataset.objects):
         hint = "annotate some images in labelImg first"
         raise AnnotationError("no objects in any annotation", place=scan.dataset.root, hint=hint)
     dataset, changes = usable(scan.dataset)
-    return Loaded(dataset, (*scan.findings, *changes), replace(scan, dataset=dataset), source)
+    return Loaded(dataset, (*scan.findings, *changes), replace(scan, dataset=dataset), source, clean.left_out)
+
+
+def read_clean(
+    source: Source, *, without_images: bool = False, without_split_files: bool = False, progress: Progress | None = None
+) -> Clean:
+    """Read a dataset to write another one from it: the errors are raised together, or left out as `source` says."""
+    options = {"without_images": without_images, "without_split_files": without_split_files}
+    scan = registry.read(source, **options, progress=progress)
+    return clean_scan(scan, skip_bad=source.skip_bad, decode=not without_images, progress=progress)
+
+
+def clean_scan(scan: Scan, *, skip_bad: bool, decode: bool = True, progress: Progress | None = None) -> Clean:
+    """The scan without what has an error; without `skip_bad`, errors are raised together.
+
+    With both `skip_bad` and `decode`, every image is decoded, so that `check` finds no error in what remains.
+    """
+    dataset = scan.dataset
+    errors = all_errors(dataset, scan.findings)
+    if not skip_bad:
+        refuse(dataset, errors)
+        return Clean(scan, NOTHING)
+    errors += broken_images(dataset, errors, progress) if decode else []
+    rest, left_out = without_errors(dataset, errors)
+    if not len(rest):
+        hint = "`vocdet.check(dataset)` lists what is wrong with each"
+        raise DatasetError("no image can be used", place=dataset.root, hint=hint)
+    warnings = tuple(finding for finding in scan.findings if finding.severity != "error")
+    gone = dict.fromkeys(set(dataset.images.stems).difference(rest.images.stems), "")
+    return Clean(replace(scan, dataset=rest, findings=warnings, left_out={**scan.left_out, **gone}), left_out)
+
+
+def broken_images(dataset: Dataset, known: Sequence[Finding], progress: Progress | None) -> list[Finding]:
+    """Decode every image; return the errors of those that no known finding is about."""
+    paths = {finding.place.path for finding in known}
+    findings = image_findings(dataset, progress)
+    return [one for one in findings if one.severity == "error" and one.place.path not in paths]

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from vocdet.errors import DatasetError, OutputError, raise_all
@@ -86,7 +87,7 @@ def _recipe(known: Mapping[str, str], net: str) -> str:
 
 
 def _labels(source: Source) -> tuple[str, ...]:
-    labels = cache.read(source).dataset.labels
+    labels = cache.read(replace(source, skip_bad=True)).dataset.labels
     if not labels:
         raise DatasetError(
             "the annotations contain no objects", place=source.path, hint="annotate some images in labelImg first"

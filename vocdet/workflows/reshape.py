@@ -17,13 +17,15 @@ from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_na
 from vocdet.data.relabel import relabel
 from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
+from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import ArgumentError, DatasetError, OutputError
-from vocdet.formats import extras, registry
+from vocdet.formats import extras
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.wording import and_more
 from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, write_dataset
 from vocdet.workflows.label_changes import LabelChanges, resolve_changes
+from vocdet.workflows.load import Clean, read_clean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,7 @@ class RemapReport:
     emptied: int  # images that lost all their objects
     kept_empty: bool  # whether those images remain
     doubles: int  # objects that are now duplicates of another
+    left_out: LeftOut = NOTHING  # on request, because of errors
 
 
 def remap_dataset(
@@ -65,8 +68,8 @@ def remap_dataset(
         hint = 'use `rename={"old": "new"}`, `merge=...`, `drop=...`, `keep=...` or `file=...`'
         raise ArgumentError("no label changes", hint=hint)
     _check_place(target, [source.path])
-    scan = _read(source, options, progress)
-    old = scan.dataset
+    clean = _read(source, options, progress)
+    scan, old = clean.scan, clean.scan.dataset
     new_names = resolve_changes(old.labels, changes)
     changed = relabel(old, new_names)
     dataset = replace(changed.dataset, extra=extras.relabeled(old.extra, new_names))
@@ -82,6 +85,7 @@ def remap_dataset(
         emptied=len(changed.emptied),
         kept_empty=keep_empty,
         doubles=changed.doubles,
+        left_out=clean.left_out,
     )
 
 
@@ -107,6 +111,7 @@ class MergeReport:
     copies: tuple[tuple[str, ...], ...]  # stems of identical images
     leaks: int  # groups in more than one of train, val and test
     differ: tuple[str, ...]  # metadata that differs: that of the first dataset is used
+    left_out: LeftOut = NOTHING  # of all sources, on request, because of errors
 
 
 def merge_datasets(
@@ -128,7 +133,8 @@ def merge_datasets(
         raise ArgumentError("a dataset is given twice", hint="give each dataset once")
     paths = [source.path for source in sources]
     _check_place(target, paths)
-    scans = [_read(source, options, progress) for source in sources]
+    clean = [_read(source, options, progress) for source in sources]
+    scans = [one.scan for one in clean]
     names = source_names(paths)
     named = [NamedDataset(name, scan.dataset) for name, scan in zip(names, scans, strict=True)]
     merged = merge(named)
@@ -153,6 +159,7 @@ def merge_datasets(
         copies=tuple(tuple(stems[row] for row in group) for group in groups),
         leaks=sum(len({split_of[row] for row in group if row in split_of}) > 1 for group in groups),
         differ=differ,
+        left_out=sum((one.left_out for one in clean), NOTHING),
     )
 
 
@@ -171,6 +178,7 @@ class SampleReport:
     result: WrittenDataset
     source: Dataset
     missing: tuple[str, ...]  # labels without an image in the sample
+    left_out: LeftOut = NOTHING  # of the source, on request, because of errors
 
     def objects(self) -> NDArray[np.int64]:
         """(L, 2) objects of every label in the source and in the sample."""
@@ -193,14 +201,15 @@ def sample_dataset(
 ) -> SampleReport:
     """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
     _check_place(target, [source.path])
-    scan = _read(source, options, progress)
-    dataset = scan.dataset
+    clean = _read(source, options, progress)
+    scan, dataset = clean.scan, clean.scan.dataset
     if not 0 < count <= len(dataset):
         problem = f"a sample of {count} is impossible: the dataset has {len(dataset)} images"
         raise ArgumentError(problem, place=source.path, hint=f"choose a number from 1 to {len(dataset)}")
     taken = sample(dataset, count, seed=seed)
     result = _write(dataset.subset(taken.rows), target, to or native(scan), options)
-    return SampleReport(result, dataset, tuple(dataset.labels[label] for label in taken.missing))
+    missing = tuple(dataset.labels[label] for label in taken.missing)
+    return SampleReport(result, dataset, missing, clean.left_out)
 
 
 def native(scan: Scan) -> Target:
@@ -219,9 +228,9 @@ def _check_place(target: Path, sources: Sequence[Path]) -> None:
             raise OutputError(f"is inside {source} and would be read as part of it", place=target, hint=hint)
 
 
-def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Scan:
-    """Read a dataset with its splits; the errors in its files are raised together."""
-    return registry.read(source, without_images=options.images == "none", progress=progress)
+def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Clean:
+    """Read a dataset with its splits; the errors in its files are raised together, or left out."""
+    return read_clean(source, without_images=options.images == "none", progress=progress)
 
 
 def _write(dataset: Dataset, folder: Path, to: Target, options: WriteOptions) -> WrittenDataset:

@@ -13,6 +13,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division import divide
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
+from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
@@ -57,6 +58,7 @@ class SplitReport:
     written: bool  # False for a dry run
     notes: tuple[str, ...]  # remarks for the user
     warnings: tuple[Finding, ...]
+    left_out: LeftOut = NOTHING  # on request, because of errors
 
     def objects(self) -> NDArray[np.int64]:
         """(4, L) objects of every label in each split."""
@@ -263,7 +265,9 @@ def _write(
         notes.append(f"the splits are now in ImageSets, no longer in the folders {', '.join(split_folders)}")
     if stale:
         notes.append(f"delete {counted(len(stale), 'file')} of an earlier split, such as {stale[0].name}")
-    return SplitReport(dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings)
+    return SplitReport(
+        dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings, loaded.left_out
+    )
 
 
 def _folder(dataset: Dataset) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vocdet.data.splits import separate
 from vocdet.data.stats import Stats, stats
-from vocdet.data.usable import usable
+from vocdet.data.usable import NOTHING, LeftOut, usable
 from vocdet.errors import ArgumentError, DatasetError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
@@ -16,6 +16,7 @@ from vocdet.formats.source import Source
 from vocdet.outputs import check_replaceable, mark_file
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed
+from vocdet.workflows.load import clean_scan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +29,7 @@ class StatsReport:
     left_out: int  # objects outside their images, in no statistic
     errors: int  # findings of the reader
     picture: Path | None
+    skipped: LeftOut = NOTHING  # left out on request, because of errors
 
 
 def dataset_stats(
@@ -46,7 +48,10 @@ def dataset_stats(
         raise ArgumentError("is not the name of a picture", place=drawn, hint=hint)
     if drawn is not None:
         check_replaceable(drawn)
-    scan = registry.scan(source, progress=progress)
+    scan, skipped = registry.scan(source, progress=progress), NOTHING
+    if source.skip_bad:
+        clean = clean_scan(scan, skip_bad=True, progress=progress)
+        scan, skipped = clean.scan, clean.left_out
     dataset, _ = usable(scan.dataset)
     if not len(dataset.objects):
         hint = "annotate some images first" if not scan.findings else "run `vocdet.check(dataset)` to see why"
@@ -62,4 +67,5 @@ def dataset_stats(
         left_out=len(scan.dataset.objects) - len(dataset.objects),
         errors=sum(finding.severity == "error" for finding in scan.findings),
         picture=drawn,
+        skipped=skipped,
     )

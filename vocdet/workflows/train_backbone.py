@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError
 from vocdet.formats.image_folder import read_image_folder
 from vocdet.formats.source import Source
@@ -28,6 +29,7 @@ from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import BackboneRecipe
+from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, blank_batches, image_cache, run_folder, with_batch
@@ -54,6 +56,7 @@ class BackboneStart:
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     warnings: tuple[Finding, ...]
     recipe: BackboneRecipe  # with the batch that fits, if it left the batch open
+    left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +66,7 @@ class BackboneResult:
     run: Path
     summary: TrainingSummary
     confusion: NDArray[np.int64] | None  # (L, L) validation crops of label i classified as j by the best checkpoint
+    left_out: LeftOut = NOTHING  # as at the start
 
 
 def backbone_events(
@@ -84,9 +88,10 @@ def backbone_events(
     if folder:
         dataset = read_image_folder(source.path, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
+        left_out = NOTHING
     else:
         loaded = load_dataset(source, split=recipe.data.split)
-        dataset, warnings = loaded.dataset, loaded.warnings
+        dataset, warnings, left_out = loaded.dataset, loaded.warnings, loaded.left_out
     if len(dataset.labels) < 2:
         raise AnnotationError(
             f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: a classifier needs two labels",
@@ -116,11 +121,13 @@ def backbone_events(
     )
     with run_folder(options, "backbone", info.backbone.name, unfinished) as run:
         yield BackboneStart(
-            run, len(crops), validator.images, dataset.labels, initial.weights, initial.transfer, warnings, recipe
-        )
+            run, len(crops), validator.images, dataset.labels, initial.weights, initial.transfer, warnings, recipe,
+            left_out,
+        )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished)
         if group.first and not unfinished:
             write_image_digests(run, dataset.labels, {"train": train, "val": val})
+            write_left_out(run, left_out)
         best: NDArray[np.int64] | None = None
         for event in training.events(crops, validator):
             if isinstance(event, Epoch) and event.best and validator.confusion is not None:
@@ -128,7 +135,7 @@ def backbone_events(
                 if group.first:
                     _write_confusion(training, dataset, best)
             yield event
-        yield BackboneResult(run, training.summary, best)
+        yield BackboneResult(run, training.summary, best, left_out)
 
 
 def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> InitialModel[Classifier]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport
 from vocdet.formats.source import Source
@@ -22,6 +23,7 @@ from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
+from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, image_cache, run_folder, with_batch
@@ -54,6 +56,7 @@ class DetectorStart:
     warnings: tuple[Finding, ...]
     notes: tuple[str, ...]  # about the data and the recipe, for people
     recipe: SsdRecipe | MaskRcnnRecipe  # with the batch that fits, if it left the batch open
+    left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class DetectorResult:
     run: Path
     summary: TrainingSummary
     report: EvalReport | None  # of the best checkpoint on the validation split
+    left_out: LeftOut = NOTHING  # as at the start
 
 
 def training_events(
@@ -112,17 +116,18 @@ def training_events(
         yield DetectorStart(
             run, len(train), validator.images, train.labels, initial.weights, initial.transfer,
             *family.anchor_recall(model, objects), f"{loaded.scan.coordinates}-based: {loaded.scan.reason}",
-            loaded.warnings, notes, recipe,
+            loaded.warnings, notes, recipe, loaded.left_out,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record(), options, unfinished)
         if group.first and not unfinished:
             write_image_digests(run, train.labels, {"train": train, "val": val})
+            write_left_out(run, loaded.left_out)
         best: EvalReport | None = None
         for event in training.events(family.samples(model, train, recipe, image_cache(recipe.data)), validator):
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event
-        yield DetectorResult(run, training.summary, best)
+        yield DetectorResult(run, training.summary, best, loaded.left_out)
 
 
 def _freeze(model: nn.Module, train: DetectorTrain) -> None:

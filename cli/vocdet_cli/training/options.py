@@ -16,7 +16,7 @@ import typer
 from vocdet.recipes.schema import Recipe, SsdTrain
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, SomeData
+from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, SkipBad, SomeData
 
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
@@ -66,6 +66,7 @@ class TrainingOptions:
     labels: Labels = None
     coordinates: Coordinates = "auto"
     crowds: Crowds = "ignore"
+    skip_bad: SkipBad = False
     runs: Runs = DEFAULT_RUNS
     device: Device = "auto"
     track: Track = None

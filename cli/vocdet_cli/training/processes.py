@@ -69,6 +69,7 @@ class _ErrorReport:
     time: float
     echo: bool  # only says that another process ended
     errors: tuple[VocdetError, ...]
+    remedy: str
 
 
 def run(command: Sequence[str], count: int) -> int:
@@ -105,7 +106,7 @@ def report_error(error: VocdetError, rank: int, *, echo: bool) -> bool:
         }
         for e in (error.errors if isinstance(error, ManyErrors) else (error,))
     ]
-    report = {"rank": rank, "time": time.time(), "echo": echo, "errors": errors}
+    report = {"rank": rank, "time": time.time(), "echo": echo, "errors": errors, "remedy": error.remedy}
     try:
         half = Path(folder) / f"{rank}.half"  # the process may be killed while it writes
         half.write_text(json.dumps(report), encoding="utf-8")
@@ -203,7 +204,7 @@ def _outcome(started: Sequence[_Process], failures: Sequence[_Process], folder: 
     reported = {report.rank for report in reports}
     silent = [process for process in failures if process.rank not in reported]
     if reports and not reports[0].echo:
-        raise_all(reports[0].errors)
+        raise_all(reports[0].errors, remedy=reports[0].remedy)
     for process in silent:
         code: int = process.popen.returncode
         if code > 0:
@@ -214,7 +215,7 @@ def _outcome(started: Sequence[_Process], failures: Sequence[_Process], folder: 
     if interrupted:
         return STOPPED
     if reports:
-        raise_all(reports[0].errors)
+        raise_all(reports[0].errors, remedy=reports[0].remedy)
     return max(process.popen.returncode for process in started)
 
 
@@ -235,4 +236,4 @@ def _read_report(path: Path) -> _ErrorReport:
         )
         for each in report["errors"]
     )
-    return _ErrorReport(report["rank"], report["time"], report["echo"], errors)
+    return _ErrorReport(report["rank"], report["time"], report["echo"], errors, report["remedy"])

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from vocdet.errors import VocdetError
 from vocdet_cli import render
+from vocdet_cli.left_out import count_left_out
 from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import TrainingOptions, show_recipe
@@ -112,6 +113,7 @@ def print_end(result: BackboneResult | DetectorResult, request: Request, then: s
         if summary.interrupted:
             then = render.command(f"train-{request.task}", "--resume", str(result.run))
         verb = "Stopped after" if summary.interrupted else "Trained"
+        count_left_out(result.left_out)
         best = f" (best: {summary.best_epoch})" if summary.best_epoch else ""
         render.done(f"{verb} {counted(summary.epochs, 'epoch')}{best}. Saved to {result.run}", then=then)
     if summary.interrupted:

@@ -52,7 +52,7 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
         data = options.data or Path()
-        source = Source(data, options.format, options.labels, options.coordinates, options.crowds)
+        source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
         return Request(task, resolved, source, folder, None)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
@@ -67,5 +67,6 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
         labels=options.labels or (Path(recorded["labels"]) if recorded["labels"] else None),
         coordinates=recorded["coordinates"] if options.coordinates == "auto" else options.coordinates,
         crowds=recorded.get("crowds", "ignore") if options.crowds == "ignore" else options.crowds,
+        skip_bad=bool(recorded.get("skip_bad")) or options.skip_bad,
     )
     return Request(task, resolved, source, folder or bool(recorded.get("folder")), run)

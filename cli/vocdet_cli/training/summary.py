@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from vocdet_cli import render
+from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions
@@ -57,6 +58,7 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
         *render.given(source.format, "--from", "auto"),
         *render.given(source.coordinates, "--coordinates", "auto"),
         *render.given(source.crowds, "--crowds", "ignore"),
+        *skipping(source.skip_bad),
         *render.given(options.runs, "--runs", DEFAULT_RUNS),
     ]
     validation = validation_split(request.recipe.recipe.data.split)
@@ -81,8 +83,9 @@ def _print_weights(event: BackboneStart | DetectorStart, *, show_weights: bool) 
 def _print_warnings(event: BackboneStart | DetectorStart, validation: int, request: Request) -> None:
     from vocdet.wording import counted
 
+    check = render.command("check", *same_dataset(request.source))
+    show_left_out(event.left_out, check)
     if event.warnings:
-        check = render.command("check", *same_dataset(request.source))
         render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {check}")
     if not validation:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")

@@ -152,21 +152,26 @@ def test_ids_that_were_left_out_are_not_taken_for_the_same(tmp_path: Path) -> No
     assert [code for _, code, _ in codes(found)] == ["coco.id.type"] * 2
 
 
-def test_an_id_of_two_images_is_an_error_and_the_first_keeps_it(tmp_path: Path) -> None:
+def test_an_id_of_two_images_is_an_error_and_neither_gets_its_annotations(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, changed(images=[IMAGE, {**OTHER, "id": 1}]))))
-    assert objects(found) == [DOG]
+    assert objects(found) == []
     assert codes(found) == [
+        ("error", "coco.image.id", "images[0]"),
         ("error", "coco.image.id", "images[1]"),
         ("error", "coco.annotation.unknown_image", "annotations[1]"),
     ]
-    assert found.findings[0].problem == "the id 1 is used twice"
+    assert found.findings[0].problem.startswith("the id 1 is used twice")
 
 
 def test_an_id_of_two_categories_is_an_error(tmp_path: Path) -> None:
     content = changed(categories=[{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}])
     found = scan(Source(coco_set(tmp_path, content)))
-    assert codes(found)[0] == ("error", "coco.category.id", "categories[1]")
-    assert objects(found) == [DOG]
+    assert codes(found)[:2] == [
+        ("error", "coco.category.id", "categories[1]"),
+        ("error", "coco.annotation.unknown_category", "annotations[0]"),
+    ]
+    assert found.findings[1].problem == "its category_id is 1, which several categories have"
+    assert objects(found) == []
 
 
 def test_two_categories_of_one_name_are_one_label(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, image_size_text, object_place, object_text
 from vocdet.data.source_terms import terms_of
-from vocdet.data.usable import SMALLEST_SIDE
 
+SMALLEST_SIDE = 1.0  # pixels; smaller boxes are useless for training
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
 NEAR = 0.9  # from this IoU on, two boxes of a label count as the same object drawn twice
 
@@ -22,9 +22,14 @@ _MOST_NEIGHBORS = 100  # compared with each box: bounds the time for thousands o
 
 def box_findings(dataset: Dataset) -> list[Finding]:
     """Boxes without area, outside their image, tiny, duplicated, nearly duplicated, or with two labels."""
+    return [*shape_findings(dataset), *_duplicates(dataset), *_near_duplicates(dataset)]
+
+
+def shape_findings(dataset: Dataset) -> list[Finding]:
+    """Boxes without area, outside their image, or tiny: all errors of boxes are among them."""
     objects = dataset.objects
     size = objects.box[:, 2:] - objects.box[:, :2]  # (M, 2)
-    beyond = _beyond(dataset)
+    beyond = pixels_outside(dataset)
     shortest, longest = size.min(axis=1, initial=np.inf), size.max(axis=1, initial=0)
     findings = []
     for row in np.flatnonzero((shortest < SMALLEST_SIDE) | (beyond > 0) | (longest < SMALLEST_DRAWN)):
@@ -47,10 +52,10 @@ def box_findings(dataset: Dataset) -> list[Finding]:
             problem = f"{text} is {size[row, 0]:.4g}×{size[row, 1]:.4g} px"
             hint = f"{terms.redraw}: it may be a slip of the mouse"
             findings.append(Finding("box.tiny", "warning", problem, place, hint))
-    return [*findings, *_duplicates(dataset), *_near_duplicates(dataset)]
+    return findings
 
 
-def _beyond(dataset: Dataset) -> NDArray[np.float64]:
+def pixels_outside(dataset: Dataset) -> NDArray[np.float64]:
     """(M,) how far every box extends beyond its image, in pixels; computed by column to save memory."""
     objects, images = dataset.objects, dataset.images
     beyond = np.zeros(len(objects))

@@ -38,6 +38,7 @@ class CocoContent:
     rows: dict[int, int] = field(default_factory=dict)  # image id -> row of the image
     in_other_files: set[int] = field(default_factory=set)  # ids of images whose objects an earlier file has
     labels: dict[int, int] = field(default_factory=dict)  # category id -> label
+    ambiguous_categories: set[int] = field(default_factory=set)  # ids of several categories
 
     def error(self, code: str, problem: str, hint: str, inside: str) -> None:
         """Note an error at a place in the file, as in annotations[3].bbox."""
@@ -131,7 +132,10 @@ def _note_unusable(
         problem = f"its image_id is {content.entries.id_text(annotation.image_id)}, which no image has"
         content.error("coco.annotation.unknown_image", problem, hint, inside)
     elif unknown_label:
-        problem = f"its category_id is {content.entries.id_text(annotation.category_id)}, which no category has"
+        which = (
+            "several categories have" if annotation.category_id in content.ambiguous_categories else "no category has"
+        )
+        problem = f"its category_id is {content.entries.id_text(annotation.category_id)}, which {which}"
         content.error("coco.annotation.unknown_category", problem, hint, inside)
     elif (size < 0).any():
         problem = f"has the width {size[0]:g} and the height {size[1]:g}"

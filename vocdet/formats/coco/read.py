@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
@@ -165,8 +166,12 @@ class _Reading:
             found = find_named(names, image_prefix(content.file, known, self.index), self.index)
         if found.elsewhere:
             _note_elsewhere(content, found)
+        ambiguous = _ambiguous_ids(content, [file or name for file, name in zip(found.files, known, strict=True)])
         for i, name in enumerate(names):
-            self._add_image(content, i, name, found)
+            if content.entries.images[i].id in ambiguous:
+                _note_ambiguous(content, i)
+            else:
+                self._add_image(content, i, name, found)
 
     def _add_image(self, content: CocoContent, i: int, name: Name, found: FoundImages) -> None:
         image, inside = content.entries.images[i], content.entries.place("images", i)
@@ -246,6 +251,8 @@ class _Reading:
             if category.id in content.labels:
                 problem = f"the id {entries.id_text(category.id)} is used twice"
                 content.error("coco.category.id", problem, "give it a unique id", inside)
+                if content.labels[category.id] != self.builder.label_ids.get(name):
+                    content.ambiguous_categories.add(category.id)
                 continue
             if name in place_of:
                 problem = f"{name!r} is also the name of {place_of[name]}: both are read as one label"
@@ -255,6 +262,8 @@ class _Reading:
             content.labels[category.id] = self.builder.label_id(name)
             if i in entries.category_extras:
                 self.category_extras.setdefault(name, entries.category_extras[i])
+        for id in content.ambiguous_categories:
+            del content.labels[id]
 
 
 def _without_mark(extra: bytes) -> tuple[bytes, str]:
@@ -303,3 +312,22 @@ def _note_name(content: CocoContent, text: str, name: Name, inside: str) -> None
     else:
         hint = "write forward slashes: on other systems a backslash is part of the name"
         content.warning("path.backslash", f"file_name {text[:80]!r} has backslashes", hint, inside)
+
+
+def _ambiguous_ids(content: CocoContent, files: Sequence[str]) -> set[int]:
+    """The ids that entries of different images share."""
+    ids = [image.id for image in content.entries.images]
+    if len(set(ids)) == len(ids):
+        return set()
+    files_of: dict[int, set[str]] = defaultdict(set)
+    for id, file in zip(ids, files, strict=True):
+        files_of[id].add(file)
+    return {id for id, of in files_of.items() if len(of) > 1}
+
+
+def _note_ambiguous(content: CocoContent, i: int) -> None:
+    """Note an image whose annotations may be those of another; all images of its id are left out with them."""
+    id = content.entries.images[i].id
+    problem = f"the id {content.entries.id_text(id)} is used twice: which annotations belong to which image is unknown"
+    content.error("coco.image.id", problem, "give it a unique id", content.entries.place("images", i))
+    content.in_other_files.add(id)

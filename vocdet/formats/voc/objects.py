@@ -62,7 +62,25 @@ class RawObject(NamedTuple):
 
 
 def read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawObject | None:
-    """Read an <object>; None, with a finding, if it is unusable. Unknown tags are added to `unknown`."""
+    """Read an <object>; None, with one finding for all its errors, if it has any. Adds unknown tags to `unknown`."""
+    errors: list[tuple[str, str, int, str]] = []
+
+    def collect(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
+        if severity == "error":
+            errors.append((code, problem, line, hint))
+        else:
+            note(code, severity, problem, line, hint)
+
+    item = _read_object(element, collect, unknown)
+    if not errors:
+        return item
+    code, _, line, hint = errors[0]
+    note(code, "error", "; ".join(dict.fromkeys(problem for _, problem, _, _ in errors)), line, hint)
+    return None
+
+
+def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawObject | None:
+    """The content of an <object>; errors and warnings are noted."""
     name: str | None = None
     bounds: etree._Element | None = None
     others: list[etree._Element] | None = None
@@ -186,19 +204,27 @@ def _is_near(box: RawBox, element: etree._Element, note: Note) -> bool:
 
 
 def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) -> RareFields:
-    """Polygons, parts, attributes, vocdet's own tags, and the XML of all others."""
+    """Polygons, parts, attributes, vocdet's own tags, and the XML of all others.
+
+    The object can be used without them, so that their errors are warnings.
+    """
+
+    def lenient(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
+        text = f"{problem}: preserved, but not read" if severity == "error" else problem
+        note(code, "warning", text, line, hint)
+
     rare = RareFields()
     tags: list[str] = []
     for child in children:
         tag = tag_of(child)
-        if tag == "polygon" and (polygon := _polygon(child, note)) is not None:
+        if tag == "polygon" and (polygon := _polygon(child, lenient)) is not None:
             rare.polygons += (polygon,)
-        elif tag == "part" and (part := _part(child, note)) is not None:
+        elif tag == "part" and (part := _part(child, lenient)) is not None:
             rare.parts += (part,)
         elif tag == "attributes" and rare.attributes is None and (pairs := _attributes(child)) is not None:
             rare.attributes = pairs
         elif tag == "area":
-            area = _number_in(child, "area", note)
+            area = _number_in(child, "area", lenient)
             rare.area = math.nan if area is None else area
         elif tag == "segmentation":
             rare.segmentation = _segmentation(child, note)

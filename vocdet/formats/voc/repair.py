@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from vocdet import boxes
+from vocdet.data.checks.boxes import SMALLEST_SIDE
 from vocdet.data.findings import Finding
-from vocdet.data.usable import SMALLEST_SIDE
 from vocdet.errors import Place
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import NUMBER, clean_label, number_text
