@@ -22,7 +22,7 @@ set -eo pipefail
 cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 
 data=@DATA@
-options=(@FORMAT@)                       # for both trainings, such as --coordinates one or --labels labels.txt
+options=(<<--from @FORMAT@>>)                       # for both trainings, such as --coordinates one or --labels labels.txt
 # module load …
 # source .venv/bin/activate
 

@@ -166,6 +166,8 @@ def _print_check(report: CheckReport, most: int | None) -> None:
     render.out.print(f"read as {escape(report.kind)}", soft_wrap=True)
     for other in report.others:
         render.out.print(f"it also matches {other}: check that with --from {other}", soft_wrap=True)
+    if report.label_source:
+        render.out.print(f"labels are in the order of {escape(report.label_source)}", soft_wrap=True)
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())

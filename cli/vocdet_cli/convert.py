@@ -64,6 +64,8 @@ def _print_source(report: ConvertReport, check: str) -> None:
 
     scan = report.scan
     render.out.print(f"read as {scan.kind}", markup=False, soft_wrap=True)
+    if scan.label_source:
+        render.out.print(f"labels are in the order of {scan.label_source}", markup=False, soft_wrap=True)
     if scan.reason:
         render.out.print(f"coordinates are {scan.coordinates}-based: {scan.reason}", markup=False, soft_wrap=True)
     for other in report.others:

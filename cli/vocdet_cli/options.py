@@ -24,7 +24,9 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Labels = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="Label list, one per line, in the order of their numbers. Default: all labels, sorted."
+        "--labels",
+        help="Label list, one per line, in the order of their numbers. Default: a list in the folder, such as "
+        "classes.txt or labels.txt, if it has all labels; else all labels, sorted.",
     ),
 ]
 Coordinates = Annotated[

@@ -60,7 +60,7 @@ def test_the_format_decides_what_is_read(vocdet: Run, both: Path, arguments: tup
     for format, label, other in (("voc", "square", "circle"), ("yolo", "circle", "square")):
         command, *more = (word.replace("out", f"out-{format}").replace("LABEL", label) for word in arguments)
         code, out, err = vocdet(command, both, *more, "--from", format)
-        assert (code, err) == (0, "")
+        assert code == 0, err
         if command in ("stats", "split", "remap", "sample", "crops"):
             assert label in out
         assert other not in out
@@ -96,7 +96,7 @@ def test_a_project_names_it_in_its_commands(vocdet: Run, both: Path) -> None:
     assert out.endswith(f"&& vocdet check {both} --from yolo\n")
     assert Path("p/labels.txt").read_text() == "circle\n"
     assert f"vocdet split {both} --from yolo --trainval" in Path("p/README.md").read_text()
-    assert "\noptions=( --from yolo) " in Path("p/slurm.sh").read_text()
+    assert "\noptions=(--from yolo) " in Path("p/slurm.sh").read_text()
 
 
 def test_the_next_command_has_the_options_of_the_last() -> None:

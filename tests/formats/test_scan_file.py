@@ -110,7 +110,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finding = Finding("voc.box.tiny", "warning", "is tiny", Place(Path("a.xml"), 3), "redraw it")
     splits = {"train": np.array([0, 2]), "val": np.array([1])}
     dataset = replace(dataset, splits=splits)
-    save(path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", ("coco",)))
+    save(
+        path, Scan(dataset, (finding,), "one", "as asked", {"x": "why"}, "voc", "a VOC folder", "labels.txt", ("coco",))
+    )
     return path
 
 

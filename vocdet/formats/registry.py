@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vocdet.data.crowds import crowds_as_objects
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, one_per_object
+from vocdet.data.labels import is_background
 from vocdet.data.losses import Loss
 from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
@@ -144,7 +145,7 @@ def scan(
     best, *others = readings(source.path) if source.format == "auto" else [Reading(source.format)]
     result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
     result = replace(result, findings=tuple(one_per_object(result.findings)))
-    result = _with_others(result, best, others)
+    result = _without_background(_with_others(result, best, others))
     if source.crowds == "objects":
         result = replace(result, dataset=crowds_as_objects(result.dataset))
     if without_split_files:
@@ -219,6 +220,24 @@ def _with_others(result: Scan, best: Reading, others: Sequence[Reading]) -> Scan
     findings += [_mixed(root, best, other, [stem for stem in missed if missed[stem] is other]) for other in others]
     dataset = result.dataset.subset(np.setdiff1d(np.arange(len(images.files)), rows))
     return replace(result, dataset=dataset, findings=tuple(findings), left_out={**result.left_out, **left_out})
+
+
+def _without_background(result: Scan) -> Scan:
+    """A scan without labels such as `BACKGROUND` that no object has."""
+    dataset = result.dataset
+    counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
+    dropped = [i for i, label in enumerate(dataset.labels) if is_background(label) and not counts[i]]
+    if not dropped:
+        return result
+    names = listed(repr(dataset.labels[i]) for i in dropped)
+    place = dataset.root / result.label_source
+    problem = f"the label {names} has no object: it is dropped, because everything outside the boxes is background"
+    note = Finding("label.background", "warning", problem, Place(place), "delete it from the list")
+    left = [i for i in range(len(dataset.labels)) if i not in dropped]
+    new = np.cumsum(~np.isin(np.arange(len(dataset.labels)), dropped), dtype=np.int32) - 1
+    objects = replace(dataset.objects, label=new[dataset.objects.label])
+    dataset = replace(dataset, labels=tuple(dataset.labels[i] for i in left), objects=objects)
+    return replace(result, dataset=dataset, findings=(*result.findings, note))
 
 
 def _mixed(root: Path, best: Reading, other: Reading, stems: Sequence[str]) -> Finding:

@@ -27,6 +27,7 @@ class Scan:
     left_out: Mapping[str, str] = field(default_factory=dict)  # stem -> why it is left out; "": a finding says so
     format: FormatName = "voc"  # the format it was read as
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
+    label_source: str = ""  # the file in the folder that lists the labels; "": they are sorted, or the user lists them
     others: tuple[FormatName, ...] = ()  # other formats whose files annotate images of the folder
     scales: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # image row -> factors that would fit boxes
 

@@ -78,6 +78,7 @@ class _Text(msgspec.Struct, frozen=True):
     reason: str
     kind: str
     format: FormatName
+    label_source: str
     others: tuple[FormatName, ...]
     coordinates: Coordinates
     labels: tuple[str, ...]
@@ -206,9 +207,9 @@ def _text(scan: Scan) -> _Text:
         _Finding(f.code, f.severity, f.problem, str(f.place.path), f.place.line, f.place.inside, f.hint, f.count)
         for f in scan.findings
     )
-    return _Text(str(dataset.root), dataset.entries, scan.reason, scan.kind, scan.format, scan.others, scan.coordinates,
-                 dataset.labels, dataset.poses, images.stems, images.files, images.sources, tuple(dataset.splits),
-                 dict(scan.left_out), dataset.levels, findings)  # fmt: skip
+    return _Text(str(dataset.root), dataset.entries, scan.reason, scan.kind, scan.format, scan.label_source,
+                 scan.others, scan.coordinates, dataset.labels, dataset.poses, images.stems, images.files,
+                 images.sources, tuple(dataset.splits), dict(scan.left_out), dataset.levels, findings)  # fmt: skip
 
 
 def _scan(columns: Columns) -> Scan:
@@ -232,7 +233,17 @@ def _scan(columns: Columns) -> Scan:
         Finding(f.code, f.severity, f.problem, Place(Path(f.path), f.line, f.inside), f.hint, f.count)
         for f in text.findings
     )
-    return Scan(dataset, findings, text.coordinates, text.reason, text.left_out, text.format, text.kind, text.others)
+    return Scan(
+        dataset,
+        findings,
+        text.coordinates,
+        text.reason,
+        text.left_out,
+        text.format,
+        text.kind,
+        text.label_source,
+        text.others,
+    )
 
 
 def _strings(data: memoryview) -> _Text:

@@ -41,6 +41,7 @@ class CheckReport:
     format: FormatName
     kind: str  # the format, in words
     others: tuple[str, ...]  # other formats whose files annotate its images
+    label_source: str  # the file in the folder that lists the labels; "" if none is used
     coordinates: Coordinates
     reason: str  # why these coordinates; "" if the format determines them
     findings: tuple[Finding, ...]  # errors first, sorted by code
@@ -104,8 +105,8 @@ def check_dataset(
         findings += of_images
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
-    return CheckReport(dataset, scan.format, scan.kind, scan.others, scan.coordinates, scan.reason, ordered,
-                       groups, images, seconds)  # fmt: skip
+    return CheckReport(dataset, scan.format, scan.kind, scan.others, scan.label_source, scan.coordinates,
+                       scan.reason, ordered, groups, images, seconds)  # fmt: skip
 
 
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:

@@ -29,6 +29,7 @@ SEGMENTERS = {  # the same with masks; mb2 uses the recipe of mb3-large
 }
 TASKS = ("ssd", "maskrcnn", "backbone")
 EXECUTABLE = "slurm.sh"
+_WITH_FORMAT = re.compile("<<(.*?)>>")  # only in projects whose dataset has a format
 _DETECTOR = "@DETECTOR@"  # begins the lines of a template that a project without a detector leaves out
 
 
@@ -59,13 +60,13 @@ def _texts(folder: Path, net: str, task: str, source: Source | None) -> dict[str
     """The content of every file of a project."""
     dataset = shlex.quote("data" if source is None else _from_inside(folder, source.path))
 
-    format = "" if source is None or source.format == "auto" else f" --from {source.format}"
+    format = "" if source is None or source.format == "auto" else source.format
 
     def filled(name: str) -> str:
         lines = bundled_text(name).splitlines(keepends=True)
         kept = [line.removeprefix(_DETECTOR) for line in lines if task != "backbone" or not line.startswith(_DETECTOR)]
-        text = "".join(kept).replace("@TASK@", task).replace("@FORMAT@", format)
-        return text.replace("@DATA@", dataset)
+        text = _WITH_FORMAT.sub(r"\1" if format else "", "".join(kept))
+        return text.replace("@TASK@", task).replace("@FORMAT@", format).replace("@DATA@", dataset)
 
     texts = {"README.md": filled("project_README.md")}
     texts["labels.txt"] = (

@@ -424,8 +424,34 @@ def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
     assert boxes(found)[0][1] == "cow"
     assert str(only(found).as_error()) == (
         f"{root}/x/classes.txt: its label 1 is 'cat', that of classes.txt is 'cow' "
-        "(classes.txt is used: delete or correct the other)"
+        "(classes.txt is used: compare some boxes with their images to see which list the numbers refer to, "
+        "then make the other the same)"
     )
+
+
+def test_lists_of_two_folders_are_two_datasets_to_merge(tmp_path: Path) -> None:
+    row = "0 0.5 0.5 0.5 0.5\n"
+    files = {"x/a.jpg": "", "x/a.txt": row, "x/classes.txt": "dog\n", "y/b.jpg": "", "y/b.txt": row}
+    found = only(yolo.scan(Source(make(tmp_path, files | {"y/classes.txt": "cat\n"}))))
+    assert (found.code, found.severity) == ("yolo.names.differ", "error")
+    assert found.hint == (
+        "each list numbers the labels of its own folder: read x/ and y/ as two datasets, and join them with "
+        "`vocdet.merge(['x', 'y'], target)`"
+    )
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "obj.names", "my.names", "predefined_classes.txt", "_darknet.labels"])
+def test_a_label_list_of_any_usual_name_is_used(tmp_path: Path, name: str) -> None:
+    files = {"set/a.jpg": "", "set/a.txt": "1 0.5 0.5 0.5 0.5\n", f"set/{name}": "dog\ncat\n"}
+    found = yolo.scan(Source(make(tmp_path, files)))
+    assert boxes(found)[0][1] == "cat"
+    assert (found.findings, found.label_source) == ((), f"set/{name}")
+
+
+def test_an_image_named_labels_keeps_its_label_file(tmp_path: Path) -> None:
+    row = "0 0.5 0.5 0.5 0.5\n"
+    found = yolo.scan(Source(make(tmp_path, {"labels.jpg": "", "labels.txt": row, "classes.txt": "dog\n"})))
+    assert [label for _, label, _ in boxes(found)] == ["dog"]
 
 
 def test_a_label_list_that_continues_another_is_accepted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import merged
 from vocdet.data.findings import Finding, object_place
+from vocdet.data.labels import is_background
 from vocdet.errors import Place
 from vocdet.wording import counted
 
@@ -43,7 +44,7 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
         if len(label) > LONGEST_LABEL:
             problem = f"the label {label[:40] + '...'!r} has {len(label)} characters"
             findings.append(Finding("label.too_long", "warning", problem, place, "is it a label?"))
-        if label.strip("_").casefold() == "background":
+        if is_background(label):
             hint = "delete its objects: what no box covers is background by itself"
             findings.append(Finding("label.background", "warning", f"{label!r} is used as a label", place, hint))
         if i not in grouped:

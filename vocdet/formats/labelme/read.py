@@ -21,6 +21,7 @@ from vocdet.formats.images import (
     split_suffix,
     splits_by_folder,
 )
+from vocdet.formats.label_lists import own_labels
 from vocdet.formats.labelme.file import LabelmeFile, read_file
 from vocdet.formats.labelme.layout import find_layout
 from vocdet.formats.labelme.shapes import read_items
@@ -49,7 +50,9 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             if progress is not None:
                 progress(done, len(annotations))
         note_rotated(reading.rotated, source.path, reading.notes)
-        labels = tuple(sorted(reading.builder.label_ids)) if label_list is None else label_list
+        labels, label_source = label_list or (), ""
+        if label_list is None:
+            labels, label_source = own_labels(layout.images.root, reading.builder.label_ids, reading.notes)
         dataset = reading.builder.build(labels, reading.notes.findings, entries="shapes")
     unannotated = _unannotated(reading)
     row_of = {file: row for row, file in enumerate(dataset.images.files)}
@@ -63,7 +66,8 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     kind = f"a labelme folder, {counted(len(annotations), 'JSON file')} {where}"
     kind += BY_FOLDER if splits else ""
     dataset = replace(dataset, splits=splits)
-    scan = Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind)
+    scan = Scan(dataset, tuple(reading.notes.findings), left_out=left_out, format="labelme", kind=kind,
+                label_source=label_source)  # fmt: skip
     return settled(scan, reading.builder.facts)
 
 

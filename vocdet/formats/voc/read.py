@@ -13,11 +13,12 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, raise_errors
 from vocdet.data.source_terms import VOC
-from vocdet.errors import Place, VocdetError
+from vocdet.errors import Place
 from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
 from vocdet.formats.image_facts import settled
 from vocdet.formats.images import ImageSize, image_size
+from vocdet.formats.label_lists import own_labels
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.values import read_labels
@@ -28,7 +29,7 @@ from vocdet.formats.voc.annotation import Annotation, read_annotation
 from vocdet.formats.voc.layout import Layout, find_layout
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
 from vocdet.formats.voc.preserved import SAME
-from vocdet.wording import counted, listed
+from vocdet.wording import counted
 
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> without folders
 
@@ -67,7 +68,8 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     folders = dict.fromkeys(file.partition("/")[0] for file in layout.annotations if "/" in file)
     where = f"in {', '.join(folders)}" if folders else "beside the images"
     kind = f"a VOC folder, {counted(len(layout.annotations), 'XML file')} {where}"
-    scan = Scan(dataset, tuple(findings), coordinates_of(dataset), reason, left_out, "voc", kind)
+    scan = Scan(dataset, tuple(findings), coordinates_of(dataset), reason, left_out, "voc", kind,
+                reading.label_source)  # fmt: skip
     return settled(scan, reading.builder.facts)
 
 
@@ -80,6 +82,7 @@ class _Reading:
     notes: Notes
     databases: list[str] = field(default_factory=list)  # texts of <source> by image
     stated: Counter[str] = field(default_factory=Counter)  # files by their <coordinates>
+    label_source: str = ""
     polygons: TextColumn = field(default_factory=TextColumn)  # x1,y1,x2,y2,... with ],[ between polygons, by object
     rare: dict[int, RareFields] = field(default_factory=dict)  # by object
     masks: dict[int, bytes] = field(default_factory=dict)  # RLE of the pixels in SegmentationObject, by object
@@ -223,7 +226,9 @@ def _read_masks(reading: _Reading, stem: str, annotation: Annotation, size: tupl
 def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, choice: CoordinatesChoice) -> tuple[Dataset, str]:
     """The dataset, and the reason for its coordinates."""
     builder, root = reading.builder, reading.layout.root
-    known = label_list if label_list is not None else _own_labels(reading)
+    known = label_list
+    if known is None:
+        known, reading.label_source = own_labels(root, builder.label_ids, reading.notes)
     boxes = builder.boxes()
     marks: list[Coordinates] = ["zero", "one"]
     mark = next((mark for mark in marks if 2 * reading.stated[mark] > len(builder.files)), None)
@@ -239,25 +244,6 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, choice: Coor
     extra = preserved.dataset_json(root, chosen, reading.notes.findings)
     box = conventions.to_pixels(boxes, chosen)
     return builder.build(known, reading.notes.findings, box=box, extra=extra), reason
-
-
-def _own_labels(reading: _Reading) -> tuple[str, ...]:
-    """The label list in the folder if it has all labels that occur, else these labels, sorted."""
-    occurring = tuple(sorted(reading.builder.label_ids))
-    path = reading.layout.root / preserved.LABEL_LIST
-    if not path.is_file():
-        return occurring
-    try:
-        labels = read_labels(path)
-    except VocdetError as error:
-        reading.note("label.list", "warning", f"is ignored: {error}", path, "")
-        return occurring
-    missing = sorted(set(occurring) - set(labels))
-    if missing:
-        problem = f"is ignored: it lacks the labels {listed(map(repr, missing), most=5)}"
-        reading.note("label.list", "warning", problem, path, "add them, correct the annotations, or delete the list")
-        return occurring
-    return labels
 
 
 def _unannotated(layout: Layout, stems: Sequence[str]) -> list[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats.folders import link_hint, listing, walk
 from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.label_lists import list_rank
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
 from vocdet.formats.yolo.rows import looks_like_rows
@@ -53,9 +54,7 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     files, findings = walk(root)
     notes.findings += findings
     images = images_among(files)
-    names_files = sorted(
-        (file for file in files if yolo_settings.is_names_file(root, file)), key=yolo_settings.names_rank
-    )
+    names_files = sorted((file for file in files if yolo_settings.is_names_file(root, file)), key=list_rank)
     settings = _settings(root, files, path.name if root != path else "", notes)
     texts = {split_suffix(file)[0]: file for file in files if file[-4:].lower() == ".txt" and file not in names_files}
     index = ImageIndex(root, tuple(images))
@@ -195,13 +194,28 @@ def _names(
         if names != longest[0][: len(names)]:
             at = next(i for i, (one, other) in enumerate(zip(names, longest[0], strict=False)) if one != other)
             problem = f"its label {at} is {names[at]!r}, that of {longest[1]} is {longest[0][at]!r}"
-            hint = f"{found[0][1]} is used: delete or correct the other"
+            hint = _differ_hint(found[0][1], source if source != found[0][1] else longest[1])
             notes.add("yolo.names.differ", "error", problem, root / source, hint, line=0)
             return found[0]
     if len(longest[0]) > len(found[0][0]):
         problem = f"has {counted(len(found[0][0]), 'label')}, {longest[1]} has {len(longest[0])}: all are used"
         notes.add("yolo.names.shorter", "warning", problem, root / found[0][1], "make the lists the same")
     return longest
+
+
+def _differ_hint(used: str, other: str) -> str:
+    """What to do about two label lists that number labels differently."""
+    folders = [file.rpartition("/")[0] for file in (used, other)]
+    one, two = (f"{folder}/" if folder else "" for folder in folders)
+    if one.startswith(two) or two.startswith(one):
+        return (
+            f"{used} is used: compare some boxes with their images to see which list the numbers refer to, then make "
+            "the other the same"
+        )
+    return (
+        f"each list numbers the labels of its own folder: read {one} and {two} as two datasets, and join them with "
+        f"`vocdet.merge({folders}, target)`"
+    )
 
 
 def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from vocdet.data.source_terms import YOLO
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.image_facts import settled
 from vocdet.formats.images import BY_FOLDER, image_size, split_suffix, unique_stems
+from vocdet.formats.label_lists import is_list_name
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
@@ -62,7 +63,9 @@ def scan(
     left_out = dict.fromkeys((_stem(file) for file in [*layout.ambiguous, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
-    scan = Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout))
+    listed = layout.names_source if is_list_name(layout.names_source) and label_list is None else ""
+    scan = Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout),
+                label_source=listed)  # fmt: skip
     return settled(scan, reading.builder.facts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vocdet.formats.label_lists import is_list_name
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import clean_label
 from vocdet.formats.yolo.rows import looks_like_rows
@@ -18,7 +19,6 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 _DEEPEST = 20  # levels of a data.yaml; two are used
 _MOST_LABELS = 100_000
-_NAME_FILES = ("classes.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
 _NOTHING = ("", "~", "null", "none")
 _NAMES_HINT = "write the labels in their order, as in names: [dog, cat]"
 
@@ -96,16 +96,7 @@ def read_names(root: Path, source: str, notes: Notes) -> tuple[str, ...]:
 
 def is_names_file(root: Path, source: str) -> bool:
     """Whether a file has the name of a label list, and is not the label file of an image of that name."""
-    name = source.rpartition("/")[2].lower()
-    if name not in _NAME_FILES and not name.endswith(".names"):
-        return False
-    return not looks_like_rows(first_bytes(root / source))
-
-
-def names_rank(source: str) -> tuple[int, int, str]:
-    """The order in which label lists take precedence, smallest first."""
-    name = source.rpartition("/")[2].lower()
-    return source.count("/"), _NAME_FILES.index(name) if name in _NAME_FILES else len(_NAME_FILES), source
+    return is_list_name(source) and not looks_like_rows(first_bytes(root / source))
 
 
 def first_bytes(path: Path, count: int = 512) -> bytes:
