@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -102,6 +103,8 @@ def json_reason(error: Exception) -> str:
     if found := _FIELD.match(text):
         where = found[3] or "it"
         return f"{where} has {'no' if found[1].startswith('missing') else 'the unknown key'} {found[2]!r}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg[:1].lower()}{error.msg[1:]} in line {error.lineno}"
     if found := _MALFORMED.match(text):
         return f"it is not JSON: {found[1]} at byte {found[2]}"
     return next((meaning for begin, meaning in _OTHER.items() if text.startswith(begin)), "it is invalid")

@@ -196,3 +196,61 @@ def test_a_folder_that_cannot_be_listed_is_passed_over(tmp_path: Path) -> None:
         assert tmp_path / "a.json" in coco_paths(tmp_path)
     finally:
         (tmp_path / "locked").chmod(0o755)
+
+
+SPLIT = '{"images": [], "annotations": [], "categories": []}'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("\0" * 100, "is empty"),
+        ("[]", "holds a list, not a COCO file"),
+        ("{}", "holds no images and no annotations"),
+        ('{"info": {"year"', "is not JSON: expecting ':' delimiter in line 1"),
+        ("null", "holds no images and no annotations"),
+        (b'{"info": "\xff"}', "is not JSON: it is not UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["annotations/instances_val.json", "valid/_annotations.coco.json", "val.json"])
+def test_a_split_whose_file_is_broken_is_an_error(tmp_path: Path, name: str, text: str | bytes, problem: str) -> None:
+    make(tmp_path, {"annotations/instances_train.json": SPLIT, name: text})
+    layout = find_layout(tmp_path)
+    assert [file.split for file in layout.files] == ["train"]
+    (finding,) = layout.findings
+    assert (finding.code, finding.severity, finding.problem) == ("coco.file.broken", "error", problem)
+    assert finding.place.path == tmp_path / name
+
+
+def test_broken_json_of_any_name_is_a_warning(tmp_path: Path) -> None:
+    make(tmp_path, {"a.json": SPLIT, "classes.json": '{"a": ', "notes.json": '{"version": 1}', "results.json": "[]"})
+    assert [(one.severity, one.place.path.name) for one in find_layout(tmp_path).findings] == [
+        ("warning", "classes.json")
+    ]
+
+
+def test_results_of_a_split_are_no_broken_file(tmp_path: Path) -> None:
+    make(tmp_path, {"instances_val.json": SPLIT, "val_results.json": '[{"image_id": 1, "score": 0.5}]'})
+    assert find_layout(tmp_path).findings == []
+
+
+def test_a_folder_of_nothing_but_a_broken_coco_file_is_recognized(tmp_path: Path) -> None:
+    make(tmp_path, {"annotations/instances_train.json": ""})
+    assert looks_like(tmp_path) == "annotations/instances_train.json"
+    with pytest.raises(AnnotationError, match=r"instances_train.json: is empty"):
+        find_layout(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"categories": [{"id": 0, "name": "dog"}], "info": {"year": 2023}}',  # Label Studio's notes.json
+        '{"info": {}, "categories": {"label": {"labels": []}}, "items": [{"annotations": [{"id": 1}]}]}',  # Datumaro
+        '{"_via_settings": {}, "_via_img_metadata": {}}',
+    ],
+)
+def test_other_programs_files_with_categories_are_no_coco_files(tmp_path: Path, text: str) -> None:
+    make(tmp_path, {"notes.json": text})
+    assert looks_like(tmp_path) == ""

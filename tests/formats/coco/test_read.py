@@ -625,3 +625,27 @@ def test_any_bytes_are_a_dataset_or_an_error(folder: Path, data: bytes, cut: int
             assert str(folder) in str(error)
         else:
             assert found.format == "coco"
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (json.dumps(PLAIN).encode()[:-30], "is not JSON: "),
+        (json.dumps(PLAIN).encode()[:150], "is not JSON: "),
+        (b'{"images": [], "annotations": [], "categories": [\xff]}', "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_cut_off_is_an_error_and_the_others_are_read(tmp_path: Path, data: bytes, problem: str) -> None:
+    files = {"annotations/instances_train.json": PLAIN, "annotations/instances_val.json": data}
+    found = scan(Source(coco_set(tmp_path, files=files)))
+    assert objects(found) == [DOG, CAT]
+    (error,) = (finding for finding in found.findings if finding.severity == "error")
+    assert (error.code, error.place.path.name) == ("coco.file.broken", "instances_val.json")
+    assert error.problem.startswith(problem)
+
+
+def test_files_that_are_all_cut_off_are_errors(tmp_path: Path) -> None:
+    files = {f"annotations/instances_{split}.json": b'{"images": [' for split in ("train", "val")}
+    found = scan(Source(coco_set(tmp_path, files=files)))
+    assert [finding.code for finding in found.findings] == ["coco.file.broken"] * 2
+    assert len(found.dataset) == 0

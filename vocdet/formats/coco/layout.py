@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Severity, raise_errors
 from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.formats.folders import listing
 from vocdet.formats.images import ImageIndex, stem_of
+from vocdet.wording import json_reason, reason
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')
@@ -25,6 +26,9 @@ _ROBOFLOW = ("_annotations.coco.json",)
 # What COCO publishes beside instances_*.json, about the same images.
 _OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _INSPECTED = 1 << 16  # bytes at either end of a file
+_LARGEST_OTHER = 1 << 24  # bytes of a JSON file that is looked at
+_MOST_OTHERS = 100  # JSON files without COCO's keys that are looked at
+_EXPORT = "export it again, or delete it"
 _SAMPLE = 200  # images whose names decide about their folder
 
 
@@ -57,7 +61,9 @@ def find_layout(path: Path) -> Layout:
     if not path.is_dir():
         raise DatasetError("no such file or folder", place=path, hint="use a COCO file, or the folder that holds it")
     paths = coco_paths(path)
+    broken = broken_files(path, paths)
     if not paths:
+        raise_errors(broken)
         raise AnnotationError("no COCO file found", place=path, hint="use the path of the JSON file")
     if any(one.name.startswith("instances_") for one in paths):
         others = [one for one in paths if one.name.startswith(_OTHER_TASKS)]
@@ -67,14 +73,15 @@ def find_layout(path: Path) -> Layout:
     skipped = [Finding("coco.file.skipped", "warning", "is not read beside instances_*.json", Place(one), hint)
                for one in others]  # fmt: skip
     files = [CocoFile(one, one.relative_to(path).as_posix(), split_of(one, path)) for one in paths if one not in others]
-    return Layout(path, files, skipped)
+    return Layout(path, files, [*skipped, *broken])
 
 
 def looks_like(folder: Path) -> str:
     """Why a folder looks like a COCO dataset: the names of its COCO files; "" where it has none."""
     if folder.is_file():
         return folder.name if looks_like_coco(folder) else ""
-    return ", ".join(path.relative_to(folder).as_posix() for path in coco_paths(folder)[:3])
+    paths = coco_paths(folder) or [path for path in _json_paths(folder) if _is_expected(path) and _fault(path)[0]]
+    return ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:  # noqa: ARG001 COCO files are in few places
@@ -96,6 +103,53 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:  # noqa: ARG001 CO
 
 def coco_paths(folder: Path) -> list[Path]:
     """The COCO files in a folder, in its `annotations`, or in the folders of its splits, sorted."""
+    return [path for path in _json_paths(folder) if looks_like_coco(path)]
+
+
+def broken_files(folder: Path, read: Container[Path]) -> list[Finding]:
+    """Findings for the JSON files that are not in `read` and are broken, or named like a file of a split.
+
+    The latter are errors: the split would vanish.
+    """
+    others = [path for path in _json_paths(folder) if path not in read and not path.name.startswith(_OTHER_TASKS)]
+    expected = {path for path in others if _is_expected(path) or split_of(path, folder)}
+    findings = []
+    for path in others if len(others) <= _MOST_OTHERS else sorted(expected):
+        problem, broken = _fault(path)
+        if problem and (broken or path in expected):
+            severity: Severity = "error" if path in expected else "warning"
+            findings.append(Finding("coco.file.broken", severity, problem, Place(path), _EXPORT))
+    return findings
+
+
+def _is_expected(path: Path) -> bool:
+    """Whether only a COCO file has such a name."""
+    return path.name.lower().startswith("instances_") or path.name in _ROBOFLOW
+
+
+def _fault(path: Path) -> tuple[str, bool]:
+    """Why a file is no COCO file, and whether it is broken JSON; "" for the files of other programs."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_OTHER + 1)
+    except OSError as error:
+        return f"cannot be read: {reason(error)}", True
+    if not data.strip(b"\0 \t\r\n\xef\xbb\xbf"):
+        return "is empty", True
+    if len(data) > _LARGEST_OTHER:
+        return "", False
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {json_reason(error)}", True
+    if isinstance(value, list):
+        results = bool(value) and isinstance(value[0], dict) and "score" in value[0]
+        return "" if results else "holds a list, not a COCO file", False
+    return ("" if isinstance(value, dict) and value else "holds no images and no annotations"), False
+
+
+def _json_paths(folder: Path) -> list[Path]:
+    """The JSON files in the places of COCO files, sorted."""
     if not folder.is_dir():
         return []
     folders, files = listing(folder)
@@ -108,7 +162,7 @@ def coco_paths(folder: Path) -> list[Path]:
         ]
         for deep in (f"{name}/{one}" for one in below if one.lower() in _FOLDERS):
             found += [f"{deep}/{file}" for file in listing(folder, deep)[1] if file.lower().endswith(".json")]
-    return sorted(path for path in (folder / name for name in found) if looks_like_coco(path))
+    return sorted(folder / name for name in found)
 
 
 def looks_like_coco(path: Path) -> bool:
@@ -124,9 +178,10 @@ def looks_like_coco(path: Path) -> bool:
             lists = {match[1] for end in (begin, file.read()) for match in _KEYS.finditer(end)}
     except OSError:
         return False
-    if _BEGIN.match(begin):
-        return bool(lists) or b'"annotations"' in begin
-    return len(lists) > 1  # it begins with a key that COCO does not define
+    first = _BEGIN.match(begin)
+    if (first and first[1] in (b"images", b"annotations")) or {b"annotations", b"categories"} <= lists:
+        return True
+    return b"images" in lists and (first is not None or len(lists) > 1)  # other programs have files with categories
 
 
 def split_of(path: Path, root: Path | None = None) -> str:

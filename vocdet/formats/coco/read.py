@@ -17,13 +17,13 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.data.source_terms import COCO
-from vocdet.errors import AnnotationError, Place
+from vocdet.errors import AnnotationError, Place, VocdetError
 from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.coco.image_names import FoundImages, find_named
 from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
-from vocdet.formats.coco.types import Image
+from vocdet.formats.coco.types import Entries, Image
 from vocdet.formats.extras import DATASET_EXTRAS, extra_of, in_order, pop_trainval
 from vocdet.formats.folders import link_hint
 from vocdet.formats.image_facts import MARKS, settled
@@ -73,12 +73,27 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     reading = _Reading(index, without_images, DatasetBuilder(layout.root), progress)
     with uncollected(), image_files.quiet_decoder():
         for file in layout.files:
-            reading.add(CocoContent(file, read_entries(file.path, notes), notes))
+            entries = _entries(file, notes, alone=len(layout.files) == 1)
+            if entries is not None:
+                reading.add(CocoContent(file, entries, notes))
         dataset = reading.dataset(label_list, notes)
     first, *others = layout.files
     kind = f"{counted(len(layout.files), 'COCO file')}" if others else f"COCO, {first.source}"
     kind += BY_FOLDER if reading.by_folder else ""
     return settled(Scan(dataset, tuple(notes.findings), format="coco", kind=kind), reading.builder.facts)
+
+
+def _entries(file: CocoFile, notes: Notes, *, alone: bool) -> Entries | None:
+    """The entries of a file; None, with a finding, if it is no COCO file and there are others."""
+    try:
+        return read_entries(file.path, notes)
+    except VocdetError as error:
+        if alone:
+            raise
+        notes.findings.append(
+            Finding("coco.file.broken", "error", error.problem, error.place or Place(file.path), error.hint)
+        )
+        return None
 
 
 def file_names(path: Path) -> list[str]:
