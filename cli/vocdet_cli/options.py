@@ -41,7 +41,7 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out what has an error, and list it, instead of refusing the dataset.")
 ]
 Format = Annotated[
-    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv"],
+    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"],
     typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),
 ]
 Formats = Annotated[

@@ -93,6 +93,11 @@ COCO = {"images": COCO_IMAGES, "annotations": COCO_OBJECTS, "categories": [{"id"
 LABELME = {"imagePath": "", "shapes": [{"label": "cat", "shape_type": "rectangle", "points": [[4, 5], [9, 9]]}]}
 XML = "<annotation><object><name>cat</name><bndbox><xmin>4</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
 XML += "</object></annotation>"
+VIA_REGION = {
+    "shape_attributes": {"name": "rect", "x": 4, "y": 5, "width": 5, "height": 4},
+    "region_attributes": {"label": "cat"},
+}
+CVAT_IMAGE = '<image name="{}.jpg" width="40" height="30"><box label="cat" xtl="4" ytl="5" xbr="9" ybr="9"/></image>'
 DATASETS: dict[FormatName, dict[str, str]] = {
     "voc": {f"{name}.xml": XML for name in "abc"},
     "coco": {"annotations.json": json.dumps(COCO)},
@@ -101,6 +106,8 @@ DATASETS: dict[FormatName, dict[str, str]] = {
         "a.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         + "".join(f"{name}.jpg,40,30,cat,4,5,9,9\n" for name in "abc")
     },
+    "via": {"via.json": json.dumps({name: {"filename": f"{name}.jpg", "regions": [VIA_REGION]} for name in "abc"})},
+    "cvat": {"annotations.xml": f"<annotations>{''.join(map(CVAT_IMAGE.format, 'abc'))}</annotations>"},
     "labelme": {f"{name}.json": json.dumps(LABELME | {"imagePath": f"{name}.jpg"}) for name in "abc"},
 }
 STRAYS = {

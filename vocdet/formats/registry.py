@@ -110,6 +110,10 @@ FORMATS: Mapping[FormatName, Format] = MappingProxyType(
         "yolo-seg": Format("YOLO", "vocdet.formats.yolo", (), write="write_segments"),  # read as yolo
         "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), own_labels=False),
         "csv": Format("CSV", "vocdet.formats.csv", (".csv",), (".csv",), file_per_image=False, own_labels=False),
+        "via": Format(
+            "VIA", "vocdet.formats.via", (".json", ".csv"), (".json", ".csv"), writable=False, own_labels=False
+        ),
+        "cvat": Format("CVAT", "vocdet.formats.cvat", (".xml",), writable=False),
     }
 )
 _DEFAULT: FormatName = "voc"  # its reader says what is missing in a folder of no known format

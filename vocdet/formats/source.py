@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
-FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
+FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
+FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
 
 Coordinates = Literal["zero", "one"]
 CoordinatesChoice = Literal["auto", "zero", "one"]

@@ -1,0 +1,1 @@
+"""VGG Image Annotator: a JSON or CSV file for all images."""

@@ -1,0 +1,96 @@
+"""Which files of a folder are VIA's. Nothing outside its folder is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocdet.data.findings import Finding
+from vocdet.errors import AnnotationError, DatasetError
+from vocdet.files import read_limited
+from vocdet.formats.folders import listing, walk
+from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.wording import counted
+
+LARGEST_FILE = 1 << 28  # bytes; a region takes some 200
+
+_SUFFIXES = (".json", ".csv")
+_PROJECT = re.compile(rb'"_via_(img_metadata|settings)"\s*:')
+_REGIONS = re.compile(rb'"regions"\s*:\s*[\[{]')
+_FILE = re.compile(rb'"filename"\s*:\s*"([^"\\]*)"')
+_CSV = b"region_shape_attributes"
+_FIRST_BYTES = 1 << 14
+_MOST_INSPECTED = 20  # files of a folder
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of a dataset."""
+
+    images: ImageIndex
+    annotations: list[str]  # from the root
+    findings: list[Finding]
+
+
+def find_layout(path: Path, *, without_images: bool = False) -> Layout:
+    """Find VIA's files and images below a folder, or beside one file; an error where either is missing."""
+    root = path.parent if path.is_file() else path
+    if not root.is_dir():
+        raise DatasetError(
+            "no such file or folder", place=path, hint="use the file of VIA, or the folder that holds it"
+        )
+    files, findings = walk(root)
+    annotations = [path.name] if path.is_file() else [file for file in files if is_via(root / file)]
+    images = images_among(files)
+    if not annotations:
+        hint = "export the annotations as JSON or CSV, or save the project"
+        raise AnnotationError("no file of VIA found", place=root, hint=hint)
+    if not images and not without_images:
+        problem = f"no images found for {counted(len(annotations), 'file')} of VIA"
+        raise AnnotationError(problem, place=root, hint="use the folder that holds both annotations and images")
+    return Layout(ImageIndex(root, tuple(images)), annotations, findings)
+
+
+def looks_like(path: Path) -> str:
+    """Why a folder, or a file, looks like VIA's; "" where it does not. Few files are inspected."""
+    if path.is_file():
+        return "holds regions of images" if is_via(path) else ""
+    folders, files = listing(path)
+    paths = [*files, *(f"{folder}/{name}" for folder in folders for name in listing(path, folder)[1])]
+    some = [name for name in paths if split_suffix(name)[1] in _SUFFIXES][:_MOST_INSPECTED]
+    return next((f"{name} holds regions of images" for name in some if is_via(path / name)), "")
+
+
+def annotated(root: Path, files: Sequence[str]) -> list[str]:
+    """The stems of the images that VIA's files name."""
+    stems: dict[str, None] = {}
+    for file in files:
+        if not is_via(root / file):
+            continue
+        try:
+            data = read_limited(root / file, LARGEST_FILE)
+        except OSError:
+            continue
+        names = (
+            _FILE.findall(data) if file.lower().endswith(".json") else [row.split(b",")[0] for row in data.split(b"\n")]
+        )
+        stems |= dict.fromkeys(stem_of(name.decode("utf-8", "replace").strip('"')) for name in names)
+    return list(stems)
+
+
+def is_via(path: Path) -> bool:
+    """Whether a file begins like one of VIA's."""
+    if split_suffix(path.name)[1] not in _SUFFIXES:
+        return False
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            begin = file.read(_FIRST_BYTES)
+    except OSError:
+        return False
+    if path.suffix.lower() == ".csv":
+        return _CSV in begin.split(b"\n")[0]
+    return bool(_PROJECT.search(begin) or (_REGIONS.search(begin) and _FILE.search(begin)))
