@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.texts import Texts
 from vocdet.inputs.batches import BatchRequest, make_batch
 from vocdet.inputs.crop_samples import CropAugmentation, CropSamples
 from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.images import decode, resize
+from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.inputs.samples import Sample
 from vocdet.inputs.transforms import Augmentation
 
@@ -123,6 +125,65 @@ def test_boxes_are_where_their_pixels_are_in_mosaics(tmp_path: Path) -> None:
         image = sample.image.astype(int)
         seen += check(sample, lambda k, image=image: (np.abs(image - COLORS[k]) < 64).all(2))  # type: ignore[misc]
     assert seen > 100
+
+
+def crowded(folder: Path) -> Dataset:
+    """Black images, each with a red crowd and a green object with a mask."""
+    folder.mkdir(exist_ok=True)
+    crowds, boxes = [(20, 30, 150, 120), (90, 8, 190, 60)], [(100, 40, 190, 140), (10, 70, 80, 150)]
+    for i, (crowd, box) in enumerate(zip(crowds, boxes, strict=True)):
+        pixels = np.zeros((160, 200, 3), np.uint8)
+        for (x0, y0, x1, y1), color in ((crowd, (255, 0, 0)), (box, (0, 255, 0))):
+            pixels[y0:y1, x0:x1] = color
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    x = [f"[[{x0},{y0},{x1},{y0},{x1},{y1},{x0},{y1}]]".encode() for x0, y0, x1, y1 in boxes]
+    no, names = np.zeros(4, np.bool_), ("0.png", "1.png")
+    objects = Objects(
+        np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([crowds[0], boxes[0], crowds[1], boxes[1]], float),
+        no, no, no, np.array([True, False, True, False]), np.zeros(4, np.int32),
+        segmentation=Texts.of([b"", x[0], b"", x[1]]),
+    )  # fmt: skip
+    return Dataset(folder, ("red", "green"), Images(names, names, np.full(2, 200), np.full(2, 160), ("",) * 2), objects)
+
+
+@pytest.mark.parametrize("size", [(96, 96), ResizeShortestEdge(96, 160, (0.8, 1.25))])
+@pytest.mark.parametrize("name", [*ONLY, "mosaic", "mixup", "copy_paste"])
+def test_a_crowd_is_where_its_pixels_are_whatever_is_done(
+    name: str, size: tuple[int, int] | ResizeShortestEdge, tmp_path: Path
+) -> None:
+    augmentation = ONLY.get(name, Augmentation(color=0, rotate=True, **({name: 1.0} if name not in ONLY else {})))
+    samples = DetectionSamples(crowded(tmp_path), size, augmentation, masks=True)
+    seen = 0
+    for seed in range(30):
+        sample = samples.draw(seed % 2, RNG(seed))
+        assert set(sample.labels.tolist()) <= {1}  # crowds are no objects
+        red = sample.image[..., 0].astype(int) - sample.image[..., 1] > 64
+        inside = np.zeros(red.shape, np.bool_)
+        for x0, y0, x1, y1 in np.rint(sample.crowds).astype(int).tolist():
+            inside[max(0, y0 - 1) : y1 + 1, max(0, x0 - 1) : x1 + 1] = True
+        assert not (red & ~inside).any()
+        seen += len(sample.crowds)
+    assert seen > 10
+
+
+def test_crowds_are_in_their_batch_padded_with_empty_boxes(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([[(6, 8, 30, 20), (33, 4, 57, 36)], [(1, 1, 9, 9)]], crowd=[1])
+    batch = make_batch(DetectionSamples(dataset, (80, 120), None), BatchRequest(0, 1, 0, (1, 0)))
+    assert batch.crowds is not None
+    assert batch.crowds.tolist() == [[[0, 0, 0, 0]], [[66, 8, 114, 72]]]
+    assert batch.part(1, 2).crowds is not None
+    assert batch.part(1, 2).crowds.tolist() == [[[66, 8, 114, 72]]]  # type: ignore[union-attr]
+    without = make_batch(DetectionSamples(dataset, (80, 120), None), BatchRequest(0, 1, 0, (1,)))
+    assert without.crowds is None
+
+
+def test_no_crop_is_chosen_around_a_crowd(make_dataset: MakeDataset) -> None:
+    boxes = [[(2, 2, 12, 12), (30, 20, 58, 38)]]
+    object_alone = DetectionSamples(make_dataset([boxes[0][1:]]), (64, 64), CROP)
+    expected = [object_alone.draw(0, RNG(seed)).boxes for seed in range(20)]
+    beside_a_crowd = DetectionSamples(make_dataset(boxes, crowd=[0]), (64, 64), CROP)
+    found = [beside_a_crowd.draw(0, RNG(seed)).boxes for seed in range(20)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_batch_names_all_images_that_are_in_it(tmp_path: Path) -> None:

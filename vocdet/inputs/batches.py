@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocdet.inputs.images import Image
-from vocdet.inputs.samples import Sample, Samples, join_masks, pad_objects
+from vocdet.inputs.samples import Sample, Samples, join_masks, pad_crowds, pad_objects
 from vocdet.inputs.transforms import FILL
 from vocdet.mask_crops import MaskCrops
 
@@ -26,6 +26,7 @@ class Batch:
     rows: tuple[int, ...] = ()  # the samples it is composed of, each once, if known: see `Samples.name`
     masks: MaskCrops | None = None  # of all images one after another, in the order of `labels >= 0`; None: no masks
     sizes: Tensor | None = None  # (B, 2) int64 height and width of each image, top left; None: all fill their canvas
+    crowds: Tensor | None = None  # (B, K, 4) float32, pixels; padded with empty boxes; None: there are none
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,7 +38,10 @@ class Batch:
             before = [int((self.labels[:end] >= 0).sum()) for end in (start, stop)]
             masks = masks.part(*before)
         sizes = None if self.sizes is None else self.sizes[start:stop]
-        return Batch(self.images[start:stop], self.boxes[start:stop], self.labels[start:stop], self.rows, masks, sizes)
+        crowds = None if self.crowds is None else self.crowds[start:stop]
+        return Batch(
+            self.images[start:stop], self.boxes[start:stop], self.labels[start:stop], self.rows, masks, sizes, crowds
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ def _batch(
     """Images (B, H, W, 3) and what belongs to them as tensors, without copying pixels."""
     boxes, labels = map(torch.from_numpy, pad_objects(samples))
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return Batch(tensor, boxes, labels, rows, join_masks(samples), None if sizes is None else torch.from_numpy(sizes))
+    extent, crowds = (None if of is None else torch.from_numpy(of) for of in (sizes, pad_crowds(samples)))
+    return Batch(tensor, boxes, labels, rows, join_masks(samples), extent, crowds)
 
 
 def _top_left(image: Image, height: int, width: int) -> Image:

@@ -19,7 +19,7 @@ def paste(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
 
     A random part of the objects that have masks is pasted, at least one. What they hide is removed from the masks and
     boxes below; an object with less than a quarter visible is removed. One without a mask is judged by its box, which
-    is never cropped.
+    is never cropped. Crowds below remain, those of `other` are never pasted.
     """
     if sample.masks is None or other.masks is None:
         raise ValueError("pasting needs the masks of both samples")
@@ -40,6 +40,7 @@ def paste(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
         np.concatenate([sample.labels[rows], other.labels[chosen]]),
         tuple(dict.fromkeys(sample.rows + other.rows)),
         MaskCrops.joined([masks, pasted]),
+        sample.crowds,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from vocdet.inputs.mask_views import Frame, visible_masks
 from vocdet.inputs.object_masks import ObjectMasks
 from vocdet.inputs.orientation import Orientation, orient_boxes, orient_image, orient_masks, random_orientation
 from vocdet.inputs.resizing import ResizeShortestEdge
-from vocdet.inputs.samples import Sample
+from vocdet.inputs.samples import Sample, no_boxes
 from vocdet.inputs.transforms import (
     Augmentation,
     View,
@@ -27,11 +28,21 @@ from vocdet.inputs.transforms import (
     random_color,
     random_view,
     visible_boxes,
+    visible_regions,
 )
 from vocdet.mask_crops import MaskCrops
 
 Rectangle = tuple[int, int, int, int]  # x0, y0, x1, y1
 EDGE = 1e-9  # of an image's side: a view does not truncate what extends beyond it by less
+
+
+class VisibleObjects(NamedTuple):
+    """What there is to learn in a view."""
+
+    boxes: Boxes  # (N, 4)
+    labels: NDArray[np.int64]  # (N,)
+    masks: MaskCrops | None  # N
+    crowds: Boxes  # (K, 4)
 
 
 class DetectionSamples:
@@ -110,8 +121,8 @@ class DetectionSamples:
         out = np.empty((*self.size_of(index, rng), 3), np.uint8) if canvas is None else canvas
         if augmentation is None:  # resized as a predictor does it, which is slower than a view
             out[:] = resize(self.images[index], (out.shape[0], out.shape[1]))
-            boxes, labels, masks = self._visible(index, View(), _all_of(out))
-            return Sample(out, boxes, labels, (index,), masks)
+            visible = self._visible(index, View(), _all_of(out))
+            return Sample(out, visible.boxes, visible.labels, (index,), visible.masks, visible.crowds)
         recolored = rng.random() < augmentation.color
         mixed = rng.random() < augmentation.mixup
         pasted = augmentation.copy_paste > 0 and rng.random() < augmentation.copy_paste
@@ -145,7 +156,9 @@ class DetectionSamples:
         if rng.random() < augmentation.mosaic:
             cells = mosaic_cells(rng, (out.shape[0], out.shape[1]))
             rows = [index, *rng.integers(0, len(self), 3).tolist()]
-        views = [random_view(rng, self._boxes_of(row), augmentation, even=self.resizing is not None) for row in rows]
+        views = [
+            random_view(rng, self._learned_boxes(row), augmentation, even=self.resizing is not None) for row in rows
+        ]
         if self.resizing is not None:  # nothing is stretched
             views = [self._match_aspect(rng, *one) for one in zip(views, rows, cells, strict=True)]
         return self._compose(out, list(zip(rows, views, strict=True)), cells)
@@ -154,25 +167,33 @@ class DetectionSamples:
         width, height = self._sides[row].tolist()
         return match_aspect(rng, view, (width, height), (into[2] - into[0], into[3] - into[1]))
 
-    def _boxes_of(self, row: int) -> Boxes:
-        """The boxes of image `row`."""
-        return self._boxes[self._first[row] : self._first[row + 1]]
+    def _learned_boxes(self, row: int) -> Boxes:
+        """The boxes of the objects of image `row`, without crowds: a crop around a crowd would teach nothing."""
+        own = slice(self._first[row], self._first[row + 1])
+        return self._boxes[own][self._learned[own]]
 
     def _compose(self, out: Image, views: list[tuple[int, View]], cells: list[Rectangle]) -> Sample:
         parts = [
             self._visible(row, draw_view(out, self.images[row], view, into), into)
             for (row, view), into in zip(views, cells, strict=True)
         ]
-        boxes, labels = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:2])
-        return Sample(out, boxes, labels, tuple(row for row, _ in views), _joined([part[2] for part in parts]))
+        boxes, labels, masks, crowds = zip(*parts, strict=True)
+        return Sample(
+            out, np.concatenate(boxes), np.concatenate(labels), tuple(row for row, _ in views), _joined(masks),
+            np.concatenate(crowds),
+        )  # fmt: skip
 
-    def _visible(self, row: int, view: View, into: Rectangle) -> tuple[Boxes, NDArray[np.int64], MaskCrops | None]:
-        """The objects of image `row` to learn in a view of it: boxes, labels and masks (N,)."""
-        boxes, rows = visible_boxes(self._boxes_of(row), view, into)
-        learned = self._learned[rows + self._first[row]]
-        boxes, objects = boxes[learned], rows[learned] + self._first[row]
+    def _visible(self, row: int, view: View, into: Rectangle) -> VisibleObjects:
+        """The objects of image `row` to learn in a view of it, and its crowds there."""
+        own = np.arange(self._first[row], self._first[row + 1])
+        learned = own[self._learned[own]]
+        crowds = no_boxes()
+        if len(learned) < len(own):
+            crowds = visible_regions(self._boxes[own[~self._learned[own]]], view, into)
+        boxes, rows = visible_boxes(self._boxes[learned], view, into)
+        objects = learned[rows]
         if self._masks is None:
-            return boxes, self._labels[objects], None
+            return VisibleObjects(boxes, self._labels[objects], None, crowds)
         shares = self._boxes[objects]
         low, high = (view.x0 - EDGE, view.y0 - EDGE), (view.x1 + EDGE, view.y1 + EDGE)
         truncated = ((shares[:, :2] < low) | (shares[:, 2:] > high)).any(axis=1)
@@ -180,7 +201,7 @@ class DetectionSamples:
         rows, boxes, masks = visible_masks(
             self._masks, objects, boxes, truncated=truncated, frame=Frame((width, height), view, into)
         )
-        return boxes, self._labels[objects[rows]], masks
+        return VisibleObjects(boxes, self._labels[objects[rows]], masks, crowds)
 
 
 def _sizes(sides: NDArray[np.int64], size: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
@@ -192,7 +213,7 @@ def _all_of(image: Image) -> Rectangle:
     return 0, 0, image.shape[1], image.shape[0]
 
 
-def _joined(masks: list[MaskCrops | None]) -> MaskCrops | None:
+def _joined(masks: Sequence[MaskCrops | None]) -> MaskCrops | None:
     return None if masks[0] is None else MaskCrops.joined([one for one in masks if one is not None])
 
 
@@ -205,6 +226,7 @@ def _mixed(sample: Sample, other: Sample) -> Sample:
         np.concatenate([sample.labels, other.labels]),
         sample.rows + other.rows,
         _joined([sample.masks, other.masks]),
+        np.concatenate([sample.crowds, other.crowds]),
     )
 
 
@@ -212,13 +234,14 @@ def _finished(
     out: Image, sample: Sample, rng: np.random.Generator, *, recolored: bool, orientation: Orientation | None
 ) -> Sample:
     """The sample in another orientation, other colors, or both, with its image in `out`."""
-    image, boxes, masks = sample.image, sample.boxes, sample.masks
+    image, boxes, masks, crowds = sample.image, sample.boxes, sample.masks, sample.crowds
     if orientation is not None:
         height = len(image)
-        image, boxes = orient_image(image, orientation), orient_boxes(boxes, orientation, height)
+        image = orient_image(image, orientation)
+        boxes, crowds = (orient_boxes(of, orientation, height) for of in (boxes, crowds))
         masks = None if masks is None else orient_masks(masks, orientation, height)
     if recolored:
         random_color(rng, image, out)
     else:
         out[:] = image
-    return Sample(out, boxes, sample.labels, sample.rows, masks)
+    return Sample(out, boxes, sample.labels, sample.rows, masks, crowds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,11 @@ from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.mask_crops import MaskCrops
 
 
+def no_boxes() -> Boxes:
+    """No box: (0, 4)."""
+    return np.zeros((0, 4))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """One image at the network's size with its objects; a crop has one label and no boxes."""
@@ -24,6 +29,7 @@ class Sample:
     labels: NDArray[np.int64]  # (N,)
     rows: tuple[int, ...] = ()  # the samples it is composed of, itself first; may be empty if it is the only one
     masks: MaskCrops | None = None  # one per box; None: not requested
+    crowds: Boxes = field(default_factory=no_boxes)  # (K, 4) regions that are neither objects nor background
 
 
 class Samples(Protocol):
@@ -66,6 +72,17 @@ def pad_objects(samples: Sequence[Sample]) -> tuple[NDArray[np.float32], NDArray
         boxes[i, : len(sample.boxes)] = sample.boxes
         labels[i, : len(sample.labels)] = sample.labels
     return boxes, labels
+
+
+def pad_crowds(samples: Sequence[Sample]) -> NDArray[np.float32] | None:
+    """Crowds (B, K, 4) of samples, padded with empty boxes; None if there are none."""
+    most = max((len(s.crowds) for s in samples), default=0)
+    if not most:
+        return None
+    crowds = np.zeros((len(samples), most, 4), np.float32)
+    for i, sample in enumerate(samples):
+        crowds[i, : len(sample.crowds)] = sample.crowds
+    return crowds
 
 
 def join_masks(samples: Sequence[Sample]) -> MaskCrops | None:

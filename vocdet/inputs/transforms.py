@@ -199,17 +199,30 @@ def visible_boxes(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> 
     """
     left, top, right, bottom = into
     width, height = right - left, bottom - top
-    shift = np.array([view.x0, view.y0, view.x0, view.y0])
-    scale = np.array([width, height] * 2) / np.array([view.x1 - view.x0, view.y1 - view.y0] * 2)
-    moved = (boxes - shift) * scale  # pixels of the rectangle
-    if view.mirrored:
-        moved = np.stack([width - moved[:, 2], moved[:, 1], width - moved[:, 0], moved[:, 3]], axis=1)
+    moved = _moved(boxes, view, (width, height))
     visible = clip(moved, width, height)
     center = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((center > 0) & (center < np.array([width, height]))).all(1)
     large = (visible[:, 2:] - visible[:, :2] >= 2).all(1)
     rows = np.flatnonzero(inside & large & (area(visible) >= VISIBLE * area(moved)))
     return visible[rows] + np.array([left, top, left, top]), rows
+
+
+def visible_regions(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> Boxes:
+    """The parts (K, 4) of boxes (N, 4), shares of the image, in the rectangle `into`, however small they are."""
+    left, top, right, bottom = into
+    visible = clip(_moved(boxes, view, (right - left, bottom - top)), right - left, bottom - top)
+    return visible[area(visible) > 0] + np.array([left, top, left, top])
+
+
+def _moved(boxes: Boxes, view: View, size: tuple[int, int]) -> Boxes:
+    """Boxes (N, 4), shares of the image, in pixels of a rectangle of this width and height that shows the view."""
+    shift = np.array([view.x0, view.y0, view.x0, view.y0])
+    scale = np.array(size * 2) / np.array([view.x1 - view.x0, view.y1 - view.y0] * 2)
+    moved = (boxes - shift) * scale
+    if view.mirrored:
+        moved = np.stack([size[0] - moved[:, 2], moved[:, 1], size[0] - moved[:, 0], moved[:, 3]], axis=1)
+    return np.asarray(moved)
 
 
 _GRAY = np.tile([0.299, 0.587, 0.114], (3, 1))

@@ -40,9 +40,10 @@ class DetectTask:
         """The losses of the model's outputs for a batch."""
         grid = self.model.grid
         boxes, classes = batch.boxes.to(grid.device), to_classes(batch.labels).to(grid.device)
+        crowds = None if batch.crowds is None else batch.crowds.to(grid.device)
         totals, count = ssd_sums(
             offsets.float(), logits.float(), grid, boxes, classes,
-            min_negatives=self._min_negatives, weights=self._weights,
+            min_negatives=self._min_negatives, weights=self._weights, crowds=crowds,
         )  # fmt: skip
         return {name: Share(totals[name], count) for name in self.names}
 
@@ -59,7 +60,8 @@ class SegmentTask:
 
     def losses(self, model: MaskRcnn, batch: Batch) -> Losses:
         """Each of the names, per sampled anchor or proposal."""
-        losses = model.losses(batch.images, batch.sizes, batch.boxes, to_classes(batch.labels), batch.masks)
+        classes = to_classes(batch.labels)
+        losses = model.losses(batch.images, batch.sizes, batch.boxes, classes, batch.masks, batch.crowds)
         return {name: Share(*losses[name]) for name in self.names}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vocdet.models.crowds import in_crowds
 from vocdet.models.seeded import Seeded
 
 BACKGROUND, NEITHER = -1, -2  # in place of a row
@@ -56,6 +57,16 @@ def match(boxes: Tensor, classes: Tensor, references: Tensor, *, high: float, lo
             image, reference = image[of], reference[of]
             matched[image, reference] = nearest[image, reference]
     return matched
+
+
+def outside_crowds(matched: Tensor, references: Tensor, crowds: Tensor | None, *, low: float) -> Tensor:
+    """The result of `match` with `NEITHER` in place of background in the crowds (B, K, 4) of an image.
+
+    A reference of which a share of `low` is in a crowd would not be background if the crowd were an object.
+    """
+    if crowds is None:
+        return matched
+    return matched.masked_fill((matched == BACKGROUND) & in_crowds(references, crowds, low), NEITHER)
 
 
 class Sampler(Seeded):

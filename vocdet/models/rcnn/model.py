@@ -151,21 +151,29 @@ class MaskRcnn(nn.Module):
         return outputs
 
     def losses(
-        self, images: Tensor, sizes: Tensor | None, boxes: Tensor, classes: Tensor, masks: MaskCrops | None
+        self,
+        images: Tensor,
+        sizes: Tensor | None,
+        boxes: Tensor,
+        classes: Tensor,
+        masks: MaskCrops | None,
+        crowds: Tensor | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Every loss of a batch as a total and its divisor, which can be 0.
 
         `images` (B, 3, H, W) occupy `sizes` (B, 2), height and width, at the top left; None: the whole canvas. `boxes`
         (B, M, 4) are pixels, `classes` (B, M) from 1, with 0 as padding. `masks` are those of all objects, image by
-        image; an object without a mask contributes its class and box, an image without objects background. Totals and
-        divisors of shards of a batch add up to those of the batch.
+        image; an object without a mask contributes its class and box, an image without objects background. In the
+        `crowds` (B, K, 4), padded with empty boxes, nothing is background. Totals and divisors of shards of a batch add
+        up to those of the batch.
         """
         device = self.mean.device
         images, boxes, classes = images.to(device), boxes.to(device, torch.float32), classes.to(device)
+        crowds = None if crowds is None else crowds.to(device, torch.float32)
         canvas, sizes = (images.shape[-2], images.shape[-1]), self._sizes(images, sizes)
         maps = self.maps(images, sizes)
-        proposals, losses = self.rpn.learn(maps, canvas, sizes, boxes, classes)
-        return {**losses, **self.roi_heads.learn(maps, proposals, sizes, boxes, classes, masks)}
+        proposals, losses = self.rpn.learn(maps, canvas, sizes, boxes, classes, crowds)
+        return {**losses, **self.roi_heads.learn(maps, proposals, sizes, boxes, classes, masks, crowds)}
 
     @torch.no_grad()
     def detect(

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms
 from vocdet.mask_crops import MaskCrops
 from vocdet.models.box_coder import decode, encode
 from vocdet.models.rcnn.mask_heads import mask_targets
-from vocdet.models.rcnn.matching import Sampler, match
+from vocdet.models.rcnn.matching import NEITHER, Sampler, match, outside_crowds
 from vocdet.models.rcnn.roi_align import pool
 from vocdet.models.rcnn.rpn import BETA, Proposals, best_of, clipped
 from vocdet.models.separable import separable
@@ -104,7 +104,7 @@ class RoiHeads(nn.Module):
         self.mask_head, self.mask_predictor = mask_head, mask_predictor
         self.sampler = Sampler(sampled, _MAX_POSITIVES)
 
-    def choose(self, proposals: Proposals, boxes: Tensor, classes: Tensor) -> Regions:
+    def choose(self, proposals: Proposals, boxes: Tensor, classes: Tensor, crowds: Tensor | None = None) -> Regions:
         """Those of the proposals, and of the objects' own boxes, that teach."""
         images, objects = classes.shape
         counts = torch.bincount(proposals.image, minlength=images)
@@ -117,7 +117,8 @@ class RoiHeads(nn.Module):
         real[proposals.image, place] = True
         padded[:, most:], real[:, most:] = boxes, classes > 0
         matched = match(boxes, classes, padded, high=_MATCH_IOU, low=_MATCH_IOU)
-        positive, negative = self.sampler(matched.masked_fill(~real, -2))
+        matched = outside_crowds(matched, padded, crowds, low=_MATCH_IOU)
+        positive, negative = self.sampler(matched.masked_fill(~real, NEITHER))
         image, row = (positive | negative).nonzero(as_tuple=True)
         object_ = matched[image, row].clamp(min=0)
         taught = positive[image, row]
@@ -133,9 +134,10 @@ class RoiHeads(nn.Module):
         boxes: Tensor,
         classes: Tensor,
         masks: MaskCrops | None,
+        crowds: Tensor | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """The losses `class`, `box` and `mask` of a batch as totals and counts."""
-        regions = self.choose(proposals, boxes, classes)
+        regions = self.choose(proposals, boxes, classes, crowds)
         count = torch.tensor(len(regions.classes), device=boxes.device)
         if len(regions.classes) == 0:
             nothing = no_loss(self.box_head, self.box_predictor)

@@ -14,7 +14,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.box_coder import decode, encode
 from vocdet.models.rcnn.anchors import PyramidAnchors
-from vocdet.models.rcnn.matching import Sampler, match
+from vocdet.models.rcnn.matching import Sampler, match, outside_crowds
 from vocdet.models.separable import depthwise, pointwise
 
 _FACTORS = (1.0, 1.0, 1.0, 1.0)  # of box offsets
@@ -110,12 +110,19 @@ class Rpn(nn.Module):
         return propose(logits, offsets, anchors, counts, sizes, candidates=self.candidates, most=self.proposals)
 
     def learn(
-        self, maps: Sequence[Tensor], canvas: tuple[int, int], sizes: Tensor, boxes: Tensor, classes: Tensor
+        self,
+        maps: Sequence[Tensor],
+        canvas: tuple[int, int],
+        sizes: Tensor,
+        boxes: Tensor,
+        classes: Tensor,
+        crowds: Tensor | None = None,
     ) -> tuple[Proposals, dict[str, tuple[Tensor, Tensor]]]:
         """The proposals of a batch in training, and the losses `objectness` and `rpn_box` as totals and counts."""
         anchors, counts = self.grid(maps, canvas)
         logits, offsets = (x.float() for x in self.head(maps))
         matched = match(boxes, classes, anchors[None], high=_MATCH_IOU, low=_BACKGROUND_IOU, best=True)
+        matched = outside_crowds(matched, anchors[None], crowds, low=_BACKGROUND_IOU)
         positive, negative = self.sampler(matched)
         image, anchor = positive.nonzero(as_tuple=True)
         wanted = encode(boxes[image, matched[image, anchor]], anchors[anchor], _FACTORS)

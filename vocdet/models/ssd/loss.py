@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocdet.models import box_coder
+from vocdet.models.crowds import in_crowds
 
 _FACTORS = (10.0, 10.0, 5.0, 5.0)
 encode, decode = partial(box_coder.encode, factors=_FACTORS), partial(box_coder.decode, factors=_FACTORS)
@@ -58,12 +59,13 @@ def ssd_sums(
     *,
     min_negatives: int = MIN_NEGATIVES,
     weights: Tensor | None = None,
+    crowds: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The sums of smooth-L1 on matched anchors and of cross-entropy with hard negatives, and the number of matches.
 
     `offsets` (B, A, 4) and `logits` (B, A, C) are the model's outputs; class 0 is background and pads `classes` (B, M);
     `boxes` (B, M, 4) and `anchors` (A, 4) are pixels of the input. `weights` (C,) weigh matched anchors by class;
-    default 1.
+    default 1. An anchor in one of the `crowds` (B, K, 4), which are padded with empty boxes, is no negative.
     """
     matched = match(boxes, classes, anchors)  # (B, A)
     positive = matched >= 0
@@ -75,7 +77,8 @@ def ssd_sums(
     wanted = torch.zeros_like(matched)
     wanted[image, anchor] = classes[image, object_]
     entropy = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(matched.shape)  # (B, A)
-    taught = (positive | hardest(entropy.detach(), positive, min_negatives)).to(entropy.dtype)
+    ignored = positive if crowds is None else positive | in_crowds(anchors[None], crowds, MATCH_IOU)
+    taught = (positive | hardest(entropy.detach(), positive, min_negatives, ignored)).to(entropy.dtype)
     if weights is not None:
         worth = weights[wanted[image, anchor]]
         box_losses = box_losses * worth
@@ -83,13 +86,17 @@ def ssd_sums(
     return {"box": box_losses.sum(), "class": (entropy * taught).sum()}, torch.tensor(len(image), device=boxes.device)
 
 
-def hardest(entropy: Tensor, positive: Tensor, minimum: int) -> Tensor:
-    """(B, A) mask of the background anchors of highest loss: 3 for each match, at least `minimum` of an image."""
+def hardest(entropy: Tensor, positive: Tensor, minimum: int, ignored: Tensor | None = None) -> Tensor:
+    """(B, A) mask of the background anchors of highest loss: 3 for each match, at least `minimum` of an image.
+
+    Of the anchors that are `ignored` (B, A), by default the positive ones, none is among them.
+    """
+    ignored = positive if ignored is None else ignored
     number = (NEGATIVES * positive.sum(1)).clamp(min=minimum)  # (B,)
-    number = torch.minimum(number, (~positive).sum(1))
+    number = torch.minimum(number, (~ignored).sum(1))
     most = int(number.max())
     if most == 0:
         return torch.zeros_like(positive)
-    order = entropy.masked_fill(positive, -torch.inf).topk(most, dim=1).indices  # (B, most)
+    order = entropy.masked_fill(ignored, -torch.inf).topk(most, dim=1).indices  # (B, most)
     keep = torch.arange(most, device=order.device) < number[:, None]
     return torch.zeros_like(positive).scatter_(1, order, keep)
