@@ -8,7 +8,8 @@ import pytest
 from vocdet.errors import AnnotationError, ManyErrors, SplitError
 from vocdet.formats.source import Source
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.load import load_dataset, train_and_val
+from vocdet.workflows.load import load_dataset
+from vocdet.workflows.training_data import TrainingData
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 MakeVoc = Callable[..., Path]
@@ -81,10 +82,10 @@ def test_a_dataset_without_objects_cannot_be_trained_on(make_voc: MakeVoc) -> No
 def test_folds_are_splits_and_each_validates_on_its_own(make_voc: MakeVoc) -> None:
     splits = {"train": ["a"], "val": ["b"], "fold1_train": ["b", "c"], "fold1_val": ["a"]}
     dataset = load_dataset(Source(make_voc(dict.fromkeys("abc", DOG), splits=splits)), split="fold1_train").dataset
-    train, val = train_and_val(dataset, "fold1_train")
-    assert (train.images.stems, val.images.stems) == (("b", "c"), ("a",))
-    train, val = train_and_val(dataset, "train")
-    assert (train.images.stems, val.images.stems) == (("a",), ("b",))
+    fold = TrainingData.of(dataset, "fold1_train")
+    assert (fold.train.images.stems, fold.val.images.stems) == (("b", "c"), ("a",))
+    usual = TrainingData.of(dataset, "train")
+    assert (usual.train.images.stems, usual.val.images.stems) == (("a",), ("b",))
 
 
 def test_a_misspelled_split_has_a_nearest_match(make_voc: MakeVoc) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +47,7 @@ from vocdet.training.state import STATE, Record, save_state
 LAST = f"last{SUFFIX}"
 NOT_FINITE = "not-finite.json"
 UNLIMITED = 1 << 31  # epochs
+NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,10 @@ class TrainingRun:
             problem = f"does not fit the network it describes ({error})"
             raise CheckpointError(problem, place=unfinished.run / STATE, hint="the file is damaged") from error
 
-    def events(self, samples: TrainingSamples, validator: Validator) -> Iterator[Step | Epoch | Note]:
-        """Train to the end.
+    def events(
+        self, samples: TrainingSamples, validator: Validator, facts: Mapping[str, object] = NO_FACTS
+    ) -> Iterator[Step | Epoch | Note]:
+        """Train to the end. `facts` about the dataset are recorded with its name and size.
 
         `last` and the whole state are written every `save_every` seconds, `best` after every best epoch. Without any
         validation, for lack of a validation split or after an early interruption, `best` is the last checkpoint. The
@@ -168,7 +172,7 @@ class TrainingRun:
             self._learner, partial(self._load, loader, samples), len(samples), plan=_plan(self._recipe),
             validate=validator.validate if validator.images else None, start=self._at, stop=self._stop,
         )  # fmt: skip
-        with loader, self._open_journal(loader, samples, validator):
+        with loader, self._open_journal(loader, samples, validator, facts):
             try:
                 for event in events:
                     self._at = event.at
@@ -209,7 +213,9 @@ class TrainingRun:
             yield Note(self.journal.notes.pop(0))
 
     @contextmanager
-    def _open_journal(self, loader: Loader, samples: TrainingSamples, validator: Validator) -> Iterator[None]:
+    def _open_journal(
+        self, loader: Loader, samples: TrainingSamples, validator: Validator, facts: Mapping[str, object]
+    ) -> Iterator[None]:
         """The journal of the first process; it ends with the block."""
         if not self._group.first:
             yield
@@ -219,6 +225,7 @@ class TrainingRun:
             dataset = {
                 "fingerprint": info.dataset, "root": self._source.get("root", ""), "labels": list(info.labels),
                 "images": len(samples), "validation_images": validator.images,
+                **facts,
             }  # fmt: skip
             journal.start(
                 dump_recipe(recipe, info.task), asdict(recipe), task=info.task, dataset=dataset,

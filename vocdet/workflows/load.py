@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from vocdet.data.checks.images import image_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_split_errors
-from vocdet.data.splits import validation_split
 from vocdet.data.usable import NOTHING, LeftOut, all_errors, refuse, usable, without_errors
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats import cache, registry
@@ -60,13 +57,6 @@ def load_dataset(source: Source | Loaded, *, split: str | None = None, progress:
         loaded.dataset.rows(split)
     findings = tuple(one for one in loaded.warnings if one.code != "imagesets.empty")  # `Dataset.rows` refuses these
     return replace(loaded, warnings=findings)
-
-
-def train_and_val(dataset: Dataset, split: str) -> tuple[Dataset, Dataset]:
-    """The images to train on, and those to validate on: `val`, or that of the same fold, without the former."""
-    rows = dataset.rows(split)
-    val = dataset.splits.get(validation_split(split), np.empty(0, np.int64))
-    return dataset.subset(rows), dataset.subset(np.setdiff1d(val, rows))
 
 
 def read_usable(

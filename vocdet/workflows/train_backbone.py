@@ -38,7 +38,8 @@ from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.training.distributed import Group, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
-from vocdet.workflows.load import Loaded, load_dataset, train_and_val
+from vocdet.workflows.load import Loaded, load_dataset
+from vocdet.workflows.training_data import TrainingData
 
 EXAMPLES = 24  # validation crops in the journal's picture
 VALIDATION_BATCH = 64
@@ -56,6 +57,7 @@ class BackboneStart:
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     warnings: tuple[Finding, ...]
     recipe: BackboneRecipe  # with the batch that fits, if it left the batch open
+    notes: tuple[str, ...] = ()  # about the data, for people
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
 
 
@@ -92,16 +94,9 @@ def backbone_events(
     else:
         loaded = load_dataset(source, split=recipe.data.split)
         dataset, warnings, left_out = loaded.dataset, loaded.warnings, loaded.left_out
-    if len(dataset.labels) < 2:
-        raise AnnotationError(
-            f"all {'images' if folder else 'objects'} are {dataset.labels[0]}: a classifier needs two labels",
-            place=source.path,
-            hint="make a folder for every label" if folder else "continue with `vocdet.train_detector(dataset)`",
-        )
-    train, val = train_and_val(dataset, recipe.data.split)
-    if not (~train.objects.crowd).any():
-        hint = "put images into the folders of train" if folder else "choose other splits with `vocdet.split(dataset)`"
-        raise AnnotationError(f"no objects in the {recipe.data.split} split", place=source.path, hint=hint)
+    data = TrainingData.of(dataset, recipe.data.split)
+    _check_labels(data, source.path, folder=folder)
+    train, val = data.train, data.val
     unfinished = open_unfinished(options.resume, "backbone") if options.resume else None
     if unfinished:
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
@@ -122,6 +117,7 @@ def backbone_events(
     with run_folder(options, "backbone", info.backbone.name, unfinished) as run:
         yield BackboneStart(
             run, len(crops), validator.images, dataset.labels, initial.weights, initial.transfer, warnings, recipe,
+            data.notes(validates=validator.images > 0),
             left_out,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished)
@@ -129,13 +125,26 @@ def backbone_events(
             write_image_digests(run, dataset.labels, {"train": train, "val": val})
             write_left_out(run, left_out)
         best: NDArray[np.int64] | None = None
-        for event in training.events(crops, validator):
+        for event in training.events(crops, validator, data.record()):
             if isinstance(event, Epoch) and event.best and validator.confusion is not None:
                 best = validator.confusion
                 if group.first:
                     _write_confusion(training, dataset, best)
             yield event
         yield BackboneResult(run, training.summary, best, left_out)
+
+
+def _check_labels(data: TrainingData, place: Path, *, folder: bool) -> None:
+    """Raise if the training split has objects of fewer than two labels."""
+    if len(data.labels) > 1:
+        return
+    if not data.labels:
+        hint = "put images into the folders of train" if folder else "choose other splits with `vocdet.split(dataset)`"
+        raise data.no_objects(place, hint=hint)
+    where = f"in {data.split}, " if len(data.train.labels) > 1 else ""
+    problem = f"{where}all {'images' if folder else 'objects'} are {data.labels[0]}: a classifier needs two labels"
+    hint = "make a folder for every label" if folder else "continue with `vocdet.train_detector(dataset)`"
+    raise AnnotationError(problem, place=place, hint=hint)
 
 
 def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> InitialModel[Classifier]:

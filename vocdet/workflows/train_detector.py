@@ -11,10 +11,8 @@ import msgspec
 import torch
 from torch import nn
 
-from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
-from vocdet.errors import AnnotationError
 from vocdet.evaluation.report import EvalReport
 from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
@@ -32,7 +30,8 @@ from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.runs.validation import DetectorValidator
 from vocdet.training.distributed import synchronized
 from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.load import Loaded, load_dataset, train_and_val
+from vocdet.workflows.load import Loaded, load_dataset
+from vocdet.workflows.training_data import TrainingData
 
 TRAININGS: dict[type[SsdRecipe | MaskRcnnRecipe], DetectorTraining[Any, Any]] = {
     SsdRecipe: SSD,
@@ -88,12 +87,13 @@ def training_events(
     options, family = options or RunOptions(), TRAININGS[type(recipe)]
     group = options.group
     loaded = load_dataset(source, split=recipe.data.split)
-    train, val = _training_and_validation(loaded.dataset, recipe.data.split)
+    data = TrainingData.of(loaded.dataset, recipe.data.split)
+    train, val = data.train, data.val if data.is_measurable else None
     objects = ObjectTable.of(train)
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
-        raise AnnotationError(f"no objects in the {recipe.data.split} split", place=source.path, hint=hint)
-    notes = family.check(train, recipe)
+        raise data.no_objects(source.path, hint=hint)
+    notes = (*data.notes(validates=val is not None), *family.check(train, recipe))
     unfinished = open_unfinished(options.resume, family.task) if options.resume else None
     if unfinished:
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
@@ -123,7 +123,8 @@ def training_events(
             write_image_digests(run, train.labels, {"train": train, "val": val})
             write_left_out(run, loaded.left_out)
         best: EvalReport | None = None
-        for event in training.events(family.samples(model, train, recipe, image_cache(recipe.data)), validator):
+        samples = family.samples(model, train, recipe, image_cache(recipe.data))
+        for event in training.events(samples, validator, data.record()):
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event
@@ -136,10 +137,3 @@ def _freeze(model: nn.Module, train: DetectorTrain) -> None:
     backbone.freeze(train.freeze)
     if train.freeze_norm:
         fold_norms(backbone)
-
-
-def _training_and_validation(dataset: Dataset, split: str) -> tuple[Dataset, Dataset | None]:
-    """The images to train on and to validate on; None without objects to count, which would make all epochs equal."""
-    train, val = train_and_val(dataset, split)
-    counts = ~(val.objects.difficult | val.objects.crowd)
-    return train, val if counts.any() else None

@@ -40,8 +40,6 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
     _print_samples(event, event.images, event.validation_images, "image")
     _print_weights(event, show_weights=show_weights)
     _print_warnings(event, event.validation_images, request)
-    for text in event.notes:
-        render.note(text)
     render.note(f"coordinates are {event.coordinates}")
     render.show(_recall_table(event.recall, event.anchor_shapes))
 
@@ -87,6 +85,8 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
     show_left_out(event.left_out, check)
     if event.warnings:
         render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {check}")
+    for text in event.notes:
+        render.note(text)
     if not validation:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
 
