@@ -175,7 +175,9 @@ def spoiled(content: Any) -> None:
 
 def test_invalid_masks_are_reported_and_their_boxes_used(tmp_path: Path) -> None:
     started, between, _ = train(diamonds(tmp_path / "set", change=spoiled), tmp_path / "runs", recipe(epochs=1))
-    assert started.notes == ("4 of 15 objects have no usable mask: only their boxes are used",)
+    crowd, masks = started.notes
+    assert crowd.startswith("1 of 16 objects in train is a crowd")
+    assert masks == "4 of 15 objects have no usable mask: only their boxes are used"
     assert all(np.isfinite(event.losses["mask"]) for event in between if isinstance(event, Step))
 
 

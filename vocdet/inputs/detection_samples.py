@@ -196,7 +196,7 @@ class DetectionSamples:
             return VisibleObjects(boxes, self._labels[objects], None, crowds)
         shares = self._boxes[objects]
         low, high = (view.x0 - EDGE, view.y0 - EDGE), (view.x1 + EDGE, view.y1 + EDGE)
-        truncated = ((shares[:, :2] < low) | (shares[:, 2:] > high)).any(axis=1)
+        truncated = np.asarray(((shares[:, :2] < low) | (shares[:, 2:] > high)).any(axis=1))
         width, height = self._sides[row].tolist()
         rows, boxes, masks = visible_masks(
             self._masks, objects, boxes, truncated=truncated, frame=Frame((width, height), view, into)

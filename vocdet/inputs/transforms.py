@@ -212,7 +212,8 @@ def visible_regions(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -
     """The parts (K, 4) of boxes (N, 4), shares of the image, in the rectangle `into`, however small they are."""
     left, top, right, bottom = into
     visible = clip(_moved(boxes, view, (right - left, bottom - top)), right - left, bottom - top)
-    return visible[area(visible) > 0] + np.array([left, top, left, top])
+    shown: Boxes = visible[area(visible) > 0] + np.array([left, top, left, top])
+    return shown
 
 
 def _moved(boxes: Boxes, view: View, size: tuple[int, int]) -> Boxes:
