@@ -93,7 +93,7 @@ def training_events(
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
         raise data.no_objects(source.path, hint=hint)
-    notes: tuple[str, ...] = (*data.notes(validates=val is not None), *family.check(train, recipe))
+    notes: tuple[str, ...] = data.notes(validates=val is not None) + family.check(train, recipe)
     unfinished = open_unfinished(options.resume, family.task) if options.resume else None
     if unfinished:
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
