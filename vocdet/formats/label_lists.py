@@ -10,18 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vocdet.errors import VocdetError
-from vocdet.formats.images import listing
+from vocdet.formats.folders import listing
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import read_labels
 from vocdet.wording import listed
 
-NAMES = (
-    "classes.txt",
-    "labels.txt",
-    "_darknet.labels",
-    "obj.names",
-    "predefined_classes.txt",
-)  # the first is preferred
+# The first is preferred.
+NAMES = ("classes.txt", "labels.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
 _SUFFIX = ".names"  # of any other list
 
 

@@ -429,6 +429,39 @@ def test_lists_of_names_that_differ_are_an_error(tmp_path: Path) -> None:
     )
 
 
+ROW = "0 0.5 0.5 0.5 0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "image"),
+    [
+        ("labels/0a1b2c3d-a.txt", "images/a.jpg"),
+        ("labels/0a1b2c3d__a.txt", "images/a.jpg"),
+        ("labels/a.txt", "images/0a1b2c3d-a.jpg"),
+        ("labels/a.txt", "images/a_jpg.rf.0123456789abcdef0123456789abcdef.jpg"),
+        ("a.txt", "a.0a1b2c3d4e5f.jpg"),
+    ],
+)
+def test_a_label_file_that_differs_from_its_image_in_a_hash_is_found(tmp_path: Path, text: str, image: str) -> None:
+    found = yolo.scan(Source(make(tmp_path, {image: "", text: ROW, "classes.txt": "dog\n"})))
+    assert [label for _, label, _ in boxes(found)] == ["dog"]
+    assert (only(found).code, only(found).severity) == ("yolo.text.renamed", "warning")
+    assert only(found).problem == f"1 label file found but for a hash in the name, such as {text} of {image}"
+
+
+def test_a_hash_that_fits_several_images_is_no_match(tmp_path: Path) -> None:
+    files = {"images/a.jpg": "", "images/b.jpg": "", "images/0a1b2c3d-a.jpg": "", "classes.txt": "dog\n"}
+    found = yolo.scan(Source(make(tmp_path, files | {"labels/ffee0011-a.txt": ROW, "labels/b.txt": ROW})))
+    assert [stem for stem, _, _ in boxes(found)] == ["b"]
+    assert sorted(codes(found)) == ["image.missing", "image.unannotated", "image.unannotated"]
+
+
+def test_label_files_of_other_names_are_named(tmp_path: Path) -> None:
+    root = make(tmp_path, {"images/0000_7436.jpg": "", "images/0000_6dd1.jpg": "", "labels/0000.txt": ROW})
+    with pytest.raises(AnnotationError, match=r"no label file has the name of an image: labels/0000\.txt"):
+        yolo.scan(Source(root))
+
+
 def test_lists_of_two_folders_are_two_datasets_to_merge(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.5 0.5\n"
     files = {"x/a.jpg": "", "x/a.txt": row, "x/classes.txt": "dog\n", "y/b.jpg": "", "y/b.txt": row}

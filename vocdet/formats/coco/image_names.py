@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vocdet.formats.images import ImageIndex, Name, split_suffix, stem_of
-
-_PREFIX = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{24}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?[-_]+", re.IGNORECASE)
-_SUFFIX = re.compile(
-    r"(?:_(?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+$"  # of Roboflow
-    r"|[._-](?=[0-9a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{8,64}$",
-    re.IGNORECASE,
-)
-_LETTER, _DIGIT = re.compile("[a-fA-F]"), re.compile("[0-9]")
+from vocdet.formats.bare_stems import BareStems
+from vocdet.formats.images import ImageIndex, Name, stem_of
 
 
 @dataclass(slots=True)
@@ -48,7 +40,7 @@ def find_named(names: Sequence[Name], prefix: str, index: ImageIndex) -> FoundIm
 
 def _find_by_parts(names: Sequence[Name], missing: Sequence[int], index: ImageIndex, found: FoundImages) -> None:
     taken = set(found.files)
-    bare = _Bare.of([*(name.last for name in names), *index.files])
+    bare = BareStems.of([*(name.last for name in names), *index.files])
     stripped: dict[str, list[str]] = {}
     for file in index.files:
         stripped.setdefault(bare.stem(file), []).append(file)
@@ -65,22 +57,3 @@ def _find_by_parts(names: Sequence[Name], missing: Sequence[int], index: ImageIn
         elif files and times[files[0]] == 1 and files[0] not in taken:
             found.files[i] = files[0]
             found.elsewhere.add(i)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    """Removes hashes from stems; prefixes only where they are hashes, not dates."""
-
-    prefixed: bool
-
-    @classmethod
-    def of(cls, names: Sequence[str]) -> _Bare:
-        prefixes = [match[0] for name in names if (match := _PREFIX.match(name.rpartition("/")[2]))]
-        return cls(any(_LETTER.search(prefix) and _DIGIT.search(prefix) for prefix in prefixes))
-
-    def stem(self, name: str) -> str:
-        """The stem of a path without a hash, in lower case."""
-        stem = split_suffix(name.rpartition("/")[2])[0]
-        shorter = _SUFFIX.sub("", stem)
-        shorter = _PREFIX.sub("", shorter, count=1) if self.prefixed else shorter
-        return (shorter or stem).casefold()

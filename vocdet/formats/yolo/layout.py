@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats.folders import link_hint, listing, walk
-from vocdet.formats.images import IMAGE_FOLDERS, ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.label_lists import list_rank
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo import settings as yolo_settings
+from vocdet.formats.yolo.pairs import LABEL_FOLDERS, labels_of, note_hashes, note_orphans, one_image_a_label
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import YAML_SUFFIXES, Settings
 from vocdet.formats.yolo.splits import find_splits
-from vocdet.wording import counted
-
-LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation", "txt")
+from vocdet.wording import counted, listed
 
 _MOST_YAML = 20  # files that are inspected for a data.yaml
 _MOST_TEXTS = 5  # files of a folder that are inspected for rows
@@ -61,9 +59,10 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     splits, lists = find_splits(index, settings, texts.values(), notes)
     for source in lists:
         texts.pop(split_suffix(source)[0], None)
-    label_of = _labels_of(root, images, texts)
-    ambiguous = _one_image_a_label(root, images, label_of, notes)
-    _note_orphans(root, texts, label_of, notes)
+    label_of = labels_of(root, images, texts)
+    ambiguous = one_image_a_label(root, images, label_of, notes)
+    note_hashes(root, label_of, notes)
+    note_orphans(root, texts, label_of, notes)
     if not label_of or not images:
         _raise_nothing(root, images, texts, link_hint(findings, ""))
     names, names_source = _names(root, settings, names_files, files, notes)
@@ -99,7 +98,7 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
     images = images_among(files)
     texts = {split_suffix(file)[0]: file for file in files if split_suffix(file)[1] == ".txt"}
     try:
-        label_of = _labels_of(root, images, texts)
+        label_of = labels_of(root, images, texts)
     except DatasetError:  # several label files of one image
         return []
     begins = ((image, yolo_settings.first_bytes(root / text)) for image, text in label_of.items())
@@ -129,7 +128,11 @@ def _rows_beside(root: Path, folder: str) -> str:
 
 def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str], hint: str) -> None:
     problem, usual = "no images and no label files found", _LAYOUTS
-    if images:
+    rows = [text for text in texts.values() if looks_like_rows(yolo_settings.first_bytes(root / text))]
+    if images and rows:
+        problem = f"no label file has the name of an image: {listed(sorted(rows), most=3)}"
+        usual = "name each label file like its image, and put it beside it, or into labels/ beside images/"
+    elif images:
         problem = f"no label files found beside {counted(len(images), 'image')}"
     elif texts:
         problem = f"no images found for {counted(len(texts), 'label file')}"
@@ -216,87 +219,3 @@ def _differ_hint(used: str, other: str) -> str:
         f"each list numbers the labels of its own folder: read {one} and {two} as two datasets, and join them with "
         f"`vocdet.merge({folders}, target)`"
     )
-
-
-def _labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:
-    """The label file of every image that has one, in the folder that corresponds to that of the image.
-
-    If no image has one there, label files are found by stem in any folder; several of one stem are an error.
-    """
-    folders: dict[str, list[str]] = defaultdict(list)  # as written, by their name in lower case
-    for folder in {stem.rpartition("/")[0] for stem in texts}:
-        folders[folder.lower()].append(folder)
-    beside: dict[str, list[str]] = {}  # folder of images -> those of their labels
-    found: dict[str, str] = {}
-    for image in images:
-        folder, _, stem = split_suffix(image)[0].rpartition("/")
-        if folder not in beside:
-            beside[folder] = [real for name in _label_folders(folder) for real in sorted(folders.get(name, ()))]
-        for candidate in beside[folder]:
-            text = texts.get(f"{candidate}/{stem}" if candidate else stem)
-            if text is not None:
-                found[image] = text
-                break
-    if found:
-        return found
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for path, text in texts.items():
-        by_stem[path.rpartition("/")[2]].append(text)
-    for image in images:
-        same = by_stem.get(split_suffix(image)[0].rpartition("/")[2], ())
-        if len(same) > 1:
-            names = " and ".join(sorted(text.rpartition("/")[0] or "the folder itself" for text in same)[:2])
-            problem = f"has label files for the same images in {names}"
-            raise DatasetError(problem, place=root, hint="keep one of them, or make each a separate dataset")
-        if same:
-            found[image] = same[0]
-    return found
-
-
-def _label_folders(folder: str) -> Iterator[str]:
-    """Where labels of the images in a folder may be, likeliest first, in lower case: images/x -> labels/x."""
-    names = folder.lower().split("/") if folder else []
-    for i in reversed(range(len(names))):
-        if names[i] in IMAGE_FOLDERS:
-            yield from ("/".join([*names[:i], name, *names[i + 1 :]]) for name in LABEL_FOLDERS)
-    yield folder.lower()
-    for i in reversed(range(len(names) + 1)):
-        yield from ("/".join([*names[:i], name, *names[i:]]) for name in LABEL_FOLDERS)
-
-
-def _one_image_a_label(root: Path, images: Sequence[str], label_of: dict[str, str], notes: Notes) -> list[str]:
-    """The images that are left out because another one has the same label file."""
-    images_of: dict[str, list[str]] = defaultdict(list)
-    for image in images:
-        if image in label_of:
-            images_of[label_of[image]].append(image)
-    ambiguous = []
-    for text, same in images_of.items():
-        if len(same) > 1:
-            problem = f"is the label file of {len(same)} images: {same[0]} is used"
-            hint = f"delete the others, or give each its own label file: {', '.join(same[1:])}"
-            notes.add("image.ambiguous", "warning", problem, root / text, hint)
-            ambiguous += same[1:]
-    for image in ambiguous:
-        del label_of[image]
-    return ambiguous
-
-
-def _note_orphans(root: Path, texts: dict[str, str], label_of: dict[str, str], notes: Notes) -> None:
-    """Note label files without an image; other text files, such as a README, are ignored."""
-    if not label_of:
-        return
-    claimed = set(label_of.values())
-    folders = {text.rpartition("/")[0] for text in claimed}
-    for text in sorted(set(texts.values()) - claimed):
-        folder = text.rpartition("/")[0]
-        if folder not in folders and not set(folder.lower().split("/")) & set(LABEL_FOLDERS):
-            continue
-        begin = yolo_settings.first_bytes(root / text)
-        if looks_like_rows(begin):
-            stem = split_suffix(text)[0].rpartition("/")[2]
-            problem = f"its image is missing: no folder of its images has one with the stem {stem!r}"
-            notes.add("image.missing", "error", problem, root / text, "restore the image, or delete the label file")
-        elif not begin.strip():
-            problem = "is an empty label file, and its image is missing"
-            notes.add("image.missing", "warning", problem, root / text, "restore the image, or delete the file")
