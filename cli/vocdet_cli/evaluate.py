@@ -29,7 +29,9 @@ def evaluate(
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
-    split: Annotated[str, typer.Option(help="Split to evaluate on: test, val, fold1_val, …")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split to evaluate on: test, val, fold1_val, …; all: every image.")
+    ] = "test",
     own_thresholds: Annotated[
         bool,
         typer.Option(
@@ -57,7 +59,8 @@ def evaluate(
 ) -> None:
     """Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO.
 
-    With masks, average precision is that of boxes and of masks; all other metrics refer to boxes.
+    With masks, average precision is that of boxes and of masks; all other metrics refer to boxes. In images without
+    objects, false detections are counted: --data may be a folder of images alone that show none.
     """
     load_torch()
     from vocdet.formats.source import Source
@@ -82,13 +85,19 @@ def evaluate(
         render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")
-    if not done.report.overall.objects:
-        render.warning(f"the {split} split has no object to evaluate: none is annotated, or all are difficult")
+    if done.report.false_alarms.images == done.report.images:
+        render.note("no image has an annotated object: each detection at the checkpoint's thresholds counts as false")
+    elif not done.report.overall.objects:
+        render.warning(f"the {done.split} split has no object to evaluate: none is annotated, or all are difficult")
+    if done.trained_on:
+        trained = counted(done.trained_on, "image")
+        render.warning(f"{trained} in the train split: the metrics are higher than on new images")
     _note_masks(done)
     images = counted(done.report.images, "image")
     of = f" of {done.available}, chosen with seed {seed}" if done.report.images < done.available else ""
-    render.out.print(f"[bold]{escape(str(run))} on {split}: {images}{of}[/]", soft_wrap=True)
-    render.show(_precision_table(done.report))
+    render.out.print(f"[bold]{escape(str(run))} on {done.split}: {images}{of}[/]", soft_wrap=True)
+    if done.report.false_alarms.images < done.report.images:
+        render.show(_precision_table(done.report))
     render.show(_threshold_table(done.report))
     for line in _summary(done.report):
         render.out.print(line, soft_wrap=True)
@@ -146,6 +155,12 @@ def _rows(report: EvalReport) -> list[tuple[Metrics, str]]:
 def _summary(report: EvalReport) -> list[str]:
     """COCO's metrics of boxes and of masks, each with its interval."""
     lines = []
+    alarms = report.false_alarms
+    if alarms.images:
+        of = f"{alarms.detections} in {alarms.alarmed} of {alarms.images} images without objects"
+        lines.append(f"false detections: {of}, {alarms.per_image or 0:.3f} per image")
+    if alarms.images == report.images:
+        return lines
     for name, block in (("COCO", report), ("COCO, masks", report.masks)):
         if block:
             lines.append(f"{name}: " + "  ".join(f"{name} {_share(value)}" for name, value in block.coco.items()))

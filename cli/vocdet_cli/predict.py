@@ -54,7 +54,7 @@ def predict(
     run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
-    images, frames, objects, then = 0, 0, 0, ""
+    images, frames, objects, with_objects, then = 0, 0, 0, 0, ""
     options = {"force": True} if force else {}
     _report_skipped(sources, out)
     predictions = workflow.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc, **options)
@@ -64,13 +64,17 @@ def predict(
                 video = prediction.source.kind == "video"
                 images, frames = images + (not video), frames + video
                 objects += len(prediction.detections)
+                with_objects += len(prediction.detections) > 0
                 progress(prediction.done, prediction.total)
         then = render.command("live", str(run))
     finally:
         processed = [counted(n, noun) for n, noun in ((images, "image"), (frames, "frame")) if n]
         if processed:
+            count = images + frames
+            empty = f" ({with_objects} of {count} with any, {objects / count:.2f} on average)"
+            some = empty if with_objects < count else ""
             render.done(
-                f"Detected {counted(objects, 'object')} in {' and '.join(processed)} with {run}. Saved to {out}",
+                f"Detected {counted(objects, 'object')} in {' and '.join(processed)}{some} with {run}. Saved to {out}",
                 then=then,
             )
             _report_kept(out)

@@ -143,3 +143,36 @@ def test_invalid_masks_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None
     err = capsys.readouterr().err
     assert "warning: 1 mask invalid or of another size than the image" in err
     assert "2 objects without a mask" in err
+
+
+def test_a_folder_of_images_alone_gives_false_detections(
+    vocdet: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Finds:
+        labels, thresholds = ("cat",), np.full(1, 0.5, np.float32)
+
+        def detect_all(self, images: Iterable[object]) -> Iterator[Detections]:
+            for i, _ in enumerate(images):
+                score = 0.9 if i == 0 else 0.1
+                yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([score], np.float32), np.array([0]))
+
+    monkeypatch.setattr(module, "load_predictor", lambda run, device: Finds())
+    monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(4):
+        Image.new("RGB", (60, 50), (9 * i, 0, 0)).save(photos / f"{i}.jpg")
+    code, out, err = vocdet("eval", save_run(Path("mine"), "cat"), "--data", photos)
+    assert code == 0
+    assert "false detections: 1 in 1 of 4 images without objects, 0.250 per image" in out
+    assert "mine on all: 4 images" in out
+    assert "no image has an annotated object" in err
+    assert "average precision" not in out
+
+
+def test_all_images_are_a_split(vocdet: Run, make_voc: MakeVoc) -> None:
+    root = make_voc({"a": BOTH, "b": BOTH[:1], "c": []}, splits={"train": ["a"], "test": ["b"]})
+    code, out, err = vocdet("eval", save_run(Path("mine"), "cat"), "--data", root, "--split", "all", "--device", "cpu")
+    assert code == 0
+    assert "mine on all: 3 images" in out
+    assert "warning: 1 image in the train split: the metrics are higher than on new images" in err

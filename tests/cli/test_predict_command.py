@@ -132,6 +132,17 @@ def test_live_that_fails_to_save_does_not_report_a_file(monkeypatch: pytest.Monk
     assert "Showed" not in result.output
 
 
+def test_images_without_detections_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def predict(*args: Any, **kwargs: Any) -> Iterator[Prediction]:
+        for done in range(1, 5):
+            found = FOUND if done == 1 else FOUND.above(1.0)
+            yield Prediction(MediaSource("image", "a.png", "a.png"), 0, found, done, 4, tmp_path)
+
+    monkeypatch.setattr(watch, "predict", predict)
+    text = vocdet("predict", str(run_in(tmp_path)), "a.png")[1]
+    assert "Detected 1 object in 4 images (1 of 4 with any, 0.25 on average) with" in text
+
+
 @pytest.mark.usefixtures("calls")
 def test_predict_names_what_it_passes_over_and_what_it_keeps(tmp_path: Path) -> None:
     for name in ("a.png", "b.psd", "c.psd"):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError
+from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError, VocdetError
 from vocdet.formats.source import Source
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
@@ -223,3 +223,65 @@ def test_a_fold_is_evaluated_by_its_name(root: Path, tmp_path: Path, knowing: Ca
     knowing("dog", "cat")
     done = evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions("fold1_val"), device="cpu")
     assert (done.report.overall.ap50, done.metrics.name) == (1.0, "metrics-fold1_val.json")
+
+
+class AlwaysFinds:
+    """A detector that finds a dog in every image, and a faint cat."""
+
+    labels = ("dog", "cat")
+    thresholds = np.array([0.4, 0.3], np.float32)
+
+    def detect_all(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:
+        for _ in images:
+            box = np.array([[1.0, 1, 9, 9], [20, 20, 30, 30]])
+            yield Detections(box, np.array([0.45, 0.2], np.float32), np.array([0, 1]))
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load_predictor", lambda run, device: AlwaysFinds())
+    monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
+
+
+@pytest.mark.usefixtures("always")
+def test_all_images_can_be_evaluated(root: Path, tmp_path: Path) -> None:
+    done = evaluate_run(tmp_path, Source(root), EvalOptions(split="all"))
+    assert (done.split, done.available, done.report.images, done.trained_on) == ("all", 4, 4, 1)
+    assert done.metrics.name == "metrics-all.json"
+    assert read_json(done.metrics)["split"] == "all"
+    assert done.report.false_alarms.images == 1  # c
+    with pytest.raises(SplitError, match="no split 'val'") as caught:
+        evaluate_run(tmp_path, Source(root), EvalOptions(split="val"))
+    assert caught.value.hint.endswith('or evaluate every image: `split="all"`')
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("layout", ["annotated", "yolo", "images alone"])
+def test_images_without_objects_give_false_alarms_at_the_thresholds_of_the_checkpoint(
+    make_voc: MakeVoc, tmp_path: Path, layout: str
+) -> None:
+    root = make_voc({name: [] for name in "abcd"})
+    if layout != "annotated":
+        for path in (root / "Annotations").iterdir():
+            path.unlink()
+    if layout == "yolo":
+        for name in "abcd":
+            (root / "JPEGImages" / f"{name}.txt").touch()
+        (root / "data.yaml").write_text("names: [dog, cat]\n")
+    done = evaluate_run(tmp_path, Source(root))
+    alarms = done.report.false_alarms
+    assert (alarms.images, alarms.alarmed, alarms.detections, alarms.per_image) == (4, 4, 4, 1.0)
+    assert [(row.label, row.false) for row in done.report.labels] == [("dog", 4), ("cat", 0)]
+    assert (done.split, done.report.overall.ap50, done.report.overall.recall) == ("all", None, None)
+    content = read_json(done.metrics)
+    assert content["thresholds_from"] == "the checkpoint"
+    assert content["false_alarms"] == {"images": 4, "alarmed": 4, "detections": 4, "per_image": 1.0}
+
+
+@pytest.mark.usefixtures("always")
+def test_a_broken_annotation_does_not_make_a_folder_of_images_alone(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({name: [] for name in "abc"})
+    for path in (root / "Annotations").iterdir():
+        path.write_text("<annotation")
+    with pytest.raises(VocdetError, match="is not well-formed XML"):
+        evaluate_run(tmp_path, Source(root))

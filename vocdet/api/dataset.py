@@ -193,11 +193,11 @@ def as_dataset(data: Data) -> Dataset:
     return data if isinstance(data, Dataset) else read(data)
 
 
-def as_loaded(data: Data) -> Loaded:
-    """A dataset in the form that training and evaluation use."""
+def as_loaded(data: Data, *, without_objects: bool = False) -> Loaded:
+    """A dataset in the form that training and evaluation use; without any object, only on request."""
     dataset = as_dataset(data)
     scan = dataset.scan or Scan(dataset, (), kind="a dataset in memory")
-    return usable_scan(replace(scan, dataset=dataset), dataset.source)
+    return usable_scan(replace(scan, dataset=dataset), dataset.source, without_objects=without_objects)
 
 
 def _public(dataset: columns.Dataset, source: Source | None, scan: Scan | None) -> Dataset:

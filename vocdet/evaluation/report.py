@@ -18,7 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.evaluation.bootstrap import Interval, bootstrap
 from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pairs
 from vocdet.evaluation.mask_report import MaskReport, evaluate_masks
-from vocdet.evaluation.matching import box_pairs, match_voc, stack
+from vocdet.evaluation.matching import DetectionTable, box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
 
@@ -56,6 +56,16 @@ class LabelMetrics(Metrics):
     threshold: float  # score from which its detections count
 
 
+@dataclass(frozen=True, slots=True)
+class FalseAlarms:
+    """Detections at the thresholds in images without objects."""
+
+    images: int  # without objects
+    alarmed: int  # of these, with a detection
+    detections: int
+    per_image: float | None  # detections per image without objects; None: there is no such image
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class EvalReport:
     """The result of an evaluation: a row for every label, the same over all, and COCO's twelve metrics.
@@ -73,6 +83,7 @@ class EvalReport:
     coco: dict[str, float | None]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
     interval: Interval | None = None  # on request
     masks: MaskReport | None = None  # if both detections and objects have masks
+    false_alarms: FalseAlarms = FalseAlarms(0, 0, 0, None)
 
     def __repr__(self) -> str:
         overall = self.overall
@@ -140,7 +151,16 @@ def evaluate(
         dataset, voc, coco, point,
         interval=drawn(pairs, table, dataset.objects) if resamples else None,
         masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
+        false_alarms=_false_alarms(dataset, table, point.thresholds),
     )  # fmt: skip
+
+
+def _false_alarms(dataset: Dataset, table: DetectionTable, thresholds: NDArray[np.float32]) -> FalseAlarms:
+    empty = np.setdiff1d(np.arange(len(dataset)), dataset.objects.image)
+    shown = table.image[table.score >= thresholds[table.label]]
+    false = shown[np.isin(shown, empty)]
+    count = len(empty)
+    return FalseAlarms(count, len(np.unique(false)), len(false), len(false) / count if count else None)
 
 
 def _report(
@@ -151,6 +171,7 @@ def _report(
     *,
     interval: Interval | None,
     masks: MaskReport | None,
+    false_alarms: FalseAlarms,
 ) -> EvalReport:
     labels = len(dataset.labels)
     left_out = dataset.objects.difficult | dataset.objects.crowd
@@ -163,7 +184,7 @@ def _report(
         metrics = _metrics(voc, coco, point, slice(i, i + 1), int(images[i]), int(difficult[i]))
         rows.append(LabelMetrics(**asdict(metrics), label=label, threshold=float(point.thresholds[i])))
     overall = _metrics(voc, coco, point, slice(None), len(np.unique(shown.image)), int(difficult.sum()))
-    return EvalReport(len(dataset), tuple(rows), overall, coco.summary, interval, masks)
+    return EvalReport(len(dataset), tuple(rows), overall, coco.summary, interval, masks, false_alarms)
 
 
 def _metrics(

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
-from vocdet.data.image_files import read_header
-from vocdet.errors import DatasetError, VocdetError, raise_all
+from vocdet.data.findings import Finding
+from vocdet.data.image_files import read_header, read_orientation
+from vocdet.errors import DatasetError, ImageError, Place, VocdetError, raise_all
 from vocdet.formats.folders import walk
-from vocdet.formats.images import images_among
+from vocdet.formats.images import images_among, unique_stems
+from vocdet.formats.scan import Scan
 from vocdet.outputs import is_output_folder
 from vocdet.wording import reason
 
@@ -64,6 +66,34 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     ]
     chosen = np.sort(np.concatenate(val))
     return replace(dataset, splits={"train": np.setdiff1d(np.arange(n), chosen), "val": chosen})
+
+
+def scan_plain_images(root: Path) -> Scan:
+    """The images of a folder without annotations: a dataset without labels, objects and splits.
+
+    Unreadable images are findings, and not in it; DatasetError for a folder without images.
+    """
+    files, found = walk(root)
+    findings, images = list(found), list[str]()
+    sizes: list[tuple[int, int, int]] = []  # width and height as shown, EXIF orientation
+    for file in images_among(files):
+        try:
+            header, exif = read_header(root / file), read_orientation(root / file)
+        except ImageError as error:
+            findings.append(Finding("image.corrupt", "error", error.problem, Place(root / file), error.hint))
+            continue
+        images.append(file)
+        sizes.append((header.height, header.width, exif) if exif >= 5 else (header.width, header.height, exif))
+    if not images and not findings:
+        raise DatasetError("has no images", place=root, hint="give a folder with images")
+    widths, heights, orientations = np.array(sizes, np.int64).reshape(-1, 3).T
+    table = Images(
+        tuple(unique_stems(images)), tuple(images), widths, heights, ("",) * len(images),
+        exif=orientations.astype(np.uint8), upright=np.ones(len(images), np.bool_),
+    )  # fmt: skip
+    rows, flags = np.zeros(0, np.int32), np.zeros(0, np.bool_)
+    objects = Objects(rows, rows, np.zeros((0, 4)), flags, flags, flags, flags, rows)
+    return Scan(Dataset(root, (), table, objects), tuple(findings), kind="images without annotations")
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -178,6 +178,15 @@ def recognize(path: Path) -> FormatName:
     return readings(path)[0].format
 
 
+def has_no_annotations(path: Path) -> bool:
+    """Whether a folder has images and no file that a format reads, but for texts such as a README."""
+    files = walk(path)[0] if path.is_dir() else []
+    suffixes = {suffix for format in FORMATS.values() for suffix in format.files} - {".txt"}
+    if not images_among(files) or any(file.lower().endswith(tuple(suffixes)) for file in files):
+        return False
+    return not any(_looks_like(path, name) for name in FORMATS)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A format that a dataset can be read as."""

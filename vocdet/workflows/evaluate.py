@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.relabel import with_labels
 from vocdet.data.usable import NOTHING, LeftOut
-from vocdet.errors import AnnotationError
+from vocdet.errors import AnnotationError, SplitError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
@@ -33,13 +33,14 @@ from vocdet.workflows.load import Loaded, load_dataset
 Progress = Callable[[int, int], None]
 
 AHEAD = 8  # images decoded in advance
+ALL = "all"  # in place of a split: every image
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """Which images to evaluate, and how."""
 
-    split: str = "test"
+    split: str = "test"  # or `ALL`, which a dataset without objects and splits always means
     own_thresholds: bool = False  # precision and recall at the checkpoint's thresholds instead of the best ones
     subset: int | None = None  # number of images, chosen at random; None: all
     interval: bool = False  # confidence intervals of AP and AR; always with a subset
@@ -58,6 +59,8 @@ class EvalResult:
     available: int = 0  # images of the split; a subset has fewer
     boxes_only: bool = False  # the detector has masks, but no object of these images has
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
+    split: str = ""  # that was evaluated
+    trained_on: int = 0  # images of the split that are in the train split
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,29 +93,34 @@ def evaluate_run(
     if picture:
         check_picture_name(picture)
         check_replaceable(picture)
-    split = options.split
-    loaded = load_dataset(source, split=split)
+    loaded = load_dataset(source, without_objects=True)
+    split = chosen_split(loaded.dataset, options.split)
+    raise_split_errors(loaded.warnings, split)
+    options = replace(options, split=split)
+    available = split_rows(loaded.dataset, split)
     evaluation = evaluate_detector(load_predictor(run, device=device), loaded, options, progress=progress)
     dataset, detections, report, rows = (
         evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,
     )  # fmt: skip
-    available = len(loaded.dataset.rows(split))
-    whole = len(rows) == available
-    evaluated = loaded.dataset if whole else loaded.dataset.subset(loaded.dataset.rows(split)[rows])  # subsets differ
+    whole = len(rows) == len(available)
+    evaluated = loaded.dataset if whole else loaded.dataset.subset(available[rows])  # subsets differ
     content: dict[str, object] = {"split": split, "dataset": evaluated.fingerprint()}
     if options.subset:
-        content["subset"] = {"images": len(rows), "of": available, "seed": options.seed}
+        content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
-    metrics, results = _write(run, content | {"thresholds_from": _origin(options.own_thresholds)}, report)
+    own = options.own_thresholds or not len(dataset.objects)
+    metrics, results = _write(run, content | {"thresholds_from": _origin(own)}, report)
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
+    trained = loaded.dataset.splits.get("train", loaded.dataset.splits.get("trainval", np.empty(0, np.int64)))
     return EvalResult(
-        report, metrics, results, loaded.warnings, evaluation.unknown, available, boxes_only, loaded.left_out
-    )
+        report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out, split,
+        len(np.intersect1d(available, trained)) if split == ALL else 0,
+    )  # fmt: skip
 
 
 def evaluate_detector(
@@ -123,7 +131,7 @@ def evaluate_detector(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
-    rows = loaded.dataset.rows(options.split)
+    rows = split_rows(loaded.dataset, chosen_split(loaded.dataset, options.split))
     chosen = choose(len(rows), options.subset, options.seed)
     dataset, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
     dataset = replace(dataset, levels=predictor.levels or dataset.levels)
@@ -135,9 +143,25 @@ def evaluate_detector(
     thresholds = np.full(len(dataset.labels), 1.0, np.float32)
     thresholds[: len(predictor.labels)] = predictor.thresholds
     resamples = RESAMPLES if options.interval or options.subset else 0
-    own = thresholds if options.own_thresholds else None
+    own = thresholds if options.own_thresholds or not len(dataset.objects) else None  # without objects none is best
     report = evaluate(dataset, results, thresholds=own, resamples=resamples, seed=options.seed)
     return Evaluation(report, dataset, tuple(results), chosen, unknown)
+
+
+def chosen_split(dataset: Dataset, split: str) -> str:
+    """The split to evaluate: in a dataset without objects and splits, all images."""
+    return split if dataset.splits or len(dataset.objects) else ALL
+
+
+def split_rows(dataset: Dataset, split: str) -> NDArray[np.int64]:
+    """The rows of a split, or of all images. A missing split is a `SplitError` that names the choices."""
+    if split == ALL and ALL not in dataset.splits:
+        return np.arange(len(dataset))
+    try:
+        return dataset.rows(split)
+    except SplitError as error:
+        error.hint = f'{error.hint}, or evaluate every image: `split="{ALL}"`'.removeprefix(", or ")
+        raise
 
 
 def _write(run: Path, content: dict[str, object], report: EvalReport) -> tuple[Path, Path]:

@@ -12,6 +12,7 @@ from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.usable import NOTHING, LeftOut, all_errors, refuse, usable, without_errors
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats import cache, registry
+from vocdet.formats.image_folder import scan_plain_images
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Source
 
@@ -44,14 +45,25 @@ class Clean:
     left_out: LeftOut
 
 
-def load_dataset(source: Source | Loaded, *, split: str | None = None, progress: Progress | None = None) -> Loaded:
+def load_dataset(
+    source: Source | Loaded,
+    *,
+    split: str | None = None,
+    without_objects: bool = False,
+    progress: Progress | None = None,
+) -> Loaded:
     """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
 
     With `source.skip_bad`, what has an error is left out instead.
 
-    With `split`, that split must exist, have images (see `Dataset.rows`) and, for a fold, files without errors.
+    With `split`, that split must exist, have images (see `Dataset.rows`) and, for a fold, files without errors. With
+    `without_objects`, the dataset may have no objects, and even be a folder of images without annotations.
     """
-    loaded = read_usable(source, progress)
+    plain = without_objects and isinstance(source, Source) and source.format == "auto"
+    if plain and isinstance(source, Source) and registry.has_no_annotations(source.path):
+        loaded = usable_scan(scan_plain_images(source.path), source, progress, without_objects=True)
+    else:
+        loaded = read_usable(source, progress, without_objects=without_objects)
     if split is not None:
         raise_split_errors(loaded.warnings, split)
         loaded.dataset.rows(split)
@@ -60,7 +72,11 @@ def load_dataset(source: Source | Loaded, *, split: str | None = None, progress:
 
 
 def read_usable(
-    source: Source | Loaded, progress: Progress | None = None, *, without_split_files: bool = False
+    source: Source | Loaded,
+    progress: Progress | None = None,
+    *,
+    without_split_files: bool = False,
+    without_objects: bool = False,
 ) -> Loaded:
     """The objects to train and evaluate with; a dataset in memory is returned.
 
@@ -69,14 +85,16 @@ def read_usable(
     if isinstance(source, Loaded):
         return source
     scan = cache.read(source, without_split_files=without_split_files, progress=progress)
-    return usable_scan(scan, source, progress)
+    return usable_scan(scan, source, progress, without_objects=without_objects)
 
 
-def usable_scan(scan: Scan, source: Source | None, progress: Progress | None = None) -> Loaded:
-    """A dataset that has been read, as training and evaluation use it."""
+def usable_scan(
+    scan: Scan, source: Source | None, progress: Progress | None = None, *, without_objects: bool = False
+) -> Loaded:
+    """A dataset that has been read, as training and evaluation use it; without any object, only on request."""
     clean = clean_scan(scan, skip_bad=source is not None and source.skip_bad, progress=progress)
     scan = clean.scan
-    if not len(scan.dataset.objects):
+    if not len(scan.dataset.objects) and not without_objects:
         hint = "annotate some images in labelImg first"
         raise AnnotationError("no objects in any annotation", place=scan.dataset.root, hint=hint)
     dataset, changes = usable(scan.dataset)
