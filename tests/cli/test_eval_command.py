@@ -149,6 +149,7 @@ def test_a_folder_of_images_alone_gives_false_detections(
     vocdet: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Finds:
+        levels = None
         labels, thresholds = ("cat",), np.full(1, 0.5, np.float32)
 
         def detect_all(self, images: Iterable[object]) -> Iterator[Detections]:

@@ -229,6 +229,7 @@ class AlwaysFinds:
     """A detector that finds a dog in every image, and a faint cat."""
 
     labels = ("dog", "cat")
+    levels = None
     thresholds = np.array([0.4, 0.3], np.float32)
 
     def detect_all(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[Detections]:

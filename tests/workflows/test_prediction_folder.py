@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.source import Source
@@ -24,6 +25,7 @@ from vocdet.workflows.split import split_dataset
 
 class FindsTheMiddle:
     labels = ("big",)
+    levels: Levels | None = None
     thresholds = np.array([0.5], np.float32)
 
     def __init__(self, shift: float = 0.0) -> None:

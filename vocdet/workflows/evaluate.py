@@ -118,8 +118,8 @@ def evaluate_run(
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
     trained = loaded.dataset.splits.get("train", loaded.dataset.splits.get("trainval", np.empty(0, np.int64)))
     return EvalResult(
-        report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out, split,
-        len(np.intersect1d(available, trained)) if split == ALL else 0,
+        report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out,
+        split, len(np.intersect1d(available, trained)) if split == ALL else 0,
     )  # fmt: skip
 
 
