@@ -462,6 +462,62 @@ def test_label_files_of_other_names_are_named(tmp_path: Path) -> None:
         yolo.scan(Source(root))
 
 
+def corners_text(center: tuple[float, float], size: tuple[float, float], degrees: float) -> str:
+    """A row of Ultralytics' OBB format: a box of this size in pixels, turned clockwise."""
+    angle = np.deg2rad(degrees)
+    along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    w, h = size
+    offsets = [-w * along - h * across, w * along - h * across, w * along + h * across, -w * along + h * across]
+    points = [(np.array(center) + offset / 2) / SIZE for offset in offsets]
+    return "0 " + " ".join(f"{value:.6f}" for point in points for value in point) + "\n"
+
+
+def test_rotated_boxes_are_read_as_the_box_around_them_with_angle_and_corners(tmp_path: Path) -> None:
+    found = one_file(tmp_path, corners_text((50, 40), (30, 10), 30) + corners_text((50, 40), (20, 10), 0))
+    # half of 30 cos 30° + 10 sin 30° is 15.490, half of 30 sin 30° + 10 cos 30° is 11.830
+    assert boxes(found)[0][2] == pytest.approx([34.510, 28.170, 65.490, 51.830], abs=1e-3)
+    assert boxes(found)[1][2] == pytest.approx([40, 35, 60, 45], abs=1e-3)
+    assert len(found.dataset.objects.segmentation.rows) == 0
+    extra = json.loads(dict(found.dataset.objects.extra.items())[0])
+    assert extra["angle"] == pytest.approx(30, abs=1e-3)
+    assert extra["corners"][:2] == pytest.approx([39.510, 28.170], abs=1e-3)
+    assert (only(found).code, only(found).severity) == ("box.rotated", "warning")
+
+
+def test_corners_outside_the_image_are_clipped_in_the_box_and_whole_in_the_extras(tmp_path: Path) -> None:
+    found = one_file(tmp_path, corners_text((95, 40), (30, 10), 45))
+    assert codes(found) == ["box.rotated"]
+    assert boxes(found)[0][2] == pytest.approx([80.858, 25.858, 100, 54.142], abs=1e-3)
+    assert max(json.loads(dict(found.dataset.objects.extra.items())[0])["corners"]) == pytest.approx(109.142, abs=1e-3)
+
+
+def test_corners_with_nothing_in_the_image_are_an_error(tmp_path: Path) -> None:
+    found = one_file(tmp_path, corners_text((130, 40), (30, 10), 45) + corners_text((50, 40), (30, 10), 45))
+    assert codes(found) == ["box.rotated", "yolo.row.out_of_range"]
+    assert len(boxes(found)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["0 .1 .1 .4 .1 .3 .5\n", "0 .1 .1 .5 .1 .6 .5 .1 .3\n"],  # a triangle, a kite
+)
+def test_polygons_of_four_points_beside_other_polygons_are_masks(tmp_path: Path, other: str) -> None:
+    found = one_file(tmp_path, corners_text((50, 40), (30, 10), 30) + other)
+    assert codes(found) == []
+    assert found.dataset.objects.segmentation.rows.tolist() == [0, 1]
+
+
+def test_upright_rectangles_as_polygons_are_masks(tmp_path: Path) -> None:
+    found = one_file(tmp_path, "0 .1 .1 .4 .1 .4 .5 .1 .5\n")
+    assert (codes(found), found.dataset.objects.segmentation.rows.tolist()) == ([], [0])
+
+
+def test_a_parallelogram_outside_the_image_beside_other_polygons_is_an_error(tmp_path: Path) -> None:
+    found = one_file(tmp_path, corners_text((95, 40), (30, 10), 45) + "0 .1 .1 .4 .1 .3 .5\n")
+    assert codes(found) == ["yolo.row.out_of_range"]
+    assert len(boxes(found)) == 1
+
+
 def test_lists_of_two_folders_are_two_datasets_to_merge(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.5 0.5\n"
     files = {"x/a.jpg": "", "x/a.txt": row, "x/classes.txt": "dog\n", "y/b.jpg": "", "y/b.txt": row}

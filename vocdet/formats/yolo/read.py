@@ -21,11 +21,13 @@ from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.image_facts import settled
 from vocdet.formats.images import BY_FOLDER, image_size, split_suffix, unique_stems
 from vocdet.formats.label_lists import is_list_name
+from vocdet.formats.rotated import note_rotated, rotated_extra
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
 from vocdet.formats.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
-from vocdet.formats.yolo.rows import TOLERANCE, Row, read_rows
+from vocdet.formats.yolo.rotated_rows import rotated_boxes
+from vocdet.formats.yolo.rows import TOLERANCE, Row, farthest, is_outside, outside_problem, read_rows
 from vocdet.formats.yolo.write import PIXEL_DECIMALS
 from vocdet.wording import box_text, counted
 
@@ -123,12 +125,20 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None) -> Dataset:
         hint = "their paths become their stems: rename them to change that"
         notes.add("image.stem", "warning", problem, layout.root, hint)
     labels = _number_labels(reading, label_list)
-    fractions, sizes = builder.boxes(), builder.sizes().astype(np.float64)
-    keep = _plausible(reading, fractions, sizes)
+    fractions, sizes = builder.boxes().copy(), builder.sizes().astype(np.float64)
+    rotated = rotated_boxes({row: item.polygon for row, item in reading.special.items() if item.polygon}, sizes)
+    note_rotated(len(rotated), layout.root, notes)
+    outside = _outside(reading, rotated)
+    for row, corners in rotated.items():
+        fractions[row] = _around(corners / sizes[row])
+    keep = _plausible(reading, fractions, sizes, outside)
     for row, text in _segmentations(reading, sizes):
-        builder.segmentations.add(row, text)
-    for row, text in _keypoints(reading, sizes):
-        builder.extras.add(row, text)
+        if row not in rotated:
+            builder.segmentations.add(row, text)
+    extras = dict(_keypoints(reading, sizes))
+    extras |= {row: msgspec.json.encode(rotated_extra(_rounded(corners))) for row, corners in rotated.items()}
+    for row in sorted(extras):
+        builder.extras.add(row, extras[row])
     box = _pixels(np.where(keep[:, None], fractions, 0), sizes)  # avoids overflow of numbers such as 1e308
     return builder.build(labels, notes.findings, box=box, keep=keep)
 
@@ -169,11 +179,42 @@ def _note_repeated(layout: Layout, names: Sequence[str], notes: Notes) -> None:
             notes.add("yolo.names.repeated", "warning", problem, layout.root / layout.names_source, hint)
 
 
-def _plausible(reading: _Reading, fractions: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(M,) whether the numbers of an object can be fractions of its image; others are findings."""
+def _outside(reading: _Reading, rotated: Mapping[int, NDArray[np.float64]]) -> list[int]:
+    """The rows of polygons outside their images, and of rotated boxes with nothing inside, each with a finding."""
+    outside = []
+    for row, item in reading.special.items():
+        if row in rotated:
+            low, high = (
+                np.array(item.polygon).reshape(4, 2).min(axis=0),
+                np.array(item.polygon).reshape(4, 2).max(axis=0),
+            )
+            if (high > 0).all() and (low < 1).all():
+                continue
+        elif not item.polygon or not is_outside(farthest(item.polygon)):
+            continue
+        outside.append(row)
+        reading.note(row, *outside_problem(farthest(item.polygon)))
+    return outside
+
+
+def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The box cx, cy, w, h around corners (4, 2) in fractions, as far as it is in the image."""
+    low, high = np.clip(corners.min(axis=0), 0, 1), np.clip(corners.max(axis=0), 0, 1)
+    return np.concatenate([(low + high) / 2, high - low])
+
+
+def _plausible(
+    reading: _Reading, fractions: NDArray[np.float64], sizes: NDArray[np.float64], outside: Sequence[int]
+) -> NDArray[np.bool_]:
+    """(M,) whether the numbers of an object can be fractions of its image; others are findings.
+
+    Those of the rows `outside` have a finding.
+    """
+    known = np.zeros(len(fractions), np.bool_)
+    known[list(outside)] = True
     negative = fractions[:, 2:].min(axis=1, initial=0) < 0
     far = (fractions.min(axis=1, initial=0) < -TOLERANCE) | (fractions.max(axis=1, initial=0) > 1 + TOLERANCE)
-    for row in np.flatnonzero(negative | far).tolist():
+    for row in np.flatnonzero((negative | far) & ~known).tolist():
         text = box_text(fractions[row])
         if negative[row]:
             problem, code = f"the box {text} has a negative size (cx cy w h)", "yolo.row.inverted"
@@ -192,7 +233,7 @@ def _plausible(reading: _Reading, fractions: NDArray[np.float64], sizes: NDArray
             )
             hint = "draw the object again, or delete the line"
         reading.note(row, code, problem, hint)
-    keep: NDArray[np.bool_] = ~(negative | far)
+    keep: NDArray[np.bool_] = ~(negative | far | known)
     return keep
 
 
@@ -230,8 +271,11 @@ def _keypoints(reading: _Reading, sizes: NDArray[np.float64]) -> Iterator[tuple[
 
 
 def _scaled(points: Sequence[float], size: NDArray[np.float64]) -> list[float]:
-    scaled = np.array(points).reshape(-1, 2) * size
-    return list(map(_short, (np.round(scaled, PIXEL_DECIMALS) + 0.0).ravel().tolist()))
+    return _rounded(np.array(points).reshape(-1, 2) * size)
+
+
+def _rounded(points: NDArray[np.float64]) -> list[float]:
+    return list(map(_short, (np.round(points, PIXEL_DECIMALS) + 0.0).ravel().tolist()))
 
 
 def _short(value: float) -> float:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import NUMBER
+from vocdet.formats.yolo.rotated_rows import may_be_rotated
 from vocdet.wording import counted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
@@ -164,12 +165,29 @@ def _numbers(columns: list[str], line: int, findings: _RowFindings) -> list[floa
     return list(map(float, columns))
 
 
+def farthest(polygon: Sequence[float]) -> float:
+    """The coordinate of a polygon that is farthest from the center of the image."""
+    return max(polygon, key=lambda value: abs(value - 0.5))
+
+
+def is_outside(value: float) -> bool:
+    """Whether a fraction is outside the image by more than is tolerated."""
+    return not -TOLERANCE <= value <= 1 + TOLERANCE
+
+
+def outside_problem(far: float) -> tuple[str, str, str]:
+    """The code, problem and hint of a polygon with a coordinate outside the image."""
+    problem = f"a polygon has a point at {far:.6g}, but points are fractions of the image, from 0 to 1"
+    if far > 2:
+        return "yolo.row.pixels", problem, "divide x by the width and y by the height of the image"
+    return "yolo.row.out_of_range", problem, _REDRAW
+
+
 def _polygon(label: int, values: list[float], line: int, findings: _RowFindings) -> Row | None:
-    far = max(values, key=lambda value: abs(value - 0.5))
-    if not -TOLERANCE <= far <= 1 + TOLERANCE:
-        problem = f"a polygon has a point at {far:.6g}, but points are fractions of the image, from 0 to 1"
-        hint = "divide x by the width and y by the height of the image" if far > 2 else _REDRAW
-        findings.error("yolo.row.pixels" if far > 2 else "yolo.row.out_of_range", problem, line, hint)
+    far = farthest(values)
+    if is_outside(far) and not may_be_rotated(values):
+        code, problem, hint = outside_problem(far)
+        findings.error(code, problem, line, hint)
         return None
     xs, ys = values[::2], values[1::2]
     box = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)
