@@ -58,6 +58,19 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"did you mean {close!r}?" if close else ""
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""A text of one line with escapes for what a terminal obeys rather than shows: \x1b, \n, \u202e.
+
+    These are control characters, line ends, the controls of writing direction, and halves of surrogate pairs.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def _folded(word: str) -> str:
     return word.casefold().replace("-", "_")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from vocdet.wording import counted
 from vocdet_cli import render
 from vocdet_cli.options import Device, Format, Runs, SkipBad
+from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:

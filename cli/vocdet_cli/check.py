@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.next_steps import same_dataset, training_command
 from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels
+from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
     from vocdet.data.findings import Finding

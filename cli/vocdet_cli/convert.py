@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels, SkipBad
+from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
     from vocdet.workflows.convert import ConvertReport, WrittenFolder

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.options import Seed
+from vocdet_cli.safe import escape
 
 app = typer.Typer()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
+from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
     from vocdet.fetching.catalog import Collection

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.options import Format
+from vocdet_cli.safe import escape
 
 app = typer.Typer()
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from vocdet.errors import ManyErrors, VocdetError
 from vocdet.wording import and_more
 from vocdet_cli.hints import as_commands
+from vocdet_cli.safe import SafeConsole, escape
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = SafeConsole(highlight=False)
+err = SafeConsole(stderr=True, highlight=False)
 
 MOST_ERRORS = 20  # different errors; others are counted
 MOST_PLACES = 3  # of the same error

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.options import Runs
+from vocdet_cli.safe import escape
 from vocdet_cli.tables import Row, both_ends, fitted
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
-from rich.markup import escape
 from rich.table import Table
 
 from vocdet_cli import render
+from vocdet_cli.safe import escape
 
 NARROWEST = 80  # columns, where the terminal has no width
 LEAST = 12  # columns of a label, even if the table becomes too wide

@@ -89,7 +89,10 @@ def in_xml(old: str, new: str) -> Damage:
 
 
 def in_text(folder: str, text: str) -> Damage:
-    return lambda root: (root / folder / "b.txt").write_text(text) and None
+    def damage(root: Path) -> None:
+        (root / folder / "b.txt").write_text(text)
+
+    return damage
 
 
 def entry(name: str, /, **values: Any) -> Damage:
@@ -123,7 +126,10 @@ def cut_off(name: str) -> Damage:
 
 
 def gone(name: str) -> Damage:
-    return lambda root: next(root.rglob(name)).unlink()
+    def damage(root: Path) -> None:
+        next(root.rglob(name)).unlink()
+
+    return damage
 
 
 RLE = {"size": [7, 7], "counts": [40, 9]}

@@ -23,10 +23,8 @@ from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER
 from vocdet.formats.voc.repair import Facts
 from vocdet.formats.voc.xml_edit import CannotEdit, read_source
-from vocdet.wording import counted, listed, reason
+from vocdet.wording import counted, listed, reason, visible
 from vocdet.workflows.check import CheckReport
-
-_CONTROL = re.compile(r"[^\t\x20-\x7e\xa0-\U0010ffff]")  # what a terminal might obey rather than show
 
 BACKUPS = ".vocdet-backup"  # in the dataset folder; hidden, so that readers skip it
 
@@ -244,7 +242,7 @@ def _lines(data: bytes) -> list[str]:
         text = read_source(data).text
     except CannotEdit:
         text = data.decode("utf-8", "replace")
-    return [_CONTROL.sub("\ufffd", line) for line in re.split(r"\r\n|\r|\n", text)]
+    return ["\t".join(map(visible, line.split("\t"))) for line in re.split(r"\r\n|\r|\n", text)]
 
 
 def _content(path: Path) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.safe import escape
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions, training_options
 from vocdet_cli.training.progress import follow, print_end

@@ -11,11 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
-from rich.markup import escape
 
 from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out
+from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import TrainingOptions, show_recipe

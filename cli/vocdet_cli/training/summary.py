@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from vocdet_cli import render
 from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.safe import escape
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions
 from vocdet_cli.training.resume import Request
