@@ -103,7 +103,7 @@ DATASETS: dict[FormatName, dict[str, str]] = {
     "coco": {"annotations.json": json.dumps(COCO)},
     "yolo": {"classes.txt": "cat\n"} | {f"{name}.txt": "0 .5 .5 .2 .2\n" for name in "abc"},
     "csv": {
-        "a.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+        "boxes.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         + "".join(f"{name}.jpg,40,30,cat,4,5,9,9\n" for name in "abc")
     },
     "via": {"via.json": json.dumps({name: {"filename": f"{name}.jpg", "regions": [VIA_REGION]} for name in "abc"})},

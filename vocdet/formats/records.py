@@ -27,6 +27,7 @@ from vocdet.formats.images import (
     splits_by_folder,
 )
 from vocdet.formats.json_file import encoded
+from vocdet.formats.label_lists import own_labels
 from vocdet.formats.rotated import Box, note_rotated
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import FormatName
@@ -65,6 +66,15 @@ class Record:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The lists of labels that a reader knows: the user's is the whole truth, labels may be missing from the other."""
+
+    given: tuple[str, ...] | None
+    declared: Sequence[str] = ()
+    source: str = ""  # the file of those declared, if it is a list of labels and nothing else
+
+
 ReadItems: TypeAlias = "Callable[[Record, Size, Notes], Iterable[Item]]"
 
 
@@ -87,8 +97,8 @@ class RecordReader:
     def __post_init__(self) -> None:
         self.builder = DatasetBuilder(self.index.root)
 
-    def scan(self, records: Sequence[Record], kind: str, labels: Sequence[str], progress: Progress | None) -> Scan:
-        """The dataset of all records, in their order. Labels that are not in `labels` follow these, sorted."""
+    def scan(self, records: Sequence[Record], kind: str, labels: Labels, progress: Progress | None) -> Scan:
+        """The dataset of all records, in their order."""
         with uncollected(), image_files.quiet_decoder():
             for done, record in enumerate(records, 1):
                 self._read(record)
@@ -97,7 +107,7 @@ class RecordReader:
         self._note_renamed()
         note_rotated(self.rotated, self.index.root, self.notes)
         unannotated = self._unannotated()
-        names = tuple(dict.fromkeys([*labels, *sorted(self.builder.label_ids)]))
+        names, label_source = self._labels(labels)
         dataset = self.builder.build(names, self.notes.findings, entries=self.entries)
         row_of = {file: row for row, file in enumerate(dataset.images.files)}
         splits = self.splits or splits_by_folder(dataset.images.files)
@@ -105,7 +115,15 @@ class RecordReader:
         dataset = replace(dataset, splits={name: found.astype(np.int64) for name, found in rows.items()})
         left_out = unannotated | {_stem(file): "" for file in self.claimed if file not in row_of}
         scan = Scan(dataset, tuple(self.notes.findings), left_out=left_out, format=self.format, kind=kind)
-        return settled(scan, self.builder.facts)
+        return settled(replace(scan, label_source=label_source), self.builder.facts)
+
+    def _labels(self, labels: Labels) -> tuple[tuple[str, ...], str]:
+        """The labels of the dataset, and the file in its folder that lists them."""
+        if labels.given is not None:
+            return labels.given, ""
+        if labels.declared:
+            return tuple(dict.fromkeys([*labels.declared, *sorted(self.builder.label_ids)])), labels.source
+        return own_labels(self.index.root, self.builder.label_ids, self.notes)
 
     def note(self, record: Record, code: str, severity: Severity, problem: str, hint: str) -> None:
         """Note a problem of one image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,10 +50,10 @@ def one(root: Path, *shapes: str) -> Scan:
 
 
 def boxes(scan: Scan) -> list[list[float]]:
-    return scan.dataset.objects.box.tolist()
+    return [list(map(float, box)) for box in scan.dataset.objects.box]
 
 
-def extra(scan: Scan, row: int = 0) -> dict[str, object]:
+def extra(scan: Scan, row: int = 0) -> dict[str, Any]:
     text = scan.dataset.objects.extra[row]
     return dict(json.loads(text)) if text else {}
 
@@ -113,7 +114,7 @@ def test_a_rotated_box_is_the_upright_box_around_it(tmp_path: Path) -> None:
     assert extra(found)["angle"] == 45
     np.testing.assert_allclose(
         extra(found)["corners"], [50, 40 - half, 50 + half, 40, 50, 40 + half, 50 - half, 40], atol=1e-5
-    )  # type: ignore[arg-type]
+    )
     assert only(found).code == "box.rotated"
 
 

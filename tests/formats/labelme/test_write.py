@@ -128,11 +128,16 @@ def test_splits_are_folders(tmp_path: Path) -> None:
     assert {name: rows.tolist() for name, rows in again(tmp_path).splits.items()} == {"val": [0]}
 
 
+def test_the_order_of_labels_is_a_list(tmp_path: Path) -> None:
+    written(tmp_path, replace(a_dataset([(1, 2, 3, 4)]), labels=("dog", "cat")))
+    assert (tmp_path / "labels.txt").read_text() == "dog\ncat\n"
+    assert again(tmp_path).labels == ("dog", "cat")
+
+
 def test_what_labelme_cannot_hold_is_counted(tmp_path: Path) -> None:
     dataset = a_dataset([(0, 0, 9, 9), (1, 2, 3, 4)], {0: TRIANGLE, 1: b"[[1,2]]"}, extra=b'{"info":{}}')
-    _, losses = written(tmp_path, replace(dataset, labels=("dog", "cat")))
+    _, losses = written(tmp_path, dataset)
     assert losses == {
-        "labels without objects": 1,
         "invalid masks": 1,
         "boxes other than the bounds of their masks": 1,
         "extras of the dataset": 1,

@@ -16,7 +16,7 @@ from vocdet.files import read_limited
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
-from vocdet.formats.records import Item, Record, RecordReader, Size, split_named
+from vocdet.formats.records import Item, Labels, Record, RecordReader, Size, split_named
 from vocdet.formats.scan import Notes, Progress, Scan
 from vocdet.formats.shapes import is_near
 from vocdet.formats.source import Source
@@ -63,7 +63,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
         records += found
     reader = RecordReader("csv", CSV, layout.images, notes, partial(_items, root=root, fractions=fractions))
     where = listed([file.source for file in files], most=3)
-    labels = classes if label_list is None else label_list
+    labels = Labels(label_list, classes, listed(layout.label_files) if classes else "")
     return reader.scan(records, f"a CSV dataset, {counted(len(records), 'image')} in {where}", labels, progress)
 
 

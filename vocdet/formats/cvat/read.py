@@ -10,13 +10,14 @@ from pathlib import Path
 
 from lxml import etree
 
+from vocdet.data.findings import Severity
 from vocdet.data.source_terms import CVAT
 from vocdet.files import read_limited
 from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, number_in
 from vocdet.formats.cvat.shapes import read_items
 from vocdet.formats.cvat.tracks import shape_of, shapes_by_frame
 from vocdet.formats.images import ImageIndex
-from vocdet.formats.records import Record, RecordReader, Size, split_named
+from vocdet.formats.records import Labels, Record, RecordReader, Size, split_named
 from vocdet.formats.scan import Notes, Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.formats.values import clean_label, read_labels
@@ -46,7 +47,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             records += _Video(root, file, layout.images, notes).records()
     reader = RecordReader("cvat", CVAT, layout.images, notes, partial(read_items, root=layout.images.root), "<image>")
     kind = f"a CVAT dataset, {counted(len(records), 'image')} in {listed(layout.annotations, most=3)}"
-    return reader.scan(records, kind, tuple(labels) if label_list is None else label_list, progress)
+    return reader.scan(records, kind, Labels(label_list, tuple(labels)), progress)
 
 
 def _root(path: Path, notes: Notes) -> etree._Element | None:
@@ -147,6 +148,5 @@ class _Video:
             return dict(zip(frames, self.index.files, strict=True))
         return names
 
-    def _note(self, code: str, severity: str, problem: str, line: int, hint: str) -> None:
-        level = "error" if severity == "error" else "warning"
-        self.notes.add(code, level, problem, self.index.root / self.file, hint, line=line)
+    def _note(self, code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
+        self.notes.add(code, severity, problem, self.index.root / self.file, hint, line=line)

@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 from lxml import etree
 
+from vocdet.data.findings import Severity
 from vocdet.formats.values import NUMBER
 
 MOST_SHAPES = 10_000_000  # that tracks may become
 
 _SIDES = ("xtl", "ytl", "xbr", "ybr")
-Note: TypeAlias = "Callable[[str, str, str, int, str], None]"  # code, severity, problem, line, hint
+Note: TypeAlias = "Callable[[str, Severity, str, int, str], None]"  # code, severity, problem, line, hint
 
 
 @dataclass(frozen=True, slots=True)

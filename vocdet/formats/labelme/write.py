@@ -26,16 +26,15 @@ from vocdet.formats.rotated import ANGLE, CORNERS, corners_in
 from vocdet.formats.source import Coordinates
 from vocdet.formats.split_folders import folder_losses, split_paths
 
+LABEL_LIST = "labels.txt"  # labelme's own, for its option --labels
 VERSION = "5.5.0"  # of the file format, which labelme checks
 
 _POSES = "poses"
-_LABELS = "labels without objects"
 _AREAS = "areas"
 _OTHER_BOX = "boxes other than the bounds of their masks"
 _INVALID = "invalid masks"
 _KEYS = "extras whose names labelme uses otherwise"
 _WHY = {
-    _LABELS: "labelme has no list of labels",
     _INVALID: "their boxes are written",
     _OTHER_BOX: "the mask says where the object is",
     _POSES: "such as Left or Frontal",
@@ -57,7 +56,9 @@ def write(
     *,
     coordinates: Coordinates | None = None,  # noqa: ARG001 as in every format
 ) -> list[Loss]:
-    """Write a JSON file for every image; return what labelme cannot hold.
+    """Write a JSON file for every image, and labels.txt if the labels are not those of the objects, sorted.
+
+    Returns what labelme cannot hold.
 
     An object is a rectangle, polygons of one group, a mask, or a rotation as in X-AnyLabeling. Flags are those of the
     shape; extras are keys of it, which labelme keeps when it saves the file.
@@ -68,7 +69,6 @@ def write(
     usual = np.where(np.isnan(areas), box_area, areas)
     losses[_AREAS] = int((np.abs(objects.area - usual) > 1e-6 * np.maximum(usual, 1)).sum())  # NaN: none is stated
     losses[_POSES] = int((objects.pose > 0).sum())
-    losses[_LABELS] = len(dataset.labels) - len(np.unique(objects.label))
     ends = np.searchsorted(objects.image, np.arange(len(dataset)), "right").tolist()
     first, made = 0, {""}
     for row, (target, end) in enumerate(zip(targets, ends, strict=True)):
@@ -84,6 +84,8 @@ def write(
         text = json.dumps(whole, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
         write_new(f"{folder}/{split_suffix(target)[0]}.json", text, made)
         first = end
+    if list(dataset.labels) != sorted(dataset.labels[label] for label in np.unique(objects.label)):
+        write_new(f"{folder}/{LABEL_LIST}", "".join(f"{label}\n" for label in dataset.labels).encode(), made)
     found = [Loss(what, losses[what], why) for what, why in _WHY.items() if losses[what]]
     if dataset.extra not in (b"", b"{}"):
         found.append(Loss("extras of the dataset", 1, "such as COCO's info"))

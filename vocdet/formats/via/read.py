@@ -18,7 +18,7 @@ import msgspec
 from vocdet.data.source_terms import VIA
 from vocdet.files import read_limited
 from vocdet.formats.json_file import is_number, read_json, shown
-from vocdet.formats.records import Item, Record, RecordReader, Size
+from vocdet.formats.records import Item, Labels, Record, RecordReader, Size
 from vocdet.formats.rotated import around
 from vocdet.formats.scan import Notes, Progress, Scan
 from vocdet.formats.shapes import ellipse, is_near
@@ -70,7 +70,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     root = layout.images.root
     reader = RecordReader("via", VIA, layout.images, notes, partial(_items, root=root, attribute=attribute), "regions")
     kind = f"a VIA dataset, {counted(len(records), 'image')} in {listed(layout.annotations, most=3)}"
-    return reader.scan(records, kind, options.get(attribute, []) if label_list is None else label_list, progress)
+    return reader.scan(records, kind, Labels(label_list, options.get(attribute, [])), progress)
 
 
 def _json_entries(path: Path, notes: Notes) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
@@ -172,7 +172,7 @@ def _label(value: object) -> str:
     if isinstance(value, dict):
         checked = [name for name, on in value.items() if on]
         value = checked[0] if len(checked) == 1 else ""
-    return clean_label(str(value)) if isinstance(value, str) or is_number(value) else ""
+    return str(clean_label(str(value))) if isinstance(value, str) or is_number(value) else ""
 
 
 def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: str) -> Iterator[Item]:
