@@ -20,6 +20,7 @@ from vocdet.data.losses import Loss
 from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
 from vocdet.formats.folders import merged, walk
+from vocdet.formats.foreign import Foreign, find_foreign
 from vocdet.formats.images import BY_FOLDER, images_among, stem_of, suffixes_below
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
@@ -205,6 +206,9 @@ def readings(path: Path) -> list[Reading]:
         return [Reading(_format_of_file(path))]
     found = set(suffixes_below(path)) if path.is_dir() else set[str]()
     names = [name for name, format in FORMATS.items() if found.intersection(format.files) and _looks_like(path, name)]
+    foreign = find_foreign(path, names) if path.is_dir() and len(names) < 2 else None
+    if foreign is not None and not any(_annotates(path, name) for name in names if name != "voc"):
+        raise _is_foreign(path, foreign)
     if len(names) < 2:
         return [Reading(name) for name in names or [_DEFAULT]]
     files = walk(path)[0]
@@ -274,11 +278,22 @@ def _looks_like(path: Path, format: FormatName) -> str:
         raise DatasetError(problem, place=Path(error.filename or path), hint="check its permissions") from error
 
 
+def _annotates(path: Path, format: FormatName) -> bool:
+    return bool(FORMATS[format].layout.annotated(path, walk(path)[0]))
+
+
+def _is_foreign(path: Path, foreign: Foreign) -> DatasetError:
+    return DatasetError(f"looks like {foreign.name}, which is not read", place=path, hint=foreign.way)
+
+
 def _format_of_file(path: Path) -> FormatName:
     """The format of a file by its suffix; where several formats have that, by its content."""
     suffix = path.suffix.lower()
     names = [name for name, format in FORMATS.items() if suffix in format.suffixes]
     if not names:
+        foreign = find_foreign(path)
+        if foreign is not None:
+            raise _is_foreign(path, foreign)
         problem = "is a file, not a dataset"
         raise DatasetError(problem, place=path, hint="use the folder, a COCO file, or the data.yaml of a YOLO dataset")
     # the reader of the first says why, where it cannot be read
