@@ -50,7 +50,7 @@ FORMATS: Sequence[Foreign] = (
     Foreign("VIA 3", "export it from VIA as COCO, or annotate with VIA 2", suffixes=(".json",),
             content=(rb'"metadata"\s*:\s*\{', rb'"vid(_list)?"\s*:'), resembles=("coco",)),
     Foreign("Cityscapes", "convert it to COCO, for example with Datumaro", r"_gt(Fine|Coarse)_polygons\.json$"),
-    Foreign("the LabelMe web tool", "convert its annotations with Datumaro: datum convert -if label_me -f coco_instances",
+    Foreign("the LabelMe web tool", "convert it with Datumaro: datum convert -if label_me -f coco_instances",
             suffixes=(".xml",), content=(rb"<annotation\b", rb"<polygon>", rb"<pt>"), resembles=("voc",)),
     Foreign("SageMaker Ground Truth", "convert its manifest to COCO, with the images that it names", r"\.manifest$"),
     Foreign("KITTI", _CVAT, suffixes=(".txt",),
