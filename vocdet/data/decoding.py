@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data import image_files
+from vocdet.data.embedded import on_disk
 from vocdet.data.image_headers import Header
 from vocdet.data.levels import Levels, choose_levels
 from vocdet.errors import ImageError
@@ -46,6 +47,7 @@ def decode_stored(path: Path, *, shrink: int = 1) -> tuple[Header, NDArray[Any]]
 
     The EXIF orientation is not applied, except for TIFF. Raises like `decode`.
     """
+    path = Path(on_disk(path))
     try:
         image_files.file_status(path)
         header = image_files.read_header(path)

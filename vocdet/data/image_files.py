@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vocdet.data.embedded import on_disk
 from vocdet.data.image_headers import Header, exif_orientation, is_deep, quick_header
 from vocdet.errors import ImageError
 from vocdet.wording import reason
@@ -50,6 +51,7 @@ def quiet_decoder() -> Iterator[None]:
 
 def read_header(path: Path | str) -> Header:
     """What a file says of itself; an `ImageError` if it is not an image of a format that is decoded."""
+    path = on_disk(path)
     found = file_status(path)
     header = _quick_header(path, found.st_size) or _full_header(Path(path))
     if found.st_size > _HEADROOM and found.st_size > _HEADROOM + _BYTES_A_PIXEL * header.width * header.height:
@@ -107,6 +109,7 @@ def read_orientation(path: Path) -> int:
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """An image opened by Pillow, only of the formats that are decoded; an `ImageError` if that fails."""
+    path = Path(on_disk(path))
     found = file_status(path)
     try:
         with Image.open(path, formats=_formats(path)) as image:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vocdet.data.checks.boxes import box_findings
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
+from vocdet.data.embedded import on_disk
 from vocdet.data.findings import Finding
 from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
@@ -178,7 +179,7 @@ def _place_images(
     copied = 0
     put: Callable[[Path, Path], bool] = _link if mode == "link" else _copy
     for row, (file, name) in enumerate(zip(dataset.images.files, targets, strict=True), 1):
-        path, source = folder / name, dataset.root / file
+        path, source = folder / name, Path(on_disk(dataset.root / file))
         try:
             if path.parent not in folders:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from tests.conftest import save_image
+from vocdet.data.decoding import decode
 from vocdet.data.findings import Finding
 from vocdet.errors import VocdetError
 from vocdet.formats.labelme import read as labelme
@@ -29,6 +30,7 @@ from vocdet.formats.labelme.layout import looks_like
 from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Notes, Scan
 from vocdet.formats.source import Source
+from vocdet.workflows.convert import convert
 
 SIZE = (100, 80)
 BOX = [[10, 20], [50, 60]]
@@ -142,6 +144,42 @@ def test_a_rotation_is_the_upright_box_around_it(tmp_path: Path) -> None:
 def test_a_quadrilateral_is_a_polygon(tmp_path: Path) -> None:
     found = one(tmp_path, shape([[20, 10], [40, 30], [30, 40], [10, 20]], "quadrilateral"))
     assert segmentations(found) == [[[20, 10, 40, 30, 30, 40, 10, 20]]]
+
+
+def embedded(size: tuple[int, int] = SIZE, format: str = "PNG") -> str:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(noise).save(file, format)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg")])
+def test_an_image_in_the_file_is_read_and_written(tmp_path: Path, format: str, suffix: str) -> None:
+    data = embedded(format=format)
+    root = make(tmp_path / "set", {"sub/a.json": content(shape(), imageData=data)}, images=())
+    found = labelme.scan(Source(root))
+    assert (found.dataset.images.stems, found.dataset.images.files) == (("a",), (f"sub/a.json/a{suffix}",))
+    assert only(found).code == "image.embedded"
+    assert decode(found.dataset[0].path).shape == (80, 100, 3)
+    for to in ("voc", "labelme"):
+        convert(Source(root), tmp_path / to, to=to)  # type: ignore[arg-type]
+        (written,) = (tmp_path / to).rglob(f"a{suffix}")
+        assert written.read_bytes() == base64.b64decode(data)
+    assert sorted(path.name for path in root.rglob("*")) == ["a.json", "sub"]
+
+
+def test_an_image_beside_the_file_is_preferred(tmp_path: Path) -> None:
+    found = one(tmp_path, shape(), imageData=embedded())
+    assert found.dataset.images.files == ("a.jpg",)
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize("data", ["iVBORw0KGgo" + "A" * 100, "/9j/" + "A" * 101, "iVBORw0KGgo" + "*" * 100])
+def test_data_that_is_no_image_is_an_error(tmp_path: Path, data: str) -> None:
+    root = make(tmp_path / "set", {"a.json": content(shape(), imageData=data)}, images=())
+    found = labelme.scan(Source(root))
+    (finding,) = [one for one in found.findings if one.code == "image.corrupt"]
+    assert (finding.severity, finding.place.path.is_relative_to(root)) == ("error", True)
 
 
 def test_a_circle_is_a_polygon_close_to_it(tmp_path: Path) -> None:

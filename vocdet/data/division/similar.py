@@ -26,6 +26,7 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import Groups, groups_of, join
 from vocdet.data.division.identical import identical_images
+from vocdet.data.embedded import on_disk
 from vocdet.data.splits import Rows
 
 Pictures = NDArray[np.uint8]  # (N, 32, 32) gray values
@@ -107,7 +108,7 @@ def perceptual_hashes(pictures: Pictures) -> NDArray[np.uint64]:
 def read_picture(path: Path) -> NDArray[np.uint8] | None:
     """(32, 32) gray values of an image in its EXIF orientation; None if it cannot be decoded."""
     try:
-        with Image.open(path, formats=tuple(image_files.SUFFIXES)) as image:
+        with Image.open(on_disk(path), formats=tuple(image_files.SUFFIXES)) as image:
             drafted = image.draft("L", (_DECODED, _DECODED))
             if image.mode.startswith("I;16"):
                 gray = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vocdet.data.embedded import suffix_of_embedded
 from vocdet.formats.json_file import encoded, is_empty, read_json, shown
 from vocdet.formats.scan import Notes
 
@@ -27,11 +28,19 @@ class LabelmeFile:
     size: tuple[int, int] | None  # width, height; None if the file states none
     shapes: list[Any]
     extra: bytes  # JSON of its other keys; b"" without any
+    embedded: str = ""  # the suffix of the image in it; "" without one
 
 
 def read_file(path: Path, notes: Notes) -> LabelmeFile | None:
     """Read one file; problems go to `notes`. None if it is not a labelme file."""
-    whole = read_json(path, notes, LARGEST_FILE, "labelme", replace=_without_image)
+    embedded = ""
+
+    def without_image(data: bytes) -> bytes:
+        nonlocal embedded
+        embedded = suffix_of_embedded(data)
+        return _IMAGE_DATA.sub(rb"\1null", data)
+
+    whole = read_json(path, notes, LARGEST_FILE, "labelme", replace=without_image)
     if whole is None:
         return None
     shapes = whole.get("shapes") if isinstance(whole, dict) else None
@@ -52,11 +61,7 @@ def read_file(path: Path, notes: Notes) -> LabelmeFile | None:
         )
         notes.add("labelme.size", "warning", problem, path, _OPEN)
     extra = {key: value for key, value in whole.items() if key not in FILE_KEYS and not is_empty(value)}
-    return LabelmeFile(path, image, size, shapes, encoded(extra))
-
-
-def _without_image(data: bytes) -> bytes:
-    return _IMAGE_DATA.sub(rb"\1null", data)
+    return LabelmeFile(path, image, size, shapes, encoded(extra), embedded)
 
 
 def _side(value: object) -> int:

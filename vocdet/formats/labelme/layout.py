@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
+from vocdet.files import read_limited
 from vocdet.formats.folders import link_hint, listing, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
@@ -49,7 +51,7 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         problem += f" beside {counted(len(images), 'image')}" if images else ""
         hint = link_hint(findings, "a labelme folder has a JSON file beside each image")
         raise AnnotationError(problem, place=root, hint=hint)
-    if not images and not without_images:
+    if not images and not without_images and not any(map(_holds_image, (root / file for file in annotations))):
         problem = f"no images found for {counted(len(annotations), 'annotation')}"
         hint = link_hint(findings, "use the folder that holds both annotations and images")
         raise AnnotationError(problem, place=root, hint=hint)
@@ -71,6 +73,13 @@ def looks_like(folder: Path) -> str:
 def annotated(root: Path, files: Sequence[str]) -> list[str]:
     """The stems of the labelme files."""
     return [stem_of(file) for file in files if split_suffix(file)[1] == ".json" and is_labelme(root / file)]
+
+
+def _holds_image(path: Path) -> bool:
+    try:
+        return bool(suffix_of_embedded(read_limited(path, LARGEST_FILE)))
+    except OSError:
+        return False
 
 
 def is_labelme(path: Path) -> bool:

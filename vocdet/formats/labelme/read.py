@@ -43,12 +43,14 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     label_list = read_labels(source.labels) if source.labels is not None else None
     layout = find_layout(source.path, without_images=without_images)
     annotations = layout.annotations
-    reading = _Reading(layout.images, DatasetBuilder(layout.images.root), Notes([*layout.findings]))
+    builder, notes = DatasetBuilder(layout.images.root), Notes([*layout.findings])
+    reading = _Reading(layout.images, builder, notes, without_images=without_images)
     with uncollected(), image_files.quiet_decoder():
         for done, annotation in enumerate(annotations, 1):
             _read_one(reading, annotation)
             if progress is not None:
                 progress(done, len(annotations))
+        _note_embedded(reading)
         note_rotated(reading.rotated, source.path, reading.notes)
         labels, label_source = label_list or (), ""
         if label_list is None:
@@ -79,7 +81,9 @@ class _Reading:
     builder: DatasetBuilder
     notes: Notes
     claimed: dict[str, str] = field(default_factory=dict)  # image -> the first labelme file that refers to it
+    without_images: bool = False
     rotated: int = 0  # boxes
+    embedded: int = 0  # images in JSON files
 
 
 def _read_one(reading: _Reading, source: str) -> None:
@@ -90,9 +94,10 @@ def _read_one(reading: _Reading, source: str) -> None:
         beside = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == split_suffix(source)[0]]
         reading.claimed |= {image: source for image in beside if image not in reading.claimed}
         return
-    image = _image_of(index, source, file, notes)
+    image = _image_of(reading, source, file)
     if not image:
         return
+    reading.embedded += image.startswith(f"{source}/")
     if image in reading.claimed:
         problem = f"its image {image} is also that of {reading.claimed[image]}"
         notes.add("labelme.image.repeated", "error", problem, path, "delete one of the two, or correct its imagePath")
@@ -110,6 +115,13 @@ def _read_one(reading: _Reading, source: str) -> None:
         builder.add_objects([row], [label], item.box, [item.index + 1], flags=[item.flags])
 
 
+def _note_embedded(reading: _Reading) -> None:
+    if reading.embedded:
+        problem = f"{counted(reading.embedded, 'image')} only inside of JSON files: they are read from there"
+        hint = '`vocdet.convert(dataset, folder, to="labelme")` writes them as files'
+        reading.notes.add("image.embedded", "warning", problem, reading.index.root, hint)
+
+
 def _unannotated(reading: _Reading) -> dict[str, str]:
     """Why images without a labelme file are not in the dataset, by stem; each is a finding."""
     hint = "annotate it; if there is nothing to annotate, save it in labelme without shapes"
@@ -120,14 +132,17 @@ def _unannotated(reading: _Reading) -> dict[str, str]:
     return dict.fromkeys(map(_stem, images), "whose image has no annotation")
 
 
-def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -> str:
-    """The image of a file: at its imagePath, else the one with the stem of the file, else one with that name."""
+def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
+    """The image of a file: at its imagePath, else the one with the stem of the file, else one with that name, else the
+    one in the file, at a path below that of the file.
+    """
+    index, notes = reading.index, reading.notes
     name = safe_relative(file.image)
     folder = source.rpartition("/")[0]
     if name.code in ("path.absolute", "path.name"):
         problem = f"imagePath is {file.image[:80]!r}, not a path from this file"
         notes.add(name.code, "warning", problem, file.path, "only its last part is used, and only inside the dataset")
-    if not index.files:  # without images
+    if not index.files and reading.without_images:
         suffix = split_suffix(name.last)[1]
         return split_suffix(source)[0] + (name.last[-len(suffix) :] if suffix in IMAGE_SUFFIXES else ".jpg")
     exact = _followed(index, folder, file, notes) if name.code in ("", "path.traversal") else None
@@ -140,6 +155,8 @@ def _image_of(index: ImageIndex, source: str, file: LabelmeFile, notes: Notes) -
         return exact
     by_name = index.ending_in(name.last) if name.last else []
     found = next((some for some in (same, by_name, index.by_stem(_stem(source))) if some), [])
+    if not found and file.embedded:
+        return f"{source}/{_stem(source)}{file.embedded}"
     if not found:
         what = file.image[:80] or _stem(source)
         problem = f"its image is missing: {what!r} is not in the dataset"
@@ -164,7 +181,7 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
 
 def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | ImageSize | None:
     """Width and height of an image as labelme shows it, with its EXIF orientation; None if they are unknown."""
-    if index.files:
+    if index.files or file.embedded:
         path = f"{index.root}/{image}"
         size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, shown="always")
         return file.size if size is None else size

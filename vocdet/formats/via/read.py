@@ -159,9 +159,7 @@ def _label_attribute(records: Sequence[Record], root: Path, notes: Notes) -> str
     chosen = preferred[0] if preferred else min(counts, key=lambda name: (-counts[name], name))
     others = sorted(counts.keys() - {chosen})
     if others:
-        problem = (
-            f"the attribute {chosen[:40]!r} is the label; {listed(others, most=3)[:80]} and the like are kept beside it"
-        )
+        problem = f"the attribute {chosen[:40]!r} is the label, beside {listed(others, most=3)[:80]}"
         hint = "if another one is the label, call it label in VIA"
         notes.add("via.label.attribute", "warning", problem, root / records[0].source, hint)
     return chosen
@@ -171,8 +169,8 @@ def _label(value: object) -> str:
     """The label in an attribute: a text, a number, or the only option that is checked; "" if there is none."""
     if isinstance(value, dict):
         checked = [name for name, on in value.items() if on]
-        value = checked[0] if len(checked) == 1 else ""
-    return str(clean_label(str(value))) if isinstance(value, str) or is_number(value) else ""
+        return clean_label(str(checked[0])) if len(checked) == 1 else ""
+    return clean_label(str(value)) if isinstance(value, str) or is_number(value) else ""
 
 
 def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: str) -> Iterator[Item]:
