@@ -125,8 +125,12 @@ class DatasetBuilder:
 
     def sizes(self) -> NDArray[np.int32]:
         """(M, 2) the width and height of every object's image."""
+        return self.sizes_of(_array(self.image))
+
+    def sizes_of(self, images: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(M, 2) the width and height of these images; of the last one for −1."""
         sides = np.stack([_array(self.widths), _array(self.heights)], axis=1)
-        return np.asarray(sides[_array(self.image)], np.int32)
+        return np.asarray(sides[images], np.int32) if len(sides) else np.zeros((len(images), 2), np.int32)
 
     def boxes(self) -> Boxes:
         """(M, 4) the boxes as written."""

@@ -112,6 +112,11 @@ class ImageIndex:
         return [file for file in found if ("/" + file).endswith("/" + name)] or found
 
     @cached_property
+    def shares_names(self) -> bool:
+        """Whether images in different folders have the same file name."""
+        return len(self._names) < len(self.files)
+
+    @cached_property
     def _exact(self) -> frozenset[str]:
         return frozenset(self.files)
 

@@ -89,7 +89,7 @@ def test_an_unknown_id_is_named_as_it_is_in_the_file(tmp_path: Path, reference: 
 def test_the_value_of_an_id_used_twice_is_that_of_the_file(tmp_path: Path) -> None:
     content = changed(images=[{**IMAGE, "id": "x"}, {**OTHER, "id": "x"}], annotations=[])
     content["categories"] = [{"id": 2**53, "name": "dog"}, {"id": 2**53, "name": "cat"}]
-    problems = [finding.problem for finding in scan(Source(coco_set(tmp_path, content))).findings]
+    problems = "\n".join(finding.problem for finding in scan(Source(coco_set(tmp_path, content))).findings)
     assert "the id 'x' is used twice" in problems
     assert f"the id {2**53} is used twice" in problems
 

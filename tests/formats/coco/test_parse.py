@@ -72,7 +72,7 @@ def said(entries: Entries) -> dict[str, Any]:
 
 
 def fields(one: Any) -> dict[str, Any]:
-    kept = ("license", "flickr_url", "coco_url", "date_captured", "voc", "attributes", "parts", "keypoints",
+    kept = ("license", "flickr_url", "coco_url", "date_captured", "voc", "exif", "attributes", "parts", "keypoints",
             "num_keypoints", "score", "supercategory", "skeleton")  # fmt: skip
     values = {name: getattr(one, name) for name in one.__struct_fields__ if name not in kept}
     if "segmentation" in values:

@@ -333,7 +333,7 @@ def test_a_name_is_followed_only_inside_the_dataset(tmp_path: Path, name: str, f
      ("other/c.jpg", "image.missing"), ("c", "image.missing"), ("\u202ea.jpg", "image.missing")],
 )  # fmt: skip
 def test_a_name_of_no_image_is_an_error_once(tmp_path: Path, name: str, code: str) -> None:
-    found = scan(Source(coco_set(tmp_path, with_name(name))))
+    found = scan(Source(coco_set(tmp_path, with_name(name), images=["images/b.jpg"])))
     assert found.dataset.images.files == ("images/b.jpg",)
     assert (only(found).severity, only(found).code, only(found).place.inside) == ("error", code, "images[0]")
     assert objects(found) == [CAT]
@@ -469,7 +469,7 @@ def test_an_invalid_image_is_an_error_and_keeps_its_objects(tmp_path: Path) -> N
 
 def test_an_image_twice_in_one_file_keeps_the_objects_of_both(tmp_path: Path) -> None:
     content = changed(images=[IMAGE, {**IMAGE, "id": 2}])
-    found = scan(Source(coco_set(tmp_path, content)))
+    found = scan(Source(coco_set(tmp_path, content, images=["images/a.jpg"])))
     assert objects(found) == [DOG, ("a", *CAT[1:])]
     assert only(found).problem == "'a.jpg' is also in an earlier entry: the objects of both are read"
     assert (only(found).severity, only(found).place.inside) == ("error", "images[1]")
@@ -649,3 +649,83 @@ def test_files_that_are_all_cut_off_are_errors(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, files=files)))
     assert [finding.code for finding in found.findings] == ["coco.file.broken"] * 2
     assert len(found.dataset) == 0
+
+
+# Images and categories that annotations do not use.
+
+
+def test_images_that_no_entry_names_are_counted_in_one_finding(tmp_path: Path) -> None:
+    images = ["images/a.jpg", "images/b.jpg", "images/c.jpg", "images/new/d.jpg"]
+    found = scan(Source(coco_set(tmp_path, images=images)))
+    assert objects(found) == [DOG, CAT]
+    finding = only(found)
+    assert (finding.severity, finding.code, finding.count) == ("warning", "coco.image.unlisted", 2)
+    assert finding.problem == "2 images in no COCO file, and not used: images/c.jpg, images/new/d.jpg"
+    assert found.left_out == {"c": "which no COCO file lists", "d": "which no COCO file lists"}
+
+
+def test_images_of_another_split_are_left_alone(tmp_path: Path) -> None:
+    images = ["train2017/a.jpg", "train2017/b.jpg", "val2017/c.jpg"]
+    assert scan(Source(coco_set(tmp_path, images=images))).findings == ()
+
+
+def test_one_of_several_files_has_no_unlisted_images(tmp_path: Path) -> None:
+    files = {
+        f"annotations/{name}.json": changed(images=[image], annotations=[])
+        for name, image in (("x", IMAGE), ("y", OTHER))
+    }
+    root = coco_set(tmp_path, files=files)
+    assert scan(Source(root)).findings == ()
+    assert scan(Source(root / "annotations" / "x.json")).findings == ()
+
+
+def test_a_name_that_also_fits_an_image_elsewhere_is_a_warning(tmp_path: Path) -> None:
+    found = scan(Source(coco_set(tmp_path, images=["images/a.jpg", "images/b.jpg", "old/a.jpg"])))
+    assert found.dataset.images.files == ("images/a.jpg", "images/b.jpg")
+    assert ("warning", "coco.image.ambiguous", "images[0].file_name") in codes(found)
+    (finding,) = (one for one in found.findings if one.code == "coco.image.ambiguous")
+    assert finding.problem == "1 file name fits several images: 'a.jpg' is images/a.jpg, not old/a.jpg"
+
+
+@pytest.mark.parametrize("own", ["none", "", "animals", None])
+def test_a_category_that_only_stands_above_all_others_is_dropped(tmp_path: Path, own: str | None) -> None:
+    root = {"id": 0, "name": "animals"} | ({} if own is None else {"supercategory": own})
+    categories = [root, *({**one, "supercategory": "animals"} for one in PLAIN["categories"])]
+    found = scan(Source(coco_set(tmp_path, changed(categories=categories))))
+    assert found.dataset.labels == ("dog", "cat")
+    assert objects(found) == [DOG, CAT]
+    assert (only(found).severity, only(found).code) == ("warning", "label.root")
+    assert "'animals' has no object" in only(found).problem
+
+
+def test_a_category_above_others_that_has_objects_or_is_listed_stays(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat", "supercategory": "dog"}]
+    found = scan(Source(coco_set(tmp_path / "one", changed(categories=categories))))
+    assert (found.dataset.labels, found.findings) == (("dog", "cat"), ())
+    unused = changed(
+        categories=[{"id": 9, "name": "animals"}, *({**one, "supercategory": "animals"} for one in PLAIN["categories"])]
+    )
+    (tmp_path / "labels.txt").write_text("animals\ncat\ndog\n")
+    found = scan(Source(coco_set(tmp_path / "two", unused), labels=tmp_path / "labels.txt"))
+    assert found.dataset.labels == ("animals", "cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "areas", "code"),
+    [
+        ([[0.1, 0.2, 0.5, 0.5], [0, 0, 1, 1]], [None, None], "coco.bbox.looks_normalized"),
+        ([[10, 20, 50, 60], [5, 5, 90, 70]], [1600, 5525], "coco.bbox.looks_like_corners"),
+        ([[10, 20, 50, 60], [5, 5, 90, 70]], [3000, 6300], ""),
+        ([[0, 0, 1, 1], [1, 1, 1, 1]], [1, 1], ""),
+        ([[0, 0, 50, 60], [0, 0, 90, 70]], [3000, 6300], ""),
+    ],
+)
+def test_boxes_that_are_not_x_y_width_and_height_in_pixels_are_an_error(
+    tmp_path: Path, boxes: list[list[float]], areas: list[int | None], code: str
+) -> None:
+    content = changed()
+    for one, box, area in zip(content["annotations"], boxes, areas, strict=True):
+        one |= {"bbox": box, "area": area}
+    found = scan(Source(coco_set(tmp_path, content)))
+    assert [(one.severity, one.code, one.count) for one in found.findings] == ([("error", code, 2)] if code else [])
+    assert len(found.dataset.objects) == (0 if code else 2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vocdet.formats.bare_stems import BareStems
-from vocdet.formats.images import ImageIndex, Name, stem_of
+from vocdet.formats.images import ImageIndex, Name, split_folder, stem_of
 
 
 @dataclass(slots=True)
@@ -17,14 +17,17 @@ class FoundImages:
     files: list[str]
     elsewhere: set[int] = field(default_factory=set)  # names whose images were found by a part of the name
     ambiguous: dict[int, list[str]] = field(default_factory=dict)  # name -> the images that it fits
+    doubtful: dict[int, list[str]] = field(default_factory=dict)  # name -> further images that it fits
 
 
-def find_named(names: Sequence[Name], prefix: str, index: ImageIndex) -> FoundImages:
+def find_named(names: Sequence[Name], prefix: str, index: ImageIndex, own: str = "") -> FoundImages:
     """Find the images of all names: by their paths, else by a part of the name that only one image has.
 
-    That is its last component, then its stem, then the stem without the hash that annotation tools add.
+    That is its last component, then its stem, then the stem without the hash that annotation tools add. Names relative
+    to the root or to `own`, the folder of the COCO file with a slash, are not in doubt.
     """
     found = FoundImages([])
+    shared = index.shares_names and prefix not in ("", own)
     for i, name in enumerate(names):
         wanted = name.path or name.last
         exact = index.exact(prefix + name.path) if name.path else None
@@ -32,6 +35,12 @@ def find_named(names: Sequence[Name], prefix: str, index: ImageIndex) -> FoundIm
         found.files.append(candidates[0] if len(candidates) == 1 else "")
         if len(candidates) > 1:
             found.ambiguous[i] = candidates
+        elif exact is not None and shared:
+            others = [
+                one for one in index.ending_in(wanted) if one != exact and split_folder(one) == split_folder(exact)
+            ]
+            if others:
+                found.doubtful[i] = others
     missing = [i for i, file in enumerate(found.files) if not file and i not in found.ambiguous]
     if missing and len(index.files):
         _find_by_parts(names, missing, index, found)

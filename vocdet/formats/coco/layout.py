@@ -40,6 +40,11 @@ class CocoFile:
     source: str  # from the root, with forward slashes
     split: str  # trainval, train, val or test, according to its name; "" where the name has none
 
+    @property
+    def folder(self) -> str:
+        """The folder of the file from the root, with a slash; "" for the root."""
+        return f"{self.source.rpartition('/')[0]}/".lstrip("/")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

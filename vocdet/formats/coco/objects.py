@@ -25,6 +25,9 @@ from vocdet.formats.values import snapped
 _FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _EMPTY = (b"", b"null", b"{}", b'""')  # segmentations without their brackets
 _LONGEST_EMPTY = 32  # bytes
+_SAME_AREA = 1e-3  # relative difference
+_FEWEST = 2  # boxes that are no coincidence
+_LEAST_SIDE = 16  # pixels of an image in which objects are larger than a pixel
 _SAMPLE = 500  # segmentations whose notation is looked at
 
 
@@ -56,6 +59,8 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     image, label = _mapped(entries, "image_id", content.rows), _mapped(entries, "category_id", content.labels)
     box, size = _boxes(content)
     usable = _usable(content, image, label, box, size)
+    if _are_no_pixel_boxes(content, box, size, np.flatnonzero(usable), builder.sizes_of(image)):
+        usable[:] = False
     _note_repeated_ids(content)
     rows = np.flatnonzero(usable)
     rows = rows[np.argsort(image[rows], kind="stable")]
@@ -143,6 +148,42 @@ def _note_unusable(
     else:
         problem = f"is {list(annotation.bbox)}, more than {masks.FURTHEST:.0g} pixels from the image"
         content.error("coco.bbox.far", problem, hint, f"{inside}.bbox")
+
+
+def _are_no_pixel_boxes(
+    content: CocoContent, box: Boxes, size: NDArray[np.float64], rows: NDArray[np.int64], images: NDArray[np.int32]
+) -> bool:
+    """Whether the boxes of these objects are not x, y, width and height in pixels, with a finding.
+
+    `images` (M, 2) are the sizes of the images.
+    """
+    if len(rows) < _FEWEST:
+        return False
+    corner, sides = box[rows, :2], size[rows]
+    values = np.column_stack([corner, sides])
+    inside = f"{content.entries.place('annotations', int(rows[0]))}.bbox"
+    shown = f"{values[0].tolist()} and so on"
+    large = (images[rows] >= _LEAST_SIDE).all()
+    if large and ((values >= 0) & (values <= 1)).all() and (sides > 0).all() and (values % 1).any():
+        code, problem = "coco.bbox.looks_normalized", f"all boxes are shares of the image, not pixels: {shown}"
+        hint = "multiply x and width by the width of the image, y and height by its height"
+    elif _are_corners(corner, sides, np.array(content.entries.column("area"), np.float64)[rows]):
+        code, problem = "coco.bbox.looks_like_corners", f"by their areas, all boxes are xmin, ymin, xmax, ymax: {shown}"
+        hint = "write x, y, width and height"
+    else:
+        return False
+    place = Place(content.file.path, inside=inside)
+    content.notes.findings.append(Finding(code, "error", problem, place, hint, len(rows)))
+    return True
+
+
+def _are_corners(first: Boxes, second: Boxes, areas: NDArray[np.float64]) -> bool:
+    """Whether all areas are those between two corners, and none is a product of width and height."""
+    between = (second - first).prod(axis=1)
+    with np.errstate(invalid="ignore"):
+        corners = (second > first).all(axis=1) & (np.abs(between - areas) <= _SAME_AREA * areas)
+        sizes = np.abs(second.prod(axis=1) - areas) <= _SAME_AREA * areas
+    return bool(corners.all() and not sizes.any())
 
 
 def _note_repeated_ids(content: CocoContent) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -19,7 +17,17 @@ from vocdet.data.findings import Finding
 from vocdet.data.source_terms import COCO
 from vocdet.errors import AnnotationError, Place, VocdetError
 from vocdet.formats.builder import DatasetBuilder
+from vocdet.formats.coco.image_findings import (
+    ambiguous_ids,
+    note_ambiguous,
+    note_doubtful,
+    note_elsewhere,
+    note_missing,
+    note_name,
+    note_unlisted,
+)
 from vocdet.formats.coco.image_names import FoundImages, find_named
+from vocdet.formats.coco.labels import add_labels, without_root
 from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
@@ -40,15 +48,9 @@ from vocdet.formats.images import (
 )
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Source
-from vocdet.formats.values import clean_label, read_labels
-from vocdet.wording import counted, listed
+from vocdet.formats.values import read_labels
+from vocdet.wording import counted
 
-_REFUSED = {
-    "path.absolute": "is absolute",
-    "path.traversal": "climbs out of the dataset",
-    "path.name": "has a control character in it",
-    "path.empty": "is empty",
-}
 _PLAIN = re.compile(r"[\w\- ()]+\.[A-Za-z]+", re.ASCII)  # a name without folders, which needs no check
 _NO_ROWS = np.empty(0, np.int64)
 
@@ -76,11 +78,14 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             entries = _entries(file, notes, alone=len(layout.files) == 1)
             if entries is not None:
                 reading.add(CocoContent(file, entries, notes))
+        left_out = note_unlisted(index, reading.claimed, notes) if source.path.is_dir() else {}
         dataset = reading.dataset(label_list, notes)
     first, *others = layout.files
     kind = f"{counted(len(layout.files), 'COCO file')}" if others else f"COCO, {first.source}"
     kind += BY_FOLDER if reading.by_folder else ""
-    return settled(Scan(dataset, tuple(notes.findings), format="coco", kind=kind), reading.builder.facts)
+    return settled(
+        Scan(dataset, tuple(notes.findings), left_out=left_out, format="coco", kind=kind), reading.builder.facts
+    )
 
 
 def _entries(file: CocoFile, notes: Notes, *, alone: bool) -> Entries | None:
@@ -111,6 +116,7 @@ class _Reading:
     builder: DatasetBuilder
     progress: Progress | None
     row_of: dict[str, int] = field(default_factory=dict)  # image file -> row
+    claimed: set[str] = field(default_factory=set)  # image files that entries name
     stems: set[str] = field(default_factory=set)
     files: list[CocoFile] = field(default_factory=list)
     split_rows: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
@@ -129,13 +135,15 @@ class _Reading:
             self.split_rows.setdefault(content.file.split, []).append(rows)
         else:
             self._add_folder_splits(content)
-        self._add_labels(content)
+        add_labels(content, self.builder, self.category_extras)
         add_objects(content, self.builder)
         self.extra = content.entries.extra | self.extra
 
     def dataset(self, label_list: tuple[str, ...] | None, notes: Notes) -> Dataset:
         """The dataset of all files."""
-        labels = tuple(self.builder.label_ids) if label_list is None else label_list
+        labels = (
+            without_root(self.builder, self.category_extras, self.files, notes) if label_list is None else label_list
+        )
         extra = in_order(self.extra, DATASET_EXTRAS)
         if self.category_extras:
             extra["categories"] = msgspec.Raw(msgspec.json.encode(self.category_extras))
@@ -178,13 +186,16 @@ class _Reading:
         if self.without_images:
             found = FoundImages(known)
         else:
-            found = find_named(names, image_prefix(content.file, known, self.index), self.index)
+            found = find_named(names, image_prefix(content.file, known, self.index), self.index, content.file.folder)
+        self.claimed.update(found.files, *found.ambiguous.values())
         if found.elsewhere:
-            _note_elsewhere(content, found)
-        ambiguous = _ambiguous_ids(content, [file or name for file, name in zip(found.files, known, strict=True)])
+            note_elsewhere(content, found)
+        if found.doubtful:
+            note_doubtful(content, found)
+        ambiguous = ambiguous_ids(content, [file or name for file, name in zip(found.files, known, strict=True)])
         for i, name in enumerate(names):
             if content.entries.images[i].id in ambiguous:
-                _note_ambiguous(content, i)
+                note_ambiguous(content, i)
             else:
                 self._add_image(content, i, name, found)
 
@@ -192,10 +203,10 @@ class _Reading:
         image, inside = content.entries.images[i], content.entries.place("images", i)
         wanted, file = name.path or name.last, found.files[i]
         if name.code or "\\" in image.file_name:
-            _note_name(content, image.file_name, name, inside)
+            note_name(content, image.file_name, name, inside)
         if not file:
             if wanted:
-                _note_missing(content, wanted, found.ambiguous.get(i, []), inside)
+                note_missing(content, wanted, found.ambiguous.get(i, []), inside)
             return
         if image.id in content.rows:
             problem = f"the id {content.entries.id_text(image.id)} is used twice"
@@ -251,35 +262,6 @@ class _Reading:
         self.stems.add(stem)
         return stem
 
-    def _add_labels(self, content: CocoContent) -> None:
-        entries = content.entries
-        place_of: dict[str, str] = {}  # label -> its first category
-        for i, category in enumerate(entries.categories):
-            inside = entries.place("categories", i)
-            name = clean_label(category.name)
-            if not name:
-                content.error("coco.category.name", "has no name", "give it a name", inside)
-                continue
-            if name != category.name:
-                problem = f"the name {category.name!r} has extra whitespace"
-                content.warning("label.whitespace", problem, "remove it; it is ignored here", inside)
-            if category.id in content.labels:
-                problem = f"the id {entries.id_text(category.id)} is used twice"
-                content.error("coco.category.id", problem, "give it a unique id", inside)
-                if content.labels[category.id] != self.builder.label_ids.get(name):
-                    content.ambiguous_categories.add(category.id)
-                continue
-            if name in place_of:
-                problem = f"{name!r} is also the name of {place_of[name]}: both are read as one label"
-                hint = "delete one of the two, or rename it if it means something else"
-                content.warning("coco.category.duplicate_name", problem, hint, inside)
-            place_of.setdefault(name, inside)
-            content.labels[category.id] = self.builder.label_id(name)
-            if i in entries.category_extras:
-                self.category_extras.setdefault(name, entries.category_extras[i])
-        for id in content.ambiguous_categories:
-            del content.labels[id]
-
 
 def _without_mark(extra: bytes) -> tuple[bytes, str]:
     """The extra of an image without vocdet's own `exif`, and that."""
@@ -295,54 +277,3 @@ def _without_mark(extra: bytes) -> tuple[bytes, str]:
 
 def _name_of(text: str) -> Name:
     return Name(text, text) if _PLAIN.fullmatch(text) else safe_relative(text)
-
-
-def _note_missing(content: CocoContent, wanted: str, candidates: Sequence[str], inside: str) -> None:
-    problem, hint = (
-        f"its image is missing: {wanted[:80]!r}",
-        "restore the image, or delete the entry and its annotations",
-    )
-    if candidates:
-        problem = f"{wanted[:80]!r} fits several images: {listed(candidates, most=3)}"
-        hint = "write the path from the folder of the images"
-    content.error("image.missing", problem, hint, inside)
-
-
-def _note_elsewhere(content: CocoContent, found: FoundImages) -> None:
-    """One finding for all images that are found by a part of their names."""
-    first, count = min(found.elsewhere), len(found.elsewhere)
-    name, file = content.entries.images[first].file_name, found.files[first]
-    problem = f"{counted(count, 'image')} found by a part of the name, which no other has: {name[:80]!r} is {file}"
-    hint = '`vocdet.convert(source, target, to="coco")` writes the names of the images'
-    place = Place(content.file.path, inside=f"{content.entries.place('images', first)}.file_name")
-    content.notes.findings.append(Finding("coco.image.elsewhere", "warning", problem, place, hint, count))
-
-
-def _note_name(content: CocoContent, text: str, name: Name, inside: str) -> None:
-    problem = f"file_name {text[:80]!r} {_REFUSED.get(name.code, '')}"
-    if name.code and not name.last:
-        content.error(name.code, problem, "write the name of its image", inside)
-    elif name.code:
-        content.warning(name.code, problem, "only its last part is used, and only inside the dataset", inside)
-    else:
-        hint = "write forward slashes: on other systems a backslash is part of the name"
-        content.warning("path.backslash", f"file_name {text[:80]!r} has backslashes", hint, inside)
-
-
-def _ambiguous_ids(content: CocoContent, files: Sequence[str]) -> set[int]:
-    """The ids that entries of different images share."""
-    ids = [image.id for image in content.entries.images]
-    if len(set(ids)) == len(ids):
-        return set()
-    files_of: dict[int, set[str]] = defaultdict(set)
-    for id, file in zip(ids, files, strict=True):
-        files_of[id].add(file)
-    return {id for id, of in files_of.items() if len(of) > 1}
-
-
-def _note_ambiguous(content: CocoContent, i: int) -> None:
-    """Note an image whose annotations may be those of another; all images of its id are left out with them."""
-    id = content.entries.images[i].id
-    problem = f"the id {content.entries.id_text(id)} is used twice: which annotations belong to which image is unknown"
-    content.error("coco.image.id", problem, "give it a unique id", content.entries.place("images", i))
-    content.in_other_files.add(id)

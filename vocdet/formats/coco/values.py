@@ -49,6 +49,15 @@ def number_in(value: Any) -> float | None:
     return value if is_number(value) else None
 
 
+def json_text(raw: bytes | None) -> str:
+    """The text in a JSON value; "" for other values."""
+    try:
+        value = json.loads(bytes(raw)) if raw else ""
+    except (ValueError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 def as_json(value: object) -> bytes:
     """A value as JSON; a ValueError for numbers and texts that JSON cannot represent."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
