@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARED = 100  # characters of a word; matching takes quadratic time
+_MOST_CHOICES = 2000  # compared with it, those of the most similar length
+_LONGEST_QUOTE = 80  # characters
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -40,6 +43,11 @@ def and_more(count: int, noun: str = "") -> str:
     return f" and {counted(count, f'more {noun}')}" if noun else f" and {count} more"
 
 
+def quoted(text: str) -> str:
+    """A text from a file in quotes, on one line, with escapes for control characters; a long one is cut."""
+    return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}..."
+
+
 def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:
     """A box as xmin ymin xmax ymax, without trailing zeros."""
     return " ".join(f"{float(value):.10g}" for value in box)
@@ -47,8 +55,16 @@ def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The choice most similar to `word`, or "" where none is close. Case and the kind of dash do not count."""
+    word = _folded(word[:_COMPARED])
     folded = {_folded(choice): choice for choice in choices}
-    close = difflib.get_close_matches(_folded(word[:_COMPARED]), folded, n=1, cutoff=0.6)
+    if word in folded:
+        return folded[word]
+    near = (
+        folded
+        if len(folded) <= _MOST_CHOICES
+        else nsmallest(_MOST_CHOICES, folded, lambda one: abs(len(one) - len(word)))
+    )
+    close = difflib.get_close_matches(word, near, n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
 
 
@@ -76,9 +92,8 @@ def _folded(word: str) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused something, as in the middle of a sentence: no such file or directory."""
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
+    """Why the system refused something, in lower case: no such file or directory."""
+    return (error.strerror or str(error)).lower()
 
 
 _TYPES = {

@@ -12,7 +12,7 @@ import numpy as np
 from vocdet.data.dataset import Dataset
 from vocdet.data.splits import FOLD, validation_split
 from vocdet.errors import AnnotationError, ImageError, Place, SplitError, VocdetError, raise_all
-from vocdet.wording import box_text
+from vocdet.wording import box_text, quoted
 
 Severity = Literal["error", "warning"]
 
@@ -73,7 +73,7 @@ def raise_split_errors(findings: Sequence[Finding], split: str) -> None:
 
 def object_text(dataset: Dataset, row: int | np.intp) -> str:
     """An object in words: its label and its box, in vocdet's coordinates."""
-    return f"the box of {dataset.labels[dataset.objects.label[row]]!r} {box_text(dataset.objects.box[row])}"
+    return f"the box of {quoted(dataset.labels[dataset.objects.label[row]])} {box_text(dataset.objects.box[row])}"
 
 
 def object_place(dataset: Dataset, row: int | np.intp) -> Place:

@@ -19,7 +19,7 @@ from vocdet.data.findings import Finding, object_place
 from vocdet.data.texts import Texts
 from vocdet.formats.image_facts import ImageFacts
 from vocdet.formats.images import ImageSize, unique_stems
-from vocdet.wording import did_you_mean
+from vocdet.wording import did_you_mean, quoted
 
 if TYPE_CHECKING:
     Column: TypeAlias = "array[Any]"
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DIFFICULT, TRUNCATED, OCCLUDED, CROWD = 1, 2, 4, 8  # bits of a flag
 MOST_POSES = 2**15 - 1  # a dataset can hold
 
+_MOST_HINTS = 20  # unknown labels for which the nearest match is searched
 _CORRECT = "add it to the list, or correct the annotation"
 
 
@@ -151,7 +152,8 @@ class DatasetBuilder:
         `box` (M, 4) replaces the boxes as written; objects that `keep` (M,) excludes are left out. `extra` and
         `entries` are those of the dataset.
         """
-        unknown = [name for name in self.label_ids if name not in frozenset(labels)]
+        known_labels = frozenset(labels)
+        unknown = [name for name in self.label_ids if name not in known_labels]
         index = {name: i for i, name in enumerate((*labels, *unknown))}
         new = np.array([*(index[name] for name in self.label_ids), -1], np.int32)  # -1 stays -1
         label = _read_only(new[_array(self.label)])
@@ -198,12 +200,15 @@ def unknown_labels(dataset: Dataset, labels: Sequence[str], known: NDArray[np.bo
         key = dataset.images.sources[objects.image[row]], int(objects.label[row])
         first.setdefault(key, row)
         counts[key] += 1
-    hints = {name: did_you_mean(name, labels) or _CORRECT for name in dataset.labels[len(labels) :]}
+    others = dataset.labels[len(labels) :]
+    hints = {name: did_you_mean(name, labels) or _CORRECT for name in others[:_MOST_HINTS]}
     findings = []
     for key, row in first.items():
         name, count = dataset.labels[key[1]], counts[key]
-        problem = f"the label {name!r} is not in the label list"
-        findings.append(Finding("label.unknown", "error", problem, object_place(dataset, row), hints[name], count))
+        problem = f"the label {quoted(name)} is not in the label list"
+        findings.append(
+            Finding("label.unknown", "error", problem, object_place(dataset, row), hints.get(name, _CORRECT), count)
+        )
     return findings
 
 

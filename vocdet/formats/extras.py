@@ -119,18 +119,22 @@ def _merged_licenses(lists: Sequence[Sequence[object]]) -> tuple[list[object], l
     licenses: list[object] = []
     ids: dict[bytes, int] = {}  # JSON of a license without its id -> its id
     taken: set[int] = set()
+    seen: set[str] = set()  # of those without an id
+    highest = 0  # of those taken
     changed: list[dict[int, int]] = []
     for entries in lists:
         new: dict[int, int] = {}
         for entry in entries:
             old = entry.get("id") if isinstance(entry, dict) else None
             if not isinstance(entry, dict) or not isinstance(old, int):
-                licenses += [entry] if entry not in licenses else []
+                licenses += [entry] if (text := repr(entry)) not in seen else []
+                seen.add(text)
                 continue
             content = msgspec.json.encode({key: entry[key] for key in sorted(entry) if key != "id"})
             if content not in ids:
-                ids[content] = old if old not in taken else max(taken) + 1
+                ids[content] = old if old not in taken else highest + 1
                 taken.add(ids[content])
+                highest = max(highest, ids[content])
                 licenses.append(entry | {"id": ids[content]})
             if ids[content] != old:
                 new[old] = ids[content]

@@ -50,7 +50,8 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     raise_all(errors)
     files = tuple(path.relative_to(root).as_posix() for _, _, path in found)
     widths, heights = np.array(sizes).T
-    of = np.array([labels.index(label) for _, label, _ in found], np.int32)
+    ids = {label: i for i, label in enumerate(labels)}
+    of = np.array([ids[label] for _, label, _ in found], np.int32)
     n, zero = len(found), np.zeros(len(found), np.bool_)
     box = np.column_stack([np.zeros((n, 2)), widths, heights])
     objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))

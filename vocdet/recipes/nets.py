@@ -19,7 +19,7 @@ def mobile_names() -> tuple[str, ...]:
 
 def net_fault(name: str) -> RecipeError | None:
     """The error in the name of a MobileNet, if any: valid are mb3-large, or mb1-0.25 with a width multiplier."""
-    match = re.fullmatch(rf"({'|'.join(mobile_names())})(?:-([0-9]*\.?[0-9]+))?", name)
+    match = re.fullmatch(rf"({'|'.join(mobile_names())})(?:-([0-9]+(?:\.[0-9]+)?|\.[0-9]+))?", name)
     if match and NARROWEST <= float(match[2] or 1) <= WIDEST:
         return None
     hint = (

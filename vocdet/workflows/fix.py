@@ -148,6 +148,7 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
 
 def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
     new_names: dict[Path, Path] = {}
+    taken = set[Path]()
     for finding in report.findings:
         if finding.code == "image.suffix":
             old = finding.place.path
@@ -156,10 +157,11 @@ def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
             except ImageError:
                 continue
             linked = old.is_symlink() or first_link(old.parent, report.dataset.root)
-            if linked or new.exists() or new in new_names.values():
+            if linked or new.exists() or new in taken:
                 left.append(_left(old, f"cannot be renamed to {new.name}: it is a link, or the name is taken"))
             else:
                 new_names[old] = new
+                taken.add(new)
     return new_names
 
 

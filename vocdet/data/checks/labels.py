@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -12,9 +14,11 @@ from vocdet.data.division.groups import merged
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.labels import is_background
 from vocdet.errors import Place
-from vocdet.wording import counted
+from vocdet.wording import counted, listed, quoted
 
 LONGEST_LABEL = 100  # characters
+
+_MOST_NAMES = 20  # of labels that look alike
 
 # Cyrillic and Greek letters that most typefaces draw like a Latin one, each above that letter.
 _FOREIGN = "АВЕЅІЈКМНОРСТУХаеорсухѕіјԁһԛԝӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυχ"
@@ -31,15 +35,16 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
     often lists those of a larger one.
     """
     counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
-    findings, grouped = _alike(dataset, counts.tolist())
+    places = _first_places(dataset)
+    findings, grouped = _alike(dataset.labels, counts.tolist(), places)
     for i, label in enumerate(dataset.labels):
-        place = _first_place(dataset, i)
+        place, name = places[i], quoted(label)
         if listed and not counts[i]:
             hint = "delete it from the list, or annotate some"
-            findings.append(Finding("label.unused", "warning", f"no object has the label {label!r}", place, hint))
+            findings.append(Finding("label.unused", "warning", f"no object has the label {name}", place, hint))
         if re.search(r"[/\\:*?\"<>|]", label) or label.startswith("."):
-            hint = f"rename it if {label!r} is to be in file names, as with `per_label=True`"
-            problem = f"the label {label!r} cannot be part of a file name everywhere"
+            hint = f"rename it if {name} is to be in file names, as with `per_label=True`"
+            problem = f"the label {name} cannot be part of a file name everywhere"
             findings.append(Finding("label.path_char", "warning", problem, place, hint))
         if len(label) > LONGEST_LABEL:
             problem = f"the label {label[:40] + '...'!r} has {len(label)} characters"
@@ -52,21 +57,22 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
     return findings
 
 
-def _alike(dataset: Dataset, counts: list[int]) -> tuple[list[Finding], set[int]]:
+def _alike(labels: Sequence[str], counts: list[int], places: Sequence[Place]) -> tuple[list[Finding], set[int]]:
     """A finding for every group of labels that look alike, and the ids of these labels."""
-    names = [unicodedata.normalize("NFKC", label) for label in dataset.labels]
+    names = [unicodedata.normalize("NFKC", label) for label in labels]
     by_letters = _same([_bare(name) for name in names])
     by_look = _same([_bare(name.translate(_LOOKS)) for name in names])
     findings, grouped = [], set[int]()
     for group in merged(len(names), by_letters, by_look):
         grouped.update(group)
         rarest = min(group, key=counts.__getitem__)
-        of_one = len({frozenset(map(_script, filter(str.isalpha, dataset.labels[i]))) for i in group}) == 1
-        about = (_about(dataset.labels[i], counts[i], of_one=of_one) for i in group)
-        described = ", ".join(f"{dataset.labels[i]!r} ({text})" for i, text in zip(group, about, strict=True))
+        of_one = len({frozenset(map(_script, filter(str.isalpha, set(labels[i])))) for i in group}) == 1
+        described = listed(
+            (f"{quoted(labels[i])} ({_about(labels[i], counts[i], of_one=of_one)})" for i in group), most=_MOST_NAMES
+        )
         hint = "if they mean the same, rename one: `vocdet.remap(source, target, rename={'old': 'new'})`"
-        place = _first_place(dataset, rarest)
-        findings.append(Finding("label.alike", "warning", f"labels that look alike: {described}", place, hint))
+        problem = f"labels that look alike: {described}"
+        findings.append(Finding("label.alike", "warning", problem, places[rarest], hint))
     return findings, grouped
 
 
@@ -79,11 +85,11 @@ def _about(label: str, count: int, *, of_one: bool) -> str:
 def _odd_letters(label: str, place: Place) -> list[Finding]:
     findings = []
     if any(_is_mixed(word) for word in re.findall(r"[^\W\d_]+", label)):
-        problem = f"the label {label!r} mixes alphabets: {_foreign_text(label)}"
+        problem = f"the label {quoted(label)} mixes alphabets: {_foreign_text(label)}"
         hint = f"retype it in one alphabet: {_RETYPE}"
         findings.append(Finding("label.mixed_script", "warning", problem, place, hint))
     if hidden := _hidden_text(label):
-        problem = f"the label {label!a} has invisible characters: {hidden}"
+        problem = f"the label {label[:LONGEST_LABEL]!a} has invisible characters: {hidden}"
         findings.append(Finding("label.invisible", "warning", problem, place, f"retype it: {_RETYPE}"))
     return findings
 
@@ -104,7 +110,7 @@ def _same(names: list[str]) -> list[list[int]]:
 
 def _is_mixed(word: str) -> bool:
     """Whether a word mixes Latin letters with look-alikes: a Cyrillic о in Bolt does, Δt does not."""
-    return {_script(letter) for letter in word} > {"LATIN"} and bool(_foreign(word))
+    return {_script(letter) for letter in set(word)} > {"LATIN"} and bool(_foreign(word))
 
 
 def _script(letter: str) -> str:
@@ -127,11 +133,13 @@ def _foreign_text(label: str) -> str:
 
 def _hidden_text(label: str) -> str:
     """The invisible code points of a label, as in U+200B."""
-    hidden = dict.fromkeys(letter for letter in label if unicodedata.category(letter) in ("Cf", "Cc"))
-    return ", ".join(f"U+{ord(letter):04X}" for letter in list(hidden)[:3])
+    hidden = (letter for letter in dict.fromkeys(label) if unicodedata.category(letter) in ("Cf", "Cc"))
+    return ", ".join(f"U+{ord(letter):04X}" for letter in islice(hidden, 3))
 
 
-def _first_place(dataset: Dataset, label: int) -> Place:
-    """The first object of a label; the dataset's folder if there is none."""
-    rows = np.flatnonzero(dataset.objects.label == label)
-    return object_place(dataset, rows[0]) if len(rows) else Place(dataset.root)
+def _first_places(dataset: Dataset) -> list[Place]:
+    """The first object of every label; the dataset's folder if there is none."""
+    places = [Place(dataset.root)] * len(dataset.labels)
+    for label, row in zip(*np.unique(dataset.objects.label, return_index=True), strict=True):
+        places[label] = object_place(dataset, row)
+    return places

@@ -7,6 +7,7 @@ import numpy as np
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, object_place, object_text
 from vocdet.data.mask_areas import MaskAreas, mask_areas
+from vocdet.wording import quoted
 
 _REDRAW = "draw it again, or delete it"
 
@@ -21,7 +22,7 @@ def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[F
     mask_facts = measured or mask_areas(objects.segmentation)
 
     def note(code: str, severity: Severity, problem: str, row: int, hint: str) -> None:
-        text = f"the mask of {dataset.labels[objects.label[row]]!r} {problem}"
+        text = f"the mask of {quoted(dataset.labels[objects.label[row]])} {problem}"
         findings.append(Finding(code, severity, text, object_place(dataset, row), hint))
 
     for row, error in mask_facts.errors.items():

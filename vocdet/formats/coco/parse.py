@@ -220,7 +220,7 @@ def _objects_in(text: bytes) -> Iterable[bytes]:
         first = text.find(b"{", end)
 
 
-_HUGE = re.compile(rb"[eE]\+?\d{3}|\d{309}")  # numbers that may be too large for a float
+_HUGE = re.compile(rb"[eE]\+?\d{3}|(?<!\d)\d{309}")  # numbers that may be too large for a float
 
 
 def _duplicate_inside(raws: Iterable[Raw | bytes]) -> bool:

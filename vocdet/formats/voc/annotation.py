@@ -107,8 +107,9 @@ def _data(path: Path | str, note: Note) -> bytes | None:
     """The bytes of a file; None, with a finding, if it cannot be read."""
     try:
         return read_limited(path, LARGEST_FILE)
-    except FileTooLargeError as error:
-        note("xml.too_big", "error", f"is {reason(error)}", 0, "an annotation has a few kB: check that this is one")
+    except FileTooLargeError:
+        limit = f"is larger than {LARGEST_FILE >> 20} MB"
+        note("xml.too_big", "error", limit, 0, "an annotation has a few kB: check that this is one")
     except OSError as error:
         note("xml.unreadable", "error", f"cannot be read: {reason(error)}", 0, "check its permissions")
     return None

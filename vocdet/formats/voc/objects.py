@@ -215,12 +215,14 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
 
     rare = RareFields()
     tags: list[str] = []
+    polygons: list[str] = []
+    parts: list[tuple[str, RawBox]] = []
     for child in children:
         tag = tag_of(child)
         if tag == "polygon" and (polygon := _polygon(child, lenient)) is not None:
-            rare.polygons += (polygon,)
+            polygons.append(polygon)
         elif tag == "part" and (part := _part(child, lenient)) is not None:
-            rare.parts += (part,)
+            parts.append(part)
         elif tag == "attributes" and rare.attributes is None and (pairs := _attributes(child)) is not None:
             rare.attributes = pairs
         elif tag == "area":
@@ -234,7 +236,7 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
             tags.append(xml_of(child))
             if tag not in KNOWN_TAGS and tag not in ("polygon", "part", "attributes"):
                 unknown.add(tag)
-    rare.tags = tuple(tags)
+    rare.polygons, rare.parts, rare.tags = tuple(polygons), tuple(parts), tuple(tags)
     return rare
 
 

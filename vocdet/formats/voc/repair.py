@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from vocdet import boxes
 from vocdet.data.checks.boxes import SMALLEST_SIDE
 from vocdet.data.findings import Finding
 from vocdet.errors import Place
+from vocdet.files import read_limited
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import NUMBER, clean_label, number_text
-from vocdet.formats.voc.annotation import read_annotation
+from vocdet.formats.voc.annotation import LARGEST_FILE, read_annotation
 from vocdet.formats.voc.coordinates import minimum_text, to_pixels
 from vocdet.formats.voc.objects import RawObject
 from vocdet.formats.voc.xml_edit import (
@@ -74,7 +77,10 @@ def without_size(root: Path, sources: Sequence[str]) -> list[str]:
     """The files that have no <size>."""
     found = []
     for source in sources:
-        data = (root / source).read_bytes()
+        try:
+            data = read_limited(root / source, LARGEST_FILE)
+        except OSError:  # reading it reports that
+            continue
         if b"<size" not in data and "<size".encode("utf-16-le") not in data:
             annotation = read_annotation(root / source)
             if annotation.readable and annotation.size is None:
@@ -117,13 +123,18 @@ def repair(data: bytes, facts: Facts) -> Repair:
     return repaired
 
 
-@dataclass(slots=True)
+@dataclass
 class _Editor:
     """Collects the edits of a text, and what cannot be edited."""
 
     text: str
     repaired: Repair
     edits: list[Edit] = field(default_factory=list)
+
+    @cached_property
+    def line_ends(self) -> list[int]:
+        """The places of all line ends."""
+        return [match.start() for match in re.finditer("\n", self.text)]
 
     def make(self, code: str, *edits: Edit) -> None:
         self.repaired.counts[code] += 1
@@ -137,7 +148,7 @@ class _Editor:
             self.leave(element, str(error))
 
     def leave(self, element: Element, why: str) -> None:
-        self.repaired.left.append((self.text.count("\n", 0, element.start) + 1, why))
+        self.repaired.left.append((bisect_left(self.line_ends, element.start) + 1, why))
 
 
 def _repair_objects(root: Element, facts: Facts, editor: _Editor) -> None:
@@ -302,7 +313,7 @@ def _verify(before: bytes, after: bytes, facts: Facts) -> None:
 
 
 def _distinct(items: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [item for i, item in enumerate(items) if item not in items[:i]]
+    return list({repr(item): item for item in items}.values())
 
 
 def _clipped_fields(item: RawObject, facts: Facts) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, unescape
 
 from vocdet.formats.xml import XmlError, decode_xml, has_doctype
 
-_START_TAG = re.compile(r"""<[^\s/>]+(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+_START_TAG = re.compile(r"""<[^\s/>]+(?=[\s/>])(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _CDATA = re.compile(r"(\s*<!\[CDATA\[)(.*?)(\]\]>\s*)", re.DOTALL)
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
 
@@ -29,7 +29,7 @@ class Element:
     inner: int  # after its start tag
     inner_end: int = 0  # where its end tag begins; `inner` if it has none
     end: int = 0  # after the whole element
-    text: str = ""  # the character data directly in it
+    texts: list[str] = field(default_factory=list)  # the character data directly in it
     children: list[Element] = field(default_factory=list)
 
     def all(self, tag: str) -> list[Element]:
@@ -39,6 +39,11 @@ class Element:
     def first(self, tag: str) -> Element | None:
         """The first child of this name; None if there is none."""
         return next(iter(self.all(tag)), None)
+
+    @property
+    def text(self) -> str:
+        """The character data directly in it."""
+        return "".join(self.texts)
 
     @property
     def has_end_tag(self) -> bool:
@@ -132,7 +137,7 @@ class _Parser:
 
     def _characters(self, text: str) -> None:
         if self.open:
-            self.open[-1].text += text
+            self.open[-1].texts.append(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +186,20 @@ def new_text(source: str, element: Element, value: str) -> Edit:
 
 def removal(source: str, element: Element) -> Edit:
     """The edit that removes an element and the white space before it."""
-    before = source[: element.start]
-    return Edit(len(before.rstrip(" \t\r\n")), element.end, "")
+    return Edit(_space_before(source, element), element.end, "")
 
 
 def line_before(source: str, element: Element) -> str:
     """The line end and indentation before an element; "" if it follows something on its line."""
-    before = source[: element.start]
-    space = before[len(before.rstrip(" \t\r\n")) :]
+    space = source[_space_before(source, element) : element.start]
     match = re.search(r"(\r\n|\r|\n)[ \t]*$", space)
     return match[0] if match else ""
+
+
+def _space_before(source: str, element: Element) -> int:
+    """Where the white space before an element begins."""
+    start = element.start
+    while start and source[start - 1] in " \t\r\n":
+        start -= 1
+    return start
+
