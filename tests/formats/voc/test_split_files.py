@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vocdet.data.dataset import Dataset
 from vocdet.errors import SplitError
-from vocdet.formats.voc import image_sets, split_files
+from vocdet.formats.voc import image_sets
 from vocdet.formats.voc.read import read
 from vocdet.formats.voc.split_files import own_findings, read_outside_splits, repair_split
 
@@ -185,7 +185,7 @@ def test_files_beside_split_files_are_named(dataset: Dataset, tmp_path: Path) ->
 def test_invalid_lists_are_an_error(
     dataset: Dataset, tmp_path: Path, given: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split_files, "LARGEST_FILE", 100)
+    monkeypatch.setattr(image_sets, "LARGEST_FILE", 100)
     for name in ("a", "b", "bad", "empty"):
         (tmp_path / name).mkdir()
     for name in ("a", "b"):

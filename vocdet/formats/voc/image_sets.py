@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -18,20 +20,22 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
-from vocdet.files import first_link, writing
+from vocdet.files import FileTooLargeError, first_link, read_limited, writing
 from vocdet.formats.folders import is_searched, links_among
-from vocdet.formats.images import folder_splits, split_folder
+from vocdet.formats.images import folder_splits, split_folder, split_suffix
 from vocdet.formats.scan import Scan
-from vocdet.wording import and_more, counted, listed, nearest, reason
+from vocdet.wording import and_more, counted, listed, nearest, quoted, reason
 
 SPLIT_NAMES = ("trainval", "train", "val", "test")
 FOLDER = Path("ImageSets", "Main")
+LARGEST_FILE = 16 * 2**20  # bytes; a million stems take 10 MB
 
 _FILE_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
 _SPLIT = "run `vocdet.write_splits(vocdet.split(dataset))`"
 _SPLIT_AGAIN = "run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _MOST_HINTS = 20  # searching 20,000 stems for the nearest match is slow
 _MOST_NAMED = 8  # files in an error
+_MOST_LINES = 100_000  # of one code that have a finding of their own
 
 _LONGEST_NAME = 200  # bytes of a label in a file name; file systems end at 255
 
@@ -46,20 +50,25 @@ class Entry:
     line: int
 
 
-def read_split(path: Path) -> list[Entry]:
+def read_split(path: Path) -> Iterator[Entry]:
     """Read the lines of a split file, with or without VOC's second column (1, -1 or 0).
 
     Blank lines, line ends, a byte-order mark and surrounding space do not count. SplitError if it cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        file = io.BytesIO(read_limited(path, LARGEST_FILE))
+        # splitlines() also splits at characters that file names can have
+        for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig", newline=None), 1):
+            if text := line.strip():
+                yield Entry(text, number)
+    except FileTooLargeError as error:
+        problem = f"is larger than {LARGEST_FILE >> 20} MB"
+        raise SplitError(problem, place=path, hint=f"a split file has one stem per line; {_SPLIT_AGAIN}") from error
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
         raise SplitError(problem, place=path, hint=_SPLIT) from error
     except UnicodeDecodeError as error:
         raise SplitError("is not UTF-8 text", place=path, hint=f"save it as UTF-8, or {_SPLIT}") from error
-    lines = re.split(r"\r\n|\r|\n", text)  # splitlines() also splits at characters that file names can have
-    return [Entry(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def split_path(root: Path, name: str) -> Path | None:
@@ -124,34 +133,61 @@ def resolve(
     row_of = {composed(stem): row for stem, row in dataset.row_of().items()}
     why_not = {composed(stem): why for stem, why in left_out.items()}
     rows: dict[int, int] = {}  # row -> line
-    findings: list[Finding] = []
-    hints = 0
-    entries = read_split(path)
-    for entry in entries:
-        place = Place(path, entry.line)
-        candidates = tuple(meanings(composed(entry.text)))
-        row = next((row_of[stem] for stem in candidates if stem in row_of), None)
+    findings = _LineFindings(path)
+    known: dict[str, int] = {}  # line -> row
+    hints, empty = 0, True
+    for entry in read_split(path):
+        empty = False
+        row = known.get(entry.text)
+        candidates = tuple(meanings(composed(entry.text))) if row is None else ()
+        row = next((row_of[stem] for stem in candidates if stem in row_of), row)
         if row is None:
             why = next((why_not[stem] for stem in candidates if stem in why_not), None)
-            if why == "":
+            if why == "" or not findings.has_room("imagesets.unknown_stem"):
                 continue
             hints += not why
             hint = _hint(entry.text, row_of) if not why and hints <= _MOST_HINTS else ""
-            problem = f"names {entry.text!r}, {why or 'which is not in the dataset'}"
-            findings.append(
-                Finding(
-                    "imagesets.unknown_stem", "error", problem, place, hint or f"delete the line, or {_SPLIT_AGAIN}"
-                )
-            )
-        elif row in rows:
-            problem = f"names {entry.text!r} again, after line {rows[row]}"
-            findings.append(Finding("imagesets.duplicate", "warning", problem, place, "delete one of the lines"))
-        else:
+            problem = f"names {quoted(entry.text)}, {why or 'which is not in the dataset'}"
+            hint = hint or f"delete the line, or {_SPLIT_AGAIN}"
+            findings.add(Finding("imagesets.unknown_stem", "error", problem, Place(path, entry.line), hint))
+        elif row not in rows:
             rows[row] = entry.line
-    if not entries:
+            known[entry.text] = row
+        elif findings.has_room("imagesets.duplicate"):
+            problem = f"names {quoted(entry.text)} again, after line {rows[row]}"
+            hint = "delete one of the lines"
+            findings.add(Finding("imagesets.duplicate", "warning", problem, Place(path, entry.line), hint))
+    if empty:
         hint = f"{_SPLIT_AGAIN} with larger shares if the split should have images"
-        findings.append(Finding("imagesets.empty", "warning", "names no images", Place(path), hint))
-    return np.array(list(rows), np.int64), tuple(findings)
+        findings.add(Finding("imagesets.empty", "warning", "names no images", Place(path), hint))
+    return np.array(list(rows), np.int64), findings.all()
+
+
+class _LineFindings:
+    """The findings about the lines of a file: one for each line, and one for all beyond many."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._findings: list[Finding] = []
+        self._counts: Counter[str] = Counter()  # by code
+
+    def has_room(self, code: str) -> bool:
+        """Count a line with a code; whether it gets a finding of its own."""
+        self._counts[code] += 1
+        return self._counts[code] <= _MOST_LINES
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding; `has_room` has counted it."""
+        self._findings.append(finding)
+
+    def all(self) -> tuple[Finding, ...]:
+        first = {finding.code: finding for finding in reversed(self._findings)}
+        beyond = [
+            replace(first[code], problem=f"has {counted(count - _MOST_LINES, 'more such line')}",
+                    place=Place(self._path), count=count - _MOST_LINES)
+            for code, count in self._counts.items() if count > _MOST_LINES
+        ]  # fmt: skip
+        return (*self._findings, *beyond)
 
 
 def label_files(dataset: Dataset) -> tuple[Path, ...]:
@@ -299,7 +335,7 @@ def label_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
         problem = f"labels that cannot be in a file name: {', '.join(repr(label[:40]) for label in invalid)}"
         raise SplitError(problem, place=dataset.root, hint="rename them, or leave out `per_label=True`")
     objects = dataset.objects
-    value = np.full((len(dataset), len(dataset.labels)), -1)
+    value = np.full((len(dataset), len(dataset.labels)), -1, np.int8)
     value[objects.image, objects.label] = 0
     clear = ~objects.difficult
     value[objects.image[clear], objects.label[clear]] = 1
@@ -312,13 +348,19 @@ def label_texts(dataset: Dataset, splits: Mapping[str, Rows]) -> dict[str, str]:
 
 def meanings(text: str) -> Iterator[str]:
     """The stems that a line may name, most literal first: stems can hold spaces and dots, and end in ' 1'."""
-    without_column = re.sub(r"\s+(-1|0|1)$", "", text)
-    for stem in dict.fromkeys((text, without_column)):
+    for stem in dict.fromkeys((text, without_column(text))):
         yield stem
-        name = PurePosixPath(stem.replace("\\", "/")).name
+        name = stem.replace("\\", "/").rstrip("/").rpartition("/")[2]
         yield name
-        if PurePosixPath(name).suffix.lower() in _FILE_SUFFIXES:
-            yield PurePosixPath(name).stem
+        name, suffix = split_suffix(name)
+        if suffix in _FILE_SUFFIXES:
+            yield name
+
+
+def without_column(text: str) -> str:
+    """A line without VOC's second column (1, -1 or 0)."""
+    parts = text.rsplit(maxsplit=1)
+    return parts[0] if len(parts) == 2 and parts[1] in ("-1", "0", "1") else text
 
 
 def composed(text: str) -> str:
@@ -327,7 +369,7 @@ def composed(text: str) -> str:
 
 
 def _hint(text: str, row_of: dict[str, int]) -> str:
-    stem = re.sub(r"\s+(-1|0|1)$", "", text)
+    stem = without_column(text)
     without_zeros = stem.lstrip("0")
     for other in row_of:
         if other.lstrip("0") == without_zeros:

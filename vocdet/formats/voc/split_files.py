@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -14,18 +16,17 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity
 from vocdet.data.splits import Rows
 from vocdet.errors import Place, SplitError
+from vocdet.files import read_limited
 from vocdet.formats.voc import image_sets
-from vocdet.formats.voc.image_sets import SPLIT_NAMES, composed, meanings
+from vocdet.formats.voc.image_sets import LARGEST_FILE, SPLIT_NAMES, composed, meanings, without_column
 from vocdet.wording import counted, listed
-
-LARGEST_FILE = 64 * 2**20  # bytes; a million stems take 10 MB
 
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
-_COLUMN = re.compile(r"\s+(-1|0|1)$")
 _NAMES = {"valid": "val", "validation": "val"}
 _LABEL_FILE = re.compile(rf".+_({'|'.join(SPLIT_NAMES)})\.txt|fold\d+_(train|val)\.txt")
 _MOST_NAMES = 3
+_LONGEST_STEM = 80  # characters in a message
 _REPAIR = "`vocdet.repair(dataset)` fixes it"
 _REPAIR_COPY = "`vocdet.repair(dataset)` fixes it in the dataset's ImageSets/Main"
 
@@ -43,13 +44,14 @@ def line_reader(dataset: Dataset) -> Callable[[str], Line | None]:
     """A function that reads a line; it returns None if the dataset has no such image."""
     row_of = {composed(stem): row for stem, row in dataset.row_of().items()}
 
+    @lru_cache(4096)  # a hostile file may repeat a line a million times
     def read(text: str) -> Line | None:
         whole = composed(text)
         named = next((name for name in meanings(whole) if name in row_of), None)
         if named is None:
             return None
-        match = _COLUMN.search(whole)
-        column = match[0] if match and not named.endswith(match[0]) else ""
+        column = whole[len(without_column(whole)) :]
+        column = "" if named.endswith(column) else column
         return Line(row_of[named], column, named + column == whole)
 
     return read
@@ -65,7 +67,7 @@ def own_findings(dataset: Dataset) -> list[Finding]:
 def text_findings(dataset: Dataset, path: Path, *, hint: str = _REPAIR) -> list[Finding]:
     """Findings about what vocdet tolerates in a split file and other tools do not; none if it is not text."""
     try:
-        repaired = repair_split(path.read_bytes(), dataset)
+        repaired = repair_split(read_limited(path, LARGEST_FILE), dataset)
     except (OSError, UnicodeDecodeError):
         return []  # reading it reports that
     findings = []
@@ -111,7 +113,7 @@ def repair_split(data: bytes, dataset: Dataset) -> RepairedSplit:
     repaired, read = RepairedSplit(), line_reader(dataset)
     if data.startswith(_BOM):
         repaired.note("imagesets.bom", "")
-    lines: list[str] = []
+    lines = io.StringIO()
     columns: dict[int, str] = {}  # row -> column
     for match in _LINE.finditer(data.removeprefix(_BOM).decode()):
         raw, end = match.groups()
@@ -130,8 +132,8 @@ def repair_split(data: bytes, dataset: Dataset) -> RepairedSplit:
             if not line.plain:
                 repaired.note("imagesets.path" if re.search(r"[/\\]", text) else "imagesets.extension", text)
                 text = dataset.images.stems[line.row] + line.column
-        lines.append(text + ("\n" if end else ""))
-    repaired.data = "".join(lines).encode()
+        lines.write(text + ("\n" if end else ""))
+    repaired.data = lines.getvalue().encode()
     return repaired
 
 
@@ -198,9 +200,6 @@ def _split_paths(places: Sequence[Path]) -> tuple[dict[str, Path], list[Finding]
                 )
             if not path.is_file():
                 raise SplitError("no such file", place=path, hint="give a folder of split files, or the files")
-            if path.stat().st_size > LARGEST_FILE:
-                problem = f"is larger than {LARGEST_FILE >> 20} MB"
-                raise SplitError(problem, place=path, hint="a split file has one stem a line: check that this is one")
             paths[name] = path
     order = {name: i for i, name in enumerate(SPLIT_NAMES)}
     return dict(sorted(paths.items(), key=lambda item: order.get(item[0], len(order)))), findings
@@ -271,7 +270,11 @@ def _shared_findings(
 def _some(lines: Mapping[str, Sequence[int]], text: str) -> str:
     """The first few stems, formatted by `text` with their lines."""
     some = ", ".join(
-        text.format(stem=stem, first=places[0], all=" and ".join(map(str, places[:_MOST_NAMES])))
+        text.format(stem=_shortened(stem), first=places[0], all=" and ".join(map(str, places[:_MOST_NAMES])))
         for stem, places in islice(lines.items(), _MOST_NAMES)
     )
     return f"{some}, ..." if len(lines) > _MOST_NAMES else some
+
+
+def _shortened(stem: str) -> str:
+    return stem if len(stem) <= _LONGEST_STEM else f"{stem[:_LONGEST_STEM]}..."

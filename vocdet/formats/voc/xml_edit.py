@@ -202,4 +202,3 @@ def _space_before(source: str, element: Element) -> int:
     while start and source[start - 1] in " \t\r\n":
         start -= 1
     return start
-
