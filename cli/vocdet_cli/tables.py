@@ -14,6 +14,8 @@ NARROWEST = 80  # columns, where the terminal has no width
 LEAST = 12  # columns of a label, even if the table becomes too wide
 MOST, RAREST = 24, 8  # rows of labels, and how many of them are the last ones
 
+_MOST_MEASURED = 1000  # characters of a label
+
 Row = tuple[str, Sequence[object]]  # a label and its values
 
 
@@ -42,10 +44,10 @@ def both_ends(rows: Sequence[Row], columns: int, *, every: bool = False) -> list
 
 def shortened(text: str, room: int) -> str:
     """A text cut to a number of terminal columns, in the middle, because names often differ only at their ends."""
-    if cell_len(text) <= room:
+    if len(text) <= _MOST_MEASURED and cell_len(text) <= room:
         return text
     tail = (room - 1) // 3
-    end = text
+    start, end = text[:_MOST_MEASURED], text[-min(tail, _MOST_MEASURED) :] if tail else ""
     while cell_len(end) > tail:
         end = end[1:]
-    return f"{set_cell_size(text, room - 1 - cell_len(end)).rstrip()}…{end}"
+    return f"{set_cell_size(start, room - 1 - cell_len(end)).rstrip()}…{end}"

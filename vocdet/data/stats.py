@@ -19,6 +19,7 @@ Figures = NDArray[np.float64]
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's bounds of small and medium objects
 GRID = 32  # cells of the histogram of centers, each way
 BINS_PER_OCTAVE = 3
+MOST_TOGETHER = 200  # labels of an image whose pairs count
 WIDEST = 16.0  # width / height; the last bins include everything beyond 16 and 1/16
 INPUTS = (160, 224, 256, 320, 416, 512, 640)  # common sides of a detector's square input, in pixels
 CELL = 16  # pixels of an input: the stride of the finest feature map of SSD-lite
@@ -151,12 +152,14 @@ def shown_labels(dataset: Dataset) -> NDArray[np.int64]:
 def _quartiles(values: Figures, label: NDArray[np.int32], labels: int) -> Figures:
     """(L + 1, 3) quartiles of the values of every label, and of all values."""
     quartiles = np.full((labels + 1, 3), np.nan)
-    order = np.argsort(label, kind="stable")
+    order = np.lexsort((values, label))
     ends = np.searchsorted(label[order], np.arange(labels + 1))
-    by_label = values[order]
-    for i in range(labels):
-        if ends[i] < ends[i + 1]:
-            quartiles[i] = np.percentile(by_label[ends[i] : ends[i + 1]], (25, 50, 75))
+    rising = values[order]
+    some = np.flatnonzero(ends[1:] > ends[:-1])  # labels with objects
+    place = ends[some, None] + (ends[some + 1] - ends[some] - 1)[:, None] * np.array([0.25, 0.5, 0.75])
+    low = np.floor(place).astype(np.int64)
+    low_value, high_value, part = rising[low], rising[np.minimum(low + 1, len(rising) - 1)], place - low
+    quartiles[some] = np.where(part > 0, low_value + (high_value - low_value) * part, low_value)
     quartiles[labels] = np.percentile(values, (25, 50, 75))
     return frozen(quartiles, np.float64)
 
@@ -192,8 +195,12 @@ def _log_histogram(values: Figures, low: float, high: float) -> Histogram:
 
 
 def _pairs(shown: NDArray[np.int64], images_with: NDArray[np.int64], images: int) -> Pairs:
-    """Every two labels that share an image. `shown` is in image order, so partners are a few rows apart."""
-    image, label = shown.T
+    """Every two labels that share an image. `shown` is in image order, so partners are a few rows apart.
+
+    Images with more than `MOST_TOGETHER` labels do not count: their pairs say nothing, and are too many.
+    """
+    together = np.bincount(shown[:, 0])
+    image, label = shown[together[shown[:, 0]] <= MOST_TOGETHER].T
     labels = len(images_with)
     keys, both = np.empty(0, np.int64), np.empty(0, np.int64)
     for apart in count(1):
