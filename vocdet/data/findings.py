@@ -35,6 +35,9 @@ class Finding:
         return kind(self.problem, place=self.place, hint=self.hint)
 
 
+_LONGEST = 300  # characters of a problem that takes up another one
+
+
 def one_per_object(findings: Sequence[Finding]) -> list[Finding]:
     """The findings, with one error for each entry of a list in a file, as in annotations[3], and for each line.
 
@@ -48,10 +51,12 @@ def one_per_object(findings: Sequence[Finding]) -> list[Finding]:
         key = place.path, place.line, entry
         if finding.severity == "error" and (place.line or entry):
             at = first.setdefault(key, len(merged))
-            if at < len(merged):
-                if finding.problem not in merged[at].problem:
-                    merged[at] = replace(merged[at], problem=f"{merged[at].problem}; {finding.problem}")
+            if at < len(merged) and finding.problem in merged[at].problem:
                 continue
+            if at < len(merged) and len(merged[at].problem) < _LONGEST:
+                merged[at] = replace(merged[at], problem=f"{merged[at].problem}; {finding.problem}")
+                continue
+            first[key] = len(merged)  # a file without line ends has all its objects on one line
         merged.append(finding)
     return merged
 

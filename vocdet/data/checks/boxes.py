@@ -83,7 +83,7 @@ def _duplicates(dataset: Dataset) -> list[Finding]:
             problem, hint = f"{text} is there twice, see {where}", "delete one of the two"
             findings.append(Finding("box.duplicate", "warning", problem, place, hint))
         else:
-            problem, hint = f"{text} is also a {one!r}, see {where}", "delete the wrong one"
+            problem, hint = f"{text} is also a {quoted(one)}, see {where}", "delete the wrong one"
             findings.append(Finding("box.two_labels", "warning", problem, place, hint))
     return findings
 
