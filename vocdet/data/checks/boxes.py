@@ -11,6 +11,7 @@ from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, image_size_text, object_place, object_text
 from vocdet.data.source_terms import terms_of
+from vocdet.wording import quoted
 
 SMALLEST_SIDE = 1.0  # pixels; smaller boxes are useless for training
 SMALLEST_DRAWN = 4.0  # pixels; a box shorter than this both ways comes from a slip of the mouse
