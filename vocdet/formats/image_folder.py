@@ -87,7 +87,7 @@ def scan_plain_images(root: Path) -> Scan:
         sizes.append((header.height, header.width, exif) if exif >= 5 else (header.width, header.height, exif))
     if not images and not findings:
         raise DatasetError("has no images", place=root, hint="give a folder with images")
-    widths, heights, orientations = np.array(sizes, np.int64).reshape(-1, 3).T
+    widths, heights, orientations = np.array(sizes, np.int32).reshape(-1, 3).T
     table = Images(
         tuple(unique_stems(images)), tuple(images), widths, heights, ("",) * len(images),
         exif=orientations.astype(np.uint8), upright=np.ones(len(images), np.bool_),
