@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,7 +50,7 @@ def test_every_command_is_tried() -> None:
     assert {name.replace("_", "-") for name in names} - OTHERS <= {command[0] for command in COMMANDS}
 
 
-def _commands() -> list[object]:
+def _commands() -> list[Any]:
     groups = [group.typer_instance for group in app.registered_groups]
     return [command for group in groups if group for command in group.registered_commands]
 
