@@ -124,3 +124,12 @@ def test_the_recipe_selects_the_kind_of_detector(shelf: Path, tmp_path: Path) ->
     found = vocdet.load(run, device="cpu")(shelf / "JPEGImages" / "img00.jpg", score=0.0)
     assert found.masks is None
     assert found.boxes.shape == (len(found), 4)
+
+
+def test_a_finished_training_continues_with_more_epochs(shelf: Path, tmp_path: Path) -> None:
+    run = vocdet.train_detector(shelf, runs=tmp_path / "runs", device="cpu", **TINY)
+    with pytest.raises(vocdet.RunError, match="this training is finished, after 1 epoch") as caught:
+        vocdet.train_detector(shelf, runs=tmp_path / "runs", device="cpu", resume=run)
+    assert caught.value.hint == "continue it with a new schedule: `epochs=2` in all, or `minutes=30` more"
+    longer = vocdet.train_detector(shelf, runs=tmp_path / "runs", device="cpu", resume=run, epochs=2)
+    assert (longer.path, longer.epochs, longer.interrupted) == (run.path, 2, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,12 +19,15 @@ from safetensors.torch import load_file
 
 from vocdet.errors import ManyErrors, OutputError, RunError, VocdetError
 from vocdet.formats.source import Source
+from vocdet.models.checkpoint import read_info
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
+from vocdet.runs.facts import read_run
+from vocdet.runs.journal import Journal
 from vocdet.runs.resume import DATASET, dataset_arguments, find_unfinished
 from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Epoch, Step
-from vocdet.training.state import STATE, read_record, read_state, save_state
+from vocdet.training.state import FINAL_STATE, STATE, read_record, read_state, save_state
 from vocdet.workflows.train_backbone import backbone_events
 from vocdet.workflows.train_detector import DetectorStart, training_events
 
@@ -126,7 +130,7 @@ HOST = """
 
     from vocdet.formats.source import Source
     from vocdet.recipes.schema import SsdRecipe, changed
-    from vocdet.training.state import STATE, read_record
+    from vocdet.training.state import FINAL_STATE, STATE, read_record
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train_detector import training_events
 
@@ -248,7 +252,14 @@ def test_changed_labels_are_refused(root: Path, tmp_path: Path) -> None:
 def test_a_run_records_its_dataset_arguments(root: Path, tmp_path: Path) -> None:
     run = interrupted(root, tmp_path / "runs")
     given = dataset_arguments(run)
-    assert given == {"root": str(root), "format": "auto", "labels": None, "coordinates": "auto", "crowds": "ignore"}
+    assert given == {
+        "root": str(root),
+        "format": "auto",
+        "labels": None,
+        "coordinates": "auto",
+        "crowds": "ignore",
+        "skip_bad": False,
+    }
 
 
 def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path) -> None:
@@ -274,7 +285,93 @@ def test_a_setting_that_an_older_state_lacks_has_its_default(root: Path, tmp_pat
 
 def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
     run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
-    assert refused(root, run) == ["holds no unfinished training"]
+    assert refused(root, run) == ["this training is finished, after 3 epochs"]
+    (run / FINAL_STATE).unlink()
+    assert refused(root, run) == ["this training is finished, and its state is not in the folder"]
+    with pytest.raises(RunError, match="no such run"):
+        dataset_arguments(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="not a run: the folder has no files of a training"):
+        dataset_arguments(root)
+
+
+def test_a_run_killed_after_its_first_step_resumes_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    recipe = changed(SSD, save_every=60.0)
+    whole, _ = finish(training_events(Source(root), recipe, RunOptions(runs=tmp_path / "whole", device="cpu")))
+    events = training_events(Source(root), recipe, RunOptions(runs=tmp_path / "runs", device="cpu"))
+    for event in events:
+        if isinstance(event, Step):
+            break
+    events.close()  # as a kill: nothing is saved any more
+    run = find_unfinished(tmp_path / "runs", "ssd")
+    assert read_record(run / STATE).progress.steps == 1
+    finish(training_events(Source(root), recipe, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
+    assert same_weights(run / "last.safetensors", whole / "last.safetensors")
+    assert metrics(run) == metrics(whole)
+
+
+def test_a_run_killed_before_its_first_step_has_nothing_to_resume(root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "ssd-mb1-0.25-1"
+    run.mkdir(parents=True)
+    Journal(run).json("run.json", {"state": "running", "task": "ssd"})  # no end is recorded
+    assert refused(root, run) == ["this training was interrupted before its first step, so there is nothing to resume"]
+
+
+def test_a_finished_run_continues_with_a_new_schedule(root: Path, tmp_path: Path) -> None:
+    def options(**more: Any) -> RunOptions:
+        return RunOptions(runs=tmp_path / "runs", device="cpu", **more)
+
+    short, longer = changed(SSD, epochs=2), changed(SSD, epochs=5)
+    run, _ = finish(training_events(Source(root), short, options()))
+    before = load_file(run / FINAL_STATE)
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    started, *between = training_events(Source(root), longer, options(resume=run, given=frozenset({"epochs"})))
+    assert isinstance(started, DetectorStart)
+    assert started.weights == f"{run} after epoch 2, with a new schedule"
+    epochs = [event for event in between if isinstance(event, Epoch)]
+    assert [epoch.epoch for epoch in epochs] == [3, 4, 5]
+    rows = metrics(run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
+    rates = [float(row["lr"]) for row in rows]
+    assert rates[2] > 5 * rates[1]  # the second schedule begins anew,
+    assert rates[4] < rates[3] < rates[2]  # and decays
+    (earlier,) = json.loads((run / "run.json").read_text())["schedules"]
+    assert earlier == {"epochs": 2, "first_epoch": 1, "last_epoch": 2}
+    record = read_record(run / FINAL_STATE)
+    assert (record.progress.steps, record.progress.earlier_steps, record.recipe["train"]["epochs"]) == (10, 4, 5)
+    assert read_info(run / "last.safetensors").recipe["train"]["epochs"] == 5
+    # the same with an interruption, from the state before: the optimizer and the average are in it
+    assert all(torch.equal(before[name], value) for name, value in load_file(copy / FINAL_STATE).items())
+    stopped = options(resume=copy, given=frozenset({"epochs"}), stop=stopped_after(3))
+    finish(training_events(Source(root), longer, stopped))
+    assert not (copy / FINAL_STATE).exists()
+    assert [epoch.epoch for epoch in finish(training_events(Source(root), longer, options(resume=copy)))[1]] == [4, 5]
+    assert same_weights(run / "last.safetensors", copy / "last.safetensors")
+    assert metrics(copy) == rows
+
+
+def test_a_finished_classifier_continues_for_some_minutes(root: Path, tmp_path: Path) -> None:
+    options = RunOptions(runs=tmp_path / "runs", device="cpu")
+    run, _ = finish(backbone_events(Source(root), changed(BACKBONE, epochs=1), options))
+    more = changed(BACKBONE, minutes=0.01)
+    again = RunOptions(runs=tmp_path / "runs", device="cpu", resume=run, given=frozenset({"minutes"}))
+    _, epochs = finish(backbone_events(Source(root), more, again))
+    assert epochs[0].epoch == 2
+    with (run / "metrics.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert seconds[-1] - seconds[0] >= 0.6
+    assert read_run(run).minutes == 0.01
+    by_epochs = RunOptions(runs=tmp_path / "runs", device="cpu", resume=run, given=frozenset({"epochs"}))
+    done = epochs[-1].epoch
+    _, last = finish(backbone_events(Source(root), changed(more, epochs=done + 1), by_epochs))
+    assert [epoch.epoch for epoch in last] == [done + 1]  # the minutes of the recipe do not count any more
+
+
+def test_a_finished_run_needs_more_epochs_than_it_has(root: Path, tmp_path: Path) -> None:
+    run, _ = finish(training_events(Source(root), changed(SSD, epochs=1), RunOptions(runs=tmp_path, device="cpu")))
+    again = RunOptions(runs=tmp_path, device="cpu", resume=run, given=frozenset({"epochs"}))
+    with pytest.raises(RunError, match="epochs is 1, and this finished training already has 1") as caught:
+        next(training_events(Source(root), changed(SSD, epochs=1), again))
+    assert caught.value.hint == "it counts from the start of the run: `epochs=2`"
 
 
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_p
     assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
     assert {p.name for p in started.run.iterdir() if "tfevents" not in p.name} == {
         "batches.png", "best.safetensors", "confusion.csv", "curves.png", "dataset.json", "environment.json", "examples.jpg", "labels.csv",
-        "last.safetensors", "metrics.csv", "recipe.toml", "run.json", ".vocdet.json",
+        "last.safetensors", "metrics.csv", "recipe.toml", "run.json", ".vocdet.json", "final-state.safetensors",
     }  # fmt: skip
     assert load_recipe("backbone", str(started.run)).recipe == recipe()
     model, about = load_checkpoint(started.run / "best.safetensors")

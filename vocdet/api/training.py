@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,8 @@ from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
 from vocdet.recipes.schema import TASKS, Recipe, changed
+from vocdet.runs.journal import RECIPE
+from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, never
 from vocdet.runs.tracking import Service
 from vocdet.runs.training_run import Note
@@ -28,11 +30,12 @@ from vocdet.workflows.load import Loaded
 # The name of a bundled recipe, a .toml file, a run's folder, or the recipe itself.
 RecipeChoice: TypeAlias = "str | Path | Recipe"
 DETECTORS = ("ssd", "maskrcnn")
+DEFAULT_DETECTOR = "ssdlite-mb3-small"
 
 
 def train_detector(
     dataset: Data,
-    recipe: RecipeChoice = "ssdlite-mb3-small",
+    recipe: RecipeChoice = DEFAULT_DETECTOR,
     *,
     runs: str | Path = "runs",
     device: str = "auto",
@@ -46,7 +49,8 @@ def train_detector(
     `recipe` is the name of a bundled recipe, a .toml file, or a run folder, whose recipe is used again. `values` are
     any of its values by name: `minutes=10`, `net="mb3-large"`, `weights=run`, `flip=False`. It trains on the split
     `train` and keeps the epoch that is best on `val`. `resume` is an interrupted run, which continues with the same
-    dataset and recipe. `track` also logs the run to a service: "wandb" or "mlflow". When `stop()` is true, training
+    dataset and its own recipe, or a finished one, which continues with a new schedule: `epochs=200` in all, or
+    `minutes=30` more. `track` also logs the run to a service: "wandb" or "mlflow". When `stop()` is true, training
     ends after the step.
 
     Training on a CPU is faster when `prepare_cpu` is called before anything else.
@@ -79,14 +83,14 @@ def train_backbone(
     >>> sorted(run.metrics)
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
-    resolved = _resolved(recipe, ("backbone",), values)
-    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), track=track, stop=stop)
+    resolved = _resolved(_own_recipe(resume, recipe, "backbone"), ("backbone",), values)
+    options = _options(runs, device, resume, track, stop, values)
     return _finished(backbones.backbone_events(_data(dataset), resolved, options))
 
 
 def training_events(
     dataset: Data,
-    recipe: RecipeChoice = "ssdlite-mb3-small",
+    recipe: RecipeChoice = DEFAULT_DETECTOR,
     *,
     runs: str | Path = "runs",
     device: str = "auto",
@@ -107,8 +111,8 @@ def training_events(
     ...         print(event.epoch, sorted(event.metrics))
     1 ['ap', 'ap50', 'f1', 'loss']
     """
-    resolved = _resolved(recipe, DETECTORS, values)
-    options = RunOptions(runs=Path(runs), device=device, resume=_path(resume), track=track, stop=stop)
+    resolved = _resolved(_own_recipe(resume, recipe, DEFAULT_DETECTOR), DETECTORS, values)
+    options = _options(runs, device, resume, track, stop, values)
     return detectors.training_events(_data(dataset), resolved, options)
 
 
@@ -144,6 +148,24 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
         return load_recipe(task, str(recipe), values=plain).recipe
     base: Any = recipe
     return changed(base, **plain)
+
+
+def _own_recipe(resume: Run | str | Path | None, recipe: RecipeChoice, default: str) -> RecipeChoice:
+    """The recipe of the run to resume, unless another than the default is given."""
+    run = _path(resume)
+    return run if run and recipe == default and (run / RECIPE).is_file() else recipe
+
+
+def _options(
+    runs: str | Path,
+    device: str,
+    resume: Run | str | Path | None,
+    track: Service | None,
+    stop: Callable[[], bool],
+    values: Mapping[str, object],
+) -> RunOptions:
+    given = frozenset(name for name in LENGTHS if name in values)
+    return RunOptions(runs=Path(runs), device=device, resume=_path(resume), given=given, track=track, stop=stop)
 
 
 def _path(run: Run | str | Path | None) -> Path | None:

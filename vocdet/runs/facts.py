@@ -96,6 +96,7 @@ class _Status(msgspec.Struct):
     host: str = ""
     pid: int = 0
     started_at: float = 0.0
+    schedules: list[dict[str, Any]] = []  # that are finished, if the run continued with another
 
 
 def list_runs(folder: Path, *, sort: str = "date") -> list[RunFacts]:
@@ -138,7 +139,7 @@ def read_run(folder: Path) -> RunFacts:
         labels=_strings(status.dataset.get("labels")) or (info.model.labels if info else ()),
         epochs=_integer(last.get("epoch")),
         planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _integer(flat.get("train.epochs")),
-        minutes=float(flat.get("train.minutes") or 0.0),
+        minutes=_minutes(flat, status),
         seconds=last.get("seconds", 0.0),
         best_epoch=_integer(best.get("epoch")),
         scores=validated | (info.scores if info else {}),
@@ -181,6 +182,12 @@ def _sorted(runs: list[RunFacts], by: str) -> list[RunFacts]:
         raise ArgumentError(f"no run has the metric {by!r}", hint=f"sort by one of {known}")
     sign = 1 if lower_is_better(by) else -1
     return sorted(runs, key=lambda run: sign * run.scores[by] if by in run.scores else math.inf)
+
+
+def _minutes(recipe: Mapping[str, Any], status: _Status) -> float:
+    """The minutes of all schedules of a run whose last one has a time; else 0."""
+    last = float(recipe.get("train.minutes") or 0.0)
+    return last + sum(float(one.get("minutes", 0)) for one in status.schedules) if last else 0.0
 
 
 def _moment(started: str) -> float:

@@ -82,11 +82,13 @@ class Journal:
         task: str,
         dataset: Mapping[str, object],
         label_metric: str = "AP50",
+        schedules: Sequence[Mapping[str, object]] = (),
     ) -> None:
         """Write the recipe, the environment and the status, and start the events and the tracking.
 
         `recipe` is `recipe_text` in sections. `dataset` has the `fingerprint`, `root` and `labels`, and the numbers of
-        `images` and `validation_images`. `label_metric` names the metric of single labels.
+        `images` and `validation_images`. `label_metric` names the metric of single labels. `schedules` are the
+        finished ones of a run that continues with another.
         """
         current, resumed = environment(), (self.run / STATUS).exists()
         self._label_metric = label_metric
@@ -95,7 +97,7 @@ class Journal:
         self._status = {
             "state": "running", "task": task, "dataset": dict(dataset), "label_metric": label_metric,
             "started": current["date"], "host": socket.gethostname(), "pid": os.getpid(),
-            "started_at": started_at(os.getpid()),
+            "started_at": started_at(os.getpid()), **({"schedules": list(schedules)} if schedules else {}),
         }  # fmt: skip
         self.json(STATUS, self._status)
         if resumed:

@@ -16,12 +16,14 @@ from vocdet.errors import RunError, raise_all
 from vocdet.files import write_bytes
 from vocdet.models.build import build
 from vocdet.recipes.schema import TASKS, Recipe
+from vocdet.runs.facts import is_run, read_run
 from vocdet.runs.start import InitialModel, M
-from vocdet.training.state import STATE, Record, read_record, read_state
+from vocdet.training.state import FINAL_STATE, STATE, Record, read_record, read_state
 from vocdet.wording import counted, json_reason
 
 DATASET = "dataset.json"
 CHANGEABLE = ("cache", "workers", "save_every", "patience")  # settings that do not affect the weights
+LENGTHS = ("epochs", "minutes", "max_steps")  # settings of which one says for how long a finished run continues
 MOST_NAMED = 3  # images or labels in a message
 
 
@@ -34,26 +36,47 @@ class UnfinishedRun:
     tensors: dict[str, Tensor]
 
 
-def find_unfinished(runs: Path, task: str, run: str = "last") -> Path:
-    """The folder of a run: a path, a name in `runs`, or `last`, the unfinished run of this task saved last."""
+def find_unfinished(runs: Path, task: str, run: str = "last", *, finished: bool = False) -> Path:
+    """The folder of a run: a path, a name in `runs`, or `last`, the unfinished run of this task saved last.
+
+    With `finished`, the last one may be finished.
+    """
     if run != "last":
         named = Path(run)
         return named if named.is_dir() or not (runs / run).is_dir() else runs / run
-    states = [(state.stat().st_mtime_ns, state.parent) for state in runs.glob(f"{task}-*/{STATE}")]
+    names = (STATE, FINAL_STATE) if finished else (STATE,)
+    states = [(state.stat().st_mtime_ns, state.parent) for name in names for state in runs.glob(f"{task}-*/{name}")]
     if not states:
-        hint = 'name the run to resume; to continue from a finished run, start a new one with `weights="RUN"`'
+        hint = (
+            "name the run to resume; a finished one continues with `epochs=200` for all of its epochs, or `minutes=30`"
+        )
         raise RunError(f"no unfinished {task} training in this folder", place=runs, hint=hint)
     return max(states)[1]
 
 
 def dataset_arguments(run: Path) -> dict[str, Any]:
-    """The arguments that named the dataset of an unfinished run."""
-    return read_record(run / STATE).given
+    """The arguments that named the dataset of a run."""
+    return read_record(_state(run)).given
+
+
+def _state(run: Path) -> Path:
+    """The file with the state of a run, finished or not; without one, an error that says what happened."""
+    for name in (STATE, FINAL_STATE):
+        if (run / name).is_file():
+            return run / name
+    if not run.is_dir() or not is_run(run):
+        problem = "no such run" if not run.exists() else "not a run: the folder has no files of a training"
+        raise RunError(problem, place=run, hint="name the folder of a run, as `vocdet.runs()` lists them")
+    if read_run(run).state == "finished":
+        hint = f'start a new run from its weights: `weights="{run}"`'
+        raise RunError("this training is finished, and its state is not in the folder", place=run, hint=hint)
+    problem = "this training was interrupted before its first step, so there is nothing to resume"
+    raise RunError(problem, place=run, hint="start it again, with the same options")
 
 
 def open_unfinished(run: Path, task: str) -> UnfinishedRun:
-    """The whole state of a run of this task."""
-    record, tensors = read_state(run / STATE)
+    """The whole state of a run of this task; `prolong.with_new_schedule` continues a finished one."""
+    record, tensors = read_state(_state(run))
     if record.about.task != task:
         hint = f"it is a run of task {record.about.task}: resume it with the training of that task"
         raise RunError(f"a training of {record.about.task}, not {task}", place=run, hint=hint)
@@ -67,6 +90,8 @@ def resumed_model(unfinished: UnfinishedRun, model_class: type[M]) -> InitialMod
     assert isinstance(model, model_class)  # open_unfinished checks the task
     at = unfinished.record.progress
     text = f"step {at.steps} of {unfinished.run}, in epoch {at.epoch}"
+    if at.earlier_steps and at.steps == at.earlier_steps:
+        text = f"{unfinished.run} after epoch {at.earlier_epochs}, with a new schedule"
     return InitialModel(model, msgspec.structs.replace(info, scores={}, thresholds=None), text, None)
 
 
@@ -89,7 +114,9 @@ def check_unchanged(
         *_label_differences(record.about.labels, labels),
         *_image_differences(run / DATASET, splits),
     ]
-    raise_all([RunError(text, place=run, hint=hint) for text in differences])
+    later = f"{hint}; it can be prolonged when it is finished"
+    lengths = tuple(f"train.{name} " for name in LENGTHS)
+    raise_all([RunError(text, place=run, hint=later if text.startswith(lengths) else hint) for text in differences])
 
 
 def _recipe_differences(defaults: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -42,7 +42,7 @@ from vocdet.training.losses import Task
 from vocdet.training.optim import MovingAverage, make_optimizer, make_schedule
 from vocdet.training.precision import choose_precision, make_scaler
 from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
-from vocdet.training.state import STATE, Record, save_state
+from vocdet.training.state import FINAL_STATE, STATE, Record, save_state
 
 LAST = f"last{SUFFIX}"
 NOT_FINITE = "not-finite.json"
@@ -119,7 +119,9 @@ class TrainingRun:
         self._info = record.about if record else info
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
-        self._saved = self._at.elapsed
+        self._schedules = record.schedules if record else ()
+        # the first step of a schedule is saved at once, so that a kill soon after it loses nothing that was there
+        self._saved = 0.0 if self._at.steps == self._at.earlier_steps else self._at.elapsed
         self.journal = Journal(run, record.rows if record else (), track=options.track if group.first else None)
         group.broadcast_(list(task.model.state_dict().values()))
         self.average = MovingAverage(task.model, copy.deepcopy(task.model), decay=recipe.train.average)
@@ -160,9 +162,9 @@ class TrainingRun:
     ) -> Iterator[Step | Epoch | Note]:
         """Train to the end. `facts` about the dataset are recorded with its name and size.
 
-        `last` and the whole state are written every `save_every` seconds, `best` after every best epoch. Without any
-        validation, for lack of a validation split or after an early interruption, `best` is the last checkpoint. The
-        state is deleted at the end of a training that was not interrupted.
+        `last` and the whole state are written after the first step, soon after it, and then every `save_every` seconds,
+        `best` after every best epoch. Without any validation, for lack of a validation split or after an early
+        interruption, `best` is the last checkpoint. The last state is that from which a finished run is prolonged.
         """
         train = self._recipe.train
         # on a CPU the training itself keeps all cores busy
@@ -178,7 +180,8 @@ class TrainingRun:
                     self._at = event.at
                     if isinstance(event, Epoch):
                         self._end_epoch(event, validator)
-                    if self._at.elapsed - self._saved >= train.save_every:
+                    due = self._at.elapsed - self._saved >= min(train.save_every, self._saved)
+                    if due and not self._at.finished:
                         self._save_all()
                     yield from self._notes()
                     yield event
@@ -229,7 +232,7 @@ class TrainingRun:
             }  # fmt: skip
             journal.start(
                 dump_recipe(recipe, info.task), asdict(recipe), task=info.task, dataset=dataset,
-                label_metric="accuracy" if info.task == "backbone" else "AP50",
+                label_metric="accuracy" if info.task == "backbone" else "AP50", schedules=self._schedules,
             )  # fmt: skip
             if not self._at.steps:
                 order = self._order(samples, 1)[: 2 * train.batch]
@@ -263,10 +266,7 @@ class TrainingRun:
             self.save(LAST, info)
             if self._best == 0:
                 self.save(BEST, info)
-            if interrupted:
-                self._save_state()
-            else:
-                (self.run / STATE).unlink(missing_ok=True)
+            self._save_state()
         self.summary = TrainingSummary(self._best, self._at.epoch - 1, interrupted)
 
     def _save_all(self) -> None:
@@ -279,9 +279,11 @@ class TrainingRun:
         record = Record(
             vocdet=__version__, about=self._info, recipe=asdict(self._recipe), given=self._source, progress=self._at,
             best_epoch=self._best, rows=tuple(self.journal.rows), shards=self._shards,
-            threads=torch.get_num_threads(), processes=self._group.world,
+            threads=torch.get_num_threads(), processes=self._group.world, schedules=self._schedules,
         )  # fmt: skip
-        save_state(self.run / STATE, self._learner.tensors(), record)
+        name, other = (FINAL_STATE, STATE) if self._at.finished else (STATE, FINAL_STATE)
+        save_state(self.run / name, self._learner.tensors(), record)
+        (self.run / other).unlink(missing_ok=True)
 
     def save(self, name: str, info: CheckpointInfo) -> None:
         """Write the averaged weights."""

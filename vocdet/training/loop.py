@@ -36,6 +36,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     best: tuple[float, ...] = ()  # rank of the best validation
     since_best: int = 0  # epochs
     finished: bool = False
+    earlier_epochs: int = 0  # before the current schedule, if a finished training continues with a new one
+    earlier_steps: int = 0
+    earlier_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Limits:
     """When to stop: after epochs, seconds or steps, or after `patience` epochs without improvement."""
 
     epochs: int
-    seconds: float | None = None
+    seconds: float | None = None  # of the current schedule; epochs and steps are those of the whole run
     patience: int = 0  # 0: never early; only without a time budget
     steps: int = 0  # 0: no limit
 
@@ -122,7 +125,7 @@ def fit(
             losses, images = learner.step(batches, plan.schedule(share, warm_share), at.steps)
             at = _after_step(at, losses, len(batches), images, clock.elapsed(), learner.rate)
             share, warm_share, over = learner.group.from_first(clock.reading(at, plan.warm))
-            yield Step(at.epoch, losses, at.seen, samples, clock.speed(at), share, clock.left(share), at)
+            yield Step(at.epoch, losses, at.seen, samples, clock.speed(at), share, clock.left(share, at), at)
             if learner.group.any(stop()):
                 return
             if over:
@@ -200,11 +203,12 @@ class _Clock:
         return at.learned / max(1e-9, self.elapsed() - at.paused)
 
     def progress(self, at: Progress) -> float:
-        along = (at.epoch - 1 + at.seen / self._samples) / self._limits.epochs
+        epochs = at.epoch - 1 - at.earlier_epochs + at.seen / self._samples
+        along = epochs / (self._limits.epochs - at.earlier_epochs)
         if self._limits.steps:
-            along = max(along, at.steps / self._limits.steps)
+            along = max(along, (at.steps - at.earlier_steps) / (self._limits.steps - at.earlier_steps))
         if self._limits.seconds is not None:
-            along = max(along, self.elapsed() / self._limits.seconds)
+            along = max(along, (self.elapsed() - at.earlier_seconds) / self._limits.seconds)
         return min(1.0, along)
 
     def warm(self, at: Progress, steps: int) -> float:
@@ -215,18 +219,19 @@ class _Clock:
         if at.steps:
             batch = at.learned / at.steps
             if self._limits.seconds is None:
-                total = self._limits.epochs * self._samples / batch
+                total = (self._limits.epochs - at.earlier_epochs) * self._samples / batch
             else:
                 total = self.speed(at) * self._limits.seconds / batch
         if self._limits.steps:
-            total = min(total, self._limits.steps) if at.steps else self._limits.steps
+            steps_of_schedule = self._limits.steps - at.earlier_steps
+            total = min(total, steps_of_schedule) if at.steps else steps_of_schedule
         return min(0.1, steps / max(1.0, total))
 
-    def left(self, progress: float) -> float:
-        return self.elapsed() * (1 - progress) / max(progress, 1e-9)
+    def left(self, progress: float, at: Progress) -> float:
+        return (self.elapsed() - at.earlier_seconds) * (1 - progress) / max(progress, 1e-9)
 
     def over(self, at: Progress) -> bool:
         """Whether time or steps are used up."""
         limits = self._limits
-        late = limits.seconds is not None and self.elapsed() >= limits.seconds
+        late = limits.seconds is not None and self.elapsed() - at.earlier_seconds >= limits.seconds
         return late or bool(limits.steps and at.steps >= limits.steps)

@@ -17,6 +17,7 @@ from vocdet.training.loop import Progress
 from vocdet.wording import json_reason
 
 STATE = f"state{SUFFIX}"
+FINAL_STATE = f"final-state{SUFFIX}"  # of a finished training, from which it can be prolonged
 FORMAT = 1
 _KEY = "vocdet-state"  # of the JSON in the file's metadata
 
@@ -35,6 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shards: int = 1
     threads: int = 1
     processes: int = 1
+    schedules: tuple[dict[str, Any], ...] = ()  # that are finished: their length, first and last epoch
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
@@ -54,8 +56,8 @@ def read_state(path: Path) -> tuple[Record, dict[str, Tensor]]:
 
 def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     if not path.is_file():
-        problem = "holds no unfinished training"
-        raise CheckpointError(problem, place=path.parent, hint="name the folder of a run that was interrupted")
+        problem = "holds no state of a training"
+        raise CheckpointError(problem, place=path.parent, hint="name the folder of a run")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)

@@ -31,6 +31,7 @@ from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import BackboneRecipe
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
+from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, blank_batches, image_cache, run_folder, with_batch
 from vocdet.runs.start import InitialModel, find_weights, initialize
@@ -83,6 +84,7 @@ def backbone_events(
     It trains on the objects of the recipe's split and validates on those of `val`. With `folder`, the source is an
     image folder. When `options.stop()` is true, training ends after the step and saves its state.
     `options.resume` continues an interrupted run as if it had not been interrupted; recipe and data must be unchanged.
+    It continues a finished run with a new schedule, whose length `options.given` names; see `prolong`.
     In a group of processes each trains on its share of every batch, and only the first one writes.
     """
     options = options or RunOptions()
@@ -99,6 +101,7 @@ def backbone_events(
     train, val = data.train, data.val
     unfinished = open_unfinished(options.resume, "backbone") if options.resume else None
     if unfinished:
+        unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, Classifier)
     else:

@@ -23,6 +23,7 @@ from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, chan
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
+from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, image_cache, run_folder, with_batch
 from vocdet.runs.ssd import SSD
@@ -79,6 +80,7 @@ def training_events(
     `options.runs`; the newest is `last.safetensors`. Training on `trainval` leaves nothing to validate on, so the
     last checkpoint is the best. When `options.stop()` is true, training ends after the step and saves its state.
     `options.resume` continues an interrupted run as if it had not been interrupted; recipe and data must be unchanged.
+    It continues a finished run with a new schedule, whose length `options.given` names; see `prolong`.
     In a group of processes each trains on its share of every batch, and only the first one writes.
 
     A Mask R-CNN on images without any mask is an `AnnotationError`, unless the recipe has `masks=False`; if some
@@ -96,6 +98,7 @@ def training_events(
     notes: tuple[str, ...] = data.notes(validates=val is not None) + family.check(train, recipe)
     unfinished = open_unfinished(options.resume, family.task) if options.resume else None
     if unfinished:
+        unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:

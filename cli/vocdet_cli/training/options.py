@@ -43,7 +43,8 @@ Resume = Annotated[
     str | None,
     typer.Option(
         metavar="[RUN]",
-        help="Resume an interrupted run (default: the last one) with its own recipe and data.",
+        help="Resume an interrupted run (default: the last one) with its own recipe and data; with --epochs or "
+        "--minutes, continue a finished one.",
         show_default="a new run",
     ),
 ]

@@ -55,8 +55,9 @@ def follow(
     stop = threading.Event()
     with join(device) as group:
         run_options = RunOptions(
-            runs=options.runs, device=device, resume=request.run, group=group, track=options.track, stop=stop.is_set
-        )
+            runs=options.runs, device=device, resume=request.run, given=request.given, group=group,
+            track=options.track, stop=stop.is_set,
+        )  # fmt: skip
         result = _show(
             _events(request, run_options),
             stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class Request:
     source: Source
     folder: bool
     run: Path | None  # to resume
+    given: frozenset[str] = frozenset()  # options that say for how long a finished run continues
 
 
 def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False) -> Request:
@@ -56,9 +58,10 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
         return Request(task, resolved, source, folder, None)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
-    from vocdet.runs.resume import dataset_arguments, find_unfinished
+    from vocdet.runs.resume import LENGTHS, dataset_arguments, find_unfinished
 
-    run = find_unfinished(options.runs, task, options.resume)
+    given = frozenset(name for name in LENGTHS if name in options.values or _is_set(f"train.{name}", settings))
+    run = find_unfinished(options.runs, task, options.resume, finished=bool(given))
     recorded = dataset_arguments(run)
     resolved = load_recipe(task, str(run), settings=settings, values=options.values)
     source = Source(
@@ -69,4 +72,9 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
         crowds=recorded.get("crowds", "ignore") if options.crowds == "ignore" else options.crowds,
         skip_bad=bool(recorded.get("skip_bad")) or options.skip_bad,
     )
-    return Request(task, resolved, source, folder or bool(recorded.get("folder")), run)
+    return Request(task, resolved, source, folder or bool(recorded.get("folder")), run, given)
+
+
+def _is_set(key: str, settings: Sequence[str]) -> bool:
+    """Whether one of the KEY=VALUE settings sets this key."""
+    return any(setting.partition("=")[0].strip() == key for setting in settings)

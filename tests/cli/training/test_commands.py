@@ -213,6 +213,16 @@ def test_an_interrupted_run_resumes(vocdet: Run, root: Path, interrupted: Callab
     assert code == 1
     assert "no unfinished" in err
 
+    code, _, err = vocdet(command, "--resume", run)
+    assert code == 1
+    assert "this training is finished, after 2 epochs" in err
+    assert "hint: continue it with a new schedule: --epochs 4 in all, or --minutes 30 more" in err
+
+    code, out, err = vocdet(command, "--resume", "--epochs", 3, "--device", "cpu")
+    assert code == 0, err
+    assert f"weights: {run} after epoch 2, with a new schedule" in out
+    assert "Trained 3 epochs" in out
+
 
 def test_a_run_resumes_with_the_source_that_it_started_with(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

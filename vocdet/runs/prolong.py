@@ -1,0 +1,59 @@
+"""A finished training continues with a new schedule, from its last weights, their average and its optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, replace
+
+import msgspec
+
+from vocdet.errors import RunError
+from vocdet.recipes.scaling import scaled
+from vocdet.recipes.schema import R, changed
+from vocdet.runs.resume import LENGTHS, UnfinishedRun
+from vocdet.training.state import Record
+from vocdet.wording import counted
+
+SCHEDULE = (*LENGTHS, "schedule", "steps", "warm", "lr", "stop_at_ap", "stop_at_mask_ap")  # may change with them
+
+
+def with_new_schedule(unfinished: UnfinishedRun, recipe: R, given: Collection[str]) -> tuple[UnfinishedRun, R]:
+    """A finished run at the start of a new schedule, and the recipe that has only the `given` lengths of `LENGTHS`.
+
+    `epochs` and `max_steps` count from the start of the run, `minutes` from now on. Without any, or with fewer epochs
+    or steps than the run has, it is a `RunError`. A run that is not finished is returned unchanged.
+    """
+    before = unfinished.record.progress
+    if not before.finished:
+        return unfinished, recipe
+    lengths = [name for name in LENGTHS if name in given]
+    done = before.epoch - 1
+    if not lengths:
+        hint = f"continue it with a new schedule: `epochs={2 * done}` in all, or `minutes=30` more"
+        raise RunError(f"this training is finished, after {counted(done, 'epoch')}", place=unfinished.run, hint=hint)
+    others = {name: 0 for name in LENGTHS if name not in lengths and name != "epochs" and hasattr(recipe.train, name)}
+    recipe = changed(recipe, **others)
+    train = recipe.train
+    for name, total, new in (("epochs", done, train.epochs), ("max_steps", before.steps, scaled(train).max_steps)):
+        if name in lengths and new <= total:
+            problem = f"{name} is {new}, and this finished training already has {total}"
+            hint = f"it counts from the start of the run: `{name}={2 * total}`"
+            raise RunError(problem, place=unfinished.run, hint=hint)
+    progress = msgspec.structs.replace(
+        before, finished=False, since_best=0, earlier_epochs=done, earlier_steps=before.steps,
+        earlier_seconds=before.elapsed,
+    )  # fmt: skip
+    record = _with_schedule(unfinished.record, asdict(recipe)["train"])
+    return replace(unfinished, record=msgspec.structs.replace(record, progress=progress)), recipe
+
+
+def _with_schedule(record: Record, train: dict[str, object]) -> Record:
+    """The record with the settings of a new schedule, and with the earlier one in its list."""
+    old = record.recipe["train"]
+    new = {**record.recipe, "train": {**old, **{name: train[name] for name in SCHEDULE if name in train}}}
+    earlier = {name: old[name] for name in LENGTHS if old.get(name)}
+    begun = record.progress.earlier_epochs
+    return msgspec.structs.replace(
+        record, recipe=new, about=msgspec.structs.replace(record.about, recipe=new),
+        schedules=(*record.schedules, {**earlier, "first_epoch": begun + 1, "last_epoch": record.progress.epoch - 1}),
+    )  # fmt: skip
