@@ -6,7 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _MOST_SEGMENTS = 200
 _SEGMENT = 1 << 16  # bytes that a segment of a JPEG holds at most
@@ -20,8 +20,7 @@ _IHDR = re.compile(rb"ihdr.{10}(.)", re.DOTALL)  # height, width, components, th
 Read = Callable[[int, int], bytes]  # from an offset, at most so many bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What an image file says of itself before it is decoded."""
 
     format: str  # a key of `image_files.SUFFIXES`
@@ -64,12 +63,16 @@ def is_deep(begin: bytes, mode: str) -> bool:
 
 def _reader(file: int, begin: bytes) -> Read:
     def read(offset: int, count: int) -> bytes:
-        if offset + count <= len(begin):
-            return begin[offset : offset + count]
-        os.lseek(file, offset, os.SEEK_SET)
-        return os.read(file, count)
+        return begin[offset : offset + count] if offset + count <= len(begin) else _read_at(file, count, offset)
 
     return read
+
+
+def _read_at(file: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, count, offset)
+    os.lseek(file, offset, os.SEEK_SET)  # Windows
+    return os.read(file, count)
 
 
 def _jpeg(file: int, begin: bytes) -> Header | None:
@@ -78,8 +81,7 @@ def _jpeg(file: int, begin: bytes) -> Header | None:
     for _ in range(_MOST_SEGMENTS):
         segment = begin[place : place + 9]
         if len(segment) < 9:
-            os.lseek(file, place, os.SEEK_SET)
-            segment = os.read(file, 9)
+            segment = _read_at(file, 9, place)
         if len(segment) < 9 or segment[0] != 0xFF or not 0xC0 <= segment[1] <= 0xFE or 0xD0 <= segment[1] <= 0xDA:
             return None
         length, _, height, width = struct.unpack_from(">HBHH", segment, 2)
@@ -95,8 +97,7 @@ def _segment(file: int, begin: bytes, place: int, length: int) -> bytes:
     """What a segment holds; just its start if the orientation is in it, as almost always."""
     start = begin[place : place + length]
     if len(start) < min(length, 32) or (len(start) < length and not _has_all_tags(start)):
-        os.lseek(file, place, os.SEEK_SET)
-        return os.read(file, min(max(length, 0), _SEGMENT))
+        return _read_at(file, min(max(length, 0), _SEGMENT), place)
     return start
 
 
@@ -110,19 +111,19 @@ def _has_all_tags(data: bytes) -> bool:
 
 def _png_orientation(file: int, begin: bytes, size: int) -> int:
     """The orientation in the eXIf chunk of a PNG: before its pixels, or close to its end."""
-    read, place = _reader(file, begin), 33
+    place = 33
     for _ in range(_MOST_SEGMENTS):
-        head = read(place, 8)
-        if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
+        head = begin[place : place + 8]
+        if len(head) < 8:
+            head = _read_at(file, 8, place)
+        kind = head[4:]
+        if kind in (b"IDAT", b"IEND", b""):
             break
         length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            return exif_orientation(read(place + 8, min(length, _SEGMENT)))
+        if kind == b"eXIf":
+            return exif_orientation(_read_at(file, min(length, _SEGMENT), place + 8))
         place += 12 + length
-    if size <= len(begin):
-        tail = begin[place:]
-    else:
-        tail = read(max(place, size - _TAIL), _TAIL)
+    tail = begin if size <= len(begin) else _read_at(file, _TAIL, max(place, size - _TAIL))
     found = tail.rfind(b"eXIf")
     return exif_orientation(tail[found + 4 :]) if found >= 0 else 1
 
