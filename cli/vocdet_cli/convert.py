@@ -59,7 +59,6 @@ def convert(
 
 
 def _print_source(report: ConvertReport, check: str) -> None:
-    from vocdet.wording import counted
     from vocdet.workflows.convert import summary
 
     scan = report.scan
@@ -73,8 +72,7 @@ def _print_source(report: ConvertReport, check: str) -> None:
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
     render.out.print(f"{summary(report.dataset)}; {splits or 'no splits'}", markup=False, soft_wrap=True)
     show_left_out(report.left_out, check)
-    if report.warnings:
-        render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {check}")
+    render.findings(report.warnings, check)
 
 
 def _print_written(written: WrittenFolder, *, complete: bool) -> None:

@@ -81,8 +81,7 @@ def evaluate(
         )
     see = render.command("check", *same_dataset(source))
     show_left_out(done.left_out, see)
-    if done.warnings:
-        render.note(f"{counted(len(done.warnings), 'finding')} in the data: see {see}")
+    render.findings(done.warnings, see)
     if done.unknown:
         render.warning(f"the detector has no label {', '.join(done.unknown)}: such objects count as missed")
     if done.report.false_alarms.images == done.report.images:

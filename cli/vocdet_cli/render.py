@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from vocdet.errors import ManyErrors, VocdetError
-from vocdet.wording import and_more
+from vocdet.wording import and_more, counted
 from vocdet_cli.hints import as_commands
 from vocdet_cli.safe import SafeConsole, escape
+
+if TYPE_CHECKING:  # imports NumPy
+    from vocdet.data.findings import Finding
 
 out = SafeConsole(highlight=False)
 err = SafeConsole(stderr=True, highlight=False)
@@ -73,6 +76,17 @@ def warning(text: str) -> None:
 def note(text: str) -> None:
     """Print a remark."""
     screen().print(f"[dim]{escape(as_commands(text))}[/]", soft_wrap=True)
+
+
+def findings(found: Sequence[Finding], check: str) -> None:
+    """Print the decisions among the findings of a dataset, and the number of all; `check` shows them."""
+    from vocdet.data.findings import DECISIONS
+
+    for finding in found:
+        if finding.code in DECISIONS:
+            warning(finding.problem)
+    if found:
+        note(f"{counted(len(found), 'finding')} in the data: see {check}")
 
 
 def done(wrote: str, *, then: str = "") -> None:

@@ -10,6 +10,7 @@ import typer
 from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
+from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, Seed, SkipBad
 from vocdet_cli.tables import Row, fitted
 
@@ -199,15 +200,18 @@ def crops(
     from vocdet.wording import counted
     from vocdet.workflows.crops import CropOptions, write_crops
 
+    source = Source(data, format, labels, coordinates, crowds, skip_bad)
     with render.progress("cropping") as progress:
         report = write_crops(
-            Source(data, format, labels, coordinates, crowds, skip_bad),
+            source,
             target,
             CropOptions(margin, size, min_side, png),
             splits=split or (),
             progress=progress,
         )
-    show_left_out(report.left_out, render.command("check", str(data)))
+    check = render.command("check", *same_dataset(source))
+    show_left_out(report.left_out, check)
+    render.findings(report.warnings, check)
     _print_crops(report)
     _print_left_out(report)
     count_left_out(report.left_out)

@@ -18,6 +18,7 @@ from vocdet.data.image_headers import Header
 from vocdet.data.levels import FULL, Levels, choose_levels
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
+from vocdet.formats.axis_maps import rescale
 from vocdet.formats.scan import Scan
 from vocdet.wording import counted, listed
 
@@ -30,6 +31,8 @@ Shown: TypeAlias = Literal["always", "usually", ""]
 APPLIED, IGNORED = "applied", "ignored"
 MARKS = (APPLIED, IGNORED)
 
+MISMATCH = "image.size_mismatch"
+_RESCALE = "if the image was resized, scale its boxes: `vocdet.convert(dataset, folder, rescale=True)`"
 _BEYOND = 1.05  # times a side that boxes reach, from which on they cannot be of an image of this size
 _SAMPLED = 24  # deep images that decide the levels
 _READERS = 4  # threads
@@ -78,7 +81,7 @@ def size_finding(stated: Stated, size: Size, place: Place, terms: SourceTerms) -
     """The warning of a stated size that is wrong, while the boxes fit the image or nothing tells that they do not."""
     problem = f"{_sizes_text(stated, size, terms)}: the image's size is used"
     hint = "check that the boxes fit: they may belong to another size or image"
-    return Finding("image.size_mismatch", "warning", problem, place, hint)
+    return Finding(MISMATCH, "warning", problem, place, hint)
 
 
 def settled(scan: Scan, facts: Mapping[int, ImageFacts]) -> Scan:
@@ -98,7 +101,23 @@ def settled(scan: Scan, facts: Mapping[int, ImageFacts]) -> Scan:
     if levels is not None and levels != FULL:
         findings.append(_depth_finding(dataset, levels, facts))
     dataset = replace(dataset, levels=levels)
-    return replace(scan, dataset=dataset, findings=(*scan.findings, *findings, *mismatches), scales=scales)
+    return replace(scan, dataset=dataset, findings=(*scan.findings, *findings, *mismatches),
+                   scales=scales)  # fmt: skip
+
+
+def rescaled(scan: Scan) -> Scan:
+    """A scan with the boxes and masks of resized images scaled to their sizes, where the sizes say how."""
+    if not scan.scales:
+        return scan
+    findings = [one for one in scan.findings if (one.code, one.hint) != (MISMATCH, _RESCALE)]
+    factors = {f"{x:.4g}" if f"{x:.4g}" == f"{y:.4g}" else f"{x:.4g} × {y:.4g}" for x, y in scan.scales.values()}
+    problem = (
+        f"the boxes of {counted(len(scan.scales), 'resized image')} are scaled by {listed(sorted(factors), most=3)}"
+    )
+    place = Place(scan.dataset.root / scan.dataset.images.files[min(scan.scales)])
+    hint = "check some of them: images that were cropped or padded need another correction"
+    findings.append(Finding("image.rescaled", "warning", problem, place, hint, len(scan.scales)))
+    return replace(scan, dataset=rescale(scan.dataset, scan.scales), findings=tuple(findings), scales={})
 
 
 def _oriented(
@@ -156,7 +175,7 @@ def _orientation_findings(
 def _mismatches(
     dataset: Dataset, facts: Mapping[int, ImageFacts], boxes: Mapping[int, Boxes]
 ) -> tuple[dict[int, tuple[float, float]], list[Finding]]:
-    """The factors that take boxes from their stated size to their image, by row, and the findings of wrong sizes."""
+    """The factors that correct the boxes of resized images, by row, and the findings of all wrong sizes."""
     images = dataset.images
     sizes = {row: (int(images.widths[row]), int(images.heights[row])) for row in facts}
     wrong = {row: one for row, one in facts.items() if one.stated is not None and one.stated != sizes[row]}
@@ -180,9 +199,9 @@ def _mismatches(
         one = facts[row]
         problem = f"{_sizes_text(one.stated, sizes[row], one.terms)}: its boxes are not in pixels of the image"
         hint = "restore the image that was annotated, or annotate this one"
-        if row in scales:
-            hint = "if the image was resized, scale its boxes: `vocdet.convert(dataset, folder, rescale=True)`"
-        findings.append(Finding("image.size_mismatch", "error", problem, one.place, hint))
+        hint = _RESCALE if row in scales else hint
+        place = Place(dataset.root / images.files[row])
+        findings.append(Finding(MISMATCH, "error", problem, place, hint))
     return scales, findings
 
 

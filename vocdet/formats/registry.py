@@ -85,6 +85,7 @@ class Format:
     write: str = "write"  # the module that writes it
     own_labels: bool = True  # its files list the labels, often more than the dataset has objects of
     repairable: bool = False  # single files can be fixed in place
+    stored: bool = False  # its files say whether boxes are of images with their EXIF orientation applied
 
     @property
     def layout(self) -> LayoutModule:
@@ -105,8 +106,8 @@ class Format:
 # Of readings with as many images the first is preferred.
 FORMATS: Mapping[FormatName, Format] = MappingProxyType(
     {
-        "voc": Format("VOC", "vocdet.formats.voc", (".xml",), own_labels=False, repairable=True),
-        "coco": Format("COCO", "vocdet.formats.coco", (".json",), (".json",), file_per_image=False),
+        "voc": Format("VOC", "vocdet.formats.voc", (".xml",), own_labels=False, repairable=True, stored=True),
+        "coco": Format("COCO", "vocdet.formats.coco", (".json",), (".json",), file_per_image=False, stored=True),
         "yolo": Format("YOLO", "vocdet.formats.yolo", (".txt", ".yaml", ".yml", ".data"), (".yaml", ".yml")),
         "yolo-seg": Format("YOLO", "vocdet.formats.yolo", (), write="write_segments"),  # read as yolo
         "labelme": Format("labelme", "vocdet.formats.labelme", (".json",), own_labels=False),

@@ -29,7 +29,9 @@ class Scan:
     kind: str = ""  # in words, as in "a VOC folder: 364 XML files in Annotations"
     label_source: str = ""  # the file in the folder that lists the labels; "": they are sorted, or the user lists them
     others: tuple[FormatName, ...] = ()  # other formats whose files annotate images of the folder
-    scales: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # image row -> factors that would fit boxes
+    scales: Mapping[int, tuple[float, float]] = field(
+        default_factory=dict
+    )  # image row -> factors that correct its boxes
 
 
 @dataclass(slots=True)

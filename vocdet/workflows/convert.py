@@ -26,6 +26,8 @@ from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
+from vocdet.formats.axis_maps import as_shown
+from vocdet.formats.image_facts import rescaled
 from vocdet.formats.images import safe_relative, split_suffix
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, Source
@@ -79,16 +81,19 @@ def convert(
     to: Target,
     options: WriteOptions = WriteOptions(),
     *,
+    rescale: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Write the dataset `source` as the new folder `target` in the format `to`: all of it, or nothing.
 
     Errors in the source are raised together, those of images included unless they are not moved; with
-    `source.skip_bad`, what has an error is left out instead, so that `check` finds none in the new folder. `progress`
+    `source.skip_bad`, what has an error is left out instead, so that `check` finds none in the new folder. `rescale`
+    scales the boxes of images that were resized after their annotation, where their stated size tells how. `progress`
     counts files read, images decoded, and images written.
     """
     check_target(target, [source.path])
     scan = registry.scan(source, without_images=options.images == "none", progress=progress)
+    scan = rescaled(scan) if rescale else scan
     dataset = scan.dataset
     check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
@@ -137,6 +142,7 @@ def write_dataset(
     `mask_areas` has measured them.
     """
     format = registry.find_format(to, writable=True)
+    dataset = dataset if format.stored else as_shown(dataset)
     targets = format.writer.image_targets(dataset)
     _check_names(dataset, targets, with_suffixes=not format.file_per_image)
     with appearing(target) as folder:

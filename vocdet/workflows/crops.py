@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import raise_split_errors
+from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.splits import Rows, Splits, separate
 from vocdet.data.usable import NOTHING, LeftOut, usable
 from vocdet.errors import DatasetError, SplitError
@@ -55,6 +55,7 @@ class CropsReport:
     small: int  # objects left out whose shorter side is below the limit
     in_no_split: int  # objects in images of no written split
     left_out: LeftOut = NOTHING  # on request, because of errors
+    warnings: tuple[Finding, ...] = ()
 
 
 def write_crops(
@@ -75,7 +76,7 @@ def write_crops(
     clean = read_clean(source)
     for name in splits:
         raise_split_errors(clean.scan.findings, name)
-    dataset, _ = usable(clean.scan.dataset)
+    dataset, changes = usable(clean.scan.dataset)
     chosen = _chosen(dataset, splits)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
@@ -109,6 +110,7 @@ def write_crops(
         small=int((~objects.crowd & ~wanted & placed).sum()),
         in_no_split=int((~placed).sum()),
         left_out=clean.left_out,
+        warnings=(*clean.scan.findings, *changes),
     )
 
 

@@ -78,12 +78,9 @@ def _print_weights(event: BackboneStart | DetectorStart, *, show_weights: bool) 
 
 
 def _print_warnings(event: BackboneStart | DetectorStart, validation: int, request: Request) -> None:
-    from vocdet.wording import counted
-
     check = render.command("check", *same_dataset(request.source))
     show_left_out(event.left_out, check)
-    if event.warnings:
-        render.note(f"{counted(len(event.warnings), 'finding')} in the data: see {check}")
+    render.findings(event.warnings, check)
     for text in event.notes:
         render.note(text)
     if not validation:
