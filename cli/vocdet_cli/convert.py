@@ -28,6 +28,10 @@ def convert(
     images: ImageFiles = "copy",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False,
     skip_bad: SkipBad = False,
+    rescale: Annotated[
+        bool,
+        typer.Option("--rescale", help="Scale boxes and masks to images that were resized after their annotation."),
+    ] = False,
     labels: Labels = None,
     coordinates: Coordinates = "auto",
     crowds: Crowds = "ignore",
@@ -50,6 +54,7 @@ def convert(
             target,
             to,
             workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
+            rescale=rescale,
             progress=progress,
         )
     _print_source(report, render.command("check", *same_dataset(data)))

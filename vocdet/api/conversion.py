@@ -30,6 +30,7 @@ def convert(
     coordinates: CoordinatesChoice = "auto",
     crowds: Crowds = "ignore",
     write_coordinates: Coordinates | None = None,
+    rescale: bool = False,
 ) -> ConvertReport:
     """Convert a dataset to another format, as the new folder `target`: all of it, or nothing.
 
@@ -37,7 +38,8 @@ def convert(
     `check` finds no error in the new folder.
     `report.written.losses` lists what the format cannot hold; with `strict` that is an `OutputError`.
     `crowds="objects"` writes crowds as objects like any other. `write_coordinates` are the coordinates of VOC files,
-    zero or one; by default those of the source.
+    zero or one; by default those of the source. `rescale` scales the boxes and masks of images that were resized after
+    their annotation, where the size in the annotation tells how.
 
     >>> report = vocdet.convert("shelf", "shelf_yolo", to="yolo")
     >>> len(report.dataset)
@@ -45,7 +47,7 @@ def convert(
     """
     where = as_source(source, format=format, labels=labels, coordinates=coordinates, crowds=crowds, skip_bad=skip_bad)
     options = WriteOptions(images, strict, write_coordinates)
-    return conversion.convert(where, Path(target), to, options)
+    return conversion.convert(where, Path(target), to, options, rescale=rescale)
 
 
 def remap(

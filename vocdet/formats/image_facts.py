@@ -32,7 +32,7 @@ APPLIED, IGNORED = "applied", "ignored"
 MARKS = (APPLIED, IGNORED)
 
 MISMATCH = "image.size_mismatch"
-_RESCALE = "if the image was resized, scale its boxes: `vocdet.convert(dataset, folder, rescale=True)`"
+_RESCALE = 'if the image was resized, scale its boxes: `vocdet.convert(dataset, folder, to="voc", rescale=True)`'
 _BEYOND = 1.05  # times a side that boxes reach, from which on they cannot be of an image of this size
 _SAMPLED = 24  # deep images that decide the levels
 _READERS = 4  # threads
