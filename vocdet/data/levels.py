@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BITS = (8, 10, 12, 14, 16, 32)  # that cameras and sensors use
-_FILLED = 0.25  # of the range of its bits, from which on an image is taken to fill it
+_FILLED = 0.5  # of the range of its bits, from which on an image is taken to fill it
 _TAIL = 0.1  # per cent of the values at either end that may be outliers
 _MARGIN = 0.05  # of the range of the values, on either side: other images of the dataset may go beyond
 _SAMPLED = 200_000  # values of an image

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ class CheckReport:
     similar: Groups  # rows of near-duplicates and identical images; empty if images were not decoded
     decoded: bool  # whether images were decoded
     seconds: float  # duration
+    scales: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # image row -> factors that correct boxes
 
     @property
     def divided(self) -> bool:
@@ -106,7 +107,7 @@ def check_dataset(
     ordered = tuple(sorted(dict.fromkeys(_once(findings)), key=lambda finding: (finding.severity, finding.code)))
     seconds = time.monotonic() - started
     return CheckReport(dataset, scan.format, scan.kind, scan.others, scan.label_source, scan.coordinates,
-                       scan.reason, ordered, groups, images, seconds)  # fmt: skip
+                       scan.reason, ordered, groups, images, seconds, scan.scales)  # fmt: skip
 
 
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:

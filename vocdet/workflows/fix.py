@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from PIL import Image
-
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
@@ -22,6 +20,7 @@ from vocdet.formats.registry import FORMATS
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER
 from vocdet.formats.voc.repair import Facts
+from vocdet.formats.voc.rescale_xml import rescaled_xml
 from vocdet.formats.voc.xml_edit import CannotEdit, read_source
 from vocdet.wording import counted, listed, reason, visible
 from vocdet.workflows.check import CheckReport
@@ -43,6 +42,7 @@ _WORDS = {
     "voc.size.missing": ("<size> from the image", ""),
     "box.duplicate": ("duplicate object", "duplicate objects"),
     "box.out_of_image": ("box edge at the image border", "box edges at the image border"),
+    "image.size_mismatch": ("size of its resized image, and the boxes", ""),
     "image.suffix": ("name of its image", "names of its image"),
     "imagesets.bom": ("byte-order mark", ""),
     "imagesets.crlf": ("line ending", ""),
@@ -97,7 +97,7 @@ class FixPlan:
 def can_fix(report: CheckReport) -> bool:
     """Whether `plan_fixes` may find something to repair."""
     codes = {finding.code for finding in report.findings if finding.severity == "warning"}
-    return FORMATS[report.format].repairable and bool(codes & (_IN_XML | _ELSEWHERE))
+    return FORMATS[report.format].repairable and (bool(codes & (_IN_XML | _ELSEWHERE)) or bool(report.scales))
 
 
 def plan_fixes(report: CheckReport) -> FixPlan:
@@ -170,6 +170,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
     row_of = {dataset.root / source: row for row, source in enumerate(dataset.images.sources)}
     wanted = {finding.place.path for finding in report.findings if finding.code in _IN_XML}
     wanted |= {dataset.root / source for source in repair.without_size(dataset.root, dataset.images.sources)}
+    wanted |= {dataset.root / dataset.images.sources[row] for row in report.scales}
     for path in sorted(path for path in wanted | row_of.keys() if path.suffix.lower() == ".xml"):
         row = row_of.get(path)
         image = dataset.root / dataset.images.files[row] if row is not None else None
@@ -179,10 +180,26 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
         facts = Facts(coordinates=report.coordinates)
         if row is not None and image is not None:
             facts = _facts(report, row, image, renames.get(image))
-        repaired = repair.repair(before, facts)
-        left += [_left(path, f"cannot be repaired reliably: {why}", line) for line, why in repaired.left]
+        scaled, why_not = _rescaled(before, facts, report, row)
+        repaired = repair.repair(scaled, facts)
+        reasons = [*why_not, *repaired.left]
+        left += [_left(path, f"cannot be repaired reliably: {why}", line) for line, why in reasons]
         if repaired.data != before:
-            yield Change(path, before, repaired.data, _in_words(repaired.counts))
+            repaired.counts["image.size_mismatch"] += scaled != before
+            yield Change(path, before, repaired.data, _in_words(+repaired.counts))
+
+
+def _rescaled(data: bytes, facts: Facts, report: CheckReport, row: int | None) -> tuple[bytes, list[tuple[int, str]]]:
+    """A file with its boxes scaled to its image, if that was resized; otherwise unchanged, with the reasons."""
+    scale = report.scales.get(row) if row is not None else None
+    if scale is None or facts.size is None:
+        return data, []
+    if facts.numbered:
+        return data, [(0, "its masks in SegmentationObject are of another size, too")]
+    try:
+        return rescaled_xml(data, facts.size, scale, report.coordinates), []
+    except CannotEdit as error:
+        return data, [(0, str(error))]
 
 
 def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Facts:
@@ -191,8 +208,8 @@ def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Fact
     depth, sure = 3, False
     with suppress(ImageError, OSError), image_files.quiet_decoder():
         header = image_files.read_header(image)
-        sure = image_files.read_orientation(image) < 5 and size == (header.width, header.height)
-        with Image.open(image, formats=(header.format,)) as picture:
+        sure = header.orientation < 5 and size == (header.width, header.height)
+        with image_files.open_image(image) as picture:
             depth = len(picture.getbands())
     renamed = (image.name, new.name) if new else None
     return Facts(size, depth, sure, report.coordinates, renamed, _has_masks(dataset, row))
