@@ -197,7 +197,7 @@ def _after_check(report: CheckReport, same: list[str], again: str, *, requested:
     from vocdet.workflows.fix import can_fix
 
     if can_fix(report) and not requested:
-        return f"{again} --fix, which shows the changes first"
+        return f"{again} --fix"
     if report.errors:
         return f"correct the errors, then {again}"
     if not len(report.dataset.objects):
@@ -206,7 +206,15 @@ def _after_check(report: CheckReport, same: list[str], again: str, *, requested:
         return f"{again} --crowds objects"
     if report.trainable:
         return render.command(training_command(report.dataset), *same)
-    return render.command("split", *same, *(["--force"] if report.divided else []))
+    return render.command("split", *same, *_redivide(report))
+
+
+def _redivide(report: CheckReport) -> list[str]:
+    """The options that divide a dataset that has split files, without moving its test images."""
+    splits = report.dataset.splits.keys()
+    if not report.divided or ("trainval" in splits and not {"train", "val"} & splits):
+        return []
+    return ["--keep-test", "--force"] if "test" in splits else ["--force"]
 
 
 def _print_group(severity: str, code: str, group: list[Finding], most: int | None) -> None:

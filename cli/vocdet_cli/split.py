@@ -51,6 +51,9 @@ def split(
     kfold: Annotated[
         int | None, typer.Option(min=2, help="Write fold<k>_train.txt and fold<k>_val.txt of trainval, k from 1.")
     ] = None,
+    keep_test: Annotated[
+        bool, typer.Option("--keep-test", help="Divide only the images for train and val; test is unchanged.")
+    ] = False,
     append: Annotated[
         bool,
         typer.Option("--append", help="Add images without a split to the existing splits; all others are unchanged."),
@@ -83,14 +86,18 @@ def split(
     used = {
         "--trainval": trainval is not None, "--train": train is not None, "--no-stratify": not stratify,
         "--group-by": bool(group_by), "--kfold": bool(kfold), "--append": append,
+        "--keep-test": keep_test,
     }  # fmt: skip
     conflicts = [option for option, given in used.items() if given]
     if from_coco and conflicts:
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
     if append and force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
+    if keep_test and (append or trainval is not None):
+        other = "--append" if append else "--trainval"
+        raise typer.BadParameter(f"--keep-test moves no image into test or out of it: leave out {other}")
     source = Source(data, format, labels, coordinates, crowds, skip_bad)
-    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0)
+    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0, keep_test)
     files = SplitFiles(per_label, force, dry_run)
     with render.progress("reading") as progress:
         if from_coco:

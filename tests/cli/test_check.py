@@ -143,7 +143,7 @@ def test_fixes_are_shown_but_not_applied_without_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     before = listing(spaced)
-    assert vocdet("check", spaced)[1].endswith(f"next: vocdet check {spaced} --fix, which shows the changes first\n")
+    assert vocdet("check", spaced)[1].endswith(f"next: vocdet check {spaced} --fix\n")
     code, out, err = vocdet("check", spaced, "--fix")
     assert (code, listing(spaced)) == (1, before)
     assert out.startswith("# Annotations/a.xml: 1 label without the space\n--- a/Annotations/a.xml\n")

@@ -101,21 +101,23 @@ def split(
     stratify: bool = True,
     group_by: Sequence[str] | None = None,
     kfold: int = 0,
+    keep_test: bool = False,
 ) -> Dataset:
     """Split a dataset into train, val and test: returns a new dataset, and writes nothing.
 
     `trainval` is the share of all images for train and val together, `train` the share of trainval for train. With
-    `stratify` every split has its share of the objects of each label. Identical images and near-duplicates stay in one
-    split; `group_by` chooses other groups: "folder", "similar", "identical", or a regular expression on the stem.
-    `kfold` adds the splits `fold1_train`, `fold1_val`, … of trainval. The same seed gives the same splits;
-    `write_splits` saves them.
+    `stratify` every split has its share of the objects of each label. Identical images and near-duplicates stay in
+    one split; `group_by` chooses other groups: "folder", "similar", "identical", or a regular expression on the stem.
+    With `keep_test` the test split of the dataset is unchanged, and only the images of its trainval, train and val
+    are divided; without any of these, all that are not in test. `kfold` adds the splits `fold1_train`, `fold1_val`, …
+    of trainval. The same seed gives the same splits; `write_splits` saves them.
 
     >>> dataset = vocdet.split(vocdet.read("shelf"), trainval=0.75, seed=1)
     >>> {name: len(rows) for name, rows in dataset.splits.items()}
     {'trainval': 9, 'train': 8, 'val': 1, 'test': 3}
     """
     whole = as_dataset(dataset)
-    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold)
+    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold, keep_test)
     report = split_dataset(as_loaded(whole), options, SplitFiles(force=True, dry_run=True))
     splits = dict(report.splits)
     for k, fold in enumerate(report.folds, 1):

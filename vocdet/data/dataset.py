@@ -18,6 +18,7 @@ from vocdet.data.texts import Texts
 from vocdet.errors import SplitError
 from vocdet.wording import did_you_mean, listed
 
+DIVIDE_TRAINVAL = "`vocdet.write_splits(vocdet.split(dataset, keep_test=True), force=True)`"  # test is unchanged
 _SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _NOT_GIVEN: Any = None  # a column that is filled with its default when the table is made
 
@@ -234,6 +235,8 @@ class Dataset:
         if not self.splits:
             return "create splits: `vocdet.split(dataset)`"
         close = did_you_mean(split, self.splits) if split not in ORDER else ""
+        if not close and split in ("train", "val") and self.splits.keys() & {"trainval", "test"}:
+            return f"split again: {DIVIDE_TRAINVAL}{self._other_splits(split)}"
         return close or f"split again: {_SPLIT_AGAIN}{self._other_splits(split)}"
 
     def _other_splits(self, split: str) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vocdet.data.checks.boxes import box_findings
-from vocdet.data.checks.copies import copy_findings, similar_findings
+from vocdet.data.checks.copies import augmented_findings, copy_findings, similar_findings
 from vocdet.data.checks.images import image_findings, stem_findings
-from vocdet.data.checks.labels import label_findings
+from vocdet.data.checks.labels import label_findings, label_split_findings
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.crowds import crowd_findings
 from vocdet.data.dataset import Dataset
@@ -116,10 +116,11 @@ def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> 
         other = split_files.read_outside_splits(dataset, lists)
         findings = [*other.findings, *image_sets.objectless_findings(dataset, other.splits, other.paths)]
         return replace(dataset, splits=other.splits), findings
+    names = [*augmented_findings(dataset, dataset.splits), *label_split_findings(dataset)]
     shared = image_sets.overlap_findings(dataset, dataset.splits)
     without_objects = image_sets.objectless_findings(dataset, dataset.splits)
     own = [] if in_memory else split_files.own_findings(dataset)
-    return dataset, [*shared, *without_objects, *own]
+    return dataset, [*shared, *without_objects, *names, *own]
 
 
 def _image_findings(dataset: Dataset, splits: Splits, progress: Progress | None) -> tuple[Groups, list[Finding]]:

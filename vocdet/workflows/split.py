@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset
+from vocdet.data.dataset import DIVIDE_TRAINVAL, Dataset
 from vocdet.data.division import divide
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
 from vocdet.data.usable import NOTHING, LeftOut
-from vocdet.errors import SplitError
+from vocdet.errors import SplitError, raise_all
 from vocdet.formats.scan import Progress
 from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
@@ -36,6 +36,7 @@ class SplitOptions:
     stratify: bool = True  # keep the shares of labels in every split
     group_by: Sequence[str] | None = None  # folder, similar, identical, regular expressions; None: similar, if it fits
     kfold: int = 0  # number of folds of trainval
+    keep_test: bool = False  # divide only the images for train and val; test is unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,17 @@ def split_dataset(
 ) -> SplitReport:
     """Write ImageSets/Main/{trainval,train,val,test}.txt: all of them, or none.
 
-    Folds are `fold<k>_train.txt` and `fold<k>_val.txt`. Raises a `SplitError` for an impossible split.
+    Folds are `fold<k>_train.txt` and `fold<k>_val.txt`. A trainval that is not divided yet is divided, and test is
+    unchanged, unless `options.trainval` or `files.force` says otherwise; with `options.keep_test` always. Raises a
+    `SplitError` for an impossible split.
     """
+    loaded = read_usable(source, progress, without_split_files=True)
+    before = loaded.dataset.splits if isinstance(source, Loaded) else _existing(loaded)
+    undivided = "trainval" in before and not {"train", "val"} & before.keys()
+    if options.keep_test or (undivided and options.trainval is None and not files.force):
+        return _divide_trainval(loaded, before, options, files, progress)
     trainval = SHARE if options.trainval is None else options.trainval
     train = SHARE if options.train is None else options.train
-    loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
     sizes = divide.split_sizes(len(dataset), trainval, train)
     grouped = group_images(dataset, options.group_by, sizes[0], progress)
@@ -102,6 +109,48 @@ def split_dataset(
         *_label_notes(dataset, division.splits),
     ]
     return _write(loaded, division.splits, folds, notes, files)
+
+
+def _existing(loaded: Loaded) -> Splits:
+    """The splits that a dataset has; a split file that cannot be read is an error."""
+    splits, findings = image_sets.read_splits(loaded.scan)
+    raise_all([finding.as_error() for finding in findings if finding.code == "imagesets.unreadable"])
+    return splits
+
+
+def _divide_trainval(
+    loaded: Loaded, before: Splits, options: SplitOptions, files: SplitFiles, progress: Progress | None
+) -> SplitReport:
+    """Divide the images that are for train and val; those of test, and those of no split, stay where they are."""
+    dataset, none = loaded.dataset, np.empty(0, np.int64)
+    test = np.sort(before.get("test", none))
+    rows = np.unique(np.concatenate([before.get(name, none) for name in ("trainval", "train", "val")]))
+    if not len(rows):
+        rows = np.arange(len(dataset))
+    rows = np.setdiff1d(rows, test)
+    if not len(rows):
+        raise SplitError("all images are in test", place=_folder(dataset), hint="leave out `keep_test=True`")
+    chosen, train = dataset.subset(rows), SHARE if options.train is None else options.train
+    sizes = divide.split_sizes(len(rows), 1, train)
+    grouped = group_images(chosen, options.group_by, sizes[0], progress)
+    division = divide.split(
+        chosen, trainval=1, train=train, seed=options.seed, together=grouped.groups, stratify=options.stratify
+    )
+    _check_filled(division, sizes, grouped)
+    folds = _folds(chosen, division.splits["trainval"], grouped, options) if options.kfold else ()
+    splits = {name: rows[of] for name, of in division.splits.items()} | {"test": test}
+    others = len(dataset) - len(rows) - len(test)
+    notes = [
+        f"{counted(len(rows), 'image')} divided into train and val; "
+        + (f"test keeps its {counted(len(test), 'image')}" if len(test) else "there is no test split"),
+        *([f"{counted(others, 'image')} in no split: `append=True` adds them"] if others else []),
+        *grouped.notes_after(division.moved),
+        *_label_notes(dataset, splits),
+    ]
+    force = files.force or "val" not in before
+    unchanged = [name for name in _unchanged(dataset, splits) if name in ("trainval", "test")]
+    val_folds = tuple(rows[fold] for fold in folds)
+    return _write(loaded, splits, val_folds, notes, replace(files, force=force), unchanged=unchanged)
 
 
 def append_to_split(
@@ -185,8 +234,7 @@ def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
         if finding.code == "imagesets.unreadable":
             raise finding.as_error()
     if not len(splits.get("train", ())):
-        again = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
-        hint = f"run {again if splits else '`vocdet.split(dataset)`'}"
+        hint = f"run {DIVIDE_TRAINVAL if splits else '`vocdet.split(dataset)`'}"
         raise SplitError("there is no train split to add images to", place=folder, hint=hint)
     before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.NAMES}
     rows, times = np.unique(np.concatenate(list(before.values())), return_counts=True)
@@ -195,7 +243,7 @@ def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
         if len(bad):
             stems = listed((dataset.images.stems[row] for row in bad), most=3)
             images = f"{counted(len(bad), 'image')} ({stems})"
-            hint = "correct the files, or run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
+            hint = f"correct the files, or run {DIVIDE_TRAINVAL}"
             raise SplitError(f"{images} {'is' if len(bad) == 1 else 'are'} {problem}", place=folder, hint=hint)
     missing = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.NAMES]
     if not missing:
@@ -241,7 +289,13 @@ def _check_filled(division: divide.Split, sizes: tuple[int, int, int], grouped: 
 
 
 def _write(
-    loaded: Loaded, splits: Splits, folds: tuple[Rows, ...], notes: list[str], options: SplitFiles
+    loaded: Loaded,
+    splits: Splits,
+    folds: tuple[Rows, ...],
+    notes: list[str],
+    options: SplitFiles,
+    *,
+    unchanged: Sequence[str] = (),
 ) -> SplitReport:
     dataset = loaded.dataset
     texts = image_sets.split_texts(dataset, splits)
@@ -254,6 +308,8 @@ def _write(
             raise SplitError(problem, hint="rename the label, or leave out `per_label=True`")
         texts |= image_sets.split_texts(dataset, pair)
     old = {*image_sets.label_files(dataset), *image_sets.fold_files(dataset.root)}
+    for name in unchanged:
+        del texts[name]
     split_folders = image_sets.split_folders(dataset)
     files = tuple(_folder(dataset) / f"{name}.txt" for name in texts)
     if not options.dry_run:
@@ -268,6 +324,21 @@ def _write(
     return SplitReport(
         dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings, loaded.left_out
     )
+
+
+def _unchanged(dataset: Dataset, splits: Splits) -> list[str]:
+    """The splits whose files name just their images: these files are not written again."""
+    names = []
+    for name, rows in splits.items():
+        path = image_sets.split_path(dataset.root, name)
+        if path is not None and path.parent == _folder(dataset):
+            try:
+                before, findings = image_sets.resolve(dataset, path)
+            except SplitError:
+                continue
+            if not findings and np.array_equal(np.sort(before), np.sort(rows)):
+                names.append(name)
+    return names
 
 
 def _folder(dataset: Dataset) -> Path:
@@ -294,8 +365,12 @@ def _empty_notes(trainval: float, train: float) -> list[str]:
 def _label_notes(dataset: Dataset, splits: Splits) -> list[str]:
     notes = []
     counts = divide.objects_of_splits(dataset, [splits[name] for name in divide.NAMES])
+    used = np.bincount(dataset.objects.label, minlength=len(dataset.labels)) > 0
+    if not used.all():
+        unused = listed((label for label, one in zip(dataset.labels, used, strict=True) if not one), most=5)
+        notes.append(f"no image has an object of {unused}: annotate some, or remove the label")
     for name, objects in zip(divide.NAMES, counts, strict=True):
-        without = [dataset.labels[i] for i in np.flatnonzero(objects == 0)] if len(splits[name]) else []
+        without = [dataset.labels[i] for i in np.flatnonzero((objects == 0) & used)] if len(splits[name]) else []
         if without:
             notes.append(f"{name} has no objects of {listed(without, most=5)}: annotate more of them")
     return notes

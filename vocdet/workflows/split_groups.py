@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.division.groups import Groups, by_folder, by_pattern, merged
+from vocdet.data.division.groups import Groups, by_folder, by_original, by_pattern, merged
 from vocdet.data.division.identical import identical_images
 from vocdet.data.division.similar import similar_images
 from vocdet.formats.scan import Progress
@@ -48,11 +48,16 @@ def group_images(
 ) -> ImageGroups:
     """Group images by each of `group_by`: a word of `WORDS`, or a regular expression on the stem.
 
-    Identical images always form groups. Without `group_by`, so do near-duplicates, unless a group has more than `most`
-    images, such as all frames of a video, which could not be split.
+    Identical images always form groups, and so do augmented copies, unless only identical images are requested.
+    Without `group_by`, so do near-duplicates, unless a group has more than `most` images, such as all frames of a
+    video, which could not be split.
     """
     copies = identical_images(dataset)
     groupings, kinds, notes, near = [copies], [], [], Groups()
+    augmented = by_original(dataset) if tuple(group_by or ()) != ("identical",) else Groups()
+    if augmented:
+        groupings.append(augmented)
+        kinds.append(_sizes(augmented, "group", " of augmented copies by their names"))
     for grouping in dict.fromkeys(group_by or ("similar",)):
         if grouping == "similar":
             near = similar_images(dataset, progress)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.division.groups import Groups
+from vocdet.data.division.groups import Groups, by_original
 from vocdet.data.division.similar import Similar
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Splits
 from vocdet.errors import Place
+from vocdet.wording import listed
 
 _MOST_NAMES = 5  # of the images of a group that are named
 _SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
@@ -59,6 +60,26 @@ def similar_findings(dataset: Dataset, similar: Similar, identical: Groups, spli
             hint = f"they add little to training; to keep them together: {_GROUPED}"
             code = "image.similar"
         findings.append(Finding(code, "warning", problem, place, hint, len(group)))
+    return findings
+
+
+def augmented_findings(dataset: Dataset, splits: Splits) -> list[Finding]:
+    """A finding for every group of augmented copies of one image, by their names, that crosses splits."""
+    splits_of = _splits_of(splits)
+    if not splits_of:
+        return []
+    findings = []
+    for group in by_original(dataset):
+        counts: dict[str, int] = {}
+        for row in group:
+            for name in splits_of.get(row, ()):
+                counts[name] = counts.get(name, 0) + 1
+        if len(counts) > 1:
+            where = listed((f"{counts[name]} in {name}" for name in sorted(counts, key=_order)), conjunction="and")
+            problem = f"{dataset.images.stems[group[0]]} is one of {len(group)} augmented copies of one image: {where}"
+            hint = f"split again, which keeps them together, or metrics will be too high: {_SPLIT_AGAIN}"
+            place = Place(dataset.root / dataset.images.files[group[0]])
+            findings.append(Finding("image.augmented_across_splits", "warning", problem, place, hint, len(group)))
     return findings
 
 

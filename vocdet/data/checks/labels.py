@@ -10,12 +10,15 @@ from itertools import islice
 import numpy as np
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.division.divide import objects_of_splits
 from vocdet.data.division.groups import merged
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.labels import is_background
+from vocdet.data.splits import separate
 from vocdet.errors import Place
 from vocdet.wording import counted, listed, quoted
 
+_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 LONGEST_LABEL = 100  # characters
 
 _MOST_NAMES = 20  # of labels that look alike
@@ -54,6 +57,31 @@ def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
             findings.append(Finding("label.background", "warning", f"{label!r} is used as a label", place, hint))
         if i not in grouped:
             findings += _odd_letters(label, place)
+    return findings
+
+
+def label_split_findings(dataset: Dataset) -> list[Finding]:
+    """Labels with objects, none of which is in train: a model never learns them."""
+    splits = separate(dataset.splits)
+    learned = next((splits[name] for name in ("train", "trainval") if name in splits), None)
+    if learned is None or not len(learned):
+        return []
+    names = [name for name in splits if name not in ("train", "trainval")]
+    counts = objects_of_splits(dataset, [learned, *(splits[name] for name in names)])  # (1 + S, L)
+    places = _first_places(dataset)
+    validated = "val" in names and counts[1 + names.index("val")].any()
+    findings = []
+    for i, label in enumerate(dataset.labels):
+        elsewhere = [f"{counted(count, 'object')} in {name}"
+                     for name, count in zip(names, counts[1:, i].tolist(), strict=True) if count]  # fmt: skip
+        if not counts[0, i] and elsewhere:
+            problem = f"the label {quoted(label)} has no object in train, but {' and '.join(elsewhere)}"
+            hint = f"a model cannot learn it: annotate some in train, or split again: {_SPLIT_AGAIN}"
+            findings.append(Finding("label.not_in_train", "warning", problem, places[i], hint))
+        elif counts[0, i] and validated and not counts[1 + names.index("val"), i]:
+            problem = f"the label {quoted(label)} has {counted(int(counts[0, i]), 'object')} in train and none in val"
+            hint = f"training cannot tell how well it learns it: annotate some in val, or split again: {_SPLIT_AGAIN}"
+            findings.append(Finding("label.not_in_val", "warning", problem, places[i], hint))
     return findings
 
 

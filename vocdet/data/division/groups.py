@@ -47,6 +47,35 @@ def by_pattern(dataset: Dataset, pattern: str) -> Groups:
     return list(groups.values())
 
 
+# Roboflow's names of augmented copies, and what others append to the name of an image that is there, too.
+_ROBOFLOW = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{12,}")
+_AUGMENTED = re.compile(
+    r"(.+?)[_-](?:(?:h|v)?flip(?:ped)?|rot(?:ated?)?[_-]?\d*|aug(?:mented)?[_-]?\d*|mirror(?:ed)?)", re.IGNORECASE
+)
+_SPLIT_FOLDERS = frozenset(("train", "valid", "val", "validation", "test", "images", "jpegimages"))
+
+
+def by_original(dataset: Dataset) -> Groups:
+    """Augmented copies of one image by their names, with the image itself if it is there.
+
+    Roboflow names them `x_jpg.rf.<hash>`, whatever split they are in. Names such as `x_aug1` and `x_flip` count only
+    beside an image `x` in the same folder.
+    """
+    paths = [PurePosixPath(stem) for stem in dataset.images.stems]
+    names = [("/".join(part for part in path.parts[:-1] if part.lower() not in _SPLIT_FOLDERS), path.name)
+             for path in paths]  # fmt: skip
+    known = set(names)
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, (folder, name) in enumerate(names):
+        if found := _ROBOFLOW.fullmatch(name):
+            original = found[1]
+        else:
+            found = _AUGMENTED.fullmatch(name)
+            original = found[1] if found and (folder, found[1]) in known else name
+        groups[folder, original].append(row)
+    return [rows for rows in groups.values() if len(rows) > 1]
+
+
 def merged(count: int, *groupings: Sequence[Sequence[int]]) -> Groups:
     """Groups of two or more of `count` rows, after merging those that share a row."""
     root = np.arange(count)
