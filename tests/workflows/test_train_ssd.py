@@ -26,6 +26,7 @@ from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs.setup import RunOptions
 from vocdet.runs.ssd import label_weights
 from vocdet.training.loop import Epoch, Step
+from vocdet.workflows.convert import convert
 from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
@@ -353,3 +354,16 @@ def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) ->
     assert report.overall.ap50 > 0.85
     assert report.overall.f1 is not None
     assert report.overall.f1 > 0.85
+
+
+def test_the_start_explains_coordinates_only_where_a_format_leaves_a_choice(root: Path, tmp_path: Path) -> None:
+    def start(source: Source) -> DetectorStart:
+        events = training_events(source, recipe(epochs=1), RunOptions(runs=tmp_path / "runs", device="cpu"))
+        event = next(events)
+        events.close()
+        assert isinstance(event, DetectorStart)
+        return event
+
+    assert start(Source(root)).coordinates.startswith("zero-based: ")
+    convert(Source(root), tmp_path / "coco", "coco")
+    assert start(Source(tmp_path / "coco")).coordinates == ""

@@ -14,6 +14,7 @@ from torch import nn
 from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.evaluation.report import EvalReport
+from vocdet.formats.scan import Scan
 from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
@@ -52,7 +53,7 @@ class DetectorStart:
     transfer: Transfer | None  # tensor by tensor; None: from scratch
     anchor_shapes: int
     recall: tuple[AnchorRecall, ...]
-    coordinates: str
+    coordinates: str  # how the files count pixels, and why that was chosen; "" if the format leaves no choice
     warnings: tuple[Finding, ...]
     notes: tuple[str, ...]  # about the data and the recipe, for people
     recipe: SsdRecipe | MaskRcnnRecipe  # with the batch that fits, if it left the batch open
@@ -118,7 +119,7 @@ def training_events(
     with run_folder(options, family.task, info.backbone.name, unfinished) as run:
         yield DetectorStart(
             run, len(train), validator.images, train.labels, initial.weights, initial.transfer,
-            *family.anchor_recall(model, objects), f"{loaded.scan.coordinates}-based: {loaded.scan.reason}",
+            *family.anchor_recall(model, objects), _coordinates(loaded.scan),
             loaded.warnings, notes, recipe, loaded.left_out,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record(), options, unfinished)
@@ -140,3 +141,7 @@ def _freeze(model: nn.Module, train: DetectorTrain) -> None:
     backbone.freeze(train.freeze)
     if train.freeze_norm:
         fold_norms(backbone)
+
+
+def _coordinates(scan: Scan) -> str:
+    return f"{scan.coordinates}-based: {scan.reason}" if scan.reason else ""

@@ -39,7 +39,8 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
     _print_samples(event, event.images, event.validation_images, "image")
     _print_weights(event, show_weights=show_weights)
     _print_warnings(event, event.validation_images, request)
-    render.note(f"coordinates are {event.coordinates}")
+    if event.coordinates:
+        render.note(f"coordinates are {event.coordinates}")
     render.show(_recall_table(event.recall, event.anchor_shapes))
 
 
