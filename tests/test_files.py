@@ -269,3 +269,19 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         with pytest.raises(OSError, match=r"(?i)is a directory|not a regular file"):
             files.read_limited(path, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("x" * 300, "choose a shorter name"),
+        ("file/a.txt", "choose another folder: a part of the path is a file"),
+        ("folder", "choose another name: this is a folder"),
+    ],
+)
+def test_the_hint_for_a_file_that_cannot_be_written_fits_the_reason(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError) as caught:
+        files.write_bytes(tmp_path / name, b"")
+    assert caught.value.hint == hint

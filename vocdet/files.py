@@ -286,10 +286,19 @@ def make_folder(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+_NO_RIGHT = "choose a writable folder"
+_UNWRITABLE = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "choose another name: this is a folder",
+    errno.ENOTDIR: "choose another folder: a part of the path is a file",
+    errno.EEXIST: "choose another folder: a part of the path is a file",
+}
+
+
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error for a file that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "choose another folder, or free some space" if full else "choose a writable folder"
+    hint = "choose another folder, or free some space" if full else _UNWRITABLE.get(error.errno or 0, _NO_RIGHT)
     return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
 
 

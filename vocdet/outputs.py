@@ -82,7 +82,7 @@ def mark_file(path: Path) -> None:
         write_marker(path.parent, marker.kind, marker.files | {_key(path.name): digest_of(path)}, marker.kept)
 
 
-def check_replaceable(path: Path, hint: str = "choose another name, or delete it") -> None:
+def check_replaceable(path: Path, hint: str = "choose another name") -> None:
     """Raise an `OutputError` for a file that vocdet did not write, or that was changed since: it is never replaced.
 
     `mark_file` notes what vocdet writes.
@@ -114,7 +114,10 @@ class OutputFiles:
         """Whether there is no such file yet, or it is unchanged; otherwise it is noted as kept."""
         path = self.folder / name
         if link := first_link(path.parent, self.folder):
-            problem, hint = "is a link: nothing is written through it", "replace it by a folder, or choose another one"
+            problem, hint = (
+                "is a link: nothing is written through it",
+                "replace it by a folder, or choose another folder",
+            )
             raise OutputError(problem, place=link, hint=hint)
         known = self.files.get(_key(name)) or self.earlier.get(_key(name), "")
         if self.force or not os.path.lexists(path) or _is_unchanged(path, known):

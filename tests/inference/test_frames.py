@@ -181,3 +181,13 @@ def test_what_is_passed_over_is_named_with_the_reason(tmp_path: Path) -> None:
         "up": "a link that leads back",
     }
     assert [source.name for source in find_sources([str(tmp_path / "in")])] == ["a.png"]
+
+
+def test_a_folder_without_images_names_what_it_has(tmp_path: Path) -> None:
+    for name in ("a.psd", "b.psd", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(VocdetError) as caught:
+        find_sources([str(tmp_path)])
+    assert "it has a.psd (.psd files are not read), b.psd (.psd files are not read); supported files: " in str(
+        caught.value.hint
+    )

@@ -17,7 +17,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ArgumentError, ImageError, MediaError, VocdetError, raise_all
 from vocdet.inputs.images import Image
 from vocdet.outputs import is_output_folder
-from vocdet.wording import reason
+from vocdet.wording import listed, reason
 
 T = TypeVar("T")
 
@@ -73,12 +73,10 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
     for text in names:
         path = Path(text)
         if _is_dir(path):
-            inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in _search(path, skip) if not why]
+            found = list(_search(path, skip))
+            inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in found if not why]
             if not inside:
-                kinds = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-                errors.append(
-                    ArgumentError("contains no image and no video", place=path, hint=f"supported files: {kinds}")
-                )
+                errors.append(_nothing(path, [f"{inner.name} ({why})" for inner, why in found]))
             sources += inside
         elif _is_file(path):
             sources.append(_file(path, path.name))
@@ -94,6 +92,13 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
             errors.append(ArgumentError("does not exist", place=path, hint=hint))
     raise_all(errors)
     return sources
+
+
+def _nothing(folder: Path, passed_over: Sequence[str]) -> ArgumentError:
+    """The error for a folder without images and videos, which names what is there."""
+    supported = f"supported files: {listed(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
+    hint = f"it has {listed(passed_over, most=3)}; {supported}" if passed_over else supported
+    return ArgumentError("contains no image and no video", place=folder, hint=hint)
 
 
 def _file(path: Path, name: str) -> MediaSource:

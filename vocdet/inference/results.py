@@ -142,13 +142,15 @@ def write_voc_results(
     lines: list[list[str]] = [[] for _ in dataset.labels]
     for stem, one in zip(dataset.images.stems, detections, strict=True):
         if len(one) and len(stem.split()) != 1:
-            raise OutputError(f"the stem {stem!r} contains a space", place=folder, hint="rename the image")
+            raise OutputError(
+                f"the stem {stem!r} contains a space", place=folder, hint="rename the image and its annotation"
+            )
         for label, (xmin, ymin, xmax, ymax), score in _numbers(one):
             low = f"{minimum_text(xmin, 'one')} {minimum_text(ymin, 'one')}"
             lines[label].append(f"{stem} {score!r} {low} {number_text(xmax)} {number_text(ymax)}\n")
     for name in dataset.labels:
         if set(name) & set('/\\:*?"<>|\0'):
-            raise OutputError(f"the label {name!r} cannot be in a file name", place=folder, hint="rename it")
+            raise OutputError(f"the label {name!r} cannot be in a file name", place=folder, hint="rename the label")
     paths = tuple(folder / f"comp3_det_{split}_{name}.txt" for name in dataset.labels)
     for path, text in zip(paths, lines, strict=True):
         with writing(path) as file:
@@ -170,7 +172,7 @@ def _entries(path: Path) -> list[object]:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         problem = f"no detections can be read: {reason(error)}"
-        raise AnnotationError(problem, place=path, hint=_HINT) from error
+        raise AnnotationError(problem, place=path, hint="check its name and its permissions") from error
     try:
         content = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
