@@ -132,6 +132,20 @@ def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
     return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
 
 
+def irregular(root: Path, folders: Iterable[str], suffix: str) -> dict[str, str]:
+    """What has the name of an annotation file in these folders of `root`, and is none: its path, and what it is."""
+    found: dict[str, str] = {}
+    for folder in sorted(folders):
+        for entry in _visible(root / folder, []):
+            if entry.name.lower().endswith(suffix) and not is_kind(entry.is_file):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if is_kind(entry.is_dir):
+                    found[path] = "a folder"
+                elif not entry.is_symlink():  # the walk names links that lead nowhere
+                    found[path] = "a pipe, a socket or a device"
+    return found
+
+
 def is_searched(folder: Path) -> bool:
     """Whether a folder in a dataset is a part of it: no output, and no link to a folder that it is in."""
     back = folder.is_symlink() and _is_inside(_real(folder.parent), _real(folder))

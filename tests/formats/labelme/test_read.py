@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import random
 import shutil
 import unicodedata
@@ -654,3 +655,37 @@ def test_real_truth_agrees_with_its_other_formats(shared: Path, tmp_path: Path) 
     for one_box, other in zip(sorted(as_coco), sorted(expected), strict=True):
         assert one_box[:2] == other[:2]
         np.testing.assert_allclose(one_box[2], other[2], atol=0.01)  # COCO's numbers there have two decimals
+
+
+@pytest.mark.parametrize(("kind", "what"), [("folder", "a folder"), ("pipe", "a pipe, a socket or a device")])
+def test_a_labelme_file_that_is_no_file_is_an_error(tmp_path: Path, kind: str, what: str) -> None:
+    root = make(tmp_path, {"a.json": content(shape())})
+    shutil.copy(root / "a.jpg", root / "b.jpg")
+    (root / "b.json").mkdir() if kind == "folder" else os.mkfifo(root / "b.json")
+    found = labelme.scan(Source(root))
+    (finding,) = found.findings
+    assert (finding.code, finding.severity, finding.place.path) == ("json.unreadable", "error", root / "b.json")
+    assert finding.problem == f"is {what}, not a file"
+    assert (found.dataset.images.stems, found.left_out) == (("a",), {"b": ""})
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"flags": {"difficult": "yes"}}, 'difficult is "yes", neither true nor false: it is kept as an attribute'),
+        ({"occluded": 2}, "occluded is 2, neither true nor false: it is kept as an attribute"),
+        ({"flags": ["difficult"]}, 'flags are ["difficult"], not an object: they are ignored'),
+    ],
+)
+def test_flags_that_are_no_flags_are_named(tmp_path: Path, keys: dict[str, Any], problem: str) -> None:
+    found = labelme.scan(Source(make(tmp_path, {"a.json": content({**shape(), **keys})})))
+    (finding,) = found.findings
+    assert (finding.code, finding.severity, finding.problem) == ("labelme.flags", "warning", problem)
+
+
+def test_numbers_0_and_1_are_flags(tmp_path: Path) -> None:
+    shapes = [{**shape(), "difficult": 1}, {**shape(), "flags": {"difficult": 0, "truncated": 1}}]
+    found = labelme.scan(Source(make(tmp_path, {"a.json": content(*shapes)})))
+    objects = found.dataset.objects
+    assert (objects.difficult.tolist(), objects.truncated.tolist()) == ([True, False], [False, True])
+    assert found.findings == ()

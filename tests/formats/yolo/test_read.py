@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -320,7 +321,17 @@ def test_a_class_with_a_decimal_point_is_read_with_a_finding(tmp_path: Path) -> 
 def test_an_undecodable_label_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     found = one_file(tmp_path, data)
     assert (only(found).code, only(found).severity) == ("yolo.text.encoding", "error")
-    assert found.dataset.images.stems == ("a",)
+    assert (found.dataset.images.stems, found.left_out) == ((), {"a": ""})  # its objects are unknown, not none
+
+
+@pytest.mark.parametrize(("kind", "what"), [("folder", "a folder"), ("pipe", "a pipe, a socket or a device")])
+def test_a_label_file_that_is_no_file_is_an_error(tmp_path: Path, kind: str, what: str) -> None:
+    root = make(tmp_path, {"a.jpg": "", "b.jpg": "", "b.txt": "0 0.5 0.5 0.5 0.5\n", "classes.txt": "dog\n"})
+    (root / "a.txt").mkdir() if kind == "folder" else os.mkfifo(root / "a.txt")
+    found = yolo.scan(Source(root))
+    assert (only(found).code, only(found).severity) == ("yolo.text.unreadable", "error")
+    assert str(only(found).as_error()).startswith(f"{root}/a.txt: is {what}, not a label file")
+    assert (found.dataset.images.stems, found.left_out) == (("b",), {"a": ""})
 
 
 def test_a_label_file_of_zeros_is_an_error(tmp_path: Path) -> None:

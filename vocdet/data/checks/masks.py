@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity, object_place, object_text
 from vocdet.data.mask_areas import MaskAreas, mask_areas
 from vocdet.wording import quoted
 
+_THIN = 1.2  # pixels: polygons that are wider on average cover some
 _REDRAW = "draw it again, or delete it"
 
 
@@ -34,12 +36,32 @@ def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[F
             note("mask.size", "error", problem, row, "export it again")
         elif not mask_facts.area[row]:
             note("mask.empty", "warning", "has no pixel", row, _REDRAW)
+    longest = (objects.box[:, 2:] - objects.box[:, :2]).max(axis=1, initial=0)
+    for row in np.flatnonzero(mask_facts.area < _THIN * longest).tolist():  # NaN without a valid mask
+        if row not in mask_facts.sizes and not _draws(dataset, row):
+            note("mask.empty", "warning", "has no pixel: its points are on a line, or nearly", row, _REDRAW)
     polygons = objects.crowd & (mask_facts.area >= 0)
     polygons[list(mask_facts.sizes)] = False
     for row in np.flatnonzero(polygons).tolist():
         hint = "COCO's own crowds are RLEs, and some tools require that"
         note("mask.crowd_polygon", "warning", "is a crowd with polygons", row, hint)
     return findings + _area_findings(dataset)
+
+
+def _draws(dataset: Dataset, row: int) -> bool:
+    """Whether the polygons of an object have an area and cover a pixel; true where its box is too small for that."""
+    if np.subtract(dataset.objects.box[row, 2:], dataset.objects.box[row, :2]).min() < 1:
+        return True  # has a finding of its own
+    segmentation = masks.parse(dataset.objects.segmentation[row])
+    if isinstance(segmentation, masks.Rle):
+        return True
+    polygons = [np.reshape(polygon, (-1, 2)) for polygon in segmentation]
+    start = np.floor(np.concatenate(polygons).min(axis=0))
+    width, height = np.ceil(np.concatenate(polygons).max(axis=0) - start).tolist()
+    if width * height > masks.MOST_PIXELS:
+        return True
+    moved = [(polygon - start).ravel().tolist() for polygon in polygons]
+    return masks.area(segmentation) > 0 and bool(masks.pixels(moved, int(height), int(width)).any())
 
 
 def _area_findings(dataset: Dataset) -> list[Finding]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
-from vocdet.errors import AnnotationError, DatasetError
+from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.files import read_limited
-from vocdet.formats.folders import link_hint, listing, walk
+from vocdet.formats.folders import irregular, link_hint, listing, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
 
@@ -27,6 +27,7 @@ class Layout:
     images: ImageIndex
     annotations: list[str]  # sorted
     findings: list[Finding]
+    unreadable: frozenset[str] = frozenset()  # folders and devices with the name of a labelme file
 
 
 def find_layout(root: Path, *, without_images: bool = False) -> Layout:
@@ -46,6 +47,11 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         for file in files
         if split_suffix(file)[1] == ".json" and (split_suffix(file)[0] in stems or is_labelme(root / file))
     ]
+    unreadable = irregular(root, {file.rpartition("/")[0] for file in files}, ".json")
+    unreadable = {path: what for path, what in unreadable.items() if split_suffix(path)[0] in stems}
+    for path, what in unreadable.items():
+        hint = "put the labelme file in its place, or delete it"
+        findings.append(Finding("json.unreadable", "error", f"is {what}, not a file", Place(root / path), hint))
     if not annotations:
         problem = "no labelme files found"
         problem += f" beside {counted(len(images), 'image')}" if images else ""
@@ -55,7 +61,7 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         problem = f"no images found for {counted(len(annotations), 'annotation')}"
         hint = link_hint(findings, "use the folder that holds both annotations and images")
         raise AnnotationError(problem, place=root, hint=hint)
-    return Layout(ImageIndex(root, tuple(images)), annotations, findings)
+    return Layout(ImageIndex(root, tuple(images)), annotations, findings, frozenset(unreadable))
 
 
 def looks_like(folder: Path) -> str:

@@ -45,6 +45,9 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     annotations = layout.annotations
     builder, notes = DatasetBuilder(layout.images.root), Notes([*layout.findings])
     reading = _Reading(layout.images, builder, notes, without_images=without_images)
+    unreadable = {split_suffix(path)[0]: path for path in layout.unreadable}
+    stems = {image: split_suffix(image)[0] for image in layout.images.files} if unreadable else {}
+    reading.claimed |= {image: unreadable[stem] for image, stem in stems.items() if stem in unreadable}
     with uncollected(), image_files.quiet_decoder():
         for done, annotation in enumerate(annotations, 1):
             _read_one(reading, annotation)

@@ -100,6 +100,7 @@ def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _S
     points = _points(value.get("points"), size, findings)
     if label is None or points is None:
         return None
+    _check_flags(value, findings)
     shape = _Shape(label, findings.index, value, (0, 0, 0, 0))
     if kind == "mask":
         return _with_mask(shape, points, size, findings)
@@ -124,6 +125,22 @@ def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _S
     xs, ys = shape.polygon[::2], shape.polygon[1::2]
     shape.box = min(xs), min(ys), max(xs), max(ys)
     return shape
+
+
+def _is_flag(value: object) -> bool:
+    """Whether a JSON value is true, false, 1 or 0."""
+    return isinstance(value, (bool, int)) and value in (0, 1)
+
+
+def _check_flags(keys: Mapping[str, Any], findings: _ShapeFindings) -> None:
+    flags = keys.get("flags")
+    if flags is not None and not isinstance(flags, dict):
+        findings.warning("labelme.flags", f"flags are {shown(flags)}, not an object: they are ignored", "correct them")
+    stated = {**(flags if isinstance(flags, dict) else {}), **keys}
+    for name in FLAGS:
+        if not is_empty(stated.get(name)) and not _is_flag(stated[name]):
+            problem = f"{name} is {shown(stated[name])}, neither true nor false: it is kept as an attribute"
+            findings.warning("labelme.flags", problem, "write true or false")
 
 
 def _label(value: object, findings: _ShapeFindings) -> str | None:
@@ -213,7 +230,7 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
         for name in ("attributes", "flags"):
             values = shape.keys.get(name)
             attributes |= values if isinstance(values, dict) else {}
-    marked = {name: value for name in FLAGS if isinstance(value := others.get(name, attributes.get(name)), bool)}
+    marked = {name: value for name in FLAGS if _is_flag(value := others.get(name, attributes.get(name)))}
     item.flags = sum(FLAGS[name] for name, value in marked.items() if value)
     scalars = {k: v for k, v in attributes.items() if isinstance(v, (str, int, float)) and k not in marked}
     others = {key: value for key, value in others.items() if key not in marked}

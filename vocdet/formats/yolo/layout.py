@@ -12,8 +12,8 @@ from vocdet.formats.folders import link_hint, listing, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.label_lists import list_rank
 from vocdet.formats.scan import Notes
+from vocdet.formats.yolo import pairs
 from vocdet.formats.yolo import settings as yolo_settings
-from vocdet.formats.yolo.pairs import LABEL_FOLDERS, labels_of, note_hashes, note_orphans, one_image_a_label
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import YAML_SUFFIXES, Settings
 from vocdet.formats.yolo.splits import find_splits
@@ -36,7 +36,7 @@ class Layout:
     names_source: str  # the file that names them
     splits: dict[str, list[str]]  # train, val, test: images
     keypoints: tuple[int, int] | None  # of a pose, and how many values each has
-    ambiguous: list[str] = field(default_factory=list)  # images that share a label file with one in `images`
+    left_out: list[str] = field(default_factory=list)  # images without a label file of their own that can be read
     splits_by_folder: bool = False  # no file lists the splits
 
 
@@ -59,17 +59,19 @@ def find_layout(path: Path, notes: Notes) -> Layout:
     splits, lists = find_splits(index, settings, texts.values(), notes)
     for source in lists:
         texts.pop(split_suffix(source)[0], None)
-    label_of = labels_of(root, images, texts)
-    ambiguous = one_image_a_label(root, images, label_of, notes)
-    note_hashes(root, label_of, notes)
-    note_orphans(root, texts, label_of, notes)
+    unreadable = pairs.irregular_labels(root, images, texts, notes)
+    label_of = pairs.labels_of(root, [image for image in images if image not in unreadable], texts)
+    ambiguous = pairs.one_image_a_label(root, images, label_of, notes)
+    pairs.note_hashes(root, label_of, notes)
+    pairs.note_orphans(root, texts, label_of, notes)
     if not label_of or not images:
         _raise_nothing(root, images, texts, link_hint(findings, ""))
     names, names_source = _names(root, settings, names_files, files, notes)
     keypoints = settings.keypoints if settings else None
-    kept = [image for image in images if image not in set(ambiguous)]
+    left_out = {*ambiguous, *unreadable}
+    kept = [image for image in images if image not in left_out]
     by_folder = bool(splits) and not lists and not (settings and settings.splits)
-    return Layout(root, kept, label_of, names, names_source, splits, keypoints, ambiguous, by_folder)
+    return Layout(root, kept, label_of, names, names_source, splits, keypoints, sorted(left_out), by_folder)
 
 
 def looks_like(folder: Path) -> str:
@@ -84,10 +86,10 @@ def looks_like(folder: Path) -> str:
     if found:
         return f"{found} is beside its image and holds fractions of it"
     below = {place: [f"{place}/{name}" for name in listing(folder, place)[0]] for place in inner}
-    places = [place for place in inner if place.lower() in LABEL_FOLDERS]
+    places = [place for place in inner if place.lower() in pairs.LABEL_FOLDERS]
     places += [deeper for place in places for deeper in below[place]]
     places += [
-        deeper for more in below.values() for deeper in more if deeper.rpartition("/")[2].lower() in LABEL_FOLDERS
+        deeper for more in below.values() for deeper in more if deeper.rpartition("/")[2].lower() in pairs.LABEL_FOLDERS
     ]
     found = next(filter(None, (_rows_in(folder, place) for place in ["", *places])), "")
     return f"{found} holds fractions of an image" if found else ""
@@ -98,7 +100,7 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
     images = images_among(files)
     texts = {split_suffix(file)[0]: file for file in files if split_suffix(file)[1] == ".txt"}
     try:
-        label_of = labels_of(root, images, texts)
+        label_of = pairs.labels_of(root, images, texts)
     except DatasetError:  # several label files of one image
         return []
     begins = ((image, yolo_settings.first_bytes(root / text)) for image, text in label_of.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vocdet.errors import DatasetError
 from vocdet.formats.bare_stems import BareStems
+from vocdet.formats.folders import irregular
 from vocdet.formats.images import IMAGE_FOLDERS, split_suffix, stem_of
 from vocdet.formats.scan import Notes
 from vocdet.formats.yolo.rows import looks_like_rows
@@ -25,6 +26,21 @@ def labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[
     """
     found = _by_folder(images, texts) or _by_stem(root, images, texts)
     return found | _but_for_hash(images, texts, found)
+
+
+def irregular_labels(root: Path, images: Sequence[str], texts: dict[str, str], notes: Notes) -> set[str]:
+    """The images whose label file is a folder or a device; each is a finding."""
+    folders = {file.rpartition("/")[0] for file in (*images, *texts.values())}
+    stems = {stem_of(image) for image in images}
+    found = {path: what for path, what in irregular(root, folders, ".txt").items() if stem_of(path) in stems}
+    if not found:
+        return set()
+    label_of = labels_of(root, images, texts | {split_suffix(path)[0]: path for path in found})
+    wrong = {image: text for image, text in label_of.items() if text in found}
+    for text in sorted(set(wrong.values())):
+        hint = "put the label file in its place, or delete it"
+        notes.add("yolo.text.unreadable", "error", f"is {found[text]}, not a label file", root / text, hint)
+    return set(wrong)
 
 
 def _by_folder(images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:

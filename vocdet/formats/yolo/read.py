@@ -62,7 +62,7 @@ def scan(
         split: np.array([row_of[file] for file in files if file in row_of], np.int64)
         for split, files in layout.splits.items()
     }
-    left_out = dict.fromkeys((_stem(file) for file in [*layout.ambiguous, *reading.unreadable]), "")
+    left_out = dict.fromkeys((_stem(file) for file in [*layout.left_out, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
     listed = layout.names_source if is_list_name(layout.names_source) and label_list is None else ""
@@ -96,14 +96,15 @@ def _read_one(reading: _Reading, image: str) -> None:
         reading.unreadable.append(image)
         return
     source = layout.label_of.get(image, "")
+    content = read_rows(f"{layout.root}/{source}", notes, layout.keypoints) if source else None
+    if source and content is None:
+        reading.unreadable.append(image)
+        return
     row = builder.add_image(image, source, size)
-    if not source:
+    if content is None:
         hint = "delete it if it is not annotated; if it has no objects, add an empty .txt"
         problem = "has no label file: it is read as an image without objects"
         notes.add("image.unannotated", "warning", problem, Path(path), hint)
-        return
-    content = read_rows(f"{layout.root}/{source}", notes, layout.keypoints)
-    if content is None:
         return
     numbers = content.numbers
     count = len(numbers) // 5
