@@ -158,3 +158,52 @@ def test_images_without_any_annotation_are_counted(make_voc: MakeVoc) -> None:
         path.unlink()
     with pytest.raises(AnnotationError, match="no annotations found beside 2 images"):
         find_layout(root)
+
+
+def stems(root: Path) -> dict[str, tuple[str, list[str]]]:
+    layout = find_layout(root)
+    return {stem: (file, layout.images_of(stem)) for file, stem in layout.annotations.items()}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ("mon/cam0/1 tue/cam0/1", {"mon/cam0/1": "mon/cam0/1", "tue/cam0/1": "tue/cam0/1"}),
+        ("images/train/a images/test/b", {"a": "images/train/a", "b": "images/test/b"}),
+        ("images/train/a images/test/a", {"train/a": "images/train/a", "test/a": "images/test/a"}),
+        ("train/annotations/a>train/images/a val/annotations/a>val/images/a",
+         {"train/a": "train/images/a", "val/a": "val/images/a"}),
+        ("Annotations/a>photos/a Annotations/b>photos/2024/b", {"a": "photos/a", "b": "photos/2024/b"}),
+        ("labels/a>images/a labels/b>images/b", {"a": "images/a", "b": "images/b"}),
+        ("annotations/a>images/train/a annotations/b>images/val/b", {"a": "images/train/a", "b": "images/val/b"}),
+        ("a>pictures/a b>pictures/b", {"a": "pictures/a", "b": "pictures/b"}),
+        ("Annotations/a>a b>b", {"a": "a", "b": "b"}),
+        ("Annotations/a>JPEGImages/a JPEGImages/b>JPEGImages/b", {"a": "JPEGImages/a", "b": "JPEGImages/b"}),
+        ("a>a more/b>more/b", {"a": "a", "b": "more/b"}),
+    ],
+)  # fmt: skip
+def test_annotations_find_their_images(tmp_path: Path, files: str, expected: dict[str, str]) -> None:
+    for pair in files.split():
+        xml, _, image = pair.partition(">")
+        for path in (tmp_path / f"{xml}.xml", tmp_path / f"{image or xml}.jpg"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("<annotation/>")
+    (tmp_path / "annotations").mkdir(exist_ok=True)  # as TensorFlow's tutorial has it
+    (tmp_path / "annotations" / "train.csv").write_text("filename,xmin")
+    assert {stem: images for stem, (_, images) in stems(tmp_path).items()} == {
+        stem: [f"{file}.jpg"] for stem, file in expected.items()
+    }
+
+
+def test_a_stray_xml_in_another_folder_is_passed_over(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG}, root=None, layout="flat")
+    (root / "film").mkdir()
+    for name in ("a.xml", "a.jpg"):
+        (root / name).rename(root / "film" / name)
+    (root / "calibration").mkdir()
+    (root / "calibration" / "camera.xml").write_text('<?xml version="1.0"?><opencv_storage/>')
+    layout = find_layout(root)
+    assert list(layout.annotations) == ["film/a.xml"]
+    assert [one.problem for one in layout.findings] == [
+        "calibration/camera.xml begins with <opencv_storage>, not with <annotation>: not read"
+    ]

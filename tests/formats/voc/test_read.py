@@ -147,11 +147,88 @@ def test_two_images_of_one_stem_are_distinguished_by_the_filename(make_voc: Make
     assert only(read(root)).code == "image.ambiguous"
 
 
-def test_a_stem_in_two_folders_is_an_error(make_voc: MakeVoc, tmp_path: Path) -> None:
-    for part in ("train", "test"):
-        make_voc({"a": DOG}, root=tmp_path / "set" / part, layout="flat")
-    with pytest.raises(AnnotationError, match=r"train/a\.xml: has the same stem 'a' as test/a\.xml"):
-        read(tmp_path / "set")
+def test_a_name_in_two_folders_makes_stems_of_paths(make_voc: MakeVoc, tmp_path: Path) -> None:
+    for film in ("film1", "film2"):
+        make_voc({"a": DOG, f"only{film}": []}, root=tmp_path / "set" / film, layout="flat")
+    found = read(tmp_path / "set")
+    assert found.findings == ()
+    assert [(stem, file) for stem, file, _ in rows(found.dataset)] == [
+        ("film1/a", "film1/a.jpg"),
+        ("onlyfilm1", "film1/onlyfilm1.jpg"),
+        ("film2/a", "film2/a.jpg"),
+        ("onlyfilm2", "film2/onlyfilm2.jpg"),
+    ]
+
+
+def test_two_xmls_of_an_image_are_an_error_unless_they_say_the_same(make_voc: MakeVoc) -> None:
+    root = make_voc({"a": DOG, "b": DOG, "c": DOG}, layout="flat")
+    for copy, change in (("a (1)", "30"), ("b - Copy", "31"), ("z", "32")):
+        text = (root / f"{copy[0].replace('z', 'c')}.xml").read_text()
+        (root / f"{copy}.xml").write_text(text.replace("<xmax>30<", f"<xmax>{change}<"))
+    found = scan(Source(root))
+    assert [row[:2] for row in rows(found.dataset)] == [("a", "a.jpg"), ("b", "b.jpg"), ("c", "c.jpg")]
+    assert [row[2] for row in rows(found.dataset)] == [[("dog", [1, 2, 30, 40])]] * 3
+    told = [(one.severity, one.code, one.place.path.name, one.problem) for one in found.findings]
+    other = "annotates the same image as {}.xml, with other objects"
+    assert told == [
+        ("warning", "voc.stem.repeated", "a (1).xml",
+         "annotates the same image as a.xml, with the same objects: it is not used"),
+        ("error", "voc.stem.repeated", "b - Copy.xml", other.format("b")),
+        ("error", "voc.stem.repeated", "z.xml", other.format("c")),
+    ]  # fmt: skip
+
+
+def test_several_xmls_that_name_one_image_are_not_several_images(make_voc: MakeVoc) -> None:
+    root = make_voc({"image": DOG}, layout="flat")
+    for number in range(3):
+        (root / f"{number}.xml").write_text((root / "image.xml").read_text().replace(">30<", f">3{number + 1}<"))
+    (root / "image.xml").unlink()
+    found = scan(Source(root))
+    assert [row[0] for row in rows(found.dataset)] == ["0"]
+    assert [(one.severity, one.place.path.name) for one in found.findings] == [("error", "1.xml"), ("error", "2.xml")]
+
+
+@pytest.mark.parametrize(
+    ("filename", "problem"),
+    [
+        (
+            "b.jpg",
+            "<filename> is 'b.jpg', but the XML has the name of a.jpg, which is used; JPEGImages/b.jpg exists, too",
+        ),
+        ("old.jpg", "<filename> is 'old.jpg', but the XML has the name of a.jpg, which is used"),
+        ("a.png", "<filename> is 'a.png', but the XML has the name of a.jpg, which is used"),
+        ("a.heic", "<filename> is 'a.heic', but the XML has the name of a.jpg, which is used"),
+    ],
+)
+def test_a_filename_of_another_image_is_told(make_voc: MakeVoc, filename: str, problem: str) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
+    found = scan(Source(root))
+    assert (only(found).severity, only(found).code, only(found).problem) == ("warning", "voc.filename", problem)
+    assert rows(found.dataset)[0][1] == "JPEGImages/a.jpg"
+
+
+@pytest.mark.parametrize("filename", ["", "a", "A.JPG", "frame", "JPEGImages/a.jpg", "1.5"])
+def test_a_filename_that_names_no_other_image_is_fine(make_voc: MakeVoc, filename: str) -> None:
+    root = make_voc({"a": DOG, "b": DOG})
+    edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
+    assert read(root).findings == ()
+
+
+def test_an_image_of_one_name_in_two_folders_is_chosen_by_the_folder_in_the_xml(make_voc: MakeVoc) -> None:
+    root = make_voc({"x": DOG, "y": DOG})
+    for name, film in (("x", "film1"), ("y", "film2")):
+        (root / "JPEGImages" / film).mkdir()
+        (root / "JPEGImages" / f"{name}.jpg").rename(root / "JPEGImages" / film / "1.jpg")
+        edit(root / "Annotations" / f"{name}.xml", f"<filename>{name}.jpg<", "<filename>1.jpg<")
+        edit(root / "Annotations" / f"{name}.xml", "<folder>JPEGImages<", f"<folder>{film}<")
+    assert [row[:2] for row in rows(read(root).dataset)] == [
+        ("x", "JPEGImages/film1/1.jpg"),
+        ("y", "JPEGImages/film2/1.jpg"),
+    ]
+    edit(root / "Annotations" / "x.xml", "<folder>film1<", "<folder>JPEGImages<")
+    found = scan(Source(root))
+    assert next((one.severity, one.code) for one in found.findings) == ("error", "image.ambiguous")
 
 
 def test_the_images_own_size_counts(make_voc: MakeVoc) -> None:

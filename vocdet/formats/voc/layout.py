@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.errors import AnnotationError, DatasetError
+from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.formats.folders import is_kind, is_searched, link_hint, merged, walk
-from vocdet.formats.images import IMAGE_FOLDERS, split_suffix, stem_of
+from vocdet.formats.images import IMAGE_FOLDERS, split_folder, split_suffix, stem_of
 from vocdet.formats.values import root_element
-from vocdet.wording import counted, reason
+from vocdet.wording import counted, listed, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")
 MASK_FOLDER = "segmentationobject"
+
+_KINDS = frozenset((*ANNOTATION_FOLDERS, *IMAGE_FOLDERS, "labels", "label"))
+_LEVELS = 4  # of folders below a dataset in which XML files are looked for
 
 _LAYOUTS = "a VOC folder has Annotations/ and JPEGImages/, a labelImg folder has each XML beside its image"
 
@@ -34,17 +38,31 @@ class Layout:
     others: dict[str, str] = field(default_factory=dict)  # stem -> a file of another kind
     findings: list[Finding] = field(default_factory=list)
     _folded: dict[str, list[str]] = field(default_factory=dict)  # images by stems without case
+    _stems: dict[str, str] = field(default_factory=dict)  # by image
+    _sources: dict[str, str] = field(default_factory=dict)  # annotations by stem
+    _named: dict[str, list[str]] = field(default_factory=dict)  # images by the last component of these
 
     def images_of(self, stem: str) -> list[str]:
-        """The candidate images of an annotation: those of its stem, else those whose stem differs just in case."""
+        """The candidate images of an annotation: those of its stem, else those whose stem differs just in case, else
+        those in any folder whose file name has the stem."""
         if stem in self.images:
             return self.images[stem]
-        if "/" in stem and (last := stem.rpartition("/")[2]) in self.images:
+        last = stem.rpartition("/")[2]
+        if last in self.images:
             return self.images[last]
         if not self._folded:
             for other, files in self.images.items():
-                self._folded.setdefault(_folded(other), []).extend(files)
-        return self._folded.get(_folded(stem), [])
+                self._folded.setdefault(folded(other), []).extend(files)
+                self._named.setdefault(folded(other).rpartition("/")[2], []).extend(files)
+        return self._folded.get(folded(stem)) or self._named.get(folded(last), [])
+
+    def annotation_of(self, file: str) -> str:
+        """The annotation with the stem of an image; "" if there is none."""
+        if not self._stems:
+            self._stems.update((file, stem) for stem, files in self.images.items() for file in files)
+            for source, stem in reversed(self.annotations.items()):
+                self._sources[stem] = source
+        return self._sources.get(self._stems.get(file, ""), "")
 
 
 def find_layout(root: Path, *, without_images: bool = False) -> Layout:
@@ -76,11 +94,7 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
 
 def looks_like(root: Path) -> str:
     """Where a VOC or labelImg folder has its XML files, as the reason to read it as VOC; "" if it has none."""
-    folders = _subfolders(root)
-    annotations = _annotation_folder(folders)
-    inner = (_annotation_folder(_subfolders(folder)) for folder in folders)
-    places = [annotations] if annotations is not None else [root, *folders, *(folder for folder in inner if folder)]
-    found = next((place for place in places if _any_xml(place)), None)
+    found = _folder_with_xml(_annotation_folder(_subfolders(root)) or root, _LEVELS) or _folder_with_xml(root, _LEVELS)
     return "" if found is None else f"XML files in {found.relative_to(root.parent).as_posix()}"
 
 
@@ -91,35 +105,119 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
     ]
 
 
-def _any_xml(folder: Path) -> bool:
-    if _has_xml(folder):
-        return True
-    if folder.name.lower() not in ANNOTATION_FOLDERS:
-        return False
-    return any(_has_xml(child) or any(map(_has_xml, _subfolders(child))) for child in _subfolders(folder))
-
-
 def _find(root: Path) -> Layout:
     folders = _subfolders(root)
     annotations = _annotation_folder(folders)
     images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
-    if annotations is not None:
+    if annotations is not None and _folder_with_xml(annotations, _LEVELS):
         layout = _collected(root, [annotations], images or [annotations, root], deep=True)
-        for folder in folders:
-            if folder.name.lower() == MASK_FOLDER:
-                found = _files(layout, folder, deep=True)
-                layout.masks = {stem: file for stem, suffix, file in found if suffix == ".png"}
-        return layout
-    if _has_xml(root):
-        return _collected(root, [root], [root, *images])
+        _add_masks(layout, folders)
+        if layout.images:
+            return _with_xml_beside(layout, [root, *images])
+        return _scattered(root, folders)  # its images are in folders of another name
     inner = [folder for folder in folders if _annotation_folder(_subfolders(folder))]
-    if len(inner) == 1:
-        return _find(inner[0])
-    if inner:
-        names = ", ".join(folder.name for folder in inner)
-        raise DatasetError(f"holds several datasets: {names}", place=root, hint=f"give one of them, as in {inner[0]}")
-    splits = [folder for folder in folders if _has_xml(folder)]
-    return _collected(root, splits, splits or [root, *images])
+    if not _has_xml(root):
+        if len(inner) == 1 and not any(map(_has_xml, folders)):
+            return _find(inner[0])
+        if len(inner) > 1 and not all(split_folder(f"{folder.name}/") for folder in inner):
+            names = ", ".join(folder.name for folder in inner)
+            hint = f"give one of them, as in {inner[0]}"
+            raise DatasetError(f"holds several datasets: {names}", place=root, hint=hint)
+        return _scattered(root, folders)
+    layout = _collected(root, [root], [root, *images])
+    if any(_folder_with_xml(folder, _LEVELS) for folder in folders):
+        return _scattered(root, folders)
+    if all(map(layout.images_of, layout.annotations.values())):
+        return layout
+    deeper = _scattered(root, folders)
+    gained = any(deeper.images_of(stem) and not layout.images_of(stem) for stem in deeper.annotations.values())
+    return deeper if gained else layout
+
+
+def _scattered(root: Path, folders: list[Path]) -> Layout:
+    """The files in all folders, annotations and images that belong together by their paths.
+
+    The stem of images/film/a.jpg is film/a, like that of annotations/film/a.xml; it is a if no other annotation has
+    that name. Only the folders of masks are left out.
+    """
+    layout = Layout(root)
+    xmls: dict[str, str] = {}  # path -> path without the folders of the kind of file
+    images: dict[str, list[str]] = {}
+    for stem, suffix, file in _files(layout, root, deep=True):
+        folder = file.partition("/")[0].lower()
+        if "/" in file and folder.startswith("segmentation"):
+            continue
+        if suffix == ".xml":
+            xmls[file] = _without_kinds(stem)
+        elif suffix in IMAGE_SUFFIXES:
+            images.setdefault(_without_kinds(stem), []).append(file)
+        else:
+            layout.others[_without_kinds(stem)] = file
+    unsure = [file for file, path in xmls.items() if path not in images]
+    passed_over = set(unsure).difference(_annotations_among(layout, unsure, alone=len(unsure) == len(xmls)))
+    layout.annotations = {file: "" for file in xmls if file not in passed_over}
+    times = Counter(xmls[file].rpartition("/")[2] for file in layout.annotations)
+    names: dict[str, str] = {}  # path without these folders -> stem
+    for file in layout.annotations:
+        last = xmls[file].rpartition("/")[2]
+        names[xmls[file]] = layout.annotations[file] = sys.intern(last if times[last] == 1 else xmls[file])
+    for path, files in images.items():
+        layout.images.setdefault(names.get(path, path), []).extend(files)
+    _add_masks(layout, folders)
+    return layout
+
+
+def _without_kinds(path: str) -> str:
+    """A path without folders such as images and annotations."""
+    *folders, name = path.split("/")
+    return "/".join([*(folder for folder in folders if folder.lower() not in _KINDS), name])
+
+
+def _annotations_among(layout: Layout, files: Iterable[str], *, alone: bool = False) -> list[str]:
+    """The XML files that are annotations, or might be; a finding names the others.
+
+    All of them if none is one, and there are no other files: reading them reports what they are.
+    """
+    found = []
+    others: dict[str, list[str]] = {}
+    for file in files:
+        element = root_element(layout.root / file)
+        (others.setdefault(element, []) if element not in ("annotation", "") else found).append(file)
+    if alone and not found:
+        return [file for names in others.values() for file in names]
+    for element, names in others.items():
+        begins = "begins" if len(names) == 1 else "begin"
+        problem = f"{listed(names, most=3)} {begins} with <{element[:40]}>, not with <annotation>: not read"
+        hint = "move what does not belong to the dataset to another folder"
+        layout.findings.append(Finding("xml.other", "warning", problem, Place(layout.root), hint, len(names)))
+    return found
+
+
+def _with_xml_beside(layout: Layout, folders: list[Path]) -> Layout:
+    """A layout with the annotations that are beside the images, too."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for stem, suffix, file in _files(layout, folder, deep=folder != layout.root):
+            if suffix == ".xml" and file not in layout.annotations:
+                found[file] = sys.intern(stem)
+    for file in _annotations_among(layout, found) if found else ():
+        layout.annotations[file] = found[file]
+    return layout
+
+
+def _add_masks(layout: Layout, folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.name.lower() == MASK_FOLDER:
+            found = _files(layout, folder, deep=True)
+            layout.masks |= {stem: file for stem, suffix, file in found if suffix == ".png"}
+
+
+def _folder_with_xml(folder: Path, levels: int) -> Path | None:
+    """The first folder with XML files among this one and those below it, as far as these many levels."""
+    if _has_xml(folder):
+        return folder
+    below = (_folder_with_xml(child, levels - 1) for child in _subfolders(folder)) if levels else ()
+    return next(filter(None, below), None)
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -172,5 +270,6 @@ def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tupl
         yield (*split_suffix(file[skipped:]), file)
 
 
-def _folded(stem: str) -> str:
+def folded(stem: str) -> str:
+    """A stem without case and Unicode form."""
     return unicodedata.normalize("NFC", stem).casefold()

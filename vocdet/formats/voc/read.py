@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ from vocdet.errors import Place
 from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.extras import coordinates_of
 from vocdet.formats.image_facts import settled
-from vocdet.formats.images import ImageSize, image_size
+from vocdet.formats.images import ImageSize, image_size, split_suffix
 from vocdet.formats.label_lists import own_labels
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
@@ -26,10 +26,10 @@ from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, read_annotation
-from vocdet.formats.voc.layout import Layout, find_layout
+from vocdet.formats.voc.layout import Layout, find_layout, folded
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
 from vocdet.formats.voc.preserved import SAME
-from vocdet.wording import counted
+from vocdet.wording import counted, listed, quoted
 
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> without folders
 
@@ -59,10 +59,15 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
             if progress is not None:
                 progress(done, len(layout.annotations))
         dataset, reason = _dataset(reading, label_list, source.coordinates)
-    annotated = reading.claimed.union(layout.annotations.values())
-    unannotated = [stem for stem in layout.images if stem not in annotated]
+    annotated = set(layout.annotations.values())
+    unannotated = {
+        file: stem
+        for stem, files in layout.images.items()
+        for file in files
+        if stem not in annotated and file not in reading.used and file not in reading.seen
+    }
     findings = [*layout.findings, *reading.notes.findings, *_unannotated(layout, unannotated), *_unknown_tags(reading)]
-    left_out = dict.fromkeys(unannotated, "whose image has no annotation") | dict.fromkeys(
+    left_out = dict.fromkeys(unannotated.values(), "whose image has no annotation") | dict.fromkeys(
         annotated.difference(dataset.images.stems), ""
     )
     folders = dict.fromkeys(file.partition("/")[0] for file in layout.annotations if "/" in file)
@@ -89,7 +94,8 @@ class _Reading:
     dropped_poses: int = 0
     unknown: Counter[str] = field(default_factory=Counter)  # files by their unknown tags
     source_of: dict[str, str] = field(default_factory=dict)  # stem -> annotation
-    claimed: set[str] = field(default_factory=set)  # stems of images whose annotation has another stem
+    used: dict[str, str] = field(default_factory=dict)  # image -> annotation
+    seen: set[str] = field(default_factory=set)  # images that an annotation may mean
 
     def note(self, code: str, severity: Severity, problem: str, path: Path | str, hint: str) -> None:
         self.notes.add(code, severity, problem, Path(path), hint)
@@ -103,12 +109,11 @@ def _read_one(reading: _Reading, source: str) -> None:
     reading.notes.findings += annotation.findings
     if not annotation.readable:
         return
-    if stem in reading.source_of:
-        problem = f"has the same stem {stem!r} as {reading.source_of[stem]}"
-        reading.note("voc.stem.repeated", "error", problem, path, "rename one XML and its image")
+    file = "" if stem in reading.source_of else _image_of(reading, stem, annotation, path)
+    if stem in reading.source_of or reading.used.get(file, source) != source:
+        _note_second(reading, reading.source_of.get(stem) or reading.used[file], annotation, path)
         return
     reading.source_of[stem] = source
-    file = _image_of(reading, stem, annotation, path)
     size = _size_of(reading, file, annotation, path) if file else None
     if not file or size is None:
         return
@@ -156,17 +161,36 @@ def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> N
     )
 
 
+def _note_second(reading: _Reading, first: str, annotation: Annotation, path: str) -> None:
+    """Note a second annotation of an image; it is only a warning if it says the same as the first."""
+    other = read_annotation(f"{reading.layout.root}/{first}")
+    contents = [[item._replace(line=0) for item in each.objects] for each in (other, annotation)]
+    if repr(contents[0]) == repr(contents[1]) and other.size == annotation.size and not annotation.findings:
+        problem = f"annotates the same image as {first}, with the same objects: it is not used"
+        reading.note("voc.stem.repeated", "warning", problem, path, "delete one of the two XMLs")
+        return
+    problem = f"annotates the same image as {first}, with other objects"
+    hint = "delete the outdated XML; if it belongs to another image, give it the name of that image, and in <filename>"
+    reading.note("voc.stem.repeated", "error", problem, path, hint)
+
+
 def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -> str:
     """The image of an annotation, by the stem of its file, else by the last component of its <filename>."""
     layout, filename = reading.layout, annotation.filename
+    source = path[len(f"{layout.root}/") :]
     found = layout.images.get(stem, [])
     plain = _PLAIN.fullmatch(filename) is not None
     if len(found) == 1 and plain:
-        return found[0]
-    if not plain and (re.match(r"[/\\]|[A-Za-z]:", filename) or ".." in re.split(r"[/\\]", filename)):
+        file = found[0]
+        reading.used[file] = source
+        if filename and filename != file.rpartition("/")[2]:
+            _check_filename(reading, filename, file, path)
+        return file
+    leads_out = not plain and (re.match(r"[/\\]|[A-Za-z]:", filename) or ".." in re.split(r"[/\\]", filename))
+    if leads_out:
         code = "path.traversal" if ".." in filename else "path.absolute"
         hint = "only its last component is used, inside the dataset"
-        reading.note(code, "warning", f"<filename> is {filename[:80]!r}, not a file name", path, hint)
+        reading.note(code, "warning", f"<filename> is {quoted(filename)}, not a file name", path, hint)
     named = re.split(r"[/\\]", filename)[-1]
     if not layout.images:
         suffix = PurePosixPath(named).suffix
@@ -175,26 +199,70 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
     found = layout.images_of(stem)
     if not found and named_stem:
         found = layout.images_of(named_stem)
-        reading.claimed.add(named_stem)
+        for file in found:  # its own annotation comes first, wherever its file is
+            own = layout.annotation_of(file)
+            if own:
+                reading.used.setdefault(file, own)
+    elif len(found) == 1 and named and not leads_out:
+        _check_filename(reading, named, found[0], path)
     if not found:
-        hint = "put the image back, or delete the XML"
-        other = layout.others.get(stem)
-        problem = f"its image is missing: there is no image with the stem {stem!r}"
-        if other:
-            problem, hint = f"its image {other} has an unsupported format", "convert it to JPEG or PNG"
-        reading.note("image.missing", "error", problem, path, hint)
-        return ""
-    reading.claimed.update(PurePosixPath(file).stem for file in found)
-    if len(found) == 1:
-        return found[0]
-    beside = [file for file in found if (layout.root / file).parent == Path(path).parent] or found
+        return _note_missing(reading, stem, path)
+    chosen = found[0] if len(found) == 1 else _chosen(reading, found, annotation, named, path)
+    reading.seen.update(found)
+    if chosen:
+        reading.used.setdefault(chosen, source)
+    return chosen
+
+
+def _chosen(reading: _Reading, found: Sequence[str], annotation: Annotation, named: str, path: str) -> str:
+    """One of several images with the stem of an annotation; "", with an error, if they are in different folders."""
+    beside = [file for file in found if (reading.layout.root / file).parent == Path(path).parent] or found
     exact = [file for file in beside if PurePosixPath(file).name == named]
+    if len({file.rpartition("/")[0] for file in exact or beside}) > 1:
+        folder = re.split(r"[/\\]", annotation.header.path or "")[-2:-1] or [""]
+        folders = {folder[0], re.split(r"[/\\]", annotation.header.folder or "")[-1]} - {""}
+        told = [file for file in exact or beside if PurePosixPath(file).parent.name in folders]
+        if len(told) != 1:
+            problem = f"{len(found)} images in different folders fit its name: {listed(found, most=3)}"
+            hint = "put the XML beside its image, or into folders of the same names as those of the images"
+            reading.note("image.ambiguous", "error", problem, path, hint)
+            return ""
+        return told[0]
     chosen = (exact or beside)[0]
     if not exact:
-        problem = f"{len(found)} images have the stem {stem!r}: {chosen} is used"
-        others = ", ".join(file for file in found if file != chosen)
-        reading.note("image.ambiguous", "warning", problem, Path(path), f"delete the others: {others}")
+        problem = f"{len(found)} images have the stem {PurePosixPath(chosen).stem!r}: {chosen} is used"
+        others = listed((file for file in found if file != chosen), most=3)
+        hint = f"name the image in <filename>, or move those of other images away: {others}"
+        reading.note("image.ambiguous", "warning", problem, path, hint)
     return chosen
+
+
+def _note_missing(reading: _Reading, stem: str, path: str) -> str:
+    hint = "put the image back, or delete the XML"
+    other = reading.layout.others.get(stem)
+    problem = f"its image is missing: there is no image with the stem {quoted(stem)}"
+    if other:
+        problem, hint = f"its image {other} has an unsupported format", "convert it to JPEG or PNG"
+    reading.note("image.missing", "error", problem, path, hint)
+    return ""
+
+
+def _check_filename(reading: _Reading, filename: str, file: str, path: str) -> None:
+    """Warn if a <filename> is that of another image than the one of the stem, or has another suffix."""
+    name = file.rpartition("/")[2]
+    stem, suffix = split_suffix(filename)
+    if folded(filename) == folded(name) or not suffix or suffix[1:].isdigit():
+        return
+    same_stem = folded(stem) == folded(split_suffix(name)[0])
+    if suffix not in image_files.IMAGE_SUFFIXES and not same_stem:
+        return  # no name of a file, such as 1.5 or that of a folder
+    other = [one for one in reading.layout.images.get(stem, ()) if one != file]
+    problem = f"<filename> is {quoted(filename)}, but the XML has the name of {name}, which is used"
+    hint = "correct <filename>"
+    if other and not same_stem:
+        problem += f"; {other[0]} exists, too"
+        hint = "check in labelImg that the boxes fit, then correct <filename>, or the names of the XMLs"
+    reading.note("voc.filename", "warning", problem, path, hint)
 
 
 def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) -> tuple[int, int] | ImageSize | None:
@@ -246,14 +314,10 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, choice: Coor
     return builder.build(known, reading.notes.findings, box=box, extra=extra), reason
 
 
-def _unannotated(layout: Layout, stems: Sequence[str]) -> list[Finding]:
+def _unannotated(layout: Layout, files: Iterable[str]) -> list[Finding]:
     problem = "has no annotation: it is not used"
     hint = "annotate it; if it shows no object, save it in labelImg without boxes"
-    return [
-        Finding("image.unannotated", "warning", problem, Place(layout.root / file), hint)
-        for stem in stems
-        for file in layout.images[stem]
-    ]
+    return [Finding("image.unannotated", "warning", problem, Place(layout.root / file), hint) for file in files]
 
 
 def _unknown_tags(reading: _Reading) -> list[Finding]:
