@@ -17,8 +17,10 @@ from vocdet.data.texts import Texts
 from vocdet.errors import Place
 from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile
+from vocdet.formats.coco.rotation import turn_boxes
 from vocdet.formats.coco.segmentations import is_usual, normalized
 from vocdet.formats.coco.types import Entries
+from vocdet.formats.rotated import note_rotated
 from vocdet.formats.scan import Notes
 from vocdet.formats.values import snapped
 
@@ -61,6 +63,7 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     usable = _usable(content, image, label, box, size)
     if _are_no_pixel_boxes(content, box, size, np.flatnonzero(usable), builder.sizes_of(image)):
         usable[:] = False
+    note_rotated(turn_boxes(entries, box, builder.sizes_of(image), usable), content.file.path, content.notes)
     _note_repeated_ids(content)
     rows = np.flatnonzero(usable)
     rows = rows[np.argsort(image[rows], kind="stable")]

@@ -18,6 +18,7 @@ from vocdet.data.losses import Loss, counted_losses, split_losses
 from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
+from vocdet.formats.coco.rotation import with_boxes_before_rotation
 from vocdet.formats.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
 from vocdet.formats.image_facts import exif_mark
 from vocdet.formats.images import split_suffix
@@ -54,7 +55,7 @@ def write(
     splits = dataset.splits
     divided, twice = apart(splits, len(dataset))
     losses["images in several splits: written to the first"] += twice
-    whole = _with_areas(dataset, areas, losses)
+    whole = _with_areas(with_boxes_before_rotation(dataset), areas, losses)
     if not splits:
         _write_file(folder / ANNOTATIONS / "instances.json", whole, targets)
         return counted_losses(losses)
