@@ -24,11 +24,13 @@ class MaskAreas:
     area: NDArray[np.float64]  # (M,) as `masks.area`, with six decimals; NaN without a valid mask
     errors: dict[int, masks.MaskError]  # by row
     sizes: dict[int, tuple[int, int]]  # height and width of RLEs, by row
+    bounds: NDArray[np.float64]  # (M, 4) xmin, ymin, xmax, ymax of polygons; NaN for all others
 
 
 def mask_areas(segmentations: Texts) -> MaskAreas:
     """Parse and measure every mask of a column."""
-    measured = MaskAreas(np.full(len(segmentations), np.nan), {}, {})
+    count = len(segmentations)
+    measured = MaskAreas(np.full(count, np.nan), {}, {}, np.full((count, 4), np.nan))
     polygons = []
     for row, text in segmentations.items():
         if text[:1] == b"[":
@@ -37,9 +39,10 @@ def mask_areas(segmentations: Texts) -> MaskAreas:
             _measure(row, text, measured)
     waiting = iter(polygons)
     while chunk := list(islice(waiting, _CHUNK)):
-        areas = _areas(chunk)
-        if areas is not None:
-            measured.area[[row for row, _ in chunk]] = areas
+        outlines = outlines_of([text for _, text in chunk])
+        if outlines is not None:
+            rows = [row for row, _ in chunk]
+            measured.area[rows], measured.bounds[rows] = outlines.areas(), outlines.bounds()
             continue
         for row, text in chunk:
             _measure(row, text, measured)
@@ -56,14 +59,9 @@ def _measure(row: int, text: bytes, measured: MaskAreas) -> None:
         measured.area[row] = segmentation.area
         measured.sizes[row] = segmentation.height, segmentation.width
         return
-    alone = _areas([(row, text)])  # the same to the last digit as in a chunk
-    measured.area[row] = round(masks.area(segmentation), 6) if alone is None else alone[0]
-
-
-def _areas(chunk: Sequence[tuple[int, bytes]]) -> NDArray[np.float64] | None:
-    """The areas of many polygon lists at once; None if one of them is invalid."""
-    outlines = outlines_of([text for _, text in chunk])
-    return None if outlines is None else outlines.areas()
+    alone = outlines_of([text])  # the same to the last digit as in a chunk
+    measured.area[row] = round(masks.area(segmentation), 6) if alone is None else alone.areas()[0]
+    measured.bounds[row] = masks.bounds(segmentation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
