@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
@@ -198,7 +198,12 @@ def folder_splits(files: Sequence[str]) -> list[str]:
 
 def split_folder(file: str) -> str:
     """The innermost folder of a path that is named after a split, in lower case; "" for none."""
-    return next((name for name in reversed(file.lower().split("/")[:-1]) if _SPLIT_FOLDER.fullmatch(name)), "")
+    return _split_in(file.rpartition("/")[0])
+
+
+@lru_cache(1024)  # images share a few folders
+def _split_in(folder: str) -> str:
+    return next((name for name in reversed(folder.lower().split("/")) if _SPLIT_FOLDER.fullmatch(name)), "")
 
 
 def _without_image_folders(path: str) -> str:

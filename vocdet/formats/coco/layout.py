@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -65,8 +65,9 @@ def find_layout(path: Path) -> Layout:
         return Layout(root, [CocoFile(path, path.relative_to(root).as_posix(), "")])
     if not path.is_dir():
         raise DatasetError("no such file or folder", place=path, hint="use a COCO file, or the folder that holds it")
-    paths = coco_paths(path)
-    broken = broken_files(path, paths)
+    every = _json_paths(path)
+    paths = [one for one in every if looks_like_coco(one)]
+    broken = _broken_files(path, [one for one in every if one not in paths])
     if not paths:
         raise_errors(broken)
         raise AnnotationError("no COCO file found", place=path, hint="use the path of the JSON file")
@@ -111,12 +112,12 @@ def coco_paths(folder: Path) -> list[Path]:
     return [path for path in _json_paths(folder) if looks_like_coco(path)]
 
 
-def broken_files(folder: Path, read: Container[Path]) -> list[Finding]:
-    """Findings for the JSON files that are not in `read` and are broken, or named like a file of a split.
+def _broken_files(folder: Path, paths: Sequence[Path]) -> list[Finding]:
+    """Findings for those of these JSON files that are broken, or named like a COCO file of a split.
 
     The latter are errors: the split would vanish.
     """
-    others = [path for path in _json_paths(folder) if path not in read and not path.name.startswith(_OTHER_TASKS)]
+    others = [path for path in paths if not path.name.startswith(_OTHER_TASKS)]
     expected = {path for path in others if _is_expected(path) or split_of(path, folder)}
     findings = []
     for path in others if len(others) <= _MOST_OTHERS else sorted(expected):
