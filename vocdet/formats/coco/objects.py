@@ -30,6 +30,8 @@ _LONGEST_EMPTY = 32  # bytes
 _SAME_AREA = 1e-3  # relative difference
 _FEWEST = 2  # boxes that are no coincidence
 _LEAST_SIDE = 16  # pixels of an image in which objects are larger than a pixel
+_PIXELS = "multiply x and width by the width of the image, y and height by its height"
+_SIZES = "write x, y, width and height"
 _SAMPLE = 500  # segmentations whose notation is looked at
 
 
@@ -160,24 +162,31 @@ def _are_no_pixel_boxes(
 
     `images` (M, 2) are the sizes of the images.
     """
-    if len(rows) < _FEWEST:
-        return False
-    corner, sides = box[rows, :2], size[rows]
-    values = np.column_stack([corner, sides])
-    inside = f"{content.entries.place('annotations', int(rows[0]))}.bbox"
-    shown = f"{values[0].tolist()} and so on"
-    large = (images[rows] >= _LEAST_SIDE).all()
-    if large and ((values >= 0) & (values <= 1)).all() and (sides > 0).all() and (values % 1).any():
+    hint = ""
+    for some in (rows[:_SAMPLE], rows):  # a few of them rule out nearly every file
+        areas = np.array([content.entries.annotations[i].area for i in some.tolist()], np.float64)
+        hint = _other_meaning(np.column_stack([box[some, :2], size[some]]), areas, images[some])
+        if not hint:
+            return False
+    first = int(rows[0])
+    shown = f"{list(content.entries.annotations[first].bbox)} and so on"
+    if hint == _PIXELS:
         code, problem = "coco.bbox.looks_normalized", f"all boxes are shares of the image, not pixels: {shown}"
-        hint = "multiply x and width by the width of the image, y and height by its height"
-    elif _are_corners(corner, sides, np.array(content.entries.column("area"), np.float64)[rows]):
-        code, problem = "coco.bbox.looks_like_corners", f"by their areas, all boxes are xmin, ymin, xmax, ymax: {shown}"
-        hint = "write x, y, width and height"
     else:
-        return False
-    place = Place(content.file.path, inside=inside)
+        code, problem = "coco.bbox.looks_like_corners", f"by their areas, all boxes are xmin, ymin, xmax, ymax: {shown}"
+    place = Place(content.file.path, inside=f"{content.entries.place('annotations', first)}.bbox")
     content.notes.findings.append(Finding(code, "error", problem, place, hint, len(rows)))
     return True
+
+
+def _other_meaning(values: Boxes, areas: NDArray[np.float64], images: NDArray[np.int32]) -> str:
+    """What to do with all these values of `bbox` (N, 4), which mean something else; "" if they do not."""
+    if len(values) < _FEWEST:
+        return ""
+    shares = ((values >= 0) & (values <= 1)).all() and (values[:, 2:] > 0).all() and (values % 1).any()
+    if shares and (images >= _LEAST_SIDE).all():
+        return _PIXELS
+    return _SIZES if _are_corners(values[:, :2], values[:, 2:], areas) else ""
 
 
 def _are_corners(first: Boxes, second: Boxes, areas: NDArray[np.float64]) -> bool:
