@@ -147,7 +147,9 @@ def _region(value: object) -> Region:
 def _label_attribute(records: Sequence[Record], root: Path, notes: Notes) -> str:
     """The attribute that is the label of all regions; "" where none has any."""
     regions = [region for record in records for region in record.shapes]
-    counts = Counter(name for region in regions for name, value in region.attributes.items() if _label(value))
+    counts: Counter[str] = Counter(
+        name for region in regions for name, value in region.attributes.items() if _label(value)
+    )
     if not counts:
         if regions:
             problem = f"no region has an attribute: the label of all {len(regions)} is {ONLY_LABEL!r}"
