@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vocdet.formats.scan import Notes
 from vocdet.wording import counted
 
 ANGLE, CORNERS = "angle", "corners"  # keys of an object's extras: degrees clockwise; x1, y1, ..., y4 in pixels
+
+
+class _Rotated(msgspec.Struct):
+    angle: float
+    corners: list[float]
+
+
+_DECODE = msgspec.json.Decoder(_Rotated).decode
 
 Box = tuple[float, float, float, float]
 
@@ -42,12 +52,13 @@ def rotated_extra(corners: Sequence[float], degrees: float | None = None) -> dic
     return {ANGLE: angle_of(corners) if degrees is None else degrees, CORNERS: list(corners)}
 
 
-def corners_in(extra: dict[str, Any]) -> list[float] | None:
+def corners_in(extra: bytes) -> list[float] | None:
     """The four corners in the extras of an object; None if they are not those of a rotated box."""
-    corners = extra.get(CORNERS)
-    if not isinstance(corners, list) or len(corners) != 8 or not isinstance(extra.get(ANGLE), (int, float)):
+    try:
+        found = _DECODE(extra) if b'"corners"' in extra else None
+    except (msgspec.DecodeError, RecursionError):
         return None
-    return corners if all(isinstance(number, (int, float)) for number in corners) else None
+    return found.corners if found is not None and len(found.corners) == 8 else None
 
 
 def note_rotated(count: int, path: Path, notes: Notes) -> None:

@@ -105,3 +105,14 @@ def test_yolo_names_the_format_that_holds_masks(tmp_path: Path) -> None:
 def test_both_are_recognized_as_yolo(tmp_path: Path, to: str) -> None:
     convert(Source(a_coco_folder(tmp_path / "coco", TRIANGLE)), tmp_path / "new", to=to)  # type: ignore[arg-type]
     assert registry.recognize(tmp_path / "new") == "yolo"
+
+
+def test_a_rotated_box_keeps_its_corners(tmp_path: Path) -> None:
+    source = a_coco_folder(tmp_path / "coco", TRIANGLE, None)
+    path = source / "annotations" / "instances.json"
+    whole = json.loads(path.read_text())
+    whole["annotations"][1] |= {"angle": 45.0, "corners": [30, 20, 50, 40, 30, 60, 10, 40]}
+    path.write_text(json.dumps(whole))
+    convert(Source(source), tmp_path / "yolo", to="yolo-seg")
+    rows = (tmp_path / "yolo/labels/a.txt").read_text().splitlines()
+    assert list(map(float, rows[1].split())) == [0, 0.3, 0.25, 0.5, 0.5, 0.3, 0.75, 0.1, 0.5]

@@ -18,6 +18,7 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
 from vocdet.formats.plain_losses import plain_losses
+from vocdet.formats.rotated import corners_in
 from vocdet.formats.source import Coordinates
 from vocdet.formats.split_folders import folder_losses
 from vocdet.formats.yolo import write as boxes_only
@@ -36,7 +37,7 @@ _OTHER_BOX = "boxes other than the bounds of their masks"
 _WHY = {
     _TRACED: "they become one polygon along the edges of their pixels",
     _JOINED: "they become one polygon: joined by lines without area, or along the edges of their pixels",
-    _RECTANGLES: "their boxes become polygons of four corners",
+    _RECTANGLES: "their boxes become polygons of four corners, rotated if they are",
     _INVALID: "their boxes become polygons of four corners",
     _CLIPPED: "other tools refuse points outside",
     _LEFT_OUT: "left out: other tools refuse them",
@@ -67,7 +68,7 @@ def write(
         width, height = map(int, sizes[objects.image[row]])
         polygon = None if np.isnan(areas[row]) else _polygon(text, (height, width), counts)
         if polygon is None and has_area[row]:
-            polygon = _rectangle(boxes[row])
+            polygon = _rotated(objects.extra[row], width, height) or _rectangle(boxes[row])
             counts[_INVALID if text else _RECTANGLES] += 1
             counts[_CLIPPED] += not np.allclose(boxes[row], objects.box[row], rtol=0, atol=1e-6)
         elif polygon is not None:
@@ -109,6 +110,12 @@ def _is_flat(polygon: list[float]) -> bool:
 def _bounds(polygon: list[float]) -> tuple[float, float, float, float]:
     xs, ys = polygon[::2], polygon[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _rotated(extra: bytes, width: int, height: int) -> list[float] | None:
+    """The part in the image of the corners of a rotated box; None for any other object."""
+    corners = corners_in(extra)
+    return as_polygon([corners], height, width) if corners is not None else None
 
 
 def _rectangle(box: Boxes) -> list[float]:
