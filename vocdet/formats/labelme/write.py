@@ -164,8 +164,14 @@ def _pairs(numbers: Sequence[float]) -> list[list[float]]:
     return [[x, y] for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
+def _float(text: str) -> float | str:
+    """A number, or its text where JSON could not hold it again."""
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
 def _decoded(extra: bytes) -> dict[str, Any]:
-    decoded = json.loads(extra) if extra else {}
+    decoded = json.loads(extra, parse_float=_float) if extra else {}
     return decoded if isinstance(decoded, dict) else {}
 
 
