@@ -338,3 +338,37 @@ def test_errors_of_images_are_raised_alike_by_all_readers(tmp_path: Path) -> Non
     annotate(tmp_path, "voc", "a", (160, 120))
     with pytest.raises(ImageError, match="is empty"):
         registry.read(Source(tmp_path))
+
+
+def test_pictures_in_other_formats_are_named(tmp_path: Path) -> None:
+    shown().save(tmp_path / "a.jpg")
+    annotate(tmp_path, "voc", "a", (160, 120))
+    annotate(tmp_path, "voc", "b", (160, 120))
+    (tmp_path / "b.cr2").write_bytes(b"II*\0raw")
+    (tmp_path / "c.psd").write_bytes(b"8BPS")
+    findings = registry.scan(Source(tmp_path)).findings
+    assert [(one.code, one.severity, one.count) for one in findings] == [
+        ("image.missing", "error", 1),
+        ("image.format", "warning", 2),
+    ]
+    assert findings[0].problem == "its image b.cr2 has an unsupported format"
+    assert findings[1].problem == "2 pictures in formats that vocdet does not read are left out: b.cr2, c.psd"
+
+
+@pytest.mark.parametrize("suffix", [".cr2", ".heic", ".txt"])
+@pytest.mark.parametrize("without_images", [False, True])
+def test_images_that_cannot_be_read_are_never_taken_for_missing_ones(
+    tmp_path: Path, suffix: str, *, without_images: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vocdet.data import image_files
+
+    monkeypatch.setattr(image_files, "_decodable", lambda *, heif: ["JPEG"])
+    annotate(tmp_path, "voc", "a", (160, 120))
+    (tmp_path / f"a{suffix}").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    found = registry.scan(Source(tmp_path, format="voc"), without_images=without_images)
+    errors = [finding.code for finding in found.findings if finding.severity == "error"]
+    if suffix == ".txt" and without_images:
+        assert (errors, found.dataset.images.files) == ([], ("a.jpg",))
+    else:
+        assert errors == ["image.corrupt" if suffix == ".heic" else "image.missing"]
+        assert all((tmp_path / file).exists() for file in found.dataset.images.files)

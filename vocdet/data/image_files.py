@@ -20,7 +20,7 @@ from vocdet.wording import reason
 
 # By what a file holds, not by its name: the formats that are decoded, and the suffixes each may have.
 SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
@@ -32,6 +32,12 @@ SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif"),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+
+# Pictures in formats that are not decoded: a dataset names them rather than passing over them in silence.
+OTHER_SUFFIXES = frozenset(
+    (".3fr", ".arw", ".bpg", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".jxr", ".nef",
+     ".nii", ".orf", ".pcx", ".pef", ".pfm", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga", ".xcf")
+)  # fmt: skip
 
 EMPTY, UNKNOWN = "is empty", "is not an image, or is broken from its first bytes"  # problems of files
 

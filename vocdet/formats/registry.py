@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from vocdet.data.crowds import crowds_as_objects
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, one_per_object
+from vocdet.data.image_files import OTHER_SUFFIXES
 from vocdet.data.labels import is_background
 from vocdet.data.losses import Loss
 from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
 from vocdet.formats.folders import merged, walk
 from vocdet.formats.foreign import Foreign, find_foreign
-from vocdet.formats.images import BY_FOLDER, images_among, stem_of, suffixes_below
+from vocdet.formats.images import BY_FOLDER, images_among, split_suffix, stem_of, suffixes_below
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
 from vocdet.wording import counted, did_you_mean, listed, reason
@@ -152,6 +153,7 @@ def scan(
     result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
     result = replace(result, findings=tuple(one_per_object(result.findings)))
     result = _without_background(_with_others(result, best, others))
+    result = replace(result, findings=(*result.findings, *_other_pictures(source.path)))
     if source.crowds == "objects":
         result = replace(result, dataset=crowds_as_objects(result.dataset))
     if without_split_files:
@@ -237,7 +239,29 @@ def _with_others(result: Scan, best: Reading, others: Sequence[Reading]) -> Scan
     findings = [one for one in result.findings if one.code != "image.unannotated" or one.place.path not in paths]
     findings += [_mixed(root, best, other, [stem for stem in missed if missed[stem] is other]) for other in others]
     dataset = result.dataset.subset(np.setdiff1d(np.arange(len(images.files)), rows))
-    return replace(result, dataset=dataset, findings=tuple(findings), left_out={**result.left_out, **left_out})
+    left = np.setdiff1d(np.arange(len(images)), rows).tolist()
+    scales = {new: result.scales[old] for new, old in enumerate(left) if old in result.scales}
+    return replace(
+        result,
+        dataset=dataset,
+        findings=tuple(findings),
+        left_out={**result.left_out, **left_out},
+        scales=scales,
+    )
+
+
+def _other_pictures(path: Path) -> list[Finding]:
+    """A finding for pictures in formats that are not decoded."""
+    if not path.is_dir() or not OTHER_SUFFIXES.intersection(suffixes_below(path)):
+        return []
+    files = [file for file in walk(path)[0] if split_suffix(file)[1] in OTHER_SUFFIXES]
+    if not files:
+        return []
+    are = "are" if len(files) > 1 else "is"
+    problem = f"{counted(len(files), 'picture')} in formats that vocdet does not read {are} left out: "
+    problem += listed(files, most=3)
+    hint = "convert them to JPEG or PNG"
+    return [Finding("image.format", "warning", problem, Place(path), hint, len(files))]
 
 
 def _without_background(result: Scan) -> Scan:

@@ -52,7 +52,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     """
     label_list = read_labels(source.labels) if source.labels is not None else None
     layout = find_layout(source.path, without_images=without_images)
-    reading = _Reading(layout, DatasetBuilder(layout.root), Notes())
+    reading = _Reading(layout, DatasetBuilder(layout.root), Notes(), without_images=without_images)
     with image_files.quiet_decoder(), uncollected():
         for done, annotation in enumerate(layout.annotations, 1):
             _read_one(reading, annotation)
@@ -85,6 +85,7 @@ class _Reading:
     layout: Layout
     builder: DatasetBuilder
     notes: Notes
+    without_images: bool = False  # whether all may be missing
     databases: list[str] = field(default_factory=list)  # texts of <source> by image
     stated: Counter[str] = field(default_factory=Counter)  # files by their <coordinates>
     label_source: str = ""
@@ -192,7 +193,9 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
         hint = "only its last component is used, inside the dataset"
         reading.note(code, "warning", f"<filename> is {quoted(filename)}, not a file name", path, hint)
     named = re.split(r"[/\\]", filename)[-1]
-    if not layout.images:
+    other = layout.others.get(stem, "")
+    unread = other if PurePosixPath(other).suffix.lower() in image_files.OTHER_SUFFIXES else ""
+    if not layout.images and reading.without_images and not unread:
         suffix = PurePosixPath(named).suffix
         return stem + (suffix if suffix.lower() in image_files.IMAGE_SUFFIXES else ".jpg")
     named_stem = named if named in layout.images else PurePosixPath(named).stem
