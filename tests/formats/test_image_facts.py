@@ -372,3 +372,15 @@ def test_images_that_cannot_be_read_are_never_taken_for_missing_ones(
     else:
         assert errors == ["image.corrupt" if suffix == ".heic" else "image.missing"]
         assert all((tmp_path / file).exists() for file in found.dataset.images.files)
+
+
+def test_deep_images_are_compared_by_what_they_show(tmp_path: Path) -> None:
+    from vocdet.data.division.similar import similar_images
+
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 4096, (8, 10)).astype(np.float32) for _ in range(2))
+    for stem, pixels in (("a", first), ("b", second), ("c", first)):
+        large = cv2.resize(pixels, (160, 120)).astype(np.uint16)
+        assert cv2.imwrite(str(tmp_path / f"{stem}.png"), large + (stem == "c"))  # hardly brighter
+        annotate(tmp_path, "voc", stem, (160, 120))
+    assert similar_images(found_in(tmp_path, "voc").dataset) == [[0, 2]]

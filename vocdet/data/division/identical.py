@@ -7,6 +7,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.image_files import file_status
+from vocdet.errors import ImageError
+
+_CHUNK = 1 << 20  # bytes
+_LARGEST = 1 << 30  # bytes; larger files are not images
 
 
 def identical_images(dataset: Dataset) -> list[list[int]]:
@@ -27,6 +32,12 @@ def identical_images(dataset: Dataset) -> list[list[int]]:
 
 def _digest(path: Path) -> bytes:
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
+        if file_status(path).st_size > _LARGEST:
+            return b""
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+            return digest.digest()
+    except (OSError, ImageError):
         return b""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import Groups, groups_of, join
 from vocdet.data.division.identical import identical_images
 from vocdet.data.embedded import on_disk
+from vocdet.data.levels import Levels
 from vocdet.data.splits import Rows
+from vocdet.errors import ImageError
 
 Pictures = NDArray[np.uint8]  # (N, 32, 32) gray values
 Grays = NDArray[np.int32]  # (P, 32, 32) gray values for arithmetic
@@ -105,15 +107,19 @@ def perceptual_hashes(pictures: Pictures) -> NDArray[np.uint64]:
     return hashes
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """(32, 32) gray values of an image in its EXIF orientation; None if it cannot be decoded."""
+def read_picture(path: Path, levels: Levels | None = None) -> NDArray[np.uint8] | None:
+    """(32, 32) gray values of an image in its EXIF orientation; None if it cannot be decoded.
+
+    `levels` are for images with more than 8 bits a sample.
+    """
     try:
-        with Image.open(on_disk(path), formats=tuple(image_files.SUFFIXES)) as image:
+        path = Path(on_disk(path))
+        if image_files.read_header(path).deep:
+            gray = Image.fromarray(_decoded(path, levels)).convert("L")
+            return np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
+        with image_files.open_image(path) as image:
             drafted = image.draft("L", (_DECODED, _DECODED))
-            if image.mode.startswith("I;16"):
-                gray = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            else:
-                gray = image.convert("L")
+            gray = image.convert("L")
             box = drafted[1] if drafted else None  # the last pixels of a reduced JPEG are fractions
             small = gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
             small.info = image.info
@@ -124,12 +130,18 @@ def read_picture(path: Path) -> NDArray[np.uint8] | None:
     return np.asarray(small)
 
 
+def _decoded(path: Path, levels: Levels | None) -> NDArray[np.uint8]:
+    from vocdet.data.decoding import decode  # loads OpenCV
+
+    return decode(path, oriented=True, levels=levels)
+
+
 def _read_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> tuple[Pictures, NDArray[np.bool_]]:
     paths = [dataset.root / file for file in dataset.images.files]
     pictures = np.zeros((len(paths), _SIDE, _SIDE), np.uint8)
     readable = np.zeros(len(paths), np.bool_)
     with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for row, picture in enumerate(pool.map(read_picture, paths)):
+        for row, picture in enumerate(pool.map(partial(read_picture, levels=dataset.levels), paths)):
             if picture is not None:
                 pictures[row], readable[row] = picture, True
             if progress is not None:
@@ -146,8 +158,9 @@ def _same_pixels(dataset: Dataset, pictures: Pictures, rows: Rows) -> Groups:
     same: dict[bytes, list[int]] = defaultdict(list)
     for group in alike.values():
         for row in group if len(group) > 1 else ():
-            with suppress(Exception), Image.open(dataset.root / dataset.images.files[row]) as image:
-                same[hashlib.sha256(image.convert("RGB").tobytes()).digest()].append(row)
+            with suppress(ImageError):
+                pixels = _decoded(dataset.root / dataset.images.files[row], dataset.levels)
+                same[hashlib.sha256(pixels.tobytes()).digest()].append(row)
     return [group for group in same.values() if len(group) > 1]
 
 
