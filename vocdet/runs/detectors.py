@@ -61,6 +61,7 @@ class DetectorTraining(Generic[M, R]):
     create: Callable[[R, Path, Dataset, ObjectTable], InitialModel[M]]  # with the weights to start from
     make_task: Callable[[M, R, ObjectTable], Task[M]]
     anchor_recall: Callable[[M, ObjectTable], tuple[int, tuple[AnchorRecall, ...]]]  # number of anchor shapes, rows
+    recall_at: Callable[[M, ObjectTable, int], tuple[AnchorRecall, ...]]  # with anchors fitted to an input of this size
     blank_batches: Callable[[M, R], Callable[[int], Batch]]  # batches of the training's size, to measure memory with
     resizing: Callable[[M, R | None], tuple[int, int] | ResizeShortestEdge]  # of images, for training with a recipe
     predict: Callable[

@@ -78,6 +78,12 @@ def _pyramid_recall(model: MaskRcnn, objects: ObjectTable) -> tuple[int, tuple[A
     return spec.anchors.count * len(spec.anchors.sides), rows
 
 
+def _pyramid_recall_at(model: MaskRcnn, objects: ObjectTable, size: int) -> tuple[AnchorRecall, ...]:
+    spec = model.spec
+    boxes = _input_boxes(objects, size, max(size, spec.longest))
+    return pyramid_recall(fit_pyramid(boxes, objects.labels), boxes, objects.labels, spec.labels)
+
+
 def _blank_objects(model: MaskRcnn, recipe: MaskRcnnRecipe) -> Callable[[int], Batch]:
     """Batches of black images of the largest size, with several objects each."""
     resizing = _resizing(model, recipe)
@@ -138,6 +144,7 @@ MASK_RCNN: DetectorTraining[MaskRcnn, MaskRcnnRecipe] = DetectorTraining(
     create=create_maskrcnn,
     make_task=lambda model, recipe, objects: SegmentTask(model),  # noqa: ARG005
     anchor_recall=_pyramid_recall,
+    recall_at=_pyramid_recall_at,
     blank_batches=_blank_objects,
     resizing=_resizing,
     predict=predict_maskrcnn,

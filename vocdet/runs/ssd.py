@@ -65,6 +65,12 @@ def _ssd_recall(model: SsdLite, objects: ObjectTable) -> tuple[int, tuple[Anchor
     return sum(spec.anchors.counts), rows
 
 
+def _ssd_recall_at(model: SsdLite, objects: ObjectTable, side: int) -> tuple[AnchorRecall, ...]:
+    spec, size = model.spec, (side, side)
+    anchors = fit_anchors(objects.boxes, objects.labels, size, last_map=spec.last_map)
+    return anchor_recall(anchors, objects.boxes, objects.labels, spec.labels, size, last_map=spec.last_map)
+
+
 @torch.inference_mode()
 def predict_ssd(model: SsdLite, dataset: Dataset, samples: DetectionSamples, task: Task[SsdLite] | None) -> Predictions:
     """Detections in batches of images, and with a task the loss."""
@@ -87,6 +93,7 @@ SSD: DetectorTraining[SsdLite, SsdRecipe] = DetectorTraining(
     create=create_ssd,
     make_task=_detect_task,
     anchor_recall=_ssd_recall,
+    recall_at=_ssd_recall_at,
     blank_batches=lambda model, recipe: blank_batches(model.spec.size),  # noqa: ARG005
     resizing=lambda model, recipe: model.spec.size,  # noqa: ARG005
     predict=predict_ssd,

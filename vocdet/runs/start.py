@@ -68,6 +68,7 @@ class InitialModel(Generic[M]):
     info: CheckpointInfo  # before any validation
     weights: str  # their origin, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch, or from a saved state
+    own_anchors: bool = True  # not those of the weights
 
 
 def initialize(model: M, start: StartingWeights, dataset: Dataset, recipe: Recipe) -> InitialModel[M]:
@@ -83,7 +84,9 @@ def initialize(model: M, start: StartingWeights, dataset: Dataset, recipe: Recip
         recipe=asdict(recipe),
     )
     same_anchors = start.anchors is not None and getattr(model.spec, "anchors", None) is start.anchors
-    return InitialModel(model, info, start.text + (", with their anchors" if same_anchors else ""), transferred)
+    return InitialModel(
+        model, info, start.text + (", with their anchors" if same_anchors else ""), transferred, not same_anchors
+    )
 
 
 def find_weights(weights: str, spec: BackboneSpec, runs: Path, *, task: str = "ssd") -> StartingWeights:

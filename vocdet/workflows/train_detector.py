@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
+from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
@@ -116,10 +118,14 @@ def training_events(
     recipe = with_batch(recipe, task, family.blank_batches(model, recipe), len(train), group)
     info = msgspec.structs.replace(initial.info, recipe=asdict(recipe))
     validator = DetectorValidator(family, recipe, info, task, train, val, group)
+    shapes, recall = family.anchor_recall(model, objects)
+    fitted = initial.own_anchors and recipe.model.anchors in ("auto", "fit")
+    fit = AnchorFit(recall, recipe.model.size, fitted, partial(family.recall_at, model))
+    notes += anchor_notes(fit, objects)
     with run_folder(options, family.task, info.backbone.name, unfinished) as run:
         yield DetectorStart(
             run, len(train), validator.images, train.labels, initial.weights, initial.transfer,
-            *family.anchor_recall(model, objects), _coordinates(loaded.scan),
+            shapes, recall, _coordinates(loaded.scan),
             loaded.warnings, notes, recipe, loaded.left_out,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record(), options, unfinished)
