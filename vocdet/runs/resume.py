@@ -66,7 +66,7 @@ def _state(run: Path) -> Path:
             return run / name
     if not run.is_dir() or not is_run(run):
         problem = "no such run" if not run.exists() else "not a run: the folder has no files of a training"
-        raise RunError(problem, place=run, hint="name the folder of a run, as `vocdet.runs()` lists them")
+        raise RunError(problem, place=run, hint="name the folder of a run")
     if read_run(run).state == "finished":
         hint = f'start a new run from its weights: `weights="{run}"`'
         raise RunError("this training is finished, and its state is not in the folder", place=run, hint=hint)
