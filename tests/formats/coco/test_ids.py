@@ -109,3 +109,11 @@ def test_every_combination_that_via_and_others_write_is_read(shared: Path) -> No
         assert not any(finding.severity == "error" for finding in found.findings), name
     for folder in cases.glob("*/*"):
         assert not any("9007199254740992" in str(finding.as_error()) for finding in scan(Source(folder)).findings)
+
+
+def test_one_finding_counts_all_unusual_ids_of_a_key(tmp_path: Path) -> None:
+    content = changed()
+    content["annotations"] = [{**ANNOTATION, "id": i, "image_id": "1"} for i in range(5)]
+    (finding,) = scan(Source(coco_set(tmp_path, content))).findings
+    assert (finding.code, finding.count, finding.place.inside) == ("coco.id.type", 5, "annotations[0].image_id")
+    assert finding.problem == "is '1', read as the id 1"

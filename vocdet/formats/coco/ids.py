@@ -48,6 +48,7 @@ class Ids:
     """
 
     texts: dict[int, Id]  # number in place of an id -> the id in the file; shared by all lists of a file
+    findings: dict[str, int] = field(default_factory=dict)  # key -> its finding, which counts all of its ids
     _numbers: dict[Id, int] = field(default_factory=dict)
     _spellings: dict[int, set[Id]] = field(default_factory=dict)
     _names: dict[str, set[Id]] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ class _EntryReader:
         if value is None:
             return None
         if not exact(value):
-            self.warning("id", f"is {short(value)}, {_inexact(value)}", "coco.id.type", _NUMBERS)
+            self._note_unusual("id", name, f"is {short(value)}, {_inexact(value)}")
         own_name = entry.get("name" if name == "categories" else "file_name")
         return self.ids[name].define(value, own_name if isinstance(own_name, str) else "")
 
@@ -172,9 +172,17 @@ class _EntryReader:
             return None
         number, meaning = self.ids[name].find(value)
         if meaning or not exact(value):
-            problem = f"is {short(value)}, {meaning or _inexact(value)}"
-            self.warning(key, problem, "coco.id.type", _NUMBERS)
+            self._note_unusual(key, name, f"is {short(value)}, {meaning or _inexact(value)}")
         return number
+
+    def _note_unusual(self, key: str, name: str, problem: str) -> None:
+        """One finding for all unusual ids in a key, with the first of them."""
+        findings, known = self.notes.findings, self.ids[name].findings
+        if key in known:
+            findings[known[key]] = replace(findings[known[key]], count=findings[known[key]].count + 1)
+        else:
+            known[key] = len(findings)
+            self.warning(key, problem, "coco.id.type", _NUMBERS)
 
     def _id_in(self, entry: dict[str, Any], key: str) -> int | str | None:
         value = as_id(entry.get(key))
