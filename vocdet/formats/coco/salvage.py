@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from vocdet.errors import AnnotationError, Place
+from vocdet.errors import AnnotationError
 from vocdet.formats.coco import segmentations
+from vocdet.formats.coco.duplicates import parse_json
 from vocdet.formats.coco.ids import Ids, as_id, exact
 from vocdet.formats.coco.types import (
     ABSENT,
@@ -40,7 +39,6 @@ from vocdet.formats.coco.values import (
 )
 from vocdet.formats.extras import in_order
 from vocdet.formats.scan import Notes
-from vocdet.wording import counted, json_reason
 
 _CORRECT = "correct it, or delete the entry"
 _NUMBERS = 'other readers need exact whole numbers: `vocdet.convert(source, target, to="coco")` writes them'
@@ -49,7 +47,7 @@ _BOXES = '`vocdet.convert(source, target, to="coco")` writes boxes'
 
 def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
     """The usable entries of a file; the others are findings. Raises if it is not a COCO file."""
-    whole = _parse(path, data, notes)
+    whole = parse_json(path, data, notes)
     if not isinstance(whole, dict):
         results = "a list holds results: use the file with the annotations"
         problem = "is not a COCO file: it holds no JSON object"
@@ -83,58 +81,6 @@ def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
     entries.category_extras = extras.get("categories", {})
     entries.extra = _EntryReader(path, "", notes, ids).raws(whole, LISTS)
     return entries
-
-
-def _parse(path: Path, data: bytes, notes: Notes) -> object:
-    """The JSON value of a file; duplicate keys in an object are findings."""
-    duplicates: dict[str, list[dict[str, Any]]] = {}
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(found)
-        if len(result) < len(found):
-            for key, count in Counter(key for key, _ in found).items():
-                if count > 1:
-                    duplicates.setdefault(key, []).append(result)
-        return result
-
-    try:
-        whole: object = json.loads(data, object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON: {error.msg.lower()}, at character {error.colno} of the line"
-        problem = problem if data.strip() else "is empty"
-        raise AnnotationError(problem, place=Place(path, line=error.lineno), hint="export it again") from error
-    except RecursionError as error:
-        raise AnnotationError("is not JSON: it is nested too deeply", place=path, hint="export it again") from error
-    except ValueError as error:  # an int of too many digits
-        raise AnnotationError(f"is not JSON: {json_reason(error)}", place=path, hint="export it again") from error
-    for key, objects in duplicates.items():
-        problem = f"the key {key[:40]!r} is duplicate"
-        if len(objects) > 1:
-            problem += f", and in {counted(len(objects) - 1, 'more object')}"
-        hint = "only the last value is read: delete the others"
-        notes.add("json.duplicate_key", "error", problem, path, hint, inside=_place_of(objects[0], whole))
-    return whole
-
-
-def _place_of(wanted: dict[str, Any], whole: object) -> str:
-    """The place of an object in a file, as in annotations[3]; "" for the whole."""
-    waiting: list[tuple[str, object]] = [("", whole)]
-    while waiting:
-        place, value = waiting.pop()
-        if value is wanted:
-            return place
-        waiting += _inner(place, value)
-    return ""
-
-
-def _inner(place: str, value: object) -> Iterator[tuple[str, object]]:
-    """The lists and objects in a value, with their places."""
-    if isinstance(value, dict):
-        keys = ((valid_text(key[:40]), item) for key, item in value.items())
-        named = ((f"{place}.{key}" if place else key, item) for key, item in keys)
-    else:
-        named = ((f"{place}[{i}]", item) for i, item in enumerate(value if isinstance(value, list) else ()))
-    return ((inside, item) for inside, item in named if isinstance(item, dict | list))
 
 
 @dataclass(slots=True)
