@@ -268,6 +268,21 @@ def _lock(folder: str) -> int | None:
     return None
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; unlike `Path.is_file`, False where the system refuses to say."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; unlike `Path.is_dir`, False where the system refuses to say."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_link(path: Path) -> bool:
+    """Whether there is a link; unlike `Path.is_symlink`, False where the system refuses to say."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
 def first_link(path: Path, root: Path) -> Path | None:
     """The first link on the way from `root`, itself excepted, down to a file or folder; None if there is none.
 
@@ -275,7 +290,7 @@ def first_link(path: Path, root: Path) -> Path | None:
     """
     names = path.relative_to(root).parts
     ways = (root.joinpath(*names[: i + 1]) for i in range(len(names)))
-    return next((way for way in ways if way.is_symlink()), None)
+    return next((way for way in ways if is_link(way)), None)
 
 
 def make_folder(path: Path) -> None:

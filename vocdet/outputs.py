@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from vocdet.errors import OutputError
-from vocdet.files import first_link, replacing, write_bytes
+from vocdet.files import first_link, is_file, is_folder, replacing, write_bytes
 
 MARKER = ".vocdet.json"
 FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
@@ -65,7 +65,7 @@ def read_marker(folder: Path) -> Marker | None:
     """The marker of a folder; None if there is none that can be read."""
     path = folder / MARKER
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
+        if not is_file(path) or path.stat().st_size > _LARGEST:
             return None
         return msgspec.json.decode(path.read_bytes(), type=Marker)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -87,7 +87,7 @@ def check_replaceable(path: Path, hint: str = "choose another name") -> None:
 
     `mark_file` notes what vocdet writes.
     """
-    if not os.path.lexists(path) or path.is_dir():
+    if not os.path.lexists(path) or is_folder(path):
         return
     marker = read_marker(path.parent)
     known = marker.files.get(_key(path.name), "") if marker else ""
@@ -209,7 +209,7 @@ def digest_of(path: Path) -> str:
 def is_output_folder(folder: Path) -> bool:
     """Whether a folder is output of vocdet, or of Ultralytics: it has a marker, or the files of a run or a result."""
     marker = folder / MARKER
-    if marker.is_file():
+    if is_file(marker):
         known = read_marker(folder)
         return known is None or known.kind != FILES
     return _has_sign(folder) or _holds_runs(folder)
@@ -217,7 +217,7 @@ def is_output_folder(folder: Path) -> bool:
 
 def written_files(folder: Path, names: Iterable[str]) -> frozenset[str]:
     """Those of the files in a folder that are in its marker and unchanged since: pictures beside images of the user."""
-    if not (folder / MARKER).is_file():
+    if not is_file(folder / MARKER):
         return frozenset()
     marker = read_marker(folder)
     if marker is None or marker.kind != FILES:
@@ -235,7 +235,7 @@ def _is_unchanged(path: Path, known: str) -> bool:
 
 def _has_sign(folder: Path) -> bool:
     return any(
-        (folder / one).is_file() and any((folder / other).exists() for other in others) for one, others in _SIGNS
+        is_file(folder / one) and any(os.path.lexists(folder / other) for other in others) for one, others in _SIGNS
     )
 
 

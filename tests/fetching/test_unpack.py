@@ -243,3 +243,17 @@ def test_added_files_are_removed_if_others_fail(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OutputError, match="no space left on device"):
         place(staged, target)
     assert tree_of(target) == {"VOC/mine": b"m"}
+
+
+def test_nothing_is_placed_through_a_link(tmp_path: Path) -> None:
+    staged, target, store = tmp_path / "staged", tmp_path / "target", tmp_path / "store"
+    (staged / "JPEGImages").mkdir(parents=True)
+    (staged / "JPEGImages" / "a.jpg").write_bytes(b"new")
+    target.mkdir()
+    store.mkdir()
+    (target / "JPEGImages").symlink_to(store)
+    with pytest.raises(DownloadError, match="is a link: nothing is written through it"):
+        place(staged, target)
+    assert list(store.iterdir()) == []
+    (store / "a.jpg").write_bytes(b"new")  # all of it is there already
+    place(staged, target)

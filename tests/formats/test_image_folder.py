@@ -102,3 +102,10 @@ def test_broken_images_are_reported_together(tmp_path: Path) -> None:
         read_image_folder(tmp_path)
     assert all(isinstance(error, ImageError) for error in caught.value.errors)
     assert [error.place.path.name for error in caught.value.errors if error.place] == ["b.jpg", "c.png"]
+
+
+def test_a_link_to_the_folder_itself_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "cat" / "a.png")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert read_image_folder(tmp_path).labels == ("cat",)

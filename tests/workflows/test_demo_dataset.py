@@ -11,6 +11,7 @@ from PIL import Image
 from vocdet.errors import OutputError
 from vocdet.formats.source import Source
 from vocdet.formats.voc import read as voc_tree
+from vocdet.outputs import MARKER, is_output_folder
 from vocdet.workflows.demo_dataset import PHOTO_SPLIT, DigitDatasets, PictureOptions, compose, draw_picture, sources
 from vocdet.workflows.load import load_dataset
 
@@ -82,7 +83,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path: P
         {
             path.relative_to(one.train.parent): path.read_bytes()
             for path in one.train.parent.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != MARKER
         }
         for one in made
     ]
@@ -153,3 +154,12 @@ def test_impossible_numbers_are_refused(tmp_path: Path, kwargs: dict[str, int], 
 def test_impossible_pictures_are_refused(kwargs: dict[str, tuple[int, int]], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         PictureOptions(**kwargs)
+
+
+def test_a_new_demo_folder_is_marked_and_an_old_folder_is_not(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a.txt").touch()
+    for name in ("new", "old"):
+        compose(tmp_path / name, images=1, test_images=1, labels=1)
+    assert is_output_folder(tmp_path / "new")
+    assert not is_output_folder(tmp_path / "old")

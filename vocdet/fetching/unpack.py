@@ -91,6 +91,9 @@ def _moves(staged: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pa
         to = target / source.name
         if source.is_dir() and to.is_dir():
             more_moves, more_clashes = _moves(source, to)
+            if more_moves and to.is_symlink():
+                problem, hint = "is a link: nothing is written through it", "choose another folder"
+                raise DownloadError(problem, place=to, hint=hint)
             moves += more_moves
             clashes += more_clashes
         elif not to.exists() and not to.is_symlink():

@@ -17,7 +17,7 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place
-from vocdet.files import first_link
+from vocdet.files import first_link, is_file, is_folder, is_link
 from vocdet.outputs import is_output_folder, written_files
 from vocdet.wording import counted, listed, reason
 
@@ -66,9 +66,9 @@ class _Walk:
         ways: Chain = (self.real,)
         for way in accumulate(names, "{}/{}".format):
             path = self.root / way
-            if path.is_symlink():
+            if is_link(path):
                 target = _real(path)
-                if not path.is_dir() or _leads_back(target, ways, _real(path.parent)):
+                if not is_folder(path) or _leads_back(target, ways, _real(path.parent)):
                     self.refused.append(way)
                     return
                 self.note(way, target)
@@ -148,7 +148,7 @@ def irregular(root: Path, folders: Iterable[str], suffix: str) -> dict[str, str]
 
 def is_searched(folder: Path) -> bool:
     """Whether a folder in a dataset is a part of it: no output, and no link to a folder that it is in."""
-    back = folder.is_symlink() and _is_inside(_real(folder.parent), _real(folder))
+    back = is_link(folder) and _is_inside(_real(folder.parent), _real(folder))
     return not back and not is_output_folder(folder)
 
 
@@ -238,7 +238,7 @@ def _outputs(root: Path, outputs: Sequence[str]) -> list[Finding]:
     images = sum(
         file.lower().endswith(tuple(IMAGE_SUFFIXES))
         for output in outputs
-        for file in ([output] if (root / output).is_file() else chain(*(files for *_, files in os.walk(root / output))))
+        for file in ([output] if is_file(root / output) else chain(*(files for *_, files in os.walk(root / output))))
     )
     if not images:
         return []

@@ -11,10 +11,9 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import read_header, read_orientation
 from vocdet.errors import DatasetError, ImageError, Place, VocdetError, raise_all
-from vocdet.formats.folders import walk
+from vocdet.formats.folders import is_searched, walk
 from vocdet.formats.images import images_among, unique_stems
 from vocdet.formats.scan import Scan
-from vocdet.outputs import is_output_folder
 from vocdet.wording import reason
 
 VAL_SHARE = 0.1  # if the folder has no val
@@ -99,7 +98,7 @@ def scan_plain_images(root: Path) -> Scan:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """The folders that hold the folders of labels: those of the splits, or the root itself."""
-    names = {path.name for path in root.iterdir() if path.is_dir() and not is_output_folder(path)}
+    names = {path.name for path in root.iterdir() if path.is_dir() and is_searched(path)}
     if names >= {"train", "val"}:
         return {"train": root / "train", "val": root / "val"}
     # beside other folders, `train` is a label
@@ -110,6 +109,6 @@ def _labeled(top: Path) -> list[tuple[str, Path]]:
     """(label, image) of every image below the folder of a label, sorted."""
     pairs = []
     for folder in sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if not is_output_folder(folder):
+        if is_searched(folder):
             pairs += [(folder.name, folder / file) for file in images_among(walk(folder)[0])]
     return pairs

@@ -15,6 +15,7 @@ import numpy as np
 
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ArgumentError, ImageError, MediaError, VocdetError, raise_all
+from vocdet.files import is_file, is_folder, is_link
 from vocdet.inputs.images import Image
 from vocdet.outputs import is_output_folder
 from vocdet.wording import listed, reason
@@ -72,16 +73,16 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
     errors: list[VocdetError] = []
     for text in names:
         path = Path(text)
-        if _is_dir(path):
+        if is_folder(path):
             found = list(_search(path, skip))
             inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in found if not why]
             if not inside:
                 errors.append(_nothing(path, [f"{inner.name} ({why})" for inner, why in found]))
             sources += inside
-        elif _is_file(path):
+        elif is_file(path):
             sources.append(_file(path, path.name))
         elif os.path.lexists(path):
-            problem = "is a link to nothing, or to itself" if path.is_symlink() else "is neither a file nor a folder"
+            problem = "is a link to nothing, or to itself" if is_link(path) else "is neither a file nor a folder"
             errors.append(ArgumentError(problem, place=path, hint="give an image, a video or a folder"))
         elif text.isascii() and text.isdigit():
             sources.append(MediaSource("camera", text, f"camera{text}"))
@@ -110,7 +111,7 @@ def skipped_files(names: Sequence[str], *, skip: Path | None = None) -> list[tup
 
     Annotations, hidden files and the masks of VOC are not listed.
     """
-    folders = (path for path in map(Path, names) if _is_dir(path))
+    folders = (path for path in map(Path, names) if is_folder(path))
     return [(path, why) for folder in folders for path, why in _search(folder, skip) if why]
 
 
@@ -130,7 +131,7 @@ def _below(folder: Path, top: Path, seen: set[str]) -> Iterator[tuple[Path, str]
     for path in sorted(folder.iterdir(), key=_natural):
         if path.name.startswith(".") or path.name in MASK_FOLDERS:
             continue
-        if not _is_dir(path):
+        if not is_folder(path):
             if path.suffix.lower() not in ANNOTATION_SUFFIXES:
                 yield path, _why_not(path)
             continue
@@ -150,20 +151,11 @@ def _below(folder: Path, top: Path, seen: set[str]) -> Iterator[tuple[Path, str]
 def _why_not(path: Path) -> str:
     """Why a file is not used; "" for images and videos."""
     suffix = path.suffix.lower()
-    if not _is_file(path):
-        return "a link to nothing, or to itself" if path.is_symlink() else "neither a file nor a folder"
+    if not is_file(path):
+        return "a link to nothing, or to itself" if is_link(path) else "neither a file nor a folder"
     if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return ""
     return f"{suffix} files are not read" if suffix else "the name has no suffix"
-
-
-def _is_dir(path: Path) -> bool:
-    """Unlike `Path.is_dir`, False for every path that the system refuses, such as a long one."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -21,6 +21,7 @@ from vocdet.files import make_folder, unwritable
 from vocdet.formats.voc.masks import palette_png
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
+from vocdet.outputs import write_marker
 
 TRAIN_SHARE = 0.75  # of the scans of every digit; the others are for the test images
 PHOTO_SPLIT = 0.6  # train images show the photographs left of this share of their width, test images right of it
@@ -118,6 +119,7 @@ def compose(
     both = sources(labels, seed)
     make_folder(folder)
     try:
+        new = not any(folder.iterdir())
         with tempfile.TemporaryDirectory(dir=folder, prefix=".composing-") as temporary:
             for split, stem in _stems(counts):
                 picture = draw_picture(
@@ -133,6 +135,8 @@ def compose(
             image_set.write_text("".join(f"{stem}\n" for split, stem in _stems(counts) if split), encoding="utf-8")
             for path in paths:
                 Path(temporary, path.name).rename(path)
+        if new:
+            write_marker(folder, "demo")  # its photographs are none of a dataset that it may be in
     except OSError as error:
         raise unwritable(folder, error) from error
     return DigitDatasets(*paths, names, counts, (objects[0], objects[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
+from vocdet.files import is_file, is_folder
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, writing_video
 from vocdet.inputs.images import Image, decode
 from vocdet.outputs import check_replaceable, mark_file
+from vocdet.wording import reason
 from vocdet.workflows.prediction_folder import RESULTS, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
@@ -59,7 +62,7 @@ class LiveFrame:
 def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
     """The run and the sources: the first argument if it is a run or a checkpoint, else the newest run in `runs`."""
     first = Path(arguments[0]) if arguments else Path()
-    if Path(first, "best.safetensors").is_file() or first.suffix == ".safetensors":
+    if is_file(first / "best.safetensors") or first.suffix == ".safetensors":
         return first, list(arguments[1:])
     return _newest(runs), list(arguments)
 
@@ -123,12 +126,12 @@ def live(
     plays at most at its own speed.
     """
     item = _playable(source)
-    reason = no_screen()
-    if reason and save is None:
-        raise MediaError(reason, hint='write a video instead with `save="out.mp4"`')
+    no_window = no_screen()
+    if no_window and save is None:
+        raise MediaError(no_window, hint='write a video instead with `save="out.mp4"`')
     if save:
         check_video_name(save)
-        if item.path and save.exists() and save.samefile(item.path):
+        if item.path and is_file(save) and save.samefile(item.path):
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
         if not force:
             check_replaceable(save, "choose another name for `save`, or use `force=True`")
@@ -141,7 +144,7 @@ def live(
         limit = detector.thresholds if score is None else float(score)
         own = video.fps if item.kind == "video" else None
         write = stack.enter_context(writing_video(save, own)) if save else None
-        show = None if reason else stack.enter_context(window(f"vocdet: {item.name}"))
+        show = None if no_window else stack.enter_context(window(f"vocdet: {item.name}"))
         times = deque([time.monotonic()], maxlen=RATED)
         for frame in islice(video.frames, frames or None):
             detections = detector.detect([frame.pixels])[0].above(limit)
@@ -157,7 +160,7 @@ def live(
 
 
 def _mark(save: Path) -> None:
-    if save.is_file():
+    if is_file(save):
         mark_file(save)
 
 
@@ -175,10 +178,14 @@ def _load(run: Path, device: str) -> Predictor:
 
 def _refuse(items: Sequence[MediaSource], out: Path) -> None:
     """Raise for an `out` with other files, and for sources that cannot be predicted."""
-    if out.exists() and not out.is_dir():
-        raise OutputError("is a file, not a folder", place=out, hint="choose a new folder for `out`")
-    if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).exists():
-        raise OutputError("contains other files", place=out, hint="choose a new folder for `out`")
+    hint = "choose a new folder for `out`"
+    if os.path.lexists(out) and not is_folder(out):
+        raise OutputError("is a file, not a folder", place=out, hint=hint)
+    try:
+        if is_folder(out) and any(out.iterdir()) and not is_file(out / RESULTS):
+            raise OutputError("contains other files", place=out, hint=hint)
+    except OSError as error:
+        raise OutputError(f"cannot be read: {reason(error)}", place=out, hint=hint) from error
     for item in items:
         if item.path is None:
             hint = "give images, folders or video files"
@@ -189,7 +196,7 @@ def _refuse(items: Sequence[MediaSource], out: Path) -> None:
 
 def _playable(text: str) -> MediaSource:
     hint = "give a camera number, a URL or a video file"
-    if Path(text).is_dir():
+    if is_folder(Path(text)):
         raise ArgumentError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
     (item,) = find_sources([text])
     if item.kind == "image":

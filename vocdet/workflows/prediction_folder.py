@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError
-from vocdet.files import write_text
+from vocdet.files import is_file, is_folder, is_link, write_text
 from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS
 from vocdet.inference.draw import draw
 from vocdet.inference.frames import Frame, MediaSource
@@ -47,7 +47,7 @@ class PredictionFolder:
         self.listed: list[tuple[str, Detections]] = []  # file name, detections
         self.done: set[MediaSource] = set()
         self.held: set[str] = set()  # stems whose annotation or image a user changed
-        self.new = not (out / RESULTS).exists()
+        self.new = not is_file(out / RESULTS)
         if voc:
             check_voc_labels(out, labels)
         self.files = OutputFiles(out, _KIND, force=force)
@@ -70,8 +70,8 @@ class PredictionFolder:
                 raise OutputError("was changed since vocdet wrote it", place=self.out / name, hint=_FORCE)
         for name in (DRAWINGS, ANNOTATIONS, IMAGES, OBJECT_MASKS, CLASS_MASKS) if self.voc else ():
             folder = self.out / name
-            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-                problem = "is a link" if folder.is_symlink() else "is a file, not a folder"
+            if is_link(folder) or (os.path.lexists(folder) and not is_folder(folder)):
+                problem = "is a link" if is_link(folder) else "is a file, not a folder"
                 raise OutputError(f"{problem}: nothing is written there", place=folder, hint=_FORCE)
 
     def drawing(self, source: MediaSource) -> Path:
@@ -144,7 +144,7 @@ class PredictionFolder:
         """Whether an image or a mask belongs to an annotation that stays."""
         path = PurePosixPath(name)
         inside = path.parts[0] in (IMAGES, OBJECT_MASKS, CLASS_MASKS)
-        return inside and (self.out / ANNOTATIONS / f"{path.stem}.xml").exists()
+        return inside and is_file(self.out / ANNOTATIONS / f"{path.stem}.xml")
 
     def _abandon(self) -> None:
         """Leave nothing behind in a new folder without results."""

@@ -20,7 +20,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
-from vocdet.files import FileTooLargeError, first_link, read_limited, writing
+from vocdet.files import FileTooLargeError, first_link, is_file, is_folder, read_limited, writing
 from vocdet.formats.folders import is_searched, links_among
 from vocdet.formats.images import folder_splits, split_folder, split_suffix
 from vocdet.formats.scan import Scan
@@ -75,7 +75,7 @@ def split_path(root: Path, name: str) -> Path | None:
     """The split file of this name; None if there is none."""
     for folder in searched_folders(root):
         path = folder / f"{name}.txt"
-        if path.is_file():
+        if is_file(path):
             return path
     return None
 
@@ -83,9 +83,9 @@ def split_path(root: Path, name: str) -> Path | None:
 def searched_folders(root: Path) -> list[Path]:
     """The existing folders of split files: ImageSets/Main, then ImageSets. A link that leads back up is none."""
     above = root / FOLDER.parts[0]
-    if not above.is_dir() or not is_searched(above):
+    if not is_folder(above) or not is_searched(above):
         return []
-    return [folder for folder in (root / FOLDER, above) if folder.is_dir() and is_searched(folder)]
+    return [folder for folder in (root / FOLDER, above) if is_folder(folder) and is_searched(folder)]
 
 
 def split_names(dataset: Dataset) -> tuple[str, ...]:
