@@ -132,6 +132,11 @@ def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
     return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
 
 
+def spread(names: Sequence[str], most: int) -> Sequence[str]:
+    """At most `most` of these names, evenly distributed: a sample of the files in a folder."""
+    return names[:: -(-len(names) // most)] if names else names
+
+
 def irregular(root: Path, folders: Iterable[str], suffix: str) -> dict[str, str]:
     """What has the name of an annotation file in these folders of `root`, and is none: its path, and what it is."""
     found: dict[str, str] = {}

@@ -529,6 +529,24 @@ def test_a_parallelogram_outside_the_image_beside_other_polygons_is_an_error(tmp
     assert len(boxes(found)) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("obj.data", "Train = data/t.txt\nValidation = data/v.txt\nnames = obj.names\n"),
+        ("data.yaml", "Train: t.txt\nValidation: v.txt\nnames: [dog]\n"),
+    ],
+)
+def test_splits_named_as_in_cvat(tmp_path: Path, name: str, text: str) -> None:
+    files = {"a.jpg": "", "a.txt": ROW, "b.jpg": "", "b.txt": ROW, "t.txt": "data/a.jpg\n", "v.txt": "data/b.jpg\n"}
+    found = yolo.scan(Source(make(tmp_path, files | {name: text, "obj.names": "dog\n"})))
+    assert splits(found) == {"train": ["a.jpg"], "val": ["b.jpg"]}
+
+
+def test_many_empty_label_files_come_before_the_first_with_rows(tmp_path: Path) -> None:
+    files = {f"{i:02}.txt": "" for i in range(40)} | {"40.txt": ROW}
+    assert looks_like(make(tmp_path, files | {"40.jpg": "", "00.jpg": ""})) != ""
+
+
 def test_lists_of_two_folders_are_two_datasets_to_merge(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.5 0.5\n"
     files = {"x/a.jpg": "", "x/a.txt": row, "x/classes.txt": "dog\n", "y/b.jpg": "", "y/b.txt": row}

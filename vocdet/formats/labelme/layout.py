@@ -11,13 +11,13 @@ from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.files import read_limited
-from vocdet.formats.folders import irregular, link_hint, listing, walk
+from vocdet.formats.folders import irregular, link_hint, listing, spread, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
 _FIRST_BYTES = 4096  # which have one of the keys, whatever their order
-_MOST_INSPECTED = 5  # files of a folder
+_MOST_INSPECTED = 50  # files of a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
 def looks_like(folder: Path) -> str:
     """Why a folder looks like one of labelme's; "" where it does not. Few files are inspected."""
     subfolders, files = listing(folder) if folder.is_dir() else ([], [])
-    for place in ("", *subfolders):
+    deeper = [f"{one}/{two}" for one in subfolders for two in listing(folder, one)[0]]
+    for place in ("", *subfolders, *deeper):
         names = listing(folder, place)[1] if place else files
-        for name in [name for name in names if name.lower().endswith(".json")][:_MOST_INSPECTED]:
+        for name in spread([name for name in names if split_suffix(name)[1] == ".json"], _MOST_INSPECTED):
             file = f"{place}/{name}" if place else name
             if is_labelme(folder / file):
                 return f"{file} holds shapes of an image"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.folders import link_hint, listing, walk
+from vocdet.formats.folders import link_hint, listing, spread, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.label_lists import list_rank
 from vocdet.formats.scan import Notes
@@ -20,7 +20,7 @@ from vocdet.formats.yolo.splits import find_splits
 from vocdet.wording import counted, listed
 
 _MOST_YAML = 20  # files that are inspected for a data.yaml
-_MOST_TEXTS = 5  # files of a folder that are inspected for rows
+_MOST_TEXTS = 50  # files of a folder that are inspected for rows
 _NAMES_KEY = re.compile(rb"^names[ \t]*:", re.MULTILINE)
 _LAYOUTS = "a YOLO folder has images/ and labels/, or each .txt beside its image, and a data.yaml or classes.txt"
 
@@ -114,17 +114,19 @@ def _names_labels(path: Path) -> bool:
 
 
 def _rows_in(root: Path, folder: str) -> str:
-    texts = [name for name in listing(root, folder)[1] if split_suffix(name)[1] == ".txt"]
-    some = texts[:: max(1, len(texts) // _MOST_TEXTS)][:_MOST_TEXTS]
-    found = (f"{folder}/{name}" if folder else name for name in some)
-    return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
+    return _first_rows(root, folder, [name for name in listing(root, folder)[1] if split_suffix(name)[1] == ".txt"])
 
 
 def _rows_beside(root: Path, folder: str) -> str:
     files = listing(root, folder)[1]
     stems = {split_suffix(name)[0] for name in images_among(files)}
     texts = [name for name in files if split_suffix(name)[1] == ".txt" and split_suffix(name)[0] in stems]
-    found = (f"{folder}/{name}" if folder else name for name in texts[:_MOST_TEXTS])
+    return _first_rows(root, folder, texts)
+
+
+def _first_rows(root: Path, folder: str, texts: Sequence[str]) -> str:
+    """The first of these files that holds rows; some of many are inspected, because the first may be empty."""
+    found = (f"{folder}/{name}" if folder else name for name in spread(texts, _MOST_TEXTS))
     return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
 
 

@@ -77,9 +77,10 @@ def read_data_file(root: Path, source: str, notes: Notes) -> Settings | None:
     settings = Settings(source)
     for number, line in enumerate(text.splitlines(), 1):
         key, equals, value = (part.strip() for part in line.partition("="))
-        if equals and value and key in SPLIT_KEYS:
-            settings.splits.setdefault(SPLIT_KEYS[key], []).append(value)
-            settings.lines[SPLIT_KEYS[key]] = number
+        split = SPLIT_KEYS.get(key.lower())  # CVAT writes the names of its subsets, such as Validation
+        if equals and value and split:
+            settings.splits.setdefault(split, []).append(value)
+            settings.lines[split] = number
         elif equals and key == "names":
             settings.names_file = value
     return settings
@@ -171,9 +172,10 @@ def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, i
     names: list[tuple[int, str]] = []
     for keys, (value, line) in found.items():
         key = keys[0]
-        settings.lines.setdefault(SPLIT_KEYS.get(key, key), line)
-        if key in SPLIT_KEYS and len(keys) <= 2 and value.lower() not in _NOTHING:
-            settings.splits.setdefault(SPLIT_KEYS[key], []).append(value)
+        split = SPLIT_KEYS.get(key.lower(), "")
+        settings.lines.setdefault(split or key, line)
+        if split and len(keys) <= 2 and value.lower() not in _NOTHING:
+            settings.splits.setdefault(split, []).append(value)
         elif key == "path" and len(keys) == 1:
             settings.base = "" if value.lower() in _NOTHING else value
         elif key == "names" and len(keys) == 1:
