@@ -151,6 +151,16 @@ def irregular(root: Path, folders: Iterable[str], suffix: str) -> dict[str, str]
     return found
 
 
+def suffixes_below(root: Path, *, levels: int = 4) -> set[str]:
+    """The suffixes, in lower case, of the visible files in a folder and its subfolders, as far as these many levels."""
+    found, folders = set[str](), [root]
+    for _ in range(levels):
+        entries = [entry for folder in folders for entry in _visible(folder, [])]
+        found |= {entry.name[entry.name.rfind(".") :] for entry in entries if "." in entry.name}
+        folders = [Path(entry.path) for entry in entries if is_kind(entry.is_dir) and is_searched(Path(entry.path))]
+    return {suffix.lower() for suffix in found}
+
+
 def is_searched(folder: Path) -> bool:
     """Whether a folder in a dataset is a part of it: no output, and no link to a folder that it is in."""
     back = is_link(folder) and _is_inside(_real(folder.parent), _real(folder))

@@ -20,7 +20,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
-from vocdet.formats.folders import NOT_TEXT, listing, walk
+from vocdet.formats.folders import NOT_TEXT, walk
 from vocdet.formats.image_facts import MARKS, ImageFacts, Shown, Stated, size_finding
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
@@ -70,19 +70,6 @@ def split_suffix(file: str) -> tuple[str, str]:
 def stem_of(file: str) -> str:
     """The stem of a file name: a/b.v2.JPG gives b.v2."""
     return split_suffix(file)[0].rpartition("/")[2]
-
-
-def suffixes_below(root: Path, *, levels: int = 4) -> set[str]:
-    """The suffixes, in lower case, of the visible files in a folder and its subfolders, as far as these many levels."""
-    found, folders = set[str](), [""]
-    for _ in range(levels):
-        below: list[str] = []
-        for folder in folders:
-            inner, files = listing(root, folder)
-            found |= {split_suffix(name)[1] for name in files}
-            below += [f"{folder}/{name}" if folder else name for name in inner]
-        folders = below
-    return found
 
 
 @dataclass(frozen=True, eq=False)

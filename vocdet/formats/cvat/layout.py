@@ -10,11 +10,12 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
-from vocdet.formats.folders import listing, walk
+from vocdet.formats.folders import listing, spread, walk
 from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.values import root_element
 from vocdet.wording import counted
 
+_MOST_INSPECTED = 20  # files of a folder
 LARGEST_FILE = 1 << 28  # bytes; an object takes some 200
 
 _ROOT = "annotations"
@@ -53,8 +54,13 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
 def looks_like(folder: Path) -> str:
     """Why a folder looks like an export of CVAT: an XML file in it that begins with <annotations>; "" otherwise."""
     folders, files = listing(folder) if folder.is_dir() else ([], [])
-    places = [*files, *(f"{inner}/{name}" for inner in folders for name in listing(folder, inner)[1])]
-    return next((f"{file} begins with <{_ROOT}>" for file in places if _is_cvat(folder, file)), "")
+    names = {"": files} | {f"{inner}/": listing(folder, inner)[1] for inner in folders}
+    for place, every in names.items():
+        xmls = [name for name in every if name.lower().endswith(".xml")]
+        for file in (place + name for name in spread(xmls, _MOST_INSPECTED)):
+            if _is_cvat(folder, file):
+                return f"{file} begins with <{_ROOT}>"
+    return ""
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:
