@@ -114,7 +114,8 @@ def _find(root: Path) -> Layout:
         _add_masks(layout, folders)
         if layout.images:
             return _with_xml_beside(layout, [root, *images])
-        return _scattered(root, folders)  # its images are in folders of another name
+        elsewhere = _scattered(root, folders)  # the images are in folders of another name, or missing
+        return elsewhere if elsewhere.images else layout
     inner = [folder for folder in folders if _annotation_folder(_subfolders(folder))]
     if not _has_xml(root):
         if len(inner) == 1 and not any(map(_has_xml, folders)):

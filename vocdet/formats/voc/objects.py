@@ -15,6 +15,7 @@ from lxml import etree
 from vocdet import masks
 from vocdet.data.findings import Severity
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.rotated import angle_of, around, turned
 from vocdet.formats.values import NUMBER, clean_label, number_text
 from vocdet.wording import box_text, json_reason
 
@@ -44,6 +45,8 @@ class RareFields:
     parts: tuple[tuple[str, RawBox], ...] = ()  # name and box as written
     attributes: dict[str, str] | None = None  # in CVAT's form
     coco: bytes = b""  # JSON object of fields from a COCO file; b"": none
+    corners: tuple[float, ...] = ()  # of a rotated box: x1, y1, ..., y4
+    angle: float = math.nan  # of a rotated box, in degrees clockwise
     tags: tuple[str, ...] = ()  # XML of all other children
 
 
@@ -112,6 +115,11 @@ def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawO
     label = _label(name, line, note)
     if bounds is not None:
         box = read_box(bounds, note)
+        if box is not None and rare is not None and not rare.corners and rare.angle == rare.angle:  # CVAT's rotation
+            rare.corners = tuple(turned(box, rare.angle))
+            box = around(rare.corners)
+    elif rare is not None and rare.corners:
+        box = around(rare.corners)
     elif rare is not None and rare.polygons:
         points = [float(value) for polygon in rare.polygons for value in polygon.split(",")]
         box = min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
@@ -225,6 +233,9 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
             parts.append(part)
         elif tag == "attributes" and rare.attributes is None and (pairs := _attributes(child)) is not None:
             rare.attributes = pairs
+        elif tag == "robndbox" and (corners := rotated_box(child, lenient)) is not None:
+            rare.corners, rare.angle = corners
+            tags.append(xml_of(child))
         elif tag == "area":
             area = _number_in(child, "area", lenient)
             rare.area = math.nan if area is None else area
@@ -236,6 +247,9 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
             tags.append(xml_of(child))
             if tag not in KNOWN_TAGS and tag not in ("polygon", "part", "attributes"):
                 unknown.add(tag)
+    rotation = (rare.attributes or {}).get("rotation", "").strip()
+    if not rare.corners and NUMBER.fullmatch(rotation) and float(rotation) % 360:  # also leaves out an infinite one
+        rare.angle = float(rotation)
     rare.polygons, rare.parts, rare.tags = tuple(polygons), tuple(parts), tuple(tags)
     return rare
 
@@ -285,6 +299,24 @@ def _part(element: etree._Element, note: Note) -> tuple[str, RawBox] | None:
         return None
     box = read_box(element[1], note)
     return None if box is None or not _is_near(box, element[1], note) else (element[0].text or "", box)
+
+
+def rotated_box(element: etree._Element, note: Note) -> tuple[tuple[float, ...], float] | None:
+    """The corners and the angle of a <robndbox>: that of roLabelImg, with an angle in radians, or DIOR-R's corners."""
+    values: dict[str, float] = {}
+    for child in element:
+        value = _number_in(child, tag_of(child), note)
+        if value is None or abs(value) > masks.FURTHEST:
+            return None
+        values[tag_of(child)] = value
+    if values.keys() >= {"cx", "cy", "w", "h", "angle"}:
+        x, y, width, height, angle = (values[tag] for tag in ("cx", "cy", "w", "h", "angle"))
+        degrees = round(math.degrees(angle) if abs(angle) <= math.tau else angle, 6)
+        return tuple(turned((x - width / 2, y - height / 2, x + width / 2, y + height / 2), degrees)), degrees
+    corners = [value for tag, value in values.items() if tag[:1] in ("x", "y")]
+    if len(corners) != 8:
+        return None
+    return tuple(corners), angle_of(corners)
 
 
 def _attributes(element: etree._Element) -> dict[str, str] | None:

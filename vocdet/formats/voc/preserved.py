@@ -27,6 +27,7 @@ from vocdet.formats.extras import (
     label_extras,
     voc_facts,
 )
+from vocdet.formats.rotated import rotated_extra
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text
 from vocdet.formats.voc import coordinates as conventions
@@ -192,6 +193,8 @@ def _object_json(rare: RareFields, tags: tuple[str, ...], coordinates: Coordinat
         ]
     if tags:
         extra["voc"] = {"tags": tags}
+    if rare.corners:
+        extra |= rotated_extra(rare.corners, rare.angle)
     if rare.coco:
         extra |= {key: value for key, value in extra_of(rare.coco).items() if key not in _CLOSED_KEYS}
         extra = in_order(extra, OBJECT_EXTRAS)

@@ -19,6 +19,7 @@ from vocdet.formats.extras import coordinates_of
 from vocdet.formats.image_facts import settled
 from vocdet.formats.images import ImageSize, image_size, split_suffix
 from vocdet.formats.label_lists import own_labels
+from vocdet.formats.rotated import note_rotated
 from vocdet.formats.scan import Notes, Progress, Scan, uncollected
 from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
 from vocdet.formats.values import read_labels
@@ -93,6 +94,7 @@ class _Reading:
     rare: dict[int, RareFields] = field(default_factory=dict)  # by object
     masks: dict[int, bytes] = field(default_factory=dict)  # RLE of the pixels in SegmentationObject, by object
     dropped_poses: int = 0
+    rotated: int = 0  # objects
     unknown: Counter[str] = field(default_factory=Counter)  # files by their unknown tags
     source_of: dict[str, str] = field(default_factory=dict)  # stem -> annotation
     used: dict[str, str] = field(default_factory=dict)  # image -> annotation
@@ -146,6 +148,7 @@ def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> N
             if rare.polygons:
                 reading.polygons.add(i, "],[".join(rare.polygons).encode())
                 rare.polygons = ()
+            reading.rotated += bool(rare.corners)
             if rare != NO_RARE_FIELDS:
                 reading.rare[i] = rare
     ids, pose_ids = builder.label_ids, builder.pose_ids
@@ -307,6 +310,7 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None, choice: Coor
         chosen, reason = mark, "stated by <coordinates> in the files"
     else:
         chosen, reason = conventions.decide(choice, boxes, builder.sizes(), reading.databases)
+    note_rotated(reading.rotated, root, reading.notes)
     if reading.dropped_poses:
         problem = f"has {reading.dropped_poses} objects with distinct poses beyond the first {len(builder.pose_ids)}"
         hint = "rename the tag if it numbers the objects"

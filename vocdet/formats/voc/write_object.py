@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Set
@@ -17,12 +18,13 @@ from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import same_area
 from vocdet.formats.extras import Extra, extra_of
+from vocdet.formats.rotated import ANGLE, CORNERS, corners_in
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text, snapped
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
-from vocdet.formats.voc.objects import polygon_xml
-from vocdet.formats.xml import safe_parser
+from vocdet.formats.voc.objects import polygon_xml, rotated_box
+from vocdet.formats.xml import XmlError, safe_parser
 
 # Tags that vocdet writes itself: no preserved fragment may contain them.
 _OWN = frozenset(
@@ -53,6 +55,10 @@ def xml_text(value: str) -> str:
         return value
     value = NOT_XML.sub("\ufffd", value)
     return value.translate(_ESCAPES)
+
+
+_ROTATED = "<type>robndbox</type>"  # roLabelImg's mark
+_NEAR = 0.001  # pixels
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,15 +132,56 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
         lines += written
         if not lossless:
             others["parts"] = extra["parts"]
+    corners = corners_in({key: msgspec.json.decode(extra[key]) for key in (ANGLE, CORNERS) if key in extra})
+    tags: list[str] = []
     if "voc" in extra:
         try:
             tags = msgspec.json.decode(extra["voc"], type=_Voc).tags
         except msgspec.DecodeError:
             tags = [""]
+    if corners is not None:
+        lines += _rotated_box(corners, tags, others)
+    if tags:
         lines += [tag for tag in tags if is_fragment(tag)]
         losses["invalid XML tags"] += sum(not is_fragment(tag) for tag in tags)
     coco = coco_json(others)
     return [*lines, f"<coco>{xml_text(coco.decode())}</coco>"] if coco else lines
+
+
+def _rotated_box(corners: list[float], tags: list[str], others: Extra) -> list[str]:
+    """The <robndbox> of a rotated box, unless it is among the preserved `tags`, from which an outdated one is removed.
+
+    The extras leave `others` if reading the element gives them back.
+    """
+    kept = [tag for tag in tags if tag.startswith("<robndbox")]
+    angle = float(msgspec.json.decode(others[ANGLE]))
+    if any(_same_corners(read_rotated_box(tag), corners) for tag in kept):
+        others.pop(ANGLE), others.pop(CORNERS)
+        return []
+    tags[:] = [tag for tag in tags if tag not in kept and tag.strip() != _ROTATED]
+    x, y = (min(side) / 2 + max(side) / 2 for side in (corners[::2], corners[1::2]))
+    width, height = math.dist(corners[0:2], corners[2:4]), math.dist(corners[2:4], corners[4:6])
+    sides = {"cx": x, "cy": y, "w": width, "h": height, "angle": math.radians(angle)}
+    inner = "".join(f"<{tag}>{number_text(round(value, 9))}</{tag}>" for tag, value in sides.items())
+    element = f"<robndbox>{inner}</robndbox>"
+    read = read_rotated_box(element)
+    if not _same_corners(read, corners):  # no rectangle
+        return []
+    if read is not None and list(read[0]) == corners and read[1] == angle:
+        others.pop(ANGLE), others.pop(CORNERS)
+    return [_ROTATED, element]
+
+
+def _same_corners(read: tuple[tuple[float, ...], float] | None, corners: list[float]) -> bool:
+    return read is not None and max(abs(a - b) for a, b in zip(read[0], corners, strict=True)) < _NEAR
+
+
+def read_rotated_box(xml: str) -> tuple[tuple[float, ...], float] | None:
+    """The corners and the angle of a <robndbox>; None if it is invalid."""
+    try:
+        return rotated_box(etree.fromstring(xml.encode(), PARSER), lambda *_: None)
+    except (etree.XMLSyntaxError, XmlError, UnicodeEncodeError):
+        return None
 
 
 def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
