@@ -173,9 +173,9 @@ def _print_problems(report: StatsReport, check: str) -> None:
 
 
 def _next(report: StatsReport) -> str:
-    if report.errors:
+    if report.refused:
         return "check"
-    if not report.statistics.splits:
+    if "train" not in report.statistics.splits:
         return "split"
     return "train-backbone" if len(report.statistics.labels) > 1 else "train-ssd"
 

@@ -154,7 +154,7 @@ def _divide_trainval(
 
 
 def append_to_split(
-    source: Source,
+    source: Source | Loaded,
     options: SplitOptions = SplitOptions(),
     files: SplitFiles = SplitFiles(),
     *,
@@ -167,7 +167,7 @@ def append_to_split(
     """
     loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
-    before, notes = _assigned(loaded)
+    before, notes = _assigned(loaded, in_memory=isinstance(source, Loaded))
     shares = [len(before[name]) for name in divide.NAMES]
     trainval = (shares[0] + shares[1]) / sum(shares) if options.trainval is None else options.trainval
     train = shares[0] / (shares[0] + shares[1]) if options.train is None else options.train
@@ -225,11 +225,11 @@ def write_image_sets(loaded: Loaded, files: SplitFiles = SplitFiles()) -> SplitR
     return _write(loaded, loaded.dataset.splits, (), [], files)
 
 
-def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
+def _assigned(loaded: Loaded, *, in_memory: bool) -> tuple[dict[str, Rows], list[str]]:
     """The rows of the existing train, val and test splits, and remarks on them."""
     dataset = loaded.dataset
     folder = _folder(dataset)
-    splits, findings = image_sets.read_splits(loaded.scan)
+    splits, findings = (dataset.splits, ()) if in_memory else image_sets.read_splits(loaded.scan)
     for finding in findings:
         if finding.code == "imagesets.unreadable":
             raise finding.as_error()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vocdet.data.splits import separate
 from vocdet.data.stats import Stats, stats
-from vocdet.data.usable import NOTHING, LeftOut, usable
+from vocdet.data.usable import NOTHING, LeftOut, all_errors, usable
 from vocdet.errors import ArgumentError, DatasetError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
@@ -28,6 +28,7 @@ class StatsReport:
     statistics: Stats
     left_out: int  # objects outside their images, in no statistic
     errors: int  # findings of the reader
+    refused: bool  # whether other commands refuse the dataset, because of what `check` calls errors
     picture: Path | None
     skipped: LeftOut = NOTHING  # left out on request, because of errors
 
@@ -66,6 +67,7 @@ def dataset_stats(
         statistics=statistics,
         left_out=len(scan.dataset.objects) - len(dataset.objects),
         errors=sum(finding.severity == "error" for finding in scan.findings),
+        refused=bool(all_errors(scan.dataset, scan.findings)),
         picture=drawn,
         skipped=skipped,
     )
