@@ -166,6 +166,8 @@ def _print_input(statistics: Stats) -> None:
 def _print_problems(report: StatsReport, check: str) -> None:
     from vocdet.wording import counted
 
+    for note in report.notes:
+        render.note(note)
     if report.left_out:
         render.warning(f"{counted(report.left_out, 'object')} outside the image left out, see {check}")
     if report.errors:

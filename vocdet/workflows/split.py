@@ -15,7 +15,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError, raise_all
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Progress, other_readings
 from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted, listed
@@ -322,7 +322,14 @@ def _write(
     if stale:
         notes.append(f"delete {counted(len(stale), 'file')} of an earlier split, such as {stale[0].name}")
     return SplitReport(
-        dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings, loaded.left_out
+        dataset,
+        splits,
+        folds,
+        files,
+        not options.dry_run,
+        (*other_readings(loaded.scan), *notes),
+        loaded.warnings,
+        loaded.left_out,
     )
 
 
