@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -75,7 +75,7 @@ def encoded(extra: dict[str, Any]) -> bytes:
         return json.dumps(extra).encode()
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a JSON value is a number; `true` is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

@@ -220,7 +220,8 @@ def readings(path: Path) -> list[Reading]:
     for name in names:
         stems = FORMATS[name].layout.annotated(path, files)
         usable[name] = [stem for stem in stems if stem in present] if present else stems
-    ranked = sorted(names, key=lambda name: -len(usable[name]))
+    # VOC folders are known by the suffix of their files alone, all others by what is in these.
+    ranked = sorted(names, key=lambda name: (-len(usable[name]), name == "voc" and not usable[name]))
     return [Reading(name, frozenset(usable[name])) for name in ranked if usable[name] or name == ranked[0]]
 
 

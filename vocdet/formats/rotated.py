@@ -52,8 +52,19 @@ def rotated_extra(corners: Sequence[float], degrees: float | None = None) -> dic
     return {ANGLE: angle_of(corners) if degrees is None else degrees, CORNERS: list(corners)}
 
 
-def corners_in(extra: bytes) -> list[float] | None:
+def corners_in(extra: dict[str, Any]) -> list[float] | None:
     """The four corners in the extras of an object; None if they are not those of a rotated box."""
+    if ANGLE not in extra or CORNERS not in extra:
+        return None
+    try:
+        corners = msgspec.convert(extra, _Rotated).corners
+    except msgspec.ValidationError:
+        return None
+    return corners if len(corners) == 8 else None
+
+
+def corners_of(extra: bytes) -> list[float] | None:
+    """`corners_in` of extras as JSON."""
     try:
         found = _DECODE(extra) if b'"corners"' in extra else None
     except (msgspec.DecodeError, RecursionError):

@@ -175,6 +175,8 @@ def test_subsets_tell_images_of_one_name_apart(tmp_path: Path) -> None:
         ('<box label="cup" xtl="nan" ytl="2" xbr="3" ybr="4"/>', "the box has xtl='nan', not a number"),
         ('<box label="cup" ytl="2" xbr="3" ybr="4"/>', "the box has no xtl"),
         ('<box label="cup" xtl="1e999" ytl="2" xbr="3" ybr="4"/>', "the box is far outside an image of 100×80"),
+        ('<box label="cup" xtl="1" ytl="2" xbr="3" ybr="4" rotation="1e999"/>',
+         "the box is far outside an image of 100×80"),
         ('<polygon label="cup" points="1,2;3,4"/>', "the polygon has 2 points, but needs three"),
         ('<polygon label="cup" points="1,2;3,4;5"/>', "the polygon has the point '5'"),
         ('<ellipse label="cup" cx="1" cy="2" rx="0" ry="3"/>', "the ellipse has no area"),
@@ -286,6 +288,11 @@ def test_frames_of_a_step_have_their_own_numbers(tmp_path: Path) -> None:
     images = tuple(f"images/frame_{frame:06d}.png" for frame in (10, 15, 20))
     text = export(track(at(10, 10), at(20, 30)), meta=meta)
     assert lefts(cvat.scan(Source(make(tmp_path, text, images=images)))) == [[10], [20], [30]]
+
+
+@pytest.mark.parametrize("text", ["<annotations/>", export(), export(track(at(0, 10)))])
+def test_an_export_without_images_of_the_folder_is_still_one_of_cvat(tmp_path: Path, text: str) -> None:
+    assert registry.recognize(make(tmp_path, text)) == "cvat"
 
 
 def test_huge_frame_numbers_do_not_fill_the_memory(tmp_path: Path) -> None:

@@ -158,6 +158,8 @@ def test_what_has_no_area_is_left_out_and_said(tmp_path: Path, kind: str) -> Non
          'is a rect whose x is "NaN", not a number'),
         (region({"name": "rect", "x": 1e300, "y": 1, "width": 1, "height": 1}, label="cup"),
          "is far outside an image of 100×80"),
+        (region({"name": "rect", "x": 10**400, "y": 1, "width": 1, "height": 1}, label="cup"),
+         "is far outside an image of 100×80"),
         (region({"name": "circle", "cx": 5, "cy": 5, "r": 0}, label="cup"), "is a circle without area"),
         (region({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1, 2]}, label="cup"),
          "is a polygon without three points of two numbers"),

@@ -76,7 +76,9 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
         stems |= dict.fromkeys(stem_of(name.decode("utf-8", "replace")) for name in _NAME.findall(data))
         if b"<track" in data:
             frames = {int(number) for number in _FRAME.findall(data)}
-            stems |= dict.fromkeys(stem_of(image) for image in images_among(files) if number_in(image) in frames)
+            images = images_among(files)
+            numbered = [image for image in images if number_in(image) in frames]
+            stems |= dict.fromkeys(map(stem_of, numbered or images))  # or in their order
     return list(stems)
 
 

@@ -62,9 +62,9 @@ def _item(shape: Shape, size: Size) -> Item:
     if shape.kind == "mask":
         _mask(item, shape, size)
         return item
-    turn = _number(shape, "rotation") if shape.values.get("rotation") else 0.0
+    turn = _number(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
     first, second, third, fourth = (_number(shape, side) for side in _SIDES[shape.kind])
-    if not is_near((first, second, third, fourth), size):
+    if not is_near((first, second, third, fourth, turn / 360), size):  # NaN for a turn without end
         raise _InvalidError(f"is far outside an image of {size[0]}×{size[1]}")
     if shape.kind == "ellipse":
         if min(third, fourth) <= 0:
@@ -72,10 +72,10 @@ def _item(shape: Shape, size: Size) -> Item:
         _outline(item, ellipse(first, second, third, fourth, turn), size)
         return item
     item.box = first, second, third, fourth
-    if turn % 360:
+    if turn:
         corners = turned(item.box, turn)
         item.box, item.rotated = around(corners), True
-        item.extra |= rotated_extra(corners, round(turn % 360, 6))
+        item.extra |= rotated_extra(corners, round(turn, 6))
     return item
 
 

@@ -129,7 +129,7 @@ def _drawn(
 ) -> list[dict[str, Any]]:
     """What labelme draws for one object: shape_type, points and mask of every shape."""
     box, text = dataset.objects.box[row].tolist(), dataset.objects.segmentation[row]
-    corners = corners_in(dataset.objects.extra[row])
+    corners = corners_in(extra)
     if valid:
         segmentation = masks.parse(text)
         if isinstance(segmentation, masks.Rle):

@@ -216,11 +216,12 @@ def _item(shape: Mapping[str, Any], label: str, size: Size) -> Item:
         bad = next((name for name, value in zip(_NUMBERS[kind], values, strict=True) if not is_number(value)), "")
         if bad:
             raise _InvalidError(f"is a {kind} whose {bad} is {shown(shape.get(bad))}, not a number")
-        points = [float(value) for value in values if is_number(value)]  # type: ignore[arg-type]
+        points = [value for value in values if is_number(value)]
     else:
         raise _InvalidError(f"has the unknown shape {shown(kind)}")
     if not is_near(points, size):
         raise _InvalidError(f"is far outside an image of {size[0]}×{size[1]}")
+    points = list(map(float, points))
     if kind == "rect":
         x, y, width, height = points
         return Item(label, (x, y, x + width, y + height))
@@ -229,7 +230,7 @@ def _item(shape: Mapping[str, Any], label: str, size: Size) -> Item:
         if min(radii) <= 0:
             raise _InvalidError(f"is {'an' if kind == 'ellipse' else 'a'} {kind} without area")
         theta = shape.get("theta")
-        degrees = math.degrees(theta) if is_number(theta) and math.isfinite(theta) else 0  # type: ignore[arg-type]
+        degrees = math.degrees(theta) if is_number(theta) and is_near([theta], size) else 0
         points = ellipse(points[0], points[1], *radii, degrees)
     numbers = [int(number) if number == int(number) else number for number in points]
     return Item(label, around(points), segmentation=msgspec.json.encode([numbers]))

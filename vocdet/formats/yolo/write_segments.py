@@ -18,7 +18,7 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
 from vocdet.formats.plain_losses import plain_losses
-from vocdet.formats.rotated import corners_in
+from vocdet.formats.rotated import corners_of
 from vocdet.formats.source import Coordinates
 from vocdet.formats.split_folders import folder_losses
 from vocdet.formats.yolo import write as boxes_only
@@ -114,7 +114,7 @@ def _bounds(polygon: list[float]) -> tuple[float, float, float, float]:
 
 def _rotated(extra: bytes, width: int, height: int) -> list[float] | None:
     """The part in the image of the corners of a rotated box; None for any other object."""
-    corners = corners_in(extra)
+    corners = corners_of(extra)
     return as_polygon([corners], height, width) if corners is not None else None
 
 
