@@ -55,7 +55,8 @@ def annotate(root: Path, to: Format, stem: str, size: tuple[int, int] | None, bo
             f"<{tag}>{side}</{tag}>" for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
         )
         object_ = f"<object><name>red</name><bndbox>{corners}</bndbox></object>"
-        text = f"<annotation><filename>{stem}.jpg</filename>{sides}{object_}</annotation>"
+        name = next((path.name for path in root.iterdir() if path.stem == stem), f"{stem}.jpg")
+        text = f"<annotation><filename>{name}</filename>{sides}{object_}</annotation>"
         (root / f"{stem}.xml").write_text(text)
     elif to == "yolo":
         assert size is not None
