@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from vocdet.api.pictures import as_image
+from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError
 from vocdet.inputs.images import decode
 
@@ -93,6 +94,17 @@ def test_exif_orientation_is_applied_to_files_and_pil_images_alike(orientation: 
     assert np.abs(from_file.astype(int) - from_pil).max() <= 4  # two JPEG decoders round differently
     small = cv2.resize(from_file, upright.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(small.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_deep_pictures_are_scaled_as_in_training(dtype: Any) -> None:
+    levels = Levels(29_000, 31_000)
+    deep = np.array([[28_000, 29_000], [30_000, 31_500]], dtype)
+    expected = [[0, 0], [128, 255]]
+    assert as_image(PIL.Image.fromarray(deep), levels=levels)[..., 1].tolist() == expected
+    if dtype is np.uint16:
+        assert as_image(deep, levels=levels)[..., 1].tolist() == expected
+        assert as_image(torch.from_numpy(deep)[None], levels=levels)[..., 1].tolist() == expected
 
 
 def filled(*shape: int, value: float = 0.0, dtype: Any = np.float64) -> Any:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
+from vocdet.api.detector import load
 from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
 from vocdet.formats.source import Source
 from vocdet.models.backbones.backbone import parse_net
@@ -75,6 +76,25 @@ def save_backbone(run: Path, net: str = "mb1-0.25") -> Classifier:
     about = CheckpointInfo(vocdet="0", model=model.spec)
     save_checkpoint(run / "best.safetensors", model, about)
     return model
+
+
+def test_a_checkpoint_has_the_range_of_deep_images_and_predicts_with_it(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({stem: objects(i) for i, stem in enumerate(STEMS)}, splits=SPLITS, suffix=".png")
+    for path in (root / "JPEGImages").iterdir():
+        pixels = np.linspace(29_000, 31_000, 80 * 100).astype(np.uint16).reshape(80, 100)
+        Image.fromarray(pixels).save(path)
+    started, _, finished = train(root, tmp_path / "runs", recipe(epochs=1))
+    levels = load_dataset(Source(root)).dataset.levels
+    assert levels is not None
+    assert read_info(finished.run / "best.safetensors").levels == levels
+    assert [finding.code for finding in started.warnings if finding.code == "image.depth"] == ["image.depth"]
+    detector = load(finished.run, device="cpu")
+    file = root / "JPEGImages" / f"{STEMS[0]}.png"
+    from_file = detector(file, score=0)
+    from_array = detector(np.asarray(Image.open(file)), score=0)
+    assert from_file.boxes.tolist() == from_array.boxes.tolist()
+    assert np.asarray(from_file.draw()).min() < 30
+    assert evaluate_run(finished.run, Source(root), EvalOptions("test"), device="cpu").report.images == 1
 
 
 def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_path: Path) -> None:
