@@ -385,3 +385,15 @@ def test_deep_images_are_compared_by_what_they_show(tmp_path: Path) -> None:
         assert cv2.imwrite(str(tmp_path / f"{stem}.png"), large + (stem == "c"))  # hardly brighter
         annotate(tmp_path, "voc", stem, (160, 120))
     assert similar_images(found_in(tmp_path, "voc").dataset) == [[0, 2]]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_image_folders_are_read_as_they_are_shown(tmp_path: Path, orientation: int) -> None:
+    from vocdet.formats.image_folder import read_image_folder
+
+    (tmp_path / "red").mkdir()
+    save(tmp_path / "red" / "a.jpg", shown(), orientation)
+    dataset = read_image_folder(tmp_path)
+    assert (dataset[0].width, dataset[0].height) == (160, 120)
+    pixels = decode_image(dataset[0])[BOX[1] + 5 : BOX[3] - 5, BOX[0] + 5 : BOX[2] - 5]
+    assert pixels[..., 0].min() > 150

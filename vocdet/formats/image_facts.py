@@ -15,7 +15,7 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset, Images
 from vocdet.data.findings import Finding
 from vocdet.data.image_headers import Header
-from vocdet.data.levels import FULL, Levels, choose_levels
+from vocdet.data.levels import FULL, choose_levels
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
 from vocdet.formats.axis_maps import rescale
@@ -97,10 +97,9 @@ def settled(scan: Scan, facts: Mapping[int, ImageFacts]) -> Scan:
     boxes = {row: scan.dataset.objects.box[first[row] : first[row + 1]] for row in facts}
     dataset, findings = _oriented(scan.dataset, facts, boxes)
     scales, mismatches = _mismatches(dataset, facts, boxes)
-    levels = _levels(dataset, [row for row, one in facts.items() if one.header.deep])
-    if levels is not None and levels != FULL:
-        findings.append(_depth_finding(dataset, levels, facts))
-    dataset = replace(dataset, levels=levels)
+    dataset = with_levels(dataset, [row for row, one in facts.items() if one.header.deep])
+    if dataset.levels not in (None, FULL):
+        findings.append(_depth_finding(dataset, facts))
     return replace(scan, dataset=dataset, findings=(*scan.findings, *findings, *mismatches),
                    scales=scales)  # fmt: skip
 
@@ -236,13 +235,13 @@ def _reaches_beyond(boxes: Boxes, size: Size) -> bool:
     return bool(len(boxes)) and bool((boxes[:, 2:].max(axis=0) > np.array(size) * _BEYOND + 1).any())
 
 
-def _levels(dataset: Dataset, rows: Sequence[int]) -> Levels | None:
-    """The levels of a dataset with deep images of these rows, from some of them; None without such images."""
+def with_levels(dataset: Dataset, rows: Sequence[int]) -> Dataset:
+    """The dataset with the levels of its deep images, which have these rows; some of them decide."""
     if not rows:
-        return None
+        return dataset
     some = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED)).astype(int))]
     with ThreadPoolExecutor(_READERS) as pool:
-        return choose_levels(_pixels(pool, dataset, some))
+        return replace(dataset, levels=choose_levels(_pixels(pool, dataset, some)))
 
 
 def _pixels(pool: ThreadPoolExecutor, dataset: Dataset, rows: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -257,11 +256,11 @@ def _pixels(pool: ThreadPoolExecutor, dataset: Dataset, rows: Sequence[int]) -> 
     return (found for found in pool.map(pixels, rows) if found is not None)
 
 
-def _depth_finding(dataset: Dataset, levels: Levels, facts: Mapping[int, ImageFacts]) -> Finding:
+def _depth_finding(dataset: Dataset, facts: Mapping[int, ImageFacts]) -> Finding:
     rows = [row for row, one in facts.items() if one.header.deep]
     have = "have" if len(rows) > 1 else "has"
     problem = f"{counted(len(rows), 'image')} {have} more than 8 bits a sample and do not fill that range"
-    problem += f": the values {levels} are read as black to white"
+    problem += f": the values {dataset.levels} are read as black to white"
     hint = "the checkpoint stores this range for predictions; other tools may show such images black or gray"
     place = Place(dataset.root / dataset.images.files[rows[0]])
     return Finding("image.depth", "warning", problem, place, hint, len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
-from vocdet.data.image_files import read_header, read_orientation
+from vocdet.data.image_files import read_header
+from vocdet.data.image_headers import Header
 from vocdet.errors import DatasetError, ImageError, Place, VocdetError, raise_all
 from vocdet.formats.folders import is_searched, walk
+from vocdet.formats.image_facts import with_levels
 from vocdet.formats.images import images_among, unique_stems
 from vocdet.formats.scan import Scan
 from vocdet.wording import reason
@@ -39,22 +42,21 @@ def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
         hint = "make a folder for every label, with its images in it"
         raise DatasetError("has no folders with images", place=root, hint=hint)
     labels = tuple(sorted({label for _, label, _ in found}))
-    sizes, errors = [], []
+    headers, errors = list[Header](), list[VocdetError]()
     for _, _, path in found:
         try:
-            header = read_header(path)
-            sizes.append((header.width, header.height))
+            headers.append(read_header(path))
         except VocdetError as error:
             errors.append(error)
     raise_all(errors)
     files = tuple(path.relative_to(root).as_posix() for _, _, path in found)
-    widths, heights = np.array(sizes).T
+    images = _as_shown(files, files, headers)
     ids = {label: i for i, label in enumerate(labels)}
     of = np.array([ids[label] for _, label, _ in found], np.int32)
     n, zero = len(found), np.zeros(len(found), np.bool_)
-    box = np.column_stack([np.zeros((n, 2)), widths, heights])
+    box = np.column_stack([np.zeros((n, 2)), images.widths, images.heights])
     objects = Objects(np.arange(n, dtype=np.int32), of, box, zero, zero, zero, zero, np.zeros(n, np.int32))
-    dataset = Dataset(root, labels, Images(files, files, widths, heights, ("",) * n), objects)
+    dataset = with_levels(Dataset(root, labels, images, objects), [i for i in range(n) if headers[i].deep])
     splits = np.array([name for name, _, _ in found])
     if "val" in folders:
         return replace(dataset, splits={name: np.flatnonzero(splits == name) for name in folders})
@@ -75,25 +77,29 @@ def scan_plain_images(root: Path) -> Scan:
     """
     files, found = walk(root)
     findings, images = list(found), list[str]()
-    sizes: list[tuple[int, int, int]] = []  # width and height as shown, EXIF orientation
+    headers = list[Header]()
     for file in images_among(files):
         try:
-            header, exif = read_header(root / file), read_orientation(root / file)
+            headers.append(read_header(root / file))
         except ImageError as error:
             findings.append(Finding("image.corrupt", "error", error.problem, Place(root / file), error.hint))
             continue
         images.append(file)
-        sizes.append((header.height, header.width, exif) if exif >= 5 else (header.width, header.height, exif))
     if not images and not findings:
         raise DatasetError("has no images", place=root, hint="give a folder with images")
-    widths, heights, orientations = np.array(sizes, np.int32).reshape(-1, 3).T
-    table = Images(
-        tuple(unique_stems(images)), tuple(images), widths, heights, ("",) * len(images),
-        exif=orientations.astype(np.uint8), upright=np.ones(len(images), np.bool_),
-    )  # fmt: skip
+    table = _as_shown(unique_stems(images), images, headers)
     rows, flags = np.zeros(0, np.int32), np.zeros(0, np.bool_)
     objects = Objects(rows, rows, np.zeros((0, 4)), flags, flags, flags, flags, rows)
-    return Scan(Dataset(root, (), table, objects), tuple(findings), kind="images without annotations")
+    dataset = with_levels(Dataset(root, (), table, objects), [i for i in range(len(images)) if headers[i].deep])
+    return Scan(dataset, tuple(findings), kind="images without annotations")
+
+
+def _as_shown(stems: Sequence[str], files: Sequence[str], headers: Sequence[Header]) -> Images:
+    """The images with their EXIF orientation applied."""
+    sizes = [(one.height, one.width) if one.orientation >= 5 else (one.width, one.height) for one in headers]
+    widths, heights = np.array(sizes, np.int32).reshape(-1, 2).T
+    exif = np.array([one.orientation for one in headers], np.uint8)
+    return Images(tuple(stems), tuple(files), widths, heights, ("",) * len(files), exif=exif, upright=exif != 1)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
