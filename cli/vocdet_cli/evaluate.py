@@ -30,11 +30,8 @@ def evaluate(
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
     split: Annotated[
-        str,
-        typer.Option(
-            help="Split to evaluate on: test, val, fold1_val, …; all: every image.", show_default="test, or else val"
-        ),
-    ] = "",
+        str, typer.Option(help="Split to evaluate on: test, val, fold1_val, …; all: every image.")
+    ] = "test",
     own_thresholds: Annotated[
         bool,
         typer.Option(
