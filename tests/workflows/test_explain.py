@@ -17,7 +17,7 @@ from vocdet.workflows.check import check_dataset
 from vocdet.workflows.explain import PAGE, explain, read_sections
 
 LIBRARY = Path(__file__).parents[2] / "vocdet"
-KINDS = "area|box|coco|fix|image|imagesets|json|label|labelme|mask|path|voc|xml|yolo"
+KINDS = "area|box|coco|crowd|csv|cvat|fix|image|imagesets|json|label|labelme|mask|path|via|voc|xml|yolo"
 CODE = re.compile(rf"({KINDS})(\.[a-z_*]+)+")
 
 DOCUMENTED = {code for codes, _ in read_sections() for code in codes}

@@ -321,6 +321,8 @@ def _format_of_file(path: Path) -> FormatName:
         if foreign is not None:
             raise _is_foreign(path, foreign)
         problem = "is a file, not a dataset"
-        raise DatasetError(problem, place=path, hint="use the folder, a COCO file, or the data.yaml of a YOLO dataset")
+        raise DatasetError(
+            problem, place=path, hint="use the folder, a COCO file, a CSV file, or the data.yaml of a YOLO dataset"
+        )
     # the reader of the first says why, where it cannot be read
     return names[0] if len(names) == 1 else next((name for name in names if _looks_like(path, name)), names[0])
