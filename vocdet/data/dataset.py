@@ -227,7 +227,7 @@ class Dataset:
         if rows is None:
             raise SplitError(f"no split {split!r}", place=self.root, hint=self._missing_split_hint(split))
         if not len(rows):
-            hint = f"split again with other shares: {_SPLIT_AGAIN}{self._other_splits(split)}"
+            hint = f"split again with other shares: {self._again(split)}{self._other_splits(split)}"
             raise SplitError(f"split {split!r} has no images", place=self.root, hint=hint)
         return rows
 
@@ -235,9 +235,12 @@ class Dataset:
         if not self.splits:
             return "create splits: `vocdet.split(dataset)`"
         close = did_you_mean(split, self.splits) if split not in ORDER else ""
-        if not close and split in ("train", "val") and self.splits.keys() & {"trainval", "test"}:
-            return f"split again: {DIVIDE_TRAINVAL}{self._other_splits(split)}"
-        return close or f"split again: {_SPLIT_AGAIN}{self._other_splits(split)}"
+        return close or f"split again: {self._again(split)}{self._other_splits(split)}"
+
+    def _again(self, split: str) -> str:
+        """The call that makes a split of these names; images of test stay there, unless test is what is missing."""
+        keep_test = split in ("train", "val") and self.splits.keys() & {"trainval", "test"}
+        return DIVIDE_TRAINVAL if keep_test else _SPLIT_AGAIN
 
     def _other_splits(self, split: str) -> str:
         others = [name for name, rows in self.splits.items() if name != split and len(rows)]

@@ -40,7 +40,7 @@ def decode_as(
     try:
         image = decode(path, oriented=upright, shrink=shrink, levels=levels)
     except ImageError as error:
-        hint = "export it again, or delete it and its XML; `vocdet.check(dataset)` lists all such files"
+        hint = "export it again, or leave it out with `skip_bad=True`; `vocdet.check(dataset)` lists all such files"
         raise ImageError(error.problem, place=error.place, hint=hint) from error
     if image.shape[:2] in sizes:
         return image

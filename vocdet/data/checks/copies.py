@@ -34,7 +34,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
                 hint = f"delete one, or split again, which keeps copies together: {_SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
-                hint = "delete one with its annotation: copies add nothing to training"
+                hint = "delete one with its annotation and its lines in split files: copies add nothing to training"
                 findings.append(Finding("image.copy", "warning", same, place, hint))
     return findings
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from vocdet.data.dataset import Dataset
+from vocdet.data.dataset import DIVIDE_TRAINVAL, Dataset
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
@@ -66,9 +66,9 @@ def read_split(path: Path) -> Iterator[Entry]:
         raise SplitError(problem, place=path, hint=f"a split file has one stem per line; {_SPLIT_AGAIN}") from error
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
-        raise SplitError(problem, place=path, hint=_SPLIT) from error
+        raise SplitError(problem, place=path, hint="check its permissions") from error
     except UnicodeDecodeError as error:
-        raise SplitError("is not UTF-8 text", place=path, hint=f"save it as UTF-8, or {_SPLIT}") from error
+        raise SplitError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error
 
 
 def split_path(root: Path, name: str) -> Path | None:
@@ -224,7 +224,8 @@ def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Findi
         if len(differing):
             problem = f"trainval is not the union of train and val: they differ in {_stems(dataset, differing)}"
             place = Place(split_path(dataset.root, "trainval") or dataset.root)
-            findings.append(Finding("imagesets.trainval", "warning", problem, place, _SPLIT_AGAIN))
+            hint = f"run {DIVIDE_TRAINVAL}"
+            findings.append(Finding("imagesets.trainval", "warning", problem, place, hint))
     return findings
 
 
