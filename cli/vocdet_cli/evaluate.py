@@ -30,8 +30,11 @@ def evaluate(
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
     split: Annotated[
-        str, typer.Option(help="Split to evaluate on: test, val, fold1_val, …; all: every image.")
-    ] = "test",
+        str,
+        typer.Option(
+            help="Split to evaluate on: test, val, fold1_val, …; all: every image.", show_default="test, or else val"
+        ),
+    ] = "",
     own_thresholds: Annotated[
         bool,
         typer.Option(

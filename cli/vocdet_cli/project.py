@@ -45,6 +45,8 @@ def init(
     where = "data" if data is None else str(data if folder == Path() else data.absolute())
     check = render.command("check", where, *(render.given(format, "--from", "auto") if data else ()))
     then = check if folder == Path() else f"cd {shlex.quote(str(folder))} && {check}"
+    if data is None and not (folder / "data").exists():
+        render.note(f"put your dataset into {folder / 'data'} first")
     render.done(f"wrote {names} into {folder.absolute()}", then=then)
 
 
@@ -74,4 +76,4 @@ def recipes(
         model = resolved.recipe.model
         table.add_row(one, task, model.net, str(model.size), escape(resolved.description))
     render.show(table)
-    render.done(f"{table.row_count} recipes", then="vocdet recipes NAME, or train with --recipe NAME")
+    render.done(f"{table.row_count} recipes", then=render.command("recipes", bundled_recipes()[0]))

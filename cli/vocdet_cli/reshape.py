@@ -334,8 +334,9 @@ def _wrote(result: WrittenDataset) -> str:
 
 
 def _after(result: WrittenDataset) -> list[str]:
-    if not result.dataset.splits:
-        return ["split"]
+    splits = result.dataset.splits
+    if not len(splits.get("train", ())):
+        return ["split", "--keep-test"] if "test" in splits else ["split", *(["--force"] if splits else [])]
     return ["train-backbone"] if len(result.dataset.labels) > 1 else ["train-ssd"]
 
 

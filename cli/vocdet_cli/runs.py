@@ -105,7 +105,7 @@ def compare(
     for note in comparison.notes:
         render.note(as_commands(note))
     best = _best(comparison)
-    then = _eval(best) if best.task in DETECTORS else render.command("train-ssd", "--weights", str(best.folder))
+    then = _eval(best) if best.task in DETECTORS else _train_on(best)
     render.done(f"Compared {len(comparison.runs)} runs", then=then)
 
 
@@ -152,6 +152,8 @@ def _time(seconds: float) -> str:
 
 def _next(known: Sequence[RunFacts]) -> str:
     """The next command: resume an unfinished run, else compare, else evaluate."""
+    if not known:
+        return render.command("train-ssd")
     for run in known:
         if run.state != "failed" and (words := _resume(run)):
             return render.command(*words)
@@ -159,8 +161,32 @@ def _next(known: Sequence[RunFacts]) -> str:
         for other in known[i + 1 :]:
             if (other.task, other.dataset) == (run.task, run.dataset):
                 return render.command("compare", str(run.folder), str(other.folder))
-    detectors = [run for run in known if run.task in DETECTORS]
-    return _eval(detectors[0]) if detectors else render.command("train-ssd")
+    detectors = [run for run in known if run.task in DETECTORS and _has_checkpoint(run)]
+    if detectors:
+        return _eval(detectors[0])
+    return next((_train_on(run) for run in known if run.task == "backbone" and _has_checkpoint(run)), "")
+
+
+def _has_checkpoint(run: RunFacts) -> bool:
+    """Whether a run has weights to evaluate, or to train on."""
+    return (run.folder / "best.safetensors").is_file()
+
+
+def _train_on(run: RunFacts) -> str:
+    """The command that trains a detector on a classifier; "" if it has learned from images without boxes."""
+    if run.data.get("folder"):
+        return ""
+    data = [*render.given(Path(str(run.data.get("root", "")))), *_options(run)]
+    return render.command("train-ssd", *data, "--net", run.net, "--weights", str(run.folder))
+
+
+def _options(run: RunFacts) -> list[str]:
+    """The options with which a run has read its dataset."""
+    defaults = {"format": ("--from", "auto"), "label_list": ("--labels", None),
+                "coordinates": ("--coordinates", "auto"), "crowds": ("--crowds", "ignore")}  # fmt: skip
+    words = [word for name, (option, default) in defaults.items()
+             for word in render.given(run.data.get(name) or default, option, default)]  # fmt: skip
+    return [*words, *(["--skip-bad"] if run.data.get("skip_bad") else [])]
 
 
 def _resume(run: RunFacts) -> list[str]:
@@ -171,9 +197,7 @@ def _resume(run: RunFacts) -> list[str]:
 def _eval(run: RunFacts) -> str:
     """The command that evaluates a detector on the dataset of its training."""
     root = Path(str(run.data.get("root", "")))
-    format = str(run.data.get("format", "auto"))
-    options = [*render.given(root, "--data", Path()), *render.given(format, "--from", "auto")]
-    return render.command("eval", str(run.folder), *options)
+    return render.command("eval", str(run.folder), *render.given(root, "--data", Path()), *_options(run))
 
 
 def _differences_table(title: str, group: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:

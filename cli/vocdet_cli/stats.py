@@ -166,6 +166,8 @@ def _print_input(statistics: Stats) -> None:
 def _print_problems(report: StatsReport, check: str) -> None:
     from vocdet.wording import counted
 
+    for note in report.notes:
+        render.note(note)
     if report.left_out:
         render.warning(f"{counted(report.left_out, 'object')} outside the image left out, see {check}")
     if report.errors:
@@ -173,9 +175,9 @@ def _print_problems(report: StatsReport, check: str) -> None:
 
 
 def _next(report: StatsReport) -> str:
-    if report.errors:
+    if report.refused:
         return "check"
-    if not report.statistics.splits:
+    if "train" not in report.statistics.splits:
         return "split"
     return "train-backbone" if len(report.statistics.labels) > 1 else "train-ssd"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.conftest import save_image
+
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]
 BOTH = [*DOG, ("cat", (40.0, 2.0, 70.0, 40.0))]
 MakeVoc = Callable[..., Path]
@@ -255,3 +257,19 @@ def test_an_unknown_finding_has_a_nearest_match(vocdet: Run) -> None:
     assert (code, out) == (1, "")
     assert err.startswith("error: there is no finding 'box.teeny'\n  hint: did you mean ")
     assert "box.tiny" in err
+
+
+def test_crowds_are_read_as_objects_by_the_next_commands_too(vocdet: Run, tmp_path: Path) -> None:
+    save_image(tmp_path / "a.jpg", (60, 40))
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "iscrowd": 1}
+    images, categories = [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 40}], [{"id": 1, "name": "leaf"}]
+    content = {"images": images, "annotations": [box], "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    _, out, _ = vocdet("check", tmp_path)
+    assert "all 1 object is a crowd (iscrowd 1)" in out
+    assert out.endswith(f"next: vocdet check {tmp_path} --crowds objects\n")
+    _, out, _ = vocdet("check", tmp_path, "--crowds", "objects")
+    assert "crowd" not in out.rpartition("next:")[0]
+    assert out.endswith(f"next: vocdet split {tmp_path} --crowds objects\n")
+    assert "crowd" in vocdet("stats", tmp_path)[1]
+    assert "1 crowd" not in vocdet("stats", tmp_path, "--crowds", "objects")[1]

@@ -68,6 +68,14 @@ def test_the_format_decides_what_is_read(vocdet: Run, both: Path, arguments: tup
             assert out.endswith(f"next: vocdet split {both} --from {format}\n")
 
 
+@pytest.mark.parametrize("command", ["check", "stats", "split"])
+def test_what_else_the_folder_could_be_is_said(vocdet: Run, both: Path, command: str) -> None:
+    code, out, err = vocdet(command, both)
+    assert code == 0
+    assert "it also matches yolo: " in out + err
+    assert "--from yolo" in out + err
+
+
 def test_datasets_that_are_merged_have_a_format_each(vocdet: Run, both: Path) -> None:
     code, _, err = vocdet(
         "merge",

@@ -71,7 +71,9 @@ def test_an_interrupted_run_is_listed_with_the_command_that_resumes_it(vocdet: R
 
 
 def test_two_runs_on_the_same_data_suggest_a_comparison(vocdet: Run) -> None:
-    make("ssd-mb1-1")
+    run = make("ssd-mb1-1")
+    assert "next:" not in vocdet("runs")[1]  # there is no checkpoint to evaluate
+    (run / "best.safetensors").touch()
     assert vocdet("runs")[1].endswith("next: vocdet eval runs/ssd-mb1-1\n")
     make("ssd-mb1-2", fingerprint="another")
     assert vocdet("runs", "--sort", "name")[1].endswith("next: vocdet eval runs/ssd-mb1-1\n")

@@ -171,7 +171,10 @@ def test_images_that_only_another_format_annotates_are_not_read_as_images_withou
     (finding,) = scan.findings
     assert (finding.code, finding.severity, finding.place.path) == ("image.other_format", "warning", tmp_path)
     assert finding.problem == "1 image annotated only in VOC files, which are not read: c"
-    assert finding.hint.startswith('`vocdet.convert(dataset, folder, to="yolo", format="voc")` writes these as yolo')
+    assert finding.hint == (
+        "open these in the tool that annotated them, and save them as YOLO like the others; "
+        '`format="voc"` reads only the VOC files'
+    )
     chosen = registry.scan(Source(tmp_path, format="yolo"))
     assert chosen.dataset.images.stems == ("a", "b", "c")
     assert [one.code for one in chosen.findings] == ["image.unannotated"]

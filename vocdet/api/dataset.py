@@ -22,7 +22,7 @@ from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Sourc
 from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
 from vocdet.workflows.load import Loaded, clean_scan, usable_scan
-from vocdet.workflows.split import SHARE, SplitFiles, SplitOptions, split_dataset, write_image_sets
+from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset, write_image_sets
 
 Data: TypeAlias = "Dataset | str | Path"  # a dataset in memory, or the path of one
 
@@ -95,22 +95,24 @@ def read(
 def split(
     dataset: Data,
     *,
-    trainval: float = SHARE,
-    train: float = SHARE,
+    trainval: float | None = None,
+    train: float | None = None,
     seed: int = 0,
     stratify: bool = True,
     group_by: Sequence[str] | None = None,
     kfold: int = 0,
     keep_test: bool = False,
+    append: bool = False,
 ) -> Dataset:
     """Split a dataset into train, val and test: returns a new dataset, and writes nothing.
 
-    `trainval` is the share of all images for train and val together, `train` the share of trainval for train. With
-    `stratify` every split has its share of the objects of each label. Identical images and near-duplicates stay in
-    one split; `group_by` chooses other groups: "folder", "similar", "identical", or a regular expression on the stem.
-    With `keep_test` the test split of the dataset is unchanged, and only the images of its trainval, train and val
-    are divided; without any of these, all that are not in test. `kfold` adds the splits `fold1_train`, `fold1_val`, …
-    of trainval. The same seed gives the same splits; `write_splits` saves them.
+    `trainval` is the share of all images for train and val together, `train` the share of trainval for train: both
+    0.9, or with `append` the current ones. With `stratify` every split has its share of the objects of each label.
+    Identical images and near-duplicates stay in one split; `group_by` chooses other groups: "folder", "similar",
+    "identical", or a regular expression on the stem. With `keep_test` the test split of the dataset is unchanged, and
+    only the images of its trainval, train and val are divided; without any of these, all that are not in test.
+    `kfold` adds the splits `fold1_train`, `fold1_val`, … of trainval. With `append` only images without a split are
+    assigned, to train, val or test. The same seed gives the same splits; `write_splits` saves them.
 
     >>> dataset = vocdet.split(vocdet.read("shelf"), trainval=0.75, seed=1)
     >>> {name: len(rows) for name, rows in dataset.splits.items()}
@@ -118,7 +120,8 @@ def split(
     """
     whole = as_dataset(dataset)
     options = SplitOptions(trainval, train, seed, stratify, group_by, kfold, keep_test)
-    report = split_dataset(as_loaded(whole), options, SplitFiles(force=True, dry_run=True))
+    divide = append_to_split if append else split_dataset
+    report = divide(as_loaded(whole), options, SplitFiles(force=True, dry_run=True))
     splits = dict(report.splits)
     for k, fold in enumerate(report.folds, 1):
         splits |= {f"fold{k}_train": np.setdiff1d(splits["trainval"], fold), f"fold{k}_val": fold}

@@ -238,7 +238,8 @@ def _with_others(result: Scan, best: Reading, others: Sequence[Reading]) -> Scan
     left_out = {images.stems[row]: f"which only {missed[stem_of(images.files[row])].format} annotates" for row in rows}
     paths = {root / images.files[row] for row in rows}
     findings = [one for one in result.findings if one.code != "image.unannotated" or one.place.path not in paths]
-    findings += [_mixed(root, best, other, [stem for stem in missed if missed[stem] is other]) for other in others]
+    used = dict.fromkeys(missed.values())
+    findings += [_mixed(root, best, other, [stem for stem in missed if missed[stem] is other]) for other in used]
     dataset = result.dataset.subset(np.setdiff1d(np.arange(len(images.files)), rows))
     left = np.setdiff1d(np.arange(len(images)), rows).tolist()
     scales = {new: result.scales[old] for new, old in enumerate(left) if old in result.scales}
@@ -284,14 +285,11 @@ def _without_background(result: Scan) -> Scan:
 
 
 def _mixed(root: Path, best: Reading, other: Reading, stems: Sequence[str]) -> Finding:
-    title, format = FORMATS[other.format].title, FORMATS[best.format]
-    problem = (
-        f"{counted(len(stems), 'image')} annotated only in {title} files, which are not read: {listed(stems, most=3)}"
-    )
-    target = best.format if format.writable else "coco"
+    names, title = listed(stems, most=3), FORMATS[other.format].title
+    problem = f"{counted(len(stems), 'image')} annotated only in {title} files, which are not read: {names}"
     hint = (
-        f'`vocdet.convert(dataset, folder, to="{target}", format="{other.format}")` writes these as {target}: '
-        "move their annotation files here, or merge the folders"
+        f"open these in the tool that annotated them, and save them as {FORMATS[best.format].title} like the others; "
+        f'`format="{other.format}"` reads only the {title} files'
     )
     return Finding("image.other_format", "warning", problem, Place(root), hint)
 

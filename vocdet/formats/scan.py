@@ -34,6 +34,11 @@ class Scan:
     )  # image row -> factors that correct its boxes
 
 
+def other_readings(scan: Scan) -> tuple[str, ...]:
+    """What else the files of a dataset can be read as, for people."""
+    return tuple(f'it also matches {other}: `format="{other}"` reads that' for other in scan.others)
+
+
 @dataclass(slots=True)
 class Notes:
     """Findings under construction."""

@@ -225,8 +225,10 @@ class TrainingRun:
             return
         with self.journal as journal:
             recipe, info, train = self._recipe, self._info, self._recipe.train
+            source = {name: value for name, value in self._source.items() if value and name != "labels"}
             dataset = {
-                "fingerprint": info.dataset, "root": self._source.get("root", ""), "labels": list(info.labels),
+                "root": "", **source, "label_list": self._source.get("labels"),
+                "fingerprint": info.dataset, "labels": list(info.labels),
                 "images": len(samples), "validation_images": validator.images,
                 **facts,
             }  # fmt: skip

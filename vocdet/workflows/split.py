@@ -15,7 +15,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError, raise_all
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Progress, other_readings
 from vocdet.formats.source import Source
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted, listed
@@ -154,7 +154,7 @@ def _divide_trainval(
 
 
 def append_to_split(
-    source: Source,
+    source: Source | Loaded,
     options: SplitOptions = SplitOptions(),
     files: SplitFiles = SplitFiles(),
     *,
@@ -167,7 +167,7 @@ def append_to_split(
     """
     loaded = read_usable(source, progress, without_split_files=True)
     dataset = loaded.dataset
-    before, notes = _assigned(loaded)
+    before, notes = _assigned(loaded, in_memory=isinstance(source, Loaded))
     shares = [len(before[name]) for name in divide.NAMES]
     trainval = (shares[0] + shares[1]) / sum(shares) if options.trainval is None else options.trainval
     train = shares[0] / (shares[0] + shares[1]) if options.train is None else options.train
@@ -225,11 +225,11 @@ def write_image_sets(loaded: Loaded, files: SplitFiles = SplitFiles()) -> SplitR
     return _write(loaded, loaded.dataset.splits, (), [], files)
 
 
-def _assigned(loaded: Loaded) -> tuple[dict[str, Rows], list[str]]:
+def _assigned(loaded: Loaded, *, in_memory: bool) -> tuple[dict[str, Rows], list[str]]:
     """The rows of the existing train, val and test splits, and remarks on them."""
     dataset = loaded.dataset
     folder = _folder(dataset)
-    splits, findings = image_sets.read_splits(loaded.scan)
+    splits, findings = (dataset.splits, ()) if in_memory else image_sets.read_splits(loaded.scan)
     for finding in findings:
         if finding.code == "imagesets.unreadable":
             raise finding.as_error()
@@ -322,7 +322,14 @@ def _write(
     if stale:
         notes.append(f"delete {counted(len(stale), 'file')} of an earlier split, such as {stale[0].name}")
     return SplitReport(
-        dataset, splits, folds, files, not options.dry_run, tuple(notes), loaded.warnings, loaded.left_out
+        dataset,
+        splits,
+        folds,
+        files,
+        not options.dry_run,
+        (*other_readings(loaded.scan), *notes),
+        loaded.warnings,
+        loaded.left_out,
     )
 
 

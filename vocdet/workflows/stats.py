@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vocdet.data.splits import separate
 from vocdet.data.stats import Stats, stats
-from vocdet.data.usable import NOTHING, LeftOut, usable
+from vocdet.data.usable import NOTHING, LeftOut, all_errors, usable
 from vocdet.errors import ArgumentError, DatasetError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
-from vocdet.formats.scan import Progress
+from vocdet.formats.scan import Progress, other_readings
 from vocdet.formats.source import Source
 from vocdet.outputs import check_replaceable, mark_file
 from vocdet.plots.dataset import FORMATS, picture
@@ -28,7 +28,9 @@ class StatsReport:
     statistics: Stats
     left_out: int  # objects outside their images, in no statistic
     errors: int  # findings of the reader
+    refused: bool  # whether other commands refuse the dataset, because of what `check` calls errors
     picture: Path | None
+    notes: tuple[str, ...] = ()  # about the reading, for people
     skipped: LeftOut = NOTHING  # left out on request, because of errors
 
 
@@ -66,6 +68,8 @@ def dataset_stats(
         statistics=statistics,
         left_out=len(scan.dataset.objects) - len(dataset.objects),
         errors=sum(finding.severity == "error" for finding in scan.findings),
+        refused=bool(all_errors(scan.dataset, scan.findings)),
         picture=drawn,
+        notes=other_readings(scan),
         skipped=skipped,
     )

@@ -18,6 +18,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError
 from vocdet.formats.image_folder import read_image_folder
+from vocdet.formats.scan import other_readings
 from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.batches import EpochPlan, batches
@@ -92,10 +93,12 @@ def backbone_events(
     if folder:
         dataset = read_image_folder(source.path, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
+        readings: tuple[str, ...] = ()
         left_out = NOTHING
     else:
         loaded = load_dataset(source, split=recipe.data.split)
         dataset, warnings, left_out = loaded.dataset, loaded.warnings, loaded.left_out
+        readings = other_readings(loaded.scan)
     data = TrainingData.of(dataset, recipe.data.split)
     _check_labels(data, source.path, folder=folder)
     train, val = data.train, data.val
@@ -120,7 +123,7 @@ def backbone_events(
     with run_folder(options, "backbone", info.backbone.name, unfinished) as run:
         yield BackboneStart(
             run, len(crops), validator.images, dataset.labels, initial.weights, initial.transfer, warnings, recipe,
-            data.notes(validates=validator.images > 0),
+            (*readings, *data.notes(validates=validator.images > 0)),
             left_out,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished)

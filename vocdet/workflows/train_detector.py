@@ -15,7 +15,7 @@ from torch import nn
 from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.evaluation.report import EvalReport
-from vocdet.formats.scan import Scan
+from vocdet.formats.scan import Scan, other_readings
 from vocdet.formats.source import Source
 from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
@@ -98,7 +98,11 @@ def training_events(
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
         raise data.no_objects(source.path, hint=hint)
-    notes: tuple[str, ...] = data.notes(validates=val is not None) + family.check(train, recipe)
+    notes: tuple[str, ...] = (
+        *other_readings(loaded.scan),
+        *data.notes(validates=val is not None),
+        *family.check(train, recipe),
+    )
     unfinished = open_unfinished(options.resume, family.task) if options.resume else None
     if unfinished:
         unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)

@@ -8,6 +8,7 @@ import typer
 
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 from vocdet_cli import render
+from vocdet_cli.left_out import skipping
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.safe import escape
 from vocdet_cli.training import launch
@@ -87,9 +88,13 @@ def _after_backbone(request: Request, options: TrainingOptions) -> str:
     """The command that trains a detector on the backbone."""
     model = request.recipe.recipe.model
     reduced = ["--reduced-tail"] if model.reduced_tail else []
-    data = ["DATASET"] if request.folder else same_dataset(request.source)
     runs = render.given(options.runs, "--runs", DEFAULT_RUNS)
-    return render.command("train-ssd", *data, "--net", model.net, *reduced, *runs)
+    words = ["--net", model.net, *reduced, *runs]
+    if request.folder:  # without boxes; which dataset they are from is unknown
+        if launch.is_first():
+            render.note(f"train a detector on it with {render.command('train-ssd', 'DATASET', *words)}")
+        return ""
+    return render.command("train-ssd", *same_dataset(request.source), *skipping(request.source.skip_bad), *words)
 
 
 def _print_confusion(result: BackboneResult) -> None:

@@ -30,6 +30,8 @@ def read(root: Path, names: Sequence[str], images: Sequence[str]) -> Scan:
         (["a.jpg", "b.jpg"], ["1f3870be-a.jpg", "00000001-b.jpg"]),
         (["a_jpg.rf.1f3870be274f6c49b3e31a0c6728957f.jpg", "b_png.rf.0Zx.jpg"], ["a.jpg", "b.png"]),
         (["a.jpg", "b.jpg"], ["a_jpg.rf.1f3870be274f6c49.jpg", "b_jpg.rf.2f3870be274f6c49.jpg"]),
+        (["data/train/a.jpg", "data/val/a.jpg"], ["images/train/a.jpg", "images/val/a.jpg"]),
+        (["my%20a.jpg", "http://host/b.jpg?raw=1"], ["my a.jpg", "b.jpg"]),
         (["550e8400-e29b-41d4-a716-446655440000_a.jpg", "b.jpg"], ["a.jpg", "b.jpg"]),
     ],
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from vocdet.formats.bare_stems import BareStems
 from vocdet.formats.images import ImageIndex, Name, split_folder, stem_of
+
+_DEEPEST = 8  # components of a path that are compared
 
 
 @dataclass(slots=True)
@@ -23,8 +26,8 @@ class FoundImages:
 def find_named(names: Sequence[Name], prefix: str, index: ImageIndex, own: str = "") -> FoundImages:
     """Find the images of all names: by their paths, else by a part of the name that only one image has.
 
-    That is its last component, then its stem, then the stem without the hash that annotation tools add. Names relative
-    to the root or to `own`, the folder of the COCO file with a slash, are not in doubt.
+    That is the longest end of its path, then its stem, then the stem without the hash that annotation tools add. Names
+    relative to the root or to `own`, the folder of the COCO file with a slash, are not in doubt.
     """
     found = FoundImages([])
     shared = index.shares_names and prefix not in ("", own)
@@ -57,7 +60,8 @@ def _find_by_parts(names: Sequence[Name], missing: Sequence[int], index: ImageIn
     for i in missing:
         last = names[i].last
         if last:
-            steps = (index.ending_in(last), index.by_stem(stem_of(last)), stripped.get(bare.stem(last), []))
+            steps = [index.ending_in(tail) for tail in _tails(names[i].path or last)]
+            steps += [index.by_stem(stem_of(last)), stripped.get(bare.stem(last), [])]
             candidates[i] = next((files for files in steps if files), [])
     times = Counter(files[0] for files in candidates.values() if len(files) == 1)
     for i, files in candidates.items():
@@ -66,3 +70,9 @@ def _find_by_parts(names: Sequence[Name], missing: Sequence[int], index: ImageIn
         elif files and times[files[0]] == 1 and files[0] not in taken:
             found.files[i] = files[0]
             found.elsewhere.add(i)
+
+
+def _tails(path: str) -> list[str]:
+    """The ends of a path, the longest first, and its last component as in a URL: my%20a.jpg?raw=1 is my a.jpg."""
+    parts = path.split("/")[-_DEEPEST:]
+    return [*("/".join(parts[i:]) for i in range(len(parts))), unquote(parts[-1].partition("?")[0])]

@@ -58,12 +58,9 @@ def with_boxes_before_rotation(dataset: Dataset) -> Dataset:
 def _rotated(extras: Texts) -> Iterator[tuple[int, dict[str, Any], list[float]]]:
     """Row, extras and corners of the objects with a rotation in their attributes and corners beside it."""
     for row, text in extras.items():
-        if _KEY in text and b'"corners"' in text:
-            extra = extra_of(text)
-            found = {name: msgspec.json.decode(extra[name]) for name in (ANGLE, CORNERS) if name in extra}
-            corners = corners_in(found)
-            if corners is not None and _rotation(extra):
-                yield row, extra, corners
+        corners = corners_in(text) if _KEY in text else None
+        if corners is not None and _rotation(extra := extra_of(text)):
+            yield row, extra, corners
 
 
 def _rotation(extra: dict[str, msgspec.Raw]) -> float:
@@ -81,7 +78,7 @@ def _rotation(extra: dict[str, msgspec.Raw]) -> float:
 def _inside(box: tuple[float, float, float, float], size: NDArray[Any]) -> NDArray[np.float64]:
     """A box as far as it is in an image of this size; sizes of 0 are unknown."""
     limits = np.where(size > 0, size, np.inf)
-    return np.clip(np.array(box), 0, np.concatenate([limits, limits]))
+    return np.asarray(np.clip(np.array(box), 0, np.concatenate([limits, limits])), np.float64)
 
 
 def _before(corners: list[float]) -> NDArray[np.float64]:

@@ -122,7 +122,7 @@ def _find(root: Path) -> Layout:
             return _find(inner[0])
         if len(inner) > 1 and not all(split_folder(f"{folder.name}/") for folder in inner):
             names = ", ".join(folder.name for folder in inner)
-            hint = f"give one of them, as in {inner[0]}"
+            hint = f"name one of these folders instead, such as {inner[0]}"
             raise DatasetError(f"holds several datasets: {names}", place=root, hint=hint)
         return _scattered(root, folders)
     layout = _collected(root, [root], [root, *images])
