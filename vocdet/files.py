@@ -283,6 +283,11 @@ def is_link(path: Path) -> bool:
     return os.path.islink(path)  # noqa: PTH114
 
 
+def may_list(folder: Path) -> bool:
+    """Whether the files of a folder may be listed and opened, as far as the folder decides that."""
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def first_link(path: Path, root: Path) -> Path | None:
     """The first link on the way from `root`, itself excepted, down to a file or folder; None if there is none.
 

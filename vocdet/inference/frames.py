@@ -15,7 +15,7 @@ import numpy as np
 
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import ArgumentError, ImageError, MediaError, VocdetError, raise_all
-from vocdet.files import is_file, is_folder, is_link
+from vocdet.files import is_file, is_folder, is_link, may_list
 from vocdet.inputs.images import Image
 from vocdet.outputs import is_output_folder
 from vocdet.wording import listed, reason
@@ -142,7 +142,7 @@ def _below(folder: Path, top: Path, seen: set[str]) -> Iterator[tuple[Path, str]
             seen.add(real)
             if is_output_folder(path):
                 yield path, "output of vocdet or Ultralytics"
-            elif not os.access(path, os.R_OK | os.X_OK):
+            elif not may_list(path):
                 yield path, "no permission"
             else:
                 yield from _below(path, top, seen)

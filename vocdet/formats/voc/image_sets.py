@@ -20,7 +20,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
-from vocdet.files import FileTooLargeError, first_link, is_file, is_folder, read_limited, writing
+from vocdet.files import FileTooLargeError, first_link, is_file, is_folder, may_list, read_limited, writing
 from vocdet.formats.folders import is_searched, links_among
 from vocdet.formats.images import folder_splits, split_folder, split_suffix
 from vocdet.formats.scan import Scan
@@ -81,11 +81,20 @@ def split_path(root: Path, name: str) -> Path | None:
 
 
 def searched_folders(root: Path) -> list[Path]:
-    """The existing folders of split files: ImageSets/Main, then ImageSets. A link that leads back up is none."""
+    """The readable folders of split files: ImageSets/Main, then ImageSets. A link that leads back up is none."""
     above = root / FOLDER.parts[0]
     if not is_folder(above) or not is_searched(above):
         return []
-    return [folder for folder in (root / FOLDER, above) if is_folder(folder) and is_searched(folder)]
+    folders = [folder for folder in (root / FOLDER, above) if is_folder(folder) and is_searched(folder)]
+    return [folder for folder in folders if may_list(folder)]
+
+
+def closed_findings(root: Path) -> list[Finding]:
+    """The findings for folders of split files that may not be read: else the splits would vanish without a word."""
+    folders = [folder for folder in (root / FOLDER.parts[0], root / FOLDER) if is_folder(folder)]
+    closed = [folder for folder in folders if not may_list(folder)]
+    problem, hint = "cannot be read: permission denied", "check its permissions"
+    return [Finding("imagesets.unreadable", "error", problem, Place(folder), hint) for folder in closed]
 
 
 def split_names(dataset: Dataset) -> tuple[str, ...]:
@@ -243,11 +252,12 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
     They are those of ImageSets; without it, those of the reader, or of folders named train, valid and test.
     """
     dataset = scan.dataset
+    closed = closed_findings(dataset.root)
     if dataset.splits and not has_split_files(dataset.root):
-        return dataset.splits, ()
+        return dataset.splits, tuple(closed)
     splits: dict[str, Rows] = {}
     files = [path for name in SPLIT_NAMES if (path := split_path(dataset.root, name)) is not None]
-    findings = links_among(dataset.root, [*files, *fold_files(dataset.root)])
+    findings = [*closed, *links_among(dataset.root, [*files, *fold_files(dataset.root)])]
     for name in split_names(dataset):
         try:
             splits[name], in_file = split_rows(dataset, name, scan.left_out)
@@ -306,7 +316,7 @@ def write_splits(root: Path, texts: Mapping[str, str], *, force: bool = False) -
         outside = "" if link.resolve().is_relative_to(root.resolve()) else " that leads out of the dataset"
         problem = f"is a link{outside}: nothing is written through it"
         raise SplitError(problem, place=link, hint="replace it by a copy of what it points to")
-    existing = [path.name for path in paths if path.exists()]
+    existing = [path.name for path in paths if os.path.lexists(path)]
     if existing and not force:
         problem = f"{listed(existing, most=_MOST_NAMED)} would be overwritten"
         raise SplitError(problem, place=folder, hint="replace them with `force=True`")
