@@ -85,3 +85,9 @@ def test_a_rotation_of_nothing_turns_nothing(make_voc: MakeVoc) -> None:
     found = scan(Source(one(make_voc, inside)))
     assert found.findings == ()
     assert found.dataset.objects.box.tolist() == [[30, 30, 70, 50]]
+
+
+def test_the_box_around_a_rotated_one_ends_at_the_border_of_the_image(make_voc: MakeVoc) -> None:
+    found = scan(Source(one(make_voc, ROTATED.replace("<cy>40<", "<cy>5<"))))
+    assert found.dataset.objects.box[0] == pytest.approx([AROUND[0], 0, AROUND[2], AROUND[3] - 35], abs=1e-4)
+    assert msgspec.json.decode(found.dataset.objects.extra[0])["corners"][1] < 0

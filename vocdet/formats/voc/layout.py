@@ -179,7 +179,7 @@ def _annotations_among(layout: Layout, files: Iterable[str], *, alone: bool = Fa
 
     All of them if none is one, and there are no other files: reading them reports what they are.
     """
-    found = []
+    found: list[str] = []
     others: dict[str, list[str]] = {}
     for file in files:
         element = root_element(layout.root / file)

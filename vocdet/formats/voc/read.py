@@ -132,12 +132,21 @@ def _read_one(reading: _Reading, source: str) -> None:
         header.path = SAME
     row = builder.add_image(file, source, size, stem=stem, extra=preserved.image_json(header))
     if annotation.objects:
-        _add_objects(reading, row, annotation.objects)
+        _add_objects(reading, row, [_inside(item, size) for item in annotation.objects])
     reading.databases.append(annotation.database)
     if annotation.coordinates:
         reading.stated[annotation.coordinates] += 1
     if annotation.unknown:
         reading.unknown.update(annotation.unknown)
+
+
+def _inside(item: RawObject, size: tuple[int, int] | ImageSize) -> RawObject:
+    """An object whose upright box, if it is that around a rotated one, ends at the border of the image."""
+    if item.rare is None or not item.rare.corners:
+        return item
+    limits = [float(size[0]), float(size[1])] * 2
+    xmin, ymin, xmax, ymax = (min(max(value, 0.0), limit) for value, limit in zip(item.box, limits, strict=True))
+    return item._replace(box=(xmin, ymin, xmax, ymax)) if xmin < xmax and ymin < ymax else item
 
 
 def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> None:

@@ -132,7 +132,8 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
         lines += written
         if not lossless:
             others["parts"] = extra["parts"]
-    corners = corners_in({key: msgspec.json.decode(extra[key]) for key in (ANGLE, CORNERS) if key in extra})
+    rotated = {key: extra[key] for key in (ANGLE, CORNERS) if key in extra}
+    corners = corners_in(msgspec.json.encode(rotated)) if len(rotated) == 2 else None
     tags: list[str] = []
     if "voc" in extra:
         try:
