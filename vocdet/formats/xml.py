@@ -72,7 +72,7 @@ class XmlError(Exception):
 
 
 def parse_xml(data: bytes) -> etree._Element:
-    """The root element of a file, without namespaces, comments and processing instructions.
+    """The root element of a file, without comments and processing instructions.
 
     An `XmlError` for a file that is empty, in another encoding than it declares, or not well-formed, and for one with a
     DOCTYPE, which is found before anything is parsed.
@@ -93,10 +93,17 @@ def parse_xml(data: bytes) -> etree._Element:
         raise XmlError("xml.syntax", f"is not well-formed XML: {message}", hint, error.lineno or 0) from error
     if _DOCTYPE in text and root.getroottree().docinfo.doctype:
         raise _doctype()
-    if "xmlns" in text:
-        for element in root.iter():
-            element.tag = str(element.tag).rpartition("}")[2]
     return root
+
+
+def drop_namespaces(root: etree._Element) -> bool:
+    """Replace the names of all elements by those without a namespace; whether there was any."""
+    found = False
+    for element in root.iter("{*}*"):
+        name = str(element.tag)
+        if name[0] == "{":
+            element.tag, found = name.rpartition("}")[2], True
+    return found
 
 
 def decode_xml(data: bytes, *, bare: bool = False) -> tuple[str, str, bytes]:

@@ -21,7 +21,7 @@ from vocdet.formats.records import Labels, Record, RecordReader, Size, split_nam
 from vocdet.formats.scan import Notes, Progress, Scan
 from vocdet.formats.source import Source
 from vocdet.formats.values import clean_label, read_labels
-from vocdet.formats.xml import XmlError, parse_xml
+from vocdet.formats.xml import XmlError, drop_namespaces, parse_xml
 from vocdet.wording import counted, listed, reason
 
 MOST_FRAMES = 1_000_000  # of a video
@@ -52,7 +52,9 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
 
 def _root(path: Path, notes: Notes) -> etree._Element | None:
     try:
-        return parse_xml(read_limited(path, LARGEST_FILE))
+        root = parse_xml(read_limited(path, LARGEST_FILE))
+        drop_namespaces(root)
+        return root
     except XmlError as error:
         hint = "export the task again" if error.code in ("xml.syntax", "xml.empty") else error.hint
         notes.add(error.code, "error", error.problem, path, hint, line=error.line)

@@ -25,8 +25,8 @@ from vocdet.formats.voc.objects import (
 )
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
 from vocdet.formats.voc.usual import read_usual
-from vocdet.formats.xml import XmlError, parse_xml
-from vocdet.wording import reason
+from vocdet.formats.xml import XmlError, drop_namespaces, parse_xml
+from vocdet.wording import quoted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes about 300 an object
 
@@ -77,7 +77,7 @@ def read_annotation(path: Path | str) -> Annotation:
             if item is not None:
                 objects.append(item)
         elif tag == "filename":
-            filename = (child.text or "").strip()
+            filename = _filename(child, filename, note)
         elif tag == "folder":
             header.folder = child.text or ""
         elif tag == "path":
@@ -85,7 +85,12 @@ def read_annotation(path: Path | str) -> Annotation:
         elif tag == "segmented":
             header.segmented = child.text or ""
         elif tag == "size":
-            size, header.depth = _size(child, note)
+            other, depth = _size(child, note)
+            if size is not None and other != size:
+                problem = f"<size> is there twice, as {_sides(size)} and as {_sides(other)}: the first is used"
+                note("voc.tag.repeated", "warning", problem, line_of(child), "delete the wrong one")
+            else:
+                size, header.depth = other, depth
         elif tag == "source" and header.source is None and (source := _flat(child)) is not None:
             header.source = source
             database = " ".join(source.values())
@@ -122,6 +127,9 @@ def _parse(data: bytes, note: Note) -> etree._Element | None:
     except XmlError as error:
         note(error.code, "error", error.problem, error.line, error.hint)
         return None
+    if (b"xmlns" in data or root.nsmap) and drop_namespaces(root):  # looking at all elements takes time
+        problem = "its elements have a namespace: other tools do not find them"
+        note("voc.namespace", "warning", problem, line_of(root), "delete xmlns and the prefixes of the names")
     if tag_of(root) != "annotation":
         problem = f"begins with <{tag_of(root)[:40]}>, not with <annotation>"
         note("xml.root", "error", problem, line_of(root), "check that it is a VOC annotation")
@@ -161,9 +169,30 @@ def _note_uninterpreted(element: etree._Element, note: Note, unknown: set[str]) 
         unknown.add(tag)
 
 
+def _filename(element: etree._Element, first: str, note: Note) -> str:
+    """The text of <filename>, or of the `first` one if there are several."""
+    text = (element.text or "").strip()
+    if len(element):
+        problem = f"<filename> holds an element, <{tag_of(element[0])[:40]}>, in place of text alone"
+        note("voc.nested", "warning", problem, line_of(element), "write only the name in it")
+    if first and first != text:
+        problem = f"<filename> is there twice, as {quoted(first)} and as {quoted(text)}: the first is used"
+        note("voc.tag.repeated", "warning", problem, line_of(element), "delete the wrong one")
+    return first or text
+
+
+def _sides(size: tuple[int, int] | None) -> str:
+    return "×".join(map(str, size)) if size else "no size"
+
+
 def _size(element: etree._Element, note: Note) -> tuple[tuple[int, int] | None, str | None]:
     """Width and height (None if invalid) and the text of <depth> (None if missing)."""
-    texts = {tag_of(child): child.text or "" for child in element}
+    texts: dict[str, str] = {}
+    for child in element:
+        tag, text = tag_of(child), "" if len(child) else child.text or ""
+        if texts.setdefault(tag, text).strip() != text.strip():
+            problem = f"<{tag[:40]}> is there twice, as {quoted(texts[tag])} and as {quoted(text)}: the first is used"
+            note("voc.tag.repeated", "warning", problem, line_of(child), "delete the wrong one")
     depth = texts.get("depth")
     values = []
     for side in ("width", "height"):

@@ -257,7 +257,11 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
         return dataset.splits, tuple(closed)
     splits: dict[str, Rows] = {}
     files = [path for name in SPLIT_NAMES if (path := split_path(dataset.root, name)) is not None]
-    findings = [*closed, *links_among(dataset.root, [*files, *fold_files(dataset.root)])]
+    findings = [
+        *closed,
+        *_not_files(dataset.root),
+        *links_among(dataset.root, [*files, *fold_files(dataset.root)]),
+    ]
     for name in split_names(dataset):
         try:
             splits[name], in_file = split_rows(dataset, name, scan.left_out)
@@ -273,6 +277,17 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
             in_file = (_unreadable(error, path),)
         findings += _fold_warnings(in_file)
     return splits, tuple(findings)
+
+
+def _not_files(root: Path) -> list[Finding]:
+    """An error for everything that has the name of a split file and is none."""
+    paths = (folder / f"{name}.txt" for folder in (root / FOLDER, root / "ImageSets") for name in SPLIT_NAMES)
+    hint = f"move it away; {_SPLIT}"
+    return [
+        Finding("imagesets.unreadable", "error", "is not a file", Place(path), hint)
+        for path in paths
+        if os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113 - these never raise
+    ]
 
 
 def _unreadable(error: SplitError, path: Path) -> Finding:

@@ -17,7 +17,7 @@ from vocdet.data.findings import Severity
 from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.rotated import angle_of, around, turned
 from vocdet.formats.values import NUMBER, clean_label, number_text
-from vocdet.wording import box_text, json_reason
+from vocdet.wording import box_text, json_reason, quoted
 
 Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint
 RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
@@ -88,11 +88,17 @@ def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawO
     bounds: etree._Element | None = None
     others: list[etree._Element] | None = None
     flags, pose = 0, ""
+    seen: dict[str, bool] = {}  # flags
+    if element.keys():
+        problem = f"<object> has the attribute {quoted(str(element.keys()[0]))}, which is not read"
+        note("voc.object.attribute", "warning", problem, line_of(element), "write it as an element, as labelImg does")
     for child in element:
         tag: str = child.tag  # type: ignore[assignment] # as in tag_of, whose call would show here
         if tag == "name":
             if name is None:
                 name = child.text or ""
+                if len(child):
+                    note("voc.nested", "error", _holds(child), line_of(child), "write only the label in it")
             else:
                 note("voc.tag.repeated", "warning", "a second <name> is ignored", line_of(child), "delete one of them")
         elif tag == "bndbox":
@@ -102,16 +108,27 @@ def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawO
                 note("voc.tag.repeated", "warning", "a second <bndbox> is ignored", line_of(child), _REDRAW)
         elif tag == "pose":
             pose = (child.text or "").strip()
+            if len(child):
+                note("voc.nested", "warning", _holds(child), line_of(child), "write only the pose in it")
         elif tag in _FLAGS:
             text = child.text
-            if text == "1" or (text != "0" and _flag(child, tag, note)):
-                flags |= _FLAGS[tag]
+            value = text == "1" or (text != "0" and _flag(child, tag, note))
+            if len(child):
+                note("voc.nested", "warning", _holds(child), line_of(child), "write 0 or 1")
+            if seen.setdefault(tag, value) != value:
+                problem = f"<{tag}> is there twice, as 0 and as 1: read as 1"
+                note("voc.tag.repeated", "warning", problem, line_of(child), "delete the wrong one")
+            flags |= value * _FLAGS[tag]
         elif others is None:
             others = [child]
         else:
             others.append(child)
     rare = _rare_fields(others, note, unknown) if others else None
     line = line_of(element)
+    if others and _is_deleted(others):
+        problem = "an <object> is marked as <deleted>: it is left out"
+        note("voc.object.deleted", "warning", problem, line, "delete the <object>, or write 0 in <deleted>")
+        return None
     label = _label(name, line, note)
     if bounds is not None:
         box = read_box(bounds, note)
@@ -178,7 +195,8 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     try:
         xmin, ymin, xmax, ymax = texts["xmin"], texts["ymin"], texts["xmax"], texts["ymax"]
         digits = xmin + ymin + xmax + ymax  # type: ignore[operator] # of None, which is caught
-        if digits.isdigit() and digits.isascii() and len(digits) <= _FEW_DIGITS and len(bounds) == 4:
+        few = digits.isdigit() and digits.isascii() and len(digits) <= _FEW_DIGITS
+        if few and len(bounds) == 4 and not any(map(len, bounds)):
             return float(xmin), float(ymin), float(xmax), float(ymax)  # type: ignore[arg-type] # as above
     except (KeyError, TypeError, ValueError):  # a side is missing or empty
         pass
@@ -186,12 +204,14 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     bad = False
     for child in bounds:
         side = tag_of(child)
-        if side in _SIDES and side not in values:
+        if side in _SIDES:
             value = _number_in(child, side, note)
             if value is None:
                 bad = True
-            else:
-                values[side] = value
+            elif values.setdefault(side, value) != value:
+                problem = f"<{side}> is there twice, as {number_text(values[side])} and as {number_text(value)}"
+                note("voc.tag.repeated", "error", problem, line_of(child), "delete the wrong one")
+                bad = True
     if bad:
         return None
     missing = [side for side in _SIDES if side not in values]
@@ -209,6 +229,15 @@ def _is_near(box: RawBox, element: etree._Element, note: Note) -> bool:
     problem = f"the box {box_text(box)} exceeds {masks.FURTHEST:.0g} pixels"
     note("voc.box.far", "error", problem, line_of(element), _REDRAW)
     return False
+
+
+def _holds(element: etree._Element) -> str:
+    return f"<{tag_of(element)}> holds an element, <{tag_of(element[0])[:40]}>, in place of text alone"
+
+
+def _is_deleted(children: list[etree._Element]) -> bool:
+    """Whether LabelMe's <deleted> marks an object as removed."""
+    return any(tag_of(child) == "deleted" and (child.text or "").strip() == "1" for child in children)
 
 
 def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) -> RareFields:
@@ -243,6 +272,9 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
             rare.segmentation = _segmentation(child, note)
         elif tag == "coco":
             rare.coco = json_object_in(child, note)
+        elif tag.lower() == "object":
+            hint = "move it out of the other <object>, directly into <annotation>"
+            note("voc.unknown_tag", "error", "an <object> is inside another one", line_of(child), hint)
         else:
             tags.append(xml_of(child))
             if tag not in KNOWN_TAGS and tag not in ("polygon", "part", "attributes"):
@@ -369,6 +401,9 @@ def json_object_in(element: etree._Element, note: Note) -> bytes:
 def _number_in(element: etree._Element, name: str, note: Note) -> float | None:
     """The finite number in an element called `name`; None, with a finding, if there is none."""
     text = (element.text or "").strip()
+    if len(element):
+        note("voc.nested", "error", _holds(element), line_of(element), _REDRAW)
+        return None
     if NUMBER.fullmatch(text) and math.isfinite(value := float(text)):
         return value
     if not text:
