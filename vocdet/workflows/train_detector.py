@@ -98,11 +98,7 @@ def training_events(
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
         raise data.no_objects(source.path, hint=hint)
-    notes: tuple[str, ...] = (
-        *other_readings(loaded.scan),
-        *data.notes(validates=val is not None),
-        *family.check(train, recipe),
-    )
+    notes = other_readings(loaded.scan) + data.notes(validates=val is not None) + family.check(train, recipe)
     unfinished = open_unfinished(options.resume, family.task) if options.resume else None
     if unfinished:
         unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
