@@ -16,7 +16,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.texts import Texts
 from vocdet.formats.coco.types import Entries
 from vocdet.formats.extras import extra_of
-from vocdet.formats.rotated import ANGLE, CORNERS, around, corners_in, rotated_extra, turned
+from vocdet.formats.rotated import ANGLE, CORNERS, around, corners_of, rotated_extra, turned
 
 _KEY = b'"rotation"'
 _EXACT = 1e-4  # pixels
@@ -58,7 +58,7 @@ def with_boxes_before_rotation(dataset: Dataset) -> Dataset:
 def _rotated(extras: Texts) -> Iterator[tuple[int, dict[str, Any], list[float]]]:
     """Row, extras and corners of the objects with a rotation in their attributes and corners beside it."""
     for row, text in extras.items():
-        corners = corners_in(text) if _KEY in text else None
+        corners = corners_of(text) if _KEY in text else None
         if corners is not None and _rotation(extra := extra_of(text)):
             yield row, extra, corners
 

@@ -18,7 +18,7 @@ from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import same_area
 from vocdet.formats.extras import Extra, extra_of
-from vocdet.formats.rotated import ANGLE, CORNERS, corners_in
+from vocdet.formats.rotated import ANGLE, CORNERS, corners_of
 from vocdet.formats.source import Coordinates
 from vocdet.formats.values import extent, number_text, snapped
 from vocdet.formats.voc import preserved
@@ -133,7 +133,7 @@ def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list
         if not lossless:
             others["parts"] = extra["parts"]
     rotated = {key: extra[key] for key in (ANGLE, CORNERS) if key in extra}
-    corners = corners_in(msgspec.json.encode(rotated)) if len(rotated) == 2 else None
+    corners = corners_of(msgspec.json.encode(rotated)) if len(rotated) == 2 else None
     tags: list[str] = []
     if "voc" in extra:
         try:
