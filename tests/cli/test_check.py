@@ -266,7 +266,7 @@ def test_crowds_are_read_as_objects_by_the_next_commands_too(vocdet: Run, tmp_pa
     content = {"images": images, "annotations": [box], "categories": categories}
     (tmp_path / "a.json").write_text(json.dumps(content))
     _, out, _ = vocdet("check", tmp_path)
-    assert "all 1 object is a crowd (iscrowd 1)" in out
+    assert "the only object is a crowd (iscrowd 1)" in out
     assert out.endswith(f"next: vocdet check {tmp_path} --crowds objects\n")
     _, out, _ = vocdet("check", tmp_path, "--crowds", "objects")
     assert "crowd" not in out.rpartition("next:")[0]

@@ -67,7 +67,7 @@ def test_one_crowd_among_many_objects_is_no_finding(tmp_path: Path) -> None:
 def test_a_finding_names_the_argument_that_reads_crowds_as_objects(tmp_path: Path) -> None:
     root = coco_folder(tmp_path, [annotation(1, (5, 5, 20, 20), crowd=True)])
     (finding,) = crowd_findings(registry.scan(Source(root)).dataset)
-    assert finding.problem == "all 1 object is a crowd (iscrowd 1)"
+    assert finding.problem == "the only object is a crowd (iscrowd 1)"
     assert '`crowds="objects"`' in finding.hint
 
 

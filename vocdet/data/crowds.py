@@ -36,8 +36,8 @@ def crowd_findings(dataset: Dataset) -> list[Finding]:
     count = len(dataset.objects)
     place = object_place(dataset, rows[0])
     if len(rows) > MANY * count:
-        of = f"all {counted(count, 'object')}" if len(rows) == count else f"{len(rows)} of {counted(count, 'object')}"
-        problem = f"{of} {'is a crowd' if len(rows) == 1 else 'are crowds'} (iscrowd 1)"
+        of = f"all {count} objects" if len(rows) == count else f"{len(rows)} of {count} objects"
+        problem = f"{'the only object is a crowd' if count == 1 else f'{of} are crowds'} (iscrowd 1)"
         return [Finding("crowd.many", "warning", problem, place, _HINT, len(rows))]
     single = _single_objects(dataset, rows)
     if single < _FEWEST:
