@@ -24,6 +24,7 @@ from tests.strategies import datasets, few
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
+from vocdet.formats import registry
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
 from vocdet.formats.scan import Scan
@@ -491,3 +492,25 @@ def test_whole_folders_come_back_with_their_images(tmp_path: Path) -> None:
     assert files(tmp_path / "coco1") == files(tmp_path / "coco2")
     for name in ("JPEGImages/a.jpg", "JPEGImages/sub/x.jpg"):
         assert (tmp_path / "voc3" / name).read_bytes() == (root / name).read_bytes()
+
+
+def boxes_and_splits(dataset: Dataset) -> Any:
+    stems = dataset.images.stems
+    return (
+        {one.stem: [(dataset.labels[label], box) for label, box in zip(one.objects.label, one.objects.box.tolist(), strict=True)] for one in dataset},
+        {name: sorted(stems[row] for row in rows) for name, rows in dataset.splits.items() if name != "trainval"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("to", ["yolo", "yolo-seg", "labelme", "csv"])
+def test_labels_boxes_and_splits_survive_in_every_format(tmp_path: Path, to: Target) -> None:
+    cat = xml(named("cat", 1, 2, 3, 4), named("dog", "5.5", 6, "70.25", 80))
+    root = voc(tmp_path / "voc1", {"a": xml(DOG), "b": cat, "none": xml()}, train=["a", "none"], val=["b"])
+    for i, name in enumerate(("a", "b", "none")):
+        (root / "JPEGImages").mkdir(exist_ok=True)
+        save_image(root / "JPEGImages" / f"{name}.jpg", (100, 80), seed=i)
+    expected = boxes_and_splits(registry.read(Source(root)).dataset)
+    convert(Source(root), tmp_path / "there", to=to)
+    assert boxes_and_splits(registry.read(Source(tmp_path / "there")).dataset) == expected
+    convert(Source(tmp_path / "there"), tmp_path / "back", to="voc")
+    assert boxes_and_splits(registry.read(Source(tmp_path / "back")).dataset) == expected

@@ -94,8 +94,12 @@ class RecordReader:
     renamed: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))  # by how they were found
     rotated: int = 0
 
+    image_folders: list[str] = field(init=False)  # at the top of the dataset
+
     def __post_init__(self) -> None:
         self.builder = DatasetBuilder(self.index.root)
+        tops = {file.split("/")[0] for file in self.index.files if "/" in file}
+        self.image_folders = [folder for folder in sorted(tops) if folder.lower() in IMAGE_FOLDERS]
 
     def scan(self, records: Sequence[Record], kind: str, labels: Labels, progress: Progress | None) -> Scan:
         """The dataset of all records, in their order."""
@@ -185,12 +189,10 @@ class RecordReader:
 
     def _places(self, record: Record, path: str) -> list[str]:
         here = record.source.rpartition("/")[0]
-        tops = {file.split("/")[0] for file in self.index.files if "/" in file}
-        images = [folder for folder in sorted(tops) if folder.lower() in IMAGE_FOLDERS]
         below = [record.folder, ""] if record.folder else [""]
         return [
             "/".join(filter(None, (start, inner, path)))
-            for start in dict.fromkeys([here, "", *images])
+            for start in dict.fromkeys([here, "", *self.image_folders])
             for inner in below
         ]
 
