@@ -15,7 +15,7 @@ from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import ArgumentError, DatasetError, ImageError, OutputError, Place, VocdetError
-from vocdet.files import appearing, first_link, unwritable, write_bytes, write_new
+from vocdet.files import appearing, first_link, is_file, unwritable, write_bytes, write_new
 from vocdet.formats.registry import FORMATS
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.formats.voc.layout import MASK_FOLDER
@@ -218,7 +218,7 @@ def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Fact
 def _has_masks(dataset: Dataset, row: int) -> bool:
     """Whether an image has a PNG whose pixel values number its objects."""
     folders = (folder for folder in dataset.root.iterdir() if folder.name.lower() == MASK_FOLDER)
-    return any((folder / f"{dataset.images.stems[row]}.png").exists() for folder in folders)
+    return any(is_file(folder / f"{dataset.images.stems[row]}.png") for folder in folders)
 
 
 def _split_changes(dataset: Dataset) -> Iterator[Change]:
