@@ -69,7 +69,6 @@ def label_split_findings(dataset: Dataset) -> list[Finding]:
     names = [name for name in splits if name not in ("train", "trainval")]
     counts = objects_of_splits(dataset, [learned, *(splits[name] for name in names)])  # (1 + S, L)
     places = _first_places(dataset)
-    validated = "val" in names and counts[1 + names.index("val")].any()
     findings = []
     for i, label in enumerate(dataset.labels):
         elsewhere = [f"{counted(count, 'object')} in {name}"
@@ -78,10 +77,6 @@ def label_split_findings(dataset: Dataset) -> list[Finding]:
             problem = f"the label {quoted(label)} has no object in train, but {' and '.join(elsewhere)}"
             hint = f"a model cannot learn it: annotate some in train, or split again: {_SPLIT_AGAIN}"
             findings.append(Finding("label.not_in_train", "warning", problem, places[i], hint))
-        elif counts[0, i] and validated and not counts[1 + names.index("val"), i]:
-            problem = f"the label {quoted(label)} has {counted(int(counts[0, i]), 'object')} in train and none in val"
-            hint = f"training cannot tell how well it learns it: annotate some in val, or split again: {_SPLIT_AGAIN}"
-            findings.append(Finding("label.not_in_val", "warning", problem, places[i], hint))
     return findings
 
 
