@@ -397,3 +397,35 @@ def test_image_folders_are_read_as_they_are_shown(tmp_path: Path, orientation: i
     assert (dataset[0].width, dataset[0].height) == (160, 120)
     pixels = decode_image(dataset[0])[BOX[1] + 5 : BOX[3] - 5, BOX[0] + 5 : BOX[2] - 5]
     assert pixels[..., 0].min() > 150
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "labelme"])
+def test_a_resized_image_is_one_error_and_can_be_left_out(
+    tmp_path: Path, to: Literal["voc", "coco", "labelme"]
+) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    resized(root, to, (160, 120), (60, 45), "ab")  # the boxes reach beyond these images
+    shown().save(root / "c.jpg", quality=95)
+    annotate(root, to, "c", (160, 120))
+    errors = check_dataset(Source(root, format=to)).errors
+    assert [finding.code for finding in errors] == ["image.size_mismatch"] * 2
+    report = convert(Source(root, format=to, skip_bad=True), tmp_path / "out", "coco")
+    assert report.dataset.images.stems == ("c",)
+    assert (report.left_out.images, str(report.left_out)) == (2, "2 images")
+    assert check_dataset(Source(tmp_path / "out")).errors == ()
+
+
+def test_what_was_decided_is_cached(tmp_path: Path) -> None:
+    from vocdet.formats import scan_file
+
+    deep(tmp_path, 29_000, 31_000, np.uint16)
+    save(tmp_path / "d.jpg", shown(), 3)
+    annotate(tmp_path, "voc", "d", (160, 120))
+    found = found_in(tmp_path, "voc")
+    scan_file.save(tmp_path / "columns", found)
+    loaded = scan_file.load(tmp_path / "columns")
+    assert loaded.dataset.levels == found.dataset.levels
+    assert loaded.dataset.images.exif.tolist() == [1, 1, 1, 3]
+    assert loaded.dataset.images.upright.tolist() == [False, False, False, True]
+    assert loaded.dataset.fingerprint() == found.dataset.fingerprint()

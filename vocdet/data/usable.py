@@ -94,8 +94,21 @@ def all_errors(dataset: Dataset, findings: Sequence[Finding], measured: MaskArea
     Only broken pixels are missing, which show when images are decoded. `measured` are its masks, if they were measured
     before.
     """
-    every = [*findings, *shape_findings(dataset), *mask_findings(dataset, measured)]
+    comparable = without_mismatched(dataset, findings)
+    every = [*findings, *shape_findings(comparable), *mask_findings(dataset, measured)]
     return [finding for finding in every if finding.severity == "error"]
+
+
+def without_mismatched(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
+    """The dataset without the objects of images that have another size than their annotation says.
+
+    That is an error of the image; errors of their boxes would only follow from it.
+    """
+    paths = {one.place.path for one in findings if (one.code, one.severity) == ("image.size_mismatch", "error")}
+    if not paths:
+        return dataset
+    rows = [row for row, file in enumerate(dataset.images.files) if dataset.root / file in paths]
+    return dataset.select_objects(~np.isin(dataset.objects.image, rows))
 
 
 def refuse(dataset: Dataset, errors: Sequence[Finding]) -> None:

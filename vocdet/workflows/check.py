@@ -21,6 +21,7 @@ from vocdet.data.division.groups import Groups
 from vocdet.data.division.identical import identical_images
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Splits
+from vocdet.data.usable import without_mismatched
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Scan
 from vocdet.formats.source import Coordinates, FormatName, Source
@@ -95,7 +96,8 @@ def check_dataset(
     splits = dataset.splits
     left_out = source.skip_bad and scanned is not None  # what has an error is not in the dataset
     findings += [one for one in scan.findings if one.severity == "warning" or not left_out]
-    findings += [*box_findings(dataset), *mask_findings(dataset), *crowd_findings(dataset), *stem_findings(dataset)]
+    boxes = box_findings(without_mismatched(dataset, findings))
+    findings += [*boxes, *mask_findings(dataset), *crowd_findings(dataset), *stem_findings(dataset)]
     format = registry.find_format(scan.format)
     findings += label_findings(dataset, listed=not format.own_labels or source.labels is not None)
     if format.repairable:

@@ -22,7 +22,7 @@ from vocdet.data.embedded import on_disk
 from vocdet.data.findings import Finding
 from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
-from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors
+from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors, without_mismatched
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
@@ -97,7 +97,8 @@ def convert(
     dataset = scan.dataset
     check_target(target, [dataset.root])  # for a source file, the root may be further up
     measured = mask_areas(dataset.objects.segmentation)
-    findings = [*scan.findings, *box_findings(dataset), *mask_findings(dataset, measured)]
+    boxes = box_findings(without_mismatched(dataset, scan.findings))
+    findings = [*scan.findings, *boxes, *mask_findings(dataset, measured)]
     warnings = tuple(finding for finding in findings if finding.severity != "error")
     errors = [finding for finding in findings if finding.severity == "error"]
     errors += broken_images(dataset, errors, progress) if options.images != "none" else []
