@@ -68,7 +68,7 @@ def test_a_segmentation_without_a_certain_meaning_is_an_error_in_plain_words(
     assert "Expected" not in finding.problem
 
 
-@pytest.mark.parametrize("bbox", [None, [], "", [None] * 4, {}, "missing"])
+@pytest.mark.parametrize("bbox", [None, [], "", [None] * 4, [0, 0, 0, 0], {}, "missing"])
 @pytest.mark.parametrize("segmentation", [[TRIANGLE], TRIANGLE, points(TRIANGLE)])
 def test_a_missing_bbox_is_the_box_around_the_segmentation(tmp_path: Path, bbox: object, segmentation: object) -> None:
     entry = {**ANNOTATION, "segmentation": segmentation, "bbox": bbox}

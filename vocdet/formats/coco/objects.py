@@ -18,7 +18,7 @@ from vocdet.errors import Place
 from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile
 from vocdet.formats.coco.rotation import turn_boxes
-from vocdet.formats.coco.segmentations import is_usual, normalized
+from vocdet.formats.coco.segmentations import bounds, is_usual, normalized
 from vocdet.formats.coco.types import Entries
 from vocdet.formats.rotated import note_rotated
 from vocdet.formats.scan import Notes
@@ -104,6 +104,12 @@ def _boxes(content: CocoContent) -> tuple[Boxes, NDArray[np.float64]]:
     entries = content.entries
     numbers = np.fromiter(chain.from_iterable(entries.column("bbox")), np.float64, 4 * len(entries.annotations))
     box = numbers.reshape(-1, 4)
+    for i in np.flatnonzero(~box.any(axis=1)).tolist():
+        if (derived := bounds(bytes(entries.annotations[i].segmentation))) is not None:
+            box[i] = derived
+            problem = "is [0, 0, 0, 0]: the box around the segmentation is used"
+            hint = '`vocdet.convert(source, target, to="coco")` writes boxes'
+            content.warning("coco.bbox.derived", problem, hint, f"{entries.place('annotations', i)}.bbox")
     size = box[:, 2:].copy()
     with np.errstate(over="ignore", invalid="ignore"):
         box[:, 2:] = snapped(box[:, :2] + size)
