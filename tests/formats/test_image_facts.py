@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -66,9 +66,21 @@ def annotate(root: Path, to: Format, stem: str, size: tuple[int, int] | None, bo
         (root / "classes.txt").write_text("red\n")
     elif to == "labelme":
         points = [[box[0], box[1]], [box[2], box[3]]]
-        shape = {"label": "red", "points": points, "shape_type": "rectangle", "group_id": None, "flags": {}}
+        shape: dict[str, Any] = {
+            "label": "red",
+            "points": points,
+            "shape_type": "rectangle",
+            "group_id": None,
+            "flags": {},
+        }
         sides_of = {"imageWidth": size and size[0], "imageHeight": size and size[1]}
-        content = {"version": "5.0.1", "flags": {}, "shapes": [shape], "imagePath": f"{stem}.jpg", "imageData": None}
+        content: dict[str, Any] = {
+            "version": "5.0.1",
+            "flags": {},
+            "shapes": [shape],
+            "imagePath": f"{stem}.jpg",
+            "imageData": None,
+        }
         (root / f"{stem}.json").write_text(json.dumps(content | sides_of))
     else:
         path = root / "coco.json"
@@ -184,7 +196,7 @@ class FindsRed:
     def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[object]:
         from vocdet.data.detections import Detections
 
-        found = []
+        found: list[object] = []
         for image in images:
             ys, xs = np.nonzero((image[..., 0] > 150) & (image[..., 1] < 100))
             box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float64)
@@ -293,8 +305,8 @@ def test_a_repair_scales_boxes_and_states_the_size_of_the_image(tmp_path: Path, 
 def deep(root: Path, low: float, high: float, dtype: type[np.generic], suffix: str = ".png") -> None:
     """Images whose object has the highest values."""
     for stem in "abc":
-        pixels = np.full((120, 160), low, dtype)
-        pixels[:, 80:] = low + (high - low) / 4  # type: ignore[operator]
+        pixels: NDArray[Any] = np.full((120, 160), low, dtype)
+        pixels[:, 80:] = low + (high - low) / 4
         pixels[BOX[1] : BOX[3], BOX[0] : BOX[2]] = high
         assert cv2.imwrite(str(root / f"{stem}{suffix}"), pixels)
         annotate(root, "voc", stem, (160, 120))

@@ -130,14 +130,16 @@ def _segmentation(text: bytes, axes: AxisMap) -> bytes:
 def _extra(text: bytes, axes: AxisMap) -> bytes:
     """The extras of an object in the new image: keypoints, the boxes of parts, the corners of a rotated box."""
     extra: dict[str, Any] = json.loads(text)
-    if _are_numbers(points := extra.get("keypoints")) and len(points) % 3 == 0:
+    points: Any = extra.get("keypoints")
+    if _are_numbers(points) and len(points) % 3 == 0:
         extra["keypoints"] = axes.flat(points, 3)
     if (corners := corners_in(extra)) is not None:
         extra[CORNERS] = axes.flat(corners)
         extra[ANGLE] = angle_of(extra[CORNERS])
     if isinstance(parts := extra.get("parts"), list):
         for part in parts:
-            if isinstance(part, dict) and _are_numbers(box := part.get("bbox")) and len(box) == 4:
+            box: Any = part.get("bbox") if isinstance(part, dict) else None
+            if _are_numbers(box) and len(box) == 4:
                 corner, extent = np.array(box[:2], np.float64), np.array(box[2:], np.float64)
                 moved = axes.boxes(np.concatenate([corner, corner + extent])[None])[0]
                 part["bbox"] = _plain(np.concatenate([moved[:2], moved[2:] - moved[:2]]))

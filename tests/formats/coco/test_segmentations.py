@@ -81,7 +81,7 @@ def test_a_missing_bbox_is_the_box_around_the_segmentation(tmp_path: Path, bbox:
 
 
 def test_a_missing_bbox_is_the_box_around_an_rle(tmp_path: Path) -> None:
-    rle = {"size": [80, 100], "counts": [10 * 80 + 20, 5, 75, 5, 80 * 88 + 55]}
+    rle: dict[str, list[int]] = {"size": [80, 100], "counts": [10 * 80 + 20, 5, 75, 5, 80 * 88 + 55]}
     assert sum(rle["counts"]) == 80 * 100
     found = scan(Source(coco_set(tmp_path, changed(annotations=[{**ANNOTATION, "segmentation": rle, "bbox": []}]))))
     assert found.dataset.objects.box.tolist() == [[10, 20, 12, 25]]

@@ -31,7 +31,7 @@ from vocdet.formats.labelme.layout import looks_like
 from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Notes, Scan
 from vocdet.formats.source import Source
-from vocdet.workflows.convert import convert
+from vocdet.workflows.convert import Target, convert
 
 SIZE = (100, 80)
 BOX = [[10, 20], [50, 60]]
@@ -162,8 +162,9 @@ def test_an_image_in_the_file_is_read_and_written(tmp_path: Path, format: str, s
     assert (found.dataset.images.stems, found.dataset.images.files) == (("a",), (f"sub/a.json/a{suffix}",))
     assert only(found).code == "image.embedded"
     assert decode(found.dataset[0].path).shape == (80, 100, 3)
-    for to in ("voc", "labelme"):
-        convert(Source(root), tmp_path / to, to=to)  # type: ignore[arg-type]
+    targets: tuple[Target, ...] = ("voc", "labelme")
+    for to in targets:
+        convert(Source(root), tmp_path / to, to=to)
         (written,) = (tmp_path / to).rglob(f"a{suffix}")
         assert written.read_bytes() == base64.b64decode(data)
     assert sorted(path.name for path in root.rglob("*")) == ["a.json", "sub"]
