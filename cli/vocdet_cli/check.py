@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -221,16 +222,19 @@ def _print_group(severity: str, code: str, group: list[Finding], most: int | Non
     color = "red" if severity == "error" else "yellow"
     count = sum(finding.count for finding in group)
     render.out.print(f"[bold {color}]{severity}[/] {escape(code)} [dim]×{count}[/]", soft_wrap=True)
-    hints = {finding.hint for finding in group}
-    for finding in islice(group, most):
-        hint = f" [dim]({escape(as_commands(finding.hint))})[/]" if len(hints) > 1 and finding.hint else ""
+    shown = list(islice(group, most))
+    times = Counter(finding.hint for finding in shown)
+    shared = [hint for hint, count in times.items() if hint and (count > 1 or len(times) == 1)]
+    for finding in shown:
+        hint = f" [dim]({escape(as_commands(finding.hint))})[/]" if finding.hint and finding.hint not in shared else ""
         render.out.print(
             f"  {escape(str(finding.place))}  {escape(as_commands(finding.problem))}{hint}", soft_wrap=True
         )
-    if most is not None and len(group) > most:
-        render.out.print(f"  [dim]and {len(group) - most} more: show them with --all[/]", soft_wrap=True)
-    if len(hints) == 1 and group[0].hint:
-        render.out.print(f"  [dim]hint:[/] {escape(as_commands(group[0].hint))}", soft_wrap=True)
+    if len(group) > len(shown):
+        render.out.print(f"  [dim]and {len(group) - len(shown)} more: show them with --all[/]", soft_wrap=True)
+    for hint in shared:
+        others = "" if len(times) == 1 else ", for the others"
+        render.out.print(f"  [dim]hint{others}:[/] {escape(as_commands(hint))}", soft_wrap=True)
 
 
 def _as_json(report: CheckReport) -> dict[str, Any]:
