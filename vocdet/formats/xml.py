@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -32,6 +33,8 @@ _DECLARATION = re.compile(
     r"""(?:\s+encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,40})["'])?"""
     r"""(?:\s+standalone\s*=\s*["'](?:yes|no)["'])?\s*\?>"""
 )
+# The beginning of a file whose bytes are those of its text in UTF-8.
+_USUAL = re.compile(rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?:utf|UTF)-8["'])?\?>\s*)?<[A-Za-z]""")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DOCTYPE = "<!DOCTYPE"
 # Text encodings of Python that are no encodings of files; two of them take quadratic time.
@@ -77,6 +80,9 @@ def parse_xml(data: bytes) -> etree._Element:
     An `XmlError` for a file that is empty, in another encoding than it declares, or not well-formed, and for one with a
     DOCTYPE, which is found before anything is parsed.
     """
+    if _USUAL.match(data) and _DOCTYPE.encode() not in data:
+        with suppress(etree.XMLSyntaxError):  # what is wrong is found below
+            return etree.XML(data, _PARSER)
     if not data.strip(b"\0 \t\r\n"):
         raise XmlError("xml.empty", "is empty", "save the image again in labelImg, or delete the file")
     text, _, _ = decode_xml(data)

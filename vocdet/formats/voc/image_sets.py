@@ -252,14 +252,13 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
     They are those of ImageSets; without it, those of the reader, or of folders named train, valid and test.
     """
     dataset = scan.dataset
-    closed = closed_findings(dataset.root)
+    closed = [*closed_findings(dataset.root), *_not_files(dataset.root)]
     if dataset.splits and not has_split_files(dataset.root):
         return dataset.splits, tuple(closed)
     splits: dict[str, Rows] = {}
     files = [path for name in SPLIT_NAMES if (path := split_path(dataset.root, name)) is not None]
     findings = [
         *closed,
-        *_not_files(dataset.root),
         *links_among(dataset.root, [*files, *fold_files(dataset.root)]),
     ]
     for name in split_names(dataset):

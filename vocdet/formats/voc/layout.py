@@ -110,10 +110,11 @@ def _find(root: Path) -> Layout:
     annotations = _annotation_folder(folders)
     images = [folder for folder in folders if folder.name.lower() in IMAGE_FOLDERS]
     if annotations is not None and _folder_with_xml(annotations, _LEVELS):
-        layout = _collected(root, [annotations], images or [annotations, root], deep=True)
+        beside: dict[str, str] = {}
+        layout = _collected(root, [annotations], images or [annotations, root], deep=True, beside=beside)
         _add_masks(layout, folders)
         if layout.images:
-            return _with_xml_beside(layout, [root, *images])
+            return _with_xml_beside(layout, beside)
         elsewhere = _scattered(root, folders)  # the images are in folders of another name, or missing
         return elsewhere if elsewhere.images else layout
     inner = [folder for folder in folders if _annotation_folder(_subfolders(folder))]
@@ -194,14 +195,13 @@ def _annotations_among(layout: Layout, files: Iterable[str], *, alone: bool = Fa
     return found
 
 
-def _with_xml_beside(layout: Layout, folders: list[Path]) -> Layout:
+def _with_xml_beside(layout: Layout, beside: dict[str, str]) -> Layout:
     """A layout with the annotations that are beside the images, too."""
-    found: dict[str, str] = {}
-    for folder in folders:
-        for stem, suffix, file in _files(layout, folder, deep=folder != layout.root):
-            if suffix == ".xml" and file not in layout.annotations:
-                found[file] = sys.intern(stem)
-    for file in _annotations_among(layout, found) if found else ():
+    if not beside and not _has_xml(layout.root):
+        return layout
+    at_root = {file: sys.intern(stem) for stem, suffix, file in _files(layout, layout.root) if suffix == ".xml"}
+    found = {file: stem for file, stem in (at_root | beside).items() if file not in layout.annotations}
+    for file in _annotations_among(layout, found):
         layout.annotations[file] = found[file]
     return layout
 
@@ -243,7 +243,15 @@ def _annotation_folder(folders: list[Path]) -> Path | None:
     return None
 
 
-def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep: bool = False) -> Layout:
+def _collected(
+    root: Path,
+    annotations: list[Path],
+    images: list[Path],
+    *,
+    deep: bool = False,
+    beside: dict[str, str] | None = None,
+) -> Layout:
+    """The annotations and images in these folders; annotations among the images go to `beside`."""
     layout = Layout(root)
     for folder in annotations:
         for stem, suffix, file in _files(layout, folder, deep=deep):
@@ -255,6 +263,8 @@ def _collected(root: Path, annotations: list[Path], images: list[Path], *, deep:
                 layout.images.setdefault(sys.intern(stem), []).append(file)
             elif suffix != ".xml":
                 layout.others[stem] = file
+            elif beside is not None:
+                beside[file] = sys.intern(stem)
     return layout
 
 
