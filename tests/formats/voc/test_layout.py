@@ -42,7 +42,7 @@ def test_a_devkit_with_two_years_asks_which(make_voc: MakeVoc, tmp_path: Path) -
         make_voc({"a": DOG}, root=tmp_path / "VOCdevkit" / year)
     with pytest.raises(VocdetError, match="holds several datasets: VOC2007, VOC2012") as caught:
         find_layout(tmp_path / "VOCdevkit")
-    assert caught.value.hint == f"give one of them, as in {tmp_path}/VOCdevkit/VOC2007"
+    assert caught.value.hint == f"name one of these folders instead, such as {tmp_path}/VOCdevkit/VOC2007"
 
 
 def test_roboflows_folders_of_splits(make_voc: MakeVoc, tmp_path: Path) -> None:
