@@ -106,7 +106,7 @@ def compare(
         render.note(as_commands(note))
     best = _best(comparison)
     then = _eval(best) if best.task in DETECTORS else _train_on(best)
-    render.done(f"Compared {len(comparison.runs)} runs", then=then)
+    render.done(f"Compared {len(comparison.runs)} runs", then=then if _has_checkpoint(best) else "")
 
 
 def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:
@@ -151,20 +151,21 @@ def _time(seconds: float) -> str:
 
 
 def _next(known: Sequence[RunFacts]) -> str:
-    """The next command: resume an unfinished run, else compare, else evaluate."""
+    """The next command: resume an unfinished run, else compare or evaluate those that have a checkpoint."""
     if not known:
         return render.command("train-ssd")
     for run in known:
         if run.state != "failed" and (words := _resume(run)):
             return render.command(*words)
-    for i, run in enumerate(known):
-        for other in known[i + 1 :]:
+    usable = [run for run in known if _has_checkpoint(run)]
+    for i, run in enumerate(usable):
+        for other in usable[i + 1 :]:
             if (other.task, other.dataset) == (run.task, run.dataset):
                 return render.command("compare", str(run.folder), str(other.folder))
-    detectors = [run for run in known if run.task in DETECTORS and _has_checkpoint(run)]
+    detectors = [run for run in usable if run.task in DETECTORS]
     if detectors:
         return _eval(detectors[0])
-    return next((_train_on(run) for run in known if run.task == "backbone" and _has_checkpoint(run)), "")
+    return next((_train_on(run) for run in usable if run.task == "backbone"), "")
 
 
 def _has_checkpoint(run: RunFacts) -> bool:

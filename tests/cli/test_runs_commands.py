@@ -40,6 +40,9 @@ def make(
         kept.close(ending)
     if ending != "finished":
         (run / "state.safetensors").write_bytes(b"")
+    else:
+        header = json.dumps({"__metadata__": {"vocdet": json.dumps({"model": {"task": task}})}}).encode()
+        (run / "best.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     return run
 
 
@@ -68,6 +71,13 @@ def test_an_interrupted_run_is_listed_with_the_command_that_resumes_it(vocdet: R
     _, out, _ = vocdet("runs")
     assert "interrupted (resumable)" in out
     assert out.endswith("next: vocdet train-ssd --resume runs/ssd-mb1-1\n")
+
+
+def test_a_run_without_a_checkpoint_is_not_to_be_evaluated(vocdet: Run) -> None:
+    (make("ssd-mb1-1") / "best.safetensors").unlink()
+    assert "next:" not in vocdet("runs")[1]
+    make("ssd-mb1-2")
+    assert vocdet("runs")[1].endswith("next: vocdet eval runs/ssd-mb1-2\n")
 
 
 def test_two_runs_on_the_same_data_suggest_a_comparison(vocdet: Run) -> None:

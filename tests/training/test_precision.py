@@ -14,9 +14,13 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_a_cpu_uses_fp32_by_default() -> None:
     assert choose_precision("auto", CPU) is None
     assert choose_precision("fp32", CPU) is None
-    assert choose_precision("bf16", CPU) is torch.bfloat16
-    with pytest.raises(ArgumentError, match="precision is fp16 on a CPU"):
-        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_cpu_trains_in_fp32_alone(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"precision is {name} on a CPU, which trains in fp32") as caught:
+        choose_precision(name, CPU)
+    assert caught.value.hint == 'use `precision="auto"` or `precision="fp32"`'
 
 
 @pytest.mark.parametrize(("knows", "chosen"), [(True, torch.bfloat16), (False, torch.float16)])

@@ -76,10 +76,11 @@ class Learner:
     def _not_finite(self, what: str, losses: dict[str, float], batches: Sequence[Batch]) -> NotFiniteError:
         rows = self.group.merge([row for batch in batches for row in batch.rows])
         values = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        wider = ' or with `precision="fp32"`' if self.shards.precision else ""
         return NotFiniteError(
             f"the {what} is no longer finite: {values}",
             rows=tuple(dict.fromkeys(rows)),
-            hint='train with a lower `lr=` or with `precision="fp32"`; the last checkpoints remain',
+            hint=f"train with a lower `lr=`{wider}; the last checkpoints remain",
         )
 
     def _exchange(self, gradients: list[Tensor], took_part: bool) -> None:

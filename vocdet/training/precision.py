@@ -12,16 +12,16 @@ TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The type for automatic mixed precision, or None for fp32 throughout.
 
-    `auto` is bf16 on a CUDA device that supports it, fp16 on an older one, and fp32 on a CPU, where bf16 in eager mode
-    is slower. fp16 on a CPU is an `ArgumentError`.
+    `auto` is bf16 on a CUDA device that supports it, fp16 on an older one, and fp32 on a CPU. Another type on a CPU is
+    an `ArgumentError`: bf16 is slower there, and gradients of depthwise convolutions on maps of one pixel can be NaN.
     """
     if name == "auto":
         if device.type != "cuda":
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if name == "fp16" and device.type == "cpu":
+    if name != "fp32" and device.type == "cpu":
         raise ArgumentError(
-            "precision is fp16 on a CPU", hint='use `precision="auto"`, `precision="fp32"` or `precision="bf16"`'
+            f"precision is {name} on a CPU, which trains in fp32", hint='use `precision="auto"` or `precision="fp32"`'
         )
     return TYPES[name]
 

@@ -51,7 +51,7 @@ class Shards:
     def __init__(self, task: Task[Any], count: int, group: Group, *, precision: torch.dtype | None = None) -> None:
         model = task.model.train()
         self.model: nn.Module = model
-        self._task, self._group, self._precision = task, group, precision
+        self._task, self._group, self.precision = task, group, precision
         self._device = next(model.parameters()).device.type
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self._models = [model, *(_replica(model) for _ in range(count - 1))]
@@ -128,7 +128,7 @@ class Shards:
         return [waiting.result() for waiting in [self._pool.submit(work, i) for i in range(count)]]
 
     def _forward(self, model: nn.Module, batch: Batch) -> Losses:
-        with torch.autocast(self._device, self._precision, enabled=self._precision is not None):
+        with torch.autocast(self._device, self.precision, enabled=self.precision is not None):
             return self._task.losses(model, batch)
 
     def _backward(self, losses: Losses, weights: dict[str, float]) -> tuple[Tensor, ...]:

@@ -115,6 +115,11 @@ def _which_net(tensors: Mapping[str, Tensor]) -> str:
                 return f'they fit `net="{spec.name}"`' + (" with `reduced_tail=True`" if spec.reduced_tail else "")
     if is_timm(tensors):
         return 'timm weights are supported for MobileNetV1 only: use `weights="imagenet"` for other nets'
+    parts = ("backbone.features.", "backbone.body.")
+    if any(
+        name.startswith(parts) for kind in ("mb1", RESNET) for name in our_names(tensors, BackboneSpec(kind)).values()
+    ):
+        return "the weights are for another net: choose it with `net`"
     return 'they fit no net of vocdet, so another program may have written them: use `weights="imagenet"`, or a run'
 
 
