@@ -126,8 +126,8 @@ def test_boxes_are_those_of_the_image_as_it_is_shown(
     annotate(root, to, "a", size)
     found = found_in(root, to)
     assert redness(found.dataset) > 0.9
-    told = orientation == 1 or (orientation >= 5 and size[0] != size[1] and to != "yolo") or to == "labelme"
-    assert [finding.code for finding in found.findings] == ([] if told else ["image.turned"])
+    clear = orientation == 1 or (orientation >= 5 and size[0] != size[1] and to != "yolo") or to == "labelme"
+    assert [finding.code for finding in found.findings] == ([] if clear else ["image.turned"])
     write_crops(Source(root, format=to), tmp_path / "crops", CropOptions(margin=0))
     (crop,) = (tmp_path / "crops").rglob("*.jpg")
     colors = np.asarray(Image.open(crop)).astype(int)[10:50, 12:48]
@@ -136,7 +136,7 @@ def test_boxes_are_those_of_the_image_as_it_is_shown(
 
 @pytest.mark.parametrize("to", ["voc", "coco"])
 @pytest.mark.parametrize("orientation", [2, 3, 4, 6])
-def test_the_telling_images_of_a_dataset_decide_for_the_others(
+def test_images_whose_size_shows_it_decide_for_the_others(
     tmp_path: Path, to: Literal["voc", "coco"], orientation: int
 ) -> None:
     square = (140, 140) if orientation == 6 else (160, 120)
@@ -151,12 +151,12 @@ def test_the_telling_images_of_a_dataset_decide_for_the_others(
     (finding,) = [one for one in found_in(tmp_path, to).findings if one.code == "image.turned"]
     assert finding.problem == (
         f"1 image has an EXIF orientation ({orientation}): boxes are taken as those of images as stored, without it, "
-        "as in 2 images with a size that tells"
+        "as in 2 images whose size shows it"
     )
 
 
 @pytest.mark.parametrize("to", ["voc", "coco"])
-def test_without_a_size_boxes_tell_where_they_fit(tmp_path: Path, to: Literal["voc", "coco"]) -> None:
+def test_without_a_size_boxes_show_where_they_fit(tmp_path: Path, to: Literal["voc", "coco"]) -> None:
     save(tmp_path / "a.jpg", shown((160, 90)), 6)
     annotate(tmp_path, to, "a", None, (20, 30, 150, 70))  # wider than the stored image
     save(tmp_path / "b.jpg", shown((160, 90)), 3)
@@ -179,7 +179,7 @@ def test_what_vocdet_writes_says_what_its_boxes_refer_to(
         save(root / f"{stem}.jpg", shown(), 6)
         annotate(root, source, stem, (120, 160), (30, 80, 70, 140))
     convert(Source(root, format=source), tmp_path / "out", to)
-    for stem in ("b", "c"):  # what told it is gone
+    for stem in ("b", "c"):  # without the images that showed it
         for file in (tmp_path / "out").rglob(f"{stem}.*"):
             if to in ("voc", "yolo", "labelme"):
                 file.unlink()

@@ -127,8 +127,8 @@ def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
             3,
             (100, 80),
             "image.turned",
-            "1 image has an EXIF orientation (3): boxes are taken as those of images as shown, with it applied; no "
-            "annotation tells which it is",
+            "1 image has an EXIF orientation (3): boxes are taken as those of images as shown, with it applied; "
+            "nothing in the annotations shows which",
         ),
         (
             6,

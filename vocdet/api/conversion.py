@@ -39,7 +39,7 @@ def convert(
     `report.written.losses` lists what the format cannot hold; with `strict` that is an `OutputError`.
     `crowds="objects"` writes crowds as objects like any other. `write_coordinates` are the coordinates of VOC files,
     zero or one; by default those of the source. `rescale` scales the boxes and masks of images that were resized after
-    their annotation, where the size in the annotation tells how.
+    their annotation, where the size in the annotation shows how.
 
     >>> report = vocdet.convert("shelf", "shelf_yolo", to="yolo")
     >>> len(report.dataset)

@@ -16,7 +16,7 @@ from vocdet.wording import box_text, quoted
 
 Severity = Literal["error", "warning"]
 
-# Decisions about the images of a dataset, which every command says that uses the pixels or writes the boxes.
+# Decisions about the images of a dataset, reported by every command that uses the pixels or writes the boxes.
 DECISIONS = frozenset(("image.depth", "image.rescaled", "image.turned"))
 
 

@@ -1,4 +1,4 @@
-"""What an image alone does not tell: its orientation, the size its boxes refer to, and the range of deep samples."""
+"""What an image alone does not show: its orientation, the size its boxes refer to, and the range of deep samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vocdet.wording import counted, listed
 
 Size: TypeAlias = "tuple[int, int]"  # width, height; pixels
 Stated: TypeAlias = "tuple[int | None, int | None] | None"  # width and height in an annotation file
-# Whether annotations of a format refer to images with their EXIF orientation applied; "": only they themselves tell.
+# Whether annotations of a format refer to images with their EXIF orientation applied; "": only they themselves show it.
 Shown: TypeAlias = Literal["always", "usually", ""]
 
 # What vocdet writes beside an image with an EXIF orientation: whether size and boxes are of the image with it.
@@ -59,7 +59,7 @@ class ImageFacts:
         """The size of the image in its file."""
         return self.header.width, self.header.height
 
-    def told(self, boxes: Boxes | None = None) -> bool | None:
+    def applies_exif(self, boxes: Boxes | None = None) -> bool | None:
         """Whether the annotation refers to the image with its EXIF orientation applied; None if that is open."""
         if self.mark:
             return self.mark == APPLIED
@@ -78,7 +78,7 @@ class ImageFacts:
 
 
 def size_finding(stated: Stated, size: Size, place: Place, terms: SourceTerms) -> Finding:
-    """The warning of a stated size that is wrong, while the boxes fit the image or nothing tells that they do not."""
+    """The warning of a stated size that is wrong, while the boxes fit the image or may fit it."""
     problem = f"{_sizes_text(stated, size, terms)}: the image's size is used"
     hint = "check that the boxes fit: they may belong to another size or image"
     return Finding(MISMATCH, "warning", problem, place, hint)
@@ -87,7 +87,7 @@ def size_finding(stated: Stated, size: Size, place: Place, terms: SourceTerms) -
 def settled(scan: Scan, facts: Mapping[int, ImageFacts]) -> Scan:
     """A scan of which the orientation and the size of every image is decided, and the levels of deep images.
 
-    `facts` are those of unusual images, by row. An orientation that neither a mark nor the stated size tells is that
+    `facts` are those of unusual images, by row. An orientation that neither a mark nor the stated size shows is that
     of most other images of the dataset, by default the one in which images are shown; formats that refer to images as
     they are shown leave no choice.
     """
@@ -122,18 +122,18 @@ def rescaled(scan: Scan) -> Scan:
 def _oriented(
     dataset: Dataset, facts: Mapping[int, ImageFacts], boxes: Mapping[int, Boxes]
 ) -> tuple[Dataset, list[Finding]]:
-    """The dataset with the orientation of its images, and what was decided without being told."""
+    """The dataset with the orientation of its images, and a finding of what no annotation showed."""
     rotated = {row: one for row, one in facts.items() if one.header.orientation != 1}
     if not rotated:
         return dataset, []
-    told = {row: one.told(None if one.shown else boxes[row]) for row, one in rotated.items()}
-    votes = Counter(answer for answer in told.values() if answer is not None)
+    answers = {row: one.applies_exif(None if one.shown else boxes[row]) for row, one in rotated.items()}
+    votes = Counter(answer for answer in answers.values() if answer is not None)
     most = votes[True] >= votes[False]
     exif, upright = np.ones(len(dataset), np.uint8), np.zeros(len(dataset), np.bool_)
     widths, heights = dataset.images.widths.copy(), dataset.images.heights.copy()
     undecided = list[int]()
     for row, one in rotated.items():
-        answer = told[row]
+        answer = answers[row]
         if answer is None:
             answer = most or bool(one.shown)
             if one.shown != "always":
@@ -149,7 +149,7 @@ def _oriented(
 def _orientation_findings(
     dataset: Dataset, rows: Sequence[int], facts: Mapping[int, ImageFacts], votes: Counter[bool]
 ) -> list[Finding]:
-    """One finding for all images whose orientation was not told."""
+    """One finding for all images of which no annotation shows the orientation."""
     if not rows:
         return []
     first = facts[rows[0]]
@@ -163,9 +163,9 @@ def _orientation_findings(
     if first.shown:
         problem += ", as most tools for this format show them"
     elif votes:
-        problem += f", as in {counted(votes[upright], 'image')} with a size that tells"
+        problem += f", as in {counted(votes[upright], 'image')} whose size shows it"
     else:
-        problem += "; no annotation tells which it is"
+        problem += "; nothing in the annotations shows which"
     path = dataset.root / dataset.images.files[rows[0]]
     hint = "check their boxes; if they do not fit, save the images without EXIF"
     return [Finding("image.turned", "warning", problem, Place(path), hint, len(rows))]

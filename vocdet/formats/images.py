@@ -207,7 +207,7 @@ def _folded(text: str) -> str:
 
 
 class ImageSize(NamedTuple):
-    """The size in pixels that an annotation refers to, as far as the image alone tells."""
+    """The size in pixels that an annotation refers to, as far as the image alone shows it."""
 
     width: int
     height: int
@@ -250,5 +250,5 @@ def image_size(
         if usual:
             return ImageSize(*size)
     facts = ImageFacts(header, known, place, terms, shown, mark if mark in MARKS else "")
-    turned = header.orientation >= 5 and facts.told() is not False
+    turned = header.orientation >= 5 and facts.applies_exif() is not False
     return ImageSize(*(size[::-1] if turned else size), facts)

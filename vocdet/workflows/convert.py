@@ -88,7 +88,7 @@ def convert(
 
     Errors in the source are raised together, those of images included unless they are not moved; with
     `source.skip_bad`, what has an error is left out instead, so that `check` finds none in the new folder. `rescale`
-    scales the boxes of images that were resized after their annotation, where their stated size tells how. `progress`
+    scales the boxes of images that were resized after their annotation, where their stated size shows how. `progress`
     counts files read, images decoded, and images written.
     """
     check_target(target, [source.path])
