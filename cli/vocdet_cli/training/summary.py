@@ -86,6 +86,9 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
         render.note(text)
     if not validation:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
+        if request.recipe.recipe.data.split == "train" and not request.folder:
+            divide = render.command("split", *same_dataset(request.source), "--keep-test", "--force")
+            render.note(f"{divide} divides the images of train into train and val, and leaves test as it is")
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
