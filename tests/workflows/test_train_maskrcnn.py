@@ -84,8 +84,11 @@ def recipe(**requested: Any) -> MaskRcnnRecipe:
     return changed(MaskRcnnRecipe(), **(usual | requested))
 
 
-def train(root: Path, runs: Path, requested: MaskRcnnRecipe, **more: Any) -> tuple[DetectorStart, list[Any], Path]:
-    started, *between, finished = training_events(Source(root), requested, RunOptions(runs=runs, device="cpu", **more))
+def train(
+    root: Path, runs: Path, requested: MaskRcnnRecipe, *, skip_bad: bool = False, **more: Any
+) -> tuple[DetectorStart, list[Any], Path]:
+    source = Source(root, skip_bad=skip_bad)
+    started, *between, finished = training_events(source, requested, RunOptions(runs=runs, device="cpu", **more))
     assert isinstance(started, DetectorStart)
     assert isinstance(finished, DetectorResult)
     return started, between, finished.run
@@ -174,7 +177,8 @@ def spoiled(content: Any) -> None:
 
 
 def test_invalid_masks_are_reported_and_their_boxes_used(tmp_path: Path) -> None:
-    started, between, _ = train(diamonds(tmp_path / "set", change=spoiled), tmp_path / "runs", recipe(epochs=1))
+    root = diamonds(tmp_path / "set", change=spoiled)
+    started, between, _ = train(root, tmp_path / "runs", recipe(epochs=1), skip_bad=True)
     crowd, masks = started.notes
     assert crowd.startswith("1 of 16 objects in train is a crowd")
     assert masks == "4 of 15 objects have no usable mask: only their boxes are used"
