@@ -42,7 +42,7 @@ def convert(
 ) -> None:
     """Write a dataset in another format, and report everything that the format cannot hold.
 
-    Reads VOC and labelImg folders, COCO files, YOLO and labelme folders; the format is detected.
+    Reads VOC and labelImg folders, COCO, YOLO, labelme, CVAT, VIA and CSV; the format is detected.
     """
     from vocdet.formats.source import Source
     from vocdet.workflows import convert as workflow

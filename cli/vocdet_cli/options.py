@@ -10,13 +10,14 @@ import typer
 Data = Annotated[
     Path,
     typer.Argument(
-        help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.", show_default="this folder"
+        help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
+        show_default="this folder",
     ),
 ]
 SomeData = Annotated[  # None if it is not given
     Path | None,
     typer.Argument(
-        help="Dataset: a VOC, labelImg, COCO, YOLO or labelme folder, or a COCO file.",
+        help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
         show_default="this folder",
     ),
 ]

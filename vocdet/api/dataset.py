@@ -72,7 +72,7 @@ def read(
     crowds: Crowds = "ignore",
     skip_bad: bool = False,
 ) -> Dataset:
-    """Read a dataset: a VOC, labelImg, COCO, YOLO or labelme folder, a COCO file, or YOLO's data.yaml.
+    """Read a dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV), a COCO file, or YOLO's data.yaml.
 
     `labels` is a text file that lists the labels in order; by default they are sorted. `coordinates` of VOC files are
     zero-based (labelImg) or one-based (the VOC devkit); auto detects that. `crowds` (COCO's `iscrowd`) are regions to
