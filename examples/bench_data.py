@@ -68,7 +68,7 @@ def time_vocdet(
 
 def samples(data: Path, cache: Any, everything: bool) -> Any:
     """vocdet's samples, augmented as torchvision's are or in every way that vocdet's training does."""
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.inputs.detection_samples import DetectionSamples
     from vocdet.inputs.transforms import Augmentation
     from vocdet.workflows.load import load_dataset
@@ -85,7 +85,7 @@ def time_torchvision(data: Path) -> dict[str, Speed]:
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.load import load_dataset
 
     dataset = load_dataset(Source(data)).dataset

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 # Only the standard library up here: peers' interpreters run this file too, and the peak memory of a process includes
 # that of the parent it was forked from.

@@ -27,7 +27,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 Speed = tuple[float, float]  # images a second, milliseconds of the processor an image
 

@@ -21,7 +21,7 @@ FLOORS = (
 )
 LEVEL = {folder: level for level, folders in enumerate(FLOORS, 1) for folder in folders}  # files of vocdet/ itself: 0
 WITHOUT_TORCH = {"data", "recipes", "formats", "evaluation"}
-SEPARATE_FORMATS = {"voc", "coco", "yolo", "labelme"}
+SEPARATE_FORMATS = {"voc", "coco", "yolo", "labelme", "csv", "cvat", "via"}
 SLOW_TO_IMPORT = {"torch", "torchvision", "sklearn", "lxml", "cv2", "pycocotools", "numpy"}
 CONSOLE = {"cli", "vocdet_cli", "tests", "typer", "rich", "click"}
 BEFORE_A_COMMAND = {"", "recipes"}  # folders of vocdet that the command line may import at start

@@ -55,7 +55,7 @@ def bench(
     is evaluated on the split unless it already was.
     """
     load_torch()
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.runs.facts import find_run
     from vocdet.workflows.bench import bench_runs
 

@@ -61,7 +61,7 @@ def check(
         return
     if fix and imagesets:
         raise typer.BadParameter("--fix works on the dataset's split files: copy yours there first")
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.check import check_dataset
 
     source = Source(data, format, labels, coordinates, crowds)

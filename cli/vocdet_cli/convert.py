@@ -44,7 +44,7 @@ def convert(
 
     Reads VOC and labelImg folders, COCO, YOLO, labelme, CVAT, VIA and CSV; the format is detected.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows import convert as workflow
 
     data = Source(source, format, labels, coordinates, crowds, skip_bad)

@@ -66,7 +66,7 @@ def evaluate(
     objects, false detections are counted: --data may be a folder of images alone that show none.
     """
     load_torch()
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.runs.folders import newest_detector
     from vocdet.wording import counted
     from vocdet.workflows.evaluate import EvalOptions, evaluate_run

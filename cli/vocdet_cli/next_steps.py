@@ -8,7 +8,7 @@ from vocdet_cli import render
 
 if TYPE_CHECKING:
     from vocdet.data.dataset import Dataset
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
 
 
 def same_dataset(source: Source) -> list[str]:

@@ -37,7 +37,7 @@ def init(
 
     Nothing is overwritten: if one of the files exists, none is written.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.project import init_project
 
     made = init_project(folder, net=net, task=task, data=Source(data, format) if data else None)

@@ -15,7 +15,7 @@ from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, See
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
-    from vocdet.formats.source import FormatChoice
+    from vocdet.formats.scan import FormatChoice
     from vocdet.workflows.crops import CropsReport
     from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport, WrittenDataset
 
@@ -63,7 +63,7 @@ def remap(
     All changes apply at once: --rename a=b --rename b=a swaps two labels.
     Images that lose all their objects stay, as images without objects.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.label_changes import LabelChanges
     from vocdet.workflows.reshape import remap_dataset
@@ -105,7 +105,7 @@ def merge(
 
     Stems that clash get the name of their folder as a prefix.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import merge_datasets
 
@@ -149,7 +149,7 @@ def sample(
 
     Labels, splits and images without objects keep their shares; a rare label keeps at least one image.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import sample_dataset
 
@@ -196,7 +196,7 @@ def crops(
 
     A crop is a square around the box with a margin; beyond the image it is gray.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.wording import counted
     from vocdet.workflows.crops import CropOptions, write_crops
 

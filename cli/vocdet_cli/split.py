@@ -80,7 +80,7 @@ def split(
     Every split has its share of the objects of each label.
     Identical images and near-duplicates stay in one split.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_as_coco, split_dataset
 
     used = {

@@ -46,7 +46,7 @@ def stats(
     The size is the square root of a box's area.
     Small is below 32² pixels and medium below 96², as in COCO.
     """
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:

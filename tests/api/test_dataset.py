@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import vocdet
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 
 

@@ -18,7 +18,7 @@ import vocdet
 from vocdet.data import detections as columns
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inputs.images import decode
 from vocdet.masks import rle_json
 from vocdet.workflows.predict import predict

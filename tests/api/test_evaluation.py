@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vocdet
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.bench import bench_runs
 from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 

@@ -12,7 +12,7 @@ from vocdet_cli.app import app
 from vocdet_cli.next_steps import same_dataset
 
 from tests.conftest import save_image
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 Run = Callable[..., tuple[int, str, str]]
 XML = "<annotation><size><width>60</width><height>50</height><depth>3</depth></size><object>"

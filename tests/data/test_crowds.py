@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 from tests.conftest import save_image
 from vocdet.data.crowds import crowd_findings
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 SIDE = 100
 

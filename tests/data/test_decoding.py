@@ -16,7 +16,7 @@ from vocdet.data.decoding import check_pixels, decode
 from vocdet.data.image_files import IMAGE_SUFFIXES, read_header
 from vocdet.errors import ImageError
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inputs.images import decode_as
 
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)

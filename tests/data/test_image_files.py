@@ -11,7 +11,7 @@ from vocdet.data.decoding import check_pixels
 from vocdet.data.division.identical import identical_images
 from vocdet.data.image_files import SUFFIXES, read_header, read_orientation
 from vocdet.errors import ImageError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.read import read, scan
 
 MakeVoc = Callable[..., Path]

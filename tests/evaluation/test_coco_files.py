@@ -10,7 +10,7 @@ import pytest
 from vocdet.evaluation.coco_score import NAMES
 from vocdet.evaluation.report import evaluate
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.results import read_coco_results
 
 SEGM = [0.3195, 0.5623, 0.2989, 0.3874, 0.3102, 0.3269, 0.2682, 0.4154, 0.4168, 0.4694, 0.3768, 0.3815]

@@ -14,7 +14,7 @@ import pytest
 
 from vocdet.data.dataset import AnnotatedImage, Dataset
 from vocdet.errors import VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc import image_sets
 from vocdet.workflows.check import check_dataset
 

@@ -24,8 +24,7 @@ from tests.strategies import PORTABLE, plain, scans
 from vocdet.errors import VocdetError
 from vocdet.formats import cache, registry, scan_file
 from vocdet.formats.cache import read
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 
 BOXES = {"a": [("dog", (1, 2, 30, 40))], "b": [("cat", (5, 6, 50, 60)), ("dog", (0, 0, 9, 9))]}
 PARTS = {"train": ["a"], "val": ["b"]}
@@ -492,7 +491,7 @@ def test_useless_files_are_evicted_when_a_scan_is_saved(
 
 READER = """
 import sys; from pathlib import Path; from vocdet.formats import cache
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 cache._SETTLED = -60_000_000_000
 for _ in range(30):
     for path in map(Path, sys.argv[1:]):

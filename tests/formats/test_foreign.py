@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import save_image
 from vocdet.errors import DatasetError
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.check import check_dataset
 
 KITTI = "Car 0.00 0 -1.57 599.41 156.40 629.75 189.25 2.85 2.63 12.34 0.47 1.49 69.44 -1.56\n"

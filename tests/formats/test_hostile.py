@@ -27,7 +27,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_errors
 from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, convert

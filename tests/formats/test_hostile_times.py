@@ -12,7 +12,7 @@ from PIL import Image
 
 from vocdet.data.stats import stats
 from vocdet.errors import SplitError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc import image_sets, repair
 from vocdet.formats.voc.read import scan
 from vocdet.recipes.nets import net_fault

@@ -10,7 +10,7 @@ import pytest
 from vocdet.data.dataset import Dataset
 from vocdet.errors import VocdetError
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 INPUTS = Path("cases", "runs-and-found-inside-the-folder", "in")
 NAMES = ("yolo", "labelme", "coco", "labelimg-flat")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vocdet.formats import registry
 from vocdet.formats.image_folder import read_image_folder
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.outputs import mark_file, write_marker
 
 XML = "<annotation><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"

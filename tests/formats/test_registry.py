@@ -17,14 +17,14 @@ from tests.conftest import save_image
 from vocdet.errors import DatasetError
 from vocdet.formats import registry
 from vocdet.formats.registry import FORMATS, Format, LayoutModule, ReadModule, WriteModule
-from vocdet.formats.source import FormatChoice, FormatName, Source
+from vocdet.formats.scan import FormatChoice, FormatName, Source
 from vocdet.workflows.convert import Target
 
 EVERY = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 LOADED = """
 import sys
 from pathlib import Path
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.convert import convert
 convert(Source(Path(sys.argv[1])), Path(sys.argv[2]), to="coco")
 print(*sorted(name for name in sys.modules if name == "yaml" or name.startswith("vocdet.formats.")))

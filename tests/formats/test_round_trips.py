@@ -27,8 +27,7 @@ from vocdet.data.mask_areas import mask_areas
 from vocdet.formats import registry
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
+from vocdet.formats.scan import Coordinates, CoordinatesChoice, Scan, Source
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.voc import write as voc_write

@@ -166,7 +166,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from vocdet.formats.registry import read
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inputs.batches import EpochPlan
 from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.loader import Loader

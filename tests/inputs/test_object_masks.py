@@ -14,7 +14,7 @@ from PIL import Image
 from tests.inputs.masked import in_full, mask_of_counts, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.mask_areas import mask_areas
 from vocdet.formats.registry import read
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inputs import object_masks as module
 from vocdet.inputs.batches import BatchRequest, make_batch

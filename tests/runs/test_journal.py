@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inputs.batches import Batch
 from vocdet.runs import journal as module
 from vocdet.runs.journal import Journal, Row

@@ -12,7 +12,7 @@ import torch
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats import cache
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.draw import color
 from vocdet.inputs.batches import Batch
 from vocdet.mask_crops import MaskCrops

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from vocdet.errors import ManyErrors, OutputError, RunError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.models.checkpoint import read_info
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
@@ -128,7 +128,7 @@ HOST = """
     import json, os, random, signal, sys, time
     from pathlib import Path
 
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import FINAL_STATE, STATE, read_record
     from vocdet.runs.setup import RunOptions

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vocdet.errors import ArgumentError, CheckpointError, SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Work
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.check import CheckReport, check_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vocdet.errors import VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import Target, convert
 from vocdet.workflows.load import load_dataset

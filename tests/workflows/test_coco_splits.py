@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vocdet.errors import SplitError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.split import split_as_coco
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]

@@ -24,7 +24,7 @@ from vocdet import files
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
-from vocdet.formats.source import FormatChoice, Source
+from vocdet.formats.scan import FormatChoice, Source
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import ConvertReport, Target, WriteOptions, convert, summary
 
@@ -778,7 +778,7 @@ def test_a_label_list_determines_the_order(tmp_path: Path, make_voc: MakeVoc) ->
 _CHILDREN = """
 import os, signal, sys, time
 from pathlib import Path
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.convert import convert
 
 def killed(name):

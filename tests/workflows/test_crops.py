@@ -9,7 +9,7 @@ from PIL import Image
 
 from vocdet.errors import DatasetError, ImageError, OutputError, SplitError, VocdetError
 from vocdet.formats.image_folder import read_image_folder
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
 from vocdet.workflows.crops import CropOptions, write_crops
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import OutputError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc import read as voc_tree
 from vocdet.outputs import MARKER, is_output_folder
 from vocdet.workflows.demo_dataset import PHOTO_SPLIT, DigitDatasets, PictureOptions, compose, draw_picture, sources

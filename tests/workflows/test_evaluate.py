@@ -16,7 +16,7 @@ from PIL import Image
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, CheckpointError, ImageError, SplitError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
 from vocdet.workflows.load import load_dataset

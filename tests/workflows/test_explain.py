@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import ArgumentError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.resources import bundled_text
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.explain import PAGE, explain, read_sections

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ArgumentError, OutputError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows import fix
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.fix import FixPlan, apply_fixes, can_fix, plan_fixes

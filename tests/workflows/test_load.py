@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors, SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.training_data import TrainingData

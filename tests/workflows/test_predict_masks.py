@@ -17,7 +17,7 @@ from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
 from vocdet.formats import cache
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
 from vocdet.workflows.predict import predict
 from vocdet.workflows.voc_detections import write_annotation

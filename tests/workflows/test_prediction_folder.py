@@ -16,7 +16,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER, read_marker
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.predict import live, predict

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import DatasetError, ManyErrors, OutputError
-from vocdet.formats.values import read_labels
+from vocdet.formats.shared.values import read_labels
 from vocdet.recipes.load import load_recipe
 from vocdet.workflows.project import DETECTORS, init_project
 

@@ -11,8 +11,7 @@ import pytest
 from vocdet.data.merging import Spelling
 from vocdet.errors import ArgumentError, DatasetError, ManyErrors, OutputError
 from vocdet.formats import registry
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.formats.voc import image_sets
 from vocdet.workflows.convert import WriteOptions
 from vocdet.workflows.label_changes import LabelChanges

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import ManyErrors, OutputError, SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vocdet.errors import OutputError, SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]

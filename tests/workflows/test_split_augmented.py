@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.split import SplitOptions, split_dataset
 

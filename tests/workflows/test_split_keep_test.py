@@ -9,7 +9,7 @@ import pytest
 
 import vocdet
 from vocdet.errors import SplitError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset
 

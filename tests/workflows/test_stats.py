@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import ArgumentError, DatasetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.stats import dataset_stats
 
 DOG, CAT = ("dog", (0.0, 0.0, 30.0, 40.0)), ("cat", (40.0, 0.0, 70.0, 40.0))

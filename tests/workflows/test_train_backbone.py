@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from vocdet.errors import AnnotationError, SplitError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vocdet.errors import AnnotationError, CheckpointError, RecipeError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.inference.predictor import load_predictor
 from vocdet.inference.rcnn import RcnnPredictor

@@ -16,7 +16,7 @@ from torchvision.models.mobilenetv3 import MobileNetV3, _mobilenet_v3_conf
 
 from vocdet.api.detector import load
 from vocdet.errors import AnnotationError, CheckpointError, SplitError, VocdetError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec

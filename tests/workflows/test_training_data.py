@@ -14,7 +14,7 @@ from PIL import Image
 
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.load import load_dataset

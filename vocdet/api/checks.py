@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocdet.api.dataset import Data, Dataset, as_source
-from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Source
+from vocdet.formats.scan import CoordinatesChoice, Crowds, FormatChoice, Source
 from vocdet.wording import counted
 from vocdet.workflows.check import CheckReport, check_dataset
 from vocdet.workflows.fix import FixPlan, apply_fixes, plan_fixes

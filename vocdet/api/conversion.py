@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vocdet.api.dataset import as_source
 from vocdet.errors import ArgumentError
-from vocdet.formats.source import Coordinates, CoordinatesChoice, Crowds, FormatChoice
+from vocdet.formats.scan import Coordinates, CoordinatesChoice, Crowds, FormatChoice
 from vocdet.wording import counted
 from vocdet.workflows import convert as conversion
 from vocdet.workflows import crops, reshape

@@ -17,8 +17,7 @@ from vocdet.data.stats import Stats, stats
 from vocdet.data.usable import usable
 from vocdet.errors import ArgumentError
 from vocdet.formats import cache
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import CoordinatesChoice, Crowds, FormatChoice, Source
+from vocdet.formats.scan import CoordinatesChoice, Crowds, FormatChoice, Scan, Source
 from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
 from vocdet.workflows.load import Loaded, clean_scan, usable_scan

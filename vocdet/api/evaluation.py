@@ -8,7 +8,7 @@ from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.evaluation.report import EvalReport
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
 from vocdet.workflows.load import load_dataset
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.run import Run
 from vocdet.errors import RecipeError
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of

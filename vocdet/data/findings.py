@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +62,27 @@ def one_per_object(findings: Sequence[Finding]) -> list[Finding]:
             first[key] = len(merged)  # a file without line ends has all its objects on one line
         merged.append(finding)
     return merged
+
+
+@dataclass(slots=True)
+class Notes:
+    """Findings under construction."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(
+        self,
+        code: str,
+        severity: Severity,
+        problem: str,
+        path: Path,
+        hint: str = "",
+        *,
+        line: int = 0,
+        inside: str = "",
+    ) -> None:
+        """Add one problem and its place."""
+        self.findings.append(Finding(code, severity, problem, Place(path, line, inside), hint))
 
 
 def raise_errors(findings: Sequence[Finding]) -> None:

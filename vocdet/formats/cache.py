@@ -28,8 +28,7 @@ from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
 from vocdet.formats import registry, scan_file
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Scan, Source
 
 Facts = NDArray[np.int64]  # (5, N)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.formats.folders import listing
-from vocdet.formats.images import split_suffix
+from vocdet.formats.images.folders import listing
+from vocdet.formats.images.lookup import split_suffix
 
 _FIRST_BYTES = 1 << 15
 _MOST_INSPECTED = 4  # files of each suffix

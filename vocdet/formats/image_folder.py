@@ -13,9 +13,9 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import read_header
 from vocdet.data.image_headers import Header
 from vocdet.errors import DatasetError, ImageError, Place, VocdetError, raise_all
-from vocdet.formats.folders import is_searched, walk
-from vocdet.formats.image_facts import with_levels
-from vocdet.formats.images import images_among, unique_stems
+from vocdet.formats.images.facts import with_levels
+from vocdet.formats.images.folders import is_searched, walk
+from vocdet.formats.images.lookup import images_among, unique_stems
 from vocdet.formats.scan import Scan
 from vocdet.wording import reason
 

@@ -20,11 +20,10 @@ from vocdet.data.labels import is_background
 from vocdet.data.losses import Loss
 from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
-from vocdet.formats.folders import merged, suffixes_below, walk
 from vocdet.formats.foreign import Foreign, find_foreign
-from vocdet.formats.images import BY_FOLDER, images_among, split_suffix, stem_of
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Coordinates, FormatName, Source
+from vocdet.formats.images.folders import merged, suffixes_below, walk
+from vocdet.formats.images.lookup import BY_FOLDER, images_among, split_suffix, stem_of
+from vocdet.formats.scan import Coordinates, FormatName, Progress, Scan, Source
 from vocdet.wording import counted, did_you_mean, listed, reason
 
 

@@ -1,4 +1,4 @@
-"""The result of a reader: the readable part of a dataset, and the problems of its files."""
+"""Where a dataset is and how to read it, and the result: its readable part, and the problems of its files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,47 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding, Severity
-from vocdet.errors import Place
-from vocdet.formats.source import Coordinates, FormatName
+from vocdet.data.findings import Finding
+
+FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
+FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
+
+Coordinates = Literal["zero", "one"]
+CoordinatesChoice = Literal["auto", "zero", "one"]
+Crowds = Literal["ignore", "objects"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a dataset is, and how to read it.
+
+    `labels` is a file that lists the labels in order. `coordinates` says how VOC files count pixels: from `zero` or
+    from `one`; `auto` decides by the boxes and the `<database>` of the files. `crowds` says what annotations with
+    `iscrowd` are: regions to `ignore`, in training as in evaluation, or `objects` like any other. With
+    `skip_bad`, what has an error is left out; otherwise errors are raised.
+    """
+
+    path: Path  # a folder, a COCO file, or the YAML file of a YOLO dataset
+    format: FormatChoice = "auto"
+    labels: Path | None = None
+    coordinates: CoordinatesChoice = "auto"
+    crowds: Crowds = "ignore"
+    skip_bad: bool = False
+
+    def record(self) -> dict[str, str | bool | None]:
+        """The source for the record of a run: absolute paths, so that the run can resume from any folder."""
+        return {
+            "root": str(self.path.absolute()),
+            "format": self.format,
+            "labels": str(self.labels.absolute()) if self.labels else None,
+            "coordinates": self.coordinates,
+            "crowds": self.crowds,
+            "skip_bad": self.skip_bad,
+        }
+
 
 Progress = Callable[[int, int], None]  # done, total
 
@@ -37,27 +73,6 @@ class Scan:
 def other_readings(scan: Scan) -> tuple[str, ...]:
     """What else the files of a dataset can be read as, for people."""
     return tuple(f'it also matches {other}: `format="{other}"` reads that' for other in scan.others)
-
-
-@dataclass(slots=True)
-class Notes:
-    """Findings under construction."""
-
-    findings: list[Finding] = field(default_factory=list)
-
-    def add(
-        self,
-        code: str,
-        severity: Severity,
-        problem: str,
-        path: Path,
-        hint: str = "",
-        *,
-        line: int = 0,
-        inside: str = "",
-    ) -> None:
-        """Add one problem and its place."""
-        self.findings.append(Finding(code, severity, problem, Place(path, line, inside), hint))
 
 
 @contextmanager

@@ -27,8 +27,7 @@ from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import DatasetError, Place
 from vocdet.files import write_bytes
-from vocdet.formats.scan import Scan, uncollected
-from vocdet.formats.source import Coordinates, FormatName
+from vocdet.formats.scan import Coordinates, FormatName, Scan, uncollected
 from vocdet.wording import reason
 
 VERSION = 4

@@ -23,7 +23,7 @@ from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, OutputError, Place, VocdetError, raise_all
 from vocdet.files import writing
 from vocdet.formats.coco.ids import whole_number
-from vocdet.formats.values import number_text
+from vocdet.formats.shared.values import number_text
 from vocdet.formats.voc.coordinates import minimum_text
 from vocdet.wording import json_reason, reason
 

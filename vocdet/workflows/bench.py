@@ -10,7 +10,7 @@ import msgspec
 
 from vocdet.errors import ArgumentError
 from vocdet.files import write_bytes
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
 from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_image

@@ -23,8 +23,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Splits
 from vocdet.data.usable import without_mismatched
 from vocdet.formats import registry
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Coordinates, FormatName, Source
+from vocdet.formats.scan import Coordinates, FormatName, Progress, Scan, Source
 from vocdet.formats.voc import image_sets, repair, split_files
 from vocdet.wording import counted
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.data.axis_maps import as_shown
 from vocdet.data.checks.boxes import box_findings
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
@@ -26,11 +27,9 @@ from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors, without
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
-from vocdet.formats.axis_maps import as_shown
-from vocdet.formats.image_facts import rescaled
-from vocdet.formats.images import safe_relative, split_suffix
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Coordinates, Source
+from vocdet.formats.images.facts import rescaled
+from vocdet.formats.images.lookup import safe_relative, split_suffix
+from vocdet.formats.scan import Coordinates, Progress, Scan, Source
 from vocdet.wording import counted, reason
 from vocdet.workflows.load import broken_images
 

@@ -19,8 +19,7 @@ from vocdet.data.usable import NOTHING, LeftOut, usable
 from vocdet.errors import DatasetError, SplitError
 from vocdet.file_names import safe_names
 from vocdet.files import appearing, write_new
-from vocdet.formats.scan import Progress
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Source
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.square_crop import crop_square
 from vocdet.outputs import write_marker

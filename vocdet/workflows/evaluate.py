@@ -19,7 +19,7 @@ from vocdet.errors import AnnotationError, SplitError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import write_bytes
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
 from vocdet.inference.results import write_coco_results

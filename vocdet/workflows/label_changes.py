@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
-from vocdet.formats.values import clean_label
+from vocdet.formats.shared.values import clean_label
 from vocdet.wording import did_you_mean, listed, reason
 
 _MOST_NAMED = 12  # labels in a hint

@@ -13,8 +13,7 @@ from vocdet.data.usable import NOTHING, LeftOut, all_errors, refuse, usable, wit
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.formats import cache, registry
 from vocdet.formats.image_folder import scan_plain_images
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Scan, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

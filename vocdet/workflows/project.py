@@ -12,7 +12,7 @@ from pathlib import Path
 from vocdet.errors import DatasetError, OutputError, raise_all
 from vocdet.files import unwritable
 from vocdet.formats import cache
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.resources import bundled_text
 
 DETECTORS = {  # the recipe of each net

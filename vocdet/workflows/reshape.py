@@ -19,9 +19,8 @@ from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import ArgumentError, DatasetError, OutputError
-from vocdet.formats import extras
-from vocdet.formats.scan import Progress, Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Scan, Source
+from vocdet.formats.shared import extras
 from vocdet.wording import and_more
 from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, write_dataset
 from vocdet.workflows.label_changes import LabelChanges, resolve_changes

@@ -15,8 +15,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError, raise_all
-from vocdet.formats.scan import Progress, other_readings
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Source, other_readings
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted, listed
 from vocdet.workflows.coco_splits import coco_splits

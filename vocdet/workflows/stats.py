@@ -11,8 +11,7 @@ from vocdet.data.usable import NOTHING, LeftOut, all_errors, usable
 from vocdet.errors import ArgumentError, DatasetError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
-from vocdet.formats.scan import Progress, other_readings
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Progress, Source, other_readings
 from vocdet.outputs import check_replaceable, mark_file
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed

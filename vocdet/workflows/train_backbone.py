@@ -18,8 +18,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError
 from vocdet.formats.image_folder import read_image_folder
-from vocdet.formats.scan import other_readings
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source, other_readings
 from vocdet.inference.predictor import choose_device
 from vocdet.inputs.batches import EpochPlan, batches
 from vocdet.inputs.crop_samples import CropAugmentation, CropSamples

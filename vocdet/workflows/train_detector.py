@@ -15,8 +15,7 @@ from torch import nn
 from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.evaluation.report import EvalReport
-from vocdet.formats.scan import Scan, other_readings
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source, other_readings
 from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.folding import fold_norms

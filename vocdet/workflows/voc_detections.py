@@ -12,7 +12,7 @@ from vocdet.data import image_files
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, OutputError
 from vocdet.files import write_bytes
-from vocdet.formats.image_facts import APPLIED
+from vocdet.formats.images.facts import APPLIED
 from vocdet.formats.voc.masks import MOST_OBJECTS, VOID, class_values, palette_png
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS, WrittenObject, annotation_text

@@ -14,7 +14,7 @@ from vocdet.recipes.schema import Recipe
 from vocdet_cli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.recipes.load import Resolved
 
 LAST = "last"
@@ -47,7 +47,7 @@ class Request:
 
 def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False) -> Request:
     """The recipe with all options applied, and the dataset."""
-    from vocdet.formats.source import Source
+    from vocdet.formats.scan import Source
     from vocdet.recipes.load import load_recipe
 
     settings = options.settings or ()

@@ -13,7 +13,7 @@ import pytest
 from vocdet_cli.training.options import TrainingOptions
 from vocdet_cli.training.resume import resolve_request
 
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.masks import palette_png
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs.setup import RunOptions

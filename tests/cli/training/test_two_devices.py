@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.evaluation.report import evaluate
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.ssd.model import SsdLite

@@ -17,7 +17,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import raise_errors
 from vocdet.data.usable import usable
 from vocdet.errors import ImageError, ManyErrors
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.read import read, scan
 
 MakeVoc = Callable[..., Path]

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import save_image
 from vocdet.data.checks.masks import mask_findings
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 
 def codes(root: Path, points: Any) -> list[str]:

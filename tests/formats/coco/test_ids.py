@@ -6,7 +6,7 @@ import pytest
 
 from tests.formats.coco.test_read import ANNOTATION, CAT, DOG, IMAGE, OTHER, changed, coco_set, codes, objects
 from vocdet.formats.coco.read import scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 CATEGORIES = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
 

@@ -7,8 +7,7 @@ import pytest
 
 from tests.formats.coco.test_read import IMAGE, changed, coco_set, codes, only
 from vocdet.formats.coco.read import scan
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 
 
 def read(root: Path, names: Sequence[str], images: Sequence[str]) -> Scan:

@@ -18,7 +18,7 @@ from vocdet.formats.coco.layout import (
     looks_like_coco,
     split_of,
 )
-from vocdet.formats.images import ImageIndex
+from vocdet.formats.images.lookup import ImageIndex
 
 COCO = '{"images": [], "annotations": [], "categories": []}'
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import parse
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Entries
-from vocdet.formats.scan import Notes
 
 PLAIN: dict[str, Any] = {
     "images": [

@@ -18,8 +18,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco.read import scan
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 80}
 OTHER = {"id": 2, "file_name": "b.jpg", "width": 100, "height": 80}

@@ -10,7 +10,7 @@ import pytest
 from tests.formats.coco.test_read import ANNOTATION, changed, coco_set, only
 from vocdet.formats import registry
 from vocdet.formats.coco.read import scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.convert import WriteOptions, convert
 
 

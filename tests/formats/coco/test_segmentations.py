@@ -8,7 +8,7 @@ import pytest
 from tests.formats.coco.test_read import ANNOTATION, changed, coco_set, only
 from vocdet.data.checks.masks import mask_findings
 from vocdet.formats.coco.read import scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 TRIANGLE = [10, 20, 50, 20, 50, 60]
 TWO = [TRIANGLE, [12, 30, 14, 30, 14, 35]]

@@ -22,7 +22,7 @@ from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.coco import read as coco_json
 from vocdet.formats.coco import write as coco_write
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 STEMS = ("a", "sub/b", "c d")
 SQUARE = b"[[10,20,50,20,50,60,10,60]]"

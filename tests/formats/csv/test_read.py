@@ -14,8 +14,7 @@ from vocdet.errors import AnnotationError
 from vocdet.formats import registry
 from vocdet.formats.csv import read as csv_read
 from vocdet.formats.csv.layout import looks_like
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 
 SIZE = (100, 80)
 TENSORFLOW = "filename,width,height,class,xmin,ymin,xmax,ymax\n"

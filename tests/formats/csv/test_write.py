@@ -16,9 +16,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import mask_areas
 from vocdet.formats.csv import read as csv_read
 from vocdet.formats.csv import write as csv_write
-from vocdet.formats.images import unique_stems
-from vocdet.formats.shapes import is_near
-from vocdet.formats.source import Source
+from vocdet.formats.images.lookup import unique_stems
+from vocdet.formats.scan import Source
+from vocdet.formats.shared.shapes import is_near
 
 
 def written(folder: Path, dataset: Dataset) -> dict[str, int]:

@@ -14,8 +14,7 @@ from vocdet import masks
 from vocdet.data.findings import Finding
 from vocdet.formats import registry
 from vocdet.formats.cvat import read as cvat
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 
 SIZE = (100, 80)
 BOX = '<box label="cup" occluded="0" xtl="10.00" ytl="20.00" xbr="50.50" ybr="60.00" z_order="0"></box>'

@@ -23,14 +23,13 @@ from pycocotools import mask as coco
 
 from tests.conftest import save_image
 from vocdet.data.decoding import decode
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
 from vocdet.errors import VocdetError
 from vocdet.formats.labelme import read as labelme
 from vocdet.formats.labelme.file import LabelmeFile
 from vocdet.formats.labelme.layout import looks_like
 from vocdet.formats.labelme.shapes import read_items
-from vocdet.formats.scan import Notes, Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.workflows.convert import Target, convert
 
 SIZE = (100, 80)

@@ -23,8 +23,8 @@ from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.formats.labelme import read as labelme
 from vocdet.formats.labelme import write as labelme_write
-from vocdet.formats.shapes import FARTHEST
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
+from vocdet.formats.shared.shapes import FARTHEST
 
 SIZE = (100, 80)
 TRIANGLE = b"[[10,20,50.5,20,30,60]]"

@@ -15,8 +15,7 @@ import pytest
 from tests.conftest import save_image
 from vocdet.data.findings import Finding
 from vocdet.formats import registry
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.formats.via import read as via
 
 SIZE = (100, 80)

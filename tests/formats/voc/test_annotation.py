@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocdet.data.findings import Finding
-from vocdet.formats.builder import DIFFICULT, TRUNCATED
-from vocdet.formats.source import Coordinates
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.builder import DIFFICULT, TRUNCATED
 from vocdet.formats.voc import annotation as voc_xml
 from vocdet.formats.voc.annotation import Annotation, read_annotation
 from vocdet.formats.voc.coordinates import to_pixels

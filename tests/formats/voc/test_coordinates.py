@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocdet.formats.values import number_text
+from vocdet.formats.shared.values import number_text
 from vocdet.formats.voc.coordinates import decide, minimum_text, to_pixels
 
 DEVKIT = "The VOC2007 Database PASCAL VOC2007 flickr"

@@ -9,8 +9,8 @@ import pytest
 
 from vocdet.data.findings import Finding
 from vocdet.formats import registry
-from vocdet.formats.builder import DIFFICULT
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
+from vocdet.formats.shared.builder import DIFFICULT
 from vocdet.formats.voc.annotation import Annotation, read_annotation
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax></bndbox>"

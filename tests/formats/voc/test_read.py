@@ -10,8 +10,7 @@ from PIL import Image
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, ManyErrors
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.formats.voc.read import read, scan
 
 DOG = [("dog", (1.0, 2.0, 30.0, 40.0))]

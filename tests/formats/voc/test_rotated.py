@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.formats.voc.read import scan
 from vocdet.workflows.convert import convert
 

@@ -14,7 +14,7 @@ from lxml import etree
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
-from vocdet.formats.source import Coordinates
+from vocdet.formats.scan import Coordinates
 from vocdet.formats.voc.annotation import read_annotation
 from vocdet.formats.voc.write_object import NOT_XML, coco_json, is_fragment, is_source, texts, xml_text
 

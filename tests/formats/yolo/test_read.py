@@ -25,8 +25,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, VocdetError
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.formats.yolo import read as yolo
 from vocdet.formats.yolo import write as yolo_write
 from vocdet.formats.yolo.layout import looks_like

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.conftest import save_image
 from vocdet import masks
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 from vocdet.workflows.convert import ConvertReport, convert
 
 TRIANGLE = [[10, 20, 50, 20, 30, 60]]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vocdet.data.findings import Notes
 from vocdet.errors import AnnotationError, Place
 from vocdet.formats.coco.values import valid_text
-from vocdet.formats.scan import Notes
 from vocdet.wording import counted, json_reason
 
 

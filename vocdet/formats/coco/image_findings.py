@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence, Set
 
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
 from vocdet.errors import Place
 from vocdet.formats.coco.image_names import FoundImages
 from vocdet.formats.coco.objects import CocoContent
-from vocdet.formats.images import ImageIndex, Name, split_folder, stem_of
-from vocdet.formats.scan import Notes
+from vocdet.formats.images.lookup import ImageIndex, Name, split_folder, stem_of
 from vocdet.wording import counted, listed
 
 _REFUSED = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from vocdet.formats.bare_stems import BareStems
-from vocdet.formats.images import ImageIndex, Name, split_folder, stem_of
+from vocdet.formats.images.bare_stems import BareStems
+from vocdet.formats.images.lookup import ImageIndex, Name, split_folder, stem_of
 
 _DEEPEST = 8  # components of a path that are compared
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from msgspec import Raw
 
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
 from vocdet.errors import Place
-from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile
 from vocdet.formats.coco.objects import CocoContent
 from vocdet.formats.coco.values import json_text
-from vocdet.formats.scan import Notes
-from vocdet.formats.values import clean_label
+from vocdet.formats.shared.builder import DatasetBuilder
+from vocdet.formats.shared.values import clean_label
 
 
 def add_labels(content: CocoContent, builder: DatasetBuilder, extras: dict[str, dict[str, Raw]]) -> None:

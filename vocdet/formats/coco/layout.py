@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding, Severity, raise_errors
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.folders import listing
-from vocdet.formats.images import ImageIndex, stem_of
+from vocdet.formats.images.folders import listing
+from vocdet.formats.images.lookup import ImageIndex, stem_of
 from vocdet.wording import json_reason, reason
 
 _KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')

@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 
 from vocdet import masks
 from vocdet.boxes import Boxes
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
+from vocdet.data.rotated import note_rotated
 from vocdet.data.texts import Texts
 from vocdet.errors import Place
-from vocdet.formats.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.coco.layout import CocoFile
 from vocdet.formats.coco.rotation import turn_boxes
 from vocdet.formats.coco.segmentations import bounds, is_usual, normalized
 from vocdet.formats.coco.types import Entries
-from vocdet.formats.rotated import note_rotated
-from vocdet.formats.scan import Notes
-from vocdet.formats.values import snapped
+from vocdet.formats.shared.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
+from vocdet.formats.shared.values import snapped
 
 _FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _EMPTY = (b"", b"null", b"{}", b'""')  # segmentations without their brackets

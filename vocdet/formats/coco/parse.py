@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from vocdet.data.findings import Notes
 from vocdet.errors import AnnotationError, Place
 from vocdet.formats.coco.salvage import salvage
 from vocdet.formats.coco.types import ABSENT, LISTS, PRESERVED, USED, Annotation, Category, Entries, Image, Kind
-from vocdet.formats.extras import DATASET_EXTRAS, in_order
-from vocdet.formats.scan import Notes
+from vocdet.formats.shared.extras import DATASET_EXTRAS, in_order
 from vocdet.wording import reason
 
 LARGEST_FILE = 4 * 2**30  # bytes; COCO's own largest has 0.45 GB

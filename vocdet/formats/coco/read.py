@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding
+from vocdet.data.findings import Finding, Notes
 from vocdet.data.source_terms import COCO
 from vocdet.errors import AnnotationError, Place, VocdetError
-from vocdet.formats.builder import DatasetBuilder
 from vocdet.formats.coco.image_findings import (
     ambiguous_ids,
     note_ambiguous,
@@ -32,10 +31,9 @@ from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Entries, Image
-from vocdet.formats.extras import DATASET_EXTRAS, extra_of, in_order, pop_trainval
-from vocdet.formats.folders import link_hint
-from vocdet.formats.image_facts import MARKS, settled
-from vocdet.formats.images import (
+from vocdet.formats.images.facts import MARKS, settled
+from vocdet.formats.images.folders import link_hint
+from vocdet.formats.images.lookup import (
     BY_FOLDER,
     ImageIndex,
     ImageSize,
@@ -46,9 +44,10 @@ from vocdet.formats.images import (
     safe_relative,
     split_suffix,
 )
-from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import Source
-from vocdet.formats.values import read_labels
+from vocdet.formats.scan import Progress, Scan, Source, uncollected
+from vocdet.formats.shared.builder import DatasetBuilder
+from vocdet.formats.shared.extras import DATASET_EXTRAS, extra_of, in_order, pop_trainval
+from vocdet.formats.shared.values import read_labels
 from vocdet.wording import counted
 
 _PLAIN = re.compile(r"[\w\- ()]+\.[A-Za-z]+", re.ASCII)  # a name without folders, which needs no check

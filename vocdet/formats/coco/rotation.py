@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
+from vocdet.data.rotated import ANGLE, CORNERS, around, corners_of, rotated_extra, turned
 from vocdet.data.texts import Texts
 from vocdet.formats.coco.types import Entries
-from vocdet.formats.extras import extra_of
-from vocdet.formats.rotated import ANGLE, CORNERS, around, corners_of, rotated_extra, turned
+from vocdet.formats.shared.extras import extra_of
 
 _KEY = b'"rotation"'
 _EXACT = 1e-4  # pixels

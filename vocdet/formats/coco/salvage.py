@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from vocdet.data.findings import Notes
 from vocdet.errors import AnnotationError
 from vocdet.formats.coco import segmentations
 from vocdet.formats.coco.duplicates import parse_json
@@ -37,8 +38,7 @@ from vocdet.formats.coco.values import (
     short,
     valid_text,
 )
-from vocdet.formats.extras import in_order
-from vocdet.formats.scan import Notes
+from vocdet.formats.shared.extras import in_order
 
 _CORRECT = "correct it, or delete the entry"
 _NUMBERS = 'other readers need exact whole numbers: `vocdet.convert(source, target, to="coco")` writes them'

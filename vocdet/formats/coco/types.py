@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw
 
-from vocdet.formats.extras import IMAGE_EXTRAS, LABEL_EXTRAS, OBJECT_EXTRAS
+from vocdet.formats.shared.extras import IMAGE_EXTRAS, LABEL_EXTRAS, OBJECT_EXTRAS
 
 HINT = "a COCO file is one JSON object with the lists images, annotations and categories"
 LISTS = ("images", "annotations", "categories")

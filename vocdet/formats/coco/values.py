@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from vocdet.formats.values import NUMBER
+from vocdet.formats.shared.values import NUMBER
 
 Four = tuple[float, float, float, float]
 

@@ -19,11 +19,11 @@ from vocdet.data.splits import apart
 from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.coco.rotation import with_boxes_before_rotation
-from vocdet.formats.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
-from vocdet.formats.image_facts import exif_mark
-from vocdet.formats.images import split_suffix
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import number_texts, snapped
+from vocdet.formats.images.facts import exif_mark
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
+from vocdet.formats.shared.values import number_texts, snapped
 
 ANNOTATIONS, IMAGES = "annotations", "images"
 _CHUNK = 2000  # entries that are encoded at a time, which bounds the memory

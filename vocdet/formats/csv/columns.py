@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.formats.images import split_suffix
-from vocdet.formats.values import NUMBER
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.shared.values import NUMBER
 
 _IGNORED = re.compile(r"[^a-z0-9]")
 # The names of a column without signs and in lower case; the first that is there counts.

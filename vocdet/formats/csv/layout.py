@@ -12,8 +12,8 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
-from vocdet.formats.folders import listing, walk
-from vocdet.formats.images import ImageIndex, images_among, split_suffix
+from vocdet.formats.images.folders import listing, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix
 from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 29  # bytes; Open Images has 15 million boxes in 2 GB

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from vocdet.data.findings import Notes
 from vocdet.data.source_terms import CSV
 from vocdet.files import read_limited
-from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
-from vocdet.formats.records import Item, Labels, Record, RecordReader, Size, split_named
-from vocdet.formats.scan import Notes, Progress, Scan
-from vocdet.formats.shapes import is_near
-from vocdet.formats.source import Source
-from vocdet.formats.values import NUMBER, clean_label, read_labels, snapped
+from vocdet.formats.scan import Progress, Scan, Source
+from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size, split_named
+from vocdet.formats.shared.shapes import is_near
+from vocdet.formats.shared.values import NUMBER, clean_label, read_labels, snapped
 from vocdet.wording import counted, listed, reason
 
 _FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}

@@ -14,10 +14,10 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss, split_losses
 from vocdet.data.splits import ORDER
 from vocdet.files import write_new
-from vocdet.formats.images import split_suffix
-from vocdet.formats.plain_losses import plain_losses
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import number_texts
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.plain_losses import plain_losses
+from vocdet.formats.shared.values import number_texts
 
 COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax")
 IMAGES = "images"

@@ -10,9 +10,9 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
-from vocdet.formats.folders import listing, spread, walk
-from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
-from vocdet.formats.values import root_element
+from vocdet.formats.images.folders import listing, spread, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.shared.values import root_element
 from vocdet.wording import counted
 
 _MOST_INSPECTED = 20  # files of a folder

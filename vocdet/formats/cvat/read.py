@@ -10,18 +10,17 @@ from pathlib import Path
 
 from lxml import etree
 
-from vocdet.data.findings import Severity
+from vocdet.data.findings import Notes, Severity
 from vocdet.data.source_terms import CVAT
 from vocdet.files import read_limited
 from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, number_in
 from vocdet.formats.cvat.shapes import read_items
 from vocdet.formats.cvat.tracks import shape_of, shapes_by_frame
-from vocdet.formats.images import ImageIndex
-from vocdet.formats.records import Labels, Record, RecordReader, Size, split_named
-from vocdet.formats.scan import Notes, Progress, Scan
-from vocdet.formats.source import Source
-from vocdet.formats.values import clean_label, read_labels
-from vocdet.formats.xml import XmlError, drop_namespaces, parse_xml
+from vocdet.formats.images.lookup import ImageIndex
+from vocdet.formats.scan import Progress, Scan, Source
+from vocdet.formats.shared.records import Labels, Record, RecordReader, Size, split_named
+from vocdet.formats.shared.values import clean_label, read_labels
+from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
 from vocdet.wording import counted, listed, reason
 
 MOST_FRAMES = 1_000_000  # of a video

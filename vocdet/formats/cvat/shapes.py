@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 
 from vocdet import masks
-from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.data.findings import Notes
+from vocdet.data.rotated import around, rotated_extra, turned
 from vocdet.formats.cvat.tracks import Shape
-from vocdet.formats.records import Item, Record, Size
-from vocdet.formats.rotated import around, rotated_extra, turned
-from vocdet.formats.scan import Notes
-from vocdet.formats.shapes import ellipse, is_near
-from vocdet.formats.values import NUMBER, clean_label
+from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.records import Item, Record, Size
+from vocdet.formats.shared.shapes import ellipse, is_near
+from vocdet.formats.shared.values import NUMBER, clean_label
 
 _FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _SIDES = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry"),

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from lxml import etree
 
 from vocdet.data.findings import Severity
-from vocdet.formats.values import NUMBER
+from vocdet.formats.shared.values import NUMBER
 
 MOST_SHAPES = 10_000_000  # that tracks may become
 

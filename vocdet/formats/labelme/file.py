@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vocdet.data.embedded import suffix_of_embedded
-from vocdet.formats.json_file import encoded, is_empty, read_json, shown
-from vocdet.formats.scan import Notes
+from vocdet.data.findings import Notes
+from vocdet.formats.shared.json_file import encoded, is_empty, read_json, shown
 
 LARGEST_FILE = 256 * 2**20  # bytes; most files contain their image
 

@@ -11,8 +11,8 @@ from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.files import read_limited
-from vocdet.formats.folders import irregular, link_hint, listing, spread, walk
-from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images.folders import irregular, link_hint, listing, spread, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')

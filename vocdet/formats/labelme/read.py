@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vocdet.data import image_files
+from vocdet.data.findings import Notes
 from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.data.rotated import note_rotated
 from vocdet.data.source_terms import LABELME
-from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.image_facts import settled
-from vocdet.formats.images import (
+from vocdet.formats.images.facts import settled
+from vocdet.formats.images.lookup import (
     BY_FOLDER,
     ImageIndex,
     ImageSize,
@@ -21,14 +22,13 @@ from vocdet.formats.images import (
     split_suffix,
     splits_by_folder,
 )
-from vocdet.formats.label_lists import own_labels
 from vocdet.formats.labelme.file import LabelmeFile, read_file
 from vocdet.formats.labelme.layout import find_layout
 from vocdet.formats.labelme.shapes import read_items
-from vocdet.formats.rotated import note_rotated
-from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import Source
-from vocdet.formats.values import read_labels
+from vocdet.formats.scan import Progress, Scan, Source, uncollected
+from vocdet.formats.shared.builder import DatasetBuilder
+from vocdet.formats.shared.label_lists import own_labels
+from vocdet.formats.shared.values import read_labels
 from vocdet.wording import counted
 
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vocdet import masks
-from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.json_file import encoded, is_empty, is_number, shown
+from vocdet.data.findings import Notes
+from vocdet.data.rotated import rotated_extra
 from vocdet.formats.labelme.file import LabelmeFile
-from vocdet.formats.rotated import rotated_extra
-from vocdet.formats.scan import Notes
-from vocdet.formats.shapes import FARTHEST, ellipse
-from vocdet.formats.values import clean_label
+from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.json_file import encoded, is_empty, is_number, shown
+from vocdet.formats.shared.shapes import FARTHEST, ellipse
+from vocdet.formats.shared.values import clean_label
 from vocdet.wording import counted
 
 SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",

@@ -18,13 +18,13 @@ from PIL import Image
 from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
+from vocdet.data.rotated import ANGLE, CORNERS, corners_in
 from vocdet.files import write_new
-from vocdet.formats.images import split_suffix
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.images.split_folders import folder_losses, split_paths
 from vocdet.formats.labelme.file import FILE_KEYS
 from vocdet.formats.labelme.shapes import FLAGS, SHAPE_KEYS
-from vocdet.formats.rotated import ANGLE, CORNERS, corners_in
-from vocdet.formats.source import Coordinates
-from vocdet.formats.split_folders import folder_losses, split_paths
+from vocdet.formats.scan import Coordinates
 
 LABEL_LIST = "labels.txt"  # labelme's own, for its option --labels
 VERSION = "5.5.0"  # of the file format, which labelme checks

@@ -10,8 +10,8 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
-from vocdet.formats.folders import listing, walk
-from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images.folders import listing, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 28  # bytes; a region takes some 200

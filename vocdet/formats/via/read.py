@@ -15,15 +15,15 @@ from typing import Any
 
 import msgspec
 
+from vocdet.data.findings import Notes
+from vocdet.data.rotated import around
 from vocdet.data.source_terms import VIA
 from vocdet.files import read_limited
-from vocdet.formats.json_file import is_number, read_json, shown
-from vocdet.formats.records import Item, Labels, Record, RecordReader, Size
-from vocdet.formats.rotated import around
-from vocdet.formats.scan import Notes, Progress, Scan
-from vocdet.formats.shapes import ellipse, is_near
-from vocdet.formats.source import Source
-from vocdet.formats.values import clean_label, read_labels
+from vocdet.formats.scan import Progress, Scan, Source
+from vocdet.formats.shared.json_file import is_number, read_json, shown
+from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size
+from vocdet.formats.shared.shapes import ellipse, is_near
+from vocdet.formats.shared.values import clean_label, read_labels
 from vocdet.formats.via.layout import LARGEST_FILE, find_layout
 from vocdet.wording import counted, listed, reason
 

@@ -11,8 +11,9 @@ from lxml import etree
 from vocdet.data.findings import Finding, Severity
 from vocdet.errors import Place
 from vocdet.files import FileTooLargeError, read_limited
-from vocdet.formats.image_facts import MARKS
-from vocdet.formats.values import NUMBER
+from vocdet.formats.images.facts import MARKS
+from vocdet.formats.shared.values import NUMBER
+from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
 from vocdet.formats.voc.objects import (
     KNOWN_TAGS,
     Note,
@@ -25,7 +26,6 @@ from vocdet.formats.voc.objects import (
 )
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
 from vocdet.formats.voc.usual import read_usual
-from vocdet.formats.xml import XmlError, drop_namespaces, parse_xml
 from vocdet.wording import quoted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes about 300 an object

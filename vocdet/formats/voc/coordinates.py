@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
-from vocdet.formats.source import Coordinates, CoordinatesChoice
-from vocdet.formats.values import number_text
+from vocdet.formats.scan import Coordinates, CoordinatesChoice
+from vocdet.formats.shared.values import number_text
 
 _DEVKIT = re.compile(r"\bThe VOC20\d\d Database\b|\bPASCAL VOC20\d\d\b")
 

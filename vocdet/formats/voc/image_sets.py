@@ -21,8 +21,8 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.splits import FOLD, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import FileTooLargeError, first_link, is_file, is_folder, may_list, read_limited, writing
-from vocdet.formats.folders import is_searched, links_among
-from vocdet.formats.images import folder_splits, split_folder, split_suffix
+from vocdet.formats.images.folders import is_searched, links_among
+from vocdet.formats.images.lookup import folder_splits, split_folder, split_suffix
 from vocdet.formats.scan import Scan
 from vocdet.wording import and_more, counted, listed, nearest, quoted, reason
 

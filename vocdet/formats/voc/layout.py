@@ -13,9 +13,9 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.folders import is_kind, is_searched, link_hint, merged, walk
-from vocdet.formats.images import IMAGE_FOLDERS, split_folder, split_suffix, stem_of
-from vocdet.formats.values import root_element
+from vocdet.formats.images.folders import is_kind, is_searched, link_hint, merged, walk
+from vocdet.formats.images.lookup import IMAGE_FOLDERS, split_folder, split_suffix, stem_of
+from vocdet.formats.shared.values import root_element
 from vocdet.wording import counted, listed, reason
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml")

@@ -14,9 +14,9 @@ from lxml import etree
 
 from vocdet import masks
 from vocdet.data.findings import Severity
-from vocdet.formats.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.rotated import angle_of, around, turned
-from vocdet.formats.values import NUMBER, clean_label, number_text
+from vocdet.data.rotated import angle_of, around, turned
+from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.values import NUMBER, clean_label, number_text
 from vocdet.wording import box_text, json_reason, quoted
 
 Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint

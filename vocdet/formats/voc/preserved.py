@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 
 from vocdet.data.findings import Finding
+from vocdet.data.rotated import rotated_extra
 from vocdet.errors import Place
-from vocdet.formats.builder import DatasetBuilder, TextColumn
-from vocdet.formats.extras import (
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.builder import DatasetBuilder, TextColumn
+from vocdet.formats.shared.extras import (
     DATASET_EXTRAS,
     IMAGE_EXTRAS,
     OBJECT_EXTRAS,
@@ -27,9 +29,7 @@ from vocdet.formats.extras import (
     label_extras,
     voc_facts,
 )
-from vocdet.formats.rotated import rotated_extra
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import extent, number_text
+from vocdet.formats.shared.values import extent, number_text
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, polygon_xml
 from vocdet.wording import json_reason

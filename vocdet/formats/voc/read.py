@@ -11,18 +11,17 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
-from vocdet.data.findings import Finding, Severity, raise_errors
+from vocdet.data.findings import Finding, Notes, Severity, raise_errors
+from vocdet.data.rotated import note_rotated
 from vocdet.data.source_terms import VOC
 from vocdet.errors import Place
-from vocdet.formats.builder import MOST_POSES, DatasetBuilder, TextColumn
-from vocdet.formats.extras import coordinates_of
-from vocdet.formats.image_facts import settled
-from vocdet.formats.images import ImageSize, image_size, split_suffix
-from vocdet.formats.label_lists import own_labels
-from vocdet.formats.rotated import note_rotated
-from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import Coordinates, CoordinatesChoice, Source
-from vocdet.formats.values import read_labels
+from vocdet.formats.images.facts import settled
+from vocdet.formats.images.lookup import ImageSize, image_size, split_suffix
+from vocdet.formats.scan import Coordinates, CoordinatesChoice, Progress, Scan, Source, uncollected
+from vocdet.formats.shared.builder import MOST_POSES, DatasetBuilder, TextColumn
+from vocdet.formats.shared.extras import coordinates_of
+from vocdet.formats.shared.label_lists import own_labels
+from vocdet.formats.shared.values import read_labels
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved

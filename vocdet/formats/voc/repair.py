@@ -20,8 +20,8 @@ from vocdet.data.checks.boxes import SMALLEST_SIDE
 from vocdet.data.findings import Finding
 from vocdet.errors import Place
 from vocdet.files import read_limited
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import NUMBER, clean_label, number_text
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.values import NUMBER, clean_label, number_text
 from vocdet.formats.voc.annotation import LARGEST_FILE, read_annotation
 from vocdet.formats.voc.coordinates import minimum_text, to_pixels
 from vocdet.formats.voc.objects import RawObject

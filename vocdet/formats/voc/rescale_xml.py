@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import NUMBER, number_text
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.values import NUMBER, number_text
 from vocdet.formats.voc.xml_edit import CannotEdit, Edit, Element, edited, new_text, parse, read_source
 
 _DECIMALS = 2

@@ -11,8 +11,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from vocdet.formats.builder import DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.values import clean_label
+from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.values import clean_label
 from vocdet.formats.voc.objects import RareFields, RawObject, polygon_xml
 from vocdet.formats.voc.preserved import Header
 

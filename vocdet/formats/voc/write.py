@@ -18,11 +18,11 @@ from vocdet.data.findings import object_place, object_text
 from vocdet.data.losses import Loss, counted_losses
 from vocdet.errors import OutputError
 from vocdet.files import write_new
-from vocdet.formats.extras import coordinates_of, extra_of
-from vocdet.formats.image_facts import exif_mark
-from vocdet.formats.images import split_suffix
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import number_text
+from vocdet.formats.images.facts import exif_mark
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.extras import coordinates_of, extra_of
+from vocdet.formats.shared.values import number_text
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import image_sets, preserved, write_object
 from vocdet.formats.voc import masks as voc_masks

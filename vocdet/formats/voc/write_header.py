@@ -8,7 +8,7 @@ from functools import cache
 
 from lxml import etree
 
-from vocdet.formats.extras import extra_of
+from vocdet.formats.shared.extras import extra_of
 from vocdet.formats.voc import preserved, write_object
 from vocdet.formats.voc.preserved import SAME, Header
 from vocdet.formats.voc.write_object import NOT_XML, xml_attribute, xml_text

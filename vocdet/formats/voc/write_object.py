@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import same_area
-from vocdet.formats.extras import Extra, extra_of
-from vocdet.formats.rotated import ANGLE, CORNERS, corners_of
-from vocdet.formats.source import Coordinates
-from vocdet.formats.values import extent, number_text, snapped
+from vocdet.data.rotated import ANGLE, CORNERS, corners_of
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.extras import Extra, extra_of
+from vocdet.formats.shared.values import extent, number_text, snapped
+from vocdet.formats.shared.xml import XmlError, safe_parser
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.coordinates import minimum_text, minimum_value
 from vocdet.formats.voc.objects import polygon_xml, rotated_box
-from vocdet.formats.xml import XmlError, safe_parser
 
 # Tags that vocdet writes itself: no preserved fragment may contain them.
 _OWN = frozenset(

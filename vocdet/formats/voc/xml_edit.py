@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import escape, unescape
 
-from vocdet.formats.xml import XmlError, decode_xml, has_doctype
+from vocdet.formats.shared.xml import XmlError, decode_xml, has_doctype
 
 _START_TAG = re.compile(r"""<[^\s/>]+(?=[\s/>])(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _CDATA = re.compile(r"(\s*<!\[CDATA\[)(.*?)(\]\]>\s*)", re.DOTALL)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vocdet.data.findings import Notes
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.folders import link_hint, listing, spread, walk
-from vocdet.formats.images import ImageIndex, images_among, split_suffix, stem_of
-from vocdet.formats.label_lists import list_rank
-from vocdet.formats.scan import Notes
+from vocdet.formats.images.folders import link_hint, listing, spread, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.shared.label_lists import list_rank
 from vocdet.formats.yolo import pairs
 from vocdet.formats.yolo import settings as yolo_settings
 from vocdet.formats.yolo.rows import looks_like_rows

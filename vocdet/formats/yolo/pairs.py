@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vocdet.data.findings import Notes
 from vocdet.errors import DatasetError
-from vocdet.formats.bare_stems import BareStems
-from vocdet.formats.folders import irregular
-from vocdet.formats.images import IMAGE_FOLDERS, split_suffix, stem_of
-from vocdet.formats.scan import Notes
+from vocdet.formats.images.bare_stems import BareStems
+from vocdet.formats.images.folders import irregular
+from vocdet.formats.images.lookup import IMAGE_FOLDERS, split_suffix, stem_of
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import first_bytes
 from vocdet.wording import counted

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes
 from vocdet.data import image_files
 from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Notes
+from vocdet.data.rotated import note_rotated, rotated_extra
 from vocdet.data.source_terms import YOLO
-from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.image_facts import settled
-from vocdet.formats.images import BY_FOLDER, image_size, split_suffix, unique_stems
-from vocdet.formats.label_lists import is_list_name
-from vocdet.formats.rotated import note_rotated, rotated_extra
-from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import Source
-from vocdet.formats.values import read_labels
+from vocdet.formats.images.facts import settled
+from vocdet.formats.images.lookup import BY_FOLDER, image_size, split_suffix, unique_stems
+from vocdet.formats.scan import Progress, Scan, Source, uncollected
+from vocdet.formats.shared.builder import DatasetBuilder
+from vocdet.formats.shared.label_lists import is_list_name
+from vocdet.formats.shared.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
 from vocdet.formats.yolo.rotated_rows import rotated_boxes
 from vocdet.formats.yolo.rows import TOLERANCE, Row, farthest, is_outside, outside_problem, read_rows

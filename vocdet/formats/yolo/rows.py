@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from vocdet.formats.scan import Notes
-from vocdet.formats.values import NUMBER
+from vocdet.data.findings import Notes
+from vocdet.formats.shared.values import NUMBER
 from vocdet.formats.yolo.rotated_rows import may_be_rotated
 from vocdet.wording import counted, reason
 

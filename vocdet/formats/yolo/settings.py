@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vocdet.formats.label_lists import is_list_name
-from vocdet.formats.scan import Notes
-from vocdet.formats.values import clean_label
+from vocdet.data.findings import Notes
+from vocdet.formats.shared.label_lists import is_list_name
+from vocdet.formats.shared.values import clean_label
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.wording import and_more, counted, reason
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.formats.images import ImageIndex, safe_relative, splits_by_folder
-from vocdet.formats.scan import Notes
+from vocdet.data.findings import Notes
+from vocdet.formats.images.lookup import ImageIndex, safe_relative, splits_by_folder
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import SPLIT_KEYS, Settings, first_bytes
 from vocdet.wording import and_more, counted, reason

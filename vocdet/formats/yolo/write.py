@@ -16,10 +16,10 @@ from vocdet.data.losses import Loss
 from vocdet.data.usable import clip_to_images
 from vocdet.errors import AnnotationError
 from vocdet.files import write_new
-from vocdet.formats.images import split_suffix
-from vocdet.formats.plain_losses import plain_losses
-from vocdet.formats.source import Coordinates
-from vocdet.formats.split_folders import SPLITS, folder_losses, split_paths
+from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.images.split_folders import SPLITS, folder_losses, split_paths
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.plain_losses import plain_losses
 
 PIXEL_DECIMALS = 6  # of a box, written and read
 DECIMALS = 12  # of a fraction; fewer would lose millionths of a pixel

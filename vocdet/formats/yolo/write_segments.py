@@ -17,10 +17,10 @@ from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
-from vocdet.formats.plain_losses import plain_losses
-from vocdet.formats.rotated import corners_of
-from vocdet.formats.source import Coordinates
-from vocdet.formats.split_folders import folder_losses
+from vocdet.data.rotated import corners_of
+from vocdet.formats.images.split_folders import folder_losses
+from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.plain_losses import plain_losses
 from vocdet.formats.yolo import write as boxes_only
 from vocdet.formats.yolo.write import PIXEL_DECIMALS, fraction, image_sizes, write_label_files, written_boxes
 from vocdet.mask_outlines import as_polygon

@@ -17,8 +17,8 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.texts import Texts
-from vocdet.formats.image_facts import ImageFacts
-from vocdet.formats.images import ImageSize, unique_stems
+from vocdet.formats.images.facts import ImageFacts
+from vocdet.formats.images.lookup import ImageSize, unique_stems
 from vocdet.wording import did_you_mean, quoted
 
 if TYPE_CHECKING:

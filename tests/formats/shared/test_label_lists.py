@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import save_image
 from vocdet.formats import registry
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Source
 
 MakeVoc = Callable[..., Path]
 BOX = (10, 20, 30, 40)

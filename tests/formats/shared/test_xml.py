@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from vocdet.formats import xml
-from vocdet.formats.xml import XmlError, parse_xml
+from vocdet.formats.shared import xml
+from vocdet.formats.shared.xml import XmlError, parse_xml
 
 # Names of encodings in which the letters of a DOCTYPE are other bytes than in ASCII, and of some in which they are not.
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-7", "cp037", "cp500",

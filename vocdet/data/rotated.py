@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from vocdet.formats.scan import Notes
+from vocdet.data.findings import Notes
 from vocdet.wording import counted
 
 ANGLE, CORNERS = "angle", "corners"  # keys of an object's extras: degrees clockwise; x1, y1, ..., y4 in pixels

@@ -14,7 +14,7 @@ import msgspec
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.texts import Texts
-from vocdet.formats.source import Coordinates
+from vocdet.formats.scan import Coordinates
 
 Extra = dict[str, msgspec.Raw]  # a JSON object with undecoded values
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vocdet.formats.images import split_suffix
+from vocdet.formats.images.lookup import split_suffix
 
 _PREFIX = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{24}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?[-_]+", re.IGNORECASE)
 _SUFFIX = re.compile(

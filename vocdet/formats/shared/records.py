@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vocdet.data import image_files
-from vocdet.data.findings import Finding, Severity
+from vocdet.data.findings import Finding, Notes, Severity
 from vocdet.data.image_files import IMAGE_SUFFIXES
+from vocdet.data.rotated import Box, note_rotated
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import Place
-from vocdet.formats.builder import DatasetBuilder
-from vocdet.formats.image_facts import settled
-from vocdet.formats.images import (
+from vocdet.formats.images.facts import settled
+from vocdet.formats.images.lookup import (
     IMAGE_FOLDERS,
     ImageIndex,
     ImageSize,
@@ -26,11 +26,10 @@ from vocdet.formats.images import (
     split_suffix,
     splits_by_folder,
 )
-from vocdet.formats.json_file import encoded
-from vocdet.formats.label_lists import own_labels
-from vocdet.formats.rotated import Box, note_rotated
-from vocdet.formats.scan import Notes, Progress, Scan, uncollected
-from vocdet.formats.source import FormatName
+from vocdet.formats.scan import FormatName, Progress, Scan, uncollected
+from vocdet.formats.shared.builder import DatasetBuilder
+from vocdet.formats.shared.json_file import encoded
+from vocdet.formats.shared.label_lists import own_labels
 from vocdet.wording import counted, listed
 
 Size: TypeAlias = "tuple[int, int]"  # width, height

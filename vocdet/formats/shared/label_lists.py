@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from vocdet.data.findings import Notes
 from vocdet.errors import VocdetError
-from vocdet.formats.folders import listing
-from vocdet.formats.scan import Notes
-from vocdet.formats.values import read_labels
+from vocdet.formats.images.folders import listing
+from vocdet.formats.shared.values import read_labels
 from vocdet.wording import listed
 
 # The first is preferred.

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
-from vocdet.formats.extras import object_keys
+from vocdet.formats.shared.extras import object_keys
 
 _ORDINARY = "they become ordinary objects"
 

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from vocdet.formats.scan import Notes
+from vocdet.data.findings import Notes
 from vocdet.wording import json_reason, reason
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, which may be unpaired

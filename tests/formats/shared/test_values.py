@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.errors import AnnotationError, ManyErrors
-from vocdet.formats.values import read_labels
+from vocdet.formats.shared.values import read_labels
 
 
 def test_the_order_is_the_files(tmp_path: Path) -> None:

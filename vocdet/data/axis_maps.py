@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
+from vocdet.data.rotated import ANGLE, CORNERS, angle_of, corners_in
 from vocdet.data.texts import Texts
-from vocdet.formats.rotated import ANGLE, CORNERS, angle_of, corners_in
 
 Points: TypeAlias = "NDArray[np.float64]"  # (N, 2) x, y
 

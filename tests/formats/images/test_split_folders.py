@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import save_image
 from vocdet.formats import registry
-from vocdet.formats.images import folder_splits
-from vocdet.formats.source import Source
+from vocdet.formats.images.lookup import folder_splits
+from vocdet.formats.scan import Source
 
 SIZE = (60, 40)
 BOX = [10, 10, 20, 20]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocdet.formats.folders import listing, merged, walk
-from vocdet.formats.images import (
+from vocdet.formats.images.folders import listing, merged, walk
+from vocdet.formats.images.lookup import (
     ImageIndex,
     find_images,
     safe_relative,

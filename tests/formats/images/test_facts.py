@@ -16,8 +16,7 @@ from PIL import Image, ImageOps
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError, ManyErrors
 from vocdet.formats import registry
-from vocdet.formats.scan import Scan
-from vocdet.formats.source import Source
+from vocdet.formats.scan import Scan, Source
 from vocdet.inputs.images import decode_image
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.convert import Target, convert

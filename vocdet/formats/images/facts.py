@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
+from vocdet.data.axis_maps import rescale
 from vocdet.data.dataset import Dataset, Images
 from vocdet.data.findings import Finding
 from vocdet.data.image_headers import Header
 from vocdet.data.levels import FULL, choose_levels
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
-from vocdet.formats.axis_maps import rescale
 from vocdet.formats.scan import Scan
 from vocdet.wording import counted, listed
 

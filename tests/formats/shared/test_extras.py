@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from vocdet.data.texts import Texts
-from vocdet.formats.extras import merged, relabeled
+from vocdet.formats.shared.extras import merged, relabeled
 
 
 def as_json(value: object) -> bytes:

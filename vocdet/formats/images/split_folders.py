@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss, split_losses
 from vocdet.data.splits import Splits
-from vocdet.formats.images import IMAGE_FOLDERS, safe_relative, split_suffix, splits_by_folder
+from vocdet.formats.images.lookup import IMAGE_FOLDERS, safe_relative, split_suffix, splits_by_folder
 
 SPLITS = ("train", "val", "test")
 REST = "rest"  # the folder of images in no split

@@ -20,8 +20,8 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
-from vocdet.formats.folders import NOT_TEXT, walk
-from vocdet.formats.image_facts import MARKS, ImageFacts, Shown, Stated, size_finding
+from vocdet.formats.images.facts import MARKS, ImageFacts, Shown, Stated, size_finding
+from vocdet.formats.images.folders import NOT_TEXT, walk
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 

@@ -1,0 +1,1 @@
+"""What several formats read and write with."""
