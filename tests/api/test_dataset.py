@@ -185,7 +185,7 @@ def test_fetch_reports_what_is_incomplete(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("format", "hint"),
-    [("cocoo", "did you mean 'coco'"), ("labelme", "use one of voc, coco, yolo"), ("x", "use one of")],
+    [("cocoo", "did you mean 'coco'"), ("cvat", "use one of voc, coco, yolo"), ("x", "use one of")],
 )
 def test_a_format_that_cannot_be_written_is_an_error(shelf: Path, tmp_path: Path, format: str, hint: str) -> None:
     with pytest.raises(vocdet.ArgumentError, match=f"cannot write the format '{format}'") as caught:
