@@ -20,20 +20,20 @@ from vocdet.wording import nearest, quoted
 from vocdet.workflows.check import CheckReport, check_dataset
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax></bndbox>"
-LONGEST = 40  # seconds on a busy machine: each takes a few; in quadratic time, minutes to hours
+LONGEST = 60  # CPU seconds: each takes a few; in quadratic time, minutes to hours
 MOST_TEXT = 2000  # characters of a finding
 
 
 @pytest.fixture(autouse=True)
-def in_time() -> Iterator[None]:
+def within_budget() -> Iterator[None]:
     def late(*_: object) -> None:
-        raise TimeoutError(f"not done in {LONGEST} s")
+        raise TimeoutError(f"not done in {LONGEST} CPU seconds")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)  # of this process, however busy the machine is
     yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)
 
 
 def voc(root: Path, objects: str, split: str = "") -> Path:
@@ -76,7 +76,7 @@ def test_an_object_46000_times_is_checked_and_repaired(tmp_path: Path) -> None:
     assert repaired.data.count(b"<object>") == 1
 
 
-def test_40000_flags_in_no_words_are_told(tmp_path: Path) -> None:
+def test_40000_invalid_flags_are_reported(tmp_path: Path) -> None:
     one = f"<object><name>dog</name><difficult>0<!-- ? -->yes</difficult>{BOX}</object>\n"
     left = repair.repair(f"<annotation>\n{one * 40_000}</annotation>".encode(), repair.Facts(numbered=True)).left
     assert [line for line, _ in left[-2:]] == [40_001, 40_001] or left[-1][0] == 40_001
@@ -102,7 +102,7 @@ def test_100000_categories_are_checked(tmp_path: Path, name: str) -> None:
     checked(coco(tmp_path / "set", [name.format(i) for i in range(100_000)], annotations=10))
 
 
-def test_3000_labels_that_no_list_has_are_told(tmp_path: Path) -> None:
+def test_3000_unlisted_labels_are_reported(tmp_path: Path) -> None:
     root = voc(tmp_path / "set", "".join(f"<object><name>label{i}</name>{BOX}</object>\n" for i in range(3000)))
     (tmp_path / "list.txt").write_text("".join(f"labex{i}\n" for i in range(50_000)))
     assert len(checked(root, tmp_path / "list.txt").errors) == 3000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import Raw
@@ -53,8 +54,10 @@ def without_root(
     labels = tuple(builder.label_ids)
     used = {labels[label] for label in set(builder.label)}
     above = [json_text(extras.get(label, {}).get("supercategory")) for label in labels]
+    below = Counter(above)
     for i, label in enumerate(labels):
-        if label not in used and {*above[:i], *above[i + 1 :]} == {label} and above[i] in ("", "none", label):
+        others = below[label] - (above[i] == label)
+        if label not in used and others == len(labels) - 1 > 0 and above[i] in ("", "none", label):
             problem = f"the label {label!r} has no object, and is the supercategory of all others: it is dropped"
             place = Place(files[0].path, inside="categories")
             hint = "delete the category; to keep it, list it among the labels: `labels=FILE`"
