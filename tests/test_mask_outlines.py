@@ -45,7 +45,7 @@ def test_a_rectangle_of_pixels_has_four_corners() -> None:
     assert as_polygon(rle(mask), 8, 10) == [3, 2, 9, 2, 9, 5, 3, 5]
 
 
-def test_a_hole_is_a_ring_of_its_own() -> None:
+def test_a_hole_is_a_separate_ring() -> None:
     mask = np.ones((5, 5), np.bool_)
     mask[2, 2] = False
     assert sorted(map(len, outlines(mask))) == [4, 4]

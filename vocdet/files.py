@@ -79,7 +79,7 @@ def writing(path: Path, *, sync: bool = True, private: bool = False) -> Iterator
 def replacing(path: Path) -> Iterator[Path]:
     """An empty file beside `path` that gets its name when the block succeeds, and is deleted when it fails.
 
-    A link at `path` is replaced; the file that it points to stays as it is.
+    A link at `path` is replaced; its target is unchanged.
     """
     with _making_parents(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))

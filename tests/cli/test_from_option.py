@@ -69,7 +69,7 @@ def test_the_format_decides_what_is_read(vocdet: Run, both: Path, arguments: tup
 
 
 @pytest.mark.parametrize("command", ["check", "stats", "split"])
-def test_what_else_the_folder_could_be_is_said(vocdet: Run, both: Path, command: str) -> None:
+def test_other_matching_formats_are_named(vocdet: Run, both: Path, command: str) -> None:
     code, out, err = vocdet(command, both)
     assert code == 0
     assert "it also matches yolo: " in out + err

@@ -83,7 +83,7 @@ def test_a_video_of_few_frames_is_written_too(tmp_path: Path) -> None:
     assert played(tmp_path / "a.mp4")[0] == 1
 
 
-def test_frames_of_odd_and_of_changing_size_are_all_written(tmp_path: Path) -> None:
+def test_frames_of_odd_and_changing_sizes_are_all_written(tmp_path: Path) -> None:
     with writing_video(tmp_path / "a.mp4", 10) as write:
         for size in ((49, 65), (49, 65), (20, 30), (100, 200)):
             write(gray(*size))

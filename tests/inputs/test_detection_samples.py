@@ -148,7 +148,7 @@ def crowded(folder: Path) -> Dataset:
 
 @pytest.mark.parametrize("size", [(96, 96), ResizeShortestEdge(96, 160, (0.8, 1.25))])
 @pytest.mark.parametrize("name", [*ONLY, "mosaic", "mixup", "copy_paste"])
-def test_a_crowd_is_where_its_pixels_are_whatever_is_done(
+def test_a_crowd_follows_its_pixels_through_every_augmentation(
     name: str, size: tuple[int, int] | ResizeShortestEdge, tmp_path: Path
 ) -> None:
     augmentation = ONLY.get(name, Augmentation(color=0, rotate=True, **({name: 1.0} if name not in ONLY else {})))

@@ -63,7 +63,7 @@ def test_an_ssd_learns_no_background_in_a_crowd() -> None:
     assert torch.equal(gradient.abs().sum(2) > 0, learned)
 
 
-def test_an_image_that_is_one_crowd_teaches_an_ssd_nothing() -> None:
+def test_an_image_covered_by_a_crowd_has_no_ssd_loss() -> None:
     logits = torch.randn(1, len(GRID), 3).requires_grad_()
     no_boxes, no_classes = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64)
     whole = torch.tensor([[[-200.0, -200, 300, 300]]])

@@ -22,7 +22,7 @@ def stems(root: Path, name: str) -> list[str]:
     return (root / "ImageSets" / "Main" / f"{name}.txt").read_text().split()
 
 
-def test_trainval_alone_is_divided_without_being_asked(make_voc: MakeVoc) -> None:
+def test_trainval_alone_is_divided_by_default(make_voc: MakeVoc) -> None:
     root = make_voc(dict.fromkeys(STEMS, DOG), splits={"trainval": STEMS[:14], "test": STEMS[14:18]})
     folder = root / "ImageSets" / "Main"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -48,7 +48,7 @@ class AxisMap:
         return np.concatenate([ends.min(axis=1), ends.max(axis=1)], axis=1)
 
     def flat(self, numbers: list[float], step: int = 2) -> list[float]:
-        """x, y pairs one after the other in the new image; with a `step` of 3, every third number is none of them."""
+        """A flat list of x, y pairs in the new image; with a `step` of 3, every third number is not a coordinate."""
         rows = np.array(numbers, np.float64).reshape(-1, step)
         rows[:, :2] = self.points(rows[:, :2])
         return _plain(rows.ravel())

@@ -17,7 +17,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}  # types of TIFF values
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s")
 _IHDR = re.compile(rb"ihdr.{10}(.)", re.DOTALL)  # height, width, components, then the bits of a component less one
 
-Read = Callable[[int, int], bytes]  # from an offset, at most so many bytes
+Read = Callable[[int, int], bytes]  # offset, maximum number of bytes
 
 
 class Header(NamedTuple):

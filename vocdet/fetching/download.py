@@ -57,7 +57,7 @@ class _TemporaryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """When a download gives up: after so many failures in a row without new bytes, each after a timeout in seconds."""
+    """When a download gives up: after this number of consecutive failures, each after a timeout in seconds."""
 
     tries: int = 5
     timeout: float = 30.0

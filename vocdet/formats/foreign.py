@@ -95,7 +95,7 @@ def find_foreign(path: Path, known: Sequence[str] = ()) -> Foreign | None:
 
 
 def _paths(folder: Path) -> Iterator[str]:
-    """The files in a folder and two levels below, as far as they are not too many."""
+    """The files in a folder and two levels below, up to a limit."""
     count, waiting = 0, [("", 0)]
     while waiting:
         place, depth = waiting.pop(0)

@@ -136,7 +136,7 @@ def compose(
             for path in paths:
                 Path(temporary, path.name).rename(path)
         if new:
-            write_marker(folder, "demo")  # its photographs are none of a dataset that it may be in
+            write_marker(folder, "demo")  # its photographs do not belong to a dataset around it
     except OSError as error:
         raise unwritable(folder, error) from error
     return DigitDatasets(*paths, names, counts, (objects[0], objects[1]))

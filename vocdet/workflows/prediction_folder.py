@@ -35,7 +35,7 @@ class PredictionFolder:
     """Results of one call of `predict`. What it wrote earlier is replaced; what a user changed or added stays.
 
     With `voc`, the folder is a VOC dataset: JPEGImages has the images themselves (hard links, or copies), and the
-    drawings are in a folder of their own.
+    drawings are in a separate folder.
     """
 
     def __init__(

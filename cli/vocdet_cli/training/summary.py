@@ -61,7 +61,7 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
     ]
     validation = validation_split(request.recipe.recipe.data.split)
     if validation != "val":
-        data += ["--split", validation]  # a fold has no test images of its own
+        data += ["--split", validation]  # a fold has no test images
     return render.command("eval", *data)
 
 
@@ -88,7 +88,7 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
         if request.recipe.recipe.data.split == "train" and not request.folder:
             divide = render.command("split", *same_dataset(request.source), "--keep-test", "--force")
-            render.note(f"{divide} divides the images of train into train and val, and leaves test as it is")
+            render.note(f"{divide} divides the images of train into train and val, and does not change test")
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:

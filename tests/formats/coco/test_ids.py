@@ -66,7 +66,7 @@ def test_a_reference_that_fits_two_ids_is_refused_with_its_value(tmp_path: Path)
     assert problems == ["its image_id is '007', which no image has"] * 2
 
 
-def test_a_file_name_or_a_label_stands_for_its_id(tmp_path: Path) -> None:
+def test_a_file_name_or_a_label_is_accepted_as_an_id(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, numbered(5, "a.jpg", 3, "dog"))))
     assert objects(found) == [DOG, CAT]
     assert [finding.problem for finding in found.findings] == [
@@ -76,7 +76,7 @@ def test_a_file_name_or_a_label_stands_for_its_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reference", ["12", 12, "twelve", 2**60])
-def test_an_unknown_id_is_named_as_it_is_in_the_file(tmp_path: Path, reference: object) -> None:
+def test_an_unknown_id_is_quoted_from_the_file(tmp_path: Path, reference: object) -> None:
     for key, what in (("image_id", "image"), ("category_id", "category")):
         content = changed()
         content["annotations"][0][key] = reference

@@ -687,7 +687,7 @@ def test_a_name_that_also_fits_an_image_elsewhere_is_a_warning(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("own", ["none", "", "animals", None])
-def test_a_category_that_only_stands_above_all_others_is_dropped(tmp_path: Path, own: str | None) -> None:
+def test_a_category_that_is_only_a_supercategory_is_dropped(tmp_path: Path, own: str | None) -> None:
     root = {"id": 0, "name": "animals"} | ({} if own is None else {"supercategory": own})
     categories = [root, *({**one, "supercategory": "animals"} for one in PLAIN["categories"])]
     found = scan(Source(coco_set(tmp_path, changed(categories=categories))))

@@ -132,7 +132,7 @@ def test_flags_and_attributes_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["points", "polyline", "cuboid", "skeleton"])
-def test_what_has_no_area_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
+def test_shapes_without_area_are_left_out_with_a_finding(tmp_path: Path, kind: str) -> None:
     found = one(tmp_path, BOX, f'\n<{kind} label="cup" points="1,2;3,4"/>')
     assert len(found.dataset.objects) == 1
     finding = only(found)

@@ -84,7 +84,7 @@ def test_a_doctype_is_refused_in_every_encoding_and_opens_nothing(
     assert names == []
 
 
-def test_the_kernel_tells_what_is_opened(tmp_path: Path, opened: Watch) -> None:
+def test_opened_files_are_traced(tmp_path: Path, opened: Watch) -> None:
     (tmp_path / "a.txt").write_text("a")
     with opened(tmp_path / "a.txt") as names:
         (tmp_path / "a.txt").read_text()

@@ -140,7 +140,7 @@ def test_regions_without_attributes_have_one_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["point", "polyline"])
-def test_what_has_no_area_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
+def test_shapes_without_area_are_left_out_with_a_finding(tmp_path: Path, kind: str) -> None:
     found = one(tmp_path, region(label="cup"), region({"name": kind, "cx": 1, "cy": 2}, label="cup"))
     assert len(found.dataset.objects) == 1
     finding = only(found)

@@ -1,4 +1,4 @@
-"""What is there twice, holds something else, or is marked: it is told, and read as nobody could mean it otherwise."""
+"""Repeated elements, namespaces and markers in VOC files: reported, and read in their only sensible way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(tmp_path: Path, text: str) -> Annotation:
     return read_annotation(path)
 
 
-def told(found: Annotation) -> list[tuple[str, str]]:
+def reported(found: Annotation) -> list[tuple[str, str]]:
     return [(finding.severity, finding.code) for finding in found.findings]
 
 
@@ -91,12 +91,12 @@ def test_of_two_flags_the_one_that_is_set_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("name", ["annotation xmlns='x'", "v:annotation xmlns:v='x'"])
-def test_a_namespace_is_told_and_does_not_matter(tmp_path: Path, name: str, encoding: str) -> None:
+def test_a_namespace_is_reported_and_ignored(tmp_path: Path, name: str, encoding: str) -> None:
     text = f"<?xml version='1.0' encoding='{encoding}'?><{name}>{SIZE}{OBJECT}</{name.split()[0]}>"
     (tmp_path / "a.xml").write_bytes(text.encode(encoding))
     found = read_annotation(tmp_path / "a.xml")
     assert found.readable
-    assert told(found) == [("warning", "voc.namespace")]
+    assert reported(found) == [("warning", "voc.namespace")]
     assert len(found.objects) == 1
 
 

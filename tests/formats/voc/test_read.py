@@ -199,7 +199,7 @@ def test_several_xmls_that_name_one_image_are_not_several_images(make_voc: MakeV
         ("a.heic", "<filename> is 'a.heic', but the XML has the name of a.jpg, which is used"),
     ],
 )
-def test_a_filename_of_another_image_is_told(make_voc: MakeVoc, filename: str, problem: str) -> None:
+def test_a_filename_of_another_image_is_reported(make_voc: MakeVoc, filename: str, problem: str) -> None:
     root = make_voc({"a": DOG, "b": DOG})
     edit(root / "Annotations" / "a.xml", "<filename>a.jpg<", f"<filename>{filename}<")
     found = scan(Source(root))

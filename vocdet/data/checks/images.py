@@ -57,7 +57,7 @@ def _orientation_findings(path: Path, header: Header, size: tuple[int, int], *, 
     stored, orientation = (header.width, header.height), header.orientation
     if upright and size == (stored[::-1] if orientation >= 5 else stored):
         width, height = size
-        problem = f"its EXIF orientation ({orientation}) turns it, and it is taken as it is then seen, {width}×{height}"
+        problem = f"its EXIF orientation ({orientation}) is applied: the image is read as shown, {width}×{height}"
         hint = "save it turned, without EXIF: tools that do not look there put its boxes elsewhere"
     elif size == stored and not upright:
         problem = (

@@ -34,8 +34,8 @@ _RETYPE = "they look the same on screen, but programs treat them as different la
 def label_findings(dataset: Dataset, *, listed: bool = True) -> list[Finding]:
     """Labels that look like each other, that never occur, or that other tools stumble over.
 
-    Those that never occur are told only where somebody `listed` the labels of this dataset: a COCO or YOLO file
-    often lists those of a larger one.
+    Unused labels are reported only if the labels of this dataset are `listed`: a COCO or YOLO file often lists those of
+    a larger one.
     """
     counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
     places = _first_places(dataset)

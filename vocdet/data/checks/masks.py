@@ -53,7 +53,7 @@ def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[F
 def _draws(dataset: Dataset, row: int) -> bool:
     """Whether the polygons of an object have an area and cover a pixel; true where its box is too small for that."""
     if np.subtract(dataset.objects.box[row, 2:], dataset.objects.box[row, :2]).min() < 1:
-        return True  # has a finding of its own
+        return True  # has its own finding
     segmentation = masks.parse(dataset.objects.segmentation[row])
     if isinstance(segmentation, masks.Rle):
         return True

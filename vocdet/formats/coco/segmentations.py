@@ -49,7 +49,7 @@ def bounds(text: bytes) -> tuple[float, float, float, float] | None:
 
 
 def _polygons(value: object) -> tuple[list[list[float]], str]:
-    """The polygons in a list, and its notation, "" for COCO's; no polygon if it cannot be told."""
+    """The polygons in a list, and its notation, "" for COCO's; no polygon if the notation is unknown."""
     if not isinstance(value, list):
         return [], ""
     flat = _numbers(value)

@@ -176,6 +176,6 @@ def _decoded(extra: bytes) -> dict[str, Any]:
 
 
 def _without(extra: dict[str, Any], keys: Iterable[str], losses: Counter[str]) -> dict[str, Any]:
-    """The extras that can be keys of their own."""
+    """The extras that can be separate keys."""
     losses[_KEYS] += len(extra.keys() & frozenset(keys))
     return {name: value for name, value in extra.items() if name not in keys}

@@ -35,7 +35,7 @@ _SPLIT = "run `vocdet.write_splits(vocdet.split(dataset))`"
 _SPLIT_AGAIN = "run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _MOST_HINTS = 20  # searching 20,000 stems for the nearest match is slow
 _MOST_NAMED = 8  # files in an error
-_MOST_LINES = 100_000  # of one code that have a finding of their own
+_MOST_LINES = 100_000  # of one code that have their own findings
 
 _LONGEST_NAME = 200  # bytes of a label in a file name; file systems end at 255
 
@@ -181,7 +181,7 @@ class _LineFindings:
         self._counts: Counter[str] = Counter()  # by code
 
     def has_room(self, code: str) -> bool:
-        """Count a line with a code; whether it gets a finding of its own."""
+        """Count a line with a code; return whether it gets its own finding."""
         self._counts[code] += 1
         return self._counts[code] <= _MOST_LINES
 

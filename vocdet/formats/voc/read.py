@@ -235,13 +235,13 @@ def _chosen(reading: _Reading, found: Sequence[str], annotation: Annotation, nam
     if len({file.rpartition("/")[0] for file in exact or beside}) > 1:
         folder = re.split(r"[/\\]", annotation.header.path or "")[-2:-1] or [""]
         folders = {folder[0], re.split(r"[/\\]", annotation.header.folder or "")[-1]} - {""}
-        told = [file for file in exact or beside if PurePosixPath(file).parent.name in folders]
-        if len(told) != 1:
+        fitting = [file for file in exact or beside if PurePosixPath(file).parent.name in folders]
+        if len(fitting) != 1:
             problem = f"{len(found)} images in different folders fit its name: {listed(found, most=3)}"
             hint = "put the XML beside its image, or into folders of the same names as those of the images"
             reading.note("image.ambiguous", "error", problem, path, hint)
             return ""
-        return told[0]
+        return fitting[0]
     chosen = (exact or beside)[0]
     if not exact:
         problem = f"{len(found)} images have the stem {PurePosixPath(chosen).stem!r}: {chosen} is used"

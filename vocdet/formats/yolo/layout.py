@@ -36,7 +36,7 @@ class Layout:
     names_source: str  # the file that names them
     splits: dict[str, list[str]]  # train, val, test: images
     keypoints: tuple[int, int] | None  # of a pose, and how many values each has
-    left_out: list[str] = field(default_factory=list)  # images without a label file of their own that can be read
+    left_out: list[str] = field(default_factory=list)  # images without a readable label file
     splits_by_folder: bool = False  # no file lists the splits
 
 
