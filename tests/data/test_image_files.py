@@ -110,7 +110,7 @@ def test_an_orientation_the_annotation_does_not_follow(make_voc: MakeVoc) -> Non
     first, second = image_findings(read(root).dataset)
     assert (first.code, first.place.path.name) == ("image.orientation", "a.jpg")
     assert (second.place.path.name, second.problem) == (
-        "b.jpg", "its EXIF orientation (8) turns it, and it is taken as it is then seen, 100×80"
+        "b.jpg", "its EXIF orientation (8) is applied: the image is read as shown, 100×80"
     )  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
             6,
             (80, 100),
             "image.orientation",
-            "its EXIF orientation (6) turns it, and it is taken as it is then seen, 100×80",
+            "its EXIF orientation (6) is applied: the image is read as shown, 100×80",
         ),
     ],
 )
