@@ -134,7 +134,7 @@ def test_stems_that_are_one_file_on_other_systems(make_voc: MakeVoc) -> None:
             6,
             (100, 80),
             "image.orientation",
-            "its EXIF orientation (6) asks to show it turned or mirrored: it is taken as it is stored",
+            "its EXIF orientation (6) is not applied: the image is read as stored",
         ),
         (
             6,

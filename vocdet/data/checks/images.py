@@ -58,12 +58,10 @@ def _orientation_findings(path: Path, header: Header, size: tuple[int, int], *, 
     if upright and size == (stored[::-1] if orientation >= 5 else stored):
         width, height = size
         problem = f"its EXIF orientation ({orientation}) is applied: the image is read as shown, {width}×{height}"
-        hint = "save it turned, without EXIF: tools that do not look there put its boxes elsewhere"
+        hint = "save it upright, without EXIF: tools that ignore EXIF misplace its boxes"
     elif size == stored and not upright:
-        problem = (
-            f"its EXIF orientation ({orientation}) asks to show it turned or mirrored: it is taken as it is stored"
-        )
-        hint = "look at its boxes in labelImg; if they do not fit, save it turned, without EXIF"
+        problem = f"its EXIF orientation ({orientation}) is not applied: the image is read as stored"
+        hint = "look at its boxes in labelImg; if they do not fit, save it upright, without EXIF"
     else:
         return []
     return [Finding("image.orientation", "warning", problem, Place(path), hint)]
