@@ -27,7 +27,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_init_creates_a_project_and_prints_the_next_step(vocdet: Run) -> None:
     code, out, err = vocdet("init", "my shelf", "--net", "mb3-large")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "put your dataset into my shelf/data first\n")
     assert "wrote README.md, labels.txt, recipes/backbone.toml, recipes/ssd.toml, slurm.sh into " in out
     assert out.endswith("next: cd 'my shelf' && vocdet check data\n")
     assert load_recipe("ssd", "my shelf/recipes/ssd.toml").recipe.model.net == "mb3-large"

@@ -168,21 +168,21 @@ HOST = """
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-def test_a_run_killed_at_ten_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
     flat = {
-        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 60, "mosaic": 0.25, "save_every": 0.0,
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 24, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute
     found = []
-    for name, kills in (("whole", 0), ("killed", 10)):
+    for name, kills in (("whole", 0), ("killed", 4)):
         command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path / name), str(kills)]
         ended = subprocess.run([*command, json.dumps(flat)], capture_output=True, text=True, timeout=200)
         assert ended.returncode == 0, ended.stderr
         found.append(json.loads(ended.stdout.splitlines()[-1]))
     assert found[0] == {"killed": [], "status": 0}
     assert found[1]["status"] == 0
-    assert len(found[1]["killed"]) == 10
+    assert len(found[1]["killed"]) == 4
     assert found[1]["killed"] == sorted(set(found[1]["killed"]))  # each time it had come further
     (whole,), (killed,) = (list((tmp_path / name).iterdir()) for name in ("whole", "killed"))
     for name in ("best.safetensors", "last.safetensors"):

@@ -431,11 +431,8 @@ def test_a_wrong_size_is_reported_and_replaced_by_the_images_own(
 
 def test_a_size_of_another_image_is_an_error(tmp_path: Path) -> None:
     found = scan(Source(coco_set(tmp_path, changed(images=[{**IMAGE, "width": 640, "height": 480}, OTHER]))))
-    assert (only(found).severity, only(found).code, only(found).place.inside) == (
-        "error",
-        "image.size_mismatch",
-        "images[0]",
-    )
+    assert (only(found).severity, only(found).code) == ("error", "image.size_mismatch")
+    assert only(found).place.path.name == "a.jpg"
     assert only(found).problem == (
         "the size is 640×480 in width and height, but the image is 100×80: its boxes are not in pixels of the image"
     )

@@ -294,7 +294,8 @@ def test_an_export_without_images_of_the_folder_is_still_one_of_cvat(tmp_path: P
     assert registry.recognize(make(tmp_path, text)) == "cvat"
 
 
-def test_huge_frame_numbers_do_not_fill_the_memory(tmp_path: Path) -> None:
+def test_huge_frame_numbers_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cvat, "MOST_FRAMES", 1000)
     text = export(track(at(0, 10), at(999_999_999, 20)), meta="<size>999999999</size>")
     found = cvat.scan(Source(make(tmp_path, text, images=("frame_000000.png",))))
     assert "image.missing" in {finding.code for finding in found.findings}
