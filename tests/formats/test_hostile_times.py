@@ -20,7 +20,7 @@ from vocdet.wording import nearest, quoted
 from vocdet.workflows.check import CheckReport, check_dataset
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax></bndbox>"
-LONGEST = 60  # CPU seconds: each takes a few; in quadratic time, minutes to hours
+LONGEST = 30  # CPU seconds: each takes one to ten; in quadratic time, far more
 MOST_TEXT = 2000  # characters of a finding
 
 
