@@ -206,7 +206,8 @@ def _names(
             return found[0]
     if len(longest[0]) > len(found[0][0]):
         problem = f"has {counted(len(found[0][0]), 'label')}, {longest[1]} has {len(longest[0])}: all are used"
-        notes.add("yolo.names.shorter", "warning", problem, root / found[0][1], "make the lists the same")
+        hint = f"add the labels that only {longest[1]} has"
+        notes.add("yolo.names.shorter", "warning", problem, root / found[0][1], hint)
     return longest
 
 
