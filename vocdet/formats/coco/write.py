@@ -20,7 +20,7 @@ from vocdet.data.texts import Texts
 from vocdet.files import writing
 from vocdet.formats.coco.rotation import with_boxes_before_rotation
 from vocdet.formats.images.facts import exif_mark
-from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.images.split_folders import stem_paths
 from vocdet.formats.scan import Coordinates
 from vocdet.formats.shared.extras import DATASET_EXTRAS, coordinates_of, extra_of, in_order, label_extras, voc_facts
 from vocdet.formats.shared.values import number_texts, snapped
@@ -32,8 +32,7 @@ _LARGEST = 1e300  # square pixels; JSON has no infinity
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """The paths of the images in a COCO folder: images/<stem><suffix>."""
-    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
-    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+    return tuple(f"{IMAGES}/{path}" for path in stem_paths(dataset))
 
 
 def write(

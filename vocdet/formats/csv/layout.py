@@ -13,7 +13,7 @@ from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.images.folders import listing, walk
-from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix
+from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix
 from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 29  # bytes; Open Images has 15 million boxes in 2 GB
@@ -55,12 +55,10 @@ def find_layout(path: Path, *, without_images: bool = False) -> Layout:
     if not files:
         hint = "the first line names the columns: filename,width,height,class,xmin,ymin,xmax,ymax"
         raise AnnotationError("no CSV file lists boxes of images", place=path, hint=hint)
-    images = images_among(names)
-    if not images and not without_images:
-        problem = f"no images found for {counted(len(files), 'CSV file')}"
-        raise AnnotationError(problem, place=root, hint="use the folder that holds both annotations and images")
+    hint = "use the folder that holds both annotations and images"
+    images = indexed(root, names, counted(len(files), "CSV file"), hint=hint, without_images=without_images)
     lists = [name for name in names if split_suffix(name)[1] == ".csv" and _names_labels(root / name)]
-    return Layout(ImageIndex(root, tuple(images)), files, lists, findings)
+    return Layout(images, files, lists, findings)
 
 
 def looks_like(path: Path) -> str:

@@ -14,7 +14,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss, split_losses
 from vocdet.data.splits import ORDER
 from vocdet.files import write_new
-from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.images.split_folders import stem_paths
 from vocdet.formats.scan import Coordinates
 from vocdet.formats.shared.plain_losses import plain_losses
 from vocdet.formats.shared.values import number_texts
@@ -25,8 +25,7 @@ IMAGES = "images"
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """The paths of the images: images/<stem><suffix>."""
-    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
-    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+    return tuple(f"{IMAGES}/{path}" for path in stem_paths(dataset))
 
 
 def write(

@@ -11,7 +11,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
 from vocdet.formats.images.folders import listing, spread, walk
-from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images.lookup import ImageIndex, images_among, indexed, split_suffix, stem_of
 from vocdet.formats.shared.values import root_element
 from vocdet.wording import counted
 
@@ -41,14 +41,11 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         raise DatasetError(problem, place=root, hint="use the folder that holds annotations.xml and the images")
     files, findings = walk(root)
     annotations = [file for file in files if _is_cvat(root, file)]
-    images = images_among(files)
     if not annotations:
         hint = "export the task as CVAT for images 1.1, or CVAT for video 1.1"
         raise AnnotationError("no XML file of CVAT found", place=root, hint=hint)
-    if not images and not without_images:
-        problem = f"no images found for {counted(len(annotations), 'XML file')} of CVAT"
-        raise AnnotationError(problem, place=root, hint="export with images, or put them into the folder")
-    return Layout(ImageIndex(root, tuple(images)), annotations, findings)
+    what, hint = f"{counted(len(annotations), 'XML file')} of CVAT", "export with images, or put them into the folder"
+    return Layout(indexed(root, files, what, hint=hint, without_images=without_images), annotations, findings)
 
 
 def looks_like(folder: Path) -> str:

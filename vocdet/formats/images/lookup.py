@@ -19,7 +19,7 @@ from vocdet.data import image_files
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
-from vocdet.errors import ImageError, Place
+from vocdet.errors import AnnotationError, ImageError, Place
 from vocdet.formats.images.facts import MARKS, ImageFacts, Shown, Stated, size_finding
 from vocdet.formats.images.folders import NOT_TEXT, walk
 
@@ -134,6 +134,16 @@ def find_images(root: Path, folders: Sequence[str] | None = None) -> ImageIndex:
     """Index the images below these folders of `root`; None: all of it."""
     files, findings = walk(root, ("",) if folders is None else folders)
     return ImageIndex(root, tuple(images_among(files)), tuple(findings))
+
+
+def indexed(
+    root: Path, files: Sequence[str], annotations: str, *, hint: str, without_images: bool = False
+) -> ImageIndex:
+    """The images among the files of a dataset; an `AnnotationError` if there are none for its `annotations`."""
+    images = images_among(files)
+    if not images and not without_images:
+        raise AnnotationError(f"no images found for {annotations}", place=root, hint=hint)
+    return ImageIndex(root, tuple(images))
 
 
 def images_among(files: Iterable[str]) -> list[str]:

@@ -18,6 +18,12 @@ REST = "rest"  # the folder of images in no split
 _NOT_IN_A_NAME = re.compile(r"[/\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+def stem_paths(dataset: Dataset) -> tuple[str, ...]:
+    """<stem><suffix> of every image, with the suffix of its file."""
+    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
+    return tuple(f"{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+
+
 def split_paths(dataset: Dataset) -> tuple[str, ...]:
     """The path of every image: <split>/<stem><suffix>, or <stem><suffix> without splits; all are different."""
     paths = []

@@ -11,7 +11,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
 from vocdet.formats.images.folders import listing, walk
-from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix, stem_of
 from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 28  # bytes; a region takes some 200
@@ -43,14 +43,11 @@ def find_layout(path: Path, *, without_images: bool = False) -> Layout:
         )
     files, findings = walk(root)
     annotations = [path.name] if path.is_file() else [file for file in files if is_via(root / file)]
-    images = images_among(files)
     if not annotations:
         hint = "export the annotations as JSON or CSV, or save the project"
         raise AnnotationError("no file of VIA found", place=root, hint=hint)
-    if not images and not without_images:
-        problem = f"no images found for {counted(len(annotations), 'file')} of VIA"
-        raise AnnotationError(problem, place=root, hint="use the folder that holds both annotations and images")
-    return Layout(ImageIndex(root, tuple(images)), annotations, findings)
+    what, hint = f"{counted(len(annotations), 'file')} of VIA", "use the folder that holds both annotations and images"
+    return Layout(indexed(root, files, what, hint=hint, without_images=without_images), annotations, findings)
 
 
 def looks_like(path: Path) -> str:

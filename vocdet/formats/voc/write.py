@@ -19,7 +19,7 @@ from vocdet.data.losses import Loss, counted_losses
 from vocdet.errors import OutputError
 from vocdet.files import write_new
 from vocdet.formats.images.facts import exif_mark
-from vocdet.formats.images.lookup import split_suffix
+from vocdet.formats.images.split_folders import stem_paths
 from vocdet.formats.scan import Coordinates
 from vocdet.formats.shared.extras import coordinates_of, extra_of
 from vocdet.formats.shared.values import number_text
@@ -86,8 +86,7 @@ def _label(name: str) -> str:
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:
     """The paths of the images in a VOC folder: JPEGImages/<stem><suffix>."""
-    pairs = zip(dataset.images.stems, dataset.images.files, strict=True)
-    return tuple(f"{IMAGES}/{stem}{file[len(split_suffix(file)[0]) :]}" for stem, file in pairs)
+    return tuple(f"{IMAGES}/{path}" for path in stem_paths(dataset))
 
 
 def write(
