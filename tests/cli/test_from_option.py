@@ -1,4 +1,4 @@
-"""`--from`: every command that reads a dataset can be told its format."""
+"""`--from`: every command that reads a dataset takes its format."""
 
 from __future__ import annotations
 

@@ -167,9 +167,9 @@ def test_two_xmls_of_an_image_are_an_error_unless_they_say_the_same(make_voc: Ma
     found = scan(Source(root))
     assert [row[:2] for row in rows(found.dataset)] == [("a", "a.jpg"), ("b", "b.jpg"), ("c", "c.jpg")]
     assert [row[2] for row in rows(found.dataset)] == [[("dog", [1, 2, 30, 40])]] * 3
-    told = [(one.severity, one.code, one.place.path.name, one.problem) for one in found.findings]
+    reported = [(one.severity, one.code, one.place.path.name, one.problem) for one in found.findings]
     other = "annotates the same image as {}.xml, with other objects"
-    assert told == [
+    assert reported == [
         ("warning", "voc.stem.repeated", "a (1).xml",
          "annotates the same image as a.xml, with the same objects: it is not used"),
         ("error", "voc.stem.repeated", "b - Copy.xml", other.format("b")),
