@@ -165,8 +165,15 @@ def _unchanged(item: Any) -> Any:
 
 def _prepare_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
+    sys.excepthook = _report
     cv2.setNumThreads(1)
     prepare_cpu()  # batches of one size, again and again
+
+
+def _report(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """Report what a thread of a process raises, unless the program has stopped while it took over a batch."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, at)
 
 
 @contextmanager
