@@ -7,10 +7,11 @@ import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from vocdet import files
@@ -21,8 +22,10 @@ os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
 
 # Property tests draw the same examples every time; `make fuzz` draws new ones, from a seed that it prints.
-settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)  # a busy machine is slow
-settings.register_profile("fuzz", max_examples=300, print_blob=True, deadline=None)
+# No time is limited: a busy machine is slow.
+timeless: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("repeatable", derandomize=True, database=None, **timeless)
+settings.register_profile("fuzz", max_examples=300, print_blob=True, **timeless)
 settings.load_profile("repeatable")
 
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object

@@ -52,13 +52,13 @@ def test_the_collection_is_there() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_a_bad_dataset_gets_an_acceptable_verdict(case: dict[str, Any]) -> None:
-    expected, started = case["expect"], time.monotonic()
+    expected, started = case["expect"], time.process_time()
     try:
         report = check_dataset(Source(FOLDER / case["path"]))
     except VocdetError as error:
         assert "error" in expected["acceptable"], error
         return
-    assert time.monotonic() - started < case["limits"]["max_seconds"]
+    assert time.process_time() - started < case["limits"]["max_seconds"]
     # The cases all use one picture, so that copies are no news here.
     findings = [finding for finding in report.findings if not finding.code.startswith("image.copy")]
     severities = {finding.severity for finding in findings}

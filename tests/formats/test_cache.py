@@ -502,7 +502,7 @@ for _ in range(30):
 
 def test_two_processes_may_share_it(root: Path, kept: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", READER, root]) for _ in range(2)]
-    assert [process.wait(60) for process in running] == [0, 0]
+    assert [process.wait(300) for process in running] == [0, 0]
     assert len(scan_file.load(only(kept)).dataset) == 2
 
 

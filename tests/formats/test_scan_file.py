@@ -366,6 +366,6 @@ def test_two_processes_that_save_leave_a_whole_file(tmp_path: Path) -> None:
     save(tmp_path / "four", make_scan(4))
     command = [sys.executable, "-c", SAVER]
     running = [subprocess.Popen([*command, tmp_path / name, tmp_path / "both"]) for name in ("three", "four")]
-    assert [process.wait(60) for process in running] == [0, 0]
+    assert [process.wait(300) for process in running] == [0, 0]
     assert len(load(tmp_path / "both").dataset) in (3, 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["both", "four", "three"]

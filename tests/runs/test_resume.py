@@ -177,7 +177,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, t
     found = []
     for name, kills in (("whole", 0), ("killed", 4)):
         command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path / name), str(kills)]
-        ended = subprocess.run([*command, json.dumps(flat)], capture_output=True, text=True, timeout=200)
+        ended = subprocess.run([*command, json.dumps(flat)], capture_output=True, text=True, timeout=600)
         assert ended.returncode == 0, ended.stderr
         found.append(json.loads(ended.stdout.splitlines()[-1]))
     assert found[0] == {"killed": [], "status": 0}

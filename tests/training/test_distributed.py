@@ -44,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=120)[1].decode() for process in running]
+    said = [process.communicate(timeout=300)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0], "\n".join(said)
     assert "terminate called" not in "".join(said)
     first, second = (pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2))

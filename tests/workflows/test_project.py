@@ -203,7 +203,7 @@ def job(tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
                 time.sleep(0.02)
             if signalled:
                 script.send_signal(signal.SIGUSR1)
-            return script.wait(60), log.read_text().splitlines()
+            return script.wait(300), log.read_text().splitlines()
         finally:
             waiting.unlink(missing_ok=True)
             script.kill()

@@ -59,7 +59,7 @@ def test_a_split_file_is_tidied(dataset: Dataset, before: str, after: str, count
 LINES = st.sampled_from([*STEMS, "000001.jpg", "x/000002", "my photo 1 -1", "nothing", "", "000001  1", " 000002\t"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r\n", "\r"]))), st.booleans())
 def test_tidying_changes_no_split_and_is_idempotent(dataset: Dataset, lines: list[tuple[str, str]], bom: bool) -> None:
     data = ("\ufeff" if bom else "") + "".join(line + end for line, end in lines)
