@@ -285,3 +285,29 @@ def test_the_hint_for_a_file_that_cannot_be_written_fits_the_reason(tmp_path: Pa
     with pytest.raises(OutputError) as caught:
         files.write_bytes(tmp_path / name, b"")
     assert caught.value.hint == hint
+
+
+def test_a_file_that_can_be_written_passes_the_check_and_nothing_is_created(tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+    for path in ("old", "new", "new/folder/file"):
+        files.check_writable(tmp_path / path)
+        files.check_writable((tmp_path / path).parent, inside=True)
+    assert names(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("folder", "is a directory"),
+        ("file/a", "not a directory"),
+        ("file/a/b", "not a directory"),
+        ("a" * 300, "file name too long"),
+    ],
+)
+def test_a_path_that_no_file_can_have_fails_the_check(tmp_path: Path, path: str, problem: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=f"cannot be written: {problem}") as caught:
+        files.check_writable(tmp_path / path)
+    assert caught.value.place is not None
+    assert caught.value.place.path == tmp_path / path

@@ -131,8 +131,33 @@ def write_new(path: str, data: bytes, created: set[str]) -> None:
         raise unwritable(Path(path), error) from error
 
 
+NO_RIGHT = "choose a writable folder"
+
+
+def check_writable(path: Path, *, inside: bool = False, hint: str = NO_RIGHT) -> None:
+    """Raise an `OutputError` if no file can be written at `path`, or, with `inside`, in the folder `path`.
+
+    Work that takes long calls it before it starts. Nothing is created.
+    """
+    if not inside and is_folder(path):
+        raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    _probe(path / "file" if inside else path, path, hint)
+
+
+def _probe(path: Path, place: Path, hint: str = NO_RIGHT) -> None:
+    """Create and delete a file in the first folder above `path` that exists; an `OutputError` names `place`."""
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # its name may be too long, or a part of it a file
+        above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise unwritable(place, error, hint) from error
+
+
 def check_new(folder: Path) -> None:
-    """Raise an `OutputError` if the name of a new folder is taken; an empty folder may be replaced."""
+    """Raise an `OutputError` if a new folder cannot be written, or its name is taken; an empty one may be replaced."""
     hint = "name a new folder, or delete this one"
     try:
         empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
@@ -143,6 +168,7 @@ def check_new(folder: Path) -> None:
             raise OutputError(f"{problem}, which cannot be replaced", place=folder, hint="name a new folder in it")
     except OSError as error:
         raise unwritable(folder, error) from error
+    _probe(folder, folder)
 
 
 @contextmanager
@@ -306,8 +332,10 @@ def make_folder(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-_NO_RIGHT = "choose a writable folder"
+_FULL = "choose another folder, or free some space"
 _UNWRITABLE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "choose another name: this is a folder",
     errno.ENOTDIR: "choose another folder: a part of the path is a file",
@@ -315,10 +343,9 @@ _UNWRITABLE = {
 }
 
 
-def unwritable(path: Path, error: OSError) -> OutputError:
-    """The error for a file that cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "choose another folder, or free some space" if full else _UNWRITABLE.get(error.errno or 0, _NO_RIGHT)
+def unwritable(path: Path, error: OSError, hint: str = NO_RIGHT) -> OutputError:
+    """The error for a file that cannot be written; `hint` is for one that must not be."""
+    hint = _UNWRITABLE.get(error.errno or 0, hint)
     return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from vocdet.errors import OutputError
-from vocdet.files import first_link, is_file, is_folder, replacing, write_bytes
+from vocdet.files import check_writable, first_link, is_file, replacing, write_bytes
 
 MARKER = ".vocdet.json"
 FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
@@ -82,12 +82,13 @@ def mark_file(path: Path) -> None:
         write_marker(path.parent, marker.kind, marker.files | {_key(path.name): digest_of(path)}, marker.kept)
 
 
-def check_replaceable(path: Path, hint: str = "choose another name") -> None:
-    """Raise an `OutputError` for a file that vocdet did not write, or that was changed since: it is never replaced.
+def check_output(path: Path, hint: str = "choose another name", *, force: bool = False) -> None:
+    """Raise an `OutputError` for a file that cannot be written, or, without `force`, must not be replaced.
 
-    `mark_file` notes what vocdet writes.
+    That is a file that vocdet did not write, or that was changed since; `mark_file` notes what vocdet writes.
     """
-    if not os.path.lexists(path) or is_folder(path):
+    check_writable(path)
+    if force or not os.path.lexists(path):
         return
     marker = read_marker(path.parent)
     known = marker.files.get(_key(path.name), "") if marker else ""

@@ -12,6 +12,15 @@ from pathlib import Path
 import pytest
 
 import vocdet
+from vocdet.errors import OutputError
+from vocdet.formats.scan import Source
+from vocdet.recipes.schema import SsdRecipe
+from vocdet.runs.setup import RunOptions
+from vocdet.workflows.bench import bench_runs
+from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.predict import live, predict
+from vocdet.workflows.stats import dataset_stats
+from vocdet.workflows.train_detector import training_events
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 
@@ -130,3 +139,34 @@ def test_a_full_disk_is_an_error_of_ours(place: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert not wrote or name in ("read", "check", "repair", "statistics", "picture", "split")
         assert not (place / name).exists() or name == "train"
+
+
+MISSING = Source(Path("missing"))  # would be an error, were it read first
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "eval": lambda out: evaluate_run(out, MISSING),
+    "eval --picture": lambda out: evaluate_run(Path("missing"), MISSING, picture=out / "a.png"),
+    "bench --json": lambda out: bench_runs([Path("missing")], data=MISSING, json=out / "a.json"),
+    "stats --picture": lambda out: dataset_stats(MISSING, drawn=out / "a.png"),
+    "predict": lambda out: list(predict(Path("missing"), ["0"], out=out / "new")),
+    "live --save": lambda out: list(live(Path("missing"), "0", save=out / "a.avi")),
+    "train": lambda out: vocdet.train_detector("missing", runs=out),
+    "train, resumed": lambda out: list(training_events(MISSING, SsdRecipe(), RunOptions(resume=out))),
+    "train-backbone": lambda out: vocdet.train_backbone("missing", runs=out),
+    "convert": lambda out: vocdet.convert("missing", out / "new", to="coco"),
+    "remap": lambda out: vocdet.remap("missing", out / "new", rename={"cat": "tiger"}),
+    "sample": lambda out: vocdet.sample("missing", out / "new", count=2),
+    "merge": lambda out: vocdet.merge(["missing", "other"], out / "new"),
+    "crop": lambda out: vocdet.crop("missing", out / "new"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_cannot_be_written_is_an_error_before_anything_is_read(tmp_path: Path, place: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written: not a directory") as caught:
+        WRITERS[name](tmp_path / "file" / "in")
+    assert caught.value.hint == "choose another folder: a part of the path is a file"
+    place.chmod(0o555)
+    with pytest.raises(OutputError, match="cannot be written: permission denied") as caught, somebody_else():
+        WRITERS[name](place)
+    assert caught.value.hint in ("choose a writable folder", "copy the run to a writable folder")

@@ -23,7 +23,7 @@ from vocdet.errors import DependencyError
 from vocdet.files import write_text
 from vocdet.inference.draw import draw
 from vocdet.inference.results import coco_entries
-from vocdet.outputs import check_replaceable, mark_file
+from vocdet.outputs import check_output, mark_file
 from vocdet.wording import counted, listed
 from vocdet.workflows.voc_detections import check_voc_labels, detections_text
 
@@ -143,8 +143,7 @@ class Detections:
         written, and, without `force`, if it exists and vocdet did not write it, or it was corrected since.
         """
         target = Path(path)
-        if not force:
-            check_replaceable(target, "choose another name, or replace it with `force=True`")
+        check_output(target, "choose another name, or replace it with `force=True`", force=force)
         check_voc_labels(target, self.names)
         file = self.path or target.with_suffix(".jpg")
         write_text(target, detections_text(file, self.size, self.columns, self.names))

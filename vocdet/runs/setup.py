@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vocdet.files import check_writable
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.loader import START_METHOD
@@ -39,6 +40,14 @@ class RunOptions:
     group: Group = field(default_factory=alone)  # the processes that train together; only the first one writes
     track: Service | None = None  # a tracking service that receives a copy of the journal
     stop: Callable[[], bool] = never  # training ends after the step in which this is true
+
+
+def check_run_folder(options: RunOptions) -> None:
+    """Raise an `OutputError`, before anything is read, if the files of a run cannot be written."""
+    if options.resume:
+        check_writable(options.resume, inside=True, hint="copy the run to a writable folder")
+    else:
+        check_writable(options.runs, inside=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from vocdet.errors import ArgumentError
-from vocdet.files import write_bytes
+from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
 from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
@@ -105,6 +105,8 @@ def bench_runs(
     """
     if not runs:
         raise ArgumentError("no run to measure", hint="name at least one run")
+    if json:
+        check_writable(json)
     place = choose_device(device)
     source = Source(data) if isinstance(data, Path) else data
     pictures = _pictures(source, split, rounds) if source else []

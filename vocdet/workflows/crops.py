@@ -18,7 +18,7 @@ from vocdet.data.splits import Rows, Splits, separate
 from vocdet.data.usable import NOTHING, LeftOut, usable
 from vocdet.errors import DatasetError, SplitError
 from vocdet.file_names import safe_names
-from vocdet.files import appearing, write_new
+from vocdet.files import appearing, check_new, write_new
 from vocdet.formats.scan import Progress, Source
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.square_crop import crop_square
@@ -72,6 +72,7 @@ def write_crops(
     """
     if options.size is not None:
         check_side(options.size, smallest=32)
+    check_new(target)
     clean = read_clean(source)
     for name in splits:
         raise_split_errors(clean.scan.findings, name)

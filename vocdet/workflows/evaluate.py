@@ -18,14 +18,14 @@ from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import AnnotationError, SplitError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
-from vocdet.files import write_bytes
+from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
-from vocdet.outputs import check_replaceable, mark_file
+from vocdet.outputs import check_output, mark_file
 from vocdet.runs.pictures import example_sheet
 from vocdet.wording import listed
 from vocdet.workflows.load import Loaded, load_dataset
@@ -94,7 +94,9 @@ def evaluate_run(
     """
     if picture:
         check_picture_name(picture)
-        check_replaceable(picture)
+        check_output(picture)
+    folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
+    check_writable(folder, inside=True, hint="copy the run to a writable folder")
     loaded = load_dataset(source, without_objects=True)
     split = chosen_split(loaded.dataset, options.split)
     raise_split_errors(loaded.warnings, split)
@@ -112,7 +114,9 @@ def evaluate_run(
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
     own = options.own_thresholds or not len(dataset.objects)
-    metrics, results = _write(run, content | {"thresholds_from": _origin(own)}, report)
+    content |= {"thresholds_from": _origin(own), "checkpoint": checkpoint} | report.as_dict()
+    metrics, results = (folder / f"{name}-{split}.json" for name in ("metrics", "detections"))
+    write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
@@ -166,15 +170,6 @@ def split_rows(dataset: Dataset, split: str) -> NDArray[np.int64]:
     except SplitError as error:
         error.hint = f'{error.hint}, or evaluate every image: `split="{ALL}"`'.removeprefix(", or ")
         raise
-
-
-def _write(run: Path, content: dict[str, object], report: EvalReport) -> tuple[Path, Path]:
-    """Write the metrics beside the checkpoint; return their path, and that for the detections."""
-    folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
-    metrics, results = (folder / f"{name}-{content['split']}.json" for name in ("metrics", "detections"))
-    content = content | {"checkpoint": checkpoint} | report.as_dict()
-    write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
-    return metrics, results
 
 
 def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:

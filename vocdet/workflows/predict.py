@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
-from vocdet.files import is_file, is_folder
+from vocdet.files import check_writable, is_file, is_folder
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, writing_video
 from vocdet.inputs.images import Image, decode
-from vocdet.outputs import check_replaceable, mark_file
+from vocdet.outputs import check_output, mark_file
 from vocdet.wording import reason
 from vocdet.workflows.prediction_folder import RESULTS, PredictionFolder
 
@@ -133,8 +133,7 @@ def live(
         check_video_name(save)
         if item.path and is_file(save) and save.samefile(item.path):
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
-        if not force:
-            check_replaceable(save, "choose another name for `save`, or use `force=True`")
+        check_output(save, "choose another name for `save`, or use `force=True`", force=force)
     if isinstance(detector, Path):
         detector = _load(detector, device)
     with ExitStack() as stack:
@@ -177,7 +176,7 @@ def _load(run: Path, device: str) -> Predictor:
 
 
 def _refuse(items: Sequence[MediaSource], out: Path) -> None:
-    """Raise for an `out` with other files, and for sources that cannot be predicted."""
+    """Raise for an `out` with other files or that is read-only, and for sources that cannot be predicted."""
     hint = "choose a new folder for `out`"
     if os.path.lexists(out) and not is_folder(out):
         raise OutputError("is a file, not a folder", place=out, hint=hint)
@@ -186,6 +185,7 @@ def _refuse(items: Sequence[MediaSource], out: Path) -> None:
             raise OutputError("contains other files", place=out, hint=hint)
     except OSError as error:
         raise OutputError(f"cannot be read: {reason(error)}", place=out, hint=hint) from error
+    check_writable(out, inside=True)
     for item in items:
         if item.path is None:
             hint = "give images, folders or video files"

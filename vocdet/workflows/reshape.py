@@ -18,11 +18,11 @@ from vocdet.data.relabel import relabel
 from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
 from vocdet.data.usable import NOTHING, LeftOut
-from vocdet.errors import ArgumentError, DatasetError, OutputError
+from vocdet.errors import ArgumentError, DatasetError
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared import extras
 from vocdet.wording import and_more
-from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, write_dataset
+from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, check_target, write_dataset
 from vocdet.workflows.label_changes import LabelChanges, resolve_changes
 from vocdet.workflows.load import Clean, read_clean
 
@@ -66,7 +66,7 @@ def remap_dataset(
     if not changes:
         hint = 'use `rename={"old": "new"}`, `merge=...`, `drop=...`, `keep=...` or `file=...`'
         raise ArgumentError("no label changes", hint=hint)
-    _check_place(target, [source.path])
+    check_target(target, [source.path])
     clean = _read(source, options, progress)
     scan, old = clean.scan, clean.scan.dataset
     new_names = resolve_changes(old.labels, changes)
@@ -131,7 +131,7 @@ def merge_datasets(
     if len({source.path.resolve() for source in sources}) < len(sources):
         raise ArgumentError("a dataset is given twice", hint="give each dataset once")
     paths = [source.path for source in sources]
-    _check_place(target, paths)
+    check_target(target, paths)
     clean = [_read(source, options, progress) for source in sources]
     scans = [one.scan for one in clean]
     names = source_names(paths)
@@ -199,7 +199,7 @@ def sample_dataset(
     progress: Progress | None = None,
 ) -> SampleReport:
     """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
-    _check_place(target, [source.path])
+    check_target(target, [source.path])
     clean = _read(source, options, progress)
     scan, dataset = clean.scan, clean.scan.dataset
     if not 0 < count <= len(dataset):
@@ -216,15 +216,6 @@ def native(scan: Scan) -> Target:
     if scan.format == "yolo" and len(scan.dataset.objects.segmentation.rows):
         return "yolo-seg"
     return next((format for format in get_args(Target) if format == scan.format), "coco")
-
-
-def _check_place(target: Path, sources: Sequence[Path]) -> None:
-    """Refuse a folder inside a dataset, which would be read with it."""
-    for source in sources:
-        root = source if source.is_dir() else source.parent
-        if root.resolve() in target.resolve().parents:
-            hint = "name a folder outside it"
-            raise OutputError(f"is inside {source} and would be read as part of it", place=target, hint=hint)
 
 
 def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Clean:

@@ -15,6 +15,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows, Splits
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError, raise_all
+from vocdet.files import check_writable
 from vocdet.formats.scan import Progress, Source, other_readings
 from vocdet.formats.voc import image_sets
 from vocdet.wording import counted, listed
@@ -82,7 +83,7 @@ def split_dataset(
     unchanged, unless `options.trainval` or `files.force` says otherwise; with `options.keep_test` always. Raises a
     `SplitError` for an impossible split.
     """
-    loaded = read_usable(source, progress, without_split_files=True)
+    loaded = _read(source, files, progress)
     before = loaded.dataset.splits if isinstance(source, Loaded) else _existing(loaded)
     undivided = "trainval" in before and not {"train", "val"} & before.keys()
     if options.keep_test or (undivided and options.trainval is None and not files.force):
@@ -108,6 +109,14 @@ def split_dataset(
         *_label_notes(dataset, division.splits),
     ]
     return _write(loaded, division.splits, folds, notes, files)
+
+
+def _read(source: Source | Loaded, files: SplitFiles, progress: Progress | None) -> Loaded:
+    """Read a dataset whose splits are written."""
+    loaded = read_usable(source, progress, without_split_files=True)
+    if not files.dry_run:
+        check_writable(_folder(loaded.dataset), inside=True, hint="copy the dataset to a writable folder")
+    return loaded
 
 
 def _existing(loaded: Loaded) -> Splits:
@@ -164,7 +173,7 @@ def append_to_split(
     A new image joins the split of its group, or else the split that brings sizes and labels closest to their shares.
     Existing files of folds and labels are extended as well.
     """
-    loaded = read_usable(source, progress, without_split_files=True)
+    loaded = _read(source, files, progress)
     dataset = loaded.dataset
     before, notes = _assigned(loaded, in_memory=isinstance(source, Loaded))
     shares = [len(before[name]) for name in divide.NAMES]
@@ -204,7 +213,7 @@ def split_as_coco(
 
     `sources` are folders of COCO files, or files with train, val or test in their names.
     """
-    loaded = read_usable(source, progress, without_split_files=True)
+    loaded = _read(source, files, progress)
     splits_of_files, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([splits_of_files["train"], splits_of_files["val"]]))
     splits = {"trainval": trainval, **splits_of_files}

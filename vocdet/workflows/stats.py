@@ -12,7 +12,7 @@ from vocdet.errors import ArgumentError, DatasetError
 from vocdet.files import write_bytes
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Source, other_readings
-from vocdet.outputs import check_replaceable, mark_file
+from vocdet.outputs import check_output, mark_file
 from vocdet.plots.dataset import FORMATS, picture
 from vocdet.wording import listed
 from vocdet.workflows.load import clean_scan
@@ -48,7 +48,7 @@ def dataset_stats(
         hint = f"use the suffix {listed((f'.{name}' for name in FORMATS), conjunction='or')}"
         raise ArgumentError("is not the name of a picture", place=drawn, hint=hint)
     if drawn is not None:
-        check_replaceable(drawn)
+        check_output(drawn)
     scan, skipped = registry.scan(source, progress=progress), NOTHING
     if source.skip_bad:
         clean = clean_scan(scan, skip_bad=True, progress=progress)

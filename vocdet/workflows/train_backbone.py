@@ -33,7 +33,7 @@ from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
-from vocdet.runs.setup import RunOptions, blank_batches, image_cache, run_folder, with_batch
+from vocdet.runs.setup import RunOptions, blank_batches, check_run_folder, image_cache, run_folder, with_batch
 from vocdet.runs.start import InitialModel, find_weights, initialize
 from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.training.distributed import Group, synchronized
@@ -88,6 +88,7 @@ def backbone_events(
     In a group of processes each trains on its share of every batch, and only the first one writes.
     """
     options = options or RunOptions()
+    check_run_folder(options)
     group = options.group
     if folder:
         dataset = read_image_folder(source.path, seed=recipe.train.seed)

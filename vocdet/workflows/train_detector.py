@@ -27,7 +27,7 @@ from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
 from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
-from vocdet.runs.setup import RunOptions, image_cache, run_folder, with_batch
+from vocdet.runs.setup import RunOptions, check_run_folder, image_cache, run_folder, with_batch
 from vocdet.runs.ssd import SSD
 from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.runs.validation import DetectorValidator
@@ -89,6 +89,7 @@ def training_events(
     objects have no mask, only their boxes are used.
     """
     options, family = options or RunOptions(), TRAININGS[type(recipe)]
+    check_run_folder(options)
     group = options.group
     loaded = load_dataset(source, split=recipe.data.split)
     data = TrainingData.of(loaded.dataset, recipe.data.split)
