@@ -84,12 +84,13 @@ def metrics(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("batch", "steps", "workers"), [(4, 1, 0), (4, 2, 0), (4, 5, 0), (8, 2, 0), (4, 2, 2)]
+    ("batch", "steps", "workers", "neck"),
+    [(4, 1, 0, "none"), (4, 2, 0, "none"), (4, 5, 0, "none"), (8, 2, 0, "none"), (4, 2, 2, "none"), (8, 2, 0, "pan")],
 )  # 8: trained in two shards
 def test_a_stopped_detector_resumes_bit_for_bit(
-    root: Path, tmp_path: Path, batch: int, steps: int, workers: int
+    root: Path, tmp_path: Path, batch: int, steps: int, workers: int, neck: str
 ) -> None:
-    whole_recipe = changed(SSD, batch=batch)
+    whole_recipe = changed(SSD, batch=batch, neck=neck)
     requested = changed(whole_recipe, workers=workers)
     whole, _ = finish(training_events(Source(root), whole_recipe, RunOptions(runs=tmp_path / "whole", device="cpu")))
     run, _ = finish(

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from vocdet.inputs.batches import Batch
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec
-from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.recipes.schema import Neck
 from vocdet.training.distributed import alone
 from vocdet.training.losses import Losses, Share, Task
 from vocdet.training.shards import Shards, shard_count, split
@@ -34,8 +35,9 @@ def classifier() -> Task[Any]:
     return ClassifyTask(Classifier(ClassifierSpec(SMALL, ("a", "b", "c"))), (0.5,) * 3, (0.5,) * 3, smoothing=0.1)
 
 
-def detector() -> Task[Any]:
-    return DetectTask(SsdLite(SsdSpec(SMALL, ("a", "b", "c"), (64, 64), torchvision_anchors())))
+def detector(neck: Neck = "none") -> Task[Any]:
+    anchors, channels = (torchvision_anchors(), 0) if neck == "none" else (Anchors(()), 16)
+    return DetectTask(SsdLite(SsdSpec(SMALL, ("a", "b", "c"), (64, 64), anchors, neck=neck, channels=channels)))
 
 
 def test_shards_are_as_many_as_threads_but_never_tiny() -> None:
@@ -87,10 +89,11 @@ def test_the_gradients_are_those_of_the_whole_batch(images: int) -> None:
         torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("neck", ["none", "pan"])
 @pytest.mark.parametrize("count", [2, 3])
-def test_a_detectors_losses_are_per_matched_anchor_of_the_whole_batch(count: int) -> None:
+def test_a_detectors_losses_are_per_matched_anchor_of_the_whole_batch(count: int, neck: Neck) -> None:
     torch.manual_seed(0)
-    task = detector()
+    task = detector(neck)
     for module in task.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train = lambda mode=True, m=module: m  # type: ignore[method-assign, misc]

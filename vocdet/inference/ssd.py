@@ -49,7 +49,8 @@ class SsdPredictor:
         self, offsets: Tensor, logits: Tensor, sides: Sequence[tuple[int, int]], *, score: float = SCORE
     ) -> list[Detections]:
         """The same from the model's outputs for such a batch."""
-        detected = detect(offsets, logits, self._model.grid, self.size, DetectionLimits(score))
+        cells = self._model.spec.neck == "pan"
+        detected = detect(offsets, logits, self._model.grid, self.size, DetectionLimits(score), cells=cells)
         height, width = self.size
         return [
             to_detections(f.boxes, f.scores, f.classes, scale=(w / width, h / height))

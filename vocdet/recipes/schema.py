@@ -23,6 +23,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AnchorChoice = Literal["auto", "fit", "torchvision"]
 Extras = Literal["separable", "plain"]
 LastMap = Literal["conv", "pool"]
+Neck = Literal["none", "pan"]
+NeckChoice = Literal["auto", "none", "pan"]
 Cache = Literal["ram", "off"]
 Sampling = Literal["uniform", "balanced"]
 RcnnHeads = Literal["mobile", "standard"]
@@ -119,6 +121,17 @@ class SsdModel(Model):
     )
     extras: Extras = option("separable", "extra layers: depthwise-separable, or plain 3x3 convolutions")
     last_map: LastMap = option("conv", "last feature map: by a convolution, or by global average pooling")
+    neck: NeckChoice = option(
+        "auto", "pan: maps from stride 8 on exchange features, no anchors; none: the SSD-lite of the paper; "
+        "auto: that of the weights, or none",
+    )  # fmt: skip
+    neck_channels: int = option(
+        0,
+        "channels of the neck; 0: those of the weights, or the default of this net",
+        low=0,
+        high=512,
+        fault=lambda n: _channels_fault(n),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ class AnchorFit:
     size: int  # of the input, pixels
     fitted: bool  # to the training boxes, not taken from weights or torchvision
     rows_at: Callable[[ObjectTable, int], tuple[AnchorRecall, ...]]  # for objects, with anchors fitted at a size
+    what: str = "anchors"  # or what takes their place
 
 
 def anchor_notes(fit: AnchorFit, objects: ObjectTable) -> tuple[str, ...]:
@@ -40,7 +41,7 @@ def anchor_notes(fit: AnchorFit, objects: ObjectTable) -> tuple[str, ...]:
     if not poor:
         return ()
     some = sample_of(objects)
-    problem = f"anchors have an IoU of .5 with less than half of the objects of {_shares(poor, poor)}"
+    problem = f"{fit.what} have an IoU of .5 with less than half of the objects of {_shares(poor, poor)}"
     if not fit.fitted and (shares := _cured(fit, some, fit.size, poor)):
         return (f'{problem}: `anchors="fit"` reaches {shares}',)
     for size in (size for size in SIZES if size > fit.size):

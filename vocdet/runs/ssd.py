@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.ssd.anchor_fit import anchor_recall, fit_anchors
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
+from vocdet.models.ssd.cells import cell_recall
 from vocdet.models.ssd.model import SsdLite, SsdSpec
-from vocdet.recipes.schema import SsdRecipe
+from vocdet.models.ssd.pan import FINEST, pan_channels
+from vocdet.recipes.schema import Neck, NeckChoice, SsdRecipe
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, image_sizes
 from vocdet.runs.setup import blank_batches
-from vocdet.runs.start import InitialModel, find_weights, initialize
+from vocdet.runs.start import InitialModel, StartingWeights, find_weights, initialize
 from vocdet.training.losses import Task
 from vocdet.training.tasks import DetectTask
 
@@ -37,14 +40,30 @@ def create_ssd(recipe: SsdRecipe, runs: Path, train: Dataset, objects: ObjectTab
     net = parse_net(options.net, reduced_tail=options.reduced_tail)
     start = find_weights(options.weights, net, runs, task=TASK)
     size = (options.size, options.size)
-    if options.anchors == "torchvision":
+    neck = _neck(options.neck, start)
+    if neck == "pan":
+        anchors = Anchors(())
+    elif options.anchors == "torchvision":
         anchors = torchvision_anchors()
-    elif options.anchors == "auto" and isinstance(start.anchors, Anchors):
+    elif options.anchors == "auto" and isinstance(start.anchors, Anchors) and start.anchors.shapes:
         anchors = start.anchors
     else:
         anchors = fit_anchors(objects.boxes, objects.labels, size, last_map=options.last_map)
-    spec = SsdSpec(start.backbone, train.labels, size, anchors, *start.normalization, options.extras, options.last_map)
+    channels = (options.neck_channels or pan_channels(start.tensors, start.backbone)) if neck == "pan" else 0
+    spec = SsdSpec(
+        start.backbone, train.labels, size, anchors, *start.normalization,
+        options.extras, options.last_map, neck, channels,
+    )  # fmt: skip
+    if options.neck == "auto" and isinstance(start.anchors, Anchors):
+        start = replace(start, text=f"{start.text}, with their neck {neck}")
     return initialize(SsdLite(spec), start, train, recipe)
+
+
+def _neck(choice: NeckChoice, start: StartingWeights) -> Neck:
+    """The neck of a recipe; `auto` is that of the detector that it starts from."""
+    if choice != "auto":
+        return choice
+    return "pan" if isinstance(start.anchors, Anchors) and not start.anchors.shapes else "none"
 
 
 def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:
@@ -61,12 +80,16 @@ def _detect_task(model: SsdLite, recipe: SsdRecipe, objects: ObjectTable) -> Det
 
 def _ssd_recall(model: SsdLite, objects: ObjectTable) -> tuple[int, tuple[AnchorRecall, ...]]:
     spec = model.spec
+    if spec.neck == "pan":
+        return 0, cell_recall(objects.boxes, objects.labels, spec.labels, spec.size, FINEST)
     rows = anchor_recall(spec.anchors, objects.boxes, objects.labels, spec.labels, spec.size, last_map=spec.last_map)
     return sum(spec.anchors.counts), rows
 
 
 def _ssd_recall_at(model: SsdLite, objects: ObjectTable, side: int) -> tuple[AnchorRecall, ...]:
     spec, size = model.spec, (side, side)
+    if spec.neck == "pan":
+        return cell_recall(objects.boxes, objects.labels, spec.labels, size, FINEST)
     anchors = fit_anchors(objects.boxes, objects.labels, size, last_map=spec.last_map)
     return anchor_recall(anchors, objects.boxes, objects.labels, spec.labels, size, last_map=spec.last_map)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vocdet.inputs.batches import Batch
 from vocdet.inputs.bridge import to_classes
 from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.model import MaskRcnn
+from vocdet.models.ssd.cell_loss import cell_sums
 from vocdet.models.ssd.loss import MIN_NEGATIVES, ssd_sums
 from vocdet.models.ssd.model import SsdLite
 from vocdet.training.losses import Losses, Share
@@ -41,10 +43,10 @@ class DetectTask:
         grid = self.model.grid
         boxes, classes = batch.boxes.to(grid.device), to_classes(batch.labels).to(grid.device)
         crowds = None if batch.crowds is None else batch.crowds.to(grid.device)
-        totals, count = ssd_sums(
-            offsets.float(), logits.float(), grid, boxes, classes,
-            min_negatives=self._min_negatives, weights=self._weights, crowds=crowds,
-        )  # fmt: skip
+        sums = cell_sums if self.model.spec.neck == "pan" else partial(ssd_sums, min_negatives=self._min_negatives)
+        totals, count = sums(
+            offsets.float(), logits.float(), grid, boxes, classes, weights=self._weights, crowds=crowds
+        )
         return {name: Share(totals[name], count) for name in self.names}
 
 

@@ -52,7 +52,7 @@ class DetectorStart:
     labels: tuple[str, ...]
     weights: str  # their origin, for people
     transfer: Transfer | None  # tensor by tensor; None: from scratch
-    anchor_shapes: int
+    anchor_shapes: int  # 0: a detector without anchors
     recall: tuple[AnchorRecall, ...]
     coordinates: str  # how the files count pixels, and why that was chosen; "" if the format leaves no choice
     warnings: tuple[Finding, ...]
@@ -120,7 +120,8 @@ def training_events(
     validator = DetectorValidator(family, recipe, info, task, train, val, group)
     shapes, recall = family.anchor_recall(model, objects)
     fitted = initial.own_anchors and recipe.model.anchors in ("auto", "fit")
-    fit = AnchorFit(recall, recipe.model.size, fitted, partial(family.recall_at, model))
+    what = "anchors" if shapes else "cells of the finest map"
+    fit = AnchorFit(recall, recipe.model.size, fitted, partial(family.recall_at, model), what)
     notes += anchor_notes(fit, objects)
     with run_folder(options, family.task, info.backbone.name, unfinished) as run:
         yield DetectorStart(

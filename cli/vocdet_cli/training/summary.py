@@ -92,8 +92,9 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
 
 
 def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
+    fit = f"{shapes} anchor shapes, and the IoU of the best one with each object"
     table = render.table(
-        f"{shapes} anchor shapes, and the IoU of the best one with each object",
+        fit if shapes else "no anchors; the IoU of each object with the cells of the finest map that cover it",
         "label", "size", "objects", "mean IoU", "IoU ≥ .5",
     )  # fmt: skip
     for row in rows:

@@ -13,6 +13,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
+from vocdet.models.ssd.cells import TYPICAL
 from vocdet.models.ssd.detect import DetectionLimits, SsdDetections, detect
 from vocdet.models.ssd.loss import decode
 from vocdet.models.ssd.model import SsdLite, SsdSpec
@@ -23,7 +24,8 @@ SMALL = BackboneSpec("mb1", 0.25)
 
 def detector(spec: BackboneSpec = SMALL, labels: int = 4, size: tuple[int, int] = SIZE, **variant: Any) -> SsdLite:
     torch.manual_seed(0)
-    return SsdLite(SsdSpec(spec, tuple(map(str, range(labels))), size, torchvision_anchors(), **variant))
+    anchors = Anchors(()) if variant.get("neck") == "pan" else torchvision_anchors()
+    return SsdLite(SsdSpec(spec, tuple(map(str, range(labels))), size, anchors, **variant))
 
 
 def slow(
@@ -88,13 +90,17 @@ def test_boxes_of_different_labels_do_not_suppress_each_other() -> None:
     assert torch.equal(found.boxes[0], found.boxes[1])
 
 
+PAN = {"neck": "pan", "channels": 16}
+
+
+@pytest.mark.parametrize("variant", [{}, PAN], ids=["lite", "pan"])
 @pytest.mark.parametrize("net", ["mb1-0.25", "mb2-0.35", "mb3-small"])
 @pytest.mark.parametrize("images", [1, 2])
-def test_a_batch_of_any_size_can_be_learned(net: str, images: int) -> None:
-    model = detector(parse_net(net), size=(64, 64)).train()
+def test_a_batch_of_any_size_can_be_learned(net: str, images: int, variant: Any) -> None:
+    model = detector(parse_net(net), size=(64, 64), **variant).train()
     offsets, logits = model(torch.randint(0, 256, (images, 3, 64, 64), dtype=torch.uint8))
     assert offsets.shape == (images, len(model.grid), 4)
-    assert logits.shape == (images, len(model.grid), 5)
+    assert logits.shape == (images, len(model.grid), 4 if variant else 5)
     (offsets.square().sum() + logits.square().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert all(bool(b.isfinite().all()) for b in model.buffers())
@@ -132,6 +138,37 @@ def test_folded_norms_change_nothing(net: str) -> None:
 
 
 VARIANTS = [{"extras": extras, "last_map": last} for extras in ("separable", "plain") for last in ("conv", "pool")]
+
+
+def test_cells_cover_the_input_from_stride_8_on() -> None:
+    model = detector(size=(96, 100), **PAN)
+    assert model.spec.maps == ((12, 13), (6, 7), (3, 4), (2, 2))
+    sides, counts = (model.grid[:, 2:] - model.grid[:, :2]).unique(return_counts=True, dim=0)
+    assert sides.tolist() == [[8, 8], [16, 16], [32, 32], [64, 64]]
+    assert counts.tolist() == [12 * 13, 6 * 7, 3 * 4, 2 * 2]
+    assert model.grid[13 + 1].tolist() == [8, 8, 16, 16]
+
+
+def test_a_cell_states_the_distances_to_the_edges_and_a_score_for_every_label() -> None:
+    grid = detector(**PAN).grid
+    cell = grid.tolist().index([16, 8, 24, 16])  # with its center at 20, 12
+    logits = torch.full((1, len(grid), 4), -20.0)
+    logits[0, cell, 2] = 1.0
+    distances = torch.zeros(1, len(grid), 4)
+    distances[0, cell] = torch.tensor([8.0, 4, 30, 50]).div(8).log() - TYPICAL
+    (found,) = detect(distances, logits, grid, SIZE, DetectionLimits(0.1), cells=True)
+    torch.testing.assert_close(found.boxes, torch.tensor([[12.0, 8, 50, 62]]))
+    assert found.classes.tolist() == [3]
+    torch.testing.assert_close(found.scores, torch.tensor([1.0]).sigmoid())
+
+
+@pytest.mark.parametrize(
+    ("anchors", "neck", "channels"),
+    [(torchvision_anchors(), "pan", 16), (Anchors(()), "none", 0), (Anchors(()), "pan", 0), (Anchors(()), "pan", 9000)],
+)
+def test_a_spec_with_a_neck_has_channels_and_no_anchors(anchors: Anchors, neck: Any, channels: int) -> None:
+    with pytest.raises(ValueError, match=r"anchors for|a neck"):
+        SsdSpec(SMALL, ("a",), SIZE, anchors, neck=neck, channels=channels)
 
 
 def maps_of(model: SsdLite) -> list[tuple[int, ...]]:
@@ -186,7 +223,7 @@ def test_every_variant_has_an_anchor_for_every_output_at_any_size(size: tuple[in
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: " ".join(v.values()))
+@pytest.mark.parametrize("variant", [*VARIANTS, PAN], ids=lambda v: " ".join(map(str, v.values())))
 def test_every_variant_can_be_folded_and_traced(variant: Any) -> None:
     model = fused(detector(**variant))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())

@@ -156,6 +156,32 @@ def test_labels_keep_their_scores_wherever_they_stand() -> None:
     assert report.count("fresh") == 0
 
 
+def with_neck(*labels: str) -> SsdLite:
+    model = SsdLite(SsdSpec(SMALL, labels, (64, 64), Anchors(()), neck="pan", channels=16))
+    for parameter in model.head.parameters():
+        nn.init.normal_(parameter, 0, 0.3)
+    return model.eval()
+
+
+def test_a_detector_with_a_neck_keeps_all_but_the_scores_of_new_labels() -> None:
+    theirs, ours = with_neck("cat", "dog", "Traffic Light"), with_neck("traffic_light", "owl", "cat")
+    report = moved(theirs, ours)
+    (boxes_before, before), (boxes_after, after) = outputs(theirs), outputs(ours)
+    torch.testing.assert_close(boxes_after, boxes_before)
+    torch.testing.assert_close(after[..., [0, 2]], before[..., [2, 0]])
+    assert not torch.equal(after[..., 1], before[..., 1])
+    assert {row.name for row in report.tensors if row.fate == "resized"} == {
+        f"head.class_out.{level}.{kind}" for level in range(4) for kind in ("weight", "bias")
+    }
+    assert (report.common, report.count("fresh")) == (("traffic_light", "cat"), 0)
+
+
+def test_detectors_with_and_without_a_neck_share_their_backbone_alone() -> None:
+    for theirs, ours in ((with_neck("a"), named("a")), (named("a"), with_neck("a"))):
+        loaded = {row.name.split(".")[0] for row in moved(theirs, ours).tensors if row.fate == "loaded"}
+        assert loaded == {"backbone"}
+
+
 def test_as_many_labels_of_other_names_are_not_taken_for_the_same() -> None:
     theirs, ours = named("cat", "dog"), named("dog", "owl")
     moved(theirs, ours)

@@ -87,8 +87,10 @@ def torchvision_anchors(maps: int = 6) -> Anchors:
     return Anchors(tuple(levels))
 
 
-def map_sizes(size: tuple[int, int], maps: int = 6, *, last_map: LastMap = "conv") -> tuple[tuple[int, int], ...]:
-    """(height, width) of the maps of an SSD for an input of `size`: strides 16, 32, 64 and so on.
+def map_sizes(
+    size: tuple[int, int], maps: int = 6, *, last_map: LastMap = "conv", finest: int = 16
+) -> tuple[tuple[int, int], ...]:
+    """(height, width) of the maps of an SSD for an input of `size`: strides 16, 32, 64 and so on, from `finest` on.
 
     A last map by global average pooling has one cell.
     """
@@ -98,5 +100,6 @@ def map_sizes(size: tuple[int, int], maps: int = 6, *, last_map: LastMap = "conv
             n = (n + 1) // 2
         return n
 
-    sizes = [(halved(size[0], 4 + k), halved(size[1], 4 + k)) for k in range(maps)]
+    before = finest.bit_length() - 1
+    sizes = [(halved(size[0], before + k), halved(size[1], before + k)) for k in range(maps)]
     return (*sizes[:-1], (1, 1)) if last_map == "pool" else tuple(sizes)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vocdet.models.ssd.cells import decode_distances
 from vocdet.models.ssd.loss import decode
 
 SCORE, NMS = 0.001, 0.55
@@ -39,20 +40,28 @@ class DetectionLimits:
 
 @torch.no_grad()
 def detect(
-    offsets: Tensor, logits: Tensor, anchors: Tensor, size: tuple[int, int], limits: DetectionLimits = DetectionLimits()
+    offsets: Tensor,
+    logits: Tensor,
+    anchors: Tensor,
+    size: tuple[int, int],
+    limits: DetectionLimits = DetectionLimits(),
+    *,
+    cells: bool = False,
 ) -> list[SsdDetections]:
     """The detections of a batch from its outputs: softmax, the best candidates of every class, NMS within classes.
 
     Offsets (B, A, 4), logits (B, A, C) and anchors (A, 4) in pixels of an input of `size` (height, width). The results
-    are on the device of `logits`, without gradients.
+    are on the device of `logits`, without gradients. If the anchors are `cells`, as those of a neck, there is no class
+    of background: the scores are sigmoids, and the first column is class 1.
     """
     images, each, classes = logits.shape
-    scores = logits.float().softmax(-1)  # (B, A, C)
-    scores[..., 0] = -1.0
+    scores = logits.float().sigmoid() if cells else logits.float().softmax(-1)  # (B, A, C)
+    if not cells:
+        scores[..., 0] = -1.0
     scores = scores.flatten(0, 1)
     # The device filters thousands of boxes; NumPy is fastest for the many small steps that follow.
     some = (scores.amax(1) > limits.score).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
-    boxes = decode(offsets.flatten(0, 1)[some].float(), anchors[some % each])
+    boxes = (decode_distances if cells else decode)(offsets.flatten(0, 1)[some].float(), anchors[some % each])
     limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners: Floats = torch.minimum(boxes.clamp(min=0), limit).cpu().numpy()
     values: Floats = scores[some].cpu().numpy()
@@ -67,7 +76,8 @@ def detect(
     boxes_, image = corners[row], image[row]
     keep = _kept(boxes_, points, lists, image, limits)
     ends = np.cumsum(np.bincount(image[keep], minlength=images))[:-1].tolist()
-    parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (boxes_, points, class_))
+    columns = (boxes_, points, class_ + 1 if cells else class_)
+    parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in columns)
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
 
 

@@ -6,6 +6,8 @@ the taps of Howard et al. 2019, section 6.3. Parameter shapes, initialization an
 for Caffe: full 3x3 convolutions of stride 2 in the extra layers, and heads of one 1x1 convolution. (The SSD on VGG16,
 and pytorch-ssd, have 3x3 heads: nine times the work.) A last map by global average pooling follows the Keras ports of
 SSD: as many channels as the map before it, and no weights.
+
+With the neck "pan" it has no anchors and no extra maps: see `vocdet.models.ssd.pan`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ from torchvision.ops.misc import Conv2dNormActivation
 from vocdet.models.backbones.backbone import Backbone, BackboneSpec
 from vocdet.models.backbones.mobilenets import Norm
 from vocdet.models.limits import check_input
+from vocdet.models.ssd import pan
 from vocdet.models.ssd.anchors import Anchors, map_sizes
-from vocdet.recipes.schema import Extras, LastMap
+from vocdet.models.ssd.cells import cell_grid
+from vocdet.recipes.schema import FEWEST, Extras, LastMap, Neck
 
 EXTRAS = (512, 256, 256, 128)  # channels of the extra feature maps
 MAPS = 2 + len(EXTRAS)
+WIDEST = 512  # channels of a neck
 
 
 class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="ssd"):
@@ -33,16 +38,21 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     backbone: BackboneSpec
     labels: tuple[str, ...]  # without background
     size: tuple[int, int]  # (height, width) of the input, pixels
-    anchors: Anchors
+    anchors: Anchors  # without shapes if there is a neck
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of RGB in [0, 1]
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     extras: Extras = "separable"  # and so the heads
     last_map: LastMap = "conv"
+    neck: Neck = "none"  # "pan": no anchors, no extra maps
+    channels: int = 0  # of the neck
 
     def __post_init__(self) -> None:
         check_input(self.labels, self.size, self.std)
-        if len(self.anchors.shapes) != MAPS:
-            raise ValueError(f"anchors for {len(self.anchors.shapes)} feature maps, not {MAPS}")
+        maps = MAPS if self.neck == "none" else 0
+        if len(self.anchors.shapes) != maps:
+            raise ValueError(f"anchors for {len(self.anchors.shapes)} feature maps, not {maps}")
+        if not (FEWEST <= self.channels <= WIDEST if self.neck == "pan" else self.channels == 0):
+            raise ValueError(f"a neck {self.neck} of {self.channels} channels")
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -52,6 +62,8 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     @property
     def maps(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of every feature map, finest first."""
+        if self.neck == "pan":
+            return map_sizes(self.size, pan.MAPS, finest=pan.FINEST)
         return map_sizes(self.size, last_map=self.last_map)
 
 
@@ -65,8 +77,20 @@ class SsdLite(nn.Module):
     def __init__(self, spec: SsdSpec) -> None:
         super().__init__()
         self.spec = spec
-        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
         self.backbone = Backbone(spec.backbone)
+        height, width = spec.size
+        if spec.neck == "pan":
+            self.head = pan.PanHead(self.backbone.pyramid_channels[1:], spec.channels, len(spec.labels))
+            grid = torch.from_numpy(cell_grid(spec.maps, pan.FINEST))
+        else:
+            self._add_extras(spec)
+            grid = torch.from_numpy(spec.anchors.grid(spec.maps)) * torch.tensor([width, height, width, height])
+        self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    def _add_extras(self, spec: SsdSpec) -> None:
+        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
         extras, channels = [], list(self.backbone.channels)
         for out in EXTRAS:
             extras.append(_extra(channels[-1], out, norm, spec.extras))
@@ -80,19 +104,20 @@ class SsdLite(nn.Module):
         self.box_head = nn.ModuleList(head(c, n * 4, norm) for c, n in shapes)
         for module in (self.extras, self.class_head, self.box_head):
             _initialize(module)
-        height, width = spec.size
-        grid = torch.from_numpy(spec.anchors.grid(spec.maps)) * torch.tensor([width, height, width, height])
-        self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background."""
+        """Images (B, 3, H, W) to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background.
+
+        With a neck: to the outputs of `PanHead`, without background.
+        """
         if self.training and len(images) == 1:
             # a map can be one pixel: batch norm needs two values for a variance
             offsets, logits = self(images.expand(2, -1, -1, -1))
             return offsets[:1], logits[:1]
         x = (images.to(self.mean.dtype) / 255).sub_(self.mean).div_(self.std)  # the rounding of torchvision
+        if self.spec.neck == "pan":
+            outputs: tuple[Tensor, Tensor] = self.head(self.backbone.pyramid(x)[1:])
+            return outputs
         maps = list(self.backbone(x))
         for extra in self.extras:
             maps.append(extra(maps[-1]))

@@ -1,0 +1,126 @@
+"""The assignment of cells to objects, and the losses of an SSD without anchors, for a whole batch at once.
+
+Task alignment (Feng et al. 2021, TOOD, section 3.2): a cell inside an object learns it if the network already finds
+the object well there, by score and IoU together, and its score learns that quality instead of 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocdet.models.crowds import in_crowds
+from vocdet.models.ssd.cells import decode_distances
+
+SCORE_POWER, IOU_POWER = 0.5, 6.0  # of the alignment
+MOST_CELLS = 10  # of an object
+CROWD_SHARE = 0.5  # of a cell inside a crowd, so that it is no background
+BOX_GAIN = 2.0  # of the box loss relative to that of labels
+FOCUS = 2.0
+
+
+class Assignment(NamedTuple):
+    """The cells that learn an object; N of them in the whole batch."""
+
+    image: Tensor  # (N,)
+    cell: Tensor  # (N,)
+    object_: Tensor  # (N,) a row of the image's boxes
+    quality: Tensor  # (N,) in [0, 1], what the score of the object's label learns
+
+
+def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalized IoU (Rezatofighi et al. 2019) of boxes (N, 4) with boxes (N, 4): (N,) each."""
+    common = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - common
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
+    iou = common / union.clamp(min=1e-9)
+    return iou, iou - (hull - union) / hull.clamp(min=1e-9)
+
+
+@torch.no_grad()
+def assign(predicted: Tensor, scores: Tensor, cells: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+    """The cells that learn each object: of those with their center inside it the best-aligned ones.
+
+    `predicted` (B, A, 4) and `scores` (B, A, L) are what the network finds now; `boxes` (B, M, 4) and `classes` (B, M)
+    are padded with class 0. An object that covers no center has the nearest one of the finest map. A cell that several
+    objects want learns the one that it overlaps most.
+    """
+    images, each, most = len(boxes), len(cells), boxes.shape[1]
+    image, object_, cell = _candidates(cells, boxes, classes > 0).nonzero(as_tuple=True)  # (K,) pairs
+    iou = paired_iou(predicted[image, cell], boxes[image, object_])[0]
+    score = scores[image, cell, classes[image, object_] - 1]
+    aligned = score**SCORE_POWER * iou**IOU_POWER
+    table = aligned.new_full((images * most, each), -1.0)  # a row for each object
+    row = image * most + object_
+    table[row, cell] = aligned
+    best = table.topk(min(MOST_CELLS, each), dim=1).indices
+    chosen = torch.zeros_like(table, dtype=torch.bool).scatter_(1, best, value=True)[row, cell]
+    image, object_, cell, iou, aligned, row = (x[chosen] for x in (image, object_, cell, iou, aligned, row))
+    # of several objects that want a cell, the one of highest IoU; of equal ones the first
+    place = image * each + cell
+    order = torch.sort(iou, descending=True, stable=True).indices
+    order = order[torch.sort(place[order], stable=True).indices]
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = place[order][1:] != place[order][:-1]
+    order = order[first]
+    image, object_, cell, iou, aligned, row = (x[order] for x in (image, object_, cell, iou, aligned, row))
+    top = aligned.new_zeros(2, images * most).scatter_reduce_(
+        1, row.expand(2, -1), torch.stack([aligned, iou]), "amax", include_self=True
+    )[:, row]
+    return Assignment(image, cell, object_, aligned / top[0].clamp(min=1e-9) * top[1])
+
+
+def _candidates(cells: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
+    """(B, M, A) whether a cell has its center inside a box; a box without any has the nearest of the finest map."""
+    x, y = ((cells[:, :2] + cells[:, 2:]) / 2).unbind(-1)  # (A,)
+    left, top, right, bottom = boxes[..., None].unbind(-2)  # (B, M, 1)
+    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+    inside &= real[..., None]
+    image, object_ = (real & ~inside.any(-1)).nonzero(as_tuple=True)
+    finest = int((cells[:, 2] - cells[:, 0] == cells[0, 2] - cells[0, 0]).sum())
+    middle = (boxes[image, object_, :2] + boxes[image, object_, 2:]) / 2
+    distance = (x[:finest] - middle[:, :1]).abs() + (y[:finest] - middle[:, 1:]).abs()
+    if len(image):
+        inside[image, object_, distance.argmin(1)] = True
+    return inside
+
+
+def cell_sums(
+    outputs: Tensor,
+    logits: Tensor,
+    cells: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    *,
+    weights: Tensor | None = None,
+    crowds: Tensor | None = None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The sums of the generalized IoU loss and of the quality focal loss, and the sum of qualities that divides both.
+
+    `outputs` (B, A, 4) and `logits` (B, A, L) are the model's; `boxes` (B, M, 4) are pixels, and `classes` (B, M) from
+    1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds` (B, K, 4),
+    padded with empty boxes, is no background.
+    """
+    predicted, scores = decode_distances(outputs, cells), logits.sigmoid()
+    found = assign(predicted.detach(), scores.detach(), cells, boxes, classes)
+    image, cell, object_, quality = found
+    label = classes[image, object_]
+    worth = quality if weights is None else quality * weights[label]
+    overlap = paired_iou(predicted[image, cell], boxes[image, object_])[1]
+    target = torch.zeros_like(logits)
+    target[image, cell, label - 1] = quality
+    focus = (target - scores).abs() ** FOCUS  # Li et al. 2020, section 3.1
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * focus
+    if weights is not None:
+        scale = torch.ones_like(entropy)
+        scale[image, cell, label - 1] = weights[label]
+        entropy = entropy * scale
+    if crowds is not None:
+        background = torch.ones_like(entropy[..., 0])
+        background[in_crowds(cells[None], crowds, CROWD_SHARE)] = 0
+        background[image, cell] = 1
+        entropy = entropy * background[..., None]
+    return {"box": BOX_GAIN * ((1 - overlap) * worth).sum(), "class": entropy.sum()}, quality.sum()
