@@ -60,10 +60,12 @@ class PanHead(nn.Module):
         self.class_out = nn.ModuleList(nn.Conv2d(channels, labels, 1) for _ in range(MAPS))
         self.box_out = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in range(MAPS))
         initialize(self)
-        for layer in (*self.class_out, *self.box_out):
-            nn.init.normal_(layer.weight, 0, 0.01)
-        for layer in self.class_out:
-            nn.init.constant_(layer.bias, -math.log(1 / RARE - 1))
+        for layer in (*self.class_out.modules(), *self.box_out.modules()):
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, 0, 0.01)
+        for name, bias in self.class_out.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(bias, -math.log(1 / RARE - 1))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps (B, inputs[i], H, W) to box outputs (B, A, 4) and logits (B, A, labels), finest cells first."""
