@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from vocdet.formats.images.folders import listing
-from vocdet.formats.images.lookup import split_suffix
 
 _FIRST_BYTES = 1 << 15
 _MOST_INSPECTED = 4  # files of each suffix
@@ -22,7 +22,7 @@ class Foreign:
 
     name: str
     way: str  # a hint
-    path: str = ""  # pattern of a path in the folder
+    path: str = ""  # pattern of a path in the folder, one line of many
     suffixes: tuple[str, ...] = ()  # of files whose first bytes have all patterns in `content`
     content: tuple[bytes, ...] = ()
     resembles: tuple[str, ...] = ()  # formats whose readers may take it for theirs
@@ -34,7 +34,7 @@ FORMATS: Sequence[Foreign] = (
     Foreign("TFRecord", "export the annotations that it was made of as VOC, COCO or CSV",
             r"\.(tfrecords?|record)(-\d+-of-\d+)?$"),
     Foreign("Supervisely", "export it from Supervisely as COCO, Pascal VOC or YOLO",
-            r"(^|/)ann/[^/]+\.(jpe?g|png|bmp|tiff?|webp)\.json$", resembles=("coco", "labelme")),
+            r"(^|/)ann/[^/\n]+\.(jpe?g|png|bmp|tiff?|webp)\.json$", resembles=("coco", "labelme")),
     Foreign("Labelbox", "convert it to COCO with Labelbox's SDK", suffixes=(".json", ".ndjson"),
             content=(rb'"(Labeled Data|data_row)"\s*:',), resembles=("coco",)),
     Foreign("Ultralytics NDJSON", "convert it with Ultralytics' convert_ndjson_to_yolo, which makes a YOLO folder",
@@ -66,7 +66,7 @@ FORMATS: Sequence[Foreign] = (
     Foreign("MATLAB", "save the annotations as COCO, VOC or CSV", r"\.mat$"),
     Foreign("masks without annotations", "make objects of them: import them into CVAT as segmentation masks and export "
             "COCO. Masks in SegmentationObject are read beside an XML for each image",
-            r"(?i)(^|/)(SegmentationClass|SegmentationObject|masks?|labels?|annotations?|ground_?truth|gt)/(.+/)?[^/]+\.png$"),
+            r"(?i)(^|/)(SegmentationClass|SegmentationObject|masks?|labels?|annotations?|ground_?truth|gt)/(.+/)?[^/\n]+\.png$"),
 )  # fmt: skip
 
 
@@ -76,15 +76,15 @@ def find_foreign(path: Path, known: Sequence[str] = ()) -> Foreign | None:
     """
     paths = list(_paths(path)) if path.is_dir() else [path.name]
     root = path if path.is_dir() else path.parent
-    begins: dict[str, list[bytes]] = {}
+    lines, begins = "\n".join(paths), dict[str, list[bytes]]()
     for foreign in FORMATS:
         if set(known) - set(foreign.resembles):
             continue
-        if foreign.path and any(re.search(foreign.path, one) for one in paths):
+        if foreign.path and re.search(foreign.path, lines, re.MULTILINE):
             return foreign
         for suffix in foreign.suffixes:
             if suffix not in begins:
-                some = [one for one in paths if split_suffix(one)[1] == suffix][:_MOST_INSPECTED]
+                some = islice((one for one in paths if one.lower().endswith(suffix)), _MOST_INSPECTED)
                 begins[suffix] = [_begin(root / one) for one in some]
             some_or_all = all if "voc" in foreign.resembles else any  # other XML files are VOC's
             if begins[suffix] and some_or_all(

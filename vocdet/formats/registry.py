@@ -21,6 +21,7 @@ from vocdet.data.losses import Loss
 from vocdet.data.usable import all_errors, refuse
 from vocdet.errors import ArgumentError, DatasetError, Place
 from vocdet.formats.foreign import Foreign, find_foreign
+from vocdet.formats.images.entries import listed_once
 from vocdet.formats.images.folders import merged, suffixes_below, walk
 from vocdet.formats.images.lookup import BY_FOLDER, images_among, split_suffix, stem_of
 from vocdet.formats.scan import Coordinates, FormatName, Progress, Scan, Source
@@ -148,11 +149,13 @@ def scan(
     `without_split_files`, those of the format itself. A `DatasetError` if the source is not a dataset of the format,
     or of any known format.
     """
-    best, *others = readings(source.path) if source.format == "auto" else [Reading(source.format)]
-    result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
+    with listed_once():
+        best, *others = readings(source.path) if source.format == "auto" else [Reading(source.format)]
+        result = find_format(best.format).reader.scan(source, without_images=without_images, progress=progress)
+        pictures = _other_pictures(source.path)
     result = replace(result, findings=tuple(one_per_object(result.findings)))
     result = _without_background(_with_others(result, best, others))
-    result = replace(result, findings=(*result.findings, *_other_pictures(source.path)))
+    result = replace(result, findings=(*result.findings, *pictures))
     if source.crowds == "objects":
         result = replace(result, dataset=crowds_as_objects(result.dataset))
     if without_split_files:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vocdet.data.findings import Finding, Severity, raise_errors
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.images.folders import listing
+from vocdet.formats.images.folders import files_of, listing
 from vocdet.formats.images.lookup import ImageIndex, stem_of
 from vocdet.wording import json_reason, reason
 
@@ -158,16 +158,12 @@ def _json_paths(folder: Path) -> list[Path]:
     """The JSON files in the places of COCO files, sorted."""
     if not folder.is_dir():
         return []
-    folders, files = listing(folder)
-    found = [name for name in files if name.lower().endswith(".json")]
-    for name in folders:
-        below, inside = listing(folder, name)
-        every = name.lower() in _FOLDERS
-        found += [
-            f"{name}/{file}" for file in inside if file.lower().endswith(".json") and (every or file in _ROBOFLOW)
-        ]
-        for deep in (f"{name}/{one}" for one in below if one.lower() in _FOLDERS):
-            found += [f"{deep}/{file}" for file in listing(folder, deep)[1] if file.lower().endswith(".json")]
+    found = files_of(folder, (".json",))
+    for name in listing(folder)[0]:
+        inside = files_of(folder, (".json",), name)
+        found += [file for file in inside if name.lower() in _FOLDERS or file.rpartition("/")[2] in _ROBOFLOW]
+        for deep in (f"{name}/{one}" for one in listing(folder, name)[0] if one.lower() in _FOLDERS):
+            found += files_of(folder, (".json",), deep)
     return sorted(folder / name for name in found)
 
 

@@ -12,7 +12,7 @@ from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
-from vocdet.formats.images.folders import listing, walk
+from vocdet.formats.images.folders import first_file, walk
 from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix
 from vocdet.wording import counted
 
@@ -21,7 +21,6 @@ LARGEST_FILE = 1 << 29  # bytes; Open Images has 15 million boxes in 2 GB
 _FIRST_BYTES = 1 << 14
 _FIRST_ROWS = 20
 _DELIMITERS = ",;\t"
-_MOST_INSPECTED = 20  # files of a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ def find_layout(path: Path, *, without_images: bool = False) -> Layout:
         hint = "the first line names the columns: filename,width,height,class,xmin,ymin,xmax,ymax"
         raise AnnotationError("no CSV file lists boxes of images", place=path, hint=hint)
     hint = "use the folder that holds both annotations and images"
-    images = indexed(root, names, counted(len(files), "CSV file"), hint=hint, without_images=without_images)
+    what = counted(len(files), "CSV file")
+    images = indexed(root, names, findings, what, hint=hint, without_images=without_images)
     lists = [name for name in names if split_suffix(name)[1] == ".csv" and _names_labels(root / name)]
     return Layout(images, files, lists, findings)
 
@@ -65,10 +65,8 @@ def looks_like(path: Path) -> str:
     """Why a folder, or a file, looks like boxes in CSV; "" where it does not. Few files are inspected."""
     if path.is_file():
         return "lists boxes of images" if inspect(path) else ""
-    folders, files = listing(path)
-    paths = [*files, *(f"{folder}/{name}" for folder in folders for name in listing(path, folder)[1])]
-    some = [name for name in paths if split_suffix(name)[1] == ".csv"][:_MOST_INSPECTED]
-    return next((f"{name} lists boxes of images" for name in some if inspect(path / name)), "")
+    file = first_file(path, (".csv",), lambda one: inspect(one) is not None)
+    return f"{file} lists boxes of images" if file else ""
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
-from vocdet.formats.images.folders import listing, spread, walk
-from vocdet.formats.images.lookup import ImageIndex, images_among, indexed, split_suffix, stem_of
+from vocdet.formats.images.folders import first_file, walk
+from vocdet.formats.images.lookup import Layout, images_among, indexed, split_suffix, stem_of
 from vocdet.formats.shared.values import root_element
 from vocdet.wording import counted
 
-_MOST_INSPECTED = 20  # files of a folder
 LARGEST_FILE = 1 << 28  # bytes; an object takes some 200
 
 _ROOT = "annotations"
@@ -25,46 +22,32 @@ _NUMBER = re.compile(r"(\d{1,9})$", re.ASCII)
 _FOLDERS = ("annotations", "annotation")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The files of a dataset."""
-
-    images: ImageIndex
-    annotations: list[str]  # from the root
-    findings: list[Finding]
-
-
 def find_layout(root: Path, *, without_images: bool = False) -> Layout:
     """Find CVAT's XML files and images below a folder; an error where either is missing."""
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
         raise DatasetError(problem, place=root, hint="use the folder that holds annotations.xml and the images")
     files, findings = walk(root)
-    annotations = [file for file in files if _is_cvat(root, file)]
+    annotations = [file for file in files if _is_cvat(root / file)]
     if not annotations:
         hint = "export the task as CVAT for images 1.1, or CVAT for video 1.1"
         raise AnnotationError("no XML file of CVAT found", place=root, hint=hint)
     what, hint = f"{counted(len(annotations), 'XML file')} of CVAT", "export with images, or put them into the folder"
-    return Layout(indexed(root, files, what, hint=hint, without_images=without_images), annotations, findings)
+    images = indexed(root, files, findings, what, hint=hint, without_images=without_images)
+    return Layout(images, annotations, findings)
 
 
 def looks_like(folder: Path) -> str:
     """Why a folder looks like an export of CVAT: an XML file in it that begins with <annotations>; "" otherwise."""
-    folders, files = listing(folder) if folder.is_dir() else ([], [])
-    names = {"": files} | {f"{inner}/": listing(folder, inner)[1] for inner in folders}
-    for place, every in names.items():
-        xmls = [name for name in every if name.lower().endswith(".xml")]
-        for file in (place + name for name in spread(xmls, _MOST_INSPECTED)):
-            if _is_cvat(folder, file):
-                return f"{file} begins with <{_ROOT}>"
-    return ""
+    file = first_file(folder, (".xml",), _is_cvat) if folder.is_dir() else ""
+    return f"{file} begins with <{_ROOT}>" if file else ""
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:
     """The stems of the images that CVAT's files name, or number."""
     stems: dict[str, None] = {}
     for file in files:
-        if not _is_cvat(root, file):
+        if not _is_cvat(root / file):
             continue
         try:
             data = read_limited(root / file, LARGEST_FILE)
@@ -85,5 +68,5 @@ def number_in(image: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _is_cvat(root: Path, file: str) -> bool:
-    return split_suffix(file)[1] == ".xml" and root_element(root / file) == _ROOT
+def _is_cvat(path: Path) -> bool:
+    return path.suffix.lower() == ".xml" and root_element(path) == _ROOT

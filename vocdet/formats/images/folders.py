@@ -8,7 +8,6 @@ ever written through a link.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
@@ -18,10 +17,9 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import Place
 from vocdet.files import first_link, is_file, is_folder, is_link
+from vocdet.formats.images.entries import Entries, entries_of
 from vocdet.outputs import is_output_folder, written_files
 from vocdet.wording import counted, listed, reason
-
-NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 
 
 def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tuple[list[str], list[Finding]]:
@@ -39,6 +37,8 @@ def walk(root: Path, folders: Sequence[str] = ("",), *, deep: bool = True) -> tu
     findings = [*walked.findings, *_link_findings(walked), *_outputs(root, sorted(set(walked.outputs)))]
     return sorted(walked.files), list(dict.fromkeys(findings))
 
+
+_NO_ENTRIES = Entries((), (), (), frozenset(), ())
 
 Chain = tuple[str, ...]  # the real paths of the root and of every linked folder on the way to a folder
 
@@ -79,20 +79,15 @@ class _Walk:
         """List one folder, and add its subfolders to `pending`."""
         prefix = f"{folder}/" if folder else ""
         entries = _visible(self.root / folder, self.findings)
-        written = written_files(self.root / folder, (entry.name for entry in entries))
+        written = written_files(self.root / folder, entries.files)
         self.outputs += [prefix + name for name in written]
-        for entry in entries:
-            name, is_link = prefix + entry.name, entry.is_symlink()
-            if is_kind(entry.is_dir):
-                if self.deep:
-                    self.enter(name, entry.path, ways, is_link=is_link)
-            elif not is_kind(entry.is_file):
-                if is_link:
-                    self.refused.append(name)
-            elif entry.name not in written:
-                self.files.add(name)
-                if is_link:
-                    self.note(name, _real(entry.path))
+        self.files |= {prefix + name for name in entries.files if name not in written}
+        for name in entries.links.intersection(entries.files).difference(written):
+            self.note(prefix + name, _real(self.root / folder / name))
+        self.refused += [prefix + name for name in entries.links.intersection(entries.others)]
+        if self.deep:
+            for name in entries.folders:
+                self.enter(prefix + name, f"{self.root / folder}/{name}", ways, is_link=name in entries.links)
 
     def enter(self, name: str, path: str, ways: Chain, *, is_link: bool) -> None:
         """Add a subfolder to `pending`, unless it is output, or a link that leads back."""
@@ -128,8 +123,32 @@ def listing(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
     if folder.startswith("/") or ".." in names:
         return [], []
     entries = _visible(root / folder, [])
-    folders = sorted(entry.name for entry in entries if is_kind(entry.is_dir) and is_searched(Path(entry.path)))
-    return folders, sorted(entry.name for entry in entries if is_kind(entry.is_file))
+    return [name for name in entries.folders if is_searched(root / folder / name)], list(entries.files)
+
+
+def files_of(root: Path, suffixes: Sequence[str], folder: str = "") -> list[str]:
+    """The paths from `root` of the files in one folder of it that have one of these suffixes, sorted."""
+    by_suffix = _visible(root / folder, []).by_suffix
+    names = sorted(name for suffix in suffixes for name in by_suffix.get(suffix, ()))
+    return [f"{folder}/{name}" for name in names] if folder else names
+
+
+def first_file(
+    root: Path, suffixes: Sequence[str], matches: Callable[[Path], bool], *, levels: int = 1, most: int = 20
+) -> str:
+    """The first file of these suffixes that `matches`, in a folder and these many levels below it; "" if none does.
+
+    In a folder of more than `most` such files, some of them are inspected.
+    """
+    places = [""]
+    for level in range(levels + 1):
+        for place in places:
+            for file in spread(files_of(root, suffixes, place), most):
+                if matches(root / file):
+                    return file
+        below = ((place, name) for place in places if level < levels for name in listing(root, place)[0])
+        places = [f"{place}/{name}" if place else name for place, name in below]
+    return ""
 
 
 def spread(names: Sequence[str], most: int) -> Sequence[str]:
@@ -141,13 +160,12 @@ def irregular(root: Path, folders: Iterable[str], suffix: str) -> dict[str, str]
     """What has the name of an annotation file in these folders of `root`, and is none: its path, and what it is."""
     found: dict[str, str] = {}
     for folder in sorted(folders):
-        for entry in _visible(root / folder, []):
-            if entry.name.lower().endswith(suffix) and not is_kind(entry.is_file):
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if is_kind(entry.is_dir):
-                    found[path] = "a folder"
-                elif not entry.is_symlink():  # the walk names links that lead nowhere
-                    found[path] = "a pipe, a socket or a device"
+        entries = _visible(root / folder, [])
+        kinds = dict.fromkeys(entries.folders, "a folder")
+        kinds |= dict.fromkeys(set(entries.others) - entries.links, "a pipe, a socket or a device")  # see `walk`
+        for name in sorted(kinds):
+            if name.lower().endswith(suffix):
+                found[f"{folder}/{name}" if folder else name] = kinds[name]
     return found
 
 
@@ -155,10 +173,11 @@ def suffixes_below(root: Path, *, levels: int = 4) -> set[str]:
     """The suffixes, in lower case, of the visible files in a folder and its subfolders, as far as these many levels."""
     found, folders = set[str](), [root]
     for _ in range(levels):
-        entries = [entry for folder in folders for entry in _visible(folder, [])]
-        found |= {entry.name[entry.name.rfind(".") :] for entry in entries if "." in entry.name}
-        folders = [Path(entry.path) for entry in entries if is_kind(entry.is_dir) and is_searched(Path(entry.path))]
-    return {suffix.lower() for suffix in found}
+        entries = {folder: _visible(folder, []) for folder in folders}
+        found = found.union(*(one.suffixes for one in entries.values()))
+        below = (folder / name for folder, one in entries.items() for name in one.folders)
+        folders = [folder for folder in below if is_searched(folder)]
+    return found
 
 
 def is_searched(folder: Path) -> bool:
@@ -167,22 +186,18 @@ def is_searched(folder: Path) -> bool:
     return not back and not is_output_folder(folder)
 
 
-def _visible(folder: Path, findings: list[Finding]) -> list[os.DirEntry[str]]:
-    """The visible entries of a folder with valid names; problems go to `findings`."""
+def _visible(folder: Path, findings: list[Finding]) -> Entries:
+    """The visible entries of a folder; problems go to `findings`."""
     try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if entry.name[0] != "."]
+        entries = entries_of(folder)
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
         findings.append(Finding("path.unreadable", "error", problem, Place(folder), "check its permissions"))
-        return []
-    if not NOT_TEXT.search("/".join([entry.name for entry in visible])):
-        return visible
-    for entry in visible:
-        if NOT_TEXT.search(entry.name):
-            problem = f"holds a file whose name is not valid text: {entry.name!a}"
-            findings.append(Finding("path.name", "error", problem, Place(folder), "rename it and its counterpart"))
-    return [entry for entry in visible if not NOT_TEXT.search(entry.name)]
+        return _NO_ENTRIES
+    for name in entries.invalid:
+        problem = f"holds a file whose name is not valid text: {name!a}"
+        findings.append(Finding("path.name", "error", problem, Place(folder), "rename it and its counterpart"))
+    return entries
 
 
 def _real(path: Path | str) -> str:
@@ -192,14 +207,6 @@ def _real(path: Path | str) -> str:
 
 def _is_inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def is_kind(check: Callable[[], bool]) -> bool:
-    """The result of `DirEntry.is_dir` or `is_file`; False for a circular link."""
-    try:
-        return check()
-    except OSError:
-        return False
 
 
 def _link_findings(walked: _Walk) -> list[Finding]:

@@ -20,8 +20,9 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import AnnotationError, ImageError, Place
+from vocdet.formats.images.entries import NOT_TEXT
 from vocdet.formats.images.facts import MARKS, ImageFacts, Shown, Stated, size_finding
-from vocdet.formats.images.folders import NOT_TEXT, walk
+from vocdet.formats.images.folders import link_hint, walk
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
 
@@ -136,13 +137,31 @@ def find_images(root: Path, folders: Sequence[str] | None = None) -> ImageIndex:
     return ImageIndex(root, tuple(images_among(files)), tuple(findings))
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of a dataset, each of whose annotation files is of many images."""
+
+    images: ImageIndex
+    annotations: list[str]  # from the root
+    findings: list[Finding]
+
+
 def indexed(
-    root: Path, files: Sequence[str], annotations: str, *, hint: str, without_images: bool = False
+    root: Path,
+    files: Iterable[str],
+    findings: Iterable[Finding],
+    annotations: str,
+    *,
+    hint: str,
+    without_images: bool = False,
 ) -> ImageIndex:
-    """The images among the files of a dataset; an `AnnotationError` if there are none for its `annotations`."""
+    """The images among the files of a dataset; an `AnnotationError` if there are none for its `annotations`.
+
+    `findings` are those of `walk`: with links that lead nowhere, the images may be there, not yet fetched.
+    """
     images = images_among(files)
     if not images and not without_images:
-        raise AnnotationError(f"no images found for {annotations}", place=root, hint=hint)
+        raise AnnotationError(f"no images found for {annotations}", place=root, hint=link_hint(findings, hint))
     return ImageIndex(root, tuple(images))
 
 

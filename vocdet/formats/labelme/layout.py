@@ -11,8 +11,8 @@ from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
 from vocdet.files import read_limited
-from vocdet.formats.images.folders import irregular, link_hint, listing, spread, walk
-from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
+from vocdet.formats.images.folders import first_file, irregular, link_hint, walk
+from vocdet.formats.images.lookup import ImageIndex, images_among, indexed, split_suffix, stem_of
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
@@ -57,24 +57,16 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
         problem += f" beside {counted(len(images), 'image')}" if images else ""
         hint = link_hint(findings, "a labelme folder has a JSON file beside each image")
         raise AnnotationError(problem, place=root, hint=hint)
-    if not images and not without_images and not any(map(_holds_image, (root / file for file in annotations))):
-        problem = f"no images found for {counted(len(annotations), 'annotation')}"
-        hint = link_hint(findings, "use the folder that holds both annotations and images")
-        raise AnnotationError(problem, place=root, hint=hint)
-    return Layout(ImageIndex(root, tuple(images)), annotations, findings, frozenset(unreadable))
+    optional = bool(images) or without_images or any(_holds_image(root / file) for file in annotations)
+    what, hint = counted(len(annotations), "annotation"), "use the folder that holds both annotations and images"
+    index = indexed(root, images, findings, what, hint=hint, without_images=optional)
+    return Layout(index, annotations, findings, frozenset(unreadable))
 
 
 def looks_like(folder: Path) -> str:
     """Why a folder looks like one of labelme's; "" where it does not. Few files are inspected."""
-    subfolders, files = listing(folder) if folder.is_dir() else ([], [])
-    deeper = [f"{one}/{two}" for one in subfolders for two in listing(folder, one)[0]]
-    for place in ("", *subfolders, *deeper):
-        names = listing(folder, place)[1] if place else files
-        for name in spread([name for name in names if split_suffix(name)[1] == ".json"], _MOST_INSPECTED):
-            file = f"{place}/{name}" if place else name
-            if is_labelme(folder / file):
-                return f"{file} holds shapes of an image"
-    return ""
+    file = first_file(folder, (".json",), is_labelme, levels=2, most=_MOST_INSPECTED) if folder.is_dir() else ""
+    return f"{file} holds shapes of an image" if file else ""
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:

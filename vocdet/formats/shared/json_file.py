@@ -12,7 +12,8 @@ from typing import Any, TypeGuard
 import msgspec
 
 from vocdet.data.findings import Notes
-from vocdet.wording import json_reason, reason
+from vocdet.formats.shared.limited import noted_bytes
+from vocdet.wording import json_reason
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, which may be unpaired
 
@@ -25,16 +26,9 @@ def read_json(
     NaN and the infinities, which are not JSON, become texts.
     """
     open_it = f"open it in {tool} and save it again"
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        notes.add("json.unreadable", "error", problem, path, "check its permissions")
-        return None
-    if len(data) > limit:
-        problem = f"is larger than {limit >> 20} MB"
-        notes.add("json.too_big", "error", problem, path, f"{tool} files are smaller: delete it if it is not one")
+    too_big = f"{tool} files are smaller: delete it if it is not one"
+    data = noted_bytes(path, notes, limit, ("json.unreadable", "json.too_big"), too_big)
+    if data is None:
         return None
     duplicates: dict[str, None] = {}
 

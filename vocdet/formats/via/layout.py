@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import read_limited
-from vocdet.formats.images.folders import listing, walk
-from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix, stem_of
+from vocdet.formats.images.folders import first_file, walk
+from vocdet.formats.images.lookup import Layout, indexed, split_suffix, stem_of
 from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 28  # bytes; a region takes some 200
@@ -22,16 +20,6 @@ _REGIONS = re.compile(rb'"regions"\s*:\s*[\[{]')
 _FILE = re.compile(rb'"filename"\s*:\s*"([^"\\]*)"')
 _CSV = b"region_shape_attributes"
 _FIRST_BYTES = 1 << 14
-_MOST_INSPECTED = 20  # files of a folder
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The files of a dataset."""
-
-    images: ImageIndex
-    annotations: list[str]  # from the root
-    findings: list[Finding]
 
 
 def find_layout(path: Path, *, without_images: bool = False) -> Layout:
@@ -47,17 +35,16 @@ def find_layout(path: Path, *, without_images: bool = False) -> Layout:
         hint = "export the annotations as JSON or CSV, or save the project"
         raise AnnotationError("no file of VIA found", place=root, hint=hint)
     what, hint = f"{counted(len(annotations), 'file')} of VIA", "use the folder that holds both annotations and images"
-    return Layout(indexed(root, files, what, hint=hint, without_images=without_images), annotations, findings)
+    images = indexed(root, files, findings, what, hint=hint, without_images=without_images)
+    return Layout(images, annotations, findings)
 
 
 def looks_like(path: Path) -> str:
     """Why a folder, or a file, looks like VIA's; "" where it does not. Few files are inspected."""
     if path.is_file():
         return "holds regions of images" if is_via(path) else ""
-    folders, files = listing(path)
-    paths = [*files, *(f"{folder}/{name}" for folder in folders for name in listing(path, folder)[1])]
-    some = [name for name in paths if split_suffix(name)[1] in _SUFFIXES][:_MOST_INSPECTED]
-    return next((f"{name} holds regions of images" for name in some if is_via(path / name)), "")
+    file = first_file(path, _SUFFIXES, is_via)
+    return f"{file} holds regions of images" if file else ""
 
 
 def annotated(root: Path, files: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import unicodedata
 from collections import Counter
@@ -13,7 +12,8 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.formats.images.folders import is_kind, is_searched, link_hint, merged, walk
+from vocdet.formats.images.entries import entries_of
+from vocdet.formats.images.folders import is_searched, link_hint, merged, walk
 from vocdet.formats.images.lookup import IMAGE_FOLDERS, split_folder, split_suffix, stem_of
 from vocdet.formats.shared.values import root_element
 from vocdet.wording import counted, listed, reason
@@ -222,14 +222,12 @@ def _folder_with_xml(folder: Path, levels: int) -> Path | None:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    with os.scandir(root) as entries:
-        folders = sorted(Path(entry.path) for entry in entries if entry.name[0] != "." and is_kind(entry.is_dir))
+    folders = (root / name for name in entries_of(root).folders)
     return [folder for folder in folders if is_searched(folder)]
 
 
 def _has_xml(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(".xml") and entry.name[0] != "." for entry in entries)
+    return ".xml" in entries_of(folder).suffixes
 
 
 def _annotation_folder(folders: list[Path]) -> Path | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.data.findings import Notes
+from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats.images.folders import link_hint, listing, spread, walk
+from vocdet.formats.images.folders import files_of, link_hint, listing, spread, walk
 from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.shared.label_lists import list_rank
 from vocdet.formats.yolo import pairs
@@ -114,20 +115,19 @@ def _names_labels(path: Path) -> bool:
 
 
 def _rows_in(root: Path, folder: str) -> str:
-    return _first_rows(root, folder, [name for name in listing(root, folder)[1] if split_suffix(name)[1] == ".txt"])
+    return _first_rows(root, files_of(root, (".txt",), folder))
 
 
 def _rows_beside(root: Path, folder: str) -> str:
-    files = listing(root, folder)[1]
-    stems = {split_suffix(name)[0] for name in images_among(files)}
-    texts = [name for name in files if split_suffix(name)[1] == ".txt" and split_suffix(name)[0] in stems]
-    return _first_rows(root, folder, texts)
+    texts = files_of(root, (".txt",), folder)
+    stems = {split_suffix(file)[0] for file in files_of(root, tuple(IMAGE_SUFFIXES), folder)} if texts else set[str]()
+    return _first_rows(root, [file for file in texts if split_suffix(file)[0] in stems])
 
 
-def _first_rows(root: Path, folder: str, texts: Sequence[str]) -> str:
+def _first_rows(root: Path, texts: Sequence[str]) -> str:
     """The first of these files that holds rows; some of many are inspected, because the first may be empty."""
-    found = (f"{folder}/{name}" if folder else name for name in spread(texts, _MOST_TEXTS))
-    return next((file for file in found if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
+    some = spread(texts, _MOST_TEXTS)
+    return next((file for file in some if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
 
 
 def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str], hint: str) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vocdet.data.findings import Notes
+from vocdet.formats.shared.limited import noted_bytes
 from vocdet.formats.shared.values import NUMBER
 from vocdet.formats.yolo.rotated_rows import may_be_rotated
-from vocdet.wording import counted, reason
+from vocdet.wording import counted
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
 TOLERANCE = 0.01  # fractions may be outside 0 to 1 by this much, as in other tools
@@ -26,6 +27,7 @@ _PLAIN = re.compile(rb"(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4} ?\r?\n)*(?:\d{1,9}(?:
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_UNUSABLE = ("yolo.text.unreadable", "yolo.text.too_big")
 _REDRAW = "draw the object again, or delete the line"
 
 
@@ -52,7 +54,7 @@ def read_rows(path: str, notes: Notes, keypoints: tuple[int, int] | None = None)
 
     `keypoints` is how many a pose has, and how many values each has.
     """
-    data = _read(path, notes)
+    data = noted_bytes(path, notes, LARGEST_FILE, _UNUSABLE, "label files have a few kB: delete it if it is not one")
     if data is None:
         return None
     if _PLAIN.fullmatch(data):
@@ -78,23 +80,6 @@ def looks_like_rows(begin: bytes) -> bool:
     """Whether a file that begins with these bytes is a label file: its first line has five numbers or more."""
     line = begin.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n")[0].split()
     return len(line) >= 5 and all(NUMBER.fullmatch(word.decode("latin-1")) for word in line[:5])
-
-
-def _read(path: str, notes: Notes) -> bytes | None:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 thousands of times: Path.open takes as long again
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.text.unreadable", "error", problem, Path(path), "check its permissions")
-        return None
-    if len(data) > LARGEST_FILE:
-        problem = f"is larger than {LARGEST_FILE >> 20} MB"
-        notes.add(
-            "yolo.text.too_big", "error", problem, Path(path), "label files have a few kB: delete it if it is not one"
-        )
-        return None
-    return data
 
 
 @dataclass(slots=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from vocdet.data.findings import Notes
 from vocdet.formats.shared.label_lists import is_list_name
+from vocdet.formats.shared.limited import noted_text
 from vocdet.formats.shared.values import clean_label
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.wording import and_more, counted, reason
+from vocdet.wording import and_more, counted
 
 LARGEST_FILE = 2**18  # bytes; a thousand labels take 30,000
 SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -110,22 +111,8 @@ def first_bytes(path: Path, count: int = 512) -> bytes:
 
 
 def _text(path: Path, notes: Notes) -> str | None:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.names.unreadable", "error", problem, path, "check its permissions")
-        return None
-    if len(data) > LARGEST_FILE:
-        problem = f"is larger than {LARGEST_FILE >> 10} kB"
-        notes.add("yolo.names.too_big", "error", problem, path, "use a shorter label list")
-        return None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        notes.add("yolo.names.encoding", "error", "is not UTF-8 text", path, "save it as UTF-8")
-        return None
+    codes = "yolo.names.unreadable", "yolo.names.too_big", "yolo.names.encoding"
+    return noted_text(path, notes, LARGEST_FILE, codes, "use a shorter label list")
 
 
 def _scalars(text: str) -> Iterator[tuple[tuple[str, ...], str, int]]:

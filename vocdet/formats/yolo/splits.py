@@ -9,9 +9,10 @@ from pathlib import Path
 
 from vocdet.data.findings import Notes
 from vocdet.formats.images.lookup import ImageIndex, safe_relative, splits_by_folder
+from vocdet.formats.shared.limited import noted_text
 from vocdet.formats.yolo.rows import looks_like_rows
 from vocdet.formats.yolo.settings import SPLIT_KEYS, Settings, first_bytes
-from vocdet.wording import and_more, counted, reason
+from vocdet.wording import and_more, counted
 
 LARGEST_LIST = 64 * 2**20  # bytes; a million paths
 
@@ -153,21 +154,7 @@ def _joined(folder: str, path: str) -> str:
 
 
 def _lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_LIST + 1)
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        notes.add("yolo.list.unreadable", "error", problem, path, "check its permissions")
-        return []
-    if len(data) > LARGEST_LIST:
-        problem = f"is larger than {LARGEST_LIST >> 20} MB"
-        notes.add("yolo.list.unreadable", "error", problem, path, "use a shorter list of images")
-        return []
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        notes.add("yolo.list.unreadable", "error", "is not UTF-8 text", path, "save it as UTF-8")
-        return []
-    lines = re.split(r"\r\n|\r|\n", text)
+    code = "yolo.list.unreadable"
+    text = noted_text(path, notes, LARGEST_LIST, (code, code, code), "use a shorter list of images")
+    lines = re.split(r"\r\n|\r|\n", text or "")
     return [(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]

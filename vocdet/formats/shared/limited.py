@@ -1,0 +1,34 @@
+"""Files of limited size, whose problems become findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vocdet.data.findings import Notes
+from vocdet.files import FileTooLargeError, read_limited
+from vocdet.wording import reason
+
+
+def noted_bytes(path: Path | str, notes: Notes, limit: int, codes: tuple[str, str], hint: str) -> bytes | None:
+    """The bytes of a file; None, with a finding, if it cannot be read or has more than `limit` bytes.
+
+    `codes` are those of the two findings; `hint` is that of the second.
+    """
+    try:
+        return read_limited(path, limit)
+    except FileTooLargeError:
+        size = f"{limit >> 20} MB" if limit >= 1 << 20 else f"{limit >> 10} kB"
+        notes.add(codes[1], "error", f"is larger than {size}", Path(path), hint)
+    except OSError as error:
+        notes.add(codes[0], "error", f"cannot be read: {reason(error)}", Path(path), "check its permissions")
+    return None
+
+
+def noted_text(path: Path, notes: Notes, limit: int, codes: tuple[str, str, str], hint: str) -> str | None:
+    """The text of a UTF-8 file, like `noted_bytes`; the last of `codes` is for other texts."""
+    data = noted_bytes(path, notes, limit, codes[:2], hint)
+    try:
+        return None if data is None else data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.add(codes[2], "error", "is not UTF-8 text", path, "save it as UTF-8")
+        return None
