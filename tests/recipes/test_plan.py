@@ -1,0 +1,190 @@
+"""The plan of a whole training, on made-up facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vocdet.errors import ArgumentError
+from vocdet.recipes.load import load_recipe
+from vocdet.recipes.plan import Choice, Looks, Plan, PlannedCommand, PlanRequest, TrainingFacts, plan_training
+
+LARGE = {160: 0.0, 224: 0.0, 256: 0.0, 320: 0.0, 416: 0.0, 512: 0.0, 640: 0.0}
+TINY = {160: 0.9, 224: 0.7, 256: 0.6, 320: 0.4, 416: 0.1, 512: 0.04, 640: 0.01}
+
+
+def facts(**changes: Any) -> TrainingFacts:
+    """A microscope's images of three kinds of cells."""
+    usual: dict[str, Any] = {
+        "images": 292, "validation": 87, "test": 72, "objects": 3900, "labels": 3, "divided": True,
+        "below_cell": LARGE, "image_side": 640.0, "object_side": 102.0, "looks": Looks(1.0, 1.0, has_up=False),
+        "speed": 40.0,
+    }  # fmt: skip
+    return TrainingFacts(**(usual | changes))
+
+
+def plan(changes: dict[str, Any] | None = None, **request: Any) -> Plan:
+    return plan_training(facts(**(changes or {})), PlanRequest(**({"minutes": 10.0} | request)))
+
+
+def choice(made: Plan, name: str) -> Choice:
+    (one,) = (one for one in made.choices if one.name == name)
+    return one
+
+
+def command(made: Plan, name: str) -> PlannedCommand:
+    (one,) = (one for one in made.commands if one.name == name)
+    return one
+
+
+def test_few_labels_need_a_detector_alone_which_trains_on_all_images_but_test() -> None:
+    made = plan()
+    assert [one.name for one in made.commands] == ["train-ssd", "eval"]
+    assert command(made, "train-ssd") == PlannedCommand(
+        "train-ssd",
+        "ssdlite-mb3-small",
+        {
+            "net": "mb3-small",
+            "size": 320,
+            "flip": True,
+            "rotate": True,
+            "split": "trainval",
+            "minutes": 10.0,
+            "seed": 0,
+        },
+    )
+    assert command(made, "eval").settings == {"split": "test"}
+    assert choice(made, "classifier").reason == "3 labels: the detector learns to distinguish so few by itself"
+
+
+def test_many_labels_get_a_classifier_first_with_small_crops_for_small_objects() -> None:
+    made = plan({"labels": 31, "object_side": 65.0})
+    assert [one.name for one in made.commands] == ["train-backbone", "train-ssd", "eval"]
+    classifier, detector = command(made, "train-backbone").settings, command(made, "train-ssd").settings
+    assert classifier == {"net": "mb3-small", "flip": True, "rotate": True, "seed": 0, "minutes": 1.5, "size": 96}
+    assert detector == {
+        "net": "mb3-small", "size": 320, "flip": True, "rotate": True, "split": "trainval", "backbone_lr": 0.4,
+        "minutes": 8.5, "weights": "auto", "seed": 0,
+    }  # fmt: skip
+    assert "96 pixels" in choice(made, "classifier").value
+
+
+def test_in_a_minute_there_is_no_time_for_a_classifier() -> None:
+    made = plan({"labels": 31}, minutes=1.0)
+    assert [one.name for one in made.commands] == ["train-ssd", "eval"]
+    assert choice(made, "classifier").reason == "1 minutes are too short for it"
+
+
+def test_a_dataset_without_splits_is_split_first() -> None:
+    made = plan({"divided": False}, seed=3)
+    assert made.commands[0] == PlannedCommand("split", settings={"seed": 3})
+    assert choice(made, "split").value == "205 train, 87 val, 72 test"
+
+
+def test_without_test_images_training_leaves_val_to_the_evaluation() -> None:
+    made = plan({"test": 0})
+    assert command(made, "train-ssd").settings["split"] == "train"
+    assert command(made, "eval").settings == {"split": "val"}
+
+
+def test_without_val_images_it_trains_on_train() -> None:
+    assert command(plan({"validation": 0}), "train-ssd").settings["split"] == "train"
+
+
+def test_small_objects_get_a_larger_input_where_the_time_and_the_target_allow_it() -> None:
+    small = {"below_cell": TINY, "image_side": 1000.0}
+    assert choice(plan(small, minutes=30.0), "size").value == "512"
+    assert choice(plan(small, minutes=30.0, target="pi"), "size").value == "320"
+    hurried = choice(plan(small, minutes=5.0), "size")  # 512: 15.625 images a second for 300 seconds, 16 epochs
+    assert (hurried.value, hurried.reason) == (
+        "416", "10% of objects are smaller than a cell of 16 pixels; 512 would have only 16 epochs in the time"
+    )  # fmt: skip
+
+
+def test_an_input_is_not_larger_than_the_images() -> None:
+    assert choice(plan({"below_cell": TINY, "image_side": 300.0}, minutes=30.0), "size").value == "320"
+
+
+def test_many_images_in_a_short_time_get_a_smaller_input_unless_it_loses_objects() -> None:
+    many = {"images": 2000}
+    assert choice(plan(many), "size").value == "256"
+    assert choice(plan(many | {"below_cell": TINY}), "size").value == "320"
+
+
+@pytest.mark.parametrize(
+    ("looks", "flip", "rotate"),
+    [
+        (Looks(0.99, 0.97, has_up=False), "yes", "yes"),
+        (Looks(0.99, 0.97, has_up=True), "yes", "no"),  # easily recognized, but photos that have an up
+        (Looks(0.98, 0.79, has_up=False), "yes", "no"),
+        (Looks(0.60, 0.40, has_up=False), "no", "no"),  # digits
+        (Looks(), "yes", "no"),
+    ],
+)
+def test_objects_that_look_alike_are_mirrored_and_rotated(looks: Looks, flip: str, rotate: str) -> None:
+    made = plan({"looks": looks})
+    assert (choice(made, "flip").value, choice(made, "rotate").value) == (flip, rotate)
+
+
+def test_few_images_train_for_less_than_the_time() -> None:
+    made = plan({"images": 20, "validation": 2}, minutes=30.0)
+    assert command(made, "train-ssd").settings["minutes"] == 10.0  # 24,000 images at 40 a second
+    assert choice(made, "length").reason == "about 1200 epochs of 20 images are enough; 30 minutes would be there"
+
+
+def test_masks_are_for_computers_and_their_absence_on_a_phone_is_explained() -> None:
+    masks = {"masks": 1.0}
+    assert command(plan(masks, target="cpu"), "train-maskrcnn").recipe == "maskrcnn-mb3-small"
+    on_phone = choice(plan(masks), "detector")
+    assert on_phone.value == "SSD-lite"
+    assert "`masks=True` trains one" in on_phone.reason
+    assert command(plan(masks, masks=True), "train-maskrcnn").settings["size"] == 320
+    assert command(plan(masks, target="cpu", masks=False), "train-ssd")
+    assert command(plan({"masks": 0.5}, target="cpu"), "train-ssd")
+
+
+def test_a_gpu_gets_the_larger_net_where_the_time_suffices() -> None:
+    assert choice(plan({"speed": 400.0}, target="gpu"), "net").value == "mb3-large"
+    assert choice(plan(target="gpu"), "net").value == "mb3-small"
+
+
+def test_requested_settings_are_taken_over_and_the_rest_follows_them() -> None:
+    values = {"size": 256, "net": "mb2", "rotate": False, "weights": "w.pth", "lr": 0.01}
+    made = plan({"labels": 31}, values=values, classifier=2.0)
+    detector, classifier = command(made, "train-ssd"), command(made, "train-backbone").settings
+    assert detector.settings == {
+        "net": "mb2", "size": 256, "flip": True, "rotate": False, "split": "trainval", "backbone_lr": 0.4,
+        "minutes": 8.0, "weights": "auto", "lr": 0.01, "seed": 0,
+    }  # fmt: skip
+    assert (classifier["weights"], classifier["minutes"], classifier["net"]) == ("w.pth", 2.0, "mb2")
+    assert choice(made, "size").reason == "as requested"
+    assert "weights" not in command(plan(values={"net": "mb2"}), "train-ssd").settings
+
+
+def test_requested_epochs_replace_the_minutes_of_the_detector() -> None:
+    settings = command(plan(values={"epochs": 7}), "train-ssd").settings
+    assert settings["epochs"] == 7
+    assert "minutes" not in settings
+
+
+def test_a_classifier_that_takes_all_the_time_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match="takes all 10 minutes"):
+        plan(classifier=10.0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"labels": 9}, {"masks": 1.0}, {"test": 0, "divided": False}])
+def test_every_command_has_a_recipe_that_loads_with_its_settings(changes: dict[str, Any]) -> None:
+    made = plan(changes, target="cpu")
+    trainings = [one for one in made.commands if one.name.startswith("train-")]
+    assert trainings
+    for one in trainings:
+        task: Any = one.name.removeprefix("train-")
+        recipe: Any = load_recipe(task, one.recipe, values=one.settings).recipe
+        assert recipe.train.minutes == one.settings["minutes"]
+
+
+def test_the_reasons_of_a_command_are_those_of_its_settings() -> None:
+    made = plan()
+    assert made.reasons("train-ssd")["size"] == "0% of objects are smaller than a cell of 16 pixels"
+    assert made.reasons("train-ssd").keys() == {"net", "size", "flip", "rotate", "split", "minutes"}

@@ -1,0 +1,291 @@
+"""The plan of a whole training: which commands, with which settings, and why. It depends on nothing but its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from vocdet.errors import ArgumentError
+from vocdet.wording import counted
+
+Target = Literal["phone", "pi", "cpu", "gpu"]
+Command = Literal["split", "train-backbone", "train-ssd", "train-maskrcnn", "eval"]
+Values = Mapping[str, object]  # settings of a recipe by their names
+
+REFERENCE = 320  # pixels of the input at which the speed is measured, with mb3-small
+COST = {"mb3-small": 1.0, "mb3-large": 2.5}  # seconds of a step, relative; docs/measurements.md
+MASK_COST = 4.0  # of a Mask R-CNN, relative to an SSD-lite on the same net and input
+BASE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
+MOST = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
+SMALLEST_INPUT = 256
+FEW_SMALL = 0.05  # share of objects under a cell of the finest map that an input may have
+SMALLER_LOSES = 0.05  # of the objects, at most, when a smaller input makes room for more epochs
+FEW_EPOCHS, MANY_EPOCHS = 20, 30  # in which a larger input or net is not learned, and in which it is
+ENOUGH_EPOCHS, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
+CLASSIFIER_SHARE = 0.15  # of the minutes
+CLASSIFIER_LABELS = 4  # from which a classifier first pays
+SHORTEST_CLASSIFIER = 0.5  # minutes
+CROP, SMALL_CROP = 128, 96  # pixels of the classifier's input
+OF_BOTH = ("net", "weights", "reduced_tail", "flip", "rotate", "cache", "workers", "precision", "seed")  # settings
+REQUESTED = "as requested"
+NAMES = {"split": "images", "backbone_lr": "backbone"}  # of choices, where they differ from their settings
+ALIKE = 0.9  # accuracy on mirrored or rotated objects, relative to the upright ones, from which they look alike
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Whether objects look alike when they are mirrored or rotated, as a quick classifier sees it.
+
+    Ratios of its accuracy on changed and on unchanged objects of val; None where too few objects or labels can tell.
+    """
+
+    mirrored: float | None = None
+    rotated: float | None = None
+    has_up: bool = True  # whole images can be distinguished from rotated ones, and boxes are wide or tall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """All that a plan depends on."""
+
+    images: int  # to train and to validate on
+    validation: int  # of these
+    test: int  # images of the test split
+    objects: int  # to train and to validate on
+    labels: int  # that have objects
+    divided: bool  # whether the dataset has splits
+    below_cell: Mapping[int, float]  # for inputs in pixels, the share of objects smaller than a cell of the finest map
+    image_side: float  # longer side of a typical image, pixels
+    object_side: float  # of a typical object, pixels of its image
+    masks: float = 0.0  # share of the objects that have a mask
+    looks: Looks = Looks()
+    speed: float = 0.0  # images per second of an SSD-lite training on mb3-small at `REFERENCE` pixels; 0: unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What the user decides."""
+
+    target: Target = "phone"
+    minutes: float = 30.0  # of training, classifier and detector together
+    classifier: float | None = None  # minutes of it; 0: none; None: as the plan says
+    masks: bool | None = None  # whether to predict masks; None: as the plan says
+    seed: int = 0
+    values: Values = field(default_factory=dict)  # settings of the detector's recipe, which the plan does not change
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision of a plan, and what it is based on."""
+
+    name: str
+    value: str  # for people
+    reason: str
+    command: Command  # that it is an argument of
+    settings: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCommand:
+    """A command with its recipe and the settings that differ from it."""
+
+    name: Command
+    recipe: str = ""  # the name of a bundled one
+    settings: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Choices with their reasons, and the commands that carry them out, in order."""
+
+    request: PlanRequest
+    choices: tuple[Choice, ...]
+    commands: tuple[PlannedCommand, ...]
+
+    def reasons(self, command: Command) -> dict[str, str]:
+        """Why each setting of a command has its value."""
+        return {name: one.reason for one in self.choices if one.command == command for name in one.settings}
+
+
+def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) -> Plan:
+    """The plan for a dataset, a machine and a request: the same facts give the same plan.
+
+    A setting in `request.values` is taken over, and the other choices follow it.
+    """
+    minutes = _classifier_minutes(facts, request)
+    left = request.minutes - minutes
+    if left <= 0:
+        raise ArgumentError(f"the classifier takes all {request.minutes:g} minutes", hint="leave some for the detector")
+    task, split, classifier = _task(facts, request), _split(facts), _classifier(facts, request, minutes)
+    net = _net(facts, request, task.command, left)
+    size = _size(facts, request, task.command, net, left)
+    looks = (_flip(facts, request), _rotate(facts, request))
+    speed = _speed(facts, task.command, net.settings["net"], size.settings["size"])
+    length = _length(facts, request, left, speed)
+    detector = (net, size, *looks, _train_on(facts, request), *_backbone(request, minutes), length)
+    detector = tuple(replace(choice, command=task.command) for choice in detector)
+    settings = {**_settings(detector), **request.values, "seed": request.seed}
+    commands = [] if facts.divided else [PlannedCommand("split", settings={"seed": request.seed})]
+    if minutes:
+        shared = {name: settings[name] for name in OF_BOTH if name in settings}
+        settings["weights"] = "auto"  # the classifier; it starts from the weights that were requested
+        commands.append(PlannedCommand("train-backbone", "backbone", shared | _settings((classifier,))))
+    commands.append(PlannedCommand(task.command, _recipe(task.command, net.settings["net"]), settings))
+    commands.append(PlannedCommand("eval", settings={"split": "test" if facts.test else "val"}))
+    return Plan(request, (split, task, classifier, *detector), tuple(commands))
+
+
+def _settings(choices: Sequence[Choice]) -> dict[str, object]:
+    return {name: value for choice in choices for name, value in choice.settings.items()}
+
+
+def _chosen(request: PlanRequest, name: str, value: object, reason: str) -> Choice:
+    """A choice of a setting of the detector, unless the user gave its value."""
+    if name in request.values:
+        value, reason = request.values[name], REQUESTED
+    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return Choice(NAMES.get(name, name), text, reason, "train-ssd", {name: value})
+
+
+def _split(facts: TrainingFacts) -> Choice:
+    train = facts.images - facts.validation
+    sizes = f"{train} train, {facts.validation} val, {facts.test} test"
+    if facts.divided:
+        return Choice("split", sizes, "the splits of the dataset", "split")
+    return Choice("split", sizes, "it has no splits: near-duplicates stay together, labels keep their shares", "split")
+
+
+def _task(facts: TrainingFacts, request: PlanRequest) -> Choice:
+    """SSD-lite, or Mask R-CNN where every object has a mask and the target is no small device."""
+    name, ssd, rcnn = "detector", "SSD-lite", "Mask R-CNN"
+    if request.masks is not None:
+        value = rcnn if request.masks else ssd
+        command: Command = "train-maskrcnn" if request.masks else "train-ssd"
+        return Choice(name, value, REQUESTED, command)
+    if facts.masks == 1 and request.target in ("cpu", "gpu"):
+        return Choice(name, rcnn, f"all objects have masks, and a {request.target} can predict them", "train-maskrcnn")
+    if not facts.masks:
+        return Choice(name, ssd, "objects have boxes and no masks", "train-ssd")
+    reason = f"a Mask R-CNN is slow on a {request.target}" if facts.masks == 1 else "not all objects have masks"
+    return Choice(name, ssd, f"it predicts boxes alone: {reason}; `masks=True` trains one", "train-ssd")
+
+
+def _net(facts: TrainingFacts, request: PlanRequest, command: Command, minutes: float) -> Choice:
+    small = "fast on every device"
+    if request.target == "gpu":
+        speed = _speed(facts, command, "mb3-large", BASE["gpu"])
+        epochs = _epochs(facts, speed, minutes)
+        if epochs >= MANY_EPOCHS:
+            return _chosen(request, "net", "mb3-large", f"for a gpu; about {epochs:.0f} epochs in the time")
+        small = f"mb3-large would have only {epochs:.0f} epochs in the time"
+    return _chosen(request, "net", "mb3-small", small)
+
+
+def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Choice, minutes: float) -> Choice:
+    """The smallest input with few objects under a cell, within what the target, the images and the time allow."""
+    shares, base = facts.below_cell, BASE[request.target]
+    beyond = [side for side in shares if side >= facts.image_side]
+    sides = [side for side in shares if base <= side <= MOST[request.target] and side <= min(beyond, default=side)]
+
+    def epochs(side: int) -> float:
+        return _epochs(facts, _speed(facts, command, net.settings["net"], side), minutes)
+
+    wanted = next((side for side in sides if shares[side] <= FEW_SMALL), max(sides, default=base))
+    affordable = [side for side in sides if side <= wanted and (side <= REFERENCE or epochs(side) >= FEW_EPOCHS)]
+    size = max(affordable, default=base)
+    small = shares.get(size, 0.0)
+    reason = f"{small:.0%} of objects are smaller than a cell of 16 pixels"
+    smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
+    if size < wanted:
+        reason += f"; {wanted} would have only {epochs(wanted):.0f} epochs in the time"
+    elif smaller and epochs(size) < FEW_EPOCHS:
+        few, size = f"{size} would have only {epochs(size):.0f} epochs in the time", max(smaller)
+        reason = f"{few}, {size} has {epochs(size):.0f}"
+    return _chosen(request, "size", size, reason)
+
+
+def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
+    ratio = facts.looks.mirrored
+    if ratio is None:
+        return _chosen(request, "flip", True, "too few objects or labels to tell: mirrored objects are usually alike")
+    text = f"{ratio:.0%} as many mirrored objects are recognized"
+    return _chosen(request, "flip", ratio >= ALIKE, text)
+
+
+def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
+    ratio = facts.looks.rotated
+    if ratio is None:
+        return _chosen(request, "rotate", False, "too few objects or labels to tell: most images have an up")
+    text = f"{ratio:.0%} as many rotated objects are recognized"
+    if ratio >= ALIKE and facts.looks.has_up:
+        return _chosen(request, "rotate", False, f"{text}, but the images have an up")
+    return _chosen(request, "rotate", ratio >= ALIKE, text)
+
+
+def _classifier_minutes(facts: TrainingFacts, request: PlanRequest) -> float:
+    if request.classifier is not None:
+        return request.classifier
+    if facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
+        return 0.0
+    crops = facts.speed * (REFERENCE / CROP) ** 2  # per second
+    enough = ENOUGH_EPOCHS * facts.objects / crops / 60 if crops else request.minutes
+    return round(max(SHORTEST_CLASSIFIER, min(request.minutes * CLASSIFIER_SHARE, enough)), 2)
+
+
+def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float) -> Choice:
+    if request.classifier is not None:
+        reason = REQUESTED
+    elif facts.labels < CLASSIFIER_LABELS:
+        reason = f"{counted(facts.labels, 'label')}: the detector learns to distinguish so few by itself"
+    elif not minutes:
+        reason = f"{request.minutes:g} minutes are too short for it"
+    else:
+        reason = f"{counted(facts.labels, 'label')}: it learns to distinguish them faster than a detector"
+    if not minutes:
+        return Choice("classifier", "none", reason, "train-backbone")
+    size = SMALL_CROP if facts.object_side < SMALL_CROP else CROP
+    return Choice("classifier", f"{minutes:g} minutes, {size} pixels", reason, "train-backbone",
+                  {"minutes": minutes, "size": size})  # fmt: skip
+
+
+def _train_on(facts: TrainingFacts, request: PlanRequest) -> Choice:
+    if not facts.validation:
+        return _chosen(request, "split", "train", "there are no images to validate on")
+    if not facts.test:
+        return _chosen(request, "split", "train", "without test images, those of val are evaluated")
+    more = counted(facts.validation, "image")
+    return _chosen(request, "split", "trainval", f"a schedule of fixed length needs no val: its {more} are trained on")
+
+
+def _backbone(request: PlanRequest, minutes: float) -> list[Choice]:
+    if not minutes:
+        return []
+    return [_chosen(request, "backbone_lr", 0.4, "the classifier has trained the backbone on these objects")]
+
+
+def _length(facts: TrainingFacts, request: PlanRequest, left: float, speed: float) -> Choice:
+    """The rest of the minutes, or fewer if that is enough for so few images."""
+    if "epochs" in request.values:
+        return _chosen(request, "epochs", 0, "")
+    enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
+    minutes = round(max(min(left, enough), 0.01), 2)
+    epochs = f"about {_epochs(facts, speed, minutes):.0f} epochs of {counted(facts.images, 'image')}"
+    reason = epochs if enough >= left else f"{epochs} are enough; {left:g} minutes would be there"
+    return Choice("length", f"{minutes:g} minutes", reason, "train-ssd", {"minutes": minutes})
+
+
+def _speed(facts: TrainingFacts, command: Command, net: object, size: object) -> float:
+    """Images per second in a training, from the one that was measured."""
+    cost = COST.get(str(net), 1.0) * (MASK_COST if command == "train-maskrcnn" else 1.0)
+    return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
+
+
+def _epochs(facts: TrainingFacts, speed: float, minutes: float) -> float:
+    return 60 * minutes * speed / max(1, facts.images)
+
+
+def _recipe(command: Command, net: object) -> str:
+    """The bundled recipe for a net; nets without one use that of mb3-small."""
+    family = "maskrcnn" if command == "train-maskrcnn" else "ssdlite"
+    return f"{family}-{net if net in COST else 'mb3-small'}"
