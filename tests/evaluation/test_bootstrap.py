@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.evaluation.scores import coco_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation import bootstrap as module
 from vocdet.evaluation.bootstrap import NAMES, bootstrap
-from vocdet.evaluation.coco_score import coco_score
 from vocdet.evaluation.matching import box_pairs, stack
 from vocdet.evaluation.report import evaluate
 

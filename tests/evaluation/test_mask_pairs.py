@@ -16,9 +16,10 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tests.evaluation.scores import coco_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.evaluation.coco_score import NAMES, coco_score
+from vocdet.evaluation.coco_score import NAMES
 from vocdet.evaluation.mask_pairs import mask_pairs
 from vocdet.evaluation.matching import stack
 from vocdet.evaluation.report import evaluate
@@ -194,7 +195,7 @@ def test_an_object_without_a_mask_is_neither_missed_nor_false(make: Make, mask: 
 
 def test_a_detection_that_is_on_no_such_object_is_still_false(make: Make) -> None:
     truth, found = square(make, [SQUARE, b""], [(0.9, text(rle(filled(100, 80, 140, 110)))), (0.8, SQUARE)])
-    report = evaluate(truth, found, masks=True)
+    report = evaluate(truth, found)
     assert report.masks is not None
     assert report.masks.overall.ap == pytest.approx(1)  # by its box it is on the object without a mask
     moved = Detections(

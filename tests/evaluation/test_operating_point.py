@@ -85,7 +85,7 @@ def thresholds_of(make: Make, objects: int, outcomes: list[tuple[float, int]]) -
     """The threshold for one label with so many objects and detections of these scores and outcomes."""
     table = stack(make.found(["cat"], [[("cat", score, A) for score, _ in outcomes]]), 1)
     outcome = np.array([kind for _, kind in sorted(outcomes, key=lambda pair: -pair[0])], np.int8)
-    return float(best_thresholds(table, outcome, np.array([objects]), default=0.3)[0])
+    return float(best_thresholds(table, outcome, np.array([objects]))[0])
 
 
 def test_the_threshold_is_halfway_to_the_next_detection(make: Make) -> None:
@@ -117,8 +117,8 @@ def test_scores_below_0_have_a_threshold_too(make: Make) -> None:
 
 
 def test_a_label_of_which_nothing_is_found_gets_the_default(make: Make) -> None:
-    assert thresholds_of(make, 1, [(0.9, FALSE)]) == pytest.approx(0.3)
-    assert thresholds_of(make, 0, []) == pytest.approx(0.3)
+    assert thresholds_of(make, 1, [(0.9, FALSE)]) == pytest.approx(0.5)
+    assert thresholds_of(make, 0, []) == pytest.approx(0.5)
 
 
 grid = st.integers(0, 4).map(lambda n: 5 * n)

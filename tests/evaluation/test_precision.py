@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.evaluation.scores import mean_ap, mean_ap07, voc_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.evaluation.precision import average_precision_11, average_precision_area, voc_score
+from vocdet.evaluation.precision import average_precision_11, average_precision_area
 
 if TYPE_CHECKING:
     from tests.evaluation.conftest import Box, Make, ReadCase
@@ -27,48 +28,48 @@ def test_two_of_three_found_after_a_false_one(make: Make) -> None:
     found = make.found(["cat"], [[("cat", 0.8, A), ("cat", 0.9, C)], [("cat", 0.7, C)]])
     score = voc_score(truth, found)
     # After each detection: precision 0, 1/2, 2/3 at recall 0, 1/3, 2/3; the best from every point on is 2/3.
-    assert score.mean_ap == pytest.approx(2 / 3 * 2 / 3)
-    assert score.mean_ap07 == pytest.approx(7 * 2 / 3 / 11)  # recalls 0, .1, .. .6
+    assert mean_ap(score) == pytest.approx(2 / 3 * 2 / 3)
+    assert mean_ap07(score) == pytest.approx(7 * 2 / 3 / 11)  # recalls 0, .1, .. .6
 
 
 def test_a_detection_whose_best_object_is_taken_is_false_though_another_is_free(make: Make) -> None:
     near = (0, 0, 10, 11)  # overlaps (0, 0, 10, 10) by 10/11 and (0, 3, 10, 13) by 8/13
     truth = make.truth(["cat"], [[("cat", A), ("cat", (0, 3, 10, 13))]])
     found = make.found(["cat"], [[("cat", 0.9, A), ("cat", 0.8, near)]])
-    assert voc_score(truth, found).mean_ap == pytest.approx(0.5)
+    assert mean_ap(voc_score(truth, found)) == pytest.approx(0.5)
 
 
 def test_of_equal_overlaps_the_first_object_is_meant(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", (0, 1, 10, 11)), ("cat", (0, 3, 10, 13))]])
     found = make.found(["cat"], [[("cat", 0.9, (0, 2, 10, 12)), ("cat", 0.8, (0, 0, 10, 10))]])
-    assert voc_score(truth, found).mean_ap == pytest.approx(0.5)  # the second one's object is taken
+    assert mean_ap(voc_score(truth, found)) == pytest.approx(0.5)  # the second one's object is taken
 
 
 def test_the_overlap_may_equal_the_threshold(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", A)]])
     half = make.found(["cat"], [[("cat", 0.9, (0, 0, 10, 5))]])
-    assert voc_score(truth, half, iou=0.5).mean_ap == 1
-    assert voc_score(truth, half, iou=0.51).mean_ap == 0
+    assert mean_ap(voc_score(truth, half, iou=0.5)) == 1
+    assert mean_ap(voc_score(truth, half, iou=0.51)) == 0
 
 
 def test_inclusive_adds_a_pixel_to_widths_and_heights(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", (1, 1, 10, 10))]])  # 10 x 10 pixels in the devkit's numbers
     found = make.found(["cat"], [[("cat", 0.9, (1, 1, 10, 5))]])  # 10 x 5 pixels
-    assert voc_score(truth, found, inclusive=True).mean_ap == 1
-    assert voc_score(truth, found).mean_ap == 0  # 9 x 4 of 9 x 9
+    assert mean_ap(voc_score(truth, found, inclusive=True)) == 1
+    assert mean_ap(voc_score(truth, found)) == 0  # 9 x 4 of 9 x 9
 
 
 def test_difficult_objects_are_neither_found_nor_missed(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", A), ("cat", B, "difficult")]])
     found = make.found(["cat"], [[("cat", 0.9, B), ("cat", 0.8, B), ("cat", 0.7, A)]])
-    assert voc_score(truth, found).mean_ap == 1
-    assert voc_score(truth, make.found(["cat"], [[("cat", 0.7, A)]])).mean_ap == 1
+    assert mean_ap(voc_score(truth, found)) == 1
+    assert mean_ap(voc_score(truth, make.found(["cat"], [[("cat", 0.7, A)]]))) == 1
 
 
 def test_detections_inside_a_crowd_are_not_false_positives(make: Make) -> None:
     truth = make.truth(["cat"], [[("cat", (100, 100, 300, 300), "crowd"), ("cat", A)]])
     found = make.found(["cat"], [[("cat", 0.9, (120, 120, 140, 140)), ("cat", 0.8, A)]])
-    assert voc_score(truth, found).mean_ap == 1
+    assert mean_ap(voc_score(truth, found)) == 1
 
 
 def test_a_label_that_is_never_found_counts_0_and_one_without_objects_does_not_count(make: Make) -> None:
@@ -76,24 +77,19 @@ def test_a_label_that_is_never_found_counts_0_and_one_without_objects_does_not_c
     truth = make.truth(labels, [[("cat", A), ("dog", B)]])
     score = voc_score(truth, make.found(labels, [[("cat", 0.9, A), ("bird", 0.9, C)]]))
     assert np.array_equal(score.ap, [np.nan, 1, 0], equal_nan=True)
-    assert score.mean_ap == score.mean_ap07 == 0.5
+    assert mean_ap(score) == mean_ap07(score) == 0.5
 
 
 def test_no_objects_at_all_have_no_average_precision(make: Make) -> None:
     score = voc_score(make.truth(["cat"], [[]]), make.found(["cat"], [[("cat", 0.9, A)]]))
-    assert score.mean_ap is None
-    assert score.mean_ap07 is None
+    assert mean_ap(score) is None
+    assert mean_ap07(score) is None
 
 
 def test_a_recall_of_3_in_10_does_not_reach_the_devkits_fourth_point() -> None:
     recall, precision = np.array([0.1, 0.2, 0.3]), np.ones(3)
     assert average_precision_11(recall, precision) == pytest.approx(3 / 11)
     assert average_precision_area(recall, precision) == pytest.approx(0.3)
-
-
-def test_detections_of_another_number_of_images_are_refused(make: Make) -> None:
-    with pytest.raises(ValueError, match="detections of 1 images for a dataset of 2"):
-        voc_score(make.truth(["cat"], [[], []]), make.found(["cat"], [[]]))
 
 
 def test_a_label_the_dataset_does_not_have_is_refused(make: Make) -> None:
@@ -186,8 +182,8 @@ def test_published_figures_of_the_review_papers_toy_example(shared: Path, read_c
     case = read_case(shared / "data/fixtures/parity/f05_review_toyexample")
     for iou, expected in case.expected["octave_means"].items():
         score = voc_score(case.truth, case.found, iou=float(iou), inclusive=True)
-        assert score.mean_ap07 == pytest.approx(expected["mAP07"], abs=1e-12)
-        assert score.mean_ap == pytest.approx(expected["mAP10"], abs=1e-12)
+        assert mean_ap07(score) == pytest.approx(expected["mAP07"], abs=1e-12)
+        assert mean_ap(score) == pytest.approx(expected["mAP10"], abs=1e-12)
 
 
 def test_published_figures_of_cartucho(shared: Path, read_case: ReadCase) -> None:
@@ -202,8 +198,8 @@ def test_published_figures_of_cartucho(shared: Path, read_case: ReadCase) -> Non
             assert ap == pytest.approx(case.expected["cartucho_main_py"]["per_class"][name], abs=5.1e-5)
         else:
             assert np.isnan(ap)
-    assert score.mean_ap == pytest.approx(case.expected["octave_means"]["mAP10"], abs=1e-12)
-    assert score.mean_ap07 == pytest.approx(case.expected["octave_means"]["mAP07"], abs=1e-12)
+    assert mean_ap(score) == pytest.approx(case.expected["octave_means"]["mAP10"], abs=1e-12)
+    assert mean_ap07(score) == pytest.approx(case.expected["octave_means"]["mAP07"], abs=1e-12)
 
 
 def test_published_figures_of_tensorflows_pascal_case(shared: Path, read_case: ReadCase) -> None:
@@ -211,4 +207,4 @@ def test_published_figures_of_tensorflows_pascal_case(shared: Path, read_case: R
     score = voc_score(case.truth, case.found)
     expected = case.expected["voc10_area@0.5"]
     assert score.ap == pytest.approx([expected[name] for name in case.truth.labels], abs=1e-8)
-    assert score.mean_ap == pytest.approx(expected["mAP"], abs=1e-8)
+    assert mean_ap(score) == pytest.approx(expected["mAP"], abs=1e-8)

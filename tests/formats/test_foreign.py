@@ -93,7 +93,7 @@ def test_foreign_files_beside_a_dataset_do_not_matter(tmp_path: Path, name: str,
     for path, content in DATASETS[name].items():
         (root / "raw" / path).parent.mkdir(parents=True, exist_ok=True)
         (root / "raw" / path).write_text(content if isinstance(content, str) else json.dumps(content))
-    assert registry.recognize(root) == "voc"
+    assert registry.readings(root)[0].format == "voc"
 
 
 @pytest.mark.parametrize("name", ["Label Studio", "Datumaro", "CreateML", "VIA 3", "BDD100K", "Supervisely"])
@@ -104,4 +104,4 @@ def test_foreign_json_beside_a_coco_file_does_not_matter(tmp_path: Path, name: s
         "categories": [{"id": 1, "name": "cup"}],
     }
     root = make(tmp_path, {"coco.json": coco, **{f"raw/{path}": text for path, text in DATASETS[name].items()}})
-    assert registry.recognize(root) == "coco"
+    assert registry.readings(root)[0].format == "coco"

@@ -77,7 +77,7 @@ def test_a_conversion_loads_only_the_formats_it_uses(tmp_path: Path, make_voc: C
 )
 def test_a_file_is_recognized_by_its_suffix(tmp_path: Path, name: str, format: FormatName) -> None:
     (tmp_path / name).touch()
-    assert registry.recognize(tmp_path / name) == format
+    assert registry.readings(tmp_path / name)[0].format == format
 
 
 def test_other_files_are_not_datasets(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_images_that_only_another_format_annotates_are_not_read_as_images_withou
 
 def test_a_truncated_coco_file_is_still_named_beside_a_stray_xml(tmp_path: Path) -> None:
     root = folder_of(tmp_path, {"annotations.json": json.dumps(COCO)[:-40], "calibration.xml": "<opencv_storage/>"})
-    assert registry.recognize(root) == "coco"
+    assert registry.readings(root)[0].format == "coco"
 
 
 def test_an_annotation_element_is_found_in_other_encodings(tmp_path: Path) -> None:

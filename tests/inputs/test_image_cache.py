@@ -54,7 +54,6 @@ def test_no_more_is_cached_than_the_budget_allows(make_dataset: MakeDataset, mon
         for row in range(5):
             assert images[row].shape == (40, 60, 3)
     assert len(decoded) == 5 + 3 + 3  # two of five are cached
-    assert images.room == 2
 
 
 def test_images_are_cached_no_larger_than_training_uses_them(make_dataset: MakeDataset) -> None:

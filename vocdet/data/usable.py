@@ -16,7 +16,7 @@ from vocdet.data.checks.boxes import SMALLEST_SIDE, pixels_outside, shape_findin
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, image_size_text, object_place, object_text
-from vocdet.data.mask_areas import MaskAreas, mask_areas
+from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
 from vocdet.errors import raise_all
 from vocdet.wording import counted, listed
@@ -88,14 +88,13 @@ class LeftOut:
 NOTHING = LeftOut()
 
 
-def all_errors(dataset: Dataset, findings: Sequence[Finding], measured: MaskAreas | None = None) -> list[Finding]:
+def all_errors(dataset: Dataset, findings: Sequence[Finding]) -> list[Finding]:
     """The errors of a dataset as it was read, of its reader and of its boxes and masks: what `check` calls errors.
 
-    Only broken pixels are missing, which show when images are decoded. `measured` are its masks, if they were measured
-    before.
+    Only broken pixels are missing, which show when images are decoded.
     """
     comparable = without_mismatched(dataset, findings)
-    every = [*findings, *shape_findings(comparable), *mask_findings(dataset, measured)]
+    every = [*findings, *shape_findings(comparable), *mask_findings(dataset)]
     return [finding for finding in every if finding.severity == "error"]
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.boxes import area
-from vocdet.data.dataset import Dataset, Objects
-from vocdet.data.detections import Detections
+from vocdet.data.dataset import Objects
 from vocdet.data.mask_areas import mask_areas
-from vocdet.evaluation.mask_pairs import mask_pairs
 from vocdet.evaluation.matching import (
     FALSE,
     IGNORED,
@@ -20,9 +17,7 @@ from vocdet.evaluation.matching import (
     DetectionTable,
     Outcome,
     OverlapPairs,
-    box_pairs,
     match_coco,
-    stack,
 )
 from vocdet.evaluation.precision import by_label, mean_of
 
@@ -45,27 +40,6 @@ class CocoScore:
     ap50: NDArray[np.float64]  # (L,) at IoU .5
 
 
-def coco_score(
-    dataset: Dataset, detections: Sequence[Detections], *, areas: NDArray[np.float64] | None = None, masks: bool = False
-) -> CocoScore:
-    """COCO's metrics of boxes, or of masks. Item i of `detections` belongs to image i.
-
-    `areas` (M,) are those of the objects, in square pixels; by default those of their boxes. COCO's own annotations
-    give the area of the mask. Difficult objects are ignored: neither missed nor false. Crowd regions are ignored, too,
-    and match any number of detections. For masks, an object without a mask is ignored (see `mask_pairs`), and the area
-    of a detection is that of its mask, as in pycocotools for results without boxes.
-    """
-    if len(detections) != len(dataset):
-        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
-    table = stack(detections, len(dataset.labels))
-    if masks:
-        common = mask_pairs(dataset, table, floor=float(IOUS[0]))
-        objects = common.objects(dataset.objects)
-        return score_pairs(common.pairs, table, objects, len(dataset.labels), areas, common.detection_areas)
-    pairs = box_pairs(dataset.objects, table, floor=float(IOUS[0]))
-    return score_pairs(pairs, table, dataset.objects, len(dataset.labels), areas)
-
-
 def object_areas(objects: Objects) -> NDArray[np.float64]:
     """(M,) areas in square pixels: as annotated, else of the mask, else of the box."""
     unknown = np.flatnonzero(np.isnan(objects.area))
@@ -80,22 +54,20 @@ def score_pairs(
     detections: DetectionTable,
     objects: Objects,
     labels: int,
-    areas: NDArray[np.float64] | None = None,
+    areas: NDArray[np.float64],
     detection_areas: NDArray[np.float64] | None = None,
 ) -> CocoScore:
     """COCO's metrics for pairs with an overlap of at least .5.
 
-    `areas` (M,) and `detection_areas` (D,) of objects and detections are by default those of their boxes.
+    `areas` (M,) are those of the objects; `detection_areas` (D,) are by default those of the boxes. Difficult objects
+    are ignored: neither missed nor false. Crowd regions are ignored, too, and match any number of detections.
     """
-    sizes = area(objects.box) if areas is None else areas
     detection_sizes = area(detections.box) if detection_areas is None else detection_areas
-    if len(sizes) != len(objects):
-        raise ValueError(f"{len(sizes)} areas for {len(objects)} objects")
     rows = [rows[detections.rank[rows] < MAX_DETECTIONS] for rows in by_label(detections, labels)]
     metrics: dict[str, float | None] = {}
     per_label = np.empty((labels, len(IOUS)))
     for name, (low, high) in AREAS.items():
-        ignored = objects.difficult | objects.crowd | (sizes < low) | (sizes > high)
+        ignored = objects.difficult | objects.crowd | (areas < low) | (areas > high)
         outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
         outside = (detection_sizes < low) | (detection_sizes > high)
         outcome[:, outside] = np.where(outcome[:, outside] == FALSE, IGNORED, outcome[:, outside])

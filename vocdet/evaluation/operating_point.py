@@ -52,15 +52,13 @@ def operating_point(
     return OperatingPoint(thresholds, correct, wrong, missed, np.bincount(detections.label[false], minlength=labels))
 
 
-def best_thresholds(
-    detections: DetectionTable, outcome: Outcome, objects: NDArray[np.int64], *, default: float = 0.5
-) -> NDArray[np.float32]:
-    """(L,) the threshold with the best F1 of every label, the highest of equals; `default` without a true detection.
+def best_thresholds(detections: DetectionTable, outcome: Outcome, objects: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(L,) the threshold with the best F1 of every label, the highest of equals; .5 without a true detection.
 
     It is halfway between the last score above it and the next one (0 after the last), so that slightly lower scores
     on another device still pass.
     """
-    picked = np.full(len(objects), default, np.float32)
+    picked = np.full(len(objects), 0.5, np.float32)
     for label, rows in enumerate(by_label(detections, len(objects))):
         if (outcome[rows] == TRUE).any():
             picked[label] = _best_threshold(detections.score[rows], outcome[rows], int(objects[label]))

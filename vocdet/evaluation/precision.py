@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset, Objects
-from vocdet.data.detections import Detections
-from vocdet.evaluation.matching import FALSE, TRUE, DetectionTable, Outcome, box_pairs, match_voc, stack
+from vocdet.data.dataset import Objects
+from vocdet.evaluation.matching import FALSE, TRUE, DetectionTable, Outcome
 
 Curve = NDArray[np.float64]  # (D,) best score first
 
@@ -22,35 +20,9 @@ class VocScore:
     ap07: NDArray[np.float64]  # (L,) 11 points
     ap: NDArray[np.float64]  # (L,) area under the curve
 
-    @property
-    def mean_ap07(self) -> float | None:
-        """The mean over labels; None if no label has an object."""
-        return mean_of(self.ap07)
-
-    @property
-    def mean_ap(self) -> float | None:
-        """The mean over labels; None if no label has an object."""
-        return mean_of(self.ap)
-
-
-def voc_score(
-    dataset: Dataset, detections: Sequence[Detections], *, iou: float = 0.5, inclusive: bool = False
-) -> VocScore:
-    """VOC's average precision at any IoU for each label, equal to the devkit's VOCevaldet.m.
-
-    Item i of `detections` belongs to image i. Boxes are half-open, with the same areas as in the devkit for a dataset
-    read with the convention `one`; `inclusive` adds 1 to widths and heights, for unconverted numbers (see `box_pairs`).
-    """
-    if len(detections) != len(dataset):
-        raise ValueError(f"detections of {len(detections)} images for a dataset of {len(dataset)}")
-    table = stack(detections, len(dataset.labels))
-    pairs = box_pairs(dataset.objects, table, floor=iou, inclusive=inclusive)
-    match = match_voc(pairs, dataset.objects, len(table), iou)
-    return score_outcome(match.outcome, table, count_objects(dataset.objects, len(dataset.labels)))
-
 
 def score_outcome(outcome: Outcome, detections: DetectionTable, objects: NDArray[np.int64]) -> VocScore:
-    """VOC's average precision from outcomes (D,) and the number of objects (L,) of each label."""
+    """VOC's average precision from outcomes (D,) and the number of objects (L,) of each label, as VOCevaldet.m does."""
     ap07, ap = (np.full(len(objects), np.nan) for _ in range(2))
     for label, rows in enumerate(by_label(detections, len(objects))):
         if objects[label]:

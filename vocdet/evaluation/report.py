@@ -115,7 +115,6 @@ def evaluate(
     detections: Sequence[Detections],
     *,
     thresholds: NDArray[np.float32] | None = None,
-    masks: bool | None = None,
     resamples: int = 0,
     seed: int = 0,
 ) -> EvalReport:
@@ -124,8 +123,8 @@ def evaluate(
     `thresholds` (L,) are those of the model. By default each label gets the one with the best F1 on these images, at
     least .05, which is slightly optimistic for precision and recall; a label without true detections gets .5. Average
     precision uses all detections: pass them with a low score limit. The size of an object is its annotated area, else
-    that of its mask, else that of its box. `masks` turns the metrics of masks on or off; None: on if detections and
-    objects have masks. `resamples` adds an interval for AP and AR, drawn with `seed` (see `bootstrap`). `ValueError`
+    that of its mask, else that of its box. The metrics of masks need masks of detections
+    and objects. `resamples` adds an interval for AP and AR, drawn with `seed` (see `bootstrap`). `ValueError`
     for lengths that do not fit the dataset.
     """
     if len(detections) != len(dataset):
@@ -145,8 +144,7 @@ def evaluate(
     voc = score_outcome(match.outcome, table, count)
     coco = score_pairs(pairs, table, dataset.objects, labels, sizes)
     drawn = partial(bootstrap, images=len(dataset), resamples=resamples, seed=seed)
-    if masks is None:
-        masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
+    masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
     return _report(
         dataset, voc, coco, point,
         interval=drawn(pairs, table, dataset.objects) if resamples else None,

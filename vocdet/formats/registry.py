@@ -179,11 +179,6 @@ def find_format(name: str, *, writable: bool = False) -> Format:
     return FORMATS[name]
 
 
-def recognize(path: Path) -> FormatName:
-    """The format of a dataset: the first of its `readings`."""
-    return readings(path)[0].format
-
-
 def has_no_annotations(path: Path) -> bool:
     """Whether a folder has images and no file that a format reads, but for texts such as a README."""
     files = walk(path)[0] if path.is_dir() else []

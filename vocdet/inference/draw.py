@@ -93,9 +93,10 @@ def caption(image: Image, text: str) -> Image:
     return drawn
 
 
-def side_by_side(left: Image, right: Image, *, captions: tuple[str, str] = ("ground truth", "detections")) -> Image:
-    """Two images side by side, each below its caption."""
-    return contact_sheet((left, right), captions=captions, columns=2, width=left.shape[1] + right.shape[1])
+def side_by_side(left: Image, right: Image) -> Image:
+    """Two images side by side, below the captions "ground truth" and "detections"."""
+    captions, width = ("ground truth", "detections"), left.shape[1] + right.shape[1]
+    return contact_sheet((left, right), captions=captions, columns=2, width=width)
 
 
 def contact_sheet(

@@ -94,11 +94,6 @@ class DetectionSamples:
         image = np.repeat(np.arange(len(self)), np.diff(self._first))
         return np.unique(np.column_stack([image, self._labels])[self._learned], axis=0)
 
-    def known_masks(self) -> tuple[int, int]:
-        """How many of the objects that are learned have a mask that is learned too, and how many there are."""
-        usable = np.zeros(0) if self._masks is None else self._masks.usable
-        return int(usable.sum()), int(self._learned.sum())
-
     def is_landscape(self) -> NDArray[np.bool_]:
         """(N,) whether an image is wider than high; see `sampling.group_by_orientation`."""
         return np.asarray(self._sides[:, 0] > self._sides[:, 1])

@@ -89,11 +89,6 @@ class ImageCache:
         slot.setflags(write=False)
         return slot
 
-    @property
-    def room(self) -> int:
-        """How many images are cached; the others are decoded every time."""
-        return self._room
-
     def path(self, row: int) -> Path:
         """The file of image `row`."""
         return Path(self._root, self._files[row])

@@ -49,7 +49,6 @@ def load_dataset(
     *,
     split: str | None = None,
     without_objects: bool = False,
-    progress: Progress | None = None,
 ) -> Loaded:
     """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
 
@@ -60,9 +59,9 @@ def load_dataset(
     """
     plain = without_objects and isinstance(source, Source) and source.format == "auto"
     if plain and isinstance(source, Source) and registry.has_no_annotations(source.path):
-        loaded = usable_scan(scan_plain_images(source.path), source, progress, without_objects=True)
+        loaded = usable_scan(scan_plain_images(source.path), source, without_objects=True)
     else:
-        loaded = read_usable(source, progress, without_objects=without_objects)
+        loaded = read_usable(source, without_objects=without_objects)
     if split is not None:
         raise_split_errors(loaded.warnings, split)
         loaded.dataset.rows(split)
@@ -100,12 +99,9 @@ def usable_scan(
     return Loaded(dataset, (*scan.findings, *changes), replace(scan, dataset=dataset), source, clean.left_out)
 
 
-def read_clean(
-    source: Source, *, without_images: bool = False, without_split_files: bool = False, progress: Progress | None = None
-) -> Clean:
+def read_clean(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Clean:
     """Read a dataset to write another one from it: the errors are raised together, or left out as `source` says."""
-    options = {"without_images": without_images, "without_split_files": without_split_files}
-    scan = registry.read(source, **options, progress=progress)
+    scan = registry.read(source, without_images=without_images, progress=progress)
     return clean_scan(scan, skip_bad=source.skip_bad, decode=not without_images, progress=progress)
 
 

@@ -15,8 +15,6 @@ from vocdet.data.division.similar import similar_images
 from vocdet.formats.scan import Progress
 from vocdet.wording import counted
 
-WORDS = ("folder", "similar", "identical")  # any other value of group_by is a regular expression
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageGroups:
@@ -46,7 +44,7 @@ class ImageGroups:
 def group_images(
     dataset: Dataset, group_by: Sequence[str] | None, most: int, progress: Progress | None = None
 ) -> ImageGroups:
-    """Group images by each of `group_by`: a word of `WORDS`, or a regular expression on the stem.
+    """Group images by each of `group_by`: folder, similar, identical, or a regular expression on the stem.
 
     Identical images always form groups, and so do augmented copies, unless only identical images are requested.
     Without `group_by`, so do near-duplicates, unless a group has more than `most` images, such as all frames of a

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_
 
 import typer
 
-from vocdet.recipes.schema import Recipe, SsdTrain
+from vocdet.recipes.schema import Recipe
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
 from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, SkipBad, SomeData
@@ -121,13 +121,12 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
 def _annotation(section: type, field: str) -> Any:
     """The annotated type of a field's option: the field's type, or None if the option is absent."""
     type_ = get_type_hints(section)[field]
-    option = from_recipe(section, field, parser=batch_size if field == "batch" else None)
     if get_origin(type_) is tuple:
         raise ValueError(f"{field} is a list: only --set can give it")
-    return Annotated[type_ | None, option]
+    return Annotated[type_ | None, from_recipe(section, field)]
 
 
-def from_recipe(section: type, field: str, *names: str, parser: Callable[[str], Any] | None = None) -> Any:
+def from_recipe(section: type, field: str) -> Any:
     """The option for a field of a recipe: `lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None`.
 
     Help and default come from the field; the parameter is None if the option is absent.
@@ -135,7 +134,8 @@ def from_recipe(section: type, field: str, *names: str, parser: Callable[[str], 
     default = _field(section, field).default
     panel = re.sub("^(Ssd|Rcnn)", "", section.__name__)
     shown = toml(default) if isinstance(default, (bool, tuple)) else str(default)
-    return typer.Option(*names, help=help_of(section, field), show_default=shown, parser=parser, rich_help_panel=panel)
+    parser = batch_size if field == "batch" else None
+    return typer.Option(help=help_of(section, field), show_default=shown, parser=parser, rich_help_panel=panel)
 
 
 def help_of(section: type, field: str) -> str:
@@ -160,9 +160,6 @@ def batch_size(text: str) -> int:
         return int(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a whole number nor {AUTO}") from None
-
-
-Batch = Annotated[int | None, from_recipe(SsdTrain, "batch", parser=batch_size)]
 
 
 def show_recipe(resolved: Resolved[Recipe]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 import typer
 from typer.testing import CliRunner
-from vocdet_cli.training.options import Batch, RecipeFile, Settings, ShowRecipe, from_recipe, help_of, show_recipe
+from vocdet_cli.training.options import RecipeFile, Settings, ShowRecipe, from_recipe, help_of, show_recipe
 
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import AnchorChoice, SsdAugment, SsdModel, SsdTrain
@@ -26,7 +26,7 @@ def train(
     backbone_lr: Annotated[float | None, from_recipe(SsdTrain, "backbone_lr")] = None,
     flip: Annotated[bool | None, from_recipe(SsdAugment, "flip")] = None,
     anchors: Annotated[AnchorChoice | None, from_recipe(SsdModel, "anchors")] = None,
-    batch: Batch = None,
+    batch: Annotated[int | None, from_recipe(SsdTrain, "batch")] = None,
 ) -> None:
     """As a training has it."""
     options = {"lr": lr, "backbone_lr": backbone_lr, "flip": flip, "anchors": anchors, "batch": batch}

@@ -68,7 +68,7 @@ def test_an_export_is_recognized_and_read(tmp_path: Path) -> None:
     assert (found.findings, found.format) == ((), "cvat")
     assert found.kind == "a CVAT dataset, 1 image in annotations.xml"
     assert found.dataset.objects.line.tolist() == [6]
-    assert registry.recognize(tmp_path) == "cvat"
+    assert registry.readings(tmp_path)[0].format == "cvat"
 
 
 def test_labels_are_those_of_the_task_in_their_order(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_frames_of_a_step_have_their_own_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["<annotations/>", export(), export(track(at(0, 10)))])
 def test_an_export_without_images_of_the_folder_is_still_one_of_cvat(tmp_path: Path, text: str) -> None:
-    assert registry.recognize(make(tmp_path, text)) == "cvat"
+    assert registry.readings(make(tmp_path, text))[0].format == "cvat"
 
 
 def test_huge_frame_numbers_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

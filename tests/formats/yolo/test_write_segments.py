@@ -104,7 +104,7 @@ def test_yolo_names_the_format_that_holds_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", ["yolo", "yolo-seg"])
 def test_both_are_recognized_as_yolo(tmp_path: Path, to: str) -> None:
     convert(Source(a_coco_folder(tmp_path / "coco", TRIANGLE)), tmp_path / "new", to=to)  # type: ignore[arg-type]
-    assert registry.recognize(tmp_path / "new") == "yolo"
+    assert registry.readings(tmp_path / "new")[0].format == "yolo"
 
 
 def test_a_rotated_box_keeps_its_corners(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def first_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_mobile_net_learns_and_detects(net: str) -> None:
     model = detector(net).train()
     losses = model.losses(*Samples(2, 1).whole)
-    assert tuple(losses) == LOSSES == model.losses_names
+    assert tuple(losses) == LOSSES == model.spec.losses
     assert all(g.isfinite().all() for g in learned(model, losses))
     for found, (height, width) in zip(
         model.eval().detect(*Samples(2, 1).whole[:2], score=0.0), [(64, 96), (50, 96)], strict=True

@@ -183,7 +183,7 @@ def test_losses_and_gradients_are_torchvisions(pair: Pair, monkeypatch: pytest.M
         for name, (total, count) in pair.ours.train().losses(pair.images, pair.sizes, boxes, classes, masks).items()
     }
     names = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
-    assert tuple(found) == pair.ours.losses_names
+    assert tuple(found) == pair.ours.spec.losses
     for mine, name in zip(found.values(), names, strict=True):
         assert theirs[name] > 1e-3
         close(mine, theirs[name])

@@ -111,11 +111,6 @@ class MaskRcnn(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
-    @property
-    def losses_names(self) -> tuple[str, ...]:
-        """The losses' names, in order."""
-        return self.spec.losses
-
     def maps(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
         """The five maps of the pyramid, for images (B, 3, H, W) with heights and widths `sizes` (B, 2)."""
         if self.training and len(images) == 1 and max(images.shape[-2:]) <= 32:

@@ -73,9 +73,9 @@ def _offsets(density: int) -> NDArray[np.float64]:
     return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
-def torchvision_anchors(maps: int = 6) -> Anchors:
-    """torchvision's anchors: scales .2 to .95 over the maps, ratios 1, 1', 2, 1/2, 3, 1/3, sides at most 1."""
-    scales = [0.2 + 0.75 * k / (maps - 1) for k in range(maps)] + [1.0]
+def torchvision_anchors() -> Anchors:
+    """torchvision's anchors: scales .2 to .95 over six maps, ratios 1, 1', 2, 1/2, 3, 1/3, sides at most 1."""
+    scales = [0.2 + 0.75 * k / 5 for k in range(6)] + [1.0]
     levels = []
     for scale, above in zip(scales[:-1], scales[1:], strict=True):
         between = math.sqrt(scale * above)

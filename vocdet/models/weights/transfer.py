@@ -24,7 +24,6 @@ from vocdet.models.weights.timm import is_timm
 from vocdet.recipes.nets import RESNET
 
 Fate = Literal["loaded", "resized", "skipped", "fresh"]
-FATES: tuple[Fate, ...] = ("loaded", "resized", "fresh", "skipped")
 MIN_FITTING = 0.5  # share of a backbone's tensors; with fewer the file is for another net
 WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25)  # the published ones
 
