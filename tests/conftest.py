@@ -19,6 +19,9 @@ from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
 
 os.environ["VOCDET_CACHE"] = "off"  # but for its own tests
+os.environ["VOCDET_OFFLINE"] = "1"  # no test downloads, except from a server of its own
+os.environ["TORCH_HOME"] = os.devnull  # weights on this machine change no test
+os.environ.pop("VOCDET_WEIGHTS", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
 
 # Property tests draw the same examples every time; `make fuzz` draws new ones, from a seed that it prints.

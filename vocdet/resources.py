@@ -8,7 +8,10 @@ from pathlib import Path
 
 def bundled_text(name: str) -> str:
     """The text of a bundled file, such as findings.md."""
-    bundled = files("vocdet") / "templates" / name
-    if bundled.is_file():
-        return bundled.read_text(encoding="utf-8")
-    return (Path(__file__).parents[1] / "templates" / name).read_text(encoding="utf-8")  # an editable install
+    return bundled(name).read_text(encoding="utf-8")
+
+
+def bundled(name: str) -> Path:
+    """The path of a bundled file or folder, which may not exist."""
+    path = Path(str(files("vocdet") / "templates" / name))
+    return path if path.exists() else Path(__file__).parents[1] / "templates" / name  # an editable install

@@ -35,6 +35,7 @@ def demo(
 
     The data is generated from files of scikit-learn; nothing is downloaded. Every command is printed before it runs.
     """
+    from vocdet.fetching.download import offline
     from vocdet.workflows.demo_dataset import compose
 
     started = time.monotonic()
@@ -58,7 +59,8 @@ def demo(
         ["train-ssd", str(datasets.train), "--minutes", second, "--size", str(size), "--mosaic", "0.25", *with_net],
         ["eval", "--data", str(datasets.test), "--split", "test", "--runs", str(runs), "--picture", str(picture)],
     ):
-        _run(context, command)
+        with offline():
+            _run(context, command)
     elapsed = time.monotonic() - started
     render.done(
         f"the demo took {elapsed / 60:.1f} minutes; its detections are in {picture}",

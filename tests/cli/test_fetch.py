@@ -40,6 +40,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
     """A folder, and the URL at which it is served."""
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("VOCDET_OFFLINE")
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(_Quiet, directory=str(folder))

@@ -91,6 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site on 127.0.0.1, empty at first."""
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("VOCDET_OFFLINE")
     made = Site()
     handler = type("Handler", (_Handler,), {"site": made})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.run import Run
 from vocdet.errors import RecipeError
+from vocdet.fetching.weights_files import Downloads
 from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
@@ -29,6 +30,7 @@ from vocdet.workflows.load import Loaded
 
 # The name of a bundled recipe, a .toml file, a run's folder, or the recipe itself.
 RecipeChoice: TypeAlias = "str | Path | Recipe"
+_LOG = logging.getLogger("vocdet")
 DETECTORS = ("ssd", "maskrcnn")
 DEFAULT_DETECTOR = "ssdlite-mb3-small"
 
@@ -122,8 +124,11 @@ def _data(dataset: Data) -> Source | Loaded:
 
 
 def _finished(events: Iterable[Any]) -> Run:
-    """Train to the end."""
-    result = deque(events, maxlen=1)[0]  # the last event
+    """Train to the end; a start from scratch for lack of weights is logged."""
+    result: Any = None
+    for result in events:  # the last event is the result
+        if isinstance(result, backbones.BackboneStart | detectors.DetectorStart) and result.weights_warning:
+            _LOG.warning(result.weights_warning)
     run, summary = result.run, result.summary
     return Run(run, dict(read_info(run / BEST).scores), summary.best_epoch, summary.epochs, summary.interrupted)
 
@@ -165,7 +170,10 @@ def _options(
     values: Mapping[str, object],
 ) -> RunOptions:
     given = frozenset(name for name in LENGTHS if name in values)
-    return RunOptions(runs=Path(runs), device=device, resume=_path(resume), given=given, track=track, stop=stop)
+    return RunOptions(
+        runs=Path(runs), device=device, resume=_path(resume), given=given, track=track, stop=stop,
+        downloads=Downloads(_LOG.warning),
+    )  # fmt: skip
 
 
 def _path(run: Run | str | Path | None) -> Path | None:

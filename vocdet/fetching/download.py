@@ -10,11 +10,13 @@ import os
 import re
 import ssl
 import string
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -38,6 +40,7 @@ from vocdet.wording import reason
 Progress = Callable[[int, int], None]  # bytes done, total bytes; 0 if unknown
 Note = Callable[[str], None]
 
+OFFLINE = "VOCDET_OFFLINE"  # environment variable: set to 1, nothing is downloaded
 BLOCK = 1 << 18  # bytes
 LONGEST_WAIT = 60.0  # seconds between two attempts
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another attempt
@@ -88,6 +91,8 @@ def download(
     `part`.info beside it, so that a later call resumes. Raises a `DownloadError`.
     """
     url = checked_url(url)
+    if is_offline():
+        raise ServerUnavailableError(f"downloads are switched off by {OFFLINE}", hint="unset it to download")
     retries = retries or Retries()
     received = _length(part)
     failures = 0
@@ -98,11 +103,31 @@ def download(
             failures = 1 if _length(part) > received else failures + 1
             received = max(received, _length(part))
             if failures >= retries.tries:
-                raise ServerUnavailableError(f"{url}: {problem}, {retries.tries} times in a row") from problem
+                often = f", {retries.tries} times in a row" if retries.tries > 1 else ""
+                raise ServerUnavailableError(f"{url}: {problem}{often}") from problem
             wait = min(max(problem.wait, 2.0 ** (failures - 1)), LONGEST_WAIT)
             if note:
                 note(f"{problem}; retrying in {wait:.0f} s")
             retries.sleep(wait)
+
+
+def is_offline() -> bool:
+    """Whether downloads are switched off."""
+    return os.environ.get(OFFLINE, "").lower() not in ("", "0", "off", "false", "no")
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """In the block, nothing is downloaded, also by processes that start in it."""
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE]
+        else:
+            os.environ[OFFLINE] = before
 
 
 def checked_url(url: str) -> str:
@@ -134,7 +159,15 @@ def discard(part: Path) -> None:
 
 def md5_of(path: Path, progress: Progress | None = None) -> str:
     """The MD5 of a file in hexadecimal, the checksum that the datasets were published with."""
-    digest = hashlib.md5(usedforsecurity=False)  # otherwise refused in FIPS mode
+    return _digest(path, hashlib.md5(usedforsecurity=False), progress)  # otherwise refused in FIPS mode
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal."""
+    return _digest(path, hashlib.sha256())
+
+
+def _digest(path: Path, digest: hashlib._Hash, progress: Progress | None = None) -> str:
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -223,8 +256,7 @@ def _opened(url: str, start: int, validator: str, part: Path, timeout: float) ->
         if validator.isascii() and validator.isprintable() and validator:
             headers["If-Range"] = validator
     try:
-        reply: http.client.HTTPResponse = _opener().open(Request(url, headers=headers), timeout=timeout)
-        return reply
+        return _answer(Request(url, headers=headers), timeout)
     except HTTPError as error:
         error.close()
         if error.code == 416 and start:
@@ -240,6 +272,36 @@ def _opened(url: str, start: int, validator: str, part: Path, timeout: float) ->
         if isinstance(cause, (str, ssl.SSLCertVerificationError, http.client.InvalidURL)):
             raise DownloadError(f"{url}: {_text(cause)}") from error
         raise _TemporaryError(f"no answer: {_text(cause)}") from error
+
+
+def _answer(request: Request, timeout: float) -> http.client.HTTPResponse:
+    """The answer to a request, or a `TimeoutError` after `timeout` seconds.
+
+    The opener's own timeout is that of every single step: it does not limit the resolution of the name, and starts over
+    with every address and every redirect.
+    """
+    answers: SimpleQueue[http.client.HTTPResponse | Exception] = SimpleQueue()
+    late = threading.Event()
+
+    def ask() -> None:
+        try:
+            reply = _opener().open(request, timeout=timeout)
+        except Exception as error:  # raised again below
+            answers.put(error)
+            return
+        if late.is_set():
+            reply.close()
+        answers.put(reply)
+
+    threading.Thread(target=ask, daemon=True).start()  # a hanging one does not keep the process alive
+    try:
+        answer = answers.get(timeout=timeout)
+    except Empty:
+        late.set()
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class _Redirects(HTTPRedirectHandler):

@@ -28,6 +28,13 @@ SUFFIX = ".safetensors"
 _KEY = "vocdet"  # of the JSON in the file's metadata
 
 
+class Start(msgspec.Struct, frozen=True):
+    """The file of weights that a training started from."""
+
+    name: str
+    sha256: str
+
+
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything in a checkpoint except its weights: the model, and the training behind it."""
 
@@ -38,6 +45,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     levels: Levels | None = None  # of images with more than 8 bits a sample
     dataset: str = ""  # fingerprint of the training images and objects
     recipe: dict[str, Any] = {}
+    start: Start | None = None  # None: from scratch, or not recorded
     scores: dict[str, float] = {}  # of the validation
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from vocdet.wording import listed, nearest
 
 Origin = Literal["default", "recipe", "settings", "values"]  # where a value comes from
 _TOP = ("task", "description")  # the keys that stand outside of any table
+START = "start"  # the table of a run's recipe with the weights that it started from, which is not read
 
 R_co = TypeVar("R_co", bound=Recipe, covariant=True)
 
@@ -126,10 +127,18 @@ def task_of(name: str) -> str:
     return str(document.content["task"])
 
 
-def dump_recipe(recipe: Recipe, task: str, *, description: str = "", notes: Mapping[str, str] | None = None) -> str:
+def dump_recipe(
+    recipe: Recipe,
+    task: str,
+    *,
+    description: str = "",
+    notes: Mapping[str, str] | None = None,
+    start: Mapping[str, str] | None = None,
+) -> str:
     """A recipe as TOML, every field with a comment; `load_recipe` reads the same recipe from it.
 
-    The comments are the fields' help, or with `notes` the note for a key like train.lr, if there is one.
+    The comments are the fields' help, or with `notes` the note for a key like train.lr, if there is one. `start` is a
+    record of the weights that a run started from, which `load_recipe` passes over.
     """
     lines = [f"task = {toml(task)}"] + ([f"description = {toml(description)}"] if description else [])
     for section, fields in _sections(task).items():
@@ -139,6 +148,9 @@ def dump_recipe(recipe: Recipe, task: str, *, description: str = "", notes: Mapp
             text = f"{field.name} = {toml(getattr(getattr(recipe, section), field.name))}"
             note = note if note.isprintable() else ascii(note)  # a file name may contain a line break
             lines.append(f"{text:28}  # {note}" if note else text)
+    if start:
+        lines += ["", f"[{START}]  # a record of the weights that this run started from, not a setting"]
+        lines += [f"{key} = {toml(value)}" for key, value in start.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -164,6 +176,8 @@ def _of_file(document: Document, task: str) -> Iterator[_Override | RecipeError]
         elif key in sections:
             hint = f"write [{key}] on a separate line, and its values below"
             yield RecipeError(f"{key} is {shown(value)}, not a table", place=place, hint=hint)
+        elif key == START and isinstance(value, dict):
+            continue
         elif key == "description" and not isinstance(value, str):
             yield RecipeError(f"description is {shown(value)}, not a string", place=place, hint="put it in quotes")
         elif key not in _TOP:

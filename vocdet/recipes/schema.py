@@ -100,7 +100,9 @@ class Model:
     net: str = option(
         "mb3-large", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25", fault=net_fault
     )
-    weights: str = option("none", "none, imagenet, last, a run, or a weights file")
+    weights: str = option(
+        "auto", "auto (ImageNet weights, on this disk or downloaded), imagenet, none, last, a run, or a weights file"
+    )
     size: int = option(128, "side of the square input, pixels", low=32, high=LARGEST)
     reduced_tail: bool = option(False, "halve the last channels of mb3, as in torchvision's SSD-lite")
 
@@ -113,7 +115,9 @@ class SsdModel(Model):
     """An SSD on a MobileNet."""
 
     weights: str = option(
-        "auto", "auto (the newest backbone run of this net), imagenet, coco, last, none, a run, or a weights file"
+        "auto",
+        "auto (the newest backbone run of this net, else published weights, on this disk or downloaded), imagenet, "
+        "coco, none, last, a run, or a weights file",
     )
     size: int = option(320, "side of the square input, pixels", low=SMALLEST, high=LARGEST)
     anchors: AnchorChoice = option(
@@ -144,7 +148,9 @@ class RcnnModel(Model):
         fault=any_net_fault,
     )
     weights: str = option(
-        "auto", "auto (the newest backbone run of this net), imagenet, coco, last, none, a run, or a weights file"
+        "auto",
+        "auto (the newest backbone run of this net, else published weights, on this disk or downloaded), imagenet, "
+        "coco, none, last, a run, or a weights file",
     )
     size: int = option(512, "shorter side of the input, pixels", low=SMALLEST, high=LARGEST)
     longest: int = option(0, "limit of the longer side, pixels; 0: same as size", low=0, high=LARGEST)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from vocdet.inputs.resizing import ResizeShortestEdge
 from vocdet.inputs.transforms import Augmentation
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.recipes.schema import DetectorAugment, MaskRcnnRecipe, RcnnAugment, SsdAugment, SsdRecipe
+from vocdet.runs.setup import RunOptions
 from vocdet.runs.start import InitialModel, M
 from vocdet.training.losses import Task
 
@@ -58,7 +58,7 @@ class DetectorTraining(Generic[M, R]):
     task: str  # of its recipes and its runs
     model: type[M]
     check: Callable[[Dataset, R], tuple[str, ...]]  # notes about the training images; raises if they are unusable
-    create: Callable[[R, Path, Dataset, ObjectTable], InitialModel[M]]  # with the weights to start from
+    create: Callable[[R, RunOptions, Dataset, ObjectTable], InitialModel[M]]  # with the weights to start from
     make_task: Callable[[M, R, ObjectTable], Task[M]]
     anchor_recall: Callable[[M, ObjectTable], tuple[int, tuple[AnchorRecall, ...]]]  # number of anchor shapes, rows
     recall_at: Callable[[M, ObjectTable, int], tuple[AnchorRecall, ...]]  # with anchors fitted to an input of this size

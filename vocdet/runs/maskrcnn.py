@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,12 +25,14 @@ from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.recipes.schema import MaskRcnnRecipe, RcnnModel
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, image_sizes
-from vocdet.runs.start import InitialModel, find_weights, initialize
+from vocdet.runs.setup import RunOptions, starting_weights
+from vocdet.runs.start import InitialModel, initialize
 from vocdet.training.losses import Task
 from vocdet.training.tasks import SegmentTask
 from vocdet.wording import counted
 
 TASK = "maskrcnn"
+STANDARD_CHANNELS = 256  # of torchvision's pyramid
 BLANK_OBJECTS = 8  # in an image of a batch that memory is measured with
 
 
@@ -49,7 +50,9 @@ def check_masks(train: Dataset, recipe: MaskRcnnRecipe) -> tuple[str, ...]:
     return (f"{without} of {counted(total, 'object')} have no usable mask: only their boxes are used",)
 
 
-def create_maskrcnn(recipe: MaskRcnnRecipe, runs: Path, train: Dataset, objects: ObjectTable) -> InitialModel[MaskRcnn]:
+def create_maskrcnn(
+    recipe: MaskRcnnRecipe, run: RunOptions, train: Dataset, objects: ObjectTable
+) -> InitialModel[MaskRcnn]:
     """A new Mask R-CNN on the recipe's backbone."""
     options = recipe.model
     torch.manual_seed(recipe.train.seed)  # for the initial weights; samples have another seed
@@ -57,11 +60,16 @@ def create_maskrcnn(recipe: MaskRcnnRecipe, runs: Path, train: Dataset, objects:
     if options.weights == "coco" and options.heads != "standard":
         hint = 'use `net="resnet50", heads="standard"`, or `weights="imagenet"` for the backbone alone'
         raise RecipeError("the COCO weights need standard heads", hint=hint)
-    start = find_weights(options.weights, net, runs, task=TASK)
+    complete = options.heads == "standard" and options.channels in (0, STANDARD_CHANNELS)
+    start = starting_weights(options.weights, net, run, TASK, complete=complete)
     limits = _input_limits(options)
     if options.anchors == "standard":
         anchors = PyramidAnchors()
-    elif options.anchors == "auto" and isinstance(start.anchors, PyramidAnchors):
+    elif (
+        options.anchors == "auto"
+        and isinstance(start.anchors, PyramidAnchors)
+        and (complete or options.weights != "auto")
+    ):
         anchors = start.anchors
     else:
         anchors = fit_pyramid(_input_boxes(objects, *limits), objects.labels)

@@ -10,14 +10,19 @@ from typing import Any
 
 import torch
 
+from vocdet.errors import CheckpointError
+from vocdet.fetching.weights_files import SILENT, Downloads
 from vocdet.files import check_writable
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.image_cache import CacheOptions
 from vocdet.inputs.loader import START_METHOD
+from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.recipes.schema import Data, R, changed
 from vocdet.runs.folders import new_run
 from vocdet.runs.resume import UnfinishedRun
+from vocdet.runs.start import StartingWeights
 from vocdet.runs.tracking import Service
+from vocdet.runs.weights_choice import find_weights
 from vocdet.training.batch_size import LARGEST, measured_batch
 from vocdet.training.distributed import Group, alone
 from vocdet.training.losses import Task
@@ -40,6 +45,33 @@ class RunOptions:
     group: Group = field(default_factory=alone)  # the processes that train together; only the first one writes
     track: Service | None = None  # a tracking service that receives a copy of the journal
     stop: Callable[[], bool] = never  # training ends after the step in which this is true
+    downloads: Downloads = SILENT  # of published weights
+
+
+def starting_weights(
+    weights: str, spec: BackboneSpec, options: RunOptions, task: str, *, complete: bool = True
+) -> StartingWeights:
+    """The weights that a recipe names; see `find_weights`. The first process finds them before all others.
+
+    A process that finds other weights than the first, on another machine for example, raises a `CheckpointError`.
+    """
+    group = options.group
+
+    def find() -> StartingWeights:
+        return find_weights(weights, spec, options.runs, task=task, complete=complete, downloads=options.downloads)
+
+    start = None
+    try:
+        start = find() if group.first else None
+    finally:
+        first, *_ = group.gather((start.name, start.sha256) if start else None)
+    start = start or find()
+    if first is not None and first[1] != start.sha256:
+        problem = (
+            f"process {group.rank + 1} starts from {start.name or 'scratch'}, the first from {first[0] or 'scratch'}"
+        )
+        raise CheckpointError(problem, hint="copy the file to every machine, and name it with `weights`")
+    return start
 
 
 def check_run_folder(options: RunOptions) -> None:

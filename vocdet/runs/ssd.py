@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,33 +21,38 @@ from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.cells import cell_recall
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.ssd.pan import FINEST, pan_channels
-from vocdet.recipes.schema import Neck, NeckChoice, SsdRecipe
+from vocdet.recipes.schema import Neck, NeckChoice, SsdModel, SsdRecipe
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, Predictions, image_sizes
-from vocdet.runs.setup import blank_batches
-from vocdet.runs.start import InitialModel, StartingWeights, find_weights, initialize
+from vocdet.runs.setup import RunOptions, blank_batches, starting_weights
+from vocdet.runs.start import InitialModel, StartingWeights, initialize
 from vocdet.training.losses import Task
 from vocdet.training.tasks import DetectTask
 
 TASK = "ssd"
 VALIDATION_BATCH = 16
+LOST_OBJECTS = 0.02  # share of objects without an anchor of IoU .5 that anchors of weights may cost
 
 
-def create_ssd(recipe: SsdRecipe, runs: Path, train: Dataset, objects: ObjectTable) -> InitialModel[SsdLite]:
+def create_ssd(recipe: SsdRecipe, run: RunOptions, train: Dataset, objects: ObjectTable) -> InitialModel[SsdLite]:
     """A new SSD on the recipe's backbone."""
     options = recipe.model
     torch.manual_seed(recipe.train.seed)  # for the initial weights; samples and dropout have other seeds
     net = parse_net(options.net, reduced_tail=options.reduced_tail)
-    start = find_weights(options.weights, net, runs, task=TASK)
+    complete = options.neck != "pan" and options.extras == "separable" and options.last_map == "conv"
+    start = starting_weights(options.weights, net, run, TASK, complete=complete)
     size = (options.size, options.size)
     neck = _neck(options.neck, start)
+    theirs = start.anchors if options.anchors == "auto" and isinstance(start.anchors, Anchors) else None
     if neck == "pan":
         anchors = Anchors(())
     elif options.anchors == "torchvision":
         anchors = torchvision_anchors()
-    elif options.anchors == "auto" and isinstance(start.anchors, Anchors) and start.anchors.shapes:
-        anchors = start.anchors
+    elif theirs and theirs.shapes and options.weights != "auto":
+        anchors = theirs
     else:
         anchors = fit_anchors(objects.boxes, objects.labels, size, last_map=options.last_map)
+        if theirs and theirs.shapes and _suit(theirs, anchors, objects, options):
+            anchors = theirs  # not where they miss objects: torchvision's smallest one is a fifth of the image
     channels = (options.neck_channels or pan_channels(start.tensors, start.backbone)) if neck == "pan" else 0
     spec = SsdSpec(
         start.backbone, train.labels, size, anchors, *start.normalization,
@@ -64,6 +68,18 @@ def _neck(choice: NeckChoice, start: StartingWeights) -> Neck:
     if choice != "auto":
         return choice
     return "pan" if isinstance(start.anchors, Anchors) and not start.anchors.shapes else "none"
+
+
+def _suit(theirs: Anchors, fitted: Anchors, objects: ObjectTable, options: SsdModel) -> bool:
+    """Whether anchors reach an IoU of .5 for about as many objects as fitted ones."""
+    labels = [str(k) for k in range(1 + int(objects.labels.max()))]
+
+    def reached(anchors: Anchors) -> float:
+        size = (options.size, options.size)
+        rows = anchor_recall(anchors, objects.boxes, objects.labels, labels, size, last_map=options.last_map)
+        return sum(row.recall * row.objects for row in rows) / len(objects.labels)
+
+    return reached(theirs) >= reached(fitted) - LOST_OBJECTS
 
 
 def label_weights(labels: NDArray[np.int32], count: int, balance: float) -> list[float]:

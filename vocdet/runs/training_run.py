@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -225,6 +226,7 @@ class TrainingRun:
             return
         with self.journal as journal:
             recipe, info, train = self._recipe, self._info, self._recipe.train
+            start = msgspec.structs.asdict(info.start) if info.start else None
             source = {name: value for name, value in self._source.items() if value and name != "labels"}
             dataset = {
                 "root": "", **source, "label_list": self._source.get("labels"),
@@ -233,7 +235,7 @@ class TrainingRun:
                 **facts,
             }  # fmt: skip
             journal.start(
-                dump_recipe(recipe, info.task), asdict(recipe), task=info.task, dataset=dataset,
+                dump_recipe(recipe, info.task, start=start), asdict(recipe), task=info.task, dataset=dataset,
                 label_metric="accuracy" if info.task == "backbone" else "AP50", schedules=self._schedules,
             )  # fmt: skip
             if not self._at.steps:

@@ -33,8 +33,16 @@ from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
-from vocdet.runs.setup import RunOptions, blank_batches, check_run_folder, image_cache, run_folder, with_batch
-from vocdet.runs.start import InitialModel, find_weights, initialize
+from vocdet.runs.setup import (
+    RunOptions,
+    blank_batches,
+    check_run_folder,
+    image_cache,
+    run_folder,
+    starting_weights,
+    with_batch,
+)
+from vocdet.runs.start import InitialModel, initialize
 from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
 from vocdet.training.distributed import Group, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
@@ -60,6 +68,7 @@ class BackboneStart:
     recipe: BackboneRecipe  # with the batch that fits, if it left the batch open
     notes: tuple[str, ...] = ()  # about the data, for people
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
+    weights_warning: str = ""  # from scratch because no weights were found, and how to change that
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +79,7 @@ class BackboneResult:
     summary: TrainingSummary
     confusion: NDArray[np.int64] | None  # (L, L) validation crops of label i classified as j by the best checkpoint
     left_out: LeftOut = NOTHING  # as at the start
+    weights_warning: str = ""  # as at the start
 
 
 def backbone_events(
@@ -108,7 +118,7 @@ def backbone_events(
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, Classifier)
     else:
-        initial = _create(recipe, options.runs, dataset, context=0.0 if folder else recipe.data.context)
+        initial = _create(recipe, options, dataset, context=0.0 if folder else recipe.data.context)
     model = initial.model
     model.to(choose_device(options.device)).to(memory_format=torch.channels_last)
     if recipe.train.sync_norm:
@@ -123,8 +133,8 @@ def backbone_events(
     with run_folder(options, "backbone", info.backbone.name, unfinished) as run:
         yield BackboneStart(
             run, len(crops), validator.images, dataset.labels, initial.weights, initial.transfer, warnings, recipe,
-            (*readings, *data.notes(validates=validator.images > 0)),
-            left_out,
+            (*readings, *data.notes(validates=validator.images > 0), *initial.notes),
+            left_out, initial.warning,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished)
         if group.first and not unfinished:
@@ -137,7 +147,7 @@ def backbone_events(
                 if group.first:
                     _write_confusion(training, dataset, best)
             yield event
-        yield BackboneResult(run, training.summary, best, left_out)
+        yield BackboneResult(run, training.summary, best, left_out, initial.warning)
 
 
 def _check_labels(data: TrainingData, place: Path, *, folder: bool) -> None:
@@ -153,11 +163,11 @@ def _check_labels(data: TrainingData, place: Path, *, folder: bool) -> None:
     raise AnnotationError(problem, place=place, hint=hint)
 
 
-def _create(recipe: BackboneRecipe, runs: Path, dataset: Dataset, *, context: float) -> InitialModel[Classifier]:
+def _create(recipe: BackboneRecipe, run: RunOptions, dataset: Dataset, *, context: float) -> InitialModel[Classifier]:
     options = recipe.model
     torch.manual_seed(recipe.train.seed)  # for the initial weights; samples and dropout have other seeds
     spec = parse_net(options.net, reduced_tail=options.reduced_tail)
-    start = find_weights(options.weights, spec, runs, task="backbone")
+    start = starting_weights(options.weights, spec, run, "backbone")
     model = Classifier(ClassifierSpec(start.backbone, dataset.labels, options.size, *start.normalization, context))
     return initialize(model, start, dataset, recipe)
 

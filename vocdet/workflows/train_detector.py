@@ -59,6 +59,7 @@ class DetectorStart:
     notes: tuple[str, ...]  # about the data and the recipe, for people
     recipe: SsdRecipe | MaskRcnnRecipe  # with the batch that fits, if it left the batch open
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
+    weights_warning: str = ""  # from scratch because no weights were found, and how to change that
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class DetectorResult:
     summary: TrainingSummary
     report: EvalReport | None  # of the best checkpoint on the validation split
     left_out: LeftOut = NOTHING  # as at the start
+    weights_warning: str = ""  # as at the start
 
 
 def training_events(
@@ -105,7 +107,8 @@ def training_events(
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:
-        initial = family.create(recipe, options.runs, train, objects)
+        initial = family.create(recipe, options, train, objects)
+        notes += initial.notes
         if recipe.train.freeze_norm and initial.transfer is None:
             recipe = changed(recipe, freeze_norm=False)
             notes += ("freeze_norm is off: the batch norms of a backbone without weights must be trained",)
@@ -127,7 +130,7 @@ def training_events(
         yield DetectorStart(
             run, len(train), validator.images, train.labels, initial.weights, initial.transfer,
             shapes, recall, _coordinates(loaded.scan),
-            loaded.warnings, notes, recipe, loaded.left_out,
+            loaded.warnings, notes, recipe, loaded.left_out, initial.warning,
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, source.record(), options, unfinished)
         if group.first and not unfinished:
@@ -139,7 +142,7 @@ def training_events(
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event
-        yield DetectorResult(run, training.summary, best, loaded.left_out)
+        yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
 
 
 def _freeze(model: nn.Module, train: DetectorTrain) -> None:

@@ -24,6 +24,7 @@ from vocdet_cli.training.resume import Request, resolve_request
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from vocdet.fetching.weights_files import Downloads
     from vocdet.runs.setup import RunOptions
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.train_backbone import BackboneResult
@@ -53,15 +54,16 @@ def follow(
     from vocdet.training.distributed import join
 
     stop = threading.Event()
-    with join(device) as group:
+    with join(device) as group, _bar(launch.is_first()) as bar:
         run_options = RunOptions(
             runs=options.runs, device=device, resume=request.run, given=request.given, group=group,
-            track=options.track, stop=stop.is_set,
+            track=options.track, stop=stop.is_set, downloads=_downloads(bar),
         )  # fmt: skip
         result = _show(
             _events(request, run_options),
             stop,
             lambda event: print_start(event, request, show_weights=options.show_weights),
+            bar,
         )
     return request, result
 
@@ -77,7 +79,24 @@ def _events(request: Request, options: RunOptions) -> Generator[Any, None, None]
     return training_events(request.source, recipe, options)
 
 
-def _show(events: Generator[Any, None, None], stop: threading.Event, print_start: Callable[[Any], None]) -> Any:
+def _downloads(bar: Progress) -> Downloads:
+    """Downloads that the first process shows; the others find the files that it wrote."""
+    from vocdet.fetching.download import size_text
+    from vocdet.fetching.weights_files import SILENT, Downloads
+
+    def show(name: str, done: int, total: int) -> None:
+        of = f" of {size_text(total)}" if total else ""
+        bar.update(
+            bar.task_ids[0], description=f"downloading {name}", completed=done / (total or done or 1),
+            state=f"{size_text(done)}{of}",
+        )  # fmt: skip
+
+    return Downloads(render.note, show) if launch.is_first() else SILENT
+
+
+def _show(
+    events: Generator[Any, None, None], stop: threading.Event, print_start: Callable[[Any], None], bar: Progress
+) -> Any:
     """Show the events of a training; the last one is returned.
 
     `print_start` prints the first event. Ctrl-C sets `stop`. Of several processes only the first shows anything.
@@ -86,7 +105,7 @@ def _show(events: Generator[Any, None, None], stop: threading.Event, print_start
     from vocdet.training.loop import Epoch, Step
 
     first, last = launch.is_first(), None
-    with _bar(first) as bar, closing(events), ExitStack() as running:
+    with closing(events), ExitStack() as running:
         for event in events:
             if isinstance(event, Step):
                 _show_step(bar, event)
@@ -115,6 +134,8 @@ def print_end(result: BackboneResult | DetectorResult, request: Request, then: s
             then = render.command(f"train-{request.task}", "--resume", str(result.run))
         verb = "Stopped after" if summary.interrupted else "Trained"
         count_left_out(result.left_out)
+        if result.weights_warning:
+            render.warning(result.weights_warning)
         best = f" (best: {summary.best_epoch})" if summary.best_epoch else ""
         render.done(f"{verb} {counted(summary.epochs, 'epoch')}{best}. Saved to {result.run}", then=then)
     if summary.interrupted:

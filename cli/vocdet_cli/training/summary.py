@@ -76,6 +76,8 @@ def _print_weights(event: BackboneStart | DetectorStart, *, show_weights: bool) 
     render.out.print(f"weights: {escape(event.weights)}", soft_wrap=True)
     if event.transfer:
         print_transfer(event.transfer, every=show_weights)
+    if event.weights_warning:
+        render.warning(event.weights_warning)
 
 
 def _print_warnings(event: BackboneStart | DetectorStart, validation: int, request: Request) -> None:

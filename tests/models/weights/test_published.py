@@ -1,17 +1,17 @@
-"""Weights that torchvision publishes: fetched when asked, recognized by what they hold."""
+"""Published weights: which there are for a net, and what a file holds."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torchvision.models import mobilenet_v2, mobilenet_v3_small
 from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 
-from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
@@ -20,9 +20,9 @@ from vocdet.models.weights.published import (
     HALF,
     IMAGENET,
     coco_heads,
-    coco_tensors,
+    coco_weights,
     content_of,
-    imagenet_tensors,
+    imagenet_weights,
     is_torchvision_name,
 )
 from vocdet.models.weights.transfer import transfer
@@ -143,102 +143,55 @@ def test_labels_of_coco_keep_their_logits_in_a_model_of_other_labels(coco: Any, 
     assert (report.count("fresh"), report.count("skipped")) == (0, 0)
 
 
-def fail(*_: object, **__: object) -> None:
-    raise OSError("no route to host")
+@pytest.mark.parametrize(
+    ("net", "names"),
+    [
+        ("mb1", ["mobilenetv1_100.ra4_e3600_r224_in1k.safetensors"]),
+        ("mb2", ["mobilenet_v2-7ebf99e0.pth", "mobilenet_v2-b0353104.pth"]),
+        ("mb3-small", ["mobilenet_v3_small-047dcff4.pth"]),
+        ("mb3-large", ["mobilenet_v3_large-5c1a4163.pth", "mobilenet_v3_large-8738ca79.pth"]),
+        ("resnet50", ["resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"]),
+        ("mb1-0.25", []),
+        ("mb3-large-0.5", []),
+    ],
+)
+def test_the_imagenet_weights_of_a_net_are_those_that_are_published(net: str, names: list[str]) -> None:
+    found = imagenet_weights(parse_net(net))
+    assert [one.name for one in found] == names
+    assert all(is_torchvision_name(Path(one.name)) for one in found if net != "mb1")
+    assert imagenet_weights(replace(parse_net(net), reduced_tail=net.startswith("mb3"))) == (
+        () if net.startswith("mb3") else found
+    )
+
+
+def test_torchvisions_files_state_their_size_and_the_start_of_their_digest() -> None:
+    (small,) = imagenet_weights(parse_net("mb3-small"))
+    assert small.url == "https://download.pytorch.org/models/mobilenet_v3_small-047dcff4.pth"
+    assert small.sha256 == "047dcff4"
+    parameters = 2_542_856 * 4  # bytes of MobileNetV3-small's float32 numbers, as torchvision counts them
+    assert parameters < small.size < 1.03 * parameters
+
+
+def test_a_verified_digest_agrees_with_the_name_of_its_file(shared: Path) -> None:
+    _, known = imagenet_weights(parse_net("mb2"))
+    assert (len(known.sha256), known.sha256[:8]) == (64, "b0353104")
+    file = shared / "weights" / known.name
+    if not file.exists():
+        pytest.skip(f"no {known.name}")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == known.sha256
+    assert file.stat().st_size == pytest.approx(known.size, rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("fetch", "spec", "file"),
+    ("net", "task", "names"),
     [
-        (imagenet_tensors, parse_net("mb3-large"), "mobilenet_v3_large-"),
-        (coco_tensors, COCO_NET, "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"),
+        ("mb3-large", "ssd", ["ssdlite320_mobilenet_v3_large_coco-a79551df.pth"]),
+        ("resnet50", "maskrcnn", ["maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]),
+        ("mb3-large", "maskrcnn", []),
+        ("mb3-large", "backbone", []),
+        ("mb3-large-0.75", "ssd", []),
+        ("mb3-small", "ssd", []),
     ],
 )
-def test_a_download_that_fails_says_what_to_fetch(
-    fetch: Any, spec: BackboneSpec, file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(CheckpointError, match="weights could not be downloaded: no route to host") as caught:
-        fetch(spec)
-    assert f"download https://download.pytorch.org/models/{file}" in caught.value.hint
-    assert f"copy it to {tmp_path / 'checkpoints'} or give the file as `weights`" in caught.value.hint
-
-
-def coco_file(folder: Path) -> Path:
-    (folder / "checkpoints").mkdir()
-    return folder / "checkpoints" / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
-
-
-def test_a_file_put_by_hand_is_read_without_a_network(
-    coco: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    torch.save(coco.state_dict(), coco_file(tmp_path))
-    tensors, name = coco_tensors(parse_net("mb3-large"))
-    assert name == "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
-    assert tensors.keys() == coco.state_dict().keys()
-
-
-class Harmful:
-    """Runs code when unpickled, as any pickle can."""
-
-    def __init__(self, flag: Path) -> None:
-        self.flag = flag
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.flag,))
-
-
-@pytest.mark.parametrize("content", ["web page", "half", "code"])
-def test_a_damaged_file_put_by_hand_is_named(content: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    file = coco_file(tmp_path)
-    tensors: dict[str, Tensor | Harmful] = {"a": torch.zeros(1000)}
-    torch.save(tensors | {"b": Harmful(tmp_path / "flag")} if content == "code" else tensors, file)
-    if content == "web page":
-        file.write_text("<html>404</html>")
-    elif content == "half":
-        file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match="the COCO weights are damaged") as caught:
-        coco_tensors(COCO_NET)
-    assert caught.value.place is not None
-    assert caught.value.place.path == file
-    assert caught.value.hint.startswith("delete it to download it again")
-    assert not (tmp_path / "flag").exists()
-
-
-@pytest.mark.parametrize("spec", [SMALL, BackboneSpec("mb3-large", 0.5), BackboneSpec("mb3-large", reduced_tail=True)])
-def test_nets_without_published_weights_are_an_early_error(spec: BackboneSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
-    with pytest.raises(CheckpointError, match="torchvision has no ImageNet weights for"):
-        imagenet_tensors(spec)
-
-
-def test_the_error_for_mobilenet_v1_names_a_source_of_weights() -> None:
-    with pytest.raises(CheckpointError, match="torchvision has no ImageNet weights for mb1") as caught:
-        imagenet_tensors(parse_net("mb1"))
-    assert "https://huggingface.co/timm/mobilenetv1_100." in caught.value.hint
-
-
-@pytest.mark.parametrize("net", ["mb1", "mb3-small", "mb3-large-0.75"])
-def test_coco_weights_for_another_net_are_an_early_error(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
-    with pytest.raises(CheckpointError, match=rf"is an SSD-lite on mb3-large, not on {net} \(") as caught:
-        coco_tensors(parse_net(net))
-    assert caught.value.hint == 'choose `net="mb3-large"`, or `weights="imagenet"`'
-
-
-def test_weights_are_downloaded_without_running_code_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, object] = {}
-
-    def load(url: str, **options: object) -> dict[str, Tensor]:
-        asked.update(options, url=url)
-        return {"a": torch.zeros(1)}
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
-    assert coco_tensors(COCO_NET)[0].keys() == {"a"}
-    assert asked["url"] == SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url
-    assert (asked["weights_only"], asked["check_hash"]) == (True, True)
+def test_the_coco_weights_are_those_of_the_same_detector(net: str, task: str, names: list[str]) -> None:
+    assert [one.name for one in coco_weights(parse_net(net), task)] == names

@@ -14,6 +14,7 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, maskrcnn
 
 from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.backbones.resnet import with_eps
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
@@ -22,9 +23,7 @@ from vocdet.models.weights.heads import Heads
 from vocdet.models.weights.published import (
     IMAGENET,
     coco_rcnn_heads,
-    coco_rcnn_tensors,
     content_of,
-    imagenet_tensors,
     is_coco_rcnn,
     is_torchvision_name,
 )
@@ -146,37 +145,13 @@ def test_a_mask_rcnn_initializes_a_faster_rcnn_with_fewer_labels() -> None:
     assert torch.equal(second.state_dict()["roi_heads.box_predictor.cls_score.weight"], rows[[0, 2]])
 
 
-@pytest.mark.parametrize(
-    ("load", "name"),
-    [(coco_rcnn_tensors, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"), (imagenet_tensors, "resnet50-0676ba61.pth")],
-)
-def test_offline_the_error_names_the_file_and_its_target(
-    load: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(CheckpointError, match="could not be downloaded: no route to host") as caught:
-        load(RESNET)
-    assert name in caught.value.hint
-    assert str(tmp_path / "hub" / "checkpoints") in caught.value.hint
-
-
-def test_coco_weights_for_another_net_are_an_early_error() -> None:
-    with pytest.raises(CheckpointError, match="is on resnet50, not on mb3-large"):
-        coco_rcnn_tensors(BackboneSpec("mb3-large"))
-
-
 def test_the_norms_of_the_published_file_get_the_eps_that_they_were_trained_without(
-    coco: Any, published: dict[str, Tensor], standard: MaskRcnn, monkeypatch: pytest.MonkeyPatch
+    coco: Any, published: dict[str, Tensor], standard: MaskRcnn
 ) -> None:
     from torchvision.models.detection._utils import overwrite_eps
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: published)
-    tensors, _ = coco_rcnn_tensors(RESNET)
-    transfer(standard, tensors, RESNET, source="coco", heads=coco_rcnn_heads())
+    assert is_coco_rcnn(published)
+    transfer(standard, with_eps(published), RESNET, source="coco", heads=coco_rcnn_heads())
     overwrite_eps(coco, 0.0)  # as torchvision itself does with this file
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.timm import from_timm
 from vocdet.models.weights.transfer import transfer
-from vocdet.runs.start import find_weights
+from vocdet.runs.weights_choice import find_weights
 
 # timm's create_model("mobilenetv1_100"): (stage, block) of every separable convolution, its stride
 BLOCKS = [

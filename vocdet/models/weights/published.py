@@ -1,22 +1,19 @@
-"""Weights published by torchvision: download them, or recognize them in a file."""
+"""Published weights: the files that exist for a net, and what a file without a description holds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import BackboneSpec
-from vocdet.models.backbones.resnet import with_eps
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.weights.heads import Heads
-from vocdet.models.weights.timm import PAGE
 from vocdet.recipes.nets import RESNET
 
 Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -37,11 +34,33 @@ class Content:
     name: str = ""  # for people
 
 
-def imagenet_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
-    """torchvision's ImageNet weights of a net and their file's name, downloaded on the first use.
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """A file of weights that others publish."""
 
-    Without a network, a `CheckpointError` says which file to fetch and where to put it.
-    """
+    name: str  # of the file on disk
+    url: str
+    title: str  # for people
+    size: int  # bytes, rounded
+    sha256: str = ""  # or its first 8 digits, which torchvision has in its file names; "": see `pointer`
+    pointer: str = ""  # URL of the Git LFS pointer that states the SHA-256
+
+
+_TIMM = "https://huggingface.co/timm/mobilenetv1_100.ra4_e3600_r224_in1k"
+_COMMIT = "dda9ab42e23f3061aa191630817df76e8fe9cace"  # that added the file
+TIMM_MB1 = PublishedWeights(
+    name="mobilenetv1_100.ra4_e3600_r224_in1k.safetensors",  # a name of its own among other nets
+    url=f"{_TIMM}/resolve/{_COMMIT}/model.safetensors",
+    title="timm's ImageNet weights",
+    size=17_000_000,
+    pointer=f"{_TIMM}/raw/{_COMMIT}/model.safetensors",
+)
+# SHA-256 of files that were verified; of the others only the digits in their names are known
+_DIGESTS = {"mobilenet_v2-b0353104.pth": "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"}
+
+
+def imagenet_weights(spec: BackboneSpec) -> tuple[PublishedWeights, ...]:
+    """The ImageNet weights of a net, the best first; empty if there are none for its width or tail."""
     from torchvision.models import (
         MobileNet_V2_Weights,
         MobileNet_V3_Large_Weights,
@@ -49,54 +68,35 @@ def imagenet_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
         ResNet50_Weights,
     )
 
-    known = {
-        "mb2": MobileNet_V2_Weights.IMAGENET1K_V2,
-        "mb3-small": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
-        "mb3-large": MobileNet_V3_Large_Weights.IMAGENET1K_V2,
-        RESNET: ResNet50_Weights.IMAGENET1K_V1,  # what torchvision's own Mask R-CNN started from
+    if spec.width != 1 or spec.reduced_tail:
+        return ()
+    if spec.kind == "mb1":
+        return (TIMM_MB1,)
+    known: dict[str, tuple[Any, ...]] = {
+        "mb2": (MobileNet_V2_Weights.IMAGENET1K_V2, MobileNet_V2_Weights.IMAGENET1K_V1),
+        "mb3-small": (MobileNet_V3_Small_Weights.IMAGENET1K_V1,),
+        "mb3-large": (MobileNet_V3_Large_Weights.IMAGENET1K_V2, MobileNet_V3_Large_Weights.IMAGENET1K_V1),
+        RESNET: (ResNet50_Weights.IMAGENET1K_V1, ResNet50_Weights.IMAGENET1K_V2),  # V1: of its own Mask R-CNN
     }
-    if spec.kind not in known or spec.width != 1 or spec.reduced_tail:
-        tail = " with a reduced tail" if spec.reduced_tail else ""
-        hint = f'choose {_nets(known)}, or `weights="none"`, or a file'
-        if spec.name == "mb1":
-            hint = f"download model.safetensors from {PAGE} and give it as `weights`, or choose {_nets(known)}"
-        raise CheckpointError(f"torchvision has no ImageNet weights for {spec.name}{tail}", hint=hint)
-    return _downloaded(known[spec.kind].url, "the ImageNet weights")
+    return tuple(_of_torchvision(one, "torchvision's ImageNet weights") for one in known.get(spec.kind, ()))
 
 
-def coco_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
-    """torchvision's SSD-lite trained on COCO and its file's name, downloaded on the first use.
+def coco_weights(spec: BackboneSpec, task: str) -> tuple[PublishedWeights, ...]:
+    """The detector of a task that torchvision trained on COCO; empty if it is on another net."""
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, SSDLite320_MobileNet_V3_Large_Weights
 
-    For any net but mb3-large, or without a network, a `CheckpointError`.
-    """
-    from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
-
-    if (spec.kind, spec.width) != (COCO_NET.kind, COCO_NET.width):
-        raise CheckpointError(
-            f"the detector that torchvision trained on COCO is an SSD-lite on {COCO_NET.name}, not on {spec.name}",
-            hint=f'choose `net="{COCO_NET.name}"`, or `weights="imagenet"`',
-        )
-    return _downloaded(SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url, "the COCO weights")
+    if task == "ssd" and (spec.kind, spec.width) == (COCO_NET.kind, COCO_NET.width):
+        return (_of_torchvision(SSDLite320_MobileNet_V3_Large_Weights.COCO_V1, "torchvision's SSD-lite for COCO"),)
+    if task == "maskrcnn" and spec.kind == RESNET:
+        return (_of_torchvision(MaskRCNN_ResNet50_FPN_Weights.COCO_V1, "torchvision's Mask R-CNN for COCO"),)
+    return ()
 
 
-def coco_rcnn_tensors(spec: BackboneSpec) -> tuple[dict[str, Tensor], str]:
-    """torchvision's Mask R-CNN on ResNet-50 trained on COCO and its file's name, downloaded on the first use.
-
-    For any net but resnet50, or without a network, a `CheckpointError`.
-    """
-    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
-
-    if spec.kind != RESNET:
-        raise CheckpointError(
-            f"the Mask R-CNN that torchvision trained on COCO is on {RESNET}, not on {spec.name}",
-            hint=f'choose `net="{RESNET}"` with `heads="standard"`, or `weights="imagenet"`',
-        )
-    tensors, name = _downloaded(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.url, "the COCO weights")
-    return with_eps(tensors), name
-
-
-def _nets(names: Iterable[str]) -> str:
-    return " or ".join(f'`net="{name}"`' for name in names)
+def _of_torchvision(weights: Any, title: str) -> PublishedWeights:
+    name = weights.url.rsplit("/", 1)[1]
+    size = round(weights.meta["_file_size"] * 2**20)  # stated in MiB
+    digits = name.rpartition("-")[2].removesuffix(".pth")
+    return PublishedWeights(name, weights.url, title, size, _DIGESTS.get(name, digits))
 
 
 def coco_heads() -> Heads:
@@ -168,23 +168,3 @@ def _taken_over(tensors: Mapping[str, Tensor]) -> bool:
 def is_torchvision_name(path: Path) -> bool:
     """Whether a file has the name of torchvision's ImageNet weights, with a hash: mobilenet_v2-b0353104.pth."""
     return re.fullmatch(r"(?:mobilenet_[a-z0-9_]+|resnet50)-[0-9a-f]{8}\.pth", path.name) is not None
-
-
-def _downloaded(url: str, what: str) -> tuple[dict[str, Tensor], str]:
-    """The tensors at a URL and the file name; from torch's download folder if they are there."""
-    name = url.rsplit("/", 1)[1]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
-    present = file.exists()
-    try:
-        tensors: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            url, progress=False, check_hash=True, map_location="cpu", weights_only=True
-        )
-    except Exception as error:  # the network fails in many ways
-        if present:
-            hint = f"delete it to download it again, or download {url} on another machine and copy it there"
-            raise CheckpointError(f"{what} are damaged or incomplete", place=file, hint=hint) from error
-        raise CheckpointError(
-            f"{what} could not be downloaded: {error}",
-            hint=f"download {url} on another machine, and copy it to {file.parent} or give the file as `weights`",
-        ) from error
-    return tensors, name

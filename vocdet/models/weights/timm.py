@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-PAGE = "https://huggingface.co/timm/mobilenetv1_100.ra4_e3600_r224_in1k"
 STAGES = (1, 2, 2, 6, 2)  # separable convolutions of each, as timm groups them
 THEIR_EPS, OUR_EPS = 1e-5, 1e-3  # of the batch norms
 _STEM = "conv_stem.weight"

@@ -103,15 +103,27 @@ def with_its_tail(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> Backbone
     return reduced if _fit(tensors, reduced) > _fit(tensors, spec) else spec
 
 
-def _which_net(tensors: Mapping[str, Tensor]) -> str:
-    """A hint that names the net of the tensors, if it is known."""
-    if _fit(tensors, BackboneSpec(RESNET)) == 1:
-        return f'they fit `net="{RESNET}"`'
+def fits(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> bool:
+    """Whether all tensors of a backbone are among `tensors`."""
+    return _fit(tensors, spec) == 1
+
+
+def net_of(tensors: Mapping[str, Tensor]) -> BackboneSpec | None:
+    """The net whose tensors these are, if it is known."""
+    if fits(tensors, BackboneSpec(RESNET)):
+        return BackboneSpec(RESNET)
     if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
         for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
             spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
-            if _fit(tensors, spec) == 1:
-                return f'they fit `net="{spec.name}"`' + (" with `reduced_tail=True`" if spec.reduced_tail else "")
+            if fits(tensors, spec):
+                return spec
+    return None
+
+
+def _which_net(tensors: Mapping[str, Tensor]) -> str:
+    """A hint that names the net of the tensors, if it is known."""
+    if spec := net_of(tensors):
+        return f'they fit `net="{spec.name}"`' + (" with `reduced_tail=True`" if spec.reduced_tail else "")
     if is_timm(tensors):
         return 'timm weights are supported for MobileNetV1 only: use `weights="imagenet"` for other nets'
     parts = ("backbone.features.", "backbone.body.")
@@ -123,10 +135,10 @@ def _which_net(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
-    """The share of a backbone's tensors that are among `tensors`."""
+    """The share of a backbone's tensors that are among `tensors`; counts of batches, which old files lack, aside."""
     renamed = our_names(tensors, spec)
     shapes = {renamed[name]: tuple(value.shape) for name, value in tensors.items()}
-    wanted = _shapes(spec)
+    wanted = {name: shape for name, shape in _shapes(spec).items() if not name.endswith("num_batches_tracked")}
     return sum(shapes.get(name) == shape for name, shape in wanted.items()) / len(wanted)
 
 

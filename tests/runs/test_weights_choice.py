@@ -1,15 +1,17 @@
-"""The weights that a training starts from."""
+"""The weights that a recipe names."""
 
 from __future__ import annotations
 
 import os
+import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_small
-from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+from torchvision.models.detection import maskrcnn_resnet50_fpn, ssdlite320_mobilenet_v3_large
 
 from vocdet.errors import CheckpointError, RunError
 from vocdet.models.backbones.backbone import parse_net
@@ -21,9 +23,8 @@ from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.models.weights.heads import Heads
-from vocdet.models.weights.published import coco_heads, coco_rcnn_heads, is_torchvision_name
-from vocdet.runs import start as weights
-from vocdet.runs.start import find_weights
+from vocdet.models.weights.published import PublishedWeights, coco_heads, coco_rcnn_heads
+from vocdet.runs.weights_choice import find_weights
 
 SMALL = parse_net("mb1-0.25")
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -66,13 +67,6 @@ def test_auto_is_the_newest_backbone_of_the_same_net(tmp_path: Path) -> None:
     assert any(name.startswith("backbone.features.") for name in start.tensors)
 
 
-def test_auto_without_a_backbone_is_from_scratch_and_says_why(tmp_path: Path) -> None:
-    for runs in (tmp_path, tmp_path / "missing"):
-        start = find_weights("auto", SMALL, runs)
-        assert start.text == f"from scratch: no backbone run of mb1-0.25 in {runs}"
-        assert start.tensors == {}
-
-
 def test_a_run_and_its_checkpoint_supply_their_normalization(tmp_path: Path) -> None:
     run = save(tmp_path / "run")
     for given, text in ((run, f"the run {run}"), (run / "best.safetensors", str(run / "best.safetensors"))):
@@ -99,23 +93,93 @@ def test_other_files_have_the_normalization_of_their_training(
     assert start.tensors.keys() == tensors.keys()
 
 
-def test_imagenet_is_the_file_that_torchvision_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    requested = []
+def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch hub's folder of weights."""
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    (folder / "hub" / "checkpoints").mkdir(parents=True)
+    return folder / "hub" / "checkpoints"
 
-    def load(url: str, **_: object) -> dict[str, torch.Tensor]:
-        requested.append(url)
-        return {"features.0.0.weight": torch.zeros(3)}
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
+def publish(file: Path, monkeypatch: pytest.MonkeyPatch, *, coco: bool = False) -> None:
+    """Let a file have the digest that is published for its name."""
+    made = PublishedWeights(file.name, "http://127.0.0.1/x", "made weights", 1, sha256(file.read_bytes()).hexdigest())
+    name = "coco_weights" if coco else "imagenet_weights"
+    monkeypatch.setattr(f"vocdet.runs.weights_choice.{name}", lambda *_: (made,))
+
+
+def test_imagenet_is_the_file_in_the_folder_of_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = hub(tmp_path, monkeypatch) / "mobilenet_v3_small-047dcff4.pth"
+    torch.save(mobilenet_v3_small(weights=None).state_dict(), file)
+    publish(file, monkeypatch)
     start = find_weights("imagenet", parse_net("mb3-small"), tmp_path)
-    assert start.text.startswith("ImageNet weights of torchvision (mobilenet_v3_small-")
-    assert start.normalization == IMAGENET
-    assert requested[0].startswith("https://download.pytorch.org/models/mobilenet_v3_small-")
-    assert is_torchvision_name(Path(start.source))
+    assert start.text == f"made weights, {file}"
+    assert (start.normalization, start.heads, start.warning) == (IMAGENET, None, "")
+    assert (start.name, start.sha256) == (file.name, sha256(file.read_bytes()).hexdigest())
 
 
-def no_network(*_: object, **__: object) -> None:
-    raise OSError("no route to host")
+@pytest.mark.parametrize(
+    ("weights", "net", "task", "file"),
+    [
+        ("imagenet", "mb1", "ssd", "timm/mobilenetv1_100.ra4_e3600_r224_in1k/resolve/"),
+        ("imagenet", "mb3-large", "backbone", "download.pytorch.org/models/mobilenet_v3_large-5c1a4163.pth (22.1 MB)"),
+        ("imagenet", "resnet50", "maskrcnn", "download.pytorch.org/models/resnet50-0676ba61.pth (102.5 MB)"),
+        ("coco", "mb3-large", "ssd", "models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth (14.1 MB)"),
+        ("coco", "resnet50", "maskrcnn", "models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth (178.1 MB)"),
+    ],
+)
+def test_without_a_network_a_request_names_the_file_its_size_and_its_place(
+    weights: str, net: str, task: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hub(tmp_path, monkeypatch)
+    with pytest.raises(CheckpointError, match="could not be downloaded: downloads are switched off") as caught:
+        find_weights(weights, parse_net(net), tmp_path, task=task)
+    assert file in caught.value.hint
+    assert f" to {folder}{os.sep}" in caught.value.hint
+    assert caught.value.hint.endswith("or give the file as `weights`")
+
+
+class Harmful:
+    """Runs code when unpickled, as any pickle can."""
+
+    def __init__(self, flag: Path) -> None:
+        self.flag = flag
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.flag,))
+
+
+@pytest.mark.parametrize("content", ["web page", "half", "code"])
+def test_a_damaged_file_put_by_hand_is_named(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = hub(tmp_path, monkeypatch) / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
+    tensors: dict[str, torch.Tensor | Harmful] = {"a": torch.zeros(1000)}
+    torch.save(tensors | {"b": Harmful(tmp_path / "flag")} if content == "code" else tensors, file)
+    if content == "web page":
+        file.write_text("<html>404</html>")
+    elif content == "half":
+        file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="damaged or incomplete: its SHA-256 begins with") as caught:
+        find_weights("coco", parse_net("mb3-large"), tmp_path)
+    assert caught.value.place is not None
+    assert caught.value.place.path == file
+    assert caught.value.hint.startswith("delete it; then download https://download.pytorch.org/models/ssdlite320")
+    assert not (tmp_path / "flag").exists()
+
+
+def test_a_file_with_the_right_digest_and_other_tensors_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = hub(tmp_path, monkeypatch) / "net.pth"
+    torch.save({"a": torch.zeros(3)}, file)
+    publish(file, monkeypatch)
+    with pytest.raises(CheckpointError, match=r"its tensors are not those of mb1-0\.25"):
+        find_weights("imagenet", SMALL, tmp_path)
+
+
+@pytest.mark.parametrize(("net", "tail"), [("mb1-0.25", False), ("mb3-large-0.5", False), ("mb3-large", True)])
+def test_imagenet_weights_that_nobody_publishes_are_an_early_error(net: str, tail: bool, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"no ImageNet weights are published for {net}") as caught:
+        find_weights("imagenet", parse_net(net, reduced_tail=tail), tmp_path)
+    assert caught.value.hint.startswith('choose `net="mb1"`, `net="mb2"`, ')
 
 
 def test_a_detector_supplies_its_labels_and_anchors(tmp_path: Path) -> None:
@@ -158,41 +222,28 @@ def test_weights_with_a_reduced_tail_reduce_the_tail_and_say_so(tmp_path: Path) 
     assert find_weights("last", reduced, tmp_path).text == f"the newest ssd run, {run}"
 
 
-def coco(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).state_dict()
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: tensors)
-    return tensors
+def save_coco(path: Path) -> Path:
+    torch.save(ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).state_dict(), path)
+    return path
 
 
 def test_coco_is_torchvisions_detector_with_its_tail_labels_and_anchors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coco(monkeypatch)
+    file = save_coco(hub(tmp_path, monkeypatch) / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth")
+    publish(file, monkeypatch, coco=True)
     start = find_weights("coco", parse_net("mb3-large"), tmp_path)
-    assert start.text == (
-        "COCO weights of torchvision (ssdlite320_mobilenet_v3_large_coco-a79551df.pth), which have a reduced tail"
-    )
+    assert start.text == f"made weights, {file}, which have a reduced tail"
     assert start.backbone == parse_net("mb3-large", reduced_tail=True)
     assert (start.normalization, start.heads, start.anchors) == (HALF, coco_heads(), torchvision_anchors())
 
 
-def test_a_coco_file_of_any_name_is_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(coco(monkeypatch), tmp_path / "downloaded.pth")
+def test_a_coco_file_of_any_name_is_recognized(tmp_path: Path) -> None:
+    save_coco(tmp_path / "downloaded.pth")
     start = find_weights(str(tmp_path / "downloaded.pth"), parse_net("mb3-large"), tmp_path)
     assert start.text.endswith("downloaded.pth, torchvision's SSD-lite for COCO, which have a reduced tail")
     assert start.backbone.reduced_tail
     assert (start.normalization, start.heads) == (HALF, coco_heads())
-
-
-def test_coco_without_a_network_names_the_file_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(CheckpointError, match="the COCO weights could not be downloaded: no route to host") as caught:
-        find_weights("coco", parse_net("mb3-large"), tmp_path)
-    file = "https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
-    assert caught.value.hint == (
-        f"download {file} on another machine, and copy it to {tmp_path / 'checkpoints'} or give the file as `weights`"
-    )
 
 
 def test_coco_is_for_detectors_of_one_net(tmp_path: Path) -> None:
@@ -201,6 +252,8 @@ def test_coco_is_for_detectors_of_one_net(tmp_path: Path) -> None:
     assert caught.value.hint == 'use `weights="imagenet"`; `weights="coco"` is for detectors'
     with pytest.raises(CheckpointError, match=r"is an SSD-lite on mb3-large, not on mb1-0\.25"):
         find_weights("coco", SMALL, tmp_path)
+    with pytest.raises(CheckpointError, match="is on resnet50, not on mb3-large"):
+        find_weights("coco", parse_net("mb3-large"), tmp_path, task="maskrcnn")
 
 
 def test_imagenet_weights_of_torchvision_are_recognized_by_their_tensors(tmp_path: Path) -> None:
@@ -223,13 +276,6 @@ def test_the_shared_weights_have_the_normalization_of_their_training(shared: Pat
         if not file.exists():
             pytest.skip(f"no {name}")
         assert find_weights(str(file), parse_net(net), shared).normalization == normalization
-
-
-def test_nothing_is_downloaded_without_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "imagenet_tensors", None)
-    monkeypatch.setattr(weights, "coco_tensors", None)
-    for given in ("auto", "none"):
-        assert find_weights(given, SMALL, tmp_path).tensors == {}
 
 
 def test_a_missing_file_is_an_error_that_lists_the_choices(tmp_path: Path) -> None:
@@ -264,18 +310,17 @@ def test_a_mask_rcnn_supplies_its_labels_and_anchors(tmp_path: Path) -> None:
 
 
 def test_coco_is_torchvisions_mask_rcnn_for_mask_rcnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    requested = []
-
-    def download(url: str, **_: object) -> dict[str, torch.Tensor]:
-        requested.append(url)
-        return {
-            "backbone.body.bn1.running_var": torch.ones(64),
-            "backbone.body.bn1.num_batches_tracked": torch.ones(()),
-        }
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    file = hub(tmp_path, monkeypatch) / "maskrcnn.pth"
+    with torch.device("meta"):
+        shapes = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    one = torch.ones(())  # expanded, it takes no place in a file
+    old = {
+        re.sub(r"(_blocks\.\d)\.0\.", r"\1.", name): one.expand(value.shape)  # names of torchvision 0.13 and before
+        for name, value in shapes.items() if name.startswith("backbone.") or name.endswith("cls_score.bias")
+    }  # fmt: skip
+    torch.save(old, file)
+    publish(file, monkeypatch, coco=True)
     start = find_weights("coco", parse_net("resnet50"), tmp_path, task="maskrcnn")
-    assert requested == ["https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth"]
     assert (start.heads, start.normalization) == (coco_rcnn_heads(), IMAGENET)
-    assert start.tensors.keys() == {"backbone.body.bn1.running_var"}
-    assert float(start.tensors["backbone.body.bn1.running_var"][0]) == pytest.approx(1 - 1e-5, abs=1e-7)
+    variance = start.tensors["backbone.body.bn1.running_var"]
+    assert float(variance[0]) == pytest.approx(1 - 1e-5, abs=1e-7)  # it was trained without eps

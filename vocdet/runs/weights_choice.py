@@ -1,0 +1,276 @@
+"""Choose the weights that a training starts from: those that its recipe names, or the best at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vocdet.errors import CheckpointError, RunError, VocdetError
+from vocdet.fetching.download import ServerUnavailableError
+from vocdet.fetching.weights_files import (
+    SILENT,
+    VARIABLE,
+    Downloads,
+    by_hand,
+    download_weights,
+    fault_of,
+    folders,
+    named_by_user,
+    weights_in,
+)
+from vocdet.files import is_file, is_folder
+from vocdet.inference.predictor import BEST
+from vocdet.models.backbones.backbone import BackboneSpec
+from vocdet.models.checkpoint import SUFFIX, read_info
+from vocdet.models.weights.published import COCO_NET, PublishedWeights, coco_weights, imagenet_weights
+from vocdet.models.weights.transfer import fits, net_of
+from vocdet.recipes.nets import RESNET
+from vocdet.resources import bundled
+from vocdet.runs.folders import newest_run, run_info
+from vocdet.runs.start import StartingWeights, file_weights
+from vocdet.training.state import STATE
+from vocdet.wording import listed
+
+STARTS = "starts"  # bundled folder of checkpoints to start from
+MOST_FAULTS = 2  # named of the files in a folder
+NETS_OF_IMAGENET = '`net="mb1"`, `net="mb2"`, `net="mb3-small"` or `net="mb3-large"`'
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """What is searched for, and what was found wrong on the way."""
+
+    spec: BackboneSpec
+    published: Sequence[PublishedWeights]  # the best first
+    faults: list[tuple[Path, str]] = field(default_factory=list)  # of files that are not used
+
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{path} is not used: {fault}" for path, fault in self.faults)
+
+
+def find_weights(
+    weights: str,
+    spec: BackboneSpec,
+    runs: Path,
+    *,
+    task: str = "ssd",
+    complete: bool = True,
+    downloads: Downloads = SILENT,
+) -> StartingWeights:
+    """The weights that a recipe names.
+
+    `auto`: for a detector the newest backbone run of the same net in `runs`, else a bundled start, else published
+    weights, on this disk or downloaded, else from scratch, with a warning. torchvision's detector for COCO precedes
+    ImageNet weights if the model is `complete`: its layers are those of torchvision's. `none`: from scratch. `last`:
+    the newest run of this task in `runs`, which must have the same net. `imagenet` and `coco`: published weights, on
+    this disk or downloaded. Else a run folder or a file. A checkpoint states the normalization of its images and the
+    labels and anchors of its heads; for other files these are derived from the tensors where possible.
+    """
+    if weights == "none":
+        return StartingWeights("none", "from scratch", spec)
+    if weights == "auto":
+        return _auto(spec, runs, task, complete, downloads)
+    if weights == "imagenet":
+        return _requested(_checked_imagenet(spec), spec, downloads)
+    if weights == "coco":
+        return _requested(_checked_coco(spec, task), spec, downloads)
+    if weights == "last":
+        run = _last_run(runs, task, spec)
+        return file_weights(run / BEST, f"the newest {task} run, {run}", spec)
+    path = Path(weights)
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        hint = "give a file, a run folder, imagenet, coco, last, none or auto"
+        raise CheckpointError("no such file of weights", place=file, hint=hint)
+    if file.name == STATE:
+        hint = f"give the run's folder, or its {BEST}"
+        raise CheckpointError("holds the state of a training to resume, not its weights", place=file, hint=hint)
+    return file_weights(file, f"the run {path}" if path.is_dir() else str(path), spec)
+
+
+def _auto(spec: BackboneSpec, runs: Path, task: str, complete: bool, downloads: Downloads) -> StartingWeights:
+    no_run = ""
+    if task != "backbone":
+        try:
+            run = newest_run(runs, "backbone", net=spec.name, reduced_tail=spec.reduced_tail)
+        except RunError:
+            no_run = f"no backbone run of {spec.name} in {runs}"
+        else:
+            return file_weights(run / BEST, f"the newest backbone run, {run}", spec)
+    because = f" ({no_run})" if no_run else ""
+    if start := _bundled_start(spec, task):
+        return replace(start, text=start.text + because)
+    coco, imagenet = coco_weights(spec, task), imagenet_weights(spec)
+    search = _Search(spec, (*coco, *imagenet) if complete else (*imagenet, *coco))
+    start, problem = _on_disk(search), ""
+    if start is None:
+        start, problem = _downloaded(search, downloads)
+    if start is None:
+        return _from_scratch(search, no_run, problem, detector=task != "backbone")
+    return replace(start, text=start.text + because, notes=search.notes())
+
+
+def _bundled_start(spec: BackboneSpec, task: str) -> StartingWeights | None:
+    """The checkpoint of this net that ships with vocdet, rather one of this task; None without one."""
+    starts = sorted(bundled(STARTS).glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(task), path.name))
+    for path in starts:
+        backbone = read_info(path).backbone
+        if backbone.name == spec.name and (backbone.reduced_tail or not spec.reduced_tail):
+            return file_weights(path, f"{path.name}, which is part of vocdet", spec, name=path.name)
+    return None
+
+
+def _on_disk(search: _Search) -> StartingWeights | None:
+    """Weights in a place that the user named, else published ones in the usual folders."""
+    named = named_by_user()
+    if named and (start := _in_named(named, search)):
+        return start
+    for weights in search.published:
+        for folder in folders():
+            if start := _verified(folder / weights.name, weights, search):
+                return start
+    return None
+
+
+def _in_named(place: Path, search: _Search) -> StartingWeights | None:
+    """The weights in a folder or file of the user's: a published file by its name, any other by its tensors."""
+    if is_folder(place) and is_file(place / BEST):
+        place = place / BEST  # a run
+    files = weights_in(place) if is_folder(place) else [place]
+    names = {weights.name: weights for weights in search.published}
+    known = [file for name in names for file in files if file.name == name]
+    for file in known:
+        if start := _verified(file, names[file.name], search):
+            return start
+    faults = []
+    for file in files:
+        if file in known or file.name == STATE:
+            continue
+        try:
+            start = file_weights(file, f"{file}, found by {VARIABLE}", search.spec)
+        except CheckpointError as error:
+            fault = error.problem
+        else:
+            if fits(start.tensors, start.backbone):
+                return start
+            net = net_of(start.tensors)
+            fault = (
+                f"it is for {net.name}, not {search.spec.name}" if net else "its tensors are not those of a known net"
+            )
+        faults.append(fault if file == place else f"{file.name} ({fault})")
+    if is_folder(place):
+        text = listed(faults, most=MOST_FAULTS) or ("it has no files of weights" if not known else "")
+        faults = [f"no file in it fits {search.spec.name}: {text}"] if text else []
+    search.faults.extend((place, f"{VARIABLE} names it, but {fault}") for fault in faults)
+    return None
+
+
+def _verified(path: Path, weights: PublishedWeights, search: _Search) -> StartingWeights | None:
+    """A published file, if it is there and right; what is wrong with it is added to the faults."""
+    if not is_file(path):
+        return None
+    fault = fault_of(path, weights)
+    if not fault:
+        try:
+            start = file_weights(path, f"{weights.title}, {path}", search.spec, name=path.name)
+        except CheckpointError as error:
+            fault = error.problem
+        else:
+            if fits(start.tensors, start.backbone):
+                return start
+            fault = f"its tensors are not those of {search.spec.name}"
+    search.faults.append((path, fault))
+    return None
+
+
+def _downloaded(search: _Search, downloads: Downloads) -> tuple[StartingWeights | None, str]:
+    """The first published weights that can be downloaded, and the problem with those that cannot."""
+    problem = ""
+    for weights in search.published:
+        try:
+            path = download_weights(weights, downloads)
+        except VocdetError as error:
+            problem = (
+                f"{error.place}: {error.problem}" if error.place else error.problem.removeprefix(f"{weights.url}: ")
+            )
+            if isinstance(error, ServerUnavailableError):
+                break  # another attempt would take as long
+            continue
+        if start := _verified(path, weights, search):
+            return replace(start, text=f"{start.text}, downloaded now"), ""
+    return None, problem
+
+
+def _from_scratch(search: _Search, no_run: str, problem: str, *, detector: bool) -> StartingWeights:
+    """From scratch, with a warning that says how to provide weights."""
+    net = search.spec.name
+    if search.published:
+        absence, why = "no published weights on this disk", f" ({problem})"
+        cure = f"{by_hand(search.published[0])}, or to the folder that {VARIABLE} names"
+    else:
+        absence, why = f"no weights are published for {net}", ""
+        cure = f"none are published for it; they are for {NETS_OF_IMAGENET}"
+    if detector:
+        cure += "; or train the classifier first: `vocdet.train_backbone(dataset)`"
+    text = "from scratch: " + ", and ".join(absent for absent in (no_run, absence) if absent)
+    warning = f"{net} starts from scratch, without pretrained weights{why}: {cure}"
+    return StartingWeights("none", text, search.spec, notes=search.notes(), warning=warning)
+
+
+def _requested(published: Sequence[PublishedWeights], spec: BackboneSpec, downloads: Downloads) -> StartingWeights:
+    """Published weights that the recipe names: on this disk, or downloaded; else an error."""
+    search = _Search(spec, published)
+    named = named_by_user()
+    for weights in published:
+        for folder in (*([named] if named and is_folder(named) else []), *folders()):
+            if start := _verified(folder / weights.name, weights, search):
+                return replace(start, notes=search.notes())
+    best = published[0]
+    try:
+        path = download_weights(best, downloads)
+    except VocdetError as error:
+        hint = f"{by_hand(best)}, or give the file as `weights`"
+        if search.faults:
+            place, fault = search.faults[0]
+            raise CheckpointError(fault, place=place, hint=f"delete it; then {hint}") from error
+        raise CheckpointError(f"{best.title} could not be downloaded: {error.problem}", hint=hint) from error
+    start = _verified(path, best, search)
+    if start is None:
+        place, fault = search.faults[-1]
+        raise CheckpointError(fault, place=place, hint="delete it")
+    return replace(start, text=f"{start.text}, downloaded now", notes=search.notes())
+
+
+def _checked_imagenet(spec: BackboneSpec) -> tuple[PublishedWeights, ...]:
+    if published := imagenet_weights(spec):
+        return published
+    tail = " with a reduced tail" if spec.reduced_tail else ""
+    hint = f'choose {NETS_OF_IMAGENET}, or `weights="none"`, or a file'
+    raise CheckpointError(f"no ImageNet weights are published for {spec.name}{tail}", hint=hint)
+
+
+def _checked_coco(spec: BackboneSpec, task: str) -> tuple[PublishedWeights, ...]:
+    if task == "backbone":
+        hint = 'use `weights="imagenet"`; `weights="coco"` is for detectors'
+        raise CheckpointError("the COCO weights are those of a detector", hint=hint)
+    if published := coco_weights(spec, task):
+        return published
+    if task == "maskrcnn":
+        raise CheckpointError(
+            f"the Mask R-CNN that torchvision trained on COCO is on {RESNET}, not on {spec.name}",
+            hint=f'choose `net="{RESNET}"` with `heads="standard"`, or `weights="imagenet"`',
+        )
+    raise CheckpointError(
+        f"the detector that torchvision trained on COCO is an SSD-lite on {COCO_NET.name}, not on {spec.name}",
+        hint=f'choose `net="{COCO_NET.name}"`, or `weights="imagenet"`',
+    )
+
+
+def _last_run(runs: Path, task: str, spec: BackboneSpec) -> Path:
+    run = newest_run(runs, task)
+    net = run_info(run).backbone
+    if net.name != spec.name:
+        hint = f'use `net="{net.name}"`, or name another run'
+        raise CheckpointError(f"the last run has the net {net.name}, not {spec.name}", place=run, hint=hint)
+    return run
