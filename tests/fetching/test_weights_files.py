@@ -157,8 +157,11 @@ def test_a_file_that_is_not_the_published_one_is_never_replaced(
 def test_several_trainings_can_download_the_same_file_at_once(hub: Path, weights: PublishedWeights) -> None:
     started = threading.Barrier(4)
 
+    def wait(_: str) -> None:
+        started.wait(10)
+
     def download(_: int) -> Path:
-        return download_weights(weights, Downloads(lambda _: started.wait(10) and None))
+        return download_weights(weights, Downloads(wait))
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(download, range(4))) == {hub / weights.name}

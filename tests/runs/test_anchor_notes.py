@@ -76,7 +76,8 @@ def test_at_the_named_size_the_anchors_of_the_network_overlap_the_objects(tmp_pa
     size = int(re.findall(r"`size=(\d+)`", anchor_note(start(loaded, tmp_path / "runs", SSD)))[0])
     reached = {}
     for side in (64, size):
-        model = create_ssd(changed(SSD, size=side), tmp_path, loaded.dataset, ObjectTable.of(loaded.dataset)).model
+        run, objects = RunOptions(runs=tmp_path), ObjectTable.of(loaded.dataset)
+        model = create_ssd(changed(SSD, size=side), run, loaded.dataset, objects).model
         boxes = torch.tensor(loaded.dataset.objects.box, dtype=torch.float32) * side / 320
         reached[side] = float((box_iou(boxes, model.grid).amax(dim=1) >= 0.5).float().mean())
     assert reached[64] < 0.5 <= reached[size]

@@ -20,8 +20,9 @@ from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
-from vocdet.models.ssd.model import SsdSpec
+from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.published import PublishedWeights
+from vocdet.models.weights.transfer import transfer
 from vocdet.runs import weights_choice
 from vocdet.runs.weights_choice import find_weights
 
@@ -300,15 +301,13 @@ def test_a_start_that_is_part_of_vocdet_precedes_weights_on_this_disk(
 def test_a_start_in_half_precision_loads_as_float32(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocdet.models.weights.transfer import transfer
-
     (tmp_path / "starts").mkdir()
-    about = CheckpointInfo(vocdet="0", model=SsdSpec(SMALL, ("a",), (64, 64), torchvision_anchors(), *OWN))
-    model = build(about.model)
+    spec = SsdSpec(SMALL, ("a",), (64, 64), torchvision_anchors(), *OWN)
+    about, model = CheckpointInfo(vocdet="0", model=spec), build(spec)
     save_checkpoint(tmp_path / "starts" / "ssd.safetensors", model.half(), about)
     monkeypatch.setattr(weights_choice, "bundled", lambda name: tmp_path / name)
     start = find_weights("auto", SMALL, runs)
-    made = build(msgspec.structs.replace(about.model, labels=("a", "b")))
+    made = SsdLite(msgspec.structs.replace(spec, labels=("a", "b")))
     report = transfer(made, start.tensors, SMALL, source="start", heads=start.heads)
     assert report.common == ("a",)
     assert {value.dtype for value in made.state_dict().values() if value.is_floating_point()} == {torch.float32}
