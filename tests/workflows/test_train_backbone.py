@@ -59,7 +59,7 @@ def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_p
     started, between, finished = train(root, tmp_path / "runs")
     assert started.run == tmp_path / "runs" / "backbone-mb1-0.25-1"
     assert (started.crops, started.validation_crops, started.labels) == (16, 6, ("cat", "dog"))
-    assert (started.weights, started.transfer) == ("from scratch", None)
+    assert (started.weights, started.transfer) == ("from scratch: no weights are published for mb1-0.25", None)
     epochs = [event for event in between if isinstance(event, Epoch)]
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert epochs[0].metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
