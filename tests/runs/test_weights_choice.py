@@ -135,7 +135,7 @@ def test_without_a_network_a_request_names_the_file_its_size_and_its_place(
         find_weights(weights, parse_net(net), tmp_path, task=task)
     assert file in caught.value.hint
     assert f" to {folder}{os.sep}" in caught.value.hint
-    assert caught.value.hint.endswith("or give the file as `weights`")
+    assert re.search(r", or name the file: `weights=\"[\w.]+-?\w+\.(pth|safetensors)\"`$", caught.value.hint)
 
 
 class Harmful:

@@ -91,8 +91,7 @@ def download(
     `part`.info beside it, so that a later call resumes. Raises a `DownloadError`.
     """
     url = checked_url(url)
-    if is_offline():
-        raise ServerUnavailableError(f"downloads are switched off by {OFFLINE}", hint="unset it to download")
+    check_online()
     retries = retries or Retries()
     received = _length(part)
     failures = 0
@@ -111,9 +110,10 @@ def download(
             retries.sleep(wait)
 
 
-def is_offline() -> bool:
-    """Whether downloads are switched off."""
-    return os.environ.get(OFFLINE, "").lower() not in ("", "0", "off", "false", "no")
+def check_online() -> None:
+    """Raise a `ServerUnavailableError` if downloads are switched off."""
+    if os.environ.get(OFFLINE, "").lower() not in ("", "0", "off", "false", "no"):
+        raise ServerUnavailableError(f"downloads are switched off by {OFFLINE}", hint=f"unset {OFFLINE} to download")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from vocdet.errors import CheckpointError, DownloadError, OutputError
-from vocdet.fetching.download import Note, Retries, discard, download, finish, sha256_of, size_text
+from vocdet.fetching.download import Note, Retries, check_online, discard, download, finish, sha256_of, size_text
 from vocdet.files import is_file, is_folder, make_folder, may_list, read_limited, unwritable
 from vocdet.formats.cache import location
 from vocdet.models.weights.published import PublishedWeights
@@ -80,6 +80,7 @@ def download_weights(weights: PublishedWeights, downloads: Downloads) -> Path:
     Raises a `DownloadError`, or an `OutputError` if no folder accepts it; then nothing is left of it. Processes that
     download the same file at the same time do not disturb each other.
     """
+    check_online()
     path, part = _new_file(weights.name)
     try:
         downloads.note(f"downloading {weights.title}, {size_text(weights.size)}: {weights.url} to {path}")

@@ -70,7 +70,7 @@ def starting_weights(
         problem = (
             f"process {group.rank + 1} starts from {start.name or 'scratch'}, the first from {first[0] or 'scratch'}"
         )
-        raise CheckpointError(problem, hint="copy the file to every machine, and name it with `weights`")
+        raise CheckpointError(problem, hint="copy the file to the same folder on every machine")
     return start
 
 

@@ -230,7 +230,7 @@ def _requested(published: Sequence[PublishedWeights], spec: BackboneSpec, downlo
     try:
         path = download_weights(best, downloads)
     except VocdetError as error:
-        hint = f"{by_hand(best)}, or give the file as `weights`"
+        hint = f'{by_hand(best)}, or name the file: `weights="{best.name}"`'
         if search.faults:
             place, fault = search.faults[0]
             raise CheckpointError(fault, place=place, hint=f"delete it; then {hint}") from error
