@@ -55,6 +55,9 @@ def train_detector(
     `minutes=30` more. `track` also logs the run to a service: "wandb" or "mlflow". When `stop()` is true, training
     ends after the step.
 
+    By default it starts from the newest backbone run of the net, else from published weights, which it may download.
+    The logger `vocdet` warns of a download before, and of a start from scratch.
+
     Training on a CPU is faster when `prepare_cpu` is called before anything else.
 
     >>> run = vocdet.train_detector("shelf", net="mb1-0.25", size=64, batch=4, epochs=1, runs="runs")
