@@ -165,14 +165,16 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: boo
     """
     row_of: dict[str, int] = {}
     for row, name in enumerate(targets):
-        place = dataset.root / dataset.images.files[row]
-        if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
-            raise OutputError(f"{name[:80]!r} is not a portable image name", place=place, hint="rename the image")
         key = name if with_suffixes else split_suffix(name)[0]
         first = row_of.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
-        if first != row:
+        if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
+            problem, hint = f"{name[:80]!r} is not a portable image name", "rename the image"
+        elif first != row:
             problem = f"would be named {key}, which on some disks is the name of {dataset.images.files[first]}"
-            raise OutputError(problem, place=place, hint="rename one of them")
+            hint = "rename one of them"
+        else:
+            continue
+        raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint=hint)
 
 
 def _place_images(

@@ -121,17 +121,16 @@ def _read_one(reading: _Reading, source: str) -> None:
         return
     if stem in layout.masks:
         _read_masks(reading, stem, annotation, size[:2])
-    header = annotation.header
-    masked = header.masks or any(
-        item.rare is not None and (item.rare.polygons or item.rare.segmentation) for item in annotation.objects
-    )
+    header, rares = annotation.header, [item.rare for item in annotation.objects if item.rare is not None]
+    masked = header.masks or any(rare.polygons or rare.segmentation for rare in rares)
     if header.segmented == ("1" if masked else "0"):
         header.segmented = SAME
     if header.path == file.rpartition("/")[2]:
         header.path = SAME
     row = builder.add_image(file, source, size, stem=stem, extra=preserved.image_json(header))
     if annotation.objects:
-        _add_objects(reading, row, [_inside(item, size) for item in annotation.objects])
+        objects = [_inside(item, size) for item in annotation.objects] if rares else annotation.objects
+        _add_objects(reading, row, objects)
     reading.databases.append(annotation.database)
     if annotation.coordinates:
         reading.stated[annotation.coordinates] += 1
