@@ -14,14 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from vocdet.errors import OutputError, Place, VocdetError
 from vocdet.wording import reason
 
+if TYPE_CHECKING:
+    import hashlib
+
 # To open a file for reading, and a pipe without waiting for its other end.
 WITHOUT_WAITING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _CHUNK = 1 << 20
+
+
+def hasher(data: bytes = b"", *, size: int) -> hashlib.blake2b:
+    """BLAKE2b of these bytes, and of more to come, for a digest of `size` bytes."""
+    import hashlib  # loads OpenSSL, which most commands do not need
+
+    return hashlib.blake2b(data, digest_size=size)
 
 
 class FileTooLargeError(OSError):

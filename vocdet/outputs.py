@@ -12,13 +12,12 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 
 from vocdet.errors import OutputError
-from vocdet.files import check_writable, first_link, is_file, replacing, write_bytes
+from vocdet.files import check_writable, first_link, hasher, is_file, replacing, write_bytes
 
 MARKER = ".vocdet.json"
 FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
@@ -131,7 +130,7 @@ class OutputFiles:
         if not self.may_write(name):
             return False
         write_bytes(self.folder / name, data)
-        self.files[_key(name)] = blake2b(data, digest_size=_BYTES).hexdigest()
+        self.files[_key(name)] = hasher(data, size=_BYTES).hexdigest()
         return True
 
     def place(self, name: str, source: Path) -> bool:
@@ -200,7 +199,7 @@ def _key(name: str) -> str:
 
 def digest_of(path: Path) -> str:
     """The digest of a file, read in pieces."""
-    hashed = blake2b(digest_size=_BYTES)
+    hashed = hasher(size=_BYTES)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             hashed.update(piece)

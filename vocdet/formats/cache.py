@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from vocdet import __version__
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import VocdetError
+from vocdet.files import hasher
 from vocdet.formats import registry, scan_file
 from vocdet.formats.scan import Progress, Scan, Source
 
@@ -120,7 +120,7 @@ def _place(source: Source, options: dict[str, bool]) -> _Place | None:
         return None
     # The path as given is in every finding, so another spelling of it makes another scan.
     arguments = repr((str(path), os.path.realpath(path), source, options, single))
-    name = blake2b(arguments.encode(), digest_size=16).hexdigest()
+    name = hasher(arguments.encode(), size=16).hexdigest()
     return _Place(cached / f"{name}.safetensors", folder, single, arguments)
 
 
@@ -140,7 +140,7 @@ class _Key:
     taken: int  # ns since 1970
     newest: int = 0  # time of the last change, ns since 1970
     names: dict[str, bytes] = field(default_factory=dict)  # the names in every folder, by its resolved path
-    hashed: Any = field(default_factory=lambda: blake2b(digest_size=32))
+    hashed: Any = field(default_factory=lambda: hasher(size=32))
 
     @property
     def digest(self) -> str:
@@ -251,7 +251,7 @@ def _facts(paths: list[str], folder: int | None) -> Facts:
 @cache
 def _own_code() -> str:
     """A hash of the sizes and times of the reading code: during development it changes without a new version."""
-    hashed = blake2b(digest_size=16)
+    hashed = hasher(size=16)
     package = Path(__file__).parents[1]
     with suppress(OSError):  # in a zip archive
         for file in sorted(

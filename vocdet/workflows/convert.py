@@ -27,9 +27,9 @@ from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors, without
 from vocdet.errors import DatasetError, ImageError, OutputError
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
-from vocdet.formats.images.facts import rescaled
 from vocdet.formats.images.lookup import safe_relative, split_suffix
 from vocdet.formats.scan import Coordinates, Progress, Scan, Source
+from vocdet.formats.shared.settled import rescaled
 from vocdet.wording import counted, reason
 from vocdet.workflows.load import broken_images
 

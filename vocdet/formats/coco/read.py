@@ -31,7 +31,7 @@ from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
 from vocdet.formats.coco.types import Entries, Image
-from vocdet.formats.images.facts import MARKS, settled
+from vocdet.formats.images.facts import MARKS
 from vocdet.formats.images.folders import link_hint
 from vocdet.formats.images.lookup import (
     BY_FOLDER,
@@ -47,6 +47,7 @@ from vocdet.formats.images.lookup import (
 from vocdet.formats.scan import Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
 from vocdet.formats.shared.extras import DATASET_EXTRAS, extra_of, in_order, pop_trainval
+from vocdet.formats.shared.settled import settled
 from vocdet.formats.shared.values import read_labels
 from vocdet.wording import counted
 

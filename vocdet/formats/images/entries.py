@@ -80,5 +80,5 @@ def _entries(folder: str) -> Entries:
                 others.append(name)
     names = (*files, *folders, *others)
     invalid = {name for name in names if NOT_TEXT.search(name)} if NOT_TEXT.search("/".join(names)) else set[str]()
-    kinds = [tuple(sorted(set(kind) - invalid)) for kind in (files, folders, others)]
+    kinds = [tuple(sorted(name for name in kind if name not in invalid)) for kind in (files, folders, others)]
     return Entries(kinds[0], kinds[1], kinds[2], frozenset(links), tuple(sorted(invalid)))

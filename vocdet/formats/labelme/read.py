@@ -12,7 +12,6 @@ from vocdet.data.findings import Notes
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.rotated import note_rotated
 from vocdet.data.source_terms import LABELME
-from vocdet.formats.images.facts import settled
 from vocdet.formats.images.lookup import (
     BY_FOLDER,
     ImageIndex,
@@ -28,6 +27,7 @@ from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
 from vocdet.formats.shared.label_lists import own_labels
+from vocdet.formats.shared.settled import settled
 from vocdet.formats.shared.values import read_labels
 from vocdet.wording import counted
 

@@ -16,7 +16,6 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.rotated import Box, note_rotated
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import Place
-from vocdet.formats.images.facts import settled
 from vocdet.formats.images.lookup import (
     IMAGE_FOLDERS,
     ImageIndex,
@@ -30,6 +29,7 @@ from vocdet.formats.scan import FormatName, Progress, Scan, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
 from vocdet.formats.shared.json_file import encoded
 from vocdet.formats.shared.label_lists import own_labels
+from vocdet.formats.shared.settled import settled
 from vocdet.wording import counted, listed
 
 Size: TypeAlias = "tuple[int, int]"  # width, height

@@ -15,12 +15,12 @@ from vocdet.data.findings import Finding, Notes, Severity, raise_errors
 from vocdet.data.rotated import note_rotated
 from vocdet.data.source_terms import VOC
 from vocdet.errors import Place
-from vocdet.formats.images.facts import settled
 from vocdet.formats.images.lookup import ImageSize, image_size, split_suffix
 from vocdet.formats.scan import Coordinates, CoordinatesChoice, Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import MOST_POSES, DatasetBuilder, TextColumn
 from vocdet.formats.shared.extras import coordinates_of
 from vocdet.formats.shared.label_lists import own_labels
+from vocdet.formats.shared.settled import settled
 from vocdet.formats.shared.values import read_labels
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks

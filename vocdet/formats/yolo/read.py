@@ -19,11 +19,11 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import note_rotated, rotated_extra
 from vocdet.data.source_terms import YOLO
-from vocdet.formats.images.facts import settled
 from vocdet.formats.images.lookup import BY_FOLDER, image_size, split_suffix, unique_stems
 from vocdet.formats.scan import Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
 from vocdet.formats.shared.label_lists import is_list_name
+from vocdet.formats.shared.settled import settled
 from vocdet.formats.shared.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
 from vocdet.formats.yolo.rotated_rows import rotated_boxes
