@@ -22,8 +22,8 @@ from vocdet.wording import reason
 if TYPE_CHECKING:
     import hashlib
 
-# To open a file for reading, and a pipe without waiting for its other end.
-WITHOUT_WAITING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+# A pipe is opened without waiting for its other end.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _CHUNK = 1 << 20
 
 
@@ -44,7 +44,7 @@ def read_limited(path: Path | str, limit: int) -> bytes:
 
     Twice as fast as `Path.read_bytes`, for thousands of small files.
     """
-    file = os.open(path, WITHOUT_WAITING)
+    file = os.open(path, _READ)
     try:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):

@@ -49,6 +49,7 @@ def decode_stored(path: Path, *, shrink: int = 1) -> tuple[Header, NDArray[Any]]
     """
     path = Path(on_disk(path))
     try:
+        image_files.file_status(path)
         header = image_files.read_header(path)
         data = np.fromfile(path, np.uint8)  # and not imread, which cannot open every name on every system
     except OSError as error:

@@ -16,7 +16,6 @@ from PIL import Image
 from vocdet.data.embedded import on_disk
 from vocdet.data.image_headers import Header, exif_orientation, is_deep, quick_header
 from vocdet.errors import ImageError
-from vocdet.files import WITHOUT_WAITING
 from vocdet.wording import reason
 
 # By what a file holds, not by its name: the formats that are decoded, and the suffixes each may have.
@@ -59,10 +58,10 @@ def quiet_decoder() -> Iterator[None]:
 def read_header(path: Path | str) -> Header:
     """What a file says of itself; an `ImageError` if it is not an image of a format that is decoded."""
     path = on_disk(path)
-    header, size = _quick_header(path)
-    header = header or _full_header(Path(path))
-    if size > _HEADROOM and size > _HEADROOM + _BYTES_A_PIXEL * header.width * header.height:
-        problem = f"has {size:,} bytes, far too many for {header.width}×{header.height} pixels"
+    found = file_status(path)
+    header = _quick_header(path, found.st_size) or _full_header(Path(path))
+    if found.st_size > _HEADROOM and found.st_size > _HEADROOM + _BYTES_A_PIXEL * header.width * header.height:
+        problem = f"has {found.st_size:,} bytes, far too many for {header.width}×{header.height} pixels"
         raise ImageError(problem, place=Path(path), hint="export it again")
     return header
 
@@ -74,32 +73,25 @@ def file_status(path: Path | str) -> os.stat_result:
     except OSError as error:
         hint = "check that it exists, and its permissions"
         raise ImageError(f"cannot be read: {reason(error)}", place=Path(path), hint=hint) from error
-    _check_regular(path, found)
-    return found
-
-
-def _check_regular(path: Path | str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a device or a socket"
         raise ImageError(f"cannot be read: it is {kind}", place=Path(path), hint="remove it, or rename it")
+    return found
 
 
-def _quick_header(path: Path | str) -> tuple[Header | None, int]:
-    """The header of an ordinary JPEG, PNG or TIFF, and the bytes of the file; None where a closer look is needed."""
+def _quick_header(path: Path | str, size: int) -> Header | None:
+    """The header of an ordinary JPEG, PNG or TIFF; None where a closer look is needed."""
     try:
-        file = os.open(path, WITHOUT_WAITING)
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
-        return None, file_status(path).st_size
+        return None
     try:
-        found = os.fstat(file)
-        _check_regular(path, found)
-        header = quick_header(file, os.read(file, _BEGIN), found.st_size)
+        header = quick_header(file, os.read(file, _BEGIN), size)
     except OSError:
-        return None, found.st_size
+        return None
     finally:
         os.close(file)
-    usual = header is not None and 0 < header.width * header.height <= (Image.MAX_IMAGE_PIXELS or 0)
-    return header if usual else None, found.st_size
+    return header if header is not None and 0 < header.width * header.height <= (Image.MAX_IMAGE_PIXELS or 0) else None
 
 
 def _full_header(path: Path) -> Header:
