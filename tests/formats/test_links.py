@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 
 from vocdet.data.dataset import Dataset
-from vocdet.errors import VocdetError
+from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.scan import Source
 
 INPUTS = Path("cases", "runs-and-found-inside-the-folder", "in")
 NAMES = ("yolo", "labelme", "coco", "labelimg-flat")
+
+REGION = '{"name": "rect", "x": 1, "y": 1, "width": 4, "height": 4}'
+ANNOTATIONS = {  # of formats whose files annotate many images
+    "boxes.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,9,9,dog,1,1,5,5\n",
+    "via.json": f'{{"a": {{"filename": "a.jpg", "regions": [{{"shape_attributes": {REGION}}}]}}}}',
+    "annotations.xml": '<annotations><image id="0" name="a.jpg" width="9" height="9"/></annotations>',
+}
 
 
 def linked_files(store: Path, root: Path) -> int:
@@ -66,3 +73,11 @@ def test_links_to_files_that_were_not_fetched_are_named(shared: Path, tmp_path: 
     except VocdetError as error:
         texts = [str(error)]
     assert any(f"{len(images)} links that lead to no file" in text for text in texts), texts
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_images_of_a_file_for_all_that_were_not_fetched_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(ANNOTATIONS[name])
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "annex" / "a.jpg")
+    with pytest.raises(AnnotationError, match="no images found for 1 .*get the file that it points to"):
+        registry.scan(Source(tmp_path))

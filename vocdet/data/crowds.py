@@ -53,10 +53,10 @@ def _single_objects(dataset: Dataset, rows: NDArray[np.int64]) -> int:
     area = sides.prod(axis=1)
     usual = {label: np.median(area[~objects.crowd & (objects.label == label)]) for label in _labels(dataset, rows)}
     sample = rows[:: -(-len(rows) // _SAMPLE)].tolist()
-    single = sum(
-        area[row] <= _LARGER * usual.get(int(objects.label[row]), 0) and _is_one_piece(objects.segmentation[row])
-        for row in sample
-    )
+    small = [row for row in sample if area[row] <= _LARGER * usual.get(int(objects.label[row]), 0)]
+    if 2 * len(small) <= len(sample):
+        return 0
+    single = sum(_is_one_piece(objects.segmentation[row]) for row in small)
     return round(single * len(rows) / len(sample)) if 2 * single > len(sample) else 0
 
 
