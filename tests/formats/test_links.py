@@ -79,5 +79,5 @@ def test_links_to_files_that_were_not_fetched_are_named(shared: Path, tmp_path: 
 def test_images_of_a_file_for_all_that_were_not_fetched_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(ANNOTATIONS[name])
     (tmp_path / "a.jpg").symlink_to(tmp_path / "annex" / "a.jpg")
-    with pytest.raises(AnnotationError, match="no images found for 1 .*get the file that it points to"):
+    with pytest.raises(AnnotationError, match=r"no images found for 1 .*get the file that it points to"):
         registry.scan(Source(tmp_path))
