@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## generate a dataset in ./demo (replaced each time), train o
 	$(BIN)/vocdet demo demo
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(INSTALLED) ## run the property tests on new examples; SEED=N repeats a run
 	@echo "repeat with: make fuzz SEED=$(SEED)"

@@ -23,6 +23,7 @@ os.environ["VOCDET_OFFLINE"] = "1"  # no test downloads, except from a server of
 os.environ["TORCH_HOME"] = os.devnull  # weights on this machine change no test
 os.environ.pop("VOCDET_WEIGHTS", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: on a busy machine its threads spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in as many processes as there are cores
 
 # Property tests draw the same examples every time; `make fuzz` draws new ones, from a seed that it prints.
 # No time is limited: a busy machine is slow.
@@ -32,6 +33,21 @@ settings.register_profile("fuzz", max_examples=300, print_blob=True, **timeless)
 settings.load_profile("repeatable")
 
 Boxes = Sequence[tuple[str, tuple[float, float, float, float]]]  # label and box of every object
+
+
+LONGEST = (
+    "runs/test_resume.py", "docs/test_snippets.py", "formats/test_hostile.py", "workflows/test_train_ssd.py",
+    "workflows/test_train_maskrcnn.py", "formats/test_fuzz.py", "workflows/test_train_backbone.py",
+    "formats/test_hostile_times.py", "workflows/test_convert.py", "cli/test_next_steps.py", "api/test_permissions.py",
+    "training/test_distributed.py", "cli/training/test_two_devices.py", "cli/test_links_are_kept.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first: of several processes none is left alone with one in the end."""
+    tests = Path(__file__).parent
+    rank = {tests / name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(autouse=True)

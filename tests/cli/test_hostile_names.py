@@ -67,7 +67,9 @@ def commands(root: Path, other: Path) -> Iterator[tuple[int, tuple[object, ...]]
     yield 0, ("compare", "runs/ssd-mb1-0.25-1", "runs/backbone-mb1-0.25-1")
 
 
-def test_no_command_passes_on_what_a_terminal_obeys(vocdet: Run, hostile: Path, tmp_path: Path) -> None:
+def test_no_command_passes_on_what_a_terminal_obeys(
+    vocdet: Run, hostile: Path, tmp_path: Path, no_curves: None
+) -> None:
     for expected, command in commands(hostile, tmp_path / "other"):
         code, out, err = vocdet(*command)
         assert code == expected, (command, out, err)

@@ -12,6 +12,8 @@ from vocdet_cli.app import app
 
 from tests.cli.test_eval_command import save_run
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 

@@ -20,7 +20,7 @@ from vocdet.wording import nearest, quoted
 from vocdet.workflows.check import CheckReport, check_dataset
 
 BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax></bndbox>"
-LONGEST = 30  # CPU seconds: each takes one to ten; in quadratic time, far more
+LONGEST = 30  # CPU seconds: each takes up to eight; in quadratic time, far more
 MOST_TEXT = 2000  # characters of a finding
 
 
@@ -68,18 +68,18 @@ def checked(root: Path, labels: Path | None = None) -> CheckReport:
     return report
 
 
-def test_an_object_46000_times_is_checked_and_repaired(tmp_path: Path) -> None:
-    root = voc(tmp_path / "set", f"<object><name>dog</name>{BOX}</object>\n" * 46_000)
-    assert [finding.code for finding in checked(root).warnings] == ["box.duplicate"] * 45_999
+def test_an_object_30000_times_is_checked_and_repaired(tmp_path: Path) -> None:
+    root = voc(tmp_path / "set", f"<object><name>dog</name>{BOX}</object>\n" * 30_000)
+    assert [finding.code for finding in checked(root).warnings] == ["box.duplicate"] * 29_999
     repaired = repair.repair((root / "Annotations" / "a.xml").read_bytes(), repair.Facts(size=(100, 80)))
-    assert repaired.counts == {"box.duplicate": 45_999}
+    assert repaired.counts == {"box.duplicate": 29_999}
     assert repaired.data.count(b"<object>") == 1
 
 
-def test_40000_invalid_flags_are_reported(tmp_path: Path) -> None:
+def test_30000_invalid_flags_are_reported(tmp_path: Path) -> None:
     one = f"<object><name>dog</name><difficult>0<!-- ? -->yes</difficult>{BOX}</object>\n"
-    left = repair.repair(f"<annotation>\n{one * 40_000}</annotation>".encode(), repair.Facts(numbered=True)).left
-    assert [line for line, _ in left[-2:]] == [40_001, 40_001] or left[-1][0] == 40_001
+    left = repair.repair(f"<annotation>\n{one * 30_000}</annotation>".encode(), repair.Facts(numbered=True)).left
+    assert [line for line, _ in left[-2:]] == [30_001, 30_001] or left[-1][0] == 30_001
 
 
 def test_a_label_of_100000_characters_is_cut_in_messages(tmp_path: Path) -> None:
@@ -88,18 +88,18 @@ def test_a_label_of_100000_characters_is_cut_in_messages(tmp_path: Path) -> None
     assert {finding.code for finding in report.findings} == {"label.too_long", "box.two_labels"}
 
 
-def test_100000_labels_of_one_image_are_checked_and_counted(tmp_path: Path) -> None:
-    objects = "".join(f"<object><name>label{i}</name>{BOX}</object>" for i in range(100_000))
+def test_40000_labels_of_one_image_are_checked_and_counted(tmp_path: Path) -> None:
+    objects = "".join(f"<object><name>label{i}</name>{BOX}</object>" for i in range(40_000))
     report = checked(voc(tmp_path / "set", objects))
-    assert len(report.dataset.labels) == 100_000
+    assert len(report.dataset.labels) == 40_000
     figures = stats(report.dataset)
     assert figures.pixels[0].tolist() == [39, 39, 39]
     assert len(figures.pairs) == 0
 
 
 @pytest.mark.parametrize("name", ["label", "label{}"])
-def test_100000_categories_are_checked(tmp_path: Path, name: str) -> None:
-    checked(coco(tmp_path / "set", [name.format(i) for i in range(100_000)], annotations=10))
+def test_40000_categories_are_checked(tmp_path: Path, name: str) -> None:
+    checked(coco(tmp_path / "set", [name.format(i) for i in range(40_000)], annotations=10))
 
 
 def test_3000_unlisted_labels_are_reported(tmp_path: Path) -> None:
@@ -117,12 +117,11 @@ DOG = f"<object><name>dog</name>{BOX}</object>"
         ("a" + " " * 100_000 + "x\na\n", {"imagesets.unknown_stem"}),
         ("a" + "\t " * 100_000 + "1\n", set()),
         ("y" * 1_000_000 + "\na\n", {"imagesets.unknown_stem"}),
-        ("a\n" * 1_000_000, {"imagesets.duplicate"}),
-        ("".join(f"b{i}\n" for i in range(150_000)), {"imagesets.unknown_stem"}),
-        ("a\n" + "\n" * 8_000_000, set()),
+        ("".join(f"b{i}\n" for i in range(30_000)), {"imagesets.unknown_stem"}),
+        ("a\n" + "\n" * 2_000_000, set()),
         ("b/" * 500_000 + "\na\n", {"imagesets.unknown_stem"}),
     ],
-    ids=["blanks", "blanks before a column", "a long line", "a line again", "unknown lines", "empty lines", "folders"],
+    ids=["blanks", "blanks before a column", "a long line", "unknown lines", "empty lines", "folders"],
 )
 def test_a_split_file_is_read_in_linear_time(tmp_path: Path, split: str, codes: set[str]) -> None:
     report = checked(voc(tmp_path / "set", DOG, split))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,9 +38,9 @@ MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
 SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 SSD = changed(
-    SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=0.0, warm=2
+    SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=60.0, warm=2
 )
-BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=0.0, warm=2)
+BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=60.0, warm=2)
 
 
 def objects(i: int) -> list[tuple[str, tuple[float, float, float, float]]]:
@@ -83,16 +84,35 @@ def metrics(run: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
 
 
+@pytest.fixture(scope="module")
+def whole(module_tmp_path: Path) -> Callable[[Path, SsdRecipe | BackboneRecipe], Path]:
+    """The uninterrupted run of a recipe on the dataset of these tests, trained once."""
+    runs: dict[str, Path] = {}
+
+    def run(root: Path, recipe: SsdRecipe | BackboneRecipe) -> Path:
+        if repr(recipe) not in runs:
+            options = RunOptions(runs=module_tmp_path / str(len(runs)), device="cpu")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")
+                events = training_events if isinstance(recipe, SsdRecipe) else backbone_events
+                runs[repr(recipe)] = finish(events(Source(root), recipe, options))[0]  # type: ignore[operator]
+        return runs[repr(recipe)]
+
+    return run
+
+
+Whole = Callable[[Path, SsdRecipe | BackboneRecipe], Path]
+
+
 @pytest.mark.parametrize(
     ("batch", "steps", "workers", "neck"),
-    [(4, 1, 0, "none"), (4, 2, 0, "none"), (4, 5, 0, "none"), (8, 2, 0, "none"), (4, 2, 2, "none"), (8, 2, 0, "pan")],
+    [(4, 1, 0, "none"), (4, 5, 0, "none"), (8, 2, 0, "none"), (4, 2, 2, "none"), (8, 2, 0, "pan")],
 )  # 8: trained in two shards
 def test_a_stopped_detector_resumes_bit_for_bit(
-    root: Path, tmp_path: Path, batch: int, steps: int, workers: int, neck: str
+    root: Path, tmp_path: Path, whole: Whole, batch: int, steps: int, workers: int, neck: str
 ) -> None:
-    whole_recipe = changed(SSD, batch=batch, neck=neck)
-    requested = changed(whole_recipe, workers=workers)
-    whole, _ = finish(training_events(Source(root), whole_recipe, RunOptions(runs=tmp_path / "whole", device="cpu")))
+    uninterrupted = whole(root, changed(SSD, batch=batch, neck=neck))
+    requested = changed(SSD, batch=batch, neck=neck, workers=workers)
     run, _ = finish(
         training_events(
             Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
@@ -104,16 +124,17 @@ def test_a_stopped_detector_resumes_bit_for_bit(
     )
     assert again == run
     for name in ("best.safetensors", "last.safetensors"):
-        assert same_weights(run / name, whole / name)
-    assert metrics(run) == metrics(whole)
+        assert same_weights(run / name, uninterrupted / name)
+    assert metrics(run) == metrics(uninterrupted)
     assert not (run / STATE).exists()  # there is nothing left to go on with
 
 
-@pytest.mark.parametrize("steps", [1, 4, 5])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_classifier_with_dropout_resumes_bit_for_bit(root: Path, tmp_path: Path, steps: int, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "steps"), [("adamw", 1), ("sgd", 4), ("adamw", 5)])
+def test_a_classifier_with_dropout_resumes_bit_for_bit(
+    root: Path, tmp_path: Path, whole: Whole, steps: int, optimizer: str
+) -> None:
     requested = changed(BACKBONE, optimizer=optimizer, sampling="balanced")
-    whole, _ = finish(backbone_events(Source(root), requested, RunOptions(runs=tmp_path / "whole", device="cpu")))
+    uninterrupted = whole(root, requested)
     run, _ = finish(
         backbone_events(
             Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(steps))
@@ -121,8 +142,8 @@ def test_a_classifier_with_dropout_resumes_bit_for_bit(root: Path, tmp_path: Pat
     )
     finish(backbone_events(Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
     for name in ("best.safetensors", "last.safetensors"):
-        assert same_weights(run / name, whole / name)
-    assert metrics(run) == metrics(whole)
+        assert same_weights(run / name, uninterrupted / name)
+    assert metrics(run) == metrics(uninterrupted)
 
 
 HOST = """
@@ -136,55 +157,56 @@ HOST = """
     from vocdet.workflows.train_detector import training_events
 
     os.fsync = lambda _: None  # it is the process that is killed here, and not the computer
-    root, runs, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    recipe = changed(SsdRecipe(), **json.loads(sys.argv[4]))
+    root, recipe = Path(sys.argv[1]), changed(SsdRecipe(), **json.loads(sys.argv[3]))
     random.seed()
 
 
-    def steps():
-        states = list(runs.glob(f"*/{STATE}"))
-        return read_record(states[0]).progress.steps if states else 0
+    def trained(runs, kills):
+        # how many steps were saved at every kill, and the exit status of the last process
+
+        def steps():
+            states = list(runs.glob(f"*/{STATE}"))
+            return read_record(states[0]).progress.steps if states else 0
+
+        killed = []
+        while True:
+            before = steps()
+            child = os.fork()
+            if not child:
+                resume = next(runs.glob("*/" + STATE)).parent if before else None
+                for event in training_events(Source(root), recipe, RunOptions(runs=runs, device="cpu", resume=resume)):
+                    pass
+                os._exit(0)
+            if len(killed) < kills:
+                while steps() == before and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    time.sleep(0.002)
+                time.sleep(random.uniform(0, 0.03))
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSIGNALED(status):
+                return killed, status
+            killed.append(steps())
 
 
-    killed = []
-    while True:
-        before = steps()
-        child = os.fork()
-        if not child:
-            resume = next(runs.glob("*/" + STATE)).parent if before else None
-            for event in training_events(Source(root), recipe, RunOptions(runs=runs, device="cpu", resume=resume)):
-                pass
-            os._exit(0)
-        if len(killed) < kills:
-            while steps() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
-                time.sleep(0.002)
-            time.sleep(random.uniform(0, 0.03))
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            break
-        killed.append(steps())
-    print(json.dumps({"killed": killed, "status": status}))
+    print(json.dumps([trained(Path(sys.argv[2]) / name, kills) for name, kills in (("whole", 0), ("killed", 3))]))
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
     flat = {
-        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 24, "mosaic": 0.25, "save_every": 0.0,
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 8, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute
-    found = []
-    for name, kills in (("whole", 0), ("killed", 4)):
-        command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path / name), str(kills)]
-        ended = subprocess.run([*command, json.dumps(flat)], capture_output=True, text=True, timeout=600)
-        assert ended.returncode == 0, ended.stderr
-        found.append(json.loads(ended.stdout.splitlines()[-1]))
-    assert found[0] == {"killed": [], "status": 0}
-    assert found[1]["status"] == 0
-    assert len(found[1]["killed"]) == 4
-    assert found[1]["killed"] == sorted(set(found[1]["killed"]))  # each time it had come further
+    command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path), json.dumps(flat)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+    found, (kills, status) = json.loads(ended.stdout.splitlines()[-1])
+    assert found == [[], 0]
+    assert status == 0
+    assert len(kills) == 3
+    assert kills == sorted(set(kills))  # each time it had come further
     (whole,), (killed,) = (list((tmp_path / name).iterdir()) for name in ("whole", "killed"))
     for name in ("best.safetensors", "last.safetensors"):
         assert same_weights(killed / name, whole / name)
@@ -193,11 +215,21 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, t
     assert names[0] == names[1]  # nothing half-written is left
 
 
-def interrupted(root: Path, runs: Path, requested: SsdRecipe = SSD) -> Path:
-    """A run that was stopped after its third step."""
-    return finish(training_events(Source(root), requested, RunOptions(runs=runs, device="cpu", stop=stopped_after(3))))[
-        0
-    ]
+@pytest.fixture(scope="module")
+def interrupted(module_tmp_path: Path) -> Callable[[Path, Path], Path]:
+    """A run that was stopped after its third step, trained once and copied for every test."""
+    trained: list[Path] = []
+
+    def copy(root: Path, runs: Path) -> Path:
+        if not trained:
+            options = RunOptions(runs=module_tmp_path / "stopped", device="cpu", stop=stopped_after(3))
+            trained.append(finish(training_events(Source(root), SSD, options))[0])
+        return Path(shutil.copytree(trained[0], runs / trained[0].name))
+
+    return copy
+
+
+Interrupted = Callable[[Path, Path], Path]
 
 
 def refused(root: Path, run: Path, requested: SsdRecipe = SSD) -> list[str]:
@@ -208,7 +240,7 @@ def refused(root: Path, run: Path, requested: SsdRecipe = SSD) -> list[str]:
     return [each.problem for each in (error.errors if isinstance(error, ManyErrors) else (error,))]
 
 
-def test_a_changed_recipe_is_refused_with_the_differences(root: Path, tmp_path: Path) -> None:
+def test_a_changed_recipe_is_refused_with_the_differences(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:
     run = interrupted(root, tmp_path / "runs")
     before = (run / STATE).read_bytes()
     assert refused(root, run, changed(SSD, lr=0.5, mosaic=0.0)) == [
@@ -218,14 +250,16 @@ def test_a_changed_recipe_is_refused_with_the_differences(root: Path, tmp_path: 
     assert (run / STATE).read_bytes() == before
 
 
-def test_settings_that_do_not_affect_the_weights_may_change(root: Path, tmp_path: Path) -> None:
+def test_settings_that_do_not_affect_the_weights_may_change(
+    root: Path, tmp_path: Path, interrupted: Interrupted
+) -> None:
     run = interrupted(root, tmp_path / "runs")
     requested = changed(SSD, cache="off", save_every=100.0, patience=7)
     options = RunOptions(runs=run.parent, device="cpu", resume=run)
     assert next(training_events(Source(root), requested, options)).run == run  # type: ignore[union-attr]
 
 
-def test_changed_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
+def test_changed_images_are_refused_by_name(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:
     run = interrupted(root, tmp_path / "runs")
     xml = root / "Annotations" / "img01.xml"
     xml.write_text(xml.read_text().replace("<xmax>90", "<xmax>89"))
@@ -239,7 +273,7 @@ def test_changed_images_are_refused_by_name(root: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_changed_labels_are_refused(root: Path, tmp_path: Path) -> None:
+def test_changed_labels_are_refused(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:
     run = interrupted(root, tmp_path / "runs")
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
     with pytest.raises(RunError, match="the labels changed: their order is different"):
@@ -251,7 +285,8 @@ def test_changed_labels_are_refused(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_records_its_dataset_arguments(root: Path, tmp_path: Path) -> None:
-    run = interrupted(root, tmp_path / "runs")
+    options = RunOptions(runs=tmp_path, device="cpu", stop=stopped_after(1))
+    run, _ = finish(training_events(Source(root), SSD, options))
     given = dataset_arguments(run)
     assert given == {
         "root": str(root),
@@ -263,11 +298,13 @@ def test_a_run_records_its_dataset_arguments(root: Path, tmp_path: Path) -> None
     }
 
 
-def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path) -> None:
+def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(RunError, match="no unfinished ssd training in this folder"):
         find_unfinished(runs, "ssd")
-    first, second = interrupted(root, runs), interrupted(root, runs)
+    first = interrupted(root, runs)
+    second = Path(shutil.copytree(first, runs / "ssd-mb1-0.25-0"))
+    os.utime(first / STATE, (0, 0))
     assert find_unfinished(runs, "ssd") == second
     finish(training_events(Source(root), SSD, RunOptions(runs=runs, device="cpu", resume=second)))
     assert find_unfinished(runs, "ssd") == first
@@ -275,7 +312,9 @@ def test_the_unfinished_run_saved_last_is_resumed(root: Path, tmp_path: Path) ->
     assert find_unfinished(runs, "ssd", str(second)) == second
 
 
-def test_a_setting_that_an_older_state_lacks_has_its_default(root: Path, tmp_path: Path) -> None:
+def test_a_setting_that_an_older_state_lacks_has_its_default(
+    root: Path, tmp_path: Path, interrupted: Interrupted
+) -> None:
     run = interrupted(root, tmp_path / "runs")
     record, tensors = read_state(run / STATE)
     older = {**record.recipe, "train": {k: v for k, v in record.recipe["train"].items() if k != "max_steps"}}
@@ -284,8 +323,9 @@ def test_a_setting_that_an_older_state_lacks_has_its_default(root: Path, tmp_pat
     assert finish(training_events(Source(root), SSD, RunOptions(runs=run.parent, device="cpu", resume=run)))[0] == run
 
 
-def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
-    run, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
+def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path, whole: Whole) -> None:
+    finished = whole(root, SSD)
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
     assert refused(root, run) == ["this training is finished, after 3 epochs"]
     (run / FINAL_STATE).unlink()
     assert refused(root, run) == ["this training is finished, and its state is not in the folder"]
@@ -295,19 +335,18 @@ def test_a_finished_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
         dataset_arguments(root)
 
 
-def test_a_run_killed_after_its_first_step_resumes_bit_for_bit(root: Path, tmp_path: Path) -> None:
-    recipe = changed(SSD, save_every=60.0)
-    whole, _ = finish(training_events(Source(root), recipe, RunOptions(runs=tmp_path / "whole", device="cpu")))
-    events = training_events(Source(root), recipe, RunOptions(runs=tmp_path / "runs", device="cpu"))
+def test_a_run_killed_after_its_first_step_resumes_bit_for_bit(root: Path, tmp_path: Path, whole: Whole) -> None:
+    uninterrupted = whole(root, SSD)
+    events = training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu"))
     for event in events:
         if isinstance(event, Step):
             break
     events.close()  # as a kill: nothing is saved any more
     run = find_unfinished(tmp_path / "runs", "ssd")
     assert read_record(run / STATE).progress.steps == 1
-    finish(training_events(Source(root), recipe, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
-    assert same_weights(run / "last.safetensors", whole / "last.safetensors")
-    assert metrics(run) == metrics(whole)
+    finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu", resume=run)))
+    assert same_weights(run / "last.safetensors", uninterrupted / "last.safetensors")
+    assert metrics(run) == metrics(uninterrupted)
 
 
 def test_a_run_killed_before_its_first_step_has_nothing_to_resume(root: Path, tmp_path: Path) -> None:
@@ -392,7 +431,7 @@ def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_state_is_an_error(
-    root: Path, tmp_path: Path, damage: Callable[[bytes], bytes], problem: str
+    root: Path, tmp_path: Path, interrupted: Interrupted, damage: Callable[[bytes], bytes], problem: str
 ) -> None:
     run = interrupted(root, tmp_path / "runs")
     data = (run / STATE).read_bytes()
@@ -402,7 +441,9 @@ def test_a_damaged_state_is_an_error(
     assert found.startswith(problem)
 
 
-def test_without_its_image_digests_a_run_cannot_be_resumed(root: Path, tmp_path: Path) -> None:
+def test_without_its_image_digests_a_run_cannot_be_resumed(
+    root: Path, tmp_path: Path, interrupted: Interrupted
+) -> None:
     run = interrupted(root, tmp_path / "runs")
     (run / DATASET).write_text("{")
     (found,) = refused(root, run)
@@ -410,10 +451,11 @@ def test_without_its_image_digests_a_run_cannot_be_resumed(root: Path, tmp_path:
 
 
 def test_a_disk_that_fills_up_leaves_the_previous_state(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "whole", device="cpu")))
-    events = training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu"))
+    uninterrupted = whole(root, SSD)
+    requested = changed(SSD, save_every=0.0)
+    events = training_events(Source(root), requested, RunOptions(runs=tmp_path / "runs", device="cpu"))
     started = next(events)
     assert isinstance(started, DetectorStart)
     assert isinstance(next(events), Step)
@@ -430,7 +472,7 @@ def test_a_disk_that_fills_up_leaves_the_previous_state(
     assert record.progress.steps == 2
     assert tensors
     finish(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu", resume=started.run)))
-    assert same_weights(started.run / "best.safetensors", whole / "best.safetensors")
+    assert same_weights(started.run / "best.safetensors", uninterrupted / "best.safetensors")
 
 
 def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(

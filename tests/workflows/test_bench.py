@@ -46,7 +46,7 @@ def ssd(tmp_path: Path) -> Path:
 @pytest.fixture
 def rcnn(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    spec = RcnnSpec(BackboneSpec("mb1", 0.25), LABELS, size=64, longest=96, proposals=10)
+    spec = RcnnSpec(BackboneSpec("mb1", 0.25), LABELS, size=64, longest=96, proposals=10, channels=16, hidden=32)
     about = CheckpointInfo(
         vocdet="0", model=spec, dataset="abc", scores={"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125},
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_the_last_evaluation_takes_precedence_over_the_training(ssd: Path, rcnn:
 def test_with_data_detectors_are_evaluated_on_the_split_once(
     ssd: Path, rcnn: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = bench_runs([ssd, rcnn], data=Source(root), rounds=4, device="cpu")
+    done = bench_runs([ssd, rcnn], data=Source(root), rounds=2, device="cpu")
     assert done.pictures == "3 images of test"
     for run, one in zip((ssd, rcnn), done.runs, strict=True):
         written = json.loads((run / "metrics-test.json").read_text())

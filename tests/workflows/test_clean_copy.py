@@ -169,7 +169,7 @@ MANY: Mapping[str, tuple[Callable[[Path], Path], list[Damage]]] = {
 
 @pytest.mark.parametrize("kind", MANY)
 @given(data=st.data(), to=st.sampled_from(TARGETS))
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_the_check_of_a_copy_finds_no_error(kind: str, data: st.DataObject, to: Target) -> None:
     make, damages = MANY[kind]
     chosen = data.draw(st.lists(st.sampled_from(damages), max_size=4, unique=True))

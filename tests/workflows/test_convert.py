@@ -835,12 +835,12 @@ def written_so_far(folder: Path) -> int:
 def test_a_conversion_that_is_killed_leaves_all_or_nothing(
     tmp_path: Path, make_voc: MakeVoc, children: subprocess.Popen[str], to: Target
 ) -> None:
-    stems = [f"{i:03}" for i in range(120)]
-    source = make_voc(dict.fromkeys(stems, CONTENT["a"]), splits={"train": stems[:80], "val": stems[80:]})
+    stems = [f"{i:03}" for i in range(48)]
+    source = make_voc(dict.fromkeys(stems, CONTENT["a"]), splits={"train": stems[:32], "val": stems[32:]})
     convert(Source(source), tmp_path / "whole", to=to)
     whole = tree(tmp_path / "whole")
     (tmp_path / "here").mkdir()
-    moments: list[int | str] = ["before", "after", *range(0, len(whole) + 1, len(whole) // 5), sys.maxsize]
+    moments: list[int | str] = ["before", "after", *range(0, len(whole) + 1, len(whole) // 3), sys.maxsize]
     ends = []
     for moment in moments:
         how = moment if isinstance(moment, str) else "outside"

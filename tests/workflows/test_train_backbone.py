@@ -28,6 +28,13 @@ SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.0))]
 
 
+@pytest.fixture(autouse=True)
+def one_run_has_curves(request: pytest.FixtureRequest) -> None:
+    """Curves are drawn in the first test alone: they take longer than these trainings."""
+    if request.function is not test_a_run_has_its_recipe_its_metrics_and_its_best_weights:
+        request.getfixturevalue("no_curves")
+
+
 def recipe(**requested: Any) -> BackboneRecipe:
     usual: dict[str, Any] = {"net": "mb1-0.25", "size": 32, "batch": 8, "epochs": 2}
     return changed(BackboneRecipe(), **(usual | requested))
@@ -117,7 +124,7 @@ def test_an_interrupted_run_has_its_weights_so_far(root: Path, tmp_path: Path, s
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
-        run = train(root, tmp_path / "runs", recipe(seed=seed, batch=16))[0].run
+        run = train(root, tmp_path / "runs", recipe(seed=seed, batch=16, epochs=1))[0].run
         return load_checkpoint(run / "last.safetensors")[0].state_dict()
 
     first, again, other = weights(3), weights(3), weights(4)
@@ -131,8 +138,10 @@ def test_a_last_batch_of_one_crop_is_trained_on(root: Path, tmp_path: Path) -> N
 
 
 def test_a_backbone_can_start_from_an_earlier_one(root: Path, tmp_path: Path) -> None:
-    first = train(root, tmp_path / "runs")[0].run
-    started, _, _ = train(root, tmp_path / "runs", recipe(weights=str(first)))
+    first = train(root, tmp_path / "runs", recipe(epochs=1))[0].run
+    options = RunOptions(runs=tmp_path / "runs", device="cpu")
+    started = next(backbone_events(Source(root), recipe(weights=str(first)), options))
+    assert isinstance(started, BackboneStart)
     assert started.weights == f"the run {first}"
     assert started.transfer is not None
     assert {t.fate for t in started.transfer.tensors} == {"loaded"}
@@ -145,7 +154,7 @@ def test_an_image_folder_is_trained_on_whole_images(tmp_path: Path) -> None:
         for i in range(20):
             pixels = np.clip(np.array(color) + rng.normal(0, 25, (32, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / label / f"{i}.png")
-    requested = recipe(epochs=50, average=0.9, patience=0, color=0.0)  # the labels differ by color
+    requested = recipe(epochs=25, average=0.9, patience=0, color=0.0)  # the labels differ by color
     started, _, finished = train(tmp_path / "set", tmp_path / "runs", requested, folder=True)
     assert (started.crops, started.validation_crops, started.labels) == (36, 4, ("blue", "red"))
     assert finished.confusion is not None

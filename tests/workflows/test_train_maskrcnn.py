@@ -121,9 +121,9 @@ def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_p
 
 
 def test_it_learns_boxes_and_masks(tmp_path: Path) -> None:
-    root = diamonds(tmp_path / "set", train=4, valid=0)
+    root = diamonds(tmp_path / "set", train=2, valid=0)
     requested = recipe(
-        epochs=90, batch=2, lr=4e-3, average=0.9, backbone_lr=1.0, color=0.0, whole=1.0, flip=False, scales=(1.0, 1.0),
+        epochs=70, batch=2, lr=6e-3, average=0.9, backbone_lr=1.0, color=0.0, whole=1.0, flip=False, scales=(1.0, 1.0),
         copy_paste=0.0, save_every=1e6,
     )  # fmt: skip
     _, between, run = train(root, tmp_path / "runs", requested)

@@ -32,6 +32,8 @@ from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
 SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
@@ -255,6 +257,7 @@ def test_a_val_split_without_objects_validates_nothing(make_voc: MakeVoc, tmp_pa
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    root.joinpath("ImageSets/Main/val.txt").unlink()  # what is validated does not matter here
     runs = [train(root, tmp_path / "runs", recipe(seed=seed, batch=8, epochs=1))[0].run for seed in (3, 3, 4)]
     first, again, other = (weights(run / "last.safetensors") for run in runs)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -359,11 +362,12 @@ def squares(make_voc: MakeVoc) -> Iterator[Path]:
 def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) -> None:
     requested = recipe(
         weights="none",
-        net="mb3-small-0.5",
-        size=64,
-        batch=4,
-        epochs=120,
+        batch=8,
+        epochs=80,
         mosaic=0,
+        color=0.0,
+        whole=1.0,
+        flip=False,
         lr=6e-3,
         weight_decay=0.02,
         average=0.95,
