@@ -89,7 +89,7 @@ def test_the_last_evaluation_takes_precedence_over_the_training(ssd: Path, rcnn:
 def test_with_data_detectors_are_evaluated_on_the_split_once(
     ssd: Path, rcnn: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = bench_runs([ssd, rcnn], data=Source(root), rounds=2, device="cpu")
+    done = bench_runs([ssd, rcnn], data=Source(root), rounds=4, device="cpu")
     assert done.pictures == "3 images of test"
     for run, one in zip((ssd, rcnn), done.runs, strict=True):
         written = json.loads((run / "metrics-test.json").read_text())
