@@ -94,8 +94,10 @@ def whole(module_tmp_path: Path) -> Callable[[Path, SsdRecipe | BackboneRecipe],
             options = RunOptions(runs=module_tmp_path / str(len(runs)), device="cpu")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")
-                events = training_events if isinstance(recipe, SsdRecipe) else backbone_events
-                runs[repr(recipe)] = finish(events(Source(root), recipe, options))[0]  # type: ignore[operator]
+                if isinstance(recipe, SsdRecipe):
+                    runs[repr(recipe)], _ = finish(training_events(Source(root), recipe, options))
+                else:
+                    runs[repr(recipe)], _ = finish(backbone_events(Source(root), recipe, options))
         return runs[repr(recipe)]
 
     return run
