@@ -18,8 +18,7 @@ from vocdet.models.ssd.cells import decode_distances
 SCORE_POWER, IOU_POWER = 0.5, 6.0  # of the alignment
 MOST_CELLS = 10  # of an object
 CROWD_SHARE = 0.5  # of a cell inside a crowd, so that it is no background
-BOX_GAIN = 2.0  # of the box loss relative to that of labels
-FOCUS = 2.0
+BOX_GAIN = 5.0  # of the box loss relative to that of labels
 
 
 class Assignment(NamedTuple):
@@ -98,7 +97,7 @@ def cell_sums(
     weights: Tensor | None = None,
     crowds: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The sums of the generalized IoU loss and of the quality focal loss, and the sum of qualities that divides both.
+    """The sums of the generalized IoU loss and of the binary cross-entropy, and the sum of qualities that divides both.
 
     `outputs` (B, A, 4) and `logits` (B, A, L) are the model's; `boxes` (B, M, 4) are pixels, and `classes` (B, M) from
     1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds` (B, K, 4),
@@ -112,8 +111,7 @@ def cell_sums(
     overlap = paired_iou(predicted[image, cell], boxes[image, object_])[1]
     target = torch.zeros_like(logits)
     target[image, cell, label - 1] = quality
-    focus = (target - scores).abs() ** FOCUS  # Li et al. 2020, section 3.1
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * focus
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     if weights is not None:
         scale = torch.ones_like(entropy)
         scale[image, cell, label - 1] = weights[label]
