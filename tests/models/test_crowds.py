@@ -15,7 +15,7 @@ from vocdet.models.rcnn.matching import BACKGROUND, NEITHER, match, outside_crow
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.anchors import map_sizes, torchvision_anchors
 from vocdet.models.ssd.cell_loss import assign, cell_sums
-from vocdet.models.ssd.cells import cell_grid, decode_distances
+from vocdet.models.ssd.cells import BINS, cell_grid, decode_distances
 from vocdet.models.ssd.loss import match as ssd_match
 from vocdet.models.ssd.loss import ssd_sums
 
@@ -68,7 +68,7 @@ def test_an_ssd_learns_no_background_in_a_crowd() -> None:
 def test_cells_learn_no_background_in_a_crowd() -> None:
     cells = torch.from_numpy(cell_grid(((12, 12), (6, 6), (3, 3), (2, 2)), 8))
     generator = torch.Generator().manual_seed(0)
-    outputs = torch.randn(2, len(cells), 4, generator=generator)
+    outputs = torch.randn(2, len(cells), 4 * BINS, generator=generator)
     logits = torch.randn(2, len(cells), 2, generator=generator).requires_grad_()
     boxes, classes = torch.tensor([[[10.0, 8, 40, 44]], [[5.0, 50, 45, 90]]]), torch.tensor([[1], [2]])
     found = assign(decode_distances(outputs, cells), logits.detach().sigmoid(), cells, boxes, classes)

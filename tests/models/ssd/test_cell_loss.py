@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from vocdet.models.ssd.cell_loss import BOX_GAIN, IOU_POWER, MOST_CELLS, SCORE_POWER, assign, cell_sums
-from vocdet.models.ssd.cells import cell_grid, decode_distances
+from vocdet.models.ssd.cell_loss import BINS_GAIN, BOX_GAIN, IOU_POWER, MOST_CELLS, SCORE_POWER, assign, cell_sums
+from vocdet.models.ssd.cells import BINS, cell_grid, decode_distances, encode_distances
 
 CELLS = torch.from_numpy(cell_grid(((12, 12), (6, 6), (3, 3), (2, 2)), 8))  # (A, 4) of an input of 96 pixels
 LABELS = 3
@@ -28,7 +28,7 @@ def random_boxes(count: int, seed: int) -> Tensor:
 
 def outputs(images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    distances = 0.5 * torch.randn(images, len(CELLS), 4, generator=generator)
+    distances = torch.randn(images, len(CELLS), 4 * BINS, generator=generator)
     logits = torch.randn(images, len(CELLS), LABELS, generator=generator) - 2
     return distances.requires_grad_(), logits.requires_grad_()
 
@@ -80,6 +80,27 @@ def test_an_object_between_all_centers_has_the_nearest_cell_of_the_finest_map() 
     assert CELLS[found.cell].tolist() == [[16, 24, 24, 32]]
 
 
+def slow_bins(outputs: Tensor, distances: list[float]) -> Tensor:
+    """Li et al. 2020, equation 6, for one cell."""
+    losses = []
+    for edge, distance in zip(outputs.view(4, BINS).softmax(1), distances, strict=True):
+        low = min(int(distance), BINS - 2)
+        losses.append(-(low + 1 - distance) * edge[low].log() - (distance - low) * edge[low + 1].log())
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("cell", [0, 130, 150, 185])
+def test_a_distribution_on_the_two_nearest_distances_gives_the_box(cell: int) -> None:
+    cells = CELLS[cell].expand(4, 4)
+    center, stride = (cells[:, :2] + cells[:, 2:]) / 2, cells[0, 2] - cells[0, 0]
+    reach = stride * torch.tensor([[0.0, 1.3, 4, 11], [2.5, 2.5, 2.5, 2.5], [10.9, 0.2, 7, 3.75], [1.0, 2, 3, 4]])
+    boxes = torch.cat([center - reach[:, :2], center + reach[:, 2:]], 1)
+    distances = encode_distances(boxes, cells)
+    torch.testing.assert_close(distances, reach / stride)
+    triangle = (1 - (distances[..., None] - torch.arange(BINS)).abs()).clamp(min=1e-12).log()  # linear interpolation
+    torch.testing.assert_close(decode_distances(triangle.flatten(1), cells), boxes, rtol=1e-4, atol=1e-3)
+
+
 def test_the_losses_are_those_of_the_papers() -> None:
     boxes, classes = torch.stack([random_boxes(3, 0), random_boxes(3, 1)]), torch.tensor([[1, 2, 1], [3, 0, 0]])
     distances, logits = outputs(2)
@@ -88,7 +109,9 @@ def test_the_losses_are_those_of_the_papers() -> None:
     found = assign(predicted.detach(), logits.detach().sigmoid(), CELLS, boxes, classes)
     where = found.image, found.cell
     giou = generalized_box_iou_loss(predicted[where], boxes[found.image, found.object_])
-    torch.testing.assert_close(losses["box"], BOX_GAIN * (giou * found.quality).sum())
+    distances_ = encode_distances(boxes[found.image, found.object_], CELLS[found.cell]).tolist()
+    bins = torch.stack([slow_bins(o, d) for o, d in zip(distances[where], distances_, strict=True)])
+    torch.testing.assert_close(losses["box"], ((BOX_GAIN * giou + BINS_GAIN * bins) * found.quality).sum())
     target = torch.zeros_like(logits)
     target[(*where, classes[found.image, found.object_] - 1)] = found.quality
     expected = F.binary_cross_entropy(logits.sigmoid(), target, reduction="sum")

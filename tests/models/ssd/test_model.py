@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
-from vocdet.models.ssd.cells import TYPICAL
+from vocdet.models.ssd.cells import BINS
 from vocdet.models.ssd.detect import DetectionLimits, SsdDetections, detect
 from vocdet.models.ssd.loss import decode
 from vocdet.models.ssd.model import SsdLite, SsdSpec
@@ -99,7 +99,7 @@ PAN: dict[str, Any] = {"neck": "pan", "channels": 16}
 def test_a_batch_of_any_size_can_be_learned(net: str, images: int, variant: Any) -> None:
     model = detector(parse_net(net), size=(64, 64), **variant).train()
     offsets, logits = model(torch.randint(0, 256, (images, 3, 64, 64), dtype=torch.uint8))
-    assert offsets.shape == (images, len(model.grid), 4)
+    assert offsets.shape == (images, len(model.grid), 4 * BINS if variant else 4)
     assert logits.shape == (images, len(model.grid), 4 if variant else 5)
     (offsets.square().sum() + logits.square().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -154,10 +154,11 @@ def test_a_cell_states_the_distances_to_the_edges_and_a_score_for_every_label() 
     cell = grid.tolist().index([16, 8, 24, 16])  # with its center at 20, 12
     logits = torch.full((1, len(grid), 4), -20.0)
     logits[0, cell, 2] = 1.0
-    distances = torch.zeros(1, len(grid), 4)
-    distances[0, cell] = torch.tensor([8.0, 4, 30, 50]).div(8).log() - TYPICAL
-    (found,) = detect(distances, logits, grid, SIZE, DetectionLimits(0.1), cells=True)
-    torch.testing.assert_close(found.boxes, torch.tensor([[12.0, 8, 50, 62]]))
+    distances = torch.full((1, len(grid), 4, BINS), -30.0)
+    for edge, bin_ in enumerate((1, 0, 4, 6)):
+        distances[0, cell, edge, bin_] = 30.0
+    (found,) = detect(distances.flatten(2), logits, grid, SIZE, DetectionLimits(0.1), cells=True)
+    torch.testing.assert_close(found.boxes, torch.tensor([[12.0, 12, 52, 60]]))
     assert found.classes.tolist() == [3]
     torch.testing.assert_close(found.scores, torch.tensor([1.0]).sigmoid())
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vocdet.models.crowds import in_crowds
-from vocdet.models.ssd.cells import decode_distances
+from vocdet.models.ssd.cells import BINS, decode_distances, encode_distances
 
 SCORE_POWER, IOU_POWER = 0.5, 6.0  # of the alignment
 MOST_CELLS = 10  # of an object
 CROWD_SHARE = 0.5  # of a cell inside a crowd, so that it is no background
-BOX_GAIN = 5.0  # of the box loss relative to that of labels
+BOX_GAIN, BINS_GAIN = 5.0, 0.5  # of the losses of boxes relative to that of labels
 
 
 class Assignment(NamedTuple):
@@ -97,11 +97,12 @@ def cell_sums(
     weights: Tensor | None = None,
     crowds: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The sums of the generalized IoU loss and of the binary cross-entropy, and the sum of qualities that divides both.
+    """The sums of the losses of boxes and labels, and the sum of qualities that divides both.
 
-    `outputs` (B, A, 4) and `logits` (B, A, L) are the model's; `boxes` (B, M, 4) are pixels, and `classes` (B, M) from
-    1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds` (B, K, 4),
-    padded with empty boxes, is no background.
+    Boxes learn by generalized IoU and by the distribution focal loss, labels by binary cross-entropy with the quality.
+    Boxes learn by generalized IoU and by the distribution focal loss, labels by cross-entropy with the quality.
+    from 1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds`
+    (B, K, 4), padded with empty boxes, is no background.
     """
     predicted, scores = decode_distances(outputs, cells), logits.sigmoid()
     found = assign(predicted.detach(), scores.detach(), cells, boxes, classes)
@@ -109,16 +110,26 @@ def cell_sums(
     label = classes[image, object_]
     worth = quality if weights is None else quality * weights[label]
     overlap = paired_iou(predicted[image, cell], boxes[image, object_])[1]
-    target = torch.zeros_like(logits)
+    bins = distribution_loss(outputs[image, cell], encode_distances(boxes[image, object_], cells[cell]))
+    target, scale = torch.zeros_like(logits), torch.ones_like(logits)
     target[image, cell, label - 1] = quality
-    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    if weights is not None:
-        scale = torch.ones_like(entropy)
-        scale[image, cell, label - 1] = weights[label]
-        entropy = entropy * scale
     if crowds is not None:
-        background = torch.ones_like(entropy[..., 0])
-        background[in_crowds(cells[None], crowds, CROWD_SHARE)] = 0
-        background[image, cell] = 1
-        entropy = entropy * background[..., None]
-    return {"box": BOX_GAIN * ((1 - overlap) * worth).sum(), "class": entropy.sum()}, quality.sum()
+        scale[in_crowds(cells[None], crowds, CROWD_SHARE)] = 0
+        scale[image, cell] = 1
+    if weights is not None:
+        scale[image, cell, label - 1] = weights[label]
+    entropy = F.binary_cross_entropy_with_logits(logits, target, scale, reduction="sum")
+    box = (BOX_GAIN * (1 - overlap) + BINS_GAIN * bins) * worth
+    return {"box": box.sum(), "class": entropy}, quality.sum()
+
+
+def distribution_loss(outputs: Tensor, distances: Tensor) -> Tensor:
+    """(N,) the distribution focal loss (Li et al. 2020, section 3.2) of outputs (N, 4 * BINS), mean over the edges.
+
+    Of the true `distances` (N, 4), in strides, the two nearest bins share the cross-entropy.
+    """
+    low = distances.floor().clamp(max=BINS - 2)
+    share, row = distances - low, low.long()[..., None]  # (N, 4), (N, 4, 1)
+    logs = outputs.unflatten(-1, (4, BINS)).log_softmax(-1)
+    below, above = logs.gather(-1, row).squeeze(-1), logs.gather(-1, row + 1).squeeze(-1)
+    return -(below * (1 - share) + above * share).mean(-1)

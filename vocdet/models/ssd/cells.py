@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from vocdet.models.anchor_recall import AnchorRecall, recall_rows
 
-LONGEST = math.log(1000.0)  # of a distance in strides
-TYPICAL = math.log(2.5)  # the distance of an output of 0, in strides
+BINS = 12  # of a distance: 0 to 11 strides
 
 
 def cell_grid(maps: tuple[tuple[int, int], ...], finest: int) -> NDArray[np.float32]:
@@ -31,11 +29,23 @@ def cell_grid(maps: tuple[tuple[int, int], ...], finest: int) -> NDArray[np.floa
 
 
 def decode_distances(outputs: Tensor, cells: Tensor) -> Tensor:
-    """Boxes (..., 4) from a network's outputs (..., 4), the logarithms of left, top, right and bottom, and cells."""
+    """Boxes (..., 4) from a network's outputs (..., 4 * BINS) and the cells (..., 4).
+
+    The distances to left, top, right and bottom are the means of distributions over 0, 1, 2 … strides.
+    """
+    steps = torch.arange(BINS, dtype=outputs.dtype, device=outputs.device)
+    distances = outputs.unflatten(-1, (4, BINS)).softmax(-1) @ steps
     stride = cells[..., 2:] - cells[..., :2]
     center = cells[..., :2] + stride / 2
-    distances = torch.exp((outputs + TYPICAL).clamp(max=LONGEST))
     return torch.cat([center - distances[..., :2] * stride, center + distances[..., 2:] * stride], dim=-1)
+
+
+def encode_distances(boxes: Tensor, cells: Tensor) -> Tensor:
+    """The distances (..., 4) of boxes (..., 4) in strides, limited to those that outputs can state."""
+    stride = cells[..., 2:] - cells[..., :2]
+    center = cells[..., :2] + stride / 2
+    low, high = (center - boxes[..., :2]) / stride, (boxes[..., 2:] - center) / stride
+    return torch.cat([low, high], dim=-1).clamp(0, BINS - 1)
 
 
 def cell_recall(

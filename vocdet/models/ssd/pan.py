@@ -18,6 +18,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.backbones.backbone import BackboneSpec, initialize
 from vocdet.models.backbones.mobilenets import rounded
+from vocdet.models.ssd.cells import BINS
 
 FINEST = 8  # stride of the first map
 MAPS = 4
@@ -58,7 +59,7 @@ class PanHead(nn.Module):
         self.class_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
         self.box_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
         self.class_out = nn.ModuleList(nn.Conv2d(channels, labels, 1) for _ in range(MAPS))
-        self.box_out = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in range(MAPS))
+        self.box_out = nn.ModuleList(nn.Conv2d(channels, 4 * BINS, 1) for _ in range(MAPS))
         initialize(self)
         for layer in (*self.class_out.modules(), *self.box_out.modules()):
             if isinstance(layer, nn.Conv2d):
@@ -68,7 +69,7 @@ class PanHead(nn.Module):
                 nn.init.constant_(bias, -math.log(1 / RARE - 1))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps (B, inputs[i], H, W) to box outputs (B, A, 4) and logits (B, A, labels), finest cells first."""
+        """Maps (B, inputs[i], H, W) to box outputs (B, A, 4 * BINS) and logits (B, A, labels), finest cells first."""
         levels = [layer(m) for layer, m in zip(self.lateral, maps, strict=True)]
         coarsest = self.coarsest(levels[-1])
         for i in reversed(range(len(levels) - 1)):
@@ -78,7 +79,9 @@ class PanHead(nn.Module):
         levels.append(coarsest)
         for i, down in enumerate(self.bottom_up):
             levels[i + 1] = levels[i + 1] + down(levels[i])
-        boxes = [_flat(out(tower(x)), 4) for tower, out, x in zip(self.box_tower, self.box_out, levels, strict=True)]
+        boxes = [
+            _flat(out(tower(x)), 4 * BINS) for tower, out, x in zip(self.box_tower, self.box_out, levels, strict=True)
+        ]
         logits = [
             _flat(out(tower(x)), self.labels)
             for tower, out, x in zip(self.class_tower, self.class_out, levels, strict=True)
