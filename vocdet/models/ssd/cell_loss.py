@@ -99,9 +99,9 @@ def cell_sums(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The sums of the losses of boxes and labels, and the sum of qualities that divides both.
 
-    Boxes learn by generalized IoU and by the distribution focal loss, labels by binary cross-entropy with the quality.
     Boxes learn by generalized IoU and by the distribution focal loss, labels by cross-entropy with the quality.
-    from 1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds`
+    `outputs` (B, A, 4 * BINS) and `logits` (B, A, L) are the model's; `boxes` (B, M, 4) are pixels, and `classes`
+    (B, M) count from 1, padded with 0. `weights` (1 + L,) weigh objects by class; default 1. A cell in one of the `crowds`
     (B, K, 4), padded with empty boxes, is no background.
     """
     predicted, scores = decode_distances(outputs, cells), logits.sigmoid()
