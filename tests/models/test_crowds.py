@@ -69,9 +69,10 @@ def test_cells_learn_no_background_in_a_crowd() -> None:
     cells = torch.from_numpy(cell_grid(((12, 12), (6, 6), (3, 3), (2, 2)), 8))
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(2, len(cells), 4 * BINS, generator=generator)
-    logits = torch.randn(2, len(cells), 2, generator=generator).requires_grad_()
+    logits = torch.randn(2, len(cells), 3, generator=generator).requires_grad_()
     boxes, classes = torch.tensor([[[10.0, 8, 40, 44]], [[5.0, 50, 45, 90]]]), torch.tensor([[1], [2]])
-    found = assign(decode_distances(outputs, cells), logits.detach().sigmoid(), cells, boxes, classes)
+    scores = logits.detach().softmax(-1)[..., 1:]
+    found = assign(decode_distances(outputs, cells), scores, cells, boxes, classes)
     shares = torch.stack([share_in_crowds(cells, crowds) for crowds in CROWDS])
     learned = shares < 0.5
     assert not learned[found.image, found.cell].all()  # an object in a crowd is learned

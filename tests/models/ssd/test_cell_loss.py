@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from vocdet.models.ssd.cell_loss import BINS_GAIN, BOX_GAIN, IOU_POWER, MOST_CELLS, SCORE_POWER, assign, cell_sums
 from vocdet.models.ssd.cells import BINS, cell_grid, decode_distances, encode_distances
 
 CELLS = torch.from_numpy(cell_grid(((12, 12), (6, 6), (3, 3), (2, 2)), 8))  # (A, 4) of an input of 96 pixels
 LABELS = 3
+CLASSES = 1 + LABELS
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -29,8 +30,12 @@ def random_boxes(count: int, seed: int) -> Tensor:
 def outputs(images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     distances = torch.randn(images, len(CELLS), 4 * BINS, generator=generator)
-    logits = torch.randn(images, len(CELLS), LABELS, generator=generator) - 2
+    logits = torch.randn(images, len(CELLS), CLASSES, generator=generator)
     return distances.requires_grad_(), logits.requires_grad_()
+
+
+def scores_of(logits: Tensor) -> Tensor:
+    return logits.detach().softmax(-1)[..., 1:]
 
 
 def slow_assign(predicted: Tensor, scores: Tensor, boxes: Tensor, classes: list[int]) -> dict[int, tuple[int, float]]:
@@ -61,7 +66,7 @@ def test_the_assignment_is_that_of_a_slow_loop(counts: list[int], seed: int) -> 
     for i, n in enumerate(counts):
         boxes[i, :n], classes[i, :n] = random_boxes(n, seed + i), 1 + torch.arange(n) % LABELS
     distances, logits = outputs(len(counts), seed)
-    predicted, scores = decode_distances(distances.detach(), CELLS), logits.detach().sigmoid()
+    predicted, scores = decode_distances(distances.detach(), CELLS), scores_of(logits)
     found = assign(predicted, scores, CELLS, boxes, classes)
     for i, n in enumerate(counts):
         expected = slow_assign(predicted[i], scores[i], boxes[i, :n], classes[i, :n].tolist())
@@ -76,7 +81,7 @@ def test_the_assignment_is_that_of_a_slow_loop(counts: list[int], seed: int) -> 
 def test_an_object_between_all_centers_has_the_nearest_cell_of_the_finest_map() -> None:
     boxes, classes = torch.tensor([[[21.0, 29, 23, 31]]]), torch.tensor([[1]])  # centers are at 20 and 28
     distances, logits = outputs(1)
-    found = assign(decode_distances(distances.detach(), CELLS), logits.detach().sigmoid(), CELLS, boxes, classes)
+    found = assign(decode_distances(distances.detach(), CELLS), scores_of(logits), CELLS, boxes, classes)
     assert CELLS[found.cell].tolist() == [[16, 24, 24, 32]]
 
 
@@ -106,15 +111,17 @@ def test_the_losses_are_those_of_the_papers() -> None:
     distances, logits = outputs(2)
     losses, count = cell_sums(distances, logits, CELLS, boxes, classes)
     predicted = decode_distances(distances, CELLS)
-    found = assign(predicted.detach(), logits.detach().sigmoid(), CELLS, boxes, classes)
+    found = assign(predicted.detach(), scores_of(logits), CELLS, boxes, classes)
     where = found.image, found.cell
     giou = generalized_box_iou_loss(predicted[where], boxes[found.image, found.object_])
     distances_ = encode_distances(boxes[found.image, found.object_], CELLS[found.cell]).tolist()
     bins = torch.stack([slow_bins(o, d) for o, d in zip(distances[where], distances_, strict=True)])
     torch.testing.assert_close(losses["box"], ((BOX_GAIN * giou + BINS_GAIN * bins) * found.quality).sum())
-    target = torch.zeros_like(logits)
-    target[(*where, classes[found.image, found.object_] - 1)] = found.quality
-    expected = F.binary_cross_entropy(logits.sigmoid(), target, reduction="sum")
+    target = F.one_hot(torch.zeros(2, len(CELLS), dtype=torch.int64), CLASSES).float()
+    target[where] = 0
+    target[(*where, classes[found.image, found.object_])] = found.quality
+    target[(*where, torch.zeros_like(found.cell))] = 1 - found.quality
+    expected = F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="sum")
     torch.testing.assert_close(losses["class"], expected)
     torch.testing.assert_close(count, found.quality.sum())
 
@@ -126,10 +133,10 @@ def test_an_image_without_objects_teaches_background(padding: int) -> None:
     losses, count = cell_sums(distances, logits, CELLS, boxes, classes)
     assert losses["box"] == 0
     assert count == 0
-    expected = sigmoid_focal_loss(logits, torch.zeros_like(logits), alpha=-1, gamma=0, reduction="sum")
+    expected = F.cross_entropy(logits[0], torch.zeros(len(CELLS), dtype=torch.int64), reduction="sum")
     torch.testing.assert_close(losses["class"], expected)
     (gradient,) = torch.autograd.grad(losses["class"] + losses["box"], logits)
-    assert (gradient > 0).all()
+    assert (gradient[..., 0] < 0).all()  # background becomes more likely
 
 
 def test_padding_does_not_change_the_losses() -> None:
@@ -149,9 +156,9 @@ def test_weights_scale_objects_by_label_and_leave_background_unchanged() -> None
         for w in (1.0, 2.0)
     )
     torch.testing.assert_close(double["box"], 2 * plain["box"])
-    found = assign(decode_distances(distances.detach(), CELLS), logits.detach().sigmoid(), CELLS, boxes, classes)
-    own = torch.zeros_like(logits, dtype=torch.bool)
-    own[found.image, found.cell, classes[0, found.object_] - 1] = True
+    found = assign(decode_distances(distances.detach(), CELLS), scores_of(logits), CELLS, boxes, classes)
+    own = torch.zeros(1, len(CELLS), 1, dtype=torch.bool)
+    own[found.image, found.cell] = True
     grads: list[Any] = [
         torch.autograd.grad(losses["class"], logits, retain_graph=True)[0] for losses in (plain, double)
     ]

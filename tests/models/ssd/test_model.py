@@ -100,7 +100,7 @@ def test_a_batch_of_any_size_can_be_learned(net: str, images: int, variant: Any)
     model = detector(parse_net(net), size=(64, 64), **variant).train()
     offsets, logits = model(torch.randint(0, 256, (images, 3, 64, 64), dtype=torch.uint8))
     assert offsets.shape == (images, len(model.grid), 4 * BINS if variant else 4)
-    assert logits.shape == (images, len(model.grid), 4 if variant else 5)
+    assert logits.shape == (images, len(model.grid), 5)
     (offsets.square().sum() + logits.square().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert all(bool(b.isfinite().all()) for b in model.buffers())
@@ -149,11 +149,11 @@ def test_cells_cover_the_input_from_stride_8_on() -> None:
     assert model.grid[13 + 1].tolist() == [8, 8, 16, 16]
 
 
-def test_a_cell_states_the_distances_to_the_edges_and_a_score_for_every_label() -> None:
+def test_a_cell_states_the_distances_to_the_edges() -> None:
     grid = detector(**PAN).grid
     cell = grid.tolist().index([16, 8, 24, 16])  # with its center at 20, 12
-    logits = torch.full((1, len(grid), 4), -20.0)
-    logits[0, cell, 2] = 1.0
+    logits = torch.tensor([20.0, 0, 0, 0, 0]).repeat(1, len(grid), 1)
+    logits[0, cell] = torch.tensor([0.5, -20, -20, 1.5, -20])
     distances = torch.full((1, len(grid), 4, BINS), -30.0)
     for edge, bin_ in enumerate((1, 0, 4, 6)):
         distances[0, cell, edge, bin_] = 30.0

@@ -51,13 +51,11 @@ def detect(
     """The detections of a batch from its outputs: softmax, the best candidates of every class, NMS within classes.
 
     Offsets (B, A, 4), logits (B, A, C) and anchors (A, 4) in pixels of an input of `size` (height, width). The results
-    are on the device of `logits`, without gradients. If the anchors are `cells`, as those of a neck, there is no class
-    of background: the scores are sigmoids, and the first column is class 1.
+    are on the device of `logits`, without gradients. Of `cells`, the offsets (B, A, 4 * BINS) are distances.
     """
     images, each, classes = logits.shape
-    scores = logits.float().sigmoid() if cells else logits.float().softmax(-1)  # (B, A, C)
-    if not cells:
-        scores[..., 0] = -1.0
+    scores = logits.float().softmax(-1)  # (B, A, C)
+    scores[..., 0] = -1.0
     scores = scores.flatten(0, 1)
     # The device filters thousands of boxes; NumPy is fastest for the many small steps that follow.
     some = (scores.amax(1) > limits.score).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
@@ -76,8 +74,7 @@ def detect(
     boxes_, image = corners[row], image[row]
     keep = _kept(boxes_, points, lists, image, limits)
     ends = np.cumsum(np.bincount(image[keep], minlength=images))[:-1].tolist()
-    columns = (boxes_, points, class_ + 1 if cells else class_)
-    parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in columns)
+    parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (boxes_, points, class_))
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
 
 

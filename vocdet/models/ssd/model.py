@@ -108,7 +108,7 @@ class SsdLite(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background.
 
-        With a neck: to the outputs of `PanHead`, without background.
+        With a neck the offsets are outputs (B, A, 4 * BINS) of distances.
         """
         if self.training and len(images) == 1:
             # a map can be one pixel: batch norm needs two values for a variance

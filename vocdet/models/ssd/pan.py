@@ -23,7 +23,7 @@ from vocdet.models.ssd.cells import BINS
 FINEST = 8  # stride of the first map
 MAPS = 4
 CHANNELS, LARGER = 96, 128  # for mb3-small, for the larger nets
-RARE = 0.01  # initial score of every label in every cell
+RARE = 0.01  # initial score of all labels together in every cell
 _conv = partial(
     Conv2dNormActivation,
     norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03), activation_layer=nn.Hardswish, inplace=None,
@@ -51,14 +51,14 @@ class PanHead(nn.Module):
 
     def __init__(self, inputs: Sequence[int], channels: int, labels: int) -> None:
         super().__init__()
-        self.labels = labels
+        self.classes = labels + 1
         self.lateral = nn.ModuleList(_conv(c, channels, kernel_size=1) for c in inputs)
         self.coarsest = _separable(channels, stride=2)
         self.top_down = nn.ModuleList(_separable(channels) for _ in inputs[:-1])
         self.bottom_up = nn.ModuleList(_separable(channels, stride=2) for _ in inputs)
         self.class_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
         self.box_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
-        self.class_out = nn.ModuleList(nn.Conv2d(channels, labels, 1) for _ in range(MAPS))
+        self.class_out = nn.ModuleList(nn.Conv2d(channels, self.classes, 1) for _ in range(MAPS))
         self.box_out = nn.ModuleList(nn.Conv2d(channels, 4 * BINS, 1) for _ in range(MAPS))
         initialize(self)
         for layer in (*self.class_out.modules(), *self.box_out.modules()):
@@ -66,10 +66,13 @@ class PanHead(nn.Module):
                 nn.init.normal_(layer.weight, 0, 0.01)
         for name, bias in self.class_out.named_parameters():
             if name.endswith("bias"):
-                nn.init.constant_(bias, -math.log(1 / RARE - 1))
+                nn.init.constant_(bias[:1], math.log((1 / RARE - 1) * labels))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps (B, inputs[i], H, W) to box outputs (B, A, 4 * BINS) and logits (B, A, labels), finest cells first."""
+        """Maps (B, inputs[i], H, W) to box outputs (B, A, 4 * BINS) and logits (B, A, 1 + labels), finest cells first.
+
+        Class 0 is background.
+        """
         levels = [layer(m) for layer, m in zip(self.lateral, maps, strict=True)]
         coarsest = self.coarsest(levels[-1])
         for i in reversed(range(len(levels) - 1)):
@@ -83,7 +86,7 @@ class PanHead(nn.Module):
             _flat(out(tower(x)), 4 * BINS) for tower, out, x in zip(self.box_tower, self.box_out, levels, strict=True)
         ]
         logits = [
-            _flat(out(tower(x)), self.labels)
+            _flat(out(tower(x)), self.classes)
             for tower, out, x in zip(self.class_tower, self.class_out, levels, strict=True)
         ]
         return torch.cat(boxes, 1), torch.cat(logits, 1)

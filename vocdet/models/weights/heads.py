@@ -14,7 +14,7 @@ from vocdet.models.ssd.anchors import Anchors
 # an SSD's: class_head.0.1.weight, or class_head.0.weight where heads are one convolution; a classifier's: classifier.3
 # of V3, whose classifier.0 is a hidden layer, and classifier.1 of V1 and V2
 _LAST = re.compile(r"(?:(class_head|box_head)\.(\d+)\.(?:1\.)?|classifier\.[13]\.)(?:weight|bias)")
-# an SSD's with a neck: one row of each label
+# an SSD's with a neck: one row of each class
 _CELLS = re.compile(r"head\.class_out\.\d+\.(?:weight|bias)")
 # a Mask R-CNN's: one row of each class, or four next to each other
 _REGIONS = re.compile(r"roi_heads\.(?:box_predictor\.(?:cls_score|(bbox_pred))|mask_predictor\.mask_fcn_logits)\.\w+")
@@ -67,7 +67,7 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
         known = theirs.anchors is not None and ours.anchors is not None
         return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole(given, fresh)
     if _CELLS.fullmatch(name):
-        return _rows(given, fresh, theirs, ours, background=0, each=1)
+        return _rows(given, fresh, theirs, ours, background=1, each=1)
     if regions := _REGIONS.fullmatch(name):
         return _rows(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
     match = _LAST.fullmatch(name)
