@@ -128,6 +128,6 @@ def distribution_loss(outputs: Tensor, distances: Tensor) -> Tensor:
     """
     low = distances.floor().clamp(max=BINS - 2)
     share, row = distances - low, low.long()[..., None]  # (N, 4), (N, 4, 1)
-    logs = outputs.unflatten(-1, (4, BINS)).log_softmax(-1)
+    logs = outputs.reshape(*outputs.shape[:-1], 4, BINS).log_softmax(-1)
     below, above = logs.gather(-1, row).squeeze(-1), logs.gather(-1, row + 1).squeeze(-1)
     return -(below * (1 - share) + above * share).mean(-1)

@@ -34,7 +34,7 @@ def decode_distances(outputs: Tensor, cells: Tensor) -> Tensor:
     The distances to left, top, right and bottom are the means of distributions over 0, 1, 2 … strides.
     """
     steps = torch.arange(BINS, dtype=outputs.dtype, device=outputs.device)
-    distances = outputs.unflatten(-1, (4, BINS)).softmax(-1) @ steps
+    distances = outputs.reshape(*outputs.shape[:-1], 4, BINS).softmax(-1) @ steps
     stride = cells[..., 2:] - cells[..., :2]
     center = cells[..., :2] + stride / 2
     return torch.cat([center - distances[..., :2] * stride, center + distances[..., 2:] * stride], dim=-1)
