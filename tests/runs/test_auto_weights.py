@@ -21,7 +21,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
-from vocdet.models.weights.published import PublishedWeights
+from vocdet.models.weights.published import TIMM_MB1, PublishedWeights
 from vocdet.models.weights.transfer import transfer
 from vocdet.runs import weights_choice
 from vocdet.runs.weights_choice import find_weights
@@ -175,6 +175,22 @@ def test_a_net_without_published_weights_names_those_that_have_some(runs: Path) 
         "mb1-0.25 starts from scratch, without pretrained weights: none are published for it; they are for "
         '`net="mb1"`, `net="mb2"`, `net="mb3-small"` or `net="mb3-large"`'
     )
+
+
+def test_a_net_that_no_classifier_trains_has_no_such_advice(runs: Path, failing: Fail) -> None:
+    failing(ServerUnavailableError("no answer"))
+    start = find_weights("auto", parse_net("resnet50"), runs, task="maskrcnn")
+    assert (
+        "download https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth (178.1 MB)"
+        in start.warning
+    )
+    assert start.warning.endswith("that VOCDET_WEIGHTS names")
+
+
+def test_the_pointer_of_a_file_is_not_named_in_place_of_the_file(runs: Path, failing: Fail) -> None:
+    failing(ServerUnavailableError(f"{TIMM_MB1.pointer}: no answer"))
+    warning = find_weights("auto", parse_net("mb1"), runs).warning
+    assert f"without pretrained weights (no answer): download {TIMM_MB1.url} (17.0 MB) to " in warning
 
 
 def test_scratch_on_request_is_no_warning(runs: Path) -> None:

@@ -191,9 +191,8 @@ def _downloaded(search: _Search, downloads: Downloads) -> tuple[StartingWeights 
         try:
             path = download_weights(weights, downloads)
         except VocdetError as error:
-            problem = (
-                f"{error.place}: {error.problem}" if error.place else error.problem.removeprefix(f"{weights.url}: ")
-            )
+            cause = error.problem.removeprefix(f"{weights.pointer}: ").removeprefix(f"{weights.url}: ")
+            problem = f"{error.place}: {cause}" if error.place else cause
             if isinstance(error, ServerUnavailableError):
                 break  # another attempt would take as long
             continue
@@ -204,14 +203,14 @@ def _downloaded(search: _Search, downloads: Downloads) -> tuple[StartingWeights 
 
 def _from_scratch(search: _Search, no_run: str, problem: str, *, detector: bool) -> StartingWeights:
     """From scratch, with a warning that says how to provide weights."""
-    net = search.spec.name
+    net = search.spec.name + (" with a reduced tail" if search.spec.reduced_tail else "")
     if search.published:
         absence, why = "no published weights on this disk", f" ({problem})"
         cure = f"{by_hand(search.published[0])}, or to the folder that {VARIABLE} names"
     else:
         absence, why = f"no weights are published for {net}", ""
         cure = f"none are published for it; they are for {NETS_OF_IMAGENET}"
-    if detector:
+    if detector and search.spec.kind != RESNET:
         cure += "; or train the classifier first: `vocdet.train_backbone(dataset)`"
     text = "from scratch: " + ", and ".join(absent for absent in (no_run, absence) if absent)
     warning = f"{net} starts from scratch, without pretrained weights{why}: {cure}"

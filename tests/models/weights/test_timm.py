@@ -14,7 +14,7 @@ from vocdet.errors import CheckpointError
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.timm import from_timm
-from vocdet.models.weights.transfer import transfer
+from vocdet.models.weights.transfer import net_of, transfer
 from vocdet.runs.weights_choice import find_weights
 
 # timm's create_model("mobilenetv1_100"): (stage, block) of every separable convolution, its stride
@@ -85,6 +85,12 @@ def test_a_file_of_it_is_a_starting_point_with_its_normalization(timm: dict[str,
     start = find_weights(str(tmp_path / "model.safetensors"), SPEC, tmp_path)
     assert start.normalization == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # timm's default_cfg of mobilenetv1_100
     assert "features.13.1.1.running_var" in start.tensors
+
+
+def test_its_net_is_known_by_its_tensors(timm: dict[str, Tensor]) -> None:
+    assert net_of(from_timm(timm)) == SPEC
+    counted = {name: value for name, value in timm.items() if not name.endswith("num_batches_tracked")}
+    assert net_of(from_timm(counted)) == SPEC
 
 
 def test_other_weights_are_unchanged() -> None:
