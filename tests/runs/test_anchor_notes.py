@@ -14,11 +14,16 @@ from torchvision.ops import box_iou
 from tests.conftest import save_image
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.formats.scan import Scan
+from vocdet.models.backbones.backbone import parse_net
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.models.weights.heads import Heads
 from vocdet.recipes.schema import MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import SIZES, label_recalls
 from vocdet.runs.detectors import ObjectTable
 from vocdet.runs.setup import RunOptions
 from vocdet.runs.ssd import create_ssd
+from vocdet.runs.start import StartingWeights
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.train_detector import DetectorStart, training_events
 
@@ -102,3 +107,22 @@ def test_objects_that_no_size_cures_get_another_way(side: float, ratio: float, w
 
 def test_objects_that_fit_have_no_note(tmp_path: Path) -> None:
     assert anchor_note(start(objects_of(tmp_path, 100.0), tmp_path / "runs", changed(SSD, size=128))) == ""
+
+
+@pytest.mark.parametrize(
+    ("side", "weights", "kept"), [(8.0, "auto", False), (8.0, "x.pth", True), (200.0, "auto", True)]
+)
+def test_weights_that_were_not_named_bring_their_anchors_only_where_these_reach_the_objects(
+    side: float, weights: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, net = objects_of(tmp_path, side), parse_net("mb1-0.25")
+    theirs = torchvision_anchors()  # the smallest is a fifth of the image
+    made = SsdLite(SsdSpec(net, ("screw",), (320, 320), theirs)).state_dict()
+    found = StartingWeights("x", "weights", net, tensors=made, heads=Heads(("screw",), theirs), name="x", sha256="1")
+    monkeypatch.setattr("vocdet.runs.ssd.starting_weights", lambda *_, **__: found)
+    recipe = changed(SSD, size=320, weights=weights)
+    initial = create_ssd(recipe, RunOptions(runs=tmp_path), loaded.dataset, ObjectTable.of(loaded.dataset))
+    assert (initial.model.spec.anchors == theirs) is kept
+    assert ("with their anchors" in initial.weights) is kept
+    assert initial.transfer is not None
+    assert initial.transfer.common == (("screw",) if kept else ())
