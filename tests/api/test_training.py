@@ -57,13 +57,16 @@ def test_a_recipe_is_a_name_a_file_a_run_or_an_object(shelf: Path, tmp_path: Pat
     assert (recipe.model.net, recipe.train.epochs, recipe.train.seed) == ("mb1-0.25", 1, 7)
 
 
-def test_a_detector_starts_from_a_backbone_run(shelf: Path, tmp_path: Path) -> None:
+def test_a_detector_starts_from_a_backbone_run(shelf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backbone = vocdet.train_backbone(
         shelf, net="mb1-0.25", size=32, epochs=1, batch=8, runs=tmp_path / "runs", device="cpu"
     )
     assert backbone.metrics.keys() == {"accuracy", "mean_label_accuracy", "loss"}
+    (warning,) = caplog.messages
+    assert warning.startswith("mb1-0.25 starts from scratch, without pretrained weights")
     run = vocdet.train_detector(shelf, weights=backbone, runs=tmp_path / "runs", device="cpu", **TINY)
     assert load_recipe("ssd", str(run.path)).recipe.model.weights == str(backbone.path)
+    assert caplog.messages == [warning]
     with pytest.raises(vocdet.CheckpointError):
         vocdet.load(backbone)
 
