@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,3 +61,12 @@ def test_an_interrupt_ends_the_demo(vocdet: Run, monkeypatch: pytest.MonkeyPatch
     assert code == 130
     assert commands(out) == WAY[:3]
     assert "the demo took" not in out
+
+
+def test_the_demo_never_downloads(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOCDET_OFFLINE")
+    switches: list[str | None] = []
+    monkeypatch.setattr("vocdet_cli.demo._run", lambda *_: switches.append(os.environ.get("VOCDET_OFFLINE")))
+    code, _, _ = vocdet("demo", "x", *TINY)
+    assert (code, switches) == (0, ["1"] * len(WAY))
+    assert "VOCDET_OFFLINE" not in os.environ
