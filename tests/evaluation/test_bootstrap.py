@@ -12,7 +12,7 @@ from tests.evaluation.scores import coco_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation import bootstrap as module
-from vocdet.evaluation.bootstrap import NAMES, bootstrap
+from vocdet.evaluation.bootstrap import NAMES, bootstrap, paired_difference
 from vocdet.evaluation.matching import box_pairs, stack
 from vocdet.evaluation.report import evaluate
 
@@ -142,3 +142,40 @@ def test_without_detections_the_bounds_are_0(make: Make) -> None:
     report = evaluate(truth, make.found(LABELS, [[], []]), resamples=20)
     assert report.interval is not None
     assert set(report.interval.bounds.values()) == {(0.0, 0.0)}
+
+
+def found_in(count: int, images: int, make: Make) -> list[Detections]:
+    """The object of each of the first `count` images, and nothing in the others."""
+    return make.found(LABELS, [[("cat", 0.9, (0.0, 0.0, 50.0, 50.0))] if i < count else [] for i in range(images)])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lowest"),
+    [
+        (6, 12, (0.1, 0.4)),  # a resample without any of six images: 1 in 4,096
+        (11, 12, (0.0, 0.0)),  # without the one image: (11/12)^12, a third of all resamples
+        (12, 6, (-0.9, -0.6)),
+        (7, 7, (0.0, 0.0)),
+    ],
+)
+def test_a_difference_is_certain_where_many_images_show_it(
+    make: Make, before: int, after: int, lowest: tuple[float, float]
+) -> None:
+    truth = make.truth(LABELS, [[("cat", (0.0, 0.0, 50.0, 50.0), "")]] * 12)
+    bounds = paired_difference(truth, found_in(before, 12, make), found_in(after, 12, make), "AP50")
+    assert bounds is not None
+    assert lowest[0] - 1e-12 <= bounds[0] <= lowest[1] + 1e-12
+
+
+def test_a_difference_is_of_the_same_drawn_images(
+    samples: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, found = samples
+    fewer = [one.above(np.full(len(LABELS), 0.5, np.float32)) for one in found]
+    monkeypatch.setattr(module, "RESAMPLES", 40)
+    bounds = paired_difference(truth, fewer, found, "AP", seed=5)
+    numbers = np.random.default_rng(5)
+    both = [[drawn(truth, each, images, make)["AP"] or 0.0 for each in (fewer, found)]
+            for images in (numbers.integers(0, 9, 9) for _ in range(40))]  # fmt: skip
+    expected = np.percentile([after - before for before, after in both], (2.5, 97.5))
+    assert bounds == pytest.approx(expected.tolist(), abs=1e-12)

@@ -150,6 +150,22 @@ def test_training_stops_after_patience_epochs_without_improvement() -> None:
     assert [e.metrics["value"] for e in found] == [1, 2, 2, 3, 1, 3, 2]
 
 
+@pytest.mark.parametrize(
+    ("limits", "ended"),
+    [
+        (Limits(epochs=2), "epochs"),
+        (Limits(1 << 31, steps=5), "steps"),
+        (Limits(epochs=100, patience=3), "patience"),
+        (Limits(epochs=4, patience=3), "epochs"),  # the patience ends with them
+        (Limits(1 << 31, seconds=0.0), "time"),
+    ],
+)
+def test_the_last_position_says_why_training_ended_and_ranks_the_last_epoch(limits: Limits, ended: str) -> None:
+    found = epochs(train(Task(), limits, validate=ranks(2, 1)))
+    assert [e.at.ended for e in found] == [""] * (len(found) - 1) + [ended]
+    assert (found[-1].at.best, found[-1].at.newest) == ((2,), (2,) if len(found) == 1 else (1,))
+
+
 def test_without_patience_training_runs_to_the_end() -> None:
     assert len(epochs(train(Task(), Limits(epochs=8, patience=0), validate=ranks(1, 0)))) == 8
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """The folder of a training, and the metrics of its best checkpoint.
+    """The folder of a training, and the metrics of the checkpoint it keeps.
 
     >>> run.path.name
     'ssd-mb1-0.25-1'
@@ -19,9 +19,10 @@ class Run:
 
     path: Path  # holds best.safetensors, recipe.toml, metrics.csv, curves.png, …
     metrics: Mapping[str, float]  # of the validation: ap50, ap, …; empty without one
-    best_epoch: int  # 0: no epoch was validated
+    best_epoch: int  # whose weights are kept; 0: no epoch was validated
     epochs: int  # completed
     interrupted: bool = False  # whether it can be resumed
+    remarks: tuple[str, ...] = ()  # why training ended, which weights are kept, and how far the metrics can be trusted
 
     def __repr__(self) -> str:
         metrics = "".join(f", {name} {value:.3f}" for name, value in self.metrics.items())

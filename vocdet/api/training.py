@@ -50,7 +50,8 @@ def train_detector(
 
     `recipe` is the name of a bundled recipe, a .toml file, or a run folder, whose recipe is used again. `values` are
     any of its values by name: `minutes=10`, `net="mb3-large"`, `weights=run`, `flip=False`. It trains on the split
-    `train` and keeps the epoch that is best on `val`. `resume` is an interrupted run, which continues with the same
+    `train` and keeps the last averaged weights, or the epoch that is best on `val` if `val` shows that it is better.
+    `resume` is an interrupted run, which continues with the same
     dataset and its own recipe, or a finished one, which continues with a new schedule: `epochs=200` in all, or
     `minutes=30` more. `track` also logs the run to a service: "wandb" or "mlflow". When `stop()` is true, training
     ends after the step.
@@ -133,7 +134,8 @@ def _finished(events: Iterable[Any]) -> Run:
         if isinstance(result, backbones.BackboneStart | detectors.DetectorStart) and result.weights_warning:
             _LOG.warning(result.weights_warning)
     run, summary = result.run, result.summary
-    return Run(run, dict(read_info(run / BEST).scores), summary.best_epoch, summary.epochs, summary.interrupted)
+    scores = dict(read_info(run / BEST).scores)
+    return Run(run, scores, summary.best_epoch, summary.epochs, summary.interrupted, summary.remarks())
 
 
 def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:

@@ -7,15 +7,26 @@ of `coco_score` for a dataset of these images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Objects
+from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.detections import Detections
 from vocdet.evaluation.coco_score import IOUS, MAX_DETECTIONS, RECALLS
-from vocdet.evaluation.matching import IGNORED, TRUE, DetectionTable, Outcome, OverlapPairs, match_coco
+from vocdet.evaluation.mask_pairs import mask_pairs
+from vocdet.evaluation.matching import (
+    IGNORED,
+    TRUE,
+    DetectionTable,
+    Outcome,
+    OverlapPairs,
+    box_pairs,
+    match_coco,
+    stack,
+)
 
 SHARE = 0.95  # of the resamples inside the interval
 RESAMPLES = 1000
@@ -50,6 +61,40 @@ def bootstrap(
 
     A label without objects in a resample is left out of the means of that resample.
     """
+    values = _resampled(pairs, detections, objects, images, seed, resamples)
+    return Interval(SHARE, resamples, seed, {name: _middle(row) for name, row in zip(NAMES, values, strict=True)})
+
+
+def paired_difference(
+    dataset: Dataset,
+    before: Sequence[Detections],
+    after: Sequence[Detections],
+    metric: str,
+    *,
+    masks: bool = False,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The interval of how much higher `metric` (AP or AP50, of boxes or of masks) is for `after` than for `before`.
+
+    Both are detections in every image of the dataset; each resample draws the same images for both, so what makes an
+    image easy or hard cancels. None without objects.
+    """
+    values = []
+    for detections in (before, after):
+        table = stack(detections, len(dataset.labels))
+        pairs, objects = box_pairs(dataset.objects, table, floor=float(IOUS[0])), dataset.objects
+        if masks:
+            common = mask_pairs(dataset, table, floor=float(IOUS[0]))
+            pairs, objects = common.pairs, common.objects(dataset.objects)
+        drawn = _resampled(pairs, table, objects, len(dataset), seed, RESAMPLES)
+        values.append(drawn[NAMES.index(metric)])
+    return _middle(values[1] - values[0])
+
+
+def _resampled(
+    pairs: OverlapPairs, detections: DetectionTable, objects: Objects, images: int, seed: int, resamples: int
+) -> NDArray[np.float64]:
+    """(6, R) the metrics of every resample."""
     ignored = objects.difficult | objects.crowd
     outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
     labels = np.unique(objects.label[~ignored])
@@ -64,8 +109,7 @@ def bootstrap(
             for mine, count in zip(rows, counts, strict=True)
         ]
         parts.append(_mean(np.stack(metrics)))
-    values = np.concatenate(parts, axis=1)
-    return Interval(SHARE, resamples, seed, {name: _middle(row) for name, row in zip(NAMES, values, strict=True)})
+    return np.concatenate(parts, axis=1)
 
 
 def _draws(images: int, resamples: int, at_once: int, seed: int) -> Iterator[Draws]:

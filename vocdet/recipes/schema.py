@@ -171,14 +171,19 @@ class Train:
     batch: int = option(
         64, "images per batch; 0 (auto on the command line): as many as fit in memory", low=0, high=4096
     )
-    epochs: int = option(100, "maximum number of passes over the training images", low=1, high=100_000)
+    epochs: int = option(
+        100, "maximum number of epochs; the default is shortened for more than 2,000 images", low=1, high=100_000
+    )
     minutes: float = option(
         0.0, "train for this time instead of epochs, with the schedule fitted to it; 0: by epochs", low=0, high=1e6
     )
     patience: int = option(
-        20, "stop after this many epochs without improvement; 0: never; ignored with minutes", low=0, high=100_000
+        0, "stop after this many epochs without improvement; 0: never; ignored with minutes", low=0, high=100_000
     )
-    best: str = option("accuracy", "metric that selects the best epoch", choices=CLASSIFIER_METRICS)
+    best: str = option(
+        "accuracy", "metric that selects the best epoch; the last weights are kept unless it is surely better",
+        choices=CLASSIFIER_METRICS,
+    )  # fmt: skip
     lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
     optimizer: Optimizer = option("adamw", "adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain momentum")
     schedule: Schedule = option("cosine", "decay of the learning rate")
@@ -222,7 +227,10 @@ class SsdTrain(DetectorTrain):
     """The optimization of an SSD."""
 
     batch: int = option(8, "images per batch; 0 (auto on the command line): as many as fit in memory", low=0, high=4096)
-    best: str = option("ap50", "metric that selects the best epoch", choices=DETECTOR_METRICS)
+    best: str = option(
+        "ap50", "metric that selects the best epoch; the last weights are kept unless it is surely better",
+        choices=DETECTOR_METRICS,
+    )  # fmt: skip
     lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
     balance: float = option(0.5, "0: all objects have the same weight; 1: all labels, however rare", low=0, high=1)
     min_negatives: int = option(8, "minimum number of background anchors per image in the loss", low=0, high=1000)
@@ -233,7 +241,10 @@ class RcnnTrain(DetectorTrain):
     """The optimization of a Mask R-CNN."""
 
     batch: int = option(4, "images per batch; 0 (auto on the command line): as many as fit in memory", low=0, high=4096)
-    best: str = option("ap", "metric that selects the best epoch; ap is that of boxes", choices=MASK_METRICS)
+    best: str = option(
+        "ap", "metric that selects the best epoch, ap is that of boxes; the last weights are kept unless it is surely "
+        "better", choices=MASK_METRICS,
+    )  # fmt: skip
     lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
     backbone_lr: float = option(0.4, "learning rate of the backbone as a fraction of lr", low=0, high=1)
     freeze_norm: bool = option(True, "freeze the backbone's batch norms, folded into its convolutions; faster")
@@ -250,6 +261,10 @@ class Data:
     cache: Cache = option("ram", "decoded images: held in memory, or not cached")
     workers: int = option(0, "processes that read images; 0: a thread", low=0, high=256)
     sampling: Sampling = option("uniform", "balanced: images of rare labels are sampled more often")
+    repeat: int = option(
+        0, "passes over the training images in an epoch; 0: 1, or with the default epochs enough for 1,500 steps",
+        low=0, high=100_000,
+    )  # fmt: skip
     context: float = option(0.15, "margin of a classifier's crop on each side, as a fraction of its box", low=0, high=2)
 
     def __post_init__(self) -> None:

@@ -140,6 +140,14 @@ class Journal:
             if self._newest and self._is_due(EXAMPLES):
                 self._draw_examples()
 
+    def end(self, summary: Mapping[str, object], *, best: int) -> None:
+        """Add the summary of a training to its status, and mark the epoch whose weights are kept; 0: none."""
+        self._status["summary"] = dict(summary)
+        marked = [row | {"best": int(row["epoch"] == best)} if row["epoch"] >= best > 0 else row for row in self.rows]
+        if marked != self.rows:
+            self.rows = marked
+            self._write_rows()
+
     @property
     def best(self) -> int:
         """The best epoch so far; 0: none."""

@@ -29,11 +29,12 @@ from vocdet.inputs.loader import Loader
 from vocdet.inputs.prefetch import prefetch
 from vocdet.inputs.samples import Samples
 from vocdet.inputs.sampling import LabeledSamples, epoch_order, group_by_orientation
-from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, save_checkpoint
+from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, load_checkpoint, save_checkpoint
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
 from vocdet.runs.journal import Journal
+from vocdet.runs.keeping import TrainingSummary, Verdict
 from vocdet.runs.resume import UnfinishedRun
 from vocdet.runs.setup import RunOptions
 from vocdet.training.distributed import Group
@@ -49,15 +50,6 @@ LAST = f"last{SUFFIX}"
 NOT_FINITE = "not-finite.json"
 UNLIMITED = 1 << 31  # epochs
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSummary:
-    """The outcome of a training."""
-
-    best_epoch: int  # 0: no epoch was validated
-    epochs: int
-    interrupted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,10 @@ class Validator(Protocol):
 
     def validate(self, model: nn.Module) -> Validation:
         """The metrics of a model on the validation samples."""
+        ...
+
+    def weigh(self, best: nn.Module | None) -> Verdict:
+        """The newest validation beside the weights of the best epoch; None if that is the newest one."""
         ...
 
     def describe(self) -> CheckpointInfo:
@@ -120,6 +116,7 @@ class TrainingRun:
         self._info = record.about if record else info
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
+        self._repeat = recipe.data.repeat or 1  # passes over the samples in an epoch
         self._schedules = record.schedules if record else ()
         # the first step of a schedule is saved at once, so that a kill soon after it loses nothing that was there
         self._saved = 0.0 if self._at.steps == self._at.earlier_steps else self._at.elapsed
@@ -164,15 +161,16 @@ class TrainingRun:
         """Train to the end. `facts` about the dataset are recorded with its name and size.
 
         `last` and the whole state are written after the first step, soon after it, and then every `save_every` seconds,
-        `best` after every best epoch. Without any validation, for lack of a validation split or after an early
-        interruption, `best` is the last checkpoint. The last state is that from which a finished run is prolonged.
+        `best` after every best epoch. At the end `best` becomes the last checkpoint, unless the validation shows that
+        the best epoch is better; also without any validation, for lack of a validation split or after an early
+        interruption. The last state is that from which a finished run is prolonged.
         """
         train = self._recipe.train
         # on a CPU the training itself keeps all cores busy
         threads = 1 if self._on_cpu else min(4, os.cpu_count() or 1)
         loader = Loader(samples, workers=self._recipe.data.workers, threads=threads)
         events = fit(
-            self._learner, partial(self._load, loader, samples), len(samples), plan=_plan(self._recipe),
+            self._learner, partial(self._load, loader, samples), len(samples) * self._repeat, plan=_plan(self._recipe),
             validate=validator.validate if validator.images else None, start=self._at, stop=self._stop,
         )  # fmt: skip
         with loader, self._open_journal(loader, samples, validator, facts):
@@ -206,8 +204,9 @@ class TrainingRun:
 
     def _order(self, samples: TrainingSamples, epoch: int) -> NDArray[np.int64]:
         """The samples of an epoch; samples that keep their aspect ratios are grouped by shape."""
-        train = self._recipe.train
-        order = epoch_order(samples, seed=train.seed, epoch=epoch, sampling=self._recipe.data.sampling)
+        train, sampling = self._recipe.train, self._recipe.data.sampling
+        passes = ((epoch - 1) * self._repeat + i for i in range(1, self._repeat + 1))
+        order = np.concatenate([epoch_order(samples, seed=train.seed, epoch=i, sampling=sampling) for i in passes])
         if isinstance(samples, DetectionSamples) and samples.resizing is not None:
             return group_by_orientation(order, samples.is_landscape(), train.batch)
         return order
@@ -264,14 +263,33 @@ class TrainingRun:
                 self.save(BEST, self._info)
 
     def _finish(self, validator: Validator) -> None:
-        interrupted = not self._at.finished
-        info = self._info if self._best else validator.describe_unvalidated(self.average.model)
+        interrupted, last, peak = not self._at.finished, self._at.epoch - 1, self._best
+        verdict = (
+            validator.weigh(self._weights_of_best() if peak < last else None) if peak and not interrupted else None
+        )
+        keeps_last = peak == 0 or (verdict is not None and peak < last and not verdict.keeps_best)
+        info = self._info if peak else validator.describe_unvalidated(self.average.model)
+        if verdict is not None and keeps_last:
+            self._best, self._at = last, msgspec.structs.replace(self._at, best=self._at.newest)
+        train = self._recipe.train
+        self.summary = TrainingSummary(
+            self._best, last, interrupted, self._at.ended, train.patience, train.best, peak, verdict,
+            nothing_found=verdict is not None and not any(row.get("val_ap50", 1.0) for row in self.journal.rows),
+        )  # fmt: skip
         if self._group.first:
             self.save(LAST, info)
-            if self._best == 0:
+            if keeps_last:
                 self.save(BEST, info)
+            self.journal.end(self.summary.as_dict(), best=self._best)
             self._save_state()
-        self.summary = TrainingSummary(self._best, self._at.epoch - 1, interrupted)
+
+    def _weights_of_best(self) -> nn.Module:
+        """The averaged model with the weights of the best epoch, which only the first process has on its disk."""
+        model = copy.deepcopy(self.average.model)
+        if self._group.first:
+            model.load_state_dict(load_checkpoint(self.run / BEST)[0].state_dict())
+        self._group.broadcast_(list(model.state_dict().values()))
+        return model
 
     def _save_all(self) -> None:
         self._saved = self._at.elapsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,20 @@ from torch import nn
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
+from vocdet.evaluation.bootstrap import RESAMPLES, paired_difference
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe
 from vocdet.runs.detectors import DetectorTraining
+from vocdet.runs.keeping import FEWEST, Verdict, is_surely_better
 from vocdet.runs.pictures import example_sheet
 from vocdet.runs.setup import image_cache
 from vocdet.training.distributed import Group, share_of
 from vocdet.training.loop import Validation
 from vocdet.training.losses import Task
 
+LARGEST_LOSS = 1e30
 THRESHOLD_IMAGES = 200  # training images for the thresholds of a run without validation
 
 
@@ -41,13 +45,13 @@ class DetectorValidator:
         self.report: EvalReport | None = None
         self._family, self._recipe, self._info, self._task = family, recipe, info, task
         self._train, self._val, self._group = train, val, group
-        self._detections: list[Detections] = []
+        self._detections: list[Detections] = []  # of the newest validation
         if val:
             self._share = val.subset(np.arange(len(val))[share_of(len(val), group.rank, group.world)])
             self._samples = family.samples(task.model, self._share, cache=image_cache(recipe.data))
 
     def validate(self, model: nn.Module) -> Validation:
-        """The metrics and the loss; ranked by the recipe's metric, then by the AP of boxes and of masks."""
+        """The metrics and the loss; ranked by the recipe's metric, then by AP of boxes, of masks, and by loss."""
         assert isinstance(model, self._family.model) and self._val is not None
         predictions = self._family.predict(model, self._share, self._samples, self._task)
         if predictions.loss is not None:
@@ -58,9 +62,29 @@ class DetectorValidator:
         if predictions.loss is not None:
             metrics["loss"] = float(predictions.loss[0] / predictions.loss[1].clamp(min=1))
         best = self._recipe.train.best
-        metric = -metrics["loss"] if best == "loss" else metrics.get(best, 0.0)
-        rank = (metric, metrics["ap"], metrics.get("mask_ap", 0.0))
+        loss = metrics.get("loss", 0.0)
+        metric = -loss if best == "loss" else metrics.get(best, 0.0)
+        # the loss tells epochs apart while nothing is detected
+        rank = (metric, metrics["ap"], metrics.get("mask_ap", 0.0), -loss if math.isfinite(loss) else -LARGEST_LOSS)
         return Validation(metrics, rank, enough=reaches_target(self._recipe.train, metrics))
+
+    def weigh(self, best: nn.Module | None) -> Verdict:
+        """The newest validation beside the weights of the best epoch; None if that is the newest one."""
+        assert self._val is not None and self.report is not None
+        report, kept, gain, metric = self.report, self._detections, None, self._recipe.train.best
+        count = report.overall.images
+        keeps_best = False
+        if best is not None:
+            earlier = self._group.merge(self._family.predict(best, self._share, self._samples, None).detections)
+            name, masks = metric.removeprefix("mask_").upper(), metric.startswith("mask_")
+            if count >= FEWEST and name in ("AP", "AP50"):
+                gain = paired_difference(self._val, kept, earlier, name, masks=masks)
+            if keeps_best := is_surely_better(count, gain):
+                kept = earlier
+        report = evaluate(self._val, kept, resamples=RESAMPLES if count >= FEWEST else 0)
+        bounds = report.interval.bounds["AP50"] if report.interval else None
+        value, objects = report.overall.ap50 or 0.0, report.overall.objects
+        return Verdict(keeps_best, gain, "AP50", value, bounds, count, "image", objects)
 
     def describe(self) -> CheckpointInfo:
         """The model with the thresholds and scores of the newest report, if there is one."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 from torch import nn
@@ -16,6 +16,8 @@ from vocdet.training.learner import Learner
 from vocdet.training.optim import Schedule
 
 T = TypeVar("T")
+Ended = Literal["", "epochs", "steps", "time", "target", "patience"]
+ENDED: tuple[Ended, ...] = get_args(Ended)
 
 VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a time budget
 
@@ -34,8 +36,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     paused: float = 0.0  # seconds of all validations
     validated: float = 0.0  # seconds of the last one
     best: tuple[float, ...] = ()  # rank of the best validation
+    newest: tuple[float, ...] = ()  # rank of the last validation
     since_best: int = 0  # epochs
     finished: bool = False
+    ended: Ended = ""  # why
     earlier_epochs: int = 0  # before the current schedule, if a finished training continues with a new one
     earlier_steps: int = 0
     earlier_seconds: float = 0.0
@@ -142,28 +146,31 @@ def _end_epoch(
     validate: Callable[[nn.Module], Validation] | None,
 ) -> tuple[Epoch, Progress]:
     """Validate if it is due, and decide whether training is over."""
-    final = clock.over(at) or at.epoch >= limits.epochs
+    ended = clock.ended(at) or ("epochs" if at.epoch >= limits.epochs else "")
     metrics: dict[str, float] = {}
-    better, best, since_best = validate is None, at.best, at.since_best + 1
+    better, best, newest, since_best = validate is None, at.best, at.newest, at.since_best + 1
     paused, validated = at.paused, at.validated
     # within a time budget learning comes first; the last epoch is always measured
-    due = limits.seconds is None or final or paused + validated <= VALIDATION_SHARE * clock.elapsed()
-    final, due = map(bool, learner.group.from_first([float(final), float(due)]))
+    due = limits.seconds is None or bool(ended) or paused + validated <= VALIDATION_SHARE * clock.elapsed()
+    number, due_now = learner.group.from_first([ENDED.index(ended), due])
+    ended, due = ENDED[int(number)], bool(due_now)
     if validate is not None and due:
         begin = time.perf_counter()
         result = validate(learner.average.model)
         validated = time.perf_counter() - begin
         paused += validated
-        metrics, better = result.metrics, result.rank > at.best
-        best = max(at.best, result.rank)
-        final = final or result.enough
+        metrics, better, newest = result.metrics, result.rank > at.best, result.rank
+        best = max(at.best, newest)
+        ended = "target" if result.enough else ended
     since_best = 0 if better else since_best
     # a schedule fitted to a time gains most at its low end: it is not cut short
-    final = final or bool(limits.patience and limits.seconds is None and since_best >= limits.patience)
+    if not ended and limits.patience and limits.seconds is None and since_best >= limits.patience:
+        ended = "patience"
+    final = bool(ended)
     means = {name: total / max(1, at.seen) for name, total in at.sums.items()}
     after = msgspec.structs.replace(
         at, epoch=at.epoch + 1, batches=0, seen=0, sums={}, elapsed=clock.elapsed(), paused=paused,
-        validated=validated, best=best, since_best=since_best, finished=final,
+        validated=validated, best=best, newest=newest, since_best=since_best, finished=final, ended=ended,
     )  # fmt: skip
     return Epoch(at.epoch, means, metrics, at.rate, clock.elapsed(), better, final, after), after
 
@@ -197,7 +204,7 @@ class _Clock:
 
     def reading(self, at: Progress, warm: int) -> list[float]:
         """Progress of the run, the share of it that is warm-up, and whether its time or its steps are used up."""
-        return [self.progress(at), self.warm(at, warm), float(self.over(at))]
+        return [self.progress(at), self.warm(at, warm), float(bool(self.ended(at)))]
 
     def speed(self, at: Progress) -> float:
         return at.learned / max(1e-9, self.elapsed() - at.paused)
@@ -230,8 +237,9 @@ class _Clock:
     def left(self, progress: float, at: Progress) -> float:
         return (self.elapsed() - at.earlier_seconds) * (1 - progress) / max(progress, 1e-9)
 
-    def over(self, at: Progress) -> bool:
-        """Whether time or steps are used up."""
+    def ended(self, at: Progress) -> Ended:
+        """Which of time and steps is used up, if any."""
         limits = self._limits
-        late = limits.seconds is not None and self.elapsed() - at.earlier_seconds >= limits.seconds
-        return late or bool(limits.steps and at.steps >= limits.steps)
+        if limits.seconds is not None and self.elapsed() - at.earlier_seconds >= limits.seconds:
+            return "time"
+        return "steps" if limits.steps and at.steps >= limits.steps else ""

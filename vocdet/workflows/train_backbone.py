@@ -28,7 +28,9 @@ from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.transfer import Transfer
+from vocdet.recipes.length import with_length
 from vocdet.recipes.schema import BackboneRecipe
+from vocdet.runs.keeping import FEWEST, TrainingSummary, Verdict, is_surely_better, mean_bounds, share_bounds
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.prolong import with_new_schedule
@@ -43,7 +45,7 @@ from vocdet.runs.setup import (
     with_batch,
 )
 from vocdet.runs.start import InitialModel, initialize
-from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
+from vocdet.runs.training_run import Note, TrainingRun
 from vocdet.training.distributed import Group, synchronized
 from vocdet.training.loop import Epoch, Step, Validation
 from vocdet.training.tasks import ClassifyTask
@@ -118,6 +120,8 @@ def backbone_events(
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, Classifier)
     else:
+        recipe, note = with_length(recipe, len(train.objects), options.given)
+        readings += (note,) if note else ()
         initial = _create(recipe, options, dataset, context=0.0 if folder else recipe.data.context)
     model = initial.model
     model.to(choose_device(options.device)).to(memory_format=torch.channels_last)
@@ -147,6 +151,10 @@ def backbone_events(
                 if group.first:
                     _write_confusion(training, dataset, best)
             yield event
+        if training.summary.keeps_last and validator.confusion is not None:
+            best = validator.confusion
+            if group.first:
+                _write_confusion(training, dataset, best)
         yield BackboneResult(run, training.summary, best, left_out, initial.warning)
 
 
@@ -191,12 +199,14 @@ class ClassifierValidator:
         self._group, self._best = group, best
         self._examples: list[tuple[Tensor, int, int]] = []  # some crops, their labels and predicted labels
         self._scores: dict[str, float] = {}
+        self._losses = self._correct = np.empty(0)  # (N,) of every crop in the newest validation
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy over crops, its mean over labels, and the loss; ranked by the recipe's metric, then by the loss."""
         count = len(self._info.labels)
-        sums = torch.zeros(count * count + 1, dtype=torch.float64)  # confusion matrix (label, predicted), loss
+        sums = torch.zeros(count * count, dtype=torch.float64)  # confusion matrix (label, predicted)
+        losses, true = torch.zeros(2, self.images, dtype=torch.float64)
         rank, world = self._group.rank, self._group.world
         self._examples = []
         at, every = 0, max(1, self.images // EXAMPLES)
@@ -206,25 +216,51 @@ class ClassifierValidator:
                 continue
             logits = self._task.logits(model, batch.images).float().cpu()
             labels = batch.labels[:, 0]
-            sums[-1] += F.cross_entropy(logits, labels, reduction="sum")
             predicted = logits.argmax(1)
-            sums[:-1] += torch.bincount(labels * count + predicted, minlength=count * count)
+            losses[list(batch.rows)] = F.cross_entropy(logits, labels, reduction="none").double()
+            true[list(batch.rows)] = (predicted == labels).double()
+            sums += torch.bincount(labels * count + predicted, minlength=count * count)
             self._examples += [
                 (batch.images[i].clone(), int(labels[i]), int(predicted[i]))
                 for i in range(len(batch)) if (at + i) % every == 0
             ]  # fmt: skip
             at += len(batch)
-        self._group.sum_(sums)
-        self.confusion = sums[:-1].reshape(count, count).long().numpy()
+        for each in (sums, losses, true):
+            self._group.sum_(each)
+        self._losses, self._correct = losses.numpy(), true.numpy()
+        self.confusion = sums.reshape(count, count).long().numpy()
         correct, total = np.diag(self.confusion), self.confusion.sum(1)
         present = total > 0
         self._scores = {
             "accuracy": float(correct.sum() / total.sum()),
             "mean_label_accuracy": float((correct[present] / total[present]).mean()),
-            "loss": float(sums[-1]) / int(total.sum()),
+            "loss": float(losses.mean()),
         }
         metric = -self._scores["loss"] if self._best == "loss" else self._scores[self._best]
         return Validation(self._scores, (metric, -self._scores["loss"]))
+
+    def weigh(self, best: nn.Module | None) -> Verdict:
+        """The newest validation beside the weights of the best epoch; None if that is the newest one."""
+        values, correct = self._values(), self._correct
+        gain, keeps_best = None, False
+        if best is not None:
+            newest = self.confusion, self._scores, self._examples
+            self.validate(best)
+            gain = mean_bounds(self._values() - values)
+            if keeps_best := is_surely_better(self.images, gain):
+                correct = self._correct
+            self.confusion, self._scores, self._examples = newest
+        bounds = share_bounds(correct.sum(), self.images) if self.images >= FEWEST else None
+        return Verdict(keeps_best, gain, "accuracy", float(correct.mean()), bounds, self.images, "crop", 0)
+
+    def _values(self) -> NDArray[np.float64]:
+        """(N,) of every crop, whose mean is the metric that ranks epochs; the higher, the better."""
+        if self._best == "loss":
+            return -self._losses
+        if self._best == "accuracy":
+            return self._correct
+        counts = np.bincount(self._val.labels)
+        return self._correct * (self.images / np.count_nonzero(counts)) / counts[self._val.labels]
 
     def describe(self) -> CheckpointInfo:
         """The model with the scores of its newest validation."""

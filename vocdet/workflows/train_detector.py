@@ -20,16 +20,18 @@ from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
+from vocdet.recipes.length import with_length
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
+from vocdet.runs.keeping import TrainingSummary
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
 from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, check_run_folder, image_cache, run_folder, with_batch
 from vocdet.runs.ssd import SSD
-from vocdet.runs.training_run import Note, TrainingRun, TrainingSummary
+from vocdet.runs.training_run import Note, TrainingRun
 from vocdet.runs.validation import DetectorValidator
 from vocdet.training.distributed import synchronized
 from vocdet.training.loop import Epoch, Step
@@ -80,9 +82,11 @@ def training_events(
 ) -> Generator[DetectorStart | Step | Epoch | Note | DetectorResult, None, None]:
     """Train a detector and yield its start, every step, every epoch and its result.
 
-    The best checkpoint, by the recipe's metric on the split `val`, is `best.safetensors` in a new folder in
-    `options.runs`; the newest is `last.safetensors`. Training on `trainval` leaves nothing to validate on, so the
-    last checkpoint is the best. When `options.stop()` is true, training ends after the step and saves its state.
+    The kept checkpoint is `best.safetensors` in a new folder in `options.runs`: that of the last averaged weights,
+    unless the split `val` shows that an earlier epoch is better by the recipe's metric; the newest is
+    `last.safetensors`. Training on `trainval` leaves nothing to validate on, so the last checkpoint is kept. With few
+    images or many, the default length is adjusted: see `with_length`. When `options.stop()` is true, training ends
+    after the step and saves its state.
     `options.resume` continues an interrupted run as if it had not been interrupted; recipe and data must be unchanged.
     It continues a finished run with a new schedule, whose length `options.given` names; see `prolong`.
     In a group of processes each trains on its share of every batch, and only the first one writes.
@@ -107,8 +111,9 @@ def training_events(
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:
+        recipe, note = with_length(recipe, len(train), options.given)
         initial = family.create(recipe, options, train, objects)
-        notes += initial.notes
+        notes += (*initial.notes, *([note] if note else []))
         if recipe.train.freeze_norm and initial.transfer is None:
             recipe = changed(recipe, freeze_norm=False)
             notes += ("freeze_norm is off: the batch norms of a backbone without weights must be trained",)
@@ -142,6 +147,8 @@ def training_events(
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event
+        if training.summary.keeps_last:
+            best = validator.report
         yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
 
 

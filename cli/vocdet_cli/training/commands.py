@@ -29,7 +29,7 @@ MOST_LABELS = 12  # of a confusion matrix that fits a screen
 @training_options(
     BackboneRecipe,
     "net weights size split context batch epochs minutes patience best lr optimizer precision accumulate seed cache "
-    "workers sampling flip rotate reduced_tail",
+    "workers repeat sampling flip rotate reduced_tail",
 )
 def train_backbone(
     options: TrainingOptions,
@@ -37,8 +37,8 @@ def train_backbone(
 ) -> None:
     """Train a classifier on cropped objects: the backbone that a detector starts from.
 
-    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
-    continues from there.
+    It trains on the train split and keeps the last weights, or the best epoch on val if that is surely better. Ctrl-C
+    stops after the current step; --resume continues from there.
     """
     if (outcome := follow("backbone", options, print_backbone_start, folder=folder)) is None:
         return
@@ -52,13 +52,13 @@ def train_backbone(
 @training_options(
     SsdRecipe,
     "net weights size split anchors batch epochs minutes patience best lr optimizer backbone_lr freeze freeze_norm "
-    "balance precision accumulate seed cache workers sampling mosaic mixup flip rotate reduced_tail",
+    "balance precision accumulate seed cache workers repeat sampling mosaic mixup flip rotate reduced_tail",
 )
 def train_ssd(options: TrainingOptions) -> None:
     """Train an SSD-lite detector on a backbone, with anchors fitted to the dataset.
 
-    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
-    continues from there.
+    It trains on the train split and keeps the last weights, or the best epoch on val if that is surely better. Ctrl-C
+    stops after the current step; --resume continues from there.
     """
     _train_detector("ssd", options)
 
@@ -67,13 +67,14 @@ def train_ssd(options: TrainingOptions) -> None:
 @training_options(
     MaskRcnnRecipe,
     "net weights size longest split heads masks anchors batch epochs minutes patience best lr optimizer backbone_lr "
-    "freeze freeze_norm precision accumulate seed cache workers sampling copy_paste mosaic flip rotate reduced_tail",
+    "freeze freeze_norm precision accumulate seed cache workers repeat sampling copy_paste mosaic flip rotate "
+    "reduced_tail",
 )
 def train_maskrcnn(options: TrainingOptions) -> None:
     """Train a Mask R-CNN, mobile or standard, on a dataset with masks; with --no-masks a Faster R-CNN on boxes.
 
-    It trains on the train split and keeps the best epoch on val. Ctrl-C stops after the current step; --resume
-    continues from there.
+    It trains on the train split and keeps the last weights, or the best epoch on val if that is surely better. Ctrl-C
+    stops after the current step; --resume continues from there.
     """
     _train_detector("maskrcnn", options)
 

@@ -134,6 +134,8 @@ def print_end(result: BackboneResult | DetectorResult, request: Request, then: s
             then = render.command(f"train-{request.task}", "--resume", str(result.run))
         verb = "Stopped after" if summary.interrupted else "Trained"
         count_left_out(result.left_out)
+        for text in summary.remarks():
+            render.note(text)
         if result.weights_warning:
             render.warning(result.weights_warning)
         best = f" (best: {summary.best_epoch})" if summary.best_epoch else ""

@@ -42,7 +42,7 @@ class Request:
     source: Source
     folder: bool
     run: Path | None  # to resume
-    given: frozenset[str] = frozenset()  # options that say for how long a finished run continues
+    given: frozenset[str] = frozenset()  # options that say how long the run trains, or continues
 
 
 def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False) -> Request:
@@ -51,16 +51,16 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     from vocdet.recipes.load import load_recipe
 
     settings = options.settings or ()
+    from vocdet.runs.resume import LENGTHS, dataset_arguments, find_unfinished
+
+    given = frozenset(name for name in LENGTHS if name in options.values or _is_set(f"train.{name}", settings))
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
         data = options.data or Path()
         source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
-        return Request(task, resolved, source, folder, None)
+        return Request(task, resolved, source, folder, None, given)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
-    from vocdet.runs.resume import LENGTHS, dataset_arguments, find_unfinished
-
-    given = frozenset(name for name in LENGTHS if name in options.values or _is_set(f"train.{name}", settings))
     run = find_unfinished(options.runs, task, options.resume, finished=bool(given))
     recorded = dataset_arguments(run)
     resolved = load_recipe(task, str(run), settings=settings, values=options.values)

@@ -48,8 +48,6 @@ def next_step(result: DetectorResult, request: Request, options: TrainingOptions
     """The command that evaluates a detector."""
     from vocdet.data.splits import validation_split
 
-    if not result.summary.best_epoch and not result.summary.interrupted and launch.is_first():
-        render.note("without validation the last weights count as the best; their thresholds come from training images")
     source = request.source
     data = [
         *render.given(source.path, "--data"),
