@@ -82,7 +82,7 @@ def train_maskrcnn(options: TrainingOptions) -> None:
 def _train_detector(task: str, options: TrainingOptions) -> None:
     if outcome := follow(task, options, print_detector_start):
         request, result = outcome
-        print_end(result, request, next_step(result, request, options))
+        print_end(result, request, next_step(request, options))
 
 
 def _after_backbone(request: Request, options: TrainingOptions) -> str:

@@ -10,7 +10,6 @@ from vocdet_cli import render
 from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.safe import escape
-from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions
 from vocdet_cli.training.resume import Request
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from vocdet.models.anchor_recall import AnchorRecall
     from vocdet.models.weights.transfer import Fate, TensorFate, Transfer
     from vocdet.workflows.train_backbone import BackboneStart
-    from vocdet.workflows.train_detector import DetectorResult, DetectorStart
+    from vocdet.workflows.train_detector import DetectorStart
 
 FATES: dict[Fate, str] = {"loaded": "loaded", "resized": "some rows", "fresh": "fresh", "skipped": "not used"}
 MOST_REASONS = 2  # of a module; the others are counted
@@ -44,7 +43,7 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
     render.show(_recall_table(event.recall, event.anchor_shapes))
 
 
-def next_step(result: DetectorResult, request: Request, options: TrainingOptions) -> str:
+def next_step(request: Request, options: TrainingOptions) -> str:
     """The command that evaluates a detector."""
     from vocdet.data.splits import validation_split
 
