@@ -157,7 +157,7 @@ def test_training_stops_after_patience_epochs_without_improvement() -> None:
         (Limits(1 << 31, steps=5), "steps"),
         (Limits(epochs=100, patience=3), "patience"),
         (Limits(epochs=4, patience=3), "epochs"),  # the patience ends with them
-        (Limits(1 << 31, seconds=0.0), "time"),
+        (Limits(1 << 31, seconds=1e-9), "time"),
     ],
 )
 def test_the_last_position_says_why_training_ended_and_ranks_the_last_epoch(limits: Limits, ended: str) -> None:
