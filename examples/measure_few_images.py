@@ -70,6 +70,8 @@ def trained(dataset: vocdet.Dataset, runs: Path, values: Mapping[str, Any]) -> d
             run = next(runs.iterdir())
             if event.best:
                 shutil.copy(run / "best.safetensors", run / "peak.safetensors")
+    if not isinstance(event, vocdet.DetectorResult):
+        raise TypeError(f"a training ended with {event}")
     return {"run": event.run, "summary": event.summary, "steps": steps}
 
 

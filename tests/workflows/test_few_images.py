@@ -119,7 +119,8 @@ def test_an_epoch_of_few_images_has_several_passes(root: Path, monkeypatch: pyte
 
 
 def test_an_interruption_between_two_passes_changes_nothing(root: Path) -> None:
-    recipe, seen = changed(TINY, epochs=2, repeat=2), []
+    recipe = changed(TINY, epochs=2, repeat=2)
+    seen: list[Step] = []
     whole = result(root, recipe)
     half = events(root, recipe, stop=lambda: len(seen) >= 3)  # of four steps an epoch
     for event in half:

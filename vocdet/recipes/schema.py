@@ -262,7 +262,7 @@ class Data:
     workers: int = option(0, "processes that read images; 0: a thread", low=0, high=256)
     sampling: Sampling = option("uniform", "balanced: images of rare labels are sampled more often")
     repeat: int = option(
-        0, "passes over the training images in an epoch; 0: 1, or with the default epochs enough for 1,500 steps",
+        0, "passes over the training images in an epoch; 0: 1, or with the default epochs enough for 1,000 steps",
         low=0, high=100_000,
     )  # fmt: skip
     context: float = option(0.15, "margin of a classifier's crop on each side, as a fraction of its box", low=0, high=2)

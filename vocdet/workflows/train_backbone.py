@@ -28,7 +28,7 @@ from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.transfer import Transfer
-from vocdet.recipes.length import with_length
+from vocdet.recipes.length import length_notes, with_length
 from vocdet.recipes.schema import BackboneRecipe
 from vocdet.runs.keeping import FEWEST, TrainingSummary, Verdict, is_surely_better, mean_bounds, share_bounds
 from vocdet.runs.left_out import write_left_out
@@ -120,8 +120,9 @@ def backbone_events(
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, Classifier)
     else:
-        recipe, note = with_length(recipe, len(train.objects), options.given)
-        readings += (note,) if note else ()
+        adjusted = with_length(recipe, len(train.objects), options.given)
+        readings += length_notes(recipe, adjusted, len(train.objects))
+        recipe = adjusted
         initial = _create(recipe, options, dataset, context=0.0 if folder else recipe.data.context)
     model = initial.model
     model.to(choose_device(options.device)).to(memory_format=torch.channels_last)

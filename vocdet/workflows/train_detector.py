@@ -20,7 +20,7 @@ from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
-from vocdet.recipes.length import with_length
+from vocdet.recipes.length import length_notes, with_length
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
@@ -111,9 +111,11 @@ def training_events(
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:
-        recipe, note = with_length(recipe, len(train), options.given)
+        adjusted = with_length(recipe, len(train), options.given)
+        notes += length_notes(recipe, adjusted, len(train))
+        recipe = adjusted
         initial = family.create(recipe, options, train, objects)
-        notes += (*initial.notes, *([note] if note else []))
+        notes += initial.notes
         if recipe.train.freeze_norm and initial.transfer is None:
             recipe = changed(recipe, freeze_norm=False)
             notes += ("freeze_norm is off: the batch norms of a backbone without weights must be trained",)
