@@ -15,7 +15,7 @@ from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe, cha
 def steps(recipe: Any, samples: int) -> int:
     """Steps of a training by epochs."""
     each = math.ceil(samples * (recipe.data.repeat or 1) / recipe.train.batch)
-    return int(recipe.train.epochs) * each
+    return int(recipe.train.epochs * each)
 
 
 def notes(recipe: Any, samples: int) -> tuple[str, ...]:
