@@ -30,7 +30,7 @@ CROP, SMALL_CROP = 128, 96  # pixels of the classifier's input
 OF_BOTH = ("net", "weights", "reduced_tail", "flip", "rotate", "cache", "workers", "precision", "seed")  # settings
 REQUESTED = "as requested"
 NAMES = {"split": "images", "backbone_lr": "backbone"}  # of choices, where they differ from their settings
-ALIKE = 0.9  # accuracy on mirrored or rotated objects, relative to the upright ones, from which they look alike
+MIRRORED_ALIKE, ROTATED_ALIKE = 0.9, 0.8  # accuracy relative to that on upright objects, from which they look alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
     if ratio is None:
         return _chosen(request, "flip", True, "too few objects or labels to tell: mirrored objects are usually alike")
     text = f"{ratio:.0%} as many mirrored objects are recognized"
-    return _chosen(request, "flip", ratio >= ALIKE, text)
+    return _chosen(request, "flip", ratio >= MIRRORED_ALIKE, text)
 
 
 def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
@@ -218,9 +218,9 @@ def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
     if ratio is None:
         return _chosen(request, "rotate", False, "too few objects or labels to tell: most images have an up")
     text = f"{ratio:.0%} as many rotated objects are recognized"
-    if ratio >= ALIKE and facts.looks.has_up:
+    if ratio >= ROTATED_ALIKE and facts.looks.has_up:
         return _chosen(request, "rotate", False, f"{text}, but the images have an up")
-    return _chosen(request, "rotate", ratio >= ALIKE, text)
+    return _chosen(request, "rotate", ratio >= ROTATED_ALIKE, text)
 
 
 def _classifier_minutes(facts: TrainingFacts, request: PlanRequest) -> float:
