@@ -120,6 +120,16 @@ def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")
 
 
+@pytest.fixture
+def quick_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of a training supposes a speed and looks, which take longer to find out than a tiny training."""
+    from vocdet.recipes.plan import Looks
+    from vocdet.workflows import training_facts
+
+    monkeypatch.setattr(training_facts, "training_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(training_facts, "looks", lambda *_: Looks())
+
+
 @pytest.fixture(scope="module")
 def module_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose files a property test overwrites for every example."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vocdet.api.evaluation import evaluate
     from vocdet.api.fetching import fetch
     from vocdet.api.run import Run
+    from vocdet.api.train import TrainResult, train
     from vocdet.api.training import train_backbone, train_detector, training_events
     from vocdet.cpu import prepare_cpu
     from vocdet.errors import (
@@ -80,6 +81,7 @@ __all__ = [
     "RunError",
     "SplitError",
     "Step",
+    "TrainResult",
     "TrainingError",
     "VocdetError",
     "__version__",
@@ -98,6 +100,7 @@ __all__ = [
     "sample",
     "split",
     "statistics",
+    "train",
     "train_backbone",
     "train_detector",
     "training_events",
@@ -114,6 +117,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.evaluation": "evaluate",
     "vocdet.api.fetching": "fetch",
     "vocdet.api.run": "Run",
+    "vocdet.api.train": "TrainResult train",
     "vocdet.api.training": "train_backbone train_detector training_events",
     "vocdet.cpu": "prepare_cpu",
     "vocdet.errors": (

@@ -16,10 +16,11 @@ from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, re
 from vocdet_cli import predict as watch
 from vocdet_cli.training import commands as train
 from vocdet_cli.training import launch
+from vocdet_cli.training import train as whole
 
 app = typer.Typer(
     name="vocdet",
-    help="Train a small, fast object detector: check, split, train-backbone, train-ssd, eval, predict.",
+    help="Train a small, fast object detector: train does all of it, or check, split, train-backbone, train-ssd, eval.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 for group in (
     demo.app,
+    whole.app,
     project.app,
     fetch.app,
     convert.app,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vocdet.evaluation.report import EvalReport, Metrics
+    from vocdet.formats.scan import Source
     from vocdet.workflows.evaluate import EvalResult
 
 app = typer.Typer()
@@ -68,7 +69,6 @@ def evaluate(
     load_torch()
     from vocdet.formats.scan import Source
     from vocdet.runs.folders import newest_detector
-    from vocdet.wording import counted
     from vocdet.workflows.evaluate import EvalOptions, evaluate_run
 
     run = run or newest_detector(runs)
@@ -82,6 +82,16 @@ def evaluate(
             picture=picture,
             progress=progress,
         )
+    show(done, run, source, seed=seed)
+    pictured = f", and examples to {picture}" if picture else ""
+    then = render.command("predict", str(run), str(data))
+    render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)
+
+
+def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
+    """Print the metrics of an evaluation, and what they leave out; `seed` chose the images of a subset."""
+    from vocdet.wording import counted
+
     see = render.command("check", *same_dataset(source))
     show_left_out(done.left_out, see)
     render.findings(done.warnings, see)
@@ -104,9 +114,6 @@ def evaluate(
     for line in _summary(done.report):
         render.out.print(line, soft_wrap=True)
     count_left_out(done.left_out)
-    pictured = f", and examples to {picture}" if picture else ""
-    then = render.command("predict", str(run), str(data))
-    render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)
 
 
 def _note_masks(done: EvalResult) -> None:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sample": ("sample",),
     "split": ("split",),
     "statistics": ("stats",),
+    "train": ("train",),
     "train_backbone": ("train-backbone",),
     "train_detector": ("train-ssd",),
     "train_maskrcnn": ("train-maskrcnn",),
@@ -42,6 +43,7 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("", "file"): "--map",
     ("write", "format"): "--to",
     ("convert", "format"): "--from",
+    ("train", "target"): "--for",
 }
 
 # Values of recipes that have no option, with their keys for --set.

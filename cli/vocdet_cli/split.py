@@ -105,10 +105,18 @@ def split(
         else:
             divide = append_to_split if append else split_dataset
             report = divide(source, options, files, progress=progress)
-    _show(report, same_dataset(source), skipping(skip_bad))
+    same = same_dataset(source)
+    show(report, same)
+    files = f"{len(report.files)} files to {report.files[0].parent}"
+    if report.written:
+        then = render.command(training_command(report.dataset), *same, *skipping(skip_bad))
+        render.done(f"wrote {files}", then=then)
+    else:
+        render.done(f"would write {files}", then="the same command without --dry-run")
 
 
-def _show(report: SplitReport, same: list[str], skip_bad: list[str]) -> None:
+def show(report: SplitReport, same: list[str]) -> None:
+    """Print the splits and the notes on them; `same` are the arguments that name the dataset."""
     from vocdet.wording import counted
 
     show_left_out(report.left_out, render.command("check", *same))
@@ -121,11 +129,6 @@ def _show(report: SplitReport, same: list[str], skip_bad: list[str]) -> None:
         see = render.command("check", *same)
         render.note(f"{counted(len(report.warnings), 'finding')} in the data: see {see}")
     count_left_out(report.left_out)
-    files = f"{len(report.files)} files to {report.files[0].parent}"
-    if report.written:
-        render.done(f"wrote {files}", then=render.command(training_command(report.dataset), *same, *skip_bad))
-    else:
-        render.done(f"would write {files}", then="the same command without --dry-run")
 
 
 def _split_table(report: SplitReport) -> Table:

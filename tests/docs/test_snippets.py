@@ -30,6 +30,7 @@ TINY: dict[str, Any] = {
     "batch": 4,
     "patience": 0,
 }  # in place of what a snippet names
+PLANNED = ("epochs", "size", "batch")  # of these, what a plan takes over
 OWN = DOCS / "guide" / "own-backbone.md"  # has a test of its own
 RUNNING = [
     page
@@ -39,7 +40,7 @@ RUNNING = [
 
 
 @pytest.fixture(autouse=True)
-def tiny_trainings(monkeypatch: pytest.MonkeyPatch, no_curves: None) -> None:
+def tiny_trainings(monkeypatch: pytest.MonkeyPatch, no_curves: None, quick_facts: None) -> None:
     """A training from Python is as short as TINY says, on the smallest net; a registered backbone stays."""
     monkeypatch.setenv("VOCDET_CPU_TUNING", "0")
     train_detector = vocdet.train_detector
@@ -49,6 +50,8 @@ def tiny_trainings(monkeypatch: pytest.MonkeyPatch, no_curves: None) -> None:
         return train_detector(*given, **{**values, **TINY, "net": net if net in nets.REGISTERED else NET})
 
     monkeypatch.setattr(vocdet, "train_detector", tiny)
+    train, options = vocdet.train, {"net": NET} | {name: TINY[name] for name in PLANNED}
+    monkeypatch.setattr(vocdet, "train", lambda data, **values: train(data, **{**values, **options}))
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +104,9 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     line, _, target = (part.strip() for part in line.partition(" > "))
     words = shlex.split(line)
     assert words[0] == "vocdet", f"{line}: only vocdet runs here; mark the block no-run"
-    if words[1].startswith("train-"):
-        words += ["--net", NET, *(word for name, value in TINY.items() for word in (f"--{name}", str(value)))]
+    if words[1].startswith("train"):
+        values = {name: TINY[name] for name in PLANNED} if words[1] == "train" else TINY
+        words += ["--net", NET, *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as caught:
         main()

@@ -133,6 +133,11 @@ def _finished(events: Iterable[Any]) -> Run:
     for result in events:  # the last event is the result
         if isinstance(result, backbones.BackboneStart | detectors.DetectorStart) and result.weights_warning:
             _LOG.warning(result.weights_warning)
+    return as_run(result)
+
+
+def as_run(result: backbones.BackboneResult | detectors.DetectorResult) -> Run:
+    """The run of a training that ended."""
     run, summary = result.run, result.summary
     scores = dict(read_info(run / BEST).scores)
     return Run(run, scores, summary.best_epoch, summary.epochs, summary.interrupted, summary.remarks())
@@ -147,17 +152,22 @@ def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, An
     if task not in tasks:
         other = "`vocdet.train_backbone(dataset)`" if task == "backbone" else "`vocdet.train_detector(dataset)`"
         raise RecipeError(f"{recipe} is a recipe of task {task}", hint=f"use {other}")
+    plain = plain_values(task, values)
+    if isinstance(recipe, str | Path):
+        return load_recipe(task, str(recipe), values=plain).recipe
+    base: Any = recipe
+    return changed(base, **plain)
+
+
+def plain_values(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe by name, with paths in place of runs; a `RecipeError` for a name that it does not have."""
     known = [value.name for section in fields(TASKS[task]()) for value in fields(getattr(TASKS[task](), section.name))]
     for name in values:
         if name not in known:
             hint = did_you_mean(name, known) or f"it has {listed(known)}"
             raise RecipeError(f"a recipe of task {task} has no {name!r}", hint=hint)
-    plain = {name: str(value.path if isinstance(value, Run) else value) if isinstance(value, Run | Path) else value
-             for name, value in values.items()}  # fmt: skip
-    if isinstance(recipe, str | Path):
-        return load_recipe(task, str(recipe), values=plain).recipe
-    base: Any = recipe
-    return changed(base, **plain)
+    return {name: str(value.path if isinstance(value, Run) else value) if isinstance(value, Run | Path) else value
+            for name, value in values.items()}  # fmt: skip
 
 
 def _own_recipe(resume: Run | str | Path | None, recipe: RecipeChoice, default: str) -> RecipeChoice:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from vocdet.errors import ManyErrors, Place, RecipeError, VocdetError, raise_all
@@ -27,6 +28,7 @@ from vocdet.recipes.values import plain, shown, toml, typed
 from vocdet.wording import listed, nearest
 
 Origin = Literal["default", "recipe", "settings", "values"]  # where a value comes from
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 _TOP = ("task", "description")  # the keys that stand outside of any table
 START = "start"  # the table of a run's recipe with the weights that it started from, which is not read
 
@@ -41,6 +43,11 @@ class Resolved(Generic[R_co]):
     source: str  # the file, or the name of a bundled recipe; "": the defaults
     origin: Mapping[str, Origin]  # of every key, such as train.lr
     description: str = ""
+
+    def values(self) -> dict[str, object]:
+        """The values that are not defaults of the schema, by the names of their fields."""
+        keys = (key.split(".") for key, origin in self.origin.items() if origin != "default")
+        return {name: getattr(getattr(self.recipe, section), name) for section, name in keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +141,20 @@ def dump_recipe(
     description: str = "",
     notes: Mapping[str, str] | None = None,
     start: Mapping[str, str] | None = None,
+    reasons: Mapping[str, str] = NO_REASONS,
 ) -> str:
     """A recipe as TOML, every field with a comment; `load_recipe` reads the same recipe from it.
 
-    The comments are the fields' help, or with `notes` the note for a key like train.lr, if there is one. `start` is a
-    record of the weights that a run started from, which `load_recipe` passes over.
+    The comments are the fields' help, or with `notes` the note for a key like train.lr, if there is one. The reason for
+    a value, by the name of its field, comes first. `start` is a record of the weights that a run started from, which
+    `load_recipe` passes over.
     """
     lines = [f"task = {toml(task)}"] + ([f"description = {toml(description)}"] if description else [])
     for section, fields in _sections(task).items():
         lines += ["", f"[{section}]"]
         for field in fields.values():
             note = field.metadata["help"] if notes is None else notes.get(f"{section}.{field.name}", "")
+            note = "; ".join(filter(None, (reasons.get(field.name), note)))
             text = f"{field.name} = {toml(getattr(getattr(recipe, section), field.name))}"
             note = note if note.isprintable() else ascii(note)  # a file name may contain a line break
             lines.append(f"{text:28}  # {note}" if note else text)

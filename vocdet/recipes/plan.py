@@ -255,7 +255,7 @@ def _train_on(facts: TrainingFacts, request: PlanRequest) -> Choice:
     if not facts.test:
         return _chosen(request, "split", "train", "without test images, those of val are evaluated")
     more = counted(facts.validation, "image")
-    return _chosen(request, "split", "trainval", f"a schedule of fixed length needs no val: its {more} are trained on")
+    return _chosen(request, "split", "trainval", f"a schedule of fixed length needs no val, so {more} more to train on")
 
 
 def _backbone(request: PlanRequest, minutes: float) -> list[Choice]:

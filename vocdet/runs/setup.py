@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ class RunOptions:
     track: Service | None = None  # a tracking service that receives a copy of the journal
     stop: Callable[[], bool] = never  # training ends after the step in which this is true
     downloads: Downloads = SILENT  # of published weights
+    reasons: Mapping[str, str] = field(default_factory=dict)  # why settings of the recipe have their values
 
 
 def starting_weights(

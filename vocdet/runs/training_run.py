@@ -113,6 +113,7 @@ class TrainingRun:
         record, group = unfinished.record if unfinished else None, options.group
         self.run, self.summary = run, TrainingSummary(0, 0, interrupted=False)
         self._recipe, self._source, self._group, self._stop = recipe, dict(source), group, options.stop
+        self._reasons = options.reasons
         self._info = record.about if record else info
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
@@ -234,7 +235,8 @@ class TrainingRun:
                 **facts,
             }  # fmt: skip
             journal.start(
-                dump_recipe(recipe, info.task, start=start), asdict(recipe), task=info.task, dataset=dataset,
+                dump_recipe(recipe, info.task, start=start, reasons=self._reasons), asdict(recipe), task=info.task,
+                dataset=dataset,
                 label_metric="accuracy" if info.task == "backbone" else "AP50", schedules=self._schedules,
             )  # fmt: skip
             if not self._at.steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +46,7 @@ def train_backbone(
     request, result = outcome
     if launch.is_first():
         _print_confusion(result)
-    print_end(result, request, _after_backbone(request, options))
+    print_end(result, _after_backbone(request, options), _resume("backbone", result.run))
 
 
 @app.command("train-ssd", cls=ResumableCommand)
@@ -82,7 +83,11 @@ def train_maskrcnn(options: TrainingOptions) -> None:
 def _train_detector(task: str, options: TrainingOptions) -> None:
     if outcome := follow(task, options, print_detector_start):
         request, result = outcome
-        print_end(result, request, next_step(request, options))
+        print_end(result, next_step(request, options), _resume(task, result.run))
+
+
+def _resume(task: str, run: Path) -> str:
+    return render.command(f"train-{task}", "--resume", str(run))
 
 
 def _after_backbone(request: Request, options: TrainingOptions) -> str:

@@ -77,20 +77,20 @@ class TrainingOptions:
 Command = Callable[..., None]
 
 
-def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Command]:
+def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOptions) -> Callable[[Command], Command]:
     """Add to a command the options of `TrainingOptions`, and one for each of these fields of its recipe.
 
-    The command receives a `TrainingOptions`, followed by its own options. Help lists the fields in the order of
-    `names`.
+    The command receives a `TrainingOptions`, or a value of another such class, followed by its own options. Help lists
+    the fields in the order of `names`.
     """
     homes = {field.name: type(section) for section in _sections(recipe) for field in dataclasses.fields(section)}
     fields = names.split()
 
     def decorate(command: Command) -> Command:
-        hints = get_type_hints(TrainingOptions, include_extras=True)
-        shared = [
+        hints = get_type_hints(shared, include_extras=True)
+        common = [
             _parameter(field.name, hints[field.name], field.default)
-            for field in dataclasses.fields(TrainingOptions) if field.name != "values"
+            for field in dataclasses.fields(shared) if field.name != "values"
         ]  # fmt: skip
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         of_recipe = [_parameter(name, _annotation(homes[name], name), None) for name in fields]
@@ -98,10 +98,10 @@ def training_options(recipe: type[Recipe], names: str) -> Callable[[Command], Co
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
             values = {name: value for name in fields if (value := arguments.pop(name)) is not None}
-            options = TrainingOptions(**{one.name: arguments.pop(one.name) for one in shared}, values=values)
+            options = shared(**{one.name: arguments.pop(one.name) for one in common}, values=values)
             command(options, **arguments)
 
-        signature = inspect.Signature([shared[0], *own, *shared[1:], *of_recipe])
+        signature = inspect.Signature([common[0], *own, *common[1:], *of_recipe])
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
         return call

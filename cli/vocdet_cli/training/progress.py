@@ -54,12 +54,12 @@ def follow(
     from vocdet.training.distributed import join
 
     stop = threading.Event()
-    with join(device) as group, _bar(launch.is_first()) as bar:
+    with join(device) as group, training_bar(launch.is_first()) as bar:
         run_options = RunOptions(
             runs=options.runs, device=device, resume=request.run, given=request.given, group=group,
-            track=options.track, stop=stop.is_set, downloads=_downloads(bar),
+            track=options.track, stop=stop.is_set, downloads=shown_downloads(bar),
         )  # fmt: skip
-        result = _show(
+        result = show_events(
             _events(request, run_options),
             stop,
             lambda event: print_start(event, request, show_weights=options.show_weights),
@@ -79,7 +79,7 @@ def _events(request: Request, options: RunOptions) -> Generator[Any, None, None]
     return training_events(request.source, recipe, options)
 
 
-def _downloads(bar: Progress) -> Downloads:
+def shown_downloads(bar: Progress) -> Downloads:
     """Downloads that the first process shows; the others find the files that it wrote."""
     from vocdet.fetching.download import size_text
     from vocdet.fetching.weights_files import SILENT, Downloads
@@ -94,7 +94,7 @@ def _downloads(bar: Progress) -> Downloads:
     return Downloads(render.note, show) if launch.is_first() else SILENT
 
 
-def _show(
+def show_events(
     events: Generator[Any, None, None], stop: threading.Event, print_start: Callable[[Any], None], bar: Progress
 ) -> Any:
     """Show the events of a training; the last one is returned.
@@ -124,14 +124,13 @@ def _show(
     return last
 
 
-def print_end(result: BackboneResult | DetectorResult, request: Request, then: str) -> None:
-    """Print how far a training came, where it was saved, and the next command: to resume if it was interrupted."""
+def print_end(result: BackboneResult | DetectorResult, then: str, resume: str) -> None:
+    """Print how far a training came, where it was saved, and the next command: `resume` if it was interrupted."""
     from vocdet.wording import counted
 
     summary = result.summary
     if launch.is_first():
-        if summary.interrupted:
-            then = render.command(f"train-{request.task}", "--resume", str(result.run))
+        then = resume if summary.interrupted else then
         verb = "Stopped after" if summary.interrupted else "Trained"
         count_left_out(result.left_out)
         for text in summary.remarks():
@@ -169,7 +168,7 @@ def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(first: bool) -> Iterator[Progress]:
+def training_bar(first: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))

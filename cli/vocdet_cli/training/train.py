@@ -1,0 +1,259 @@
+"""`vocdet train`: the whole way from a folder to an evaluated detector, by a plan that it explains."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vocdet.errors import ArgumentError, DeviceError, RunError
+from vocdet.recipes.plan import Target
+from vocdet.recipes.schema import SsdRecipe
+from vocdet.recipes.values import toml
+from vocdet_cli import evaluate, render, split
+from vocdet_cli.hints import as_commands
+from vocdet_cli.left_out import show_left_out, skipping
+from vocdet_cli.next_steps import same_dataset, same_options
+from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, Seed, SkipBad, SomeData
+from vocdet_cli.safe import escape
+from vocdet_cli.startup import load_torch
+from vocdet_cli.training import launch
+from vocdet_cli.training.options import DEFAULT_RUNS, Settings, training_options
+from vocdet_cli.training.progress import print_end, show_events
+from vocdet_cli.training.resume import Request, ResumableCommand
+from vocdet_cli.training.summary import print_backbone_start, print_detector_start
+
+if TYPE_CHECKING:
+    from vocdet.formats.scan import Source
+    from vocdet.recipes.plan import Plan, PlannedCommand, PlanRequest
+    from vocdet.recipes.schema import Recipe
+    from vocdet.runs.setup import RunOptions
+    from vocdet.workflows.train import Prepared, Session
+
+app = typer.Typer()
+
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[RUN]",
+        help="Continue an interrupted training (default: the last one) with its own plan.",
+        show_default="a new one",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """The options that name the dataset and the place of the runs, and settings that replace choices of the plan."""
+
+    data: SomeData = None
+    resume: Resume = None
+    settings: Settings = None
+    format: Format = "auto"
+    labels: Labels = None
+    coordinates: Coordinates = "auto"
+    crowds: Crowds = "ignore"
+    skip_bad: SkipBad = False
+    runs: Runs = DEFAULT_RUNS
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto"
+    values: Mapping[str, object] = dataclasses.field(default_factory=dict)  # of the detector's recipe, by their names
+
+
+OPTIONS = "net weights size split batch epochs lr backbone_lr freeze mosaic flip rotate cache workers"
+
+
+@app.command("train", cls=ResumableCommand)
+@training_options(SsdRecipe, OPTIONS, shared=PlanOptions)
+def train(
+    options: PlanOptions,
+    minutes: Annotated[float, typer.Option(min=0.1, max=1e6, help="Minutes of training, for all steps together.")] = 30,
+    target: Annotated[Target, typer.Option("--for", help="Device that the detector will run on.")] = "phone",
+    classifier: Annotated[
+        float | None,
+        typer.Option(min=0, help="Minutes of these for a classifier first; 0: none.", show_default="as planned"),
+    ] = None,
+    masks: Annotated[
+        bool | None,
+        typer.Option("--masks/--no-masks", help="Train a Mask R-CNN, or an SSD-lite.", show_default="as planned"),
+    ] = None,
+    seed: Seed = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and its commands, and train nothing.")
+    ] = False,
+) -> None:
+    """Do all of it: check, split, plan, train a classifier and a detector, evaluate.
+
+    The plan follows from the dataset, the speed of this machine, the minutes and the target. Every choice is shown with
+    its reason and its option, and any option replaces it. Ctrl-C stops after the current step; --resume continues
+    from there.
+    """
+    if len(launch.devices(options.device)) > 1:
+        hint = "show the commands with --dry-run, and run them one by one on several devices"
+        raise DeviceError("this command trains on one device", hint=hint)
+    from vocdet.recipes.load import load_recipe
+
+    task: Literal["ssd", "maskrcnn"] = "maskrcnn" if masks else "ssd"
+    values = load_recipe(task, settings=options.settings or (), values=options.values).values()
+    if options.resume is not None and (values or options.data):
+        hint = "a training continues with its own plan and dataset"
+        raise ArgumentError("--resume excludes a dataset and settings", hint=hint)
+    load_torch()
+    from vocdet.recipes.plan import PlanRequest
+    from vocdet.workflows.train import Session
+
+    if options.resume is not None:
+        session = Session.resume(options.runs, options.resume)
+    else:
+        request = PlanRequest(
+            target=target, minutes=minutes, classifier=classifier, masks=masks, seed=seed, values=values
+        )
+        planned = _planned(options, request, dry_run=dry_run)
+        if planned is None:
+            return
+        session = planned
+    _carry_out(session, options)
+
+
+def _planned(options: PlanOptions, request: PlanRequest, *, dry_run: bool) -> Session | None:
+    """Check and plan, show both, and start a session, but not for a dry run."""
+    from vocdet.formats.scan import Source
+    from vocdet.runs.setup import RunOptions
+    from vocdet.workflows.train import Session, prepare, unfinished_session
+
+    data = options.data or Path()
+    source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
+    with render.progress("checking, and measuring the speed of this machine") as progress:
+        prepared = prepare(source, request, RunOptions(runs=options.runs, device=options.device), progress=progress)
+    _show_check(prepared, source)
+    _show_plan(prepared.plan, source, options.runs)
+    if dry_run:
+        render.done("planned, and trained nothing", then="the same command without --dry-run")
+        return None
+    if earlier := unfinished_session(options.runs, source):
+        again = render.command("train", "--resume", str(earlier))
+        render.note(f"an earlier training of this dataset is unfinished: {again} continues it")
+    return Session.start(prepared.plan, source, options.runs)
+
+
+def _show_check(prepared: Prepared, source: Source) -> None:
+    from vocdet.wording import counted
+
+    dataset = prepared.loaded.dataset
+    sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
+    render.out.print(f"{escape(str(source.path))}: {', '.join(counted(*size) for size in sizes)}", soft_wrap=True)
+    see = render.command("check", *same_dataset(source))
+    show_left_out(prepared.loaded.left_out, see)
+    render.findings(prepared.report.findings if prepared.report else (), see)
+
+
+def _show_plan(plan: Plan, source: Source, runs: Path) -> None:
+    """Print every choice with its reason and the option that makes it by hand, and the commands."""
+    request = plan.request
+    render.out.print(f"\nplan for {request.minutes:g} minutes, and a detector for a {request.target}:", soft_wrap=True)
+    table = render.table("", "choice", "value", "why", "by hand")
+    for column in table.columns:
+        column.justify = "left"
+    for choice in plan.choices:
+        planned = any(command.name == choice.command for command in plan.commands)
+        by_hand = shlex.join([choice.command, *_words(choice.settings)]) if planned else ""
+        table.add_row(choice.name, escape(choice.value), escape(as_commands(choice.reason)), escape(by_hand))
+    render.show(table)
+    render.out.print("\nthe same in single commands:")
+    for command in plan.commands:
+        render.out.print(f"  [bold]{escape(_line(command, source, runs))}[/]", soft_wrap=True)
+
+
+def _carry_out(session: Session, options: PlanOptions) -> None:
+    """Run the remaining commands, each under the line that would run it alone."""
+    from vocdet.runs.setup import RunOptions
+    from vocdet.workflows.train import reliability
+
+    source, runs, stop = session.source, session.path.parent, threading.Event()
+    run_options = RunOptions(runs=runs, device=options.device, stop=stop.is_set)
+    for planned in session.remaining:
+        command = session.resolved(planned)
+        line = _line(command, source, runs)
+        render.out.print(f"\n[bold cyan]$ {escape(line)}[/]", soft_wrap=True)
+        if command.name.startswith("train-"):
+            _train(session, command, run_options, stop)
+            continue
+        with render.progress("evaluating" if command.name == "eval" else "comparing images") as progress:
+            (result,) = session.events(command, run_options, progress=progress)
+        if command.name == "split":
+            split.show(result, same_dataset(source))
+            render.done(f"Saved {len(result.files)} files to {result.files[0].parent}")
+        else:
+            evaluate.show(result, session.detector, source)
+            render.done(f"Saved {result.metrics} and {result.detections}")
+            render.note(reliability(result.report, result.split))
+    _show_end(session)
+
+
+def _show_end(session: Session) -> None:
+    run, source = session.detector, session.source
+    if run is None:
+        raise RunError("its run is no longer there", place=session.path, hint="start a new training")
+    render.done(
+        f"The detector is in {run}; recipe.toml there has its settings and why they were chosen",
+        then=render.command("predict", str(run), str(source.path)),
+    )
+
+
+def _train(session: Session, command: PlannedCommand, options: RunOptions, stop: threading.Event) -> None:
+    """Show a training as its own command does; if it is interrupted, say how to continue the whole."""
+    from vocdet.recipes.load import Resolved
+
+    recipe, task = session.recipe(command), command.name.removeprefix("train-")
+    request = Request(task, Resolved(recipe, command.recipe, {}), session.source, False, session.unfinished(command))
+    show_start = print_backbone_start if task == "backbone" else print_detector_start
+    events = session.events(command, options)
+    result = show_events(events, stop, lambda event: show_start(event, request, show_weights=False))
+    if result is not None:
+        print_end(result, "", render.command("train", "--resume", str(session.path)))
+
+
+def _line(command: PlannedCommand, source: Source, runs: Path) -> str:
+    """The command as the user would type it."""
+    from vocdet.recipes.load import load_recipe
+
+    where = render.given(runs, "--runs", DEFAULT_RUNS)
+    if command.name == "split":
+        return render.command("split", *same_dataset(source), *skipping(source.skip_bad), *_words(command.settings))
+    if command.name == "eval":
+        data = [*render.given(source.path, "--data"), *same_options(source), *skipping(source.skip_bad)]
+        return render.command("eval", *data, *_words(command.settings), "--interval", *where)
+    task: Any = command.name.removeprefix("train-")
+    recipe = load_recipe(task, command.recipe).recipe
+    known = {name: value for section in dataclasses.asdict(recipe).values() for name, value in section.items()}
+    changed = {name: value for name, value in command.settings.items() if value != known[name]}
+    options = {name: value for name, value in changed.items() if name in (*OPTIONS.split(), "minutes", "seed")}
+    others = [text for text in _settings(recipe, changed) if text.partition(".")[2].partition("=")[0] not in options]
+    data = [*same_dataset(source), *skipping(source.skip_bad)]
+    rest = [word for text in others for word in ("--set", text)]
+    return render.command(command.name, *data, "--recipe", command.recipe, *_words(options), *rest, *where)
+
+
+def _settings(recipe: Recipe, changed: Mapping[str, object]) -> list[str]:
+    """Settings as KEY=VALUE for --set."""
+    texts = []
+    for section in dataclasses.fields(recipe):
+        names = [field.name for field in dataclasses.fields(getattr(recipe, section.name))]
+        texts += [f"{section.name}.{name}={toml(changed[name])}" for name in names if name in changed]
+    return texts
+
+
+def _words(settings: Mapping[str, object]) -> list[str]:
+    """Settings as options: `--size 320 --no-flip`; a seed of 0 is the default."""
+    words = []
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif (name, value) != ("seed", 0):
+            words += [f"--{option}", str(value)]
+    return words
