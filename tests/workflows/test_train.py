@@ -78,7 +78,9 @@ def test_a_folder_without_splits_becomes_an_evaluated_detector(root: Path, runs:
     recipe = load_recipe("ssd", str(detector.run)).recipe
     assert (recipe.data.split, recipe.model.weights) == ("trainval", str(classifier.run))
     text = (detector.run / "recipe.toml").read_text()
-    assert 'split = "trainval"           # a schedule of fixed length needs no val, so 1 image more to train on; ' in text
+    assert (
+        'split = "trainval"           # a schedule of fixed length needs no val, so 1 image more to train on; ' in text
+    )
     assert "backbone_lr = 0.4            # the classifier has trained the backbone on these objects; " in text
 
 
@@ -156,7 +158,7 @@ def test_the_facts_of_a_dataset_are_counted(make_voc: MakeVoc, runs: Path, quick
     splits = {"train": stems[:3], "val": stems[3:5], "test": stems[5:]}
     root = make_voc({stem: [CAT, CAT, DOG] for stem in stems}, splits=splits, size=(100, 80))
     loaded, divided = training_facts.with_splits(load_dataset(Source(root)), 0)
-    facts = training_facts.training_facts(loaded, divided=divided, weights="none", options=options(runs))
+    facts = training_facts.training_facts(loaded, divided=divided, values={}, options=options(runs))
     assert divided
     assert (facts.images, facts.validation, facts.test, facts.objects, facts.labels) == (5, 2, 1, 15, 2)
     assert (facts.image_side, facts.masks, facts.speed) == (100.0, 0.0, 1000.0)

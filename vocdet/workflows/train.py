@@ -80,8 +80,7 @@ def prepare(
         report = check_dataset(source, progress=progress)
         if not source.skip_bad:
             refuse(report.dataset, [one for one in report.errors if one.code.startswith("image.")])
-    weights = str(request.values.get("weights", "auto"))
-    facts = training_facts(loaded, divided=divided, weights=weights, options=options)
+    facts = training_facts(loaded, divided=divided, values=request.values, options=options)
     return Prepared(loaded, report, plan_training(facts, request))
 
 

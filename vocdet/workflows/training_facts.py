@@ -16,7 +16,8 @@ from vocdet.data.stats import stats
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
-from vocdet.recipes.plan import REFERENCE, Looks, TrainingFacts
+from vocdet.recipes.nets import RESNET
+from vocdet.recipes.plan import REFERENCE, Looks, TrainingFacts, Values
 from vocdet.runs.setup import RunOptions
 from vocdet.runs.start import find_weights, initialize
 from vocdet.training.loop import Step
@@ -28,6 +29,7 @@ from vocdet.workflows.training_data import TrainingData
 
 NONE = np.empty(0, np.int64)
 ENOUGH_OBJECTS = 100  # of val
+OF_DETECTORS = ("coco", "last")  # weights
 NET = "mb3-small"  # on which speed is measured
 STEPS, SLOW_STEPS, LONGEST = 10, 3, 20.0  # of the measurement, the first ones that do not count, and its seconds
 
@@ -41,8 +43,8 @@ def with_splits(loaded: Loaded, seed: int) -> tuple[Loaded, bool]:
     return replace(loaded, dataset=replace(loaded.dataset, splits=report.splits)), False
 
 
-def training_facts(loaded: Loaded, *, divided: bool, weights: str, options: RunOptions) -> TrainingFacts:
-    """The facts of a dataset with splits. `weights` are those that a classifier would start from.
+def training_facts(loaded: Loaded, *, divided: bool, values: Values, options: RunOptions) -> TrainingFacts:
+    """The facts of a dataset with splits. `values` are settings that the user gave; net and weights count here.
 
     A train split without objects is an `AnnotationError`.
     """
@@ -64,7 +66,7 @@ def training_facts(loaded: Loaded, *, divided: bool, weights: str, options: RunO
         image_side=float(np.median(np.maximum(images.images.widths, images.images.heights))),
         object_side=float(counts.pixels[-1, 1]),
         masks=counts.flags["mask"] / len(images.objects),
-        looks=looks(*_to_look_at(data, images), weights, options.runs),
+        looks=looks(*_to_look_at(data, images), values, options.runs),
         speed=training_speed(loaded, options),
     )
 
@@ -77,9 +79,12 @@ def _to_look_at(data: TrainingData, images: Dataset) -> tuple[Dataset, Dataset]:
     return images.subset(np.flatnonzero(~held_out)), images.subset(np.flatnonzero(held_out))
 
 
-def looks(train: Dataset, val: Dataset, weights: str, runs: Path) -> Looks:
+def looks(train: Dataset, val: Dataset, values: Values, runs: Path) -> Looks:
     """How the objects look to the backbone that training starts from."""
-    start = find_weights(weights, parse_net(NET), runs, task="backbone")
+    net, weights = str(values.get("net", NET)), str(values.get("weights", "auto"))
+    if net == RESNET or weights in OF_DETECTORS:  # of which no classifier is made
+        net, weights = NET, "auto"
+    start = find_weights(weights, parse_net(net), runs, task="backbone")
     spec = ClassifierSpec(start.backbone, train.labels, 96, *start.normalization)
     model = initialize(Classifier(spec), start, train, load_recipe("backbone", "backbone").recipe).model
     return object_looks(train, val, model)
