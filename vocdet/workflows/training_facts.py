@@ -18,8 +18,8 @@ from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.nets import RESNET
 from vocdet.recipes.plan import REFERENCE, Looks, TrainingFacts, Values
-from vocdet.runs.setup import RunOptions
-from vocdet.runs.start import find_weights, initialize
+from vocdet.runs.setup import RunOptions, starting_weights
+from vocdet.runs.start import initialize
 from vocdet.training.loop import Step
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.object_looks import object_looks
@@ -66,7 +66,7 @@ def training_facts(loaded: Loaded, *, divided: bool, values: Values, options: Ru
         image_side=float(np.median(np.maximum(images.images.widths, images.images.heights))),
         object_side=float(counts.pixels[-1, 1]),
         masks=counts.flags["mask"] / len(images.objects),
-        looks=looks(*_to_look_at(data, images), values, options.runs),
+        looks=looks(*_to_look_at(data, images), values, options),
         speed=training_speed(loaded, options),
     )
 
@@ -79,12 +79,12 @@ def _to_look_at(data: TrainingData, images: Dataset) -> tuple[Dataset, Dataset]:
     return images.subset(np.flatnonzero(~held_out)), images.subset(np.flatnonzero(held_out))
 
 
-def looks(train: Dataset, val: Dataset, values: Values, runs: Path) -> Looks:
+def looks(train: Dataset, val: Dataset, values: Values, options: RunOptions) -> Looks:
     """How the objects look to the backbone that training starts from."""
     net, weights = str(values.get("net", NET)), str(values.get("weights", "auto"))
     if net == RESNET or weights in OF_DETECTORS:  # of which no classifier is made
         net, weights = NET, "auto"
-    start = find_weights(weights, parse_net(net), runs, task="backbone")
+    start = starting_weights(weights, parse_net(net), options, "backbone")
     spec = ClassifierSpec(start.backbone, train.labels, 96, *start.normalization)
     model = initialize(Classifier(spec), start, train, load_recipe("backbone", "backbone").recipe).model
     return object_looks(train, val, model)

@@ -24,7 +24,7 @@ from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import DEFAULT_RUNS, Settings, training_options
-from vocdet_cli.training.progress import print_end, show_events
+from vocdet_cli.training.progress import print_end, show_events, shown_downloads, training_bar
 from vocdet_cli.training.resume import Request, ResumableCommand
 from vocdet_cli.training.summary import print_backbone_start, print_detector_start
 
@@ -121,14 +121,16 @@ def train(
 
 def _planned(options: PlanOptions, request: PlanRequest, *, dry_run: bool) -> Session | None:
     """Check and plan, show both, and start a session, but not for a dry run."""
+    from vocdet.fetching.weights_files import Downloads
     from vocdet.formats.scan import Source
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train import Session, prepare, unfinished_session
 
     data = options.data or Path()
     source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
+    run_options = RunOptions(runs=options.runs, device=options.device, downloads=Downloads(render.note))
     with render.progress("checking, and measuring the speed of this machine") as progress:
-        prepared = prepare(source, request, RunOptions(runs=options.runs, device=options.device), progress=progress)
+        prepared = prepare(source, request, run_options, progress=progress)
     _show_check(prepared, source)
     _show_plan(prepared.plan, source, options.runs)
     if dry_run:
@@ -211,8 +213,9 @@ def _train(session: Session, command: PlannedCommand, options: RunOptions, stop:
     recipe, task = session.recipe(command), command.name.removeprefix("train-")
     request = Request(task, Resolved(recipe, command.recipe, {}), session.source, False, session.unfinished(command))
     show_start = print_backbone_start if task == "backbone" else print_detector_start
-    events = session.events(command, options)
-    result = show_events(events, stop, lambda event: show_start(event, request, show_weights=False))
+    with training_bar(True) as bar:
+        events = session.events(command, dataclasses.replace(options, downloads=shown_downloads(bar)))
+        result = show_events(events, stop, lambda event: show_start(event, request, show_weights=False), bar)
     if result is not None:
         print_end(result, "", render.command("train", "--resume", str(session.path)))
 
