@@ -175,7 +175,8 @@ def _carry_out(session: Session, options: PlanOptions) -> None:
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train import reliability
 
-    source, runs, stop = session.source, session.path.parent, threading.Event()
+    source, runs, stop = _source(session), session.path.parent, threading.Event()
+    result: Any
     run_options = RunOptions(runs=runs, device=options.device, stop=stop.is_set)
     for planned in session.remaining:
         command = session.resolved(planned)
@@ -190,14 +191,22 @@ def _carry_out(session: Session, options: PlanOptions) -> None:
             split.show(result, same_dataset(source))
             render.done(f"Saved {len(result.files)} files to {result.files[0].parent}")
         else:
-            evaluate.show(result, session.detector, source)
+            evaluate.show(result, result.metrics.parent, source)
             render.done(f"Saved {result.metrics} and {result.detections}")
             render.note(reliability(result.report, result.split))
     _show_end(session)
 
 
+def _source(session: Session) -> Source:
+    """The dataset of a session that began here: it was given as a path."""
+    from vocdet.formats.scan import Source
+
+    assert isinstance(session.source, Source)
+    return session.source
+
+
 def _show_end(session: Session) -> None:
-    run, source = session.detector, session.source
+    run, source = session.detector, _source(session)
     if run is None:
         raise RunError("its run is no longer there", place=session.path, hint="start a new training")
     render.done(
@@ -211,7 +220,8 @@ def _train(session: Session, command: PlannedCommand, options: RunOptions, stop:
     from vocdet.recipes.load import Resolved
 
     recipe, task = session.recipe(command), command.name.removeprefix("train-")
-    request = Request(task, Resolved(recipe, command.recipe, {}), session.source, False, session.unfinished(command))
+    resolved: Resolved[Any] = Resolved(recipe, command.recipe, {})
+    request = Request(task, resolved, _source(session), False, session.unfinished(command))
     show_start = print_backbone_start if task == "backbone" else print_detector_start
     with training_bar(True) as bar:
         events = session.events(command, dataclasses.replace(options, downloads=shown_downloads(bar)))
