@@ -175,7 +175,8 @@ def average_precision(ground_truth: Any, detections: Sequence[Any]) -> Row:
     from pycocotools.cocoeval import COCOeval
 
     def wide_high(boxes: Any) -> list[list[float]]:
-        return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(float).tolist()
+        sides: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+        return sides
 
     objects, found = ground_truth.objects, []
     boxes = wide_high(objects.box)

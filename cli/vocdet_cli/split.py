@@ -107,12 +107,12 @@ def split(
             report = divide(source, options, files, progress=progress)
     same = same_dataset(source)
     show(report, same)
-    files = f"{len(report.files)} files to {report.files[0].parent}"
+    names = f"{len(report.files)} files to {report.files[0].parent}"
     if report.written:
         then = render.command(training_command(report.dataset), *same, *skipping(skip_bad))
-        render.done(f"wrote {files}", then=then)
+        render.done(f"wrote {names}", then=then)
     else:
-        render.done(f"would write {files}", then="the same command without --dry-run")
+        render.done(f"would write {names}", then="the same command without --dry-run")
 
 
 def show(report: SplitReport, same: list[str]) -> None:

@@ -47,7 +47,8 @@ def options(runs: Path, **more: Any) -> RunOptions:
 
 
 def planned(root: Path, runs: Path, **request: Any) -> Plan:
-    wanted = PlanRequest(**({"values": TINY, "minutes": 1.0} | request))
+    usual: dict[str, Any] = {"values": TINY, "minutes": 1.0}
+    wanted = PlanRequest(**(usual | request))
     return prepare(Source(root), wanted, options(runs)).plan
 
 
@@ -78,10 +79,8 @@ def test_a_folder_without_splits_becomes_an_evaluated_detector(root: Path, runs:
     recipe = load_recipe("ssd", str(detector.run)).recipe
     assert (recipe.data.split, recipe.model.weights) == ("trainval", str(classifier.run))
     text = (detector.run / "recipe.toml").read_text()
-    assert (
-        'split = "trainval"           # a schedule of fixed length needs no val, so 1 image more to train on; ' in text
-    )
-    assert "backbone_lr = 0.4            # the classifier has trained the backbone on these objects; " in text
+    assert "# a schedule of fixed length needs no val, so 1 image more to train on; split to train on\n" in text
+    assert "# the classifier has trained the backbone on these objects; " in text
 
 
 def test_planning_writes_nothing(root: Path, runs: Path, quick_facts: None) -> None:
