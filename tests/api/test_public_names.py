@@ -20,7 +20,8 @@ from vocdet.models.backbones import backbone
 SOURCE = Path(vocdet.__file__).read_text(encoding="utf-8")
 SLOW = {"cv2", "lxml", "matplotlib", "msgspec", "numpy", "PIL", "pycocotools", "safetensors", "torch", "torchvision"}
 ERRORS = {name for name in vocdet.__all__ if name.endswith("Error") or name == "ManyErrors"}
-EVENTS = {"DetectorResult", "DetectorStart", "Epoch", "Step"}  # their example is that of training_events
+# their example is that of training_events or train
+EVENTS = {"DetectorResult", "DetectorStart", "Epoch", "Step", "TrainResult"}
 WITHOUT_EXAMPLE = (
     (ERRORS - {"VocdetError"}) | EVENTS | {"__version__", "prepare_cpu"}
 )  # VocdetError's is for all errors
@@ -81,7 +82,12 @@ def test_every_name_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(vocdet.__all__) - WITHOUT_EXAMPLE))
 def test_every_example_runs(
-    name: str, trained: tuple[Path, vocdet.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_curves: None
+    name: str,
+    trained: tuple[Path, vocdet.Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_curves: None,
+    quick_facts: None,
 ) -> None:
     """In a folder with two datasets, the picture photo.jpg, and the run and detector of `trained`."""
     root, run = trained

@@ -23,13 +23,7 @@ from vocdet.workflows.train_detector import DetectorResult
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TrainResult:
-    """A detector that was trained by a plan.
-
-    >>> result.run.path.name
-    'ssd-mb1-0.25-1'
-    >>> [choice.name for choice in result.plan.choices]
-    ['split', 'detector', 'classifier', 'net', 'size', 'flip', 'rotate', 'images', 'length']
-    """
+    """A detector that was trained by a plan."""
 
     run: Run  # of the detector; of the classifier if its training was interrupted
     plan: Plan  # `plan.choices` have a name, a value and a reason each; `plan.commands` carry them out
@@ -61,6 +55,8 @@ def train(
     training ends after the step; `train_detector(dataset, resume=result.run)` continues that of the detector.
 
     >>> result = vocdet.train("shelf", minutes=0.1, net="mb1-0.25", size=64, epochs=1, runs="runs")
+    >>> [choice.name for choice in result.plan.choices]
+    ['split', 'detector', 'classifier', 'net', 'size', 'flip', 'rotate', 'images', 'epochs']
     >>> result.report
     <evaluation of 2 images, 4 objects, 2 labels, AP ..., AP50 ..., precision ..., recall ...>
     """
