@@ -21,6 +21,7 @@ from vocdet.formats.voc.image_sets import FOLDER
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import Command, Plan, PlannedCommand, PlanRequest, plan_training
 from vocdet.recipes.schema import Recipe
+from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, check_run_folder
 from vocdet.runs.training_run import Note
 from vocdet.training.loop import Epoch, Step
@@ -163,7 +164,8 @@ class Session:
             yield evaluate_run(self.detector, self.source, wanted, device=options.device, progress=progress)
         elif not self._is_trained(command):
             run = self.unfinished(command)
-            options = replace(options, resume=run, reasons=self.plan.reasons(command.name))
+            given = frozenset() if run else frozenset(name for name in LENGTHS if name in command.settings)
+            options = replace(options, resume=run, given=given, reasons=self.plan.reasons(command.name))
             result = yield from self._training(command, options)
             if result.summary.interrupted:
                 return

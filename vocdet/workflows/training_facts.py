@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from contextlib import closing
@@ -94,16 +93,15 @@ def training_speed(loaded: Loaded, options: RunOptions) -> float:
     """Images per second of an SSD-lite training on mb3-small, in a run of a few steps that is deleted."""
     values = {"net": NET, "size": REFERENCE, "weights": "none", "split": "train"}
     recipe = load_recipe("ssd", f"ssdlite-{NET}", values=values).recipe
-    taken: list[float] = []
+    taken: list[tuple[float, int]] = []  # seconds and images after every step
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         trial = replace(options, runs=Path(folder), stop=lambda: len(taken) >= STEPS)
         with closing(training_events(loaded, recipe, trial)) as events:
             for event in events:
                 if isinstance(event, Step):
-                    taken.append(event.at.elapsed - event.at.paused)
+                    taken.append((event.at.elapsed - event.at.paused, event.at.learned))
                 if taken and time.perf_counter() - begun > LONGEST:
                     break
-    steps = np.diff([0.0, *taken])[SLOW_STEPS:] if len(taken) > SLOW_STEPS else taken[:1]
-    batch = min(recipe.train.batch, len(loaded.dataset.rows("train")))
-    return batch / statistics.median(float(one) for one in steps)
+    steps = np.diff([(0.0, 0), *taken], axis=0)[SLOW_STEPS if len(taken) > SLOW_STEPS else 0 :]
+    return float(np.median(steps[:, 1] / steps[:, 0]))
