@@ -287,6 +287,21 @@ def test_anchors_of_torchvision_are_used_on_request(root: Path, tmp_path: Path) 
     assert started.anchor_shapes == sum(torchvision_anchors().counts)
 
 
+def test_fine_tuning_keeps_the_neck_of_the_weights(root: Path, tmp_path: Path) -> None:
+    necked, _, done = train(root, tmp_path / "runs", recipe(neck="pan", neck_channels=16, epochs=1))
+    assert necked.anchor_shapes == 0
+    assert {row.label for row in necked.recall} == {"cat", "dog"}
+    assert done.report is not None
+    plain, _, _ = train(root, tmp_path / "runs", recipe(neck="none", epochs=1))
+    for first, neck in ((necked, "pan"), (plain, "none")):
+        started, _, _ = train(root, tmp_path / "runs", recipe(weights=str(first.run), epochs=1))
+        assert f"with their neck {neck}" in started.weights
+        spec = load_checkpoint(started.run / "best.safetensors")[1].model
+        assert spec == load_checkpoint(first.run / "best.safetensors")[1].model
+        assert started.transfer is not None
+        assert {row.fate for row in started.transfer.tensors} == {"loaded"}
+
+
 def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("dog\nbird\ncat\n")
     started = next(
