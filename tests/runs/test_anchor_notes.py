@@ -63,13 +63,13 @@ def anchor_note(started: DetectorStart) -> str:
 
 def test_cells_larger_than_most_objects_name_the_size_that_cures_it(tmp_path: Path) -> None:
     recipe = changed(SSD, neck="pan", neck_channels=8)
-    small = start(objects_of(tmp_path / "a", 16.0), tmp_path / "runs", recipe)  # 3.2 pixels at 64, in cells of 8
+    small = start(objects_of(tmp_path, 16.0), tmp_path / "runs", recipe)  # 3.2 pixels at 64, in cells of 8
     (note,) = (note for note in small.notes if "cells" in note)
     assert note == (
         "cells of the finest map have an IoU of .5 with less than half of the objects of screw (0%): they are too small at "
         "an input of 64 pixels, and `size=128` reaches screw (100%)"
     )
-    large = start(objects_of(tmp_path / "b", 40.0), tmp_path / "runs", recipe)
+    large = start(objects_of(tmp_path, 40.0), tmp_path / "runs", recipe)
     assert not any("cells" in note for note in large.notes)
 
 
