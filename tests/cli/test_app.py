@@ -59,7 +59,7 @@ def test_help_is_printed_without_a_command(vocdet: Run) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("train",),
+        ("trian",),
         ("train-ssd", "--epoch", "3"),
         ("train-ssd", "--epochs", "many"),
         ("train-ssd", "--anchors", "best"),
