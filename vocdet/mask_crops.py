@@ -49,7 +49,7 @@ class MaskCrops:
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> MaskCrops:
         """The masks of these rows (indices, or a boolean per row), in this order; the pixels are copied."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return MaskCrops(self.where[chosen], _row([self.crop(int(i)) for i in chosen]))
+        return MaskCrops(self.where[chosen], _packed_row([self.crop(int(i)) for i in chosen]))
 
     def part(self, start: int, stop: int) -> MaskCrops:
         """The masks from row `start` up to `stop`, as views."""
@@ -71,7 +71,7 @@ class MaskCrops:
                 x0, y0, mask = cut
                 where[i] = (x0, y0, x0 + mask.shape[1], y0 + mask.shape[0])
                 masks.append(mask)
-        return cls(where, _row(masks))
+        return cls(where, _packed_row(masks))
 
     @staticmethod
     def joined(parts: Sequence[MaskCrops]) -> MaskCrops:
@@ -83,6 +83,6 @@ class MaskCrops:
         return MaskCrops(np.concatenate([p.where for p in parts]), np.concatenate([p.pixels for p in parts]))
 
 
-def _row(masks: Iterable[Mask]) -> NDArray[np.uint8]:
+def _packed_row(masks: Iterable[Mask]) -> NDArray[np.uint8]:
     flat = [mask.reshape(-1) for mask in masks]
     return np.concatenate(flat) if flat else np.zeros(0, np.uint8)

@@ -53,7 +53,7 @@ class _RawRle(msgspec.Struct, gc=False):
     counts: str | list[int]
 
 
-_POLYGONS = msgspec.json.Decoder(list[list[float]])
+_POLYGON_DECODER = msgspec.json.Decoder(list[list[float]])
 _RLE = msgspec.json.Decoder(_RawRle)
 
 
@@ -62,7 +62,7 @@ def parse(segmentation: bytes) -> Polygons | Rle:
     try:
         if segmentation.lstrip()[:1] == b"{":
             return _rle(_RLE.decode(segmentation))
-        polygons = _POLYGONS.decode(segmentation)
+        polygons = _POLYGON_DECODER.decode(segmentation)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MaskError("type", f"is neither a list of polygons nor an RLE: {json_reason(error)}") from error
     for i, polygon in enumerate(polygons):

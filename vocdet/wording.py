@@ -96,7 +96,7 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-_TYPES = {
+_TYPE_NAMES = {
     "array": "a list", "object": "an object", "str": "a text", "int": "a whole number", "float": "a number",
     "bool": "true or false", "null": "null",
 }  # fmt: skip
@@ -123,10 +123,12 @@ def json_reason(error: Exception) -> str:
     if type(error) is ValueError and not text.startswith("Exceeds the limit"):
         return text  # of vocdet
     if found := _EXPECTED.match(text):
-        wanted = " or ".join(_TYPES.get(name, name) for name in found[1].split(" | "))
+        wanted = " or ".join(_TYPE_NAMES.get(name, name) for name in found[1].split(" | "))
         where, limit = found[4] or "it", found[2] or ""
         return (
-            f"{where} is {_TYPES[found[3]]}, not {wanted}" if found[3] in _TYPES else f"{where} must be {wanted}{limit}"
+            f"{where} is {_TYPE_NAMES[found[3]]}, not {wanted}"
+            if found[3] in _TYPE_NAMES
+            else f"{where} must be {wanted}{limit}"
         )
     if found := _FIELD.match(text):
         where = found[3] or "it"

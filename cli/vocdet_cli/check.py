@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MOST_PLACES = 5  # of one kind of finding
-MOST_LINES = 60  # of a diff
+PLACES_SHOWN = 5  # of one kind of finding
+MOST_DIFF_LINES = 60  # of a diff
 
 
 @app.command("doctor", hidden=True)
@@ -77,11 +77,11 @@ def check(
         report = run_check()
     undone = repair is not None and repair.undone
     if as_json:
-        typer.echo(json.dumps(_as_json(report) | (repair.as_json() if repair else {}), indent=2))
+        typer.echo(json.dumps(_report_json(report) | (repair.as_json() if repair else {}), indent=2))
     else:
-        _print_check(report, None if show_all else MOST_PLACES)
+        _print_check(report, None if show_all else PLACES_SHOWN)
         then = again if imagesets else _after_check(report, same, again, requested=fix)
-        render.done(_checked(report), then=f"{again} --fix --yes" if undone else then)
+        render.done(_check_summary(report), then=f"{again} --fix --yes" if undone else then)
     if report.errors or undone or (strict and report.warnings):
         raise typer.Exit(1)
 
@@ -122,7 +122,7 @@ def _repair(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet
 
     repair = _Repair(plan_fixes(report))
     if not quiet:
-        _print_plan(repair.plan, None if show_all else MOST_LINES)
+        _print_plan(repair.plan, None if show_all else MOST_DIFF_LINES)
     if repair.plan and (yes or (not quiet and _confirmed(again))):
         repair.backup = apply_fixes(repair.plan)
         if not quiet:
@@ -187,7 +187,7 @@ def _coverage(report: CheckReport) -> str:
     return f"every image was decoded and compared with all others: {similar}; {report.seconds:.1f} s"
 
 
-def _checked(report: CheckReport) -> str:
+def _check_summary(report: CheckReport) -> str:
     from vocdet.wording import counted
 
     return f"checked: {counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
@@ -237,7 +237,7 @@ def _print_group(severity: str, code: str, group: list[Finding], most: int | Non
         render.out.print(f"  [dim]hint{others}:[/] {escape(as_commands(hint))}", soft_wrap=True)
 
 
-def _as_json(report: CheckReport) -> dict[str, Any]:
+def _report_json(report: CheckReport) -> dict[str, Any]:
     files = report.dataset.images.files
     return {
         "images": len(report.dataset),

@@ -111,7 +111,7 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     if done.report.false_alarms.images < done.report.images:
         render.show(_precision_table(done.report))
     render.show(_threshold_table(done.report))
-    for line in _summary(done.report):
+    for line in _summary_lines(done.report):
         render.out.print(line, soft_wrap=True)
     count_left_out(done.left_out)
 
@@ -139,7 +139,7 @@ def _precision_table(report: EvalReport) -> Table:
     table = render.table(title, "label", *columns, *(("mask AP50", "mask AP") if masks else ()))
     for i, (row, name) in enumerate(_rows(report)):
         shares = [row.ap_voc07, row.ap_voc, row.ap50, row.ap, *((masks[i].ap50, masks[i].ap) if masks else ())]
-        table.add_row(name, str(row.objects), *map(_share, shares))
+        table.add_row(name, str(row.objects), *map(_metric_text, shares))
     return table
 
 
@@ -150,9 +150,9 @@ def _threshold_table(report: EvalReport) -> Table:
     at = "at the score threshold, by boxes" if report.masks else "at the score threshold"
     table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
     for row, name in _rows(report):
-        threshold = _share(row.threshold) if isinstance(row, LabelMetrics) else ""
+        threshold = _metric_text(row.threshold) if isinstance(row, LabelMetrics) else ""
         counts = (row.correct, row.wrong, row.missed, row.false)
-        table.add_row(name, threshold, *map(_share, (row.precision, row.recall, row.f1)), *map(str, counts))
+        table.add_row(name, threshold, *map(_metric_text, (row.precision, row.recall, row.f1)), *map(str, counts))
     return table
 
 
@@ -161,7 +161,7 @@ def _rows(report: EvalReport) -> list[tuple[Metrics, str]]:
     return [*((row, escape(row.label[:40])) for row in report.labels), (report.overall, "[bold]all[/]")]
 
 
-def _summary(report: EvalReport) -> list[str]:
+def _summary_lines(report: EvalReport) -> list[str]:
     """COCO's metrics of boxes and of masks, each with its interval."""
     lines = []
     alarms = report.false_alarms
@@ -172,17 +172,17 @@ def _summary(report: EvalReport) -> list[str]:
         return lines
     for name, block in (("COCO", report), ("COCO, masks", report.masks)):
         if block:
-            lines.append(f"{name}: " + "  ".join(f"{name} {_share(value)}" for name, value in block.coco.items()))
+            lines.append(f"{name}: " + "  ".join(f"{name} {_metric_text(value)}" for name, value in block.coco.items()))
         if block and block.interval:
-            bounds = (f"{name} {_bounds(value)}" for name, value in block.interval.bounds.items())
+            bounds = (f"{name} {_bounds_text(value)}" for name, value in block.interval.bounds.items())
             within = f"{block.interval.share:.0%} of {block.interval.resamples} resamples of the images"
             lines.append(f"  {within}: " + "  ".join(bounds))
     return lines
 
 
-def _bounds(value: tuple[float, float] | None) -> str:
+def _bounds_text(value: tuple[float, float] | None) -> str:
     return "–" if value is None else f"{value[0]:.3f}–{value[1]:.3f}"
 
 
-def _share(value: float | None) -> str:
+def _metric_text(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"

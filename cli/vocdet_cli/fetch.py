@@ -64,7 +64,7 @@ def fetch_into(collection: Collection, folder: Path, options: FetchOptions) -> N
 
     failed = 0
     try:
-        with _bar() as progress:
+        with _progress_bar() as progress:
             for result in fetch(collection, folder, options, progress=progress, note=render.note):
                 _print(result)
                 failed += not result.passed
@@ -90,7 +90,7 @@ def _print(result: FetchResult) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
+def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar in bytes on standard error, for one step after another; silent unless it is a terminal."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.table import Column

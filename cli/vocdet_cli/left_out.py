@@ -18,7 +18,7 @@ def show_left_out(left_out: LeftOut, check: str) -> None:
         return
     from vocdet.wording import counted
 
-    render.warning(f"{_summary(left_out)}, because of {counted(len(left_out.errors), 'error')}:")
+    render.warning(f"{_left_out_summary(left_out)}, because of {counted(len(left_out.errors), 'error')}:")
     for finding in left_out.errors[:MOST]:
         render.warning(f"{finding.place}: {finding.problem}")
     if len(left_out.errors) > MOST:
@@ -28,7 +28,7 @@ def show_left_out(left_out: LeftOut, check: str) -> None:
 def count_left_out(left_out: LeftOut) -> None:
     """Print how much was left out."""
     if left_out:
-        render.warning(_summary(left_out))
+        render.warning(_left_out_summary(left_out))
 
 
 def skipping(skip_bad: bool) -> list[str]:
@@ -36,7 +36,7 @@ def skipping(skip_bad: bool) -> list[str]:
     return ["--skip-bad"] if skip_bad else []
 
 
-def _summary(left_out: LeftOut) -> str:
+def _left_out_summary(left_out: LeftOut) -> str:
     from vocdet.wording import counted
 
     text = f"left out {left_out}" if str(left_out) else "left out no image and no object"

@@ -25,7 +25,7 @@ err = SafeConsole(stderr=True, highlight=False)
 
 MOST_ERRORS = 20  # different errors; others are counted
 MOST_PLACES = 3  # of the same error
-WIDEST = 1000  # columns of a table
+WIDEST_LINE = 1000  # columns of a table
 
 
 def screen() -> Console:
@@ -108,7 +108,7 @@ def show(made: Table) -> None:
     """Print a table under its title; lines wider than the terminal wrap."""
     title, made.title = made.title, None
     out.print(f"[bold]{title}[/]", soft_wrap=True)
-    made.width = out.measure(made, options=out.options.update(max_width=WIDEST)).maximum
+    made.width = out.measure(made, options=out.options.update(max_width=WIDEST_LINE)).maximum
     out.print(made, crop=False)
 
 

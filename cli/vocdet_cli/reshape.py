@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MOST_NAMED = 5  # stems, labels or pairs in a line
+MOST_SHOWN = 5  # stems, labels or pairs in a line
 
 From = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
@@ -257,7 +257,7 @@ def _print_merge(report: MergeReport) -> None:
     for i, one in enumerate(report.sources):
         pairs = [(found.label, found.other) for found in report.spellings if found.source == i]
         if pairs:
-            names = ", ".join(f"{label!r}, which is {other!r} elsewhere" for label, other in pairs[:MOST_NAMED])
+            names = ", ".join(f"{label!r}, which is {other!r} elsewhere" for label, other in pairs[:MOST_SHOWN])
             renames = [word for label, other in pairs for word in ("--rename", f"{label}={other}")]
             first = render.command("remap", str(one.root), f"{one.root}-renamed", *renames)
             render.warning(f"{one.root} has {names}: if they mean the same, run {first} and merge the result")
@@ -283,17 +283,17 @@ def _after_merge(report: MergeReport) -> str:
 def _print_sample(report: SampleReport) -> None:
     columns = ["source", "sample", "share"]
     images = len(report.result.dataset)
-    first: list[Row] = [("images", [len(report.source), images, _share(images, len(report.source))])]
+    first: list[Row] = [("images", [len(report.source), images, _share_text(images, len(report.source))])]
     for name, inside in report.source.splits.items():
         taken = len(report.result.dataset.splits[name])
-        first.append((f"images of {name}", [len(inside), taken, _share(taken, len(inside))]))
+        first.append((f"images of {name}", [len(inside), taken, _share_text(taken, len(inside))]))
     counts = sorted(zip(report.source.labels, report.objects().tolist(), strict=True), key=lambda row: -row[1][0])
-    rows: list[Row] = [(label, [of, taken, _share(taken, of)]) for label, (of, taken) in counts]
+    rows: list[Row] = [(label, [of, taken, _share_text(taken, of)]) for label, (of, taken) in counts]
     render.show(fitted("images, and objects per label", columns, rows, first=first))
     if report.missing:
         from vocdet.wording import listed
 
-        render.warning(f"the sample has no {listed(report.missing, most=MOST_NAMED)}: take more images")
+        render.warning(f"the sample has no {listed(report.missing, most=MOST_SHOWN)}: take more images")
 
 
 def _print_crops(report: CropsReport) -> None:
@@ -340,5 +340,5 @@ def _after(result: WrittenDataset) -> list[str]:
     return ["train-backbone"] if len(result.dataset.labels) > 1 else ["train-ssd"]
 
 
-def _share(taken: int, of: int) -> str:
+def _share_text(taken: int, of: int) -> str:
     return f"{100 * taken / of:.1f} %" if of else ""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-METRICS = {
+METRICS_OF_TASK = {
     "ssd": ("ap50", "ap", "f1"),
     "maskrcnn": ("ap50", "ap", "mask_ap50", "mask_ap", "f1"),
     "backbone": ("accuracy", "mean_label_accuracy", "loss"),
@@ -104,14 +104,14 @@ def compare(
         _print_split(split, comparison.runs, every=show_all)
     for note in comparison.notes:
         render.note(as_commands(note))
-    best = _best(comparison)
+    best = _best_run(comparison)
     then = _eval(best) if best.task in DETECTORS else _train_on(best)
     render.done(f"Compared {len(comparison.runs)} runs", then=then if _has_checkpoint(best) else "")
 
 
 def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:
     known = {name for run in group for name in run.scores}
-    metrics = [name for name in METRICS.get(task, ()) if name in known]
+    metrics = [name for name in METRICS_OF_TASK.get(task, ()) if name in known]
     metrics += [sort] if sort in known and sort not in metrics else []
     columns = ("net", "size", "epochs", *(SHORT.get(name, name) for name in metrics), "started", "time", "data", "")
     rows: list[Row] = [
@@ -177,11 +177,11 @@ def _train_on(run: RunFacts) -> str:
     """The command that trains a detector on a classifier; "" if it has learned from images without boxes."""
     if run.data.get("folder"):
         return ""
-    data = [*render.given(Path(str(run.data.get("root", "")))), *_options(run)]
+    data = [*render.given(Path(str(run.data.get("root", "")))), *_run_arguments(run)]
     return render.command("train-ssd", *data, "--net", run.net, "--weights", str(run.folder))
 
 
-def _options(run: RunFacts) -> list[str]:
+def _run_arguments(run: RunFacts) -> list[str]:
     """The options with which a run has read its dataset."""
     defaults = {"format": ("--from", "auto"), "label_list": ("--labels", None),
                 "coordinates": ("--coordinates", "auto"), "crowds": ("--crowds", "ignore")}  # fmt: skip
@@ -192,17 +192,17 @@ def _options(run: RunFacts) -> list[str]:
 
 def _resume(run: RunFacts) -> list[str]:
     """The command that resumes a run; empty if it cannot be resumed."""
-    return [f"train-{run.task}", "--resume", str(run.folder)] if run.resumable and run.task in METRICS else []
+    return [f"train-{run.task}", "--resume", str(run.folder)] if run.resumable and run.task in METRICS_OF_TASK else []
 
 
 def _eval(run: RunFacts) -> str:
     """The command that evaluates a detector on the dataset of its training."""
     root = Path(str(run.data.get("root", "")))
-    return render.command("eval", str(run.folder), *render.given(root, "--data", Path()), *_options(run))
+    return render.command("eval", str(run.folder), *render.given(root, "--data", Path()), *_run_arguments(run))
 
 
 def _differences_table(title: str, group: Sequence[RunFacts], rows: Sequence[Difference]) -> Table:
-    table = render.table(f"{title}: differences", "", *_names(group))
+    table = render.table(f"{title}: differences", "", *_run_names(group))
     for row in rows:
         table.add_row(escape(SHORT.get(row.name, row.name)), *(escape(text) for text in _cells(row)))
     return table
@@ -262,10 +262,10 @@ def _metrics_table(title: str, group: Sequence[RunFacts], rows: Sequence[MetricR
         (SHORT.get(row.name, row.name), [_number(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
         for row in rows
     ]
-    return fitted(title, _names(group), both_ends(cells, len(group), every=every))
+    return fitted(title, _run_names(group), both_ends(cells, len(group), every=every))
 
 
-def _names(group: Sequence[RunFacts]) -> list[str]:
+def _run_names(group: Sequence[RunFacts]) -> list[str]:
     """The names of the runs, or their paths if two names are equal."""
     names = [run.folder.name for run in group]
     return names if len(set(names)) == len(names) else [str(run.folder) for run in group]
@@ -281,7 +281,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _best(comparison: Comparison) -> RunFacts:
+def _best_run(comparison: Comparison) -> RunFacts:
     """The run with the highest first metric of the last measured split, else the first run."""
     for split in reversed(comparison.splits):
         for row in split.overall:

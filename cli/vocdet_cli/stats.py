@@ -25,7 +25,7 @@ app = typer.Typer()
 MOST_PAIRS = 10
 MOST_SIZES = 4  # of images
 INPUT = 320  # pixels; the default --size of train-ssd
-FEW = 0.05  # share of objects smaller than a cell that suggests a larger input
+MANY_SMALL = 0.05  # share of objects smaller than a cell that suggests a larger input
 QUARTILES = ("25 %", "50 %", "75 %")
 
 
@@ -64,7 +64,7 @@ def stats(
     _print_problems(report, render.command("check", *same))
     count_left_out(report.skipped)
     wrote = f"wrote {report.picture}" if report.picture else f"counted {report.kind}"
-    render.done(wrote, then=render.command(_next(report), *same, *skipping(skip_bad)))
+    render.done(wrote, then=render.command(_next_command(report), *same, *skipping(skip_bad)))
 
 
 def _print_labels(statistics: Stats, *, every: bool) -> None:
@@ -154,12 +154,11 @@ def _print_input(statistics: Stats) -> None:
     median = statistics.shares[-1, 1] * INPUT
     below = statistics.below_cell[INPUT]
     text = f"at the default --size {INPUT} of train-ssd the median object has {median:.0f} pixels"
-    text += f"; {_percent(below)} have fewer than {CELL}, a cell of the finest feature map"
-    if below > FEW:
-        side = statistics.enough_input(FEW) or max(statistics.below_cell)
-        text += (
-            f"; at --size {side}, {_percent(statistics.below_cell[side])}, for {(side / INPUT) ** 2:.1f}× the compute"
-        )
+    text += f"; {_percent_text(below)} have fewer than {CELL}, a cell of the finest feature map"
+    if below > MANY_SMALL:
+        side = statistics.enough_input(MANY_SMALL) or max(statistics.below_cell)
+        fewer, compute = _percent_text(statistics.below_cell[side]), (side / INPUT) ** 2
+        text += f"; at --size {side}, {fewer}, for {compute:.1f}× the compute"
     render.out.print(text, soft_wrap=True)
 
 
@@ -174,7 +173,7 @@ def _print_problems(report: StatsReport, check: str) -> None:
         render.warning(f"{counted(report.errors, 'error')} in the files: invalid ones are left out, see {check}")
 
 
-def _next(report: StatsReport) -> str:
+def _next_command(report: StatsReport) -> str:
     if report.refused:
         return "check"
     if "train" not in report.statistics.splits:
@@ -195,7 +194,7 @@ def _number(value: float, decimals: int) -> str:
     return "" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _percent(share: float) -> str:
+def _percent_text(share: float) -> str:
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 

@@ -16,16 +16,16 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
-from vocdet.workflows.bench import Bench, Measurement, Scores
+from vocdet.workflows.bench import Bench, LatestScores, Measurement
 
 Run = Callable[..., tuple[int, str, str]]
 TEACHER = Measurement(
     "runs/maskrcnn-resnet50-1", "maskrcnn", "resnet50", (512, 512), Latency(1020.04, 1100), 245_000_000,
-    Work(115_000_000_000, 44_000_000), Scores({"ap50": 0.9, "ap": 0.6, "mask_ap50": 0.8, "mask_ap": 0.5}, "test", 30, "x"),
+    Work(115_000_000_000, 44_000_000), LatestScores({"ap50": 0.9, "ap": 0.6, "mask_ap50": 0.8, "mask_ap": 0.5}, "test", 30, "x"),
 )  # fmt: skip
 PUPIL = Measurement(
     "runs/ssd-mb1-1", "ssd", "mb1", (320, 320), Latency(102.004, 220), 24_500_000, Work(1_150_000_000, 4_400_000),
-    Scores({"ap50": 0.7, "ap": 0.65}, "val", 0, ""),
+    LatestScores({"ap50": 0.7, "ap": 0.65}, "val", 0, ""),
 )  # fmt: skip
 
 

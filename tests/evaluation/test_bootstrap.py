@@ -66,7 +66,7 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     truth, found = samples
     table = stack(found, len(LABELS))
     pairs = box_pairs(truth.objects, table, floor=0.5)
-    monkeypatch.setattr(module, "_BLOCK", 300)  # several pieces
+    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 300)  # several pieces
     done = bootstrap(pairs, table, truth.objects, len(truth), seed=5, resamples=40)
     numbers = np.random.default_rng(5)
     figures = [drawn(truth, found, numbers.integers(0, 9, 9), make) for _ in range(40)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.inputs.masked import Pixels, bounds_of, in_full, polygon_text, rle_text, save_dataset, whole_mask
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
-from vocdet.inputs.mask_views import Frame, bounded, tight, visible_mask, visible_masks
+from vocdet.inputs.mask_views import MaskFrame, bounded, tight, visible_mask, visible_masks
 from vocdet.inputs.object_masks import ObjectMasks
 from vocdet.inputs.transforms import FILL, View, draw_view, visible_boxes
 from vocdet.mask_crops import MaskCrops
@@ -39,7 +39,7 @@ def seen_in(
     size: tuple[int, int] = SIZE,
 ) -> Pixels:
     """What is seen of the first object's mask, in all pixels of a canvas (width, height)."""
-    masks = MaskCrops.of([visible_mask(found, 0, Frame(size, view, into))])
+    masks = MaskCrops.of([visible_mask(found, 0, MaskFrame(size, view, into))])
     return in_full(masks, 0, canvas[1], canvas[0])
 
 
@@ -254,7 +254,7 @@ def test_the_box_of_an_object_that_is_cut_becomes_that_of_what_is_seen(tmp_path:
         into = (0, 0, round((view.x1 - view.x0) * 90), round((view.y1 - view.y0) * 70))
         boxes, keep = visible_boxes(dataset.objects.box / (90, 70, 90, 70), view, into)
         cut = np.array([True])
-        rows, boxes, masks = visible_masks(found, keep, boxes, truncated=cut[keep], frame=Frame(SIZE, view, into))
+        rows, boxes, masks = visible_masks(found, keep, boxes, truncated=cut[keep], frame=MaskFrame(SIZE, view, into))
         return rows.tolist(), boxes.tolist(), masks.where.tolist()
 
     assert seen(View()) == ([0], [[10, 10, 60, 60]], [[10, 10, 60, 60]])
@@ -274,7 +274,11 @@ def test_an_object_without_a_mask_is_unchanged(tmp_path: Path) -> None:
     given_boxes = np.array([[10.0, 10, 24.5, 30], [9, 10, 24.5, 30], [5, 5, 24.5, 40]])
     into = (0, 0, 25, 70)
     rows, kept, masks = visible_masks(
-        found, np.arange(3), given_boxes, truncated=np.ones(3, np.bool_), frame=Frame(SIZE, crop(0, 0, 25, 70), into)
+        found,
+        np.arange(3),
+        given_boxes,
+        truncated=np.ones(3, np.bool_),
+        frame=MaskFrame(SIZE, crop(0, 0, 25, 70), into),
     )
     assert rows.tolist() == [0, 1, 2]
     assert kept.tolist() == [[10, 10, 24.5, 30], [10, 10, 24.5, 30], [5, 5, 24.5, 40]]
@@ -287,7 +291,7 @@ def test_a_mask_too_thin_for_any_pixel_leaves_the_box_of_an_object_that_is_whole
     box = np.array([[10.0, 9, 60, 12]])
     for cut, expected in ((False, [0]), (True, [])):
         rows, _, masks = visible_masks(
-            hair, np.array([0]), box, truncated=np.array([cut]), frame=Frame(SIZE, View(), WHOLE)
+            hair, np.array([0]), box, truncated=np.array([cut]), frame=MaskFrame(SIZE, View(), WHOLE)
         )
         assert rows.tolist() == expected
         assert not masks.known.any()
@@ -320,7 +324,7 @@ def test_a_self_crossing_polygon_is_drawn_as_pycocotools_draws_it() -> None:
 def test_an_outline_that_is_too_long_to_draw_is_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vocdet.masks.LONGEST_OUTLINE", 100)
     found = table(polygon_text([10, 10, 60, 10, 60, 50]))
-    assert visible_mask(found, 0, Frame(SIZE, View(), WHOLE)) is None
+    assert visible_mask(found, 0, MaskFrame(SIZE, View(), WHOLE)) is None
 
 
 def test_a_crop_of_a_large_mask_takes_the_room_of_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +344,7 @@ def test_a_crop_of_a_large_mask_takes_the_room_of_the_crop(monkeypatch: pytest.M
     whole[100:2900, 100:3900] = True
     text = polygon_text([100, 100, 3900, 100, 3900, 2900, 100, 2900])
     for found in (table(text, size=size), table(rle_text(whole), size=size)):
-        cut = visible_mask(found, 0, Frame(size, crop(1000, 1000, 1050, 1040, size), (0, 0, 50, 40)))
+        cut = visible_mask(found, 0, MaskFrame(size, crop(1000, 1000, 1050, 1040, size), (0, 0, 50, 40)))
         assert cut is not None
         assert cut[2].all()
         assert cut[2].shape == (40, 50)

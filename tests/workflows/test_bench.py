@@ -21,7 +21,7 @@ from vocdet.models.rcnn.model import RcnnSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
-from vocdet.workflows.bench import Measurement, Scores, bench_runs, ratios
+from vocdet.workflows.bench import LatestScores, Measurement, bench_runs, ratios
 
 MakeVoc = Callable[..., Path]
 LABELS = ("cat", "dog")
@@ -61,7 +61,7 @@ def test_without_data_detectors_are_timed_on_noise_with_training_metrics(ssd: Pa
     assert (second.task, second.net, second.size) == ("maskrcnn", "mb1-0.25", (64, 96))
     assert (done.pictures, done.rounds, done.device) == ("noise", 2, "cpu")
     assert first.bytes == (ssd / "best.safetensors").stat().st_size
-    assert first.scores == Scores({"ap50": 0.75, "ap": 0.5}, "val, in training", 0, "abc")
+    assert first.scores == LatestScores({"ap50": 0.75, "ap": 0.5}, "val, in training", 0, "abc")
     assert second.scores.metrics == {"ap50": 0.5, "ap": 0.25, "mask_ap50": 0.375, "mask_ap": 0.125}
     assert done.same_images
     assert all(0 < one.latency.median <= one.latency.p90 for one in done.runs)
@@ -78,7 +78,7 @@ def test_the_last_evaluation_takes_precedence_over_the_training(ssd: Path, rcnn:
         os.utime(path, (later, later))
     done = bench_runs([ssd, rcnn], rounds=1, device="cpu")
     metrics: dict[str, float | None] = {"ap50": 0.2, "ap": 0.2, "mask_ap50": 0.2, "mask_ap": 0.2}
-    assert done.runs[1].scores == Scores(metrics, "test", 9, "xyz")
+    assert done.runs[1].scores == LatestScores(metrics, "test", 9, "xyz")
     assert not done.same_images  # one of the training's validation, one of test
     os.utime(rcnn / "metrics-test.json", (0, 0))  # it was trained on since
     assert bench_runs([rcnn], rounds=1, device="cpu").runs[0].scores.split == "val"
@@ -125,7 +125,7 @@ def test_everything_is_written_as_json(ssd: Path, rcnn: Path, tmp_path: Path) ->
 
 
 def test_ratios_are_multiples_of_the_first() -> None:
-    scores = Scores({}, "", 0, "")
+    scores = LatestScores({}, "", 0, "")
     first = Measurement("a", "ssd", "mb1", (8, 8), Latency(10, 20), 1000, Work(500, 100), scores)
     second = Measurement("b", "ssd", "mb1", (8, 8), Latency(40, 30), 100, Work(0, 250), scores)
     assert ratios(second, first) == {"median": 4, "p90": 1.5, "bytes": 0.1, "parameters": 2.5, "macs": 0}

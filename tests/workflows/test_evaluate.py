@@ -23,7 +23,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import EvalOptions, evaluate_run, relabel
+from vocdet.workflows.evaluate import EvalOptions, evaluate_run, relabeled_for
 from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]
@@ -200,12 +200,12 @@ def test_an_image_that_breaks_after_it_was_read_is_named(root: Path, tmp_path: P
 def test_relabelling_changes_numbers_and_nothing_else(root: Path) -> None:
     dataset = load_dataset(Source(root)).dataset
     assert dataset.labels == ("cat", "dog")
-    changed, unknown = relabel(dataset, ("x", "dog", "y"))
+    changed, unknown = relabeled_for(dataset, ("x", "dog", "y"))
     assert (changed.labels, unknown) == (("x", "dog", "y", "cat"), ("cat",))
     names = [dataset.labels[k] for k in dataset.objects.label]
     assert [changed.labels[k] for k in changed.objects.label] == names
     assert np.array_equal(changed.objects.box, dataset.objects.box)
-    same, none = relabel(dataset, dataset.labels)
+    same, none = relabeled_for(dataset, dataset.labels)
     assert same.fingerprint() == dataset.fingerprint()
     assert none == ()
 

@@ -14,7 +14,7 @@ from vocdet.errors import ArgumentError
 from vocdet.formats.scan import Source
 from vocdet.resources import bundled_text
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.explain import PAGE, explain, read_sections
+from vocdet.workflows.explain import FINDINGS_PAGE, explain, read_sections
 
 LIBRARY = Path(__file__).parents[2] / "vocdet"
 KINDS = "area|box|coco|crowd|csv|cvat|fix|image|imagesets|json|label|labelme|mask|path|via|voc|xml|yolo"
@@ -100,7 +100,7 @@ FOLDERS = {
     "Fruits": "fruits_nuts",
     "Raccoons": "raccoon",
 }
-EXAMPLES = re.split(r"^### ", bundled_text(PAGE).split("## A worked example")[1], flags=re.MULTILINE)[1:]
+EXAMPLES = re.split(r"^### ", bundled_text(FINDINGS_PAGE).split("## A worked example")[1], flags=re.MULTILINE)[1:]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split()[0])

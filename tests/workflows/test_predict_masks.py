@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import OutputError
+from vocdet.files import write_bytes
 from vocdet.formats import cache
 from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
@@ -125,12 +126,16 @@ def test_without_masks_there_are_xmls_alone(picture: Path, tmp_path: Path) -> No
     assert text.count("<object>") == 2
 
 
+def writer(root: Path) -> Callable[[str, bytes], None]:
+    return lambda name, data: write_bytes(root / name, data)
+
+
 def test_the_best_254_of_many_have_a_mask_in_the_picture(tmp_path: Path) -> None:
     count, size = 300, (20, 15)  # width, height
     masks = [rle(area(i % 20, i // 20, i % 20 + 1, i // 20 + 1, (15, 20))) for i in range(count)]
     boxes = np.array([[i % 20, i // 20, i % 20 + 1, i // 20 + 1] for i in range(count)], np.float64)
     found = Detections(boxes, np.linspace(1, 0.5, count, dtype=np.float32), np.zeros(count, np.int64), Texts.of(masks))
-    write_annotation(tmp_path, "a", tmp_path / "a.png", size, found, LABELS)
+    write_annotation(writer(tmp_path), "a", tmp_path / "a.png", size, found, LABELS)
     values = np.asarray(Image.open(tmp_path / "SegmentationObject" / "a.png")).reshape(-1)
     assert values.tolist() == [*range(1, 255), *[0] * 46]
     assert (tmp_path / "Annotations" / "a.xml").read_text().count("<object>") == 300
@@ -140,7 +145,7 @@ def test_with_more_labels_than_numbers_there_is_no_picture_of_labels(tmp_path: P
     labels = [f"label {i}" for i in range(300)]
     mask = Texts.of([rle(area(0, 0, 5, 5))])
     found = Detections(np.array([[0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([299]), mask)
-    write_annotation(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, labels)
+    write_annotation(writer(tmp_path), "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, labels)
     assert not (tmp_path / "SegmentationClass").exists()
     assert np.asarray(Image.open(tmp_path / "SegmentationObject" / "a.png")).max() == 1
 
@@ -151,8 +156,9 @@ def test_boxes_are_of_a_pixel_at_least_and_inside(tmp_path: Path) -> None:
         np.full(3, 0.5, np.float32),
         np.zeros(3, np.int64),
     )
-    write_annotation(tmp_path, "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, LABELS)
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    write_annotation(writer(tmp_path), "a", tmp_path / "a.png", (WIDTH, HEIGHT), found, LABELS)
+    (tmp_path / "JPEGImages").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "JPEGImages" / "a.png")
     assert cache.read(Source(tmp_path)).dataset.objects.box.tolist() == [
         [0, 0, 64, 48],
         [63, 47, 64, 48],

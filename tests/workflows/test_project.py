@@ -17,7 +17,7 @@ import pytest
 from vocdet.errors import DatasetError, ManyErrors, OutputError
 from vocdet.formats.shared.values import read_labels
 from vocdet.recipes.load import load_recipe
-from vocdet.workflows.project import DETECTORS, init_project
+from vocdet.workflows.project import DETECTOR_RECIPES, init_project
 
 MakeVoc = Callable[..., Path]
 FILES = ["README.md", "labels.txt", "recipes/backbone.toml", "recipes/ssd.toml", "slurm.sh"]
@@ -40,7 +40,7 @@ def test_a_project_has_what_a_training_needs(tmp_path: Path) -> None:
         assert b"\r" not in text
 
 
-@pytest.mark.parametrize("net", sorted(DETECTORS))
+@pytest.mark.parametrize("net", sorted(DETECTOR_RECIPES))
 def test_the_recipes_are_for_the_requested_net(tmp_path: Path, net: str) -> None:
     init_project(tmp_path / "p", net=net)
     assert load_recipe("ssd", str(tmp_path / "p" / "recipes" / "ssd.toml")).recipe.model.net == net
@@ -56,7 +56,7 @@ def test_a_project_for_a_classifier_has_no_detector(tmp_path: Path) -> None:
         assert "ssd" not in text
 
 
-@pytest.mark.parametrize("net", sorted(DETECTORS))
+@pytest.mark.parametrize("net", sorted(DETECTOR_RECIPES))
 def test_a_project_for_masks_goes_from_the_classifier_to_mask_rcnn(tmp_path: Path, net: str) -> None:
     init_project(tmp_path, task="maskrcnn", net=net)
     assert files_in(tmp_path) == [name.replace("ssd", "maskrcnn") for name in FILES]

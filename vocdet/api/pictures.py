@@ -54,7 +54,7 @@ def _from_pil(picture: PIL.Image.Image, levels: Levels | None) -> Image:
     oriented = ImageOps.exif_transpose(picture)
     if oriented.mode.startswith("I;16") or (oriented.mode in ("I", "F") and levels):
         deep = np.asarray(oriented.convert("I") if oriented.mode[0] == "I" else oriented)
-        return _rgb((levels or choose_levels([deep])).apply(deep))  # as for files
+        return _as_rgb((levels or choose_levels([deep])).apply(deep))  # as for files
     if oriented.mode in ("I", "F", "LAB"):
         hint = "convert it to RGB with 8 bits a channel first"
         raise ArgumentError(f"a PIL image of mode {oriented.mode} has no unambiguous colors", hint=hint)
@@ -90,7 +90,7 @@ def _from_array(array: NDArray[Any], channels: Channels, hint: str, levels: Leve
         raise ArgumentError(f"an array of shape {_shape(array)} has {array.shape[2]} channels", hint=hint)
     if not array.size:
         raise ArgumentError(f"an array of shape {_shape(array)} is empty", hint=hint)
-    pixels = _rgb(levels.apply(array) if levels and array.dtype == np.uint16 else _bytes(array, hint))
+    pixels = _as_rgb(levels.apply(array) if levels and array.dtype == np.uint16 else _bytes(array, hint))
     return np.ascontiguousarray(pixels[..., ::-1]) if channels == "bgr" else pixels
 
 
@@ -111,7 +111,7 @@ def _bytes(array: NDArray[Any], hint: str) -> NDArray[np.uint8]:
     return np.asarray(np.rint(array * 255), np.uint8)
 
 
-def _rgb(pixels: NDArray[Any]) -> Image:
+def _as_rgb(pixels: NDArray[Any]) -> Image:
     """Gray (H, W) or (H, W, 1), RGB, or RGB with an alpha channel, as RGB (H, W, 3)."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]

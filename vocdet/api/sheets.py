@@ -12,13 +12,13 @@ from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw_objects
 from vocdet.inputs.images import decode_image
 
-IMAGES = 9  # on a sheet
+SHEET_IMAGES = 9  # on a sheet
 WIDTH = 960  # pixels of a sheet
 
 
 def dataset_png(dataset: Dataset) -> bytes:
     """A PNG of some images of a dataset, evenly chosen, with their annotations; broken images are left out."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), IMAGES)).astype(int))
+    rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), SHEET_IMAGES)).astype(int))
     pictures, captions = [], []
     for row in rows.tolist():
         sample = dataset[row]

@@ -65,7 +65,7 @@ def train_detector(
     >>> run
     <run runs/ssd-mb1-0.25-..., epochs: 1, best: 1, ap50 ..., ap ...>
     """
-    return _finished(
+    return _last_event(
         training_events(dataset, recipe, runs=runs, device=device, resume=resume, track=track, stop=stop, **values)
     )
 
@@ -90,8 +90,8 @@ def train_backbone(
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
     resolved = _resolved(_own_recipe(resume, recipe, "backbone"), ("backbone",), values)
-    options = _options(runs, device, resume, track, stop, values)
-    return _finished(backbones.backbone_events(_data(dataset), resolved, options))
+    options = _run_options(runs, device, resume, track, stop, values)
+    return _last_event(backbones.backbone_events(_source_of(dataset), resolved, options))
 
 
 def training_events(
@@ -118,16 +118,16 @@ def training_events(
     1 ['ap', 'ap50', 'f1', 'loss']
     """
     resolved = _resolved(_own_recipe(resume, recipe, DEFAULT_DETECTOR), DETECTORS, values)
-    options = _options(runs, device, resume, track, stop, values)
-    return detectors.training_events(_data(dataset), resolved, options)
+    options = _run_options(runs, device, resume, track, stop, values)
+    return detectors.training_events(_source_of(dataset), resolved, options)
 
 
-def _data(dataset: Data) -> Source | Loaded:
+def _source_of(dataset: Data) -> Source | Loaded:
     """A path is read when training starts; a dataset in memory is used directly."""
     return Source(Path(dataset)) if isinstance(dataset, str | Path) else as_loaded(dataset)
 
 
-def _finished(events: Iterable[Any]) -> Run:
+def _last_event(events: Iterable[Any]) -> Run:
     """Train to the end; a start from scratch for lack of weights is logged."""
     result: Any = None
     for result in events:  # the last event is the result
@@ -172,11 +172,11 @@ def plain_values(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own_recipe(resume: Run | str | Path | None, recipe: RecipeChoice, default: str) -> RecipeChoice:
     """The recipe of the run to resume, unless another than the default is given."""
-    run = _path(resume)
+    run = _path_of(resume)
     return run if run and recipe == default and (run / RECIPE).is_file() else recipe
 
 
-def _options(
+def _run_options(
     runs: str | Path,
     device: str,
     resume: Run | str | Path | None,
@@ -186,10 +186,10 @@ def _options(
 ) -> RunOptions:
     given = frozenset(name for name in LENGTHS if name in values)
     return RunOptions(
-        runs=Path(runs), device=device, resume=_path(resume), given=given, track=track, stop=stop,
+        runs=Path(runs), device=device, resume=_path_of(resume), given=given, track=track, stop=stop,
         downloads=Downloads(_LOG.warning),
     )  # fmt: skip
 
 
-def _path(run: Run | str | Path | None) -> Path | None:
+def _path_of(run: Run | str | Path | None) -> Path | None:
     return None if run is None else Path(run)

@@ -28,12 +28,12 @@ from vocdet.evaluation.matching import (
     stack,
 )
 
-SHARE = 0.95  # of the resamples inside the interval
+CONFIDENCE = 0.95  # of the resamples inside the interval
 RESAMPLES = 1000
 AR_LIMITS = (1, 10, MAX_DETECTIONS)  # detections an image
 NAMES = ("AP", "AP50", "AP75", *(f"AR{limit}" for limit in AR_LIMITS))
 
-_BLOCK = 4_000_000  # elements of a temporary array
+_BLOCK_ELEMENTS = 4_000_000  # elements of a temporary array
 
 Draws = NDArray[np.float64]  # (R, N) how often each resample draws each image
 
@@ -62,7 +62,7 @@ def bootstrap(
     A label without objects in a resample is left out of the means of that resample.
     """
     values = _resampled(pairs, detections, objects, images, seed, resamples)
-    return Interval(SHARE, resamples, seed, {name: _middle(row) for name, row in zip(NAMES, values, strict=True)})
+    return Interval(CONFIDENCE, resamples, seed, {name: _middle(row) for name, row in zip(NAMES, values, strict=True)})
 
 
 def paired_difference(
@@ -103,16 +103,18 @@ def _resampled(
     np.add.at(counts, (np.searchsorted(labels, objects.label[~ignored]), objects.image[~ignored]), 1)
     parts = [np.empty((len(NAMES), 0))]
     widest = max([1, images, *map(len, rows)])
-    for weights in _draws(images if len(labels) else 0, resamples, max(1, _BLOCK // widest), seed):
+    for weights in _resample_draws(images if len(labels) else 0, resamples, max(1, _BLOCK_ELEMENTS // widest), seed):
         metrics = [
-            _metrics(outcome[:, mine], weights[:, detections.image[mine]], detections.rank[mine], weights @ count)
+            _metrics_of_draws(
+                outcome[:, mine], weights[:, detections.image[mine]], detections.rank[mine], weights @ count
+            )
             for mine, count in zip(rows, counts, strict=True)
         ]
         parts.append(_mean(np.stack(metrics)))
     return np.concatenate(parts, axis=1)
 
 
-def _draws(images: int, resamples: int, at_once: int, seed: int) -> Iterator[Draws]:
+def _resample_draws(images: int, resamples: int, at_once: int, seed: int) -> Iterator[Draws]:
     numbers = np.random.default_rng(seed)
     for start in range(0, resamples if images else 0, at_once):
         drawn = [numbers.integers(0, images, images) for _ in range(min(at_once, resamples - start))]
@@ -127,7 +129,7 @@ def _rows(outcome: Outcome, detections: DetectionTable, label: int) -> NDArray[n
     return mine[: true[-1] + 1 if len(true) else 0]
 
 
-def _metrics(
+def _metrics_of_draws(
     outcome: Outcome, weights: Draws, rank: NDArray[np.int64], objects: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(6, R) of one label, from its outcomes (T, D) at every IoU; NaN where a resample has no `objects` (R,)."""
@@ -159,5 +161,5 @@ def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
     known = values[~np.isnan(values)]
     if not len(known):
         return None
-    low, high = np.percentile(known, (50 * (1 - SHARE), 50 * (1 + SHARE))).tolist()
+    low, high = np.percentile(known, (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))).tolist()
     return low, high

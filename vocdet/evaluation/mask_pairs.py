@@ -88,11 +88,11 @@ def _pairs_of_image(
 
 def _rles(segmentations: Texts, rows: NDArray[np.int64], size: tuple[int, int]) -> dict[int, _Rle]:
     """The valid masks among these rows of an image of `size` (height, width), by row."""
-    read = ((row, _rle(segmentations[row], size)) for row in rows.tolist())
+    read = ((row, _parsed_rle(segmentations[row], size)) for row in rows.tolist())
     return {row: rle for row, rle in read if rle is not None}
 
 
-def _rle(text: bytes, size: tuple[int, int]) -> _Rle | None:
+def _parsed_rle(text: bytes, size: tuple[int, int]) -> _Rle | None:
     counts = masks.counts_of(text, *size)
     if counts is None:
         return None

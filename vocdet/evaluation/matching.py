@@ -149,7 +149,7 @@ def match_voc(pairs: OverlapPairs, objects: Objects, count: int, iou: float) -> 
 def best_pairs(pairs: OverlapPairs) -> OverlapPairs:
     """The pair of every detection with the largest overlap, the first of equals."""
     pairs = pairs.take(np.lexsort((pairs.object, -pairs.overlap, pairs.detection)))
-    return pairs.take(_starts(pairs.detection))
+    return pairs.take(_run_starts(pairs.detection))
 
 
 def match_coco(
@@ -170,7 +170,7 @@ def match_coco(
     for step in _rounds(pairs, detections, ignored):
         width = len(step.detection)
         free = (step.overlap >= limits) & ~taken[:, step.object]  # (T, width)
-        starts = np.flatnonzero(_starts(step.detection))
+        starts = np.flatnonzero(_run_starts(step.detection))
         first = np.minimum.reduceat(np.where(free, np.arange(width), width), starts, axis=1)  # (T, detections)
         level, place = np.nonzero(first < width)
         chosen = step.object[first[level, place]]
@@ -217,7 +217,7 @@ def _chunks(count: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield np.repeat(rows, count[rows])
 
 
-def _starts(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _run_starts(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Where each run of equal values starts."""
     starts = np.ones(len(values), np.bool_)
     starts[1:] = values[1:] != values[:-1]
@@ -227,4 +227,4 @@ def _starts(values: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _place_in_run(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """The position 0, 1, 2, .. within each run of equal values."""
     here = np.arange(len(values))
-    return here - np.maximum.accumulate(np.where(_starts(values), here, 0))
+    return here - np.maximum.accumulate(np.where(_run_starts(values), here, 0))

@@ -145,7 +145,7 @@ def evaluate(
     coco = score_pairs(pairs, table, dataset.objects, labels, sizes)
     drawn = partial(bootstrap, images=len(dataset), resamples=resamples, seed=seed)
     masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
-    return _report(
+    return _eval_report(
         dataset, voc, coco, point,
         interval=drawn(pairs, table, dataset.objects) if resamples else None,
         masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
@@ -161,7 +161,7 @@ def _false_alarms(dataset: Dataset, table: DetectionTable, thresholds: NDArray[n
     return FalseAlarms(count, len(np.unique(false)), len(false), len(false) / count if count else None)
 
 
-def _report(
+def _eval_report(
     dataset: Dataset,
     voc: VocScore,
     coco: CocoScore,

@@ -35,7 +35,7 @@ class FileCount:
     suffix: str
 
     def count(self, root: Path) -> int:
-        return sum(name.endswith(self.suffix) for name in _names(root / self.folder))
+        return sum(name.endswith(self.suffix) for name in _file_names(root / self.folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SplitCount:
             lines = (base / "ImageSets" / "Main" / f"{self.split}.txt").read_text(encoding="ascii").split()
         except (OSError, ValueError):
             return 0
-        images, xmls = _names(base / "JPEGImages"), _names(base / "Annotations")
+        images, xmls = _file_names(base / "JPEGImages"), _file_names(base / "Annotations")
         return sum(f"{stem}.jpg" in images and f"{stem}.xml" in xmls for stem in set(lines))
 
 
@@ -79,7 +79,7 @@ class TextCount:
         return total
 
 
-def _names(folder: Path) -> set[str]:
+def _file_names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file() and entry.stat().st_size}

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]  # bytes done, total bytes; 0 if unknown
 Note = Callable[[str], None]
 
 OFFLINE = "VOCDET_OFFLINE"  # environment variable: set to 1, nothing is downloaded
-BLOCK = 1 << 18  # bytes
+NETWORK_BLOCK = 1 << 18  # bytes
 LONGEST_WAIT = 60.0  # seconds between two attempts
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another attempt
 
@@ -146,7 +146,7 @@ def finish(part: Path, path: Path) -> None:
     """Give a complete download its name."""
     try:
         part.replace(path)
-        _info(part).unlink(missing_ok=True)
+        _info_path(part).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -154,7 +154,7 @@ def finish(part: Path, path: Path) -> None:
 def discard(part: Path) -> None:
     """Delete a partial download."""
     part.unlink(missing_ok=True)
-    _info(part).unlink(missing_ok=True)
+    _info_path(part).unlink(missing_ok=True)
 
 
 def md5_of(path: Path, progress: Progress | None = None) -> str:
@@ -170,7 +170,7 @@ def sha256_of(path: Path) -> str:
 def _digest(path: Path, digest: hashlib._Hash, progress: Progress | None = None) -> str:
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(NETWORK_BLOCK):
             digest.update(block)
             done += len(block)
             if progress:
@@ -193,7 +193,7 @@ def _receive(url: str, part: Path, size: int, timeout: float, progress: Progress
         start = 0
     if start and start == known.total:
         return
-    with _opened(url, start, known.validator if known.url == url else "", part, timeout) as reply:
+    with _open_url(url, start, known.validator if known.url == url else "", part, timeout) as reply:
         if reply.status == 206:
             total = _resumed_total(reply, start, known.total, part)
         elif reply.status == 200:  # the whole file: it has changed, or the server has no ranges
@@ -204,17 +204,19 @@ def _receive(url: str, part: Path, size: int, timeout: float, progress: Progress
             raise DownloadError(f"{url}: the server answers with a web page", hint="the network may require a login")
         if size and total not in (0, size):
             raise DownloadError(f"{url}: the file on the server has {total} bytes, the archive {size}")
-        write_text(_info(part), json.dumps(asdict(_PartialDownload(url, _validator(reply.headers), total or size))))
-        done = _write(reply, part, start, total or size, progress)
+        write_text(
+            _info_path(part), json.dumps(asdict(_PartialDownload(url, _validator(reply.headers), total or size)))
+        )
+        done = _write_reply(reply, part, start, total or size, progress)
     if done < (total or size):
         raise _TemporaryError(f"the answer ended after {done} of {total or size} bytes")
 
 
-def _write(reply: http.client.HTTPResponse, part: Path, start: int, most: int, progress: Progress | None) -> int:
+def _write_reply(reply: http.client.HTTPResponse, part: Path, start: int, most: int, progress: Progress | None) -> int:
     done = start
     try:
         with part.open("ab" if start else "wb") as file:
-            for block in _blocks(reply):
+            for block in _received_blocks(reply):
                 done += len(block)
                 if most and done > most:
                     raise DownloadError(f"the server sends more than the expected {most} bytes", place=part)
@@ -231,9 +233,9 @@ def _write(reply: http.client.HTTPResponse, part: Path, start: int, most: int, p
     return done
 
 
-def _blocks(reply: IO[bytes] | http.client.HTTPResponse) -> Iterator[bytes]:
+def _received_blocks(reply: IO[bytes] | http.client.HTTPResponse) -> Iterator[bytes]:
     try:
-        while block := reply.read(BLOCK):
+        while block := reply.read(NETWORK_BLOCK):
             yield block
     except (OSError, http.client.HTTPException) as error:
         raise _TemporaryError(f"the connection was lost: {_text(error)}") from error
@@ -249,7 +251,7 @@ def _resumed_total(reply: http.client.HTTPResponse, start: int, total: int, part
     raise _TemporaryError(f"the server sends {content_range!r}, not bytes {start} to {total}; starting over")
 
 
-def _opened(url: str, start: int, validator: str, part: Path, timeout: float) -> http.client.HTTPResponse:
+def _open_url(url: str, start: int, validator: str, part: Path, timeout: float) -> http.client.HTTPResponse:
     headers = {"User-Agent": f"vocdet/{__version__}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -328,14 +330,14 @@ def _opener() -> OpenerDirector:
 
 def _partial_download(part: Path, size: int) -> _PartialDownload:
     try:
-        stored = json.loads(_info(part).read_text(encoding="utf-8"))
+        stored = json.loads(_info_path(part).read_text(encoding="utf-8"))
         known = _PartialDownload(str(stored["url"]), str(stored["validator"]), int(stored["total"]))
     except (OSError, ValueError, KeyError, TypeError):
         return _PartialDownload(total=size)  # copied there by hand
     return known if not size or known.total == size else _PartialDownload(total=size)
 
 
-def _info(part: Path) -> Path:
+def _info_path(part: Path) -> Path:
     return part.with_name(part.name + ".info")
 
 

@@ -49,11 +49,11 @@ def unpack(archive: Path, folder: Path, *, most: int, progress: Progress | None 
     lead out of the folder, are duplicates or are not portable; links, devices and encrypted files; and archives that
     declare more than `most` bytes, hold more than they declare, or are truncated or damaged.
     """
-    with _entries(archive, folder) as entries:
-        files = _checked(archive, entries, folder, most)
+    with _archive_entries(archive, folder) as entries:
+        files = _checked_entries(archive, entries, folder, most)
         total, done = sum(file.size for file in files), 0
         for file, entry in zip(files, (entry for entry in entries if not entry.folder), strict=True):
-            for count in _copy(archive, entry, folder / file.name):
+            for count in _copy_entry(archive, entry, folder / file.name):
                 done += count
                 if progress:
                     progress(done, total)
@@ -104,7 +104,7 @@ def _moves(staged: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pa
 
 
 @contextmanager
-def _entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
+def _archive_entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
     with ExitStack() as stack:
         try:
             if archive.suffix == ".zip":
@@ -139,7 +139,7 @@ def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) 
     return _Entry(member.name, member.size, member.isdir(), refusal, partial(archive.extractfile, member))
 
 
-def _checked(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) -> tuple[UnpackedFile, ...]:
+def _checked_entries(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) -> tuple[UnpackedFile, ...]:
     if len(entries) > MOST_ENTRIES:
         raise _refused(archive, f"holds {len(entries)} entries")
     files: dict[str, UnpackedFile] = {}
@@ -181,7 +181,7 @@ def _name_refusal(name: str) -> str:
     return "" if any(part not in ("", ".") for part in parts) else "an empty name"
 
 
-def _copy(archive: Path, entry: _Entry, path: Path) -> Iterator[int]:
+def _copy_entry(archive: Path, entry: _Entry, path: Path) -> Iterator[int]:
     """Write one file and yield the bytes of every block."""
     done = 0
     try:

@@ -114,7 +114,9 @@ def contact_sheet(
     head = max(len(_chip(caption, size, PAPER)) for caption in captions) if captions else 0
     rows = []
     for start in range(0, len(pictures), columns):
-        fitted = [_fit(picture, cell - 4) for picture in pictures[start : start + columns]]  # 4: the gap between cells
+        fitted = [
+            _fit_width(picture, cell - 4) for picture in pictures[start : start + columns]
+        ]  # 4: the gap between cells
         row = np.full((head + 4 + max(len(one) for one in fitted), width, 3), PAPER, np.uint8)
         for i, one in enumerate(fitted):
             if captions:
@@ -124,7 +126,7 @@ def contact_sheet(
     return np.concatenate(rows)
 
 
-def _fit(picture: Image, width: int) -> Image:
+def _fit_width(picture: Image, width: int) -> Image:
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     shrinks = width < picture.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -160,8 +162,8 @@ def _built_in(text: str, size: int) -> NDArray[np.uint8]:
 
 def _installed(text: str, size: int) -> NDArray[np.uint8]:
     """The same with OpenCV 4, in an installed font that has all the letters; else ? replaces missing ones."""
-    font = next((font for font in _fonts(size) if _known(text, font) == text), None)
-    font, text = (font, text) if font else (_fonts(size)[0], _known(text, _fonts(size)[0]))
+    font = next((font for font in _fonts(size) if _known_glyphs(text, font) == text), None)
+    font, text = (font, text) if font else (_fonts(size)[0], _known_glyphs(text, _fonts(size)[0]))
     margin = size // 3
     cover = PIL.Image.new("L", (math.ceil(font.getlength(text)) + 2 * margin, round(1.25 * size) + 2))
     ImageDraw.Draw(cover).text((margin, size + 1), text, 255, font, anchor="ls")
@@ -179,7 +181,7 @@ def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
     return (*fonts, own) if isinstance(own, ImageFont.FreeTypeFont) else tuple(fonts)
 
 
-def _known(text: str, font: ImageFont.FreeTypeFont) -> str:
+def _known_glyphs(text: str, font: ImageFont.FreeTypeFont) -> str:
     """The text with ? for every letter that the font lacks."""
     missing = bytes(font.getmask("\uffff"))  # no letter has this code
     return "".join("?" if bytes(font.getmask(letter)) == missing else letter for letter in text)

@@ -13,7 +13,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.inputs.copy_paste import paste
 from vocdet.inputs.image_cache import CacheOptions, ImageCache
 from vocdet.inputs.images import Image, resize
-from vocdet.inputs.mask_views import Frame, visible_masks
+from vocdet.inputs.mask_views import MaskFrame, visible_masks
 from vocdet.inputs.object_masks import ObjectMasks
 from vocdet.inputs.orientation import Orientation, orient_boxes, orient_image, orient_masks, random_orientation
 from vocdet.inputs.resizing import ResizeShortestEdge
@@ -33,7 +33,7 @@ from vocdet.inputs.transforms import (
 from vocdet.mask_crops import MaskCrops
 
 Rectangle = tuple[int, int, int, int]  # x0, y0, x1, y1
-EDGE = 1e-9  # of an image's side: a view does not truncate what extends beyond it by less
+CROP_EDGE = 1e-9  # of an image's side: a view does not truncate what extends beyond it by less
 
 
 class VisibleObjects(NamedTuple):
@@ -67,7 +67,7 @@ class DetectionSamples:
         self._sides = np.column_stack([dataset.images.widths, dataset.images.heights]).astype(np.int64)  # (N, 2)
         self.resizing = size if isinstance(size, ResizeShortestEdge) else None
         if isinstance(size, ResizeShortestEdge):
-            largest = _sizes(self._sides, size.of if augmentation is None else size.largest)
+            largest = _fitted_sizes(self._sides, size.of if augmentation is None else size.largest)
             self.size = size.canvas(largest)
         else:
             largest = np.array(size, np.int64)
@@ -126,7 +126,7 @@ class DetectionSamples:
         upright = out.transpose(1, 0, 2) if transposed else out
         sample = self._view(out if direct else np.empty(upright.shape, np.uint8), index, rng, augmentation)
         if mixed:
-            sample = _mixed(sample, self._other(sample.image, rng, augmentation))
+            sample = _with_pasted(sample, self._other(sample.image, rng, augmentation))
         if pasted:
             sample = paste(sample, self._other(sample.image, rng, augmentation), rng)
         if direct:
@@ -190,16 +190,16 @@ class DetectionSamples:
         if self._masks is None:
             return VisibleObjects(boxes, self._labels[objects], None, crowds)
         shares = self._boxes[objects]
-        low, high = (view.x0 - EDGE, view.y0 - EDGE), (view.x1 + EDGE, view.y1 + EDGE)
+        low, high = (view.x0 - CROP_EDGE, view.y0 - CROP_EDGE), (view.x1 + CROP_EDGE, view.y1 + CROP_EDGE)
         truncated = np.asarray(((shares[:, :2] < low) | (shares[:, 2:] > high)).any(axis=1))
         width, height = self._sides[row].tolist()
         rows, boxes, masks = visible_masks(
-            self._masks, objects, boxes, truncated=truncated, frame=Frame((width, height), view, into)
+            self._masks, objects, boxes, truncated=truncated, frame=MaskFrame((width, height), view, into)
         )
         return VisibleObjects(boxes, self._labels[objects[rows]], masks, crowds)
 
 
-def _sizes(sides: NDArray[np.int64], size: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
+def _fitted_sizes(sides: NDArray[np.int64], size: Callable[[int, int], tuple[int, int]]) -> NDArray[np.int64]:
     """(N, 2) height and width of what images of these widths and heights (N, 2) become."""
     return np.array([size(*side) for side in sides.tolist()], np.int64).reshape(-1, 2)
 
@@ -212,7 +212,7 @@ def _joined(masks: Sequence[MaskCrops | None]) -> MaskCrops | None:
     return None if masks[0] is None else MaskCrops.joined([one for one in masks if one is not None])
 
 
-def _mixed(sample: Sample, other: Sample) -> Sample:
+def _with_pasted(sample: Sample, other: Sample) -> Sample:
     """The mean of two samples, with the objects of both."""
     blend(sample.image, other.image)
     return Sample(

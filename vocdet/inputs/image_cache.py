@@ -81,10 +81,10 @@ class ImageCache:
         slot = self._bytes[start : start + 3 * height * width].reshape(height, width, 3)
         if not self._verified[row]:
             checksum = int(self._table[row])
-            if not checksum or checksum != _checksum(slot):
+            if not checksum or checksum != _image_checksum(slot):
                 image = self._decode(row)
                 slot[:] = image
-                self._table[row] = _checksum(image)
+                self._table[row] = _image_checksum(image)
             self._verified[row] = True
         slot.setflags(write=False)
         return slot
@@ -147,7 +147,7 @@ def _aligned(sizes: Sizes) -> Sizes:
     return -(-sizes // ALIGNED) * ALIGNED
 
 
-def _checksum(image: Image) -> int:
+def _image_checksum(image: Image) -> int:
     """The sum of the pixels as integers of 64 bits, never 0: it differs if pages of a slot are missing or old."""
     flat = np.ascontiguousarray(image).reshape(-1)
     whole = len(flat) // 8 * 8

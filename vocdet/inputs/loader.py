@@ -122,7 +122,7 @@ class _Workers:
     def __init__(self, samples: Samples, count: int, start_method: str) -> None:
         self._requests = _Requests()
         self._loader: DataLoader[Batch | VocdetError] | None = DataLoader(
-            _Batches(samples), batch_size=None, sampler=self._requests, collate_fn=_unchanged, num_workers=count,
+            _Batches(samples), batch_size=None, sampler=self._requests, collate_fn=_same_item, num_workers=count,
             worker_init_fn=_prepare_worker, persistent_workers=True, prefetch_factor=AHEAD,
             multiprocessing_context=start_method, generator=torch.Generator(),
         )  # fmt: skip
@@ -159,7 +159,7 @@ class _Workers:
             self._items = iter(())
 
 
-def _unchanged(item: Any) -> Any:
+def _same_item(item: Any) -> Any:
     return item
 
 

@@ -20,11 +20,11 @@ from vocdet.mask_crops import Cut, Mask, MaskCrops
 
 THINNEST = 2  # pixels in both directions of what remains of a box
 
-_DECIMALS = 6  # of a coordinate: moving it there and back restores it
+_POINT_DECIMALS = 6  # of a coordinate: moving it there and back restores it
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class MaskFrame:
     """Where a view of an image appears."""
 
     size: tuple[int, int]  # width, height of the image
@@ -38,7 +38,7 @@ def visible_masks(
     boxes: Boxes,
     *,
     truncated: NDArray[np.bool_],
-    frame: Frame,
+    frame: MaskFrame,
 ) -> tuple[NDArray[np.int64], Boxes, MaskCrops]:
     """The masks of `objects` (K,) of an image in a frame: rows, boxes, masks.
 
@@ -72,19 +72,21 @@ def bounded(box: NDArray[np.float64], cut: Cut) -> NDArray[np.float64] | None:
     return np.concatenate([low, high]) if (high - low >= THINNEST).all() else None
 
 
-def visible_mask(object_masks: ObjectMasks, row: int, frame: Frame) -> Cut | None:
+def visible_mask(object_masks: ObjectMasks, row: int, frame: MaskFrame) -> Cut | None:
     """The visible part of an object's mask, cut to its bounds; None: no pixel of it is visible."""
     (left, top, right, bottom), view, size = frame.into, frame.view, frame.size
     target = (right - left, bottom - top)
     scale = np.array(target) / (np.array([view.x1 - view.x0, view.y1 - view.y0]) * size)
-    begin = np.round(np.array([view.x0, view.y0]) * size * scale, _DECIMALS)  # of the view, in pixels of the rectangle
+    begin = np.round(
+        np.array([view.x0, view.y0]) * size * scale, _POINT_DECIMALS
+    )  # of the view, in pixels of the rectangle
     ends = np.array(size) * scale - begin
     # of the image in the rectangle: x0, y0, x1, y1
     shown = np.concatenate([np.maximum(np.rint(-begin), 0), np.minimum(np.rint(ends), target)]).astype(np.int64)
     if object_masks.rle[row]:
         whole = _resampled(object_masks.counts(row), size, scale, begin, shown)
     else:
-        whole = _drawn(object_masks.polygons(row), scale, begin, shown)
+        whole = _drawn_polygons(object_masks.polygons(row), scale, begin, shown)
     cut = None if whole is None else tight(*whole)
     if cut is None:
         return None
@@ -103,14 +105,14 @@ def tight(x0: int, y0: int, mask: Mask) -> Cut | None:
     return x0 + left, y0 + top, mask[top : int(ys[-1]) + 1, left : int(xs[-1]) + 1]
 
 
-def _drawn(
+def _drawn_polygons(
     polygons: Sequence[NDArray[np.float64]],
     scale: NDArray[np.float64],
     begin: NDArray[np.float64],
     shown: NDArray[np.int64],
 ) -> Cut | None:
     """Polygons in a rectangle where the image fills `shown`."""
-    moved = [np.round(polygon * scale - begin, _DECIMALS) for polygon in polygons]
+    moved = [np.round(polygon * scale - begin, _POINT_DECIMALS) for polygon in polygons]
     points = np.concatenate(moved)
     low, high = points.min(axis=0), points.max(axis=0)
     first = np.maximum(np.floor(low), shown[:2]).astype(np.int64)
@@ -121,7 +123,7 @@ def _drawn(
     corner = np.floor(-begin)
     origin = np.where(low >= corner, np.floor(low), corner)
     width, height = (last - origin).astype(np.int64).tolist()
-    placed = [np.round(polygon - origin, _DECIMALS).reshape(-1) for polygon in moved]
+    placed = [np.round(polygon - origin, _POINT_DECIMALS).reshape(-1) for polygon in moved]
     try:
         counts = masks.drawn_counts(placed, height, width)
     except masks.MaskError:  # a polygon without an area
@@ -142,8 +144,8 @@ def _resampled(
     if bounds is None:
         return None
     low, high = np.array(bounds[:2]), np.array(bounds[2:])
-    first = np.maximum(np.floor(np.round(low * scale - begin, _DECIMALS)), shown[:2]).astype(np.int64)
-    last = np.minimum(np.ceil(np.round(high * scale - begin, _DECIMALS)), shown[2:]).astype(np.int64)
+    first = np.maximum(np.floor(np.round(low * scale - begin, _POINT_DECIMALS)), shown[:2]).astype(np.int64)
+    last = np.minimum(np.ceil(np.round(high * scale - begin, _POINT_DECIMALS)), shown[2:]).astype(np.int64)
     if (last <= first).any():
         return None
     # where every pixel begins in the image, and where the last one ends

@@ -14,7 +14,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.mask_areas import Outlines, outlines_of
 
 PRECISION = 10_000  # of a pixel: exact for what COCO, labelme and Roboflow write
-FURTHEST = 200_000  # pixels: three times the side of the largest mask
+FURTHEST_POINT = 200_000  # pixels: three times the side of the largest mask
 _CHUNK = 5000  # segmentations that are parsed together
 
 
@@ -108,7 +108,7 @@ class _Builder:
     def add_outlines(self, rows: NDArray[np.int64], outlines: Outlines) -> None:
         """Add the polygons of these rows."""
         bounds = outlines.bounds()
-        good = ~outlines.lines() & (np.abs(bounds) < FURTHEST).all(axis=1)
+        good = ~outlines.lines() & (np.abs(bounds) < FURTHEST_POINT).all(axis=1)
         good &= (bounds[:, 2:] > 0).all(axis=1) & (bounds[:, :2] < self._sizes[rows]).all(axis=1)
         self._first[rows] = self._count + outlines.first_polygons()
         self._parts[rows] = np.where(good, outlines.each, 0)

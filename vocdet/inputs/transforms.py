@@ -145,7 +145,7 @@ def draw_view(canvas: Image, image: Image, view: View, into: tuple[int, int, int
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class _SideView:
     """Pixels `first` to `last` of an image's side appear as pixels `to` to `end` of a canvas's."""
 
     first: int
@@ -161,7 +161,7 @@ class _Side:
         return begin / source, (begin + target * pixel) / source
 
 
-def _side(low: float, high: float, source: int, target: int) -> _Side | None:
+def _side(low: float, high: float, source: int, target: int) -> _SideView | None:
     """One side of a view on whole pixels; None if it is beyond the image."""
     scale = target / ((high - low) * source)
     first, last = max(low, 0.0) * source, min(high, 1.0) * source
@@ -175,7 +175,7 @@ def _side(low: float, high: float, source: int, target: int) -> _Side | None:
     if begin + pixels > source:
         begin = max(0, source - pixels)
         pixels = min(pixels, source // step * step)
-    return _Side(begin, begin + pixels, to, end, halvings) if pixels else None
+    return _SideView(begin, begin + pixels, to, end, halvings) if pixels else None
 
 
 def _warp_to(target: Image, image: Image, view: View) -> None:
@@ -199,7 +199,7 @@ def visible_boxes(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> 
     """
     left, top, right, bottom = into
     width, height = right - left, bottom - top
-    moved = _moved(boxes, view, (width, height))
+    moved = _moved_boxes(boxes, view, (width, height))
     visible = clip(moved, width, height)
     center = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((center > 0) & (center < np.array([width, height]))).all(1)
@@ -211,12 +211,12 @@ def visible_boxes(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> 
 def visible_regions(boxes: Boxes, view: View, into: tuple[int, int, int, int]) -> Boxes:
     """The parts (K, 4) of boxes (N, 4), shares of the image, in the rectangle `into`, however small they are."""
     left, top, right, bottom = into
-    visible = clip(_moved(boxes, view, (right - left, bottom - top)), right - left, bottom - top)
+    visible = clip(_moved_boxes(boxes, view, (right - left, bottom - top)), right - left, bottom - top)
     shown: Boxes = visible[area(visible) > 0] + np.array([left, top, left, top])
     return shown
 
 
-def _moved(boxes: Boxes, view: View, size: tuple[int, int]) -> Boxes:
+def _moved_boxes(boxes: Boxes, view: View, size: tuple[int, int]) -> Boxes:
     """Boxes (N, 4), shares of the image, in pixels of a rectangle of this width and height that shows the view."""
     shift = np.array([view.x0, view.y0, view.x0, view.y0])
     scale = np.array(size * 2) / np.array([view.x1 - view.x0, view.y1 - view.y0] * 2)

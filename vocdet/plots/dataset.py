@@ -22,10 +22,10 @@ BAR = "#3d7ea6"
 SPLIT_COLORS = {"train": "#3d7ea6", "val": "#efaa45", "test": "#c8553d", "trainval": "#6aa5c6", "no split": "#c3ccd4"}
 HEAT = "YlGnBu"
 
-FEW = 9  # labels that fit into half the height
+FEW_LABELS = 9  # labels that fit into half the height
 MOST_BARS, RAREST = 40, 10  # labels with a bar; with more labels, this many bars are of the rarest
 MOST_CELLS, WRITTEN_CELLS = 16, 12  # labels in the table of pairs; labels up to which its cells have numbers
-LONGEST = 22  # characters of a label
+LONGEST_LABEL = 22  # characters of a label
 MOST_COLUMNS = 30  # bars of objects per image
 FILLED = 6  # objects per cell of the map of centers, on average; with fewer it would show noise
 
@@ -53,10 +53,12 @@ def picture(statistics: Stats, title: str, *, format: str = "png") -> bytes:
         figure = Figure(figsize=(16, 9.6), dpi=100, facecolor=PAPER)
         figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.9), w_pad=0.14, h_pad=0.12, wspace=0.03, hspace=0.05)
         figure.text(0.012, 0.955, shortened(head, 60), fontsize=19)
-        figure.text(0.0125, 0.924, _subtitle(statistics), fontsize=11, color=FAINT)
+        figure.text(0.0125, 0.924, _dataset_subtitle(statistics), fontsize=11, color=FAINT)
         grid = figure.add_gridspec(2, 4, width_ratios=(1.3, 1, 1, 1))
         for rows, columns, draw in _panels(statistics):
-            draw(figure.add_subplot(grid[rows, columns]), statistics, [shortened(name, LONGEST) for name in names])
+            draw(
+                figure.add_subplot(grid[rows, columns]), statistics, [shortened(name, LONGEST_LABEL) for name in names]
+            )
         file = io.BytesIO()
         figure.savefig(file, format=format)
     return file.getvalue()
@@ -65,10 +67,10 @@ def picture(statistics: Stats, title: str, *, format: str = "png") -> bytes:
 def _panels(statistics: Stats) -> list[tuple[slice, slice, Draw]]:
     """The rows and columns of every panel, in a grid of two rows and four columns."""
     top, bottom, both = slice(0, 1), slice(1, 2), slice(0, 2)
-    few = len(statistics.labels) <= FEW
+    few = len(statistics.labels) <= FEW_LABELS
     last = _draw_pairs if len(statistics.pairs) else _draw_image_sizes
     return [
-        (top if few else both, slice(0, 1), _draw_labels),
+        (top if few else both, slice(0, 1), _draw_label_counts),
         (top, slice(1, 2), _draw_sizes),
         (top, slice(2, 3), _draw_shapes),
         (top, slice(3, 4), _draw_objects_per_image),
@@ -77,10 +79,10 @@ def _panels(statistics: Stats) -> list[tuple[slice, slice, Draw]]:
     ]
 
 
-def _subtitle(statistics: Stats) -> str:
+def _dataset_subtitle(statistics: Stats) -> str:
     least, median, most = statistics.min_median_max()
     width, height, count = statistics.image_sizes[0]
-    share = "all" if count == statistics.images else _percent(count / statistics.images)
+    share = "all" if count == statistics.images else _share_text(count / statistics.images)
     flags = [
         f"{count:,} {'with a mask' if name == 'mask' else name}" for name, count in statistics.flags.items() if count
     ]
@@ -95,7 +97,7 @@ def _subtitle(statistics: Stats) -> str:
     ])  # fmt: skip
 
 
-def _draw_labels(axes: Axes, statistics: Stats, names: list[str]) -> None:
+def _draw_label_counts(axes: Axes, statistics: Stats, names: list[str]) -> None:
     """Objects of every label as a bar in the colors of the splits."""
     order = statistics.order().tolist()
     hidden = max(len(order) - MOST_BARS, 0)
@@ -117,7 +119,7 @@ def _draw_labels(axes: Axes, statistics: Stats, names: list[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(max(place[-1], 4) + 0.6, -0.6), xlim=(0, left.max() * 1.15))
     axes.spines["left"].set_visible(False)
-    _finish(axes, "Objects of each label", counts="x")
+    _finish_axes(axes, "Objects of each label", counts="x")
     if by_split:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=2.2, ncols=4, frameon=False)
 
@@ -130,7 +132,7 @@ def _draw_sizes(axes: Axes, statistics: Stats, _: list[str]) -> None:
     groups = statistics.groups[-1] / max(statistics.groups[-1].sum(), 1)
     for name, share, left, right in zip(("small", "medium", "large"), groups, bounds, bounds[1:], strict=False):
         if right > left * 1.4:
-            axes.text(np.sqrt(left * right), 1.0, f"{name}\n{_percent(share)}", transform=axes.get_xaxis_transform(),
+            axes.text(np.sqrt(left * right), 1.0, f"{name}\n{_share_text(share)}", transform=axes.get_xaxis_transform(),
                       ha="center", va="top", fontsize=8.5, color=FAINT)  # fmt: skip
         if low < right < high:
             axes.axvline(right, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
@@ -141,7 +143,7 @@ def _draw_sizes(axes: Axes, statistics: Stats, _: list[str]) -> None:
     axes.set_xlabel(
         "pixels: square root of the box area" + ("; groups by mask area" if statistics.flags["mask"] else "")
     )
-    _finish(axes, "Object sizes", counts="y")
+    _finish_axes(axes, "Object sizes", counts="y")
 
 
 def _draw_shapes(axes: Axes, statistics: Stats, _: list[str]) -> None:
@@ -156,7 +158,7 @@ def _draw_shapes(axes: Axes, statistics: Stats, _: list[str]) -> None:
     axes.set_xticks(ticks, [*(f"1:{ratio:g}" for ratio in reversed(inside[1:])), *(f"{ratio:g}:1" for ratio in inside)])
     axes.axvline(1, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
     axes.set_xlabel("tall   ←   width : height   →   wide")
-    _finish(axes, "Object shapes", counts="y")
+    _finish_axes(axes, "Object shapes", counts="y")
 
 
 def _draw_objects_per_image(axes: Axes, statistics: Stats, _: list[str]) -> None:
@@ -171,7 +173,7 @@ def _draw_objects_per_image(axes: Axes, statistics: Stats, _: list[str]) -> None
     axes.set_xlim(-0.5 - 0.04 * step, max(left[-1] + step, 5) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("objects" + (f", in steps of {step}" if step > 1 else ""))
-    _finish(axes, "Objects per image", counts="y")
+    _finish_axes(axes, "Objects per image", counts="y")
 
 
 def _draw_centers(axes: Axes, statistics: Stats, _: list[str]) -> None:
@@ -187,7 +189,7 @@ def _draw_centers(axes: Axes, statistics: Stats, _: list[str]) -> None:
     for spine in axes.spines.values():
         spine.set_visible(True)
     axes.set_xlabel(f"{counted(most, 'object')} where it is darkest")
-    _finish(axes, "Positions of object centers")
+    _finish_axes(axes, "Positions of object centers")
 
 
 def _draw_pairs(axes: Axes, statistics: Stats, names: list[str]) -> None:
@@ -211,7 +213,13 @@ def _draw_pairs(axes: Axes, statistics: Stats, names: list[str]) -> None:
     for i, j in zip(*np.nonzero(both), strict=True) if len(shown) <= WRITTEN_CELLS else ():
         color = PAPER if share[i, j] > 0.55 else INK
         axes.text(
-            j, i, _percent(share[i, j]), ha="center", va="center", fontsize=8.5 if len(shown) > 6 else 11, color=color
+            j,
+            i,
+            _share_text(share[i, j]),
+            ha="center",
+            va="center",
+            fontsize=8.5 if len(shown) > 6 else 11,
+            color=color,
         )
     axes.set_xticks(range(len(shown)), [names[row] for row in shown], rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), [names[row] for row in shown])
@@ -220,7 +228,7 @@ def _draw_pairs(axes: Axes, statistics: Stats, names: list[str]) -> None:
         spine.set_visible(False)
     of = f" ({len(shown)} of {len(names)} labels)" if len(shown) < len(names) else ""
     axes.set_xlabel("share of the images with the row's label that also have the column's")
-    _finish(axes, f"Labels that share images{of}")
+    _finish_axes(axes, f"Labels that share images{of}")
 
 
 def _draw_image_sizes(axes: Axes, statistics: Stats, _: list[str]) -> None:
@@ -231,7 +239,7 @@ def _draw_image_sizes(axes: Axes, statistics: Stats, _: list[str]) -> None:
     axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal", xlabel="width", ylabel="height")
     axes.axline((0, 0), slope=1, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
     axes.grid()
-    _finish(axes, f"Image sizes ({len(counts)} different)")
+    _finish_axes(axes, f"Image sizes ({len(counts)} different)")
 
 
 def _log_bars(axes: Axes, histogram: Histogram) -> None:
@@ -242,7 +250,7 @@ def _log_bars(axes: Axes, histogram: Histogram) -> None:
     axes.minorticks_off()
 
 
-def _finish(axes: Axes, title: str, *, counts: str = "") -> None:
+def _finish_axes(axes: Axes, title: str, *, counts: str = "") -> None:
     """Set a panel's title, and integer ticks with grid lines on the axis `counts`."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -254,5 +262,5 @@ def _finish(axes: Axes, title: str, *, counts: str = "") -> None:
         axis.grid(True)
 
 
-def _percent(share: float) -> str:
+def _share_text(share: float) -> str:
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")

@@ -24,7 +24,7 @@ COLORS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0
 MOST_LINES = 8  # labels with a line each; for more, the spread is drawn
 DOTTED = 25  # maximum number of epochs with a dot each
 STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
-LONGEST = 24  # characters of a label
+LONGEST_NAME = 24  # characters of a label
 
 
 def curves(rows: Epochs, *, labels: Epochs = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
@@ -122,7 +122,7 @@ def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], metric: s
     if 0 < len(series) <= MOST_LINES:
         ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
         for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[i % len(COLORS)])
+            _line(axes, labels, series[name], shortened(names[name], LONGEST_NAME), COLORS[i % len(COLORS)])
     elif series:
         values = np.stack(list(series.values()))  # (L, E)
         with np.errstate(all="ignore"):
@@ -130,13 +130,13 @@ def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], metric: s
                 np.array([np.quantile(c[np.isfinite(c)], q) if np.isfinite(c).any() else math.nan for c in values.T])
                 for q in (0, 0.25, 0.5, 0.75, 1)
             )
-        x = _epochs(labels)
+        x = _epoch_numbers(labels)
         axes.fill_between(x, low, high, color=COLORS[0], alpha=0.12, linewidth=0, label="all labels")
         axes.fill_between(x, lower, upper, color=COLORS[0], alpha=0.25, linewidth=0, label="middle half")
         _line(axes, labels, median, "median", COLORS[0])
         ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
         for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST), COLORS[1 + i], thin=True)
+            _line(axes, labels, series[name], shortened(names[name], LONGEST_NAME), COLORS[1 + i], thin=True)
         title = f"{metric} of {len(series)} labels on the validation split; the three worst are named"
     if series:
         axes.set_ylim(0, 1.02)
@@ -175,7 +175,7 @@ def _series(rows: Epochs, selected: Callable[[str], bool]) -> Series:
     return {name: values for name, values in columns.items() if np.isfinite(values).any()}
 
 
-def _epochs(rows: Epochs) -> NDArray[np.float64]:
+def _epoch_numbers(rows: Epochs) -> NDArray[np.float64]:
     return np.array([row["epoch"] for row in rows], np.float64)
 
 
@@ -185,7 +185,7 @@ def _line(axes: Axes, rows: Epochs, values: NDArray[np.float64], name: str, colo
     marker = "o" if known.sum() <= DOTTED else ""
     label = f" {name}" if name.startswith("_") else name  # matplotlib hides labels that begin with _
     axes.plot(
-        _epochs(rows)[known], values[known], color=color, label=label, marker=marker, markersize=3.5,
+        _epoch_numbers(rows)[known], values[known], color=color, label=label, marker=marker, markersize=3.5,
         linewidth=1.1 if thin else None, alpha=0.85 if thin else None,
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def _finish(axes: Axes, title: str, rows: Epochs, best: int, *, empty: str) -> N
         axes.set_axis_off()
         axes.text(0, 0.97, empty, transform=axes.transAxes, color=FAINT, va="top")
         return
-    epochs = _epochs(rows)
+    epochs = _epoch_numbers(rows)
     margin = 0.02 * (epochs[-1] - epochs[0]) or 1.0  # of one epoch: its two neighbors
     axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))

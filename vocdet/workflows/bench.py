@@ -22,11 +22,11 @@ from vocdet.workflows.load import load_dataset
 METRICS_FILES = "metrics-*.json"
 MOST_IMAGES = 64  # held in memory
 COUNTED = 8  # images to count operations on; a Mask R-CNN needs more for more proposals
-METRICS = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
+AP_METRICS = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class LatestScores:
     """The latest known metrics of a detector."""
 
     metrics: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: unknown
@@ -46,7 +46,7 @@ class Measurement:
     latency: Latency
     bytes: int  # of the checkpoint
     work: Work
-    scores: Scores
+    scores: LatestScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def bench_runs(
     place = choose_device(device)
     source = Source(data) if isinstance(data, Path) else data
     pictures = _pictures(source, split, rounds) if source else []
-    ready = [_load(run, pictures, place) for run in runs]
-    scores = [_scored(one.path, source, split, place, progress) if source else _known(one) for one in ready]
+    ready = [_candidate(run, pictures, place) for run in runs]
+    scores = [_scored(one.path, source, split, place, progress) if source else _trained_scores(one) for one in ready]
     taken = latencies(
         [one.detector for one in ready], [one.pictures for one in ready], rounds=rounds, progress=progress
     )
@@ -139,7 +139,7 @@ class _Candidate:
     work: Work
 
 
-def _load(run: Path, pictures: list[Image], device: str) -> _Candidate:
+def _candidate(run: Path, pictures: list[Image], device: str) -> _Candidate:
     path = run / BEST if run.is_dir() else run
     detector = load_predictor(path, device=device)
     model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
@@ -169,7 +169,7 @@ def _pictures(source: Source, split: str, most: int) -> list[Image]:
     return [decode_image(sample) for sample in images]
 
 
-def _scored(checkpoint: Path, source: Source, split: str, device: str, progress: Progress | None) -> Scores:
+def _scored(checkpoint: Path, source: Source, split: str, device: str, progress: Progress | None) -> LatestScores:
     """The metrics of a detector on a split: those of an earlier evaluation on the same images, or of a new one."""
     loaded = load_dataset(source, split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
@@ -178,17 +178,17 @@ def _scored(checkpoint: Path, source: Source, split: str, device: str, progress:
         return _scores(known)
     evaluate_run(checkpoint, source, EvalOptions(split), device=device, progress=progress)
     measured = _read(path, checkpoint)
-    return _scores(measured) if measured else Scores({}, "", 0, "")
+    return _scores(measured) if measured else LatestScores({}, "", 0, "")
 
 
-def _known(one: _Candidate) -> Scores:
+def _trained_scores(one: _Candidate) -> LatestScores:
     """The metrics of a run's last evaluation, else of its training."""
     for path in sorted(one.path.parent.glob(METRICS_FILES), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if metrics := _read(path, one.path):
             return _scores(metrics)
     scores = {name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")}
     known: dict[str, float | None] = {name: value for name, value in scores.items() if value is not None}
-    return Scores(known, "val, in training" if known else "", 0, one.about.dataset)
+    return LatestScores(known, "val, in training" if known else "", 0, one.about.dataset)
 
 
 def _read(path: Path, checkpoint: Path) -> _Metrics | None:
@@ -201,8 +201,8 @@ def _read(path: Path, checkpoint: Path) -> _Metrics | None:
     return metrics if newer and metrics.checkpoint == checkpoint.name else None
 
 
-def _scores(metrics: _Metrics) -> Scores:
-    values = {name: metrics.overall.get(name) for name in METRICS}
+def _scores(metrics: _Metrics) -> LatestScores:
+    values = {name: metrics.overall.get(name) for name in AP_METRICS}
     if metrics.masks:
-        values |= {f"mask_{name}": metrics.masks.overall.get(name) for name in METRICS}
-    return Scores(values, metrics.split, metrics.images, metrics.dataset)
+        values |= {f"mask_{name}": metrics.masks.overall.get(name) for name in AP_METRICS}
+    return LatestScores(values, metrics.split, metrics.images, metrics.dataset)

@@ -99,7 +99,7 @@ def compare_runs(names: Sequence[Path], *, runs: Path = Path("runs")) -> Compari
         runs=facts,
         recipe=_differences([run.recipe for run in facts]),
         environment=_differences([_some(run.environment, COMPARED) for run in facts]),
-        data=(*filter(_is_known, _differences([_data(run) for run in facts])), *_image_differences(facts)),
+        data=(*filter(_is_known, _differences([_run_data(run) for run in facts])), *_changed_images(facts)),
         splits=tuple(splits),
         notes=tuple(problems),
     )
@@ -126,7 +126,7 @@ def _some(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: table[key] for key in keys if key in table}
 
 
-def _data(run: RunFacts) -> dict[str, Any]:
+def _run_data(run: RunFacts) -> dict[str, Any]:
     """The training data of a run."""
     known = {
         "fingerprint": run.dataset or None,
@@ -138,7 +138,7 @@ def _data(run: RunFacts) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _image_differences(facts: Sequence[RunFacts]) -> list[Difference]:
+def _changed_images(facts: Sequence[RunFacts]) -> list[Difference]:
     """The number of images of every split, and how many differ from the first run's."""
     splits = [_images(run.folder / "dataset.json") for run in facts]
     if not all(splits):
@@ -179,7 +179,7 @@ def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
         return None
     overall = tuple(MetricRow(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
-    labels = _by_label([run.by_label for run in facts])
+    labels = _label_rows([run.by_label for run in facts])
     splits = [_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
     same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
     return SplitMetrics(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
@@ -220,7 +220,7 @@ def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMet
     mask_metrics = [report.masks.overall if report and report.masks else {} for report in reports]
     masks = (MetricRow(f"mask_{key}", tuple(one.get(key) for one in mask_metrics)) for key in ("ap50", "ap"))
     labels = {
-        key: _by_label(
+        key: _label_rows(
             [{row.label: getattr(row, key) for row in report.labels} if report else {} for report in reports]
         )
         for key in LABEL_METRICS
@@ -231,7 +231,7 @@ def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMet
     )
 
 
-def _by_label(tables: Sequence[Mapping[str, float | None]]) -> tuple[MetricRow, ...]:
+def _label_rows(tables: Sequence[Mapping[str, float | None]]) -> tuple[MetricRow, ...]:
     """A row for every label of any run, in the order of the first run that has it."""
     names = dict.fromkeys(name for table in tables for name in table)
     return tuple(MetricRow(name, tuple(table.get(name) for table in tables)) for name in names)

@@ -36,7 +36,7 @@ from vocdet.workflows.load import broken_images
 Target = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
 ImageMode = Literal["copy", "link", "none"]
 
-_DRIVE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
+_DRIVE_INSIDE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # shutil attributes these errors to the source file
 
@@ -153,7 +153,7 @@ def write_dataset(
             raise OutputError(
                 f"{to} cannot hold everything: {losses_text}", place=target, hint="leave out `strict=True`"
             )
-        placed, copied = _place_images(dataset, targets, folder, options.images, progress)
+        placed, copied = _write_images(dataset, targets, folder, options.images, progress)
     return WrittenFolder(target, to, placed, copied, targets, tuple(losses))
 
 
@@ -167,7 +167,7 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: boo
     for row, name in enumerate(targets):
         key = name if with_suffixes else split_suffix(name)[0]
         first = row_of.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
-        if safe_relative(name).path != name or (":" in name and _DRIVE.search(name)):
+        if safe_relative(name).path != name or (":" in name and _DRIVE_INSIDE.search(name)):
             problem, hint = f"{name[:80]!r} is not a portable image name", "rename the image"
         elif first != row:
             problem = f"would be named {key}, which on some disks is the name of {dataset.images.files[first]}"
@@ -177,7 +177,7 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: boo
         raise OutputError(problem, place=dataset.root / dataset.images.files[row], hint=hint)
 
 
-def _place_images(
+def _write_images(
     dataset: Dataset, targets: Sequence[str], folder: Path, mode: ImageMode, progress: Progress | None
 ) -> tuple[int, int]:
     """The number of images written, and of those copied although links were requested."""
@@ -185,7 +185,7 @@ def _place_images(
         return 0, 0
     folders: set[Path] = set()
     copied = 0
-    put: Callable[[Path, Path], bool] = _link if mode == "link" else _copy
+    put: Callable[[Path, Path], bool] = _link if mode == "link" else _copy_image
     for row, (file, name) in enumerate(zip(dataset.images.files, targets, strict=True), 1):
         path, source = folder / name, Path(on_disk(dataset.root / file))
         try:
@@ -203,7 +203,7 @@ def _place_images(
     return len(targets), copied if mode == "link" else 0
 
 
-def _copy(source: Path, path: Path) -> bool:
+def _copy_image(source: Path, path: Path) -> bool:
     shutil.copyfile(source, path)
     return True
 
@@ -212,7 +212,7 @@ def _link(source: Path, path: Path) -> bool:
     try:
         os.link(source.resolve(), path)
     except OSError:
-        return _copy(source, path)
+        return _copy_image(source, path)
     return False
 
 

@@ -28,7 +28,7 @@ from vocdet.wording import listed
 from vocdet.workflows.load import read_clean
 
 MARGIN = Data().context
-QUALITY = 95  # of JPEG
+CROP_QUALITY = 95  # of JPEG
 TRAIN = "train"  # the folder of a dataset without splits, and of trainval without train
 
 
@@ -77,7 +77,7 @@ def write_crops(
     for name in splits:
         raise_split_errors(clean.scan.findings, name)
     dataset, changes = usable(clean.scan.dataset)
-    chosen = _chosen(dataset, splits)
+    chosen = _chosen_splits(dataset, splits)
     objects = dataset.objects
     short = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1, initial=np.inf)
     wanted = ~objects.crowd & (short >= options.min_side)
@@ -114,7 +114,7 @@ def write_crops(
     )
 
 
-def _chosen(dataset: Dataset, requested: Sequence[str]) -> dict[str, Rows]:
+def _chosen_splits(dataset: Dataset, requested: Sequence[str]) -> dict[str, Rows]:
     """The folders to write, and the rows of each."""
     splits = dataset.splits
     if not splits and not requested:
@@ -160,5 +160,5 @@ class _Cutter:
         for i, name in objects:
             crop = crop_square(image, self.dataset.objects.box[i], context=margin, size=size)
             bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-            _, data = cv2.imencode(suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+            _, data = cv2.imencode(suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
             write_new(f"{folder}/{name}{suffix}", data.tobytes(), created)

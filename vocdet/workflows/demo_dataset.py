@@ -26,21 +26,21 @@ from vocdet.outputs import write_marker
 TRAIN_SHARE = 0.75  # of the scans of every digit; the others are for the test images
 PHOTO_SPLIT = 0.6  # train images show the photographs left of this share of their width, test images right of it
 CROP = (0.3, 0.45)  # height of a background as a share of the photograph's; both sides are wide enough for it
-PAPER = 2  # pixels of padding around a scan: its ink touches the border, and cubic weights reach this far
+PADDING = 2  # pixels of padding around a scan: its ink touches the border, and cubic weights reach this far
 INK = 0.45  # gray level of half coverage: thin strokes break above it, the loops of 8 and 9 fill below it
-EDGE = 3.0  # contrast against the scan: sharp, but gray loops stay gray
+CONTRAST = 3.0  # contrast against the scan: sharp, but gray loops stay gray
 ROTATION = 10.0  # degrees either way; much more turns a 6 into a 9
 STRETCH = 0.1  # of the aspect ratio, either way
-GAP = 3  # pixels between the boxes of two digits, so that no ink hides other ink
+DIGIT_GAP = 3  # pixels between the boxes of two digits, so that no ink hides other ink
 PLACES = 12  # positions tried for a digit; the free one with the least contrast is used
 LAYOUTS = 20  # tried for an image until one has enough digits
 LIGHT = 0.5  # luminance above which the ink is dark, and below which it is light
-TINT = 0.35  # largest share of a hue in an ink, so that it stays close to black or white
+HUE_SHARE = 0.35  # largest share of a hue in an ink, so that it stays close to black or white
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # luminance of RGB, ITU-R BT.601
 QUALITY = 92  # of the JPEGs
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
-Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax; pixels, 0-based, half-open
+PixelBox = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax; pixels, 0-based, half-open
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ComposedPicture:
     """One composed image; object k (from 0) has the value k + 1 in the mask."""
 
     pixels: Pixels
     mask: NDArray[np.uint8]  # (H, W)
     labels: tuple[int, ...]
-    boxes: tuple[Box, ...]  # tight around the ink
+    boxes: tuple[PixelBox, ...]  # tight around the ink
 
 
 def compose(
@@ -125,7 +125,7 @@ def compose(
                 picture = draw_picture(
                     both[split], options, np.random.default_rng((seed, split, done - split * images))
                 )
-                write_picture(Path(temporary, paths[split].name), stem, picture, names)
+                write_composed(Path(temporary, paths[split].name), stem, picture, names)
                 objects[split] += len(picture.labels)
                 done += 1
                 if progress:
@@ -176,10 +176,10 @@ class Stamp:
 
     label: int
     alpha: NDArray[np.float32]  # (h, w) how much of the ink covers each pixel
-    box: Box  # of `alpha` in the picture
+    box: PixelBox  # of `alpha` in the picture
 
 
-def draw_picture(source: Material, options: PictureOptions, random: np.random.Generator) -> Picture:
+def draw_picture(source: Material, options: PictureOptions, random: np.random.Generator) -> ComposedPicture:
     """Compose one picture; `random` determines everything in it."""
     canvas = draw_background(source, options.size, random).astype(np.float32)
     light = np.asarray(canvas @ LUMA / 255, np.float32)  # (H, W)
@@ -196,7 +196,7 @@ def draw_picture(source: Material, options: PictureOptions, random: np.random.Ge
         window += stamp.alpha[..., None] * (draw_ink(under, random) - window)
         mask[ymin:ymax, xmin:xmax][stamp.alpha > 0.5] = k
     boxes = tuple(_tight(mask == k) for k in range(1, len(stamps) + 1))
-    return Picture(np.rint(canvas).astype(np.uint8), mask, tuple(stamp.label for stamp in stamps), boxes)
+    return ComposedPicture(np.rint(canvas).astype(np.uint8), mask, tuple(stamp.label for stamp in stamps), boxes)
 
 
 def draw_background(source: Material, size: tuple[int, int], random: np.random.Generator) -> Pixels:
@@ -223,7 +223,7 @@ def lay_out(
         scan = source.scans[label][random.integers(len(source.scans[label]))]
         alpha = draw_digit(scan, random.uniform(*options.pixels), random)
         h, w = alpha.shape
-        free: list[tuple[float, Box]] = []
+        free: list[tuple[float, PixelBox]] = []
         for x, y in random.integers((width - w + 1, height - h + 1), size=(PLACES, 2)).tolist():
             box = (x, y, x + w, y + h)
             if not any(_touch(box, other.box) for other in stamps):
@@ -239,10 +239,10 @@ def draw_digit(scan: NDArray[np.float32], pixels: float, random: np.random.Gener
     room = int(1.5 * pixels)
     matrix = np.asarray(cv2.getRotationMatrix2D((0, 0), random.uniform(-ROTATION, ROTATION), scale), np.float64)
     matrix[:, 0] *= 1 + random.uniform(-STRETCH, STRETCH)
-    middle = PAPER + (len(scan) - 1) / 2
+    middle = PADDING + (len(scan) - 1) / 2
     matrix[:, 2] = room / 2 - matrix[:, :2] @ (middle, middle)
-    ink = cv2.warpAffine(np.pad(scan, PAPER), matrix, (room, room), flags=cv2.INTER_CUBIC)
-    alpha = np.asarray(np.clip((ink - INK) * EDGE + 0.5, 0, 1), np.float32)
+    ink = cv2.warpAffine(np.pad(scan, PADDING), matrix, (room, room), flags=cv2.INTER_CUBIC)
+    alpha = np.asarray(np.clip((ink - INK) * CONTRAST + 0.5, 0, 1), np.float32)
     xmin, ymin, xmax, ymax = _tight(alpha > 0)
     return alpha[ymin:ymax, xmin:xmax]
 
@@ -251,10 +251,10 @@ def draw_ink(under: float, random: np.random.Generator) -> NDArray[np.float32]:
     """An RGB color that stands out from luminance `under` (0 to 1): a random hue close to black or white."""
     hue = random.uniform(0, 255, 3)
     base = 0 if under > LIGHT else 255
-    return np.asarray(base + random.uniform(0, TINT) * (hue - base), np.float32)
+    return np.asarray(base + random.uniform(0, HUE_SHARE) * (hue - base), np.float32)
 
 
-def write_picture(root: Path, stem: str, picture: Picture, labels: tuple[str, ...]) -> None:
+def write_composed(root: Path, stem: str, picture: ComposedPicture, labels: tuple[str, ...]) -> None:
     """The three files of one picture in a VOC folder."""
     files = {
         kind: root / kind / f"{stem}{suffix}"
@@ -274,10 +274,10 @@ def write_picture(root: Path, stem: str, picture: Picture, labels: tuple[str, ..
     files["Annotations"].write_text(text, encoding="utf-8")
 
 
-def _tight(inside: NDArray[np.bool_]) -> Box:
+def _tight(inside: NDArray[np.bool_]) -> PixelBox:
     xs, ys = np.flatnonzero(inside.any(axis=0)), np.flatnonzero(inside.any(axis=1))
     return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
-def _touch(a: Box, b: Box) -> bool:
-    return a[0] < b[2] + GAP and b[0] < a[2] + GAP and a[1] < b[3] + GAP and b[1] < a[3] + GAP
+def _touch(a: PixelBox, b: PixelBox) -> bool:
+    return a[0] < b[2] + DIGIT_GAP and b[0] < a[2] + DIGIT_GAP and a[1] < b[3] + DIGIT_GAP and b[1] < a[3] + DIGIT_GAP

@@ -139,7 +139,7 @@ def evaluate_detector(
     """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
     rows = split_rows(loaded.dataset, chosen_split(loaded.dataset, options.split))
     chosen = choose(len(rows), options.subset, options.seed)
-    dataset, unknown = relabel(loaded.dataset.subset(rows[chosen]), predictor.labels)
+    dataset, unknown = relabeled_for(loaded.dataset.subset(rows[chosen]), predictor.labels)
     dataset = replace(dataset, levels=predictor.levels or dataset.levels)
     results = []
     for detections in detect_all(predictor, prefetch(lambda: map(decode_image, dataset), AHEAD)):
@@ -179,7 +179,7 @@ def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
-def relabel(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
+def relabeled_for(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
     """The dataset with the labels of a detector first, and the labels that the detector does not have.
 
     Raises an `AnnotationError` if they have no label in common.

@@ -10,10 +10,10 @@ from vocdet.errors import ArgumentError
 from vocdet.resources import bundled_text
 from vocdet.wording import listed
 
-PAGE = "findings.md"
+FINDINGS_PAGE = "findings.md"
 
 _HEADING = re.compile(r"^### (.*)$", re.MULTILINE)
-_CODE = re.compile(r"`([a-z_*.]+)`")
+_FINDING_CODE = re.compile(r"`([a-z_*.]+)`")
 
 
 def explain(code: str) -> str:
@@ -24,10 +24,10 @@ def explain(code: str) -> str:
         if any(fnmatchcase(wanted, pattern) for pattern in codes):
             return text
     known = sorted(code for codes, _ in sections for code in codes)
-    raise ArgumentError(f"there is no finding {code!r}", hint=_hint(wanted, known))
+    raise ArgumentError(f"there is no finding {code!r}", hint=_nearest_hint(wanted, known))
 
 
-def _hint(wanted: str, known: list[str]) -> str:
+def _nearest_hint(wanted: str, known: list[str]) -> str:
     similar = [code for code in known if wanted and code.startswith(wanted)]
     similar += difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
     similar = similar or [code for code in known if set(wanted.split(".")) & set(code.split("."))]
@@ -38,13 +38,13 @@ def _hint(wanted: str, known: list[str]) -> str:
 
 def read_sections() -> list[tuple[tuple[str, ...], str]]:
     """The codes of every section of the page (`*` stands for any), and its text."""
-    page = bundled_text(PAGE)
+    page = bundled_text(FINDINGS_PAGE)
     headings = list(_HEADING.finditer(page))
     sections = []
     for i, heading in enumerate(headings):
         end = headings[i + 1].start() if i + 1 < len(headings) else len(page)
         text = re.split(r"^## ", page[heading.end() : end], maxsplit=1, flags=re.MULTILINE)[0]
-        codes = tuple(_CODE.findall(heading[1]))
+        codes = tuple(_FINDING_CODE.findall(heading[1]))
         if codes:
             sections.append((codes, text.strip()))
     return sections

@@ -23,7 +23,7 @@ from vocdet.fetching.download import (
     md5_of,
     size_text,
 )
-from vocdet.fetching.receipts import STATE, compare, read_receipt, write_receipt
+from vocdet.fetching.receipts import FETCH_STATE, compare_files, read_receipt, write_receipt
 from vocdet.fetching.unpack import place, unpack
 from vocdet.files import make_folder, unwritable
 from vocdet.wording import and_more
@@ -76,19 +76,19 @@ def fetch(
     that are complete and unchanged are not fetched again. An interrupted fetch resumes when called again. A
     `DownloadError` of one archive is a failed result; errors of the whole folder (disk full, no permission) are raised.
     """
-    archives, keep = _chosen(collection, options.only), options.keep
+    archives, keep = _chosen_archives(collection, options.only), options.keep
     if options.mirror:
         options = replace(options, mirror=checked_url(options.mirror))
     session = _Session(options, progress or (lambda *_: None), note or (lambda _: None))
     with _locked_folder(folder):
         missing = []
         for archive in archives:
-            present = _present(archive, folder, session.note)
+            present = _present_results(archive, folder, session.note)
             yield from present
             if not present:
                 missing.append(archive)
             elif not keep:
-                _delete(archive, folder, present, session.note)
+                _delete_archive(archive, folder, present, session.note)
         _check_room(missing, folder, keep)
         for i, archive in enumerate(missing):
             try:
@@ -105,12 +105,12 @@ def fetch(
                 yield _failed(archive, error)
             else:
                 if not keep:
-                    _delete(archive, folder, counts, session.note)
+                    _delete_archive(archive, folder, counts, session.note)
 
 
 def archive_bytes(collection: Collection, folder: Path, only: Sequence[str] = ()) -> int:
     """The total size of the archives in a folder, in bytes."""
-    paths = [folder / archive.name for archive in _chosen(collection, only)]
+    paths = [folder / archive.name for archive in _chosen_archives(collection, only)]
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
@@ -120,7 +120,7 @@ def partial_downloads(collection: Collection, folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _chosen(collection: Collection, only: Sequence[str]) -> list[Archive]:
+def _chosen_archives(collection: Collection, only: Sequence[str]) -> list[Archive]:
     parts = [archive.part for archive in collection.archives]
     for name in only:
         if name not in parts:
@@ -128,15 +128,15 @@ def _chosen(collection: Collection, only: Sequence[str]) -> list[Archive]:
     return [archive for archive in collection.archives if not only or archive.part in only]
 
 
-def _present(archive: Archive, folder: Path, note: Note) -> list[FetchResult]:
+def _present_results(archive: Archive, folder: Path, note: Note) -> list[FetchResult]:
     """The results for an archive whose contents are already there; empty if it must be fetched."""
     files = read_receipt(archive, folder)
     if files is None:
-        counts = _count(archive, folder)
+        counts = _count_contents(archive, folder)
         if not counts or not all(result.passed for result in counts):
             return []
         return [FetchResult(archive.name, True, "already there, unpacked by another program"), *counts]
-    missing, changed = compare(files, folder)
+    missing, changed = compare_files(files, folder)
     if changed:
         others = and_more(len(changed) - 1, "file")
         text = f"{changed[0]}{others} {'differ' if others else 'differs'} from the archive"
@@ -146,7 +146,7 @@ def _present(archive: Archive, folder: Path, note: Note) -> list[FetchResult]:
         others = and_more(len(missing) - 1, "file")
         note(f"{archive.name}: {missing[0]}{others} {'are' if others else 'is'} missing")
         return []
-    return [FetchResult(archive.name, True, f"already there: {len(files)} files"), *_count(archive, folder)]
+    return [FetchResult(archive.name, True, f"already there: {len(files)} files"), *_count_contents(archive, folder)]
 
 
 def _obtain(archive: Archive, folder: Path, session: _Session) -> FetchResult:
@@ -218,7 +218,7 @@ def _wrong_archive(archive: Archive, folder: Path, size: int, md5: str, existed:
 
 def _unpack(archive: Archive, folder: Path, session: _Session) -> list[FetchResult]:
     """Unpack into a temporary folder, move the files in place, count them."""
-    staged = folder / STATE / "unpacking"
+    staged = folder / FETCH_STATE / "unpacking"
     shutil.rmtree(staged, ignore_errors=True)  # of an interrupted run
     make_folder(staged)
     try:
@@ -228,10 +228,10 @@ def _unpack(archive: Archive, folder: Path, session: _Session) -> list[FetchResu
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     write_receipt(archive, folder, files)
-    return _count(archive, folder)
+    return _count_contents(archive, folder)
 
 
-def _count(archive: Archive, folder: Path) -> list[FetchResult]:
+def _count_contents(archive: Archive, folder: Path) -> list[FetchResult]:
     results = []
     for content in archive.contents:
         count = content.count(folder)
@@ -269,7 +269,7 @@ def _not_tried(archive: Archive, folder: Path, session: _Session) -> FetchResult
     )
 
 
-def _delete(archive: Archive, folder: Path, results: Sequence[FetchResult], note: Note) -> None:
+def _delete_archive(archive: Archive, folder: Path, results: Sequence[FetchResult], note: Note) -> None:
     """Delete an archive if its contents passed every verification."""
     path = folder / archive.name
     if path.exists() and all(result.passed for result in results):
@@ -288,19 +288,19 @@ def _locked_folder(folder: Path) -> Iterator[None]:
     make_folder(folder)
     handle = None
     try:
-        handle = _lock(folder)
+        handle = _lock_folder(folder)
         yield
     finally:
         if handle is not None:
             os.close(handle)
         with suppress(OSError):
-            (folder / STATE).rmdir()
+            (folder / FETCH_STATE).rmdir()
         with suppress(OSError):
             if created:
                 folder.rmdir()
 
 
-def _lock(folder: Path) -> int | None:
+def _lock_folder(folder: Path) -> int | None:
     """A lock on the folder itself, without a lock file; None where the system has none."""
     try:
         import fcntl

@@ -82,8 +82,8 @@ class FixPlan:
         for change in self.changes:
             yield f"# {self._name(change.path)}: {change.what}"
             yield from difflib.unified_diff(
-                _lines(change.before),
-                _lines(change.after),
+                _diff_lines(change.before),
+                _diff_lines(change.after),
                 f"a/{self._name(change.path)}",
                 f"b/{self._name(change.path)}",
                 n=1,
@@ -179,7 +179,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
             continue
         facts = Facts(coordinates=report.coordinates)
         if row is not None and image is not None:
-            facts = _facts(report, row, image, renames.get(image))
+            facts = _xml_facts(report, row, image, renames.get(image))
         scaled, why_not = _rescaled(before, facts, report, row)
         repaired = repair.repair(scaled, facts)
         reasons = [*why_not, *repaired.left]
@@ -202,7 +202,7 @@ def _rescaled(data: bytes, facts: Facts, report: CheckReport, row: int | None) -
         return data, [(0, str(error))]
 
 
-def _facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Facts:
+def _xml_facts(report: CheckReport, row: int, image: Path, new: Path | None) -> Facts:
     dataset = report.dataset
     size = int(dataset.images.widths[row]), int(dataset.images.heights[row])
     depth, sure = 3, False
@@ -255,7 +255,7 @@ def _left(path: Path, problem: str, line: int = 0) -> Finding:
     return Finding("fix.unsure", "warning", problem, Place(path, line), "change it by hand")
 
 
-def _lines(data: bytes) -> list[str]:
+def _diff_lines(data: bytes) -> list[str]:
     """The lines of a text in any encoding of XML, without line endings."""
     try:
         text = read_source(data).text

@@ -10,7 +10,7 @@ from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 from vocdet.formats.shared.values import clean_label
 from vocdet.wording import did_you_mean, listed, reason
 
-_MOST_NAMED = 12  # labels in a hint
+_MOST_LABELS = 12  # labels in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,11 @@ def resolve_changes(labels: Sequence[str], changes: LabelChanges) -> dict[str, s
     """The new name of every label that changes, "" for a dropped label. All errors are raised together."""
     parsed: list[_Change | VocdetError] = [_renamed(text, labels) for text in changes.rename]
     parsed += [change for text in changes.merge for change in _merged(text, labels)]
-    parsed += [_Change(name, "", f"`drop=[{text!r}]`: ") for text in changes.drop for name in _names(text, labels)]
+    parsed += [
+        _Change(name, "", f"`drop=[{text!r}]`: ") for text in changes.drop for name in _label_names(text, labels)
+    ]
     if changes.file is not None:
-        parsed += [_line(text, Place(changes.file, number), labels) for number, text in _lines(changes.file)]
+        parsed += [_parse_line(text, Place(changes.file, number), labels) for number, text in _map_lines(changes.file)]
     new_names: dict[str, str] = {}
     errors = [change for change in parsed if isinstance(change, VocdetError)]
     for change in parsed:
@@ -61,7 +63,7 @@ class _Change:
     def errors(self, labels: Sequence[str], first: str) -> list[VocdetError]:
         """The error of an unknown label, or of one that an earlier change turns into `first` instead."""
         if self.old not in labels:
-            problem, hint = f"there is no label {self.old!r}", _known(self.old, labels)
+            problem, hint = f"there is no label {self.old!r}", _known_label(self.old, labels)
         elif self.new != first:
             one, other = (f"become {name!r}" if name else "be dropped" for name in (first, self.new))
             problem, hint = f"{self.old!r} cannot both {one} and {other}", "choose one of the two"
@@ -80,13 +82,13 @@ def _renamed(text: str, labels: Sequence[str]) -> _Change | VocdetError:
 
 def _merged(text: str, labels: Sequence[str]) -> list[_Change | VocdetError]:
     left, _, right = text.rpartition("=")
-    names, new = _names(left, labels), clean_label(right)
+    names, new = _label_names(left, labels), clean_label(right)
     if not names or not new:
         return [AnnotationError(f"`merge=[{text!r}]` has no old or no new name", hint="write a,b=new")]
     return [_Change(name, new, f"`merge=[{text!r}]`: ") for name in names]
 
 
-def _line(text: str, place: Place, labels: Sequence[str]) -> _Change | VocdetError:
+def _parse_line(text: str, place: Place, labels: Sequence[str]) -> _Change | VocdetError:
     old, new = _sides(text, labels)
     if not old:
         hint = "write old=new, or old= to drop it"
@@ -103,7 +105,7 @@ def _sides(text: str, labels: Sequence[str]) -> tuple[str, str]:
     return clean_label(text[:cut]), clean_label(text[cut + 1 :])
 
 
-def _names(text: str, labels: Sequence[str]) -> list[str]:
+def _label_names(text: str, labels: Sequence[str]) -> list[str]:
     """The labels of a comma-separated list; the whole text if it is itself a label."""
     whole = clean_label(text)
     return [whole] if whole in labels else [name for part in text.split(",") if (name := clean_label(part))]
@@ -112,19 +114,18 @@ def _names(text: str, labels: Sequence[str]) -> list[str]:
 def _dropped(labels: Sequence[str], new_names: dict[str, str], keep: Sequence[str]) -> dict[str, str]:
     """The labels that `keep` drops, because their new names are not in it."""
     names = tuple(dict.fromkeys(new for label in labels if (new := new_names.get(label, label))))
-    kept = [name for text in keep for name in _names(text, names)]
+    kept = [name for text in keep for name in _label_names(text, names)]
     problem = "there is no such label" + (" after the other changes" if new_names else "")
-    raise_all([
-        AnnotationError(f"`keep=[{name!r}]`: {problem}", hint=_known(name, names)) for name in kept if name not in names
-    ])  # fmt: skip
+    unknown = [name for name in kept if name not in names]
+    raise_all([AnnotationError(f"`keep=[{name!r}]`: {problem}", hint=_known_label(name, names)) for name in unknown])
     return {label: "" for label in labels if new_names.get(label, label) not in kept}
 
 
-def _known(name: str, labels: Sequence[str]) -> str:
-    return did_you_mean(name, labels) or f"there are {listed(map(repr, labels), most=_MOST_NAMED)}"
+def _known_label(name: str, labels: Sequence[str]) -> str:
+    return did_you_mean(name, labels) or f"there are {listed(map(repr, labels), most=_MOST_LABELS)}"
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _map_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are not blank."""
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -91,14 +91,14 @@ def predict(
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     if isinstance(detector, Path):
-        detector = _load(detector, device)
+        detector = _load_detector(detector, device)
     folder = PredictionFolder(out, items, detector.labels, voc=voc, force=force)
     limit = detector.thresholds if score is None else float(score)
     errors: list[VocdetError] = []
     complete = False
     try:
         with quiet():
-            total = _count(items)
+            total = _count_frames(items)
             for frame, detections in _predict_all(items, folder, detector, limit, batch, errors):
                 done = len(folder.listed) + len(errors)
                 drawing = folder.drawing(frame.source)
@@ -135,7 +135,7 @@ def live(
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
         check_output(save, "choose another name for `save`, or use `force=True`", force=force)
     if isinstance(detector, Path):
-        detector = _load(detector, device)
+        detector = _load_detector(detector, device)
     with ExitStack() as stack:
         if save:
             stack.callback(_mark, save)
@@ -169,7 +169,7 @@ def _newest(runs: Path) -> Path:
     return newest_detector(runs)
 
 
-def _load(run: Path, device: str) -> Predictor:
+def _load_detector(run: Path, device: str) -> Predictor:
     from vocdet.inference.predictor import load_predictor
 
     return load_predictor(run, device=device)
@@ -204,7 +204,7 @@ def _playable(text: str) -> MediaSource:
     return item
 
 
-def _count(items: Sequence[MediaSource]) -> int:
+def _count_frames(items: Sequence[MediaSource]) -> int:
     """The number of images and frames, as far as videos state theirs."""
     total = 0
     for item in items:

@@ -26,7 +26,7 @@ LABELS = "labels.txt"  # line k is the label of category_id k
 DRAWINGS = "drawings"  # beside Annotations and JPEGImages
 
 _KIND = "predictions"
-_LONGEST = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
+_LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
 _SAVED = 30.0  # seconds between two writings of the marker
 _FORCE = "choose a new folder for `out`, or replace it with `force=True`"
 
@@ -93,17 +93,12 @@ class PredictionFolder:
     def _annotate(self, frame: Frame, detections: Detections) -> None:
         """Write the XML beside the image itself, unless a user has changed the XML, or put another image there."""
         file, stem = Path(frame.source.address), PurePosixPath(self.names[frame.source]).stem
-        name = f"{stem}{file.suffix}"
-        if not self.files.may_write(f"{ANNOTATIONS}/{stem}.xml") or not self.files.place(f"{IMAGES}/{name}", file):
+        image = f"{IMAGES}/{stem}{file.suffix}"
+        if not self.files.may_write(f"{ANNOTATIONS}/{stem}.xml") or not self.files.place(image, file):
             self.held.add(stem)
         else:
             size = (frame.pixels.shape[1], frame.pixels.shape[0])
-            write_annotation(
-                self.out, stem, file, size, detections, self.labels, name=name, write=self._write
-            )  # fmt: skip
-
-    def _write(self, path: Path, data: bytes) -> None:
-        self.files.write(path.relative_to(self.out).as_posix(), data)
+            write_annotation(self.files.write, stem, file, size, detections, self.labels)
 
     @contextmanager
     def video(self, source: MediaSource, fps: float) -> Iterator[Write]:
@@ -175,7 +170,7 @@ def _drawing_names(items: Sequence[MediaSource], prefix: str) -> dict[MediaSourc
     taken: set[str] = set()
     for item in items:
         stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
-        while len(os.fsencode(stem)) > _LONGEST:
+        while len(os.fsencode(stem)) > _LONGEST_STEM:
             stem = stem[:-1]
         suffix = ".mp4" if item.kind == "video" else ".jpg"
         name, number = f"{stem}{suffix}", 1

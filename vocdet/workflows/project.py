@@ -15,7 +15,7 @@ from vocdet.formats import cache
 from vocdet.formats.scan import Source
 from vocdet.resources import bundled_text
 
-DETECTORS = {  # the recipe of each net
+DETECTOR_RECIPES = {  # the recipe of each net
     "mb3-small": "ssdlite-mb3-small",
     "mb3-large": "ssdlite-mb3-large",
     "mb2": "ssdlite-mb2",
@@ -27,7 +27,7 @@ SEGMENTERS = {  # the same with masks; mb2 uses the recipe of mb3-large
     "mb2": "maskrcnn-mb3-large",
     "mb1": "mobile-mask-rcnn",
 }
-TASKS = ("ssd", "maskrcnn", "backbone")
+PROJECT_TASKS = ("ssd", "maskrcnn", "backbone")
 EXECUTABLE = "slurm.sh"
 _WITH_FORMAT = re.compile("<<(.*?)>>")  # only in projects whose dataset has a format
 _DETECTOR = "@DETECTOR@"  # begins the lines of a template that a project without a detector leaves out
@@ -42,10 +42,10 @@ def init_project(
     labels.txt lists the labels of the dataset `data`, and the commands use it; by default they use the folder `data` in
     the project. Existing files are raised together as `OutputError`s, and nothing is written.
     """
-    if net not in DETECTORS or task not in TASKS:
+    if net not in DETECTOR_RECIPES or task not in PROJECT_TASKS:
         raise ValueError(f"net {net}, task {task}")
     source = Source(data) if isinstance(data, Path) else data
-    texts = {folder / name: text for name, text in _texts(folder, net, task, source).items()}
+    texts = {folder / name: text for name, text in _file_texts(folder, net, task, source).items()}
     try:
         existing = [path for path in texts if path.is_symlink() or path.exists()]
     except OSError as error:
@@ -56,7 +56,7 @@ def init_project(
     return list(texts)
 
 
-def _texts(folder: Path, net: str, task: str, source: Source | None) -> dict[str, str]:
+def _file_texts(folder: Path, net: str, task: str, source: Source | None) -> dict[str, str]:
     """The content of every file of a project."""
     dataset = shlex.quote("data" if source is None else _from_inside(folder, source.path))
 
@@ -74,11 +74,11 @@ def _texts(folder: Path, net: str, task: str, source: Source | None) -> dict[str
     )
     texts["recipes/backbone.toml"] = bundled_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
     if task != "backbone":
-        texts[f"recipes/{task}.toml"] = _recipe(DETECTORS if task == "ssd" else SEGMENTERS, net)
+        texts[f"recipes/{task}.toml"] = _recipe_text(DETECTOR_RECIPES if task == "ssd" else SEGMENTERS, net)
     return texts | {EXECUTABLE: filled("slurm.sh")}
 
 
-def _recipe(known: Mapping[str, str], net: str) -> str:
+def _recipe_text(known: Mapping[str, str], net: str) -> str:
     """The recipe of a detector that starts from the project's classifier."""
     text = bundled_text(f"recipes/{known[net]}.toml")
     if known is SEGMENTERS:
@@ -109,15 +109,15 @@ def _write_all(texts: Mapping[Path, str]) -> None:
             try:
                 for above in reversed([above for above in path.absolute().parents if not above.exists()]):
                     above.mkdir()
-                    undo.callback(_delete, above.rmdir)
+                    undo.callback(_try_delete, above.rmdir)
                 path.touch(0o777 if path.name == EXECUTABLE else 0o666, exist_ok=False)
-                undo.callback(_delete, path.unlink)
+                undo.callback(_try_delete, path.unlink)
                 path.write_bytes(text.encode())
             except OSError as error:
                 raise unwritable(path, error) from error
         undo.pop_all()
 
 
-def _delete(delete: Callable[[], None]) -> None:
+def _try_delete(delete: Callable[[], None]) -> None:
     with suppress(OSError):  # changed by another process
         delete()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,14 +23,16 @@ from vocdet.workflows.coco_splits import coco_splits
 from vocdet.workflows.load import Loaded, read_usable
 from vocdet.workflows.split_groups import ImageGroups, group_images
 
-SHARE = 0.9  # of all images for trainval, and of trainval for train
+DEFAULT_SHARE = 0.9  # of all images for trainval, and of trainval for train
 
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
     """How images are divided. Images of one group stay in one split, and identical images are always a group."""
 
-    trainval: float | None = None  # share of all images for train and val; None: `SHARE`, or that of existing splits
+    trainval: float | None = (
+        None  # share of all images for train and val; None: `DEFAULT_SHARE`, or that of existing splits
+    )
     train: float | None = None  # share of trainval for train; None: likewise
     seed: int = 0
     stratify: bool = True  # keep the shares of labels in every split
@@ -88,34 +90,24 @@ def split_dataset(
     undivided = "trainval" in before and not {"train", "val"} & before.keys()
     if options.keep_test or (undivided and options.trainval is None and not files.force):
         return _divide_trainval(loaded, before, options, files, progress)
-    trainval = SHARE if options.trainval is None else options.trainval
-    train = SHARE if options.train is None else options.train
+    trainval = DEFAULT_SHARE if options.trainval is None else options.trainval
+    train = DEFAULT_SHARE if options.train is None else options.train
     dataset = loaded.dataset
-    sizes = divide.split_sizes(len(dataset), trainval, train)
-    grouped = group_images(dataset, options.group_by, sizes[0], progress)
-    division = divide.split(
-        dataset,
-        trainval=trainval,
-        train=train,
-        seed=options.seed,
-        together=grouped.groups,
-        stratify=options.stratify,
-    )
-    _check_filled(division, sizes, grouped)
+    division, grouped = _divide(dataset, trainval, train, options, progress)
     folds = _folds(dataset, division.splits["trainval"], grouped, options) if options.kfold else ()
     notes = [
         *_empty_notes(trainval, train),
         *grouped.notes_after(division.moved),
         *_label_notes(dataset, division.splits),
     ]
-    return _write(loaded, division.splits, folds, notes, files)
+    return _write_files(loaded, division.splits, folds, notes, files)
 
 
 def _read(source: Source | Loaded, files: SplitFiles, progress: Progress | None) -> Loaded:
     """Read a dataset whose splits are written."""
     loaded = read_usable(source, progress, without_split_files=True)
     if not files.dry_run:
-        check_writable(_folder(loaded.dataset), inside=True, hint="copy the dataset to a writable folder")
+        check_writable(_split_folder(loaded.dataset), inside=True, hint="copy the dataset to a writable folder")
     return loaded
 
 
@@ -137,14 +129,9 @@ def _divide_trainval(
         rows = np.arange(len(dataset))
     rows = np.setdiff1d(rows, test)
     if not len(rows):
-        raise SplitError("all images are in test", place=_folder(dataset), hint="leave out `keep_test=True`")
-    chosen, train = dataset.subset(rows), SHARE if options.train is None else options.train
-    sizes = divide.split_sizes(len(rows), 1, train)
-    grouped = group_images(chosen, options.group_by, sizes[0], progress)
-    division = divide.split(
-        chosen, trainval=1, train=train, seed=options.seed, together=grouped.groups, stratify=options.stratify
-    )
-    _check_filled(division, sizes, grouped)
+        raise SplitError("all images are in test", place=_split_folder(dataset), hint="leave out `keep_test=True`")
+    chosen, train = dataset.subset(rows), DEFAULT_SHARE if options.train is None else options.train
+    division, grouped = _divide(chosen, 1, train, options, progress)
     folds = _folds(chosen, division.splits["trainval"], grouped, options) if options.kfold else ()
     splits = {name: rows[of] for name, of in division.splits.items()} | {"test": test}
     others = len(dataset) - len(rows) - len(test)
@@ -156,9 +143,9 @@ def _divide_trainval(
         *_label_notes(dataset, splits),
     ]
     force = files.force or "val" not in before
-    unchanged = [name for name in _unchanged(dataset, splits) if name in ("trainval", "test")]
+    unchanged = [name for name in _unchanged_splits(dataset, splits) if name in ("trainval", "test")]
     val_folds = tuple(rows[fold] for fold in folds)
-    return _write(loaded, splits, val_folds, notes, replace(files, force=force), unchanged=unchanged)
+    return _write_files(loaded, splits, val_folds, notes, replace(files, force=force), unchanged=unchanged)
 
 
 def append_to_split(
@@ -179,27 +166,17 @@ def append_to_split(
     shares = [len(before[name]) for name in divide.NAMES]
     trainval = (shares[0] + shares[1]) / sum(shares) if options.trainval is None else options.trainval
     train = shares[0] / (shares[0] + shares[1]) if options.train is None else options.train
-    sizes = divide.split_sizes(len(dataset), trainval, train)
-    grouped = group_images(dataset, options.group_by, sizes[0], progress)
-    division = divide.split(
-        dataset,
-        trainval=trainval,
-        train=train,
-        seed=options.seed,
-        together=grouped.groups,
-        stratify=options.stratify,
-        assigned=before,
-    )
+    division, grouped = _divide(dataset, trainval, train, options, progress, before)
     old_folds = _old_folds(dataset)
     if options.kfold and old_folds and len(old_folds) != options.kfold:
         hint = f"leave out `kfold={options.kfold}` to extend them, or delete the files fold*.txt"
         problem = f"the dataset has {len(old_folds)} folds, not {options.kfold}"
-        raise SplitError(problem, place=_folder(dataset), hint=hint)
+        raise SplitError(problem, place=_split_folder(dataset), hint=hint)
     options = replace(options, kfold=options.kfold or len(old_folds))
     folds = _folds(dataset, division.splits["trainval"], grouped, options, old_folds) if options.kfold else ()
     per_label = files.per_label or bool(image_sets.label_files(dataset))
     notes += [_added_note(division, before), *grouped.notes_on_append(before), *_label_notes(dataset, division.splits)]
-    return _write(loaded, division.splits, folds, notes, replace(files, per_label=per_label, force=True))
+    return _write_files(loaded, division.splits, folds, notes, replace(files, per_label=per_label, force=True))
 
 
 def split_as_coco(
@@ -219,7 +196,7 @@ def split_as_coco(
     splits = {"trainval": trainval, **splits_of_files}
     notes += [f"{name} is empty: there is no COCO file for it" for name, rows in splits.items() if not len(rows)]
     notes += _label_notes(loaded.dataset, splits)
-    return _write(loaded, splits, (), notes, files)
+    return _write_files(loaded, splits, (), notes, files)
 
 
 def write_image_sets(loaded: Loaded, files: SplitFiles = SplitFiles()) -> SplitReport:
@@ -230,13 +207,13 @@ def write_image_sets(loaded: Loaded, files: SplitFiles = SplitFiles()) -> SplitR
     if not loaded.dataset.splits:
         hint = "split it first: `vocdet.split(dataset)`"
         raise SplitError("the dataset has no splits", place=loaded.dataset.root, hint=hint)
-    return _write(loaded, loaded.dataset.splits, (), [], files)
+    return _write_files(loaded, loaded.dataset.splits, (), [], files)
 
 
 def _assigned(loaded: Loaded, *, in_memory: bool) -> tuple[dict[str, Rows], list[str]]:
     """The rows of the existing train, val and test splits, and remarks on them."""
     dataset = loaded.dataset
-    folder = _folder(dataset)
+    folder = _split_folder(dataset)
     splits, findings = (dataset.splits, ()) if in_memory else image_sets.read_splits(loaded.scan)
     for finding in findings:
         if finding.code == "imagesets.unreadable":
@@ -287,16 +264,31 @@ def _old_folds(dataset: Dataset) -> tuple[Rows, ...]:
     return tuple(folds)
 
 
-def _check_filled(division: divide.Split, sizes: tuple[int, int, int], grouped: ImageGroups) -> None:
+def _divide(
+    dataset: Dataset,
+    trainval: float,
+    train: float,
+    options: SplitOptions,
+    progress: Progress | None,
+    assigned: Mapping[str, Rows] | None = None,
+) -> tuple[divide.Split, ImageGroups]:
+    """Group the images and divide them, or those that are not `assigned`; no split is left without images."""
+    sizes = divide.split_sizes(len(dataset), trainval, train)
+    grouped = group_images(dataset, options.group_by, sizes[0], progress)
+    division = divide.split(
+        dataset, trainval=trainval, train=train, seed=options.seed, together=grouped.groups,
+        stratify=options.stratify, assigned=assigned,
+    )  # fmt: skip
     for name, size in zip(divide.NAMES, sizes, strict=True):
-        if size and not len(division.splits[name]):
+        if size and not len(division.splits[name]) and assigned is None:
             largest = max(map(len, grouped.groups))
             problem = f"{name} would have no images, because groups stay together: {'; '.join(grouped.kinds)}"
             hint = f"the largest group has {largest} images: group them with `group_by=...`, or write fewer splits"
             raise SplitError(problem, hint=hint)
+    return division, grouped
 
 
-def _write(
+def _write_files(
     loaded: Loaded,
     splits: Splits,
     folds: tuple[Rows, ...],
@@ -319,7 +311,7 @@ def _write(
     for name in unchanged:
         del texts[name]
     split_folders = image_sets.split_folders(dataset)
-    files = tuple(_folder(dataset) / f"{name}.txt" for name in texts)
+    files = tuple(_split_folder(dataset) / f"{name}.txt" for name in texts)
     if not options.dry_run:
         files = image_sets.write_splits(dataset.root, texts, force=options.force)
     elif not options.force and any(path.exists() for path in files):
@@ -341,12 +333,12 @@ def _write(
     )
 
 
-def _unchanged(dataset: Dataset, splits: Splits) -> list[str]:
+def _unchanged_splits(dataset: Dataset, splits: Splits) -> list[str]:
     """The splits whose files name just their images: these files are not written again."""
     names = []
     for name, rows in splits.items():
         path = image_sets.split_path(dataset.root, name)
-        if path is not None and path.parent == _folder(dataset):
+        if path is not None and path.parent == _split_folder(dataset):
             try:
                 before, findings = image_sets.resolve(dataset, path)
             except SplitError:
@@ -356,7 +348,7 @@ def _unchanged(dataset: Dataset, splits: Splits) -> list[str]:
     return names
 
 
-def _folder(dataset: Dataset) -> Path:
+def _split_folder(dataset: Dataset) -> Path:
     return dataset.root / image_sets.FOLDER
 
 

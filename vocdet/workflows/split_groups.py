@@ -55,7 +55,7 @@ def group_images(
     augmented = by_original(dataset) if tuple(group_by or ()) != ("identical",) else Groups()
     if augmented:
         groupings.append(augmented)
-        kinds.append(_sizes(augmented, "group", " of augmented copies by their names"))
+        kinds.append(_group_sizes(augmented, "group", " of augmented copies by their names"))
     for grouping in dict.fromkeys(group_by or ("similar",)):
         if grouping == "similar":
             near = similar_images(dataset, progress)
@@ -66,10 +66,10 @@ def group_images(
             groupings.append(near)
         elif grouping == "folder":
             groupings.append(by_folder(dataset))
-            kinds.append(_sizes(groupings[-1], "folder"))
+            kinds.append(_group_sizes(groupings[-1], "folder"))
         elif grouping != "identical":
             groupings.append(by_pattern(dataset, grouping))
-            kinds.append(_sizes(groupings[-1], "group", f" by '{grouping}'"))
+            kinds.append(_group_sizes(groupings[-1], "group", f" by '{grouping}'"))
             unmatched = len(dataset) - sum(map(len, groupings[-1]))
             if unmatched:
                 notes.append(f"'{grouping}' does not match {counted(unmatched, 'image')}: each is its own group")
@@ -95,7 +95,7 @@ def _duplicates(near: Groups, copies: Groups) -> list[str]:
     return descriptions
 
 
-def _sizes(groups: Groups, noun: str, more: str = "") -> str:
+def _group_sizes(groups: Groups, noun: str, more: str = "") -> str:
     least, most = min(map(len, groups)), max(map(len, groups))
     size = counted(least, "image") if least == most else f"{least} to {most} images"
     return f"{counted(len(groups), noun)}{more}, of {size}"

@@ -44,7 +44,7 @@ class TrainingData:
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that have objects in the training split."""
-        return tuple(np.array(self.train.labels)[_present(self.train)].tolist())
+        return tuple(np.array(self.train.labels)[_present_labels(self.train)].tolist())
 
     def record(self) -> dict[str, object]:
         """What does not count, for the record of a run; what is 0 or empty is left out."""
@@ -75,7 +75,7 @@ class TrainingData:
         return f'{problem}; use `crowds="objects"` if they are single objects' if crowds else ""
 
     def _label_notes(self) -> list[str]:
-        learned, validated = _present(self.train), _present(self.val)
+        learned, validated = _present_labels(self.train), _present_labels(self.val)
         names, notes = np.array(self.train.labels), []
         if (only := ~learned & validated).any():
             some = listed(names[only].tolist(), most=MOST_LABELS)
@@ -105,7 +105,7 @@ class TrainingData:
         return bool((~(self.val.objects.difficult | self.val.objects.crowd)).any())
 
 
-def _present(dataset: Dataset) -> NDArray[np.bool_]:
+def _present_labels(dataset: Dataset) -> NDArray[np.bool_]:
     """(L,) whether a label has an object that is no crowd."""
     learned = dataset.objects.label[~dataset.objects.crowd]
     return np.bincount(learned, minlength=len(dataset.labels)) > 0

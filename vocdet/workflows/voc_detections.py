@@ -11,7 +11,6 @@ from vocdet.boxes import Boxes
 from vocdet.data import image_files
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, OutputError
-from vocdet.files import write_bytes
 from vocdet.formats.images.facts import APPLIED
 from vocdet.formats.voc.masks import MOST_OBJECTS, VOID, class_values, palette_png
 from vocdet.formats.voc.preserved import Header
@@ -19,7 +18,7 @@ from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MA
 from vocdet.formats.voc.write_object import NOT_XML
 from vocdet.inference.draw_masks import cut_masks, numbered
 
-Write = Callable[[Path, bytes], object]
+WriteFile = Callable[[str, bytes], object]  # path in the dataset, content
 
 
 def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
@@ -29,19 +28,16 @@ def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
 
 
 def write_annotation(
-    folder: Path,
+    write: WriteFile,
     stem: str,
     file: Path,
     size: tuple[int, int],
     detections: Detections,
     labels: Sequence[str],
-    *,
-    name: str = "",
-    write: Write = write_bytes,
 ) -> None:
     """Write `Annotations/<stem>.xml`, and with masks `SegmentationObject` and `SegmentationClass/<stem>.png`.
 
-    `name` is that of the image in JPEGImages, by default the name of `file`.
+    The image is in JPEGImages under the name `stem`, with the suffix of `file`.
 
     Objects are sorted by score, in whole pixels of the image of `size` (width, height); of overlapping masks the best
     is on top. PNGs of VOC number at most 254 objects and labels: further objects have no mask, and with more labels
@@ -52,12 +48,12 @@ def write_annotation(
         crops = cut_masks(detections.masks.take(np.arange(min(len(detections), MOST_OBJECTS))), size[1], size[0])
         segmented = str(int(crops.known.any()))
         values = numbered(crops, range(1, len(crops) + 1), size[1], size[0])
-        write(folder / OBJECT_MASKS / f"{stem}.png", palette_png(values))
+        write(f"{OBJECT_MASKS}/{stem}.png", palette_png(values))
         if len(labels) < VOID:
             classes = class_values(values, detections.labels[: len(crops)].tolist())
-            write(folder / CLASS_MASKS / f"{stem}.png", palette_png(classes))
-    text = detections_text(file, size, detections, labels, segmented=segmented, name=name)
-    write(folder / ANNOTATIONS / f"{stem}.xml", text.encode())
+            write(f"{CLASS_MASKS}/{stem}.png", palette_png(classes))
+    text = detections_text(file, size, detections, labels, segmented=segmented, name=f"{stem}{file.suffix}")
+    write(f"{ANNOTATIONS}/{stem}.xml", text.encode())
 
 
 def detections_text(
@@ -72,7 +68,7 @@ def detections_text(
     """The annotation of the detections in an image file of `size` (width, height): whole pixels, best first."""
     objects = [
         WrittenObject(labels[label], box)
-        for label, box in zip(detections.labels.tolist(), _whole(detections.boxes, size).tolist(), strict=True)
+        for label, box in zip(detections.labels.tolist(), _whole_pixels(detections.boxes, size).tolist(), strict=True)
     ]
     folder = IMAGES if name else file.absolute().parent.name
     header = Header(folder=folder, path=str(file.absolute()), segmented=segmented)
@@ -87,7 +83,7 @@ def _exif(file: Path) -> str:
         return ""
 
 
-def _whole(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+def _whole_pixels(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     """Boxes in whole pixels inside the image, at least one pixel wide and high."""
     limit = np.array(size, np.float64)
     low = np.clip(np.rint(boxes[:, :2]), 0, limit - 1)

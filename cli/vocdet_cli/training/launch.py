@@ -19,7 +19,7 @@ from vocdet.errors import DeviceError, PeerError, VocdetError
 from vocdet_cli import render
 from vocdet_cli.training.processes import ERRORS, report_error, run
 
-_NAME = re.compile(r"(?:cuda:)?(\d{1,4})|cpu")
+_DEVICE_NAME = re.compile(r"(?:cuda:)?(\d{1,4})|cpu")
 
 
 def is_first() -> bool:
@@ -52,7 +52,7 @@ def devices(option: str) -> list[str]:
     hint = "give CUDA devices, as in 0,1 or cuda:0,cuda:1; cpu,cpu is for a trial run"
     chosen = []
     for name in names:
-        match = _NAME.fullmatch(name)
+        match = _DEVICE_NAME.fullmatch(name)
         if match is None:
             raise DeviceError(f"invalid device {name!r} in --device {option}", hint=hint)
         chosen.append(f"cuda:{int(match[1])}" if match[1] else name)

@@ -83,7 +83,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
     The command receives a `TrainingOptions`, or a value of another such class, followed by its own options. Help lists
     the fields in the order of `names`.
     """
-    homes = {field.name: type(section) for section in _sections(recipe) for field in dataclasses.fields(section)}
+    homes = {field.name: type(section) for section in _recipe_sections(recipe) for field in dataclasses.fields(section)}
     fields = names.split()
 
     def decorate(command: Command) -> Command:
@@ -93,7 +93,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
             for field in dataclasses.fields(shared) if field.name != "values"
         ]  # fmt: skip
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        of_recipe = [_parameter(name, _annotation(homes[name], name), None) for name in fields]
+        of_recipe = [_parameter(name, _option_type(homes[name], name), None) for name in fields]
 
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
@@ -109,7 +109,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
     return decorate
 
 
-def _sections(recipe: type[Recipe]) -> list[Any]:
+def _recipe_sections(recipe: type[Recipe]) -> list[Any]:
     defaults = recipe()
     return [getattr(defaults, section.name) for section in dataclasses.fields(defaults)]
 
@@ -118,7 +118,7 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
-def _annotation(section: type, field: str) -> Any:
+def _option_type(section: type, field: str) -> Any:
     """The annotated type of a field's option: the field's type, or None if the option is absent."""
     type_ = get_type_hints(section)[field]
     if get_origin(type_) is tuple:

@@ -84,7 +84,7 @@ def run(command: Sequence[str], count: int) -> int:
     with TemporaryDirectory(prefix="vocdet-") as name, ExitStack() as stack:
         folder = Path(name)
         common = _environment(count, folder)
-        started = [stack.enter_context(_started(command, rank, common, folder)) for rank in range(count)]
+        started = [stack.enter_context(_started_process(command, rank, common, folder)) for rank in range(count)]
         with _forwarded_signals(started) as signals:
             failures = _wait(started, signals)
         return _outcome(started, failures, folder, interrupted=bool(signals))
@@ -132,7 +132,7 @@ def _environment(count: int, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _started(command: Sequence[str], rank: int, common: dict[str, str], folder: Path) -> Iterator[_Process]:
+def _started_process(command: Sequence[str], rank: int, common: dict[str, str], folder: Path) -> Iterator[_Process]:
     """A running process, which ends with the block.
 
     Its standard input is a pipe that closes when this process ends for any reason. It gets its own session, so that

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vocdet.formats.scan import Source
     from vocdet.recipes.load import Resolved
 
-LAST = "last"
+LAST_RUN = "last"
 
 
 class ResumableCommand(TyperCommand):
@@ -29,7 +29,7 @@ class ResumableCommand(TyperCommand):
         for i, word in enumerate(args):
             words.append(word)
             if word == "--resume" and (i + 1 == len(args) or args[i + 1].startswith("-")):
-                words.append(LAST)
+                words.append(LAST_RUN)
         return super().parse_args(ctx, words)
 
 
