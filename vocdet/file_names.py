@@ -1,4 +1,4 @@
-"""Labels as names of files and folders on any system."""
+"""Names of files and folders on any system."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def safe_names(names: Sequence[str]) -> tuple[str, ...]:
     Most stay unchanged. Characters that a system forbids become underscores, and names that a system would confuse get
     a number.
     """
-    taken = {_on_disk(name) for name in names if safe_name(name) == name}
+    taken = {folded(name) for name in names if safe_name(name) == name}
     seen: set[str] = set()
     found = []
     for name in names:
         safe = safe_name(name)
         number = 1
         free = safe
-        while _on_disk(free) in seen or (free != name and _on_disk(free) in taken):
+        while folded(free) in seen or (free != name and folded(free) in taken):
             number += 1
             free = f"{safe}_{number}"
-        seen.add(_on_disk(free))
+        seen.add(folded(free))
         found.append(free)
     return tuple(found)
 
@@ -46,6 +46,6 @@ def safe_name(name: str) -> str:
     return safe
 
 
-def _on_disk(name: str) -> str:
-    """The name as case-insensitive file systems compare it."""
-    return unicodedata.normalize("NFC", name).casefold()
+def folded(name: str) -> str:
+    """A name as case-insensitive file systems compare it: without case, in one Unicode form."""
+    return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()

@@ -17,6 +17,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.levels import Levels
 from vocdet.data.splits import Rows
 from vocdet.data.texts import Texts
+from vocdet.file_names import folded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,14 +111,14 @@ def spellings(datasets: Sequence[Dataset]) -> list[Spelling]:
 def source_names(roots: Sequence[Path]) -> tuple[str, ...]:
     """A unique name for every folder: its last component, numbered where folders share it."""
     bases = [root.resolve().name or "set" for root in roots]
-    times = Counter(_on_disk(base) for base in bases)
+    times = Counter(folded(base) for base in bases)
     taken = {key for key, number in times.items() if number == 1}
     names = []
     for base in bases:
         name = base
-        if times[_on_disk(base)] > 1:
-            name = next(n for n in (f"{base}{number}" for number in count(1)) if _on_disk(n) not in taken)
-            taken.add(_on_disk(name))
+        if times[folded(base)] > 1:
+            name = next(n for n in (f"{base}{number}" for number in count(1)) if folded(n) not in taken)
+            taken.add(folded(name))
         names.append(name)
     return tuple(names)
 
@@ -129,29 +130,24 @@ def _read(label: str) -> str:
 
 def _stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, str]]:
     """A unique stem for every image, and the original stems of those that changed."""
-    times = Counter(key for source in sources for key in {_on_disk(stem) for stem in source.dataset.images.stems})
+    times = Counter(key for source in sources for key in {folded(stem) for stem in source.dataset.images.stems})
     taken = {key for key, count in times.items() if count == 1}
     stems: list[str] = []
     before = {}
     for source in sources:
         for stem in source.dataset.images.stems:
-            if times[_on_disk(stem)] > 1:
+            if times[folded(stem)] > 1:
                 before[len(stems)] = stem
                 folder, slash, name = stem.rpartition("/")
                 stem = _free(f"{folder}{slash}{source.name}_{name}", taken)
-                taken.add(_on_disk(stem))
+                taken.add(folded(stem))
             stems.append(stem)
     return tuple(stems), before
 
 
 def _free(stem: str, taken: set[str]) -> str:
     numbered = (f"{stem}_{number}" for number in count(2))
-    return next(name for name in chain([stem], numbered) if _on_disk(name) not in taken)
-
-
-def _on_disk(stem: str) -> str:
-    """The key under which a file system stores a name: many ignore case."""
-    return unicodedata.normalize("NFC", stem).casefold()
+    return next(name for name in chain([stem], numbered) if folded(name) not in taken)
 
 
 def _images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[PurePosixPath]) -> Images:

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shutil
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors, without_mismatched
 from vocdet.errors import DatasetError, ImageError, OutputError
+from vocdet.file_names import folded
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
 from vocdet.formats.images.lookup import safe_relative, split_suffix
@@ -166,7 +166,7 @@ def _check_names(dataset: Dataset, targets: Sequence[str], *, with_suffixes: boo
     row_of: dict[str, int] = {}
     for row, name in enumerate(targets):
         key = name if with_suffixes else split_suffix(name)[0]
-        first = row_of.setdefault(unicodedata.normalize("NFC", key).casefold(), row)
+        first = row_of.setdefault(folded(key), row)
         if safe_relative(name).path != name or (":" in name and _DRIVE_INSIDE.search(name)):
             problem, hint = f"{name[:80]!r} is not a portable image name", "rename the image"
         elif first != row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_headers import Header
 from vocdet.data.source_terms import SourceTerms, terms_of
 from vocdet.errors import ImageError, Place
+from vocdet.file_names import folded
 
 
 def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
@@ -71,7 +71,7 @@ def stem_findings(dataset: Dataset) -> list[Finding]:
     """Stems that differ only in case or Unicode form: on Windows and macOS, one file would overwrite the other."""
     alike: dict[str, list[int]] = defaultdict(list)
     for row, stem in enumerate(dataset.images.stems):
-        alike[stem.casefold() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()].append(row)
+        alike[folded(stem)].append(row)
     findings = []
     for first, *others in (rows for rows in alike.values() if len(rows) > 1):
         for row in others:

@@ -6,7 +6,6 @@ A name in a file never leads out of the folder of the dataset. A link in the fol
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import AnnotationError, ImageError, Place
+from vocdet.file_names import folded
 from vocdet.formats.images.entries import NOT_TEXT
 from vocdet.formats.images.facts import MARKS, ImageFacts, Shown, Stated, size_finding
 from vocdet.formats.images.folders import link_hint, walk
@@ -85,18 +85,18 @@ class ImageIndex:
         """The image with this relative path, else the only one whose path differs just in case or Unicode form."""
         if name in self._exact:
             return name
-        similar = self._folded_files.get(_folded(name), [])
+        similar = self._folded_files.get(folded(name), [])
         return similar[0] if len(similar) == 1 else None
 
     def by_stem(self, stem: str) -> list[str]:
         """All images with this stem, in any folder; else those whose stem differs just in case or Unicode form."""
-        return list(self._stems.get(stem) or self._folded_stems.get(_folded(stem), []))
+        return list(self._stems.get(stem) or self._folded_stems.get(folded(stem), []))
 
     def ending_in(self, name: str) -> list[str]:
         """All images whose path ends in `name`, as x/a/b.jpg ends in a/b.jpg; an exact match wins over another case."""
-        ending = "/" + _folded(name)
+        ending = "/" + folded(name)
         same_name = self._names.get(ending.rpartition("/")[2], ())
-        found = [file for file in same_name if ("/" + _folded(file)).endswith(ending)]
+        found = [file for file in same_name if ("/" + folded(file)).endswith(ending)]
         return [file for file in found if ("/" + file).endswith("/" + name)] or found
 
     @cached_property
@@ -110,11 +110,11 @@ class ImageIndex:
 
     @cached_property
     def _folded_files(self) -> dict[str, list[str]]:
-        return self._by(_folded)
+        return self._by(folded)
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
-        return self._by(lambda file: _folded(file.rpartition("/")[2]))
+        return self._by(lambda file: folded(file.rpartition("/")[2]))
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
@@ -122,7 +122,7 @@ class ImageIndex:
 
     @cached_property
     def _folded_stems(self) -> dict[str, list[str]]:
-        return self._by(lambda file: _folded(_stem(file)))
+        return self._by(lambda file: folded(_stem(file)))
 
     def _by(self, key: Callable[[str], str]) -> dict[str, list[str]]:
         table = defaultdict[str, list[str]](list)
@@ -229,10 +229,6 @@ def _without_image_folders(path: str) -> str:
 
 def _stem(file: str) -> str:
     return split_suffix(file)[0].rpartition("/")[2]
-
-
-def _folded(text: str) -> str:
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
 
 
 class ImageSize(NamedTuple):

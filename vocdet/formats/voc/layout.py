@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError, Place
+from vocdet.file_names import folded
 from vocdet.formats.images.entries import entries_of
 from vocdet.formats.images.folders import is_searched, link_hint, merged, walk
 from vocdet.formats.images.lookup import IMAGE_FOLDERS, split_folder, split_suffix, stem_of
@@ -277,8 +277,3 @@ def _files(layout: Layout, folder: Path, *, deep: bool = False) -> Iterator[tupl
     skipped = len(inside) + 1 if inside else 0
     for file in files:
         yield (*split_suffix(file[skipped:]), file)
-
-
-def folded(stem: str) -> str:
-    """A stem without case and Unicode form."""
-    return unicodedata.normalize("NFC", stem).casefold()

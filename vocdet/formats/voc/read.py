@@ -15,6 +15,7 @@ from vocdet.data.findings import Finding, Notes, Severity, raise_errors
 from vocdet.data.rotated import note_rotated
 from vocdet.data.source_terms import VOC
 from vocdet.errors import Place
+from vocdet.file_names import folded
 from vocdet.formats.images.lookup import ImageSize, image_size, split_suffix
 from vocdet.formats.scan import Coordinates, CoordinatesChoice, Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import MOST_POSES, DatasetBuilder, TextColumn
@@ -26,7 +27,7 @@ from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, read_annotation
-from vocdet.formats.voc.layout import Layout, find_layout, folded
+from vocdet.formats.voc.layout import Layout, find_layout
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
 from vocdet.formats.voc.preserved import SAME
 from vocdet.wording import counted, listed, quoted
