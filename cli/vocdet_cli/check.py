@@ -159,11 +159,10 @@ def _print_plan(plan: FixPlan, most: int | None) -> None:
 
 
 def _print_check(report: CheckReport, most: int | None) -> None:
-    from vocdet.wording import counted
+    from vocdet.workflows.convert import summary
 
     for (severity, code), group in groupby(report.findings, key=lambda finding: (finding.severity, finding.code)):
         _print_group(severity, code, list(group), most)
-    dataset = report.dataset
     render.out.print(f"read as {escape(report.kind)}", soft_wrap=True)
     for other in report.others:
         render.out.print(f"it also matches {other}: check that with --from {other}", soft_wrap=True)
@@ -172,9 +171,7 @@ def _print_check(report: CheckReport, most: int | None) -> None:
     if report.reason:
         render.out.print(f"coordinates are {report.coordinates}-based: {escape(report.reason)}", soft_wrap=True)
     splits = ", ".join(f"{len(rows)} in {name}" for name, rows in report.dataset.splits.items())
-    sizes = (len(dataset), "image"), (len(dataset.objects), "object"), (len(dataset.labels), "label")
-    holds = ", ".join(counted(*size) for size in sizes)
-    render.out.print(f"{holds}; {splits or 'no splits yet'}", soft_wrap=True)
+    render.out.print(f"{summary(report.dataset)}; {splits or 'no splits yet'}", soft_wrap=True)
     render.out.print(f"[dim]{_coverage(report)}[/]", soft_wrap=True)
 
 

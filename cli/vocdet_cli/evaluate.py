@@ -46,8 +46,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Evaluate only N images of the split, chosen at random with --seed.")
     ] = None,
     interval: Annotated[
-        bool,
-        typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset."),
+        bool, typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset.")
     ] = False,
     seed: Seed = 0,
     picture: Annotated[

@@ -35,8 +35,7 @@ Coordinates = Annotated[
     typer.Option(help="Coordinates of the XMLs: zero (labelImg), one (VOC devkit, 1-based), auto (detect)."),
 ]
 Crowds = Annotated[
-    Literal["ignore", "objects"],
-    typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
+    Literal["ignore", "objects"], typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other.")
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out what has an error, and list it, instead of refusing the dataset.")

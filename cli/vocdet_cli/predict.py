@@ -106,8 +106,7 @@ def _report_kept(out: Path) -> None:
 @app.command()
 def live(
     run: Annotated[
-        Path | None,
-        typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs"),
+        Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
     ] = None,
     source: Annotated[str, typer.Option(help="Camera number, video file or URL.")] = "0",
     save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,

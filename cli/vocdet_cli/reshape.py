@@ -175,8 +175,7 @@ def crops(
     data: From,
     target: Target,
     split: Annotated[
-        list[str] | None,
-        typer.Option(help="train, val, test or trainval. Repeatable.", show_default="all"),
+        list[str] | None, typer.Option(help="train, val, test or trainval. Repeatable.", show_default="all")
     ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=2, help="Margin around an object, as a share of its longer side.")
@@ -203,11 +202,7 @@ def crops(
     source = Source(data, format, labels, coordinates, crowds, skip_bad)
     with render.progress("cropping") as progress:
         report = write_crops(
-            source,
-            target,
-            CropOptions(margin, size, min_side, png),
-            splits=split or (),
-            progress=progress,
+            source, target, CropOptions(margin, size, min_side, png), splits=split or (), progress=progress
         )
     check = render.command("check", *same_dataset(source))
     show_left_out(report.left_out, check)

@@ -31,8 +31,7 @@ def split(
         typer.Option(min=0, max=1, help="Share of all images for train and val together.", show_default=_DEFAULT_SHARE),
     ] = None,
     train: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of trainval for train.", show_default=_DEFAULT_SHARE),
+        float | None, typer.Option(min=0, max=1, help="Share of trainval for train.", show_default=_DEFAULT_SHARE)
     ] = None,
     seed: Seed = 0,
     stratify: Annotated[

@@ -140,12 +140,7 @@ def write_splits(dataset: Dataset, *, per_label: bool = False, force: bool = Fal
 
 
 def write(
-    dataset: Data,
-    path: str | Path,
-    *,
-    format: Target = "voc",
-    images: ImageMode = "copy",
-    strict: bool = False,
+    dataset: Data, path: str | Path, *, format: Target = "voc", images: ImageMode = "copy", strict: bool = False
 ) -> Dataset:
     """Write a dataset with its splits as a new folder in another format, and return the dataset there.
 

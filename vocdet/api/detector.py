@@ -85,12 +85,7 @@ class Detector:
         return next(self.stream([picture], score=score, channels=channels, batch=1))
 
     def stream(
-        self,
-        pictures: Iterable[Picture],
-        *,
-        score: float | None = None,
-        channels: Channels = "rgb",
-        batch: int = BATCH,
+        self, pictures: Iterable[Picture], *, score: float | None = None, channels: Channels = "rgb", batch: int = BATCH
     ) -> Iterator[Detections]:
         """Detect in one picture after another, in order: for more pictures than fit in memory."""
         limit = self._limit(score)

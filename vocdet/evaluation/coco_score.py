@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 from vocdet.boxes import area
 from vocdet.data.dataset import Objects
 from vocdet.data.mask_areas import mask_areas
-from vocdet.evaluation.matching import (
-    FALSE,
-    IGNORED,
-    TRUE,
-    DetectionTable,
-    Outcome,
-    OverlapPairs,
-    match_coco,
-)
+from vocdet.evaluation.matching import FALSE, IGNORED, TRUE, DetectionTable, Outcome, OverlapPairs, match_coco
 from vocdet.evaluation.precision import by_label, mean_of
 
 IOUS = np.linspace(0.5, 0.95, 10)

@@ -117,10 +117,7 @@ def make_batch(samples: Samples, request: BatchRequest) -> Batch:
 
 
 def _batch(
-    images: NDArray[np.uint8],
-    samples: Sequence[Sample],
-    rows: tuple[int, ...],
-    sizes: NDArray[np.int64] | None = None,
+    images: NDArray[np.uint8], samples: Sequence[Sample], rows: tuple[int, ...], sizes: NDArray[np.int64] | None = None
 ) -> Batch:
     """Images (B, H, W, 3) and what belongs to them as tensors, without copying pixels."""
     boxes, labels = map(torch.from_numpy, pad_objects(samples))

@@ -18,12 +18,7 @@ def to_classes(labels: Tensor) -> Tensor:
 
 
 def to_detections(
-    boxes: Tensor,
-    scores: Tensor,
-    classes: Tensor,
-    *,
-    scale: tuple[float, float],
-    masks: Sequence[bytes] | None = None,
+    boxes: Tensor, scores: Tensor, classes: Tensor, *, scale: tuple[float, float], masks: Sequence[bytes] | None = None
 ) -> Detections:
     """A detector's boxes (N, 4), in pixels of its input, and classes from 1 as detections in pixels of the image.
 

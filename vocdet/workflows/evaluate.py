@@ -130,11 +130,7 @@ def evaluate_run(
 
 
 def evaluate_detector(
-    predictor: Predictor,
-    loaded: Loaded,
-    options: EvalOptions = EvalOptions(),
-    *,
-    progress: Progress | None = None,
+    predictor: Predictor, loaded: Loaded, options: EvalOptions = EvalOptions(), *, progress: Progress | None = None
 ) -> Evaluation:
     """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
     rows = split_rows(loaded.dataset, chosen_split(loaded.dataset, options.split))

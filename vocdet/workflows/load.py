@@ -44,12 +44,7 @@ class Clean:
     left_out: LeftOut
 
 
-def load_dataset(
-    source: Source | Loaded,
-    *,
-    split: str | None = None,
-    without_objects: bool = False,
-) -> Loaded:
+def load_dataset(source: Source | Loaded, *, split: str | None = None, without_objects: bool = False) -> Loaded:
     """Read a dataset with its splits; the errors in its files are raised together. One in memory is returned.
 
     With `source.skip_bad`, what has an error is left out instead.

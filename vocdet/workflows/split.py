@@ -180,11 +180,7 @@ def append_to_split(
 
 
 def split_as_coco(
-    source: Source,
-    sources: Sequence[Path],
-    files: SplitFiles = SplitFiles(),
-    *,
-    progress: Progress | None = None,
+    source: Source, sources: Sequence[Path], files: SplitFiles = SplitFiles(), *, progress: Progress | None = None
 ) -> SplitReport:
     """Write the splits of COCO files; images are matched by file name.
 

@@ -33,12 +33,7 @@ class StatsReport:
     skipped: LeftOut = NOTHING  # left out on request, because of errors
 
 
-def dataset_stats(
-    source: Source,
-    *,
-    drawn: Path | None = None,
-    progress: Progress | None = None,
-) -> StatsReport:
+def dataset_stats(source: Source, *, drawn: Path | None = None, progress: Progress | None = None) -> StatsReport:
     """Count the objects of a dataset, and draw the statistics to the file `drawn`: .png, .svg or .pdf.
 
     Boxes are clipped to their images, as in training. Invalid files are left out and counted.

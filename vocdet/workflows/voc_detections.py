@@ -28,12 +28,7 @@ def check_voc_labels(folder: Path, labels: Sequence[str]) -> None:
 
 
 def write_annotation(
-    write: WriteFile,
-    stem: str,
-    file: Path,
-    size: tuple[int, int],
-    detections: Detections,
-    labels: Sequence[str],
+    write: WriteFile, stem: str, file: Path, size: tuple[int, int], detections: Detections, labels: Sequence[str]
 ) -> None:
     """Write `Annotations/<stem>.xml`, and with masks `SegmentationObject` and `SegmentationClass/<stem>.png`.
 
