@@ -256,7 +256,7 @@ def _temporary_folder(folder: Path) -> tuple[Path, int | None]:
     while True:
         path = tempfile.mkdtemp(dir=folder.absolute().parent, prefix=_prefix(folder), suffix=_UNFINISHED)
         try:
-            lock = _lock(path)
+            lock = lock_folder(path)
         except OSError:  # this disk has no locks, so unfinished folders are never deleted
             return Path(path), None
         if lock is not None:  # else another process is deleting it as unfinished
@@ -267,7 +267,7 @@ def _delete_unfinished(folder: Path) -> None:
     """Delete unfinished folders of killed processes."""
     for unfinished in folder.absolute().parent.glob(f"{glob.escape(_prefix(folder))}*{_UNFINISHED}"):
         with suppress(OSError):
-            lock = _lock(str(unfinished))
+            lock = lock_folder(str(unfinished))
             if lock is not None:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 os.close(lock)
@@ -278,7 +278,7 @@ def _prefix(path: Path) -> str:
     return f".{path.absolute().name[:50]}."
 
 
-def _lock(folder: str) -> int | None:
+def lock_folder(folder: str) -> int | None:
     """Lock a folder until the process ends; None if another process locks or deletes it.
 
     Raises an `OSError` without locks: on Windows, and on some network disks.

@@ -25,7 +25,7 @@ from vocdet.fetching.download import (
 )
 from vocdet.fetching.receipts import FETCH_STATE, compare_files, read_receipt, write_receipt
 from vocdet.fetching.unpack import place, unpack
-from vocdet.files import make_folder, unwritable
+from vocdet.files import lock_folder, make_folder
 from vocdet.wording import and_more
 
 Progress = Callable[[str, int, int], None]  # the current step; bytes done, total bytes
@@ -288,7 +288,7 @@ def _locked_folder(folder: Path) -> Iterator[None]:
     make_folder(folder)
     handle = None
     try:
-        handle = _lock_folder(folder)
+        handle = _lock(folder)
         yield
     finally:
         if handle is not None:
@@ -300,23 +300,13 @@ def _locked_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _lock_folder(folder: Path) -> int | None:
+def _lock(folder: Path) -> int | None:
     """A lock on the folder itself, without a lock file; None where the system has none."""
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        problem = "another fetch is running in this folder"
-        raise OutputError(problem, place=folder, hint="wait for it to end") from error
+        handle = lock_folder(str(folder.resolve()))
     except OSError:
-        os.close(handle)  # the file system has no locks
         return None
+    if handle is None:
+        problem = "another fetch is running in this folder"
+        raise OutputError(problem, place=folder, hint="wait for it to end")
     return handle
