@@ -10,7 +10,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels, SkipBad
+from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels, SkipBad, Strict
 from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def convert(
     to: Annotated[Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"], typer.Option(help="Format to write.")],
     format: Format = "auto",
     images: ImageFiles = "copy",
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False,
+    strict: Strict = False,
     skip_bad: SkipBad = False,
     rescale: Annotated[
         bool,

@@ -7,20 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-Data = Annotated[
-    Path,
-    typer.Argument(
-        help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
-        show_default="this folder",
-    ),
-]
-SomeData = Annotated[  # None if it is not given
-    Path | None,
-    typer.Argument(
-        help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
-        show_default="this folder",
-    ),
-]
+_DATASET = typer.Argument(
+    help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
+    show_default="this folder",
+)
+
+Data = Annotated[Path, _DATASET]
+SomeData = Annotated[Path | None, _DATASET]  # None if it is not given
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 Labels = Annotated[
     Path | None,
@@ -50,7 +43,8 @@ Formats = Annotated[
 ]
 ImageFiles = Annotated[
     Literal["copy", "link", "none"],
-    typer.Option("--images", help="Copy the images, hard-link them (no space), or do not move them."),
+    typer.Option("--images", help="Copy the images, hard-link them (same disk, no space), or do not move them."),
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]

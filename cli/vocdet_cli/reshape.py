@@ -11,7 +11,7 @@ from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Format, Formats, Labels, Seed, SkipBad
+from vocdet_cli.options import Coordinates, Crowds, Format, Formats, ImageFiles, Labels, Seed, SkipBad, Strict
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ To = Annotated[
     Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"] | None,
     typer.Option(help="Format to write.", show_default="format of the source"),
 ]
-Images = Annotated[
-    Literal["copy", "link", "none"],
-    typer.Option(help="Copy the images, hard-link them (same disk, no space), or do not move them."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 
 
 @app.command()
@@ -51,7 +46,7 @@ def remap(
         bool, typer.Option("--drop-empty", help="Leave out images that lose all their objects.")
     ] = False,
     to: To = None,
-    images: Images = "copy",
+    images: ImageFiles = "copy",
     strict: Strict = False,
     format: Format = "auto",
     labels: Labels = None,
@@ -93,7 +88,7 @@ def merge(
     ],
     out: Annotated[Path | None, typer.Option(help="New folder, if all arguments are datasets.")] = None,
     to: To = None,
-    images: Images = "copy",
+    images: ImageFiles = "copy",
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse if stems clash or the format cannot hold everything.")
     ] = False,
@@ -138,7 +133,7 @@ def sample(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.", show_default=False)],
     seed: Seed = 0,
     to: To = None,
-    images: Images = "copy",
+    images: ImageFiles = "copy",
     strict: Strict = False,
     format: Format = "auto",
     labels: Labels = None,
