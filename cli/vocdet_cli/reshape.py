@@ -76,9 +76,7 @@ def remap(
         )
     show_left_out(report.left_out, render.command("check", str(data)))
     _print_remap(report)
-    _print_losses(report.result)
-    count_left_out(report.left_out)
-    render.done(_wrote(report.result), then=render.command("stats", str(target)))
+    _print_end(report, render.command("stats", str(target)))
 
 
 @app.command()
@@ -121,9 +119,7 @@ def merge(
         )
     show_left_out(report.left_out, render.command("check", "SOURCE"))
     _print_merge(report)
-    _print_losses(report.result)
-    count_left_out(report.left_out)
-    render.done(_wrote(report.result), then=_after_merge(report))
+    _print_end(report, _after_merge(report))
 
 
 @app.command()
@@ -160,9 +156,7 @@ def sample(
         )
     show_left_out(report.left_out, render.command("check", str(data)))
     _print_sample(report)
-    _print_losses(report.result)
-    count_left_out(report.left_out)
-    render.done(_wrote(report.result), then=render.command(*_after(report.result), str(target)))
+    _print_end(report, render.command(*_after(report.result), str(target)))
 
 
 @app.command()
@@ -308,19 +302,18 @@ def _print_left_out(report: CropsReport) -> None:
         render.note(f"left out: {counted(report.in_no_split, 'object')} in images of other splits")
 
 
-def _print_losses(result: WrittenDataset) -> None:
-    written = result.written
+def _print_end(report: RemapReport | MergeReport | SampleReport, then: str) -> None:
+    """What the format could not hold, what was left out, the new dataset, and the next step."""
+    from vocdet.workflows.convert import summary
+
+    written = report.result.written
     for loss in written.losses:
         why = f": {loss.why}" if loss.why else ""
         render.warning(f"{written.to} cannot hold {loss.count} {loss.what}{why}")
     if written.copied:
         render.note(f"{written.copied} of {written.images} images were copied, because this disk cannot link them")
-
-
-def _wrote(result: WrittenDataset) -> str:
-    from vocdet.workflows.convert import summary
-
-    return f"wrote {summary(result.dataset)} to {result.written.folder} as {result.written.to}"
+    count_left_out(report.left_out)
+    render.done(f"wrote {summary(report.result.dataset)} to {written.folder} as {written.to}", then=then)
 
 
 def _after(result: WrittenDataset) -> list[str]:
