@@ -43,8 +43,8 @@ COMMANDS = (
     ("bench", RUN, "--data", DATA, "--json", "bench.json", "--device", "cpu"),
     ("init", "project", "--data", DATA),
 )
-# They read no dataset, write nothing, or need what no test has.
-OTHERS = {"demo", "recipes", "fetch", "train-maskrcnn", "live", "runs", "compare", "doctor"}
+# They read no dataset, write nothing, run others in a row (`train`), or need what no test has.
+OTHERS = {"train", "demo", "recipes", "fetch", "train-maskrcnn", "live", "runs", "compare", "doctor"}
 
 
 def test_every_command_is_tried() -> None:

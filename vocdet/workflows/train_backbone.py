@@ -251,7 +251,7 @@ class ClassifierValidator:
             if keeps_best := is_surely_better(self.images, gain):
                 correct = self._correct
             self.confusion, self._scores, self._examples = newest
-        bounds = share_bounds(correct.sum(), self.images) if self.images >= FEWEST else None
+        bounds = share_bounds(float(correct.sum()), self.images) if self.images >= FEWEST else None
         return Verdict(keeps_best, gain, "accuracy", float(correct.mean()), bounds, self.images, "crop", 0)
 
     def _values(self) -> NDArray[np.float64]:

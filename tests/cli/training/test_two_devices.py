@@ -58,13 +58,13 @@ def test_two_processes_train_print_and_write_as_one(root: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
 
-    measured = max(rows, key=lambda row: float(row["val_ap50"]))
+    measured = rows[-1]  # five images cannot tell which epoch is better, so the last weights are kept
     for name, value in validated_at_once(run, root).items():
         assert float(measured[f"val_{name}"]) == pytest.approx(value, rel=1e-4), name
 
 
 def validated_at_once(run: Path, root: Path) -> dict[str, float | None]:
-    """The best checkpoint on the whole validation split, in one process."""
+    """The kept checkpoint on the whole validation split, in one process."""
     model, _ = load_checkpoint(run / "best.safetensors")
     assert isinstance(model, SsdLite)
     loaded = load_dataset(Source(root), split="val")
