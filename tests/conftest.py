@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +116,32 @@ def save_image(path: Path, size: tuple[int, int], *, seed: int = 0) -> None:
     """A picture of coarse colored noise in the format its suffix names."""
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(noise).resize(size).save(path)
+
+
+class _QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests print nothing."""
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], AbstractContextManager[str]]:
+    """Serve a folder, or what a request handler answers, on the loopback address: the URL. Downloads are switched on."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("VOCDET_OFFLINE")
+
+    @contextmanager
+    def serve(what: Any) -> Iterator[str]:
+        handler = functools.partial(_QuietFiles, directory=str(what)) if isinstance(what, Path) else what
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_address[1]}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return serve
 
 
 @pytest.fixture

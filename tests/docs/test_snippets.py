@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
     "batch": 4,
     "patience": 0,
 }  # in place of what a snippet names
-PLANNED = ("epochs", "size", "batch")  # of these, what a plan takes over
+PLANNED = ("epochs", "size", "batch")  # of these, the settings that a plan keeps
 OWN = DOCS / "guide" / "own-backbone.md"  # has a test of its own
 RUNNING = [
     page

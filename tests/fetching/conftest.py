@@ -7,7 +7,8 @@ import hashlib
 import http.server
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,18 +89,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(serving: Callable[[Any], AbstractContextManager[str]]) -> Iterator[Site]:
     """A site on 127.0.0.1, empty at first."""
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("VOCDET_OFFLINE")
     made = Site()
-    handler = type("Handler", (_Handler,), {"site": made})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(type("Handler", (_Handler,), {"site": made})) as made.url:
+        yield made

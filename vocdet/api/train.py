@@ -50,8 +50,8 @@ def train(
 
     The plan follows from the dataset, the speed of this machine, the `minutes` of training and the `target`: "phone",
     "pi", "cpu" or "gpu". `classifier` are the minutes for a classifier, `masks` chooses a Mask R-CNN; both are planned
-    if they are None. `values` are settings of the detector's recipe by name, `size=256`, which the plan takes over. The
-    splits of a dataset that is given as a path are written; for one in memory nothing is. When `stop()` is true,
+    if they are None. `values` are settings of the detector's recipe by name, such as `size=256`; the plan keeps them.
+    The splits of a dataset that is given as a path are written; for one in memory nothing is. When `stop()` is true,
     training ends after the step; `train_detector(dataset, resume=result.run)` continues that of the detector.
 
     >>> result = vocdet.train("shelf", minutes=0.1, net="mb1-0.25", size=64, epochs=1, runs="runs")

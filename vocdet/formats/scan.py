@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
@@ -47,6 +47,15 @@ class Source:
             "crowds": self.crowds,
             "skip_bad": self.skip_bad,
         }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Source:
+        """The source that `record` describes; one of an earlier version lacks the last two values."""
+        labels = record["labels"]
+        return cls(
+            Path(record["root"]), record["format"], Path(labels) if labels else None, record["coordinates"],
+            record.get("crowds", "ignore"), bool(record.get("skip_bad")),
+        )  # fmt: skip
 
 
 Progress = Callable[[int, int], None]  # done, total

@@ -111,7 +111,7 @@ class Plan:
 def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) -> Plan:
     """The plan for a dataset, a machine and a request: the same facts give the same plan.
 
-    A setting in `request.values` is taken over, and the other choices follow it.
+    A setting in `request.values` is kept, and the other choices follow it.
     """
     minutes = _classifier_minutes(facts, request)
     left = request.minutes - minutes

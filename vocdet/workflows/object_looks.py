@@ -62,7 +62,7 @@ def object_looks(train: Dataset, val: Dataset, model: Classifier, *, seed: int =
 
 
 def has_up(train: Dataset, val: Dataset, features: Features, rng: np.random.Generator) -> bool:
-    """Whether the boxes of a label are wide or tall, and a whole image can be told from one upside down.
+    """Whether the boxes of a label are wide or tall, and whole images differ from images upside down.
 
     Where objects lie in any orientation, their boxes are as often wide as tall.
     """

@@ -5,7 +5,7 @@ A record of the plan, `runs/train-N.json`, says which commands are done, so that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vocdet.formats.voc.image_sets import FOLDER
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import Command, Plan, PlannedCommand, PlanRequest, plan_training
 from vocdet.recipes.schema import Recipe
+from vocdet.runs.folders import number_in
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, check_run_folder
 from vocdet.runs.training_run import Note
@@ -107,7 +108,7 @@ class Session:
         """An unfinished session: the last one, the one of a run folder, or of a record `train-N.json`."""
         path = _find(runs, name)
         record = _read(path)
-        return cls(path, record, source or _source(record.source))
+        return cls(path, record, source or Source.from_record(record.source))
 
     @property
     def plan(self) -> Plan:
@@ -251,12 +252,5 @@ def _read(path: Path) -> Record:
         raise RunError(f"is no record of a training: {json_reason(error)}", place=path, hint=hint) from error
 
 
-def _source(record: Mapping[str, Any]) -> Source:
-    labels = record["labels"]
-    return Source(Path(record["root"]), record["format"], Path(labels) if labels else None, record["coordinates"],
-                  record["crowds"], record["skip_bad"])  # fmt: skip
-
-
 def _number(path: Path) -> int:
-    tail = path.stem.rpartition("-")[2]
-    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 9 else 0
+    return number_in(path.stem)

@@ -62,17 +62,18 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
     run = find_unfinished(options.runs, task, options.resume, finished=bool(given))
-    recorded = dataset_arguments(run)
+    arguments = dataset_arguments(run)
+    recorded = Source.from_record(arguments)
     resolved = load_recipe(task, str(run), settings=settings, values=options.values)
     source = Source(
-        options.data or Path(recorded["root"]),
-        format=recorded["format"] if options.format == "auto" else options.format,
-        labels=options.labels or (Path(recorded["labels"]) if recorded["labels"] else None),
-        coordinates=recorded["coordinates"] if options.coordinates == "auto" else options.coordinates,
-        crowds=recorded.get("crowds", "ignore") if options.crowds == "ignore" else options.crowds,
-        skip_bad=bool(recorded.get("skip_bad")) or options.skip_bad,
+        options.data or recorded.path,
+        format=recorded.format if options.format == "auto" else options.format,
+        labels=options.labels or recorded.labels,
+        coordinates=recorded.coordinates if options.coordinates == "auto" else options.coordinates,
+        crowds=recorded.crowds if options.crowds == "ignore" else options.crowds,
+        skip_bad=recorded.skip_bad or options.skip_bad,
     )
-    return Request(task, resolved, source, folder or bool(recorded.get("folder")), run, given)
+    return Request(task, resolved, source, folder or bool(arguments.get("folder")), run, given)
 
 
 def _is_set(key: str, settings: Sequence[str]) -> bool:

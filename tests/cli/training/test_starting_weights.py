@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,32 +39,19 @@ def root(make_voc: MakeVoc) -> Path:
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublishedWeights]:
+def published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serving: Callable[[Any], AbstractContextManager[str]]
+) -> Iterator[PublishedWeights]:
     """Weights of mb1-0.25 on a server; this machine has none."""
     served = tmp_path / "served"
     served.mkdir()
     torch.save(Classifier(ClassifierSpec(parse_net("mb1-0.25"), ("a", "b"))).state_dict(), served / "x.pth")
     digest = sha256((served / "x.pth").read_bytes()).hexdigest()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("VOCDET_OFFLINE")
-    handler = functools.partial(_Quiet, directory=str(served))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}/x.pth"
-        made = PublishedWeights("small.pth", url, "made weights", 1_234_000, digest[:8])
+    with serving(served) as url:
+        made = PublishedWeights("small.pth", f"{url}/x.pth", "made weights", 1_234_000, digest[:8])
         monkeypatch.setattr(weights_choice, "imagenet_weights", lambda _: (made,))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Tests print nothing."""
+        yield made
 
 
 def test_weights_are_downloaded_recorded_and_not_searched_again(
