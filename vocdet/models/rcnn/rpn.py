@@ -13,6 +13,7 @@ from torchvision.ops import batched_nms
 from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.box_coder import decode, encode
+from vocdet.models.flat import flat
 from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.matching import Sampler, match, outside_crowds
 from vocdet.models.separable import depthwise, pointwise
@@ -39,7 +40,7 @@ class RpnHead(nn.Module):
         """Maps (B, C, H_i, W_i) to the logits (B, N) and offsets (B, N, 4) of all anchors, in the order of the grid."""
         hidden = [self.conv(m) for m in maps]
         logits = [self.cls_logits(x).permute(0, 2, 3, 1).flatten(1) for x in hidden]
-        offsets = [self.bbox_pred(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in hidden]
+        offsets = [flat(self.bbox_pred(x), 4) for x in hidden]
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
 
@@ -67,7 +68,7 @@ class MobileRpnHead(nn.Module):
             x = layer(x)
         x = self.mix(x)
         logits = self.cls_logits(x).permute(0, 2, 3, 1).flatten(1)
-        return logits, self.bbox_pred(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
+        return logits, flat(self.bbox_pred(x), 4)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.backbones.backbone import Backbone, BackboneSpec
 from vocdet.models.backbones.mobilenets import Norm
+from vocdet.models.flat import flat
 from vocdet.models.limits import check_input
 from vocdet.models.ssd import pan
 from vocdet.models.ssd.anchors import Anchors, map_sizes
@@ -121,15 +122,10 @@ class SsdLite(nn.Module):
         maps = list(self.backbone(x))
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        offsets = [_flat(head(m), 4) for head, m in zip(self.box_head, maps, strict=True)]
+        offsets = [flat(head(m), 4) for head, m in zip(self.box_head, maps, strict=True)]
         classes = len(self.spec.labels) + 1
-        logits = [_flat(head(m), classes) for head, m in zip(self.class_head, maps, strict=True)]
+        logits = [flat(head(m), classes) for head, m in zip(self.class_head, maps, strict=True)]
         return torch.cat(offsets, 1), torch.cat(logits, 1)
-
-
-def _flat(x: Tensor, values: int) -> Tensor:
-    """(B, shapes * values, H, W) to (B, H * W * shapes, values); no copy when x is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
 
 def _extra(inputs: int, out: int, norm: Norm, kind: Extras) -> nn.Module:

@@ -18,6 +18,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from vocdet.models.backbones.backbone import BackboneSpec, initialize
 from vocdet.models.backbones.mobilenets import rounded
+from vocdet.models.flat import flat
 from vocdet.models.ssd.cells import BINS
 
 FINEST = 8  # stride of the first map
@@ -83,15 +84,10 @@ class PanHead(nn.Module):
         for i, down in enumerate(self.bottom_up):
             levels[i + 1] = levels[i + 1] + down(levels[i])
         boxes = [
-            _flat(out(tower(x)), 4 * BINS) for tower, out, x in zip(self.box_tower, self.box_out, levels, strict=True)
+            flat(out(tower(x)), 4 * BINS) for tower, out, x in zip(self.box_tower, self.box_out, levels, strict=True)
         ]
         logits = [
-            _flat(out(tower(x)), self.classes)
+            flat(out(tower(x)), self.classes)
             for tower, out, x in zip(self.class_tower, self.class_out, levels, strict=True)
         ]
         return torch.cat(boxes, 1), torch.cat(logits, 1)
-
-
-def _flat(x: Tensor, values: int) -> Tensor:
-    """(B, values, H, W) to (B, H * W, values); no copy when x is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
