@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from tests.inputs.masked import polygon_text, rle_text, save_dataset
 from vocdet.data.dataset import Dataset
@@ -100,6 +102,24 @@ def test_masks_and_sizes_are_the_same_from_processes_and_threads(tmp_path: Path)
             assert len(first) == 0
         with Loader(samples, threads=3) as loader:
             assert same(loader.batches(EpochPlan(3, seed=5, epoch=1, shuffle=True)), iter(expected))
+
+
+def test_processes_are_asked_to_end_before_any_is_terminated(
+    samples: DetectionSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive, shutdown = [], _MultiProcessingDataLoaderIter._shutdown_workers
+
+    def shut_down(items: _MultiProcessingDataLoaderIter) -> None:
+        alive.append([process.is_alive() for process in before])
+        shutdown(items)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_shutdown_workers", shut_down)
+    with Loader(samples, workers=2) as loader:
+        next(loader.batches(EpochPlan(2, seed=0, epoch=1)))
+        before = multiprocessing.active_children()
+        assert len(before) == 2
+    assert alive == [[True, True]]  # a terminated one may have held a lock that torch needs
+    assert not any(process.is_alive() for process in before)
 
 
 def test_an_epoch_may_be_left_in_the_middle(samples: DetectionSamples) -> None:

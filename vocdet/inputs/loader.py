@@ -152,11 +152,13 @@ class _Workers:
     def close(self) -> None:
         with self._lock:
             self._pass = self._loader = None
+            # torch asks the processes to end, while all are alive: one that is terminated can leave a lock behind
+            # that torch would wait for
+            self._items = iter(())
             for process in self._processes:
-                process.terminate()  # it has nothing to lose
+                process.terminate()  # where it has not ended: it has nothing to lose
             for process in self._processes:
                 process.join()
-            self._items = iter(())
 
 
 def _same_item(item: Any) -> Any:
