@@ -108,6 +108,7 @@ _OTHER = {
     "Number out of range": "a number is too large",
     "Exceeds the limit": "a number has too many digits",
     "Invalid enum value": "it has a value that is not allowed",
+    "Invalid UTF-8": "it is not UTF-8 text",
 }
 
 
