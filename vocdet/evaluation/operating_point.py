@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Objects
+from vocdet.evaluation.curves import label_curves
 from vocdet.evaluation.matching import FALSE, TRUE, DetectionTable, Outcome, VocMatch, best_pairs, box_pairs
-from vocdet.evaluation.precision import by_label, count_objects
+from vocdet.evaluation.precision import count_objects
 
 IOU = 0.5
 CONFUSED = 0.1  # IoU from which a false detection counts for an object
@@ -53,27 +54,10 @@ def operating_point(
 
 
 def best_thresholds(detections: DetectionTable, outcome: Outcome, objects: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(L,) the threshold with the best F1 of every label, the highest of equals; .5 without a true detection.
-
-    It is halfway between the last score above it and the next one (0 after the last), so that slightly lower scores
-    on another device still pass.
-    """
-    picked = np.full(len(objects), 0.5, np.float32)
-    for label, rows in enumerate(by_label(detections, len(objects))):
-        if (outcome[rows] == TRUE).any():
-            picked[label] = _best_threshold(detections.score[rows], outcome[rows], int(objects[label]))
-    return picked
-
-
-def _best_threshold(scores: NDArray[np.float32], outcome: Outcome, objects: int) -> np.float32:
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # equal scores stay together
-    right = np.cumsum(outcome == TRUE)[ends]
-    kept = right + np.cumsum(outcome == FALSE)[ends]
-    best = int(np.argmax(2 * right / (kept + objects)))  # F1 = 2 tp / (tp + fp + objects)
-    last = scores[ends[best]]
-    below = scores[ends[best + 1]] if best + 1 < len(ends) else min(np.float32(0), last)
-    middle = np.float32((float(last) + float(below)) / 2)
-    return middle if middle > below else last  # adjacent float32 have no middle
+    """(L,) the threshold with the best F1 of every label, the highest of equals; .5 without a true detection."""
+    curves = label_curves([""] * len(objects), detections, outcome, objects)
+    picked = [curve.threshold() for curve in curves]
+    return np.array([0.5 if one is None else one for one in picked], np.float32)
 
 
 def _confused(objects: Objects, detections: DetectionTable) -> NDArray[np.bool_]:

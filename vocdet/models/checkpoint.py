@@ -35,6 +35,17 @@ class Start(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class ThresholdOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the thresholds of a detector come from."""
+
+    rule: str = "f1"  # best F1; else as in "precision 0.95", "recall 0.9", "precision 0.9, recall 0.8"
+    split: str = ""  # that they were chosen on: val, train, test, …
+    images: int = 0  # of that split
+    dataset: str = ""  # fingerprint of these images and their objects; "": not recorded
+    unreached: tuple[str, ...] = ()  # labels that no threshold brings there: they have the one with the best F1
+    fixed: tuple[str, ...] = ()  # labels whose threshold was given as a number
+
+
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything in a checkpoint except its weights: the model, and the training behind it."""
 
@@ -42,6 +53,8 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     vocdet: str  # version that wrote it
     model: ModelSpec
     thresholds: tuple[float, ...] | None = None  # of a detector: the score from which a detection of each label counts
+    thresholds_from: ThresholdOrigin | None = None  # None: not recorded
+    calibration: tuple[tuple[float, float], ...] = ()  # score and share of correct detections, both rising; (): unknown
     levels: Levels | None = None  # of images with more than 8 bits a sample
     dataset: str = ""  # fingerprint of the training images and objects
     recipe: dict[str, Any] = {}
@@ -82,9 +95,19 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """Standard deviation of RGB in [0, 1] that the model divides by."""
         return self.model.std
 
-    def with_(self, *, scores: dict[str, float], thresholds: tuple[float, ...] | None = None) -> CheckpointInfo:
+    def with_(
+        self,
+        *,
+        scores: dict[str, float],
+        thresholds: tuple[float, ...] | None = None,
+        thresholds_from: ThresholdOrigin | None = None,
+    ) -> CheckpointInfo:
         """The same model after a validation; None leaves the thresholds unchanged."""
-        return msgspec.structs.replace(self, scores=scores, thresholds=thresholds or self.thresholds)
+        if thresholds is None:
+            return msgspec.structs.replace(self, scores=scores)
+        return msgspec.structs.replace(
+            self, scores=scores, thresholds=thresholds, thresholds_from=thresholds_from, calibration=()
+        )
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -94,6 +117,12 @@ class _Format(msgspec.Struct, frozen=True):
 def save_checkpoint(path: Path, model: nn.Module, info: CheckpointInfo) -> None:
     """Write weights and description, whole or not at all."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in plain_state(model).items()}
+    write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(info).decode()}))
+
+
+def replace_info(path: Path, info: CheckpointInfo) -> None:
+    """Write another description into a checkpoint, whole or not at all; its weights stay bit for bit."""
+    _, tensors = _open(path, weights=True)
     write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(info).decode()}))
 
 

@@ -92,7 +92,8 @@ def resumed_model(unfinished: UnfinishedRun, model_class: type[M]) -> InitialMod
     text = f"step {at.steps} of {unfinished.run}, in epoch {at.epoch}"
     if at.earlier_steps and at.steps == at.earlier_steps:
         text = f"{unfinished.run} after epoch {at.earlier_epochs}, with a new schedule"
-    return InitialModel(model, msgspec.structs.replace(info, scores={}, thresholds=None), text, None)
+    unmeasured = msgspec.structs.replace(info, scores={}, thresholds=None, thresholds_from=None, calibration=())
+    return InitialModel(model, unmeasured, text, None)
 
 
 def write_image_digests(run: Path, labels: Sequence[str], splits: Mapping[str, Dataset | None]) -> None:

@@ -13,7 +13,7 @@ from vocdet.data.detections import Detections
 from vocdet.evaluation.bootstrap import RESAMPLES, paired_difference
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.inputs.images import Image
-from vocdet.models.checkpoint import CheckpointInfo
+from vocdet.models.checkpoint import CheckpointInfo, ThresholdOrigin
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe
 from vocdet.runs.detectors import DetectorTraining
 from vocdet.runs.keeping import FEWEST, Verdict, is_surely_better
@@ -88,7 +88,7 @@ class DetectorValidator:
 
     def describe(self) -> CheckpointInfo:
         """The model with the thresholds and scores of the newest report, if there is one."""
-        return _described(self._info, self.report) if self.report else self._info
+        return _described(self._info, self.report, "val") if self.report else self._info
 
     def describe_unvalidated(self, model: nn.Module) -> CheckpointInfo:
         """The model with thresholds computed on training images, and without scores."""
@@ -96,7 +96,7 @@ class DetectorValidator:
         rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
         examples = self._train.subset(np.unique(rows))
         predictions = self._family.predict(model, examples, self._family.samples(model, examples), None)
-        return _described(self._info, evaluate(examples, predictions.detections)).with_(scores={})
+        return _described(self._info, evaluate(examples, predictions.detections), "train").with_(scores={})
 
     def per_label(self) -> dict[str, float | None]:
         """AP50 of every label in the newest report; None for a label without objects in the split."""
@@ -123,5 +123,7 @@ def reaches_target(train: DetectorTrain, metrics: dict[str, float]) -> bool:
     return bool(targets) and all(metrics.get(name, 0.0) >= value for name, value in targets.items())
 
 
-def _described(info: CheckpointInfo, report: EvalReport) -> CheckpointInfo:
-    return info.with_(thresholds=tuple(round(float(t), 4) for t in report.thresholds), scores=scores_of(report))
+def _described(info: CheckpointInfo, report: EvalReport, split: str) -> CheckpointInfo:
+    origin = ThresholdOrigin(split=split, images=report.images)
+    thresholds = tuple(round(float(t), 4) for t in report.thresholds)
+    return info.with_(thresholds=thresholds, thresholds_from=origin, scores=scores_of(report))
