@@ -30,7 +30,8 @@ GUIDES = {
     "bench": "runs", "check": "check", "compare": "runs", "convert": "convert", "crops": "reshape",
     "demo": "train-ssd", "eval": "evaluate", "fetch": "reshape", "init": "projects", "live": "predict",
     "merge": "reshape", "predict": "predict", "recipes": "projects", "remap": "reshape", "runs": "runs",
-    "sample": "reshape", "split": "split", "stats": "reshape", "train": "train", "train-backbone": "train-classifier",
+    "sample": "reshape", "split": "split", "stats": "reshape", "thresholds": "evaluate", "train": "train",
+    "train-backbone": "train-classifier",
     "train-maskrcnn": "train-maskrcnn", "train-ssd": "train-ssd",
 }  # fmt: skip
 SECTIONS = {"model": "what is trained", "train": "how", "data": "which images", "augment": "how images vary"}

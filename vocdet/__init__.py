@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vocdet.api.dataset import Dataset, read, split, statistics, write, write_splits
     from vocdet.api.detections import Detection, Detections
     from vocdet.api.detector import Detector, load
-    from vocdet.api.evaluation import evaluate
+    from vocdet.api.evaluation import choose_thresholds, evaluate
     from vocdet.api.fetching import fetch
     from vocdet.api.run import Run
     from vocdet.api.train import TrainResult, train
@@ -86,6 +86,7 @@ __all__ = [
     "VocdetError",
     "__version__",
     "check",
+    "choose_thresholds",
     "convert",
     "crop",
     "evaluate",
@@ -114,7 +115,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.dataset": "Dataset read split statistics write write_splits",
     "vocdet.api.detections": "Detection Detections",
     "vocdet.api.detector": "Detector load",
-    "vocdet.api.evaluation": "evaluate",
+    "vocdet.api.evaluation": "choose_thresholds evaluate",
     "vocdet.api.fetching": "fetch",
     "vocdet.api.run": "Run",
     "vocdet.api.train": "TrainResult train",

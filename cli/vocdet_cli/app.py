@@ -12,7 +12,7 @@ import typer
 from vocdet import __version__
 from vocdet.errors import OutputError, VocdetError
 from vocdet.wording import reason
-from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, reshape, runs, split, stats
+from vocdet_cli import bench, check, convert, demo, evaluate, fetch, project, reshape, runs, split, stats, thresholds
 from vocdet_cli import predict as watch
 from vocdet_cli.training import commands as train
 from vocdet_cli.training import launch
@@ -39,6 +39,7 @@ for group in (
     reshape.app,
     train.app,
     evaluate.app,
+    thresholds.app,
     watch.app,
     runs.app,
     bench.app,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 COMMANDS: dict[str, tuple[str, ...]] = {
     "bench": ("bench",),
     "check": ("check",),
+    "choose_thresholds": ("thresholds",),
     "compare": ("compare",),
     "convert": ("convert",),
     "crop": ("crops",),

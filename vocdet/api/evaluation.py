@@ -1,16 +1,20 @@
-"""Evaluating a detector on a split."""
+"""Evaluating a detector on a split, and choosing its thresholds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
+from vocdet.evaluation.curves import Wanted
 from vocdet.evaluation.report import EvalReport
 from vocdet.formats.scan import Source
 from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
 from vocdet.workflows.load import load_dataset
+from vocdet.workflows.thresholds import ThresholdOptions, ThresholdResult
+from vocdet.workflows.thresholds import choose_thresholds as choose
 
 
 def evaluate(
@@ -45,3 +49,30 @@ def evaluate(
     ready = detector if isinstance(detector, Detector) else load(detector)
     options = EvalOptions(split, own_thresholds, subset, interval, seed)
     return evaluate_detector(ready.model, loaded, options).report
+
+
+def choose_thresholds(
+    dataset: Data,
+    run: Run | str | Path,
+    *,
+    split: str = "",
+    min_precision: float | None = None,
+    min_recall: float | None = None,
+    fixed: Mapping[str, float] | None = None,
+    store: bool = True,
+) -> ThresholdResult:
+    """Choose the score threshold of every label on a split (val, or else test), and store it in the checkpoint.
+
+    Without a wanted precision or recall, each label gets the threshold with the best F1; with `min_precision` the
+    lowest one that has it, with `min_recall` the highest, with both the best F1 among those that have both. `fixed`
+    are thresholds of labels as numbers. Detectors that are loaded from then on use what is stored. `result.labels` has
+    a row for every label, `result.calibration` tells how far scores can be read as probabilities. An `ArgumentError`
+    for an unknown label and for values outside 0 to 1.
+
+    >>> result = vocdet.choose_thresholds("shelf", run, split="test", min_recall=0.5)
+    >>> [row.label for row in result.labels]
+    ['circle', 'square']
+    """
+    path = run.path if isinstance(run, Run) else Path(run)
+    options = ThresholdOptions(Wanted(min_precision, min_recall), fixed or {}, split, store)
+    return choose(path, as_loaded(dataset), options)

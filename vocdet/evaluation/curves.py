@@ -24,6 +24,9 @@ class Wanted:
         return ", ".join(f"{name} {value:g}" for name, value in wanted if value is not None) or "f1"
 
 
+BEST_F1 = Wanted()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelCurve:
     """Counts of a label's detections from each of its scores on, at IoU .5; equal scores are one row.
@@ -58,7 +61,7 @@ class LabelCurve:
         count = int(np.count_nonzero(self.scores >= np.float32(threshold)))
         return (int(self.correct[count - 1]), int(self.false[count - 1])) if count else (0, 0)
 
-    def threshold(self, wanted: Wanted = Wanted()) -> float | None:
+    def threshold(self, wanted: Wanted = BEST_F1) -> float | None:
         """The score threshold for what is wanted, the highest of equals; None if no threshold brings it.
 
         It is halfway between the last score above it and the next one (0 after the last), so that slightly lower scores
@@ -145,4 +148,4 @@ def _rising(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[tupl
     xs, fitted = scores[order].astype(np.float64), IsotonicRegression().fit_transform(scores[order], right[order])
     changes = np.flatnonzero(np.diff(fitted)) + 1
     corners = np.unique(np.concatenate([[0], changes - 1, changes, [len(xs) - 1]]))
-    return tuple((round(float(xs[i]), 4), round(float(fitted[i]), 4)) for i in corners)
+    return tuple(dict.fromkeys((round(float(xs[i]), 4), round(float(fitted[i]), 4)) for i in corners))

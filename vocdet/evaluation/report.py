@@ -7,7 +7,7 @@ too: the average precision of masks measures their quality.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,10 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation.bootstrap import Interval, bootstrap
 from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pairs
+from vocdet.evaluation.curves import Calibration, LabelCurve
+from vocdet.evaluation.evidence import Evidence
 from vocdet.evaluation.mask_report import MaskReport, evaluate_masks
-from vocdet.evaluation.matching import DetectionTable, box_pairs, match_voc, stack
+from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
 
@@ -84,6 +86,7 @@ class EvalReport:
     interval: Interval | None = None  # on request
     masks: MaskReport | None = None  # if both detections and objects have masks
     false_alarms: FalseAlarms = FalseAlarms(0, 0, 0, None)
+    evidence: Evidence | None = field(default=None, compare=False)  # None: read from a file
 
     def __repr__(self) -> str:
         overall = self.overall
@@ -99,9 +102,26 @@ class EvalReport:
         """(L,) the threshold of every label, for `Detections.above`."""
         return np.array([row.threshold for row in self.labels], np.float32)
 
+    @property
+    def curves(self) -> tuple[LabelCurve, ...]:
+        """Precision, recall and F1 of every label at each score threshold."""
+        return self._evidence.curves
+
+    @property
+    def calibration(self) -> Calibration:
+        """How far the scores can be read as probabilities."""
+        return self._evidence.calibration
+
+    @property
+    def _evidence(self) -> Evidence:
+        if self.evidence is None:
+            raise ValueError("a report without its detections")
+        return self.evidence
+
     def as_dict(self) -> dict[str, object]:
         """The report as numbers, text and None for JSON, never NaN; without `interval` and `masks` if they are None."""
-        content = asdict(self)
+        content = asdict(replace(self, evidence=None))
+        del content["evidence"]
         for block in (content, content["masks"] or {}):
             if block.get("interval", ...) is None:
                 del block["interval"]
@@ -149,11 +169,12 @@ def evaluate(
         dataset, voc, coco, point,
         interval=drawn(pairs, table, dataset.objects) if resamples else None,
         masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
-        false_alarms=_false_alarms(dataset, table, point.thresholds),
+        evidence=Evidence(dataset, table, match, point.thresholds),
     )  # fmt: skip
 
 
-def _false_alarms(dataset: Dataset, table: DetectionTable, thresholds: NDArray[np.float32]) -> FalseAlarms:
+def _false_alarms(evidence: Evidence) -> FalseAlarms:
+    dataset, table, thresholds = evidence.dataset, evidence.detections, evidence.thresholds
     empty = np.setdiff1d(np.arange(len(dataset)), dataset.objects.image)
     shown = table.image[table.score >= thresholds[table.label]]
     false = shown[np.isin(shown, empty)]
@@ -169,7 +190,7 @@ def _eval_report(
     *,
     interval: Interval | None,
     masks: MaskReport | None,
-    false_alarms: FalseAlarms,
+    evidence: Evidence,
 ) -> EvalReport:
     labels = len(dataset.labels)
     left_out = dataset.objects.difficult | dataset.objects.crowd
@@ -182,7 +203,8 @@ def _eval_report(
         metrics = _metrics(voc, coco, point, slice(i, i + 1), int(images[i]), int(difficult[i]))
         rows.append(LabelMetrics(**asdict(metrics), label=label, threshold=float(point.thresholds[i])))
     overall = _metrics(voc, coco, point, slice(None), len(np.unique(shown.image)), int(difficult.sum()))
-    return EvalReport(len(dataset), tuple(rows), overall, coco.summary, interval, masks, false_alarms)
+    alarms = _false_alarms(evidence)
+    return EvalReport(len(dataset), tuple(rows), overall, coco.summary, interval, masks, alarms, evidence)
 
 
 def _metrics(
