@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from vocdet.errors import CheckpointError, OutputError
@@ -23,6 +23,7 @@ from vocdet.models.checkpoint import (
     CheckpointInfo,
     info_if_ours,
     load_checkpoint,
+    packed,
     read_info,
     read_tensors,
     save_checkpoint,
@@ -56,6 +57,16 @@ def about(task: str = "ssd", backbone: BackboneSpec = SPECS["mb1"]) -> Checkpoin
 def saved(path: Path, task: str = "ssd") -> Path:
     save_checkpoint(path, build(about(task).model), about(task))
     return path
+
+
+def test_a_file_is_what_safetensors_writes_for_torch() -> None:
+    tensors = {
+        "weight": torch.randn(4, 3, 5, 5), "count": torch.tensor(7), "none": torch.zeros(0, 4), "flags": torch.ones(3) > 0,
+        "bytes": torch.arange(9, dtype=torch.uint8), "half": torch.randn(5).half(), "double": torch.rand(2).double(),
+    }  # fmt: skip
+    assert packed(tensors, {"a": "ü"}) == save(tensors, metadata={"a": "ü"})
+    last = {"weight": tensors["weight"].contiguous(memory_format=torch.channels_last)}
+    assert packed(last, {}) == save({"weight": tensors["weight"]}, metadata={})
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

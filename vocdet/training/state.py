@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
-from vocdet.models.checkpoint import SUFFIX, CheckpointInfo
+from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, packed
 from vocdet.training.loop import Progress
 from vocdet.wording import json_reason
 
@@ -41,7 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
     """Write the state atomically: on failure the old file remains."""
-    write_bytes(path, save(tensors, metadata={_KEY: msgspec.json.encode(record).decode()}))
+    write_bytes(path, packed(tensors, {_KEY: msgspec.json.encode(record).decode()}))
 
 
 def read_record(path: Path) -> Record:
