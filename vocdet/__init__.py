@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vocdet.api.detector import Detector, load
     from vocdet.api.evaluation import choose_thresholds, evaluate
     from vocdet.api.fetching import fetch
+    from vocdet.api.predict import PredictResult, predict
     from vocdet.api.run import Run
     from vocdet.api.train import TrainResult, train
     from vocdet.api.training import train_backbone, train_detector, training_events
@@ -75,6 +76,7 @@ __all__ = [
     "MediaError",
     "OutputError",
     "Place",
+    "PredictResult",
     "RecipeError",
     "Repair",
     "Run",
@@ -93,6 +95,7 @@ __all__ = [
     "fetch",
     "load",
     "merge",
+    "predict",
     "prepare_cpu",
     "read",
     "register_backbone",
@@ -117,6 +120,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.detector": "Detector load",
     "vocdet.api.evaluation": "choose_thresholds evaluate",
     "vocdet.api.fetching": "fetch",
+    "vocdet.api.predict": "PredictResult predict",
     "vocdet.api.run": "Run",
     "vocdet.api.train": "TrainResult train",
     "vocdet.api.training": "train_backbone train_detector training_events",

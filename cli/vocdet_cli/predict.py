@@ -27,7 +27,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Images, folders, videos; a run or checkpoint may come first (default: the newest run).",
+            help="Images, folders, patterns, videos, camera numbers, RTSP and HTTP streams; a run or checkpoint may "
+            "come first (default: the newest run).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),
@@ -36,41 +37,53 @@ def predict(
     voc: Annotated[
         bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, PNGs of masks.")
     ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv, one row per detection.")] = False,
+    yolo: Annotated[
+        bool, typer.Option("--yolo", help="Also write YOLO label files with scores, one per image or frame.")
+    ] = False,
+    frames: Annotated[
+        int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
+    ] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Also replace files of an earlier result that were changed since.")
     ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Detect objects in images, folders and videos: draw them, and list them in detections.json (COCO results).
+    """Detect objects in images, videos and streams; draw them, and list them in detections.json (COCO results).
 
-    Masks are drawn and listed as RLE. An earlier result is replaced, but for files that were changed since, such as
-    corrected annotations.
+    Masks are drawn and listed as RLE. A camera or stream ends with Ctrl-C, or after --frames. An earlier result is
+    replaced, but for files that were changed since, such as corrected annotations.
     """
     load_torch()
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
+    from vocdet.workflows.prediction_folder import Also
 
     run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
-    images, frames, objects, with_objects, then = 0, 0, 0, 0, ""
-    options = {"force": True} if force else {}
+    images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
-    predictions = workflow.predict(run, sources, out=out, score=score, batch=batch, device=device, voc=voc, **options)
+    flags: dict[Also, bool] = {"voc": voc, "csv": csv, "yolo": yolo}
+    also = [form for form, wanted in flags.items() if wanted]
+    predictions = workflow.predict(
+        run, sources, out=out, score=score, batch=batch, device=device, frames=frames,
+        also=also, force=force,
+    )  # fmt: skip
     try:
         with closing(predictions), render.progress("predicting") as progress:
             for prediction in predictions:
-                video = prediction.source.kind == "video"
-                images, frames = images + (not video), frames + video
+                image = prediction.source.kind == "image"
+                images, shown = images + image, shown + (not image)
                 objects += len(prediction.detections)
                 with_objects += len(prediction.detections) > 0
                 progress(prediction.done, prediction.total)
         then = render.command("live", str(run))
     finally:
-        processed = [counted(n, noun) for n, noun in ((images, "image"), (frames, "frame")) if n]
+        processed = [counted(n, noun) for n, noun in ((images, "image"), (shown, "frame")) if n]
         if processed:
-            count = images + frames
+            count = images + shown
             empty = f" ({with_objects} of {count} with any, {objects / count:.2f} on average)"
             some = empty if with_objects < count else ""
             render.done(

@@ -18,6 +18,7 @@ from vocdet.outputs import write_marker
 from vocdet.workflows import predict as watch
 from vocdet.workflows.predict import LiveFrame, Prediction
 
+REST = {"also": [], "frames": 0, "force": False}  # what predict gets without options
 FOUND = Detections(np.array([[0.0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([0]))
 
 
@@ -64,15 +65,19 @@ def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> 
         "Detected 2 objects in 2 images with runs/newest. Saved to found next: vocdet live runs/newest"
     )
     assert calls[0][0] == (Path("runs/newest"), ["a.png", "b"])
-    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto", "voc": False}
+    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto"} | REST
 
 
 @pytest.mark.parametrize("name", ["", "best.safetensors"])
 def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_path: Path, name: str) -> None:
     run = run_in(tmp_path) / name
-    assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu", "--voc")[0] == 0
+    assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu",
+                  "--voc", "--csv", "--frames", "9")[0] == 0  # fmt: skip
     assert calls[0][0] == (run, ["a.png"])
-    assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu", "voc": True}
+    assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu"} | REST | {
+        "also": ["voc", "csv"],
+        "frames": 9,
+    }
 
 
 def test_predict_without_a_source_is_a_usage_error(calls: list[Any], tmp_path: Path) -> None:

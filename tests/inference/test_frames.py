@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vocdet.errors import ImageError, ManyErrors, VocdetError
+from vocdet.errors import ArgumentError, ImageError, ManyErrors, VocdetError
 from vocdet.inference.frames import FPS, MediaSource, batches, find_sources, open_video, quiet, skipped_files
 from vocdet.inputs.images import decode
 from vocdet.outputs import write_marker
@@ -102,7 +102,7 @@ def test_a_broken_video_is_an_image_error(tmp_path: Path) -> None:
 class NoCamera:
     """A `cv2.VideoCapture` of a camera that is not plugged in."""
 
-    def __init__(self, address: int | str) -> None:
+    def __init__(self, address: int | str, *_: object) -> None:
         self.address = address
 
     def isOpened(self) -> bool:
@@ -191,3 +191,39 @@ def test_a_folder_without_images_names_what_it_has(tmp_path: Path) -> None:
     assert "it has a.psd (.psd files are not read), b.psd (.psd files are not read); supported files: " in str(
         caught.value.hint
     )
+
+
+def test_a_pattern_names_files_in_natural_order_but_no_others(tmp_path: Path) -> None:
+    for name in ("10.png", "2.png", "deep/1.png", "a.txt", "out/9.png", ".3.png", "[x].png"):
+        picture(tmp_path / name) if name.endswith("png") else (tmp_path / name).touch()
+    found = [source.name for source in find_sources([str(tmp_path / "*")])]
+    assert found == ["2.png", "10.png", "[x].png"]
+    deep = find_sources([str(tmp_path / "**" / "*.png")], skip=tmp_path / "out")
+    assert [source.name for source in deep] == ["2.png", "10.png", "[x].png", "1.png"]
+    assert [source.name for source in find_sources([str(tmp_path / "[x].png")])] == ["[x].png"]  # a file of this name
+    with pytest.raises(ArgumentError, match="no image and no video matches"):
+        find_sources([str(tmp_path / "*.bmp")])
+
+
+def test_a_list_of_files_under_the_name_of_a_video_is_not_opened(tmp_path: Path) -> None:
+    film(tmp_path / "secret.mp4")
+    (tmp_path / "clip.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with quiet():
+        assert cv2.VideoCapture(str(tmp_path / "clip.mp4")).isOpened()  # FFmpeg would follow it
+    with (
+        pytest.raises(ImageError, match="contains no frame"),
+        open_video(MediaSource("video", str(tmp_path / "clip.mp4"), "clip.mp4")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.mp4#t=1054.jpg", "%02d.mp4", "concat:b|c.avi", "a [b] 100%.mp4"])
+def test_names_that_tools_take_for_instructions_are_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    picture(tmp_path / name / "a.png")
+    clip = film(tmp_path / "clip.avi" if name.endswith("avi") else tmp_path / "clip.mp4")
+    clip.rename(tmp_path / name / name.replace("jpg", "mp4"))
+    image, video = sorted(find_sources([str(tmp_path)]), key=lambda source: source.kind)
+    assert decode(Path(image.address)).shape == (30, 40, 3)
+    with open_video(video) as opened:
+        assert sum(1 for _ in opened.frames) == 5

@@ -84,7 +84,7 @@ def test_results_list_the_masks_of_what_is_shown(picture: Path, tmp_path: Path) 
 
 def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
+    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, also=["voc"]))
     found = cache.read(Source(out))
     assert [finding for finding in found.findings if finding.severity == "error"] == []
     dataset = found.dataset
@@ -99,7 +99,7 @@ def test_voc_files_are_read_as_a_dataset_of_what_was_found(picture: Path, tmp_pa
 
 def test_pictures_of_masks_are_in_vocs_colors(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, voc=True))
+    list(predict(FindsTwoThatOverlap(), [str(picture)], out=out, also=["voc"]))
     with (
         Image.open(out / "SegmentationObject" / "a.png") as objects,
         Image.open(out / "SegmentationClass" / "a.png") as classes,
@@ -117,7 +117,7 @@ def test_without_masks_there_are_xmls_alone(picture: Path, tmp_path: Path) -> No
             return [Detections(one.boxes, one.scores, one.labels) for one in super().detect(images)]
 
     out = tmp_path / "out"
-    list(predict(Boxes(), [str(picture)], out=out, voc=True))
+    list(predict(Boxes(), [str(picture)], out=out, also=["voc"]))
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.name != MARKER) == [
         "Annotations/a.xml", "JPEGImages/a.png", "detections.json", "drawings/a.jpg", "labels.txt",
     ]  # fmt: skip
@@ -170,5 +170,5 @@ def test_a_label_that_xml_cannot_hold_is_refused_before_anything_is_written(pict
     detector = FindsTwoThatOverlap()
     detector.labels = ("left", "ri\x07ght")
     with pytest.raises(OutputError, match=r"the label 'ri\\x07ght' contains a character that XML cannot represent"):
-        list(predict(detector, [str(picture)], out=tmp_path / "out", voc=True))
+        list(predict(detector, [str(picture)], out=tmp_path / "out", also=["voc"]))
     assert not (tmp_path / "out").exists()

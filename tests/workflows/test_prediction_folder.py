@@ -63,7 +63,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_voc_result_is_a_dataset_of_the_images_themselves(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     assert files(out) == [
         "Annotations/a.xml", "Annotations/b.xml", "Annotations/deep_a.xml",
         "JPEGImages/a.jpg", "JPEGImages/b.png", "JPEGImages/deep_a.jpg",
@@ -79,7 +79,7 @@ def test_a_voc_result_is_a_dataset_of_the_images_themselves(photos: Path, tmp_pa
 def test_an_image_that_is_a_link_is_in_the_result_as_a_file(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").symlink_to(photos / "a.jpg")
-    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "found", voc=True))
+    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "found", also=["voc"]))
     placed = tmp_path / "found" / "JPEGImages" / "a.jpg"
     assert not placed.is_symlink()
     assert placed.read_bytes() == (photos / "a.jpg").read_bytes()
@@ -91,7 +91,9 @@ def test_the_result_inside_a_dataset_is_not_a_part_of_it(photos: Path) -> None:
     (photos / "classes.txt").write_text("big\n")
     before = registry.scan(Source(photos)).dataset.images.files
     for voc in (False, True):
-        list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=photos / f"found{voc}", voc=voc))
+        list(
+            predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=photos / f"found{voc}", also=["voc"] if voc else [])
+        )
     assert registry.scan(Source(photos)).dataset.images.files == before
     assert [source.source.name for source in predict(FindsTheMiddle(), [str(photos)], out=photos / "third")] == [
         "a.jpg",
@@ -102,16 +104,16 @@ def test_the_result_inside_a_dataset_is_not_a_part_of_it(photos: Path) -> None:
 
 def test_corrected_annotations_stay(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     corrected, added = out / "Annotations" / "a.xml", out / "Annotations" / "mine.xml"
     corrected.write_text(corrected.read_text().replace("big", "small"))
     added.write_text("<annotation/>")
     by_hand = [corrected.read_bytes(), added.read_bytes()]
-    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, also=["voc"]))
     assert [corrected.read_bytes(), added.read_bytes()] == by_hand
     assert "<xmin>15</xmin>" in (out / "Annotations" / "b.xml").read_text()
     assert kept(out) == ("Annotations/a.xml",)
-    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, voc=True, force=True))
+    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, also=["voc"], force=True))
     assert "<xmin>15</xmin>" in corrected.read_text()
     assert added.read_bytes() == by_hand[1]
     assert kept(out) == ()
@@ -119,31 +121,31 @@ def test_corrected_annotations_stay(photos: Path, tmp_path: Path) -> None:
 
 def test_an_annotation_that_vocdet_did_not_write_stays(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos / "b.png")], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos / "b.png")], out=out, also=["voc"]))
     mine = out / "Annotations" / "a.xml"
     mine.write_text("<annotation/>")
-    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, also=["voc"]))
     assert mine.read_text() == "<annotation/>"
     assert kept(out) == ("Annotations/a.xml",)
 
 
 def test_a_lost_marker_means_that_all_files_are_the_users(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     (out / MARKER).unlink()
     before = {name: (out / name).read_bytes() for name in files(out) if name.endswith(".xml")}
-    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, also=["voc"]))
     assert {name: (out / name).read_bytes() for name in before} == before
     assert set(kept(out)) >= before.keys()
 
 
 def test_results_of_earlier_images_go_but_corrected_ones(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     corrected = out / "Annotations" / "b.xml"
     corrected.write_text(corrected.read_text().replace("big", "small"))
     other = picture(tmp_path / "other" / "c.jpg", 7)
-    list(predict(FindsTheMiddle(), [str(other)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(other)], out=out, also=["voc"]))
     assert files(out) == [
         "Annotations/b.xml", "Annotations/c.xml", "JPEGImages/b.png", "JPEGImages/c.jpg",
         "detections.json", "drawings/c.jpg", "labels.txt",
@@ -155,12 +157,12 @@ def test_results_of_earlier_images_go_but_corrected_ones(photos: Path, tmp_path:
 
 def test_another_image_of_the_same_name_does_not_get_the_corrected_annotation(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, also=["voc"]))
     (out / "JPEGImages" / "a.jpg").unlink()
     mine = picture(out / "JPEGImages" / "a.jpg", 5).read_bytes()
     other = picture(tmp_path / "other" / "a.jpg", 9)
     before = (out / "Annotations" / "a.xml").read_bytes()
-    list(predict(FindsTheMiddle(shift=5), [str(other)], out=out, voc=True))
+    list(predict(FindsTheMiddle(shift=5), [str(other)], out=out, also=["voc"]))
     assert (out / "JPEGImages" / "a.jpg").read_bytes() == mine
     assert (out / "Annotations" / "a.xml").read_bytes() == before
     assert "JPEGImages/a.jpg" in kept(out)
@@ -168,22 +170,22 @@ def test_another_image_of_the_same_name_does_not_get_the_corrected_annotation(ph
 
 def test_an_interrupted_result_deletes_nothing(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     before = files(out)
-    seen = predict(FindsTheMiddle(), [str(photos / "a.jpg"), str(photos / "b.png")], out=out, voc=True, batch=1)
+    seen = predict(FindsTheMiddle(), [str(photos / "a.jpg"), str(photos / "b.png")], out=out, also=["voc"], batch=1)
     next(seen)
     seen.close()
     assert files(out) == before
-    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos / "a.jpg")], out=out, also=["voc"]))
     assert [name for name in files(out) if name.endswith(".xml")] == ["Annotations/a.xml"]
 
 
 def test_an_image_that_breaks_later_keeps_its_annotation(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     (photos / "b.png").write_bytes(b"broken")
     with pytest.raises(VocdetError):
-        list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+        list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     assert (out / "Annotations" / "b.xml").exists()
 
 
@@ -211,23 +213,23 @@ def test_a_picture_of_the_user_among_the_drawings_stays(photos: Path, tmp_path: 
 @pytest.mark.parametrize("name", ["Annotations", "JPEGImages", "drawings"])
 def test_nothing_is_written_through_a_link_in_the_folder(photos: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     (out / name).rename(tmp_path / "store")
     (out / name).symlink_to(tmp_path / "store")
     before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir()}
     with pytest.raises(OutputError, match="is a link: nothing is written there"):
-        list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, voc=True))
+        list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, also=["voc"]))
     assert {path: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
 
 
 def test_a_link_in_the_folder_is_replaced_and_not_what_it_points_to(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     stored = tmp_path / "store.xml"
     (out / "Annotations" / "a.xml").rename(stored)
     (out / "Annotations" / "a.xml").symlink_to(stored)
     before = stored.read_bytes()
-    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, voc=True))
+    list(predict(FindsTheMiddle(shift=5), [str(photos)], out=out, also=["voc"]))
     assert stored.read_bytes() == before
     assert "<xmin>15</xmin>" in (out / "Annotations" / "a.xml").read_text()
 
@@ -236,13 +238,13 @@ def test_a_link_in_the_folder_is_replaced_and_not_what_it_points_to(photos: Path
 def test_a_picture_that_cannot_be_written_does_not_end_the_others(photos: Path, tmp_path: Path, voc: bool) -> None:
     out = tmp_path / "found"
     blocked = out / "drawings" / "a.jpg" if voc else out / "a.jpg"
-    list(predict(FindsTheMiddle(), [str(photos / "b.png")], out=out, voc=voc))
+    list(predict(FindsTheMiddle(), [str(photos / "b.png")], out=out, also=["voc"] if voc else []))
     (blocked / "full").mkdir(parents=True)
-    list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=voc))
+    list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"] if voc else []))
     assert (blocked / "full").is_dir()
     assert [name for name in kept(out) if name.endswith("a.jpg")] == [blocked.relative_to(out).as_posix()]
     with pytest.raises(OutputError):
-        list(predict(FindsTheMiddle(), [str(photos)], out=out, voc=voc, force=True))
+        list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"] if voc else [], force=True))
     assert (out / "drawings" / "b.jpg" if voc else out / "b.jpg").is_file()
     assert (out / "drawings" / "deep_a.jpg" if voc else out / "deep_a.jpg").is_file()
 
@@ -251,7 +253,7 @@ def test_long_names_are_shortened(tmp_path: Path) -> None:
     folder = "x" * 120
     for name in ("1", "2"):
         picture(tmp_path / "in" / folder / folder / f"{name}.png")
-    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "found", voc=True))
+    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "found", also=["voc"]))
     assert len(list((tmp_path / "found" / "Annotations").iterdir())) == 2
     assert check_dataset(Source(tmp_path / "found")).errors == ()
 
@@ -283,12 +285,12 @@ def test_a_named_source_that_is_no_file_is_an_error(tmp_path: Path, name: str) -
 
 
 def test_a_corrected_result_can_be_split_and_moved(photos: Path, tmp_path: Path) -> None:
-    list(predict(FindsTheMiddle(), [str(photos)], out=tmp_path / "found", voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=tmp_path / "found", also=["voc"]))
     shutil.move(tmp_path / "found", tmp_path / "mine")
     report = split_dataset(Source(tmp_path / "mine"))
     assert report is not None
     before = files(tmp_path / "mine")
-    list(predict(FindsTheMiddle(), [str(photos)], out=tmp_path / "mine", voc=True))
+    list(predict(FindsTheMiddle(), [str(photos)], out=tmp_path / "mine", also=["voc"]))
     assert files(tmp_path / "mine") == before
 
 

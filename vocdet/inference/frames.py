@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +23,17 @@ from vocdet.wording import listed, reason
 
 T = TypeVar("T")
 
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 MASK_FOLDERS = frozenset(("SegmentationObject", "SegmentationClass"))  # of a VOC dataset: PNGs that are not photographs
 ANNOTATION_SUFFIXES = frozenset((".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names"))  # beside images
+# What FFmpeg may open as a video file: a list of other files or addresses under the name of a video is refused.
+FILES_ONLY = (
+    "protocol_whitelist;file|format_whitelist;"
+    "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,mpegps,m4v,asf,flv,ogg"
+)
+WAIT = 10_000  # milliseconds until a stream that delivers nothing counts as lost
 FPS = 25.0  # of a video without a frame rate
 MAX_FPS = 240.0  # a higher number in a file is not a frame rate
 
@@ -63,7 +72,9 @@ class Video:
 
 
 def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:
-    """The sources named by paths, camera numbers and URLs, in this order, and in natural order inside a folder.
+    """The sources named by paths, patterns such as `photos/*.jpg`, camera numbers and URLs, in this order.
+
+    The files of a folder or a pattern are in natural order; in a pattern, `**` stands for any folders.
 
     Folders are searched recursively, also those behind links, except hidden ones, the mask folders of VOC, output of
     vocdet and Ultralytics, and `skip`; `skipped_files` names the rest. A missing path and an empty folder is an
@@ -73,7 +84,13 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
     errors: list[VocdetError] = []
     for text in names:
         path = Path(text)
-        if is_folder(path):
+        if not os.path.lexists(path) and "://" not in text and glob.has_magic(text):
+            matches = _matching(text, skip)
+            sources += matches
+            if not matches:
+                hint = "check the pattern; the part before it must be a folder with images or videos"
+                errors.append(ArgumentError(f"no image and no video matches {text!r}", hint=hint))
+        elif is_folder(path):
             found = list(_search(path, skip))
             inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in found if not why]
             if not inside:
@@ -93,6 +110,22 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
             errors.append(ArgumentError("does not exist", place=path, hint=hint))
     raise_all(errors)
     return sources
+
+
+def _matching(pattern: str, skip: Path | None) -> list[MediaSource]:
+    """The images and videos that match a pattern; `skip` and hidden files are left out."""
+    beside = os.path.realpath(skip) if skip else ""
+    matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207 the pattern may be an absolute path
+    paths = sorted(map(Path, matches), key=lambda path: [_natural(one) for one in _chain(path)])
+    return [
+        _file(path, path.name) for path in paths
+        if is_file(path) and not _why_not(path) and not (beside and Path(os.path.realpath(path)).is_relative_to(beside))
+    ]  # fmt: skip
+
+
+def _chain(path: Path) -> list[Path]:
+    """A path after all its folders."""
+    return [*reversed(path.parents), path]
 
 
 def _nothing(folder: Path, passed_over: Sequence[str]) -> ArgumentError:
@@ -171,8 +204,7 @@ def open_video(source: MediaSource) -> Iterator[Video]:
     A file without a frame is an `ImageError`; a camera or stream that does not open is a `MediaError`.
     """
     with quiet():
-        address = int(source.address) if source.address.isdigit() and source.kind == "camera" else source.address
-        capture = cv2.VideoCapture(address)
+        capture = _open(source)
         try:
             first = capture.read()[1] if capture.isOpened() else None
             if first is None:
@@ -183,6 +215,23 @@ def open_video(source: MediaSource) -> Iterator[Video]:
             yield Video(source, fps, max(count, 0), _frames(capture, first, source))
         finally:
             capture.release()
+
+
+def _open(source: MediaSource) -> cv2.VideoCapture:
+    if source.kind == "camera":
+        if source.address.isdigit():
+            return cv2.VideoCapture(int(source.address))
+        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, WAIT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, WAIT)
+        return cv2.VideoCapture(source.address, cv2.CAP_ANY, limits)
+    before = os.environ.get(_OPTIONS)
+    os.environ[_OPTIONS] = FILES_ONLY
+    try:  # an absolute path is no protocol
+        return cv2.VideoCapture(str(Path(source.address).absolute()), cv2.CAP_FFMPEG)
+    finally:
+        if before is None:
+            del os.environ[_OPTIONS]
+        else:
+            os.environ[_OPTIONS] = before
 
 
 def _frames(capture: cv2.VideoCapture, first: object, source: MediaSource) -> Iterator[Frame]:

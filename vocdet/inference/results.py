@@ -50,8 +50,7 @@ def coco_entries(
     """The entries of one image's detections, for msgspec to encode; `write_coco_results` explains the arguments."""
     head: dict[str, object] = {"image_id": image_id}
     if file_name is not None:
-        # a name that is not UTF-8 comes as surrogates, which no JSON may hold
-        head["file_name"] = file_name.encode(errors="surrogateescape").decode(errors="replace")
+        head["file_name"] = printable_name(file_name)
     for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(detections)):
         entry = head | {"category_id": category_ids[label] if category_ids else label + 1}
         entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
@@ -60,9 +59,19 @@ def coco_entries(
         yield entry
 
 
+def printable_name(name: str) -> str:
+    """A file name as a text that can be encoded: one that is not UTF-8 has surrogates."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def exact_score(score: np.float32) -> float:
+    """A score with the fewest digits that give the same float32."""
+    return float(str(score))
+
+
 def _numbers(detections: Detections) -> Iterator[tuple[int, list[float], float]]:
-    """Label, box and score of every detection; scores have the fewest digits that give the same float32."""
+    """Label, box and score of every detection."""
     if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
         raise ValueError("a score or a box of a detection is not finite")
     for label, box, score in zip(detections.labels.tolist(), detections.boxes.tolist(), detections.scores, strict=True):
-        yield label, box, float(str(score))
+        yield label, box, exact_score(score)

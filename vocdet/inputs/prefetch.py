@@ -10,8 +10,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetch(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
+def prefetch(make: Callable[[], Iterable[T]], depth: int = 4, *, wait: bool = False) -> Iterator[T]:
     """The items of `make()`, prepared by a thread up to `depth` items ahead. An error in it is raised here.
+
+    With `wait`, closing the iterator waits for the thread: what `make()` reads may be closed afterwards.
 
     A thread is enough: decoding and resampling release the interpreter lock.
     """
@@ -49,3 +51,5 @@ def prefetch(make: Callable[[], Iterable[T]], depth: int = 4) -> Iterator[T]:
             yield item
     finally:
         stop.set()
+        if wait and worker.ident:
+            worker.join()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,19 +20,21 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import check_writable, is_file, is_folder
+from vocdet.inference.behind import written_behind
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
-from vocdet.inference.output import MAX_JPEG_SIDE, check_video_name, no_screen, window, writing_video
+from vocdet.inference.output import check_video_name, no_screen, window, writing_video
 from vocdet.inputs.images import Image, decode
+from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
 from vocdet.wording import reason
-from vocdet.workflows.prediction_folder import RESULTS, PredictionFolder
+from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.inference.predictor import Predictor
 
 READERS = 4  # threads that decode images while the detector works
-AHEAD = 16  # images decoded in advance
+AHEAD = 8  # images decoded in advance
 RATED = 30  # frames that the displayed rate averages: about a second
 
 Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
@@ -75,14 +77,17 @@ def predict(
     score: float | None = None,
     batch: int = 8,
     device: str = "auto",
-    voc: bool = False,
+    frames: int = 0,
+    also: Collection[Also] = (),
     force: bool = False,
 ) -> Generator[Prediction, None, None]:
-    """Draw the detections in images, folders and videos into `out`, and list them in `out/detections.json`.
+    """Draw the detections in images, videos, cameras and streams into `out`, and list them in `out/detections.json`.
 
     `detector` may be a run folder or a checkpoint, which is loaded on `device`. An image becomes `<name>.jpg`, a video
-    `<name>.mp4`; with `voc`, `out` becomes a VOC dataset of the images, and the drawings are in `out/drawings` (see
-    `PredictionFolder`). Detections below `score`, by default the detector's threshold for each label, are left out.
+    `<name>.mp4`; `also` adds other files: with voc, `out` becomes a VOC dataset of the images, and the drawings are in
+    `out/drawings` (see `PredictionFolder`). Detections below `score`, by default the detector's threshold for each
+    label, are left out. `frames` limits those of each video, camera or stream; 0: until it ends. Images are decoded,
+    detected, and drawn and written at the same time.
     Files that cannot be decoded or written are skipped, and raised together at the end. After an interruption `out`
     holds the results so far and a list that matches them. `out` must be new, empty, or an earlier result, which is
     replaced but for the files that a user changed or added: `read_marker(out)` lists them as `kept`. With `force` they
@@ -92,17 +97,19 @@ def predict(
     _refuse(items, out)
     if isinstance(detector, Path):
         detector = _load_detector(detector, device)
-    folder = PredictionFolder(out, items, detector.labels, voc=voc, force=force)
+    folder = PredictionFolder(out, items, detector.labels, also, force=force)
     limit = detector.thresholds if score is None else float(score)
     errors: list[VocdetError] = []
-    complete = False
+    complete, count = False, 0
     try:
         with quiet():
-            total = _count_frames(items)
-            for frame, detections in _predict_all(items, folder, detector, limit, batch, errors):
-                done = len(folder.listed) + len(errors)
-                drawing = folder.drawing(frame.source)
-                yield Prediction(frame.source, frame.number, detections, done, max(total, done), drawing)
+            total = _count_frames(items, frames)
+            work = _Work(folder, detector, limit, batch, frames, errors)
+            with closing(_predict_all(items, work)) as predicted:
+                for frame, detections in predicted:
+                    count += 1
+                    done, drawing = count + len(errors), folder.drawing(frame.source)
+                    yield Prediction(frame.source, frame.number, detections, done, max(total, done), drawing)
         complete = True
     finally:
         folder.close(complete=complete)
@@ -187,10 +194,7 @@ def _refuse(items: Sequence[MediaSource], out: Path) -> None:
         raise OutputError(f"cannot be read: {reason(error)}", place=out, hint=hint) from error
     check_writable(out, inside=True)
     for item in items:
-        if item.path is None:
-            hint = "give images, folders or video files"
-            raise ArgumentError(f"{item.address!r} is a camera or a stream, which has no end", hint=hint)
-        if out.resolve() in item.path.resolve().parents:
+        if item.path and out.resolve() in item.path.resolve().parents:
             raise ArgumentError("is in the output folder", place=item.path, hint="choose another folder for `out`")
 
 
@@ -204,62 +208,80 @@ def _playable(text: str) -> MediaSource:
     return item
 
 
-def _count_frames(items: Sequence[MediaSource]) -> int:
-    """The number of images and frames, as far as videos state theirs."""
+def _count_frames(items: Sequence[MediaSource], limit: int) -> int:
+    """The number of images and frames, as far as videos state theirs; `limit` of each video, if it is not 0."""
     total = 0
     for item in items:
         with suppress(VocdetError), open_video(item) if item.kind == "video" else nullcontext() as video:
-            total += video.count if video else 1
+            count = video.count if video else 1 if item.kind == "image" else limit
+            total += min(count, limit) if limit and item.kind != "image" else count
     return total
 
 
-def _predict_all(
-    items: Sequence[MediaSource],
-    folder: PredictionFolder,
-    detector: Predictor,
-    limit: Limit,
-    batch: int,
-    errors: list[VocdetError],
-) -> Iterator[tuple[Frame, Detections]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What all sources are predicted with."""
+
+    folder: PredictionFolder
+    detector: Predictor
+    limit: Limit
+    batch: int
+    frames: int  # of each video; 0: all
+    errors: list[VocdetError]
+
+    def detected(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
+        """Every frame with its detections."""
+        for group in batches(frames, self.batch):
+            found = self.detector.detect([frame.pixels for frame in group])
+            yield from zip(group, (one.above(self.limit) for one in found), strict=True)
+
+    def failed(self, error: VocdetError) -> None:
+        """Note an error of one source; one that ends all is raised."""
+        if isinstance(error, OutputError) and self.folder.ends_all(error):
+            raise error
+        self.errors.append(error)
+
+
+def _predict_all(items: Sequence[MediaSource], work: _Work) -> Generator[tuple[Frame, Detections], None, None]:
     """Every image, then every frame of every video, with its detections; one that fails does not end the others."""
     images = [item for item in items if item.kind == "image"]
-    for group in batches(_read(images, detector.levels, errors), batch):
-        for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
-            if max(frame.pixels.shape) > MAX_JPEG_SIDE:
-                problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
-                errors.append(ImageError(problem, place=frame.source.path, hint="split it into tiles"))
-                continue
-            try:
-                folder.add_image(frame, detections)
-            except OutputError as error:
-                if folder.ends_all(error):
-                    raise
-                errors.append(error)
-                continue
-            yield frame, detections
+    folder = work.folder
+    frames = work.detected(_read(images, work.detector.levels, work.errors))
+    with closing(
+        written_behind(frames, lambda one: folder.draw_image(*one), lambda one, file: folder.add_image(*one, file))
+    ) as written:
+        for done, error in written:
+            if error:
+                work.failed(error)
+            else:
+                yield done
     for item in items:
-        if item.kind == "video":
+        if item.kind != "image":
             try:
-                yield from _predict_video(item, folder, detector, limit, batch)
-            except (ImageError, OutputError) as error:
-                if isinstance(error, OutputError) and folder.ends_all(error):
-                    raise
-                errors.append(error)
+                yield from _predict_video(item, work)
+            except (ImageError, MediaError, OutputError) as error:
+                work.failed(error)
 
 
-def _predict_video(
-    item: MediaSource, folder: PredictionFolder, detector: Predictor, limit: Limit, batch: int
-) -> Iterator[tuple[Frame, Detections]]:
-    with open_video(item) as video, folder.video(item, video.fps) as write:
-        for group in batches(video.frames, batch):
-            for frame, detections in zip(group, _detect(detector, group, limit), strict=True):
-                write(draw(frame.pixels, detections, detector.labels))
-                folder.add_frame(frame, detections)
-                yield frame, detections
+def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Detections], None, None]:
+    labels = work.detector.labels
+    with open_video(item) as video, work.folder.video(item, video.fps) as write:
 
+        def add(one: tuple[Frame, Detections], drawn: Image) -> None:
+            write(drawn)
+            work.folder.add_frame(*one)
 
-def _detect(detector: Predictor, frames: Sequence[Frame], limit: Limit) -> Iterator[Detections]:
-    return (detections.above(limit) for detections in detector.detect([frame.pixels for frame in frames]))
+        frames = prefetch(lambda: islice(video.frames, work.frames or None), AHEAD, wait=True)
+        with (
+            closing(frames),
+            closing(
+                written_behind(work.detected(frames), lambda one: draw(one[0].pixels, one[1], labels), add)
+            ) as written,
+        ):
+            for done, error in written:
+                if error:
+                    raise error
+                yield done
 
 
 def _read(items: Iterable[MediaSource], levels: Levels | None, errors: list[VocdetError]) -> Iterator[Frame]:

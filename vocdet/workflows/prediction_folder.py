@@ -5,25 +5,32 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from vocdet.data.detections import Detections
-from vocdet.errors import OutputError
+from vocdet.errors import ImageError, OutputError
 from vocdet.files import is_file, is_folder, is_link, write_text
 from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS
 from vocdet.inference.draw import draw
 from vocdet.inference.frames import Frame, MediaSource
-from vocdet.inference.output import Write, encode_picture, writing_video
+from vocdet.inference.output import MAX_JPEG_SIDE, Write, encode_picture, writing_video
+from vocdet.inference.result_files import CocoList, CsvList, ResultList, yolo_rows
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import Image
 from vocdet.outputs import MARKER, OutputFiles, marker_bytes, read_marker
 from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 
 RESULTS = "detections.json"
+TABLE = "detections.csv"
+YOLO_LABELS = "labels"  # the folder of YOLO label files
+DRAWING = "drawing.jpg"  # the form of drawn images
 LABELS = "labels.txt"  # line k is the label of category_id k
 DRAWINGS = "drawings"  # beside Annotations and JPEGImages
+
+Also = Literal["voc", "csv", "yolo"]  # a VOC dataset of the images; a table; a label file for each image and frame
 
 _KIND = "predictions"
 _LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
@@ -34,21 +41,28 @@ _FORCE = "choose a new folder for `out`, or replace it with `force=True`"
 class PredictionFolder:
     """Results of one call of `predict`. What it wrote earlier is replaced; what a user changed or added stays.
 
-    With `voc`, the folder is a VOC dataset: JPEGImages has the images themselves (hard links, or copies), and the
+    Also as VOC, the folder is a VOC dataset: JPEGImages has the images themselves (hard links, or copies), and the
     drawings are in a separate folder.
     """
 
     def __init__(
-        self, out: Path, items: Sequence[MediaSource], labels: Sequence[str], *, voc: bool, force: bool
+        self,
+        out: Path,
+        items: Sequence[MediaSource],
+        labels: Sequence[str],
+        also: Collection[Also] = (),
+        *,
+        force: bool,
     ) -> None:
         """Claim the folder. An `OutputError` if it has other files, or a list of detections that was changed."""
-        self.out, self.labels, self.voc = out, labels, voc
-        self.names = _drawing_names(items, f"{DRAWINGS}/" if voc else "")
-        self.listed: list[tuple[str, Detections]] = []  # file name, detections
+        self.out, self.labels = out, labels
+        self.voc, self.csv, self.yolo = (form in also for form in ("voc", "csv", "yolo"))
+        self.names = _drawing_names(items, f"{DRAWINGS}/" if self.voc else "")
+        self.listed = 0  # images and frames
         self.done: set[MediaSource] = set()
         self.held: set[str] = set()  # stems whose annotation or image a user changed
         self.new = not is_file(out / RESULTS)
-        if voc:
+        if self.voc:
             check_voc_labels(out, labels)
         self.files = OutputFiles(out, _KIND, force=force)
         self._check(known=read_marker(out) is not None)
@@ -58,17 +72,21 @@ class PredictionFolder:
                 write_coco_results(out / RESULTS, [], [])  # claims the folder, even if the disk fills up
                 self.files.record(RESULTS)
             self.files.save()
-            if voc:
+            if self.voc:
                 self.files.write(f"{DRAWINGS}/{MARKER}", marker_bytes("drawings"))
+            self.lists: dict[str, ResultList] = {RESULTS: CocoList(out / RESULTS)}
+            if self.csv:
+                self.lists[TABLE] = CsvList(out / TABLE, labels)
         except OutputError:
             self._abandon()
             raise
 
     def _check(self, *, known: bool) -> None:
-        for name in (RESULTS, LABELS):
+        for name in (RESULTS, LABELS, *([TABLE] if self.csv else ())):
             if known and not self.files.may_write(name):
                 raise OutputError("was changed since vocdet wrote it", place=self.out / name, hint=_FORCE)
-        for name in (DRAWINGS, ANNOTATIONS, IMAGES, OBJECT_MASKS, CLASS_MASKS) if self.voc else ():
+        voc = (DRAWINGS, ANNOTATIONS, IMAGES, OBJECT_MASKS, CLASS_MASKS) if self.voc else ()
+        for name in (*voc, *([YOLO_LABELS] if self.yolo else ())):
             folder = self.out / name
             if is_link(folder) or (os.path.lexists(folder) and not is_folder(folder)):
                 problem = "is a link" if is_link(folder) else "is a file, not a folder"
@@ -78,14 +96,19 @@ class PredictionFolder:
         """The file of the drawn image or video."""
         return self.out / self.names[source]
 
-    def add_image(self, frame: Frame, detections: Detections) -> None:
+    def draw_image(self, frame: Frame, detections: Detections) -> bytes:
+        """The file of the drawn image; an `ImageError` if a JPEG cannot hold it. Several threads may call this."""
+        if max(frame.pixels.shape) > MAX_JPEG_SIDE:
+            problem = f"has more than {MAX_JPEG_SIDE} pixels on a side, too many for a JPEG"
+            raise ImageError(problem, place=frame.source.path, hint="split it into tiles")
+        return encode_picture(Path(DRAWING), draw(frame.pixels, detections, self.labels))
+
+    def add_image(self, frame: Frame, detections: Detections, drawing: bytes) -> None:
         """Write the drawing of an image, and its annotation."""
-        drawing = self.names[frame.source]
-        if self.files.may_write(drawing):
-            self.files.write(drawing, encode_picture(self.out / drawing, draw(frame.pixels, detections, self.labels)))
+        self.files.write(self.names[frame.source], drawing)
         if self.voc:
             self._annotate(frame, detections)
-        self._list(frame.source.name, frame.source, detections)
+        self._list(frame.source.name, PurePosixPath(self.names[frame.source]).stem, frame, detections)
         if time.monotonic() - self._saved > _SAVED:
             self.files.save()
             self._saved = time.monotonic()
@@ -114,20 +137,29 @@ class PredictionFolder:
 
     def add_frame(self, frame: Frame, detections: Detections) -> None:
         """List the detections in a frame of a video."""
-        self._list(f"{frame.source.name}#{frame.number}", frame.source, detections)
+        stem = f"{PurePosixPath(self.names[frame.source]).stem}_{frame.number}"
+        self._list(f"{frame.source.name}#{frame.number}", stem, frame, detections)
 
-    def _list(self, name: str, source: MediaSource, detections: Detections) -> None:
-        self.listed.append((name, detections))
-        self.done.add(source)
+    def _list(self, name: str, stem: str, frame: Frame, detections: Detections) -> None:
+        size = (frame.pixels.shape[1], frame.pixels.shape[0])
+        for each in self.lists.values():
+            each.add(name, size, detections)
+        if self.yolo:
+            self.files.write(f"{YOLO_LABELS}/{stem}.txt", yolo_rows(size, detections))
+        self.listed += 1
+        self.done.add(frame.source)
 
     def close(self, *, complete: bool) -> None:
         """Write the list of detections. If all sources were processed, what is left of earlier results is deleted."""
         if not self.listed:
+            for each in self.lists.values():
+                each.discard()
             self._abandon()
             return
-        write_coco_results(self.out / RESULTS, [name for name, _ in self.listed], [one for _, one in self.listed])
+        for each in self.lists.values():
+            each.close()
         write_text(self.out / LABELS, "".join(f"{label}\n" for label in self.labels))
-        for name in (RESULTS, LABELS):
+        for name in (*self.lists, LABELS):
             self.files.record(name)
         if complete:
             failed = {PurePosixPath(name).stem for item, name in self.names.items() if item not in self.done}
@@ -172,7 +204,7 @@ def _drawing_names(items: Sequence[MediaSource], prefix: str) -> dict[MediaSourc
         stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
         while len(os.fsencode(stem)) > _LONGEST_STEM:
             stem = stem[:-1]
-        suffix = ".mp4" if item.kind == "video" else ".jpg"
+        suffix = ".jpg" if item.kind == "image" else ".mp4"
         name, number = f"{stem}{suffix}", 1
         while name.casefold() in taken:  # some file systems ignore case
             number += 1

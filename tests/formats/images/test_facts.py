@@ -211,7 +211,7 @@ def test_a_detector_is_right_on_its_own_annotations(tmp_path: Path, orientation:
     photos.mkdir()
     save(photos / "a.jpg", shown(), orientation)
     save(photos / "b.jpg", shown((140, 140)), orientation)
-    list(predict(FindsRed(), [str(photos)], out=tmp_path / "out", voc=True))  # type: ignore[arg-type]
+    list(predict(FindsRed(), [str(photos)], out=tmp_path / "out", also=["voc"]))  # type: ignore[arg-type]
     dataset = registry.scan(Source(tmp_path / "out", format="voc")).dataset
     assert [redness(dataset, row) > 0.9 for row in range(2)] == [True, True]
     for sample in dataset:

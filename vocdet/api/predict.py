@@ -1,0 +1,59 @@
+"""Apply a detector to files, cameras and streams, and write the results."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vocdet.api.detector import Detector, load
+from vocdet.api.run import Run
+from vocdet.workflows import predict as workflow
+from vocdet.workflows.prediction_folder import Also
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """What `predict` processed, and where the results are."""
+
+    out: Path
+    images: int
+    frames: int  # of videos, cameras and streams
+    objects: int  # in all of them
+
+
+def predict(
+    detector: Detector | Run | str | Path,
+    sources: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path = "found",
+    score: float | None = None,
+    batch: int = 8,
+    frames: int = 0,
+    also: Collection[Also] = (),
+    force: bool = False,
+    device: str = "auto",
+) -> PredictResult:
+    """Draw the detections in images, videos, cameras and streams into `out`, and list them in `out/detections.json`.
+
+    `sources` are paths of images, videos and folders, patterns such as `photos/*.jpg`, camera numbers and URLs. The
+    list has COCO results: box, score, label + 1 as category and the RLE of a mask. `also` adds "csv" (detections.csv),
+    "yolo" (labels/*.txt with scores) and "voc" (a VOC dataset of the images, for labelImg). Detections below `score`
+    are left out, by default those below the threshold of their label. `frames` limits those of each video, camera or
+    stream. Decoding, detection and writing overlap, and memory does not grow with the number of images.
+
+    Files that cannot be decoded or written are skipped, and raised together at the end. `out` must be new, empty or an
+    earlier result, which is replaced but for the files that a user changed or added; `force` replaces them, too.
+
+    >>> vocdet.predict(run, "photo.jpg", out="found", also=["csv"])
+    PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
+    """
+    model = (detector if isinstance(detector, Detector) else load(detector, device)).model
+    names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
+    images = shown = objects = 0
+    for one in workflow.predict(
+        model, names, out=Path(out), score=score, batch=batch, frames=frames, also=also, force=force
+    ):
+        image = one.source.kind == "image"
+        images, shown, objects = images + image, shown + (not image), objects + len(one.detections)
+    return PredictResult(Path(out), images, shown, objects)
