@@ -48,7 +48,7 @@ def test_closing_waits_until_what_was_begun_is_written() -> None:
     written: list[int] = []
     results = written_behind(iter(range(100)), lambda item: item, lambda item, _: written.append(item))
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     count = len(written)
     assert written == list(range(count))
     assert 1 <= count <= 6

@@ -333,7 +333,7 @@ def test_prefetching_is_bounded_and_stopping_ends_the_thread() -> None:
 
     reader = prefetch(make, depth=2)
     assert [next(reader) for _ in range(3)] == [0, 1, 2]
-    reader.close()  # type: ignore[attr-defined]
+    reader.close()
     for _ in range(500):
         if not makers[0].is_alive():
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ BEHIND = 4  # items that wait to be drawn or written
 
 def written_behind(
     items: Iterable[T], draw: Callable[[T], D], write: Callable[[T, D], object]
-) -> Iterator[tuple[T, VocdetError | None]]:
+) -> Generator[tuple[T, VocdetError | None], None, None]:
     """Every item once it is drawn and written, with the error that kept it from being so.
 
     `draw` runs in several threads, `write` in one, in the order of the items. Other errors than a `VocdetError` are

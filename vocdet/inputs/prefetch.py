@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def prefetch(make: Callable[[], Iterable[T]], depth: int = 4, *, wait: bool = False) -> Iterator[T]:
+def prefetch(make: Callable[[], Iterable[T]], depth: int = 4, *, wait: bool = False) -> Generator[T, None, None]:
     """The items of `make()`, prepared by a thread up to `depth` items ahead. An error in it is raised here.
 
     With `wait`, closing the iterator waits for the thread: what `make()` reads may be closed afterwards.
