@@ -68,7 +68,7 @@ def generated_pages() -> dict[str, str]:
 def commands() -> dict[str, Any]:
     """The visible commands of `vocdet`, by name."""
     group: Any = typer.main.get_command(app)
-    return {name: group.commands[name] for name in sorted(group.commands) if not group.commands[name].hidden}
+    return {name: command.load() for name, command in sorted(group.commands.items()) if not command.hidden}
 
 
 def commands_page() -> str:

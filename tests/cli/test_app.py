@@ -6,34 +6,75 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 import typer
+import vocdet_cli
 from vocdet_cli import app as module
 from vocdet_cli.app import app, main
 
 from vocdet.errors import ManyErrors, Place, VocdetError
 
-GROUP: Any = typer.main.get_command(app)
+LAZY: Any = typer.main.get_command(app)
+COMMANDS = {name: command.load() for name, command in LAZY.commands.items()}
+MAIN = "vocdet_cli.__main__"
+COMPLETE = {"_VOCDET_COMPLETE": "complete_bash"}
 Run = Callable[..., tuple[int, str, str]]
 
 
 def test_the_commands_from_annotations_to_a_detector_exist() -> None:
     way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
-    assert way <= GROUP.commands.keys()
+    assert way <= COMMANDS.keys()
 
 
-@pytest.mark.parametrize("command", sorted(name for name, one in GROUP.commands.items() if not one.hidden))
+@pytest.mark.parametrize("command", sorted(name for name, one in COMMANDS.items() if not one.hidden))
 def test_every_command_and_option_has_help(vocdet: Run, command: str) -> None:
     code, out, err = vocdet(command, "--help")
     assert (code, err) == (0, "")
     assert f"{command} [OPTIONS]" in out
-    assert GROUP.commands[command].help
-    for parameter in GROUP.commands[command].params:
+    assert COMMANDS[command].help
+    for parameter in COMMANDS[command].params:
         if parameter.name != "context":
             assert parameter.help, f"{command} {parameter.name} says nothing"
+
+
+def test_help_lists_every_command_with_the_first_paragraph_of_its_own_help() -> None:
+    modules = [import_module(one.name) for one in walk_packages(vocdet_cli.__path__, "vocdet_cli.") if one.name != MAIN]
+    groups: list[Any] = [typer.main.get_group(one.app) for one in modules if hasattr(one, "app") and one is not module]
+    own = {name: command for group in groups for name, command in group.commands.items()}
+    assert own.keys() == LAZY.commands.keys()
+    for name, command in own.items():
+        listed = LAZY.commands[name]
+        assert command.hidden or " ".join(command.help.split("\n\n")[0].split()) == listed.help
+        assert (command.hidden, command.callback.__module__) == (listed.hidden, listed.module)
+
+
+def test_a_command_loads_the_module_of_no_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['vocdet', 'convert', sys.argv[1], 'out', '--to', 'coco']\n"
+        "from vocdet_cli.app import COMMANDS, main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 1\n"
+        "assert {f'vocdet_cli.{one}' for one, _ in COMMANDS.values()} & set(sys.modules) == {'vocdet_cli.convert'}"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("words", "expected"), [("vocdet conv", "convert"), ("vocdet convert --stri", "--strict")])
+def test_the_shell_completes_commands_and_their_options(words: str, expected: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from vocdet_cli.app import main; sys.argv = ['vocdet']; main()"],
+        env={**os.environ, **COMPLETE, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.split(), done.returncode) == ([expected], 0)
 
 
 def test_help_loads_nothing_slow() -> None:

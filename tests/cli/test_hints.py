@@ -70,7 +70,7 @@ def test_no_text_of_the_library_names_a_command_or_an_option() -> None:
 def options_of(command: str) -> set[str]:
     return {
         option
-        for parameter in GROUP.commands[command].params
+        for parameter in GROUP.commands[command].load().params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
 

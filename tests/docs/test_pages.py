@@ -20,7 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-GROUP: Any = typer.main.get_command(app)
+LAZY: Any = typer.main.get_command(app)
+COMMANDS = {name: command.load() for name, command in LAZY.commands.items()}
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 PAGE_TEXTS = generator().generated_pages()
 README = ROOT / "README.md"
@@ -34,7 +35,7 @@ OF_OTHERS = {
 
 
 def test_every_command_has_its_page_with_all_its_options() -> None:
-    for command_name, command in GROUP.commands.items():
+    for command_name, command in COMMANDS.items():
         if command.hidden:
             assert f"commands/{command_name}.md" not in PAGE_TEXTS
             continue
@@ -87,12 +88,12 @@ def test_every_command_line_parses() -> None:
 
 
 def test_commands_and_options_in_the_text_exist() -> None:
-    known = {o for command in GROUP.commands.values() for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    known = {o for command in COMMANDS.values() for p in command.params for o in (*p.opts, *p.secondary_opts)}
     wrong = []
     for page in PAGES:
         for text in re.findall(r"`vocdet ([a-z-]+[^`\n]*)`", prose(page)):
             command, *words = text.split()
-            parameters = GROUP.commands[command].params if command in GROUP.commands else ()
+            parameters = COMMANDS[command].params if command in COMMANDS else ()
             options = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}
             if not parameters or not {word for word in words if word.startswith("--")} <= options | {"--help"}:
                 wrong.append(f"{name(page)}: vocdet {text}")
@@ -131,7 +132,7 @@ def parse_faults(block: Block) -> Iterator[str]:
         if words[:2] == ["vocdet", "--version"] or words[0] != "vocdet":
             continue
         try:
-            GROUP.commands[words[1]].make_context(words[1], words[2:])
+            COMMANDS[words[1]].make_context(words[1], words[2:])
         except Exception as error:  # of the Click that Typer brings along
             yield f"{block}: {line}: {error!r}"
 
