@@ -41,6 +41,18 @@ def predict(
     yolo: Annotated[
         bool, typer.Option("--yolo", help="Also write YOLO label files with scores, one per image or frame.")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Detect on tiles of N pixels, for small objects in large images; 0: on whole images.",
+            show_default="as trained",
+        ),
+    ] = None,
+    overlap: Annotated[float, typer.Option(min=0, max=0.8, help="Overlap of two tiles, as a share.")] = 0.2,
+    whole: Annotated[
+        bool, typer.Option("--whole/--no-whole", help="With --tile, also detect once on the whole image.")
+    ] = True,
     frames: Annotated[
         int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
     ] = 0,
@@ -69,7 +81,7 @@ def predict(
     also = [form for form, wanted in flags.items() if wanted]
     predictions = workflow.predict(
         run, sources, out=out, score=score, batch=batch, device=device, frames=frames,
-        also=also, force=force,
+        also=also, tiles=workflow.TileChoice(tile, overlap, whole), force=force,
     )  # fmt: skip
     try:
         with closing(predictions), render.progress("predicting") as progress:

@@ -16,9 +16,9 @@ from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import MediaSource
 from vocdet.outputs import write_marker
 from vocdet.workflows import predict as watch
-from vocdet.workflows.predict import LiveFrame, Prediction
+from vocdet.workflows.predict import LiveFrame, Prediction, TileChoice
 
-REST = {"also": [], "frames": 0, "force": False}  # what predict gets without options
+REST = {"also": [], "frames": 0, "force": False, "tiles": TileChoice()}  # what predict gets without options
 FOUND = Detections(np.array([[0.0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([0]))
 
 
@@ -72,10 +72,11 @@ def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> 
 def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_path: Path, name: str) -> None:
     run = run_in(tmp_path) / name
     assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu",
-                  "--voc", "--csv", "--frames", "9")[0] == 0  # fmt: skip
+                  "--voc", "--csv", "--frames", "9", "--tile", "640", "--overlap", "0.3", "--no-whole")[0] == 0  # fmt: skip
     assert calls[0][0] == (run, ["a.png"])
     assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu"} | REST | {
         "also": ["voc", "csv"],
+        "tiles": TileChoice(640, 0.3, whole=False),
         "frames": 9,
     }
 

@@ -188,3 +188,23 @@ def test_the_reasons_of_a_command_are_those_of_its_settings() -> None:
     made = plan()
     assert made.reasons("train-ssd")["size"] == "0% of objects are smaller than a cell of 16 pixels"
     assert made.reasons("train-ssd").keys() == {"net", "size", "flip", "rotate", "split", "minutes"}
+
+
+SPECKS = {160: 1.0, 224: 1.0, 256: 1.0, 320: 1.0, 416: 1.0, 512: 0.98, 640: 0.97}
+
+
+def test_small_objects_in_large_images_are_trained_on_tiles() -> None:
+    made = plan({"below_cell": SPECKS, "image_side": 4000.0, "object_side": 12.0})
+    settings = command(made, "train-ssd").settings
+    assert (settings["tile"], settings["size"], settings["minutes"]) == (320, 320, 10.0)
+    assert choice(made, "tile").reason == "in whole images, 98% of objects are smaller than a cell of 16 pixels at 512"
+    larger = plan({"below_cell": SPECKS, "image_side": 4000.0, "object_side": 40.0})
+    assert command(larger, "train-ssd").settings["tile"] == 512  # 40 pixels become 25 of the input
+
+
+def test_a_tile_that_the_user_gave_is_kept_and_so_is_none() -> None:
+    tiny = {"below_cell": SPECKS, "image_side": 4000.0, "object_side": 12.0}
+    assert command(plan(tiny, values={"tile": 640}), "train-ssd").settings["tile"] == 640
+    whole = command(plan(tiny, values={"tile": 0}), "train-ssd").settings
+    assert (whole["tile"], whole["size"]) == (0, 512)
+    assert "tile" not in command(plan({"below_cell": SPECKS, "image_side": 600.0}), "train-ssd").settings

@@ -31,6 +31,9 @@ def predict(
     batch: int = 8,
     frames: int = 0,
     also: Collection[Also] = (),
+    tile: int | None = None,
+    overlap: float = 0.2,
+    whole: bool = True,
     force: bool = False,
     device: str = "auto",
 ) -> PredictResult:
@@ -40,7 +43,9 @@ def predict(
     list has COCO results: box, score, label + 1 as category and the RLE of a mask. `also` adds "csv" (detections.csv),
     "yolo" (labels/*.txt with scores) and "voc" (a VOC dataset of the images, for labelImg). Detections below `score`
     are left out, by default those below the threshold of their label. `frames` limits those of each video, camera or
-    stream. Decoding, detection and writing overlap, and memory does not grow with the number of images.
+    stream. `tile` detects on tiles of this many pixels that overlap by this share, for small objects in large images,
+    and with `whole` once more on the whole image; by default as the detector was trained, 0: on whole images. Decoding,
+    detection and writing overlap, and memory does not grow with the number of images.
 
     Files that cannot be decoded or written are skipped, and raised together at the end. `out` must be new, empty or an
     earlier result, which is replaced but for the files that a user changed or added; `force` replaces them, too.
@@ -48,11 +53,12 @@ def predict(
     >>> vocdet.predict(run, "photo.jpg", out="found", also=["csv"])
     PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
     """
+    tiles = workflow.TileChoice(tile, overlap, whole)
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
     images = shown = objects = 0
     for one in workflow.predict(
-        model, names, out=Path(out), score=score, batch=batch, frames=frames, also=also, force=force
+        model, names, out=Path(out), score=score, batch=batch, frames=frames, also=also, tiles=tiles, force=force
     ):
         image = one.source.kind == "image"
         images, shown, objects = images + image, shown + (not image), objects + len(one.detections)

@@ -35,6 +35,8 @@ class Images:
     extra: Texts = _NOT_GIVEN  # JSON object of the extras of the image; empty without extras
     exif: NDArray[np.uint8] = _NOT_GIVEN  # (N,) EXIF orientation of the file, 1 to 8; 1 also if it is unknown
     upright: NDArray[np.bool_] = _NOT_GIVEN  # (N,) whether size and boxes are of the image with that applied
+    # (N, 6) x0, y0, x1, y1 of a tile, and width and height of its whole image; all 0: it is the whole image
+    windows: NDArray[np.int32] = _NOT_GIVEN
 
     def __post_init__(self) -> None:
         n = len(self.stems)
@@ -43,6 +45,8 @@ class Images:
         object.__setattr__(self, "extra", Texts.empty(n) if self.extra is None else self.extra)
         object.__setattr__(self, "exif", frozen(np.ones(n) if self.exif is None else self.exif, np.uint8))
         object.__setattr__(self, "upright", frozen(np.zeros(n) if self.upright is None else self.upright, np.bool_))
+        windows = np.zeros((n, 6)) if self.windows is None else self.windows
+        object.__setattr__(self, "windows", frozen(windows, np.int32))
         lengths = {len(getattr(self, name)) for name in self.__slots__}
         if lengths != {n}:
             raise ValueError(f"columns of {sorted(lengths | {n})} rows in one image table")
@@ -63,6 +67,7 @@ class Images:
             self.extra.take(rows),
             self.exif[rows],
             self.upright[rows],
+            self.windows[rows],
         )
 
 

@@ -16,6 +16,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import CheckpointError, DeviceError
 from vocdet.inference.frames import batches
+from vocdet.inference.tiling import TiledPredictor
 from vocdet.inputs.images import Image
 from vocdet.models.build import FAMILIES
 from vocdet.models.checkpoint import SUFFIX, load_checkpoint
@@ -46,7 +47,8 @@ def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
     """The predictor of a checkpoint file, or of the best checkpoint in a run folder.
 
     `device` is `auto` (CUDA where available, else the CPU) or a name that torch knows. Batch norms are folded into the
-    convolutions. A classifier, and a file that is not a checkpoint, is a `CheckpointError`.
+    convolutions. It works on tiles if the model was trained on tiles. A classifier, and a file that is not a
+    checkpoint, is a `CheckpointError`.
     """
     path = checkpoint / BEST if checkpoint.is_dir() else checkpoint
     model, info = load_checkpoint(path)
@@ -56,7 +58,7 @@ def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
     model = fused(model).to(choose_device(device)).to(memory_format=torch.channels_last)
     predictor = predictor_of(model, info.thresholds)
     predictor.levels = info.levels
-    return predictor
+    return TiledPredictor(predictor, info.tiles) if info.tiles else predictor
 
 
 def predictor_of(model: nn.Module, thresholds: Sequence[float] | None = None) -> Predictor:

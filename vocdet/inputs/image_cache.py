@@ -59,7 +59,11 @@ class ImageCache:
         images = dataset.images
         self._root, self._files = str(dataset.root), images.files
         self._upright, self._levels = images.upright, dataset.levels
-        self._sizes = np.column_stack([images.heights, images.widths]).astype(np.int64)  # (N, 2) of the files
+        self._sizes = np.column_stack([images.heights, images.widths]).astype(np.int64)  # (N, 2) of the images
+        self._windows = images.windows
+        self._tiles: dict[str, list[int]] = {}  # rows of each file that is divided
+        for tile in np.flatnonzero(images.windows[:, 2]).tolist():
+            self._tiles.setdefault(images.files[tile], []).append(tile)
         self._cached_sizes = np.minimum(self._sizes, np.array(at_most))
         counts = 3 * self._cached_sizes.prod(axis=1)
         table = _aligned(CHECKSUM * len(images))
@@ -82,18 +86,44 @@ class ImageCache:
         if not self._verified[row]:
             checksum = int(self._table[row])
             if not checksum or checksum != _image_checksum(slot):
-                image = self._decode(row)
-                slot[:] = image
-                self._table[row] = _image_checksum(image)
+                if self._files[row] in self._tiles:
+                    self._fill_tiles(self._files[row])
+                else:
+                    self._fill(row, self._decode(row))
             self._verified[row] = True
         slot.setflags(write=False)
         return slot
+
+    def _fill(self, row: int, image: Image) -> None:
+        start = int(self._starts[row])
+        self._bytes[start : start + image.size] = image.reshape(-1)
+        self._table[row] = _image_checksum(image)
+
+    def _fill_tiles(self, file: str) -> None:
+        """Cache all tiles of a file, which is decoded once."""
+        whole = self._decode_whole(self._tiles[file][0])
+        for row in self._tiles[file]:
+            if row < self._room and not self._verified[row]:
+                self._fill(row, self._cut(row, whole))
 
     def path(self, row: int) -> Path:
         """The file of image `row`."""
         return Path(self._root, self._files[row])
 
+    def _decode_whole(self, row: int) -> Image:
+        """The image that tile `row` is cut from."""
+        width, height = self._windows[row, 4:].tolist()
+        upright = bool(self._upright[row])
+        return decode_as(self.path(row), width, height, upright=upright, levels=self._levels)
+
+    def _cut(self, row: int, whole: Image) -> Image:
+        x0, y0, x1, y1 = self._windows[row, :4].tolist()
+        height, width = self._cached_sizes[row].tolist()
+        return np.ascontiguousarray(resize(whole[y0:y1, x0:x1], (height, width)))
+
     def _decode(self, row: int) -> Image:
+        if self._files[row] in self._tiles:
+            return self._cut(row, self._decode_whole(row))
         height, width = self._sizes[row].tolist()
         small = (int(self._cached_sizes[row, 0]), int(self._cached_sizes[row, 1]))
         image = decode_as(

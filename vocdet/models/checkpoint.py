@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from vocdet.data.levels import Levels
+from vocdet.data.tiles import Tiles
 from vocdet.errors import CheckpointError
 from vocdet.files import write_bytes
 from vocdet.models.backbones.backbone import BackboneSpec
@@ -42,6 +43,7 @@ class ThresholdOrigin(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = "f1"  # best F1; else as in "precision 0.95", "recall 0.9", "precision 0.9, recall 0.8"
     split: str = ""  # that they were chosen on: val, train, test, …
     images: int = 0  # of that split
+    tiles: Tiles | None = None  # that it was trained on, and detects on; None: whole images
     dataset: str = ""  # fingerprint of these images and their objects; "": not recorded
     unreached: tuple[str, ...] = ()  # labels that no threshold brings there: they have the one with the best F1
     fixed: tuple[str, ...] = ()  # labels whose threshold was given as a number
@@ -57,6 +59,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     thresholds_from: ThresholdOrigin | None = None  # None: not recorded
     calibration: tuple[tuple[float, float], ...] = ()  # score and share of correct detections, both rising; (): unknown
     levels: Levels | None = None  # of images with more than 8 bits a sample
+    tiles: Tiles | None = None  # that it was trained on, and detects on; None: whole images
     dataset: str = ""  # fingerprint of the training images and objects
     recipe: dict[str, Any] = {}
     start: Start | None = None  # None: from scratch, or not recorded

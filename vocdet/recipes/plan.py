@@ -21,6 +21,9 @@ MOST = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
 SMALLEST_INPUT = 256
 FEW_SMALL = 0.05  # share of objects under a cell of the finest map that an input may have
 SMALLER_LOSES = 0.05  # of the objects, at most, when a smaller input makes room for more epochs
+TILED_FROM = 0.25  # share of objects under a cell, at the largest input, from which tiles pay
+TILED_SIDE = 2  # images must be larger than the input by this factor
+TILED_OBJECT = 24  # pixels that a typical object should have in the input
 FEW_EPOCHS, MANY_EPOCHS = 20, 30  # in which a larger input or net is not learned, and in which it is
 ENOUGH_EPOCHS, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
 CLASSIFIER_SHARE = 0.15  # of the minutes
@@ -119,11 +122,12 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
         raise ArgumentError(f"the classifier takes all {request.minutes:g} minutes", hint="leave some for the detector")
     task, split, classifier = _task(facts, request), _split(facts), _classifier(facts, request, minutes)
     net = _net(facts, request, task.command, left)
-    size = _size(facts, request, task.command, net, left)
+    tile = _tile(facts, request)
+    size = _tile_input(request) if tile else _size(facts, request, task.command, net, left)
     looks = (_flip(facts, request), _rotate(facts, request))
     speed = _speed(facts, task.command, net.settings["net"], size.settings["size"])
-    length = _length(facts, request, left, speed)
-    detector = (net, size, *looks, _train_on(facts, request), *_backbone(request, minutes), length)
+    length = _length(facts, request, left, speed, *tile)
+    detector = (net, *tile, size, *looks, _train_on(facts, request), *_backbone(request, minutes), length)
     detector = tuple(replace(choice, command=task.command) for choice in detector)
     settings = {**_settings(detector), **request.values, "seed": request.seed}
     commands = [] if facts.divided else [PlannedCommand("split", settings={"seed": request.seed})]
@@ -205,6 +209,22 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Cho
     return _chosen(request, "size", size, reason)
 
 
+def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
+    """Tiles where the largest input leaves many objects under a cell, because images are large; else no choice."""
+    base, most = BASE[request.target], MOST[request.target]
+    small = facts.below_cell.get(most, 0.0)
+    if "tile" not in request.values and (small <= TILED_FROM or facts.image_side < TILED_SIDE * base):
+        return ()
+    tile = max(base, int(base * facts.object_side / TILED_OBJECT) // 32 * 32)
+    reason = f"in whole images, {small:.0%} of objects are smaller than a cell of 16 pixels at {most}"
+    chosen = _chosen(request, "tile", tile, reason)
+    return (chosen,) if chosen.settings["tile"] else ()
+
+
+def _tile_input(request: PlanRequest) -> Choice:
+    return _chosen(request, "size", BASE[request.target], "of a tile")
+
+
 def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
     ratio = facts.looks.mirrored
     if ratio is None:
@@ -264,10 +284,15 @@ def _backbone(request: PlanRequest, minutes: float) -> list[Choice]:
     return [_chosen(request, "backbone_lr", 0.4, "the classifier has trained the backbone on these objects")]
 
 
-def _length(facts: TrainingFacts, request: PlanRequest, left: float, speed: float) -> Choice:
+def _length(
+    facts: TrainingFacts, request: PlanRequest, left: float, speed: float, tile: Choice | None = None
+) -> Choice:
     """The rest of the minutes, or fewer if that is enough for so few images."""
     if "epochs" in request.values:
         return _chosen(request, "epochs", 0, "")
+    if tile:
+        reason = "an epoch depends on the number of tiles with objects"
+        return Choice("length", f"{left:g} minutes", reason, "train-ssd", {"minutes": round(left, 2)})
     enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
     minutes = round(max(min(left, enough), 0.01), 2)
     epochs = f"about {_epochs(facts, speed, minutes):.0f} epochs of {counted(facts.images, 'image')}"

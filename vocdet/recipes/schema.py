@@ -58,6 +58,12 @@ def _channels_fault(number: int) -> RecipeError | None:
     return RecipeError(f"channels is {number}", hint=f"give 0, or a number from {FEWEST} to 512")
 
 
+def _tile_fault(side: int) -> RecipeError | None:
+    if side == 0 or side >= SMALLEST:
+        return None
+    return RecipeError(f"tile is {side}", hint=f"give 0, or a number of pixels from {SMALLEST} to 8192")
+
+
 def _scales_fault(scales: tuple[float, ...]) -> RecipeError | None:
     if len(scales) == 2 and scales[0] <= scales[1]:
         return None
@@ -265,6 +271,11 @@ class Data:
         0, "passes over the training images in an epoch; 0: 1, or with the default epochs enough for 1,000 steps",
         low=0, high=100_000,
     )  # fmt: skip
+    tile: int = option(
+        0, "side of the tiles that a detector is trained on and detects on, pixels of the image, for small objects in "
+        "large images; 0: whole images", low=0, high=8192, fault=lambda side: _tile_fault(side),
+    )  # fmt: skip
+    overlap: float = option(0.2, "overlap of two tiles, at least, as a share of their side", low=0, high=0.8)
     context: float = option(0.15, "margin of a classifier's crop on each side, as a fraction of its box", low=0, high=2)
 
     def __post_init__(self) -> None:

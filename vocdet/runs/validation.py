@@ -10,12 +10,14 @@ from torch import nn
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
+from vocdet.data.tiles import tiled
 from vocdet.evaluation.bootstrap import RESAMPLES, paired_difference
 from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.inference.tiling import merged_images
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import CheckpointInfo, ThresholdOrigin
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe
-from vocdet.runs.detectors import DetectorTraining
+from vocdet.runs.detectors import DetectorTraining, image_sizes
 from vocdet.runs.keeping import FEWEST, Verdict, is_surely_better
 from vocdet.runs.pictures import example_sheet
 from vocdet.runs.setup import image_cache
@@ -48,15 +50,16 @@ class DetectorValidator:
         self._detections: list[Detections] = []  # of the newest validation
         if val:
             self._share = val.subset(np.arange(len(val))[share_of(len(val), group.rank, group.world)])
-            self._samples = family.samples(task.model, self._share, cache=image_cache(recipe.data))
+            self._shown = self._views(self._share)
+            self._samples = family.samples(task.model, self._shown, cache=image_cache(recipe.data))
 
     def validate(self, model: nn.Module) -> Validation:
         """The metrics and the loss; ranked by the recipe's metric, then by AP of boxes, of masks, and by loss."""
         assert isinstance(model, self._family.model) and self._val is not None
-        predictions = self._family.predict(model, self._share, self._samples, self._task)
+        predictions = self._family.predict(model, self._shown, self._samples, self._task)
         if predictions.loss is not None:
             self._group.sum_(predictions.loss)
-        self._detections = self._group.merge(predictions.detections)
+        self._detections = self._group.merge(self._of_images(predictions.detections, self._share))
         self.report = evaluate(self._val, self._detections)
         metrics = scores_of(self.report) | {"f1": self.report.overall.f1 or 0.0}
         if predictions.loss is not None:
@@ -75,7 +78,8 @@ class DetectorValidator:
         count = report.overall.images
         keeps_best = False
         if best is not None:
-            earlier = self._group.merge(self._family.predict(best, self._share, self._samples, None).detections)
+            found = self._family.predict(best, self._shown, self._samples, None).detections
+            earlier = self._group.merge(self._of_images(found, self._share))
             name, masks = metric.removeprefix("mask_").upper(), metric.startswith("mask_")
             if count >= FEWEST and name in ("AP", "AP50"):
                 gain = paired_difference(self._val, kept, earlier, name, masks=masks)
@@ -95,8 +99,18 @@ class DetectorValidator:
         assert isinstance(model, self._family.model)
         rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
         examples = self._train.subset(np.unique(rows))
-        predictions = self._family.predict(model, examples, self._family.samples(model, examples), None)
-        return _described(self._info, evaluate(examples, predictions.detections), "train").with_(scores={})
+        shown = self._views(examples)
+        found = self._family.predict(model, shown, self._family.samples(model, shown), None).detections
+        return _described(self._info, evaluate(examples, self._of_images(found, examples)), "train").with_(scores={})
+
+    def _views(self, images: Dataset) -> Dataset:
+        """What the network sees of images: their tiles, if it was trained on tiles."""
+        return tiled(images, self._info.tiles, every=True) if self._info.tiles else images
+
+    def _of_images(self, detections: list[Detections], images: Dataset) -> list[Detections]:
+        """The detections in images from those in their views."""
+        tiles = self._info.tiles
+        return merged_images(detections, tiles, image_sizes(images)) if tiles else detections
 
     def per_label(self) -> dict[str, float | None]:
         """AP50 of every label in the newest report; None for a label without objects in the split."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
+from vocdet.data.tiles import Tiles
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import check_writable, is_file, is_folder
 from vocdet.inference.behind import written_behind
@@ -38,6 +39,27 @@ AHEAD = 8  # images decoded in advance
 RATED = 30  # frames that the displayed rate averages: about a second
 
 Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
+
+
+@dataclass(frozen=True, slots=True)
+class TileChoice:
+    """Whether to detect on tiles."""
+
+    size: int | None = None  # pixels of the image; 0: whole images; None: as the detector was trained
+    overlap: float = 0.2
+    whole: bool = True  # one more pass over the whole image
+
+    def __post_init__(self) -> None:
+        if self.size:
+            Tiles(self.size, self.overlap, self.whole)  # invalid values are reported before anything is loaded
+
+    def apply(self, detector: Predictor) -> Predictor:
+        """The detector on these tiles."""
+        if self.size is None:
+            return detector
+        from vocdet.inference.tiling import with_tiles
+
+        return with_tiles(detector, self.size, self.overlap, whole=self.whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +101,7 @@ def predict(
     device: str = "auto",
     frames: int = 0,
     also: Collection[Also] = (),
+    tiles: TileChoice = TileChoice(),
     force: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, videos, cameras and streams into `out`, and list them in `out/detections.json`.
@@ -86,8 +109,8 @@ def predict(
     `detector` may be a run folder or a checkpoint, which is loaded on `device`. An image becomes `<name>.jpg`, a video
     `<name>.mp4`; `also` adds other files: with voc, `out` becomes a VOC dataset of the images, and the drawings are in
     `out/drawings` (see `PredictionFolder`). Detections below `score`, by default the detector's threshold for each
-    label, are left out. `frames` limits those of each video, camera or stream; 0: until it ends. Images are decoded,
-    detected, and drawn and written at the same time.
+    label, are left out. `tiles` are those that it was trained on, unless they are chosen. `frames` limits those of each
+    video, camera or stream; 0: until it ends. Images are decoded, detected, and drawn and written at the same time.
     Files that cannot be decoded or written are skipped, and raised together at the end. After an interruption `out`
     holds the results so far and a list that matches them. `out` must be new, empty, or an earlier result, which is
     replaced but for the files that a user changed or added: `read_marker(out)` lists them as `kept`. With `force` they
@@ -97,6 +120,7 @@ def predict(
     _refuse(items, out)
     if isinstance(detector, Path):
         detector = _load_detector(detector, device)
+    detector = tiles.apply(detector)
     folder = PredictionFolder(out, items, detector.labels, also, force=force)
     limit = detector.thresholds if score is None else float(score)
     errors: list[VocdetError] = []

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vocdet.data.findings import Finding
+from vocdet.data.tiles import Tiles, tiled, training_tiles
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.evaluation.report import EvalReport
 from vocdet.formats.scan import Scan, Source, other_readings
@@ -35,6 +36,7 @@ from vocdet.runs.training_run import Note, TrainingRun
 from vocdet.runs.validation import DetectorValidator
 from vocdet.training.distributed import synchronized
 from vocdet.training.loop import Epoch, Step
+from vocdet.wording import counted
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.training_data import TrainingData
 
@@ -100,7 +102,9 @@ def training_events(
     loaded = load_dataset(source, split=recipe.data.split)
     data = TrainingData.of(loaded.dataset, recipe.data.split)
     train, val = data.train, data.val if data.is_measurable else None
-    objects = ObjectTable.of(train)
+    tiles = training_tiles(recipe.data.tile, recipe.data.overlap, train.objects.box)
+    shown = tiled(train, tiles) if tiles else train  # what the network sees
+    objects = ObjectTable.of(shown)
     if not len(objects.boxes):
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
         raise data.no_objects(source.path, hint=hint)
@@ -111,10 +115,10 @@ def training_events(
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:
-        adjusted = with_length(recipe, len(train), options.given)
-        notes += length_notes(recipe, adjusted, len(train))
+        adjusted = with_length(recipe, len(shown), options.given)
+        notes += length_notes(recipe, adjusted, len(shown))
         recipe = adjusted
-        initial = family.create(recipe, options, train, objects)
+        initial = family.create(recipe, options, shown, objects)
         notes += initial.notes
         if recipe.train.freeze_norm and initial.transfer is None:
             recipe = changed(recipe, freeze_norm=False)
@@ -125,8 +129,11 @@ def training_events(
     if recipe.train.sync_norm:
         synchronized(model)  # its layers are replaced in place
     task = family.make_task(model, recipe, objects)
-    recipe = with_batch(recipe, task, family.blank_batches(model, recipe), len(train), group)
-    info = msgspec.structs.replace(initial.info, recipe=asdict(recipe))
+    recipe = with_batch(recipe, task, family.blank_batches(model, recipe), len(shown), group)
+    info = msgspec.structs.replace(initial.info, recipe=asdict(recipe), tiles=tiles)
+    if tiles and not unfinished:
+        info = msgspec.structs.replace(info, dataset=train.fingerprint())
+        notes += (_tiles_note(tiles, len(shown), len(train)),)
     validator = DetectorValidator(family, recipe, info, task, train, val, group)
     shapes, recall = family.anchor_recall(model, objects)
     fitted = initial.own_anchors and recipe.model.anchors in ("auto", "fit")
@@ -144,7 +151,7 @@ def training_events(
             write_image_digests(run, train.labels, {"train": train, "val": val})
             write_left_out(run, loaded.left_out)
         best: EvalReport | None = None
-        samples = family.samples(model, train, recipe, image_cache(recipe.data))
+        samples = family.samples(model, shown, recipe, image_cache(recipe.data))
         for event in training.events(samples, validator, data.record()):
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
@@ -152,6 +159,14 @@ def training_events(
         if training.summary.keeps_last:
             best = validator.report
         yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
+
+
+def _tiles_note(tiles: Tiles, views: int, images: int) -> str:
+    also = ", and on whole images for objects larger than a tile" if tiles.whole else ""
+    return (
+        f"training on {counted(views, 'tile')} of {tiles.size} pixels from {counted(images, 'image')}{also}: with the "
+        "objects, and as many without"
+    )
 
 
 def _freeze(model: nn.Module, train: DetectorTrain) -> None:
