@@ -26,7 +26,8 @@ from vocdet.training.loop import Validation
 from vocdet.training.losses import Task
 
 LARGEST_LOSS = 1e30
-THRESHOLD_IMAGES = 200  # training images for the thresholds of a run without validation
+THRESHOLD_IMAGES = 200  # training images, or tiles of them, for the thresholds of a run without validation
+FEWEST_TILED = 8  # images for that, however many tiles they have
 
 
 class DetectorValidator:
@@ -97,7 +98,10 @@ class DetectorValidator:
     def describe_unvalidated(self, model: nn.Module) -> CheckpointInfo:
         """The model with thresholds computed on training images, and without scores."""
         assert isinstance(model, self._family.model)
-        rows = np.linspace(0, len(self._train) - 1, min(len(self._train), THRESHOLD_IMAGES)).astype(np.int64)
+        tiles, images = self._info.tiles, self._train.images
+        views = len(tiles.views(int(images.widths.max()), int(images.heights.max()))) if tiles else 1
+        count = min(len(self._train), max(FEWEST_TILED, THRESHOLD_IMAGES // views))
+        rows = np.linspace(0, len(self._train) - 1, count).astype(np.int64)
         examples = self._train.subset(np.unique(rows))
         shown = self._views(examples)
         found = self._family.predict(model, shown, self._family.samples(model, shown), None).detections
