@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def test_training_on_tiles_is_stored_and_used(
     objects = [("dot", (40.0 * i, 10.0 * i, 40.0 * i + 12, 10.0 * i + 12)) for i in range(3)]
     splits = {"train": ["a", "b"], "val": ["c"], "test": ["c"]}
     root = make_voc({"a": objects, "b": objects, "c": objects}, size=(110, 64), splits=splits)
-    settings = {"net": "mb1-0.25", "size": 64, "weights": "none", "epochs": 1, "repeat": 1, "batch": 8}
+    settings: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "weights": "none", "epochs": 1, "repeat": 1, "batch": 8}
     run = vocdet.train_detector(root, runs=tmp_path / "runs", device="cpu", tile=64, **settings)
     _, info = load_checkpoint(run.path / "best.safetensors")
     assert info.tiles == Tiles(64, 0.2, whole=False)
