@@ -57,7 +57,7 @@ class TileChoice:
         """The detector on these tiles."""
         if self.size is None:
             return detector
-        from vocdet.inference.tiling import with_tiles
+        from vocdet.inference.predictor import with_tiles
 
         return with_tiles(detector, self.size, self.overlap, whole=self.whole)
 
