@@ -28,8 +28,10 @@ DOCS = ROOT / "docs"
 # The guide that explains each command. A command that is missing here fails the build and the test.
 GUIDES = {
     "bench": "runs", "check": "check", "compare": "runs", "convert": "convert", "crops": "reshape",
-    "demo": "train-ssd", "eval": "evaluate", "fetch": "reshape", "init": "projects", "live": "predict",
-    "merge": "reshape", "predict": "predict", "recipes": "projects", "remap": "reshape", "runs": "runs",
+    "demo": "train-ssd", "eval": "evaluate", "fetch": "reshape", "frames": "prelabel", "init": "projects",
+    "live": "predict",
+    "merge": "reshape", "predict": "predict", "progress": "prelabel", "recipes": "projects", "remap": "reshape",
+    "runs": "runs",
     "sample": "reshape", "split": "split", "stats": "reshape", "thresholds": "evaluate", "train": "train",
     "train-backbone": "train-classifier",
     "train-maskrcnn": "train-maskrcnn", "train-ssd": "train-ssd",

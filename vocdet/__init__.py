@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vocdet.api.evaluation import choose_thresholds, evaluate
     from vocdet.api.fetching import fetch
     from vocdet.api.predict import PredictResult, predict
+    from vocdet.api.prelabel import frames, prelabel, progress
     from vocdet.api.run import Run
     from vocdet.api.train import TrainResult, train
     from vocdet.api.training import train_backbone, train_detector, training_events
@@ -93,10 +94,13 @@ __all__ = [
     "crop",
     "evaluate",
     "fetch",
+    "frames",
     "load",
     "merge",
     "predict",
+    "prelabel",
     "prepare_cpu",
+    "progress",
     "read",
     "register_backbone",
     "remap",
@@ -121,6 +125,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.evaluation": "choose_thresholds evaluate",
     "vocdet.api.fetching": "fetch",
     "vocdet.api.predict": "PredictResult predict",
+    "vocdet.api.prelabel": "frames prelabel progress",
     "vocdet.api.run": "Run",
     "vocdet.api.train": "TrainResult train",
     "vocdet.api.training": "train_backbone train_detector training_events",

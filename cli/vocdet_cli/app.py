@@ -45,6 +45,8 @@ COMMANDS = {
                    "checkpoint."),
     "predict": ("predict", "Detect objects in images, folders and videos: draw them, and list them in "
                 "detections.json (COCO results)."),
+    "frames": ("prelabel", "Take images to annotate out of videos, without those that hardly differ."),
+    "progress": ("prelabel", "Count the images whose annotations are machine-made, corrected, or of people."),
     "live": ("predict", "Show a camera, a stream or a video with the detected objects; q or Esc stops."),
     "runs": ("runs", "List runs with their metrics: newest first, or by a metric."),
     "compare": ("runs", "Compare runs: recipe, environment, data, and metrics overall and label by label."),

@@ -11,6 +11,7 @@ import typer
 from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.options import Device, Runs
+from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
 
 app = typer.Typer()
@@ -56,6 +57,13 @@ def predict(
     frames: Annotated[
         int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
     ] = 0,
+    to_annotate: Annotated[
+        bool,
+        typer.Option(
+            "--to-annotate",
+            help="Instead write annotations to correct beside the images: XML for labelImg, labelme's JSON for masks.",
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Also replace files of an earlier result that were changed since.")
     ] = False,
@@ -75,13 +83,20 @@ def predict(
     run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
+    tiles = workflow.TileChoice(tile, overlap, whole)
+    if to_annotate:
+        if voc or csv or yolo or frames or force:
+            raise typer.BadParameter("cannot be combined with --voc, --csv, --yolo, --frames and --force",
+                                     param_hint="--to-annotate")  # fmt: skip
+        report_prelabels(run, sources, out=out, score=score, batch=batch, device=device, tiles=tiles)
+        return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
     flags: dict[Also, bool] = {"voc": voc, "csv": csv, "yolo": yolo}
     also = [form for form, wanted in flags.items() if wanted]
     predictions = workflow.predict(
         run, sources, out=out, score=score, batch=batch, device=device, frames=frames,
-        also=also, tiles=workflow.TileChoice(tile, overlap, whole), force=force,
+        also=also, tiles=tiles, force=force,
     )  # fmt: skip
     try:
         with closing(predictions), render.progress("predicting") as progress:

@@ -44,7 +44,19 @@ COMMANDS = (
     ("init", "project", "--data", DATA),
 )
 # They read no dataset, write nothing, run others in a row (`train`), or need what no test has.
-OTHERS = {"train", "demo", "recipes", "fetch", "train-maskrcnn", "live", "runs", "compare", "doctor"}
+OTHERS = {
+    "train",
+    "demo",
+    "frames",
+    "progress",
+    "recipes",
+    "fetch",
+    "train-maskrcnn",
+    "live",
+    "runs",
+    "compare",
+    "doctor",
+}
 
 
 def test_every_command_is_tried() -> None:

@@ -270,7 +270,7 @@ def _predict_all(items: Sequence[MediaSource], work: _Work) -> Generator[tuple[F
     """Every image, then every frame of every video, with its detections; one that fails does not end the others."""
     images = [item for item in items if item.kind == "image"]
     folder = work.folder
-    frames = work.detected(_read(images, work.detector.levels, work.errors))
+    frames = work.detected(read_images(images, work.detector.levels, work.errors))
     with closing(
         written_behind(frames, lambda one: folder.draw_image(*one), lambda one, file: folder.add_image(*one, file))
     ) as written:
@@ -308,7 +308,9 @@ def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Det
                 yield done
 
 
-def _read(items: Iterable[MediaSource], levels: Levels | None, errors: list[VocdetError]) -> Iterator[Frame]:
+def read_images(
+    items: Iterable[MediaSource], levels: Levels | None, errors: list[VocdetError]
+) -> Generator[Frame, None, None]:
     """The images in order, decoded in advance; those that cannot be decoded go to `errors`."""
     rest = iter(items)
     with ThreadPoolExecutor(READERS) as pool:

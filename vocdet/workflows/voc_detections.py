@@ -63,7 +63,7 @@ def detections_text(
     """The annotation of the detections in an image file of `size` (width, height): whole pixels, best first."""
     objects = [
         WrittenObject(labels[label], box)
-        for label, box in zip(detections.labels.tolist(), _whole_pixels(detections.boxes, size).tolist(), strict=True)
+        for label, box in zip(detections.labels.tolist(), whole_pixels(detections.boxes, size).tolist(), strict=True)
     ]
     folder = IMAGES if name else file.absolute().parent.name
     header = Header(folder=folder, path=str(file.absolute()), segmented=segmented)
@@ -78,7 +78,7 @@ def _exif(file: Path) -> str:
         return ""
 
 
-def _whole_pixels(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+def whole_pixels(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     """Boxes in whole pixels inside the image, at least one pixel wide and high."""
     limit = np.array(size, np.float64)
     low = np.clip(np.rint(boxes[:, :2]), 0, limit - 1)

@@ -64,11 +64,11 @@ def annotation_text(
     `exif` says whether an EXIF orientation of the image is applied (see `exif_mark`).
     """
     lines = [header_text(filename, size, header or Header(), coordinates if marked else "", exif)]
-    lines += [_object(item, coordinates) for item in objects]
+    lines += [object_xml(item, coordinates) for item in objects]
     return "".join([*lines, "</annotation>\n"])
 
 
-def _object(item: WrittenObject, coordinates: Coordinates) -> str:
+def object_xml(item: WrittenObject, coordinates: Coordinates) -> str:
     label, (xmin, ymin, xmax, ymax), difficult, truncated, pose, rare_fields = item
     return (
         f"\t<object>\n\t\t<name>{_label(label)}</name>\n\t\t<pose>{xml_text(pose) if pose else 'Unspecified'}</pose>\n"

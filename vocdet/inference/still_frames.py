@@ -1,0 +1,34 @@
+"""Frames of a video to annotate: one in every so many seconds, without those that hardly differ from the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.inference.frames import Frame, Video
+from vocdet.inputs.images import Image
+
+GRID = 48  # cells a side in which frames are compared
+CHANGED = 12.0  # of 255: difference of the mean color of a cell that noise does not explain
+CELLS = 0.004  # share of the cells that must have changed: a small object that moves changes a few
+
+
+def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]:
+    """A frame in every `every` seconds, and whether it differs from the last one that did."""
+    step, due, last = every * video.fps, 0.0, None
+    for frame in video.frames:
+        if frame.number < due:
+            continue
+        due += max(step, 1.0)
+        cells = _cells(frame.pixels)
+        differs = last is None or float((abs(cells - last).max(axis=2) > CHANGED).mean()) >= CELLS
+        last = cells if differs else last
+        yield frame, differs
+
+
+def _cells(image: Image) -> NDArray[np.float32]:
+    """(GRID, GRID, 3) mean colors."""
+    return cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
