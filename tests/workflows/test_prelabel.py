@@ -178,7 +178,7 @@ def test_the_order_is_a_list_and_numbered_links(tmp_path: Path) -> None:
 
 def test_unsure_images_come_first_and_copies_last() -> None:
     limits = np.array([0.5], np.float32)
-    scores = ([0.5], [0.95], [], [0.95, 0.48])
+    scores: tuple[list[float], ...] = ([0.5], [0.95], [], [0.95, 0.48])
     found = [Detections(np.zeros((len(s), 4)), np.array(s, np.float32), np.zeros(len(s), np.int64)) for s in scores]
     values = [uncertainty(one, limits) for one in found]
     assert values == pytest.approx([1.0, 0.1, 0.5, 0.96], abs=1e-6)

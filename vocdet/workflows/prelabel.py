@@ -29,7 +29,7 @@ from vocdet.formats.images.facts import APPLIED
 from vocdet.formats.labelme import prelabels as labelme
 from vocdet.formats.voc import prelabels as voc
 from vocdet.formats.voc.preserved import Header
-from vocdet.formats.voc.write import annotation_text
+from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.annotating import compare, looks, teaching_order, uncertainty
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
 from vocdet.mask_outlines import as_polygon
@@ -186,7 +186,7 @@ class _Work:
         label = self.detector.labels[int(shown.labels[row])]
         return (source.name, label, f"{shown.scores[row]:.3f}", *_numbers(shown.boxes[row]))
 
-    def _objects(self, size: tuple[int, int], shown: Detections, rows: Sequence[int]) -> list[voc.WrittenObject]:
+    def _objects(self, size: tuple[int, int], shown: Detections, rows: Sequence[int]) -> list[WrittenObject]:
         boxes = whole_pixels(shown.boxes, size).tolist()
         labels = self.detector.labels
         return [
