@@ -27,8 +27,10 @@ def machine_shape(label: str, polygon: Sequence[float], score: float, model: str
 
 def file_bytes(image: str, size: tuple[int, int], shapes: Sequence[dict[str, Any]]) -> bytes:
     """A new file beside an image of this name and (width, height)."""
-    content: dict[str, Any] = {"version": _VERSION, "flags": {}, "shapes": list(shapes), "imagePath": image, "imageData": None,
-               "imageHeight": size[1], "imageWidth": size[0]}  # fmt: skip
+    content: dict[str, Any] = {
+        "version": _VERSION, "flags": {}, "shapes": list(shapes), "imagePath": image, "imageData": None,
+        "imageHeight": size[1], "imageWidth": size[0],
+    }  # fmt: skip
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
