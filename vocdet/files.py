@@ -304,7 +304,7 @@ def lock_folder(folder: str) -> int | None:
     return None
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: Path | str) -> bool:
     """Whether there is a file; unlike `Path.is_file`, False where the system refuses to say."""
     return os.path.isfile(path)  # noqa: PTH113
 

@@ -208,8 +208,7 @@ def digest_of(path: Path) -> str:
 
 def is_output_folder(folder: Path) -> bool:
     """Whether a folder is output of vocdet, or of Ultralytics: it has a marker, or the files of a run or a result."""
-    marker = folder / MARKER
-    if is_file(marker):
+    if is_file(f"{folder}/{MARKER}"):
         known = read_marker(folder)
         return known is None or known.kind != FILES
     return _has_sign(folder) or _holds_runs(folder)
@@ -234,8 +233,10 @@ def _is_unchanged(path: Path, known: str) -> bool:
 
 
 def _has_sign(folder: Path) -> bool:
+    base = str(folder)  # joined as text: every folder of a dataset is inspected
     return any(
-        is_file(folder / one) and any(os.path.lexists(folder / other) for other in others) for one, others in _SIGNS
+        is_file(f"{base}/{one}") and any(os.path.lexists(f"{base}/{other}") for other in others)
+        for one, others in _SIGNS
     )
 
 

@@ -19,8 +19,8 @@ BOTH = [("cat", (5.0, 5.0, 40.0, 50.0)), ("dog", (50.0, 10.0, 90.0, 70.0))]
 STEMS = [f"img{i:02}" for i in range(20)]
 MOST = 8  # commands in a chain
 QUICK = {
-    "train-backbone": ("--net", "mb1-0.25", "--size", "32", "--batch", "2", "--epochs", "1", "--device", "cpu"),
-    "train-ssd": ("--net", "mb1-0.25", "--size", "64", "--batch", "2", "--epochs", "1", "--device", "cpu"),
+    "train-backbone": ("--net", "mb1-0.25", "--size", "32", "--batch", "16", "--epochs", "1", "--device", "cpu"),
+    "train-ssd": ("--net", "mb1-0.25", "--size", "64", "--batch", "8", "--epochs", "1", "--device", "cpu"),
     "predict": ("--device", "cpu"),
 }  # options that make a command quick
 NOT_TRIED = ("live",)  # needs a camera

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from lxml import etree
 from vocdet_cli.app import app
@@ -23,7 +24,6 @@ else:
 LAZY: Any = typer.main.get_command(app)
 COMMANDS = {name: command.load() for name, command in LAZY.commands.items()}
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-PAGE_TEXTS = generator().generated_pages()
 README = ROOT / "README.md"
 OF_OTHERS = {
     "--help",
@@ -34,28 +34,34 @@ OF_OTHERS = {
 }  # options of pip, sbatch, torchrun, tensorboard
 
 
-def test_every_command_has_its_page_with_all_its_options() -> None:
+@pytest.fixture(scope="module")
+def page_texts() -> Any:
+    """The generated pages by path."""
+    return generator().generated_pages()
+
+
+def test_every_command_has_its_page_with_all_its_options(page_texts: Any) -> None:
     for command_name, command in COMMANDS.items():
         if command.hidden:
-            assert f"commands/{command_name}.md" not in PAGE_TEXTS
+            assert f"commands/{command_name}.md" not in page_texts
             continue
-        page = PAGE_TEXTS[f"commands/{command_name}.md"]
+        page = page_texts[f"commands/{command_name}.md"]
         assert page.startswith(f"# vocdet {command_name}\n")
-        assert f"({command_name}.md)" in PAGE_TEXTS["commands/index.md"]
+        assert f"({command_name}.md)" in page_texts["commands/index.md"]
         for parameter in command.params:
             for option in parameter.opts if parameter.param_type_name == "option" else ():
                 assert option in page, f"{command_name} {option}"
 
 
-def test_every_bundled_recipe_and_every_key_is_in_the_recipe_page() -> None:
-    page = PAGE_TEXTS["recipes.md"]
+def test_every_bundled_recipe_and_every_key_is_in_the_recipe_page(page_texts: Any) -> None:
+    page = page_texts["recipes.md"]
     for path in (ROOT / "templates" / "recipes").glob("*.toml"):
         assert f"### {path.stem}\n" in page
     assert {"train.lr", "model.net", "augment.copy_paste"} <= set(re.findall(r"<code>(\w+\.\w+)</code>", page))
 
 
-def test_the_notebook_page_holds_every_cell() -> None:
-    page = PAGE_TEXTS["quickstart.md"]
+def test_the_notebook_page_holds_every_cell(page_texts: Any) -> None:
+    page = page_texts["quickstart.md"]
     assert page.startswith("# Quick start\n")
     assert page.count("```python") == 5
 
@@ -102,8 +108,8 @@ def test_commands_and_options_in_the_text_exist() -> None:
     assert wrong == []
 
 
-def test_links_lead_to_files() -> None:
-    generated = {DOCS / path for path in PAGE_TEXTS}
+def test_links_lead_to_files(page_texts: Any) -> None:
+    generated = {DOCS / path for path in page_texts}
     links = [
         (page, target)
         for page in PAGES

@@ -106,8 +106,8 @@ Whole = Callable[[Path, SsdRecipe | BackboneRecipe], Path]
 
 @pytest.mark.parametrize(
     ("batch", "steps", "workers", "neck"),
-    [(4, 1, 0, "none"), (4, 5, 0, "none"), (8, 2, 0, "none"), (4, 2, 2, "none"), (8, 2, 0, "pan")],
-)  # 8: trained in two shards
+    [(4, 1, 0, "none"), (4, 5, 2, "none"), (8, 2, 0, "pan")],
+)  # 8: trained in two shards; stopped in the first and in the last epoch, and between two
 def test_a_stopped_detector_resumes_bit_for_bit(
     root: Path, tmp_path: Path, whole: Whole, batch: int, steps: int, workers: int, neck: str
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_stopped_detector_resumes_bit_for_bit(
     assert not (run / STATE).exists()  # there is nothing left to go on with
 
 
-@pytest.mark.parametrize(("optimizer", "steps"), [("adamw", 1), ("sgd", 4), ("adamw", 5)])
+@pytest.mark.parametrize(("optimizer", "steps"), [("sgd", 1), ("adamw", 5)])
 def test_a_classifier_with_dropout_resumes_bit_for_bit(
     root: Path, tmp_path: Path, whole: Whole, steps: int, optimizer: str
 ) -> None:
@@ -195,7 +195,7 @@ HOST = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
     flat = {
-        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 8, "mosaic": 0.25, "save_every": 0.0,
+        "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 6, "mosaic": 0.25, "save_every": 0.0,
         "patience": 0,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute

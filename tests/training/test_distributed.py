@@ -38,15 +38,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         "WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
     }
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder)], env={**told, "RANK": str(rank)}, stderr=subprocess.PIPE
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1].decode() for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(said)
-    assert "terminate called" not in "".join(said)
+    ended = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=told, capture_output=True, timeout=300)
+    said = ended.stderr.decode()
+    assert ended.returncode == 0, said
+    assert "terminate called" not in said
     first, second = (pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2))
     return first, second
 
