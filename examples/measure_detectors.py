@@ -151,7 +151,8 @@ def result_of(runs: Path, data: Path) -> Row:
     from vocdet.formats.scan import Source
     from vocdet.inference.predictor import load_predictor
     from vocdet.runs.folders import newest_detector
-    from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
+    from vocdet.workflows.eval_options import EvalOptions
+    from vocdet.workflows.evaluate import evaluate_detector
     from vocdet.workflows.load import load_dataset
 
     run = newest_detector(runs)

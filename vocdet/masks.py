@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -167,21 +167,48 @@ def counts_of(text: bytes, height: int, width: int) -> NDArray[np.int64] | None:
     return np.array(segmentation.counts, np.int64) if fits else None
 
 
+def compressed(text: bytes, height: int, width: int) -> dict[str, Any] | None:
+    """The RLE of a segmentation's JSON in an image of this size, as pycocotools takes it; None as in `counts_of`."""
+    if not text or height * width > MOST_PIXELS:
+        return None
+    from pycocotools import mask as coco
+
+    try:
+        segmentation = parse(text)
+        if not isinstance(segmentation, Rle):
+            return _drawn([np.array(polygon) for polygon in segmentation], height, width)
+    except MaskError:
+        return None
+    if (segmentation.height, segmentation.width) != (height, width):
+        return None
+    counts = np.array(segmentation.counts, np.int64)
+    rle: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return rle
+
+
 def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.int64]:
     """Run lengths of polygons (x1, y1, x2, y2, ...), filled by pycocotools in a mask of this size.
 
     Overlapping polygons count once. `MaskError` for an outline that is too long to draw.
     """
-    visible = [polygon for polygon in polygons if _touches(polygon, height, width)]
-    if not visible:
+    if not any(_touches(polygon, height, width) for polygon in polygons):
         return np.array([height * width], np.int64)
-    if any(map(_is_too_long, visible)):
-        raise MaskError("polygon.long", "has an outline that is too long to draw")
+    text: bytes = _drawn(polygons, height, width)["counts"]
+    return _counts_of_text(text.decode("ascii"))  # its own decode warns with NumPy 2
+
+
+def _drawn(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> dict[str, Any]:
     from pycocotools import mask as coco
 
+    visible = [polygon for polygon in polygons if _touches(polygon, height, width)]
+    if any(map(_is_too_long, visible)):
+        raise MaskError("polygon.long", "has an outline that is too long to draw")
+    if not visible:
+        empty: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
+        return empty
     drawn = coco.frPyObjects(visible, height, width)
-    merged = drawn[0] if len(drawn) == 1 else coco.merge(drawn)
-    return _counts_of_text(merged["counts"].decode("ascii"))  # its own decode warns with NumPy 2
+    merged: dict[str, Any] = drawn[0] if len(drawn) == 1 else coco.merge(drawn)
+    return merged
 
 
 def window(counts: NDArray[np.int64], height: int, where: tuple[int, int, int, int]) -> NDArray[np.bool_]:

@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
     from vocdet.evaluation.report import EvalReport, Metrics
     from vocdet.formats.scan import Source
-    from vocdet.workflows.evaluate import EvalResult
+    from vocdet.workflows.eval_options import EvalOptions, EvalResult
 
 app = typer.Typer()
+
+Minimum = Annotated[float | None, typer.Option(help="End with exit code 1 if it is lower, over all labels.")]
 
 
 @app.command("eval")
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="Run folder or checkpoint of a detector; or detections of any tool: COCO results (.json), "
+            "comp3_det_test_<label>.txt, a folder of VOC XML or YOLO text with scores.",
+            show_default="the newest in ./runs",
+        ),
     ] = None,
     data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
     split: Annotated[
@@ -52,6 +60,12 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Write a few images with ground truth and detections to this .jpg or .png.")
     ] = None,
+    why: Annotated[bool, typer.Option("--why", help="Why protocols differ here, one difference at a time.")] = False,
+    min_ap50: Minimum = None,
+    min_ap: Minimum = None,
+    min_precision: Minimum = None,
+    min_recall: Minimum = None,
+    min_f1: Minimum = None,
     format: Format = "auto",
     labels: Labels = None,
     coordinates: Coordinates = "auto",
@@ -65,26 +79,49 @@ def evaluate(
     With masks, average precision is that of boxes and of masks; all other metrics refer to boxes. In images without
     objects, false detections are counted: --data may be a folder of images alone that show none.
     """
-    load_torch()
     from vocdet.formats.scan import Source
+    from vocdet.workflows.eval_options import EvalOptions
+
+    source = Source(data, format, labels, coordinates, crowds, skip_bad)
+    options = EvalOptions(split, own_thresholds, subset, interval, seed)
+    done = _of_files(run, source, options, picture) if run else None
+    if done is None:
+        done, run = _of_run(run, source, options, runs=runs, device=device, picture=picture)
+    assert run is not None
+    show(done, run, source, seed=seed)
+    if why:
+        _show_steps(done.report)
+    pictured = f", and examples to {picture}" if picture else ""
+    then = render.command("predict", str(run), str(data)) if done.metrics else render.command("stats", str(data))
+    saved = f"Saved {done.metrics} and {done.detections}{pictured}" if done.metrics else f"Evaluated {done.kind}"
+    render.done(saved, then=then)
+    if failed := done.report.below(ap50=min_ap50, ap=min_ap, precision=min_precision, recall=min_recall, f1=min_f1):
+        for text in failed:
+            render.screen().print(f"[bold red]below the minimum:[/] {text}")
+        raise typer.Exit(1)
+
+
+def _of_files(path: Path, source: Source, options: EvalOptions, picture: Path | None) -> EvalResult | None:
+    """The metrics of detections in files; None if the path is not one of them."""
+    from vocdet.workflows.evaluate_files import evaluate_files, is_detections
+
+    if not is_detections(path):
+        return None
+    if picture or options.own_thresholds:
+        raise typer.BadParameter("--picture and --own-thresholds need a run", param_hint="RUN")
+    return evaluate_files(path, source, options)
+
+
+def _of_run(
+    run: Path | None, source: Source, options: EvalOptions, *, runs: Path, device: str, picture: Path | None
+) -> tuple[EvalResult, Path]:
+    load_torch()
     from vocdet.runs.folders import newest_detector
-    from vocdet.workflows.evaluate import EvalOptions, evaluate_run
+    from vocdet.workflows.evaluate import evaluate_run
 
     run = run or newest_detector(runs)
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
     with render.progress("evaluating") as progress:
-        done = evaluate_run(
-            run,
-            source,
-            EvalOptions(split, own_thresholds, subset, interval, seed),
-            device=device,
-            picture=picture,
-            progress=progress,
-        )
-    show(done, run, source, seed=seed)
-    pictured = f", and examples to {picture}" if picture else ""
-    then = render.command("predict", str(run), str(data))
-    render.done(f"Saved {done.metrics} and {done.detections}{pictured}", then=then)
+        return evaluate_run(run, source, options, device=device, picture=picture, progress=progress), run
 
 
 def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
@@ -103,6 +140,9 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     if done.trained_on:
         trained = counted(done.trained_on, "image")
         render.warning(f"{trained} in the train split: the metrics are higher than on new images")
+    if done.outside:
+        outside = counted(done.outside, "detection")
+        render.note(f"{outside} in images outside of the {done.split} split: not counted")
     _note_masks(done)
     images = counted(done.report.images, "image")
     of = f" of {done.available}, chosen with seed {seed}" if done.report.images < done.available else ""
@@ -113,6 +153,18 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     for line in _summary_lines(done.report):
         render.out.print(line, soft_wrap=True)
     count_left_out(done.left_out)
+
+
+def _show_steps(report: EvalReport) -> None:
+    from vocdet.evaluation.protocols import differences
+
+    steps = report.steps
+    table = render.table("average precision over all labels, one difference at a time", "rule", "AP", "change", "")
+    table.columns[-1].justify = "left"
+    for step, change in zip(steps, differences(steps), strict=True):
+        changed = "" if change is None else f"{change:+.4f}".replace("-", "−")
+        table.add_row(step.name, "–" if step.value is None else f"{step.value:.4f}", changed, step.why)
+    render.show(table)
 
 
 def _note_masks(done: EvalResult) -> None:

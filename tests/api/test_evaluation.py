@@ -12,7 +12,8 @@ import pytest
 import vocdet
 from vocdet.formats.scan import Source
 from vocdet.workflows.bench import bench_runs
-from vocdet.workflows.evaluate import EvalOptions, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_run
 
 Trained = tuple[Path, vocdet.Run]
 

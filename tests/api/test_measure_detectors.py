@@ -13,7 +13,8 @@ import vocdet
 from tests.api.test_examples import loaded
 from vocdet.formats.scan import Source
 from vocdet.inference.predictor import load_predictor
-from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import load_dataset
 
 CELLS = """

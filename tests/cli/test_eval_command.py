@@ -22,7 +22,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import EvalResult
+from vocdet.workflows.eval_options import EvalResult
 
 MakeVoc = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -177,3 +177,17 @@ def test_all_images_are_a_split(vocdet: Run, make_voc: MakeVoc) -> None:
     assert code == 0
     assert "mine on all: 3 images" in out
     assert "warning: 1 image in the train split: the metrics are higher than on new images" in err
+
+
+def test_detections_of_another_tool(vocdet: Run, root: Path) -> None:
+    """One of three objects, and one detection that is false."""
+    Path("comp3_det_test_cat.txt").write_text("a 0.9 5 5 40 50\nc 0.8 5 5 40 50\n")
+    code, out, err = vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--why", "--min-ap50", "0.9")
+    assert code == 1
+    assert "comp3_det_test_cat.txt on test: 3 images" in out
+    assert "below the minimum: AP50 is 0.2525, below 0.9" in err  # 51 of 101 recalls of one label of two
+    for rule in ("VOC 2007", "101 recalls", "COCO matching", "+1 pixel"):
+        assert rule in out
+    assert "Evaluated text files of the VOC devkit" in out
+    assert vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--min-ap50", "0.2")[0] == 0
+    assert vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--own-thresholds")[0] == 2

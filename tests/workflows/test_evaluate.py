@@ -23,7 +23,8 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import EvalOptions, evaluate_run, relabeled_for
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_run, relabeled_for
 from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]

@@ -18,7 +18,8 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats.scan import Source
 from vocdet.workflows import evaluate as module
-from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions, choose
+from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
 
 MakeVoc = Callable[..., Path]

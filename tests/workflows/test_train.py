@@ -17,7 +17,7 @@ from vocdet.recipes.plan import Plan, PlanRequest
 from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Step
 from vocdet.workflows import training_facts
-from vocdet.workflows.evaluate import EvalResult
+from vocdet.workflows.eval_options import EvalResult
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.split import SplitReport
 from vocdet.workflows.train import Session, prepare, reliability, unfinished_session

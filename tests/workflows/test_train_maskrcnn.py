@@ -31,7 +31,8 @@ from vocdet.runs.setup import RunOptions
 from vocdet.runs.validation import reaches_target
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record
-from vocdet.workflows.evaluate import EvalOptions, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 
 pytestmark = pytest.mark.usefixtures("no_curves")

@@ -28,7 +28,8 @@ from vocdet.runs.setup import RunOptions
 from vocdet.runs.ssd import label_weights
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.convert import convert
-from vocdet.workflows.evaluate import EvalOptions, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
 

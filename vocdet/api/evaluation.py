@@ -11,7 +11,8 @@ from vocdet.api.run import Run
 from vocdet.evaluation.curves import Wanted
 from vocdet.evaluation.report import EvalReport
 from vocdet.formats.scan import Source
-from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.thresholds import ThresholdOptions, ThresholdResult
 from vocdet.workflows.thresholds import choose_thresholds as choose

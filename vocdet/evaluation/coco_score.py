@@ -64,7 +64,7 @@ def score_pairs(
         outside = (detection_sizes < low) | (detection_sizes > high)
         outcome[:, outside] = np.where(outcome[:, outside] == FALSE, IGNORED, outcome[:, outside])
         count = np.bincount(objects.label[~ignored], minlength=labels)
-        average = _average_precision(outcome, rows, count)  # (L, T)
+        average = average_precision_101(outcome, rows, count)  # (L, T)
         metrics |= {
             f"AP{name}": mean_of(average.mean(axis=1)),
             f"AR{name or MAX_DETECTIONS}": _average_recall(outcome, detections, count, MAX_DETECTIONS),
@@ -76,20 +76,20 @@ def score_pairs(
     return CocoScore({name: metrics[name] for name in NAMES}, per_label.mean(axis=1), per_label[:, 0])
 
 
-def _average_precision(
+def average_precision_101(
     outcome: Outcome, rows: list[NDArray[np.int64]], count: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(L, T) of every label and IoU; NaN for a label without objects."""
+    """(L, T) the mean precision at 101 recalls, of every label and IoU; NaN for a label without objects."""
     average = np.full((len(rows), len(outcome)), np.nan)
     for label in np.flatnonzero(count):
         mine = outcome[:, rows[label]]  # (T, D)
-        right = np.cumsum(mine == TRUE, axis=1, dtype=np.float64)
-        kept = right + np.cumsum(mine == FALSE, axis=1, dtype=np.float64)
-        precision = right / (kept + np.spacing(1))
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        precision = np.pad(precision, ((0, 0), (0, 1)))  # 0 beyond the highest recall
-        for level, recall in enumerate(right / count[label]):
-            average[label, level] = precision[level, np.searchsorted(recall, RECALLS)].mean()
+        kept = np.cumsum(mine != IGNORED, axis=1, dtype=np.int32)
+        for level, one in enumerate(mine == TRUE):
+            true = np.flatnonzero(one)  # recall grows, and precision peaks, only there
+            right = np.arange(1.0, len(true) + 1)
+            precision = right / (kept[level, true] + np.spacing(1))
+            precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # 0 beyond the highest recall
+            average[label, level] = precision[np.searchsorted(right / count[label], RECALLS)].mean()
     return average
 
 

@@ -34,7 +34,10 @@ def score_outcome(outcome: Outcome, detections: DetectionTable, objects: NDArray
 
 def by_label(detections: DetectionTable, labels: int) -> list[NDArray[np.int64]]:
     """The rows of every label, best score first; equal scores in the order of images."""
-    order = np.lexsort((-detections.score, detections.label))
+    order = np.argsort(-detections.score, kind="stable")
+    order = order[
+        np.argsort(detections.label[order].astype(np.uint16 if labels < 1 << 16 else np.int64), kind="stable")
+    ]
     return np.split(order, np.cumsum(np.bincount(detections.label, minlength=labels))[:-1]) if labels else []
 
 

@@ -23,7 +23,9 @@ from vocdet.evaluation.mask_report import MaskReport, evaluate_masks
 from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
+from vocdet.evaluation.protocols import ProtocolStep, protocol_steps
 
+TITLES = {"ap50": "AP50", "ap": "AP", "f1": "F1"}
 MIN_THRESHOLD = np.float32(0.05)  # for a hardly learned label the best F1 can be at thousands of false detections
 
 
@@ -101,6 +103,25 @@ class EvalReport:
     def thresholds(self) -> NDArray[np.float32]:
         """(L,) the threshold of every label, for `Detections.above`."""
         return np.array([row.threshold for row in self.labels], np.float32)
+
+    def below(self, **least: float | None) -> tuple[str, ...]:
+        """The overall metrics that do not reach their minimum, in words; None is no minimum.
+
+        >>> report.below(ap50=1.1)
+        ('AP50 is ..., below 1.1',)
+        """
+        failed = []
+        for name, wanted in least.items():
+            value: float | None = getattr(self.overall, name)
+            if wanted is not None and not (value is not None and value >= wanted):
+                shown = f"{'undefined' if value is None else f'{value:.4f}'}, below {wanted:g}"
+                failed.append(f"{TITLES.get(name, name)} is {shown}")
+        return tuple(failed)
+
+    @property
+    def steps(self) -> tuple[ProtocolStep, ...]:
+        """The average precision from VOC 2007's rules to COCO's, one difference at a time."""
+        return protocol_steps(self._evidence.dataset, self._evidence.detections)
 
     @property
     def curves(self) -> tuple[LabelCurve, ...]:

@@ -16,7 +16,8 @@ from vocdet.inference.predictor import BEST, Predictor, choose_device, load_pred
 from vocdet.inputs.images import Image, decode_image
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.runs.environment import environment
-from vocdet.workflows.evaluate import EvalOptions, choose, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions, choose
+from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
 
 METRICS_FILES = "metrics-*.json"

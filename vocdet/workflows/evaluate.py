@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.data.findings import Finding, raise_split_errors
+from vocdet.data.findings import raise_split_errors
 from vocdet.data.relabel import with_labels
-from vocdet.data.usable import NOTHING, LeftOut
-from vocdet.errors import AnnotationError, SplitError
+from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import check_writable, write_bytes
@@ -28,41 +27,12 @@ from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
 from vocdet.runs.pictures import example_sheet
 from vocdet.wording import listed
+from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, load_dataset
 
 Progress = Callable[[int, int], None]
 
 AHEAD = 8  # images decoded in advance
-ALL = "all"  # in place of a split: every image
-
-
-@dataclass(frozen=True, slots=True)
-class EvalOptions:
-    """Which images to evaluate, and how."""
-
-    split: str = (
-        "test"  # "": test, or val if there is none; `ALL`, which a dataset without objects and splits always means
-    )
-    own_thresholds: bool = False  # precision and recall at the checkpoint's thresholds instead of the best ones
-    subset: int | None = None  # number of images, chosen at random; None: all
-    interval: bool = False  # confidence intervals of AP and AR; always with a subset
-    seed: int = 0  # of subset and interval
-
-
-@dataclass(frozen=True, slots=True)
-class EvalResult:
-    """Metrics, and the files that hold them."""
-
-    report: EvalReport
-    metrics: Path
-    detections: Path
-    warnings: tuple[Finding, ...]
-    unknown: tuple[str, ...]  # labels of the dataset that the detector does not have
-    available: int = 0  # images of the split; a subset has fewer
-    boxes_only: bool = False  # the detector has masks, but no object of these images has
-    left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
-    split: str = ""  # that was evaluated
-    trained_on: int = 0  # images of the split that are in the train split
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,31 +118,6 @@ def evaluate_detector(
     own = thresholds if options.own_thresholds or not len(dataset.objects) else None  # without objects none is best
     report = evaluate(dataset, results, thresholds=own, resamples=resamples, seed=options.seed)
     return Evaluation(report, dataset, tuple(results), chosen, unknown)
-
-
-def chosen_split(dataset: Dataset, split: str) -> str:
-    """The split to evaluate: in a dataset without objects and splits, all images. "": test, or val if there is none."""
-    if not split:
-        split = "val" if not len(dataset.splits.get("test", ())) and len(dataset.splits.get("val", ())) else "test"
-    return split if dataset.splits or len(dataset.objects) else ALL
-
-
-def split_rows(dataset: Dataset, split: str) -> NDArray[np.int64]:
-    """The rows of a split, or of all images. A missing split is a `SplitError` that names the choices."""
-    if split == ALL and ALL not in dataset.splits:
-        return np.arange(len(dataset))
-    try:
-        return dataset.rows(split)
-    except SplitError as error:
-        error.hint = f'{error.hint}, or evaluate every image: `split="{ALL}"`'.removeprefix(", or ")
-        raise
-
-
-def choose(count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
-    """`wanted` of `count` rows in order, at random by `seed`; all rows for None or a larger number."""
-    if wanted is None or wanted >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
 
 
 def relabeled_for(dataset: Dataset, labels: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:

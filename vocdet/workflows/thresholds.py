@@ -17,7 +17,8 @@ from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST, load_predictor
 from vocdet.models.checkpoint import ThresholdOrigin, read_info, replace_info
 from vocdet.wording import did_you_mean, listed
-from vocdet.workflows.evaluate import EvalOptions, evaluate_detector
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import Loaded, load_dataset
 
 Progress = Callable[[int, int], None]

@@ -29,7 +29,8 @@ from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import FINAL_STATE, STATE
 from vocdet.wording import counted, json_reason
 from vocdet.workflows.check import CheckReport, check_dataset
-from vocdet.workflows.evaluate import EvalOptions, EvalResult, evaluate_run
+from vocdet.workflows.eval_options import EvalOptions, EvalResult
+from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.split import SplitOptions, SplitReport, split_dataset
 from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, backbone_events
