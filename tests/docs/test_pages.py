@@ -103,7 +103,7 @@ def test_commands_and_options_in_the_text_exist() -> None:
             options = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}
             if not parameters or not {word for word in words if word.startswith("--")} <= options | {"--help"}:
                 wrong.append(f"{name(page)}: vocdet {text}")
-        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose(page))) - known - OF_OTHERS
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", prose(page))) - known - OF_OTHERS
         wrong += [f"{name(page)}: {option}" for option in sorted(unknown)]
     assert wrong == []
 
