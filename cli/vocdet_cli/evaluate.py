@@ -92,8 +92,8 @@ def evaluate(
     if why:
         _show_steps(done.report)
     pictured = f", and examples to {picture}" if picture else ""
-    then = render.command("predict", str(run), str(data)) if done.metrics else render.command("stats", str(data))
-    saved = f"Saved {done.metrics} and {done.detections}{pictured}" if done.metrics else f"Evaluated {done.kind}"
+    then = render.command("predict", str(run), str(data)) if not done.kind else render.command("stats", str(data))
+    saved = f"Saved {done.metrics} and {done.detections}{pictured}" if not done.kind else f"Evaluated {done.kind}"
     render.done(saved, then=then)
     if failed := done.report.below(ap50=min_ap50, ap=min_ap, precision=min_precision, recall=min_recall, f1=min_f1):
         for text in failed:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from vocdet.data.mask_runs import measured_runs, runs_of
@@ -21,7 +22,7 @@ def rle(counts: str, size: tuple[int, int] = (9, 13)) -> bytes:
     return json.dumps({"size": size, "counts": counts}).encode()
 
 
-def encoded(mask: np.ndarray) -> str:  # type: ignore[type-arg]
+def encoded(mask: NDArray[np.bool_]) -> str:
     return str(coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode())
 
 

@@ -255,5 +255,5 @@ def truth_of(content: dict[str, list[dict[str, object]]]) -> tuple[Dataset, Name
     objects = Objects(image, label, box, off, off, off, off, np.zeros(len(rows), np.int32))
     stems = tuple(Path(str(entry["file_name"])).stem for entry in content["images"])
     empty = dataset(stems, tuple(str(entry["name"]) for entry in content["categories"]))
-    ids = Names(*({i + 1: i for i in range(len(some))} for some in (stems, empty.labels)))
+    ids = Names({i + 1: i for i in range(len(stems))}, {i + 1: i for i in range(len(empty.labels))})
     return Dataset(empty.root, empty.labels, empty.images, objects), ids

@@ -15,7 +15,7 @@ from vocdet.formats.scan import Source
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import Plan, PlanRequest, Target
 from vocdet.runs.setup import RunOptions, never
-from vocdet.workflows.evaluate import EvalResult
+from vocdet.workflows.eval_options import EvalResult
 from vocdet.workflows.train import Session, prepare
 from vocdet.workflows.train_backbone import BackboneResult
 from vocdet.workflows.train_detector import DetectorResult

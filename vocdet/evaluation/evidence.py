@@ -1,4 +1,4 @@
-"""What an evaluation compared, and what follows from it: curves, calibration. Each is computed at its first use."""
+"""What an evaluation compared, and what follows from it; each result is computed at its first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
+from vocdet.evaluation.coco_score import object_areas
+from vocdet.evaluation.confusion import Confusion, RecallGroup, confusion_matrix, recall_groups
 from vocdet.evaluation.curves import Calibration, LabelCurve, calibration, label_curves
+from vocdet.evaluation.errors import Errors, find_errors
 from vocdet.evaluation.matching import IGNORED, TRUE, DetectionTable, VocMatch
 from vocdet.evaluation.precision import count_objects
 
@@ -29,6 +32,21 @@ class Evidence:
         labels = self.dataset.labels
         objects = count_objects(self.dataset.objects, len(labels))
         return label_curves(labels, self.detections, self.match.outcome, objects)
+
+    @cached_property
+    def errors(self) -> Errors:
+        """The errors by kind, and what each costs."""
+        return find_errors(self.dataset, self.detections)
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        """Objects by detections at the thresholds, with the background."""
+        return confusion_matrix(self.dataset, self.detections, self.match, self.thresholds)
+
+    @cached_property
+    def recall_groups(self) -> tuple[RecallGroup, ...]:
+        """Recall by size, shape, crowding, flags and position."""
+        return recall_groups(self.dataset, self.confusion, object_areas(self.dataset.objects))
 
     @cached_property
     def calibration(self) -> Calibration:

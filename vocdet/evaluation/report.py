@@ -17,7 +17,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation.bootstrap import Interval, bootstrap
 from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pairs
+from vocdet.evaluation.confusion import Confusion, RecallGroup
 from vocdet.evaluation.curves import Calibration, LabelCurve
+from vocdet.evaluation.errors import Errors
 from vocdet.evaluation.evidence import Evidence
 from vocdet.evaluation.mask_report import MaskReport, evaluate_masks
 from vocdet.evaluation.matching import box_pairs, match_voc, stack
@@ -127,6 +129,21 @@ class EvalReport:
     def curves(self) -> tuple[LabelCurve, ...]:
         """Precision, recall and F1 of every label at each score threshold."""
         return self._evidence.curves
+
+    @property
+    def errors(self) -> Errors:
+        """The errors by kind, and the AP50 that curing each kind would add."""
+        return self._evidence.errors
+
+    @property
+    def confusion(self) -> Confusion:
+        """Which labels are confused at the thresholds, with the background."""
+        return self._evidence.confusion
+
+    @property
+    def recall_groups(self) -> tuple[RecallGroup, ...]:
+        """Recall at the thresholds by size, shape, crowding, flags and position of the objects."""
+        return self._evidence.recall_groups
 
     @property
     def calibration(self) -> Calibration:

@@ -81,12 +81,13 @@ def grouped(
     """Columns as the detections of each image, best score first, the first of equals first."""
     order = np.lexsort((-score, row))
     cuts = np.cumsum(np.bincount(row, minlength=images))[:-1]
-    box, score, label = box.reshape(-1, 4)[order], score[order], label[order]
+    box, label = box.reshape(-1, 4)[order], label[order]
+    scores = score[order].astype(np.float32)
     ordered = masks.take(order) if masks is not None else None
     bounds = zip([0, *cuts.tolist()], [*cuts.tolist(), len(order)], strict=True)
-    return [Detections(box[a:b], score[a:b], label[a:b], ordered and ordered.take(np.arange(a, b))) for a, b in bounds][
-        :images
-    ]
+    return [
+        Detections(box[a:b], scores[a:b], label[a:b], ordered and ordered.take(np.arange(a, b))) for a, b in bounds
+    ][:images]
 
 
 def _read_typed(data: bytes, dataset: Dataset, names: Names) -> list[Detections] | None:

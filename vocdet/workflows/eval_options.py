@@ -35,8 +35,8 @@ class EvalResult:
     """Metrics, and the files that hold them."""
 
     report: EvalReport
-    metrics: Path | None  # None: nothing was written
-    detections: Path | None
+    metrics: Path  # "." where nothing was written: the detections come from files
+    detections: Path
     warnings: tuple[Finding, ...]
     unknown: tuple[str, ...]  # labels of the dataset that the detector does not have
     available: int = 0  # images of the split; a subset has fewer

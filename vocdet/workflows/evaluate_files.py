@@ -52,7 +52,7 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     report = evaluate(truth, found.detections, resamples=resamples, seed=options.seed)
     boxes_only = report.masks is None and any(one.masks is not None for one in found.detections)
     return EvalResult(
-        report, None, None, loaded.warnings, (), len(available), boxes_only, loaded.left_out, split,
+        report, Path(), Path(), loaded.warnings, (), len(available), boxes_only, loaded.left_out, split,
         kind=NAMES[found.kind], outside=found.outside,
     )  # fmt: skip
 
@@ -85,16 +85,17 @@ def names_of(path: Path, loaded: Loaded, split: str, rows: NDArray[np.int64]) ->
 
 def _image_ids(dataset: Dataset, rows: NDArray[np.int64]) -> Mapping[Id, int]:
     """Positions in the split from 1, unless all stems are numbers; stems and file names are ids in any case."""
-    stems = {stem: row for row, stem in enumerate(dataset.images.stems)}
-    names = {file.rpartition("/")[2]: row for row, file in enumerate(dataset.images.files)}
-    numbers = {int(stem): row for stem, row in stems.items() if stem.isascii() and stem.isdigit()}
-    positions = dict(enumerate(rows.tolist(), 1))
+    stems: dict[Id, int] = {stem: row for row, stem in enumerate(dataset.images.stems)}
+    names: dict[Id, int] = {file.rpartition("/")[2]: row for row, file in enumerate(dataset.images.files)}
+    texts = dataset.images.stems
+    numbers: dict[Id, int] = {int(text): row for row, text in enumerate(texts) if text.isascii() and text.isdigit()}
+    positions: dict[Id, int] = dict(enumerate(rows.tolist(), 1))
     return {**names, **stems, **(numbers if len(numbers) == len(stems) else positions)}
 
 
 def _label_ids(dataset: Dataset, order: tuple[str, ...]) -> Mapping[Id, int]:
-    known = {label: i for i, label in enumerate(dataset.labels)}
-    positions = {i: known[label] for i, label in enumerate(order or dataset.labels, 1) if label in known}
+    known: dict[Id, int] = {label: i for i, label in enumerate(dataset.labels)}
+    positions: dict[Id, int] = {i: known[label] for i, label in enumerate(order or dataset.labels, 1) if label in known}
     return {**known, **positions}
 
 

@@ -40,7 +40,7 @@ def file_ids(path: Path, dataset: Dataset, split: str) -> _Ids | None:
     rows = _rows_by_name(dataset)
     label_ids = {label: i for i, label in enumerate(dataset.labels)}
     images: dict[Id, int] = {}
-    labels: dict[Id, int] = dict(label_ids)
+    labels: dict[Id, int] = {**label_ids}
     for file in files:
         try:
             content = msgspec.json.decode(file.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=_File)
@@ -61,7 +61,7 @@ def file_ids(path: Path, dataset: Dataset, split: str) -> _Ids | None:
 def _rows_by_name(dataset: Dataset) -> dict[str, int]:
     """The row of every image by its path and by its name; a name that two images have is left out."""
     by_name: dict[str, int] = {}
-    twice = set()
+    twice = set[str]()
     for row, file in enumerate(dataset.images.files):
         name = file.rpartition("/")[2]
         twice.update((name,) if name in by_name else ())
