@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+ERRORS = {
+    "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
+    "background": "background", "missed": "missed object",
+}  # fmt: skip
 Minimum = Annotated[float | None, typer.Option(help="End with exit code 1 if it is lower, over all labels.")]
 
 
@@ -150,6 +154,8 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     if done.report.false_alarms.images < done.report.images:
         render.show(_precision_table(done.report))
     render.show(_threshold_table(done.report))
+    if done.report.overall.objects:
+        render.show(_error_table(done.report))
     for line in _summary_lines(done.report):
         render.out.print(line, soft_wrap=True)
     count_left_out(done.left_out)
@@ -204,6 +210,15 @@ def _threshold_table(report: EvalReport) -> Table:
         threshold = _metric_text(row.threshold) if isinstance(row, LabelMetrics) else ""
         counts = (row.correct, row.wrong, row.missed, row.false)
         table.add_row(name, threshold, *map(_metric_text, (row.precision, row.recall, row.f1)), *map(str, counts))
+    return table
+
+
+def _error_table(report: EvalReport) -> Table:
+    errors = report.errors
+    table = render.table("errors, by the AP50 that curing them would add (TIDE)", "error", "count", "AP50")
+    counts = errors.counts()
+    for name, cost in errors.costs.items():
+        table.add_row(ERRORS[name], str(counts[name]), f"+{cost:.3f}")
     return table
 
 

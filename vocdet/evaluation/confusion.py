@@ -35,7 +35,7 @@ class Confusion:
 class RecallGroup:
     """The objects with one property, and how many of them are detected."""
 
-    property: str  # size, shape, crowding, truncated, occluded, position
+    by: str  # size, shape, crowding, truncated, occluded, position
     group: str
     objects: int
     correct: int

@@ -156,6 +156,17 @@ class EvalReport:
             raise ValueError("a report without its detections")
         return self.evidence
 
+    def analysis(self) -> dict[str, object]:
+        """Errors, confusion matrix, recall by group, and calibration, for JSON."""
+        errors, counts = self.errors, self.errors.counts()
+        matrix = self.confusion.matrix.tolist()
+        return {
+            "errors": {name: {"count": counts[name], "ap50": cost} for name, cost in errors.costs.items()},
+            "confusion": {"labels": [*self.confusion.labels, "background"], "objects_by_detections": matrix},
+            "recall": [asdict(group) | {"recall": group.recall} for group in self.recall_groups],
+            "calibration": asdict(self.calibration),
+        }
+
     def as_dict(self) -> dict[str, object]:
         """The report as numbers, text and None for JSON, never NaN; without `interval` and `masks` if they are None."""
         content = asdict(replace(self, evidence=None))

@@ -85,6 +85,7 @@ def evaluate_run(
         content["left_out"] = loaded.left_out.as_dict()
     own = options.own_thresholds or not len(dataset.objects)
     content |= {"thresholds_from": _origin(own), "checkpoint": checkpoint} | report.as_dict()
+    content["analysis"] = report.analysis()
     metrics, results = (folder / f"{name}-{split}.json" for name in ("metrics", "detections"))
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())

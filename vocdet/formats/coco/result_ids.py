@@ -38,9 +38,9 @@ def file_ids(path: Path, dataset: Dataset, split: str) -> _Ids | None:
     files = find_layout(path).files
     files = [file for file in files if file.split == split] or files
     rows = _rows_by_name(dataset)
-    label_ids = {label: i for i, label in enumerate(dataset.labels)}
+    label_ids: dict[Id, int] = {label: i for i, label in enumerate(dataset.labels)}
     images: dict[Id, int] = {}
-    labels: dict[Id, int] = {**label_ids}
+    labels = dict(label_ids)
     for file in files:
         try:
             content = msgspec.json.decode(file.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=_File)
