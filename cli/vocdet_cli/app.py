@@ -43,7 +43,7 @@ COMMANDS = {
     "eval": ("evaluate", "Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO."),
     "thresholds": ("thresholds", "Choose the score threshold of every label on a split, and store it in the "
                    "checkpoint."),
-    "predict": ("predict", "Detect objects in images, folders and videos: draw them, and list them in "
+    "predict": ("predict", "Detect objects in images, videos and streams; draw them, and list them in "
                 "detections.json (COCO results)."),
     "frames": ("prelabel", "Take images to annotate out of videos, without those that hardly differ."),
     "progress": ("prelabel", "Count the images whose annotations are machine-made, corrected, or of people."),
