@@ -28,7 +28,8 @@ DOCS = ROOT / "docs"
 # The guide that explains each command. A command that is missing here fails the build and the test.
 GUIDES = {
     "bench": "runs", "check": "check", "compare": "runs", "convert": "convert", "crops": "reshape",
-    "demo": "train-ssd", "eval": "evaluate", "fetch": "reshape", "frames": "prelabel", "init": "projects",
+    "demo": "train-ssd", "eval": "evaluate", "export": "export", "fetch": "reshape", "frames": "prelabel",
+    "init": "projects",
     "live": "predict",
     "merge": "reshape", "predict": "predict", "progress": "prelabel", "recipes": "projects", "remap": "reshape",
     "runs": "runs",

@@ -14,13 +14,14 @@ REPO = Path(__file__).parents[1]
 FLOORS = (
     ("data", "recipes"),
     ("formats", "inputs", "models", "evaluation"),
+    ("runtimes",),
     ("inference", "training", "plots", "fetching"),
-    ("runs",),
+    ("runs", "exporting"),
     ("workflows",),
     ("api",),
 )
 LEVEL = {folder: level for level, folders in enumerate(FLOORS, 1) for folder in folders}  # files of vocdet/ itself: 0
-WITHOUT_TORCH = {"data", "recipes", "formats", "evaluation"}
+WITHOUT_TORCH = {"data", "recipes", "formats", "evaluation", "runtimes"}
 SEPARATE_FORMATS = {"voc", "coco", "yolo", "labelme", "csv", "cvat", "via"}
 SLOW_TO_IMPORT = {"torch", "torchvision", "sklearn", "lxml", "cv2", "pycocotools", "numpy"}
 CONSOLE = {"cli", "vocdet_cli", "tests", "typer", "rich", "click"}
@@ -107,7 +108,7 @@ def test_the_library_never_imports_the_console() -> None:
     assert [where for where, _, module in library_imports() if module.split(".")[0] in CONSOLE] == []
 
 
-def test_datasets_and_evaluation_never_import_torch() -> None:
+def test_datasets_evaluation_and_runtimes_never_import_torch() -> None:
     assert [
         where
         for where, importer, module in library_imports()

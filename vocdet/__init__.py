@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vocdet.api.detections import Detection, Detections
     from vocdet.api.detector import Detector, load
     from vocdet.api.evaluation import choose_thresholds, evaluate
+    from vocdet.api.exporting import export
     from vocdet.api.fetching import fetch
     from vocdet.api.predict import PredictResult, predict
     from vocdet.api.prelabel import frames, prelabel, progress
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         DependencyError,
         DeviceError,
         DownloadError,
+        ExportError,
         ImageError,
         ManyErrors,
         MediaError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from vocdet.models.backbones.backbone import register_backbone
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.check import CheckReport
+    from vocdet.workflows.export import ExportResult
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 __all__ = [
@@ -72,6 +75,8 @@ __all__ = [
     "DownloadError",
     "Epoch",
     "EvalReport",
+    "ExportError",
+    "ExportResult",
     "ImageError",
     "ManyErrors",
     "MediaError",
@@ -93,6 +98,7 @@ __all__ = [
     "convert",
     "crop",
     "evaluate",
+    "export",
     "fetch",
     "frames",
     "load",
@@ -123,6 +129,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.detections": "Detection Detections",
     "vocdet.api.detector": "Detector load",
     "vocdet.api.evaluation": "choose_thresholds evaluate",
+    "vocdet.api.exporting": "export",
     "vocdet.api.fetching": "fetch",
     "vocdet.api.predict": "PredictResult predict",
     "vocdet.api.prelabel": "frames prelabel progress",
@@ -132,13 +139,14 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.cpu": "prepare_cpu",
     "vocdet.errors": (
         "AnnotationError ArgumentError CheckpointError DatasetError DependencyError DeviceError DownloadError "
-        "ImageError ManyErrors MediaError OutputError Place RecipeError RunError SplitError TrainingError "
+        "ExportError ImageError ManyErrors MediaError OutputError Place RecipeError RunError SplitError TrainingError "
         "VocdetError "
     ),
     "vocdet.evaluation.report": "EvalReport",
     "vocdet.models.backbones.backbone": "register_backbone",
     "vocdet.training.loop": "Epoch Step",
     "vocdet.workflows.check": "CheckReport",
+    "vocdet.workflows.export": "ExportResult",
     "vocdet.workflows.train_detector": "DetectorResult DetectorStart",
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}

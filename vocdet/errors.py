@@ -16,6 +16,7 @@
     ├── MediaError               a video, a camera or a screen
     ├── DownloadError            a download
     ├── DependencyError          an optional package that is not installed
+    ├── ExportError              a model that cannot be exported, or an export that differs from it
     ├── OutputError              a file that cannot be written
     └── ManyErrors               several of these, found together
 
@@ -134,6 +135,10 @@ class DownloadError(VocdetError):
 
 class DependencyError(VocdetError):
     """An optional package is not installed."""
+
+
+class ExportError(VocdetError):
+    """A model cannot be exported, or its export differs from it."""
 
 
 class OutputError(VocdetError):

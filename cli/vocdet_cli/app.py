@@ -50,6 +50,8 @@ COMMANDS = {
     "live": ("predict", "Show a camera, a stream or a video with the detected objects; q or Esc stops."),
     "runs": ("runs", "List runs with their metrics: newest first, or by a metric."),
     "compare": ("runs", "Compare runs: recipe, environment, data, and metrics overall and label by label."),
+    "export": ("export", "Write a trained model as a file for other programs, with everything from pixels to boxes "
+               "inside."),
     "bench": ("bench", "Compare trained detectors: milliseconds an image, size on disk, parameters, multiply-adds and "
               "average precision."),
 }  # fmt: skip

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "convert": ("convert",),
     "crop": ("crops",),
     "evaluate": ("eval",),
+    "export": ("export",),
     "fetch": ("fetch",),
     "frames": ("frames",),
     "load": ("predict",),

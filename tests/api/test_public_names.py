@@ -21,7 +21,7 @@ SOURCE = Path(vocdet.__file__).read_text(encoding="utf-8")
 SLOW = {"cv2", "lxml", "matplotlib", "msgspec", "numpy", "PIL", "pycocotools", "safetensors", "torch", "torchvision"}
 ERRORS = {name for name in vocdet.__all__ if name.endswith("Error") or name == "ManyErrors"}
 # their example is that of training_events, predict or train
-EVENTS = {"DetectorResult", "DetectorStart", "Epoch", "PredictResult", "Step", "TrainResult"}
+EVENTS = {"DetectorResult", "DetectorStart", "Epoch", "ExportResult", "PredictResult", "Step", "TrainResult"}
 WITHOUT_EXAMPLE = (
     (ERRORS - {"VocdetError"}) | EVENTS | {"__version__", "prepare_cpu"}
 )  # VocdetError's is for all errors

@@ -16,7 +16,7 @@ from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.data.tiles import Tiles
 from vocdet.errors import ArgumentError
-from vocdet.inference.predictor import TiledPredictor
+from vocdet.inference.tiled import TiledPredictor
 
 Box = tuple[int, int, int, int]
 SIDE = 640  # of tiles; with the overlap of 0.2 the seams of an image of 1152x640 are at 512 and 640

@@ -11,7 +11,7 @@ import numpy as np
 import vocdet
 from vocdet.data.detections import Detections
 from vocdet.data.tiles import Tiles
-from vocdet.inference.predictor import TiledPredictor
+from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import load_checkpoint
 

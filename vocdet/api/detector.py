@@ -15,10 +15,11 @@ from vocdet.api.pictures import Channels, Picture, as_image
 from vocdet.api.run import Run
 from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, VocdetError, raise_all
-from vocdet.inference import predictor
 from vocdet.inference.frames import quiet
 from vocdet.inputs.images import Image
+from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
+from vocdet.workflows.detector import open_detector
 
 BATCH = 8  # pictures per forward pass
 
@@ -32,7 +33,7 @@ class Detector:
     [..., ...]
     """
 
-    def __init__(self, model: predictor.Predictor, source: Path) -> None:
+    def __init__(self, model: Predictor, source: Path) -> None:
         """A detector of a loaded model; `load` is the usual way to get one. `source` is its checkpoint."""
         self.model = model
         self.source = source
@@ -116,17 +117,17 @@ class Detector:
 
 
 def load(run: Run | str | Path, device: str = "auto") -> Detector:
-    """Load a trained detector from a run, its folder, or a checkpoint file.
+    """Load a trained detector from a run, its folder, a checkpoint file, or a file that `export` wrote.
 
-    `device` is auto (CUDA if there is a GPU), cpu, cuda or cuda:1. Raises a `CheckpointError` for anything but a
-    detector, and a `DeviceError` for a missing device.
+    `device` is auto (CUDA if there is a GPU), cpu, cuda or cuda:1. An exported file is loaded without torch. Raises a
+    `CheckpointError` for anything but a detector, and a `DeviceError` for a missing device.
 
     >>> detector = vocdet.load(run)
     >>> detector.labels
     ('circle', 'square')
     """
     path = run.path if isinstance(run, Run) else Path(run)
-    return Detector(predictor.load_predictor(path, device=device), path)
+    return Detector(open_detector(path, device=device), path)
 
 
 def _images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import PIL.Image
-import torch
 from numpy.typing import NDArray
 from PIL import ImageOps
 
 from vocdet.data.levels import Levels, choose_levels
 from vocdet.errors import ArgumentError
 from vocdet.inputs.images import Image, decode
+
+if TYPE_CHECKING:
+    import torch
 
 Picture: TypeAlias = "str | Path | PIL.Image.Image | NDArray[Any] | torch.Tensor"
 Channels = Literal["rgb", "bgr"]
@@ -37,7 +40,8 @@ def as_image(picture: Picture, *, channels: Channels = "rgb", levels: Levels | N
         return decode(Path(picture), oriented=True, levels=levels)
     if isinstance(picture, PIL.Image.Image):
         return _from_pil(picture, levels)
-    if isinstance(picture, torch.Tensor):
+    torch = sys.modules.get("torch")  # without it, nothing is a tensor
+    if torch and isinstance(picture, torch.Tensor):
         return _from_tensor(picture, channels, levels)
     if isinstance(picture, np.ndarray):
         return _from_array(picture, channels, _ARRAY, levels)

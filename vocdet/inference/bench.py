@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vocdet.inference.predictor import Predictor, predictor_of
+from vocdet.inference.predictor import predictor_of
 from vocdet.inputs.images import Image
+from vocdet.runtimes.predictor import Predictor
 
 WARM_UP = 3  # untimed images, in which memory is allocated and kernels are chosen
 

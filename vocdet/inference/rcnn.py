@@ -11,18 +11,18 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
-from vocdet.inference.predictor import thresholds_of
 from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, fit_size, resize
 from vocdet.models.rcnn.model import SCORE, MaskRcnn
 from vocdet.models.rcnn.paste import pasted
+from vocdet.runtimes.predictor import thresholds_of
 
 MULTIPLE = 32  # of the canvas sides: the stride of the backbone's last map
 CUDA_BATCH = 8  # images per forward pass; on a CPU one at a time is as fast and needs less memory
 
 
 class RcnnPredictor:
-    """Detects objects and their masks in images of any size; see `vocdet.inference.predictor.Predictor`."""
+    """Detects objects and their masks in images of any size; see `vocdet.runtimes.predictor.Predictor`."""
 
     def __init__(self, model: MaskRcnn, thresholds: Sequence[float] | None = None) -> None:
         self._model = model.eval()

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
-from vocdet.inference.predictor import thresholds_of
 from vocdet.inputs.bridge import to_detections
 from vocdet.inputs.images import Image, resize
 from vocdet.models.ssd.detect import SCORE, DetectionLimits, detect
 from vocdet.models.ssd.model import SsdLite
+from vocdet.runtimes.predictor import thresholds_of
 
 
 class SsdPredictor:
-    """Detects objects in images of any size; see `vocdet.inference.predictor.Predictor`."""
+    """Detects objects in images of any size; see `vocdet.runtimes.predictor.Predictor`."""
 
     def __init__(self, model: SsdLite, thresholds: Sequence[float] | None = None) -> None:
         self._model = model.eval()

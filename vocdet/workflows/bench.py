@@ -12,10 +12,11 @@ from vocdet.errors import ArgumentError
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
-from vocdet.inference.predictor import BEST, Predictor, choose_device, load_predictor
+from vocdet.inference.predictor import BEST, choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_image
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.runs.environment import environment
+from vocdet.runtimes.predictor import Predictor
 from vocdet.workflows.eval_options import EvalOptions, choose
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset

@@ -20,12 +20,13 @@ from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import BEST, Predictor, detect_all, load_predictor
+from vocdet.inference.predictor import BEST, detect_all, load_predictor
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
 from vocdet.runs.pictures import example_sheet
+from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, load_dataset

@@ -29,10 +29,11 @@ from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
 from vocdet.wording import reason
+from vocdet.workflows.detector import is_exported, open_detector
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
-    from vocdet.inference.predictor import Predictor
+    from vocdet.runtimes.predictor import Predictor
 
 READERS = 4  # threads that decode images while the detector works
 AHEAD = 8  # images decoded in advance
@@ -57,7 +58,7 @@ class TileChoice:
         """The detector on these tiles."""
         if self.size is None:
             return detector
-        from vocdet.inference.predictor import with_tiles
+        from vocdet.inference.tiled import with_tiles
 
         return with_tiles(detector, self.size, self.overlap, whole=self.whole)
 
@@ -84,9 +85,9 @@ class LiveFrame:
 
 
 def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
-    """The run and the sources: the first argument if it is a run or a checkpoint, else the newest run in `runs`."""
+    """The run and the sources: the first argument if it is a run, checkpoint or export, else the newest in `runs`."""
     first = Path(arguments[0]) if arguments else Path()
-    if is_file(first / "best.safetensors") or first.suffix == ".safetensors":
+    if is_file(first / "best.safetensors") or first.suffix == ".safetensors" or is_exported(first):
         return first, list(arguments[1:])
     return _newest(runs), list(arguments)
 
@@ -119,7 +120,7 @@ def predict(
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     if isinstance(detector, Path):
-        detector = _load_detector(detector, device)
+        detector = open_detector(detector, device=device)
     detector = tiles.apply(detector)
     folder = PredictionFolder(out, items, detector.labels, also, force=force)
     limit = detector.thresholds if score is None else float(score)
@@ -166,7 +167,7 @@ def live(
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
         check_output(save, "choose another name for `save`, or use `force=True`", force=force)
     if isinstance(detector, Path):
-        detector = _load_detector(detector, device)
+        detector = open_detector(detector, device=device)
     with ExitStack() as stack:
         if save:
             stack.callback(_mark, save)
@@ -198,12 +199,6 @@ def _newest(runs: Path) -> Path:
     from vocdet.runs.folders import newest_detector
 
     return newest_detector(runs)
-
-
-def _load_detector(run: Path, device: str) -> Predictor:
-    from vocdet.inference.predictor import load_predictor
-
-    return load_predictor(run, device=device)
 
 
 def _refuse(items: Sequence[MediaSource], out: Path) -> None:

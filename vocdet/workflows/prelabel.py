@@ -38,7 +38,7 @@ from vocdet.workflows.predict import TileChoice, read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
 
 if TYPE_CHECKING:
-    from vocdet.inference.predictor import Predictor
+    from vocdet.runtimes.predictor import Predictor
 
 State = Literal["machine-made", "corrected", "human", "without"]
 LISTS = ("new.csv", "missed.csv", "different.csv")

@@ -1,0 +1,102 @@
+"""`vocdet export`: a trained model as files that run without vocdet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vocdet_cli import render
+from vocdet_cli.options import Format, Runs, SkipBad
+from vocdet_cli.startup import load_torch
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vocdet.exporting.parity import Check, Difference
+    from vocdet.workflows.export import ExportResult
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
+    ] = None,
+    to: Annotated[str, typer.Option("--format", help="Format of the file: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="exports/FORMAT in the run")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest accepted change of AP, AP50 and scores.")
+    ] = 0.01,
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset to check on.", show_default="the run's own, its val split")
+    ] = None,
+    format: Format = "auto",
+    skip_bad: SkipBad = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a trained model as a file for other programs, with everything from pixels to boxes inside.
+
+    Before the folder appears, the file is compared with the model, from image files to average precision. The folder
+    also holds the labels, a model card and the result of the comparison.
+    """
+    load_torch()
+    from vocdet.formats.scan import Source
+    from vocdet.runs.facts import find_run
+    from vocdet.runs.folders import newest_detector
+    from vocdet.workflows.export import ExportOptions, export_run
+
+    path = newest_detector(runs) if run is None else run if run.is_file() else find_run(run, runs)
+    source = Source(data, format, skip_bad=skip_bad) if data else None
+    with render.progress("comparing") as progress:
+        result = export_run(path, ExportOptions(to, size, raw, tolerance), out=out, data=source, progress=progress)
+    show(result)
+    render.done(f"Exported {path} to {result.file}, {result.bytes / 1e6:.1f} MB, labels and model card beside it")
+
+
+def show(result: ExportResult) -> None:
+    """Print how an export compares with its model."""
+    for remark in result.remarks:
+        render.warning(remark)
+    if result.check:
+        render.show(_table(result.check))
+        for line in _lines(result.check):
+            render.out.print(line, soft_wrap=True)
+
+
+def _table(check: Check) -> Table:
+    from vocdet.wording import counted
+
+    on = f"{counted(check.images, 'image')} of {check.split}, and 5 made ones" if check.images else "5 made images"
+    table = render.table(f"compared on {on}", "", "AP50", "AP", "ms an image")
+    rows = (
+        ("model", check.model, check.model_ms), ("export", check.exported, check.exported_ms),
+        ("export, whole images", check.alone, None),
+    )  # fmt: skip
+    for name, scores, milliseconds in rows:
+        time = "" if milliseconds is None else f"{milliseconds:.1f}"
+        table.add_row(name, _number(scores.ap50), _number(scores.ap), time)
+    return table
+
+
+def _lines(check: Check) -> list[str]:
+    return [
+        f"largest differences: {_text(check.difference)}",
+        f"with whole images, which the file resizes itself: {_text(check.difference_alone)}",
+    ]
+
+
+def _text(difference: Difference) -> str:
+    from vocdet.wording import counted
+
+    missing = f", {difference.missing} without a counterpart" if difference.missing else ""
+    of = counted(difference.detections, "detection")
+    return f"{difference.boxes:.2g} pixels, scores {difference.scores:.2g}, of {of}{missing}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

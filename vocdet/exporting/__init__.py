@@ -1,0 +1,1 @@
+"""Trained models as files that run without vocdet, and the check that they do the same."""

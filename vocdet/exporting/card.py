@@ -1,0 +1,104 @@
+"""The `README.md` of an export: a model card as Hugging Face reads it."""
+
+from __future__ import annotations
+
+import yaml
+
+from vocdet.exporting.parity import Check
+from vocdet.resources import bundled_text
+from vocdet.runtimes.description import Description
+from vocdet.wording import counted, listed
+
+_PIPELINES = {"ssd": "object-detection", "maskrcnn": "image-segmentation", "backbone": "image-classification"}
+_MODELS = {"ssd": "An SSD", "maskrcnn": "A Mask R-CNN", "backbone": "A classifier"}
+_METRICS = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP"}
+
+
+def card(description: Description, file: str, check: Check | None, *, name: str) -> str:
+    """The card of an export of the run `name`: front matter in YAML, then Markdown."""
+    front: dict[str, object] = {
+        "library_name": "vocdet",
+        "pipeline_tag": _PIPELINES[description.task],
+        "tags": ["vocdet", file.rpartition(".")[2], description.net],
+    }
+    if rows := _rows(check):
+        metrics = [{"type": key, "name": title, "value": round(value, 4)} for key, title, value, _ in rows]
+        result = {
+            "task": {"type": _PIPELINES[description.task]},
+            "dataset": {"type": "custom", "name": f"training data of {name}", "split": check.split if check else ""},
+            "metrics": metrics,
+        }
+        front["model-index"] = [{"name": name, "results": [result]}]
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n{_body(description, file, check, name)}"
+
+
+def _body(description: Description, file: str, check: Check | None, name: str) -> str:
+    about = bundled_text("export/card.md")
+    values = {
+        "name": name,
+        "model": _MODELS[description.task],
+        "net": description.net,
+        "count": counted(len(description.labels), "label"),
+        "labels": listed(description.labels, most=50),
+        "metrics": _metrics(description, check),
+        "input": _input(description),
+        "outputs": bundled_text(f"export/outputs_{_kind(description)}.md").strip(),
+        "code": bundled_text(f"export/run_{_kind(description)}_{file.rpartition('.')[2]}.md").strip(),
+        "thresholds": _thresholds(description),
+        "version": description.version,
+        "file": file,
+    }
+    for key, text in values.items():
+        about = about.replace(f"{{{key}}}", text)
+    return about
+
+
+def _kind(description: Description) -> str:
+    if description.raw:
+        return "raw"
+    return "classifier" if description.task == "backbone" else "detector"
+
+
+def _input(description: Description) -> str:
+    first, second = description.size
+    size = (
+        f"with a shorter side of {first} pixels, unless the longer one would exceed {second}"
+        if description.task == "maskrcnn"
+        else f"{second}×{first} pixels"
+    )
+    mean, std = (listed(f"{value:g}" for value in values) for values in (description.mean, description.std))
+    return f"{size}; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
+
+
+def _rows(check: Check | None) -> list[tuple[str, str, float, str]]:
+    """Key, title, value and interval of every known metric of the export."""
+    rows = []
+    for key, title in _METRICS.items():
+        value = getattr(check.exported, key) if check else None
+        bounds = check.interval.get(title) if check else None
+        if value is not None:
+            rows.append((key, title, value, f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "–"))
+    return rows
+
+
+def _metrics(description: Description, check: Check | None) -> str:
+    if check and (rows := _rows(check)):
+        lines = [f"| {title} | {value:.3f} | {bounds} |" for _, title, value, bounds in rows]
+        table = ["| metric | value | 95 % of resamples |", "|---|---|---|", *lines]
+        images = counted(check.images, "image")
+        return "\n".join([f"On the {check.split} split, {images}, by the rules of COCO:", "", *table])
+    if description.metrics:
+        return "In the validation of the training: " + listed(f"{k} {v:.3f}" for k, v in description.metrics.items())
+    return "Not measured."
+
+
+def _thresholds(description: Description) -> str:
+    if not description.thresholds:
+        return ""
+    pairs = zip(description.labels, description.thresholds, strict=True)
+    rows = "\n".join(f"| {label} | {value:.3f} |" for label, value in pairs)
+    return (
+        "\n## Thresholds\n\nThe score from which a detection of each label counts, from the validation.\n\n"
+        f"| label | threshold |\n|---|---|\n{rows}\n"
+    )

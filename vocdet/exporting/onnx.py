@@ -1,0 +1,85 @@
+"""Write a model as one ONNX file, with everything from pixels to results inside."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+from vocdet.errors import DependencyError
+from vocdet.exporting.graphs import Graph
+from vocdet.exporting.nms import translations
+from vocdet.runtimes.description import Description
+
+OPSET = 18
+EXAMPLE = (480, 640)  # pixels; the file takes any size
+INPUT = "image"
+
+
+def check_onnx() -> None:
+    """Raise a `DependencyError` without what writes and runs ONNX files."""
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        hint = 'run pip install "vocdet[onnx]"'
+        raise DependencyError(f"{error.name} is not installed", hint=hint) from error
+
+
+def onnx_bytes(graph: Graph, description: Description) -> bytes:
+    """The ONNX file of a graph, which names its labels and all else that a program needs to know."""
+    check_onnx()
+    image = torch.zeros(*EXAMPLE, 3, dtype=torch.uint8)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            graph.module,
+            (image,),
+            input_names=[INPUT],
+            output_names=graph.outputs,
+            dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},),
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+    model = program.model_proto
+    del model.metadata_props[:]
+    for key, text in description.texts().items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
+    _without_traces(model)
+    model.producer_name, model.producer_version = "vocdet", description.version
+    model.doc_string = f"{description.task} {description.net}: {', '.join(description.labels)}"
+    return bytes(model.SerializeToString())
+
+
+def _without_traces(model: Any) -> None:
+    """Delete what the exporter notes about the source code, with its paths."""
+    for graph in (model.graph, *model.functions):
+        for node in graph.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+        for value in (*graph.value_info, *getattr(graph, "initializer", ())):
+            del value.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

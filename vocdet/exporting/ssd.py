@@ -1,0 +1,54 @@
+"""An SSD as a graph from an image of any size to its detections."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vocdet.exporting.nms import kept
+from vocdet.exporting.resizing import resized
+from vocdet.models.ssd.cells import decode_distances
+from vocdet.models.ssd.detect import DetectionLimits
+from vocdet.models.ssd.loss import decode
+from vocdet.models.ssd.model import SsdLite
+
+LIMITS = DetectionLimits()
+
+
+class SsdGraph(nn.Module):
+    """The detections of `vocdet.inference.ssd.SsdPredictor`, of one image."""
+
+    thresholds: Tensor
+
+    def __init__(self, model: SsdLite, thresholds: Tensor, *, raw: bool = False) -> None:
+        super().__init__()
+        self.model, self.raw = model, raw
+        self.register_buffer("thresholds", thresholds)  # (L,)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """An image (H, W, 3) uint8, RGB, to boxes (N, 4) in its pixels, scores (N,), labels (N,), the best first.
+
+        They score at least the threshold of their label; the same three columns follow for all candidates.
+        Raw: the offsets (A, 4), or distances (A, 4 * BINS) of a model with a neck, the logits (A, 1 + L) with
+        background first, and the anchors or cells (A, 4) in pixels of the input.
+        """
+        height, width = self.model.spec.size
+        offsets, logits = self.model(resized(image, (height, width))[None])
+        if self.raw:
+            return offsets[0], logits[0], self.model.grid.clone()
+        boxes = (decode_distances if self.model.spec.neck == "pan" else decode)(offsets[0], self.model.grid)
+        limit = boxes.new_tensor([width, height, width, height])
+        boxes = torch.minimum(boxes.clamp(min=0), limit)  # (A, 4)
+        scores, at = logits[0].softmax(-1)[:, 1:].T.topk(min(LIMITS.candidates, len(boxes)))  # (L, K)
+        keep = kept(boxes[at], scores, LIMITS.overlap, LIMITS.score)
+        best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
+        scale = torch.tensor([image.shape[1], image.shape[0]] * 2) / limit
+        return above(boxes[at.flatten()[rows]] * scale, best, rows // scores.shape[1], self.thresholds, LIMITS.score)
+
+
+def above(boxes: Tensor, scores: Tensor, labels: Tensor, thresholds: Tensor, score: float) -> tuple[Tensor, ...]:
+    """The detections at the thresholds of their labels, and all above `score`."""
+    rows = (scores > score).nonzero().squeeze(1)
+    boxes, scores, labels = boxes[rows], scores[rows], labels[rows]
+    best = (scores >= thresholds[labels]).nonzero().squeeze(1)
+    return boxes[best], scores[best], labels[best], boxes, scores, labels

@@ -1,0 +1,68 @@
+"""Any detector on tiles of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
+from vocdet.data.tiles import Tiles
+from vocdet.inference.tiling import merged
+from vocdet.inputs.images import Image
+from vocdet.runtimes.predictor import Predictor
+
+TILES = 8  # per forward pass
+
+
+class TiledPredictor:
+    """Detects objects in tiles of images of any size; see `vocdet.runtimes.predictor.Predictor`.
+
+    `tiles.whole` adds a pass over the whole image, for objects that are larger than a tile.
+    """
+
+    def __init__(self, inner: Predictor, tiles: Tiles) -> None:
+        self.inner, self.tiles = inner, tiles
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of the detector."""
+        return self.inner.labels
+
+    @property
+    def thresholds(self) -> NDArray[np.float32]:
+        """Those of the detector."""
+        return self.inner.thresholds
+
+    @property
+    def levels(self) -> Levels | None:
+        """Those of the detector."""
+        return self.inner.levels
+
+    @levels.setter
+    def levels(self, levels: Levels | None) -> None:
+        self.inner.levels = levels
+
+    def detect(self, images: Sequence[Image], *, score: float | None = None) -> list[Detections]:
+        """The detections above `score` in each image, best first, in pixels of that image."""
+        options = {} if score is None else {"score": score}
+        results = []
+        for image in images:
+            height, width = image.shape[:2]
+            windows = self.tiles.views(width, height)
+            views = [np.ascontiguousarray(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows.tolist()]
+            found: list[Detections] = []
+            for first in range(0, len(views), TILES):
+                found += self.inner.detect(views[first : first + TILES], **options)
+            results.append(merged(found, windows, (width, height)))
+        return results
+
+
+def with_tiles(predictor: Predictor, tile: int | None, overlap: float = 0.2, *, whole: bool = True) -> Predictor:
+    """The predictor on tiles of `tile` pixels; 0: on whole images; None: as the detector was trained."""
+    if tile is None:
+        return predictor
+    inner = predictor.inner if isinstance(predictor, TiledPredictor) else predictor
+    return TiledPredictor(inner, Tiles(tile, overlap, whole)) if tile else inner

@@ -1,0 +1,76 @@
+"""What an exported file says about its model: texts under the keys `vocdet.*`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from vocdet.data.levels import Levels
+from vocdet.data.tiles import Tiles
+from vocdet.errors import CheckpointError
+from vocdet.wording import json_reason
+
+PREFIX = "vocdet."
+FORMAT = 1
+
+Precision = Literal["fp32", "int8"]
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of an exported model; it travels inside the file."""
+
+    format: int = FORMAT
+    version: str  # of vocdet
+    task: str  # ssd, maskrcnn or backbone, a classifier
+    net: str
+    labels: tuple[str, ...]
+    size: tuple[int, int]  # pixels: height and width; of a Mask R-CNN its shorter side, and the limit of the longer
+    mean: tuple[float, float, float]  # of RGB in [0, 1]; the graph subtracts it
+    std: tuple[float, float, float]
+    thresholds: tuple[float, ...] = ()  # of a detector: the score from which a detection of each label counts
+    levels: Levels | None = None  # of images with more than 8 bits a sample
+    tiles: Tiles | None = None  # of a model that was trained on tiles: what it detects on
+    raw: bool = False  # whether decoding is left out
+    precision: Precision = "fp32"
+    metrics: dict[str, float] = {}  # of the validation in training
+    dataset: str = ""  # fingerprint of the training data
+    checkpoint: str = ""  # digest of the file that was exported
+
+    def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError("no labels, or a duplicate label")
+        if self.thresholds and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        if not all(1 <= side <= 8192 for side in self.size):
+            raise ValueError(f"an input size of {self.size[0]}x{self.size[1]} pixels")
+
+    def texts(self) -> dict[str, str]:
+        """The values as texts, those that are no texts as JSON, by key."""
+        values = msgspec.to_builtins(self)
+        return {
+            f"{PREFIX}{name}": value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in values.items()
+        }
+
+
+_TEXTS = frozenset(("version", "task", "net", "precision", "dataset", "checkpoint"))
+
+
+def described(texts: Mapping[str, str], path: Path) -> Description:
+    """The description from the texts of a file; without one, or with an invalid one, a `CheckpointError`."""
+    ours = {key.removeprefix(PREFIX): text for key, text in texts.items() if key.startswith(PREFIX)}
+    if not ours:
+        hint = "give a file that `vocdet.export(run)` wrote"
+        raise CheckpointError("is no export of vocdet: it does not name its labels", place=path, hint=hint)
+    try:
+        values = {key: text if key in _TEXTS else msgspec.json.decode(text) for key, text in ours.items()}
+        number = values.get("format")
+        if isinstance(number, int) and number > FORMAT:  # before the rest, which a newer format may have changed
+            raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint="update vocdet")
+        return msgspec.convert(values, Description)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        problem = f"has an invalid description: {json_reason(error)}"
+        raise CheckpointError(problem, place=path, hint="the file is damaged: export it again") from error

@@ -1,0 +1,70 @@
+"""Exported ONNX files with ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vocdet.errors import CheckpointError, DependencyError, DeviceError
+from vocdet.inputs.images import Image
+from vocdet.runtimes.description import Description, described
+from vocdet.runtimes.detectors import ExportedPredictor, Run
+from vocdet.runtimes.onnx_file import read_onnx
+from vocdet.wording import listed
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def load_onnx(path: Path, *, device: str = "auto") -> ExportedPredictor:
+    """The detector of an ONNX file; anything but a detector that vocdet exported is a `CheckpointError`."""
+    data, texts = read_onnx(path)
+    description = described(texts, path)
+    check_detector(description, path)
+    return ExportedPredictor(session_of(data, path, device=device), description)
+
+
+def check_detector(description: Description, path: Path) -> None:
+    """Raise a `CheckpointError` for an export that does not detect objects."""
+    if description.task not in ("ssd", "maskrcnn"):
+        hint = "export a detector with `vocdet.export(run)`"
+        raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
+    if description.raw:
+        hint = "export it with `raw=False`"
+        raise CheckpointError("leaves decoding out, so it gives no detections", place=path, hint=hint)
+
+
+def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 0) -> Run:
+    """A function that runs the graph of these bytes; `threads` of a CPU, 0: all."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("onnxruntime is not installed", hint="run pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors, which are raised anyway
+    options.intra_op_num_threads = threads
+    providers = _providers(device, onnxruntime.get_available_providers())
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # ONNX Runtime has no class above its errors
+        problem = f"cannot be loaded by ONNX Runtime: {_first_line(error)}"
+        raise CheckpointError(problem, place=path, hint="export it again") from error
+    name = session.get_inputs()[0].name
+
+    def run(image: Image) -> Any:
+        return session.run(None, {name: image})
+
+    return run
+
+
+def _providers(device: str, available: list[str]) -> list[str]:
+    kind = device.partition(":")[0]
+    if kind == "auto":
+        return [name for name in reversed(_PROVIDERS.values()) if name in available]
+    if _PROVIDERS.get(kind) not in available:
+        known = listed((name for name, provider in _PROVIDERS.items() if provider in available), conjunction="or")
+        raise DeviceError(f"device {device!r} is not available in ONNX Runtime", hint=f"it has {known}")
+    return [_PROVIDERS[kind]]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
