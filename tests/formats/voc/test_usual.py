@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vocdet.formats.voc import annotation as voc_annotation
 from vocdet.formats.voc.annotation import Annotation, read_annotation
-from vocdet.formats.voc.usual import read_usual
+from vocdet.formats.voc.usual import read_usual, usual_objects
 
 HEADER = """<annotation>
 \t<folder>JPEGImages</folder>
@@ -47,6 +47,15 @@ SNIPPETS = ("\r", "\r\n", " ", "&amp;", "&", "<", ">", "</object>", "<object>", 
             "<?xml version='1.0'?>", '<?xml version="1.0" encoding="utf-8"?>', "\ufeff", " verified='yes'", "ß")  # fmt: skip
 
 
+def usual(data: bytes) -> tuple[object, ...] | None:
+    """What is read of a file of the usual form, without an XML parser."""
+    file = read_usual(data)
+    if file is None:
+        return None
+    objects = usual_objects([file])
+    return None if objects.unusual else (*file[:4], objects.columns.rows())
+
+
 def parsed(path: Path, monkeypatch: pytest.MonkeyPatch) -> Annotation:
     with monkeypatch.context() as patch:
         patch.setattr(voc_annotation, "read_usual", lambda data: None)
@@ -60,7 +69,7 @@ def test_the_files_of_common_tools_are_of_the_usual_form(
 ) -> None:
     path = tmp_path / "a.xml"
     path.write_text(FILES[kind], encoding="utf-8", newline=end)
-    assert read_usual(path.read_bytes()) is not None
+    assert usual(path.read_bytes()) is not None
     assert read_annotation(path) == parsed(path, monkeypatch)
 
 
@@ -72,8 +81,8 @@ def test_an_edited_file_gives_the_same_as_an_xml_parser(kind: str, edits: list[t
         at = int(where * len(text))
         text = text[:at] + snippet + text[at + cut :]
     data = text.encode("utf-8")
-    usual = read_usual(data)
-    if usual is None:
+    fast = usual(data)
+    if fast is None:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voc_annotation, "read_usual", lambda data: None)
@@ -81,7 +90,7 @@ def test_an_edited_file_gives_the_same_as_an_xml_parser(kind: str, edits: list[t
         slow = read_annotation(Path("a.xml"))
     assert slow.readable
     assert slow.findings == ()
-    assert usual == (slow.filename, slow.size, slow.database, slow.header, slow.objects)
+    assert fast == (slow.filename, slow.size, slow.database, slow.header, slow.objects)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +98,7 @@ def test_an_edited_file_gives_the_same_as_an_xml_parser(kind: str, edits: list[t
     [
         ("<xmin>1<", "<xmin>41<"),
         ("<xmin>1<", "<xmin>-1<"),
+        ("<xmin>1<", "<xmin>١<"),
         ("<name>traffic light<", "<name> traffic light<"),
         ("<name>traffic light<", "<name><"),
         ("<truncated>1<", "<truncated>yes<"),
@@ -102,4 +112,20 @@ def test_an_edited_file_gives_the_same_as_an_xml_parser(kind: str, edits: list[t
 )
 def test_what_needs_a_finding_or_a_parser_is_not_of_the_usual_form(old: str, new: str) -> None:
     assert old in LABELIMG
-    assert read_usual(LABELIMG.replace(old, new).encode()) is None
+    assert usual(LABELIMG.replace(old, new).encode()) is None
+
+
+def test_several_files_are_converted_at_once_and_only_those_with_a_wrong_value_are_unusual() -> None:
+    texts = [
+        *FILES.values(),
+        ROBOFLOW.replace("<ymax>8<", "<ymax>1<"),
+        LABELIMG.replace("<ymax>40<", "<ymax>40.125<"),
+        DEVKIT,
+    ]
+    files = [file for text in texts if (file := read_usual(text.encode()))]
+    found = usual_objects(files)
+    assert (found.unusual, found.outlined) == (frozenset((4,)), frozenset((2, 4)))
+    assert [found.count(number) for number in range(-1, 7)] == [0, 1, 2, 1, 0, 1, 1, 2]
+    for chosen in ([0, 1, 2, 3, 4, 5, 6], [6, 2], [3], [5, 0]):
+        alone = [usual_objects([files[number]]).columns.rows() for number in chosen]
+        assert found.of_files(chosen).rows() == tuple(item for items in alone for item in items)

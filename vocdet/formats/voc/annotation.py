@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -25,7 +25,7 @@ from vocdet.formats.voc.objects import (
     xml_of,
 )
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
-from vocdet.formats.voc.usual import read_usual
+from vocdet.formats.voc.usual import UsualFile, read_usual, usual_objects
 from vocdet.wording import quoted, reason
 
 LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes about 300 an object
@@ -33,8 +33,7 @@ LARGEST_FILE = 16 * 2**20  # bytes; labelImg writes about 300 an object
 _USUAL_SIZE = 1 << 16  # bytes; smaller files are read at once
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(NamedTuple):
     """The content of one file, without the objects that have an error."""
 
     filename: str  # "" if it is missing
@@ -43,28 +42,50 @@ class Annotation:
     coordinates: str  # text of vocdet's own <coordinates>: zero, one or ""
     header: Header
     objects: tuple[RawObject, ...]
-    findings: tuple[Finding, ...]
-    unknown: frozenset[str]  # tags that are preserved without being known
-    readable: bool  # False: the file is not an annotation
+    findings: tuple[Finding, ...] = ()
+    unknown: frozenset[str] = frozenset()  # tags that are preserved without being known
+    readable: bool = True  # False: the file is not an annotation
     exif: str = ""  # vocdet's own <exif>: `APPLIED`, `IGNORED` or ""
 
 
-_UNREADABLE = Annotation("", None, "", "", Header(), (), (), frozenset(), readable=False)
+_UNREADABLE = Annotation("", None, "", "", Header(), (), readable=False)
 
 
 def read_annotation(path: Path | str) -> Annotation:
     """Read one file. Its problems are in the findings; no content raises."""
+    found = read_file(path)
+    if not isinstance(found, UsualFile):
+        return found
+    objects = usual_objects([found])
+    return (
+        parse_annotation(path) if objects.unusual else without_objects(found)._replace(objects=objects.columns.rows())
+    )
+
+
+def read_file(path: Path | str) -> UsualFile | Annotation:
+    """Read one file, without converting its objects if it has the usual form."""
     findings: list[Finding] = []
+    data = _data(path, findings)
+    usual = read_usual(data) if data is not None and len(data) < _USUAL_SIZE else None
+    return usual or _parsed(path, data, findings)
 
-    def note(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
-        findings.append(Finding(code, severity, problem, Place(Path(path), line), hint))
 
-    data = _data(path, note)
-    if data is not None and len(data) < _USUAL_SIZE and (usual := read_usual(data)) is not None:
-        return Annotation(*usual[:3], "", *usual[3:], (), frozenset(), readable=True)
+def without_objects(file: UsualFile) -> Annotation:
+    """A file of the usual form, without its objects."""
+    return Annotation(file.filename, file.size, file.database, "", file.header, ())
+
+
+def parse_annotation(path: Path | str) -> Annotation:
+    """Read one file with an XML parser, whatever its form."""
+    findings: list[Finding] = []
+    return _parsed(path, _data(path, findings), findings)
+
+
+def _parsed(path: Path | str, data: bytes | None, findings: list[Finding]) -> Annotation:
+    note = _noting(path, findings)
     root = _parse(data, note) if data is not None else None
     if root is None:
-        return replace(_UNREADABLE, findings=tuple(findings))
+        return _UNREADABLE._replace(findings=tuple(findings))
     filename = database = coordinates = exif = ""
     size: tuple[int, int] | None = None
     header = Header(folder=None, path=None, source=None, depth=None, segmented=None)
@@ -105,11 +126,19 @@ def read_annotation(path: Path | str) -> Annotation:
             header.tags.append(xml_of(child))
     header.attributes = _attributes(root, note)
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
-                      frozenset(unknown), readable=True, exif=exif)  # fmt: skip
+                      frozenset(unknown), exif=exif)  # fmt: skip
 
 
-def _data(path: Path | str, note: Note) -> bytes | None:
+def _noting(path: Path | str, findings: list[Finding]) -> Note:
+    def note(code: str, severity: Severity, problem: str, line: int, hint: str) -> None:
+        findings.append(Finding(code, severity, problem, Place(Path(path), line), hint))
+
+    return note
+
+
+def _data(path: Path | str, findings: list[Finding]) -> bytes | None:
     """The bytes of a file; None, with a finding, if it cannot be read."""
+    note = _noting(path, findings)
     try:
         return read_limited(path, LARGEST_FILE)
     except FileTooLargeError:

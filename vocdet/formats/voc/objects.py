@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from lxml import etree
 
 from vocdet import masks
+from vocdet.boxes import Boxes
 from vocdet.data.findings import Severity
 from vocdet.data.rotated import angle_of, around, turned
 from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
@@ -62,6 +64,30 @@ class RawObject(NamedTuple):
     line: int
     pose: str  # "": none
     rare: RareFields | None  # None in most files
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectColumns:
+    """Objects as written; row i of every column is object i."""
+
+    labels: Sequence[str] = ()
+    boxes: Boxes = field(default_factory=lambda: np.empty((0, 4)))
+    flags: Sequence[int] = ()
+    lines: Sequence[int] = ()
+    poses: Sequence[str] = ()
+    rare: dict[int, RareFields] = field(default_factory=dict)
+
+    def rows(self) -> tuple[RawObject, ...]:
+        """The objects."""
+        columns = zip(self.labels, map(tuple, self.boxes.tolist()), self.flags, self.lines, self.poses, strict=True)
+        return tuple(RawObject(*one, self.rare.get(row)) for row, one in enumerate(columns))
+
+
+def columns_of(objects: Sequence[RawObject]) -> ObjectColumns:
+    """The columns of some objects."""
+    labels, boxes, flags, lines, poses, rares = zip(*objects, strict=True)
+    rare = {row: one for row, one in enumerate(rares) if one is not None}
+    return ObjectColumns(labels, np.array(boxes), flags, lines, poses, rare)
 
 
 def read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawObject | None:

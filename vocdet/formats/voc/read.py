@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from vocdet.data import image_files
@@ -26,11 +25,14 @@ from vocdet.formats.shared.values import read_labels
 from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc import preserved
-from vocdet.formats.voc.annotation import Annotation, read_annotation
+from vocdet.formats.voc.annotation import Annotation, parse_annotation, read_annotation, read_file, without_objects
 from vocdet.formats.voc.layout import Layout, find_layout
-from vocdet.formats.voc.objects import NO_RARE_FIELDS, RareFields, RawObject
+from vocdet.formats.voc.objects import NO_RARE_FIELDS, ObjectColumns, RareFields, RawObject, columns_of
 from vocdet.formats.voc.preserved import SAME
+from vocdet.formats.voc.usual import UsualFile, UsualObjects, usual_objects
 from vocdet.wording import counted, listed, quoted
+
+_BATCH = 64  # files, whose texts fit into the cache of a processor
 
 _PLAIN = re.compile(r"[^/\\:]*")  # a <filename> without folders
 
@@ -55,10 +57,14 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     layout = find_layout(source.path, without_images=without_images)
     reading = _Reading(layout, DatasetBuilder(layout.root), Notes(), without_images=without_images)
     with image_files.quiet_decoder(), uncollected():
-        for done, annotation in enumerate(layout.annotations, 1):
-            _read_one(reading, annotation)
-            if progress is not None:
-                progress(done, len(layout.annotations))
+        sources = list(layout.annotations)
+        for first in range(0, len(sources), _BATCH):
+            batch = _read_batch(layout.root, sources[first : first + _BATCH])
+            for done, (file, annotation) in enumerate(batch.annotations.items(), first + 1):
+                _read_one(reading, file, annotation, batch)
+                if progress is not None:
+                    progress(done, len(sources))
+            _add_pending(reading, batch)
         dataset, reason = _dataset(reading, label_list, source.coordinates)
     annotated = set(layout.annotations.values())
     unannotated = {
@@ -104,34 +110,64 @@ class _Reading:
         self.notes.add(code, severity, problem, Path(path), hint)
 
 
-def _read_one(reading: _Reading, source: str) -> None:
+@dataclass(slots=True)
+class _Batch:
+    """Files that are read at once, because the objects of those of the usual form are converted together."""
+
+    objects: UsualObjects
+    annotations: dict[str, Annotation] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)  # of the usual form: the number in `objects`
+    pending: list[tuple[int, int]] = field(default_factory=list)  # image rows and files whose objects are not yet added
+
+
+def _read_batch(root: Path, sources: Sequence[str]) -> _Batch:
+    found = {source: read_file(f"{root}/{source}") for source in sources}
+    usual = {source: file for source, file in found.items() if isinstance(file, UsualFile)}
+    numbers = {source: number for number, source in enumerate(usual)}
+    batch = _Batch(usual_objects(list(usual.values())))
+    for source, file in found.items():
+        if not isinstance(file, UsualFile):
+            batch.annotations[source] = file
+        elif numbers[source] in batch.objects.unusual:
+            batch.annotations[source] = parse_annotation(f"{root}/{source}")
+        else:
+            batch.annotations[source], batch.files[source] = without_objects(file), numbers[source]
+    return batch
+
+
+def _read_one(reading: _Reading, source: str, annotation: Annotation, batch: _Batch) -> None:
     layout, builder = reading.layout, reading.builder
     path = f"{layout.root}/{source}"
     stem = layout.annotations[source]
-    annotation = read_annotation(path)
     reading.notes.findings += annotation.findings
     if not annotation.readable:
         return
     file = "" if stem in reading.source_of else _image_of(reading, stem, annotation, path)
     if stem in reading.source_of or reading.used.get(file, source) != source:
-        _note_second(reading, reading.source_of.get(stem) or reading.used[file], annotation, path)
+        _note_second(reading, reading.source_of.get(stem) or reading.used[file], path)
         return
     reading.source_of[stem] = source
     size = _size_of(reading, file, annotation, path) if file else None
     if not file or size is None:
         return
+    header, number = annotation.header, batch.files.get(source, -1)
+    count = batch.objects.count(number)
     if stem in layout.masks:
-        _read_masks(reading, stem, annotation, size[:2])
-    header, rares = annotation.header, [item.rare for item in annotation.objects if item.rare is not None]
+        _add_pending(reading, batch)
+        _read_masks(reading, stem, annotation, count or len(annotation.objects), size[:2])
+    rares = [item.rare for item in annotation.objects if item.rare is not None]
     masked = header.masks or any(rare.polygons or rare.segmentation for rare in rares)
-    if header.segmented == ("1" if masked else "0"):
+    if header.segmented == ("1" if masked or number in batch.objects.outlined else "0"):
         header.segmented = SAME
     if header.path == file.rpartition("/")[2]:
         header.path = SAME
     row = builder.add_image(file, source, size, stem=stem, extra=preserved.image_json(header))
-    if annotation.objects:
+    if count:
+        batch.pending.append((row, number))
+    elif annotation.objects:
+        _add_pending(reading, batch)
         objects = [_inside(item, size) for item in annotation.objects] if rares else annotation.objects
-        _add_objects(reading, row, objects)
+        _add_objects(reading, [row] * len(objects), columns_of(objects))
     reading.databases.append(annotation.database)
     if annotation.coordinates:
         reading.stated[annotation.coordinates] += 1
@@ -148,34 +184,43 @@ def _inside(item: RawObject, size: tuple[int, int] | ImageSize) -> RawObject:
     return item._replace(box=(xmin, ymin, xmax, ymax)) if xmin < xmax and ymin < ymax else item
 
 
-def _add_objects(reading: _Reading, row: int, objects: Sequence[RawObject]) -> None:
+def _add_pending(reading: _Reading, batch: _Batch) -> None:
+    """Add the objects of files of the usual form."""
+    if batch.pending:
+        objects, files = batch.objects, [file for _, file in batch.pending]
+        images = [image for image, file in batch.pending for _ in range(objects.count(file))]
+        batch.pending = []
+        _add_objects(reading, images, objects.of_files(files))
+
+
+def _add_objects(reading: _Reading, images: Sequence[int], objects: ObjectColumns) -> None:
+    """Add objects of these images, given by their rows."""
     builder = reading.builder
-    labels, boxes, flags, lines, poses, rares = zip(*objects, strict=True)
-    for i, rare in enumerate(rares, len(builder.image)):
-        if rare is not None:
-            if rare.polygons:
-                reading.polygons.add(i, "],[".join(rare.polygons).encode())
-                rare.polygons = ()
-            reading.rotated += bool(rare.corners)
-            if rare != NO_RARE_FIELDS:
-                reading.rare[i] = rare
-    ids, pose_ids = builder.label_ids, builder.pose_ids
-    if len(pose_ids) + len(objects) > MOST_POSES:  # a number for every object is not a pose
+    for i, rare in objects.rare.items():
+        row = len(builder.image) + i
+        if rare.polygons:
+            reading.polygons.add(row, "],[".join(rare.polygons).encode())
+            rare.polygons = ()
+        reading.rotated += bool(rare.corners)
+        if rare != NO_RARE_FIELDS:
+            reading.rare[row] = rare
+    ids, pose_ids, poses = builder.label_ids, builder.pose_ids, objects.poses
+    if len(pose_ids) + len(poses) > MOST_POSES:  # a number for every object is not a pose
         reading.dropped_poses += sum(pose not in pose_ids for pose in poses)
-        poses = tuple(pose if pose in pose_ids else "" for pose in poses)
+        poses = [pose if pose in pose_ids else "" for pose in poses]
     builder.add_objects(
-        [row] * len(objects),
-        [ids.setdefault(label, len(ids)) for label in labels],
-        chain.from_iterable(boxes),
-        lines,
-        flags=flags,
+        images,
+        [ids.setdefault(label, len(ids)) for label in objects.labels],
+        objects.boxes,
+        objects.lines,
+        flags=objects.flags,
         pose=[pose_ids.setdefault(pose, len(pose_ids)) for pose in poses],
     )
 
 
-def _note_second(reading: _Reading, first: str, annotation: Annotation, path: str) -> None:
+def _note_second(reading: _Reading, first: str, path: str) -> None:
     """Note a second annotation of an image; it is only a warning if it says the same as the first."""
-    other = read_annotation(f"{reading.layout.root}/{first}")
+    other, annotation = read_annotation(f"{reading.layout.root}/{first}"), read_annotation(path)
     contents = [[item._replace(line=0) for item in each.objects] for each in (other, annotation)]
     if repr(contents[0]) == repr(contents[1]) and other.size == annotation.size and not annotation.findings:
         problem = f"annotates the same image as {first}, with the same objects: it is not used"
@@ -291,10 +336,10 @@ def _size_of(reading: _Reading, file: str, annotation: Annotation, path: str) ->
     return annotation.size
 
 
-def _read_masks(reading: _Reading, stem: str, annotation: Annotation, size: tuple[int, int]) -> None:
-    """Read the masks of an image's objects from SegmentationObject."""
+def _read_masks(reading: _Reading, stem: str, annotation: Annotation, count: int, size: tuple[int, int]) -> None:
+    """Read the masks of an image's objects, of which there are `count`, from SegmentationObject."""
     path = reading.layout.root / reading.layout.masks[stem]
-    found = voc_masks.read_masks(path, len(annotation.objects), size, reading.notes.findings)
+    found = voc_masks.read_masks(path, count, size, reading.notes.findings)
     skipped = any(finding.severity == "error" for finding in annotation.findings)
     if found is None or skipped:  # with an object left out, the numbers of the others are unknown
         return
