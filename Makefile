@@ -26,7 +26,7 @@ test: $(INSTALLED) ## run the tests
 
 fuzz: $(INSTALLED) ## run the property tests on new examples; SEED=N repeats a run
 	@echo "repeat with: make fuzz SEED=$(SEED)"
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
+	VOCDET_FUZZ=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
 lint: $(INSTALLED) ## check format and style
 	$(BIN)/ruff format --check .

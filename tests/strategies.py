@@ -27,6 +27,12 @@ from vocdet.errors import Place
 from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Scan
 
+
+def examples(many: int) -> int:
+    """So many examples with `make fuzz`; a share of them, the same ones each time, in every other run of the tests."""
+    return min(many, many * settings().max_examples // 100)
+
+
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 Box = tuple[float, float, float, float]

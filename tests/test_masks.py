@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from tests.strategies import examples
 from vocdet import masks
 from vocdet.masks import MaskError, Rle, area, bounds, parse, pixels, rle_json, window
 
@@ -285,7 +286,7 @@ def test_a_window_of_run_lengths_is_that_part_of_the_mask(mask: NDArray[np.bool_
         assert np.array_equal(window(np.array(counts), height, (x0, y0, x1, y1)), mask[y0:y1, x0:x1])
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(-300, 300), st.integers(-300, 300), st.integers(0, 200), st.integers(0, 200))
 def test_a_rectangle_of_whole_pixels_is_filled_with_them(x: int, y: int, width: int, height: int) -> None:
     assume(width and height)

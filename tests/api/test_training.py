@@ -121,7 +121,7 @@ def test_a_dataset_made_in_memory_without_a_train_split_cannot_be_trained_on(she
 
 
 def test_the_recipe_selects_the_kind_of_detector(shelf: Path, tmp_path: Path) -> None:
-    values = TINY | {"longest": 96, "masks": False, "weights": "none"}
+    values = TINY | {"longest": 96, "masks": False, "weights": "none", "channels": 16}
     run = vocdet.train_detector(shelf, "maskrcnn-mb3-small", runs=tmp_path / "runs", device="cpu", **values)
     assert run.path.name == "maskrcnn-mb1-0.25-1"
     found = vocdet.load(run, device="cpu")(shelf / "JPEGImages" / "img00.jpg", score=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,16 @@ def test_calls_become_commands_and_arguments_become_options(text: str, expected:
     assert as_commands(text) == expected
 
 
+@cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    """Every file of the library, parsed once for all tests."""
+    paths = sorted(LIBRARY.rglob("*.py"))
+    return [(path.relative_to(LIBRARY), ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
+
+
 def texts(*, docstrings: bool = True) -> Iterator[tuple[str, str]]:
     """Every text in the library with its file and line; a 0 stands for what an f-string fills in."""
-    for path in sorted(LIBRARY.rglob("*.py")):
-        place = path.relative_to(LIBRARY)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for place, tree in trees():
         skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and not docstrings}
         for node in ast.walk(tree):
             if id(node) in skipped:

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.evaluation.scores import coco_score
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation.coco_score import NAMES, CocoScore
@@ -99,7 +100,7 @@ def samples(draw: st.DrawFn) -> tuple[list[tuple[str, Box, str]], list[tuple[str
     return objects, draw(st.permutations(found))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(images=st.lists(samples(), max_size=4))
 def test_equals_pycocotools(
     make: Make, images: list[tuple[list[tuple[str, Box, str]], list[tuple[str, float, Box]]]]

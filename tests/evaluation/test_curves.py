@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.evaluation.curves import LabelCurve, Wanted, calibration, label_curves
 from vocdet.evaluation.matching import FALSE, IGNORED, TRUE, DetectionTable
 
@@ -60,7 +61,7 @@ def test_without_a_correct_detection_there_is_no_threshold() -> None:
 row = st.tuples(st.integers(1, 9).map(lambda n: n / 10), st.sampled_from([TRUE, FALSE]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(row, max_size=8), st.floats(0.1, 1), st.booleans())
 def test_no_other_threshold_is_better(rows: list[tuple[float, int]], least: float, by_precision: bool) -> None:
     """Every threshold between 0 and 1 is tried."""

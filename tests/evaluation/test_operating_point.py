@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.evaluation.matching import FALSE, TRUE, box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import count_objects
@@ -126,7 +127,7 @@ boxes = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), grid, grid, st.just(1
 labels = st.sampled_from(LABELS)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     objects=st.lists(st.tuples(labels, boxes, st.sampled_from(["", "difficult"])), max_size=5),
     found=st.lists(st.tuples(labels, st.sampled_from([0.2, 0.4, 0.6, 0.8]), boxes), max_size=8),

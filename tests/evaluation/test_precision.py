@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.evaluation.scores import mean_ap, mean_ap07, voc_score
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation.precision import average_precision_11, average_precision_area
@@ -150,7 +151,7 @@ objects = st.tuples(labels, boxes, st.sampled_from(["", "", "difficult"]))
 samples = st.tuples(st.lists(objects, max_size=5), st.lists(st.tuples(labels, scores, boxes), max_size=8))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(images=st.lists(samples, max_size=4), iou=st.sampled_from([0.1, 0.3, 0.5, 0.75]))
 def test_equals_the_devkit(
     make: Make,

@@ -39,7 +39,7 @@ from vocdet.formats.voc import write as voc_write
 from vocdet.formats.yolo import read as yolo
 from vocdet.formats.yolo import write as yolo_write
 
-TIMES = float(os.environ.get("VOCDET_FUZZ", "0.25"))  # 1 and more for a longer look
+TIMES = float(os.environ.get("VOCDET_FUZZ", "0.1"))  # 1 and more for a longer look
 
 
 def fuzz(examples: int) -> settings:

@@ -19,7 +19,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import plain, scans
+from tests.strategies import examples, plain, scans
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
 from vocdet.data.texts import Texts
@@ -48,7 +48,7 @@ def make_scan(count: int = 3, per_image: int = 2, *, poses: tuple[str, ...] = ("
 
 
 @given(scan=scans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_loaded_is_what_was_saved(tmp_path_factory: pytest.TempPathFactory, scan: Scan) -> None:
     path = tmp_path_factory.getbasetemp() / "a.safetensors"
     save(path, scan)
@@ -117,7 +117,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_flipped_byte_is_noticed_or_changes_nothing(whole: Path, data: st.DataObject) -> None:
     bytes_ = bytearray(whole.read_bytes())
     place = data.draw(st.integers(0, len(bytes_) - 1))
@@ -133,7 +133,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(whole: Path, data: st.Data
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_file_that_is_cut_or_torn_is_refused(whole: Path, data: st.DataObject) -> None:
     bytes_ = whole.read_bytes()
     end = data.draw(st.integers(0, len(bytes_) - 1))

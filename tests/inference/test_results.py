@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.detections import Detections
 from vocdet.inference.results import write_coco_results
@@ -63,7 +64,7 @@ coordinate = st.floats(0, 2000, width=32).map(lambda value: round(value * 64) / 
 single = st.floats(0, 1, width=32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     rows=st.lists(
         st.lists(st.tuples(st.integers(0, 1), single, st.tuples(*[coordinate] * 4)), max_size=5), min_size=2, max_size=2

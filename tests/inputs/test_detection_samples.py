@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
 from vocdet.inputs.batches import BatchRequest, make_batch
@@ -95,7 +96,7 @@ def test_a_box_follows_its_pixels_through_every_augmentation(
         assert len(sample.boxes) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(pictures((255, 0, 0)), pictures((0, 255, 0)), st.integers(0, 2**32 - 1))
 def test_of_two_scenes_laid_over_each_other_both_are_learned(
     red: tuple[tuple[int, int], Box, Color], green: tuple[tuple[int, int], Box, Color], seed: int

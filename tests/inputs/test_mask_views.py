@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.inputs.masked import Pixels, bounds_of, in_full, polygon_text, rle_text, save_dataset, whole_mask
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.texts import Texts
 from vocdet.inputs.mask_views import MaskFrame, bounded, tight, visible_mask, visible_masks
@@ -71,7 +72,7 @@ def cut_out(mask: Pixels, x0: int, y0: int, width: int, height: int) -> Pixels:
 TIED = [20.0, 75, 69, 33, 69, 71, 33, 19, 33, 27, 11, 12]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(polygons, corners, st.booleans(), st.booleans())
 @example([TIED], (3, 18, 49, 59), False, False)
 def test_a_crop_of_whole_pixels_shows_those_of_the_whole_images_mask(
@@ -194,7 +195,7 @@ def blob(x: int, y: int, radius: int, count: int, seed: int) -> list[float]:
     return np.round(points, 2).reshape(-1).tolist()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(blobs, views(), st.sampled_from([WHOLE, (0, 0, 45, 40), (25, 10, 90, 64), (3, 40, 67, 70)]), st.booleans())
 @example((20, 27, 8, 5, 14), View(0, 0, 1, 0.30078125), (0, 0, 90, 70), False)
 def test_a_mask_is_where_its_pixels_are(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from tests.inputs.masked import polygon_text, save_dataset
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset
 from vocdet.inputs.batches import BatchRequest, EpochPlan, batches, make_batch
 from vocdet.inputs.detection_samples import DetectionSamples
@@ -34,7 +35,7 @@ def pictures(folder: Path, shapes: list[tuple[int, int]] | None = None, suffix: 
     return save_dataset(folder, images, objects, suffix=suffix)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(2, 400), st.integers(2, 400), st.integers(20, 300), st.integers(0, 300))
 def test_an_image_gets_the_size_that_torchvision_gives_it(width: int, height: int, size: int, more: int) -> None:
     longest = size + more

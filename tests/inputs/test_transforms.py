@@ -8,6 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.strategies import examples
 from vocdet.inputs.transforms import (
     FILL,
     Augmentation,
@@ -55,7 +56,7 @@ def views(draw: st.DrawFn) -> View:
     return View(x0, y0, x0 + w, y0 + h, draw(st.booleans()))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(samples(), views(), st.sampled_from([WHOLE, (0, 0, 31, 33), (25, 10, 80, 64), (3, 40, 47, 64)]))
 @example(((100, 50), (10, 10, 60, 40)), View(), WHOLE)
 @example(((100, 50), (10, 10, 60, 40)), View(mirrored=True), WHOLE)
@@ -156,7 +157,7 @@ def test_without_objects_nothing_is_seen() -> None:
     assert (seen.shape, keep.shape) == ((0, 4), (0,))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 5))
 def test_a_crop_is_large_enough_not_too_thin_and_shows_an_object(seed: int, objects: int) -> None:
     rng = np.random.default_rng(seed)

@@ -137,9 +137,8 @@ def test_it_learns_boxes_and_masks(tmp_path: Path) -> None:
     assert (report.masks.overall.ap50 or 0) > 0.3
 
 
-@pytest.mark.parametrize(("batch", "steps"), [(4, 3), (8, 1)])
-def test_a_stopped_run_resumes_bit_for_bit(root: Path, tmp_path: Path, batch: int, steps: int) -> None:
-    requested = recipe(batch=batch)
+def test_a_stopped_run_resumes_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    requested, steps = recipe(batch=8), 1  # trained in two shards
     _, _, whole = train(root, tmp_path / "whole", requested)
     _, _, run = train(root, tmp_path / "runs", requested, stop=stopped_after(steps))
     assert read_record(run / STATE).progress.steps == steps

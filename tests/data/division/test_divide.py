@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.division.divide import fold_rows, objects_of_splits, split, split_sizes
 from vocdet.data.splits import Rows
@@ -180,7 +181,7 @@ def test_the_split_of_a_seed_is_the_same_everywhere_and_always() -> None:
 
 
 @given(scenes, st.integers(0, 3), st.booleans())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_what_is_assigned_stays_when_images_are_added(images: list[list[int]], seed: int, stratify: bool) -> None:
     old = len(images) * 2 // 3
     if old < 3:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.division.sampling import sample, shared_out
 from vocdet.formats.voc.read import read
@@ -34,7 +35,7 @@ some_scenes = st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_
 
 
 @given(some_scenes, st.data())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_a_sample_has_the_requested_number_of_images(scenes: list[list[int]], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(scenes)))
     cut = data.draw(st.integers(0, len(scenes)))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.data.findings import Finding, Notes
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import parse
@@ -159,7 +160,7 @@ def objects_in(value: object) -> Iterator[dict[str, Any]]:
         yield from objects_in(inner)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from([PLAIN, KNOWN, UNKNOWN]), st.randoms(use_true_random=False), st.integers(0, 2))
 def test_a_repeated_key_is_found_at_any_depth(
     module_tmp_path: Path, content: dict[str, Any], rng: random.Random, count: int
@@ -454,7 +455,7 @@ whole = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(whole)
 def test_any_json_is_read_or_refused(module_tmp_path: Path, content: dict[str, Any]) -> None:
     path = module_tmp_path / "a.json"
@@ -475,7 +476,7 @@ def test_any_json_is_read_or_refused(module_tmp_path: Path, content: dict[str, A
         str(finding.as_error()).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 10**6), st.sampled_from([json.dumps(KNOWN), json.dumps(UNKNOWN)]))
 def test_any_bytes_are_read_or_refused(module_tmp_path: Path, data: bytes, cut: int, text: str) -> None:
     path = module_tmp_path / "a.json"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import save_image
+from tests.strategies import examples
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import read as coco_json
@@ -585,7 +586,7 @@ KEYS = ["id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentatio
         "height", "name", "voc", "attributes", "parts", "supercategory", "x"]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["images", "annotations", "categories"]), st.integers(0, 1), st.sampled_from(KEYS),
                           st.sampled_from(VALUES)), min_size=1, max_size=4))  # fmt: skip
 def test_wrong_values_anywhere_are_found_or_harmless(folder: Path, edits: list[tuple[str, int, str, object]]) -> None:
@@ -607,7 +608,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coco_set(tmp_path_factory.mktemp("coco"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 10**6), st.booleans())
 def test_any_bytes_are_a_dataset_or_an_error(folder: Path, data: bytes, cut: int, whole: bool) -> None:
     text = json.dumps(PLAIN).encode()

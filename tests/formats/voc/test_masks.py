@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as pycoco
 
+from tests.strategies import examples
 from vocdet.data.findings import Finding
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc.masks import PixelMasks, class_values, object_values, palette_png, read_masks, voc_palette
@@ -112,7 +113,7 @@ def test_a_jpeg_called_png_is_no_mask(tmp_path: Path) -> None:
     assert read(tmp_path / "a.png", 3)[1][0].code == "mask.corrupt"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 10**4))
 def test_any_bytes_are_masks_or_an_error(module_tmp_path: Path, data: bytes, cut: int) -> None:
     whole = palette_png(NUMBERS)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset
 from vocdet.errors import SplitError
 from vocdet.formats.voc import image_sets
@@ -59,7 +60,7 @@ def test_a_split_file_is_tidied(dataset: Dataset, before: str, after: str, count
 LINES = st.sampled_from([*STEMS, "000001.jpg", "x/000002", "my photo 1 -1", "nothing", "", "000001  1", " 000002\t"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r\n", "\r"]))), st.booleans())
 def test_tidying_changes_no_split_and_is_idempotent(dataset: Dataset, lines: list[tuple[str, str]], bom: bool) -> None:
     data = ("\ufeff" if bom else "") + "".join(line + end for line, end in lines)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.texts import Texts
@@ -217,7 +218,7 @@ xml_like = st.lists(st.sampled_from(["<", ">", "/", "x", "object", "name", " ", 
                                      "xmlns", "]]>", "<![CDATA["]), max_size=12).map("".join)  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(xml_like | st.text(max_size=10), st.text(max_size=6))
 def test_no_text_becomes_more_than_itself_in_a_file(module_tmp_path: Path, tag: str, value: str) -> None:
     """Whatever stands in a COCO file, the XML made of it is read, and has one object of one label."""

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import save_image
+from tests.strategies import examples
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
 from vocdet.data.mask_areas import mask_areas
@@ -849,7 +850,7 @@ def drawn(draw: st.DrawFn) -> Dataset:
     return dataset_of(size, rows, stems=("a", "b", "c"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(drawn())
 def test_what_is_written_reads_back_the_same(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -863,7 +864,7 @@ def test_what_is_written_reads_back_the_same(dataset: Dataset) -> None:
         np.testing.assert_array_equal(getattr(found.dataset.objects, column), getattr(dataset.objects, column))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-50, 150)] * 4), max_size=4))
 def test_any_box_is_written_as_fractions_that_other_tools_accept(
     found: list[tuple[float, float, float, float]],

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
+from tests.strategies import examples
 from vocdet.models.ssd.anchors import map_sizes, torchvision_anchors
 from vocdet.models.ssd.loss import decode, encode, hardest, match, pairwise_iou, ssd_sums
 
@@ -64,7 +65,7 @@ def test_empty_boxes_have_no_overlap_and_no_nan() -> None:
     assert torch.equal(pairwise_iou(empty, empty), torch.zeros(2, 2))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, len(GRID) - 1))
 def test_decoding_is_the_inverse_of_encoding(seed: int, anchor: int) -> None:
     boxes = random_boxes(5, seed)
