@@ -33,7 +33,8 @@ GUIDES = {
     "live": "predict",
     "merge": "reshape", "predict": "predict", "progress": "prelabel", "recipes": "projects", "remap": "reshape",
     "runs": "runs",
-    "sample": "reshape", "split": "split", "stats": "reshape", "thresholds": "evaluate", "train": "train",
+    "sample": "reshape", "serve": "serve",
+    "split": "split", "stats": "reshape", "thresholds": "evaluate", "train": "train",
     "train-backbone": "train-classifier",
     "train-maskrcnn": "train-maskrcnn", "train-ssd": "train-ssd",
 }  # fmt: skip

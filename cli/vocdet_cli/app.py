@@ -48,6 +48,7 @@ COMMANDS = {
     "frames": ("prelabel", "Take images to annotate out of videos, without those that hardly differ."),
     "progress": ("prelabel", "Count the images whose annotations are machine-made, corrected, or of people."),
     "live": ("predict", "Show a camera, a stream or a video with the detected objects; q or Esc stops."),
+    "serve": ("serve", "Serve a detector: POST an image, get JSON or a drawing."),
     "runs": ("runs", "List runs with their metrics: newest first, or by a metric."),
     "compare": ("runs", "Compare runs: recipe, environment, data, and metrics overall and label by label."),
     "export": ("export", "Write a trained model as a file for other programs, with everything from pixels to boxes "

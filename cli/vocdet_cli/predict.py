@@ -151,15 +151,32 @@ def live(
     source: Annotated[str, typer.Option(help="Camera number, video file or URL.")] = "0",
     save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,
     frames: Annotated[int, typer.Option(min=0, help="Stop after N frames.", show_default="no limit")] = 0,
+    web: Annotated[bool, typer.Option("--web", help="Show it on a page in the browser instead of a window.")] = False,
+    host: Annotated[str, typer.Option(help="Address of the page; any but the loopback needs the token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: a free one.")] = 8765,
+    token: Annotated[
+        str, typer.Option(help="Token of the page.", envvar="VOCDET_TOKEN", show_default="a new one if needed")
+    ] = "",
     score: Score = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
 ) -> None:
-    """Show a camera, a stream or a video with the detected objects; q or Esc stops."""
+    """Show a camera, a stream or a video with the detected objects; q or Esc stops.
+
+    --web shows it on a page with thresholds to move and a snapshot. Frames that come faster than they are detected are
+    dropped and counted there, and lost streams are opened again.
+    """
     load_torch()
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
+
+    if web:
+        if save or force:
+            raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
+        run = run or workflow.choose_run((), runs=runs)[0]
+        _show_page(run, source, host, port, token, score=score, frames=frames, device=device)
+        return
 
     count, rate = 0, 0.0
     run = run or workflow.choose_run((), runs=runs)[0]
@@ -177,3 +194,25 @@ def live(
         if count:
             saved = f". Saved to {save}" if save else ""
             render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end{saved}")
+
+
+def _show_page(
+    run: Path, source: str, host: str, port: int, token: str, *, score: float | None, frames: int, device: str
+) -> None:
+    """Show the page of `live`, and print its address."""
+    from vocdet.wording import counted
+    from vocdet.workflows.live_page import PageStart, WebOptions, live_page
+
+    count, rate, dropped = 0, 0.0, 0
+    events = live_page(run, source, WebOptions(host, port, token), score=score, frames=frames, device=device)
+    try:
+        with closing(events), render.screen().status("starting; Ctrl-C stops") as status:
+            for event in events:
+                if isinstance(event, PageStart):
+                    render.done(f"Open {event.url}")
+                    continue
+                count, rate, dropped = count + 1, event.fps, event.dropped
+                status.update(f"{rate:.1f} fps, {counted(len(event.detections), 'object')}, {dropped} dropped")
+    finally:
+        if count:
+            render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end, {dropped} dropped")

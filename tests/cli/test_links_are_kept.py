@@ -49,6 +49,7 @@ OTHERS = {
     "demo",
     "frames",
     "progress",
+    "serve",
     "recipes",
     "fetch",
     "train-maskrcnn",

@@ -82,6 +82,7 @@ class LiveFrame:
     number: int  # from 0
     detections: Detections
     fps: float  # of the latest frames
+    dropped: int = 0  # frames that the camera delivered meanwhile, in all
 
 
 def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
@@ -157,7 +158,7 @@ def live(
     only replaced with `force`. Without a screen, only the file is written; without both, it is a `MediaError`. A video
     plays at most at its own speed.
     """
-    item = _playable(source)
+    item = playable(source)
     no_window = no_screen()
     if no_window and save is None:
         raise MediaError(no_window, hint='write a video instead with `save="out.mp4"`')
@@ -217,7 +218,8 @@ def _refuse(items: Sequence[MediaSource], out: Path) -> None:
             raise ArgumentError("is in the output folder", place=item.path, hint="choose another folder for `out`")
 
 
-def _playable(text: str) -> MediaSource:
+def playable(text: str) -> MediaSource:
+    """A camera, a stream or a video; an `ArgumentError` for anything else."""
     hint = "give a camera number, a URL or a video file"
     if is_folder(Path(text)):
         raise ArgumentError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)

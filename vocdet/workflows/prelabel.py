@@ -34,6 +34,7 @@ from vocdet.inference.annotating import compare, looks, teaching_order, uncertai
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
 from vocdet.mask_outlines import as_polygon
 from vocdet.outputs import FILES, OutputFiles, place_copy, read_marker
+from vocdet.workflows.detector import open_detector
 from vocdet.workflows.predict import TileChoice, read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
 
@@ -101,9 +102,7 @@ def prelabel(
     check_writable(out, inside=True)
     if isinstance(detector, Path):
         name = str(detector)
-        from vocdet.inference.predictor import load_predictor
-
-        detector = load_predictor(detector, device=device)
+        detector = open_detector(detector, device=device)
     detector = tiles.apply(detector)
     check_voc_labels(out, detector.labels)
     work = _Work(detector, name, score, PrelabelReport(out))

@@ -1,0 +1,41 @@
+"""Who may use a page or a service, and how much: this machine alone, or whoever has the token."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeLimits:
+    """What a service accepts."""
+
+    megabytes: float = 20.0  # of a body
+    megapixels: float = 50.0  # of an image
+    batch: int = 8  # images per forward pass: those that wait
+    waiting: int = 256  # requests; further ones are refused
+    seconds: float = 30.0  # for a body to arrive
+
+
+def is_local(host: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def token_for(host: str, token: str) -> str:
+    """The token that is needed: the one that was given, a new one for an address that others reach, else none ("")."""
+    return token or ("" if is_local(host) else secrets.token_urlsafe(16))
+
+
+def may_access(needed: str, given: str, host_header: str, *, local: bool) -> bool:
+    """Whether a request has the token. Without one, its Host must be this machine: a page of the web has another."""
+    if needed:
+        return secrets.compare_digest(needed.encode(), given.encode(errors="replace"))
+    name = host_header.rpartition(":")[0] if host_header.count(":") == 1 or "]:" in host_header else host_header
+    return not local or name.strip("[]").lower() in _LOCAL

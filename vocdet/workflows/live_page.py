@@ -1,0 +1,72 @@
+"""Apply a detector to a camera or a video, on a page in the browser."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vocdet.inference.camera import RETRY, camera
+from vocdet.inference.draw import draw
+from vocdet.inference.live_page import PORT, LivePage, serving_page
+from vocdet.workflows.detector import open_detector
+from vocdet.workflows.predict import RATED, LiveFrame, playable
+
+if TYPE_CHECKING:
+    from vocdet.runtimes.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class WebOptions:
+    """Where the page is."""
+
+    host: str = "127.0.0.1"  # this machine alone; any other address needs a token
+    port: int = PORT  # 0: a free one
+    token: str = ""  # "": a new one where one is needed
+    retry: float = RETRY  # seconds until a lost stream is opened again
+
+
+@dataclass(frozen=True, slots=True)
+class PageStart:
+    """The page can be opened."""
+
+    url: str  # with its token
+
+
+def live_page(
+    detector: Path | Predictor,
+    source: str = "0",
+    options: WebOptions = WebOptions(),
+    *,
+    score: float | None = None,
+    frames: int = 0,
+    device: str = "auto",
+) -> Generator[PageStart | LiveFrame, None, None]:
+    """Show a camera, a stream or a video with its detections on a page, until `frames` frames, or the video ends.
+
+    The address is yielded first, then every frame. A thread reads the camera as fast as it delivers, and only the
+    newest frame is detected: the others are dropped and counted. A lost stream is opened again. The page has the
+    picture, the objects, a slider for the threshold of each label, and a snapshot; on another address than the
+    loopback, it needs the token that is in the address.
+    """
+    item = playable(source)
+    if isinstance(detector, Path):
+        detector = open_detector(detector, device=device)
+    limits = detector.thresholds if score is None else np.full(len(detector.labels), score, np.float32)
+    page = LivePage(detector.labels, limits, token=options.token)
+    with serving_page(page, options.host, options.port), camera(item, retry=options.retry) as reader:
+        yield PageStart(page.url)
+        times = deque([time.monotonic()], maxlen=RATED)
+        for frame in islice(reader.frames(), frames or None):
+            found = detector.detect([frame.pixels])[0].above(page.thresholds)
+            times.append(time.monotonic())
+            fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
+            facts = {"fps": fps, "read": reader.read, "dropped": reader.dropped, "reconnected": reader.reconnected}
+            page.show(draw(frame.pixels, found, detector.labels), found, facts)
+            yield LiveFrame(frame.number, found, fps, reader.dropped)
