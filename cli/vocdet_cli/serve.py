@@ -36,8 +36,8 @@ def serve(
     end it after the requests that it has accepted. Needs the extra serve: pip install vocdet[serve].
     """
     load_torch()
+    from vocdet.inference.access import ServeLimits
     from vocdet.workflows.predict import choose_run
-    from vocdet.workflows.serve import ServeLimits
     from vocdet.workflows.serve import serve as run_service
 
     run = run or choose_run((), runs=runs)[0]
