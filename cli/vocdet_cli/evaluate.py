@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocdet_cli import render
+from vocdet_cli.backends import note_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Device, Format, Labels, Runs, Seed, SkipBad
+from vocdet_cli.options import Backend, Coordinates, Crowds, Device, Format, Labels, Runs, Seed, SkipBad
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -77,6 +78,7 @@ def evaluate(
     skip_bad: SkipBad = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO.
 
@@ -90,7 +92,7 @@ def evaluate(
     options = EvalOptions(split, own_thresholds, subset, interval, seed)
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
-        done, run = _of_run(run, source, options, runs=runs, device=device, picture=picture)
+        done, run = _of_run(run, source, options, runs=runs, device=device, backend=backend, picture=picture)
     assert run is not None
     show(done, run, source, seed=seed)
     if why:
@@ -117,15 +119,24 @@ def _of_files(path: Path, source: Source, options: EvalOptions, picture: Path | 
 
 
 def _of_run(
-    run: Path | None, source: Source, options: EvalOptions, *, runs: Path, device: str, picture: Path | None
+    run: Path | None,
+    source: Source,
+    options: EvalOptions,
+    *,
+    runs: Path,
+    device: str,
+    backend: Backend,
+    picture: Path | None,
 ) -> tuple[EvalResult, Path]:
     load_torch()
     from vocdet.runs.folders import newest_detector
     from vocdet.workflows.evaluate import evaluate_run
 
     run = run or newest_detector(runs)
+    note_backend(run, backend, device)
     with render.progress("evaluating") as progress:
-        return evaluate_run(run, source, options, device=device, picture=picture, progress=progress), run
+        done = evaluate_run(run, source, options, device=device, backend=backend, picture=picture, progress=progress)
+    return done, run
 
 
 def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:

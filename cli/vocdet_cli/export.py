@@ -9,6 +9,7 @@ import typer
 
 from vocdet_cli import render
 from vocdet_cli.options import Format, Runs, SkipBad
+from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
@@ -25,13 +26,19 @@ def export(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
     ] = None,
-    to: Annotated[str, typer.Option("--format", help="Format of the file: onnx.")] = "onnx",
+    to: Annotated[str, typer.Option("--format", help="Format of the file: onnx or openvino.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="exports/FORMAT in the run")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="The network in 8 bits, calibrated on training images; openvino only.")
+    ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest accepted change of AP, AP50 and scores.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Largest accepted change of AP, AP50 and scores.", show_default="0.01; of int8 0.03"
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Dataset to check on.", show_default="the run's own, its val split")
     ] = None,
@@ -53,7 +60,9 @@ def export(
     path = newest_detector(runs) if run is None else run if run.is_file() else find_run(run, runs)
     source = Source(data, format, skip_bad=skip_bad) if data else None
     with render.progress("comparing") as progress:
-        result = export_run(path, ExportOptions(to, size, raw, tolerance), out=out, data=source, progress=progress)
+        result = export_run(
+            path, ExportOptions(to, size, raw, tolerance, int8), out=out, data=source, progress=progress
+        )
     show(result)
     render.done(f"Exported {path} to {result.file}, {result.bytes / 1e6:.1f} MB, labels and model card beside it")
 
@@ -64,6 +73,8 @@ def show(result: ExportResult) -> None:
         render.warning(remark)
     if result.check:
         render.show(_table(result.check))
+        if result.description.precision == "int8" and result.check.by_label:
+            render.show(_label_table(result.check))
         for line in _lines(result.check):
             render.out.print(line, soft_wrap=True)
 
@@ -80,6 +91,14 @@ def _table(check: Check) -> Table:
     for name, scores, milliseconds in rows:
         time = "" if milliseconds is None else f"{milliseconds:.1f}"
         table.add_row(name, _number(scores.ap50), _number(scores.ap), time)
+    return table
+
+
+def _label_table(check: Check) -> Table:
+    table = render.table("AP50 of every label", "label", "model", "export", "change")
+    for label, (before, after) in check.by_label.items():
+        change = "" if before is None or after is None else f"{after - before:+.3f}".replace("-", "−")
+        table.add_row(escape(label[:40]), _number(before), _number(after), change)
     return table
 
 

@@ -48,3 +48,7 @@ ImageFiles = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Backend = Annotated[
+    Literal["auto", "torch", "onnx", "openvino"],
+    typer.Option(help="Library that runs the detector; auto: the fastest that has an export in the run, else torch."),
+]

@@ -10,7 +10,8 @@ import typer
 
 from vocdet.errors import VocdetError
 from vocdet_cli import render
-from vocdet_cli.options import Device, Runs
+from vocdet_cli.backends import note_backend
+from vocdet_cli.options import Backend, Device, Runs
 from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
 
@@ -69,6 +70,7 @@ def predict(
     ] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Detect objects in images, videos and streams; draw them, and list them in detections.json (COCO results).
 
@@ -92,10 +94,11 @@ def predict(
         return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
+    note_backend(run, backend, device)
     flags: dict[Also, bool] = {"voc": voc, "csv": csv, "yolo": yolo}
     also = [form for form, wanted in flags.items() if wanted]
     predictions = workflow.predict(
-        run, sources, out=out, score=score, batch=batch, device=device, frames=frames,
+        run, sources, out=out, score=score, batch=batch, device=device, backend=backend, frames=frames,
         also=also, tiles=tiles, force=force,
     )  # fmt: skip
     try:
@@ -161,6 +164,7 @@ def live(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Show a camera, a stream or a video with the detected objects; q or Esc stops.
 
@@ -180,8 +184,9 @@ def live(
 
     count, rate = 0, 0.0
     run = run or workflow.choose_run((), runs=runs)[0]
+    note_backend(run, backend, device)
     options = {"force": True} if force else {}
-    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device, **options)
+    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device, backend=backend, **options)
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
             for one in shown:

@@ -115,7 +115,7 @@ def test_mask_metrics_stand_beside_box_metrics(vocdet: Run, root: Path, monkeypa
                 whole = Texts.of([b'{"size": [80, 100], "counts": [405, 45, 7550]}'])
                 yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([0.9], np.float32), np.array([0]), whole)
 
-    monkeypatch.setattr(module, "load_predictor", lambda run, device: Squares())
+    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: Squares())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     _, out, err = vocdet("eval", save_run(Path("mine"), "cat", "[red]dog"), "--data", root)
     assert "mask AP" not in out
@@ -157,7 +157,7 @@ def test_a_folder_of_images_alone_gives_false_detections(
                 score = 0.9 if i == 0 else 0.1
                 yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([score], np.float32), np.array([0]))
 
-    monkeypatch.setattr(module, "load_predictor", lambda run, device: Finds())
+    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: Finds())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     photos = tmp_path / "photos"
     photos.mkdir()

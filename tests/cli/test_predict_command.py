@@ -65,7 +65,7 @@ def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> 
         "Detected 2 objects in 2 images with runs/newest. Saved to found next: vocdet live runs/newest"
     )
     assert calls[0][0] == (Path("runs/newest"), ["a.png", "b"])
-    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto"} | REST
+    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto", "backend": "auto"} | REST
 
 
 @pytest.mark.parametrize("name", ["", "best.safetensors"])
@@ -74,7 +74,13 @@ def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_pat
     assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu",
                   "--voc", "--csv", "--frames", "9", "--tile", "640", "--overlap", "0.3", "--no-whole")[0] == 0  # fmt: skip
     assert calls[0][0] == (run, ["a.png"])
-    assert calls[0][1] == {"out": Path("found"), "score": 0.3, "batch": 2, "device": "cpu"} | REST | {
+    assert calls[0][1] == {
+        "out": Path("found"),
+        "score": 0.3,
+        "batch": 2,
+        "device": "cpu",
+        "backend": "auto",
+    } | REST | {
         "also": ["voc", "csv"],
         "tiles": TileChoice(640, 0.3, whole=False),
         "frames": 9,
@@ -92,14 +98,20 @@ def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     code, text = vocdet("live")
     assert code == 0
     assert text == "Showed 3 frames, 24.0 fps at the end"
-    assert calls[0] == ((Path("runs/newest"), "0"), {"save": None, "score": None, "frames": 0, "device": "auto"})
+    assert calls[0] == (
+        (Path("runs/newest"), "0"),
+        {"save": None, "score": None, "frames": 0, "device": "auto", "backend": "auto"},
+    )
 
 
 def test_live_saves_a_video(calls: list[Any], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     code, text = vocdet("live", str(run), "--source", "clip.mp4", "--save", "out.mp4", "--frames", "3")
     assert (code, text) == (0, "Showed 3 frames, 24.0 fps at the end. Saved to out.mp4")
-    assert calls[0] == ((run, "clip.mp4"), {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto"})
+    assert calls[0] == (
+        (run, "clip.mp4"),
+        {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto", "backend": "auto"},
+    )
 
 
 def test_live_takes_one_run(calls: list[Any]) -> None:

@@ -82,4 +82,4 @@ def pan(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def rcnn(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     spec = RcnnSpec(NET, LABELS, size=64, longest=64, channels=16, hidden=32, proposals=20, candidates=50)
-    return exported(spec, tmp_path_factory.mktemp("rcnn"))
+    return exported(spec, tmp_path_factory.mktemp("rcnn"), (0.06, 0.06))

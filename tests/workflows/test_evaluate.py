@@ -76,7 +76,7 @@ def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def know(*labels: str) -> None:
         loaded = load_dataset(Source(root))
         detector = Knows(loaded.dataset.subset(loaded.dataset.rows("test")), labels)
-        monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
+        monkeypatch.setattr(module, "open_detector", lambda run, device, backend: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 
     return know
@@ -241,7 +241,7 @@ class AlwaysFinds:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "load_predictor", lambda run, device: AlwaysFinds())
+    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: AlwaysFinds())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 
 

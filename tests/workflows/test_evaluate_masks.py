@@ -74,7 +74,7 @@ class Knows:
 def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Knows]:
     def know(*, masks: bool = True) -> Knows:
         detector = Knows(load_dataset(Source(root)).dataset, masks=masks)
-        monkeypatch.setattr(module, "load_predictor", lambda run, device: detector)
+        monkeypatch.setattr(module, "open_detector", lambda run, device, backend: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
         return detector
 

@@ -19,7 +19,7 @@ from vocdet.inference.frames import quiet
 from vocdet.inputs.images import Image
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
-from vocdet.workflows.detector import open_detector
+from vocdet.workflows.detector import Backend, choose_file, is_exported, open_detector
 
 BATCH = 8  # pictures per forward pass
 
@@ -116,18 +116,21 @@ class Detector:
         return f"<detector {self.source}, labels: {listed(self.labels, most=5)}>"
 
 
-def load(run: Run | str | Path, device: str = "auto") -> Detector:
+def load(run: Run | str | Path, device: str = "auto", *, backend: Backend = "auto") -> Detector:
     """Load a trained detector from a run, its folder, a checkpoint file, or a file that `export` wrote.
 
-    `device` is auto (CUDA if there is a GPU), cpu, cuda or cuda:1. An exported file is loaded without torch. Raises a
-    `CheckpointError` for anything but a detector, and a `DeviceError` for a missing device.
+    `device` is auto (CUDA if there is a GPU), cpu, cuda or cuda:1. `backend` is the library that runs the detector:
+    torch, or onnx or openvino, which need an export in the run; auto is the fastest of these on a CPU, and the detector
+    shows the file. An exported file is loaded without torch. Raises a `CheckpointError` for anything but a detector,
+    and a `DeviceError` for a missing device.
 
     >>> detector = vocdet.load(run)
     >>> detector.labels
     ('circle', 'square')
     """
     path = run.path if isinstance(run, Run) else Path(run)
-    return Detector(open_detector(path, device=device), path)
+    file = choose_file(path, backend, device=device)
+    return Detector(open_detector(file, device=device, backend="auto" if is_exported(file) else "torch"), file)
 
 
 def _images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vocdet.api.run import Run
 from vocdet.formats.scan import Source
-from vocdet.workflows.export import TOLERANCE, ExportOptions, ExportResult, export_run
+from vocdet.workflows.export import ExportOptions, ExportResult, export_run
 
 
 def export(
@@ -16,14 +16,16 @@ def export(
     out: str | Path | None = None,
     size: int | None = None,
     raw: bool = False,
-    tolerance: float = TOLERANCE,
+    int8: bool = False,
+    tolerance: float | None = None,
     data: str | Path | None = None,
 ) -> ExportResult:
     """Export a run, or a checkpoint, as files that run without vocdet, and check that they do the same.
 
     The model takes one image, uint8, RGB (H, W, 3), of any size: resizing, normalization, decoding, the thresholds of
     the labels and NMS are inside, and boxes are in pixels of the image. `raw` leaves decoding out. `size` is another
-    input size, in pixels. The folder `out`, by default `exports/<format>` in the run, also gets the labels, a model
+    input size, in pixels. `format` is onnx or openvino; `int8` quantizes the latter, calibrated on training images. The
+    folder `out`, by default `exports/<format>` in the run, also gets the labels, a model
     card, and the check: the export and the model detect on the same images, the validation split of the run's dataset
     or of `data`. `ExportError` for a difference of AP, AP50 or a score beyond `tolerance`; then nothing is written.
 
@@ -37,5 +39,5 @@ def export(
     """
     path = run.path if isinstance(run, Run) else Path(run)
     source = Source(Path(data)) if data is not None else None
-    options = ExportOptions(format, size, raw, tolerance)
+    options = ExportOptions(format, size, raw, tolerance, int8)
     return export_run(path, options, out=None if out is None else Path(out), data=source)

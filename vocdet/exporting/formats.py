@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
+from vocdet.exporting.openvino import FILES, check_openvino, openvino_files
+from vocdet.inputs.images import Image
 from vocdet.runtimes.description import Description
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import load_onnx
+from vocdet.runtimes.openvino import load_openvino
 
 ONNX = "model.onnx"
 
@@ -22,7 +25,8 @@ class Exporter:
     files: tuple[str, ...]  # of the model; the first one names it
     check_installed: Callable[[], None]  # a `DependencyError` without its packages
     write: Callable[[Graph, Description], Mapping[str, bytes]]  # the content of all files
-    load: Callable[[Path], ExportedPredictor] | None  # the detector of the file; None: cannot run here
+    load: Callable[[Path], ExportedPredictor]  # the detector of the file
+    quantize: Callable[[Graph, Description, Sequence[Image]], Mapping[str, bytes]] | None = None  # in 8 bits
 
     @property
     def file(self) -> str:
@@ -36,4 +40,5 @@ def _onnx(graph: Graph, description: Description) -> dict[str, bytes]:
 
 EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter((ONNX,), check_onnx, _onnx, load_onnx),
+    "openvino": Exporter(FILES, check_openvino, openvino_files, load_openvino, openvino_files),
 }

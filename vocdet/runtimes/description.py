@@ -33,6 +33,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: tuple[float, ...] = ()  # of a detector: the score from which a detection of each label counts
     levels: Levels | None = None  # of images with more than 8 bits a sample
     tiles: Tiles | None = None  # of a model that was trained on tiles: what it detects on
+    resized: bool = False  # whether the size is another than that of the training
     raw: bool = False  # whether decoding is left out
     precision: Precision = "fp32"
     metrics: dict[str, float] = {}  # of the validation in training

@@ -46,7 +46,7 @@ def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 
     try:
         session = onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # ONNX Runtime has no class above its errors
-        problem = f"cannot be loaded by ONNX Runtime: {_first_line(error)}"
+        problem = f"cannot be loaded by ONNX Runtime: {first_line(error)}"
         raise CheckpointError(problem, place=path, hint="export it again") from error
     name = session.get_inputs()[0].name
 
@@ -66,5 +66,6 @@ def _providers(device: str, available: list[str]) -> list[str]:
     return [_PROVIDERS[kind]]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error of a runtime."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from vocdet.errors import CheckpointError
+from vocdet.errors import ArgumentError, CheckpointError, VocdetError
 from vocdet.files import is_file, is_folder
 from vocdet.inference.tiled import TiledPredictor
+from vocdet.outputs import digest_of
+from vocdet.runtimes.description import Description, described
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import load_onnx
+from vocdet.runtimes.onnx_file import read_onnx
+from vocdet.runtimes.openvino import load_openvino, read_openvino
 from vocdet.runtimes.predictor import Predictor
+from vocdet.wording import did_you_mean
 
 REPORT = "export.json"  # of an export folder
-EXPORTED: dict[str, Callable[..., ExportedPredictor]] = {".onnx": load_onnx}  # by the suffix of the file
+EXPORTS = "exports"  # in a run
+BEST = "best.safetensors"
+Backend = Literal["auto", "torch", "onnx", "openvino"]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A library that runs exported models."""
+
+    package: str
+    suffix: str  # of its files
+    describe: Callable[[Path], Description]
+    load: Callable[..., ExportedPredictor]
+
+
+RUNTIMES: dict[str, Runtime] = {  # the fastest first
+    "openvino": Runtime("openvino", ".xml", read_openvino, load_openvino),
+    "onnx": Runtime("onnxruntime", ".onnx", lambda path: described(read_onnx(path)[1], path), load_onnx),
+}
+_BY_SUFFIX = {runtime.suffix: name for name, runtime in RUNTIMES.items()}
 
 
 def is_exported(path: Path) -> bool:
     """Whether a path names an exported model: its file, or its folder."""
-    return path.suffix in EXPORTED or is_file(path / REPORT)
+    return (
+        is_file(path / REPORT)
+        or path.suffix == ".onnx"
+        or (path.suffix == ".xml" and is_file(path.with_suffix(".bin")))
+    )
 
 
-def open_detector(path: Path, *, device: str = "auto") -> Predictor:
-    """The detector of a run, a checkpoint, an exported file or its folder; torch is loaded for the first two alone."""
-    if is_folder(path) and is_file(path / REPORT):
-        path = _file_in(path)
-    if path.suffix in EXPORTED:
-        exported = EXPORTED[path.suffix](path, device=device)
+def open_detector(path: Path, *, device: str = "auto", backend: Backend = "auto") -> Predictor:
+    """The detector of a run, a checkpoint, an exported file or its folder; torch is loaded for the first two alone.
+
+    `backend` is the library that runs it; see `choose_file`.
+    """
+    path = choose_file(path, backend, device=device)
+    if path.suffix in _BY_SUFFIX:
+        exported = RUNTIMES[_BY_SUFFIX[path.suffix]].load(path, device=device)
         tiles = exported.description.tiles
         return TiledPredictor(exported, tiles) if tiles else exported
     from vocdet.inference.predictor import load_predictor
@@ -34,9 +68,59 @@ def open_detector(path: Path, *, device: str = "auto") -> Predictor:
     return load_predictor(path, device=device)
 
 
+def choose_file(path: Path, backend: Backend = "auto", *, device: str = "auto") -> Path:
+    """The file that a backend runs: an export, or `path` itself.
+
+    Exports are those that `export` wrote into the run: the same weights at the trained size, in full precision. On a
+    CPU, `auto` is the fastest of those whose library is installed, else torch. An `ArgumentError` for an export of
+    another backend, and a `CheckpointError` for a run without the export.
+    """
+    if backend not in ("auto", "torch", *RUNTIMES):
+        hint = did_you_mean(backend, ("torch", *RUNTIMES)) or "give auto, torch, onnx or openvino"
+        raise ArgumentError(f"unknown backend {backend!r}", hint=hint)
+    if is_exported(path):
+        file = _file_in(path) if is_folder(path) else path
+        if backend not in ("auto", _BY_SUFFIX[file.suffix]):
+            hint = f'use `backend="{_BY_SUFFIX[file.suffix]}"`, or give the run'
+            raise ArgumentError(f"is an export, which {backend} does not run", place=file, hint=hint)
+        return file
+    if backend == "torch" or (backend == "auto" and device not in ("auto", "cpu")):
+        return path
+    for name in RUNTIMES if backend == "auto" else (backend,):
+        found = _export_of(path, name)
+        if found and (backend != "auto" or find_spec(RUNTIMES[name].package)):
+            return path if backend == "auto" and device == "auto" and _has_gpu() else found
+    if backend != "auto":
+        hint = f'export it with `vocdet.export(run, format="{backend}")`'
+        raise CheckpointError(f"has no {backend} export of its weights", place=path, hint=hint)
+    return path
+
+
+def _has_gpu() -> bool:
+    from vocdet.inference.predictor import choose_device
+
+    return choose_device("auto") != "cpu"
+
+
+def _export_of(path: Path, backend: str) -> Path | None:
+    """The export of a run's or checkpoint's weights for a backend, as trained; None if there is none."""
+    checkpoint = path / BEST if is_folder(path) else path
+    runtime = RUNTIMES[backend]
+    digest = ""
+    for report in sorted((checkpoint.parent / EXPORTS).glob(f"*/{REPORT}")):
+        for file in sorted(report.parent.glob(f"*{runtime.suffix}")):
+            with suppress(VocdetError, OSError):
+                about = runtime.describe(file)
+                digest = digest or digest_of(checkpoint)
+                plain = about.precision == "fp32" and not about.raw and not about.resized
+                if plain and about.checkpoint == digest:
+                    return file
+    return None
+
+
 def _file_in(folder: Path) -> Path:
     """The model in an export folder."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in EXPORTED)
+    files = sorted(path for path in folder.iterdir() if path.suffix in _BY_SUFFIX)
     if not files:
         raise CheckpointError("has no exported model that can run here", place=folder, hint="name its file")
     return files[0]

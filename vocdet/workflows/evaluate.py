@@ -20,7 +20,7 @@ from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import BEST, detect_all, load_predictor
+from vocdet.inference.predictor import BEST, detect_all
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
@@ -28,6 +28,7 @@ from vocdet.outputs import check_output, mark_file
 from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
+from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, load_dataset
 
@@ -53,6 +54,7 @@ def evaluate_run(
     options: EvalOptions = EvalOptions(),
     *,
     device: str = "auto",
+    backend: Backend | None = None,
     picture: Path | None = None,
     progress: Progress | None = None,
 ) -> EvalResult:
@@ -67,13 +69,16 @@ def evaluate_run(
         check_picture_name(picture)
         check_output(picture)
     folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
+    backend = backend or ("auto" if is_exported(run) else "torch")
     check_writable(folder, inside=True, hint="copy the run to a writable folder")
     loaded = load_dataset(source, without_objects=True)
     split = chosen_split(loaded.dataset, options.split)
     raise_split_errors(loaded.warnings, split)
     options = replace(options, split=split)
     available = split_rows(loaded.dataset, split)
-    evaluation = evaluate_detector(load_predictor(run, device=device), loaded, options, progress=progress)
+    evaluation = evaluate_detector(
+        open_detector(run, device=device, backend=backend), loaded, options, progress=progress
+    )
     dataset, detections, report, rows = (
         evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,
     )  # fmt: skip

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -15,24 +15,29 @@ from vocdet.data.splits import validation_split
 from vocdet.errors import ArgumentError, CheckpointError, OutputError, VocdetError
 from vocdet.exporting.card import card
 from vocdet.exporting.formats import EXPORTERS, Exporter
-from vocdet.exporting.graphs import at_size, graph_of
+from vocdet.exporting.graphs import Graph, at_size, graph_of
+from vocdet.exporting.openvino import check_nncf
 from vocdet.exporting.parity import Check
 from vocdet.files import appearing, check_writable, is_folder
 from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST
+from vocdet.inputs.images import decode_image, resize
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.outputs import MARKER, OutputFiles, digest_of, read_marker
+from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
 from vocdet.runtimes.description import Description
 from vocdet.wording import did_you_mean, listed
-from vocdet.workflows.detector import REPORT
+from vocdet.workflows.detector import EXPORTS, REPORT
+from vocdet.workflows.eval_options import choose
 from vocdet.workflows.export_check import Data, check_export
 from vocdet.workflows.load import load_dataset
 
 KIND = "export"  # of the marker
-FOLDER = "exports"  # in a run
 
 TOLERANCE = 0.01  # of AP, AP50 and scores
+TOLERANCE_INT8 = 0.03  # of AP and AP50
+CALIBRATION = 200  # images
 
 Progress = Callable[[int, int], None]
 
@@ -44,7 +49,8 @@ class ExportOptions:
     format: str = "onnx"
     size: int | None = None  # of the input, pixels; None: as trained
     raw: bool = False  # without decoding
-    tolerance: float = TOLERANCE
+    tolerance: float | None = None  # None: `TOLERANCE`, in 8 bits `TOLERANCE_INT8`
+    int8: bool = False  # calibrated on images of the training split
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,57 +81,86 @@ def export_run(
     run's dataset, or of `data`, from the encoded files through the public predictor, and on made images: tall, wide,
     tiny, gray, with an EXIF orientation. A difference beyond `options.tolerance` is an `ExportError`.
     """
-    exporter = _exporter(options.format)
-    if not 0 <= options.tolerance <= 1:
-        raise ArgumentError(f"tolerance is {options.tolerance}", hint="give a number from 0 to 1: `tolerance=0.01`")
-    exporter.check_installed()
+    exporter = _exporter(options)
     path = run / BEST if run.is_dir() else run
     model, info = load_checkpoint(path)
     if options.size is not None:
         model, info = at_size(model, info, options.size)
-    description = describe(info, path, raw=options.raw)
+    if options.int8 and (info.task != "ssd" or options.raw):
+        raise ArgumentError("only detections of an SSD are exported in 8 bits", hint="leave out `int8=True`")
+    description = describe(info, path, options)
     graph = graph_of(model, info, raw=options.raw)
-    folder = out or path.parent / FOLDER / _name(options)
+    known, remarks = _data(path.parent, data)
+    folder = out or path.parent / EXPORTS / _name(options)
     with _new_folder(folder) as temporary:
         files = OutputFiles(temporary, KIND)
-        for name, content in exporter.write(graph, description).items():
+        for name, content in _contents(exporter, graph, description, known).items():
             files.write(name, content)
         file = temporary / exporter.file
-        check, remarks = None, list[str]()
-        if exporter.load and info.task != "backbone" and not options.raw:
-            known, remarks = _data(path.parent, data)
-            check = check_export(
-                model, info, exporter.load(file), known, tolerance=options.tolerance, progress=progress
-            )
-        size = sum(len((temporary / name).read_bytes()) for name in exporter.files)
+        check = None
+        if info.task != "backbone" and not options.raw:
+            tolerance = options.tolerance
+            if tolerance is None:
+                tolerance = TOLERANCE_INT8 if options.int8 else TOLERANCE
+            check = check_export(model, info, exporter.load(file), known, tolerance=tolerance, progress=progress)
+            files.write("detect.py", bundled_text("export/detect.py").encode())
+        size = sum((temporary / name).stat().st_size for name in exporter.files)
         files.write("labels.txt", "".join(f"{label}\n" for label in info.labels).encode())
         files.write("README.md", card(description, exporter.file, check, name=path.parent.absolute().name).encode())
         report = {"file": exporter.file, "bytes": size, "description": description, "check": check and asdict(check)}
         files.write(REPORT, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         files.save()
+    if check is None:
+        remarks = []
     return ExportResult(folder, folder / exporter.file, options.format, size, description, check, tuple(remarks))
 
 
-def describe(info: CheckpointInfo, path: Path, *, raw: bool = False) -> Description:
+def _contents(exporter: Exporter, graph: Graph, description: Description, data: Data | None) -> Mapping[str, bytes]:
+    """The files of the model."""
+    if description.precision == "fp32" or exporter.quantize is None:
+        return exporter.write(graph, description)
+    if data is None:
+        hint = "name the dataset that it was trained on: `data=dataset`"
+        raise ArgumentError("int8 is calibrated on training images, and the dataset of the run is missing", hint=hint)
+    dataset, height, width = data.loaded.dataset, *description.size
+    rows = dataset.rows("train" if "train" in dataset.splits else data.split)
+    chosen = dataset.subset(rows[choose(len(rows), CALIBRATION, 0)])
+    chosen = replace(chosen, levels=description.levels or chosen.levels)
+    return exporter.quantize(graph, description, [resize(decode_image(image), (height, width)) for image in chosen])
+
+
+def describe(info: CheckpointInfo, path: Path, options: ExportOptions = ExportOptions()) -> Description:
     """What the exported file of a checkpoint says about it."""
     metrics = {name: round(value, 6) for name, value in info.scores.items()}
     return Description(
         version=__version__, task=info.task, net=info.backbone.name, labels=info.labels, size=info.size,
         mean=info.mean, std=info.std, thresholds=info.thresholds or (), levels=info.levels, tiles=info.tiles,
-        raw=raw, metrics=metrics, dataset=info.dataset, checkpoint=digest_of(path),
+        raw=options.raw, resized=options.size is not None, metrics=metrics, dataset=info.dataset,
+        checkpoint=digest_of(path),
+        precision="int8" if options.int8 else "fp32",
     )  # fmt: skip
 
 
-def _exporter(name: str) -> Exporter:
+def _exporter(options: ExportOptions) -> Exporter:
+    """The exporter of valid options, with its packages."""
+    name, tolerance = options.format, options.tolerance
     if name not in EXPORTERS:
         hint = did_you_mean(name, EXPORTERS) or f"give one of {listed(EXPORTERS)}"
         raise ArgumentError(f"unknown export format {name!r}", hint=hint)
-    return EXPORTERS[name]
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise ArgumentError(f"tolerance is {tolerance}", hint="give a number from 0 to 1: `tolerance=0.01`")
+    exporter = EXPORTERS[name]
+    if options.int8 and exporter.quantize is None:
+        raise ArgumentError(f"{name} is not exported in 8 bits", hint='use `format="openvino"`')
+    exporter.check_installed()
+    if options.int8:
+        check_nncf()
+    return exporter
 
 
 def _name(options: ExportOptions) -> str:
     size = "" if options.size is None else f"-{options.size}"
-    return f"{options.format}{size}{'-raw' if options.raw else ''}"
+    return f"{options.format}{size}{'-raw' if options.raw else ''}{'-int8' if options.int8 else ''}"
 
 
 def _data(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:
@@ -156,7 +191,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             yield temporary
         return
     earlier, marker = OutputFiles(folder, KIND), read_marker(folder)
-    names = [path.name for path in folder.iterdir() if path.name != MARKER]
+    ours = (MARKER, "metrics-*.json", "detections-*.json")  # the last two of an evaluation
+    names = [path.name for path in folder.iterdir() if not any(path.match(name) for name in ours)]
     if marker is None or marker.kind != KIND or not all(earlier.may_write(name) for name in names):
         problem = "holds other files, or an export that was changed since"
         raise OutputError(problem, place=folder, hint='choose a new folder: `out="export"`')

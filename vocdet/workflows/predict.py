@@ -29,7 +29,7 @@ from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
 from vocdet.wording import reason
-from vocdet.workflows.detector import is_exported, open_detector
+from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
@@ -101,6 +101,7 @@ def predict(
     score: float | None = None,
     batch: int = 8,
     device: str = "auto",
+    backend: Backend = "auto",
     frames: int = 0,
     also: Collection[Also] = (),
     tiles: TileChoice = TileChoice(),
@@ -121,7 +122,7 @@ def predict(
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     if isinstance(detector, Path):
-        detector = open_detector(detector, device=device)
+        detector = open_detector(detector, device=device, backend=backend)
     detector = tiles.apply(detector)
     folder = PredictionFolder(out, items, detector.labels, also, force=force)
     limit = detector.thresholds if score is None else float(score)
@@ -150,6 +151,7 @@ def live(
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
+    backend: Backend = "auto",
     force: bool = False,
 ) -> Generator[LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
@@ -168,7 +170,7 @@ def live(
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
         check_output(save, "choose another name for `save`, or use `force=True`", force=force)
     if isinstance(detector, Path):
-        detector = open_detector(detector, device=device)
+        detector = open_detector(detector, device=device, backend=backend)
     with ExitStack() as stack:
         if save:
             stack.callback(_mark, save)

@@ -1,0 +1,17 @@
+"""Which library runs a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vocdet_cli import render
+from vocdet_cli.options import Backend
+
+
+def note_backend(run: Path, backend: Backend, device: str) -> None:
+    """Name the exported file that stands in for a run."""
+    from vocdet.workflows.detector import choose_file
+
+    file = choose_file(run, backend, device=device)
+    if file != run:
+        render.note(f"with {file}; use --backend torch for the run itself")

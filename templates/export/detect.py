@@ -1,0 +1,87 @@
+"""Detect objects with the model in this folder: python detect.py photo.jpg --save drawn.jpg
+
+Needs NumPy, OpenCV (opencv-python) and ONNX Runtime (onnxruntime) or OpenVINO (openvino), and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+
+
+def load(folder: Path = HERE) -> Any:
+    """A function from an image (H, W, 3), uint8, RGB, to its outputs: boxes, scores, labels and perhaps masks."""
+    if (folder / "model.onnx").exists():
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+        names = [output.name for output in session.get_outputs()]
+        names = [name for name in names if not name.startswith("candidate_")]
+        return lambda image: session.run(names, {"image": image})
+    import openvino
+
+    model = openvino.Core().compile_model(str(folder / "model.xml"), "CPU")
+    count = len(model.outputs) // 2
+    return lambda image: [model([image])[i] for i in range(count)]
+
+
+def read(path: str) -> Any:
+    """The image as RGB, upright."""
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        sys.exit(f"{path} is not an image that can be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def paste(mask: Any, box: Any, shape: tuple[int, int]) -> Any:
+    """A mask of probabilities inside a box as a mask of the whole image."""
+    x0, y0, x1, y1 = np.round(box).astype(int).tolist()
+    whole = np.zeros(shape, bool)
+    if x1 > x0 and y1 > y0:
+        whole[y0:y1, x0:x1] = cv2.resize(mask, (x1 - x0, y1 - y0))[: shape[0] - y0, : shape[1] - x0] > 0.5
+    return whole
+
+
+def draw(image: Any, boxes: Any, scores: Any, labels: Any, masks: Any = None) -> Any:
+    """The image with its detections."""
+    drawn = image.copy()
+    for i, (box, score, label) in enumerate(zip(boxes, scores, labels)):
+        color = tuple(int(value) for value in np.random.default_rng(int(label)).integers(60, 256, 3))
+        if masks is not None:
+            inside = paste(masks[i], box, image.shape[:2])
+            drawn[inside] = (0.5 * drawn[inside] + 0.5 * np.array(color)).astype(np.uint8)
+        x0, y0, x1, y1 = np.round(box).astype(int).tolist()
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), color, 2)
+        text = f"{LABELS[label]} {score:.2f}"
+        cv2.putText(drawn, text, (x0 + 3, max(y0 - 5, 14)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+    return drawn
+
+
+def main() -> None:
+    """Print the detections of each image as a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+")
+    parser.add_argument("--save", help="write the drawing of the last image to this file")
+    options = parser.parse_args()
+    detect = load()
+    for path in options.images:
+        image = read(path)
+        boxes, scores, labels, *masks = detect(image)
+        for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist()):
+            print(json.dumps({"image": path, "label": LABELS[label], "score": score, "box": box}))
+        if options.save:
+            drawn = draw(image, boxes, scores, labels, *masks)
+            cv2.imencode(Path(options.save).suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tofile(options.save)
+
+
+if __name__ == "__main__":
+    main()
