@@ -30,7 +30,7 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.convert import ConvertReport, Target, convert
+from vocdet.workflows.convert import ConvertReport, Target, convert, write_dataset
 
 SECRET = "CANARY-do-not-read"
 SECRET_SIZE = 13, 17
@@ -184,24 +184,28 @@ def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = N
     with in_time():
         found["check"], _ = judged(place, touched, lambda: [one.code for one in check_dataset(Source(root)).findings])
     unread = False  # then it is so whatever is to be written, and once is enough
+    read: list[ConvertReport] = []
     for to in TARGETS:
         target = place.folder / to
-        reports: list[ConvertReport] = []
         if unread:
             found[to] = found[TARGETS[0]]
             continue
         with in_time():
-            found[to], unread = judged(place, touched, partial(written_codes, root, place, to, reports), target)
-        assert target.exists() == bool(reports)
-        for report in reports:
-            sound(place, report.dataset, target, to)
+            found[to], unread = judged(place, touched, partial(written_codes, root, target, to, read), target)
+        assert target.exists() == ("written" in found[to])
+        if target.exists():
+            sound(place, read[0].dataset, target, to)
     assert snapshot(place.folder) == before
     return found
 
 
-def written_codes(root: Path, place: Place, to: Target, reports: list[ConvertReport]) -> list[str]:
-    reports.append(convert(Source(root), place.folder / to, to=to))
-    return ["written", *(one.code for one in reports[0].warnings)]
+def written_codes(root: Path, target: Path, to: Target, read: list[ConvertReport]) -> list[str]:
+    """Convert a dataset; once a conversion has read it, only write what that has read."""
+    if read:
+        write_dataset(read[0].dataset, target, to)
+    else:
+        read.append(convert(Source(root), target, to=to))
+    return ["written", *(one.code for one in read[0].warnings)]
 
 
 def judged(
