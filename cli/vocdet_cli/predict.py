@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,15 @@ from vocdet_cli.startup import load_torch
 
 app = typer.Typer()
 
+Track = Annotated[bool, typer.Option("--track", help="Follow the objects of videos: each gets an id.")]
+CountLine = Annotated[
+    str,
+    typer.Option(
+        "--count", metavar="X1,Y1,X2,Y2",
+        help="Count the objects that cross this line, in pixels or fractions of the frame; implies --track.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Score = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Score from which a detection is shown.", show_default="each label's own"),
@@ -58,6 +67,8 @@ def predict(
     frames: Annotated[
         int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
     ] = 0,
+    track: Track = False,
+    count: CountLine = "",
     to_annotate: Annotated[
         bool,
         typer.Option(
@@ -78,10 +89,12 @@ def predict(
     replaced, but for files that were changed since, such as corrected annotations.
     """
     load_torch()
+    from vocdet.inference.tracking import TrackOptions, parse_line
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
     from vocdet.workflows.prediction_folder import Also
 
+    tracking = TrackOptions(track, parse_line(count) if count else None)
     run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
@@ -99,7 +112,7 @@ def predict(
     also = [form for form, wanted in flags.items() if wanted]
     predictions = workflow.predict(
         run, sources, out=out, score=score, batch=batch, device=device, backend=backend, frames=frames,
-        also=also, tiles=tiles, force=force,
+        also=also, tiles=tiles, tracking=tracking, force=force,
     )  # fmt: skip
     try:
         with closing(predictions), render.progress("predicting") as progress:
@@ -113,9 +126,9 @@ def predict(
     finally:
         processed = [counted(n, noun) for n, noun in ((images, "image"), (shown, "frame")) if n]
         if processed:
-            count = images + shown
-            empty = f" ({with_objects} of {count} with any, {objects / count:.2f} on average)"
-            some = empty if with_objects < count else ""
+            all_of = images + shown
+            empty = f" ({with_objects} of {all_of} with any, {objects / all_of:.2f} on average)"
+            some = empty if with_objects < all_of else ""
             render.done(
                 f"Detected {counted(objects, 'object')} in {' and '.join(processed)}{some} with {run}. Saved to {out}",
                 then=then,
@@ -161,6 +174,8 @@ def live(
         str, typer.Option(help="Token of the page.", envvar="VOCDET_TOKEN", show_default="a new one if needed")
     ] = "",
     score: Score = None,
+    track: Track = False,
+    count: CountLine = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
     runs: Runs = Path("runs"),
     device: Device = "auto",
@@ -172,44 +187,47 @@ def live(
     dropped and counted there, and lost streams are opened again.
     """
     load_torch()
+    from vocdet.inference.tracking import TrackOptions, parse_line
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
 
+    tracking = TrackOptions(track, parse_line(count) if count else None)
     if web:
         if save or force:
             raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
         run = run or workflow.choose_run((), runs=runs)[0]
-        _show_page(run, source, host, port, token, score=score, frames=frames, device=device)
+        options: dict[str, Any] = {"score": score, "frames": frames, "device": device, "tracking": tracking}
+        _show_page(run, source, host, port, token, options)
         return
 
-    count, rate = 0, 0.0
+    shown_frames, rate = 0, 0.0
     run = run or workflow.choose_run((), runs=runs)[0]
     note_backend(run, backend, device)
-    options = {"force": True} if force else {}
-    shown = workflow.live(run, source, save=save, score=score, frames=frames, device=device, backend=backend, **options)
+    shown = workflow.live(
+        run, source, save=save, score=score, frames=frames, device=device, backend=backend, tracking=tracking,
+        force=force,
+    )  # fmt: skip
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
             for one in shown:
-                count, rate = one.number + 1, one.fps
+                shown_frames, rate = one.number + 1, one.fps
                 status.update(f"{rate:.1f} fps, {counted(len(one.detections), 'object')}")
     except VocdetError:
-        count = 0  # the error is reported instead
+        shown_frames = 0  # the error is reported instead
         raise
     finally:
-        if count:
+        if shown_frames:
             saved = f". Saved to {save}" if save else ""
-            render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end{saved}")
+            render.done(f"Showed {counted(shown_frames, 'frame')}, {rate:.1f} fps at the end{saved}")
 
 
-def _show_page(
-    run: Path, source: str, host: str, port: int, token: str, *, score: float | None, frames: int, device: str
-) -> None:
+def _show_page(run: Path, source: str, host: str, port: int, token: str, options: dict[str, Any]) -> None:
     """Show the page of `live`, and print its address."""
     from vocdet.wording import counted
     from vocdet.workflows.live_page import PageStart, WebOptions, live_page
 
     count, rate, dropped = 0, 0.0, 0
-    events = live_page(run, source, WebOptions(host, port, token), score=score, frames=frames, device=device)
+    events = live_page(run, source, WebOptions(host, port, token), **options)
     try:
         with closing(events), render.screen().status("starting; Ctrl-C stops") as status:
             for event in events:

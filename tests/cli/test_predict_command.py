@@ -14,11 +14,19 @@ from vocdet_cli.app import app
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import MediaSource
+from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.outputs import write_marker
 from vocdet.workflows import predict as watch
 from vocdet.workflows.predict import LiveFrame, Prediction, TileChoice
 
-REST = {"also": [], "frames": 0, "force": False, "tiles": TileChoice()}  # what predict gets without options
+REST = {
+    "also": [],
+    "frames": 0,
+    "force": False,
+    "tiles": TileChoice(),
+    "tracking": TrackOptions(),
+}  # what predict gets without options
+LIVE = {"force": False, "tracking": TrackOptions()}
 FOUND = Detections(np.array([[0.0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([0]))
 
 
@@ -72,7 +80,7 @@ def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> 
 def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_path: Path, name: str) -> None:
     run = run_in(tmp_path) / name
     assert vocdet("predict", str(run), "a.png", "--score", "0.3", "--batch", "2", "--device", "cpu",
-                  "--voc", "--csv", "--frames", "9", "--tile", "640", "--overlap", "0.3", "--no-whole")[0] == 0  # fmt: skip
+                  "--voc", "--csv", "--frames", "9", "--tile", "640", "--overlap", "0.3", "--no-whole", "--count", "0.5,0,0.5,1")[0] == 0  # fmt: skip
     assert calls[0][0] == (run, ["a.png"])
     assert calls[0][1] == {
         "out": Path("found"),
@@ -83,6 +91,7 @@ def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_pat
     } | REST | {
         "also": ["voc", "csv"],
         "tiles": TileChoice(640, 0.3, whole=False),
+        "tracking": TrackOptions(line=Line(0.5, 0, 0.5, 1)),
         "frames": 9,
     }
 
@@ -100,7 +109,7 @@ def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     assert text == "Showed 3 frames, 24.0 fps at the end"
     assert calls[0] == (
         (Path("runs/newest"), "0"),
-        {"save": None, "score": None, "frames": 0, "device": "auto", "backend": "auto"},
+        {"save": None, "score": None, "frames": 0, "device": "auto", "backend": "auto"} | LIVE,
     )
 
 
@@ -110,7 +119,7 @@ def test_live_saves_a_video(calls: list[Any], tmp_path: Path) -> None:
     assert (code, text) == (0, "Showed 3 frames, 24.0 fps at the end. Saved to out.mp4")
     assert calls[0] == (
         (run, "clip.mp4"),
-        {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto", "backend": "auto"},
+        {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto", "backend": "auto"} | LIVE,
     )
 
 

@@ -21,6 +21,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import MediaSource, open_video
+from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.inputs.images import decode
 from vocdet.outputs import MARKER
 from vocdet.workflows import predict as watch
@@ -256,15 +257,39 @@ def test_tables_and_label_files_are_written_on_request(tmp_path: Path) -> None:
     out = tmp_path / "out"
     list(predict(FindsTheMiddle(), sources, out=out, also=["csv", "yolo"]))
     assert (out / "detections.csv").read_text().splitlines() == [
-        "filename,width,height,class,xmin,ymin,xmax,ymax,score",
-        "a.png,64,48,big,16.0,12.0,48.0,36.0,0.9",
-        "clip.mp4#0,64,48,big,16.0,12.0,48.0,36.0,0.9",
-        "clip.mp4#1,64,48,big,16.0,12.0,48.0,36.0,0.9",
+        "filename,width,height,class,xmin,ymin,xmax,ymax,score,id",
+        "a.png,64,48,big,16.0,12.0,48.0,36.0,0.9,",
+        "clip.mp4#0,64,48,big,16.0,12.0,48.0,36.0,0.9,",
+        "clip.mp4#1,64,48,big,16.0,12.0,48.0,36.0,0.9,",
     ]
     assert names(out / "labels") == ["a.txt", "clip_0.txt", "clip_1.txt"]
     assert (out / "labels" / "a.txt").read_text() == "0 0.500000 0.500000 0.500000 0.500000 0.900000\n"
     list(predict(FindsTheMiddle(), sources[:1], out=out))
     assert names(out) == ["a.jpg", "detections.json", "labels.txt"]  # what is left of the earlier result is deleted
+
+
+class Moves(FindsTheMiddle):
+    """Sees one big thing that moves to the right by 3 pixels a frame."""
+
+    def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[Detections]:
+        starts = [3 * (sum(self.batches) + i) for i in range(len(images))]
+        self.batches.append(len(images))
+        return [Detections(np.array([[x, 10, x + 12, 30]]), np.array([0.9], np.float32), np.array([0])) for x in starts]
+
+
+def test_followed_objects_have_ids_and_crossings_are_listed(tmp_path: Path) -> None:
+    pytest.importorskip("trackers", reason="the extra track is not installed")
+    clip = film(tmp_path / "clip.mp4", frames=16)
+    out, tracking = tmp_path / "out", TrackOptions(line=Line(0.5, 1, 0.5, 0))
+    list(predict(Moves(), [str(clip)], out=out, also=["csv"], tracking=tracking))
+    assert (out / "crossings.csv").read_text().splitlines() == [
+        "video,frame,seconds,id,label,direction", "clip.mp4,10,0.80,1,big,forward",
+    ]  # fmt: skip
+    entries = json.loads((out / "detections.json").read_text())
+    assert [entry.get("track_id") for entry in entries][2:] == [1] * 14
+    assert (out / "detections.csv").read_text().splitlines()[-1].endswith(",0.9,1")
+    list(predict(Moves(), [str(clip)], out=out))
+    assert names(out) == ["clip.mp4", "detections.json", "labels.txt"]
 
 
 @pytest.fixture

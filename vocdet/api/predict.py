@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
+from vocdet.inference.tracking import TrackOptions, parse_line
 from vocdet.workflows import predict as workflow
 from vocdet.workflows.prediction_folder import Also
 
@@ -34,6 +35,8 @@ def predict(
     tile: int | None = None,
     overlap: float = 0.2,
     whole: bool = True,
+    track: bool = False,
+    count: str = "",
     force: bool = False,
     device: str = "auto",
 ) -> PredictResult:
@@ -47,6 +50,9 @@ def predict(
     and with `whole` once more on the whole image; by default as the detector was trained, 0: on whole images. Decoding,
     detection and writing overlap, and memory does not grow with the number of images.
 
+    `track` gives the objects of videos ids (extra `track`), and `count="x1,y1,x2,y2"` counts those that cross this
+    line, in pixels or fractions of the frame, in `out/crossings.csv`.
+
     Files that cannot be decoded or written are skipped, and raised together at the end. `out` must be new, empty or an
     earlier result, which is replaced but for the files that a user changed or added; `force` replaces them, too.
 
@@ -54,11 +60,21 @@ def predict(
     PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
     """
     tiles = workflow.TileChoice(tile, overlap, whole)
+    tracking = TrackOptions(track, parse_line(count) if count else None)
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
     images = shown = objects = 0
     for one in workflow.predict(
-        model, names, out=Path(out), score=score, batch=batch, frames=frames, also=also, tiles=tiles, force=force
+        model,
+        names,
+        out=Path(out),
+        score=score,
+        batch=batch,
+        frames=frames,
+        also=also,
+        tiles=tiles,
+        tracking=tracking,
+        force=force,
     ):
         image = one.source.kind == "image"
         images, shown, objects = images + image, shown + (not image), objects + len(one.detections)

@@ -19,6 +19,7 @@ class Detections:
     scores: NDArray[np.float32]  # (N,) in [0, 1]
     labels: NDArray[np.int64]  # (N,) index into the checkpoint's labels; no background
     masks: Texts | None = None  # N compressed RLEs in the image's pixels, as JSON; None: a model without masks
+    ids: NDArray[np.int64] | None = None  # (N,) of objects that are followed in a video, from 1; -1: not yet
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", np.array(self.boxes, np.float64).reshape(-1, 4))
@@ -28,6 +29,8 @@ class Detections:
             raise ValueError(f"{len(self.boxes)} boxes, {len(self.scores)} scores, {len(self.labels)} labels")
         if self.masks is not None and len(self.masks) != len(self.scores):
             raise ValueError(f"{len(self.masks)} masks for {len(self.scores)} detections")
+        if self.ids is not None and len(self.ids) != len(self.scores):
+            raise ValueError(f"{len(self.ids)} ids for {len(self.scores)} detections")
         for array in (self.boxes, self.scores, self.labels):
             array.setflags(write=False)
 
@@ -45,4 +48,5 @@ class Detections:
         if chosen.dtype != np.bool_:
             chosen = chosen.astype(np.int64)  # NumPy makes an empty list float64
         masks = None if self.masks is None else self.masks.take(chosen)
-        return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen], masks)
+        ids = None if self.ids is None else self.ids[chosen]
+        return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen], masks, ids)

@@ -48,9 +48,23 @@ def color(label: int) -> Color:
 def draw(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
     """A copy of the image (H, W, 3) with its detections, the best on top."""
     order = range(len(detections) - 1, -1, -1)
-    texts = [f"{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
+    texts = [f"{_id(detections, i)}{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
     masks = None if detections.masks is None else cut_masks(detections.masks.take(list(order)), *image.shape[:2])
     return draw_boxes(image, detections.boxes[::-1], [int(detections.labels[i]) for i in order], texts, masks)
+
+
+def _id(detections: Detections, row: int) -> str:
+    """The id of an object that is followed, before its label."""
+    return f"#{detections.ids[row]} " if detections.ids is not None and detections.ids[row] > 0 else ""
+
+
+def draw_line(drawn: Image, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
+    """Draw a line to count at into `drawn` in place, with a text at its first end."""
+    width = max(2, round(sum(drawn.shape[:2]) / 2 / LINE))
+    cv2.line(drawn, start, end, (0, 0, 0), width + 2)
+    cv2.line(drawn, start, end, PAPER, width)
+    chip = _chip(text, max(MIN_TEXT, round(sum(drawn.shape[:2]) / 2 / TEXT)), PAPER)
+    _paste(drawn, chip, start[0] + width, start[1] + width)
 
 
 def draw_objects(image: Image, objects: Objects, labels: Sequence[str]) -> Image:

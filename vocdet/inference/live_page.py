@@ -1,4 +1,4 @@
-"""The page of `vocdet live --web`: the picture, the objects, thresholds to move, a snapshot."""
+"""The page of a live detector: the picture, the objects, thresholds to move, a snapshot."""
 
 from __future__ import annotations
 
@@ -47,13 +47,15 @@ class LivePage:
         self._changed = threading.Condition()
         self.closed = False
 
-    def show(self, drawn: Image, detections: Detections, facts: dict[str, float]) -> None:
+    def show(self, drawn: Image, detections: Detections, facts: dict[str, Any]) -> None:
         """Show a picture with its objects; `facts` are numbers such as the frame rate."""
         counts = np.bincount(detections.labels, minlength=len(self.labels)).tolist()
-        rows = zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
+        ids = [None] * len(detections) if detections.ids is None else detections.ids.tolist()
+        rows = zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), ids, strict=True)
         objects = [
             {"label": self.labels[label], "score": round(score, 3), "box": [round(side, 1) for side in box]}
-            for label, score, box in list(rows)[:MOST_OBJECTS]
+            | ({"id": id} if id and id > 0 else {})
+            for label, score, box, id in list(rows)[:MOST_OBJECTS]
         ]
         with self._changed:
             self._drawn = drawn

@@ -15,7 +15,7 @@ from vocdet.data.detections import Detections
 from vocdet.files import writing
 from vocdet.inference.results import coco_entries, exact_score, printable_name
 
-CSV_COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "score")
+CSV_COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "score", "id")
 
 
 class ResultList(Protocol):
@@ -78,14 +78,20 @@ class CsvList(_ListFile):
 
     def add(self, name: str, size: tuple[int, int], detections: Detections) -> None:
         boxes = detections.boxes.round(2).tolist()
-        rows = zip(detections.labels.tolist(), boxes, detections.scores, strict=True)
+        ids = [""] * len(boxes) if detections.ids is None else [str(id) if id > 0 else "" for id in detections.ids]
+        rows = zip(detections.labels.tolist(), boxes, detections.scores, ids, strict=True)
         name = printable_name(name)
-        self._write([(name, *size, self._labels[label], *box, exact_score(score)) for label, box, score in rows])
+        self._write([(name, *size, self._labels[k], *box, exact_score(score), id) for k, box, score, id in rows])
 
     def _write(self, rows: Sequence[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self.file.write(text.getvalue().encode())
+        self.file.write(csv_bytes(rows))
+
+
+def csv_bytes(rows: Sequence[Sequence[object]]) -> bytes:
+    """Rows as the bytes of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode(errors="replace")
 
 
 def yolo_rows(size: tuple[int, int], detections: Detections) -> bytes:

@@ -56,6 +56,8 @@ def coco_entries(
         entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
         if detections.masks is not None:
             entry["segmentation"] = msgspec.Raw(detections.masks[i] or b"null")
+        if detections.ids is not None and detections.ids[i] > 0:
+            entry["track_id"] = int(detections.ids[i])
         yield entry
 
 

@@ -256,7 +256,7 @@ def openapi(labels: tuple[str, ...], limits: ServeLimits, *, token: bool) -> dic
     }  # fmt: skip
     health = {"summary": "Whether the service works", "responses": {"200": {"description": "it does"}}}
     made: dict[str, Any] = {
-        "openapi": "3.1.0", "info": {"title": "vocdet serve", "version": "1"},
+        "openapi": "3.1.0", "info": {"title": "A detector of vocdet", "version": "1"},
         "paths": {"/detect": {"post": detect}, "/health": {"get": health}},
     }  # fmt: skip
     if token:

@@ -8,13 +8,15 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vocdet.inference.camera import RETRY, camera
 from vocdet.inference.draw import draw
+from vocdet.inference.frames import FPS
 from vocdet.inference.live_page import PORT, LivePage, serving_page
+from vocdet.inference.tracking import TrackOptions
 from vocdet.workflows.detector import open_detector
 from vocdet.workflows.predict import RATED, LiveFrame, playable
 
@@ -47,13 +49,15 @@ def live_page(
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
+    tracking: TrackOptions = TrackOptions(),
 ) -> Generator[PageStart | LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections on a page, until `frames` frames, or the video ends.
 
     The address is yielded first, then every frame. A thread reads the camera as fast as it delivers, and only the
     newest frame is detected: the others are dropped and counted. A lost stream is opened again. The page has the
     picture, the objects, a slider for the threshold of each label, and a snapshot; on another address than the
-    loopback, it needs the token that is in the address.
+    loopback, it needs the token that is in the address. `tracking` gives objects ids, and counts those that cross a
+    line.
     """
     item = playable(source)
     if isinstance(detector, Path):
@@ -62,11 +66,27 @@ def live_page(
     page = LivePage(detector.labels, limits, token=options.token)
     with serving_page(page, options.host, options.port), camera(item, retry=options.retry) as reader:
         yield PageStart(page.url)
+        tracks = tracking.start(limits, len(detector.labels), FPS)
         times = deque([time.monotonic()], maxlen=RATED)
         for frame in islice(reader.frames(), frames or None):
-            found = detector.detect([frame.pixels])[0].above(page.thresholds)
+            every = detector.detect([frame.pixels])[0]
+            if tracks:
+                tracks.limits = page.thresholds.clip(1e-3, 1 - 1e-3)
+                found = tracks.update(every, frame.number, (frame.pixels.shape[1], frame.pixels.shape[0]))
+            else:
+                found = every.above(page.thresholds)
             times.append(time.monotonic())
             fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-            facts = {"fps": fps, "read": reader.read, "dropped": reader.dropped, "reconnected": reader.reconnected}
-            page.show(draw(frame.pixels, found, detector.labels), found, facts)
+            facts: dict[str, Any] = {
+                "fps": fps,
+                "read": reader.read,
+                "dropped": reader.dropped,
+                "reconnected": reader.reconnected,
+            }
+            drawn = draw(frame.pixels, found, detector.labels)
+            if tracks and tracks.line:
+                forward, back = tracks.totals()
+                facts["crossed"] = f"{forward} forward, {back} back"
+                drawn = tracks.draw(drawn, frame.number)
+            page.show(drawn, found, facts)
             yield LiveFrame(frame.number, found, fps, reader.dropped)

@@ -25,6 +25,7 @@ from vocdet.inference.behind import written_behind
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inference.output import check_video_name, no_screen, window, writing_video
+from vocdet.inference.tracking import TrackOptions, Tracks
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
@@ -105,6 +106,7 @@ def predict(
     frames: int = 0,
     also: Collection[Also] = (),
     tiles: TileChoice = TileChoice(),
+    tracking: TrackOptions = TrackOptions(),
     force: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, videos, cameras and streams into `out`, and list them in `out/detections.json`.
@@ -113,7 +115,8 @@ def predict(
     `<name>.mp4`; `also` adds other files: with voc, `out` becomes a VOC dataset of the images, and the drawings are in
     `out/drawings` (see `PredictionFolder`). Detections below `score`, by default the detector's threshold for each
     label, are left out. `tiles` are those that it was trained on, unless they are chosen. `frames` limits those of each
-    video, camera or stream; 0: until it ends. Images are decoded, detected, and drawn and written at the same time.
+    video, camera or stream; 0: until it ends. `tracking` gives the objects of videos ids, and counts those that cross a
+    line in `out/crossings.csv`. Images are decoded, detected, and drawn and written at the same time.
     Files that cannot be decoded or written are skipped, and raised together at the end. After an interruption `out`
     holds the results so far and a list that matches them. `out` must be new, empty, or an earlier result, which is
     replaced but for the files that a user changed or added: `read_marker(out)` lists them as `kept`. With `force` they
@@ -131,7 +134,7 @@ def predict(
     try:
         with quiet():
             total = _count_frames(items, frames)
-            work = _Work(folder, detector, limit, batch, frames, errors)
+            work = _Work(folder, detector, limit, batch, frames, errors, tracking)
             with closing(_predict_all(items, work)) as predicted:
                 for frame, detections in predicted:
                     count += 1
@@ -152,13 +155,14 @@ def live(
     frames: int = 0,
     device: str = "auto",
     backend: Backend = "auto",
+    tracking: TrackOptions = TrackOptions(),
     force: bool = False,
 ) -> Generator[LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
 
     `save` also writes a video file, which is complete however the display ends; a file that vocdet did not write is
     only replaced with `force`. Without a screen, only the file is written; without both, it is a `MediaError`. A video
-    plays at most at its own speed.
+    plays at most at its own speed. `tracking` gives objects ids, and counts those that cross a line.
     """
     item = playable(source)
     no_window = no_screen()
@@ -180,12 +184,16 @@ def live(
         write = stack.enter_context(writing_video(save, own)) if save else None
         show = None if no_window else stack.enter_context(window(f"vocdet: {item.name}"))
         times = deque([time.monotonic()], maxlen=RATED)
+        tracks = tracking.start(limit, len(detector.labels), video.fps)
         for frame in islice(video.frames, frames or None):
-            detections = detector.detect([frame.pixels])[0].above(limit)
+            found = detector.detect([frame.pixels])[0]
+            size = (frame.pixels.shape[1], frame.pixels.shape[0])
+            detections = tracks.update(found, frame.number, size) if tracks else found.above(limit)
             wait = times[-1] + 1 / own - time.monotonic() if own and show else 0.0
             times.append(time.monotonic() + max(wait, 0.0))
             fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
             drawn = draw(frame.pixels, detections, detector.labels)
+            drawn = tracks.draw(drawn, frame.number) if tracks else drawn
             if write:
                 write(drawn)
             yield LiveFrame(frame.number, detections, fps)
@@ -251,12 +259,15 @@ class _Work:
     batch: int
     frames: int  # of each video; 0: all
     errors: list[VocdetError]
+    tracking: TrackOptions
 
-    def detected(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
-        """Every frame with its detections."""
+    def detected(self, frames: Iterable[Frame], tracks: Tracks | None = None) -> Iterator[tuple[Frame, Detections]]:
+        """Every frame with its detections, and with their ids if they are followed."""
         for group in batches(frames, self.batch):
             found = self.detector.detect([frame.pixels for frame in group])
-            yield from zip(group, (one.above(self.limit) for one in found), strict=True)
+            for frame, one in zip(group, found, strict=True):
+                size = (frame.pixels.shape[1], frame.pixels.shape[0])
+                yield frame, tracks.update(one, frame.number, size) if tracks else one.above(self.limit)
 
     def failed(self, error: VocdetError) -> None:
         """Note an error of one source; one that ends all is raised."""
@@ -289,17 +300,23 @@ def _predict_all(items: Sequence[MediaSource], work: _Work) -> Generator[tuple[F
 def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Detections], None, None]:
     labels = work.detector.labels
     with open_video(item) as video, work.folder.video(item, video.fps) as write:
+        tracks = work.tracking.start(work.limit, len(labels), video.fps)
+
+        def drawn_frame(one: tuple[Frame, Detections]) -> Image:
+            drawn = draw(one[0].pixels, one[1], labels)
+            return tracks.draw(drawn, one[0].number) if tracks else drawn
 
         def add(one: tuple[Frame, Detections], drawn: Image) -> None:
             write(drawn)
             work.folder.add_frame(*one)
+            if tracks and tracks.line:
+                passed = [crossing for crossing in tracks.crossings if crossing.frame == one[0].number]
+                work.folder.add_crossings(item, passed, video.fps)
 
         frames = prefetch(lambda: islice(video.frames, work.frames or None), AHEAD, wait=True)
         with (
             closing(frames),
-            closing(
-                written_behind(work.detected(frames), lambda one: draw(one[0].pixels, one[1], labels), add)
-            ) as written,
+            closing(written_behind(work.detected(frames, tracks), drawn_frame, add)) as written,
         ):
             for done, error in written:
                 if error:

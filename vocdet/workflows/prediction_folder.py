@@ -17,14 +17,17 @@ from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MA
 from vocdet.inference.draw import draw
 from vocdet.inference.frames import Frame, MediaSource
 from vocdet.inference.output import MAX_JPEG_SIDE, Write, encode_picture, writing_video
-from vocdet.inference.result_files import CocoList, CsvList, ResultList, yolo_rows
-from vocdet.inference.results import write_coco_results
+from vocdet.inference.result_files import CocoList, CsvList, ResultList, csv_bytes, yolo_rows
+from vocdet.inference.results import printable_name, write_coco_results
+from vocdet.inference.tracking import Crossing
 from vocdet.inputs.images import Image
 from vocdet.outputs import MARKER, OutputFiles, marker_bytes, read_marker
 from vocdet.workflows.voc_detections import check_voc_labels, write_annotation
 
 RESULTS = "detections.json"
 TABLE = "detections.csv"
+CROSSINGS = "crossings.csv"
+CROSSING_COLUMNS = ("video", "frame", "seconds", "id", "label", "direction")
 YOLO_LABELS = "labels"  # the folder of YOLO label files
 DRAWING = "drawing.jpg"  # the form of drawn images
 LABELS = "labels.txt"  # line k is the label of category_id k
@@ -59,6 +62,7 @@ class PredictionFolder:
         self.voc, self.csv, self.yolo = (form in also for form in ("voc", "csv", "yolo"))
         self.names = _drawing_names(items, f"{DRAWINGS}/" if self.voc else "")
         self.listed = 0  # images and frames
+        self.crossings: list[tuple[str, ...]] = []
         self.done: set[MediaSource] = set()
         self.held: set[str] = set()  # stems whose annotation or image a user changed
         self.new = not is_file(out / RESULTS)
@@ -140,6 +144,16 @@ class PredictionFolder:
         stem = f"{PurePosixPath(self.names[frame.source]).stem}_{frame.number}"
         self._list(f"{frame.source.name}#{frame.number}", stem, frame, detections)
 
+    def add_crossings(self, source: MediaSource, crossings: Sequence[Crossing], fps: float) -> None:
+        """List objects that crossed the line in a video; without any, the list has only its head."""
+        rows = self.crossings = self.crossings or [CROSSING_COLUMNS]
+        for one in crossings:
+            way = "forward" if one.forward else "back"
+            seconds = f"{one.frame / fps:.2f}"
+            rows.append(
+                (printable_name(source.name), str(one.frame), seconds, str(one.id), self.labels[one.label], way)
+            )
+
     def _list(self, name: str, stem: str, frame: Frame, detections: Detections) -> None:
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         for each in self.lists.values():
@@ -158,6 +172,8 @@ class PredictionFolder:
             return
         for each in self.lists.values():
             each.close()
+        if self.crossings:
+            self.files.write(CROSSINGS, csv_bytes(self.crossings))
         write_text(self.out / LABELS, "".join(f"{label}\n" for label in self.labels))
         for name in (*self.lists, LABELS):
             self.files.record(name)

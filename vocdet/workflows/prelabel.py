@@ -6,8 +6,6 @@ somebody else wrote gets what is new in it at its end, and one that was correcte
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -32,6 +30,7 @@ from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.annotating import compare, looks, teaching_order, uncertainty
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
+from vocdet.inference.result_files import csv_bytes
 from vocdet.mask_outlines import as_polygon
 from vocdet.outputs import FILES, OutputFiles, place_copy, read_marker
 from vocdet.workflows.detector import open_detector
@@ -226,9 +225,7 @@ class _Work:
         for name, columns, rows in zip(
             LISTS, (head, head, (*head, *told)), (report.new, report.missed, report.different), strict=True
         ):
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-            write_bytes(out / name, text.getvalue().encode(errors="replace"))
+            write_bytes(out / name, csv_bytes([columns, *rows]))
         write_bytes(out / ORDER, "".join(f"{path}\n" for path in report.order).encode(errors="replace"))
         self._link(out / LINKS)
 
