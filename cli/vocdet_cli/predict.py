@@ -196,7 +196,13 @@ def live(
         if save or force:
             raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
         run = run or workflow.choose_run((), runs=runs)[0]
-        options: dict[str, Any] = {"score": score, "frames": frames, "device": device, "tracking": tracking}
+        options: dict[str, Any] = {
+            "score": score,
+            "frames": frames,
+            "device": device,
+            "backend": backend,
+            "tracking": tracking,
+        }
         _show_page(run, source, host, port, token, options)
         return
 

@@ -144,7 +144,9 @@ class Tracks:
         result = tracker.update(given)
         if not len(result):
             return []
-        return [(int(r), int(i)) for r, i in zip(result.data["row"], result.tracker_id, strict=True) if i >= 0]
+        return [
+            (int(r), int(i)) for r, i in zip(result.data["row"], np.asarray(result.tracker_id), strict=True) if i >= 0
+        ]
 
     def _count(self, tracked: Detections, number: int, size: tuple[int, int]) -> None:
         assert self.line and tracked.ids is not None

@@ -17,7 +17,7 @@ from vocdet.inference.draw import draw
 from vocdet.inference.frames import FPS
 from vocdet.inference.live_page import PORT, LivePage, serving_page
 from vocdet.inference.tracking import TrackOptions
-from vocdet.workflows.detector import open_detector
+from vocdet.workflows.detector import Backend, open_detector
 from vocdet.workflows.predict import RATED, LiveFrame, playable
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def live_page(
     score: float | None = None,
     frames: int = 0,
     device: str = "auto",
+    backend: Backend = "auto",
     tracking: TrackOptions = TrackOptions(),
 ) -> Generator[PageStart | LiveFrame, None, None]:
     """Show a camera, a stream or a video with its detections on a page, until `frames` frames, or the video ends.
@@ -61,7 +62,7 @@ def live_page(
     """
     item = playable(source)
     if isinstance(detector, Path):
-        detector = open_detector(detector, device=device)
+        detector = open_detector(detector, device=device, backend=backend)
     limits = detector.thresholds if score is None else np.full(len(detector.labels), score, np.float32)
     page = LivePage(detector.labels, limits, token=options.token)
     with serving_page(page, options.host, options.port), camera(item, retry=options.retry) as reader:
