@@ -4,12 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from tests.conftest import save_image
-from vocdet.data.crowds import crowd_findings
+from vocdet import masks
+from vocdet.data.crowds import crowd_findings, pieces
 from vocdet.formats import registry
 from vocdet.formats.scan import Source
 
@@ -89,3 +95,16 @@ def test_the_crowds_of_voc_files_are_objects_on_request(tmp_path: Path) -> None:
     )
     assert registry.scan(Source(tmp_path)).dataset.objects.crowd.tolist() == [True]
     assert registry.scan(Source(tmp_path, crowds="objects")).dataset.objects.crowd.tolist() == [False]
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 1)))
+def test_pieces_of_a_mask_are_those_of_opencv(pixels: NDArray[np.uint8]) -> None:
+    text = json.dumps({"size": pixels.shape, "counts": coco.encode(np.asfortranarray(pixels))["counts"].decode()})
+    rle = masks.parse(text.encode())
+    assert isinstance(rle, masks.Rle)
+    assert pieces(rle) == cv2.connectedComponents(pixels)[0] - 1  # the background is one
+
+
+def test_runs_without_pixels_do_not_divide_a_piece() -> None:
+    assert pieces(masks.Rle(4, 3, (1, 1, 0, 2, 4, 1, 3))) == 2
+    assert pieces(masks.Rle(4, 3, (12,))) == 0

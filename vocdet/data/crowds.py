@@ -74,12 +74,34 @@ def _is_one_piece(segmentation: bytes) -> bool:
         return False
     if not isinstance(parsed, masks.Rle):
         return len(parsed) == 1
-    box = masks.bounds(parsed)
-    if box is None or parsed.height * parsed.width > masks.MOST_PIXELS:
-        return False
-    import cv2  # loads slowly, and most datasets have no crowds
+    return parsed.height * parsed.width <= masks.MOST_PIXELS and pieces(parsed) == 1
 
-    x0, y0, x1, y1 = map(int, box)
-    inside = masks.window(np.array(parsed.counts, np.int64), parsed.height, (x0, y0, x1, y1))
-    pieces, _ = cv2.connectedComponents(np.ascontiguousarray(inside, np.uint8))
-    return pieces == 2  # the background is one
+
+def pieces(rle: masks.Rle) -> int:
+    """The number of pieces of a mask: pixels that touch, if only at a corner, are of one piece."""
+    ends = np.cumsum(rle.counts)
+    first, last = ends[: len(ends) // 2 * 2 : 2], ends[1::2] - 1  # pixels, down the columns
+    first, last = first[first <= last], last[first <= last]
+    columns = last // rle.height - first // rle.height + 1
+    column = np.repeat(first // rle.height - np.cumsum(columns) + columns, columns) + np.arange(columns.sum())
+    tops = np.maximum(np.repeat(first, columns) - column * rle.height, 0).tolist()
+    bottoms = np.minimum(np.repeat(last, columns) - column * rle.height, rle.height - 1).tolist()
+    columns_of, piece_of, found = column.tolist(), list(range(len(tops))), len(tops)
+
+    def piece(run: int) -> int:
+        while piece_of[run] != run:
+            piece_of[run] = run = piece_of[piece_of[run]]
+        return run
+
+    near = 0  # the first run that may touch this one
+    for run, (top, bottom, x) in enumerate(zip(tops, bottoms, columns_of, strict=True)):
+        while columns_of[near] < x - 1 or (columns_of[near] < x and bottoms[near] < top - 1):
+            near += 1
+        end = near
+        while columns_of[end] < x and tops[end] <= bottom + 1:
+            end += 1
+        above = run > 0 and columns_of[run - 1] == x and bottoms[run - 1] == top - 1  # a run of no pixels between them
+        for other in [*range(near, end), *([run - 1] if above else [])]:
+            found -= piece(other) != piece(run)
+            piece_of[piece(other)] = piece(run)
+    return found

@@ -11,7 +11,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, raise_split_errors
 from vocdet.data.usable import NOTHING, LeftOut, all_errors, refuse, usable, without_errors
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.formats import cache, registry
+from vocdet.formats import registry
 from vocdet.formats.image_folder import scan_plain_images
 from vocdet.formats.scan import Progress, Scan, Source
 
@@ -77,6 +77,8 @@ def read_usable(
     """
     if isinstance(source, Loaded):
         return source
+    from vocdet.formats import cache  # loads safetensors, which writing a dataset does not need
+
     scan = cache.read(source, without_split_files=without_split_files, progress=progress)
     return usable_scan(scan, source, progress, without_objects=without_objects)
 

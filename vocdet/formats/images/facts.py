@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,9 @@ from vocdet.data.image_headers import Header
 from vocdet.data.levels import choose_levels
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import ImageError, Place
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Size: TypeAlias = "tuple[int, int]"  # width, height; pixels
 Stated: TypeAlias = "tuple[int | None, int | None] | None"  # width and height in an annotation file
@@ -100,6 +102,8 @@ def with_levels(dataset: Dataset, rows: Sequence[int]) -> Dataset:
     """The dataset with the levels of its deep images, which have these rows; some of them decide."""
     if not rows:
         return dataset
+    from concurrent.futures import ThreadPoolExecutor  # loads logging, which few datasets need to be read
+
     some = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED)).astype(int))]
     with ThreadPoolExecutor(_READERS) as pool:
         return replace(dataset, levels=choose_levels(_pixels(pool, dataset, some)))
