@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def test_a_recipe_is_a_name_a_file_a_run_or_an_object(shelf: Path, tmp_path: Pat
     again = vocdet.train_detector(shelf, run.path, seed=7, runs=tmp_path / "runs", device="cpu")
     recipe = load_recipe("ssd", str(again.path)).recipe
     assert (recipe.model.net, recipe.train.epochs, recipe.train.seed) == ("mb1-0.25", 1, 7)
+
+
+def test_a_backbone_stops_early_only_on_request_like_its_command() -> None:
+    default = signature(vocdet.train_backbone).parameters["recipe"].default
+    assert default == load_recipe("backbone", None, values={"net": "mb3-small"}).recipe
+    assert (default.train.patience, load_recipe("backbone", "backbone").recipe.train.patience) == (0, 20)
 
 
 def test_a_detector_starts_from_a_backbone_run(shelf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

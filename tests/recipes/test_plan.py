@@ -133,6 +133,11 @@ def test_few_images_train_for_less_than_the_time() -> None:
     assert choice(made, "length").reason == "about 1200 epochs of 20 images are enough; 30 minutes would be there"
 
 
+def test_one_epoch_is_in_the_singular() -> None:
+    made = plan({"images": 30_000, "speed": 80.0}, minutes=5.0)
+    assert choice(made, "length").reason == "about 1 epoch of 30000 images"
+
+
 def test_masks_are_for_computers_and_their_absence_on_a_phone_is_explained() -> None:
     masks = {"masks": 1.0}
     assert command(plan(masks, target="cpu"), "train-maskrcnn").recipe == "maskrcnn-mb3-small"

@@ -13,9 +13,10 @@ from vocdet.errors import AnnotationError, OutputError, RunError, SplitError, Vo
 from vocdet.evaluation.bootstrap import Interval
 from vocdet.formats.scan import Source
 from vocdet.recipes.load import load_recipe
-from vocdet.recipes.plan import Plan, PlanRequest
+from vocdet.recipes.plan import Plan, PlannedCommand, PlanRequest
 from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Step
+from vocdet.workflows import train as workflow
 from vocdet.workflows import training_facts
 from vocdet.workflows.eval_options import EvalResult
 from vocdet.workflows.load import load_dataset
@@ -150,6 +151,34 @@ def test_what_cannot_be_resumed(tmp_path: Path, name: str, content: str, problem
         (tmp_path / "train-1.json").write_text(content)
     with pytest.raises(RunError, match=problem):
         Session.resume(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"root"', '"rood"', "is no record of a training: .*root"),
+        ('"seed": 0', '"seed": "x"', "its command split has no valid seed"),
+        ('"split": "test"', '"spilt": "test"', "its command eval has no valid split"),
+    ],
+)
+def test_a_record_that_was_edited_by_hand_is_an_error_if_something_is_missing(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    commands = PlannedCommand("split", settings={"seed": 0}), PlannedCommand("eval", settings={"split": "test"})
+    session = Session.start(Plan(PlanRequest(), (), commands), Source(tmp_path), tmp_path)
+    text = session.path.read_text()
+    assert Session.resume(tmp_path, "train-1").plan.commands == commands
+    assert old in text
+    session.path.write_text(new.join(text.rsplit(old, 1)))
+    with pytest.raises(RunError, match=problem):
+        Session.resume(tmp_path, "train-1")
+
+
+def test_two_sessions_never_get_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(PlanRequest(), (), ())
+    Session.start(plan, Source(tmp_path), tmp_path)
+    monkeypatch.setattr(workflow, "_number", lambda path: 0)  # as if another process wrote it after the count
+    assert Session.start(plan, Source(tmp_path), tmp_path).path.name == "train-2.json"
 
 
 def test_the_facts_of_a_dataset_are_counted(make_voc: MakeVoc, runs: Path, quick_facts: None) -> None:

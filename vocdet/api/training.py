@@ -16,7 +16,7 @@ from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
-from vocdet.recipes.schema import TASKS, Recipe, changed
+from vocdet.recipes.schema import TASKS, BackboneRecipe, Recipe, changed
 from vocdet.runs.journal import RECIPE
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, never
@@ -33,6 +33,7 @@ RecipeChoice: TypeAlias = "str | Path | Recipe"
 _LOG = logging.getLogger("vocdet")
 DETECTORS = ("ssd", "maskrcnn")
 DEFAULT_DETECTOR = "ssdlite-mb3-small"
+DEFAULT_BACKBONE = changed(BackboneRecipe(), net="mb3-small")  # unlike the recipe of this name, it never stops early
 
 
 def train_detector(
@@ -72,7 +73,7 @@ def train_detector(
 
 def train_backbone(
     dataset: Data,
-    recipe: RecipeChoice = "backbone",
+    recipe: RecipeChoice = DEFAULT_BACKBONE,
     *,
     runs: str | Path = "runs",
     device: str = "auto",
@@ -83,13 +84,14 @@ def train_backbone(
 ) -> Run:
     """Train a classifier on the objects of a dataset to the end: the backbone that a detector starts from.
 
-    The arguments are those of `train_detector`.
+    The arguments are those of `train_detector`. By default it does not stop early, like the command; the recipe
+    `"backbone"` does, after 20 epochs without improvement.
 
     >>> run = vocdet.train_backbone("shelf", net="mb1-0.25", size=32, epochs=1)
     >>> sorted(run.metrics)
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
-    resolved = _resolved(_own_recipe(resume, recipe, "backbone"), ("backbone",), values)
+    resolved = _resolved(_own_recipe(resume, recipe, DEFAULT_BACKBONE), ("backbone",), values)
     options = _run_options(runs, device, resume, track, stop, values)
     return _last_event(backbones.backbone_events(_source_of(dataset), resolved, options))
 
@@ -170,7 +172,7 @@ def plain_values(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in values.items()}  # fmt: skip
 
 
-def _own_recipe(resume: Run | str | Path | None, recipe: RecipeChoice, default: str) -> RecipeChoice:
+def _own_recipe(resume: Run | str | Path | None, recipe: RecipeChoice, default: RecipeChoice) -> RecipeChoice:
     """The recipe of the run to resume, unless another than the default is given."""
     run = _path_of(resume)
     return run if run and recipe == default and (run / RECIPE).is_file() else recipe

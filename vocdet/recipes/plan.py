@@ -181,8 +181,10 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: Command, minutes: 
         speed = _speed(facts, command, "mb3-large", BASE["gpu"])
         epochs = _epochs(facts, speed, minutes)
         if epochs >= MANY_EPOCHS:
-            return _chosen(request, "net", "mb3-large", f"for a gpu; about {epochs:.0f} epochs in the time")
-        small = f"mb3-large would have only {epochs:.0f} epochs in the time"
+            return _chosen(
+                request, "net", "mb3-large", f"for a gpu; about {counted(round(epochs), 'epoch')} in the time"
+            )
+        small = f"mb3-large would have only {counted(round(epochs), 'epoch')} in the time"
     return _chosen(request, "net", "mb3-small", small)
 
 
@@ -202,9 +204,9 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Cho
     reason = f"{small:.0%} of objects are smaller than a cell of 16 pixels"
     smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
     if size < wanted:
-        reason += f"; {wanted} would have only {epochs(wanted):.0f} epochs in the time"
+        reason += f"; {wanted} would have only {counted(round(epochs(wanted)), 'epoch')} in the time"
     elif smaller and epochs(size) < FEW_EPOCHS:
-        few, size = f"{size} would have only {epochs(size):.0f} epochs in the time", max(smaller)
+        few, size = f"{size} would have only {counted(round(epochs(size)), 'epoch')} in the time", max(smaller)
         reason = f"{few}, {size} has {epochs(size):.0f}"
     return _chosen(request, "size", size, reason)
 
@@ -295,7 +297,7 @@ def _length(
         return Choice("length", f"{left:g} minutes", reason, "train-ssd", {"minutes": round(left, 2)})
     enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
     minutes = round(max(min(left, enough), 0.01), 2)
-    epochs = f"about {_epochs(facts, speed, minutes):.0f} epochs of {counted(facts.images, 'image')}"
+    epochs = f"about {counted(round(_epochs(facts, speed, minutes)), 'epoch')} of {counted(facts.images, 'image')}"
     reason = epochs if enough >= left else f"{epochs} are enough; {left:g} minutes would be there"
     return Choice("length", f"{minutes:g} minutes", reason, "train-ssd", {"minutes": minutes})
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 from vocdet.data.usable import refuse
 from vocdet.errors import RunError
 from vocdet.evaluation.report import EvalReport
-from vocdet.files import check_writable, make_folder, write_bytes
+from vocdet.files import check_writable, make_folder, unwritable, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.formats.voc.image_sets import FOLDER
 from vocdet.recipes.load import load_recipe
@@ -41,6 +41,7 @@ Event = SplitReport | BackboneStart | DetectorStart | Step | Epoch | Note | Back
 
 DETECTORS: tuple[Command, ...] = ("train-ssd", "train-maskrcnn")
 NAME = "train-{}.json"
+_NEEDED = {"split": ("seed", int), "eval": ("split", str)}  # settings that their functions have no default for
 FEW_IMAGES = 30  # whose metrics say little
 
 
@@ -97,10 +98,8 @@ class Session:
 
     @classmethod
     def start(cls, plan: Plan, source: Source | Loaded, runs: Path) -> Session:
-        """A new session with the first free number in the folder of the runs."""
-        make_folder(runs)
-        number = 1 + max((_number(path) for path in runs.glob(NAME.format("*"))), default=0)
-        session = cls(runs / NAME.format(number), Record(plan=plan, source=source.record()), source)
+        """A new session with the first free number in the folder of the runs; two processes never get the same."""
+        session = cls(_new_record(runs), Record(plan=plan, source=source.record()), source)
         session._write()
         return session
 
@@ -245,12 +244,43 @@ def _unfinished(runs: Path) -> list[tuple[Path, Record]]:
     return found
 
 
+def _new_record(runs: Path) -> Path:
+    """A new, empty file for a record."""
+    make_folder(runs)
+    number = 1 + max((_number(path) for path in runs.glob(NAME.format("*"))), default=0)
+    while True:
+        path = runs / NAME.format(number)
+        try:
+            path.touch(exist_ok=False)
+            return path
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
+class _Source(TypedDict):
+    """The values of `Record.source` that every version writes."""
+
+    root: str
+    format: str
+    labels: str | None
+    coordinates: str
+
+
 def _read(path: Path) -> Record:
+    hint = "start a new training"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        record = msgspec.json.decode(path.read_bytes(), type=Record)
+        msgspec.convert(record.source, _Source)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        hint = "start a new training"
         raise RunError(f"is no record of a training: {json_reason(error)}", place=path, hint=hint) from error
+    for one in record.plan.commands:
+        name, kind = _NEEDED.get(one.name, ("", object))
+        if not isinstance(one.settings.get(name), kind):
+            problem = f"is no record of a training: its command {one.name} has no valid {name}"
+            raise RunError(problem, place=path, hint=hint)
+    return record
 
 
 def _number(path: Path) -> int:

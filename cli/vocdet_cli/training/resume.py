@@ -43,6 +43,7 @@ class Request:
     folder: bool
     run: Path | None  # to resume
     given: frozenset[str] = frozenset()  # options that say how long the run trains, or continues
+    planned: bool = False  # whether a plan chose what to validate on
 
 
 def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False) -> Request:

@@ -83,7 +83,7 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
     render.findings(event.warnings, check)
     for text in event.notes:
         render.note(text)
-    if not validation:
+    if not validation and not request.planned:
         render.warning("nothing to validate on: the run keeps its last weights, which may not be its best")
         if request.recipe.recipe.data.split == "train" and not request.folder:
             divide = render.command("split", *same_dataset(request.source), "--keep-test", "--force")

@@ -221,7 +221,7 @@ def _train(session: Session, command: PlannedCommand, options: RunOptions, stop:
 
     recipe, task = session.recipe(command), command.name.removeprefix("train-")
     resolved: Resolved[Any] = Resolved(recipe, command.recipe, {})
-    request = Request(task, resolved, _source(session), False, session.unfinished(command))
+    request = Request(task, resolved, _source(session), False, session.unfinished(command), planned=True)
     show_start = print_backbone_start if task == "backbone" else print_detector_start
     with training_bar(True) as bar:
         events = session.events(command, dataclasses.replace(options, downloads=shown_downloads(bar)))
