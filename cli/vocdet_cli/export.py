@@ -26,7 +26,7 @@ def export(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
     ] = None,
-    to: Annotated[str, typer.Option("--format", help="Format of the file: onnx or openvino.")] = "onnx",
+    to: Annotated[str, typer.Option("--format", help="onnx, openvino, or web: a page for browsers.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="exports/FORMAT in the run")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False,
@@ -64,7 +64,9 @@ def export(
             path, ExportOptions(to, size, raw, tolerance, int8), out=out, data=source, progress=progress
         )
     show(result)
-    render.done(f"Exported {path} to {result.file}, {result.bytes / 1e6:.1f} MB, labels and model card beside it")
+    then = f"python3 -m http.server -d {result.folder}, and open http://localhost:8000" if to == "web" else ""
+    saved = f"Exported {path} to {result.file}, {result.bytes / 1e6:.1f} MB, labels and model card beside it"
+    render.done(saved, then=then)
 
 
 def show(result: ExportResult) -> None:

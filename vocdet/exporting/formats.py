@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vocdet.exporting import web
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
 from vocdet.exporting.openvino import FILES, check_openvino, openvino_files
@@ -40,5 +41,6 @@ def _onnx(graph: Graph, description: Description) -> dict[str, bytes]:
 
 EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter((ONNX,), check_onnx, _onnx, load_onnx),
+    "web": Exporter(web.FILES, web.check_web, web.web_files, load_onnx),
     "openvino": Exporter(FILES, check_openvino, openvino_files, load_openvino, openvino_files),
 }
