@@ -224,8 +224,8 @@ def test_every_variant_has_an_anchor_for_every_output_at_any_size(size: tuple[in
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, PAN], ids=lambda v: " ".join(map(str, v.values())))
-def test_every_variant_can_be_folded_and_traced(variant: Any) -> None:
+@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[3], PAN], ids=lambda v: " ".join(map(str, v.values())))
+def test_every_kind_of_layer_can_be_folded_and_traced(variant: Any) -> None:
     model = fused(detector(**variant))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     image = torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8)
