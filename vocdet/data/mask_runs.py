@@ -31,6 +31,14 @@ class Runs:
     sizes: NDArray[np.int64]  # (K, 2) height, width
     counts: list[bytes]  # their text forms
 
+    def boxes(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, 4) x, y, width and height around the valid masks of these rows, as pycocotools has them."""
+        from pycocotools import mask as coco
+
+        sizes = self.sizes.tolist()
+        rles = [{"size": sizes[row], "counts": self.counts[row]} for row in rows.tolist()]
+        return np.asarray(coco.toBbox(rles), np.float64).reshape(-1, 4) if rles else np.zeros((0, 4))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredRuns:
@@ -126,13 +134,18 @@ def _undo_differences(
     values: NDArray[np.int64], place: NDArray[np.int64], start: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Sums over every second number of a text, from its second and from its third number on."""
+    counts = np.diff(np.append(start, len(values)))
+    pairs = counts // 2  # of the numbers after the first, padded to an even count
+    first = np.cumsum(pairs) - pairs
+    at = 2 * np.repeat(first, counts) + place - 1
+    later = place > 0
+    table = np.zeros((int(pairs.sum()), 2), np.int64)
+    table.reshape(-1)[at[later]] = values[later]
+    sums = np.cumsum(table, axis=0)
+    before = np.zeros((len(start), 2), np.int64)
+    before[1:] = sums[first[1:] - 1] if len(sums) else 0
+    before[first == 0] = 0
+    sums -= np.repeat(before, pairs, axis=0)
     runs = values.copy()
-    text = np.cumsum(place == 0) - 1
-    for first in (1, 2):
-        mine = np.flatnonzero((place >= first) & (place % 2 == first % 2))
-        sums = np.cumsum(values[mine])
-        heads = place[mine] == first
-        before = np.zeros(len(start), np.int64)
-        before[text[mine[heads]]] = sums[heads] - values[mine[heads]]
-        runs[mine] = sums - before[text[mine]]
+    runs[later] = sums.reshape(-1)[at[later]]
     return runs

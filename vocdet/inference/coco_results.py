@@ -22,7 +22,7 @@ from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.data.mask_runs import measured_runs, runs_of
+from vocdet.data.mask_runs import Runs, measured_runs, runs_of
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 from vocdet.files import read_limited
@@ -33,6 +33,7 @@ LARGEST_FILE = 8 << 30  # bytes
 MOST_ERRORS = 20  # one wrong setting makes every entry wrong
 _LARGEST = 1e9  # no pixel coordinate and no score is larger
 _HINT = 'give a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
+_UNKNOWN = (float("nan"),) * 4
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -96,12 +97,19 @@ def _read_typed(data: bytes, dataset: Dataset, names: Names) -> list[Detections]
         entries = msgspec.json.decode(data, type=list[_Entry])
         row = np.array([names.images[entry.image_id] for entry in entries], np.int64)
         label = np.array([names.labels[entry.category_id] for entry in entries], np.int64)
-        boxes = [entry.bbox for entry in entries]
-        numbers = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes))  # type: ignore[arg-type]
+        numbers = np.fromiter(chain.from_iterable(e.bbox or _UNKNOWN for e in entries), np.float64, 4 * len(entries))
     except (ValueError, RecursionError, KeyError, TypeError):  # msgspec.DecodeError is a ValueError
         return None
     score = np.fromiter(map(attrgetter("score"), entries), np.float64, len(entries))
     box = numbers.reshape(-1, 4)
+    texts = [b"" if entry.segmentation == b"null" else bytes(entry.segmentation) for entry in entries]
+    column = Texts.of(texts) if any(texts) else None
+    if column is not None:
+        runs = _valid_runs(column, row, dataset)
+        if runs is None:
+            return None
+        without = np.flatnonzero(np.isnan(box[column.rows, 0]))
+        box[column.rows[without]] = runs.boxes(without)
     if not ((np.abs(box) <= _LARGEST).all() and (box[:, 2:] >= 0).all() and (np.abs(score) <= _LARGEST).all()):
         return None
     files = dataset.images.files
@@ -110,21 +118,17 @@ def _read_typed(data: bytes, dataset: Dataset, names: Names) -> list[Detections]
     ):
         return None
     box[:, 2:] += box[:, :2]
-    texts = [b"" if entry.segmentation == b"null" else bytes(entry.segmentation) for entry in entries]
-    column = Texts.of(texts) if any(texts) else None
-    if column is not None and not _all_valid(column, row, dataset):
-        return None
     return grouped(len(dataset), row, label, score, box, column)
 
 
-def _all_valid(column: Texts, row: NDArray[np.int64], dataset: Dataset) -> bool:
-    """Whether all masks are compressed RLEs of the sizes of their images."""
+def _valid_runs(column: Texts, row: NDArray[np.int64], dataset: Dataset) -> Runs | None:
+    """The masks, if all are compressed RLEs of the sizes of their images."""
     runs = runs_of(column)
     if runs is None:
-        return False
+        return None
     image = row[column.rows]
     sizes = np.stack([dataset.images.heights[image], dataset.images.widths[image]], axis=1)
-    return bool((runs.sizes == sizes).all() and measured_runs(runs).valid.all())
+    return runs if bool((runs.sizes == sizes).all() and measured_runs(runs).valid.all()) else None
 
 
 def _read_each(path: Path, data: bytes, dataset: Dataset, names: Names) -> list[Detections]:
