@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vocdet.api.dataset import Dataset, read, split, statistics, write, write_splits
     from vocdet.api.detections import Detection, Detections
     from vocdet.api.detector import Detector, load
-    from vocdet.api.evaluation import choose_thresholds, evaluate
+    from vocdet.api.evaluation import choose_thresholds, evaluate, write_report
     from vocdet.api.exporting import export
     from vocdet.api.fetching import fetch
     from vocdet.api.predict import PredictResult, predict
@@ -119,6 +119,7 @@ __all__ = [
     "train_detector",
     "training_events",
     "write",
+    "write_report",
     "write_splits",
 ]
 
@@ -128,7 +129,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.dataset": "Dataset read split statistics write write_splits",
     "vocdet.api.detections": "Detection Detections",
     "vocdet.api.detector": "Detector load",
-    "vocdet.api.evaluation": "choose_thresholds evaluate",
+    "vocdet.api.evaluation": "choose_thresholds evaluate write_report",
     "vocdet.api.exporting": "export",
     "vocdet.api.fetching": "fetch",
     "vocdet.api.predict": "PredictResult predict",

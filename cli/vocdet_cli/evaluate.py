@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +90,8 @@ def evaluate(
     from vocdet.workflows.eval_options import EvalOptions
 
     source = Source(data, format, labels, coordinates, crowds, skip_bad)
-    options = EvalOptions(split, own_thresholds, subset, interval, seed)
+    typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
+    options = EvalOptions(split, own_thresholds, subset, interval, seed, typed)
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
         done, run = _of_run(run, source, options, runs=runs, device=device, backend=backend, picture=picture)
@@ -99,6 +101,8 @@ def evaluate(
         _show_steps(done.report)
     pictured = f", and examples to {picture}" if picture else ""
     then = render.command("predict", str(run), str(data)) if not done.kind else render.command("stats", str(data))
+    if not done.kind:
+        show_page(done)
     saved = f"Saved {done.metrics} and {done.detections}{pictured}" if not done.kind else f"Evaluated {done.kind}"
     render.done(saved, then=then)
     if failed := done.report.below(ap50=min_ap50, ap=min_ap, precision=min_precision, recall=min_recall, f1=min_f1):
@@ -170,6 +174,11 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     for line in _summary_lines(done.report):
         render.out.print(line, soft_wrap=True)
     count_left_out(done.left_out)
+
+
+def show_page(done: EvalResult) -> None:
+    """Print where the page of an evaluation is."""
+    render.out.print(f"page to look at: [bold]{escape(str(done.page))}[/]", soft_wrap=True)
 
 
 def _show_steps(report: EvalReport) -> None:

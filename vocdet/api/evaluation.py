@@ -10,7 +10,9 @@ from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.evaluation.curves import Wanted
 from vocdet.evaluation.report import EvalReport
+from vocdet.files import check_writable, write_text
 from vocdet.formats.scan import Source
+from vocdet.plots.report_page import PageFacts, report_html
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import load_dataset
@@ -77,3 +79,18 @@ def choose_thresholds(
     path = run.path if isinstance(run, Run) else Path(run)
     options = ThresholdOptions(Wanted(min_precision, min_recall), fixed or {}, split, store)
     return choose(path, as_loaded(dataset), options)
+
+
+def write_report(report: EvalReport, path: str | Path, *, title: str = "Evaluation") -> Path:
+    """Write an evaluation as one HTML file to look at, and return its path: it needs neither a server nor a network.
+
+    An existing file is replaced. It has the metrics of every label, curves with a threshold to move, the errors and
+    what they cost, the confusion matrix, and the images with the most errors. An `OutputError` if it cannot be written.
+
+    >>> vocdet.write_report(report, "report.html").name
+    'report.html'
+    """
+    target = Path(path)
+    check_writable(target)
+    write_text(target, report_html(report, PageFacts(title)))
+    return target

@@ -28,6 +28,7 @@ class EvalOptions:
     subset: int | None = None  # number of images, chosen at random; None: all
     interval: bool = False  # confidence intervals of AP and AR; always with a subset
     seed: int = 0  # of subset and interval
+    commands: tuple[str, ...] = ()  # that repeat the evaluation, for its page
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class EvalResult:
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
     split: str = ""  # that was evaluated
     trained_on: int = 0  # images of the split that are in the train split
+    page: Path = Path()  # the same as a page to look at
     kind: str = ""  # what the detections are, if they come from files
     outside: int = 0  # of those: in images of other splits, which are not counted
 

@@ -17,7 +17,7 @@ from vocdet.data.relabel import with_labels
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
-from vocdet.files import check_writable, write_bytes
+from vocdet.files import check_writable, write_bytes, write_text
 from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import BEST, detect_all
@@ -25,6 +25,8 @@ from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import check_output, mark_file
+from vocdet.plots.report_page import report_html
+from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
@@ -63,7 +65,8 @@ def evaluate_run(
     Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision, recall
     and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
     Objects with a label that the detector does not have count as missed. `picture` is a file for a few images with
-    ground truth and detections. See `vocdet.evaluation.bootstrap` for the intervals.
+    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it.
+    See `vocdet.evaluation.bootstrap` for the intervals.
     """
     if picture:
         check_picture_name(picture)
@@ -92,9 +95,11 @@ def evaluate_run(
     own = options.own_thresholds or not len(dataset.objects)
     content |= {"thresholds_from": _origin(own), "checkpoint": checkpoint} | report.as_dict()
     content["analysis"] = report.analysis()
+    page = folder / f"report-{split}.html"
     metrics, results = (folder / f"{name}-{split}.json" for name in ("metrics", "detections"))
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
+    write_text(page, report_html(report, page_facts(folder, split, loaded.path, options.commands)))
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)
@@ -103,6 +108,7 @@ def evaluate_run(
     return EvalResult(
         report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out,
         split, len(np.intersect1d(available, trained)) if split == ALL else 0,
+        page=page,
     )  # fmt: skip
 
 

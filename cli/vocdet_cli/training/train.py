@@ -192,6 +192,7 @@ def _carry_out(session: Session, options: PlanOptions) -> None:
             render.done(f"Saved {len(result.files)} files to {result.files[0].parent}")
         else:
             evaluate.show(result, result.metrics.parent, source)
+            evaluate.show_page(result)
             render.done(f"Saved {result.metrics} and {result.detections}")
             render.note(reliability(result.report, result.split))
     _show_end(session)

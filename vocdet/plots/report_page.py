@@ -1,0 +1,203 @@
+"""An evaluation as one HTML file, which needs neither a server nor a network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet import __version__
+from vocdet.errors import DependencyError, ImageError
+from vocdet.evaluation.confusion import Confusion
+from vocdet.evaluation.curves import LabelCurve
+from vocdet.evaluation.errors import KIND_NAMES
+from vocdet.evaluation.report import EvalReport, Metrics
+from vocdet.inputs.images import decode_image
+from vocdet.resources import bundled_text
+from vocdet.wording import counted
+
+MOST_IMAGES = 30
+MOST_POINTS = 40_000  # of all curves together
+SIDE = 480  # pixels of the longer side of an image
+ERRORS = {
+    "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
+    "background": "background", "missed": "missed object",
+}  # fmt: skip
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class PageFacts:
+    """What a page says of the run beside its metrics."""
+
+    title: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    commands: Sequence[str] = ()
+    training: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # columns by epoch, with "epoch"
+
+
+def report_html(report: EvalReport, about: PageFacts) -> str:
+    """The page of an evaluation; images that cannot be read are left out.
+
+    `DependencyError` without Plotly, whose bundle is written into the page.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    sections = [("labels", "Labels"), ("thresholds", "Thresholds"), ("errors", "Errors"), ("confusion", "Confusion"),
+                ("images", "Images"), *([("training", "Training")] if about.training else []),
+                ("facts", "How to repeat it")]  # fmt: skip
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(bundled_text("report/page.html"))
+    overall = report.overall
+    sizes = (counted(report.images, "image"), counted(overall.objects, "object"), counted(len(report.labels), "label"))
+    interval = report.interval
+    share = f"{interval.share:.0%} of {interval.resamples} resamples of the images" if interval else ""
+    return template.render(
+        title=about.title,
+        subtitle=", ".join(sizes),
+        sections=sections,
+        tiles=_tiles(report),
+        tiles_note=f"The ranges hold {share}." if share else "",
+        facts=about.facts.items(),
+        recipe=list(about.recipe.items()),
+        commands=about.commands,
+        training=about.training,
+        version=__version__,
+        css=Markup(bundled_text("report/page.css")),  # of vocdet, as the next ones
+        script=Markup(bundled_text("report/page.js")),
+        plotly=Markup(_plotly()),
+        data=Markup(_json(_data(report, about))),  # escaped for a script
+    )
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        hint = "install it: pip install plotly"
+        raise DependencyError("the page needs the package plotly", hint=hint) from error
+    text: str = get_plotlyjs()
+    return text.replace("</script", "<\\/script")
+
+
+def _json(content: object) -> str:
+    """JSON that no text in it can end the script element of."""
+    text = msgspec.json.encode(content).decode()
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return text
+
+
+def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
+    names = {"AP50": "ap50", "AP": "ap", "precision": "precision", "recall": "recall", "F1": "f1"}
+    bounds = report.interval.bounds if report.interval else {}
+    tiles = []
+    for name, key in names.items():
+        value: float | None = getattr(report.overall, key)
+        known = bounds.get(name)
+        tiles.append(
+            (name, "–" if value is None else f"{value:.3f}", f"{known[0]:.3f}–{known[1]:.3f}" if known else "")
+        )
+    overall: Metrics = report.overall
+    counts = (("missed", overall.missed), ("wrong", overall.wrong), ("false", overall.false))
+    return [*tiles, *((name, str(count), "") for name, count in counts)]
+
+
+def _data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
+    errors, confusion = report.errors, report.confusion
+    counts = errors.counts()
+    most = max(2, MOST_POINTS // max(1, len(report.labels)))
+    return {
+        "labels": [asdict(row) for row in report.labels],
+        "curves": [_curve(curve, row.threshold, most) for curve, row in zip(report.curves, report.labels, strict=True)],
+        "errors": [{"name": ERRORS[name], "count": counts[name], "ap50": cost} for name, cost in errors.costs.items()],
+        "groups": [asdict(group) | {"recall": group.recall} for group in report.recall_groups],
+        "calibration": {"bins": [asdict(one) for one in report.calibration.bins], "error": report.calibration.error},
+        "confusion": {"labels": [*confusion.labels, "background"], "matrix": confusion.matrix.tolist()},
+        "images": _images(report, confusion, errors.kind),
+        "training": about.training,
+    }
+
+
+def _curve(curve: LabelCurve, threshold: float, most: int) -> dict[str, Any]:
+    """A curve with at most `most` points; all of them where it has no more."""
+    rows = np.unique(np.linspace(0, len(curve.scores) - 1, min(len(curve.scores), most)).astype(np.int64))
+    return {
+        "label": curve.label,
+        "objects": curve.objects,
+        "threshold": threshold,
+        "scores": [float(str(score)) for score in curve.scores[rows]],
+        "correct": curve.correct[rows].tolist(),
+        "false": curve.false[rows].tolist(),
+    }
+
+
+def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) -> list[dict[str, Any]]:
+    """The images with the most errors at the thresholds, most first."""
+    evidence = report.evidence
+    assert evidence is not None  # the data of a page come from one
+    dataset, table = evidence.dataset, evidence.detections
+    objects = dataset.objects
+    wanted = ~(objects.difficult | objects.crowd)
+    lost, false = wanted & ~confusion.correct, _false(confusion, table.label, objects.label)
+    count = np.bincount(objects.image[lost], minlength=len(dataset))
+    count = count + np.bincount(table.image[false], minlength=len(dataset))
+    images: list[dict[str, Any]] = []
+    for row in np.argsort(-count, kind="stable").tolist():
+        if len(images) == MOST_IMAGES or not count[row]:
+            break
+        try:
+            pixels = decode_image(dataset[row])
+        except ImageError:
+            continue
+        height, width = pixels.shape[:2]
+        mine = np.flatnonzero(wanted & (objects.image == row)).tolist()
+        found = np.flatnonzero((table.image == row) & (confusion.detection_pair > -2)).tolist()
+        low = np.flatnonzero((table.image == row) & (confusion.detection_pair == -2) & (table.score >= 0.05))
+        cells = {_cell(objects.label[i], table.label, confusion.object_pair[i], len(dataset.labels)) for i in mine}
+        cells |= {f"{len(dataset.labels)},{table.label[i]}" for i in found if confusion.detection_pair[i] == -1}
+        images.append({
+            "name": dataset.images.files[row], "uri": _uri(pixels), "width": width, "height": height,
+            "errors": int(count[row]), "cells": sorted(cells),
+            "objects": [
+                {"box": objects.box[i].tolist(), "label": int(objects.label[i]), "correct": bool(confusion.correct[i])}
+                for i in mine
+            ],
+            "detections": [
+                {
+                    "box": [round(side, 1) for side in table.box[i].tolist()], "label": int(table.label[i]),
+                    "score": float(str(table.score[i])), "kind": KIND_NAMES[kind[i]], "correct": not bool(false[i]),
+                }
+                for i in [*found, *low.tolist()[:40]] if kind[i] or not false[i]
+            ],
+        })  # fmt: skip
+    return images
+
+
+def _false(confusion: Confusion, label: NDArray[np.int64], of_object: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(D,) detections at the thresholds without an object of their label."""
+    pair = confusion.detection_pair
+    false = np.asarray(pair == -1)
+    has = np.flatnonzero(pair >= 0)
+    false[has] = label[has] != of_object[pair[has]]
+    return false
+
+
+def _cell(label: int, of_detection: NDArray[np.int64], pair: int, background: int) -> str:
+    return f"{label},{of_detection[pair] if pair >= 0 else background}"
+
+
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    """An image (H, W, 3) RGB as a small JPEG in a data URI."""
+    scale = min(1.0, SIDE / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
