@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vocdet.recipes.schema import DETECTORS
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.options import Runs
@@ -30,7 +31,6 @@ METRICS_OF_TASK = {
     "backbone": ("accuracy", "mean_label_accuracy", "loss"),
 }
 TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
-DETECTORS = ("ssd", "maskrcnn")
 SHORT = {"mean_label_accuracy": "label mean", "validation_images": "validation images", "mask_ap50": "mask ap50",
          "mask_ap": "mask ap"}  # fmt: skip
 DIGITS = 8  # of a fingerprint

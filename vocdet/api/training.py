@@ -16,7 +16,7 @@ from vocdet.formats.scan import Source
 from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
 from vocdet.recipes.load import load_recipe, task_of
-from vocdet.recipes.schema import TASKS, BackboneRecipe, Recipe, changed
+from vocdet.recipes.schema import DETECTORS, TASKS, BackboneRecipe, Recipe, changed
 from vocdet.runs.journal import RECIPE
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, never
@@ -31,7 +31,6 @@ from vocdet.workflows.load import Loaded
 # The name of a bundled recipe, a .toml file, a run's folder, or the recipe itself.
 RecipeChoice: TypeAlias = "str | Path | Recipe"
 _LOG = logging.getLogger("vocdet")
-DETECTORS = ("ssd", "maskrcnn")
 DEFAULT_DETECTOR = "ssdlite-mb3-small"
 DEFAULT_BACKBONE = changed(BackboneRecipe(), net="mb3-small")  # unlike the recipe of this name, it never stops early
 

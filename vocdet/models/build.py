@@ -30,7 +30,6 @@ FAMILIES: dict[str, Family] = {
     "ssd": Family(SsdSpec, SsdLite, SsdRecipe, "vocdet.inference.ssd:SsdPredictor"),
     "maskrcnn": Family(RcnnSpec, MaskRcnn, MaskRcnnRecipe, "vocdet.inference.rcnn:RcnnPredictor"),
 }
-DETECTORS = tuple(name for name, family in FAMILIES.items() if family.predictor)
 
 
 def task_of(spec: ModelSpec) -> str:

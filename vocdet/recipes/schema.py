@@ -361,6 +361,7 @@ TASKS: dict[str, type[BackboneRecipe] | type[SsdRecipe] | type[MaskRcnnRecipe]] 
     "ssd": SsdRecipe,
     "maskrcnn": MaskRcnnRecipe,
 }
+DETECTORS = tuple(task for task in TASKS if task != "backbone")
 
 
 def changed(recipe: R, **values: object) -> R:

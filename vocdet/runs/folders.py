@@ -10,9 +10,9 @@ from pathlib import Path
 from vocdet.errors import RunError, VocdetError
 from vocdet.files import make_folder, unwritable
 from vocdet.inference.predictor import BEST
-from vocdet.models.build import DETECTORS
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
 from vocdet.outputs import write_marker
+from vocdet.recipes.schema import DETECTORS
 
 
 def make_run(folder: Path, task: str, net: str) -> Path:

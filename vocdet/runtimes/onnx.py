@@ -7,6 +7,7 @@ from typing import Any
 
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
 from vocdet.inputs.images import Image
+from vocdet.recipes.schema import DETECTORS
 from vocdet.runtimes.description import Description, described
 from vocdet.runtimes.detectors import ExportedPredictor, Run
 from vocdet.runtimes.onnx_file import read_onnx
@@ -25,7 +26,7 @@ def load_onnx(path: Path, *, device: str = "auto") -> ExportedPredictor:
 
 def check_detector(description: Description, path: Path) -> None:
     """Raise a `CheckpointError` for an export that does not detect objects."""
-    if description.task not in ("ssd", "maskrcnn"):
+    if description.task not in DETECTORS:
         hint = "export a detector with `vocdet.export(run)`"
         raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
     if description.raw:
