@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import nn
 
 from vocdet.exporting.graphs import graph_of
 from vocdet.exporting.onnx import onnx_bytes
+from vocdet.files import write_bytes
 from vocdet.inputs.images import resize
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import ModelSpec, build
@@ -54,12 +57,20 @@ def lively(spec: ModelSpec) -> nn.Module:
     return model.eval()
 
 
-def exported(spec: ModelSpec, folder: Path, thresholds: tuple[float, ...] | None = None) -> tuple[nn.Module, Path]:
-    """A lively model, and its ONNX file."""
+def exported(
+    spec: ModelSpec, name: str, temporary: pytest.TempPathFactory, thresholds: tuple[float, ...] | None = None
+) -> tuple[nn.Module, Path]:
+    """A lively model, and its ONNX file, which all test processes share: writing it takes seconds."""
     model, info = lively(spec), CheckpointInfo(vocdet="0", model=spec, thresholds=thresholds)
-    (folder / "checkpoint").write_bytes(b"weights")
-    path = folder / "model.onnx"
-    path.write_bytes(onnx_bytes(graph_of(model, info), describe(info, folder / "checkpoint")))
+    base = temporary.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    path = shared / f"{name}.onnx"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            lock.write("weights")
+            lock.flush()
+            write_bytes(path, onnx_bytes(graph_of(model, info), describe(info, Path(lock.name))))
     return model, path
 
 
@@ -69,17 +80,15 @@ Exported = tuple[nn.Module, Path]
 @pytest.fixture(scope="session")
 def ssd(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     spec = SsdSpec(NET, LABELS, (64, 96), torchvision_anchors())
-    return exported(spec, tmp_path_factory.mktemp("ssd"), (0.3, 0.6))
+    return exported(spec, "ssd", tmp_path_factory, (0.3, 0.6))
 
 
 @pytest.fixture(scope="session")
 def pan(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return exported(
-        SsdSpec(NET, LABELS, (64, 64), Anchors(()), neck="pan", channels=16), tmp_path_factory.mktemp("pan")
-    )
+    return exported(SsdSpec(NET, LABELS, (64, 64), Anchors(()), neck="pan", channels=16), "pan", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def rcnn(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     spec = RcnnSpec(NET, LABELS, size=64, longest=64, channels=16, hidden=32, proposals=20, candidates=50)
-    return exported(spec, tmp_path_factory.mktemp("rcnn"), (0.06, 0.06))
+    return exported(spec, "rcnn", tmp_path_factory, (0.06, 0.06))

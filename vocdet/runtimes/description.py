@@ -57,6 +57,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+_LAST = "checkpoint"  # of the entries in a file
 _TEXTS = frozenset(("version", "task", "net", "precision", "dataset", "checkpoint"))
 
 
@@ -71,6 +72,8 @@ def described(texts: Mapping[str, str], path: Path) -> Description:
         number = values.get("format")
         if isinstance(number, int) and number > FORMAT:  # before the rest, which a newer format may have changed
             raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint="update vocdet")
+        if _LAST not in values:  # the file ends between two entries
+            raise CheckpointError("is incomplete", place=path, hint="copy or export it again")
         return msgspec.convert(values, Description)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         problem = f"has an invalid description: {json_reason(error)}"

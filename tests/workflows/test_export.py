@@ -1,0 +1,102 @@
+"""An export appears when it equals its model, and not at all otherwise."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from torch import nn
+
+from tests.exporting.conftest import LABELS, NET, lively
+from tests.exporting.conftest import ssd as ssd
+from vocdet.errors import ArgumentError, ExportError, OutputError
+from vocdet.exporting.formats import EXPORTERS
+from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.model import SsdSpec
+from vocdet.workflows.export import ExportOptions, export_run
+
+SPEC = SsdSpec(NET, LABELS, (64, 96), torchvision_anchors())
+
+
+@pytest.fixture
+def run(tmp_path: Path, ssd: tuple[nn.Module, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose export is at hand."""
+    about = CheckpointInfo(vocdet="0", model=SPEC, thresholds=(0.3, 0.6), scores={"ap50": 0.75})
+    save_checkpoint(tmp_path / "run" / "best.safetensors", ssd[0], about)
+    written = replace(EXPORTERS["onnx"], write=lambda *_: {"model.onnx": ssd[1].read_bytes()})
+    monkeypatch.setitem(EXPORTERS, "onnx", written)
+    return tmp_path / "run"
+
+
+def test_an_export_brings_all_that_its_user_needs(run: Path) -> None:
+    result = export_run(run)
+    assert result.folder == run / "exports" / "onnx"
+    names = {path.name for path in result.folder.iterdir()} - {".vocdet.json"}
+    assert names == {"model.onnx", "labels.txt", "README.md", "export.json", "detect.py"}
+    assert (result.folder / "labels.txt").read_text() == "cat\ndog\n"
+    assert result.check
+    assert result.check.difference.detections > 10
+    assert result.check.difference.missing == 0
+    assert result.check.difference.boxes < 0.1
+    assert result.remarks == ("checked on made images alone: the run does not name its dataset; use `data=dataset`",)
+    report = json.loads((result.folder / "export.json").read_text())
+    assert report["description"]["thresholds"] == [0.3, 0.6]
+    assert report["check"]["difference"]["missing"] == 0
+    _, front, body = (result.folder / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(front)["pipeline_tag"] == "object-detection"
+    assert "2 labels: cat, dog" in body
+    assert "| dog | 0.600 |" in body
+    assert "ap50 0.750" in body
+
+
+def test_a_second_export_replaces_the_first_unless_a_user_changed_it(run: Path) -> None:
+    folder = export_run(run).folder
+    (folder / "metrics-test.json").write_text("{}")  # of an evaluation
+    assert export_run(run).folder == folder
+    (folder / "labels.txt").write_text("my own words")
+    with pytest.raises(OutputError, match="an export that was changed since"):
+        export_run(run)
+    assert (folder / "labels.txt").read_text() == "my own words"
+
+
+def test_an_export_that_differs_from_its_model_never_appears(run: Path) -> None:
+    other = lively(SPEC)
+    nn.init.normal_(next(iter(other.parameters())))
+    save_checkpoint(run / "best.safetensors", other, CheckpointInfo(vocdet="0", model=SPEC))
+    with pytest.raises(ExportError, match=r"differs by more than 0\.01: a score by") as caught:
+        export_run(run)
+    assert "`tolerance=" in caught.value.hint
+    assert not (run / "exports").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vocdet.files.os.fsync", full)
+    monkeypatch.setattr("vocdet.outputs.write_bytes", full)
+    with pytest.raises(OutputError, match="no space left on device") as caught:
+        export_run(run)
+    assert "free some space" in caught.value.hint
+    assert not (run / "exports").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (ExportOptions("onyx"), "unknown export format 'onyx'"), (ExportOptions(tolerance=2.0), "tolerance is 2"),
+        (ExportOptions(size=5), "a size of 5 pixels"), (ExportOptions(int8=True), "onnx is not exported in 8 bits"),
+        (ExportOptions("web", int8=True), "web is not exported in 8 bits"),
+    ],
+)  # fmt: skip
+def test_impossible_options_are_refused_before_anything_is_written(
+    run: Path, options: ExportOptions, problem: str
+) -> None:
+    with pytest.raises(ArgumentError, match=problem):
+        export_run(run, options)
+    assert not (run / "exports").exists()
