@@ -34,7 +34,8 @@ class Camera:
         """The newest frame, again and again, each once, until the source ends; `MediaError` if it never delivers."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest or self._ended)
+                while not (self._newest or self._ended):
+                    self._changed.wait(0.5)  # a wait without end cannot be interrupted on Windows
                 frame, self._newest = self._newest, None
             if frame is None:
                 if self._error:

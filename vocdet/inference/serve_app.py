@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -74,23 +75,30 @@ class Service:
         limit, drawing = self._options(request.query_params), _wants_drawing(request)
         self.waiting += 1
         try:
-            with tempfile.NamedTemporaryFile(prefix="vocdet-") as file:
-                await self._receive(request, file)
-                async with self.room:
-                    image = await run_in_threadpool(self._decoded, Path(file.name))
-                    future: asyncio.Future[Detections] = asyncio.get_running_loop().create_future()
-                    self.queue.put_nowait((image, future))
-                    found = (await future).above(limit)
-                    self.served += 1
-                    if drawing:
-                        labels = self.detector.labels
-                        data = await run_in_threadpool(
-                            lambda: encode_picture(Path("a.jpg"), draw(image, found, labels))
-                        )
-                        return Response(data, media_type="image/jpeg")
-                    return JSONResponse(_answer(found, image, self.detector.labels))
+            async with self._body(request) as path, self.room:
+                image = await run_in_threadpool(self._decoded, path)
+                future: asyncio.Future[Detections] = asyncio.get_running_loop().create_future()
+                self.queue.put_nowait((image, future))
+                found = (await future).above(limit)
+                self.served += 1
+                if drawing:
+                    labels = self.detector.labels
+                    data = await run_in_threadpool(lambda: encode_picture(Path("a.jpg"), draw(image, found, labels)))
+                    return Response(data, media_type="image/jpeg")
+                return JSONResponse(_answer(found, image, self.detector.labels))
         finally:
             self.waiting -= 1
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[Path]:
+        """A temporary file with the body of a request."""
+        handle, name = tempfile.mkstemp(prefix="vocdet-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                await self._receive(request, file)
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def _check(self, request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -130,7 +138,6 @@ class Service:
             raise HTTPException(400, "the body is incomplete") from error
         if not size:
             raise HTTPException(400, "the body is empty: POST the bytes of an image")
-        file.flush()
 
     def _decoded(self, path: Path) -> Image:
         """The image in a file, if its header keeps to the limits."""
