@@ -87,6 +87,7 @@ def write_report(report: EvalReport, path: str | Path, *, title: str = "Evaluati
     An existing file is replaced. It has the metrics of every label, curves with a threshold to move, the errors and
     what they cost, the confusion matrix, and the images with the most errors. An `OutputError` if it cannot be written.
 
+    >>> report = vocdet.evaluate("shelf", detector, split="test")
     >>> vocdet.write_report(report, "report.html").name
     'report.html'
     """
