@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
     "epochs": 1,
     "minutes": 0,
     "size": 64,
-    "batch": 4,
+    "batch": 8,
     "patience": 0,
 }  # in place of what a snippet names
 PLANNED = ("epochs", "size", "batch")  # of these, the settings that a plan keeps
