@@ -25,7 +25,6 @@ from vocdet.inference.draw import draw
 from vocdet.inference.results import coco_entries
 from vocdet.outputs import check_output, mark_file
 from vocdet.wording import counted, listed
-from vocdet.workflows.voc_detections import check_voc_labels, detections_text
 
 _SHOWN = 5  # objects in a repr
 
@@ -142,6 +141,8 @@ class Detections:
         VOC annotations have no masks and no scores: `to_coco` has both. Raises an `OutputError` if the file cannot be
         written, and, without `force`, if it exists and vocdet did not write it, or it was corrected since.
         """
+        from vocdet.workflows.voc_detections import check_voc_labels, detections_text  # a third of the time to load
+
         target = Path(path)
         check_output(target, "choose another name, or replace it with `force=True`", force=force)
         check_voc_labels(target, self.names)
