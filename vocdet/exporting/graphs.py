@@ -42,7 +42,7 @@ def graph_of(model: nn.Module, info: CheckpointInfo, *, raw: bool = False) -> Gr
         names = ("offsets", "logits", "anchors") if raw else _twice(DETECTIONS)
         return Graph(SsdGraph(network, thresholds, raw=raw).eval(), names)
     if raw:
-        hint = "export it with `raw=False`"
+        hint = "export it without `raw=True`"
         raise ArgumentError("a Mask R-CNN decodes boxes in the middle of its network", hint=hint)
     assert isinstance(network, MaskRcnn)
     names = _twice((*DETECTIONS, "masks") if network.spec.masks else DETECTIONS)

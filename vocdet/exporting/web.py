@@ -82,9 +82,7 @@ def runtime_files() -> dict[str, bytes]:
 def _fetch(npm: str, folder: Path, by_hand: str) -> None:
     """Let npm fetch the package, and unpack the files of the runtime."""
     try:
-        subprocess.run(
-            [npm, "pack", PACKAGE, "--silent"], cwd=folder, check=True, capture_output=True, timeout=60 * _MINUTES
-        )
+        subprocess.run([npm, "pack", PACKAGE, "-s"], cwd=folder, check=True, capture_output=True, timeout=60 * _MINUTES)
         (archive,) = folder.glob("*.tgz")
         with tarfile.open(archive) as packed:
             for name in RUNTIME:

@@ -1,4 +1,4 @@
-"""What an exported file says about its model: texts under the keys `vocdet.*`."""
+"""What an exported file says about its model: texts under keys that begin with vocdet and a dot."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def check_detector(description: Description, path: Path) -> None:
         hint = "export a detector with `vocdet.export(run)`"
         raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
     if description.raw:
-        hint = "export it with `raw=False`"
+        hint = "export it without `raw=True`"
         raise CheckpointError("leaves decoding out, so it gives no detections", place=path, hint=hint)
 
 
