@@ -160,6 +160,13 @@ def test_parts_of_another_kind_are_kept_as_json(parts: object) -> None:
     assert losses == {}
 
 
+def test_a_part_beyond_any_image_is_kept_as_json_alone() -> None:
+    parts = [{"name": "a", "bbox": [0, 0, 0, 1000000001]}]
+    lines, losses = written(dataset(extra={"parts": parts}), "zero")
+    assert [json.loads(line.removeprefix("<coco>").removesuffix("</coco>")) for line in lines] == [{"parts": parts}]
+    assert losses == {}
+
+
 def test_keys_of_coco_travel_as_json() -> None:
     lines, losses = written(dataset(extra={"score": 0.5, "a&<b>": "]]>", "voc": {"tags": ["<x/>"]}}))
     assert lines == ["<x/>", '<coco>{"score":0.5,"a&amp;&lt;b&gt;":"]]&gt;"}</coco>']

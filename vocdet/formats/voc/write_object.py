@@ -216,12 +216,14 @@ def _parts(raw: msgspec.Raw, coordinates: Coordinates) -> tuple[list[str], bool]
     except (msgspec.DecodeError, RecursionError):
         return [], False
     written = [_part(part, coordinates) for part in parts]
-    return [xml for xml, _ in written], bool(parts) and all(exact for _, exact in written)
+    return [xml for xml, _ in written if xml], bool(parts) and all(exact for _, exact in written)
 
 
 def _part(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
     x, y, width, height = part.bbox
     xmax, ymax = (float(Decimal(repr(low)) + Decimal(repr(side))) for low, side in ((x, width), (y, height)))
+    if max(map(abs, (x, y, xmax, ymax))) > masks.FURTHEST:
+        return "", False  # no part that is read
     sides = minimum_text(x, coordinates), minimum_text(y, coordinates), number_text(xmax), number_text(ymax)
     read = [minimum_value(float(side), coordinates) for side in sides[:2]]
     exact = _survives(part.name) and (*read, *extent(np.array([*read, xmax, ymax]))) == part.bbox
