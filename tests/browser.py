@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+REQUIRED = "VOCDET_BROWSER" in os.environ  # tests in a browser fail without one, instead of being skipped
+PATIENCE = 120.0  # seconds until a page that never answers fails the test
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
 PROBLEMS = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled", "Network.loadingFailed")
 
@@ -18,16 +21,20 @@ PROBLEMS = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICall
 class Browser:
     """One page; `problems` are exceptions, console messages and requests that failed or left the file."""
 
-    def __init__(self, profile: Path) -> None:
-        """`profile` is an empty folder."""
+    def __init__(self, profile: Path, *, camera: Path | None = None) -> None:
+        """`profile` is an empty folder, `camera` the video (.y4m) that a camera of the page sees."""
+        assert CHROMIUM
         self.problems: list[str] = []
         ours, theirs = os.pipe(), os.pipe()
         os.set_inheritable(ours[0], True)
         os.set_inheritable(theirs[1], True)
         command = [
-            str(shutil.which("chromium")), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
             "--no-first-run", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
+        if camera:
+            command[1:1] = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+            command.insert(1, f"--use-file-for-fake-video-capture={camera}")
         script = f'exec 3<&{ours[0]} 4>&{theirs[1]}; exec "$@"'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "bash", *command], pass_fds=(ours[0], theirs[1]), stderr=subprocess.DEVNULL
@@ -68,22 +75,27 @@ class Browser:
             self.problems += [url] if not url.startswith(("file:", "data:")) else []
         return answer
 
+    def visit(self, address: str) -> None:
+        """Load an address."""
+        self.send("Page.navigate", url=address)
+        self.wait('location.protocol !== "about:" && document.readyState === "complete"')
+
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Load a file at a width in pixels, and wait until it is ready."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=scheme)
-        self.send("Page.navigate", url=path.absolute().as_uri())
+        self.visit(path.absolute().as_uri())
         self.wait('document.documentElement?.dataset.ready === "true"')
 
-    def wait(self, expression: str) -> None:
-        """Wait until an expression is true."""
-        for _ in range(600):
-            if self.value(expression):
-                return
+    def wait(self, expression: str) -> Any:
+        """The value of an expression as soon as it is true."""
+        end = time.monotonic() + PATIENCE
+        while not (value := self.value(expression)):
+            assert time.monotonic() < end, f"never true: {expression}; {self.problems}"
             time.sleep(0.05)
-        raise AssertionError(f"never true: {expression}; {self.problems}")
+        return value
 
     def value(self, expression: str) -> Any:
         """The value of an expression of JavaScript, awaited."""

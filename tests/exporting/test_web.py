@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.exporting.browser import CHROMIUM, opened
+from tests.browser import CHROMIUM, REQUIRED, Browser
 from tests.exporting.conftest import LABELS, Exported, picture
 from vocdet.errors import DownloadError
 from vocdet.exporting import web
@@ -21,7 +21,7 @@ from vocdet.runtimes.onnx import load_onnx
 
 Server = Callable[[Path], AbstractContextManager[str]]
 in_a_browser = pytest.mark.skipif(
-    web.VARIABLE not in os.environ or (CHROMIUM is None and "VOCDET_BROWSER" not in os.environ),
+    not REQUIRED and (web.VARIABLE not in os.environ or CHROMIUM is None),
     reason=f"no chromium, or {web.VARIABLE} is not set to the runtime, which .ci/run fetches with npm",
 )
 STATUS = "document.getElementById('status').textContent"
@@ -45,7 +45,8 @@ def page(ssd: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @in_a_browser
 def test_a_picture_has_the_detections_of_the_file(page: Path, ssd: Exported, serving: Server, tmp_path: Path) -> None:
-    with serving(page) as address, opened(f"{address}/index.html#picture=photo.png", tmp_path) as browser:
+    with serving(page) as address, closing(Browser(tmp_path)) as browser:
+        browser.visit(f"{address}/index.html#picture=photo.png")
         shown = browser.wait(f"{STATUS}.includes(' ms') && document.getElementById('list').innerText")
         boxes = browser.value("[...document.querySelectorAll('li')].map(one => one.dataset.box)")
     detector = load_onnx(ssd[1])
@@ -60,7 +61,8 @@ def test_a_picture_has_the_detections_of_the_file(page: Path, ssd: Exported, ser
 @in_a_browser
 def test_the_camera_is_detected_in_until_it_is_stopped(page: Path, serving: Server, tmp_path: Path) -> None:
     camera = page / "camera.y4m"
-    with serving(page) as address, opened(f"{address}/index.html#camera", tmp_path, video=camera) as browser:
+    with serving(page) as address, closing(Browser(tmp_path, camera=camera)) as browser:
+        browser.visit(f"{address}/index.html#camera")
         assert browser.wait(f"{STATUS}.includes(' ms') && document.getElementById('view').width") == 320
         assert browser.value("document.querySelectorAll('li').length") > 0
         browser.value("document.getElementById('camera').click()")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import Browser
+from tests.browser import CHROMIUM, REQUIRED, Browser
 from tests.evaluation.conftest import Make
 from vocdet.data.dataset import Images
 from vocdet.evaluation.report import EvalReport, evaluate
@@ -60,7 +58,7 @@ def page(report: EvalReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if not shutil.which("chromium") and "VOCDET_BROWSER" not in os.environ:
+    if CHROMIUM is None and not REQUIRED:
         pytest.skip("chromium is not installed")
     browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser

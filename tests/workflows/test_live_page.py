@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.browser import CHROMIUM, REQUIRED
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import MediaError
@@ -127,13 +127,12 @@ def test_a_port_in_use_is_an_error(film: Path) -> None:
         next(live_page(FindsTwo(), str(film), WebOptions(port=urlsplit(url).port or 0)))
 
 
-@pytest.mark.skipif(
-    not shutil.which("chromium") and "VOCDET_BROWSER" not in os.environ, reason="chromium is not installed"
-)
+@pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="chromium is not installed")
 def test_a_browser_shows_the_page(film: Path, tmp_path: Path) -> None:
+    assert CHROMIUM
     with page(film) as url:
         text = subprocess.run(
-            ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
              f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", url],
             capture_output=True, text=True, timeout=60, check=True, env=os.environ | {"HOME": str(tmp_path)},
         ).stdout  # fmt: skip
