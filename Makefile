@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## generate a dataset in ./demo (replaced each time), train o
 	rm -rf demo
 	$(BIN)/vocdet demo demo
 
-# Tests start many processes, and a fresh clone may be told to write no bytecode: it is compiled once for all of them.
+# Tests start many processes: where PYTHONDONTWRITEBYTECODE is set, each would compile the package again.
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m compileall -q vocdet cli
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -213,9 +213,9 @@ def network_latency(run: Path) -> float:
     """Milliseconds of the network alone for one image, median; on one core if one thread is set."""
     import torch
 
-    from vocdet.inference.predictor import BEST
     from vocdet.models.checkpoint import load_checkpoint
     from vocdet.models.folding import fold_norms
+    from vocdet.outputs import BEST
 
     model, about = load_checkpoint(run / BEST)
     fold_norms(model.eval())

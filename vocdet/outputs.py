@@ -20,6 +20,7 @@ from vocdet.errors import OutputError
 from vocdet.files import check_writable, first_link, hasher, is_file, replacing, write_bytes
 
 MARKER = ".vocdet.json"
+BEST = "best.safetensors"  # the checkpoint of a run
 FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
 
 _LARGEST = 100_000_000  # bytes of a marker
@@ -47,6 +48,11 @@ class Marker:
     kind: str  # run, predictions, drawings, crops, or `FILES`
     files: dict[str, str] = field(default_factory=dict)  # path from the folder, with forward slashes: digest
     kept: tuple[str, ...] = ()  # files that were to be replaced or deleted, and stay: a user changed or added them
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint in a run folder; any other path is one itself."""
+    return run / BEST if run.is_dir() else run
 
 
 def write_marker(folder: Path, kind: str, files: Mapping[str, str] | None = None, kept: Iterable[str] = ()) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vocdet.outputs import BEST
 from vocdet.recipes.schema import DETECTORS
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
@@ -170,7 +171,7 @@ def _next(known: Sequence[RunFacts]) -> str:
 
 def _has_checkpoint(run: RunFacts) -> bool:
     """Whether a run has weights to evaluate, or to train on."""
-    return (run.folder / "best.safetensors").is_file()
+    return (run.folder / BEST).is_file()
 
 
 def _train_on(run: RunFacts) -> str:

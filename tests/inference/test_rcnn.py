@@ -13,12 +13,13 @@ from pycocotools import mask as coco_mask
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from vocdet.data.detections import Detections
-from vocdet.inference.predictor import BEST, detect_all, load_predictor
+from vocdet.inference.predictor import detect_all, load_predictor
 from vocdet.inference.rcnn import RcnnPredictor
 from vocdet.inputs.images import resize
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
+from vocdet.outputs import BEST
 from vocdet.runtimes.predictor import Predictor
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools' decode, with NumPy 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vocdet.errors import CheckpointError, DeviceError
-from vocdet.inference.predictor import BEST, choose_device, detect_all, load_predictor
+from vocdet.inference.predictor import choose_device, detect_all, load_predictor
 from vocdet.inference.ssd import SsdPredictor
 from vocdet.inputs.images import resize
 from vocdet.models.backbones.backbone import BackboneSpec
@@ -20,6 +20,7 @@ from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.detect import detect
 from vocdet.models.ssd.model import SsdLite, SsdSpec
+from vocdet.outputs import BEST
 
 SPEC = SsdSpec(BackboneSpec("mb1", 0.25), ("a", "b"), (64, 96), torchvision_anchors())
 

@@ -31,14 +31,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {
+    variables = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
     }
-    ended = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=told, capture_output=True, timeout=300)
+    ended = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=variables, capture_output=True, timeout=300)
     said = ended.stderr.decode()
     assert ended.returncode == 0, said
     assert "terminate called" not in said

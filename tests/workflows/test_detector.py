@@ -9,8 +9,8 @@ import pytest
 
 from tests.runtimes.test_onnx_file import ABOUT, write
 from vocdet.errors import ArgumentError, CheckpointError
-from vocdet.outputs import digest_of
-from vocdet.workflows.detector import BEST, REPORT, choose_file
+from vocdet.outputs import BEST, digest_of
+from vocdet.workflows.detector import REPORT, choose_file
 
 
 @pytest.fixture

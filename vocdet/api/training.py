@@ -13,8 +13,8 @@ from vocdet.api.run import Run
 from vocdet.errors import RecipeError
 from vocdet.fetching.weights_files import Downloads
 from vocdet.formats.scan import Source
-from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import read_info
+from vocdet.outputs import BEST
 from vocdet.recipes.load import load_recipe, task_of
 from vocdet.recipes.schema import DETECTORS, TASKS, BackboneRecipe, Recipe, changed
 from vocdet.runs.journal import RECIPE

@@ -102,7 +102,7 @@ class Reliability:
     low: float
     high: float
     detections: int
-    score: float | None  # their mean; None: there are none
+    score: float | None  # their mean; None: no detections
     correct: float | None  # share of them
 
 

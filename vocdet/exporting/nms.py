@@ -26,7 +26,7 @@ def _(_boxes: Tensor, scores: Tensor, _overlap: float, _score: float) -> Tensor:
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """For `torch.onnx.export`: what becomes of `kept`."""
+    """For `torch.onnx.export`: the translation of `kept`."""
     from onnxscript import opset18
 
     op: Any = opset18

@@ -22,7 +22,7 @@ class Camera:
 
     def __init__(self, source: MediaSource, *, retry: float = RETRY) -> None:
         self.source, self.retry = source, retry
-        self.read = self.dropped = self.reconnected = 0  # frames, frames that nobody saw, lost connections
+        self.read = self.dropped = self.reconnected = 0  # frames, frames replaced by a newer one, lost connections
         self._newest: Frame | None = None
         self._error: VocdetError | None = None
         self._ended = False

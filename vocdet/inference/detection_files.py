@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from lxml import etree
 
+from vocdet import masks
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
@@ -22,7 +23,6 @@ from vocdet.inference.coco_results import MOST_ERRORS, Names, grouped, read_coco
 from vocdet.wording import counted, did_you_mean, listed, quoted, reason
 
 LARGEST_FILE = 1 << 30  # bytes
-FURTHEST = 1e9  # no coordinate and no score is larger
 Kind = Literal["coco", "devkit", "voc", "yolo"]
 NAMES: dict[Kind, str] = {
     "coco": "COCO results",
@@ -213,7 +213,7 @@ def _numbers(
         text = word.strip()
         if not text:
             return f"has no {name}"
-        if not NUMBER.fullmatch(text) or abs(float(text)) > FURTHEST:
+        if not NUMBER.fullmatch(text) or abs(float(text)) > masks.FURTHEST:
             return f"has the {name} {quoted(text)}, not a number"
         numbers.append(float(text))
     return numbers

@@ -15,11 +15,10 @@ from vocdet.inference.frames import batches
 from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import Image
 from vocdet.models.build import FAMILIES
-from vocdet.models.checkpoint import SUFFIX, load_checkpoint
+from vocdet.models.checkpoint import load_checkpoint
 from vocdet.models.folding import fused
+from vocdet.outputs import checkpoint_of
 from vocdet.runtimes.predictor import Predictor
-
-BEST = f"best{SUFFIX}"
 
 
 def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
@@ -29,7 +28,7 @@ def load_predictor(checkpoint: Path, *, device: str = "auto") -> Predictor:
     convolutions. It works on tiles if the model was trained on tiles. A classifier, and a file that is not a
     checkpoint, is a `CheckpointError`.
     """
-    path = checkpoint / BEST if checkpoint.is_dir() else checkpoint
+    path = checkpoint_of(checkpoint)
     model, info = load_checkpoint(path)
     if not FAMILIES[info.task].predictor:
         hint = "train a detector from it with `vocdet.train_detector(dataset)`"

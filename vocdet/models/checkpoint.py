@@ -43,7 +43,6 @@ class ThresholdOrigin(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = "f1"  # best F1; else as in "precision 0.95", "recall 0.9", "precision 0.9, recall 0.8"
     split: str = ""  # that they were chosen on: val, train, test, …
     images: int = 0  # of that split
-    tiles: Tiles | None = None  # that it was trained on, and detects on; None: whole images
     dataset: str = ""  # fingerprint of these images and their objects; "": not recorded
     unreached: tuple[str, ...] = ()  # labels that no threshold brings there: they have the one with the best F1
     fixed: tuple[str, ...] = ()  # labels whose threshold was given as a number

@@ -16,6 +16,7 @@ import msgspec
 
 from vocdet.errors import ArgumentError, RunError
 from vocdet.machine import is_running
+from vocdet.outputs import BEST
 from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
@@ -26,7 +27,7 @@ else:
 T = TypeVar("T")
 Scores = dict[str, float]
 
-RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", "best.safetensors", "last.safetensors",
+RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", BEST, "last.safetensors",
              "state.safetensors")  # fmt: skip
 LARGEST_HEADER = 100_000_000  # bytes, the limit of safetensors
 
@@ -126,7 +127,7 @@ def read_run(folder: Path) -> RunFacts:
     info = _info(folder, problems)
     recipe = _recipe(folder, problems) or (info.recipe if info else {})
     environment: dict[str, Any] = _json(folder / "environment.json", dict[str, Any], problems) or {}
-    rows, labels = _rows(folder / "metrics.csv", problems), _rows(folder / "labels.csv", problems)
+    rows, labels = table_rows(folder / "metrics.csv", problems), table_rows(folder / "labels.csv", problems)
     flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
     validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
     by_label = next((row for row in labels if best and row.get("epoch") == best.get("epoch")), {})
@@ -221,7 +222,7 @@ def _state(folder: Path, status: _Status) -> str:
 
 def _info(folder: Path, problems: list[str]) -> _Checkpoint | None:
     """The description in the best checkpoint, else in the last, else in the state."""
-    for name in ("best.safetensors", "last.safetensors"):
+    for name in (BEST, "last.safetensors"):
         if checkpoint := _metadata(folder / name, "vocdet", _Checkpoint, problems):
             return checkpoint
     state = _metadata(folder / "state.safetensors", "vocdet-state", _State, problems)
@@ -265,7 +266,7 @@ def _recipe(folder: Path, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _rows(path: Path, problems: list[str]) -> list[Scores]:
+def table_rows(path: Path, problems: list[str]) -> list[Scores]:
     """The numbers of a table by column; other cells are left out."""
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from vocdet.errors import RunError, VocdetError
 from vocdet.files import make_folder, unwritable
-from vocdet.inference.predictor import BEST
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
-from vocdet.outputs import write_marker
+from vocdet.outputs import BEST, write_marker
 from vocdet.recipes.schema import DETECTORS
 
 

@@ -23,6 +23,7 @@ from vocdet.inference.output import QUALITY
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image
 from vocdet.machine import started_at
+from vocdet.outputs import BEST
 from vocdet.plots.training import curves
 from vocdet.runs.environment import environment
 from vocdet.runs.pictures import batch_sheet
@@ -32,7 +33,7 @@ from vocdet.runs.tracking import Ending, SafeTracker, Service, open_tracker
 RECIPE, ENVIRONMENT, STATUS = "recipe.toml", "environment.json", "run.json"
 METRICS, LABELS, CURVES = "metrics.csv", "labels.csv", "curves.png"
 BATCHES, EXAMPLES = "batches.png", "examples.jpg"
-UPLOADED = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, "best.safetensors")  # when a run ends
+UPLOADED = (RECIPE, ENVIRONMENT, METRICS, LABELS, CURVES, BATCHES, EXAMPLES, BEST)  # when a run ends
 LABEL_PREFIX = "label/"  # prefix of a label's metric in a row
 PICTURE_INTERVAL = 30.0  # minimum seconds between two pictures of the same kind
 PICTURE_SHARE = 0.01  # maximum fraction of the time spent on them

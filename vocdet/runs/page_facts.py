@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from vocdet.plots.report_page import PageFacts
-from vocdet.runs.facts import read_run
+from vocdet.runs.facts import read_run, table_rows
 
 CURVES = ("val_ap50", "val_ap", "val_f1", "val_mask_ap50", "val_mask_ap")
 
@@ -32,18 +31,7 @@ def page_facts(folder: Path, split: str, data: Path, commands: Sequence[str] = (
 
 def _training(path: Path) -> dict[str, list[float | None]]:
     """The validated metrics by epoch; empty without a journal."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeDecodeError):
-        return {}
-    columns = {name: [_number(row.get(name)) for row in rows] for name in ("epoch", *CURVES)}
+    rows = table_rows(path, [])
+    columns = {name: [row.get(name) for row in rows] for name in ("epoch", *CURVES)}
     shown = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     return shown if len(shown) > 1 and "epoch" in shown else {}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None

@@ -21,7 +21,6 @@ from torch import nn
 from vocdet import __version__
 from vocdet.errors import CheckpointError, NotFiniteError
 from vocdet.files import delete_partial_files
-from vocdet.inference.predictor import BEST
 from vocdet.inputs.batches import Batch, EpochPlan
 from vocdet.inputs.detection_samples import DetectionSamples
 from vocdet.inputs.images import Image
@@ -30,6 +29,7 @@ from vocdet.inputs.prefetch import prefetch
 from vocdet.inputs.samples import Samples
 from vocdet.inputs.sampling import LabeledSamples, epoch_order, group_by_orientation
 from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, load_checkpoint, save_checkpoint
+from vocdet.outputs import BEST
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe

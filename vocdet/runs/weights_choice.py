@@ -20,11 +20,11 @@ from vocdet.fetching.weights_files import (
     weights_in,
 )
 from vocdet.files import is_file, is_folder
-from vocdet.inference.predictor import BEST
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.checkpoint import SUFFIX, read_info
 from vocdet.models.weights.published import COCO_NET, PublishedWeights, coco_weights, imagenet_weights
 from vocdet.models.weights.transfer import fits, net_of
+from vocdet.outputs import BEST
 from vocdet.recipes.nets import RESNET
 from vocdet.resources import bundled
 from vocdet.runs.folders import newest_run, run_info

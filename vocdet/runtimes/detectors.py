@@ -48,7 +48,7 @@ class ExportedPredictor:
         return self.candidates(resize(image, size), (height, width), score)
 
     def candidates(self, image: Image, size: tuple[int, int], score: float = 0.0) -> Detections:
-        """The detections in an image as it is, in pixels of an image of `size` (height, width)."""
+        """The detections in an image that is not resized before, in pixels of an image of `size` (height, width)."""
         outputs = self._run(image)
         boxes, scores, labels, *masks = outputs[len(outputs) // 2 :]
         rows = np.flatnonzero(scores > score)

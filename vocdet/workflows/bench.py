@@ -12,9 +12,10 @@ from vocdet.errors import ArgumentError
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
-from vocdet.inference.predictor import BEST, choose_device, load_predictor
+from vocdet.inference.predictor import choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_image
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
+from vocdet.outputs import BEST, checkpoint_of
 from vocdet.runs.environment import environment
 from vocdet.runtimes.predictor import Predictor
 from vocdet.workflows.eval_options import EvalOptions, choose
@@ -142,7 +143,7 @@ class _Candidate:
 
 
 def _candidate(run: Path, pictures: list[Image], device: str) -> _Candidate:
-    path = run / BEST if run.is_dir() else run
+    path = checkpoint_of(run)
     detector = load_predictor(path, device=device)
     model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
     images = pictures or [noise(about.size)]

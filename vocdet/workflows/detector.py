@@ -12,7 +12,7 @@ from typing import Literal
 from vocdet.errors import ArgumentError, CheckpointError, VocdetError
 from vocdet.files import is_file, is_folder
 from vocdet.inference.tiled import TiledPredictor
-from vocdet.outputs import digest_of
+from vocdet.outputs import BEST, digest_of
 from vocdet.runtimes.description import Description, described
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import load_onnx
@@ -23,7 +23,6 @@ from vocdet.wording import did_you_mean
 
 REPORT = "export.json"  # of an export folder
 EXPORTS = "exports"  # in a run
-BEST = "best.safetensors"
 Backend = Literal["auto", "torch", "onnx", "openvino"]
 
 

@@ -20,11 +20,11 @@ from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import check_writable, write_bytes, write_text
 from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
-from vocdet.inference.predictor import BEST, detect_all
+from vocdet.inference.predictor import detect_all
 from vocdet.inference.results import write_coco_results
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
-from vocdet.outputs import check_output, mark_file
+from vocdet.outputs import BEST, check_output, mark_file
 from vocdet.plots.report_page import report_html
 from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet

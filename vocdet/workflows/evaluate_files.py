@@ -20,6 +20,7 @@ from vocdet.formats.scan import Source
 from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import NAMES, read_detections
+from vocdet.outputs import BEST
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, clean_scan
 
@@ -58,7 +59,7 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
 
 
 def _load(source: Source) -> Loaded:
-    """A dataset with its boxes as they are written, as other tools evaluate them: none is clipped to its image."""
+    """A dataset with unclipped boxes, as other tools evaluate them."""
     clean = clean_scan(cache.read(source, without_images=True), skip_bad=source.skip_bad, decode=False)
     return Loaded(clean.scan.dataset, clean.scan.findings, clean.scan, source, clean.left_out)
 
@@ -101,7 +102,7 @@ def _label_ids(dataset: Dataset, order: tuple[str, ...]) -> Mapping[Id, int]:
 
 def _labels_beside(path: Path) -> tuple[str, ...]:
     """The labels of the run that a results file is in, which its category ids count."""
-    checkpoint = path.parent / f"best{_CHECKPOINTS}"
+    checkpoint = path.parent / BEST
     if not checkpoint.is_file():
         return ()
     from vocdet.runs.facts import read_run  # reads no weights

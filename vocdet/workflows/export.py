@@ -20,10 +20,9 @@ from vocdet.exporting.openvino import check_nncf
 from vocdet.exporting.parity import Check
 from vocdet.files import appearing, check_writable, is_folder
 from vocdet.formats.scan import Source
-from vocdet.inference.predictor import BEST
 from vocdet.inputs.images import decode_image, resize
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
-from vocdet.outputs import MARKER, OutputFiles, digest_of, read_marker
+from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
 from vocdet.runtimes.description import Description
@@ -82,7 +81,7 @@ def export_run(
     tiny, gray, with an EXIF orientation. A difference beyond `options.tolerance` is an `ExportError`.
     """
     exporter = _exporter(options)
-    path = run / BEST if run.is_dir() else run
+    path = checkpoint_of(run)
     model, info = load_checkpoint(path)
     if options.size is not None:
         model, info = at_size(model, info, options.size)
@@ -164,7 +163,7 @@ def _name(options: ExportOptions) -> str:
 
 
 def _data(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:
-    """The images to check on; without the dataset of the run there are none, and a remark says why."""
+    """The images to check on; none without the dataset of the run: a remark says why."""
     facts = read_run(run)
     split = validation_split(str(facts.recipe.get("data.split") or "train"))
     if given:

@@ -28,7 +28,7 @@ from vocdet.inference.output import check_video_name, no_screen, window, writing
 from vocdet.inference.tracking import TrackOptions, Tracks
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import prefetch
-from vocdet.outputs import check_output, mark_file
+from vocdet.outputs import BEST, check_output, mark_file
 from vocdet.wording import reason
 from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
@@ -89,7 +89,7 @@ class LiveFrame:
 def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
     """The run and the sources: the first argument if it is a run, checkpoint or export, else the newest in `runs`."""
     first = Path(arguments[0]) if arguments else Path()
-    if is_file(first / "best.safetensors") or first.suffix == ".safetensors" or is_exported(first):
+    if is_file(first / BEST) or first.suffix == ".safetensors" or is_exported(first):
         return first, list(arguments[1:])
     return _newest(runs), list(arguments)
 

@@ -14,8 +14,9 @@ from vocdet.evaluation.curves import BEST_F1, Calibration, LabelCurve, Wanted
 from vocdet.evaluation.report import MIN_THRESHOLD
 from vocdet.files import check_writable
 from vocdet.formats.scan import Source
-from vocdet.inference.predictor import BEST, load_predictor
+from vocdet.inference.predictor import load_predictor
 from vocdet.models.checkpoint import ThresholdOrigin, read_info, replace_info
+from vocdet.outputs import checkpoint_of
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
@@ -73,7 +74,7 @@ def choose_thresholds(
     A label for which no threshold brings what is wanted gets the one with the best F1; without any correct detection it
     keeps the threshold that it has. An `ArgumentError` for wanted values outside 0 to 1, and for unknown labels.
     """
-    path = run / BEST if run.is_dir() else run
+    path = checkpoint_of(run)
     info = read_info(path)
     _check(options, info.labels)
     if options.store:

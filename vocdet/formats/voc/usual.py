@@ -86,7 +86,7 @@ _NOT_NUMBERS = b"</aimnxy \t\n"
 
 
 class UsualFile(NamedTuple):
-    """The content of a file of the usual form, with its objects as they are written."""
+    """The content of a file of the usual form, its objects unconverted."""
 
     filename: str
     size: tuple[int, int]  # width, height
