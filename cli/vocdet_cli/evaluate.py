@@ -12,7 +12,20 @@ from vocdet_cli import render
 from vocdet_cli.backends import note_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Backend, Coordinates, Crowds, Device, Format, Labels, Runs, Seed, SkipBad
+from vocdet_cli.options import (
+    Backend,
+    Coordinates,
+    Crowds,
+    Device,
+    Format,
+    Labels,
+    Overlap,
+    Runs,
+    Seed,
+    SkipBad,
+    Tile,
+    Whole,
+)
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -67,6 +80,9 @@ def evaluate(
         Path | None, typer.Option(help="Write a few images with ground truth and detections to this .jpg or .png.")
     ] = None,
     why: Annotated[bool, typer.Option("--why", help="Why protocols differ here, one difference at a time.")] = False,
+    tile: Tile = None,
+    overlap: Overlap = 0.2,
+    whole: Whole = True,
     min_ap50: Minimum = None,
     min_ap: Minimum = None,
     min_precision: Minimum = None,
@@ -87,11 +103,12 @@ def evaluate(
     objects, false detections are counted: --data may be a folder of images alone that show none.
     """
     from vocdet.formats.scan import Source
+    from vocdet.inference.tiled import TileChoice
     from vocdet.workflows.eval_options import EvalOptions
 
     source = Source(data, format, labels, coordinates, crowds, skip_bad)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
-    options = EvalOptions(split, own_thresholds, subset, interval, seed, typed)
+    options = EvalOptions(split, own_thresholds, subset, interval, seed, TileChoice(tile, overlap, whole), typed)
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
         done, run = _of_run(run, source, options, runs=runs, device=device, backend=backend, picture=picture)
@@ -117,8 +134,8 @@ def _of_files(path: Path, source: Source, options: EvalOptions, picture: Path | 
 
     if not is_detections(path):
         return None
-    if picture or options.own_thresholds:
-        raise typer.BadParameter("--picture and --own-thresholds need a run", param_hint="RUN")
+    if picture or options.own_thresholds or options.tiles.size is not None:
+        raise typer.BadParameter("--picture, --own-thresholds and --tile need a run", param_hint="RUN")
     return evaluate_files(path, source, options)
 
 

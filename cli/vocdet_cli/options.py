@@ -47,6 +47,17 @@ ImageFiles = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        min=0,
+        help="Detect on tiles of N pixels, for small objects in large images; 0: on whole images.",
+        show_default="as trained",
+    ),
+]
+Overlap = Annotated[float, typer.Option(min=0, max=0.8, help="Overlap of two tiles, as a share.")]
+Whole = Annotated[bool, typer.Option("--whole/--no-whole", help="With --tile, also detect once on the whole image.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Backend = Annotated[
     Literal["auto", "torch", "onnx", "openvino"],

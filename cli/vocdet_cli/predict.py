@@ -11,7 +11,7 @@ import typer
 from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.backends import note_backend
-from vocdet_cli.options import Backend, Device, Runs
+from vocdet_cli.options import Backend, Device, Overlap, Runs, Tile, Whole
 from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
 
@@ -52,18 +52,9 @@ def predict(
     yolo: Annotated[
         bool, typer.Option("--yolo", help="Also write YOLO label files with scores, one per image or frame.")
     ] = False,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Detect on tiles of N pixels, for small objects in large images; 0: on whole images.",
-            show_default="as trained",
-        ),
-    ] = None,
-    overlap: Annotated[float, typer.Option(min=0, max=0.8, help="Overlap of two tiles, as a share.")] = 0.2,
-    whole: Annotated[
-        bool, typer.Option("--whole/--no-whole", help="With --tile, also detect once on the whole image.")
-    ] = True,
+    tile: Tile = None,
+    overlap: Overlap = 0.2,
+    whole: Whole = True,
     frames: Annotated[
         int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
     ] = 0,
@@ -89,6 +80,7 @@ def predict(
     replaced, but for files that were changed since, such as corrected annotations.
     """
     load_torch()
+    from vocdet.inference.tiled import TileChoice
     from vocdet.inference.tracking import TrackOptions, parse_line
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
@@ -98,7 +90,7 @@ def predict(
     run, sources = workflow.choose_run(given, runs=runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
-    tiles = workflow.TileChoice(tile, overlap, whole)
+    tiles = TileChoice(tile, overlap, whole)
     if to_annotate:
         if voc or csv or yolo or frames or force:
             raise typer.BadParameter("cannot be combined with --voc, --csv, --yolo, --frames and --force",

@@ -10,7 +10,7 @@ import typer
 from vocdet_cli import render
 
 if TYPE_CHECKING:
-    from vocdet.workflows.predict import TileChoice
+    from vocdet.inference.tiled import TileChoice
 
 app = typer.Typer()
 

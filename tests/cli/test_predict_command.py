@@ -14,10 +14,11 @@ from vocdet_cli.app import app
 from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import MediaSource
+from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.outputs import write_marker
 from vocdet.workflows import predict as watch
-from vocdet.workflows.predict import LiveFrame, Prediction, TileChoice
+from vocdet.workflows.predict import LiveFrame, Prediction
 
 REST = {
     "also": [],

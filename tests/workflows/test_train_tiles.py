@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import numpy as np
 import vocdet
 from vocdet.data.detections import Detections
 from vocdet.data.tiles import Tiles
-from vocdet.inference.tiled import TiledPredictor
+from vocdet.formats.scan import Source
+from vocdet.inference.tiled import TileChoice, TiledPredictor
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import load_checkpoint
+from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.evaluate import evaluate_run
 
 
 def test_training_on_tiles_is_stored_and_used(
@@ -41,4 +46,12 @@ def test_training_on_tiles_is_stored_and_used(
     detector.model.inner = Watched()
     detector(np.zeros((64, 110, 3), np.uint8))
     assert views == [(64, 64, 3)] * 2
+    views.clear()
     assert vocdet.evaluate(root, detector).overall.objects == 3
+    assert views == [(64, 64, 3)] * 2
+    views.clear()
+    vocdet.evaluate(root, detector, tile=0)
+    assert views == [(64, 110, 3)]
+    for choice, tiles in ((TileChoice(), Tiles(64, whole=False)), (TileChoice(80), Tiles(80)), (TileChoice(0), None)):
+        metrics = evaluate_run(run.path, Source(root), EvalOptions(tiles=choice), device="cpu").metrics
+        assert json.loads(metrics.read_text()).get("tiles") == (asdict(tiles) if tiles else None)

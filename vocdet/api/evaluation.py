@@ -12,6 +12,7 @@ from vocdet.evaluation.curves import Wanted
 from vocdet.evaluation.report import EvalReport
 from vocdet.files import check_writable, write_text
 from vocdet.formats.scan import Source
+from vocdet.inference.tiled import TileChoice
 from vocdet.plots.report_page import PageFacts, report_html
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
@@ -29,6 +30,9 @@ def evaluate(
     subset: int | None = None,
     interval: bool = False,
     seed: int = 0,
+    tile: int | None = None,
+    overlap: float = 0.2,
+    whole: bool = True,
 ) -> EvalReport:
     """Detect in every image of a split, and compare with its objects: the metrics of VOC and COCO.
 
@@ -37,7 +41,8 @@ def evaluate(
     these images; with `own_thresholds` at those of the checkpoint. `subset` evaluates that many images, chosen with
     `seed`; then, or with `interval`, `report.interval` bounds AP and AR. `split="all"` evaluates every image. A dataset
     without objects, or a path to a folder of images without annotations, gives the false detections at the thresholds
-    of the checkpoint (`report.false_alarms`). Nothing is written.
+    of the checkpoint (`report.false_alarms`). `tile`, `overlap` and `whole` are those of `vocdet.predict`. Nothing is
+    written.
 
     >>> report = vocdet.evaluate("shelf", detector, split="test")
     >>> report
@@ -51,7 +56,7 @@ def evaluate(
         loaded = as_loaded(dataset, without_objects=True)
     ready = detector if isinstance(detector, Detector) else load(detector)
     options = EvalOptions(split, own_thresholds, subset, interval, seed)
-    return evaluate_detector(ready.model, loaded, options).report
+    return evaluate_detector(TileChoice(tile, overlap, whole).apply(ready.model), loaded, options).report
 
 
 def choose_thresholds(

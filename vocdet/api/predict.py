@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
+from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import TrackOptions, parse_line
 from vocdet.workflows import predict as workflow
 from vocdet.workflows.prediction_folder import Also
@@ -59,7 +60,7 @@ def predict(
     >>> vocdet.predict(run, "photo.jpg", out="found", also=["csv"])
     PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
     """
-    tiles = workflow.TileChoice(tile, overlap, whole)
+    tiles = TileChoice(tile, overlap, whole)
     tracking = TrackOptions(track, parse_line(count) if count else None)
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]

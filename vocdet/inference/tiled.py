@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +61,24 @@ class TiledPredictor:
         return results
 
 
-def with_tiles(predictor: Predictor, tile: int | None, overlap: float = 0.2, *, whole: bool = True) -> Predictor:
-    """The predictor on tiles of `tile` pixels; 0: on whole images; None: as the detector was trained."""
-    if tile is None:
-        return predictor
-    inner = predictor.inner if isinstance(predictor, TiledPredictor) else predictor
-    return TiledPredictor(inner, Tiles(tile, overlap, whole)) if tile else inner
+@dataclass(frozen=True, slots=True)
+class TileChoice:
+    """Whether to detect on tiles."""
+
+    size: int | None = None  # pixels of the image; 0: whole images; None: as the detector was trained
+    overlap: float = 0.2
+    whole: bool = True  # one more pass over the whole image
+
+    def __post_init__(self) -> None:
+        self.tiles()  # invalid values are reported before anything is loaded
+
+    def tiles(self) -> Tiles | None:
+        """The tiles that were chosen."""
+        return Tiles(self.size, self.overlap, self.whole) if self.size else None
+
+    def apply(self, detector: Predictor) -> Predictor:
+        """The detector on these tiles."""
+        if self.size is None:
+            return detector
+        inner, tiles = detector.inner if isinstance(detector, TiledPredictor) else detector, self.tiles()
+        return TiledPredictor(inner, tiles) if tiles else inner

@@ -13,6 +13,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError
 from vocdet.evaluation.report import EvalReport
+from vocdet.inference.tiled import TileChoice
 
 ALL = "all"  # in place of a split: every image
 
@@ -28,6 +29,7 @@ class EvalOptions:
     subset: int | None = None  # number of images, chosen at random; None: all
     interval: bool = False  # confidence intervals of AP and AR; always with a subset
     seed: int = 0  # of subset and interval
+    tiles: TileChoice = TileChoice()
     commands: tuple[str, ...] = ()  # that repeat the evaluation, for its page
 
 

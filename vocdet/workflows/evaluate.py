@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from vocdet.formats.scan import Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import detect_all
 from vocdet.inference.results import write_coco_results
+from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import prefetch
 from vocdet.outputs import BEST, check_output, mark_file
@@ -64,7 +65,8 @@ def evaluate_run(
 
     Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision, recall
     and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
-    Objects with a label that the detector does not have count as missed. `picture` is a file for a few images with
+    Objects with a label that the detector does not have count as missed. On tiles if it was trained on tiles, or by
+    `options.tiles`; the metrics file names them. `picture` is a file for a few images with
     ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it.
     See `vocdet.evaluation.bootstrap` for the intervals.
     """
@@ -79,9 +81,8 @@ def evaluate_run(
     raise_split_errors(loaded.warnings, split)
     options = replace(options, split=split)
     available = split_rows(loaded.dataset, split)
-    evaluation = evaluate_detector(
-        open_detector(run, device=device, backend=backend), loaded, options, progress=progress
-    )
+    predictor = options.tiles.apply(open_detector(run, device=device, backend=backend))
+    evaluation = evaluate_detector(predictor, loaded, options, progress=progress)
     dataset, detections, report, rows = (
         evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,
     )  # fmt: skip
@@ -90,6 +91,8 @@ def evaluate_run(
     content: dict[str, object] = {"split": split, "dataset": evaluated.fingerprint()}
     if options.subset:
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
+    if isinstance(predictor, TiledPredictor):
+        content["tiles"] = asdict(predictor.tiles)
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
     own = options.own_thresholds or not len(dataset.objects)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
-from vocdet.data.tiles import Tiles
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import check_writable, is_file, is_folder
 from vocdet.inference.behind import written_behind
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
 from vocdet.inference.output import check_video_name, no_screen, window, writing_video
+from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import TrackOptions, Tracks
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import prefetch
@@ -41,27 +41,6 @@ AHEAD = 8  # images decoded in advance
 RATED = 30  # frames that the displayed rate averages: about a second
 
 Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
-
-
-@dataclass(frozen=True, slots=True)
-class TileChoice:
-    """Whether to detect on tiles."""
-
-    size: int | None = None  # pixels of the image; 0: whole images; None: as the detector was trained
-    overlap: float = 0.2
-    whole: bool = True  # one more pass over the whole image
-
-    def __post_init__(self) -> None:
-        if self.size:
-            Tiles(self.size, self.overlap, self.whole)  # invalid values are reported before anything is loaded
-
-    def apply(self, detector: Predictor) -> Predictor:
-        """The detector on these tiles."""
-        if self.size is None:
-            return detector
-        from vocdet.inference.tiled import with_tiles
-
-        return with_tiles(detector, self.size, self.overlap, whole=self.whole)
 
 
 @dataclass(frozen=True, slots=True)

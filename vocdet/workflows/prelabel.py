@@ -31,10 +31,11 @@ from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.annotating import compare, looks, teaching_order, uncertainty
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
 from vocdet.inference.result_files import csv_bytes
+from vocdet.inference.tiled import TileChoice
 from vocdet.mask_outlines import as_polygon
 from vocdet.outputs import FILES, OutputFiles, place_copy, read_marker
 from vocdet.workflows.detector import open_detector
-from vocdet.workflows.predict import TileChoice, read_images
+from vocdet.workflows.predict import read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
 
 if TYPE_CHECKING:
