@@ -10,7 +10,8 @@ import typer
 
 from vocdet.wording import counted
 from vocdet_cli import render
-from vocdet_cli.options import Device, Format, Runs, SkipBad
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import ReadOptions, RunnerOptions
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -32,6 +33,7 @@ SCORES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "mask A
 
 
 @app.command(no_args_is_help=True)
+@grouped
 def bench(
     names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, checkpoints, or names in --runs.")],
     data: Annotated[
@@ -41,12 +43,11 @@ def bench(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
-    format: Format = "auto",
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30,
-    skip_bad: SkipBad = False,
     json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
+    *,
+    read: Annotated[ReadOptions, Without("labels coordinates crowds")],
+    run: Annotated[RunnerOptions, Without("backend")],
 ) -> None:
     """Compare trained detectors: milliseconds an image, size on disk, parameters, multiply-adds and average precision.
 
@@ -55,15 +56,14 @@ def bench(
     is evaluated on the split unless it already was.
     """
     load_torch()
-    from vocdet.formats.scan import Source
     from vocdet.runs.facts import find_run
     from vocdet.workflows.bench import bench_runs
 
-    chosen = [name if name.is_file() else find_run(name, runs) for name in names]
+    chosen = [name if name.is_file() else find_run(name, run.runs) for name in names]
     with render.progress("measuring") as progress:
-        source = Source(data, format, skip_bad=skip_bad) if data else None
+        source = read.source(data) if data else None
         result = bench_runs(
-            chosen, data=source, split=split, rounds=images, device=device, json=json, progress=progress,
+            chosen, data=source, split=split, rounds=images, device=run.device, json=json, progress=progress,
         )  # fmt: skip
     render.show(_table(result))
     if not result.same_images:

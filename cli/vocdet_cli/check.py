@@ -15,7 +15,8 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import Data, ReadOptions
 from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
@@ -29,27 +30,40 @@ PLACES_SHOWN = 5  # of one kind of finding
 MOST_DIFF_LINES = 60  # of a diff
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixOptions:
+    """Whether findings are fixed."""
+
+    fix: Annotated[bool, typer.Option("--fix", help="Fix what is unambiguous, after showing the changes.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: skip the confirmation.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """How the findings are reported."""
+
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings as well.")] = False
+    show_all: Annotated[bool, typer.Option("--all", help="Show every finding and every line of the diff.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False
+
+
 @app.command("doctor", hidden=True)
 @app.command()
+@grouped
 def check(
     data: Data = Path(),
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
     imagesets: Annotated[
         list[Path] | None,
         typer.Option(help="Check these split files, or a folder of them, instead of the dataset's.", metavar="PATH"),
     ] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Skip decoding and comparing images (fast).")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Fix what is unambiguous, after showing the changes.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --fix: skip the confirmation.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings as well.")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="Show every finding and every line of the diff.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    *,
+    fixing: FixOptions,
+    shown: ReportOptions,
     explain: Annotated[
         str, typer.Option(help="Explain a finding, such as box.tiny, and check nothing.", metavar="CODE")
     ] = "",
+    read: Annotated[ReadOptions, Without("skip_bad")],
 ) -> None:
     """Find broken files, wrong boxes, inconsistent labels, duplicates and leaks between splits.
 
@@ -59,12 +73,11 @@ def check(
     if explain:
         _explain(explain)
         return
-    if fix and imagesets:
+    if fixing.fix and imagesets:
         raise typer.BadParameter("--fix works on the dataset's split files: copy yours there first")
-    from vocdet.formats.scan import Source
     from vocdet.workflows.check import check_dataset
 
-    source = Source(data, format, labels, coordinates, crowds)
+    source = read.source(data)
 
     def run_check() -> CheckReport:
         with render.progress("checking") as progress:
@@ -72,17 +85,17 @@ def check(
 
     report, same = run_check(), same_dataset(source)
     again = render.command("check", *same)
-    repair = _repair(report, again, yes=yes, show_all=show_all, quiet=as_json) if fix else None
+    repair = _repair(report, again, fixing, shown) if fixing.fix else None
     if repair is not None and repair.backup is not None:
         report = run_check()
     undone = repair is not None and repair.undone
-    if as_json:
+    if shown.as_json:
         typer.echo(json.dumps(_report_json(report) | (repair.as_json() if repair else {}), indent=2))
     else:
-        _print_check(report, None if show_all else PLACES_SHOWN)
-        then = again if imagesets else _after_check(report, same, again, requested=fix)
+        _print_check(report, None if shown.show_all else PLACES_SHOWN)
+        then = again if imagesets else _after_check(report, same, again, requested=fixing.fix)
         render.done(_check_summary(report), then=f"{again} --fix --yes" if undone else then)
-    if report.errors or undone or (strict and report.warnings):
+    if report.errors or undone or (shown.strict and report.warnings):
         raise typer.Exit(1)
 
 
@@ -116,14 +129,14 @@ class _Repair:
         }
 
 
-def _repair(report: CheckReport, again: str, *, yes: bool, show_all: bool, quiet: bool) -> _Repair:
+def _repair(report: CheckReport, again: str, fixing: FixOptions, shown: ReportOptions) -> _Repair:
     """Show the changes, ask for confirmation, and apply them."""
     from vocdet.workflows.fix import apply_fixes, plan_fixes
 
-    repair = _Repair(plan_fixes(report))
+    repair, quiet = _Repair(plan_fixes(report)), shown.as_json
     if not quiet:
-        _print_plan(repair.plan, None if show_all else MOST_DIFF_LINES)
-    if repair.plan and (yes or (not quiet and _confirmed(again))):
+        _print_plan(repair.plan, None if shown.show_all else MOST_DIFF_LINES)
+    if repair.plan and (fixing.yes or (not quiet and _confirmed(again))):
         repair.backup = apply_fixes(repair.plan)
         if not quiet:
             render.out.print(

@@ -10,7 +10,8 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Format, ImageFiles, Labels, SkipBad, Strict
+from vocdet_cli.option_groups import grouped
+from vocdet_cli.options import FileOptions, ReadOptions
 from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
@@ -20,43 +21,33 @@ app = typer.Typer()
 
 
 @app.command()
+@grouped
 def convert(
     source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
     target: Annotated[Path, typer.Argument(help="New folder; it appears whole or not at all.")],
     to: Annotated[Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"], typer.Option(help="Format to write.")],
-    format: Format = "auto",
-    images: ImageFiles = "copy",
-    strict: Strict = False,
-    skip_bad: SkipBad = False,
     rescale: Annotated[
         bool,
         typer.Option("--rescale", help="Scale boxes and masks to images that were resized after their annotation."),
     ] = False,
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
     write_coordinates: Annotated[
         Literal["same", "zero", "one"],
         typer.Option(help="Coordinates of the written XMLs: zero, one, or the same as in the source."),
     ] = "same",
+    *,
+    files: FileOptions,
+    read: ReadOptions,
 ) -> None:
     """Write a dataset in another format, and report everything that the format cannot hold.
 
     Reads VOC and labelImg folders, COCO, YOLO, labelme, CVAT, VIA and CSV; the format is detected.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows import convert as workflow
 
-    data = Source(source, format, labels, coordinates, crowds, skip_bad)
+    data = read.source(source)
     with render.progress("converting") as progress:
-        report = workflow.convert(
-            data,
-            target,
-            to,
-            workflow.WriteOptions(images, strict, None if write_coordinates == "same" else write_coordinates),
-            rescale=rescale,
-            progress=progress,
-        )
+        options = files.write_options(None if write_coordinates == "same" else write_coordinates)
+        report = workflow.convert(data, target, to, options, rescale=rescale, progress=progress)
     _print_source(report, render.command("check", *same_dataset(data)))
     _print_written(report.written, complete=not report.left_out)
     count_left_out(report.left_out)

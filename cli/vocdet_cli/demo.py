@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vocdet_cli import render
+from vocdet_cli.option_groups import grouped
 from vocdet_cli.options import Seed
 from vocdet_cli.safe import escape
 
@@ -18,18 +20,27 @@ app = typer.Typer()
 BACKBONE_SHARE = 0.35  # of the minutes, for the classifier; the detector needs longer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitOptions:
+    """The generated dataset."""
+
+    images: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Images to train on; a fifth as many to test on.")
+    ] = 640
+    labels: Annotated[int, typer.Option(min=2, max=10, help="Number of digits to distinguish, from 0.")] = 10
+    seed: Seed = 0
+
+
 @app.command()
+@grouped
 def demo(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="New folder for the dataset and the runs.")] = Path("vocdet-demo"),
-    images: Annotated[
-        int, typer.Option(min=10, max=100_000, help="Images to train on; a fifth as many to test on.")
-    ] = 640,
-    labels: Annotated[int, typer.Option(min=2, max=10, help="Number of digits to distinguish, from 0.")] = 10,
+    *,
+    digits: DigitOptions,
     minutes: Annotated[float, typer.Option(min=0.1, help="Total minutes of training.")] = 4.5,
     net: Annotated[str, typer.Option(help="Network, as for train-ssd.")] = "mb3-small",
     size: Annotated[int, typer.Option(help="Side of the detector's input, in pixels.")] = 192,
-    seed: Seed = 0,
 ) -> None:
     """Run an end-to-end demo: handwritten digits on photographs, from annotations to an evaluated detector.
 
@@ -40,8 +51,9 @@ def demo(
 
     started = time.monotonic()
     with render.progress("generating") as progress:
+        count, seed = digits.images, digits.seed
         datasets = compose(
-            folder, images=images, test_images=max(1, images // 5), labels=labels, seed=seed, progress=progress
+            folder, images=count, test_images=max(1, count // 5), labels=digits.labels, seed=seed, progress=progress
         )
     render.out.print(
         f"generated {datasets.images[0]} images with {datasets.objects[0]} handwritten digits to train on in "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,20 +13,8 @@ from vocdet_cli import render
 from vocdet_cli.backends import note_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import (
-    Backend,
-    Coordinates,
-    Crowds,
-    Device,
-    Format,
-    Labels,
-    Overlap,
-    Runs,
-    Seed,
-    SkipBad,
-    Tile,
-    Whole,
-)
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import DetectOptions, ReadOptions, Seed
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -45,7 +34,45 @@ ERRORS = {
 Minimum = Annotated[float | None, typer.Option(help="End with exit code 1 if it is lower, over all labels.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """The images, and what is computed on them."""
+
+    data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path()
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split to evaluate on: test, val, fold1_val, …; all: every image.", show_default="test, or else val"
+        ),
+    ] = ""
+    own_thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--own-thresholds", help="Precision and recall at the checkpoint's thresholds instead of the best."
+        ),
+    ] = False
+    subset: Annotated[
+        int | None, typer.Option(min=1, help="Evaluate only N images of the split, chosen at random with --seed.")
+    ] = None
+    interval: Annotated[
+        bool, typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset.")
+    ] = False
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minimums:
+    """The metrics that make an evaluation a success."""
+
+    min_ap50: Minimum = None
+    min_ap: Minimum = None
+    min_precision: Minimum = None
+    min_recall: Minimum = None
+    min_f1: Minimum = None
+
+
 @app.command("eval")
+@grouped
 def evaluate(
     run: Annotated[
         Path | None,
@@ -56,62 +83,32 @@ def evaluate(
             show_default="the newest in ./runs",
         ),
     ] = None,
-    data: Annotated[Path, typer.Option(help="Dataset folder.", show_default="this folder")] = Path(),
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Split to evaluate on: test, val, fold1_val, …; all: every image.", show_default="test, or else val"
-        ),
-    ] = "",
-    own_thresholds: Annotated[
-        bool,
-        typer.Option(
-            "--own-thresholds", help="Precision and recall at the checkpoint's thresholds instead of the best."
-        ),
-    ] = False,
-    subset: Annotated[
-        int | None, typer.Option(min=1, help="Evaluate only N images of the split, chosen at random with --seed.")
-    ] = None,
-    interval: Annotated[
-        bool, typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset.")
-    ] = False,
-    seed: Seed = 0,
+    *,
+    images: ImageOptions,
     picture: Annotated[
         Path | None, typer.Option(help="Write a few images with ground truth and detections to this .jpg or .png.")
     ] = None,
     why: Annotated[bool, typer.Option("--why", help="Why protocols differ here, one difference at a time.")] = False,
-    tile: Tile = None,
-    overlap: Overlap = 0.2,
-    whole: Whole = True,
-    min_ap50: Minimum = None,
-    min_ap: Minimum = None,
-    min_precision: Minimum = None,
-    min_recall: Minimum = None,
-    min_f1: Minimum = None,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
-    backend: Backend = "auto",
+    minimums: Minimums,
+    read: ReadOptions,
+    runner: Annotated[DetectOptions, Without("score batch")],
 ) -> None:
     """Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO.
 
     With masks, average precision is that of boxes and of masks; all other metrics refer to boxes. In images without
     objects, false detections are counted: --data may be a folder of images alone that show none.
     """
-    from vocdet.formats.scan import Source
-    from vocdet.inference.tiled import TileChoice
     from vocdet.workflows.eval_options import EvalOptions
 
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
+    data, seed = images.data, images.seed
+    source = read.source(data)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
-    options = EvalOptions(split, own_thresholds, subset, interval, seed, TileChoice(tile, overlap, whole), typed)
+    options = EvalOptions(
+        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed
+    )
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
-        done, run = _of_run(run, source, options, runs=runs, device=device, backend=backend, picture=picture)
+        done, run = _of_run(run, source, options, runner, picture)
     assert run is not None
     show(done, run, source, seed=seed)
     if why:
@@ -122,7 +119,7 @@ def evaluate(
         show_page(done)
     saved = f"Saved {done.metrics} and {done.detections}{pictured}" if not done.kind else f"Evaluated {done.kind}"
     render.done(saved, then=then)
-    if failed := done.report.below(ap50=min_ap50, ap=min_ap, precision=min_precision, recall=min_recall, f1=min_f1):
+    if failed := done.report.below(**{name.removeprefix("min_"): one for name, one in asdict(minimums).items()}):
         for text in failed:
             render.screen().print(f"[bold red]below the minimum:[/] {text}")
         raise typer.Exit(1)
@@ -140,23 +137,18 @@ def _of_files(path: Path, source: Source, options: EvalOptions, picture: Path | 
 
 
 def _of_run(
-    run: Path | None,
-    source: Source,
-    options: EvalOptions,
-    *,
-    runs: Path,
-    device: str,
-    backend: Backend,
-    picture: Path | None,
+    run: Path | None, source: Source, options: EvalOptions, runner: DetectOptions, picture: Path | None
 ) -> tuple[EvalResult, Path]:
     load_torch()
     from vocdet.runs.folders import newest_detector
     from vocdet.workflows.evaluate import evaluate_run
 
-    run = run or newest_detector(runs)
-    note_backend(run, backend, device)
+    run = run or newest_detector(runner.runs)
+    note_backend(run, runner.backend, runner.device)
     with render.progress("evaluating") as progress:
-        done = evaluate_run(run, source, options, device=device, backend=backend, picture=picture, progress=progress)
+        done = evaluate_run(
+            run, source, options, device=runner.device, backend=runner.backend, picture=picture, progress=progress
+        )
     return done, run
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.options import Format, Runs, SkipBad
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -21,30 +23,38 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
-def export(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
-    ] = None,
-    to: Annotated[str, typer.Option("--format", help="onnx, openvino, or web: a page for browsers.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="exports/FORMAT in the run")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """What an export is."""
+
+    to: Annotated[str, typer.Option("--format", help="onnx, openvino, or web: a page for browsers.")] = "onnx"
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None
+    raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False
     int8: Annotated[
         bool, typer.Option("--int8", help="The network in 8 bits, calibrated on training images; openvino only.")
-    ] = False,
+    ] = False
     tolerance: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Largest accepted change of AP, AP50 and scores.", show_default="0.01; of int8 0.03"
         ),
+    ] = None
+
+
+@app.command()
+@grouped
+def export(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
     ] = None,
+    *,
+    made: ModelOptions,
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="exports/FORMAT in the run")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Dataset to check on.", show_default="the run's own, its val split")
     ] = None,
-    format: Format = "auto",
-    skip_bad: SkipBad = False,
-    runs: Runs = Path("runs"),
+    read: Annotated[ReadOptions, Without("labels coordinates crowds")],
+    runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Write a trained model as a file for other programs, with everything from pixels to boxes inside.
 
@@ -52,19 +62,17 @@ def export(
     also holds the labels, a model card and the result of the comparison.
     """
     load_torch()
-    from vocdet.formats.scan import Source
     from vocdet.runs.facts import find_run
     from vocdet.runs.folders import newest_detector
     from vocdet.workflows.export import ExportOptions, export_run
 
     path = newest_detector(runs) if run is None else run if run.is_file() else find_run(run, runs)
-    source = Source(data, format, skip_bad=skip_bad) if data else None
+    source = read.source(data) if data else None
     with render.progress("comparing") as progress:
-        result = export_run(
-            path, ExportOptions(to, size, raw, tolerance, int8), out=out, data=source, progress=progress
-        )
+        options = ExportOptions(made.to, made.size, made.raw, made.tolerance, made.int8)
+        result = export_run(path, options, out=out, data=source, progress=progress)
     show(result)
-    then = f"python3 -m http.server -d {result.folder}, and open http://localhost:8000" if to == "web" else ""
+    then = f"python3 -m http.server -d {result.folder}, and open http://localhost:8000" if made.to == "web" else ""
     saved = f"Exported {path} to {result.file}, {result.bytes / 1e6:.1f} MB, labels and model card beside it"
     render.done(saved, then=then)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from vocdet.formats.scan import Source
+    from vocdet.inference.tiled import TileChoice
+    from vocdet.workflows.convert import WriteOptions
 
 _DATASET = typer.Argument(
     help="Dataset: a folder (VOC, labelImg, COCO, YOLO, labelme, CVAT, VIA, CSV) or a COCO file.",
@@ -47,19 +53,78 @@ ImageFiles = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
-Tile = Annotated[
-    int | None,
-    typer.Option(
-        "--tile",
-        min=0,
-        help="Detect on tiles of N pixels, for small objects in large images; 0: on whole images.",
-        show_default="as trained",
-    ),
-]
-Overlap = Annotated[float, typer.Option(min=0, max=0.8, help="Overlap of two tiles, as a share.")]
-Whole = Annotated[bool, typer.Option("--whole/--no-whole", help="With --tile, also detect once on the whole image.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Backend = Annotated[
     Literal["auto", "torch", "onnx", "openvino"],
     typer.Option(help="Library that runs the detector; auto: the fastest that has an export in the run, else torch."),
 ]
+DEFAULT_RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a dataset is read."""
+
+    format: Format = "auto"
+    labels: Labels = None
+    coordinates: Coordinates = "auto"
+    crowds: Crowds = "ignore"
+    skip_bad: SkipBad = False
+
+    def source(self, path: Path) -> Source:
+        """The dataset at a path, read in this way."""
+        from vocdet.formats.scan import Source
+
+        return Source(path, self.format, self.labels, self.coordinates, self.crowds, self.skip_bad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """How a new dataset is written."""
+
+    images: ImageFiles = "copy"
+    strict: Strict = False
+
+    def write_options(self, coordinates: Literal["zero", "one"] | None = None) -> WriteOptions:
+        """The same for the library."""
+        from vocdet.workflows.convert import WriteOptions
+
+        return WriteOptions(self.images, self.strict, coordinates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """Where the runs are, and what runs the detector of one."""
+
+    runs: Runs = DEFAULT_RUNS
+    device: Device = "auto"
+    backend: Backend = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectOptions(RunnerOptions):
+    """How a detector is applied."""
+
+    score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score from which a detection is shown.", show_default="each label's own"),
+    ] = None
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Detect on tiles of N pixels, for small objects in large images; 0: on whole images.",
+            show_default="as trained",
+        ),
+    ] = None
+    overlap: Annotated[float, typer.Option(min=0, max=0.8, help="Overlap of two tiles, as a share.")] = 0.2
+    whole: Annotated[
+        bool, typer.Option("--whole/--no-whole", help="With --tile, also detect once on the whole image.")
+    ] = True
+
+    def tiles(self) -> TileChoice:
+        """The tiles for the library."""
+        from vocdet.inference.tiled import TileChoice
+
+        return TileChoice(self.tile, self.overlap, self.whole)

@@ -3,36 +3,83 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.backends import note_backend
-from vocdet_cli.options import Backend, Device, Overlap, Runs, Tile, Whole
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import DetectOptions
 from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
 
+if TYPE_CHECKING:
+    from vocdet.inference.tracking import TrackOptions
+    from vocdet.workflows.prediction_folder import Also
+
 app = typer.Typer()
 
-Track = Annotated[bool, typer.Option("--track", help="Follow the objects of videos: each gets an id.")]
-CountLine = Annotated[
-    str,
-    typer.Option(
-        "--count", metavar="X1,Y1,X2,Y2",
-        help="Count the objects that cross this line, in pixels or fractions of the frame; implies --track.",
-        show_default=False,
-    ),
-]  # fmt: skip
-Score = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Score from which a detection is shown.", show_default="each label's own"),
-]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlsoOptions:
+    """Files beside detections.json."""
+
+    voc: Annotated[
+        bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, PNGs of masks.")
+    ] = False
+    csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv, one row per detection.")] = False
+    yolo: Annotated[
+        bool, typer.Option("--yolo", help="Also write YOLO label files with scores, one per image or frame.")
+    ] = False
+
+    def forms(self) -> list[Also]:
+        """Those that are wanted."""
+        flags: dict[Also, bool] = {"voc": self.voc, "csv": self.csv, "yolo": self.yolo}
+        return [form for form, wanted in flags.items() if wanted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOptions:
+    """What is done with videos, cameras and streams."""
+
+    frames: Annotated[
+        int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
+    ] = 0
+    track: Annotated[bool, typer.Option("--track", help="Follow the objects of videos: each gets an id.")] = False
+    count: Annotated[
+        str,
+        typer.Option(
+            "--count", metavar="X1,Y1,X2,Y2",
+            help="Count the objects that cross this line, in pixels or fractions of the frame; implies --track.",
+            show_default=False,
+        ),
+    ] = ""  # fmt: skip
+
+    def tracking(self) -> TrackOptions:
+        """How objects are followed and counted."""
+        from vocdet.inference.tracking import TrackOptions, parse_line
+
+        return TrackOptions(self.track, parse_line(self.count) if self.count else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions:
+    """The page that stands for a window."""
+
+    web: Annotated[bool, typer.Option("--web", help="Show it on a page in the browser instead of a window.")] = False
+    host: Annotated[str, typer.Option(help="Address of the page; any but the loopback needs the token.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: a free one.")] = 8765
+    token: Annotated[
+        str, typer.Option(help="Token of the page.", envvar="VOCDET_TOKEN", show_default="a new one if needed")
+    ] = ""
 
 
 @app.command(no_args_is_help=True)
+@grouped
 def predict(
     given: Annotated[
         list[str],
@@ -43,23 +90,9 @@ def predict(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),
-    score: Score = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
-    voc: Annotated[
-        bool, typer.Option("--voc", help="Also write VOC files for images: XML for labelImg, PNGs of masks.")
-    ] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv, one row per detection.")] = False,
-    yolo: Annotated[
-        bool, typer.Option("--yolo", help="Also write YOLO label files with scores, one per image or frame.")
-    ] = False,
-    tile: Tile = None,
-    overlap: Overlap = 0.2,
-    whole: Whole = True,
-    frames: Annotated[
-        int, typer.Option(min=0, help="Stop after N frames of each video, camera or stream.", show_default="no limit")
-    ] = 0,
-    track: Track = False,
-    count: CountLine = "",
+    *,
+    also: AlsoOptions,
+    video: VideoOptions,
     to_annotate: Annotated[
         bool,
         typer.Option(
@@ -70,9 +103,7 @@ def predict(
     force: Annotated[
         bool, typer.Option("--force", help="Also replace files of an earlier result that were changed since.")
     ] = False,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
-    backend: Backend = "auto",
+    runner: DetectOptions,
 ) -> None:
     """Detect objects in images, videos and streams; draw them, and list them in detections.json (COCO results).
 
@@ -80,31 +111,28 @@ def predict(
     replaced, but for files that were changed since, such as corrected annotations.
     """
     load_torch()
-    from vocdet.inference.tiled import TileChoice
-    from vocdet.inference.tracking import TrackOptions, parse_line
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
-    from vocdet.workflows.prediction_folder import Also
 
-    tracking = TrackOptions(track, parse_line(count) if count else None)
-    run, sources = workflow.choose_run(given, runs=runs)
+    tracking = video.tracking()
+    run, sources = workflow.choose_run(given, runs=runner.runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
-    tiles = TileChoice(tile, overlap, whole)
+    tiles = runner.tiles()
     if to_annotate:
-        if voc or csv or yolo or frames or force:
+        if also.forms() or video.frames or force:
             raise typer.BadParameter("cannot be combined with --voc, --csv, --yolo, --frames and --force",
                                      param_hint="--to-annotate")  # fmt: skip
-        report_prelabels(run, sources, out=out, score=score, batch=batch, device=device, tiles=tiles)
+        report_prelabels(
+            run, sources, out=out, score=runner.score, batch=runner.batch, device=runner.device, tiles=tiles
+        )
         return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
-    note_backend(run, backend, device)
-    flags: dict[Also, bool] = {"voc": voc, "csv": csv, "yolo": yolo}
-    also = [form for form, wanted in flags.items() if wanted]
+    note_backend(run, runner.backend, runner.device)
     predictions = workflow.predict(
-        run, sources, out=out, score=score, batch=batch, device=device, backend=backend, frames=frames,
-        also=also, tiles=tiles, tracking=tracking, force=force,
+        run, sources, out=out, score=runner.score, batch=runner.batch, device=runner.device, backend=runner.backend,
+        frames=video.frames, also=also.forms(), tiles=tiles, tracking=tracking, force=force,
     )  # fmt: skip
     try:
         with closing(predictions), render.progress("predicting") as progress:
@@ -152,26 +180,18 @@ def _report_kept(out: Path) -> None:
 
 
 @app.command()
+@grouped
 def live(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
     ] = None,
     source: Annotated[str, typer.Option(help="Camera number, video file or URL.")] = "0",
     save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,
-    frames: Annotated[int, typer.Option(min=0, help="Stop after N frames.", show_default="no limit")] = 0,
-    web: Annotated[bool, typer.Option("--web", help="Show it on a page in the browser instead of a window.")] = False,
-    host: Annotated[str, typer.Option(help="Address of the page; any but the loopback needs the token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: a free one.")] = 8765,
-    token: Annotated[
-        str, typer.Option(help="Token of the page.", envvar="VOCDET_TOKEN", show_default="a new one if needed")
-    ] = "",
-    score: Score = None,
-    track: Track = False,
-    count: CountLine = "",
+    *,
+    page: PageOptions,
+    video: VideoOptions,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
-    backend: Backend = "auto",
+    runner: Annotated[DetectOptions, Without("batch tile overlap whole")],
 ) -> None:
     """Show a camera, a stream or a video with the detected objects; q or Esc stops.
 
@@ -179,31 +199,29 @@ def live(
     dropped and counted there, and lost streams are opened again.
     """
     load_torch()
-    from vocdet.inference.tracking import TrackOptions, parse_line
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
 
-    tracking = TrackOptions(track, parse_line(count) if count else None)
-    if web:
+    tracking = video.tracking()
+    run = run or workflow.choose_run((), runs=runner.runs)[0]
+    if page.web:
         if save or force:
             raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
-        run = run or workflow.choose_run((), runs=runs)[0]
         options: dict[str, Any] = {
-            "score": score,
-            "frames": frames,
-            "device": device,
-            "backend": backend,
+            "score": runner.score,
+            "frames": video.frames,
+            "device": runner.device,
+            "backend": runner.backend,
             "tracking": tracking,
         }
-        _show_page(run, source, host, port, token, options)
+        _show_page(run, source, page, options)
         return
 
     shown_frames, rate = 0, 0.0
-    run = run or workflow.choose_run((), runs=runs)[0]
-    note_backend(run, backend, device)
+    note_backend(run, runner.backend, runner.device)
     shown = workflow.live(
-        run, source, save=save, score=score, frames=frames, device=device, backend=backend, tracking=tracking,
-        force=force,
+        run, source, save=save, score=runner.score, frames=video.frames, device=runner.device, backend=runner.backend,
+        tracking=tracking, force=force,
     )  # fmt: skip
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
@@ -219,13 +237,13 @@ def live(
             render.done(f"Showed {counted(shown_frames, 'frame')}, {rate:.1f} fps at the end{saved}")
 
 
-def _show_page(run: Path, source: str, host: str, port: int, token: str, options: dict[str, Any]) -> None:
+def _show_page(run: Path, source: str, page: PageOptions, options: dict[str, Any]) -> None:
     """Show the page of `live`, and print its address."""
     from vocdet.wording import counted
     from vocdet.workflows.live_page import PageStart, WebOptions, live_page
 
     count, rate, dropped = 0, 0.0, 0
-    events = live_page(run, source, WebOptions(host, port, token), **options)
+    events = live_page(run, source, WebOptions(page.host, page.port, page.token), **options)
     try:
         with closing(events), render.screen().status("starting; Ctrl-C stops") as status:
             for event in events:

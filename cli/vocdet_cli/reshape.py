@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -11,7 +12,8 @@ from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Format, Formats, ImageFiles, Labels, Seed, SkipBad, Strict
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import Coordinates, FileOptions, Formats, ReadOptions, Seed, SkipBad
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
@@ -31,62 +33,67 @@ To = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions(FileOptions):
+    """How the copy of a dataset is written."""
+
+    to: To = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOptions:
+    """What becomes of the labels."""
+
+    rename: Annotated[list[str] | None, typer.Option(help="old=new. Repeatable.")] = None
+    merge: Annotated[list[str] | None, typer.Option(help="a,b=new: merge labels. Repeatable.")] = None
+    drop: Annotated[list[str] | None, typer.Option(help="a,b: drop labels with their objects. Repeatable.")] = None
+    keep: Annotated[
+        list[str] | None, typer.Option(help="a,b: drop all other labels; uses the new names. Repeatable.")
+    ] = None
+    file: Annotated[Path | None, typer.Option("--map", help="File with one old=new per line; old= drops.")] = None
+
+
 @app.command()
+@grouped
 def remap(
     data: From,
     target: Target,
-    rename: Annotated[list[str] | None, typer.Option(help="old=new. Repeatable.")] = None,
-    merge: Annotated[list[str] | None, typer.Option(help="a,b=new: merge labels. Repeatable.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="a,b: drop labels with their objects. Repeatable.")] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="a,b: drop all other labels; uses the new names. Repeatable.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--map", help="File with one old=new per line; old= drops.")] = None,
+    *,
+    changes: ChangeOptions,
     drop_empty: Annotated[
         bool, typer.Option("--drop-empty", help="Leave out images that lose all their objects.")
     ] = False,
-    to: To = None,
-    images: ImageFiles = "copy",
-    strict: Strict = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    skip_bad: SkipBad = False,
+    files: CopyOptions,
+    read: Annotated[ReadOptions, Without("crowds")],
 ) -> None:
     """Write a copy of a dataset whose labels are renamed, merged or dropped.
 
     All changes apply at once: --rename a=b --rename b=a swaps two labels.
     Images that lose all their objects stay, as images without objects.
     """
-    from vocdet.formats.scan import Source
-    from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.label_changes import LabelChanges
     from vocdet.workflows.reshape import remap_dataset
 
-    changes = LabelChanges(rename or (), merge or (), drop or (), keep or (), file)
+    new = LabelChanges(changes.rename or (), changes.merge or (), changes.drop or (), changes.keep or (), changes.file)
     with render.progress("reading") as progress:
         report = remap_dataset(
-            Source(data, format, labels, coordinates, skip_bad=skip_bad),
-            target,
-            changes,
-            WriteOptions(images, strict),
-            to=to,
-            keep_empty=not drop_empty,
+            read.source(data), target, new, files.write_options(), to=files.to, keep_empty=not drop_empty,
             progress=progress,
-        )
+        )  # fmt: skip
     show_left_out(report.left_out, render.command("check", str(data)))
     _print_remap(report)
     _print_end(report, render.command("stats", str(target)))
 
 
 @app.command()
+@grouped
 def merge(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER", help="Datasets, followed by the new folder.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="New folder, if all arguments are datasets.")] = None,
-    to: To = None,
-    images: ImageFiles = "copy",
+    *,
+    files: Annotated[CopyOptions, Without("strict")],
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse if stems clash or the format cannot hold everything.")
     ] = False,
@@ -113,8 +120,8 @@ def merge(
                 for path, one in zip(sources, formats, strict=True)
             ],
             target,
-            WriteOptions(images, strict),
-            to=to,
+            WriteOptions(files.images, strict),
+            to=files.to,
             progress=progress,
         )
     show_left_out(report.left_out, render.command("check", "SOURCE"))
@@ -123,76 +130,67 @@ def merge(
 
 
 @app.command()
+@grouped
 def sample(
     data: From,
     target: Target,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.", show_default=False)],
     seed: Seed = 0,
-    to: To = None,
-    images: ImageFiles = "copy",
-    strict: Strict = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    skip_bad: SkipBad = False,
+    *,
+    files: CopyOptions,
+    read: Annotated[ReadOptions, Without("crowds")],
 ) -> None:
     """Write a sample of a dataset, reproducible by seed.
 
     Labels, splits and images without objects keep their shares; a rare label keeps at least one image.
     """
-    from vocdet.formats.scan import Source
-    from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import sample_dataset
 
     with render.progress("reading") as progress:
         report = sample_dataset(
-            Source(data, format, labels, coordinates, skip_bad=skip_bad),
-            target,
-            count,
-            WriteOptions(images, strict),
-            seed=seed,
-            to=to,
-            progress=progress,
+            read.source(data), target, count, files.write_options(), seed=seed, to=files.to, progress=progress
         )
     show_left_out(report.left_out, render.command("check", str(data)))
     _print_sample(report)
     _print_end(report, render.command(*_after(report.result), str(target)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropShape:
+    """The crops, and which objects have one."""
+
+    margin: Annotated[
+        float, typer.Option(min=0, max=2, help="Margin around an object, as a share of its longer side.")
+    ] = DataRecipe().context
+    size: Annotated[
+        int | None, typer.Option(help="Resize crops to this side, in pixels.", show_default="original size")
+    ] = None
+    min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a shorter side, in pixels.")] = 0
+    png: Annotated[bool, typer.Option("--png", help="Write lossless PNG instead of JPEG with quality 95.")] = False
+
+
 @app.command()
+@grouped
 def crops(
     data: From,
     target: Target,
     split: Annotated[
         list[str] | None, typer.Option(help="train, val, test or trainval. Repeatable.", show_default="all")
     ] = None,
-    margin: Annotated[
-        float, typer.Option(min=0, max=2, help="Margin around an object, as a share of its longer side.")
-    ] = DataRecipe().context,
-    size: Annotated[
-        int | None, typer.Option(help="Resize crops to this side, in pixels.", show_default="original size")
-    ] = None,
-    min_side: Annotated[float, typer.Option(min=0, help="Leave out objects with a shorter side, in pixels.")] = 0,
-    png: Annotated[bool, typer.Option("--png", help="Write lossless PNG instead of JPEG with quality 95.")] = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
+    *,
+    crop: CropShape,
+    read: ReadOptions,
 ) -> None:
     """Crop every object into TARGET/{train,val,test}/LABEL, as train-backbone sees it.
 
     A crop is a square around the box with a margin; beyond the image it is gray.
     """
-    from vocdet.formats.scan import Source
     from vocdet.wording import counted
     from vocdet.workflows.crops import CropOptions, write_crops
 
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
+    source = read.source(data)
     with render.progress("cropping") as progress:
-        report = write_crops(
-            source, target, CropOptions(margin, size, min_side, png), splits=split or (), progress=progress
-        )
+        report = write_crops(source, target, CropOptions(**asdict(crop)), splits=split or (), progress=progress)
     check = render.command("check", *same_dataset(source))
     show_left_out(report.left_out, check)
     render.findings(report.warnings, check)

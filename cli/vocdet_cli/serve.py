@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.options import Device, Runs
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import RunnerOptions
 from vocdet_cli.startup import load_torch
 
 app = typer.Typer()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitOptions:
+    """What a service accepts."""
+
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass: those that wait.")] = 8
+    megabytes: Annotated[float, typer.Option(min=0.001, help="Largest body.")] = 20.0
+    megapixels: Annotated[float, typer.Option(min=0.001, help="Largest image.")] = 50.0
+
+
 @app.command()
+@grouped
 def serve(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
@@ -24,11 +36,9 @@ def serve(
     token: Annotated[
         str, typer.Option(help="Token of requests.", envvar="VOCDET_TOKEN", show_default="a new one if needed")
     ] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass: those that wait.")] = 8,
-    megabytes: Annotated[float, typer.Option(min=0.001, help="Largest body.")] = 20.0,
-    megapixels: Annotated[float, typer.Option(min=0.001, help="Largest image.")] = 50.0,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
+    *,
+    limit: LimitOptions,
+    place: Annotated[RunnerOptions, Without("backend")],
 ) -> None:
     """Serve a detector: POST an image, get JSON or a drawing.
 
@@ -40,11 +50,11 @@ def serve(
     from vocdet.workflows.predict import choose_run
     from vocdet.workflows.serve import serve as run_service
 
-    run = run or choose_run((), runs=runs)[0]
-    limits = ServeLimits(megabytes=megabytes, megapixels=megapixels, batch=batch)
+    run = run or choose_run((), runs=place.runs)[0]
+    limits = ServeLimits(**asdict(limit))
 
     def started(url: str, needed: str) -> None:
         text = f"Authorization: Bearer {needed}" if needed and not token else ""
         render.done(f"Serving {run} at {url}; Ctrl-C stops{f'. Requests need: {text}' if text else ''}")
 
-    run_service(run, host=host, port=port, token=token, limits=limits, device=device, started=started)
+    run_service(run, host=host, port=port, token=token, limits=limits, device=place.device, started=started)

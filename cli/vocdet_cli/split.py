@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, Seed, SkipBad
+from vocdet_cli.option_groups import grouped
+from vocdet_cli.options import Data, ReadOptions, Seed
 from vocdet_cli.safe import escape
 
 if TYPE_CHECKING:
@@ -23,21 +25,22 @@ app = typer.Typer()
 _DEFAULT_SHARE = "0.9; with --append the current share"
 
 
-@app.command()
-def split(
-    data: Data = Path(),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareOptions:
+    """How the images are divided."""
+
     trainval: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of all images for train and val together.", show_default=_DEFAULT_SHARE),
-    ] = None,
+    ] = None
     train: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of trainval for train.", show_default=_DEFAULT_SHARE)
-    ] = None,
-    seed: Seed = 0,
+    ] = None
+    seed: Seed = 0
     stratify: Annotated[
         bool,
         typer.Option("--stratify/--no-stratify", help="Keep the shares of labels in every split, or split at random."),
-    ] = True,
+    ] = True
     group_by: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,13 +49,30 @@ def split(
             "for the frames of a video. Repeatable.",
             show_default="similar, if it fits",
         ),
-    ] = None,
+    ] = None
     kfold: Annotated[
         int | None, typer.Option(min=2, help="Write fold<k>_train.txt and fold<k>_val.txt of trainval, k from 1.")
-    ] = None,
+    ] = None
     keep_test: Annotated[
         bool, typer.Option("--keep-test", help="Divide only the images for train and val; test is unchanged.")
-    ] = False,
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """The split files."""
+
+    per_label: Annotated[bool, typer.Option("--per-label", help="Also write VOC's <label>_<split>.txt.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Replace existing split files.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the splits, and write nothing.")] = False
+
+
+@app.command()
+@grouped
+def split(
+    data: Data = Path(),
+    *,
+    shares: ShareOptions,
     append: Annotated[
         bool,
         typer.Option("--append", help="Add images without a split to the existing splits; all others are unchanged."),
@@ -64,14 +84,8 @@ def split(
             show_default=False,
         ),
     ] = None,
-    per_label: Annotated[bool, typer.Option("--per-label", help="Also write VOC's <label>_<split>.txt.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing split files.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the splits, and write nothing.")] = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
+    files: ListOptions,
+    read: ReadOptions,
 ) -> None:
     """Write ImageSets/Main/{trainval,train,val,test}.txt, reproducible by seed.
 
@@ -79,36 +93,34 @@ def split(
     Every split has its share of the objects of each label.
     Identical images and near-duplicates stay in one split.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_as_coco, split_dataset
 
     used = {
-        "--trainval": trainval is not None, "--train": train is not None, "--no-stratify": not stratify,
-        "--group-by": bool(group_by), "--kfold": bool(kfold), "--append": append,
-        "--keep-test": keep_test,
+        "--trainval": shares.trainval is not None, "--train": shares.train is not None,
+        "--no-stratify": not shares.stratify, "--group-by": bool(shares.group_by), "--kfold": bool(shares.kfold),
+        "--append": append, "--keep-test": shares.keep_test,
     }  # fmt: skip
     conflicts = [option for option, given in used.items() if given]
     if from_coco and conflicts:
         raise typer.BadParameter(f"--from-coco determines the splits: leave out {', '.join(conflicts)}")
-    if append and force:
+    if append and files.force:
         raise typer.BadParameter("--append moves no image, --force splits all of them again: use one of them")
-    if keep_test and (append or trainval is not None):
+    if shares.keep_test and (append or shares.trainval is not None):
         other = "--append" if append else "--trainval"
         raise typer.BadParameter(f"--keep-test moves no image into test or out of it: leave out {other}")
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
-    options = SplitOptions(trainval, train, seed, stratify, group_by, kfold or 0, keep_test)
-    files = SplitFiles(per_label, force, dry_run)
+    source, lists = read.source(data), SplitFiles(files.per_label, files.force, files.dry_run)
+    options = SplitOptions(**{**asdict(shares), "kfold": shares.kfold or 0})
     with render.progress("reading") as progress:
         if from_coco:
-            report = split_as_coco(source, from_coco, files, progress=progress)
+            report = split_as_coco(source, from_coco, lists, progress=progress)
         else:
             divide = append_to_split if append else split_dataset
-            report = divide(source, options, files, progress=progress)
+            report = divide(source, options, lists, progress=progress)
     same = same_dataset(source)
     show(report, same)
     names = f"{len(report.files)} files to {report.files[0].parent}"
     if report.written:
-        then = render.command(training_command(report.dataset), *same, *skipping(skip_bad))
+        then = render.command(training_command(report.dataset), *same, *skipping(read.skip_bad))
         render.done(f"wrote {names}", then=then)
     else:
         render.done(f"would write {names}", then="the same command without --dry-run")

@@ -13,7 +13,8 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Data, Format, Labels, SkipBad
+from vocdet_cli.option_groups import grouped
+from vocdet_cli.options import Data, ReadOptions
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
 if TYPE_CHECKING:
@@ -30,27 +31,24 @@ QUARTILES = ("25 %", "50 %", "75 %")
 
 
 @app.command()
+@grouped
 def stats(
     data: Data = Path(),
     picture: Annotated[Path | None, typer.Option(help="Also draw the statistics: a .png, .svg or .pdf file.")] = None,
     show_all: Annotated[bool, typer.Option("--all", help="Show every label and pair.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
+    *,
+    read: ReadOptions,
 ) -> None:
     """Count objects by label and split; show their sizes, shapes and positions, and which labels share images.
 
     The size is the square root of a box's area.
     Small is below 32² pixels and medium below 96², as in COCO.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows.stats import dataset_stats
 
     with render.progress("reading") as progress:
-        source = Source(data, format, labels, coordinates, crowds, skip_bad)
+        source = read.source(data)
         report = dataset_stats(source, drawn=picture, progress=progress)
     if as_json:
         typer.echo(json.dumps(_json(report), indent=2))
@@ -64,7 +62,7 @@ def stats(
     _print_problems(report, render.command("check", *same))
     count_left_out(report.skipped)
     wrote = f"wrote {report.picture}" if report.picture else f"counted {report.kind}"
-    render.done(wrote, then=render.command(_next_command(report), *same, *skipping(skip_bad)))
+    render.done(wrote, then=render.command(_next_command(report), *same, *skipping(read.skip_bad)))
 
 
 def _print_labels(statistics: Stats, *, every: bool) -> None:

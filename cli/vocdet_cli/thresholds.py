@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.options import Coordinates, Crowds, Device, Format, Labels, Runs, SkipBad
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import ReadOptions, RunnerOptions
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
@@ -19,7 +21,23 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedOptions:
+    """What a threshold must give."""
+
+    min_precision: Annotated[
+        float | None, typer.Option(help="The lowest threshold with at least this precision, 0 to 1.")
+    ] = None
+    min_recall: Annotated[
+        float | None, typer.Option(help="The highest threshold with at least this recall, 0 to 1.")
+    ] = None
+    fixed: Annotated[
+        list[str] | None, typer.Option("--set", metavar="LABEL=SCORE", help="The threshold of a label. Repeatable.")
+    ] = None
+
+
 @app.command()
+@grouped
 def thresholds(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")
@@ -28,23 +46,11 @@ def thresholds(
     split: Annotated[
         str, typer.Option(help="Split to choose the thresholds on.", show_default="val, or else test")
     ] = "",
-    min_precision: Annotated[
-        float | None, typer.Option(help="The lowest threshold with at least this precision, 0 to 1.")
-    ] = None,
-    min_recall: Annotated[
-        float | None, typer.Option(help="The highest threshold with at least this recall, 0 to 1.")
-    ] = None,
-    fixed: Annotated[
-        list[str] | None, typer.Option("--set", metavar="LABEL=SCORE", help="The threshold of a label. Repeatable.")
-    ] = None,
+    *,
+    wanted: WantedOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the thresholds, but do not store them.")] = False,
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
-    runs: Runs = Path("runs"),
-    device: Device = "auto",
+    read: ReadOptions,
+    place: Annotated[RunnerOptions, Without("backend")],
 ) -> None:
     """Choose the score threshold of every label on a split, and store it in the checkpoint.
 
@@ -52,15 +58,15 @@ def thresholds(
     """
     load_torch()
     from vocdet.evaluation.curves import Wanted
-    from vocdet.formats.scan import Source
     from vocdet.runs.folders import newest_detector
     from vocdet.workflows.thresholds import ThresholdOptions, choose_thresholds
 
-    run = run or newest_detector(runs)
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
-    options = ThresholdOptions(Wanted(min_precision, min_recall), _scores(fixed or []), split, store=not dry_run)
+    run = run or newest_detector(place.runs)
+    source = read.source(data)
+    rule = Wanted(wanted.min_precision, wanted.min_recall)
+    options = ThresholdOptions(rule, _scores(wanted.fixed or []), split, store=not dry_run)
     with render.progress("detecting") as progress:
-        done = choose_thresholds(run, source, options, device=device, progress=progress)
+        done = choose_thresholds(run, source, options, device=place.device, progress=progress)
     render.findings(done.warnings, render.command("check", *same_dataset(source)))
     _show(done)
     stored = "Not stored: --dry-run" if dry_run else f"Saved in {done.checkpoint}"

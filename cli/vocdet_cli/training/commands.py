@@ -11,9 +11,10 @@ from vocdet.recipes.schema import BackboneRecipe, MaskRcnnRecipe, SsdRecipe
 from vocdet_cli import render
 from vocdet_cli.left_out import skipping
 from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.options import DEFAULT_RUNS
 from vocdet_cli.safe import escape
 from vocdet_cli.training import launch
-from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions, training_options
+from vocdet_cli.training.options import TrainingOptions, training_options
 from vocdet_cli.training.progress import follow, print_end
 from vocdet_cli.training.resume import Request, ResumableCommand
 from vocdet_cli.training.summary import next_step, print_backbone_start, print_detector_start

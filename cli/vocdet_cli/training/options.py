@@ -8,7 +8,6 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import typer
@@ -16,12 +15,11 @@ import typer
 from vocdet.recipes.schema import Recipe
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, SkipBad, SomeData
+from vocdet_cli.option_groups import Command, group_options, option, with_options
+from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs, SomeData
 
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
-
-DEFAULT_RUNS = Path("runs")
 
 RecipeFile = Annotated[
     str | None,
@@ -39,42 +37,39 @@ Settings = Annotated[
 ShowRecipe = Annotated[
     bool, typer.Option("--show-recipe", help="Print the recipe with all its values and their origins, and exit.")
 ]
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[RUN]",
-        help="Resume an interrupted run (default: the last one) with its own recipe and data; with --epochs or "
-        "--minutes, continue a finished one.",
-        show_default="a new run",
-    ),
-]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="List every tensor with the origin of its weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 trains in one process per device.")]
-Track = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
+Devices = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 trains in one process per device.")]
+Service = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOptions:
-    """The options that all training commands have."""
+class LearningOptions(ReadOptions):
+    """The dataset to learn from, the settings, and where the runs are."""
 
     data: SomeData = None
-    recipe: RecipeFile = None
     settings: Settings = None
-    show_recipe: ShowRecipe = False
-    resume: Resume = None
-    show_weights: Tensors = False
-    format: Format = "auto"
-    labels: Labels = None
-    coordinates: Coordinates = "auto"
-    crowds: Crowds = "ignore"
-    skip_bad: SkipBad = False
     runs: Runs = DEFAULT_RUNS
-    device: Device = "auto"
-    track: Track = None
     values: Mapping[str, object] = dataclasses.field(default_factory=dict)  # of recipe fields, by their names
 
 
-Command = Callable[..., None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions(LearningOptions):
+    """The options that all training commands have."""
+
+    recipe: RecipeFile = None
+    show_recipe: ShowRecipe = False
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[RUN]",
+            help="Resume an interrupted run (default: the last one) with its own recipe and data; with --epochs or "
+            "--minutes, continue a finished one.",
+            show_default="a new run",
+        ),
+    ] = None
+    show_weights: Tensors = False
+    device: Devices = "auto"
+    track: Service = None
 
 
 def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOptions) -> Callable[[Command], Command]:
@@ -87,13 +82,9 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
     fields = names.split()
 
     def decorate(command: Command) -> Command:
-        hints = get_type_hints(shared, include_extras=True)
-        common = [
-            _parameter(field.name, hints[field.name], field.default)
-            for field in dataclasses.fields(shared) if field.name != "values"
-        ]  # fmt: skip
+        common = group_options(shared)
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        of_recipe = [_parameter(name, _option_type(homes[name], name), None) for name in fields]
+        of_recipe = [option(name, _option_type(homes[name], name), None) for name in fields]
 
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
@@ -101,10 +92,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
             options = shared(**{one.name: arguments.pop(one.name) for one in common}, values=values)
             command(options, **arguments)
 
-        signature = inspect.Signature([common[0], *own, *common[1:], *of_recipe])
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        call.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-        return call
+        return with_options(call, [*own, *common, *of_recipe])
 
     return decorate
 
@@ -112,10 +100,6 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
 def _recipe_sections(recipe: type[Recipe]) -> list[Any]:
     defaults = recipe()
     return [getattr(defaults, section.name) for section in dataclasses.fields(defaults)]
-
-
-def _parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 def _option_type(section: type, field: str) -> Any:

@@ -57,8 +57,7 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     given = frozenset(name for name in LENGTHS if name in options.values or _is_set(f"train.{name}", settings))
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
-        data = options.data or Path()
-        source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
+        source = options.source(options.data or Path())
         return Request(task, resolved, source, folder, None, given)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")

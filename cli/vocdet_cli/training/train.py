@@ -19,11 +19,11 @@ from vocdet_cli import evaluate, render, split
 from vocdet_cli.hints import as_commands
 from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset, same_options
-from vocdet_cli.options import Coordinates, Crowds, Format, Labels, Runs, Seed, SkipBad, SomeData
+from vocdet_cli.options import DEFAULT_RUNS, Device, Seed
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
-from vocdet_cli.training.options import DEFAULT_RUNS, Settings, training_options
+from vocdet_cli.training.options import LearningOptions, training_options
 from vocdet_cli.training.progress import print_end, show_events, shown_downloads, training_bar
 from vocdet_cli.training.resume import Request, ResumableCommand
 from vocdet_cli.training.summary import print_backbone_start, print_detector_start
@@ -37,31 +37,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[RUN]",
-        help="Continue an interrupted training (default: the last one) with its own plan.",
-        show_default="a new one",
-    ),
-]
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
+class PlanOptions(LearningOptions):
     """The options that name the dataset and the place of the runs, and settings that replace choices of the plan."""
 
-    data: SomeData = None
-    resume: Resume = None
-    settings: Settings = None
-    format: Format = "auto"
-    labels: Labels = None
-    coordinates: Coordinates = "auto"
-    crowds: Crowds = "ignore"
-    skip_bad: SkipBad = False
-    runs: Runs = DEFAULT_RUNS
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto"
-    values: Mapping[str, object] = dataclasses.field(default_factory=dict)  # of the detector's recipe, by their names
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[RUN]",
+            help="Continue an interrupted training (default: the last one) with its own plan.",
+            show_default="a new one",
+        ),
+    ] = None
+    device: Device = "auto"
 
 
 OPTIONS = "net weights size split batch epochs lr backbone_lr freeze mosaic flip rotate cache workers"
@@ -122,12 +111,10 @@ def train(
 def _planned(options: PlanOptions, request: PlanRequest, *, dry_run: bool) -> Session | None:
     """Check and plan, show both, and start a session, but not for a dry run."""
     from vocdet.fetching.weights_files import Downloads
-    from vocdet.formats.scan import Source
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train import Session, prepare, unfinished_session
 
-    data = options.data or Path()
-    source = Source(data, options.format, options.labels, options.coordinates, options.crowds, options.skip_bad)
+    source = options.source(options.data or Path())
     run_options = RunOptions(runs=options.runs, device=options.device, downloads=Downloads(render.note))
     with render.progress("checking, and measuring the speed of this machine") as progress:
         prepared = prepare(source, request, run_options, progress=progress)

@@ -1,0 +1,63 @@
+"""Options that travel together: a command takes a dataclass, and Typer sees one option for each of its fields."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+Command = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """Fields of a group that a command does not offer: `Annotated[ReadOptions, Without("crowds")]`."""
+
+    names: str  # separated by spaces
+
+
+def grouped(command: Command) -> Command:
+    """Give a command one option for each field of its dataclass parameters, in their places."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    groups = {one.name: group_options(one.annotation) for one in own if is_dataclass(_group(one.annotation))}
+
+    @functools.wraps(command)
+    def call(**arguments: Any) -> None:
+        made = {
+            one.name: _group(one.annotation)(**{option.name: arguments.pop(option.name) for option in groups[one.name]})
+            for one in own if one.name in groups
+        }  # fmt: skip
+        command(**arguments, **made)
+
+    return with_options(call, [option for one in own for option in groups.get(one.name, [one])])
+
+
+def group_options(annotation: Any) -> list[inspect.Parameter]:
+    """The options of a group: its annotated fields with their defaults, before those of the groups that it extends."""
+    group = _group(annotation)
+    hints, defaults = get_type_hints(group, include_extras=True), {one.name: one.default for one in fields(group)}
+    left_out = [name for note in get_args(annotation) if isinstance(note, Without) for name in note.names.split()]
+    names = dict.fromkeys(name for kind in group.__mro__ for name in inspect.get_annotations(kind))
+    return [
+        option(name, hints[name], defaults[name])
+        for name in names if get_origin(hints[name]) is Annotated and name not in left_out
+    ]  # fmt: skip
+
+
+def option(name: str, annotation: object, default: object) -> inspect.Parameter:
+    """A parameter of a command."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def with_options(call: Command, options: list[inspect.Parameter]) -> Command:
+    """The function, with these parameters for Typer."""
+    options = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in options]
+    call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in options}
+    return call
+
+
+def _group(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
