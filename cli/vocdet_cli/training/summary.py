@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from vocdet_cli import render
 from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
+from vocdet_cli.options import DEFAULT_RUNS
 from vocdet_cli.safe import escape
-from vocdet_cli.training.options import DEFAULT_RUNS, TrainingOptions
+from vocdet_cli.training.options import TrainingOptions
 from vocdet_cli.training.resume import Request
 
 if TYPE_CHECKING:
