@@ -36,7 +36,7 @@ GUIDES = {
     "sample": "reshape", "serve": "serve",
     "split": "split", "stats": "reshape", "thresholds": "evaluate", "train": "train",
     "train-backbone": "train-classifier",
-    "train-maskrcnn": "train-maskrcnn", "train-ssd": "train-ssd",
+    "train-maskrcnn": "train-maskrcnn", "train-ssd": "train-ssd", "view": "check",
 }  # fmt: skip
 SECTIONS = {"model": "what is trained", "train": "how", "data": "which images", "augment": "how images vary"}
 

@@ -14,7 +14,8 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REQUIRED = "VOCDET_BROWSER" in os.environ  # tests in a browser fail without one, instead of being skipped
 PATIENCE = 120.0  # seconds until a page that never answers fails the test
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Escape": 27,
+        "+": 187, "-": 189, "u": 85}  # fmt: skip
 PROBLEMS = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled", "Network.loadingFailed")
 
 
@@ -78,16 +79,22 @@ class Browser:
     def visit(self, address: str) -> None:
         """Load an address."""
         self.send("Page.navigate", url=address)
-        self.wait('location.protocol !== "about:" && document.readyState === "complete"')
+        self.wait(
+            f'location.protocol {"===" if address == "about:blank" else "!=="} "about:" && document.readyState === "complete"'
+        )
 
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Load a file at a width in pixels, and wait until it is ready."""
+        self.screen(width, dark=dark)
+        self.visit(path.absolute().as_uri())
+        self.wait('document.documentElement?.dataset.ready === "true"')
+
+    def screen(self, width: int, *, dark: bool = False) -> None:
+        """Set the width in pixels, and the colors."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **size)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=scheme)
-        self.visit(path.absolute().as_uri())
-        self.wait('document.documentElement?.dataset.ready === "true"')
 
     def wait(self, expression: str) -> Any:
         """The value of an expression as soon as it is true."""

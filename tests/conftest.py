@@ -10,7 +10,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from tests.browser import CHROMIUM, REQUIRED, Browser
 from vocdet import files
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
@@ -154,6 +155,22 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], AbstractContextM
                 thread.join()
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None and not REQUIRED:
+        pytest.skip("chromium is not installed")
+    with closing(Browser(tmp_path_factory.mktemp("profile"))) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(_chromium: Browser) -> Browser:
+    """The one browser of all tests, without the problems of the others."""
+    _chromium.visit("about:blank")
+    _chromium.problems.clear()
+    return _chromium
 
 
 @pytest.fixture

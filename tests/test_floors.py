@@ -16,7 +16,7 @@ FLOORS = (
     ("formats", "inputs", "models", "evaluation"),
     ("runtimes",),
     ("inference", "training", "plots", "fetching"),
-    ("runs", "exporting"),
+    ("runs", "exporting", "viewing"),
     ("workflows",),
     ("api",),
 )

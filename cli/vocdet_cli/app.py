@@ -48,6 +48,8 @@ COMMANDS = {
     "frames": ("prelabel", "Take images to annotate out of videos, without those that hardly differ."),
     "progress": ("prelabel", "Count the images whose annotations are machine-made, corrected, or of people."),
     "live": ("predict", "Show a camera, a stream or a video with the detected objects; q or Esc stops."),
+    "view": ("view", "Show a dataset in the browser: filter, zoom, note what is wrong; with --run also the detections "
+             "and their errors."),
     "serve": ("serve", "Serve a detector: POST an image, get JSON or a drawing."),
     "runs": ("runs", "List runs with their metrics: newest first, or by a metric."),
     "compare": ("runs", "Compare runs: recipe, environment, data, and metrics overall and label by label."),

@@ -12,7 +12,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -313,7 +313,7 @@ def _save(place: _Place, key: _Key, scan: Scan) -> None:
 
 def _evict(saved: Path) -> None:
     """Delete files other than the one just saved: long unused, of deleted datasets, or beyond the size limit."""
-    now, files = time.time(), list[tuple[float, int, Path]]()
+    now, files = time.time(), list[Path]()
     for path in saved.parent.iterdir():
         with suppress(OSError):
             status = path.lstat()
@@ -323,11 +323,21 @@ def _evict(saved: Path) -> None:
                 if status.st_mtime < now - OLDEST or _is_gone(path):
                     path.unlink()
                 else:
-                    files.append((status.st_mtime, status.st_size, path))
-    total = saved.stat().st_size
+                    files.append(path)
+    delete_oldest(files, LARGEST - saved.stat().st_size)
+
+
+def delete_oldest(paths: Iterable[Path], limit: int) -> None:
+    """Delete files until the others have `limit` bytes at most: those first that have not been used for longest."""
+    files = []
+    for path in paths:
+        with suppress(OSError):
+            status = path.lstat()
+            files.append((status.st_mtime, status.st_size, path))
+    total = 0
     for _, size, path in sorted(files, reverse=True):
         total += size
-        if total > LARGEST:
+        if total > limit:
             with suppress(OSError):
                 path.unlink()
 

@@ -95,8 +95,7 @@ def check_dataset(
     splits = dataset.splits
     left_out = source.skip_bad and scanned is not None  # what has an error is not in the dataset
     findings += [one for one in scan.findings if one.severity == "warning" or not left_out]
-    boxes = box_findings(without_mismatched(dataset, findings))
-    findings += [*boxes, *mask_findings(dataset), *crowd_findings(dataset), *stem_findings(dataset)]
+    findings += column_findings(dataset, findings)
     format = registry.find_format(scan.format)
     findings += label_findings(dataset, listed=not format.own_labels or source.labels is not None)
     if format.repairable:
@@ -109,6 +108,12 @@ def check_dataset(
     seconds = time.monotonic() - started
     return CheckReport(dataset, scan.format, scan.kind, scan.others, scan.label_source, scan.coordinates,
                        scan.reason, ordered, groups, images, seconds, scan.scales)  # fmt: skip
+
+
+def column_findings(dataset: Dataset, known: Sequence[Finding]) -> list[Finding]:
+    """The findings that need no file: of boxes, masks, crowds and names; `known` are those of reading the dataset."""
+    boxes = box_findings(without_mismatched(dataset, known))
+    return [*boxes, *mask_findings(dataset), *crowd_findings(dataset), *stem_findings(dataset)]
 
 
 def _with_lists(dataset: Dataset, lists: Sequence[Path], *, in_memory: bool) -> tuple[Dataset, list[Finding]]:

@@ -40,20 +40,26 @@ def serve(
     token: the one given, or a new one. `started` gets the address and the token. `DependencyError` without the extra
     `serve`, `MediaError` for an address that cannot be used.
     """
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        hint = "install them: `pip install vocdet[serve]`"
-        raise DependencyError(f"a service needs {' and '.join(missing)}", hint=hint)
+    need_server()
     from vocdet.inference.serve_app import application
 
     if isinstance(detector, Path):
         detector = open_detector(detector, device=device)
     needed = token_for(host, token)
     app = application(detector, limits, token=needed, local=is_local(host))
-    _run(app, host, port, lambda address: started(address, needed))
+    run_application(app, host, port, lambda address: started(address, needed))
 
 
-def _run(app: Any, host: str, port: int, started: Callable[[str], object]) -> None:
+def need_server() -> None:
+    """Raise a `DependencyError` without the packages of the extra `serve`."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        hint = "install them: `pip install vocdet[serve]`"
+        raise DependencyError(f"a service needs {' and '.join(missing)}", hint=hint)
+
+
+def run_application(app: Any, host: str, port: int, started: Callable[[str], object]) -> None:
+    """Serve an ASGI application until SIGTERM or Ctrl-C; `started` gets its address."""
     import uvicorn
 
     config = uvicorn.Config(
