@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.options import Coordinates, Crowds, Data, Device, Format, Labels, SkipBad
+from vocdet_cli.option_groups import grouped
+from vocdet_cli.options import Data, Device, ReadOptions
 
 app = typer.Typer()
 
 
 @app.command()
+@grouped
 def view(
     data: Data = Path(),
     run: Annotated[
@@ -31,18 +33,14 @@ def view(
     token: Annotated[
         str, typer.Option(help="Token in the address.", envvar="VOCDET_TOKEN", show_default="a new one")
     ] = "",
-    format: Format = "auto",
-    labels: Labels = None,
-    coordinates: Coordinates = "auto",
-    crowds: Crowds = "ignore",
-    skip_bad: SkipBad = False,
     device: Device = "auto",
+    *,
+    read: ReadOptions,
 ) -> None:
     """Show a dataset in the browser: filter, zoom, note what is wrong; with --run also the detections and their errors.
 
-    The page is for whoever has its address, which contains the token. Needs the extra serve: pip install vocdet[serve].
+    The page is for whoever has its address, which contains the token. Needs Starlette and uvicorn, the extra serve.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows.view import ViewOptions
     from vocdet.workflows.view import view as show
 
@@ -54,7 +52,6 @@ def view(
     def started(url: str, file: Path) -> None:
         render.done(f"Showing {data} at {url}; Ctrl-C stops. Notes go to {file}")
 
-    source = Source(data, format, labels, coordinates, crowds, skip_bad)
     options = ViewOptions(run, split, notes, host, port, token)
     with render.progress("reading") as progress:
-        show(source, options, device=device, progress=progress, started=started)
+        show(read.source(data), options, device=device, progress=progress, started=started)
