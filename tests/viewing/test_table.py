@@ -27,7 +27,7 @@ def table() -> ViewTable:
     difficult = np.array([False, False, True, False])
     dataset = replace(
         dataset, objects=replace(dataset.objects, truncated=difficult),
-        splits={"train": [0, 1], "test": [2, 4]},
+        splits={"train": np.array([0, 1]), "test": np.array([2, 4])},
     )  # fmt: skip
     found = Make().found(("cat", "dog"), [
         [("cat", 0.9, SMALL), ("dog", 0.2, LARGE)], [("dog", 0.8, SMALL), ("cat", 0.3, LARGE)], [("dog", 0.7, LARGE)], [],

@@ -188,7 +188,7 @@ class ViewTable:
             keep &= getattr(objects, self.flags[wanted.flag])
         if wanted.error == MISSED and self.predictions is not None:
             keep &= self.predictions.missed
-        return self._among([objects.image[keep]], 0)
+        return self._among([objects.image[keep].astype(np.int64)], 0)
 
     def _of_detections(self, wanted: Filters) -> bool:
         scored = wanted.lowest > 0 or wanted.highest < 1

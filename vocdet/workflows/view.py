@@ -21,6 +21,7 @@ from vocdet.data.relabel import with_labels
 from vocdet.errors import RunError, SplitError, VocdetError
 from vocdet.files import read_limited
 from vocdet.formats import cache, registry
+from vocdet.formats.coco.ids import Id
 from vocdet.formats.image_folder import scan_plain_images
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.inference.access import is_local
@@ -158,6 +159,10 @@ class _Metrics(msgspec.Struct):
     split: str
     subset: _Subset | None = None
 
+    def among(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the split that were evaluated."""
+        return rows[choose(len(rows), self.subset.images, self.subset.seed)] if self.subset else rows
+
 
 def _predictions(
     run: Path, loaded: Loaded, split: str, device: str, progress: Progress | None
@@ -187,12 +192,10 @@ def _predictions(
     detections: dict[int, Detections] = {}
     for one in known:
         available = split_rows(dataset, one.split)
-        labels = {number: dataset.labels.index(row.label) for number, row in enumerate(one.labels, 1)}
-        names = Names(dict(enumerate(available.tolist(), 1)), labels)
-        found = read_coco_results(folder / f"detections-{one.split}.json", dataset, names)
-        subset = one.subset
-        for row in available[choose(len(available), subset and subset.images, subset.seed if subset else 0)].tolist():
-            detections[row] = found[row]
+        labels: dict[Id, int] = {number: dataset.labels.index(row.label) for number, row in enumerate(one.labels, 1)}
+        images: dict[Id, int] = dict(enumerate(available.tolist(), 1))
+        found = read_coco_results(folder / f"detections-{one.split}.json", dataset, Names(images, labels))
+        detections |= {row: found[row] for row in one.among(available).tolist()}
     thresholds = np.full(len(dataset.labels), 1.0, np.float32)
     thresholds[: len(first.labels)] = [row.threshold for row in first.labels]
     return dataset, Predictions.of(dataset, detections, thresholds)
@@ -209,10 +212,7 @@ def _evaluated(folder: Path, dataset: Dataset, split: str) -> list[_Metrics]:
             rows = split_rows(dataset, one.split)
         except (OSError, msgspec.MsgspecError, SplitError):
             continue
-        if one.subset:
-            dataset_then = dataset.subset(rows[choose(len(rows), one.subset.images, one.subset.seed)])
-        else:
-            dataset_then = dataset
-        if one.dataset == dataset_then.fingerprint() and path.with_name(f"detections-{one.split}.json").is_file():
+        then = dataset.subset(one.among(rows)) if one.subset else dataset
+        if one.dataset == then.fingerprint() and path.with_name(f"detections-{one.split}.json").is_file():
             known.append(one)
     return known
