@@ -17,9 +17,9 @@ from vocdet.fetching.download import ServerUnavailableError
 from vocdet.fetching.weights_files import Downloads
 from vocdet.models.backbones.backbone import BackboneSpec, parse_net
 from vocdet.models.build import build
-from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vocdet.models.classifier import Classifier, ClassifierSpec
-from vocdet.models.ssd.anchors import torchvision_anchors
+from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.model import SsdLite, SsdSpec
 from vocdet.models.weights.published import TIMM_MB1, PublishedWeights
 from vocdet.models.weights.transfer import transfer
@@ -28,6 +28,7 @@ from vocdet.runs.weights_choice import find_weights
 
 SMALL = parse_net("mb1-0.25")
 OWN = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+NECKED = SsdSpec(SMALL, ("a", "b"), (64, 64), Anchors(()), *OWN, neck="pan", channels=16)
 Fail = Callable[[Exception], list[str]]
 
 
@@ -295,23 +296,65 @@ def test_the_shared_files_are_recognized_by_their_tensors(
     assert second.text == f"torchvision's ImageNet weights, {folder / 'mobilenet_v2-b0353104.pth'}"
 
 
-def test_a_start_that_is_part_of_vocdet_precedes_weights_on_this_disk(
-    runs: Path, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(monkeypatch, hub)
+@pytest.fixture
+def bundled_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a detector with a neck that is part of vocdet."""
     starts = tmp_path / "starts"
     starts.mkdir()
-    for task in ("backbone", "ssd"):
-        run = save_run(tmp_path / task, task=task)
-        (run / "best.safetensors").rename(starts / f"{task}-mb1-0.25.safetensors")
+    save_checkpoint(starts / "ssd.safetensors", build(NECKED), CheckpointInfo(vocdet="0", model=NECKED))
     monkeypatch.setattr(weights_choice, "bundled", lambda name: tmp_path / name)
-    start = find_weights("auto", SMALL, runs)
-    assert start.text.startswith("ssd-mb1-0.25.safetensors, which is part of vocdet (no backbone run of mb1-0.25 in ")
-    assert (start.name, start.heads and start.heads.labels) == ("ssd-mb1-0.25.safetensors", ("a", "b"))
-    assert find_weights("auto", SMALL, runs, task="backbone").name == "backbone-mb1-0.25.safetensors"
-    assert find_weights("auto", parse_net("mb1-0.5"), runs).name == ""
-    save_run(runs / "backbone-mb1-0.25-1")
-    assert find_weights("auto", SMALL, runs).text.startswith("the newest backbone run")
+    return "ssd.safetensors"
+
+
+def test_a_model_that_may_have_a_neck_starts_from_the_detector_that_is_part_of_vocdet(
+    runs: Path, hub: Path, monkeypatch: pytest.MonkeyPatch, bundled_start: str
+) -> None:
+    publish(monkeypatch, hub)
+    start = find_weights("auto", SMALL, runs, neck=True)
+    assert start.text == f"{bundled_start}, which is part of vocdet (no backbone run of mb1-0.25 in {runs})"
+    assert (start.name, start.heads and start.heads.labels) == (bundled_start, ("a", "b"))
+
+
+def test_weights_that_the_user_names_precede_the_start_that_is_part_of_vocdet(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled_start: str
+) -> None:
+    monkeypatch.setenv("VOCDET_WEIGHTS", str(save_run(tmp_path / "mine")))
+    assert find_weights("auto", SMALL, runs, neck=True).text.startswith(str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize("task", ["ssd", "backbone", "maskrcnn"])
+def test_other_models_take_the_backbone_of_that_start_only_where_there_are_no_published_weights(
+    task: str, runs: Path, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: Fail, bundled_start: str
+) -> None:
+    failing(ServerUnavailableError("no answer"))
+    start = find_weights("auto", SMALL, runs, task=task)
+    assert (start.name, start.warning) == (bundled_start, "")
+    publish(monkeypatch, hub)
+    assert find_weights("auto", SMALL, runs, task=task).name == "net.pth"
+
+
+def test_another_net_does_not_take_the_start_that_is_part_of_vocdet(runs: Path, bundled_start: str) -> None:
+    assert find_weights("auto", parse_net("mb1-0.5"), runs, neck=True).name == ""
+
+
+def test_a_backbone_run_gets_the_neck_and_the_heads_of_that_start(runs: Path, bundled_start: str) -> None:
+    run = save_run(runs / "backbone-mb1-0.25-1")
+    start = find_weights("auto", SMALL, runs, neck=True)
+    assert start.text == f"the newest backbone run, {run}, and the rest of {bundled_start}"
+    model = SsdLite(msgspec.structs.replace(NECKED, labels=("b",)))
+    report = transfer(model, start.tensors, SMALL, source="start", heads=start.heads)
+    own = load_checkpoint(run / "best.safetensors")[0].state_dict()
+    name = "backbone.features.0.0.weight"
+    assert torch.equal(model.state_dict()[name], own[name])
+    assert (report.common, report.count("fresh")) == (("b",), 0)
+    assert find_weights("auto", SMALL, runs).text == f"the newest backbone run, {run}"
+    named = find_weights(str(run), SMALL, runs, neck=True)
+    assert named.text == f"the run {run}, and the rest of {bundled_start}"
+
+
+def test_a_detector_that_is_named_keeps_its_own_heads(runs: Path, bundled_start: str) -> None:
+    run = save_run(runs / "ssd-mb1-0.25-1", task="ssd")
+    assert find_weights(str(run), SMALL, runs, neck=True).text == f"the run {run}"
 
 
 def test_a_start_in_half_precision_loads_as_float32(
@@ -322,7 +365,7 @@ def test_a_start_in_half_precision_loads_as_float32(
     about, model = CheckpointInfo(vocdet="0", model=spec), build(spec)
     save_checkpoint(tmp_path / "starts" / "ssd.safetensors", model.half(), about)
     monkeypatch.setattr(weights_choice, "bundled", lambda name: tmp_path / name)
-    start = find_weights("auto", SMALL, runs)
+    start = find_weights("auto", SMALL, runs, neck=True)
     made = SsdLite(msgspec.structs.replace(spec, labels=("a", "b")))
     report = transfer(made, start.tensors, SMALL, source="start", heads=start.heads)
     assert report.common == ("a",)

@@ -122,8 +122,8 @@ class SsdModel(Model):
 
     weights: str = option(
         "auto",
-        "auto (the newest backbone run of this net, else published weights, on this disk or downloaded), imagenet, "
-        "coco, none, last, a run, or a weights file",
+        "auto (the newest backbone run of this net, with the neck of the bundled start; else the bundled start; else "
+        "published weights, on this disk or downloaded), imagenet, coco, none, last, a run, or a weights file",
     )
     size: int = option(320, "side of the square input, pixels", low=SMALLEST, high=LARGEST)
     anchors: AnchorChoice = option(

@@ -50,7 +50,7 @@ class RunOptions:
 
 
 def starting_weights(
-    weights: str, spec: BackboneSpec, options: RunOptions, task: str, *, complete: bool = True
+    weights: str, spec: BackboneSpec, options: RunOptions, task: str, *, complete: bool = True, neck: bool = False
 ) -> StartingWeights:
     """The weights that a recipe names; see `find_weights`. The first process finds them before all others.
 
@@ -59,7 +59,9 @@ def starting_weights(
     group = options.group
 
     def find() -> StartingWeights:
-        return find_weights(weights, spec, options.runs, task=task, complete=complete, downloads=options.downloads)
+        return find_weights(
+            weights, spec, options.runs, task=task, complete=complete, neck=neck, downloads=options.downloads
+        )
 
     start = None
     try:

@@ -38,8 +38,10 @@ def create_ssd(recipe: SsdRecipe, run: RunOptions, train: Dataset, objects: Obje
     options = recipe.model
     torch.manual_seed(recipe.train.seed)  # for the initial weights; samples and dropout have other seeds
     net = parse_net(options.net, reduced_tail=options.reduced_tail)
-    complete = options.neck != "pan" and options.extras == "separable" and options.last_map == "conv"
-    start = starting_weights(options.weights, net, run, TASK, complete=complete)
+    usual = options.extras == "separable" and options.last_map == "conv"
+    start = starting_weights(
+        options.weights, net, run, TASK, complete=usual and options.neck != "pan", neck=usual and options.neck != "none"
+    )
     size = (options.size, options.size)
     neck = _neck(options.neck, start)
     theirs = start.anchors if options.anchors == "auto" and isinstance(start.anchors, Anchors) else None

@@ -101,6 +101,14 @@ def file_weights(path: Path, text: str, spec: BackboneSpec, *, name: str = "") -
     return _with_tail(replace(start, normalization=content.normalization, tensors=tensors, heads=content.heads))
 
 
+def with_heads_of(detector: StartingWeights, backbone: StartingWeights) -> StartingWeights:
+    """The weights of a backbone, with the neck and the heads of a detector on the same net."""
+    rest = {name: value for name, value in detector.tensors.items() if not name.startswith("backbone.")}
+    own = {name: value for name, value in backbone.tensors.items() if name.startswith("backbone.")}
+    text = f"{backbone.text}, and the rest of {detector.name}"
+    return replace(backbone, text=text, tensors=own | rest, heads=detector.heads)
+
+
 def _with_tail(start: StartingWeights) -> StartingWeights:
     """The same weights; their backbone has a reduced tail if theirs is reduced."""
     fitting = with_its_tail(start.backbone, start.tensors)

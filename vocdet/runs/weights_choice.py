@@ -28,7 +28,7 @@ from vocdet.outputs import BEST
 from vocdet.recipes.nets import RESNET
 from vocdet.resources import bundled
 from vocdet.runs.folders import newest_run, run_info
-from vocdet.runs.start import StartingWeights, file_weights
+from vocdet.runs.start import StartingWeights, file_weights, with_heads_of
 from vocdet.training.state import STATE
 from vocdet.wording import listed
 
@@ -56,21 +56,26 @@ def find_weights(
     *,
     task: str = "ssd",
     complete: bool = True,
+    neck: bool = False,
     downloads: Downloads = SILENT,
 ) -> StartingWeights:
     """The weights that a recipe names.
 
-    `auto`: for a detector the newest backbone run of the same net in `runs`, else a bundled start, else published
-    weights, on this disk or downloaded, else from scratch, with a warning. torchvision's detector for COCO precedes
-    ImageNet weights if the model is `complete`: its layers are those of torchvision's. `none`: from scratch. `last`:
-    the newest run of this task in `runs`, which must have the same net. `imagenet` and `coco`: published weights, on
-    this disk or downloaded. Else a run folder or a file. A checkpoint states the normalization of its images and the
-    labels and anchors of its heads; for other files these are derived from the tensors where possible.
+    `auto`: for a detector the newest backbone run of the same net in `runs`, else weights that the user's environment
+    names, else published ones, on this disk or downloaded, else the backbone of a bundled start, else from scratch,
+    with a warning. torchvision's detector for COCO precedes ImageNet weights if the model is `complete`: its layers are
+    those of torchvision's. Where the model may have the `neck` of a bundled start, the start precedes published
+    weights, and a classifier of vocdet's gets its neck and heads. `none`: from scratch. `last`: the newest run of this
+    task in `runs`, which must have the same net. `imagenet` and `coco`: published weights, on this disk or downloaded.
+    Else a run folder or a file. A checkpoint states the normalization of its images and the labels and anchors of its
+    heads; for other files these are derived from the tensors where possible.
     """
     if weights == "none":
         return StartingWeights("none", "from scratch", spec)
     if weights == "auto":
-        return _auto(spec, runs, task, complete, downloads)
+        coco, imagenet = coco_weights(spec, task), imagenet_weights(spec)
+        search = _Search(spec, (*coco, *imagenet) if complete else (*imagenet, *coco))
+        return _auto(search, runs, task, downloads, neck=neck)
     if weights == "imagenet":
         return _requested(_checked_imagenet(spec), spec, downloads)
     if weights == "coco":
@@ -86,46 +91,56 @@ def find_weights(
     if file.name == STATE:
         hint = f"give the run's folder, or its {BEST}"
         raise CheckpointError("holds the state of a training to resume, not its weights", place=file, hint=hint)
-    return file_weights(file, f"the run {path}" if path.is_dir() else str(path), spec)
+    start = file_weights(file, f"the run {path}" if path.is_dir() else str(path), spec)
+    return _with_neck(start) if neck else start
 
 
-def _auto(spec: BackboneSpec, runs: Path, task: str, complete: bool, downloads: Downloads) -> StartingWeights:
-    no_run = ""
+def _auto(search: _Search, runs: Path, task: str, downloads: Downloads, *, neck: bool) -> StartingWeights:
+    spec, no_run = search.spec, ""
     if task != "backbone":
         try:
             run = newest_run(runs, "backbone", net=spec.name, reduced_tail=spec.reduced_tail)
         except RunError:
             no_run = f"no backbone run of {spec.name} in {runs}"
         else:
-            return file_weights(run / BEST, f"the newest backbone run, {run}", spec)
-    because = f" ({no_run})" if no_run else ""
-    if start := _bundled_start(spec, task):
-        return replace(start, text=start.text + because)
-    coco, imagenet = coco_weights(spec, task), imagenet_weights(spec)
-    search = _Search(spec, (*coco, *imagenet) if complete else (*imagenet, *coco))
-    start, problem = _on_disk(search), ""
+            start = file_weights(run / BEST, f"the newest backbone run, {run}", spec)
+            return _with_neck(start) if neck else start
+    bundled_start, problem = _bundled_start(spec), ""
+    start = _named(search) or (bundled_start if neck else None) or _on_disk(search)
     if start is None:
         start, problem = _downloaded(search, downloads)
+    start = start or bundled_start
     if start is None:
         return _from_scratch(search, no_run, problem, detector=task != "backbone")
+    because = f" ({no_run})" if no_run else ""
     return replace(start, text=start.text + because, notes=search.notes())
 
 
-def _bundled_start(spec: BackboneSpec, task: str) -> StartingWeights | None:
-    """The checkpoint of this net that ships with vocdet, rather one of this task; None without one."""
-    starts = sorted(bundled(STARTS).glob(f"*{SUFFIX}"), key=lambda path: (not path.name.startswith(task), path.name))
-    for path in starts:
+def _bundled_start(spec: BackboneSpec) -> StartingWeights | None:
+    """The detector of this net that ships with vocdet; None without one."""
+    for path in sorted(bundled(STARTS).glob(f"*{SUFFIX}")):
         backbone = read_info(path).backbone
         if backbone.name == spec.name and (backbone.reduced_tail or not spec.reduced_tail):
             return file_weights(path, f"{path.name}, which is part of vocdet", spec, name=path.name)
     return None
 
 
-def _on_disk(search: _Search) -> StartingWeights | None:
-    """Weights in a place that the user named, else published ones in the usual folders."""
+def _with_neck(start: StartingWeights) -> StartingWeights:
+    """The weights, if they are those of a classifier, with the neck and the heads of the bundled detector."""
+    if start.heads is None or start.heads.labels is None or start.anchors is not None:
+        return start  # not a classifier of vocdet's
+    detector = _bundled_start(start.backbone)
+    return with_heads_of(detector, start) if detector else start
+
+
+def _named(search: _Search) -> StartingWeights | None:
+    """Weights in a place that the user named."""
     named = named_by_user()
-    if named and (start := _in_named(named, search)):
-        return start
+    return _in_named(named, search) if named else None
+
+
+def _on_disk(search: _Search) -> StartingWeights | None:
+    """Published weights in the usual folders."""
     for weights in search.published:
         for folder in folders():
             if start := _verified(folder / weights.name, weights, search):
