@@ -70,6 +70,20 @@ def test_many_labels_get_a_classifier_first_with_small_crops_for_small_objects()
     assert "96 pixels" in choice(made, "classifier").value
 
 
+def test_a_net_with_a_detector_to_start_from_needs_no_classifier() -> None:
+    many = {"labels": 31, "starts": ("mb3-small",)}
+    made = plan(many)
+    assert [one.name for one in made.commands] == ["train-ssd", "eval"]
+    assert command(made, "train-ssd").settings["minutes"] == 10.0
+    assert choice(made, "classifier").reason.startswith("the detector starts from one that is part of vocdet")
+    others = (
+        {"values": {"net": "mb2"}}, {"values": {"neck": "none"}}, {"values": {"weights": "w.pth"}}, {"classifier": 2.0},
+        {"masks": True},
+    )  # fmt: skip
+    for other in others:
+        assert "train-backbone" in [one.name for one in plan(many, **other).commands]
+
+
 def test_in_a_minute_there_is_no_time_for_a_classifier() -> None:
     made = plan({"labels": 31}, minutes=1.0)
     assert [one.name for one in made.commands] == ["train-ssd", "eval"]
@@ -98,7 +112,7 @@ def test_small_objects_get_a_larger_input_where_the_time_and_the_target_allow_it
     assert choice(plan(small, minutes=30.0, target="pi"), "size").value == "320"
     hurried = choice(plan(small, minutes=5.0), "size")  # 512: 15.625 images a second for 300 seconds, 16 epochs
     assert (hurried.value, hurried.reason) == (
-        "416", "10% of objects are smaller than a cell of 16 pixels; 512 would have only 16 epochs in the time"
+        "416", "10% of objects are smaller than 16 pixels; 512 would have only 16 epochs in the time"
     )  # fmt: skip
 
 
@@ -191,7 +205,7 @@ def test_every_command_has_a_recipe_that_loads_with_its_settings(changes: dict[s
 
 def test_the_reasons_of_a_command_are_those_of_its_settings() -> None:
     made = plan()
-    assert made.reasons("train-ssd")["size"] == "0% of objects are smaller than a cell of 16 pixels"
+    assert made.reasons("train-ssd")["size"] == "0% of objects are smaller than 16 pixels"
     assert made.reasons("train-ssd").keys() == {"net", "size", "flip", "rotate", "split", "minutes"}
 
 
@@ -202,7 +216,7 @@ def test_small_objects_in_large_images_are_trained_on_tiles() -> None:
     made = plan({"below_cell": SPECKS, "image_side": 4000.0, "object_side": 12.0})
     settings = command(made, "train-ssd").settings
     assert (settings["tile"], settings["size"], settings["minutes"]) == (320, 320, 10.0)
-    assert choice(made, "tile").reason == "in whole images, 98% of objects are smaller than a cell of 16 pixels at 512"
+    assert choice(made, "tile").reason == "in whole images, 98% of objects are smaller than 16 pixels at 512"
     larger = plan({"below_cell": SPECKS, "image_side": 4000.0, "object_side": 40.0})
     assert command(larger, "train-ssd").settings["tile"] == 512  # 40 pixels become 25 of the input
 

@@ -15,6 +15,7 @@ Values = Mapping[str, object]  # settings of a recipe by their names
 
 REFERENCE = 320  # pixels of the input at which the speed is measured, with mb3-small
 COST = {"mb3-small": 1.0, "mb3-large": 2.5}  # seconds of a step, relative; docs/measurements.md
+NECK_COST = 1.2  # of an SSD with a neck, relative to an SSD-lite; docs/tried.md
 MASK_COST = 4.0  # of a Mask R-CNN, relative to an SSD-lite on the same net and input
 BASE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
 MOST = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
@@ -64,6 +65,7 @@ class TrainingFacts:
     masks: float = 0.0  # share of the objects that have a mask
     looks: Looks = Looks()
     speed: float = 0.0  # images per second of an SSD-lite training on mb3-small at `REFERENCE` pixels; 0: unknown
+    starts: tuple[str, ...] = ()  # nets of which a detector to start from is part of vocdet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +118,14 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
 
     A setting in `request.values` is kept, and the other choices follow it.
     """
-    minutes = _classifier_minutes(facts, request)
+    task, split = _task(facts, request), _split(facts)
+    net = _net(facts, request, task.command, request.minutes - _classifier_minutes(facts, request))
+    started = _starts_from_detector(facts, request, task, net)
+    minutes = _classifier_minutes(facts, request, started=started)
     left = request.minutes - minutes
     if left <= 0:
         raise ArgumentError(f"the classifier takes all {request.minutes:g} minutes", hint="leave some for the detector")
-    task, split, classifier = _task(facts, request), _split(facts), _classifier(facts, request, minutes)
-    net = _net(facts, request, task.command, left)
+    classifier = _classifier(facts, request, minutes, started=started)
     tile = _tile(facts, request)
     size = _tile_input(request) if tile else _size(facts, request, task.command, net, left)
     looks = (_flip(facts, request), _rotate(facts, request))
@@ -201,7 +205,7 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Cho
     affordable = [side for side in sides if side <= wanted and (side <= REFERENCE or epochs(side) >= FEW_EPOCHS)]
     size = max(affordable, default=base)
     small = shares.get(size, 0.0)
-    reason = f"{small:.0%} of objects are smaller than a cell of 16 pixels"
+    reason = f"{small:.0%} of objects are smaller than 16 pixels"
     smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
     if size < wanted:
         reason += f"; {wanted} would have only {counted(round(epochs(wanted)), 'epoch')} in the time"
@@ -218,7 +222,7 @@ def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
     if "tile" not in request.values and (small <= TILED_FROM or facts.image_side < TILED_SIDE * base):
         return ()
     tile = max(base, int(base * facts.object_side / TILED_OBJECT) // 32 * 32)
-    reason = f"in whole images, {small:.0%} of objects are smaller than a cell of 16 pixels at {most}"
+    reason = f"in whole images, {small:.0%} of objects are smaller than 16 pixels at {most}"
     chosen = _chosen(request, "tile", tile, reason)
     return (chosen,) if chosen.settings["tile"] else ()
 
@@ -245,19 +249,26 @@ def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
     return _chosen(request, "rotate", ratio >= ROTATED_ALIKE, text)
 
 
-def _classifier_minutes(facts: TrainingFacts, request: PlanRequest) -> float:
+def _starts_from_detector(facts: TrainingFacts, request: PlanRequest, task: Choice, net: Choice) -> bool:
+    usual = request.values.get("weights", "auto") == "auto" and request.values.get("neck", "auto") != "none"
+    return usual and task.command == "train-ssd" and net.value in facts.starts
+
+
+def _classifier_minutes(facts: TrainingFacts, request: PlanRequest, *, started: bool = False) -> float:
     if request.classifier is not None:
         return request.classifier
-    if facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
+    if started or facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
         return 0.0
     crops = facts.speed * (REFERENCE / CROP) ** 2  # per second
     enough = ENOUGH_EPOCHS * facts.objects / crops / 60 if crops else request.minutes
     return round(max(SHORTEST_CLASSIFIER, min(request.minutes * CLASSIFIER_SHARE, enough)), 2)
 
 
-def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float) -> Choice:
+def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float, *, started: bool) -> Choice:
     if request.classifier is not None:
         reason = REQUESTED
+    elif started:
+        reason = "the detector starts from one that is part of vocdet, and learns more in the time without it"
     elif facts.labels < CLASSIFIER_LABELS:
         reason = f"{counted(facts.labels, 'label')}: the detector learns to distinguish so few by itself"
     elif not minutes:
@@ -304,7 +315,8 @@ def _length(
 
 def _speed(facts: TrainingFacts, command: Command, net: object, size: object) -> float:
     """Images per second in a training, from the one that was measured."""
-    cost = COST.get(str(net), 1.0) * (MASK_COST if command == "train-maskrcnn" else 1.0)
+    more = MASK_COST if command == "train-maskrcnn" else NECK_COST if net in facts.starts else 1.0
+    cost = COST.get(str(net), 1.0) * more
     return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
 
 

@@ -19,6 +19,7 @@ from vocdet.recipes.nets import RESNET
 from vocdet.recipes.plan import REFERENCE, Looks, TrainingFacts, Values
 from vocdet.runs.setup import RunOptions, starting_weights
 from vocdet.runs.start import initialize
+from vocdet.runs.weights_choice import bundled_nets
 from vocdet.training.loop import Step
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.object_looks import object_looks
@@ -67,6 +68,7 @@ def training_facts(loaded: Loaded, *, divided: bool, values: Values, options: Ru
         masks=counts.flags["mask"] / len(images.objects),
         looks=looks(*_to_look_at(data, images), values, options),
         speed=training_speed(loaded, options),
+        starts=bundled_nets(),
     )
 
 
@@ -91,7 +93,7 @@ def looks(train: Dataset, val: Dataset, values: Values, options: RunOptions) -> 
 
 def training_speed(loaded: Loaded, options: RunOptions) -> float:
     """Images per second of an SSD-lite training on mb3-small, in a run of a few steps that is deleted."""
-    values = {"net": NET, "size": REFERENCE, "weights": "none", "split": "train"}
+    values = {"net": NET, "size": REFERENCE, "weights": "none", "neck": "none", "split": "train"}
     recipe = load_recipe("ssd", f"ssdlite-{NET}", values=values).recipe
     taken: list[tuple[float, int]] = []  # seconds and images after every step
     with tempfile.TemporaryDirectory() as folder:
