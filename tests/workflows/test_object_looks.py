@@ -14,8 +14,10 @@ from vocdet.data.dataset import Dataset
 from vocdet.formats.scan import Source
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
+from vocdet.runs.setup import RunOptions
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.object_looks import object_looks
+from vocdet.workflows.training_facts import looks
 
 MakeVoc = Callable[..., Path]
 Box = tuple[float, float, float, float]
@@ -60,19 +62,19 @@ def test_objects_without_an_orientation_look_alike(
     paint: Callable[..., tuple[Dataset, Dataset]], model: Classifier
 ) -> None:
     red, blue = (np.full((SIDE, SIDE, 3), color, np.uint8) for color in ((220, 30, 30), (30, 30, 220)))
-    looks = object_looks(*paint(red, blue), model)
-    assert (looks.mirrored, looks.rotated) == (1.0, 1.0)
-    assert not looks.has_up  # their boxes are as wide as high
+    found = object_looks(*paint(red, blue), model)
+    assert (found.mirrored, found.rotated) == (1.0, 1.0)
+    assert not found.has_up  # their boxes are as wide as high
 
 
 def test_objects_that_are_mirror_images_of_each_other_do_not_look_alike(
     paint: Callable[..., tuple[Dataset, Dataset]], model: Classifier
 ) -> None:
-    looks = object_looks(*paint(half(True), half(False)), model)
-    assert looks.mirrored is not None
-    assert looks.rotated is not None
-    assert looks.mirrored < 0.5
-    assert looks.rotated < 0.8
+    found = object_looks(*paint(half(True), half(False)), model)
+    assert found.mirrored is not None
+    assert found.rotated is not None
+    assert found.mirrored < 0.5
+    assert found.rotated < 0.8
 
 
 def test_wide_objects_in_images_with_a_bright_upper_half_have_an_up(
@@ -88,3 +90,10 @@ def test_one_label_or_few_objects_cannot_tell(paint: Callable[..., tuple[Dataset
     assert (few.mirrored, few.rotated) == (None, None)
     one = object_looks(train.subset(range(0, 24, 2)), val.subset(range(0, 16, 2)), model)
     assert (one.mirrored, one.rotated) == (None, None)
+
+
+def test_the_features_of_a_detector_cannot_show_that_objects_differ(
+    paint: Callable[..., tuple[Dataset, Dataset]], tmp_path: Path
+) -> None:
+    train, val = paint(half(True), half(False))
+    assert looks(train, val, {}, RunOptions(runs=tmp_path / "runs")).mirrored is None

@@ -41,7 +41,8 @@ MIRRORED_ALIKE, ROTATED_ALIKE = 0.9, 0.8  # accuracy relative to that on upright
 class Looks:
     """Whether objects look alike when they are mirrored or rotated, as a quick classifier sees it.
 
-    Ratios of its accuracy on changed and on unchanged objects of val; None where too few objects or labels can tell.
+    Ratios of its accuracy on changed and on unchanged objects of val; None where too few objects or
+    labels, or the features, cannot tell.
     """
 
     mirrored: float | None = None
@@ -234,7 +235,7 @@ def _tile_input(request: PlanRequest) -> Choice:
 def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
     ratio = facts.looks.mirrored
     if ratio is None:
-        return _chosen(request, "flip", True, "too few objects or labels to tell: mirrored objects are usually alike")
+        return _chosen(request, "flip", True, "it cannot be determined: mirrored objects are usually alike")
     text = f"{ratio:.0%} as many mirrored objects are recognized"
     return _chosen(request, "flip", ratio >= MIRRORED_ALIKE, text)
 
@@ -242,7 +243,7 @@ def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
 def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
     ratio = facts.looks.rotated
     if ratio is None:
-        return _chosen(request, "rotate", False, "too few objects or labels to tell: most images have an up")
+        return _chosen(request, "rotate", False, "it cannot be determined: most images have an up")
     text = f"{ratio:.0%} as many rotated objects are recognized"
     if ratio >= ROTATED_ALIKE and facts.looks.has_up:
         return _chosen(request, "rotate", False, f"{text}, but the images have an up")

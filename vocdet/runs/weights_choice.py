@@ -116,22 +116,17 @@ def _auto(search: _Search, runs: Path, task: str, downloads: Downloads, *, neck:
     return replace(start, text=start.text + because, notes=search.notes())
 
 
-def bundled_nets() -> tuple[str, ...]:
-    """The nets of which a detector to start from is part of vocdet."""
-    return tuple(read_info(path).backbone.name for path in _bundled())
-
-
-def _bundled() -> list[Path]:
-    return sorted(bundled(STARTS).glob(f"*{SUFFIX}"))
+def bundled_starts() -> dict[str, str]:
+    """The detectors to start from that are part of vocdet: the names of their files, and their nets."""
+    return {path.name: read_info(path).backbone.name for path in sorted(bundled(STARTS).glob(f"*{SUFFIX}"))}
 
 
 def _bundled_start(spec: BackboneSpec) -> StartingWeights | None:
-    """The detector of this net that ships with vocdet; None without one."""
-    for path in _bundled():
-        backbone = read_info(path).backbone
-        if backbone.name == spec.name and (backbone.reduced_tail or not spec.reduced_tail):
-            return file_weights(path, f"{path.name}, which is part of vocdet", spec, name=path.name)
-    return None
+    """The detector of this net that is part of vocdet; None without one. None has a reduced tail."""
+    name = next((name for name, net in bundled_starts().items() if net == spec.name), None)
+    if name is None or spec.reduced_tail:
+        return None
+    return file_weights(bundled(STARTS) / name, f"{name}, which is part of vocdet", spec, name=name)
 
 
 def _with_neck(start: StartingWeights) -> StartingWeights:

@@ -16,10 +16,10 @@ from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.nets import RESNET
-from vocdet.recipes.plan import REFERENCE, Looks, TrainingFacts, Values
+from vocdet.recipes.plan import MIRRORED_ALIKE, REFERENCE, ROTATED_ALIKE, Looks, TrainingFacts, Values
 from vocdet.runs.setup import RunOptions, starting_weights
 from vocdet.runs.start import initialize
-from vocdet.runs.weights_choice import bundled_nets
+from vocdet.runs.weights_choice import bundled_starts
 from vocdet.training.loop import Step
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.object_looks import object_looks
@@ -68,7 +68,7 @@ def training_facts(loaded: Loaded, *, divided: bool, values: Values, options: Ru
         masks=counts.flags["mask"] / len(images.objects),
         looks=looks(*_to_look_at(data, images), values, options),
         speed=training_speed(loaded, options),
-        starts=bundled_nets(),
+        starts=tuple(bundled_starts().values()),
     )
 
 
@@ -88,7 +88,12 @@ def looks(train: Dataset, val: Dataset, values: Values, options: RunOptions) -> 
     start = starting_weights(weights, parse_net(net), options, "backbone")
     spec = ClassifierSpec(start.backbone, train.labels, 96, *start.normalization)
     model = initialize(Classifier(spec), start, train, load_recipe("backbone", "backbone").recipe).model
-    return object_looks(train, val, model)
+    found = object_looks(train, val, model)
+    if start.name not in bundled_starts():
+        return found
+    # a detector's features know left from right, for the sides of its boxes: that they differ proves nothing
+    mirrored = found.mirrored if (found.mirrored or 0) >= MIRRORED_ALIKE else None
+    return replace(found, mirrored=mirrored, rotated=found.rotated if (found.rotated or 0) >= ROTATED_ALIKE else None)
 
 
 def training_speed(loaded: Loaded, options: RunOptions) -> float:
