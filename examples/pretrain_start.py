@@ -33,7 +33,7 @@ It is not a finished detector, and was not evaluated itself, only trainings that
 
 def pretrained(options: argparse.Namespace) -> Path:
     """The run, trained to its end; an interrupted one continues."""
-    runs = sorted(options.runs.glob(f"ssd-{options.net}-*"))
+    runs: list[Path] = sorted(options.runs.glob(f"ssd-{options.net}-*"))
     if runs and (runs[-1] / "state.safetensors").exists():
         return vocdet.train_detector(options.dataset, runs=options.runs, resume=runs[-1]).path
     if runs:

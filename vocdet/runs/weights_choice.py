@@ -103,8 +103,8 @@ def _auto(search: _Search, runs: Path, task: str, downloads: Downloads, *, neck:
         except RunError:
             no_run = f"no backbone run of {spec.name} in {runs}"
         else:
-            start = file_weights(run / BEST, f"the newest backbone run, {run}", spec)
-            return _with_neck(start) if neck else start
+            newest = file_weights(run / BEST, f"the newest backbone run, {run}", spec)
+            return _with_neck(newest) if neck else newest
     bundled_start, problem = _bundled_start(spec), ""
     start = _named(search) or (bundled_start if neck else None) or _on_disk(search)
     if start is None:
