@@ -21,7 +21,7 @@ from pycocotools import mask as pycoco
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.findings import Finding
-from vocdet.data.splits import ORDER, Rows
+from vocdet.data.splits import SPLIT_ORDER, Rows
 from vocdet.data.texts import Texts
 from vocdet.errors import Place
 from vocdet.formats.registry import FORMATS
@@ -211,7 +211,7 @@ PORTABLE = Values(  # what every format can hold
     extras=dataset_extras,
     lines=st.integers(0, 2**31 - 1),
     entries=st.sampled_from(["", "annotations"]),
-    split_names=st.sampled_from([*ORDER, "fold1_train", "fold1_val", "fold2_train", "fold2_val"]),
+    split_names=st.sampled_from([*SPLIT_ORDER, "fold1_train", "fold1_val", "fold2_train", "fold2_val"]),
 )
 ANYTHING = Values(  # what columns in memory can hold
     stems=any_name,

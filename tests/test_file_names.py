@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocdet.file_names import LONGEST, safe_name, safe_names
+from vocdet.file_names import LONGEST_NAME, safe_name, safe_names
 
 
 @pytest.mark.parametrize("name", ["cat", "red blood cell", "яблоко", "苹果", "a.b", "c++", "50%", "it's", "console"])
@@ -35,7 +35,7 @@ def test_what_some_system_forbids_is_replaced(name: str, safe: str) -> None:
 
 
 def test_long_names_are_cut_at_a_whole_character() -> None:
-    assert safe_name("苹" * 100) == "苹" * (LONGEST // 3)
+    assert safe_name("苹" * 100) == "苹" * (LONGEST_NAME // 3)
 
 
 def test_names_that_would_be_the_same_file_are_numbered() -> None:

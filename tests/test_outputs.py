@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vocdet.outputs import (
-    FILES,
+    FILES_KIND,
     MARKER,
     Marker,
     digest_of,
@@ -85,7 +85,7 @@ def test_a_written_picture_is_known_as_long_as_it_is_unchanged(tmp_path: Path) -
     picture = tmp_path / "stats.png"
     picture.write_bytes(b"drawn")
     mark_file(picture)
-    assert read_marker(tmp_path) == Marker(FILES, {"stats.png": digest_of(picture)})
+    assert read_marker(tmp_path) == Marker(FILES_KIND, {"stats.png": digest_of(picture)})
     assert not is_output_folder(tmp_path)
     assert written_files(tmp_path, ["a.png", "stats.png"]) == {"stats.png"}
     picture.write_bytes(b"a photo of the same name")

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-LONGEST = 200  # bytes; file systems allow 255, including suffixes
+LONGEST_NAME = 200  # bytes; file systems allow 255, including suffixes
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]")
 # Device names of Windows, with any suffix.
@@ -39,7 +39,7 @@ def safe_names(names: Sequence[str]) -> tuple[str, ...]:
 def safe_name(name: str) -> str:
     """A name that is valid for files and folders on every system, and not hidden."""
     safe = _FORBIDDEN.sub("_", name).rstrip(". ")
-    while len(safe.encode("utf-8", "replace")) > LONGEST:
+    while len(safe.encode("utf-8", "replace")) > LONGEST_NAME:
         safe = safe[:-1].rstrip(". ")
     if not safe or safe.startswith(".") or safe.split(".")[0].casefold() in _DEVICES:
         safe = f"_{safe.lstrip('.')}"

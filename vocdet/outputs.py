@@ -21,7 +21,7 @@ from vocdet.files import check_writable, first_link, hasher, is_file, replacing,
 
 MARKER = ".vocdet.json"
 BEST = "best.safetensors"  # the checkpoint of a run
-FILES = "files"  # the kind of a folder that is no output itself: only the files in its marker are
+FILES_KIND = "files"  # the kind of a folder that is no output itself: only the files in its marker are
 
 _LARGEST = 100_000_000  # bytes of a marker
 _BYTES = 16  # of a digest
@@ -82,7 +82,7 @@ def mark_file(path: Path) -> None:
 
     Without the right to write a marker, there is none.
     """
-    marker = read_marker(path.parent) or Marker(FILES)
+    marker = read_marker(path.parent) or Marker(FILES_KIND)
     with suppress(OutputError, OSError):
         write_marker(path.parent, marker.kind, marker.files | {_key(path.name): digest_of(path)}, marker.kept)
 
@@ -216,7 +216,7 @@ def is_output_folder(folder: Path) -> bool:
     """Whether a folder is output of vocdet, or of Ultralytics: it has a marker, or the files of a run or a result."""
     if is_file(f"{folder}/{MARKER}"):
         known = read_marker(folder)
-        return known is None or known.kind != FILES
+        return known is None or known.kind != FILES_KIND
     return _has_sign(folder) or _holds_runs(folder)
 
 
@@ -225,7 +225,7 @@ def written_files(folder: Path, names: Iterable[str]) -> frozenset[str]:
     if not is_file(folder / MARKER):
         return frozenset()
     marker = read_marker(folder)
-    if marker is None or marker.kind != FILES:
+    if marker is None or marker.kind != FILES_KIND:
         return frozenset()
     pictures = (name for name in names if not name.lower().endswith(_ANNOTATIONS))
     return frozenset(name for name in pictures if _is_unchanged(folder / name, marker.files.get(_key(name), "")))

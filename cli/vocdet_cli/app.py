@@ -15,7 +15,7 @@ from vocdet import __version__
 from vocdet.errors import OutputError, VocdetError
 
 # The module and the first paragraph of the help of every command: a start imports the module of its command alone.
-COMMANDS = {
+COMMAND_MODULES = {
     "demo": ("demo", "Run an end-to-end demo: handwritten digits on photographs, from annotations to an evaluated "
              "detector."),
     "train": ("training.train", "Do all of it: check, split, plan, train a classifier and a detector, evaluate."),
@@ -81,7 +81,7 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {name: LazyCommand(name, *row) for name, row in COMMANDS.items()}
+        self.commands = {name: LazyCommand(name, *row) for name, row in COMMAND_MODULES.items()}
 
 
 app = typer.Typer(

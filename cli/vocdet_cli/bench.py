@@ -29,7 +29,7 @@ COSTS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "parameters": ("M parameters", lambda one: f"{one.work.parameters / 1e6:.2f}"),
     "macs": ("G multiply-adds", lambda one: f"{one.work.macs / 1e9:.2f}"),
 }
-SCORES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
+SCORE_TITLES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
 
 
 @app.command(no_args_is_help=True)
@@ -83,7 +83,7 @@ def _table(result: Bench) -> Table:
     table.add_row("input", *(f"{one.size[0]}×{one.size[1]}" for one in result.runs))
     for name, (title, text) in COSTS.items():
         table.add_row(title, *(_cost(one, first, name, text) for one in result.runs))
-    for name, title in SCORES.items():
+    for name, title in SCORE_TITLES.items():
         if any(name in one.scores.metrics for one in result.runs):
             table.add_row(title, *(_score(one, first, name) for one in result.runs))
     if any(one.scores.split for one in result.runs):

@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 # Options whose names differ from their arguments: of one function, or ("") of all others.
-OPTIONS: dict[tuple[str, str], str] = {
+OPTION_NAMES: dict[tuple[str, str], str] = {
     ("", "count"): "--count",
     ("", "format"): "--from",
     ("", "image_sets"): "--imagesets",
@@ -111,7 +111,7 @@ def _options(keywords: list[ast.keyword], function: str = "") -> Iterator[str]:
         if key := SETTINGS.get(name):
             yield f"--set {key}={json.dumps(ast.literal_eval(keyword.value))}"
             continue
-        option = OPTIONS.get((function, name)) or OPTIONS.get(("", name)) or f"--{name.replace('_', '-')}"
+        option = OPTION_NAMES.get((function, name)) or OPTION_NAMES.get(("", name)) or f"--{name.replace('_', '-')}"
         yield from _words(option, keyword.value)
 
 

@@ -9,7 +9,7 @@ from vocdet_cli import render
 if TYPE_CHECKING:
     from vocdet.data.usable import LeftOut
 
-MOST = 20  # errors that are listed
+MOST_LISTED = 20  # errors that are listed
 
 
 def show_left_out(left_out: LeftOut, check: str) -> None:
@@ -19,10 +19,10 @@ def show_left_out(left_out: LeftOut, check: str) -> None:
     from vocdet.wording import counted
 
     render.warning(f"{_left_out_summary(left_out)}, because of {counted(len(left_out.errors), 'error')}:")
-    for finding in left_out.errors[:MOST]:
+    for finding in left_out.errors[:MOST_LISTED]:
         render.warning(f"{finding.place}: {finding.problem}")
-    if len(left_out.errors) > MOST:
-        render.warning(f"and {len(left_out.errors) - MOST} more: see {check} --all")
+    if len(left_out.errors) > MOST_LISTED:
+        render.warning(f"and {len(left_out.errors) - MOST_LISTED} more: see {check} --all")
 
 
 def count_left_out(left_out: LeftOut) -> None:

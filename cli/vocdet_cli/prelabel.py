@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-ORDER = ("without", "machine-made", "corrected", "human")
+STATES = ("without", "machine-made", "corrected", "human")
 MEANINGS = {
     "without": "not annotated",
     "machine-made": "machine-made, not corrected yet",
@@ -66,7 +66,7 @@ def progress(
 
     made = count(sources)
     table = render.table("annotations", "state", "images")
-    for state in ORDER:
+    for state in STATES:
         if made.states[state]:
             table.add_row(MEANINGS[state], str(made.states[state]))
     render.show(table)
@@ -82,7 +82,7 @@ def report_prelabels(
 ) -> None:
     """Write annotations to correct, and report them."""
     from vocdet.wording import counted
-    from vocdet.workflows.prelabel import LISTS, PrelabelReport, prelabel
+    from vocdet.workflows.prelabel import DIFFERENCE_LISTS, PrelabelReport, prelabel
 
     report = None
     with render.progress("predicting") as progress:
@@ -93,13 +93,13 @@ def report_prelabels(
                 progress(event.done, event.total)
     if report is None or not report.order:
         return
-    states = "; ".join(f"{report.states[state]} {MEANINGS[state]}" for state in ORDER if report.states[state])
+    states = "; ".join(f"{report.states[state]} {MEANINGS[state]}" for state in STATES if report.states[state])
     render.note(f"before: {states}")
     rows = (report.new, report.missed, report.different)
     if report.states["human"] or report.states["corrected"]:
         what = ("beside the annotations", "that the model lacks", "drawn otherwise")
         render.note("; ".join(f"{counted(len(some), 'object')} {text} ({name})"
-                              for some, text, name in zip(rows, what, LISTS, strict=True)))  # fmt: skip
+                              for some, text, name in zip(rows, what, DIFFERENCE_LISTS, strict=True)))  # fmt: skip
     render.done(
         f"Wrote {counted(report.added, 'object')} to correct in {counted(len(report.order), 'image')}; the order to "
         f"label them in is in {out}",

@@ -31,11 +31,11 @@ METRICS_OF_TASK = {
     "maskrcnn": ("ap50", "ap", "mask_ap50", "mask_ap", "f1"),
     "backbone": ("accuracy", "mean_label_accuracy", "loss"),
 }
-TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
+TASK_TITLES = {"ssd": "detectors", "maskrcnn": "detectors with masks", "backbone": "classifiers"}
 SHORT = {"mean_label_accuracy": "label mean", "validation_images": "validation images", "mask_ap50": "mask ap50",
          "mask_ap": "mask ap"}  # fmt: skip
 DIGITS = 8  # of a fingerprint
-LONGEST = 60  # characters of a value in a table
+LONGEST_VALUE = 60  # characters of a value in a table
 
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
@@ -125,7 +125,7 @@ def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:
         )
         for run in group
     ]  # fmt: skip
-    table = render.table(f"{TITLES.get(task, task)} ({task})", "", *columns)
+    table = render.table(f"{TASK_TITLES.get(task, task)} ({task})", "", *columns)
     for name, values in rows:
         table.add_row(escape(name), *map(str, values))
     return table
@@ -232,7 +232,7 @@ def _text(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def _print_split(split: SplitMetrics, group: Sequence[RunFacts], *, every: bool) -> None:

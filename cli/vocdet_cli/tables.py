@@ -11,7 +11,7 @@ from vocdet_cli import render
 from vocdet_cli.safe import escape
 
 NARROWEST = 80  # columns, where the terminal has no width
-LEAST = 12  # columns of a label, even if the table becomes too wide
+LABEL_COLUMNS = 12  # columns of a label, even if the table becomes too wide
 MOST, RAREST = 24, 8  # rows of labels, and how many of them are the last ones
 
 _MOST_MEASURED = 1000  # characters of a label
@@ -29,7 +29,7 @@ def fitted(title: str, columns: Sequence[str], rows: Sequence[Row], *, first: Se
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     room = max(render.out.width, NARROWEST) - sum(widths) - 2 * len(columns)
     for (name, _), values in zip((*first, *rows), cells, strict=True):
-        made.add_row(escape(shortened(name, max(room, LEAST))), *values)
+        made.add_row(escape(shortened(name, max(room, LABEL_COLUMNS))), *values)
     return made
 
 

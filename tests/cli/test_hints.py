@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 from vocdet_cli.app import app
-from vocdet_cli.hints import API_ONLY, COMMANDS, OPTIONS, as_commands, rendered
+from vocdet_cli.hints import API_ONLY, COMMANDS, OPTION_NAMES, as_commands, rendered
 
 GROUP: Any = typer.main.get_command(app)
 LIBRARY = Path(__file__).parents[2] / "vocdet"
@@ -111,9 +111,9 @@ def test_every_keyword_in_a_text_is_an_option_of_some_command() -> None:
 def test_every_function_leads_to_a_command_and_every_name_to_an_option() -> None:
     assert [name for name, (command, *options) in COMMANDS.items() if not {*options} <= options_of(command)] == []
     known = set[str]().union(*map(options_of, GROUP.commands))
-    assert {option for (function, _), option in OPTIONS.items() if not function} <= known
+    assert {option for (function, _), option in OPTION_NAMES.items() if not function} <= known
     assert [
         (function, option)
-        for (function, _), option in OPTIONS.items()
+        for (function, _), option in OPTION_NAMES.items()
         if function and option not in options_of(COMMANDS[function][0])
     ] == []

@@ -12,7 +12,7 @@ from tests.evaluation.scores import coco_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation import bootstrap as module
-from vocdet.evaluation.bootstrap import NAMES, bootstrap, paired_difference
+from vocdet.evaluation.bootstrap import BOUNDED_METRICS, bootstrap, paired_difference
 from vocdet.evaluation.matching import box_pairs, stack
 from vocdet.evaluation.report import evaluate
 
@@ -70,7 +70,7 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     done = bootstrap(pairs, table, truth.objects, len(truth), seed=5, resamples=40)
     numbers = np.random.default_rng(5)
     figures = [drawn(truth, found, numbers.integers(0, 9, 9), make) for _ in range(40)]
-    for name in NAMES:
+    for name in BOUNDED_METRICS:
         expected = np.percentile([one[name] for one in figures], (2.5, 97.5))
         assert done.bounds[name] == pytest.approx(expected.tolist(), abs=1e-12)
     low, high = done.bounds["AP"] or (1, 0)

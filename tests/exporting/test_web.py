@@ -21,8 +21,8 @@ from vocdet.runtimes.onnx import load_onnx
 
 Server = Callable[[Path], AbstractContextManager[str]]
 in_a_browser = pytest.mark.skipif(
-    not REQUIRED and (web.VARIABLE not in os.environ or CHROMIUM is None),
-    reason=f"no chromium, or {web.VARIABLE} is not set to the runtime, which .ci/run fetches with npm",
+    not REQUIRED and (web.RUNTIME_VARIABLE not in os.environ or CHROMIUM is None),
+    reason=f"no chromium, or {web.RUNTIME_VARIABLE} is not set to the runtime, which .ci/run fetches with npm",
 )
 STATUS = "document.getElementById('status').textContent"
 
@@ -70,7 +70,7 @@ def test_the_camera_is_detected_in_until_it_is_stopped(page: Path, serving: Serv
 
 
 def test_files_of_another_version_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(web.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(web.RUNTIME_VARIABLE, str(tmp_path))
     with pytest.raises(DownloadError, match=r"lacks ort\.wasm\.min\.js"):
         web.runtime_files()
     for name in web.RUNTIME:
@@ -82,7 +82,7 @@ def test_files_of_another_version_are_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_without_a_network_the_error_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(web.VARIABLE, raising=False)
+    monkeypatch.delenv(web.RUNTIME_VARIABLE, raising=False)
     monkeypatch.setenv("VOCDET_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DownloadError, match="is not on this disk, and VOCDET_OFFLINE is set") as caught:
         web.runtime_files()

@@ -484,7 +484,7 @@ def test_useless_files_are_evicted_when_a_scan_is_saved(
     assert not gone.exists()
     assert not old.exists()
     read(Source(tmp_path / "used"))  # so that `stays` is the one not used for longest
-    monkeypatch.setattr(cache, "LARGEST", 3 * last.stat().st_size + 200)
+    monkeypatch.setattr(cache, "LARGEST_CACHE", 3 * last.stat().st_size + 200)
     newest = keep("newest")
     assert {*kept.iterdir()} == {used, last, newest, foreign}
 

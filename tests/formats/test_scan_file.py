@@ -159,7 +159,7 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, bytes_: bytes) -> None:
 
 def test_another_version_is_refused(whole: Path, tmp_path: Path) -> None:
     path = forged(whole, tmp_path / "a", header=lambda header: header.update(version=1))
-    with pytest.raises(DatasetError, match=f"version 1, not {scan_file.VERSION}"):
+    with pytest.raises(DatasetError, match=f"version 1, not {scan_file.SCAN_VERSION}"):
         load(path)
 
 

@@ -19,7 +19,7 @@ from vocdet.errors import CheckpointError, OutputError
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.build import FAMILIES, build
 from vocdet.models.checkpoint import (
-    FORMAT,
+    CHECKPOINT_FORMAT,
     CheckpointInfo,
     info_if_ours,
     load_checkpoint,
@@ -119,7 +119,7 @@ def test_an_older_format_is_refused(tmp_path: Path, number: int) -> None:
     with pytest.raises(CheckpointError, match=f"has format {number}, which this vocdet no longer reads") as caught:
         load_checkpoint(path)
     assert caught.value.hint == "train it again, or use the vocdet that wrote it"
-    assert FORMAT == 4
+    assert CHECKPOINT_FORMAT == 4
 
 
 def test_every_task_with_a_recipe_is_a_family() -> None:

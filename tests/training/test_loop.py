@@ -19,7 +19,7 @@ from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner
 from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
 from vocdet.training.losses import Losses, Share
-from vocdet.training.optim import MovingAverage, Schedule, make_optimizer, make_schedule
+from vocdet.training.optim import MovingAverage, RateSchedule, make_optimizer, make_schedule
 from vocdet.training.shards import Shards
 
 
@@ -71,7 +71,9 @@ def learner_of(task: Task, average: MovingAverage | None = None) -> Learner:
     return Learner(Shards(task, 1, alone()), optimizer, average, alone())
 
 
-def plan_of(limits: Limits, *, schedule: Schedule | None = None, warm: int = 100, accumulate: int = 1) -> TrainingPlan:
+def plan_of(
+    limits: Limits, *, schedule: RateSchedule | None = None, warm: int = 100, accumulate: int = 1
+) -> TrainingPlan:
     return TrainingPlan(limits, schedule or make_schedule("cosine"), warm, accumulate)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from vocdet.data import dataset as columns
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.findings import raise_errors
-from vocdet.data.splits import ORDER, separate
+from vocdet.data.splits import SPLIT_ORDER, separate
 from vocdet.data.stats import Stats, stats
 from vocdet.data.usable import usable
 from vocdet.errors import ArgumentError
@@ -51,7 +51,7 @@ class Dataset(columns.Dataset):
     def __repr__(self) -> str:
         sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
         labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=_SHOWN_LABELS)})"
-        names = [*(name for name in ORDER if name in self.splits), *sorted(self.splits.keys() - set(ORDER))]
+        names = [*(name for name in SPLIT_ORDER if name in self.splits), *sorted(self.splits.keys() - set(SPLIT_ORDER))]
         splits = ", ".join(f"{name} {len(self.splits[name])}" for name in names) or "no splits"
         return f"<dataset {self.root}: {sizes}, {labels}; {splits}>"
 

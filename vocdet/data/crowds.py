@@ -12,7 +12,7 @@ from vocdet.data.dataset import D, Dataset
 from vocdet.data.findings import Finding, object_place
 from vocdet.wording import counted
 
-MANY = 0.05  # share of all objects; in COCO 1.2 % are crowds
+MANY_CROWDS = 0.05  # share of all objects; in COCO 1.2 % are crowds
 _SAMPLE = 200  # crowds whose masks are decoded
 _FEWEST = 3  # crowds of one piece that are no coincidence
 _LARGER = 4  # times the area of usual objects; COCO's crowds are larger still
@@ -35,7 +35,7 @@ def crowd_findings(dataset: Dataset) -> list[Finding]:
         return []
     count = len(dataset.objects)
     place = object_place(dataset, rows[0])
-    if len(rows) > MANY * count:
+    if len(rows) > MANY_CROWDS * count:
         of = f"all {count} objects" if len(rows) == count else f"{len(rows)} of {count} objects"
         problem = f"{'the only object is a crowd' if count == 1 else f'{of} are crowds'} (iscrowd 1)"
         return [Finding("crowd.many", "warning", problem, place, _HINT, len(rows))]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vocdet.boxes import Boxes
 from vocdet.data.columns import frozen
 from vocdet.data.levels import Levels
-from vocdet.data.splits import ORDER, FrozenSplits, Rows, Splits, within
+from vocdet.data.splits import SPLIT_ORDER, FrozenSplits, Rows, Splits, within
 from vocdet.data.texts import Texts
 from vocdet.errors import SplitError
 from vocdet.wording import did_you_mean, listed
@@ -239,7 +239,7 @@ class Dataset:
     def _missing_split_hint(self, split: str) -> str:
         if not self.splits:
             return "create splits: `vocdet.split(dataset)`"
-        close = did_you_mean(split, self.splits) if split not in ORDER else ""
+        close = did_you_mean(split, self.splits) if split not in SPLIT_ORDER else ""
         return close or f"split again: {self._again(split)}{self._other_splits(split)}"
 
     def _again(self, split: str) -> str:

@@ -41,7 +41,7 @@ OTHER_SUFFIXES = frozenset(
 
 EMPTY, UNKNOWN = "is empty", "is not an image, or is broken from its first bytes"  # problems of files
 
-_BEGIN = 512  # bytes; the tags of most files are in them
+_TAG_BYTES = 512  # bytes; the tags of most files are in them
 _HEADROOM = 1 << 28  # bytes beside the pixels that a file may have
 _BYTES_A_PIXEL = 16  # at most
 _BRANDS = {"HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "AVIF": (b"avif", b"avis")}
@@ -86,7 +86,7 @@ def _quick_header(path: Path | str, size: int) -> Header | None:
     except OSError:
         return None
     try:
-        header = quick_header(file, os.read(file, _BEGIN), size)
+        header = quick_header(file, os.read(file, _TAG_BYTES), size)
     except OSError:
         return None
     finally:
@@ -97,7 +97,7 @@ def _quick_header(path: Path | str, size: int) -> Header | None:
 def _full_header(path: Path) -> Header:
     with open_image(path) as image:
         with path.open("rb") as file:
-            begin = file.read(_BEGIN)
+            begin = file.read(_TAG_BYTES)
         format = "JPEG" if image.format == "MPO" else str(image.format)
         exif = image.info.get("exif")
         orientation = exif_orientation(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vocdet.data.splits import ORDER, Splits
+from vocdet.data.splits import SPLIT_ORDER, Splits
 from vocdet.wording import listed
 
 
@@ -25,5 +25,5 @@ def counted_losses(counts: Mapping[str, int]) -> list[Loss]:
 
 def split_losses(splits: Splits) -> list[Loss]:
     """The splits that only VOC can hold: folds, and all others but train, val, test and trainval."""
-    others = [name for name in splits if name not in ORDER]
+    others = [name for name in splits if name not in SPLIT_ORDER]
     return [Loss("splits", len(others), listed(others, most=4))] if others else []

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Rows = NDArray[np.int64]  # (N,) rows of the image table
 Splits = Mapping[str, Rows]
 
-ORDER = ("train", "val", "test", "trainval")
+SPLIT_ORDER = ("train", "val", "test", "trainval")
 FOLD = re.compile(r"(fold\d+)_(?:train|val)")
 
 
@@ -54,7 +54,7 @@ def validation_split(name: str) -> str:
 def separate(splits: Splits) -> dict[str, Rows]:
     """The splits without their unions: trainval only if it is not divided further."""
     divided = splits.keys() & {"train", "val"}
-    return {name: splits[name] for name in ORDER if name in splits and not (name == "trainval" and divided)}
+    return {name: splits[name] for name in SPLIT_ORDER if name in splits and not (name == "trainval" and divided)}
 
 
 def disjoint(splits: Splits, images: int) -> list[Rows]:
@@ -63,7 +63,7 @@ def disjoint(splits: Splits, images: int) -> list[Rows]:
     An image in several splits belongs to the first of train, val, test and trainval that has it.
     """
     group = np.full(images, -1)
-    names = [name for name in ORDER if name in splits]
+    names = [name for name in SPLIT_ORDER if name in splits]
     for i, name in enumerate(names):
         rows = splits[name]
         group[rows[group[rows] < 0]] = i

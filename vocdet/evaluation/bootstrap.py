@@ -31,7 +31,7 @@ from vocdet.evaluation.matching import (
 CONFIDENCE = 0.95  # of the resamples inside the interval
 RESAMPLES = 1000
 AR_LIMITS = (1, 10, MAX_DETECTIONS)  # detections an image
-NAMES = ("AP", "AP50", "AP75", *(f"AR{limit}" for limit in AR_LIMITS))
+BOUNDED_METRICS = ("AP", "AP50", "AP75", *(f"AR{limit}" for limit in AR_LIMITS))
 
 _BLOCK_ELEMENTS = 4_000_000  # elements of a temporary array
 
@@ -62,7 +62,9 @@ def bootstrap(
     A label without objects in a resample is left out of the means of that resample.
     """
     values = _resampled(pairs, detections, objects, images, seed, resamples)
-    return Interval(CONFIDENCE, resamples, seed, {name: _middle(row) for name, row in zip(NAMES, values, strict=True)})
+    return Interval(
+        CONFIDENCE, resamples, seed, {name: _middle(row) for name, row in zip(BOUNDED_METRICS, values, strict=True)}
+    )
 
 
 def paired_difference(
@@ -87,7 +89,7 @@ def paired_difference(
             common = mask_pairs(dataset, table, floor=float(IOUS[0]))
             pairs, objects = common.pairs, common.objects(dataset.objects)
         drawn = _resampled(pairs, table, objects, len(dataset), seed, RESAMPLES)
-        values.append(drawn[NAMES.index(metric)])
+        values.append(drawn[BOUNDED_METRICS.index(metric)])
     return _middle(values[1] - values[0])
 
 
@@ -101,7 +103,7 @@ def _resampled(
     rows = [_rows(outcome, detections, label) for label in labels]
     counts = np.zeros((len(labels), images))
     np.add.at(counts, (np.searchsorted(labels, objects.label[~ignored]), objects.image[~ignored]), 1)
-    parts = [np.empty((len(NAMES), 0))]
+    parts = [np.empty((len(BOUNDED_METRICS), 0))]
     widest = max([1, images, *map(len, rows)])
     for weights in _resample_draws(images if len(labels) else 0, resamples, max(1, _BLOCK_ELEMENTS // widest), seed):
         metrics = [

@@ -11,7 +11,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.evaluation.matching import FALSE, TRUE, DetectionTable, VocMatch, box_pairs
 from vocdet.evaluation.operating_point import IOU
 
-EDGE = 0.01  # of the width or height: a box that comes this close to the edge of its image touches it
+AT_EDGE = 0.01  # of the width or height: a box that comes this close to the edge of its image touches it
 OVERLAP = 0.3  # IoU with another object from which an object is crowded
 
 
@@ -98,7 +98,7 @@ def _properties(dataset: Dataset, areas: NDArray[np.float64]) -> dict[str, dict[
     near = near.take(near.detection != near.object)
     overlap = np.zeros(len(objects))
     np.maximum.at(overlap, near.detection, near.overlap)
-    edge = ((box[:, :2] <= EDGE * size) | (box[:, 2:] >= (1 - EDGE) * size)).any(axis=1)
+    edge = ((box[:, :2] <= AT_EDGE * size) | (box[:, 2:] >= (1 - AT_EDGE) * size)).any(axis=1)
     middle = (np.abs((box[:, :2] + box[:, 2:]) / 2 / size - 0.5) <= 1 / 6).all(axis=1) & ~edge
     return {
         "size": {"small": areas < 32**2, "medium": (areas >= 32**2) & (areas < 96**2), "large": areas >= 96**2},

@@ -27,7 +27,7 @@ from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_threshol
 from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
 from vocdet.evaluation.protocols import ProtocolStep, protocol_steps
 
-TITLES = {"ap50": "AP50", "ap": "AP", "f1": "F1"}
+MINIMUM_TITLES = {"ap50": "AP50", "ap": "AP", "f1": "F1"}
 MIN_THRESHOLD = np.float32(0.05)  # for a hardly learned label the best F1 can be at thousands of false detections
 
 
@@ -117,7 +117,7 @@ class EvalReport:
             value: float | None = getattr(self.overall, name)
             if wanted is not None and not (value is not None and value >= wanted):
                 shown = f"{'undefined' if value is None else f'{value:.4f}'}, below {wanted:g}"
-                failed.append(f"{TITLES.get(name, name)} is {shown}")
+                failed.append(f"{MINIMUM_TITLES.get(name, name)} is {shown}")
         return tuple(failed)
 
     @property

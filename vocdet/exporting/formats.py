@@ -9,7 +9,7 @@ from pathlib import Path
 from vocdet.exporting import web
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
-from vocdet.exporting.openvino import FILES, check_openvino, openvino_files
+from vocdet.exporting.openvino import OPENVINO_FILES, check_openvino, openvino_files
 from vocdet.inputs.images import Image
 from vocdet.runtimes.description import Description
 from vocdet.runtimes.detectors import ExportedPredictor
@@ -41,6 +41,6 @@ def _onnx(graph: Graph, description: Description) -> dict[str, bytes]:
 
 EXPORTERS: dict[str, Exporter] = {
     "onnx": Exporter((ONNX,), check_onnx, _onnx, load_onnx),
-    "web": Exporter(web.FILES, web.check_web, web.web_files, load_onnx),
-    "openvino": Exporter(FILES, check_openvino, openvino_files, load_openvino, openvino_files),
+    "web": Exporter(web.WEB_FILES, web.check_web, web.web_files, load_onnx),
+    "openvino": Exporter(OPENVINO_FILES, check_openvino, openvino_files, load_openvino, openvino_files),
 }

@@ -18,7 +18,7 @@ from vocdet.runtimes.description import Description
 
 OPSET = 18
 EXAMPLE = (480, 640)  # pixels; the file takes any size
-INPUT = "image"
+INPUT_NAME = "image"
 
 
 def check_onnx() -> None:
@@ -39,7 +39,7 @@ def onnx_bytes(graph: Graph, description: Description) -> bytes:
         program: Any = torch.onnx.export(
             graph.module,
             (image,),
-            input_names=[INPUT],
+            input_names=[INPUT_NAME],
             output_names=graph.outputs,
             dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},),
             dynamo=True,

@@ -14,9 +14,9 @@ from vocdet.errors import DependencyError
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
 from vocdet.inputs.images import Image
-from vocdet.runtimes.description import PREFIX, Description
+from vocdet.runtimes.description import KEY_PREFIX, Description
 
-FILES = ("model.xml", "model.bin")
+OPENVINO_FILES = ("model.xml", "model.bin")
 _CONVOLUTIONS = frozenset(("Convolution", "GroupConvolution"))
 
 
@@ -48,10 +48,10 @@ def openvino_files(graph: Graph, description: Description, images: Sequence[Imag
     if images:
         model = _quantized(model, images)
     for key, text in description.texts().items():
-        model.set_rt_info(text, [PREFIX.rstrip("."), key.removeprefix(PREFIX)])
+        model.set_rt_info(text, [KEY_PREFIX.rstrip("."), key.removeprefix(KEY_PREFIX)])
     with tempfile.TemporaryDirectory() as folder:
-        openvino.save_model(model, str(Path(folder) / FILES[0]), compress_to_fp16=False)
-        return {name: (Path(folder) / name).read_bytes() for name in FILES}
+        openvino.save_model(model, str(Path(folder) / OPENVINO_FILES[0]), compress_to_fp16=False)
+        return {name: (Path(folder) / name).read_bytes() for name in OPENVINO_FILES}
 
 
 def _quantized(model: Any, images: Sequence[Image]) -> Any:

@@ -13,7 +13,7 @@ import PIL.Image
 from vocdet.data.detections import Detections
 from vocdet.inputs.images import Image, decode, resize
 
-LEAST = 0.05  # score of a detection that is compared
+LEAST_SCORE = 0.05  # score of a detection that is compared
 _NEAR = 0.1  # of the longer side of a box: a counterpart is not further
 _ROTATED = 6  # the EXIF orientation of a phone held upright
 
@@ -65,7 +65,7 @@ def difference(before: Sequence[Detections], after: Sequence[Detections]) -> Dif
     """Compare the detections of the same images that score at least `LEAST`."""
     boxes, scores, missing, count = 0.0, 0.0, 0, 0
     for one, other in zip(before, after, strict=True):
-        first, second = one.above(LEAST), other.above(LEAST)
+        first, second = one.above(LEAST_SCORE), other.above(LEAST_SCORE)
         count += len(first)
         missing += _alone(second, one)
         taken = np.zeros(len(other), np.bool_)

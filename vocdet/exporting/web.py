@@ -21,14 +21,14 @@ from vocdet.resources import bundled_text
 from vocdet.runtimes.description import Description
 from vocdet.wording import counted, listed
 
-VARIABLE = "VOCDET_ORT_WEB"  # environment variable: a folder with the files of the runtime
+RUNTIME_VARIABLE = "VOCDET_ORT_WEB"  # environment variable: a folder with the files of the runtime
 PACKAGE = "onnxruntime-web@1.22.0"
 RUNTIME = {  # file in the package's dist: SHA-256
     "ort.wasm.min.js": "65e09376df69107e881b5c34d2d37aed333a366b6d941073ec518168e269b87d",
     "ort-wasm-simd-threaded.mjs": "30dd851d9c00622940500f71ddd2ff8820c5cb65270816080175b958705385a8",
     "ort-wasm-simd-threaded.wasm": "71aef04959c5c1b6de461b6538e2058e306610034a85aad2742d0c7fd4533fe4",
 }
-FILES = ("model.onnx", "index.html", *RUNTIME)
+WEB_FILES = ("model.onnx", "index.html", *RUNTIME)
 _LARGEST = 1 << 25  # bytes of a file of the runtime
 _MINUTES = 10.0  # for npm
 
@@ -57,12 +57,12 @@ def web_files(graph: Graph, description: Description) -> dict[str, bytes]:
 
 def runtime_files() -> dict[str, bytes]:
     """The files of ONNX Runtime for the web, verified: from `VOCDET_ORT_WEB`, or fetched by npm into vocdet's cache."""
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(RUNTIME_VARIABLE)
     cache = location()
     folder = Path(given) if given else cache.parent / PACKAGE.replace("@", "-") if cache else None
     if folder and all(is_file(folder / name) for name in RUNTIME):
         return _verified(folder)
-    by_hand = f"run npm pack {PACKAGE}, unpack it, and set {VARIABLE} to its folder package/dist"
+    by_hand = f"run npm pack {PACKAGE}, unpack it, and set {RUNTIME_VARIABLE} to its folder package/dist"
     if given:
         raise DownloadError(f"lacks {listed(n for n in RUNTIME if not is_file(Path(given) / n))}", place=Path(given))
     if os.environ.get("VOCDET_OFFLINE"):

@@ -20,8 +20,8 @@ from vocdet.formats.cache import location
 from vocdet.models.weights.published import PublishedWeights
 from vocdet.wording import reason
 
-VARIABLE = "VOCDET_WEIGHTS"  # environment variable: a folder of weights, or a file
-SUFFIXES = (".safetensors", ".pth", ".pt")
+WEIGHTS_VARIABLE = "VOCDET_WEIGHTS"  # environment variable: a folder of weights, or a file
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 _POINTER = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
 _LONGEST_POINTER = 1024  # bytes
 
@@ -46,20 +46,24 @@ def folders() -> list[Path]:
 
 def named_by_user() -> Path | None:
     """The folder or file that the environment names; a missing one is a `CheckpointError`."""
-    text = os.environ.get(VARIABLE, "")
+    text = os.environ.get(WEIGHTS_VARIABLE, "")
     if not text:
         return None
     path = Path(text).expanduser()
     if not is_file(path) and not is_folder(path):
-        raise CheckpointError(f"no such file or folder, as named by {VARIABLE}", place=path, hint=f"unset {VARIABLE}")
+        raise CheckpointError(
+            f"no such file or folder, as named by {WEIGHTS_VARIABLE}", place=path, hint=f"unset {WEIGHTS_VARIABLE}"
+        )
     if is_folder(path) and not may_list(path):
-        raise CheckpointError(f"{VARIABLE} names a folder that cannot be read", place=path, hint=f"unset {VARIABLE}")
+        raise CheckpointError(
+            f"{WEIGHTS_VARIABLE} names a folder that cannot be read", place=path, hint=f"unset {WEIGHTS_VARIABLE}"
+        )
     return path
 
 
 def weights_in(folder: Path) -> list[Path]:
     """The files of a folder that may hold weights, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and is_file(path))
+    return sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES and is_file(path))
 
 
 def fault_of(path: Path, weights: PublishedWeights) -> str:

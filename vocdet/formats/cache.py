@@ -32,7 +32,7 @@ from vocdet.formats.scan import Progress, Scan, Source
 
 Facts = NDArray[np.int64]  # (5, N)
 
-LARGEST = 2 << 30  # bytes of all files in the cache; those that have not been used for longest go first
+LARGEST_CACHE = 2 << 30  # bytes of all files in the cache; those that have not been used for longest go first
 OLDEST = 90 * 86400  # seconds since a file was last used
 
 _SETTLED = 2_000_000_000  # ns; a file may change twice within one clock tick, so newer ones are not trusted
@@ -166,7 +166,7 @@ def _take_key(place: _Place) -> _Key | None:
     Hidden folders are skipped, as in readers, unless a link leads into them.
     """
     key = _Key(time.time_ns())
-    key.add(__version__, scan_file.VERSION, _own_code(), place.arguments)
+    key.add(__version__, scan_file.SCAN_VERSION, _own_code(), place.arguments)
     waiting, files, limit = [place.folder], 0, _MANY
     try:
         for file in place.single:
@@ -324,7 +324,7 @@ def _evict(saved: Path) -> None:
                     path.unlink()
                 else:
                     files.append(path)
-    delete_oldest(files, LARGEST - saved.stat().st_size)
+    delete_oldest(files, LARGEST_CACHE - saved.stat().st_size)
 
 
 def delete_oldest(paths: Iterable[Path], limit: int) -> None:

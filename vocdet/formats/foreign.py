@@ -29,7 +29,7 @@ class Foreign:
 
 
 # The first that matches is named.
-FORMATS: Sequence[Foreign] = (
+FOREIGN_FORMATS: Sequence[Foreign] = (
     Foreign("VoTT", "export it from VoTT as Pascal VOC or CSV", r"\.vott$|(^|/)vott-[a-z]+-export/|-asset\.json$"),
     Foreign("TFRecord", "export the annotations that it was made of as VOC, COCO or CSV",
             r"\.(tfrecords?|record)(-\d+-of-\d+)?$"),
@@ -77,7 +77,7 @@ def find_foreign(path: Path, known: Sequence[str] = ()) -> Foreign | None:
     paths = list(_paths(path)) if path.is_dir() else [path.name]
     root = path if path.is_dir() else path.parent
     lines, begins = "\n".join(paths), dict[str, list[bytes]]()
-    for foreign in FORMATS:
+    for foreign in FOREIGN_FORMATS:
         if set(known) - set(foreign.resembles):
             continue
         if foreign.path and re.search(foreign.path, lines, re.MULTILINE):

@@ -30,7 +30,7 @@ from vocdet.files import write_bytes
 from vocdet.formats.scan import Coordinates, FormatName, Scan, uncollected
 from vocdet.wording import reason
 
-VERSION = 4
+SCAN_VERSION = 4
 
 Columns = dict[str, NDArray[Any]]
 
@@ -98,7 +98,7 @@ def save(path: Path, scan: Scan, *, about: Mapping[str, str] | None = None) -> N
     An `OutputError` if the file cannot be written.
     """
     columns = _columns(scan)
-    header = msgspec.json.encode(Header(VERSION, dict(about or {}))).decode()
+    header = msgspec.json.encode(Header(SCAN_VERSION, dict(about or {}))).decode()
     data = safetensors.numpy.save(columns, {"header": header, "checksum": _checksum(header, columns)})
     write_bytes(path, data, sync=False, private=True)
 
@@ -169,8 +169,8 @@ def _read_columns(file: BufferedReader, tensors: Mapping[str, msgspec.Raw]) -> C
 
 def _header(metadata: _Metadata) -> Header:
     header = msgspec.json.decode(metadata.header, type=Header)
-    if header.version != VERSION:
-        raise ValueError(f"version {header.version}, not {VERSION}")
+    if header.version != SCAN_VERSION:
+        raise ValueError(f"version {header.version}, not {SCAN_VERSION}")
     return header
 
 

@@ -13,8 +13,8 @@ from vocdet.boxes import Boxes, area
 from vocdet.data.detections import Detections
 from vocdet.inputs.images import Image
 
-SAME = 0.5  # IoU from which a detection is an object that is annotated
-EXACT = 0.75  # IoU from which it is drawn alike
+ANNOTATED_FROM = 0.5  # IoU from which a detection is an object that is annotated
+DRAWN_ALIKE = 0.75  # IoU from which it is drawn alike
 THUMBNAIL = 8  # pixels a side, to compare images with
 
 
@@ -33,14 +33,14 @@ def compare(detections: Detections, labels: Sequence[str], boxes: Boxes, names: 
     free, new, other = set(range(len(boxes))), list[int](), list[tuple[int, int]]()
     for row in range(len(detections)):
         name = labels[int(detections.labels[row])]
-        near = [k for k in range(len(boxes)) if iou[row, k] >= SAME]
+        near = [k for k in range(len(boxes)) if iou[row, k] >= ANNOTATED_FROM]
         match = max((k for k in near if k in free), key=lambda k: (names[k] == name, iou[row, k]), default=None)
         if match is None:
             if not near:
                 new.append(row)
             continue
         free.remove(match)
-        if names[match] != name or iou[row, match] < EXACT:
+        if names[match] != name or iou[row, match] < DRAWN_ALIKE:
             other.append((row, match))
     return Comparison(new, sorted(free), other)
 

@@ -30,7 +30,7 @@ from vocdet.formats.coco.ids import Id, as_id, whole_number
 from vocdet.wording import json_reason, listed, reason
 
 LARGEST_FILE = 8 << 30  # bytes
-MOST_ERRORS = 20  # one wrong setting makes every entry wrong
+MOST_INVALID = 20  # one wrong setting makes every entry wrong
 _LARGEST = 1e9  # no pixel coordinate and no score is larger
 _HINT = 'give a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
 _UNKNOWN = (float("nan"),) * 4
@@ -138,7 +138,7 @@ def _read_each(path: Path, data: bytes, dataset: Dataset, names: Names) -> list[
         found = listed(dict.fromkeys(_short(e.get("image_id")) for e in entries if isinstance(e, dict)), most=3)
         hint = "use the detections of this dataset; ids refer to its COCO file, else they count its images from 1"
         raise AnnotationError(f"is of another dataset: no image has the id {found}", place=path, hint=hint)
-    raise_all(list(islice(_errors(path, entries, names, dataset), MOST_ERRORS)))
+    raise_all(list(islice(_errors(path, entries, names, dataset), MOST_INVALID)))
     good: list[dict[str, Any]] = entries  # type: ignore[assignment] # all are checked
     row = np.array([names.images[_id(entry["image_id"], names.images)] for entry in good], np.int64)
     label = np.array([names.labels[_id(entry["category_id"], names.labels)] for entry in good], np.int64)

@@ -19,12 +19,12 @@ from vocdet.files import read_limited
 from vocdet.formats.scan import Coordinates
 from vocdet.formats.shared.values import NUMBER, clean_label
 from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
-from vocdet.inference.coco_results import MOST_ERRORS, Names, grouped, read_coco_results
+from vocdet.inference.coco_results import MOST_INVALID, Names, grouped, read_coco_results
 from vocdet.wording import counted, did_you_mean, listed, quoted, reason
 
 LARGEST_FILE = 1 << 30  # bytes
 Kind = Literal["coco", "devkit", "voc", "yolo"]
-NAMES: dict[Kind, str] = {
+KIND_NAMES: dict[Kind, str] = {
     "coco": "COCO results",
     "devkit": "text files of the VOC devkit",
     "voc": "VOC XML with scores",
@@ -61,7 +61,7 @@ def read_detections(
     else:
         shift = 1.0 if coordinates == "one" else 0.0
         results = list({"devkit": _devkit, "voc": _voc, "yolo": _yolo}[kind](path, dataset, shift))
-        raise_all(list(islice((one for one in results if isinstance(one, VocdetError)), MOST_ERRORS)))
+        raise_all(list(islice((one for one in results if isinstance(one, VocdetError)), MOST_INVALID)))
         good = [one for one in results if not isinstance(one, VocdetError)]
         image, label, score, box = (list(column) for column in zip(*good, strict=True)) if good else ([], [], [], [])
         every = grouped(

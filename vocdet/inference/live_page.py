@@ -24,11 +24,11 @@ from vocdet.inputs.images import Image
 from vocdet.resources import bundled_text
 from vocdet.wording import reason
 
-PORT = 8765
+LIVE_PORT = 8765
 BOUNDARY = "frame"
 LONGEST_BODY = 10_000  # bytes of a request
-PATIENCE = 5.0  # seconds that a browser may take to accept a picture
-MOST_OBJECTS = 200  # in the list
+BROWSER_TIMEOUT = 5.0  # seconds that a browser may take to accept a picture
+LISTED_OBJECTS = 200  # in the list
 
 
 class LivePage:
@@ -55,7 +55,7 @@ class LivePage:
         objects = [
             {"label": self.labels[label], "score": round(score, 3), "box": [round(side, 1) for side in box]}
             | ({"id": id} if id and id > 0 else {})
-            for label, score, box, id in list(rows)[:MOST_OBJECTS]
+            for label, score, box, id in list(rows)[:LISTED_OBJECTS]
         ]
         with self._changed:
             self._drawn = drawn
@@ -104,7 +104,7 @@ class LivePage:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = PATIENCE
+    timeout = BROWSER_TIMEOUT
     page: LivePage
 
     def log_message(self, *_: object) -> None:
@@ -207,7 +207,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def serving_page(page: LivePage, host: str = "127.0.0.1", port: int = PORT) -> Iterator[LivePage]:
+def serving_page(page: LivePage, host: str = "127.0.0.1", port: int = LIVE_PORT) -> Iterator[LivePage]:
     """The page at its `url` until the block ends; for an address that others reach, with a token in it."""
     page.local = is_local(host)
     page.token = token_for(host, page.token)

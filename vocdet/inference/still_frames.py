@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vocdet.inference.frames import Frame, Video
 from vocdet.inputs.images import Image
 
-GRID = 48  # cells a side in which frames are compared
+COMPARED_CELLS = 48  # cells a side in which frames are compared
 CHANGED = 12.0  # of 255: difference of the mean color of a cell that noise does not explain
 CELLS = 0.004  # share of the cells that must have changed: a small object that moves changes a few
 
@@ -31,4 +31,4 @@ def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]
 
 def _cells(image: Image) -> NDArray[np.float32]:
     """(GRID, GRID, 3) mean colors."""
-    return cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(image, (COMPARED_CELLS, COMPARED_CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)

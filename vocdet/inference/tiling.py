@@ -18,7 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.data.tiles import Tiles, Windows
 
-SAME = 0.5  # IoU of what two tiles see, from which it is one object
+SAME_OBJECT = 0.5  # IoU of what two tiles see, from which it is one object
 INSIDE = 0.7  # share of a truncated box inside another box, from which it is a part of that object
 AGAIN = 0.6  # IoU of two results, from which they are one object after all
 EDGE = 0.01  # of a tile's side: a box that ends so close to a seam is truncated by it
@@ -125,7 +125,7 @@ def _agreement(
     iou = _iou(one, other, common)
     inside_b = seen.truncated[a, None] & (common >= INSIDE * _areas(seen.boxes[a])[:, None])
     inside_a = seen.truncated[None, b] & (common >= INSIDE * _areas(seen.boxes[b])[None])
-    quality = np.where(iou >= SAME, iou, np.where(inside_a | inside_b, SAME / 2, 0.0))
+    quality = np.where(iou >= SAME_OBJECT, iou, np.where(inside_a | inside_b, SAME_OBJECT / 2, 0.0))
     return np.asarray(quality * (seen.labels[a, None] == seen.labels[None, b]))
 
 

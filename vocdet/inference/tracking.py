@@ -21,7 +21,7 @@ from vocdet.inputs.images import Image
 SURE = 0.6  # confidence from which ByteTrack begins a track; scores are mapped so that it is their threshold
 UNSURE = 0.5  # share of the threshold from which a detection may continue a track
 LOST = 1.0  # seconds after which a lost object gets a new id
-MARGIN = 0.1  # of the mean side of a box: how far its center must be beyond the line to have crossed it
+LINE_MARGIN = 0.1  # of the mean side of a box: how far its center must be beyond the line to have crossed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Tracks:
                 continue
             center = (box[:2] + box[2:]) / 2
             away = float(along[0] * (center - start)[1] - along[1] * (center - start)[0])  # right of it is positive
-            if abs(away) < MARGIN * float((box[2:] - box[:2]).mean()):
+            if abs(away) < LINE_MARGIN * float((box[2:] - box[:2]).mean()):
                 continue  # on the line: it may turn back
             right = away > 0
             before = self._sides.get(id)

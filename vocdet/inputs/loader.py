@@ -23,7 +23,7 @@ from vocdet.errors import TrainingError, VocdetError
 from vocdet.inputs.batches import Batch, BatchRequest, EpochPlan, make_batch
 from vocdet.inputs.samples import Samples
 
-AHEAD = 2  # batches that wait for every thread or process
+BATCHES_AHEAD = 2  # batches that wait for every thread or process
 START_METHOD = (
     "fork" if sys.platform == "linux" else "spawn"
 )  # of processes; forked ones share memory and start at once
@@ -43,7 +43,7 @@ class Loader:
             raise ValueError(f"{workers} workers, {threads} threads")
         cv2.setNumThreads(1)  # images are small: OpenCV's own threads cost the others more than they gain
         self._samples = samples
-        self._ahead = AHEAD * threads
+        self._ahead = BATCHES_AHEAD * threads
         self._workers = _Workers(samples, workers, start_method) if workers else None
         self._pool = ThreadPoolExecutor(threads, "vocdet-loader") if threads > 1 and not workers else None
 
@@ -123,7 +123,7 @@ class _Workers:
         self._requests = _Requests()
         self._loader: DataLoader[Batch | VocdetError] | None = DataLoader(
             _Batches(samples), batch_size=None, sampler=self._requests, collate_fn=_same_item, num_workers=count,
-            worker_init_fn=_prepare_worker, persistent_workers=True, prefetch_factor=AHEAD,
+            worker_init_fn=_prepare_worker, persistent_workers=True, prefetch_factor=BATCHES_AHEAD,
             multiprocessing_context=start_method, generator=torch.Generator(),
         )  # fmt: skip
         self._lock = threading.Lock()  # a reader may be a thread that has not noticed the end of its pass

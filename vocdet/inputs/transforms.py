@@ -19,7 +19,7 @@ from vocdet.inputs.images import Image, resize
 FILL = 127
 OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # SSD's minimum overlaps of a crop with some object
 TRIALS = 40
-EXACT = 64  # pixels of a source's side below which alignment would stretch the view by more than 1 %
+ALIGNED_FROM = 64  # pixels of a source's side below which alignment would stretch the view by more than 1 %
 VISIBLE = 0.25  # share of an object that must be visible in a crop; with less, the object is left out
 
 
@@ -124,7 +124,7 @@ def draw_view(canvas: Image, image: Image, view: View, into: tuple[int, int, int
     if x is None or y is None:  # beyond the image
         target[:] = FILL
         return view
-    if min(x.last - x.first, y.last - y.first) < EXACT:
+    if min(x.last - x.first, y.last - y.first) < ALIGNED_FROM:
         _warp_to(target, image, view)
         return view
     if (x.to, y.to, x.end, y.end) != (0, 0, width, height):

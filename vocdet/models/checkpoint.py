@@ -25,7 +25,7 @@ from vocdet.models.build import ModelSpec, build, task_of
 from vocdet.models.folding import plain_state
 from vocdet.wording import json_reason, reason
 
-FORMAT = 4  # older files describe their model differently and are refused
+CHECKPOINT_FORMAT = 4  # older files describe their model differently and are refused
 SUFFIX = ".safetensors"
 _KEY = "vocdet"  # of the JSON in the file's metadata
 
@@ -51,7 +51,7 @@ class ThresholdOrigin(msgspec.Struct, frozen=True, kw_only=True):
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything in a checkpoint except its weights: the model, and the training behind it."""
 
-    format: int = FORMAT
+    format: int = CHECKPOINT_FORMAT
     vocdet: str  # version that wrote it
     model: ModelSpec
     thresholds: tuple[float, ...] | None = None  # of a detector: the score from which a detection of each label counts
@@ -201,10 +201,10 @@ def _read(path: Path, *, weights: bool) -> tuple[str | None, dict[str, Tensor]]:
 def _decoded(path: Path, text: str) -> CheckpointInfo:
     try:
         number = msgspec.json.decode(text, type=_Format).format
-        if number > FORMAT:  # before the rest, which a newer format may have changed
+        if number > CHECKPOINT_FORMAT:  # before the rest, which a newer format may have changed
             hint = "update vocdet"
             raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint=hint)
-        if number < FORMAT:
+        if number < CHECKPOINT_FORMAT:
             hint = "train it again, or use the vocdet that wrote it"
             raise CheckpointError(f"has format {number}, which this vocdet no longer reads", place=path, hint=hint)
         return msgspec.json.decode(text, type=CheckpointInfo)

@@ -15,7 +15,7 @@ from vocdet.wording import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = ("png", "svg", "pdf")
+PLOT_FORMATS = ("png", "svg", "pdf")
 
 INK, FAINT, LINES, PAPER = "#22303c", "#7c8994", "#e4e8ec", "#ffffff"
 BAR = "#3d7ea6"
@@ -25,7 +25,7 @@ HEAT = "YlGnBu"
 FEW_LABELS = 9  # labels that fit into half the height
 MOST_BARS, RAREST = 40, 10  # labels with a bar; with more labels, this many bars are of the rarest
 MOST_CELLS, WRITTEN_CELLS = 16, 12  # labels in the table of pairs; labels up to which its cells have numbers
-LONGEST_LABEL = 22  # characters of a label
+LONGEST_TICK = 22  # characters of a label
 MOST_COLUMNS = 30  # bars of objects per image
 FILLED = 6  # objects per cell of the map of centers, on average; with fewer it would show noise
 
@@ -56,9 +56,7 @@ def picture(statistics: Stats, title: str, *, format: str = "png") -> bytes:
         figure.text(0.0125, 0.924, _dataset_subtitle(statistics), fontsize=11, color=FAINT)
         grid = figure.add_gridspec(2, 4, width_ratios=(1.3, 1, 1, 1))
         for rows, columns, draw in _panels(statistics):
-            draw(
-                figure.add_subplot(grid[rows, columns]), statistics, [shortened(name, LONGEST_LABEL) for name in names]
-            )
+            draw(figure.add_subplot(grid[rows, columns]), statistics, [shortened(name, LONGEST_TICK) for name in names])
         file = io.BytesIO()
         figure.savefig(file, format=format)
     return file.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-BASE = "DejaVu Sans"  # bundled with matplotlib
+BASE_FONT = "DejaVu Sans"  # bundled with matplotlib
 
 
 def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -15,10 +15,10 @@ def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     from matplotlib import font_manager
 
     fonts = {font.name: font.fname for font in reversed(font_manager.fontManager.ttflist) if font.style == "normal"}
-    others = sorted(name for name in fonts if name != BASE and not name.startswith("Last Resort"))
+    others = sorted(name for name in fonts if name != BASE_FONT and not name.startswith("Last Resort"))
     missing = {ord(character) for text in texts for character in text}
-    missing -= _characters(font_manager.findfont(BASE))
-    families = [BASE]
+    missing -= _characters(font_manager.findfont(BASE_FONT))
+    families = [BASE_FONT]
     for name in others:
         if missing and (drawn := missing & _characters(fonts[name])):
             families.append(name)

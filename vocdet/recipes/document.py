@@ -20,7 +20,7 @@ else:
     import tomli as tomllib
 
 FILE = "recipe.toml"  # of a run folder
-FOLDER = "recipes"  # of the templates
+RECIPES_FOLDER = "recipes"  # of the templates
 
 _LARGEST = 1 << 15  # bytes; the parser needs quadratic time for keys with thousands of dots
 _SUFFIX = ".toml"
@@ -28,9 +28,9 @@ _SUFFIX = ".toml"
 
 def bundled_recipes() -> tuple[str, ...]:
     """The names of the bundled recipes, sorted."""
-    folder = files("vocdet") / "templates" / FOLDER
+    folder = files("vocdet") / "templates" / RECIPES_FOLDER
     if not folder.is_dir():
-        folder = Path(__file__).parents[2] / "templates" / FOLDER  # an editable install
+        folder = Path(__file__).parents[2] / "templates" / RECIPES_FOLDER  # an editable install
     names = (entry.name for entry in folder.iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
@@ -51,7 +51,7 @@ def read_document(name: str) -> Document:
     """The content of a recipe, unchecked; a `RecipeError` if it cannot be read."""
     known = bundled_recipes()
     if name in known:
-        return _parsed(bundled_text(f"{FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
+        return _parsed(bundled_text(f"{RECIPES_FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
     path = Path(name)
     if _is_folder(path):
         path /= FILE

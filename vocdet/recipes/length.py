@@ -9,7 +9,7 @@ from vocdet.recipes.schema import DetectorTrain, R, Recipe, changed
 from vocdet.wording import counted
 
 FEWEST_STEPS = 1000  # of a training by epochs
-MANY = 2000  # images; with more, the number of epochs falls with its square root
+MANY_IMAGES = 2000  # images; with more, the number of epochs falls with its square root
 
 
 def with_length(recipe: R, samples: int, given: Collection[str] = ()) -> R:
@@ -29,7 +29,7 @@ def with_length(recipe: R, samples: int, given: Collection[str] = ()) -> R:
         return changed(recipe, repeat=repeat)
     if train.minutes or train.epochs > default.epochs:
         return recipe
-    return changed(recipe, epochs=round(train.epochs * math.sqrt(MANY / max(MANY, samples))))
+    return changed(recipe, epochs=round(train.epochs * math.sqrt(MANY_IMAGES / max(MANY_IMAGES, samples))))
 
 
 def length_notes(before: Recipe, after: Recipe, samples: int) -> tuple[str, ...]:

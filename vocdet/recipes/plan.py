@@ -10,15 +10,15 @@ from vocdet.errors import ArgumentError
 from vocdet.wording import counted
 
 Target = Literal["phone", "pi", "cpu", "gpu"]
-Command = Literal["split", "train-backbone", "train-ssd", "train-maskrcnn", "eval"]
+CommandName = Literal["split", "train-backbone", "train-ssd", "train-maskrcnn", "eval"]
 Values = Mapping[str, object]  # settings of a recipe by their names
 
 REFERENCE = 320  # pixels of the input at which the speed is measured, with mb3-small
 COST = {"mb3-small": 1.0, "mb3-large": 2.5}  # seconds of a step, relative; docs/measurements.md
 NECK_COST = 1.2  # of an SSD with a neck, relative to an SSD-lite; docs/tried.md
 MASK_COST = 4.0  # of a Mask R-CNN, relative to an SSD-lite on the same net and input
-BASE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
-MOST = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
+BASE_SIZE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
+LARGEST_SIZE = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
 SMALLEST_INPUT = 256
 FEW_SMALL = 0.05  # share of objects under a cell of the finest map that an input may have
 SMALLER_LOSES = 0.05  # of the objects, at most, when a smaller input makes room for more epochs
@@ -33,7 +33,7 @@ SHORTEST_CLASSIFIER = 0.5  # minutes
 CROP, SMALL_CROP = 128, 96  # pixels of the classifier's input
 OF_BOTH = ("net", "weights", "reduced_tail", "flip", "rotate", "cache", "workers", "precision", "seed")  # settings
 REQUESTED = "as requested"
-NAMES = {"split": "images", "backbone_lr": "backbone"}  # of choices, where they differ from their settings
+CHOICE_NAMES = {"split": "images", "backbone_lr": "backbone"}  # of choices, where they differ from their settings
 MIRRORED_ALIKE, ROTATED_ALIKE = 0.9, 0.8  # accuracy relative to that on upright objects, from which they look alike
 
 
@@ -88,7 +88,7 @@ class Choice:
     name: str
     value: str  # for people
     reason: str
-    command: Command  # that it is an argument of
+    command: CommandName  # that it is an argument of
     settings: Values = field(default_factory=dict)
 
 
@@ -96,7 +96,7 @@ class Choice:
 class PlannedCommand:
     """A command with its recipe and the settings that differ from it."""
 
-    name: Command
+    name: CommandName
     recipe: str = ""  # the name of a bundled one
     settings: Values = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ class Plan:
     choices: tuple[Choice, ...]
     commands: tuple[PlannedCommand, ...]
 
-    def reasons(self, command: Command) -> dict[str, str]:
+    def reasons(self, command: CommandName) -> dict[str, str]:
         """Why each setting of a command has its value."""
         return {name: one.reason for one in self.choices if one.command == command for name in one.settings}
 
@@ -154,7 +154,7 @@ def _chosen(request: PlanRequest, name: str, value: object, reason: str) -> Choi
     if name in request.values:
         value, reason = request.values[name], REQUESTED
     text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-    return Choice(NAMES.get(name, name), text, reason, "train-ssd", {name: value})
+    return Choice(CHOICE_NAMES.get(name, name), text, reason, "train-ssd", {name: value})
 
 
 def _split(facts: TrainingFacts) -> Choice:
@@ -170,7 +170,7 @@ def _task(facts: TrainingFacts, request: PlanRequest) -> Choice:
     name, ssd, rcnn = "detector", "SSD-lite", "Mask R-CNN"
     if request.masks is not None:
         value = rcnn if request.masks else ssd
-        command: Command = "train-maskrcnn" if request.masks else "train-ssd"
+        command: CommandName = "train-maskrcnn" if request.masks else "train-ssd"
         return Choice(name, value, REQUESTED, command)
     if facts.masks == 1 and request.target in ("cpu", "gpu"):
         return Choice(name, rcnn, f"all objects have masks, and a {request.target} can predict them", "train-maskrcnn")
@@ -180,10 +180,10 @@ def _task(facts: TrainingFacts, request: PlanRequest) -> Choice:
     return Choice(name, ssd, f"it predicts boxes alone: {reason}; `masks=True` trains one", "train-ssd")
 
 
-def _net(facts: TrainingFacts, request: PlanRequest, command: Command, minutes: float) -> Choice:
+def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minutes: float) -> Choice:
     small = "fast on every device"
     if request.target == "gpu":
-        speed = _speed(facts, command, "mb3-large", BASE["gpu"])
+        speed = _speed(facts, command, "mb3-large", BASE_SIZE["gpu"])
         epochs = _epochs(facts, speed, minutes)
         if epochs >= MANY_EPOCHS:
             return _chosen(
@@ -193,11 +193,13 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: Command, minutes: 
     return _chosen(request, "net", "mb3-small", small)
 
 
-def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Choice, minutes: float) -> Choice:
+def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net: Choice, minutes: float) -> Choice:
     """The smallest input with few objects under a cell, within what the target, the images and the time allow."""
-    shares, base = facts.below_cell, BASE[request.target]
+    shares, base = facts.below_cell, BASE_SIZE[request.target]
     beyond = [side for side in shares if side >= facts.image_side]
-    sides = [side for side in shares if base <= side <= MOST[request.target] and side <= min(beyond, default=side)]
+    sides = [
+        side for side in shares if base <= side <= LARGEST_SIZE[request.target] and side <= min(beyond, default=side)
+    ]
 
     def epochs(side: int) -> float:
         return _epochs(facts, _speed(facts, command, net.settings["net"], side), minutes)
@@ -218,7 +220,7 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: Command, net: Cho
 
 def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
     """Tiles where the largest input leaves many objects under a cell, because images are large; else no choice."""
-    base, most = BASE[request.target], MOST[request.target]
+    base, most = BASE_SIZE[request.target], LARGEST_SIZE[request.target]
     small = facts.below_cell.get(most, 0.0)
     if "tile" not in request.values and (small <= TILED_FROM or facts.image_side < TILED_SIDE * base):
         return ()
@@ -229,7 +231,7 @@ def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
 
 
 def _tile_input(request: PlanRequest) -> Choice:
-    return _chosen(request, "size", BASE[request.target], "of a tile")
+    return _chosen(request, "size", BASE_SIZE[request.target], "of a tile")
 
 
 def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
@@ -314,7 +316,7 @@ def _length(
     return Choice("length", f"{minutes:g} minutes", reason, "train-ssd", {"minutes": minutes})
 
 
-def _speed(facts: TrainingFacts, command: Command, net: object, size: object) -> float:
+def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object) -> float:
     """Images per second in a training, from the one that was measured."""
     more = MASK_COST if command == "train-maskrcnn" else NECK_COST if net in facts.starts else 1.0
     cost = COST.get(str(net), 1.0) * more
@@ -325,7 +327,7 @@ def _epochs(facts: TrainingFacts, speed: float, minutes: float) -> float:
     return 60 * minutes * speed / max(1, facts.images)
 
 
-def _recipe(command: Command, net: object) -> str:
+def _recipe(command: CommandName, net: object) -> str:
     """The bundled recipe for a net; nets without one use that of mb3-small."""
     family = "maskrcnn" if command == "train-maskrcnn" else "ssdlite"
     return f"{family}-{net if net in COST else 'mb3-small'}"

@@ -31,7 +31,7 @@ RcnnHeads = Literal["mobile", "standard"]
 RcnnAnchors = Literal["auto", "fit", "standard"]
 
 SMALLEST, LARGEST = 64, 2048  # pixels of an input's side
-FEWEST = 8  # channels of a feature pyramid
+FEWEST_CHANNELS = 8  # channels of a feature pyramid
 DETECTOR_METRICS = ("ap50", "ap", "f1", "loss")
 MASK_METRICS = ("ap50", "ap", "f1", "mask_ap50", "mask_ap")
 CLASSIFIER_METRICS = ("accuracy", "mean_label_accuracy", "loss")
@@ -53,9 +53,9 @@ def option(
 
 
 def _channels_fault(number: int) -> RecipeError | None:
-    if number == 0 or number >= FEWEST:
+    if number == 0 or number >= FEWEST_CHANNELS:
         return None
-    return RecipeError(f"channels is {number}", hint=f"give 0, or a number from {FEWEST} to 512")
+    return RecipeError(f"channels is {number}", hint=f"give 0, or a number from {FEWEST_CHANNELS} to 512")
 
 
 def _tile_fault(side: int) -> RecipeError | None:

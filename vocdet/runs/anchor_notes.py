@@ -16,9 +16,9 @@ from vocdet.wording import listed
 ENOUGH = 0.5  # share of a label's objects with an anchor of IoU .5
 SIZES = (96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, LARGEST)
 SMALL = 16.0  # pixels at the largest input: below, an object is too small, and not of an unusual shape
-MOST_OBJECTS = 1600  # in a sample, to which anchors are fitted at several sizes
+SAMPLED_OBJECTS = 1600  # in a sample, to which anchors are fitted at several sizes
 FEWEST_OF_LABEL = 20
-MOST_LABELS = 4  # named in a note
+MOST_NAMED = 4  # named in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def label_recalls(rows: Sequence[AnchorRecall]) -> dict[str, float]:
 def sample_of(objects: ObjectTable) -> ObjectTable:
     """About `MOST_OBJECTS` objects, evenly spaced among those of each label."""
     rows = [np.flatnonzero(objects.labels == label) for label in np.unique(objects.labels)]
-    most = max(FEWEST_OF_LABEL, MOST_OBJECTS // len(rows))
+    most = max(FEWEST_OF_LABEL, SAMPLED_OBJECTS // len(rows))
     chosen = [of[np.unique(np.linspace(0, len(of) - 1, min(len(of), most)).astype(int))] for of in rows]
     keep = np.sort(np.concatenate(chosen))
     return ObjectTable(objects.boxes[keep], objects.labels[keep], objects.images[keep], objects.sides)
@@ -82,7 +82,7 @@ def _cured(fit: AnchorFit, objects: ObjectTable, size: int, poor: dict[str, floa
 
 
 def _shares(shares: dict[str, float], labels: Sequence[str] | dict[str, float]) -> str:
-    return listed([f"{label} ({shares[label]:.0%})" for label in labels], most=MOST_LABELS)
+    return listed([f"{label} ({shares[label]:.0%})" for label in labels], most=MOST_NAMED)
 
 
 def _median_side(objects: ObjectTable) -> float:

@@ -23,7 +23,7 @@ from vocdet.runs.resume import UnfinishedRun
 from vocdet.runs.start import StartingWeights
 from vocdet.runs.tracking import Service
 from vocdet.runs.weights_choice import find_weights
-from vocdet.training.batch_size import LARGEST, measured_batch
+from vocdet.training.batch_size import LARGEST_BATCH, measured_batch
 from vocdet.training.distributed import Group, alone
 from vocdet.training.losses import Task
 from vocdet.training.precision import choose_precision
@@ -109,7 +109,7 @@ def with_batch(recipe: R, task: Task[Any], batch_of: Callable[[int], Batch], sam
         return recipe
     device = next(task.model.parameters()).device
     default = type(recipe)().train.batch
-    most = min(default if device.type == "cpu" else LARGEST, max(1, samples // group.world))
+    most = min(default if device.type == "cpu" else LARGEST_BATCH, max(1, samples // group.world))
     precision = choose_precision(recipe.train.precision, device)
     batch = measured_batch(task, batch_of, precision=precision, most=most)
     (each,) = group.from_first([batch])

@@ -16,7 +16,7 @@ from typing import Any
 
 from vocdet.files import unwritable
 
-PREFIX = "events.out.tfevents."
+EVENTS_PREFIX = "events.out.tfevents."
 
 
 class EventFile:
@@ -30,7 +30,7 @@ class EventFile:
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         number = 0
         while True:  # two files of the same second stay in order
-            name = f"{PREFIX}{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+            name = f"{EVENTS_PREFIX}{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
             self.path = folder / name
             try:
                 file = self.path.open("xb")

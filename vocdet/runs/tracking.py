@@ -23,7 +23,7 @@ Service = Literal["wandb", "mlflow"]
 Ending = Literal["finished", "interrupted", "failed"]
 
 PROJECT = "vocdet"  # of W&B, and the experiment of MLflow
-NAMES = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
+SERVICE_NAMES = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
 IDS = "tracking.json"  # in the run folder: the id of the run in each service
 MOST_PARAMS = 100  # in one request to MLflow
 MOST_METRICS = 1000
@@ -48,12 +48,14 @@ class Tracker(Protocol):
 
 def open_tracker(service: Service, run: Path) -> Tracker:
     """A tracker for a run; a service that is not installed is a `DependencyError` with the command to install it."""
-    if service not in NAMES:
-        raise ArgumentError(f"unknown tracking service {service!r}", hint=f"give one of {', '.join(NAMES)}")
+    if service not in SERVICE_NAMES:
+        raise ArgumentError(f"unknown tracking service {service!r}", hint=f"give one of {', '.join(SERVICE_NAMES)}")
     try:
         module = importlib.import_module(service)
     except ImportError as error:
-        problem = f"{NAMES[service]} is not installed" if error.name == service else f"{service} cannot be loaded"
+        problem = (
+            f"{SERVICE_NAMES[service]} is not installed" if error.name == service else f"{service} cannot be loaded"
+        )
         hint = f"run pip install 'vocdet[{service}]', or leave out `track=\"{service}\"`"
         raise DependencyError(f"{problem} ({error})", hint=hint) from error
     return WandbTracker(module, run) if service == "wandb" else MlflowTracker(module, run)
@@ -174,7 +176,7 @@ class SafeTracker:
         except VocdetError:
             raise
         except Exception as error:  # a service may raise anything
-            problem = f"{NAMES[self._service]} cannot be used: {_first_line(error)}"
+            problem = f"{SERVICE_NAMES[self._service]} cannot be used: {_first_line(error)}"
             raise TrainingError(problem, hint=f'fix that, or leave out `track="{self._service}"`') from error
         if note := getattr(self._tracker, "note", ""):
             self._report(note)
@@ -192,7 +194,9 @@ class SafeTracker:
                 act()
             except Exception as error:  # a service may raise anything
                 self._works = False
-                self._report(f"{NAMES[self._service]} failed and receives no more metrics: {_first_line(error)}")
+                self._report(
+                    f"{SERVICE_NAMES[self._service]} failed and receives no more metrics: {_first_line(error)}"
+                )
 
 
 def _known_id(run: Path, service: str) -> str:

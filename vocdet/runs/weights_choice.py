@@ -10,7 +10,7 @@ from vocdet.errors import CheckpointError, RunError, VocdetError
 from vocdet.fetching.download import ServerUnavailableError
 from vocdet.fetching.weights_files import (
     SILENT,
-    VARIABLE,
+    WEIGHTS_VARIABLE,
     Downloads,
     by_hand,
     download_weights,
@@ -167,7 +167,7 @@ def _in_named(place: Path, search: _Search) -> StartingWeights | None:
         if file in known or file.name == STATE:
             continue
         try:
-            start = file_weights(file, f"{file}, found by {VARIABLE}", search.spec)
+            start = file_weights(file, f"{file}, found by {WEIGHTS_VARIABLE}", search.spec)
         except CheckpointError as error:
             fault = error.problem
         else:
@@ -181,7 +181,7 @@ def _in_named(place: Path, search: _Search) -> StartingWeights | None:
     if is_folder(place):
         text = listed(faults, most=MOST_FAULTS) or ("it has no files of weights" if not known else "")
         faults = [f"no file in it fits {search.spec.name}: {text}"] if text else []
-    search.faults.extend((place, f"{VARIABLE} names it, but {fault}") for fault in faults)
+    search.faults.extend((place, f"{WEIGHTS_VARIABLE} names it, but {fault}") for fault in faults)
     return None
 
 
@@ -225,7 +225,7 @@ def _from_scratch(search: _Search, no_run: str, problem: str, *, detector: bool)
     net = search.spec.name + (" with a reduced tail" if search.spec.reduced_tail else "")
     if search.published:
         absence, why = "no published weights on this disk", f" ({problem})"
-        cure = f"{by_hand(search.published[0])}, or to the folder that {VARIABLE} names"
+        cure = f"{by_hand(search.published[0])}, or to the folder that {WEIGHTS_VARIABLE} names"
     else:
         absence, why = f"no weights are published for {net}", ""
         cure = f"none are published for it; they are for {NETS_OF_IMAGENET}"

@@ -13,16 +13,16 @@ from vocdet.data.tiles import Tiles
 from vocdet.errors import CheckpointError
 from vocdet.wording import json_reason
 
-PREFIX = "vocdet."
-FORMAT = 1
+KEY_PREFIX = "vocdet."
+EXPORT_FORMAT = 1
 
-Precision = Literal["fp32", "int8"]
+ExportPrecision = Literal["fp32", "int8"]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The description of an exported model; it travels inside the file."""
 
-    format: int = FORMAT
+    format: int = EXPORT_FORMAT
     version: str  # of vocdet
     task: str  # ssd, maskrcnn or backbone, a classifier
     net: str
@@ -35,7 +35,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     tiles: Tiles | None = None  # of a model that was trained on tiles: what it detects on
     resized: bool = False  # whether the size is another than that of the training
     raw: bool = False  # whether decoding is left out
-    precision: Precision = "fp32"
+    precision: ExportPrecision = "fp32"
     metrics: dict[str, float] = {}  # of the validation in training
     dataset: str = ""  # fingerprint of the training data
     checkpoint: str = ""  # digest of the file that was exported
@@ -52,7 +52,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
         """The values as texts, those that are no texts as JSON, by key."""
         values = msgspec.to_builtins(self)
         return {
-            f"{PREFIX}{name}": value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            f"{KEY_PREFIX}{name}": value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for name, value in values.items()
         }
 
@@ -63,14 +63,14 @@ _TEXTS = frozenset(("version", "task", "net", "precision", "dataset", "checkpoin
 
 def described(texts: Mapping[str, str], path: Path) -> Description:
     """The description from the texts of a file; without one, or with an invalid one, a `CheckpointError`."""
-    ours = {key.removeprefix(PREFIX): text for key, text in texts.items() if key.startswith(PREFIX)}
+    ours = {key.removeprefix(KEY_PREFIX): text for key, text in texts.items() if key.startswith(KEY_PREFIX)}
     if not ours:
         hint = "give a file that `vocdet.export(run)` wrote"
         raise CheckpointError("is no export of vocdet: it does not name its labels", place=path, hint=hint)
     try:
         values = {key: text if key in _TEXTS else msgspec.json.decode(text) for key, text in ours.items()}
         number = values.get("format")
-        if isinstance(number, int) and number > FORMAT:  # before the rest, which a newer format may have changed
+        if isinstance(number, int) and number > EXPORT_FORMAT:  # before the rest, which a newer format may have changed
             raise CheckpointError(f"has format {number}, newer than this vocdet", place=path, hint="update vocdet")
         if _LAST not in values:  # the file ends between two entries
             raise CheckpointError("is incomplete", place=path, hint="copy or export it again")

@@ -20,7 +20,7 @@ from vocdet.runtimes.predictor import thresholds_of
 # of the detections at the thresholds, then the same of all candidates.
 Run = Callable[[Image], Sequence[NDArray[Any]]]
 
-SCORES = {"ssd": 0.001, "maskrcnn": 0.05}  # of a candidate, at least
+CANDIDATE_SCORES = {"ssd": 0.001, "maskrcnn": 0.05}  # of a candidate, at least
 
 
 class ExportedPredictor:
@@ -35,7 +35,7 @@ class ExportedPredictor:
         self.labels = description.labels
         self.levels: Levels | None = description.levels
         self.thresholds: NDArray[np.float32] = thresholds_of(self.labels, description.thresholds or None)  # (L,)
-        self._score = SCORES[description.task]
+        self._score = CANDIDATE_SCORES[description.task]
 
     def detect(self, images: Sequence[Image], *, score: float | None = None) -> list[Detections]:
         """The detections above `score` in each RGB image (H, W, 3) uint8, best first, in pixels of that image."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vocdet.boxes import Boxes
 from vocdet.masks import rle_json
 
-THRESHOLD = 0.5  # probability above which a pixel belongs to the object
+MASK_THRESHOLD = 0.5  # probability above which a pixel belongs to the object
 
 
 def pasted(masks: NDArray[Any], boxes: Boxes, height: int, width: int) -> list[bytes]:
@@ -31,7 +31,7 @@ def pasted(masks: NDArray[Any], boxes: Boxes, height: int, width: int) -> list[b
 def _in_image(mask: NDArray[np.float32], box: list[int], height: int, width: int) -> NDArray[np.bool_]:
     x0, y0, x1, y1 = box
     size = (max(x1 - x0 + 1, 1), max(y1 - y0 + 1, 1))
-    large = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)) > THRESHOLD
+    large = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)) > MASK_THRESHOLD
     left, top = max(x0, 0), max(y0, 0)
     inside = large[top - y0 : max(height - y0, 0), left - x0 : max(width - x0, 0)]
     image = np.zeros((height, width), np.bool_, order="F")  # column order, as in an RLE

@@ -13,7 +13,7 @@ from vocdet.errors import CheckpointError
 from vocdet.files import FileTooLargeError, read_limited
 from vocdet.wording import reason
 
-LARGEST = 1 << 31  # bytes, the limit of a protobuf
+LARGEST_ONNX = 1 << 31  # bytes, the limit of a protobuf
 _DEEPEST = 32  # graphs inside graphs
 _DAMAGED = "the file is damaged: export it again"
 
@@ -34,7 +34,7 @@ _EXTERNAL, _LOCATION = 13, 14  # fields of a tensor: its place in another file, 
 def read_onnx(path: Path) -> tuple[bytes, dict[str, str]]:
     """The bytes of an ONNX file and its metadata; anything but a whole model in one file is a `CheckpointError`."""
     try:
-        data = read_limited(path, LARGEST)
+        data = read_limited(path, LARGEST_ONNX)
     except FileTooLargeError as error:
         raise CheckpointError("is larger than an ONNX file can be", place=path, hint=_DAMAGED) from error
     except OSError as error:

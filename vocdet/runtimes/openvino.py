@@ -9,12 +9,12 @@ from typing import Any
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
 from vocdet.files import is_file, read_limited
 from vocdet.inputs.images import Image
-from vocdet.runtimes.description import PREFIX, Description, described
+from vocdet.runtimes.description import KEY_PREFIX, Description, described
 from vocdet.runtimes.detectors import ExportedPredictor, Run
 from vocdet.runtimes.onnx import check_detector, first_line
 from vocdet.wording import listed, reason
 
-LARGEST = 1 << 26  # bytes of the XML
+LARGEST_XML = 1 << 26  # bytes of the XML
 _DAMAGED = "the file is damaged: export it again"
 
 
@@ -28,7 +28,7 @@ def load_openvino(path: Path, *, device: str = "auto") -> ExportedPredictor:
 def read_openvino(path: Path) -> Description:
     """The description in an XML file."""
     try:
-        data = read_limited(path, LARGEST)
+        data = read_limited(path, LARGEST_XML)
     except OSError as error:
         hint = 'export a run with `vocdet.export(run, format="openvino")`'
         raise CheckpointError(f"cannot be read: {reason(error)}", place=path, hint=hint) from error
@@ -38,8 +38,8 @@ def read_openvino(path: Path) -> Description:
         root = ET.fromstring(data)
     except ET.ParseError as error:
         raise CheckpointError("is not an OpenVINO model, or incomplete", place=path, hint=_DAMAGED) from error
-    ours = root.find(f"rt_info/{PREFIX.rstrip('.')}")
-    texts = {f"{PREFIX}{entry.tag}": entry.get("value", "") for entry in (() if ours is None else ours)}
+    ours = root.find(f"rt_info/{KEY_PREFIX.rstrip('.')}")
+    texts = {f"{KEY_PREFIX}{entry.tag}": entry.get("value", "") for entry in (() if ours is None else ours)}
     if not is_file(path.with_suffix(".bin")):
         hint = "copy it from the export folder, too"
         raise CheckpointError(f"lacks its weights, {path.with_suffix('.bin').name}", place=path, hint=hint)

@@ -12,7 +12,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.inputs.images import Image
 
-THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
+DEFAULT_THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
 
 
 class Predictor(Protocol):
@@ -34,4 +34,4 @@ class Predictor(Protocol):
 
 def thresholds_of(labels: Sequence[str], known: Sequence[float] | None) -> NDArray[np.float32]:
     """(L,) the thresholds of a checkpoint, or the default for every label."""
-    return np.array([THRESHOLD] * len(labels) if known is None else known, np.float32)
+    return np.array([DEFAULT_THRESHOLD] * len(labels) if known is None else known, np.float32)

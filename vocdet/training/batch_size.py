@@ -16,7 +16,7 @@ from vocdet.training.losses import Task
 
 SHARE = 0.7  # of the free memory; the rest is for kernels and other programs
 STEP = 8  # larger batches are multiples of this
-LARGEST = 1024
+LARGEST_BATCH = 1024
 
 
 def measured_batch(
@@ -41,7 +41,7 @@ def measured_batch(
             f"one image needs {need} MB, more than the memory of {device} has free",
             hint="use a smaller `size=` or `net=`, or close other programs that use the memory",
         )
-    return min(most, LARGEST, fits if fits < STEP else fits // STEP * STEP)
+    return min(most, LARGEST_BATCH, fits if fits < STEP else fits // STEP * STEP)
 
 
 def free_memory(device: torch.device) -> int:

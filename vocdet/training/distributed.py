@@ -25,7 +25,9 @@ from vocdet.errors import ArgumentError, DeviceError, PeerError, TrainingError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)  # for a process that does not answer: the first may be busy with plots or a disk
+PROCESS_TIMEOUT = timedelta(
+    minutes=30
+)  # for a process that does not answer: the first may be busy with plots or a disk
 _LOST = re.compile(r"by peer|gloo/transport|broken pipe|ncclRemoteError|communicator was aborted|timed? ?out", re.I)
 _LATE = re.compile(r"timed? ?out", re.I)
 
@@ -124,7 +126,7 @@ def join(device: str | torch.device = "cpu") -> Iterator[Group]:
     cuda = _is_cuda(device)
     try:
         # gloo beside NCCL: counts, decisions and detections are CPU tensors
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PROCESS_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(
@@ -192,7 +194,7 @@ def _together() -> Iterator[None]:
         if not _LOST.search(str(error)):
             raise
         if _LATE.search(str(error)):
-            minutes = round(PATIENCE.total_seconds() / 60)
+            minutes = round(PROCESS_TIMEOUT.total_seconds() / 60)
             problem, hint = f"another process of this training has not answered for {minutes} minutes", "it may hang"
         else:
             problem, hint = "another process of this training ended", "its message is above"

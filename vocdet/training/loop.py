@@ -13,7 +13,7 @@ from torch import nn
 
 from vocdet.inputs.batches import Batch
 from vocdet.training.learner import Learner
-from vocdet.training.optim import Schedule
+from vocdet.training.optim import RateSchedule
 
 T = TypeVar("T")
 Ended = Literal["", "epochs", "steps", "time", "target", "patience"]
@@ -97,7 +97,7 @@ class TrainingPlan:
     """When to stop, and how the learning rate develops until then."""
 
     limits: Limits
-    schedule: Schedule
+    schedule: RateSchedule
     warm: int  # steps of warm-up
     accumulate: int = 1  # batches of a step
 

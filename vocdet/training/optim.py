@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-Schedule = Callable[[float, float], float]  # progress in [0, 1], share of it that warms up -> share of the peak rate
+RateSchedule = Callable[
+    [float, float], float
+]  # progress in [0, 1], share of it that warms up -> share of the peak rate
 
 LOWEST = 0.01  # of the peak, at the end of a cosine
 
@@ -39,7 +41,7 @@ def make_optimizer(
     raise ValueError(f"no optimizer {name!r}")
 
 
-def make_schedule(name: str, *, steps: Sequence[float] = ()) -> Schedule:
+def make_schedule(name: str, *, steps: Sequence[float] = ()) -> RateSchedule:
     """The learning rate over a run: `cosine`, `steps` (a tenth after each of these shares), `one-cycle`, `constant`.
 
     All but one-cycle, which always rises for three tenths of the run, begin with a linear warm-up.

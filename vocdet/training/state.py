@@ -17,14 +17,14 @@ from vocdet.wording import json_reason
 
 STATE = f"state{SUFFIX}"
 FINAL_STATE = f"final-state{SUFFIX}"  # of a finished training, from which it can be prolonged
-FORMAT = 1
+STATE_FORMAT = 1
 _KEY = "vocdet-state"  # of the JSON in the file's metadata
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The contents of a state besides its tensors."""
 
-    format: int = FORMAT
+    format: int = STATE_FORMAT
     vocdet: str
     about: CheckpointInfo  # the model, with the scores of its newest validation
     recipe: dict[str, Any]

@@ -23,7 +23,7 @@ from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
 
 METRICS_FILES = "metrics-*.json"
-MOST_IMAGES = 64  # held in memory
+TIMED_IMAGES = 64  # held in memory
 COUNTED = 8  # images to count operations on; a Mask R-CNN needs more for more proposals
 AP_METRICS = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
 
@@ -168,7 +168,7 @@ def _pictures(source: Source, split: str, most: int) -> list[Image]:
     """Some images of a split, in memory."""
     loaded = load_dataset(source, split=split)
     rows = loaded.dataset.rows(split)
-    images = loaded.dataset.subset(rows[choose(len(rows), min(most, MOST_IMAGES), 0)])
+    images = loaded.dataset.subset(rows[choose(len(rows), min(most, TIMED_IMAGES), 0)])
     return [decode_image(sample) for sample in images]
 
 

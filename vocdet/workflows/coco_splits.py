@@ -25,7 +25,7 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
     and images that are in two splits.
     """
     row_of = _rows_by_name(dataset)
-    rows_of: dict[str, list[int]] = {name: [] for name in divide.NAMES}
+    rows_of: dict[str, list[int]] = {name: [] for name in divide.SPLIT_NAMES}
     notes = []
     for path, split in _files(sources):
         names = file_names(path)
@@ -55,7 +55,7 @@ def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
         files = [(file.path, file.split or split_of(file.path)) for file in find_layout(source).files]
         splits |= dict(files)
     for path, split in splits.items():
-        if split not in divide.NAMES:
+        if split not in divide.SPLIT_NAMES:
             problem = "holds train and val together" if split == "trainval" else "has no split in its name"
             hint = "use files with train, val or test in their names, such as instances_train.json"
             raise SplitError(problem, place=path, hint=hint)

@@ -34,7 +34,7 @@ from vocdet.workflows.load import load_dataset
 
 KIND = "export"  # of the marker
 
-TOLERANCE = 0.01  # of AP, AP50 and scores
+SCORE_TOLERANCE = 0.01  # of AP, AP50 and scores
 TOLERANCE_INT8 = 0.03  # of AP and AP50
 CALIBRATION = 200  # images
 
@@ -100,7 +100,7 @@ def export_run(
         if info.task != "backbone" and not options.raw:
             tolerance = options.tolerance
             if tolerance is None:
-                tolerance = TOLERANCE_INT8 if options.int8 else TOLERANCE
+                tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
             check = check_export(model, info, exporter.load(file), known, tolerance=tolerance, progress=progress)
             files.write("detect.py", bundled_text("export/detect.py").encode())
         size = sum((temporary / name).stat().st_size for name in exporter.files)

@@ -15,7 +15,7 @@ import numpy as np
 from vocdet.inference.camera import RETRY, camera
 from vocdet.inference.draw import draw
 from vocdet.inference.frames import FPS
-from vocdet.inference.live_page import PORT, LivePage, serving_page
+from vocdet.inference.live_page import LIVE_PORT, LivePage, serving_page
 from vocdet.inference.tracking import TrackOptions
 from vocdet.workflows.detector import Backend, open_detector
 from vocdet.workflows.predict import RATED, LiveFrame, playable
@@ -29,7 +29,7 @@ class WebOptions:
     """Where the page is."""
 
     host: str = "127.0.0.1"  # this machine alone; any other address needs a token
-    port: int = PORT  # 0: a free one
+    port: int = LIVE_PORT  # 0: a free one
     token: str = ""  # "": a new one where one is needed
     retry: float = RETRY  # seconds until a lost stream is opened again
 

@@ -28,7 +28,7 @@ KNOWN = 0.25  # of what chance leaves to recognize, from which a classifier coun
 WIDE_OR_TALL = 0.1  # mean |log(width / height)| of labels from which the objects have an up
 BORDER, FEWEST_BOXES = 2.0, 8  # pixels from which a box is whole; boxes of a label that count
 HAS_UP = 0.8  # probability of telling a whole image from one upside down
-BATCH = 32
+OBJECTS_AT_ONCE = 32
 
 Features = Callable[[Sequence[Image]], NDArray[np.float32]]  # (N, C) of N images of equal size
 
@@ -150,8 +150,10 @@ class _Features:
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image]) -> NDArray[np.float32]:
         found = []
-        for at in range(0, len(images), BATCH):
-            batch = torch.from_numpy(np.stack(images[at : at + BATCH])).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
+        for at in range(0, len(images), OBJECTS_AT_ONCE):
+            batch = torch.from_numpy(np.stack(images[at : at + OBJECTS_AT_ONCE])).permute(
+                0, 3, 1, 2
+            )  # (B, 3, H, W) uint8
             _, last = self._backbone((batch.float() - self._mean) / self._std)
             found.append(last.mean(dim=(2, 3)))
         return torch.cat(found).numpy()

@@ -33,7 +33,7 @@ from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, q
 from vocdet.inference.result_files import csv_bytes
 from vocdet.inference.tiled import TileChoice
 from vocdet.mask_outlines import as_polygon
-from vocdet.outputs import FILES, OutputFiles, place_copy, read_marker
+from vocdet.outputs import FILES_KIND, OutputFiles, place_copy, read_marker
 from vocdet.workflows.detector import open_detector
 from vocdet.workflows.predict import read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from vocdet.runtimes.predictor import Predictor
 
 State = Literal["machine-made", "corrected", "human", "without"]
-LISTS = ("new.csv", "missed.csv", "different.csv")
+DIFFERENCE_LISTS = ("new.csv", "missed.csv", "different.csv")
 ORDER, LINKS = "order.txt", "order"
 FOLDERS = {"jpegimages": "Annotations", "images": "annotations"}  # of images: those of XML files beside them
 
@@ -224,7 +224,7 @@ class _Work:
         head = ("image", "label", "score", "xmin", "ymin", "xmax", "ymax")
         told = tuple(f"annotated_{name}" for name in ("label", *head[3:]))
         for name, columns, rows in zip(
-            LISTS, (head, head, (*head, *told)), (report.new, report.missed, report.different), strict=True
+            DIFFERENCE_LISTS, (head, head, (*head, *told)), (report.new, report.missed, report.different), strict=True
         ):
             write_bytes(out / name, csv_bytes([columns, *rows]))
         write_bytes(out / ORDER, "".join(f"{path}\n" for path in report.order).encode(errors="replace"))
@@ -261,7 +261,7 @@ def annotation_path(image: Path, suffix: str) -> Path:
 def marked_files(folder: Path) -> OutputFiles:
     """The files in a folder of a user that vocdet wrote."""
     marker = read_marker(folder)
-    return OutputFiles(folder, marker.kind if marker else FILES)
+    return OutputFiles(folder, marker.kind if marker else FILES_KIND)
 
 
 def annotation_state(path: Path, files: OutputFiles) -> State:

@@ -18,7 +18,7 @@ from vocdet.workflows.detector import open_detector
 if TYPE_CHECKING:
     from vocdet.runtimes.predictor import Predictor
 
-PORT = 8764
+SERVICE_PORT = 8764
 GRACE = 10  # seconds for requests that are being answered when the service ends
 CONNECTIONS = 1024
 
@@ -27,7 +27,7 @@ def serve(
     detector: Path | Predictor,
     *,
     host: str = "127.0.0.1",
-    port: int = PORT,
+    port: int = SERVICE_PORT,
     token: str = "",
     limits: ServeLimits = ServeLimits(),
     device: str = "auto",

@@ -13,7 +13,7 @@ from vocdet.files import write_bytes
 from vocdet.formats import registry
 from vocdet.formats.scan import Progress, Source, other_readings
 from vocdet.outputs import check_output, mark_file
-from vocdet.plots.dataset import FORMATS, picture
+from vocdet.plots.dataset import PLOT_FORMATS, picture
 from vocdet.wording import listed
 from vocdet.workflows.load import clean_scan
 
@@ -39,8 +39,8 @@ def dataset_stats(source: Source, *, drawn: Path | None = None, progress: Progre
     Boxes are clipped to their images, as in training. Invalid files are left out and counted.
     """
     format = drawn.suffix.lower().lstrip(".") if drawn is not None else ""
-    if drawn is not None and format not in FORMATS:
-        hint = f"use the suffix {listed((f'.{name}' for name in FORMATS), conjunction='or')}"
+    if drawn is not None and format not in PLOT_FORMATS:
+        hint = f"use the suffix {listed((f'.{name}' for name in PLOT_FORMATS), conjunction='or')}"
         raise ArgumentError("is not the name of a picture", place=drawn, hint=hint)
     if drawn is not None:
         check_output(drawn)

@@ -19,7 +19,7 @@ from vocdet.files import check_writable, make_folder, unwritable, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.formats.voc.image_sets import FOLDER
 from vocdet.recipes.load import load_recipe
-from vocdet.recipes.plan import Command, Plan, PlannedCommand, PlanRequest, plan_training
+from vocdet.recipes.plan import CommandName, Plan, PlannedCommand, PlanRequest, plan_training
 from vocdet.recipes.schema import Recipe
 from vocdet.runs.folders import number_in
 from vocdet.runs.resume import LENGTHS
@@ -39,7 +39,7 @@ from vocdet.workflows.training_facts import training_facts, with_splits
 
 Event = SplitReport | BackboneStart | DetectorStart | Step | Epoch | Note | BackboneResult | DetectorResult | EvalResult
 
-DETECTORS: tuple[Command, ...] = ("train-ssd", "train-maskrcnn")
+DETECTORS: tuple[CommandName, ...] = ("train-ssd", "train-maskrcnn")
 NAME = "train-{}.json"
 _NEEDED = {"split": ("seed", int), "eval": ("split", str)}  # settings that their functions have no default for
 FEW_IMAGES = 30  # whose metrics say little
@@ -50,8 +50,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: Plan
     source: dict[str, Any]  # as `Source.record` has it
-    runs: dict[Command, str] = {}  # names of the run folders of trainings that have begun
-    done: tuple[Command, ...] = ()
+    runs: dict[CommandName, str] = {}  # names of the run folders of trainings that have begun
+    done: tuple[CommandName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ class Session:
         """The run of the detector, if its training has begun."""
         return next((run for name in DETECTORS if (run := self.run_of(name))), None)
 
-    def run_of(self, command: Command) -> Path | None:
+    def run_of(self, command: CommandName) -> Path | None:
         """The run folder of a training that has begun, if it is still there."""
         run = self.path.parent / self.record.runs.get(command, "")
         return run if command in self.record.runs and run.is_dir() else None

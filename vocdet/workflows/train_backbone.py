@@ -52,8 +52,8 @@ from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.training_data import TrainingData
 
-EXAMPLES = 24  # validation crops in the journal's picture
-VALIDATION_BATCH = 64
+EXAMPLE_CROPS = 24  # validation crops in the journal's picture
+CROPS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,8 @@ class ClassifierValidator:
         losses, true = torch.zeros(2, self.images, dtype=torch.float64)
         rank, world = self._group.rank, self._group.world
         self._examples = []
-        at, every = 0, max(1, self.images // EXAMPLES)
-        plan = EpochPlan(VALIDATION_BATCH, seed=0, epoch=0, rank=rank, world=world)
+        at, every = 0, max(1, self.images // EXAMPLE_CROPS)
+        plan = EpochPlan(CROPS_AT_ONCE, seed=0, epoch=0, rank=rank, world=world)
         for batch in prefetch(lambda: batches(self._val, plan)):
             if not len(batch):
                 continue

@@ -13,7 +13,7 @@ from vocdet.data.splits import validation_split
 from vocdet.errors import AnnotationError
 from vocdet.wording import counted, listed
 
-MOST_LABELS = 8  # named in a message
+NAMED_LABELS = 8  # named in a message
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +78,12 @@ class TrainingData:
         learned, validated = _present_labels(self.train), _present_labels(self.val)
         names, notes = np.array(self.train.labels), []
         if (only := ~learned & validated).any():
-            some = listed(names[only].tolist(), most=MOST_LABELS)
+            some = listed(names[only].tolist(), most=NAMED_LABELS)
             where = validation_split(self.split)
             problem = f"no objects in {self.split}, but some in {where}: {some}; nothing is learned about them"
             notes.append(f"{problem}, and all are missed in the validation: split again with `vocdet.split(dataset)`")
         if (never := ~learned & ~validated).any():
-            some = listed(names[never].tolist(), most=MOST_LABELS)
+            some = listed(names[never].tolist(), most=NAMED_LABELS)
             notes.append(f"no objects in {self.split}: {some}; these labels are never detected")
         return notes
 

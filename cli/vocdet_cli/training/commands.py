@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MOST_LABELS = 12  # of a confusion matrix that fits a screen
+SHOWN_LABELS = 12  # of a confusion matrix that fits a screen
 
 
 @app.command("train-backbone", cls=ResumableCommand)
@@ -111,14 +111,14 @@ def _print_confusion(result: BackboneResult) -> None:
     from vocdet.runs.folders import run_info
 
     labels = run_info(result.run).labels
-    if len(labels) <= MOST_LABELS:
+    if len(labels) <= SHOWN_LABELS:
         table = render.table("objects of each label (rows) by predicted label (columns)", "", *labels)
         for label, counts in zip(labels, confusion.tolist(), strict=True):
             table.add_row(escape(label[:40]), *(str(count) if count else "·" for count in counts))
     else:
         table = render.table("most frequent confusions (all: confusion.csv)", "label", "predicted", "count", "of")
         pairs = [(n, i, j) for i, row in enumerate(confusion.tolist()) for j, n in enumerate(row) if n and i != j]
-        for n, i, j in sorted(pairs, reverse=True)[:MOST_LABELS]:
+        for n, i, j in sorted(pairs, reverse=True)[:SHOWN_LABELS]:
             table.add_row(escape(labels[i][:40]), escape(labels[j][:40]), str(n), str(confusion[i].sum()))
     render.show(table)
     render.out.print(f"accuracy {confusion.trace() / max(1, confusion.sum()):.2%} of {confusion.sum()} objects")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 
 Indices = NDArray[np.int64]  # (N,) rows of a table, or numbers of splits
-Counts = NDArray[np.float64]  # (N, C) integers
+Shares = NDArray[np.float64]  # (N, C) integers
 
 _SWEEPS = 20
 _POOL = 2000  # units of a split tried for a swap in one sweep: bounds the time for large datasets
@@ -50,7 +50,7 @@ class Units:
         entries: Indices = np.arange(int(lengths.sum())) + np.repeat(skipped, lengths)
         return entries
 
-    def counts(self, units: Indices) -> Counts:
+    def counts(self, units: Indices) -> Shares:
         """(n, 2 L + 2) for every unit: objects of each label, images with each label, empty images, images."""
         entry = self.entries(units)
         row = np.repeat(np.arange(len(units)), self.first[units + 1] - self.first[units])
@@ -60,7 +60,7 @@ class Units:
         dense[:, -2:] = np.column_stack([self.without_images[units], self.size[units]])
         return dense
 
-    def sums(self, part: Indices, parts: int) -> Counts:
+    def sums(self, part: Indices, parts: int) -> Shares:
         """(P, 2 L + 2) the summed counts of the units of every split; split -1 is none."""
         of_entry = np.repeat(part, np.diff(self.first))
         inside, inside_entry = part >= 0, of_entry >= 0
@@ -161,7 +161,7 @@ def _filled(room: Indices) -> Indices:
 
 
 def _place_groups(
-    part: Indices, units: Units, groups: Indices, expected: Counts, present: Counts, room: Indices
+    part: Indices, units: Units, groups: Indices, expected: Shares, present: Shares, room: Indices
 ) -> None:
     """Largest group first, each to the split that fits it and needs its labels most; the arrays change in place."""
     total = np.maximum(expected.sum(axis=0), 1)
@@ -175,7 +175,7 @@ def _place_groups(
 
 
 def _place_images(
-    part: Indices, units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
+    part: Indices, units: Units, expected: Shares, present: Shares, room: Indices, rng: np.random.Generator
 ) -> None:
     """Place the unassigned images, those with the rarest label first; `part` changes in place."""
     of_entry = np.repeat(np.arange(len(units)), np.diff(units.first))
@@ -196,7 +196,7 @@ def _place_images(
 
 
 def _dealer(
-    units: Units, expected: Counts, present: Counts, room: Indices, rng: np.random.Generator
+    units: Units, expected: Shares, present: Shares, room: Indices, rng: np.random.Generator
 ) -> Callable[[Indices, NDArray[np.int32], int], list[int]]:
     """A function that deals images to splits one by one, so that all splits fill up with a label evenly.
 
@@ -233,7 +233,7 @@ def _dealer(
     return deal
 
 
-def _even_out(part: Indices, units: Units, free: Indices, expected: Counts, rng: np.random.Generator) -> None:
+def _even_out(part: Indices, units: Units, free: Indices, expected: Shares, rng: np.random.Generator) -> None:
     """Swap units between splits, in place, while that lowers `_distance` noticeably."""
     parts = [p for p in range(len(expected)) if expected[p, -1] > 0]
     pairs = [(b, a) for i, a in enumerate(parts) for b in parts[i + 1 :]]
@@ -250,7 +250,7 @@ def _even_out(part: Indices, units: Units, free: Indices, expected: Counts, rng:
             return
 
 
-def _distance(excess: Counts, weight: Counts) -> float:
+def _distance(excess: Shares, weight: Shares) -> float:
     """The distance of the splits from their shares: chi-squared, so that rare and common labels have equal weight."""
     return float((excess**2 * weight).sum())
 
@@ -259,8 +259,8 @@ def _swap(
     part: Indices,
     units: Units,
     free: Indices,
-    excess: Counts,
-    weight: Counts,
+    excess: Shares,
+    weight: Shares,
     pair: tuple[int, int],
     rng: np.random.Generator,
 ) -> None:

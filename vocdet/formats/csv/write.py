@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss, split_losses
-from vocdet.data.splits import ORDER
+from vocdet.data.splits import SPLIT_ORDER
 from vocdet.files import write_new
 from vocdet.formats.images.split_folders import stem_paths
 from vocdet.formats.scan import Coordinates
@@ -54,7 +54,7 @@ def write(
 
 def _files(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """The images of every file, by its name."""
-    splits = {name: rows for name, rows in dataset.splits.items() if name in ORDER and len(rows)}
+    splits = {name: rows for name, rows in dataset.splits.items() if name in SPLIT_ORDER and len(rows)}
     if not splits:
         return {"annotations": np.arange(len(dataset))}
     divided = [splits[name] for name in ("train", "val") if name in splits]

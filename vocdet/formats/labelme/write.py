@@ -27,7 +27,7 @@ from vocdet.formats.labelme.shapes import FLAGS, SHAPE_KEYS
 from vocdet.formats.scan import Coordinates
 
 LABEL_LIST = "labels.txt"  # labelme's own, for its option --labels
-VERSION = "5.5.0"  # of the file format, which labelme checks
+LABELME_VERSION = "5.5.0"  # of the file format, which labelme checks
 
 _POSES = "poses"
 _AREAS = "areas"
@@ -74,7 +74,7 @@ def write(
     for row, (target, end) in enumerate(zip(targets, ends, strict=True)):
         size = int(images.widths[row]), int(images.heights[row])
         whole: dict[str, Any] = {
-            "version": VERSION,
+            "version": LABELME_VERSION,
             "flags": {},
             "shapes": _shapes(dataset, range(first, end), size, areas, losses),
         }

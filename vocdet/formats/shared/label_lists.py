@@ -16,20 +16,20 @@ from vocdet.formats.shared.values import read_labels
 from vocdet.wording import listed
 
 # The first is preferred.
-NAMES = ("classes.txt", "labels.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
+LIST_NAMES = ("classes.txt", "labels.txt", "_darknet.labels", "obj.names", "predefined_classes.txt")
 _SUFFIX = ".names"  # of any other list
 
 
 def is_list_name(file: str) -> bool:
     """Whether a path has the name of a label list."""
     name = file.rpartition("/")[2].lower()
-    return name in NAMES or name.endswith(_SUFFIX)
+    return name in LIST_NAMES or name.endswith(_SUFFIX)
 
 
 def list_rank(file: str) -> tuple[int, int, str]:
     """The order in which label lists take precedence, smallest first."""
     name = file.rpartition("/")[2].lower()
-    return file.count("/"), NAMES.index(name) if name in NAMES else len(NAMES), file
+    return file.count("/"), LIST_NAMES.index(name) if name in LIST_NAMES else len(LIST_NAMES), file
 
 
 def own_labels(root: Path, occurring: Iterable[str], notes: Notes) -> tuple[tuple[str, ...], str]:

@@ -47,7 +47,7 @@ OBJECT_KEYS = frozenset(
 )  # fmt: skip
 _CLOSED_KEYS = OBJECT_KEYS - {"attributes", "parts"}  # these can hold values for which XML has no tags
 
-SAME = "\0"  # in place of a text of a header: vocdet's default
+AS_DEFAULT = "\0"  # in place of a text of a header: vocdet's default
 
 
 @dataclass(slots=True)
@@ -55,10 +55,10 @@ class Header:
     """The top of a file: all but the name and size of its image. None: the tag is missing."""
 
     folder: str | None = "JPEGImages"
-    path: str | None = SAME  # the file name
+    path: str | None = AS_DEFAULT  # the file name
     source: dict[str, str] | None = field(default_factory=lambda: {"database": "Unknown"})
     depth: str | None = "3"
-    segmented: str | None = SAME  # 1 if an object has a mask, else 0
+    segmented: str | None = AS_DEFAULT  # 1 if an object has a mask, else 0
     attributes: dict[str, str] = field(default_factory=dict)  # of <annotation>
     tags: list[str] = field(default_factory=list)  # XML of all other children
     masks: bool = False  # whether its masks are in SegmentationObject

@@ -28,7 +28,7 @@ from vocdet.formats.voc import preserved
 from vocdet.formats.voc.annotation import Annotation, parse_annotation, read_annotation, read_file, without_objects
 from vocdet.formats.voc.layout import Layout, find_layout
 from vocdet.formats.voc.objects import NO_RARE_FIELDS, ObjectColumns, RareFields, RawObject, columns_of
-from vocdet.formats.voc.preserved import SAME
+from vocdet.formats.voc.preserved import AS_DEFAULT
 from vocdet.formats.voc.usual import UsualFile, UsualObjects, usual_objects
 from vocdet.wording import counted, listed, quoted
 
@@ -158,9 +158,9 @@ def _read_one(reading: _Reading, source: str, annotation: Annotation, batch: _Ba
     rares = [item.rare for item in annotation.objects if item.rare is not None]
     masked = header.masks or any(rare.polygons or rare.segmentation for rare in rares)
     if header.segmented == ("1" if masked or number in batch.objects.outlined else "0"):
-        header.segmented = SAME
+        header.segmented = AS_DEFAULT
     if header.path == file.rpartition("/")[2]:
-        header.path = SAME
+        header.path = AS_DEFAULT
     row = builder.add_image(file, source, size, stem=stem, extra=preserved.image_json(header))
     if count:
         batch.pending.append((row, number))

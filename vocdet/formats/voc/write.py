@@ -27,7 +27,7 @@ from vocdet.formats.voc import coordinates as conventions
 from vocdet.formats.voc import image_sets, preserved, write_object
 from vocdet.formats.voc import masks as voc_masks
 from vocdet.formats.voc.coordinates import minimum_text
-from vocdet.formats.voc.preserved import SAME, Header
+from vocdet.formats.voc.preserved import AS_DEFAULT, Header
 from vocdet.formats.voc.write_header import header_of, header_text
 from vocdet.formats.voc.write_object import NOT_XML, xml_text
 
@@ -152,7 +152,7 @@ def _headers(dataset: Dataset, areas: NDArray[np.float64], losses: Counter[str])
         if header.masks:
             header.masks = _picture(dataset, row, header) is not None
             losses["SegmentationObject files: masks overlap or have another size"] += not header.masks
-        if header.segmented == SAME:
+        if header.segmented == AS_DEFAULT:
             header.segmented = str(int(any_mask or header.masks))
         headers.append(header)
     return headers

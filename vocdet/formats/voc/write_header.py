@@ -10,7 +10,7 @@ from lxml import etree
 
 from vocdet.formats.shared.extras import extra_of
 from vocdet.formats.voc import preserved, write_object
-from vocdet.formats.voc.preserved import SAME, Header
+from vocdet.formats.voc.preserved import AS_DEFAULT, Header
 from vocdet.formats.voc.write_object import NOT_XML, xml_attribute, xml_text
 
 _XML = "http://www.w3.org/XML/1998/namespace"  # of xml:lang and xml:space, which must have this prefix
@@ -23,14 +23,16 @@ def header_text(filename: str, size: tuple[int, int], header: Header, mark: str,
         lines.append(f"\t<folder>{xml_text(header.folder)}</folder>")
     lines.append(f"\t<filename>{xml_text(filename)}</filename>")
     if header.path is not None:
-        lines.append(f"\t<path>{xml_text(filename if header.path == SAME else header.path)}</path>")
+        lines.append(f"\t<path>{xml_text(filename if header.path == AS_DEFAULT else header.path)}</path>")
     if header.source is not None:
         inner = (f"\t\t<{name}>{xml_text(value)}</{name}>" for name, value in header.source.items())
         lines += ["\t<source>", *inner, "\t</source>"]
     depth = [] if header.depth is None else [f"\t\t<depth>{xml_text(header.depth)}</depth>"]
     lines += ["\t<size>", f"\t\t<width>{size[0]}</width>", f"\t\t<height>{size[1]}</height>", *depth, "\t</size>"]
     if header.segmented is not None:
-        lines.append(f"\t<segmented>{xml_text('0' if header.segmented == SAME else header.segmented)}</segmented>")
+        lines.append(
+            f"\t<segmented>{xml_text('0' if header.segmented == AS_DEFAULT else header.segmented)}</segmented>"
+        )
     if mark:
         lines.append(f"\t<coordinates>{mark}</coordinates>")
     if exif:

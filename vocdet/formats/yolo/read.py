@@ -27,7 +27,7 @@ from vocdet.formats.shared.settled import settled
 from vocdet.formats.shared.values import read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
 from vocdet.formats.yolo.rotated_rows import rotated_boxes
-from vocdet.formats.yolo.rows import TOLERANCE, Row, farthest, is_outside, outside_problem, read_rows
+from vocdet.formats.yolo.rows import OUTSIDE_TOLERANCE, Row, farthest, is_outside, outside_problem, read_rows
 from vocdet.formats.yolo.write import PIXEL_DECIMALS
 from vocdet.wording import box_text, counted
 
@@ -214,7 +214,9 @@ def _plausible(
     known = np.zeros(len(fractions), np.bool_)
     known[list(outside)] = True
     negative = fractions[:, 2:].min(axis=1, initial=0) < 0
-    far = (fractions.min(axis=1, initial=0) < -TOLERANCE) | (fractions.max(axis=1, initial=0) > 1 + TOLERANCE)
+    far = (fractions.min(axis=1, initial=0) < -OUTSIDE_TOLERANCE) | (
+        fractions.max(axis=1, initial=0) > 1 + OUTSIDE_TOLERANCE
+    )
     for row in np.flatnonzero((negative | far) & ~known).tolist():
         text = box_text(fractions[row])
         if negative[row]:

@@ -20,7 +20,7 @@ from vocdet.formats.yolo.rotated_rows import may_be_rotated
 from vocdet.wording import counted
 
 LARGEST_FILE = 16 * 2**20  # bytes; a box takes 40
-TOLERANCE = 0.01  # fractions may be outside 0 to 1 by this much, as in other tools
+OUTSIDE_TOLERANCE = 0.01  # fractions may be outside 0 to 1 by this much, as in other tools
 
 # A file that has only boxes in their usual form, as most files do: it is parsed in one step.
 _PLAIN = re.compile(rb"(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4} ?\r?\n)*(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4})?")
@@ -157,7 +157,7 @@ def farthest(polygon: Sequence[float]) -> float:
 
 def is_outside(value: float) -> bool:
     """Whether a fraction is outside the image by more than is tolerated."""
-    return not -TOLERANCE <= value <= 1 + TOLERANCE
+    return not -OUTSIDE_TOLERANCE <= value <= 1 + OUTSIDE_TOLERANCE
 
 
 def outside_problem(far: float) -> tuple[str, str, str]:

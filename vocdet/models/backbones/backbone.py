@@ -23,7 +23,7 @@ from vocdet.models.backbones.mobilenets import (
 )
 from vocdet.recipes.nets import MOBILE, NARROWEST, REGISTERED, RESNET, WIDEST, any_net_fault, mobile_names
 
-KINDS = MOBILE
+NETWORKS = MOBILE
 Layers = Callable[[float, Norm], nn.Sequential]  # of a width multiplier and a norm: from the image to stride 32
 LAYERS: dict[str, Layers] = {"mb1": v1_features, "mb2": v2_features}  # mb3 has a reduced tail, too: `Backbone`
 C4_LAYER = {"mb1": 11, "mb2": 14, "mb3-small": 1 + V3_SMALL_C4, "mb3-large": 1 + V3_LARGE_C4}

@@ -13,7 +13,7 @@ from vocdet.models.rcnn.anchors import STRIDES, USUAL_ANCHORS, PyramidAnchors
 MIN_STRIDES, MAX_STRIDES = 2.0, 16.0  # side of an anchor; the standard one has 8
 SIDES_PER_OCTAVE = 4
 MAX_RATIOS = 3
-MIN_GAIN = 2e-3  # of mean IoU, for a change of a ratio or a side
+MIN_CHANGE = 2e-3  # of mean IoU, for a change of a ratio or a side
 MIN_SAMPLES = 400  # jittered boxes: fewer boxes are jittered several times
 RATIO_JITTER = 0.1  # of log width and log height: the effect of crops, and a margin for other datasets
 ROUNDS = 8  # of coordinate descent, at most
@@ -104,12 +104,12 @@ def _better_ratios(worth: Floats, taken: list[int], weights: NDArray[np.float64]
         covered = best[others].max(axis=0) if others else np.zeros_like(best[0])
         scores = np.maximum(best, covered) @ weights
         now = scores[taken[slot]] if slot < len(taken) else float(covered @ weights)
-        if scores.max() >= now + MIN_GAIN:
+        if scores.max() >= now + MIN_CHANGE:
             taken = [*others, int(scores.argmax())]
             taken.sort()
     for k in list(taken):  # drop what the others cover
         others = [other for other in taken if other != k]
-        if others and float((best[taken].max(axis=0) - best[others].max(axis=0)) @ weights) < MIN_GAIN:
+        if others and float((best[taken].max(axis=0) - best[others].max(axis=0)) @ weights) < MIN_CHANGE:
             taken = others
     return taken
 
@@ -126,7 +126,7 @@ def _better_side(
     low, high = max([0.0, *others[:level]]), min([np.inf, *others[level + 1 :]])
     scores = np.maximum(worth[level], covered) @ weights
     best = int(np.where((sides[level] > low) & (sides[level] < high), scores, -1.0).argmax())
-    return best if scores[best] >= scores[chosen[level]] + MIN_GAIN else chosen[level]
+    return best if scores[best] >= scores[chosen[level]] + MIN_CHANGE else chosen[level]
 
 
 def pyramid_recall(

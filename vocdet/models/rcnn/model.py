@@ -20,14 +20,14 @@ from vocdet.models.rcnn.fpn import Fpn, mobile_fpn, standard_fpn
 from vocdet.models.rcnn.mask_heads import mask_predictor, mobile_mask_head, standard_mask_head
 from vocdet.models.rcnn.roi_heads import BoxPredictor, MobileBoxHead, RcnnDetections, RoiHeads, StandardBoxHead
 from vocdet.models.rcnn.rpn import MobileRpnHead, Rpn, RpnHead
-from vocdet.recipes.schema import FEWEST, RcnnHeads
+from vocdet.recipes.schema import FEWEST_CHANNELS, RcnnHeads
 
 LOSSES = ("objectness", "rpn_box", "class", "box", "mask")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 SCORE, NMS, MAX_DETECTIONS = 0.05, 0.5, 100  # torchvision's
 
 _LIMITS = {  # the smallest and largest value of every number in a spec
-    "channels": (FEWEST, 512),
+    "channels": (FEWEST_CHANNELS, 512),
     "hidden": (1, 2048),
     "candidates": (1, 8192),
     "proposals": (1, 8192),

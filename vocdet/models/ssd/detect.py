@@ -16,7 +16,7 @@ SCORE, NMS = 0.001, 0.55
 REACH = 4  # NMS first sees this multiple of the maximum of detections
 
 Floats = NDArray[np.float32]
-Indices = NDArray[np.int64]
+AnchorRows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def detect(
     limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners: Floats = torch.minimum(boxes.clamp(min=0), limit).cpu().numpy()
     values: Floats = scores[some].cpu().numpy()
-    image: Indices = some.cpu().numpy() // each
+    image: AnchorRows = some.cpu().numpy() // each
 
     at = np.flatnonzero(values > limits.score)
     row, class_ = np.divmod(at, classes)
@@ -78,7 +78,7 @@ def detect(
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
 
 
-def _kept(boxes: Floats, scores: Floats, lists: Indices, image: Indices, limits: DetectionLimits) -> Indices:
+def _kept(boxes: Floats, scores: Floats, lists: AnchorRows, image: AnchorRows, limits: DetectionLimits) -> AnchorRows:
     """The rows that remain after NMS, image by image and best first; inputs are list by list."""
     rows, most, overlap = np.arange(len(boxes)), limits.most, limits.overlap
     totals, reach = np.bincount(image), REACH * most
@@ -93,7 +93,7 @@ def _kept(boxes: Floats, scores: Floats, lists: Indices, image: Indices, limits:
     return keep[_best(image[keep], scores[keep], most)]
 
 
-def _best(lists: Indices, scores: Floats, most: int) -> Indices:
+def _best(lists: AnchorRows, scores: Floats, most: int) -> AnchorRows:
     """Indices list by list, the highest scores (N,) >= 0 first, at most `most` of a list."""
     # the bits of non-negative floats sort like the floats
     order = np.argsort((lists << 32) - scores.view(np.int32), kind="stable")
@@ -102,12 +102,12 @@ def _best(lists: Indices, scores: Floats, most: int) -> Indices:
     return order[rank < most]
 
 
-def _starts(lists: Indices) -> Indices:
+def _starts(lists: AnchorRows) -> AnchorRows:
     """The start of each list; lists are contiguous."""
     return np.flatnonzero(np.diff(lists, prepend=-1))
 
 
-def suppress(boxes: Floats, lists: Indices, overlap: float) -> NDArray[np.bool_]:
+def suppress(boxes: Floats, lists: AnchorRows, overlap: float) -> NDArray[np.bool_]:
     """(N,) mask of the boxes (N, 4) that greedy NMS keeps; boxes are list by list, the best first.
 
     A box is removed if a better kept box of its list overlaps it by more than `overlap`. All lists advance together:
@@ -133,7 +133,7 @@ def suppress(boxes: Floats, lists: Indices, overlap: float) -> NDArray[np.bool_]
     return keep
 
 
-def _shared(low: Floats, high: Floats, first: Indices) -> Floats:
+def _shared(low: Floats, high: Floats, first: AnchorRows) -> Floats:
     """The overlap of each interval with the one in row `first` (N,)."""
     length = np.minimum(high, high[first])
     length -= np.maximum(low, low[first])

@@ -26,11 +26,11 @@ from vocdet.models.limits import check_input
 from vocdet.models.ssd import pan
 from vocdet.models.ssd.anchors import Anchors, map_sizes
 from vocdet.models.ssd.cells import cell_grid
-from vocdet.recipes.schema import FEWEST, Extras, LastMap, Neck
+from vocdet.recipes.schema import FEWEST_CHANNELS, Extras, LastMap, Neck
 
 EXTRAS = (512, 256, 256, 128)  # channels of the extra feature maps
 MAPS = 2 + len(EXTRAS)
-WIDEST = 512  # channels of a neck
+WIDEST_NECK = 512  # channels of a neck
 
 
 class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="ssd"):
@@ -52,7 +52,7 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         maps = MAPS if self.neck == "none" else 0
         if len(self.anchors.shapes) != maps:
             raise ValueError(f"anchors for {len(self.anchors.shapes)} feature maps, not {maps}")
-        if not (FEWEST <= self.channels <= WIDEST if self.neck == "pan" else self.channels == 0):
+        if not (FEWEST_CHANNELS <= self.channels <= WIDEST_NECK if self.neck == "pan" else self.channels == 0):
             raise ValueError(f"a neck {self.neck} of {self.channels} channels")
 
     @property
@@ -64,7 +64,7 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     def maps(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of every feature map, finest first."""
         if self.neck == "pan":
-            return map_sizes(self.size, pan.MAPS, finest=pan.FINEST)
+            return map_sizes(self.size, pan.PAN_MAPS, finest=pan.FINEST)
         return map_sizes(self.size, last_map=self.last_map)
 
 

@@ -22,7 +22,7 @@ from vocdet.models.flat import flat
 from vocdet.models.ssd.cells import BINS
 
 FINEST = 8  # stride of the first map
-MAPS = 4
+PAN_MAPS = 4
 CHANNELS, LARGER = 96, 128  # for mb3-small, for the larger nets
 RARE = 0.01  # initial score of all labels together in every cell
 _conv = partial(
@@ -57,10 +57,10 @@ class PanHead(nn.Module):
         self.coarsest = _separable(channels, stride=2)
         self.top_down = nn.ModuleList(_separable(channels) for _ in inputs[:-1])
         self.bottom_up = nn.ModuleList(_separable(channels, stride=2) for _ in inputs)
-        self.class_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
-        self.box_tower = nn.ModuleList(_separable(channels) for _ in range(MAPS))
-        self.class_out = nn.ModuleList(nn.Conv2d(channels, self.classes, 1) for _ in range(MAPS))
-        self.box_out = nn.ModuleList(nn.Conv2d(channels, 4 * BINS, 1) for _ in range(MAPS))
+        self.class_tower = nn.ModuleList(_separable(channels) for _ in range(PAN_MAPS))
+        self.box_tower = nn.ModuleList(_separable(channels) for _ in range(PAN_MAPS))
+        self.class_out = nn.ModuleList(nn.Conv2d(channels, self.classes, 1) for _ in range(PAN_MAPS))
+        self.box_out = nn.ModuleList(nn.Conv2d(channels, 4 * BINS, 1) for _ in range(PAN_MAPS))
         initialize(self)
         for layer in (*self.class_out.modules(), *self.box_out.modules()):
             if isinstance(layer, nn.Conv2d):

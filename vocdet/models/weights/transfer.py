@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vocdet.errors import CheckpointError
-from vocdet.models.backbones.backbone import C4_LAYER, KINDS, BackboneSpec
+from vocdet.models.backbones.backbone import C4_LAYER, NETWORKS, BackboneSpec
 from vocdet.models.backbones.resnet import make_backbone
 from vocdet.models.classifier import Classifier
 from vocdet.models.rcnn.model import MaskRcnn
@@ -113,7 +113,7 @@ def net_of(tensors: Mapping[str, Tensor]) -> BackboneSpec | None:
     if fits(tensors, BackboneSpec(RESNET)):
         return BackboneSpec(RESNET)
     if any(name.startswith("backbone.features.") for name in our_names(tensors, BackboneSpec("mb1")).values()):
-        for kind, width, tail in product(KINDS, WIDTHS, (False, True)):
+        for kind, width, tail in product(NETWORKS, WIDTHS, (False, True)):
             spec = BackboneSpec(kind, width, tail and kind.startswith("mb3"))
             if fits(tensors, spec):
                 return spec
