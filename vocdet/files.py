@@ -63,6 +63,20 @@ def read_limited(path: Path | str, limit: int) -> bytes:
         os.close(file)
 
 
+def first_bytes(path: Path | str, count: int = 512) -> bytes:
+    """The first bytes of a regular file; b"" if it cannot be read."""
+    try:
+        file = os.open(path, _READ)
+    except OSError:
+        return b""
+    try:
+        return os.read(file, count) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
+
+
 def _too_large(limit: int) -> FileTooLargeError:
     return FileTooLargeError(errno.EFBIG, f"larger than {limit >> 20} MB")
 

@@ -20,6 +20,7 @@ from vocdet.wording import json_reason
 
 Polygons: TypeAlias = "list[list[float]]"  # each x1, y1, x2, y2, ...
 
+MASK_THRESHOLD = 0.5  # probability above which a pixel belongs to an object
 FURTHEST = 1e9  # pixels of a point from the origin
 LARGEST_SIDE = 1 << 16  # pixels of a mask; larger ones are a mistake or an attack
 MOST_PIXELS = 1 << 28  # of a mask that is drawn; pycocotools counts in 32 bits
@@ -238,6 +239,15 @@ def _is_too_long(polygon: NDArray[np.float64]) -> bool:
         return False
     sides = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
     return bool((sides + 1).sum() > LONGEST_OUTLINE)
+
+
+def placed(pixels: NDArray[np.bool_], left: int, top: int, height: int, width: int) -> NDArray[np.bool_]:
+    """Pixels as a mask of an image (height, width) in column order, as in an RLE; what is beyond it is cut off."""
+    x0, y0 = max(left, 0), max(top, 0)
+    inside = pixels[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)]
+    image = np.zeros((height, width), np.bool_, order="F")
+    image[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]] = inside
+    return image
 
 
 def area(segmentation: Polygons | Rle) -> float:

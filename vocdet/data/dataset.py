@@ -13,13 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from vocdet.boxes import Boxes
 from vocdet.data.columns import frozen
 from vocdet.data.levels import Levels
-from vocdet.data.splits import SPLIT_ORDER, FrozenSplits, Rows, Splits, within
+from vocdet.data.splits import SPLIT_AGAIN, SPLIT_ORDER, FrozenSplits, Rows, Splits, within
 from vocdet.data.texts import Texts
 from vocdet.errors import SplitError
 from vocdet.wording import did_you_mean, listed
 
 DIVIDE_TRAINVAL = "`vocdet.write_splits(vocdet.split(dataset, keep_test=True), force=True)`"  # test is unchanged
-_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _NOT_GIVEN: Any = None  # a column that is filled with its default when the table is made
 
 
@@ -245,7 +244,7 @@ class Dataset:
     def _again(self, split: str) -> str:
         """The call that makes a split of these names; images of test stay there, unless test is what is missing."""
         keep_test = split in ("train", "val") and self.splits.keys() & {"trainval", "test"}
-        return DIVIDE_TRAINVAL if keep_test else _SPLIT_AGAIN
+        return DIVIDE_TRAINVAL if keep_test else SPLIT_AGAIN
 
     def _other_splits(self, split: str) -> str:
         others = [name for name, rows in self.splits.items() if name != split and len(rows)]

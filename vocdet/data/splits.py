@@ -13,6 +13,7 @@ Rows = NDArray[np.int64]  # (N,) rows of the image table
 Splits = Mapping[str, Rows]
 
 SPLIT_ORDER = ("train", "val", "test", "trainval")
+SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"  # in hints
 FOLD = re.compile(r"(fold\d+)_(?:train|val)")
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from vocdet.files import first_bytes
 from vocdet.formats.images.folders import listing
 
-_FIRST_BYTES = 1 << 15
 _MOST_INSPECTED = 4  # files of each suffix
 _MOST_NAMES = 5000
 _CVAT = "import it into CVAT and export it as COCO, or convert it with Datumaro"
@@ -85,7 +85,7 @@ def find_foreign(path: Path, known: Sequence[str] = ()) -> Foreign | None:
         for suffix in foreign.suffixes:
             if suffix not in begins:
                 some = islice((one for one in paths if one.lower().endswith(suffix)), _MOST_INSPECTED)
-                begins[suffix] = [_begin(root / one) for one in some]
+                begins[suffix] = [first_bytes(root / one, 1 << 15) for one in some]
             some_or_all = all if "voc" in foreign.resembles else any  # other XML files are VOC's
             if begins[suffix] and some_or_all(
                 all(re.search(pattern, begin) for pattern in foreign.content) for begin in begins[suffix]
@@ -107,13 +107,3 @@ def _paths(folder: Path) -> Iterator[str]:
             count += 1
             if count > _MOST_NAMES:
                 return
-
-
-def _begin(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(_FIRST_BYTES)
-    except OSError:
-        return b""

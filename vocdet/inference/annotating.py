@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.boxes import Boxes, area
+from vocdet.boxes import Boxes, box_ious
 from vocdet.data.detections import Detections
 from vocdet.inputs.images import Image
 
@@ -29,7 +29,7 @@ class Comparison:
 
 def compare(detections: Detections, labels: Sequence[str], boxes: Boxes, names: Sequence[str]) -> Comparison:
     """What a model sees otherwise than the annotated boxes (N, 4) with their label names; the best detections first."""
-    iou = _iou(detections.boxes, boxes)
+    iou = box_ious(detections.boxes, boxes)
     free, new, other = set(range(len(boxes))), list[int](), list[tuple[int, int]]()
     for row in range(len(detections)):
         name = labels[int(detections.labels[row])]
@@ -43,12 +43,6 @@ def compare(detections: Detections, labels: Sequence[str], boxes: Boxes, names: 
         if names[match] != name or iou[row, match] < DRAWN_ALIKE:
             other.append((row, match))
     return Comparison(new, sorted(free), other)
-
-
-def _iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    common = np.clip(corner, 0, None).prod(axis=2)
-    return np.asarray(common / np.maximum(area(a)[:, None] + area(b)[None] - common, 1e-9))
 
 
 def uncertainty(detections: Detections, thresholds: NDArray[np.float32]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet import masks
-from vocdet.boxes import Boxes, area
+from vocdet.boxes import Boxes, area, box_ious, shared_areas
 from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.data.tiles import Tiles, Windows
@@ -121,8 +121,8 @@ def _agreement(
         np.concatenate([np.maximum(seen.boxes[rows, :2], low), np.minimum(seen.boxes[rows, 2:], high)], axis=1)
         for rows in (a, b)
     )
-    common = _common(one, other)
-    iou = _iou(one, other, common)
+    common = shared_areas(one, other)
+    iou = box_ious(one, other, common)
     inside_b = seen.truncated[a, None] & (common >= INSIDE * _areas(seen.boxes[a])[:, None])
     inside_a = seen.truncated[None, b] & (common >= INSIDE * _areas(seen.boxes[b])[None])
     quality = np.where(iou >= SAME_OBJECT, iou, np.where(inside_a | inside_b, SAME_OBJECT / 2, 0.0))
@@ -157,8 +157,8 @@ def _distinct(results: list[_Result], seen: _Seen, windows: Windows, whole: NDAr
     boxes = np.array([one.box for one in results])
     labels = np.array([seen.labels[one.rows[0]] for one in results])
     views = [set(seen.view[one.rows].tolist()) for one in results]
-    common = _common(boxes, boxes)
-    iou, inside = _iou(boxes, boxes, common), common / _areas(boxes)[:, None]
+    common = shared_areas(boxes, boxes)
+    iou, inside = box_ious(boxes, boxes, common), common / _areas(boxes)[:, None]
     complete = np.array([not seen.truncated[one.shown].any() and not whole[seen.view[one.shown]].any()
                          for one in results])  # fmt: skip
     kept: list[int] = []
@@ -172,16 +172,6 @@ def _distinct(results: list[_Result], seen: _Seen, windows: Windows, whole: NDAr
                 continue
         kept.append(i)
     return kept
-
-
-def _common(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    """(N, M) square pixels that two boxes share."""
-    corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    return np.asarray(np.clip(corner, 0, None).prod(axis=2))
-
-
-def _iou(a: Boxes, b: Boxes, common: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(common / np.maximum(area(a)[:, None] + area(b)[None] - common, 1e-9))
 
 
 def _areas(boxes: Boxes) -> NDArray[np.float64]:

@@ -38,3 +38,13 @@ def recall_rows(
                 recall = float((iou[of] >= 0.5).mean())
                 rows.append(AnchorRecall(label, name, int(of.sum()), float(iou[of].mean()), recall))
     return tuple(rows)
+
+
+def weighted_sample(
+    boxes: NDArray[np.float64], labels: NDArray[np.int32], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `MAX_BOXES` of the boxes, and their weights: the inverse square root of the frequency of their labels."""
+    if len(boxes) > MAX_BOXES:
+        keep = np.sort(rng.choice(len(boxes), MAX_BOXES, replace=False))
+        boxes, labels = boxes[keep], labels[keep]
+    return boxes, 1 / np.sqrt(np.bincount(labels))[labels]

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.boxes import Boxes
-from vocdet.masks import rle_json
-
-MASK_THRESHOLD = 0.5  # probability above which a pixel belongs to the object
+from vocdet.masks import MASK_THRESHOLD, placed, rle_json
 
 
 def pasted(masks: NDArray[Any], boxes: Boxes, height: int, width: int) -> list[bytes]:
@@ -32,8 +30,4 @@ def _in_image(mask: NDArray[np.float32], box: list[int], height: int, width: int
     x0, y0, x1, y1 = box
     size = (max(x1 - x0 + 1, 1), max(y1 - y0 + 1, 1))
     large = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)) > MASK_THRESHOLD
-    left, top = max(x0, 0), max(y0, 0)
-    inside = large[top - y0 : max(height - y0, 0), left - x0 : max(width - x0, 0)]
-    image = np.zeros((height, width), np.bool_, order="F")  # column order, as in an RLE
-    image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    return image
+    return placed(large, x0, y0, height, width)

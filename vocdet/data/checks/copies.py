@@ -8,12 +8,11 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import Groups, by_original
 from vocdet.data.division.similar import Similar
 from vocdet.data.findings import Finding
-from vocdet.data.splits import Splits
+from vocdet.data.splits import SPLIT_AGAIN, Splits
 from vocdet.errors import Place
 from vocdet.wording import listed
 
 _MOST_NAMES = 5  # of the images of a group that are named
-_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _GROUPED = "`vocdet.split(dataset, group_by=['similar'])`"
 _KEEP_SIMILAR = "`vocdet.write_splits(vocdet.split(dataset, group_by=['similar']), force=True)`"
 
@@ -31,7 +30,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
             same = f"is identical to {files[other]}"
             if apart:
                 problem = f"{same}, yet one is in {_joined(splits_of[other])} and the other in {_joined(mine)}"
-                hint = f"delete one, or split again, which keeps copies together: {_SPLIT_AGAIN}"
+                hint = f"delete one, or split again, which keeps copies together: {SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
                 hint = "delete one with its annotation and its lines in split files: copies add nothing to training"
@@ -77,7 +76,7 @@ def augmented_findings(dataset: Dataset, splits: Splits) -> list[Finding]:
         if len(counts) > 1:
             where = listed((f"{counts[name]} in {name}" for name in sorted(counts, key=_order)), conjunction="and")
             problem = f"{dataset.images.stems[group[0]]} is one of {len(group)} augmented copies of one image: {where}"
-            hint = f"split again, which keeps them together, or metrics will be too high: {_SPLIT_AGAIN}"
+            hint = f"split again, which keeps them together, or metrics will be too high: {SPLIT_AGAIN}"
             place = Place(dataset.root / dataset.images.files[group[0]])
             findings.append(Finding("image.augmented_across_splits", "warning", problem, place, hint, len(group)))
     return findings

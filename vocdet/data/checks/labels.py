@@ -14,11 +14,10 @@ from vocdet.data.division.divide import objects_of_splits
 from vocdet.data.division.groups import merged
 from vocdet.data.findings import Finding, object_place
 from vocdet.data.labels import is_background
-from vocdet.data.splits import separate
+from vocdet.data.splits import SPLIT_AGAIN, separate
 from vocdet.errors import Place
 from vocdet.wording import counted, listed, quoted
 
-_SPLIT_AGAIN = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
 LONGEST_LABEL = 100  # characters
 
 _MOST_NAMES = 20  # of labels that look alike
@@ -75,7 +74,7 @@ def label_split_findings(dataset: Dataset) -> list[Finding]:
                      for name, count in zip(names, counts[1:, i].tolist(), strict=True) if count]  # fmt: skip
         if not counts[0, i] and elsewhere:
             problem = f"the label {quoted(label)} has no object in train, but {' and '.join(elsewhere)}"
-            hint = f"a model cannot learn it: annotate some in train, or split again: {_SPLIT_AGAIN}"
+            hint = f"a model cannot learn it: annotate some in train, or split again: {SPLIT_AGAIN}"
             findings.append(Finding("label.not_in_train", "warning", problem, places[i], hint))
     return findings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.files import read_limited
+from vocdet.files import first_bytes, read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.images.folders import first_file, walk
 from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix
@@ -18,7 +18,7 @@ from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 29  # bytes; Open Images has 15 million boxes in 2 GB
 
-_FIRST_BYTES = 1 << 14
+_INSPECTED = 1 << 14  # bytes
 _FIRST_ROWS = 20
 _DELIMITERS = ",;\t"
 
@@ -117,14 +117,11 @@ def is_id(text: str) -> bool:
 
 def _begin(path: Path) -> str:
     """The first lines of a file; "" if it is not text."""
+    data = first_bytes(path, _INSPECTED)
+    whole = data if len(data) < _INSPECTED else data[: data.rfind(b"\n") + 1]
     try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            data = file.read(_FIRST_BYTES)
-        whole = data if len(data) < _FIRST_BYTES else data[: data.rfind(b"\n") + 1]
         return whole.decode("utf-8-sig")
-    except (OSError, UnicodeError):
+    except UnicodeError:
         return ""
 
 

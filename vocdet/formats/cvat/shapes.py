@@ -15,16 +15,12 @@ from vocdet.formats.cvat.tracks import Shape
 from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.shared.records import Item, Record, Size
 from vocdet.formats.shared.shapes import ellipse, is_near
-from vocdet.formats.shared.values import NUMBER, clean_label
+from vocdet.formats.shared.values import NUMBER, ShapeError, clean_label
 
 _FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _SIDES = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry"),
           "mask": ("left", "top", "width", "height")}  # fmt: skip
 _REDRAW = "draw it again in CVAT, or delete it"
-
-
-class _InvalidError(ValueError):
-    """Why a shape is not an object."""
 
 
 def read_items(record: Record, size: Size, notes: Notes, *, root: Path) -> Iterator[Item]:
@@ -43,7 +39,7 @@ def read_items(record: Record, size: Size, notes: Notes, *, root: Path) -> Itera
             continue
         try:
             yield _item(shape, size)
-        except _InvalidError as error:
+        except ShapeError as error:
             notes.add("cvat.shape", "error", f"the {shape.kind} {error}", path, _REDRAW, line=shape.line)
 
 
@@ -65,10 +61,10 @@ def _item(shape: Shape, size: Size) -> Item:
     turn = _number(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
     first, second, third, fourth = (_number(shape, side) for side in _SIDES[shape.kind])
     if not is_near((first, second, third, fourth, turn / 360), size):  # NaN for a turn without end
-        raise _InvalidError(f"is far outside an image of {size[0]}×{size[1]}")
+        raise ShapeError(f"is far outside an image of {size[0]}×{size[1]}")
     if shape.kind == "ellipse":
         if min(third, fourth) <= 0:
-            raise _InvalidError("has no area")
+            raise ShapeError("has no area")
         _outline(item, ellipse(first, second, third, fourth, turn), size)
         return item
     item.box = first, second, third, fourth
@@ -86,7 +82,7 @@ def _is_count(text: str) -> bool:
 def _outline(item: Item, points: list[float], size: Size) -> None:
     """Make an item a polygon."""
     if not is_near(points, size):
-        raise _InvalidError(f"is far outside an image of {size[0]}×{size[1]}")
+        raise ShapeError(f"is far outside an image of {size[0]}×{size[1]}")
     item.box = around(points)
     item.segmentation = msgspec.json.encode([[int(number) if number == int(number) else number for number in points]])
 
@@ -94,7 +90,7 @@ def _outline(item: Item, points: list[float], size: Size) -> None:
 def _number(shape: Shape, name: str) -> float:
     text = shape.values.get(name, "").strip()
     if not NUMBER.fullmatch(text):
-        raise _InvalidError(f"has {name}={text[:40]!r}, not a number" if text else f"has no {name}")
+        raise ShapeError(f"has {name}={text[:40]!r}, not a number" if text else f"has no {name}")
     return float(text)
 
 
@@ -104,9 +100,9 @@ def _points(text: str) -> list[float]:
     numbers = [len(pair) == 2 and all(NUMBER.fullmatch(one.strip()) for one in pair) for pair in pairs]
     bad = next((pair for pair, valid in zip(pairs, numbers, strict=True) if not valid), None)
     if bad is not None:
-        raise _InvalidError(f"has the point {','.join(bad)[:40]!r}")
+        raise ShapeError(f"has the point {','.join(bad)[:40]!r}")
     if len(pairs) < 3:
-        raise _InvalidError(f"has {len(pairs)} points, but needs three")
+        raise ShapeError(f"has {len(pairs)} points, but needs three")
     return [float(number) for pair in pairs for number in pair]
 
 
@@ -114,18 +110,18 @@ def _mask(item: Item, shape: Shape, size: Size) -> None:
     """Make an item a mask: run lengths of 0 and 1 in row order, beginning with 0, inside a box of whole pixels."""
     sides = [_number(shape, side) for side in _SIDES["mask"]]
     if not all(0 <= side < 2**31 and side == int(side) for side in sides):
-        raise _InvalidError("does not begin and end at whole pixels")
+        raise ShapeError("does not begin and end at whole pixels")
     left, top, width, height = map(int, sides)
     if not (width and height and left + width <= size[0] and top + height <= size[1]):
-        raise _InvalidError(f"of {width}×{height} at {left},{top} is not inside an image of {size[0]}×{size[1]}")
+        raise ShapeError(f"of {width}×{height} at {left},{top} is not inside an image of {size[0]}×{size[1]}")
     if size[0] * size[1] > masks.MOST_PIXELS or max(size) > masks.LARGEST_SIDE:
-        raise _InvalidError("is too large to draw")
+        raise ShapeError("is too large to draw")
     texts = shape.values.get("rle", "").split(",")
     if not all(text.strip().isdecimal() and len(text.strip()) < 10 for text in texts):
-        raise _InvalidError("has an rle that is not a list of run lengths")
+        raise ShapeError("has an rle that is not a list of run lengths")
     counts = np.array([int(text) for text in texts], np.int64)
     if counts.sum() > width * height or counts[1::2].sum() == 0:
-        raise _InvalidError(f"has runs of {counts.sum()} pixels for {width}×{height}, {counts[1::2].sum()} of them set")
+        raise ShapeError(f"has runs of {counts.sum()} pixels for {width}×{height}, {counts[1::2].sum()} of them set")
     pixels = np.zeros(width * height, np.bool_)  # runs of 0 at the end may be missing
     pixels[: counts.sum()] = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     whole = np.zeros((size[1], size[0]), np.bool_)

@@ -118,11 +118,11 @@ class ImageIndex:
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
-        return self._by(_stem)
+        return self._by(stem_of)
 
     @cached_property
     def _folded_stems(self) -> dict[str, list[str]]:
-        return self._by(lambda file: folded(_stem(file)))
+        return self._by(lambda file: folded(stem_of(file)))
 
     def _by(self, key: Callable[[str], str]) -> dict[str, list[str]]:
         table = defaultdict[str, list[str]](list)
@@ -225,10 +225,6 @@ def _split_in(folder: str) -> str:
 def _without_image_folders(path: str) -> str:
     *folders, name = path.split("/")
     return "/".join([*(folder for folder in folders if folder.lower() not in IMAGE_FOLDERS), name])
-
-
-def _stem(file: str) -> str:
-    return split_suffix(file)[0].rpartition("/")[2]
 
 
 class ImageSize(NamedTuple):

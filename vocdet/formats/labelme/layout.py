@@ -10,13 +10,13 @@ from pathlib import Path
 from vocdet.data.embedded import LARGEST_FILE, suffix_of_embedded
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError, Place
-from vocdet.files import read_limited
+from vocdet.files import first_bytes, read_limited
 from vocdet.formats.images.folders import first_file, irregular, link_hint, walk
 from vocdet.formats.images.lookup import ImageIndex, images_among, indexed, split_suffix, stem_of
 from vocdet.wording import counted
 
 _KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
-_FIRST_BYTES = 4096  # which have one of the keys, whatever their order
+_SEARCHED = 4096  # bytes, which have one of the keys, whatever their order
 _MOST_INSPECTED = 50  # files of a folder
 
 
@@ -83,8 +83,4 @@ def _holds_image(path: Path) -> bool:
 
 def is_labelme(path: Path) -> bool:
     """Whether a JSON file begins like one of labelme's."""
-    try:
-        with path.open("rb") as file:
-            return bool(_KEYS.search(file.read(_FIRST_BYTES)))
-    except OSError:
-        return False
+    return bool(_KEYS.search(first_bytes(path, _SEARCHED)))

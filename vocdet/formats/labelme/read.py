@@ -20,6 +20,7 @@ from vocdet.formats.images.lookup import (
     safe_relative,
     split_suffix,
     splits_by_folder,
+    stem_of,
 )
 from vocdet.formats.labelme.file import LabelmeFile, read_file
 from vocdet.formats.labelme.layout import find_layout
@@ -61,7 +62,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
         dataset = reading.builder.build(labels, reading.notes.findings, entries="shapes")
     unannotated = _unannotated(reading)
     row_of = {file: row for row, file in enumerate(dataset.images.files)}
-    left_out = unannotated | {_stem(file): "" for file in reading.claimed if file not in row_of}
+    left_out = unannotated | {stem_of(file): "" for file in reading.claimed if file not in row_of}
     splits = {
         split: np.array([row_of[file] for file in files], np.int64)
         for split, files in splits_by_folder(dataset.images.files).items()
@@ -94,7 +95,9 @@ def _read_one(reading: _Reading, source: str) -> None:
     path = index.root / source
     file = read_file(path, notes)
     if file is None:
-        beside = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == split_suffix(source)[0]]
+        beside = [
+            image for image in index.by_stem(stem_of(source)) if split_suffix(image)[0] == split_suffix(source)[0]
+        ]
         reading.claimed |= {image: source for image in beside if image not in reading.claimed}
         return
     image = _image_of(reading, source, file)
@@ -132,7 +135,7 @@ def _unannotated(reading: _Reading) -> dict[str, str]:
     for file in images:
         path = reading.index.root / file
         reading.notes.add("image.unannotated", "warning", "has no annotation: it is not used", path, hint)
-    return dict.fromkeys(map(_stem, images), "whose image has no annotation")
+    return dict.fromkeys(map(stem_of, images), "whose image has no annotation")
 
 
 def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
@@ -150,18 +153,18 @@ def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
         return split_suffix(source)[0] + (name.last[-len(suffix) :] if suffix in IMAGE_SUFFIXES else ".jpg")
     exact = _followed(index, folder, file, notes) if name.code in ("", "path.traversal") else None
     own_path = split_suffix(source)[0]
-    same = [image for image in index.by_stem(_stem(source)) if split_suffix(image)[0] == own_path]
+    same = [image for image in index.by_stem(stem_of(source)) if split_suffix(image)[0] == own_path]
     if exact is not None:
         if same and exact not in same:
             problem = f"imagePath is {file.image[:80]!r}, but {same[0]} is beside the file: {exact} is used"
             notes.add("labelme.image.differs", "warning", problem, file.path, "correct imagePath if it is wrong")
         return exact
     by_name = index.ending_in(name.last) if name.last else []
-    found = next((some for some in (same, by_name, index.by_stem(_stem(source))) if some), [])
+    found = next((some for some in (same, by_name, index.by_stem(stem_of(source))) if some), [])
     if not found and file.embedded:
-        return f"{source}/{_stem(source)}{file.embedded}"
+        return f"{source}/{stem_of(source)}{file.embedded}"
     if not found:
-        what = file.image[:80] or _stem(source)
+        what = file.image[:80] or stem_of(source)
         problem = f"its image is missing: {what!r} is not in the dataset"
         notes.add("image.missing", "error", problem, file.path, "restore the image, or delete the file")
     elif len(found) > 1:
@@ -192,7 +195,3 @@ def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> 
         hint = "add the images"
         notes.add("labelme.size", "error", "has no image, and states no size", file.path, hint)
     return file.size
-
-
-def _stem(file: str) -> str:
-    return split_suffix(file)[0].rpartition("/")[2]

@@ -22,7 +22,7 @@ from vocdet.formats.labelme.file import LabelmeFile
 from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.shared.json_file import encoded, is_empty, is_number, shown
 from vocdet.formats.shared.shapes import FARTHEST, ellipse
-from vocdet.formats.shared.values import clean_label
+from vocdet.formats.shared.values import as_whole, clean_label
 from vocdet.wording import counted
 
 SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
@@ -214,7 +214,7 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
     lows = [min(side) for side in zip(*(shape.box[:2] for shape in shapes), strict=True)]
     highs = [max(side) for side in zip(*(shape.box[2:] for shape in shapes), strict=True)]
     item = Item(first.label, (lows[0], lows[1], highs[0], highs[1]), first.index)
-    polygons = [list(map(_short, shape.polygon)) for shape in shapes if shape.polygon]
+    polygons = [list(map(as_whole, shape.polygon)) for shape in shapes if shape.polygon]
     drawn_masks = [shape.mask for shape in shapes if shape.mask is not None]
     if drawn_masks:
         width, height = size
@@ -245,7 +245,3 @@ def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
 def _degrees(direction: Any) -> float | None:
     """The angle of X-AnyLabeling's `direction`, in radians clockwise."""
     return round(math.degrees(direction) % 360, 6) % 360 if is_number(direction) else None
-
-
-def _short(value: float) -> float:
-    return int(value) if value == int(value) else value

@@ -24,6 +24,7 @@ from vocdet.formats.images.lookup import (
     safe_relative,
     split_suffix,
     splits_by_folder,
+    stem_of,
 )
 from vocdet.formats.scan import FormatName, Progress, Scan, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
@@ -116,7 +117,7 @@ class RecordReader:
         splits = self.splits or splits_by_folder(dataset.images.files)
         rows = {name: np.array([row_of[file] for file in files if file in row_of]) for name, files in splits.items()}
         dataset = replace(dataset, splits={name: found.astype(np.int64) for name, found in rows.items()})
-        left_out = unannotated | {_stem(file): "" for file in self.claimed if file not in row_of}
+        left_out = unannotated | {stem_of(file): "" for file in self.claimed if file not in row_of}
         scan = Scan(dataset, tuple(self.notes.findings), left_out=left_out, format=self.format, kind=kind)
         return settled(replace(scan, label_source=label_source), self.builder.facts)
 
@@ -205,7 +206,7 @@ class RecordReader:
                 if end != record.name:
                     self.renamed["the end of their paths"].append(record)
                 return found
-        found = self.index.by_stem(_stem(parts[-1])) if parts else []
+        found = self.index.by_stem(stem_of(parts[-1])) if parts else []
         if len(found) == 1:
             self.renamed["their stems"].append(record)
         return found
@@ -232,7 +233,7 @@ class RecordReader:
         for file in images:
             path = self.index.root / file
             self.notes.add("image.unannotated", "warning", "has no annotation: it is not used", path, hint)
-        return dict.fromkeys(map(_stem, images), "whose image has no annotation")
+        return dict.fromkeys(map(stem_of, images), "whose image has no annotation")
 
 
 def split_named(text: str) -> str:
@@ -243,7 +244,3 @@ def split_named(text: str) -> str:
 
 def _place(record: Record) -> str:
     return f"line {record.line} of {record.source}" if record.line else record.source
-
-
-def _stem(file: str) -> str:
-    return split_suffix(file)[0].rpartition("/")[2]

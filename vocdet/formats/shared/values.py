@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
+from vocdet.files import first_bytes
 from vocdet.wording import reason
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also accepts 5_0, ５０ and nan
 
-_FIRST_BYTES = 4096
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _ELEMENT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s/>]")
 _EXPONENT_FROM = 1e16  # from here on, Python writes exponents too
@@ -26,11 +26,7 @@ def root_element(path: Path) -> str:
 
     Only the first bytes are inspected, and nothing is parsed.
     """
-    try:
-        with path.open("rb") as file:
-            begin = file.read(_FIRST_BYTES)
-    except OSError:
-        return ""
+    begin = first_bytes(path, 4096)
     wide = begin[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in begin[:4]
     match = _ELEMENT.search(_COMMENT.sub(b"", begin.replace(b"\0", b"") if wide else begin))
     return match[1].decode("latin-1") if match else ""
@@ -98,3 +94,12 @@ def number_texts(values: NDArray[np.float64]) -> list[str]:
     if (values == np.rint(values)).all() and (np.abs(values) < 2**53).all():
         return list(map(str, values.astype(np.int64).tolist()))
     return list(map(number_text, values.tolist()))
+
+
+def as_whole(value: float) -> float:
+    """A number as an integer, if it is one: 3 for 3.0."""
+    return int(value) if value == int(value) else value
+
+
+class ShapeError(ValueError):
+    """Why a shape in a file is not an object."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, DatasetError
-from vocdet.files import read_limited
+from vocdet.files import first_bytes, read_limited
 from vocdet.formats.images.folders import first_file, walk
 from vocdet.formats.images.lookup import Layout, indexed, split_suffix, stem_of
 from vocdet.wording import counted
@@ -19,7 +19,6 @@ _PROJECT = re.compile(rb'"_via_(img_metadata|settings)"\s*:')
 _REGIONS = re.compile(rb'"regions"\s*:\s*[\[{]')
 _FILE = re.compile(rb'"filename"\s*:\s*"([^"\\]*)"')
 _CSV = b"region_shape_attributes"
-_FIRST_BYTES = 1 << 14
 
 
 def find_layout(path: Path, *, without_images: bool = False) -> Layout:
@@ -68,13 +67,7 @@ def is_via(path: Path) -> bool:
     """Whether a file begins like one of VIA's."""
     if split_suffix(path.name)[1] not in _SUFFIXES:
         return False
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            begin = file.read(_FIRST_BYTES)
-    except OSError:
-        return False
+    begin = first_bytes(path, 1 << 14)
     if path.suffix.lower() == ".csv":
         return _CSV in begin.split(b"\n")[0]
     return bool(_PROJECT.search(begin) or (_REGIONS.search(begin) and _FILE.search(begin)))

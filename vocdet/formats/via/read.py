@@ -23,7 +23,7 @@ from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared.json_file import is_number, read_json, shown
 from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size
 from vocdet.formats.shared.shapes import ellipse, is_near
-from vocdet.formats.shared.values import clean_label, read_labels
+from vocdet.formats.shared.values import ShapeError, clean_label, read_labels
 from vocdet.formats.via.layout import LARGEST_FILE, find_layout
 from vocdet.wording import counted, listed, reason
 
@@ -42,10 +42,6 @@ class Region:
 
     shape: Mapping[str, Any]
     attributes: Mapping[str, Any]
-
-
-class _InvalidError(ValueError):
-    """Why a region is not an object."""
 
 
 def scan(source: Source, *, without_images: bool = False, progress: Progress | None = None) -> Scan:
@@ -192,7 +188,7 @@ def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: s
             continue
         try:
             item = _item(region.shape, label, size)
-        except _InvalidError as error:
+        except ShapeError as error:
             notes.add("via.region", "error", str(error), path, _REDRAW, inside=inside)
             continue
         others = {
@@ -209,18 +205,18 @@ def _item(shape: Mapping[str, Any], label: str, size: Size) -> Item:
         if not (
             isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys) >= 3 and all(map(is_number, xs + ys))
         ):
-            raise _InvalidError("is a polygon without three points of two numbers")
+            raise ShapeError("is a polygon without three points of two numbers")
         points = [number for pair in zip(xs, ys, strict=True) for number in pair]
     elif isinstance(kind, str) and kind in _NUMBERS:
         values = [shape.get(name) for name in _NUMBERS[kind]]
         bad = next((name for name, value in zip(_NUMBERS[kind], values, strict=True) if not is_number(value)), "")
         if bad:
-            raise _InvalidError(f"is a {kind} whose {bad} is {shown(shape.get(bad))}, not a number")
+            raise ShapeError(f"is a {kind} whose {bad} is {shown(shape.get(bad))}, not a number")
         points = [value for value in values if is_number(value)]
     else:
-        raise _InvalidError(f"has the unknown shape {shown(kind)}")
+        raise ShapeError(f"has the unknown shape {shown(kind)}")
     if not is_near(points, size):
-        raise _InvalidError(f"is far outside an image of {size[0]}×{size[1]}")
+        raise ShapeError(f"is far outside an image of {size[0]}×{size[1]}")
     points = list(map(float, points))
     if kind == "rect":
         x, y, width, height = points
@@ -228,7 +224,7 @@ def _item(shape: Mapping[str, Any], label: str, size: Size) -> Item:
     if kind != "polygon":
         radii = points[2], points[-1]
         if min(radii) <= 0:
-            raise _InvalidError(f"is {'an' if kind == 'ellipse' else 'a'} {kind} without area")
+            raise ShapeError(f"is {'an' if kind == 'ellipse' else 'a'} {kind} without area")
         theta = shape.get("theta")
         degrees = math.degrees(theta) if is_number(theta) and is_near([theta], size) else 0
         points = ellipse(points[0], points[1], *radii, degrees)

@@ -18,7 +18,7 @@ import numpy as np
 from vocdet.data.dataset import DIVIDE_TRAINVAL, Dataset
 from vocdet.data.findings import Finding
 from vocdet.data.image_files import IMAGE_SUFFIXES
-from vocdet.data.splits import FOLD, Rows, Splits
+from vocdet.data.splits import FOLD, SPLIT_AGAIN, Rows, Splits
 from vocdet.errors import Place, SplitError
 from vocdet.files import FileTooLargeError, first_link, is_file, is_folder, may_list, read_limited, writing
 from vocdet.formats.images.folders import is_searched, links_among
@@ -32,7 +32,6 @@ LARGEST_FILE = 16 * 2**20  # bytes; a million stems take 10 MB
 
 _FILE_SUFFIXES = IMAGE_SUFFIXES | {".xml"}
 _SPLIT = "run `vocdet.write_splits(vocdet.split(dataset))`"
-_SPLIT_AGAIN = "run `vocdet.write_splits(vocdet.split(dataset), force=True)`"
 _MOST_HINTS = 20  # searching 20,000 stems for the nearest match is slow
 _MOST_NAMED = 8  # files in an error
 _MOST_LINES = 100_000  # of one code that have their own findings
@@ -63,7 +62,7 @@ def read_split(path: Path) -> Iterator[Entry]:
                 yield Entry(text, number)
     except FileTooLargeError as error:
         problem = f"is larger than {LARGEST_FILE >> 20} MB"
-        raise SplitError(problem, place=path, hint=f"a split file has one stem per line; {_SPLIT_AGAIN}") from error
+        raise SplitError(problem, place=path, hint=f"a split file has one stem per line; run {SPLIT_AGAIN}") from error
     except OSError as error:
         problem = f"cannot be read: {reason(error)}"
         raise SplitError(problem, place=path, hint="check its permissions") from error
@@ -157,7 +156,7 @@ def resolve(
             hints += not why
             hint = _hint(entry.text, row_of) if not why and hints <= _MOST_HINTS else ""
             problem = f"names {quoted(entry.text)}, {why or 'which is not in the dataset'}"
-            hint = hint or f"delete the line, or {_SPLIT_AGAIN}"
+            hint = hint or f"delete the line, or run {SPLIT_AGAIN}"
             findings.add(Finding("imagesets.unknown_stem", "error", problem, Place(path, entry.line), hint))
         elif row not in rows:
             rows[row] = entry.line
@@ -167,7 +166,7 @@ def resolve(
             hint = "delete one of the lines"
             findings.add(Finding("imagesets.duplicate", "warning", problem, Place(path, entry.line), hint))
     if empty:
-        hint = f"{_SPLIT_AGAIN} with larger shares if the split should have images"
+        hint = f"run {SPLIT_AGAIN} with larger shares if the split should have images"
         findings.add(Finding("imagesets.empty", "warning", "names no images", Place(path), hint))
     return np.array(list(rows), np.int64), findings.all()
 
@@ -216,7 +215,7 @@ def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Findi
         shared = np.intersect1d(splits.get(one, _NONE), splits.get(other, _NONE))
         if len(shared):
             problem = f"{_stems(dataset, shared)} in {one} and in {other}: metrics on {other} will be too high"
-            hint = f"{_SPLIT_AGAIN} for disjoint splits"
+            hint = f"run {SPLIT_AGAIN} for disjoint splits"
             place = Place(split_path(dataset.root, other) or dataset.root)
             findings.append(Finding("imagesets.overlap", "warning", problem, place, hint))
     if {"trainval", "train", "val"} <= splits.keys():
@@ -241,7 +240,7 @@ def objectless_findings(
         if len(rows) and not np.isin(dataset.objects.image, rows).any():
             problem = f"the split {name} has {counted(len(rows), 'image')} and no objects"
             place = Place(paths.get(name) or split_path(dataset.root, name) or dataset.root)
-            hint = f"annotate some of them, or {_SPLIT_AGAIN}"
+            hint = f"annotate some of them, or run {SPLIT_AGAIN}"
             findings.append(Finding("imagesets.no_objects", "warning", problem, place, hint))
     return findings
 

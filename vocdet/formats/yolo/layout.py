@@ -10,6 +10,7 @@ from pathlib import Path
 from vocdet.data.findings import Notes
 from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.errors import AnnotationError, DatasetError
+from vocdet.files import first_bytes
 from vocdet.formats.images.folders import files_of, link_hint, listing, spread, walk
 from vocdet.formats.images.lookup import ImageIndex, images_among, split_suffix, stem_of
 from vocdet.formats.shared.label_lists import list_rank
@@ -104,14 +105,14 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
         label_of = pairs.labels_of(root, images, texts)
     except DatasetError:  # several label files of one image
         return []
-    begins = ((image, yolo_settings.first_bytes(root / text)) for image, text in label_of.items())
+    begins = ((image, first_bytes(root / text)) for image, text in label_of.items())
     return [stem_of(image) for image, begin in begins if not begin.strip() or looks_like_rows(begin)]
 
 
 def _names_labels(path: Path) -> bool:
     if path.suffix.lower() not in YAML_SUFFIXES:
         return False
-    return bool(_NAMES_KEY.search(yolo_settings.first_bytes(path, 1 << 14)))
+    return bool(_NAMES_KEY.search(first_bytes(path, 1 << 14)))
 
 
 def _rows_in(root: Path, folder: str) -> str:
@@ -127,12 +128,12 @@ def _rows_beside(root: Path, folder: str) -> str:
 def _first_rows(root: Path, texts: Sequence[str]) -> str:
     """The first of these files that holds rows; some of many are inspected, because the first may be empty."""
     some = spread(texts, _MOST_TEXTS)
-    return next((file for file in some if looks_like_rows(yolo_settings.first_bytes(root / file))), "")
+    return next((file for file in some if looks_like_rows(first_bytes(root / file))), "")
 
 
 def _raise_nothing(root: Path, images: Sequence[str], texts: dict[str, str], hint: str) -> None:
     problem, usual = "no images and no label files found", _LAYOUTS
-    rows = [text for text in texts.values() if looks_like_rows(yolo_settings.first_bytes(root / text))]
+    rows = [text for text in texts.values() if looks_like_rows(first_bytes(root / text))]
     if images and rows:
         problem = f"no label file has the name of an image: {listed(sorted(rows), most=3)}"
         usual = "name each label file like its image, and put it beside it, or into labels/ beside images/"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vocdet.data.findings import Notes
 from vocdet.errors import DatasetError
+from vocdet.files import first_bytes
 from vocdet.formats.images.bare_stems import BareStems
 from vocdet.formats.images.folders import irregular
 from vocdet.formats.images.lookup import IMAGE_FOLDERS, split_suffix, stem_of
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.formats.yolo.settings import first_bytes
 from vocdet.wording import counted
 
 LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation", "txt")

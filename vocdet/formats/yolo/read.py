@@ -19,12 +19,12 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import note_rotated, rotated_extra
 from vocdet.data.source_terms import YOLO
-from vocdet.formats.images.lookup import BY_FOLDER, image_size, split_suffix, unique_stems
+from vocdet.formats.images.lookup import BY_FOLDER, image_size, stem_of, unique_stems
 from vocdet.formats.scan import Progress, Scan, Source, uncollected
 from vocdet.formats.shared.builder import DatasetBuilder
 from vocdet.formats.shared.label_lists import is_list_name
 from vocdet.formats.shared.settled import settled
-from vocdet.formats.shared.values import read_labels
+from vocdet.formats.shared.values import as_whole, read_labels
 from vocdet.formats.yolo.layout import Layout, find_layout
 from vocdet.formats.yolo.rotated_rows import rotated_boxes
 from vocdet.formats.yolo.rows import OUTSIDE_TOLERANCE, Row, farthest, is_outside, outside_problem, read_rows
@@ -62,7 +62,7 @@ def scan(
         split: np.array([row_of[file] for file in files if file in row_of], np.int64)
         for split, files in layout.splits.items()
     }
-    left_out = dict.fromkeys((_stem(file) for file in [*layout.left_out, *reading.unreadable]), "")
+    left_out = dict.fromkeys((stem_of(file) for file in [*layout.left_out, *reading.unreadable]), "")
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
     listed = layout.names_source if is_list_name(layout.names_source) and label_list is None else ""
@@ -265,7 +265,7 @@ def _keypoints(reading: _Reading, sizes: NDArray[np.float64]) -> Iterator[tuple[
         points = np.array(item.keypoints).reshape(shape)
         pixels = _scaled(points[:, :2].ravel().tolist(), sizes[row])
         visible = points[:, 2] if points.shape[1] == 3 else np.where(points.any(axis=1), 2, 0)
-        triples = [[x, y, _short(v)] for x, y, v in zip(pixels[::2], pixels[1::2], visible.tolist(), strict=True)]
+        triples = [[x, y, as_whole(v)] for x, y, v in zip(pixels[::2], pixels[1::2], visible.tolist(), strict=True)]
         extra = {
             "keypoints": [value for triple in triples for value in triple],
             "num_keypoints": int((visible > 0).sum()),
@@ -278,15 +278,7 @@ def _scaled(points: Sequence[float], size: NDArray[np.float64]) -> list[float]:
 
 
 def _rounded(points: NDArray[np.float64]) -> list[float]:
-    return list(map(_short, (np.round(points, PIXEL_DECIMALS) + 0.0).ravel().tolist()))
-
-
-def _short(value: float) -> float:
-    return int(value) if value == int(value) else value
-
-
-def _stem(file: str) -> str:
-    return split_suffix(file)[0].rpartition("/")[2]
+    return list(map(as_whole, (np.round(points, PIXEL_DECIMALS) + 0.0).ravel().tolist()))
 
 
 def _kind(layout: Layout) -> str:

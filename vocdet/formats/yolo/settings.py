@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocdet.data.findings import Notes
+from vocdet.files import first_bytes
 from vocdet.formats.shared.label_lists import is_list_name
 from vocdet.formats.shared.limited import noted_text
 from vocdet.formats.shared.values import clean_label
@@ -99,15 +100,6 @@ def read_names(root: Path, source: str, notes: Notes) -> tuple[str, ...]:
 def is_names_file(root: Path, source: str) -> bool:
     """Whether a file has the name of a label list, and is not the label file of an image of that name."""
     return is_list_name(source) and not looks_like_rows(first_bytes(root / source))
-
-
-def first_bytes(path: Path, count: int = 512) -> bytes:
-    """The first bytes of a file; b"" if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except OSError:
-        return b""
 
 
 def _text(path: Path, notes: Notes) -> str | None:

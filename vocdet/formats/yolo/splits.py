@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.data.findings import Notes
+from vocdet.files import first_bytes
 from vocdet.formats.images.lookup import ImageIndex, safe_relative, splits_by_folder
 from vocdet.formats.shared.limited import noted_text
 from vocdet.formats.yolo.rows import looks_like_rows
-from vocdet.formats.yolo.settings import SPLIT_KEYS, Settings, first_bytes
+from vocdet.formats.yolo.settings import SPLIT_KEYS, Settings
 from vocdet.wording import and_more, counted
 
 LARGEST_LIST = 64 * 2**20  # bytes; a million paths

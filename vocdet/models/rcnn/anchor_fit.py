@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.models.anchor_recall import GOOD_IOU, JITTER, MAX_BOXES, RATIOS, AnchorRecall, recall_rows
+from vocdet.models.anchor_recall import GOOD_IOU, JITTER, RATIOS, AnchorRecall, recall_rows, weighted_sample
 from vocdet.models.rcnn.anchors import STRIDES, USUAL_ANCHORS, PyramidAnchors
 
 MIN_STRIDES, MAX_STRIDES = 2.0, 16.0  # side of an anchor; the standard one has 8
@@ -47,7 +47,7 @@ def fit_pyramid(boxes: NDArray[np.float64], labels: NDArray[np.int32], *, seed: 
     boxes, labels = boxes[usable], labels[usable]
     if len(boxes) == 0:
         return USUAL_ANCHORS
-    boxes, weights = _sample(boxes, labels, np.random.default_rng(seed))
+    boxes, weights = _jittered(boxes, labels, np.random.default_rng(seed))
     ratios = np.unique([1.0, *RATIOS])
     octaves = np.arange(np.log2(MIN_STRIDES), np.log2(MAX_STRIDES) + 1e-6, 1 / SIDES_PER_OCTAVE)
     sides = np.round(np.array(STRIDES)[:, None] * 2.0**octaves)  # (levels, sides)
@@ -67,14 +67,11 @@ def fit_pyramid(boxes: NDArray[np.float64], labels: NDArray[np.int32], *, seed: 
     )
 
 
-def _sample(
+def _jittered(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A sample of the boxes, unchanged and jittered in size and location, and their weights, which sum to 1."""
-    if len(boxes) > MAX_BOXES:
-        keep = np.sort(rng.choice(len(boxes), MAX_BOXES, replace=False))
-        boxes, labels = boxes[keep], labels[keep]
-    weights = 1 / np.sqrt(np.bincount(labels))[labels]
+    boxes, weights = weighted_sample(boxes, labels, rng)
     times = max(1, -(-MIN_SAMPLES // len(boxes)))
     many = np.tile(boxes, (times, 1))
     center, half = (many[:, 2:] + many[:, :2]) / 2, (many[:, 2:] - many[:, :2]) / 2

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vocdet.masks import rle_json
-
-MASK_THRESHOLD = 0.5  # probability above which a pixel belongs to the object
+from vocdet.masks import MASK_THRESHOLD, placed, rle_json
 
 
 def pasted(masks: Tensor, boxes: Tensor, height: int, width: int) -> list[bytes]:
@@ -34,8 +32,4 @@ def _in_image(mask: Tensor, box: NDArray[np.int64], height: int, width: int) -> 
     x0, y0, x1, y1 = box.tolist()
     size = (max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1))
     large = F.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False)[0, 0] > MASK_THRESHOLD
-    left, top = max(x0, 0), max(y0, 0)
-    inside = large[top - y0 : max(height - y0, 0), left - x0 : max(width - x0, 0)].numpy()
-    image = np.zeros((height, width), np.bool_, order="F")  # column order, as in an RLE
-    image[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    return image
+    return placed(large.numpy(), x0, y0, height, width)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.models.anchor_recall import GOOD_IOU, JITTER, MAX_BOXES, RATIOS, AnchorRecall, recall_rows
+from vocdet.models.anchor_recall import GOOD_IOU, JITTER, RATIOS, AnchorRecall, recall_rows, weighted_sample
 from vocdet.models.ssd.anchors import Anchors, Shape, map_sizes
 from vocdet.recipes.schema import LastMap
 
@@ -52,7 +52,7 @@ def fit_anchors(
     grids = map_sizes(size, len(PER_CELL), last_map=last_map)
     if len(boxes) == 0:
         return Anchors(tuple(_fallback(grid) for grid in grids))
-    boxes, weights = _sample(boxes, labels, rng)
+    boxes, weights = _jittered_in_size(boxes, labels, rng)
     candidates = [_candidates(grid, size) for grid in grids]
     worth = [best_iou(boxes, shapes, grid).clip(max=GOOD_IOU) for shapes, grid in zip(candidates, grids, strict=True)]
     sizes = [np.array([s.number for s in shapes]) for shapes in candidates]
@@ -91,14 +91,11 @@ def anchor_recall(
     return recall_rows(np.asarray(iou), side, label_of, labels)
 
 
-def _sample(
+def _jittered_in_size(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A sample of the boxes, unchanged and jittered in size, and their weights, which sum to 1."""
-    if len(boxes) > MAX_BOXES:
-        keep = np.sort(rng.choice(len(boxes), MAX_BOXES, replace=False))
-        boxes, labels = boxes[keep], labels[keep]
-    weights = 1 / np.sqrt(np.bincount(labels))[labels]
+    boxes, weights = weighted_sample(boxes, labels, rng)
     center, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     half = np.minimum(half * np.exp(rng.normal(0, JITTER, (len(boxes), 1))), 0.5)
     center = np.clip(center, half, 1 - half)
