@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A pipe is opened without waiting for its other end.
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-_CHUNK = 1 << 20
+READ_BLOCK = 1 << 20  # bytes read at a time
 
 
 def hasher(data: bytes = b"", *, size: int) -> hashlib.blake2b:
@@ -54,7 +54,7 @@ def read_limited(path: Path | str, limit: int) -> bytes:
         if facts.st_size > limit:
             raise _too_large(limit)
         data = os.read(file, facts.st_size + 1)
-        while len(data) != facts.st_size and (more := os.read(file, _CHUNK)):  # it grows, or hides its size
+        while len(data) != facts.st_size and (more := os.read(file, READ_BLOCK)):  # it grows, or hides its size
             data += more
             if len(data) > limit:
                 raise _too_large(limit)

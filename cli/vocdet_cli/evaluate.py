@@ -144,7 +144,7 @@ def _of_run(
     from vocdet.workflows.evaluate import evaluate_run
 
     run = run or newest_detector(runner.runs)
-    note_backend(run, runner.backend, runner.device)
+    note_backend(run, runner)
     with render.progress("evaluating") as progress:
         done = evaluate_run(
             run, source, options, device=runner.device, backend=runner.backend, picture=picture, progress=progress
@@ -225,7 +225,7 @@ def _precision_table(report: EvalReport) -> Table:
     table = render.table(title, "label", *columns, *(("mask AP50", "mask AP") if masks else ()))
     for i, (row, name) in enumerate(_rows(report)):
         shares = [row.ap_voc07, row.ap_voc, row.ap50, row.ap, *((masks[i].ap50, masks[i].ap) if masks else ())]
-        table.add_row(name, str(row.objects), *map(_metric_text, shares))
+        table.add_row(name, str(row.objects), *map(render.metric, shares))
     return table
 
 
@@ -236,9 +236,9 @@ def _threshold_table(report: EvalReport) -> Table:
     at = "at the score threshold, by boxes" if report.masks else "at the score threshold"
     table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
     for row, name in _rows(report):
-        threshold = _metric_text(row.threshold) if isinstance(row, LabelMetrics) else ""
+        threshold = render.metric(row.threshold) if isinstance(row, LabelMetrics) else ""
         counts = (row.correct, row.wrong, row.missed, row.false)
-        table.add_row(name, threshold, *map(_metric_text, (row.precision, row.recall, row.f1)), *map(str, counts))
+        table.add_row(name, threshold, *map(render.metric, (row.precision, row.recall, row.f1)), *map(str, counts))
     return table
 
 
@@ -267,7 +267,9 @@ def _summary_lines(report: EvalReport) -> list[str]:
         return lines
     for name, block in (("COCO", report), ("COCO, masks", report.masks)):
         if block:
-            lines.append(f"{name}: " + "  ".join(f"{name} {_metric_text(value)}" for name, value in block.coco.items()))
+            lines.append(
+                f"{name}: " + "  ".join(f"{name} {render.metric(value)}" for name, value in block.coco.items())
+            )
         if block and block.interval:
             bounds = (f"{name} {_bounds_text(value)}" for name, value in block.interval.bounds.items())
             within = f"{block.interval.share:.0%} of {block.interval.resamples} resamples of the images"
@@ -277,7 +279,3 @@ def _summary_lines(report: EvalReport) -> list[str]:
 
 def _bounds_text(value: tuple[float, float] | None) -> str:
     return "–" if value is None else f"{value[0]:.3f}–{value[1]:.3f}"
-
-
-def _metric_text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

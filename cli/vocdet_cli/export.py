@@ -100,7 +100,7 @@ def _table(check: Check) -> Table:
     )  # fmt: skip
     for name, scores, milliseconds in rows:
         time = "" if milliseconds is None else f"{milliseconds:.1f}"
-        table.add_row(name, _number(scores.ap50), _number(scores.ap), time)
+        table.add_row(name, render.metric(scores.ap50), render.metric(scores.ap), time)
     return table
 
 
@@ -108,7 +108,7 @@ def _label_table(check: Check) -> Table:
     table = render.table("AP50 of every label", "label", "model", "export", "change")
     for label, (before, after) in check.by_label.items():
         change = "" if before is None or after is None else f"{after - before:+.3f}".replace("-", "−")
-        table.add_row(escape(label[:40]), _number(before), _number(after), change)
+        table.add_row(escape(label[:40]), render.metric(before), render.metric(after), change)
     return table
 
 
@@ -125,7 +125,3 @@ def _text(difference: Difference) -> str:
     missing = f", {difference.missing} without a counterpart" if difference.missing else ""
     of = counted(difference.detections, "detection")
     return f"{difference.boxes:.2g} pixels, scores {difference.scores:.2g}, of {of}{missing}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

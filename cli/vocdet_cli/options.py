@@ -21,43 +21,12 @@ _DATASET = typer.Argument(
 Data = Annotated[Path, _DATASET]
 SomeData = Annotated[Path | None, _DATASET]  # None if it is not given
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        help="Label list, one per line, in the order of their numbers. Default: a list in the folder, such as "
-        "classes.txt or labels.txt, if it has all labels; else all labels, sorted.",
-    ),
-]
-Coordinates = Annotated[
-    Literal["auto", "zero", "one"],
-    typer.Option(help="Coordinates of the XMLs: zero (labelImg), one (VOC devkit, 1-based), auto (detect)."),
-]
-Crowds = Annotated[
-    Literal["ignore", "objects"], typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other.")
-]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out what has an error, and list it, instead of refusing the dataset.")
-]
-Format = Annotated[
-    Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"],
-    typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),
-]
 Formats = Annotated[
     list[str] | None,
     typer.Option("--from", help="Format of all datasets, or of each in their order. Repeatable.", show_default="auto"),
 ]
-ImageFiles = Annotated[
-    Literal["copy", "link", "none"],
-    typer.Option("--images", help="Copy the images, hard-link them (same disk, no space), or do not move them."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-Backend = Annotated[
-    Literal["auto", "torch", "onnx", "openvino"],
-    typer.Option(help="Library that runs the detector; auto: the fastest that has an export in the run, else torch."),
-]
 DEFAULT_RUNS = Path("runs")
 
 
@@ -65,11 +34,30 @@ DEFAULT_RUNS = Path("runs")
 class ReadOptions:
     """How a dataset is read."""
 
-    format: Format = "auto"
-    labels: Labels = None
-    coordinates: Coordinates = "auto"
-    crowds: Crowds = "ignore"
-    skip_bad: SkipBad = False
+    format: Annotated[
+        Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"],
+        typer.Option("--from", help="Format of the dataset; auto detects it by the content of the files."),
+    ] = "auto"
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="Label list, one per line, in the order of their numbers. Default: a list in the folder, such as "
+            "classes.txt or labels.txt, if it has all labels; else all labels, sorted.",
+        ),
+    ] = None
+    coordinates: Annotated[
+        Literal["auto", "zero", "one"],
+        typer.Option(help="Coordinates of the XMLs: zero (labelImg), one (VOC devkit, 1-based), auto (detect)."),
+    ] = "auto"
+    crowds: Annotated[
+        Literal["ignore", "objects"],
+        typer.Option(help="Crowds (iscrowd 1): regions to ignore, or objects like any other."),
+    ] = "ignore"
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out what has an error, and list it, instead of refusing the dataset."),
+    ] = False
 
     def source(self, path: Path) -> Source:
         """The dataset at a path, read in this way."""
@@ -82,8 +70,11 @@ class ReadOptions:
 class FileOptions:
     """How a new dataset is written."""
 
-    images: ImageFiles = "copy"
-    strict: Strict = False
+    images: Annotated[
+        Literal["copy", "link", "none"],
+        typer.Option("--images", help="Copy the images, hard-link them (same disk, no space), or do not move them."),
+    ] = "copy"
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse if the format cannot hold everything.")] = False
 
     def write_options(self, coordinates: Literal["zero", "one"] | None = None) -> WriteOptions:
         """The same for the library."""
@@ -98,7 +89,12 @@ class RunnerOptions:
 
     runs: Runs = DEFAULT_RUNS
     device: Device = "auto"
-    backend: Backend = "auto"
+    backend: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(
+            help="Library that runs the detector; auto: the fastest that has an export in the run, else torch."
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

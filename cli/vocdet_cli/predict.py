@@ -129,7 +129,7 @@ def predict(
         return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
-    note_backend(run, runner.backend, runner.device)
+    note_backend(run, runner)
     predictions = workflow.predict(
         run, sources, out=out, score=runner.score, batch=runner.batch, device=runner.device, backend=runner.backend,
         frames=video.frames, also=also.forms(), tiles=tiles, tracking=tracking, force=force,
@@ -218,7 +218,7 @@ def live(
         return
 
     shown_frames, rate = 0, 0.0
-    note_backend(run, runner.backend, runner.device)
+    note_backend(run, runner)
     shown = workflow.live(
         run, source, save=save, score=runner.score, frames=video.frames, device=runner.device, backend=runner.backend,
         tracking=tracking, force=force,

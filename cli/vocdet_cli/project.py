@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.options import Format
+from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.options import ReadOptions
 from vocdet_cli.safe import escape
 
 app = typer.Typer()
 
 
 @app.command()
+@grouped
 def init(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of the project.", show_default="this folder")
@@ -31,19 +33,19 @@ def init(
         Path | None,
         typer.Option(help="Dataset: fills labels.txt and is named in the commands.", show_default="data in DIR"),
     ] = None,
-    format: Format = "auto",
+    *,
+    read: Annotated[ReadOptions, Without("labels coordinates crowds skip_bad")],
 ) -> None:
     """Create a project: recipes to edit, a label list, a Slurm script, and a README with the commands.
 
     Nothing is overwritten: if one of the files exists, none is written.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows.project import init_project
 
-    made = init_project(folder, net=net, task=task, data=Source(data, format) if data else None)
+    made = init_project(folder, net=net, task=task, data=read.source(data) if data else None)
     names = ", ".join(path.relative_to(folder).as_posix() for path in made)
     where = "data" if data is None else str(data if folder == Path() else data.absolute())
-    check = render.command("check", where, *(render.given(format, "--from", "auto") if data else ()))
+    check = render.command("check", where, *(render.given(read.format, "--from", "auto") if data else ()))
     then = check if folder == Path() else f"cd {shlex.quote(str(folder))} && {check}"
     if data is None and not (folder / "data").exists():
         render.note(f"put your dataset into {folder / 'data'} first")

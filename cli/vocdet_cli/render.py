@@ -133,3 +133,8 @@ def command(name: str, *arguments: str) -> str:
 def given(value: object, option: str = "", default: object = Path()) -> list[str]:
     """The words of an option on the command line; empty for its default."""
     return [] if value == default else [option, str(value)] if option else [str(value)]
+
+
+def metric(value: float | None) -> str:
+    """A metric in a table, with three decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,11 +13,10 @@ from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.option_groups import Without, grouped
-from vocdet_cli.options import Coordinates, FileOptions, Formats, ReadOptions, Seed, SkipBad
+from vocdet_cli.options import FileOptions, Formats, ReadOptions, Seed
 from vocdet_cli.tables import Row, fitted
 
 if TYPE_CHECKING:
-    from vocdet.formats.scan import FormatChoice
     from vocdet.workflows.crops import CropsReport
     from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport, WrittenDataset
 
@@ -97,28 +96,23 @@ def merge(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse if stems clash or the format cannot hold everything.")
     ] = False,
-    format: Formats = None,
-    coordinates: Coordinates = "auto",
-    skip_bad: SkipBad = False,
+    formats: Formats = None,
+    read: Annotated[ReadOptions, Without("format labels crowds")],
 ) -> None:
     """Merge datasets: labels are matched by name, train joins train, val joins val, test joins test.
 
     Stems that clash get the name of their folder as a prefix.
     """
-    from vocdet.formats.scan import Source
     from vocdet.workflows.convert import WriteOptions
     from vocdet.workflows.reshape import merge_datasets
 
     sources, target = (folders, out) if out is not None else (folders[:-1], folders[-1])
-    formats = cast("list[FormatChoice]", format or ["auto"]) * (len(sources) if len(format or ()) < 2 else 1)
-    if len(formats) != len(sources):
+    each = (formats or ["auto"]) * (len(sources) if len(formats or ()) < 2 else 1)
+    if len(each) != len(sources):
         raise typer.BadParameter("give --from once for all datasets, or once for each in their order")
     with render.progress("reading") as progress:
         report = merge_datasets(
-            [
-                Source(path, one, coordinates=coordinates, skip_bad=skip_bad)
-                for path, one in zip(sources, formats, strict=True)
-            ],
+            [replace(read, format=one).source(path) for path, one in zip(sources, each, strict=True)],  # type: ignore[arg-type]
             target,
             WriteOptions(files.images, strict),
             to=files.to,

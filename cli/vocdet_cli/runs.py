@@ -119,7 +119,7 @@ def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:
         (
             run.folder.name,
             [
-                run.net or "–", run.size or "–", _epochs(run), *(_number(run.scores.get(name)) for name in metrics),
+                run.net or "–", run.size or "–", _epochs(run), *map(render.metric, map(run.scores.get, metrics)),
                 _date(run.started), _time(run.seconds), run.dataset[:DIGITS] or "–", _state(run),
             ],
         )
@@ -260,7 +260,10 @@ def _by_change(rows: Sequence[MetricRow]) -> list[MetricRow]:
 
 def _metrics_table(title: str, group: Sequence[RunFacts], rows: Sequence[MetricRow], *, every: bool = True) -> Table:
     cells: list[Row] = [
-        (SHORT.get(row.name, row.name), [_number(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])])
+        (
+            SHORT.get(row.name, row.name),
+            [render.metric(row.values[0]), *(_changed(row.values[0], v) for v in row.values[1:])],
+        )
         for row in rows
     ]
     return fitted(title, _run_names(group), both_ends(cells, len(group), every=every))
@@ -274,12 +277,8 @@ def _run_names(group: Sequence[RunFacts]) -> list[str]:
 
 def _changed(first: float | None, value: float | None) -> str:
     if value is None or first is None:
-        return f"{_number(value)}       " if value is not None else "–"
+        return f"{render.metric(value)}       " if value is not None else "–"
     return f"{value:.3f} {value - first:+.3f}".replace("-", "−")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _best_run(comparison: Comparison) -> RunFacts:

@@ -91,7 +91,7 @@ def _show(done: ThresholdResult) -> None:
     title = f"{rule} on {done.split}, {counted(done.images, 'image')}"
     table = render.table(title, "label", "before", "threshold", "objects", "precision", "recall")
     for row in done.labels:
-        shares = ["–" if value is None else f"{value:.3f}" for value in (row.precision, row.recall)]
+        shares = map(render.metric, (row.precision, row.recall))
         table.add_row(escape(row.label[:40]), f"{row.before:.3f}", f"{row.threshold:.3f}", str(row.objects), *shares)
     render.show(table)
     if missing := [row.label for row in done.labels if not row.reached]:

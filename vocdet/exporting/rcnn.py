@@ -12,13 +12,12 @@ from torchvision.ops import roi_align
 from vocdet.exporting.nms import kept
 from vocdet.exporting.resizing import resized
 from vocdet.exporting.ssd import above
+from vocdet.inference.rcnn import MULTIPLE
 from vocdet.models.box_coder import decode
 from vocdet.models.rcnn import roi_heads, rpn
 from vocdet.models.rcnn.anchors import STRIDES
 from vocdet.models.rcnn.model import MAX_DETECTIONS, NMS, SCORE, MaskRcnn
 from vocdet.models.rcnn.roi_align import BASE_LEVEL, BASE_SIDE, COARSEST, FINEST, SAMPLES
-
-MULTIPLE = 32  # of the canvas sides: the stride of the backbone's last map
 
 
 class RcnnGraph(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-BLOCK = 1 << 20  # bytes read at a time
+from vocdet.files import READ_BLOCK
 
 
 class ContentCount(Protocol):
@@ -70,7 +70,7 @@ class TextCount:
         total, tail = 0, b""
         try:
             with (root / self.file).open("rb") as file:
-                while block := file.read(BLOCK):
+                while block := file.read(READ_BLOCK):
                     data = tail + block
                     total += data.count(self.text)
                     tail = data[-len(self.text) + 1 :]

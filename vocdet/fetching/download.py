@@ -35,10 +35,10 @@ from urllib.request import (
 from vocdet import __version__
 from vocdet.errors import ArgumentError, DownloadError
 from vocdet.files import unwritable, write_text
+from vocdet.formats.scan import Progress
 from vocdet.wording import reason
 
-Progress = Callable[[int, int], None]  # bytes done, total bytes; 0 if unknown
-Note = Callable[[str], None]
+Notify = Callable[[str], None]
 
 OFFLINE = "VOCDET_OFFLINE"  # environment variable: set to 1, nothing is downloaded
 NETWORK_BLOCK = 1 << 18  # bytes
@@ -83,7 +83,7 @@ def download(
     size: int = 0,
     retries: Retries | None = None,
     progress: Progress | None = None,
-    note: Note | None = None,
+    note: Notify | None = None,
 ) -> None:
     """Download a URL into `part`, resuming a partial download, even one from another URL.
 

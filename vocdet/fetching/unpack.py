@@ -18,9 +18,8 @@ from typing import IO
 
 from vocdet.errors import DownloadError, OutputError
 from vocdet.fetching.download import Progress, size_text
-from vocdet.files import unwritable
+from vocdet.files import READ_BLOCK, unwritable
 
-BLOCK = 1 << 20  # bytes
 MOST_ENTRIES = 1_000_000
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 
@@ -207,7 +206,7 @@ def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
         if opened is None:
             raise _refused(archive, f"holds {entry.name!r}, which is not a file")
         with opened as file:
-            while block := file.read(BLOCK):
+            while block := file.read(READ_BLOCK):
                 yield block
     except BROKEN as error:
         raise _damaged(archive, error) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vocdet.formats.scan import Progress
 from vocdet.inference.predictor import predictor_of
 from vocdet.inputs.images import Image
 from vocdet.runtimes.predictor import Predictor
 
 WARM_UP = 3  # untimed images, in which memory is allocated and kernels are chosen
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

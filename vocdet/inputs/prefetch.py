@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+AHEAD = 8  # images decoded in advance, where images are read one at a time
+
 
 def prefetch(make: Callable[[], Iterable[T]], depth: int = 4, *, wait: bool = False) -> Generator[T, None, None]:
     """The items of `make()`, prepared by a thread up to `depth` items ahead. An error in it is raised here.

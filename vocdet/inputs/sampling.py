@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Sampling = Literal["uniform", "balanced"]
+from vocdet.recipes.schema import Sampling
 
 
 class LabeledSamples(Protocol):

@@ -21,6 +21,7 @@ from vocdet.files import make_folder, unwritable
 from vocdet.formats.voc.masks import palette_png
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
+from vocdet.inference.output import QUALITY
 from vocdet.outputs import write_marker
 
 TRAIN_SHARE = 0.75  # of the scans of every digit; the others are for the test images
@@ -37,7 +38,6 @@ LAYOUTS = 20  # tried for an image until one has enough digits
 LIGHT = 0.5  # luminance above which the ink is dark, and below which it is light
 HUE_SHARE = 0.35  # largest share of a hue in an ink, so that it stays close to black or white
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # luminance of RGB, ITU-R BT.601
-QUALITY = 92  # of the JPEGs
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 PixelBox = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax; pixels, 0-based, half-open

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.files import check_writable, write_bytes, write_text
-from vocdet.formats.scan import Source
+from vocdet.formats.scan import Progress, Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import detect_all
 from vocdet.inference.results import write_coco_results
 from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import decode_image
-from vocdet.inputs.prefetch import prefetch
+from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST, check_output, mark_file
 from vocdet.plots.report_page import report_html
 from vocdet.runs.page_facts import page_facts
@@ -34,10 +33,6 @@ from vocdet.wording import listed
 from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, load_dataset
-
-Progress = Callable[[int, int], None]
-
-AHEAD = 8  # images decoded in advance
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from vocdet.exporting.graphs import Graph, at_size, graph_of
 from vocdet.exporting.openvino import check_nncf
 from vocdet.exporting.parity import Check
 from vocdet.files import appearing, check_writable, is_folder
-from vocdet.formats.scan import Source
+from vocdet.formats.scan import Progress, Source
 from vocdet.inputs.images import decode_image, resize
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
@@ -37,8 +37,6 @@ KIND = "export"  # of the marker
 SCORE_TOLERANCE = 0.01  # of AP, AP50 and scores
 TOLERANCE_INT8 = 0.03  # of AP and AP50
 CALIBRATION = 200  # images
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

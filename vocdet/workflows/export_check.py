@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,22 +15,21 @@ from vocdet.data.levels import Levels
 from vocdet.errors import ExportError
 from vocdet.evaluation.report import EvalReport, evaluate
 from vocdet.exporting.parity import Check, Scores, difference, unusual_images
+from vocdet.formats.scan import Progress
 from vocdet.inference.bench import latencies, noise
 from vocdet.inference.predictor import predictor_of
 from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import Image, decode_image
-from vocdet.inputs.prefetch import prefetch
+from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.folding import fused
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.predictor import Predictor
-from vocdet.workflows.evaluate import AHEAD, relabeled_for
+from vocdet.workflows.evaluate import relabeled_for
 from vocdet.workflows.load import Loaded
 
 TIMED = 10  # images
 _LEAST = 0.001  # score of a candidate
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ from vocdet.fetching.unpack import place, unpack
 from vocdet.files import lock_folder, make_folder
 from vocdet.wording import and_more
 
-Progress = Callable[[str, int, int], None]  # the current step; bytes done, total bytes
+FetchProgress = Callable[[str, int, int], None]  # the current step; bytes done, total bytes
 
 MOST_GROWTH = 2  # an archive may unpack to this many times its published size
 
@@ -58,7 +58,7 @@ class _Session:
     """The options of one call, and its callbacks."""
 
     options: FetchOptions
-    progress: Progress
+    progress: FetchProgress
     note: Note
 
 
@@ -67,7 +67,7 @@ def fetch(
     folder: Path,
     options: FetchOptions = FetchOptions(),
     *,
-    progress: Progress | None = None,
+    progress: FetchProgress | None = None,
     note: Note | None = None,
 ) -> Iterator[FetchResult]:
     """Fetch a dataset into a folder, archive by archive, and yield the result of every verification.

@@ -27,7 +27,7 @@ from vocdet.inference.output import check_video_name, no_screen, window, writing
 from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import TrackOptions, Tracks
 from vocdet.inputs.images import Image, decode
-from vocdet.inputs.prefetch import prefetch
+from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST, check_output, mark_file
 from vocdet.wording import reason
 from vocdet.workflows.detector import Backend, is_exported, open_detector
@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.runtimes.predictor import Predictor
 
 READERS = 4  # threads that decode images while the detector works
-DECODED_AHEAD = 8  # images decoded in advance
 RATED = 30  # frames that the displayed rate averages: about a second
 
 Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
@@ -292,7 +291,7 @@ def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Det
                 passed = [crossing for crossing in tracks.crossings if crossing.frame == one[0].number]
                 work.folder.add_crossings(item, passed, video.fps)
 
-        frames = prefetch(lambda: islice(video.frames, work.frames or None), DECODED_AHEAD, wait=True)
+        frames = prefetch(lambda: islice(video.frames, work.frames or None), AHEAD, wait=True)
         with (
             closing(frames),
             closing(written_behind(work.detected(frames, tracks), drawn_frame, add)) as written,
@@ -311,7 +310,7 @@ def read_images(
     with ThreadPoolExecutor(READERS) as pool:
         ahead: deque[tuple[MediaSource, Future[Image]]] = deque()
         while True:
-            for item in islice(rest, DECODED_AHEAD - len(ahead)):
+            for item in islice(rest, AHEAD - len(ahead)):
                 ahead.append((item, pool.submit(decode, Path(item.address), oriented=True, levels=levels)))
             if not ahead:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vocdet.errors import ArgumentError
 from vocdet.evaluation.curves import BEST_F1, Calibration, LabelCurve, Wanted
 from vocdet.evaluation.report import MIN_THRESHOLD
 from vocdet.files import check_writable
-from vocdet.formats.scan import Source
+from vocdet.formats.scan import Progress, Source
 from vocdet.inference.predictor import load_predictor
 from vocdet.models.checkpoint import ThresholdOrigin, read_info, replace_info
 from vocdet.outputs import checkpoint_of
@@ -21,8 +21,6 @@ from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import Loaded, load_dataset
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

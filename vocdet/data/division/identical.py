@@ -9,8 +9,8 @@ from pathlib import Path
 from vocdet.data.dataset import Dataset
 from vocdet.data.image_files import file_status
 from vocdet.errors import ImageError
+from vocdet.files import READ_BLOCK
 
-_CHUNK = 1 << 20  # bytes
 _LARGEST = 1 << 30  # bytes; larger files are not images
 
 
@@ -36,7 +36,7 @@ def _digest(path: Path) -> bytes:
             return b""
         with path.open("rb") as file:
             digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(READ_BLOCK):
                 digest.update(chunk)
             return digest.digest()
     except (OSError, ImageError):

@@ -23,7 +23,7 @@ from vocdet.formats.coco.types import Entries
 from vocdet.formats.shared.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.shared.values import snapped
 
-_FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
+_KEY_FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
 _EMPTY = (b"", b"null", b"{}", b'""')  # segmentations without their brackets
 _LONGEST_EMPTY = 32  # bytes
 _SAME_AREA = 1e-3  # relative difference
@@ -269,7 +269,7 @@ def _in_other_notations(content: CocoContent, whole: Texts, empty: Container[int
 def _flags(entries: Entries) -> NDArray[np.int8]:
     """(M,) the flags of every object, as bits."""
     flags = np.zeros(len(entries.annotations), np.int8)
-    for name, bit in _FLAGS.items():
+    for name, bit in _KEY_FLAGS.items():
         values = entries.column(name)
         if values.count(None) + values.count(0) < len(values):
             flags |= bit * np.array([bool(value) for value in values], np.int8)

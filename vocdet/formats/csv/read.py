@@ -17,13 +17,12 @@ from vocdet.files import read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
 from vocdet.formats.scan import Progress, Scan, Source
-from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.builder import FLAGS
 from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size, split_named
 from vocdet.formats.shared.shapes import is_near
 from vocdet.formats.shared.values import NUMBER, clean_label, read_labels, snapped
 from vocdet.wording import counted, listed, reason
 
-_FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
 _CORRECT = "correct the row, or delete it"
 
 
@@ -89,7 +88,7 @@ def _records(root: Path, file: CsvFile, names: dict[str, str], notes: Notes) -> 
         box = columns.box
         cell_texts = cells[box[0]].strip(), cells[box[1]].strip(), cells[box[2]].strip(), cells[box[3]].strip()
         if texts["label"] or any(cell_texts):
-            flags = sum(bit for key, bit in _FLAGS.items() if texts.get(key, "").lower() in ("1", "true", "yes"))
+            flags = sum(bit for key, bit in FLAGS.items() if texts.get(key, "").lower() in ("1", "true", "yes"))
             others = tuple((key, cells[i].strip()) for key, i in columns.others.items() if i < len(cells))
             label = names.get(texts["label"], texts["label"])
             record.shapes.append(Row(label, cell_texts, flags, others, columns.has_corners, line))

@@ -18,7 +18,7 @@ from vocdet.formats.shared.shapes import ellipse, is_near
 from vocdet.formats.shared.values import NUMBER, ShapeError, clean_label
 
 _FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED}
-_SIDES = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry"),
+_SIDES_OF = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry"),
           "mask": ("left", "top", "width", "height")}  # fmt: skip
 _REDRAW = "draw it again in CVAT, or delete it"
 
@@ -29,7 +29,7 @@ def read_items(record: Record, size: Size, notes: Notes, *, root: Path) -> Itera
     for shape in record.shapes:
         if shape.values.get("outside") == "1":
             continue
-        if shape.kind not in (*_SIDES, "polygon"):
+        if shape.kind not in (*_SIDES_OF, "polygon"):
             problem = f"is a {shape.kind[:40]}, which has no area: it is ignored"
             hint = "draw a box or a polygon around the object"
             notes.add("cvat.shape.no_area", "warning", problem, path, hint, line=shape.line)
@@ -59,7 +59,7 @@ def _item(shape: Shape, size: Size) -> Item:
         _mask(item, shape, size)
         return item
     turn = _number(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
-    first, second, third, fourth = (_number(shape, side) for side in _SIDES[shape.kind])
+    first, second, third, fourth = (_number(shape, side) for side in _SIDES_OF[shape.kind])
     if not is_near((first, second, third, fourth, turn / 360), size):  # NaN for a turn without end
         raise ShapeError(f"is far outside an image of {size[0]}×{size[1]}")
     if shape.kind == "ellipse":
@@ -108,7 +108,7 @@ def _points(text: str) -> list[float]:
 
 def _mask(item: Item, shape: Shape, size: Size) -> None:
     """Make an item a mask: run lengths of 0 and 1 in row order, beginning with 0, inside a box of whole pixels."""
-    sides = [_number(shape, side) for side in _SIDES["mask"]]
+    sides = [_number(shape, side) for side in _SIDES_OF["mask"]]
     if not all(0 <= side < 2**31 and side == int(side) for side in sides):
         raise ShapeError("does not begin and end at whole pixels")
     left, top, width, height = map(int, sides)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from lxml import etree
 
-from vocdet.data.findings import Severity
 from vocdet.formats.shared.values import NUMBER
+from vocdet.formats.shared.xml import Note
 
 MOST_SHAPES = 10_000_000  # that tracks may become
 
 _SIDES = ("xtl", "ytl", "xbr", "ybr")
-Note: TypeAlias = "Callable[[str, Severity, str, int, str], None]"  # code, severity, problem, line, hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from vocdet import masks
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import rotated_extra
 from vocdet.formats.labelme.file import LabelmeFile
-from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
+from vocdet.formats.shared.builder import FLAGS
 from vocdet.formats.shared.json_file import encoded, is_empty, is_number, shown
 from vocdet.formats.shared.shapes import FARTHEST, ellipse
 from vocdet.formats.shared.values import as_whole, clean_label
@@ -27,7 +27,6 @@ from vocdet.wording import counted
 
 SHAPE_KEYS = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color", "flags", "attributes",
                          "group_id", "description"))  # fmt: skip
-FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
 _POLYGONS, _ROTATIONS = ("polygon", "quadrilateral"), ("rotation", "oriented_rectangle")
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _REDRAW = "draw the shape again in labelme, or delete it"

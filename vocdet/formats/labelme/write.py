@@ -23,20 +23,21 @@ from vocdet.files import write_new
 from vocdet.formats.images.lookup import split_suffix
 from vocdet.formats.images.split_folders import folder_losses, split_paths
 from vocdet.formats.labelme.file import FILE_KEYS
-from vocdet.formats.labelme.shapes import FLAGS, SHAPE_KEYS
+from vocdet.formats.labelme.shapes import SHAPE_KEYS
 from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.builder import FLAGS
+from vocdet.formats.shared.plain_losses import OTHER_BOX
 
 LABEL_LIST = "labels.txt"  # labelme's own, for its option --labels
 LABELME_VERSION = "5.5.0"  # of the file format, which labelme checks
 
 _POSES = "poses"
 _AREAS = "areas"
-_OTHER_BOX = "boxes other than the bounds of their masks"
 _INVALID = "invalid masks"
 _KEYS = "extras whose names labelme uses otherwise"
 _WHY = {
     _INVALID: "their boxes are written",
-    _OTHER_BOX: "the mask says where the object is",
+    OTHER_BOX: "the mask says where the object is",
     _POSES: "such as Left or Frontal",
     _AREAS: "where they differ from those of the masks or boxes",
     _KEYS: "",
@@ -135,10 +136,10 @@ def _drawn(
         if isinstance(segmentation, masks.Rle):
             if (segmentation.width, segmentation.height) == size and segmentation.area:
                 bounds, shape = _mask(segmentation)
-                losses[_OTHER_BOX] += not np.allclose(bounds, box, rtol=0, atol=1e-6)
+                losses[OTHER_BOX] += not np.allclose(bounds, box, rtol=0, atol=1e-6)
                 return [shape]
         else:
-            losses[_OTHER_BOX] += not np.allclose(masks.bounds(segmentation) or (), box, rtol=0, atol=1e-6)
+            losses[OTHER_BOX] += not np.allclose(masks.bounds(segmentation) or (), box, rtol=0, atol=1e-6)
             return [{"points": _pairs(polygon), "shape_type": "polygon"} for polygon in segmentation]
     losses[_INVALID] += bool(text)
     if corners is not None and not text:

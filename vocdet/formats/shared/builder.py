@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Column: TypeAlias = "array[Any]"
 
 DIFFICULT, TRUNCATED, OCCLUDED, CROWD = 1, 2, 4, 8  # bits of a flag
+FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
 MOST_POSES = 2**15 - 1  # a dataset can hold
 
 _MOST_HINTS = 20  # unknown labels for which the nearest match is searched

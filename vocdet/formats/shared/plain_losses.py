@@ -9,7 +9,8 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.losses import Loss
 from vocdet.formats.shared.extras import object_keys
 
-_ORDINARY = "they become ordinary objects"
+ORDINARY = "they become ordinary objects"
+OTHER_BOX = "boxes other than the bounds of their masks"
 
 
 def plain_losses(dataset: Dataset, areas: NDArray[np.float64] | None = None) -> list[Loss]:
@@ -23,8 +24,8 @@ def plain_losses(dataset: Dataset, areas: NDArray[np.float64] | None = None) -> 
         area = np.where(np.isnan(areas), area, areas)
     other_area = ~np.isnan(objects.area) & (np.abs(objects.area - area) > 1e-6 * np.maximum(area, 1))
     counts = {
-        ("crowds", _ORDINARY): objects.crowd,
-        ("difficult objects", _ORDINARY): objects.difficult,
+        ("crowds", ORDINARY): objects.crowd,
+        ("difficult objects", ORDINARY): objects.difficult,
         ("truncated objects", "the flag is not written"): objects.truncated,
         ("occluded objects", "the flag is not written"): objects.occluded,
         ("poses", "such as Left or Frontal"): objects.pose > 0,

@@ -16,6 +16,7 @@ from vocdet.data.image_files import IMAGE_SUFFIXES
 from vocdet.data.rotated import Box, note_rotated
 from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import Place
+from vocdet.formats.images.facts import Size
 from vocdet.formats.images.lookup import (
     IMAGE_FOLDERS,
     ImageIndex,
@@ -32,8 +33,6 @@ from vocdet.formats.shared.json_file import encoded
 from vocdet.formats.shared.label_lists import own_labels
 from vocdet.formats.shared.settled import settled
 from vocdet.wording import counted, listed
-
-Size: TypeAlias = "tuple[int, int]"  # width, height
 
 _DEEPEST = 20  # folders of a name that are compared
 _WORD = re.compile(r"[a-z]+")

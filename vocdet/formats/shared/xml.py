@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 from lxml import etree
+
+from vocdet.data.findings import Severity
 
 # In this order: the mark of UTF-32 begins with that of UTF-16.
 _BOMS = (
@@ -19,6 +22,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 # "<?" or "<" where a character has several bytes; XML 1.0, appendix F.1.
+Note = Callable[[str, Severity, str, int, str], None]  # a finding in a file: code, severity, problem, line, hint
+
 _BEGINNINGS = (
     (b"<\0\0\0", "utf-32-le"),
     (b"\0\0\0<", "utf-32-be"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from vocdet import masks
 from vocdet.boxes import Boxes
 from vocdet.data.findings import Severity
 from vocdet.data.rotated import angle_of, around, turned
-from vocdet.formats.shared.builder import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.shared.values import NUMBER, clean_label, number_text
+from vocdet.formats.shared.builder import FLAGS
+from vocdet.formats.shared.values import NOT_FINITE, NUMBER, clean_label, number_text
+from vocdet.formats.shared.xml import Note
 from vocdet.wording import box_text, json_reason, quoted
 
-Note = Callable[[str, Severity, str, int, str], None]  # code, severity, problem, line, hint
 RawBox = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax as written
 
 # Tags of other tools that are preserved without being interpreted. Tags beyond these are preserved too, and reported.
@@ -30,11 +30,9 @@ KNOWN_TAGS = frozenset(
 )
 
 _REDRAW = "redraw the box in labelImg, or delete its <object>"
-_FLAGS = {"difficult": DIFFICULT, "truncated": TRUNCATED, "occluded": OCCLUDED, "crowd": CROWD}
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 _FEW_DIGITS = 100  # of four numbers together: too few for an infinite one
 _JSON_NUMBERS = re.compile(r"-?(0|[1-9]\d{0,8})(\.\d+)?(,-?(0|[1-9]\d{0,8})(\.\d+)?)*", re.ASCII)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -136,7 +134,7 @@ def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawO
             pose = (child.text or "").strip()
             if len(child):
                 note("voc.nested", "warning", _holds(child), line_of(child), "write only the pose in it")
-        elif tag in _FLAGS:
+        elif tag in FLAGS:
             text = child.text
             value = text == "1" or (text != "0" and _flag(child, tag, note))
             if len(child):
@@ -144,7 +142,7 @@ def _read_object(element: etree._Element, note: Note, unknown: set[str]) -> RawO
             if seen.setdefault(tag, value) != value:
                 problem = f"<{tag}> is there twice, as 0 and as 1: read as 1"
                 note("voc.tag.repeated", "warning", problem, line_of(child), "delete the wrong one")
-            flags |= value * _FLAGS[tag]
+            flags |= value * FLAGS[tag]
         elif others is None:
             others = [child]
         else:
@@ -230,7 +228,7 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
     bad = False
     for child in bounds:
         side = tag_of(child)
-        if side in _SIDES:
+        if side in SIDES:
             value = _number_in(child, side, note)
             if value is None:
                 bad = True
@@ -240,7 +238,7 @@ def read_box(bounds: etree._Element, note: Note) -> RawBox | None:
                 bad = True
     if bad:
         return None
-    missing = [side for side in _SIDES if side not in values]
+    missing = [side for side in SIDES if side not in values]
     if missing:
         problem = f"<bndbox> has no {', '.join(f'<{side}>' for side in missing)}"
         note("voc.box.missing_coord", "error", problem, line_of(bounds), _REDRAW)
@@ -434,7 +432,7 @@ def _number_in(element: etree._Element, name: str, note: Note) -> float | None:
         return value
     if not text:
         note("voc.box.missing_coord", "error", f"<{name}> is empty", line_of(element), _REDRAW)
-    elif NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+    elif NUMBER.fullmatch(text) or NOT_FINITE.fullmatch(text):
         note("voc.box.not_finite", "error", f"<{name}> is {text[:40]!r}, not finite", line_of(element), _REDRAW)
     else:
         hint = "write a decimal point, not a comma" if re.fullmatch(r"[\d ]+,\d+", text) else _REDRAW

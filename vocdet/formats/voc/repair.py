@@ -21,10 +21,11 @@ from vocdet.data.findings import Finding
 from vocdet.errors import Place
 from vocdet.files import read_limited
 from vocdet.formats.scan import Coordinates
+from vocdet.formats.shared.builder import FLAGS
 from vocdet.formats.shared.values import NUMBER, clean_label, number_text
 from vocdet.formats.voc.annotation import LARGEST_FILE, read_annotation
 from vocdet.formats.voc.coordinates import minimum_text, to_pixels
-from vocdet.formats.voc.objects import RawObject
+from vocdet.formats.voc.objects import SIDES, RawObject
 from vocdet.formats.voc.xml_edit import (
     CannotEdit,
     Edit,
@@ -40,9 +41,7 @@ from vocdet.wording import counted, listed
 
 MOST_BEYOND = 1.0  # pixels outside its image up to which a box is clipped
 
-_FLAGS = ("difficult", "truncated", "occluded", "crowd")
 _YES, _NO = ("true", "yes"), ("false", "no")
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 _FLAG_IN_WORDS = re.compile(rb"<(difficult|truncated|occluded|crowd)\s*>\s*(true|false|yes|no)\s*<", re.IGNORECASE)
 _MOST_NAMES = 3
 
@@ -169,7 +168,7 @@ def _repair_object(element: Element, facts: Facts, editor: _Editor) -> None:
     if name is not None and (label := clean_label(name.text)) and label != name.text:
         editor.write("label.whitespace", name, label)
     for child in element.children:
-        if child.tag in _FLAGS and (value := _flag(child.text)) is not None:
+        if child.tag in FLAGS and (value := _flag(child.text)) is not None:
             editor.write("voc.flag.bad_value", child, value)
     bounds = element.first("bndbox")
     if bounds is not None and facts.size is not None:
@@ -201,7 +200,7 @@ def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -
     found = []
     for i in np.flatnonzero(beyond).tolist():
         value = float(inside[0, i])
-        side = bounds.first(_SIDES[i])
+        side = bounds.first(SIDES[i])
         if side is not None:
             found.append((side, minimum_text(value, coordinates) if i < 2 else number_text(value)))
     return found
@@ -209,9 +208,9 @@ def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -
 
 def _numbers(bounds: Element) -> tuple[float, ...] | None:
     """The four numbers of a <bndbox>; None if it holds anything else."""
-    if sorted(child.tag for child in bounds.children) != sorted(_SIDES):
+    if sorted(child.tag for child in bounds.children) != sorted(SIDES):
         return None
-    texts = [child.text.strip() for side in _SIDES for child in bounds.all(side)]
+    texts = [child.text.strip() for side in SIDES for child in bounds.all(side)]
     if not all(map(NUMBER.fullmatch, texts)):
         return None
     numbers = tuple(map(float, texts))
@@ -237,9 +236,9 @@ def _content(element: Element) -> tuple[Any, ...]:
     text: object = element.text.strip()
     if element.tag == "name":
         text = clean_label(element.text)
-    elif element.tag in _FLAGS:
+    elif element.tag in FLAGS:
         text = _flag(element.text) or text
-    elif element.tag in _SIDES and NUMBER.fullmatch(element.text.strip()):
+    elif element.tag in SIDES and NUMBER.fullmatch(element.text.strip()):
         text = float(element.text)
     children = sorted(map(_content, element.children), key=repr)
     return element.tag, tuple(sorted(element.attributes.items())), text, tuple(children)

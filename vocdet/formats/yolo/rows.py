@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from vocdet.data.findings import Notes
 from vocdet.formats.shared.limited import noted_bytes
-from vocdet.formats.shared.values import NUMBER
+from vocdet.formats.shared.values import NOT_FINITE, NUMBER
 from vocdet.formats.yolo.rotated_rows import may_be_rotated
 from vocdet.wording import counted
 
@@ -25,7 +25,6 @@ OUTSIDE_TOLERANCE = 0.01  # fractions may be outside 0 to 1 by this much, as in 
 # A file that has only boxes in their usual form, as most files do: it is parsed in one step.
 _PLAIN = re.compile(rb"(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4} ?\r?\n)*(?:\d{1,9}(?: \d(?:\.\d{1,25})?){4})?")
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _UNUSABLE = ("yolo.text.unreadable", "yolo.text.too_big")
 _REDRAW = "draw the object again, or delete the line"
@@ -141,7 +140,7 @@ def _numbers(columns: list[str], line: int, findings: _RowFindings) -> list[floa
     for text in columns:
         if NUMBER.fullmatch(text) and math.isfinite(float(text)):
             continue
-        if NUMBER.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+        if NUMBER.fullmatch(text) or NOT_FINITE.fullmatch(text):
             findings.error("yolo.row.not_finite", f"{text[:40]!r} is not finite", line)
         else:
             hint = "write a decimal point, and spaces between the numbers" if "," in text else _REDRAW

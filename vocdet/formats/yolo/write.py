@@ -26,7 +26,6 @@ DECIMALS = 12  # of a fraction; fewer would lose millionths of a pixel
 
 _SMALLEST = 5e-7  # pixels; a narrower box has no area after rounding
 _NOT_PLAIN = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # YAML needs these escaped
-_ORDINARY = "they become ordinary objects"
 
 
 def image_targets(dataset: Dataset) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from vocdet.data.losses import Loss
 from vocdet.data.rotated import corners_of
 from vocdet.formats.images.split_folders import folder_losses
 from vocdet.formats.scan import Coordinates
-from vocdet.formats.shared.plain_losses import plain_losses
+from vocdet.formats.shared.plain_losses import OTHER_BOX, plain_losses
 from vocdet.formats.yolo import write as boxes_only
 from vocdet.formats.yolo.write import PIXEL_DECIMALS, fraction, image_sizes, write_label_files, written_boxes
 from vocdet.mask_outlines import as_polygon
@@ -33,7 +33,6 @@ _RECTANGLES = "objects without a mask"
 _INVALID = "masks without pixels in their images"
 _CLIPPED = "masks and boxes clipped to their images"
 _LEFT_OUT = "boxes without area in their images"
-_OTHER_BOX = "boxes other than the bounds of their masks"
 _WHY = {
     _TRACED: "they become one polygon along the edges of their pixels",
     _JOINED: "they become one polygon: joined by lines without area, or along the edges of their pixels",
@@ -41,7 +40,7 @@ _WHY = {
     _INVALID: "their boxes become polygons of four corners",
     _CLIPPED: "other tools refuse points outside",
     _LEFT_OUT: "left out: other tools refuse them",
-    _OTHER_BOX: "the polygon says where the object is",
+    OTHER_BOX: "the polygon says where the object is",
 }
 
 
@@ -72,7 +71,7 @@ def write(
             counts[_INVALID if text else _RECTANGLES] += 1
             counts[_CLIPPED] += not np.allclose(boxes[row], objects.box[row], rtol=0, atol=1e-6)
         elif polygon is not None:
-            counts[_OTHER_BOX] += not np.allclose(_bounds(polygon), objects.box[row], rtol=0, atol=1e-6)
+            counts[OTHER_BOX] += not np.allclose(_bounds(polygon), objects.box[row], rtol=0, atol=1e-6)
         keep[row] = polygon is not None
         counts[_LEFT_OUT] += polygon is None
         if polygon is not None:
