@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vocdet.errors import DownloadError, OutputError
-from vocdet.fetching.download import Progress, size_text
+from vocdet.fetching.download import size_text
 from vocdet.files import READ_BLOCK, unwritable
+from vocdet.formats.scan import Progress
 
 MOST_ENTRIES = 1_000_000
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from vocdet.errors import CheckpointError, DownloadError, OutputError
-from vocdet.fetching.download import Note, Retries, check_online, discard, download, finish, sha256_of, size_text
+from vocdet.fetching.download import Notify, Retries, check_online, discard, download, finish, sha256_of, size_text
 from vocdet.files import is_file, is_folder, make_folder, may_list, read_limited, unwritable
 from vocdet.formats.cache import location
 from vocdet.models.weights.published import PublishedWeights
@@ -30,7 +30,7 @@ _LONGEST_POINTER = 1024  # bytes
 class Downloads:
     """What a download of weights reports, and when it gives up."""
 
-    note: Note = lambda _: None
+    note: Notify = lambda _: None
     progress: Callable[[str, int, int], None] = lambda *_: None  # the file's name; bytes done, total bytes
     retries: Retries = field(default_factory=lambda: Retries(tries=1, timeout=10.0))
 

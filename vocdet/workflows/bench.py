@@ -10,8 +10,8 @@ import msgspec
 
 from vocdet.errors import ArgumentError
 from vocdet.files import check_writable, write_bytes
-from vocdet.formats.scan import Source
-from vocdet.inference.bench import Latency, Progress, Work, latencies, noise, work
+from vocdet.formats.scan import Progress, Source
+from vocdet.inference.bench import Latency, Work, latencies, noise, work
 from vocdet.inference.predictor import choose_device, load_predictor
 from vocdet.inputs.images import Image, decode_image
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint

@@ -13,7 +13,7 @@ from pathlib import Path
 from vocdet.errors import ArgumentError, DownloadError, OutputError, VocdetError
 from vocdet.fetching.catalog import Archive, Collection
 from vocdet.fetching.download import (
-    Note,
+    Notify,
     Retries,
     ServerUnavailableError,
     checked_url,
@@ -59,7 +59,7 @@ class _Session:
 
     options: FetchOptions
     progress: FetchProgress
-    note: Note
+    note: Notify
 
 
 def fetch(
@@ -68,7 +68,7 @@ def fetch(
     options: FetchOptions = FetchOptions(),
     *,
     progress: FetchProgress | None = None,
-    note: Note | None = None,
+    note: Notify | None = None,
 ) -> Iterator[FetchResult]:
     """Fetch a dataset into a folder, archive by archive, and yield the result of every verification.
 
@@ -128,7 +128,7 @@ def _chosen_archives(collection: Collection, only: Sequence[str]) -> list[Archiv
     return [archive for archive in collection.archives if not only or archive.part in only]
 
 
-def _present_results(archive: Archive, folder: Path, note: Note) -> list[FetchResult]:
+def _present_results(archive: Archive, folder: Path, note: Notify) -> list[FetchResult]:
     """The results for an archive whose contents are already there; empty if it must be fetched."""
     files = read_receipt(archive, folder)
     if files is None:
@@ -269,7 +269,7 @@ def _not_tried(archive: Archive, folder: Path, session: _Session) -> FetchResult
     )
 
 
-def _delete_archive(archive: Archive, folder: Path, results: Sequence[FetchResult], note: Note) -> None:
+def _delete_archive(archive: Archive, folder: Path, results: Sequence[FetchResult], note: Notify) -> None:
     """Delete an archive if its contents passed every verification."""
     path = folder / archive.name
     if path.exists() and all(result.passed for result in results):

@@ -16,9 +16,10 @@ from vocdet.data.source_terms import CSV
 from vocdet.files import read_limited
 from vocdet.formats.csv.columns import Columns, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
+from vocdet.formats.images.facts import Size
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared.builder import FLAGS
-from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size, split_named
+from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, split_named
 from vocdet.formats.shared.shapes import is_near
 from vocdet.formats.shared.values import NUMBER, clean_label, read_labels, snapped
 from vocdet.wording import counted, listed, reason

@@ -16,9 +16,10 @@ from vocdet.files import read_limited
 from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, number_in
 from vocdet.formats.cvat.shapes import read_items
 from vocdet.formats.cvat.tracks import shape_of, shapes_by_frame
+from vocdet.formats.images.facts import Size
 from vocdet.formats.images.lookup import ImageIndex
 from vocdet.formats.scan import Progress, Scan, Source
-from vocdet.formats.shared.records import Labels, Record, RecordReader, Size, split_named
+from vocdet.formats.shared.records import Labels, Record, RecordReader, split_named
 from vocdet.formats.shared.values import clean_label, read_labels
 from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
 from vocdet.wording import counted, listed, reason

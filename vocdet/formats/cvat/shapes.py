@@ -12,8 +12,9 @@ from vocdet import masks
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import around, rotated_extra, turned
 from vocdet.formats.cvat.tracks import Shape
+from vocdet.formats.images.facts import Size
 from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
-from vocdet.formats.shared.records import Item, Record, Size
+from vocdet.formats.shared.records import Item, Record
 from vocdet.formats.shared.shapes import ellipse, is_near
 from vocdet.formats.shared.values import NUMBER, ShapeError, clean_label
 

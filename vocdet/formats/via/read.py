@@ -19,9 +19,10 @@ from vocdet.data.findings import Notes
 from vocdet.data.rotated import around
 from vocdet.data.source_terms import VIA
 from vocdet.files import read_limited
+from vocdet.formats.images.facts import Size
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared.json_file import is_number, read_json, shown
-from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, Size
+from vocdet.formats.shared.records import Item, Labels, Record, RecordReader
 from vocdet.formats.shared.shapes import ellipse, is_near
 from vocdet.formats.shared.values import ShapeError, clean_label, read_labels
 from vocdet.formats.via.layout import LARGEST_FILE, find_layout

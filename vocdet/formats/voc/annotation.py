@@ -13,17 +13,8 @@ from vocdet.errors import Place
 from vocdet.files import FileTooLargeError, read_limited
 from vocdet.formats.images.facts import MARKS
 from vocdet.formats.shared.values import NUMBER
-from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
-from vocdet.formats.voc.objects import (
-    KNOWN_TAGS,
-    Note,
-    RawObject,
-    json_object_in,
-    line_of,
-    read_object,
-    tag_of,
-    xml_of,
-)
+from vocdet.formats.shared.xml import Note, XmlError, drop_namespaces, parse_xml
+from vocdet.formats.voc.objects import KNOWN_TAGS, RawObject, json_object_in, line_of, read_object, tag_of, xml_of
 from vocdet.formats.voc.preserved import MOST_ATTRIBUTES, Header
 from vocdet.formats.voc.usual import UsualFile, read_usual, usual_objects
 from vocdet.wording import quoted, reason
