@@ -29,7 +29,7 @@ def as_polygon(segmentation: Polygons | Rle, height: int, width: int) -> list[fl
     else:
         rings = [clipped(list(zip(one[::2], one[1::2], strict=True)), height, width) for one in segmentation]
     rings = [ring for ring in rings if len(ring) >= 3 and _area(ring) > 0]
-    return list(chain.from_iterable(_joined(rings))) if rings else None
+    return list(chain.from_iterable(_one_outline(rings))) if rings else None
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -103,7 +103,7 @@ def _are_apart(polygons: Polygons) -> bool:
     return not overlap.any()
 
 
-def _joined(rings: Sequence[Ring]) -> Ring:
+def _one_outline(rings: Sequence[Ring]) -> Ring:
     """One outline along all rings; the lines from each to the next are followed in both directions."""
     out = [point for ring in rings for point in ([*ring, ring[0]] if len(rings) > 1 else ring)]
     return out + [ring[0] for ring in rings[-2:0:-1]]

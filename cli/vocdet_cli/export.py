@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.option_groups import Without, with_groups
 from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -42,7 +42,7 @@ class ModelOptions:
 
 
 @app.command()
-@grouped
+@with_groups
 def export(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")
@@ -85,7 +85,7 @@ def show(result: ExportResult) -> None:
         render.show(_table(result.check))
         if result.description.precision == "int8" and result.check.by_label:
             render.show(_label_table(result.check))
-        for line in _lines(result.check):
+        for line in _difference_lines(result.check):
             render.out.print(line, soft_wrap=True)
 
 
@@ -112,14 +112,14 @@ def _label_table(check: Check) -> Table:
     return table
 
 
-def _lines(check: Check) -> list[str]:
+def _difference_lines(check: Check) -> list[str]:
     return [
-        f"largest differences: {_text(check.difference)}",
-        f"with whole images, which the file resizes itself: {_text(check.difference_alone)}",
+        f"largest differences: {_difference_text(check.difference)}",
+        f"with whole images, which the file resizes itself: {_difference_text(check.difference_alone)}",
     ]
 
 
-def _text(difference: Difference) -> str:
+def _difference_text(difference: Difference) -> str:
     from vocdet.wording import counted
 
     missing = f", {difference.missing} without a counterpart" if difference.missing else ""

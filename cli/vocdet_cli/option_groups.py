@@ -18,20 +18,20 @@ class Without:
     names: str  # separated by spaces
 
 
-def grouped(command: Command) -> Command:
+def with_groups(command: Command) -> Command:
     """Give a command one option for each field of its dataclass parameters, in their places."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
+    signature = inspect.signature(command, eval_str=True)
+    own = signature.parameters.values()
     groups = {one.name: group_options(one.annotation) for one in own if is_dataclass(_group(one.annotation))}
 
     @functools.wraps(command)
     def call(**arguments: Any) -> None:
-        made = {
-            one.name: _group(one.annotation)(**{option.name: arguments.pop(option.name) for option in groups[one.name]})
-            for one in own if one.name in groups
-        }  # fmt: skip
-        command(**arguments, **made)
+        for name, group in groups.items():
+            values = {field.name: arguments.pop(field.name) for field in group}
+            arguments[name] = _group(signature.parameters[name].annotation)(**values)
+        command(**arguments)
 
-    return with_options(call, [option for one in own for option in groups.get(one.name, [one])])
+    return with_options(call, [field for one in own for field in groups.get(one.name, [one])])
 
 
 def group_options(annotation: Any) -> list[inspect.Parameter]:
@@ -41,12 +41,12 @@ def group_options(annotation: Any) -> list[inspect.Parameter]:
     left_out = [name for note in get_args(annotation) if isinstance(note, Without) for name in note.names.split()]
     names = dict.fromkeys(name for kind in group.__mro__ for name in inspect.get_annotations(kind))
     return [
-        option(name, hints[name], defaults[name])
+        command_option(name, hints[name], defaults[name])
         for name in names if get_origin(hints[name]) is Annotated and name not in left_out
     ]  # fmt: skip
 
 
-def option(name: str, annotation: object, default: object) -> inspect.Parameter:
+def command_option(name: str, annotation: object, default: object) -> inspect.Parameter:
     """A parameter of a command."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

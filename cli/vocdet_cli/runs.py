@@ -220,10 +220,10 @@ def _cells(row: Difference) -> list[str]:
         return [_short(text) for text in texts]
     if row.name in ("fingerprint", "git_commit"):
         return [str(value)[:DIGITS] if value else "–" for value in row.values]
-    return [_short(_text(value)) for value in row.values]
+    return [_short(_value_text(value)) for value in row.values]
 
 
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):

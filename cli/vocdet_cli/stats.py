@@ -13,7 +13,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import grouped
+from vocdet_cli.option_groups import with_groups
 from vocdet_cli.options import Data, ReadOptions
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
@@ -31,7 +31,7 @@ QUARTILES = ("25 %", "50 %", "75 %")
 
 
 @app.command()
-@grouped
+@with_groups
 def stats(
     data: Data = Path(),
     picture: Annotated[Path | None, typer.Option(help="Also draw the statistics: a .png, .svg or .pdf file.")] = None,
@@ -51,7 +51,7 @@ def stats(
         source = read.source(data)
         report = dataset_stats(source, drawn=picture, progress=progress)
     if as_json:
-        typer.echo(json.dumps(_json(report), indent=2))
+        typer.echo(json.dumps(_stats_json(report), indent=2))
         return
     same = same_dataset(source)
     show_left_out(report.skipped, render.command("check", *same))
@@ -88,7 +88,7 @@ def _print_labels(statistics: Stats, *, every: bool) -> None:
     _show("objects of every label, and images with it", [*splits, "all", "images"], counts, first, every=every)
     rows = [*zip(order, (statistics.labels[i] for i in order), strict=True), (len(order), "all labels")]
     sizes: list[Row] = [
-        (name, [*(_pixels(value) for value in statistics.pixels[i]), *statistics.groups[i]]) for i, name in rows
+        (name, [*(_pixels_text(value) for value in statistics.pixels[i]), *statistics.groups[i]]) for i, name in rows
     ]
     columns = [*QUARTILES, "small", "medium", "large"]
     _show("sizes in pixels: quartiles, and COCO's groups", columns, sizes[:-1], sizes[-1:], every=every)
@@ -184,7 +184,7 @@ def _with_objects(statistics: Stats) -> int:
     return statistics.images - int(statistics.objects_per_image[0])
 
 
-def _pixels(value: float) -> str:
+def _pixels_text(value: float) -> str:
     return _number(value, 0 if value >= 10 else 1)
 
 
@@ -196,7 +196,7 @@ def _percent_text(share: float) -> str:
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
-def _json(report: StatsReport) -> dict[str, Any]:
+def _stats_json(report: StatsReport) -> dict[str, Any]:
     statistics = report.statistics
     least, median, most = statistics.min_median_max()
     pairs, labels = statistics.pairs, statistics.labels

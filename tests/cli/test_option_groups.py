@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from typer.testing import CliRunner
-from vocdet_cli.option_groups import Without, grouped
+from vocdet_cli.option_groups import Without, with_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ app = typer.Typer()
 
 
 @app.command()
-@grouped
+@with_groups
 def both(name: str, *, one: Extended, last: bool = False) -> None:
     typer.echo(f"{name} {one} {last}")
 
 
 @app.command()
-@grouped
+@with_groups
 def fewer(*, one: Annotated[Extended, Without("low")]) -> None:
     typer.echo(one)
 

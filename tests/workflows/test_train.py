@@ -177,7 +177,7 @@ def test_a_record_that_was_edited_by_hand_is_an_error_if_something_is_missing(
 def test_two_sessions_never_get_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(PlanRequest(), (), ())
     Session.start(plan, Source(tmp_path), tmp_path)
-    monkeypatch.setattr(workflow, "_number", lambda path: 0)  # as if another process wrote it after the count
+    monkeypatch.setattr(workflow, "_session_number", lambda path: 0)  # as if another process wrote it after the count
     assert Session.start(plan, Source(tmp_path), tmp_path).path.name == "train-2.json"
 
 

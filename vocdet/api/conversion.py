@@ -75,7 +75,7 @@ def remap(
     >>> report.result.dataset.labels
     ('shape',)
     """
-    changes = LabelChanges(_pairs(rename), _pairs(merge), drop, keep, Path(file) if file is not None else None)
+    changes = LabelChanges(_renames(rename), _renames(merge), drop, keep, Path(file) if file is not None else None)
     options = WriteOptions(images, strict)
     return reshape.remap_dataset(
         as_source(source, format=format, skip_bad=skip_bad),
@@ -163,5 +163,5 @@ def crop(
     return crops.write_crops(as_source(source, format=format, skip_bad=skip_bad), Path(target), options, splits=splits)
 
 
-def _pairs(changes: Mapping[str, str] | Sequence[str]) -> Sequence[str]:
+def _renames(changes: Mapping[str, str] | Sequence[str]) -> Sequence[str]:
     return [f"{old}={new}" for old, new in changes.items()] if isinstance(changes, Mapping) else changes

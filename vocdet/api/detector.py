@@ -99,7 +99,7 @@ class Detector:
     ) -> Iterator[Detections]:
         first = 0
         while pictures := list(islice(rest, batch)):
-            images = _images(pictures, channels, self.model.levels, first)
+            images = _as_images(pictures, channels, self.model.levels, first)
             first += len(pictures)
             for picture, image, columns in zip(pictures, images, self.model.detect(images), strict=True):
                 size = (image.shape[1], image.shape[0])
@@ -133,7 +133,7 @@ def load(run: Run | str | Path, device: str = "auto", *, backend: Backend = "aut
     return Detector(open_detector(file, device=device, backend="auto" if is_exported(file) else "torch"), file)
 
 
-def _images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:
+def _as_images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:
     """The pictures of a batch as arrays; errors are raised together, with their positions."""
     images, errors = [], list[VocdetError]()
     for number, picture in enumerate(pictures, first):

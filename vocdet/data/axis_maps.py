@@ -51,7 +51,7 @@ class AxisMap:
         """A flat list of x, y pairs in the new image; with a `step` of 3, every third number is not a coordinate."""
         rows = np.array(numbers, np.float64).reshape(-1, step)
         rows[:, :2] = self.points(rows[:, :2])
-        return _plain(rows.ravel())
+        return _rounded(rows.ravel())
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask (H, W) in the new image, by its nearest pixels."""
@@ -82,7 +82,7 @@ def move_objects(dataset: Dataset, maps: Mapping[int, AxisMap]) -> Dataset:
             if i in segmentations:
                 segmentations[i] = _segmentation(segmentations[i], axes)
             if i in extras:
-                extras[i] = _extra(extras[i], axes)
+                extras[i] = _mapped_extra(extras[i], axes)
         widths[row], heights[row] = axes.size
     count = len(objects)
     moved = replace(
@@ -127,7 +127,7 @@ def _segmentation(text: bytes, axes: AxisMap) -> bytes:
         return text
 
 
-def _extra(text: bytes, axes: AxisMap) -> bytes:
+def _mapped_extra(text: bytes, axes: AxisMap) -> bytes:
     """The extras of an object in the new image: keypoints, the boxes of parts, the corners of a rotated box."""
     extra: dict[str, Any] = json.loads(text)
     points: Any = extra.get("keypoints")
@@ -142,7 +142,7 @@ def _extra(text: bytes, axes: AxisMap) -> bytes:
             if _are_numbers(box) and len(box) == 4:
                 corner, extent = np.array(box[:2], np.float64), np.array(box[2:], np.float64)
                 moved = axes.boxes(np.concatenate([corner, corner + extent])[None])[0]
-                part["bbox"] = _plain(np.concatenate([moved[:2], moved[2:] - moved[:2]]))
+                part["bbox"] = _rounded(np.concatenate([moved[:2], moved[2:] - moved[:2]]))
     return json.dumps(extra, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -150,6 +150,6 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, (int, float)) and math.isfinite(one) for one in value)
 
 
-def _plain(numbers: NDArray[np.float64]) -> list[float]:
+def _rounded(numbers: NDArray[np.float64]) -> list[float]:
     """Numbers without the noise of the last decimals, whole ones as integers."""
     return [int(one) if one.is_integer() else one for one in np.round(numbers, 6).tolist()]

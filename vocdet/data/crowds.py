@@ -51,7 +51,7 @@ def _single_objects(dataset: Dataset, rows: NDArray[np.int64]) -> int:
     objects = dataset.objects
     sides = objects.box[:, 2:] - objects.box[:, :2]
     area = sides.prod(axis=1)
-    usual = {label: np.median(area[~objects.crowd & (objects.label == label)]) for label in _labels(dataset, rows)}
+    usual = {label: np.median(area[~objects.crowd & (objects.label == label)]) for label in _mixed(dataset, rows)}
     sample = rows[:: -(-len(rows) // _SAMPLE)].tolist()
     small = [row for row in sample if area[row] <= _LARGER * usual.get(int(objects.label[row]), 0)]
     if 2 * len(small) <= len(sample):
@@ -60,7 +60,7 @@ def _single_objects(dataset: Dataset, rows: NDArray[np.int64]) -> int:
     return round(single * len(rows) / len(sample)) if 2 * single > len(sample) else 0
 
 
-def _labels(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
+def _mixed(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
     """The labels of these objects that also have objects that are no crowds."""
     objects = dataset.objects
     return sorted(set(objects.label[rows].tolist()) & set(objects.label[~objects.crowd].tolist()))

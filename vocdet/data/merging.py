@@ -65,7 +65,7 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
     merged = Dataset(
         root,
         labels,
-        _images([dataset.images for dataset in datasets], stems, below),
+        _merged_images([dataset.images for dataset in datasets], stems, below),
         _objects(datasets, labels, poses, firsts, lines=len(entries) == 1),
         poses,
         entries=entries.pop() if len(entries) == 1 else "",
@@ -99,12 +99,12 @@ def spellings(datasets: Sequence[Dataset]) -> list[Spelling]:
     for dataset in datasets:
         counts = np.bincount(dataset.objects.label, minlength=len(dataset.labels))
         for label, number in zip(dataset.labels, counts.tolist(), strict=True):
-            objects[_read(label)][label] += number
+            objects[_comparable(label)][label] += number
     return [
         Spelling(i, label, most)
         for i, dataset in enumerate(datasets)
         for label in dataset.labels
-        if (most := max(objects[_read(label)].items(), key=lambda item: (item[1], item[0]))[0]) != label
+        if (most := max(objects[_comparable(label)].items(), key=lambda item: (item[1], item[0]))[0]) != label
     ]
 
 
@@ -123,7 +123,7 @@ def source_names(roots: Sequence[Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read(label: str) -> str:
+def _comparable(label: str) -> str:
     folded = unicodedata.normalize("NFKC", label).casefold()
     return "".join(c for c in folded if not (c.isspace() or c in "-_")) or folded
 
@@ -150,7 +150,7 @@ def _free(stem: str, taken: set[str]) -> str:
     return next(name for name in chain([stem], numbered) if folded(name) not in taken)
 
 
-def _images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[PurePosixPath]) -> Images:
+def _merged_images(tables: Sequence[Images], stems: tuple[str, ...], below: Sequence[PurePosixPath]) -> Images:
     return Images(
         stems,
         tuple((folder / file).as_posix() for table, folder in zip(tables, below, strict=True) for file in table.files),

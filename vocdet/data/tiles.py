@@ -72,11 +72,11 @@ def tiled(dataset: Dataset, tiles: Tiles, *, every: bool = False) -> Dataset:
     firsts = np.cumsum([0, *(len(one) for one, _ in parts)])
     objects = [(table, table.image + first) for (_, table), first in zip(parts, firsts.tolist(), strict=False)]
     made = _tile_images(dataset.images, rows, windows)
-    whole = replace(dataset, images=made, objects=_joined(objects), splits={})
-    return whole if every else whole.subset(_chosen(whole))
+    whole = replace(dataset, images=made, objects=_joined_objects(objects), splits={})
+    return whole if every else whole.subset(_chosen_tiles(whole))
 
 
-def _chosen(dataset: Dataset) -> NDArray[np.int64]:
+def _chosen_tiles(dataset: Dataset) -> NDArray[np.int64]:
     """The tiles with objects to learn, and at most as many of the others."""
     counts = np.bincount(dataset.objects.image[~dataset.objects.crowd], minlength=len(dataset))
     empty = np.flatnonzero(counts == 0)
@@ -96,7 +96,7 @@ def _tile_images(images: Images, rows: NDArray[np.int64], windows: Windows) -> I
     )  # fmt: skip
 
 
-def _joined(parts: list[tuple[Objects, NDArray[np.int64]]]) -> Objects:
+def _joined_objects(parts: list[tuple[Objects, NDArray[np.int64]]]) -> Objects:
     def column(name: str) -> NDArray[np.generic]:
         return np.concatenate([getattr(table, name) for table, _ in parts])
 

@@ -100,7 +100,7 @@ def _resampled(
     ignored = objects.difficult | objects.crowd
     outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
     labels = np.unique(objects.label[~ignored])
-    rows = [_rows(outcome, detections, label) for label in labels]
+    rows = [_ranked_rows(outcome, detections, label) for label in labels]
     counts = np.zeros((len(labels), images))
     np.add.at(counts, (np.searchsorted(labels, objects.label[~ignored]), objects.image[~ignored]), 1)
     parts = [np.empty((len(BOUNDED_METRICS), 0))]
@@ -123,7 +123,7 @@ def _resample_draws(images: int, resamples: int, at_once: int, seed: int) -> Ite
         yield np.stack([np.bincount(one, minlength=images) for one in drawn]).astype(np.float64)
 
 
-def _rows(outcome: Outcome, detections: DetectionTable, label: int) -> NDArray[np.int64]:
+def _ranked_rows(outcome: Outcome, detections: DetectionTable, label: int) -> NDArray[np.int64]:
     """The detections of a label, best score first, up to the last one that is true at any IoU."""
     mine = np.flatnonzero((detections.label == label) & (detections.rank < MAX_DETECTIONS))
     mine = mine[np.argsort(-detections.score[mine], kind="stable")]

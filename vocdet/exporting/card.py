@@ -21,7 +21,7 @@ def card(description: Description, file: str, check: Check | None, *, name: str)
         "pipeline_tag": _PIPELINES[description.task],
         "tags": ["vocdet", file.rpartition(".")[2], description.net],
     }
-    if rows := _rows(check):
+    if rows := _metric_rows(check):
         metrics = [{"type": key, "name": title, "value": round(value, 4)} for key, title, value, _ in rows]
         result = {
             "task": {"type": _PIPELINES[description.task]},
@@ -71,7 +71,7 @@ def _input(description: Description) -> str:
     return f"{size}; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
 
 
-def _rows(check: Check | None) -> list[tuple[str, str, float, str]]:
+def _metric_rows(check: Check | None) -> list[tuple[str, str, float, str]]:
     """Key, title, value and interval of every known metric of the export."""
     rows = []
     for key, title in _METRICS.items():
@@ -83,7 +83,7 @@ def _rows(check: Check | None) -> list[tuple[str, str, float, str]]:
 
 
 def _metrics(description: Description, check: Check | None) -> str:
-    if check and (rows := _rows(check)):
+    if check and (rows := _metric_rows(check)):
         lines = [f"| {title} | {value:.3f} | {bounds} |" for _, title, value, bounds in rows]
         table = ["| metric | value | 95 % of resamples |", "|---|---|---|", *lines]
         images = counted(check.images, "image")

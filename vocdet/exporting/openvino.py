@@ -60,7 +60,7 @@ def _quantized(model: Any, images: Sequence[Image]) -> Any:
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    scope = nncf.IgnoredScope(names=sorted(_around(model.get_ordered_ops())))
+    scope = nncf.IgnoredScope(names=sorted(_outer_operators(model.get_ordered_ops())))
     data = nncf.Dataset(list(images))
     with contextlib.redirect_stdout(io.StringIO()):  # a progress bar
         return nncf.quantize(
@@ -68,7 +68,7 @@ def _quantized(model: Any, images: Sequence[Image]) -> Any:
         )
 
 
-def _around(operators: Iterable[Any]) -> set[str]:
+def _outer_operators(operators: Iterable[Any]) -> set[str]:
     """The names of the operators that are not between two convolutions."""
     ordered = [one for one in operators if one.get_type_name() not in ("Constant", "Parameter", "Result")]
     after: set[str] = set()

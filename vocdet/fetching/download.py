@@ -238,7 +238,7 @@ def _received_blocks(reply: IO[bytes] | http.client.HTTPResponse) -> Iterator[by
         while block := reply.read(NETWORK_BLOCK):
             yield block
     except (OSError, http.client.HTTPException) as error:
-        raise _TemporaryError(f"the connection was lost: {_text(error)}") from error
+        raise _TemporaryError(f"the connection was lost: {_network_reason(error)}") from error
 
 
 def _resumed_total(reply: http.client.HTTPResponse, start: int, total: int, part: Path) -> int:
@@ -272,8 +272,8 @@ def _open_url(url: str, start: int, validator: str, part: Path, timeout: float) 
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, (str, ssl.SSLCertVerificationError, http.client.InvalidURL)):
-            raise DownloadError(f"{url}: {_text(cause)}") from error
-        raise _TemporaryError(f"no answer: {_text(cause)}") from error
+            raise DownloadError(f"{url}: {_network_reason(cause)}") from error
+        raise _TemporaryError(f"no answer: {_network_reason(cause)}") from error
 
 
 def _answer(request: Request, timeout: float) -> http.client.HTTPResponse:
@@ -357,7 +357,7 @@ def _retry_after(headers: Message) -> float:
     return float(seconds) if re.fullmatch(r"[0-9]{1,6}", seconds) else 0.0
 
 
-def _text(error: object) -> str:
+def _network_reason(error: object) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, OSError) and error.strerror:

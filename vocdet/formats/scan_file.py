@@ -115,13 +115,13 @@ def load(path: Path) -> Scan:
 def read_header(file: BufferedReader) -> Header:
     """The metadata of an open file, whose columns are not read; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        return _header(_json(file)[0])
+        return _header(_metadata_of(file)[0])
 
 
 def read_scan(file: BufferedReader) -> Scan:
     """The scan in an open file; a `DatasetError` as from `load`."""
     with _refusing(Path(file.name)):
-        metadata, tensors = _json(file)
+        metadata, tensors = _metadata_of(file)
         _header(metadata)
         columns = _read_columns(file, tensors)
         if metadata.checksum != _checksum(metadata.header, columns):
@@ -141,7 +141,7 @@ def _refusing(path: Path) -> Iterator[None]:
         raise DatasetError(f"invalid cache file: {error}", place=path, hint="delete it") from error
 
 
-def _json(file: BufferedReader) -> tuple[_Metadata, dict[str, msgspec.Raw]]:
+def _metadata_of(file: BufferedReader) -> tuple[_Metadata, dict[str, msgspec.Raw]]:
     """The metadata of a safetensors file, and the JSON of its tensors; the file is then at the first tensor."""
     file.seek(0)
     length = int.from_bytes(file.read(_LENGTH), "little")
@@ -195,12 +195,12 @@ def _columns(scan: Scan) -> Columns:
             elif isinstance(column, np.ndarray):
                 columns[f"{table}.{field.name}"] = column
     columns |= {f"splits.{i}": rows for i, rows in enumerate(dataset.splits.values())}
-    text = msgspec.to_builtins(_text(scan), str_keys=True)
+    text = msgspec.to_builtins(_text_of(scan), str_keys=True)
     columns[_TEXT] = np.frombuffer(json.dumps(text).encode(), np.uint8)  # json escapes surrogates of file names
     return {name: np.ascontiguousarray(column) for name, column in columns.items()}
 
 
-def _text(scan: Scan) -> _Text:
+def _text_of(scan: Scan) -> _Text:
     dataset, images = scan.dataset, scan.dataset.images
     findings = tuple(
         _Finding(f.code, f.severity, f.problem, str(f.place.path), f.place.line, f.place.inside, f.hint, f.count)

@@ -132,7 +132,7 @@ def _valid_runs(column: Texts, row: NDArray[np.int64], dataset: Dataset) -> Runs
 
 
 def _read_each(path: Path, data: bytes, dataset: Dataset, names: Names) -> list[Detections]:
-    entries = _entries(path, data)
+    entries = _result_entries(path, data)
     rows = [names.images.get(_id(entry.get("image_id"), names.images)) for entry in entries if isinstance(entry, dict)]
     if rows and not any(row is not None for row in rows):
         found = listed(dict.fromkeys(_short(e.get("image_id")) for e in entries if isinstance(e, dict)), most=3)
@@ -143,7 +143,7 @@ def _read_each(path: Path, data: bytes, dataset: Dataset, names: Names) -> list[
     row = np.array([names.images[_id(entry["image_id"], names.images)] for entry in good], np.int64)
     label = np.array([names.labels[_id(entry["category_id"], names.labels)] for entry in good], np.int64)
     score = np.array([entry["score"] for entry in good], np.float64)
-    box = np.array([entry["bbox"] if "bbox" in entry else _around(entry) for entry in good], np.float64).reshape(-1, 4)
+    box = np.array([entry["bbox"] if "bbox" in entry else _box_of(entry) for entry in good], np.float64).reshape(-1, 4)
     box[:, 2:] += box[:, :2]
     texts = {i: _compressed(entry["segmentation"]) for i, entry in enumerate(good) if entry.get("segmentation")}
     return grouped(len(dataset), row, label, score, box, Texts.sparse(len(good), texts) if texts else None)
@@ -166,14 +166,14 @@ def _compressed(segmentation: dict[str, Any]) -> bytes:
     return msgspec.json.encode({"size": segmentation["size"], "counts": segmentation["counts"]})
 
 
-def _around(entry: dict[str, Any]) -> tuple[float, float, float, float]:
+def _box_of(entry: dict[str, Any]) -> tuple[float, float, float, float]:
     """x, y, width and height of the mask's bounding box."""
     bounds = masks.bounds(masks.parse(msgspec.json.encode(entry["segmentation"])))
     xmin, ymin, xmax, ymax = bounds or (0, 0, 0, 0)
     return xmin, ymin, xmax - xmin, ymax - ymin
 
 
-def _entries(path: Path, data: bytes) -> list[object]:
+def _result_entries(path: Path, data: bytes) -> list[object]:
     """The list in a file; its items are not checked."""
     try:
         content = msgspec.json.decode(data)

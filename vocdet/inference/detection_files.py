@@ -24,7 +24,7 @@ from vocdet.wording import counted, did_you_mean, listed, quoted, reason
 
 LARGEST_FILE = 1 << 30  # bytes
 Kind = Literal["coco", "devkit", "voc", "yolo"]
-KIND_NAMES: dict[Kind, str] = {
+FORMAT_TITLES: dict[Kind, str] = {
     "coco": "COCO results",
     "devkit": "text files of the VOC devkit",
     "voc": "VOC XML with scores",
@@ -78,7 +78,7 @@ def kind_of(path: Path) -> Kind:
     if path.is_file() and path.suffix.lower() == ".txt" and "_det_" in path.name:
         return "devkit"
     if path.is_dir():
-        names = [one.name for one in _inside(path)]
+        names = [one.name for one in _files_in(path)]
         for kind, found in (
             ("devkit", any("_det_" in name and name.endswith(".txt") for name in names)),
             ("voc", any(name.endswith(".xml") for name in names)),
@@ -90,7 +90,7 @@ def kind_of(path: Path) -> Kind:
     raise AnnotationError(problem, place=path, hint=_HINT)
 
 
-def _inside(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> list[Path]:
     """The files of a folder and of its `labels` or `Annotations`, where tools write them, sorted."""
     folders = [folder, folder / "labels", folder / "Annotations"]
     return sorted(path for one in folders if one.is_dir() for path in one.iterdir() if path.is_file())
@@ -98,7 +98,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def _devkit(path: Path, dataset: Dataset, shift: float) -> Iterator[Result]:
     """Lines of `stem score xmin ymin xmax ymax` in comp3_det_<split>_<label>.txt, a file for each label."""
-    files = [path] if path.is_file() else [one for one in _inside(path) if "_det_" in one.name]
+    files = [path] if path.is_file() else [one for one in _files_in(path) if "_det_" in one.name]
     index = _image_index(dataset)
     for file in files:
         labels = [name for name in dataset.labels if file.stem.endswith(f"_{name}")]
@@ -107,7 +107,7 @@ def _devkit(path: Path, dataset: Dataset, shift: float) -> Iterator[Result]:
             yield AnnotationError("no label of the dataset is in the name of the file", place=file, hint=hint)
             continue
         label = dataset.labels.index(max(labels, key=len))
-        for number, line in _lines(file):
+        for number, line in _text_lines(file):
             place, words = Place(file, line=number), line.split()
             if len(words) != 6:
                 problem = f"has {counted(len(words), 'column')}, not stem, score, xmin, ymin, xmax and ymax"
@@ -121,9 +121,9 @@ def _devkit(path: Path, dataset: Dataset, shift: float) -> Iterator[Result]:
 def _yolo(path: Path, dataset: Dataset, _shift: float) -> Iterator[Result]:
     """Lines of `class cx cy width height score`, in fractions of the image, in a file for each image."""
     index = _image_index(dataset)
-    for file in (one for one in _inside(path) if one.suffix == ".txt"):
+    for file in (one for one in _files_in(path) if one.suffix == ".txt"):
         row = index.get(file.stem)
-        lines = list(_lines(file))
+        lines = list(_text_lines(file))
         if row is None:
             if any(len(line.split()) > 4 for _, line in lines):  # not classes.txt or a readme
                 yield _unknown_image(file.stem, Place(file))
@@ -158,7 +158,7 @@ def _yolo(path: Path, dataset: Dataset, _shift: float) -> Iterator[Result]:
 def _voc(path: Path, dataset: Dataset, shift: float) -> Iterator[Result]:
     """<object> with <name>, <bndbox> and <score> or <confidence>, in a file for each image."""
     index, labels = _image_index(dataset), {name: i for i, name in enumerate(dataset.labels)}
-    for file in (one for one in _inside(path) if one.suffix == ".xml"):
+    for file in (one for one in _files_in(path) if one.suffix == ".xml"):
         try:
             root = parse_xml(_bytes(file))
         except XmlError as error:
@@ -230,7 +230,7 @@ def _unknown_image(stem: str, place: Place) -> VocdetError:
     return AnnotationError(f"is of the image {quoted(stem)}, which the dataset does not have", place=place, hint=hint)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
+def _text_lines(file: Path) -> Iterator[tuple[int, str]]:
     """The number and text of the lines that are not blank."""
     try:
         text = _bytes(file).decode("utf-8-sig")

@@ -204,7 +204,7 @@ def open_video(source: MediaSource) -> Iterator[Video]:
     A file without a frame is an `ImageError`; a camera or stream that does not open is a `MediaError`.
     """
     with quiet():
-        capture = _open(source)
+        capture = _open_capture(source)
         try:
             first = capture.read()[1] if capture.isOpened() else None
             if first is None:
@@ -217,7 +217,7 @@ def open_video(source: MediaSource) -> Iterator[Video]:
             capture.release()
 
 
-def _open(source: MediaSource) -> cv2.VideoCapture:
+def _open_capture(source: MediaSource) -> cv2.VideoCapture:
     if source.kind == "camera":
         if source.address.isdigit():
             return cv2.VideoCapture(int(source.address))

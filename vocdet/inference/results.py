@@ -51,7 +51,7 @@ def coco_entries(
     head: dict[str, object] = {"image_id": image_id}
     if file_name is not None:
         head["file_name"] = printable_name(file_name)
-    for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_numbers(detections)):
+    for i, (label, (xmin, ymin, xmax, ymax), score) in enumerate(_written_numbers(detections)):
         entry = head | {"category_id": category_ids[label] if category_ids else label + 1}
         entry |= {"bbox": (xmin, ymin, xmax - xmin, ymax - ymin), "score": score}
         if detections.masks is not None:
@@ -71,7 +71,7 @@ def exact_score(score: np.float32) -> float:
     return float(str(score))
 
 
-def _numbers(detections: Detections) -> Iterator[tuple[int, list[float], float]]:
+def _written_numbers(detections: Detections) -> Iterator[tuple[int, list[float], float]]:
     """Label, box and score of every detection."""
     if not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
         raise ValueError("a score or a box of a detection is not finite")

@@ -218,12 +218,12 @@ def _answer(found: Detections, image: Image, labels: tuple[str, ...]) -> dict[st
     ):
         one = {"label": labels[label], "score": exact_score(score), "box": box}
         if "segmentation" in entry:
-            one["segmentation"] = _plain(entry["segmentation"])
+            one["segmentation"] = _json_value(entry["segmentation"])
         objects.append(one)
     return {"width": image.shape[1], "height": image.shape[0], "objects": objects}
 
 
-def _plain(raw: Any) -> Any:
+def _json_value(raw: Any) -> Any:
     import msgspec
 
     return msgspec.json.decode(bytes(raw))

@@ -81,7 +81,7 @@ def _in_image(found: Sequence[Detections], windows: Windows, size: tuple[int, in
 
 def _groups(seen: _Seen, windows: Windows) -> list[list[int]]:
     """The detections of each object: at most one from every view, the surest pairs first."""
-    pairs = _pairs(seen, windows)
+    pairs = _seam_pairs(seen, windows)
     group = np.arange(len(seen.view))
     members = {row: [row] for row in range(len(group))}
     for a, b in pairs:
@@ -93,7 +93,7 @@ def _groups(seen: _Seen, windows: Windows) -> list[list[int]]:
     return list(members.values())
 
 
-def _pairs(seen: _Seen, windows: Windows) -> list[tuple[int, int]]:
+def _seam_pairs(seen: _Seen, windows: Windows) -> list[tuple[int, int]]:
     """Pairs of detections of one label in different tiles that may be one object, the surest first."""
     rows_of = [np.flatnonzero(seen.view == view) for view in range(len(windows))]
     found: list[tuple[float, int, int]] = []

@@ -174,7 +174,7 @@ class DetectionSamples:
         ]
         boxes, labels, masks, crowds = zip(*parts, strict=True)
         return Sample(
-            out, np.concatenate(boxes), np.concatenate(labels), tuple(row for row, _ in views), _joined(masks),
+            out, np.concatenate(boxes), np.concatenate(labels), tuple(row for row, _ in views), _joined_masks(masks),
             np.concatenate(crowds),
         )  # fmt: skip
 
@@ -208,7 +208,7 @@ def _all_of(image: Image) -> Rectangle:
     return 0, 0, image.shape[1], image.shape[0]
 
 
-def _joined(masks: Sequence[MaskCrops | None]) -> MaskCrops | None:
+def _joined_masks(masks: Sequence[MaskCrops | None]) -> MaskCrops | None:
     return None if masks[0] is None else MaskCrops.joined([one for one in masks if one is not None])
 
 
@@ -220,7 +220,7 @@ def _with_pasted(sample: Sample, other: Sample) -> Sample:
         np.concatenate([sample.boxes, other.boxes]),
         np.concatenate([sample.labels, other.labels]),
         sample.rows + other.rows,
-        _joined([sample.masks, other.masks]),
+        _joined_masks([sample.masks, other.masks]),
         np.concatenate([sample.crowds, other.crowds]),
     )
 

@@ -143,8 +143,8 @@ def info_if_ours(path: Path) -> CheckpointInfo | None:
     """The description of a weights file that is a checkpoint of vocdet; None for any other file."""
     if path.suffix != SUFFIX:
         return None
-    text, _ = _read(path, weights=False)
-    return None if text is None else _decoded(path, text)
+    text, _ = _read_tensors(path, weights=False)
+    return None if text is None else _decoded_info(path, text)
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, CheckpointInfo]:
@@ -180,14 +180,14 @@ def _open(path: Path, *, weights: bool) -> tuple[CheckpointInfo, dict[str, Tenso
     if not path.is_file():
         hint = "train a detector with `vocdet.train_detector(dataset)`"
         raise CheckpointError("no such checkpoint", place=path, hint=hint)
-    text, tensors = _read(path, weights=weights)
+    text, tensors = _read_tensors(path, weights=weights)
     if text is None:
         hint = f"it holds only weights: start a training from it with `weights={str(path)!r}`"
         raise CheckpointError("is not a checkpoint of vocdet", place=path, hint=hint)
-    return _decoded(path, text), tensors
+    return _decoded_info(path, text), tensors
 
 
-def _read(path: Path, *, weights: bool) -> tuple[str | None, dict[str, Tensor]]:
+def _read_tensors(path: Path, *, weights: bool) -> tuple[str | None, dict[str, Tensor]]:
     """The JSON of a checkpoint (None in foreign files), and on request its weights."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -198,7 +198,7 @@ def _read(path: Path, *, weights: bool) -> tuple[str | None, dict[str, Tensor]]:
         raise CheckpointError(f"cannot be read: {error}", place=path, hint=hint) from error
 
 
-def _decoded(path: Path, text: str) -> CheckpointInfo:
+def _decoded_info(path: Path, text: str) -> CheckpointInfo:
     try:
         number = msgspec.json.decode(text, type=_Format).format
         if number > CHECKPOINT_FORMAT:  # before the rest, which a newer format may have changed

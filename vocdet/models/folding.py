@@ -67,7 +67,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     in eval mode, up to rounding.
     """
     state: dict[str, Tensor] = dict(model.state_dict())
-    for conv, norm, folded in _pairs(model):
+    for conv, norm, folded in _folded_pairs(model):
         shift = state.pop(f"{conv}.bias")
         state[f"{norm}.weight"] = torch.ones_like(shift)
         state[f"{norm}.bias"] = shift
@@ -78,7 +78,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[str, str, Folded]]:
+def _folded_pairs(model: nn.Module) -> Iterator[tuple[str, str, Folded]]:
     """The names of each convolution with a folded norm, and of that norm."""
     for name, parent in model.named_modules():
         start = f"{name}." if name else ""

@@ -73,7 +73,7 @@ def report_html(report: EvalReport, about: PageFacts) -> str:
         css=Markup(bundled_text("report/page.css")),  # of vocdet, as the next ones
         script=Markup(bundled_text("report/page.js")),
         plotly=Markup(_plotly()),
-        data=Markup(_json(_data(report, about))),  # escaped for a script
+        data=Markup(_script_json(_page_data(report, about))),  # escaped for a script
     )
 
 
@@ -87,7 +87,7 @@ def _plotly() -> str:
     return text.replace("</script", "<\\/script")
 
 
-def _json(content: object) -> str:
+def _script_json(content: object) -> str:
     """JSON that no text in it can end the script element of."""
     text = msgspec.json.encode(content).decode()
     for character, escape in _ESCAPES.items():
@@ -110,7 +110,7 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
     return [*tiles, *((name, str(count), "") for name, count in counts)]
 
 
-def _data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
+def _page_data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
     errors, confusion = report.errors, report.confusion
     counts = errors.counts()
     most = max(2, MOST_POINTS // max(1, len(report.labels)))

@@ -24,7 +24,7 @@ COLORS = ("#3d7ea6", "#c8553d", "#efaa45", "#5b9a68", "#8168a8", "#7c8994", "#b0
 MOST_LINES = 8  # labels with a line each; for more, the spread is drawn
 DOTTED = 25  # maximum number of epochs with a dot each
 STEEP = 30.0  # a loss that falls by this factor is drawn on a logarithmic scale
-LONGEST_NAME = 24  # characters of a label
+LONGEST_LINE_NAME = 24  # characters of a label
 
 
 def curves(rows: Epochs, *, labels: Epochs = (), title: str = "", best: int = 0, label_metric: str = "AP50") -> bytes:
@@ -122,7 +122,7 @@ def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], metric: s
     if 0 < len(series) <= MOST_LINES:
         ends = {name: values[np.isfinite(values)][-1] for name, values in series.items()}
         for i, name in enumerate(sorted(series, key=lambda name: -ends[name])):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST_NAME), COLORS[i % len(COLORS)])
+            _line(axes, labels, series[name], shortened(names[name], LONGEST_LINE_NAME), COLORS[i % len(COLORS)])
     elif series:
         values = np.stack(list(series.values()))  # (L, E)
         with np.errstate(all="ignore"):
@@ -136,7 +136,7 @@ def _draw_labels(axes: Axes, labels: Epochs, names: Mapping[str, str], metric: s
         _line(axes, labels, median, "median", COLORS[0])
         ends = {name: line[np.isfinite(line)][-1] for name, line in series.items()}
         for i, name in enumerate(sorted(ends, key=lambda name: ends[name])[:3]):
-            _line(axes, labels, series[name], shortened(names[name], LONGEST_NAME), COLORS[1 + i], thin=True)
+            _line(axes, labels, series[name], shortened(names[name], LONGEST_LINE_NAME), COLORS[1 + i], thin=True)
         title = f"{metric} of {len(series)} labels on the validation split; the three worst are named"
     if series:
         axes.set_ylim(0, 1.02)

@@ -51,7 +51,7 @@ def read_document(name: str) -> Document:
     """The content of a recipe, unchecked; a `RecipeError` if it cannot be read."""
     known = bundled_recipes()
     if name in known:
-        return _parsed(bundled_text(f"{RECIPES_FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
+        return _parsed_toml(bundled_text(f"{RECIPES_FOLDER}/{name}{_SUFFIX}"), Place(Path(f"{name}{_SUFFIX}")))
     path = Path(name)
     if _is_folder(path):
         path /= FILE
@@ -60,7 +60,7 @@ def read_document(name: str) -> Document:
         hint = "give the name of a bundled recipe, or a file that ends in .toml"
         hint = f"did you mean {close}?" if close else hint
         raise RecipeError(f"unknown recipe {name[:80]!r}", hint=hint)
-    return _parsed(_text(path), Place(path))
+    return _parsed_toml(_recipe_text(path), Place(path))
 
 
 def parse_value(raw: str, *, as_text: bool) -> object:
@@ -80,7 +80,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _text(path: Path) -> str:
+def _recipe_text(path: Path) -> str:
     hint = "give a file, or the name of a bundled recipe"
     try:
         if path.exists() and not path.is_file():  # opening a pipe would block
@@ -99,7 +99,7 @@ def _text(path: Path) -> str:
         raise RecipeError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error
 
 
-def _parsed(text: str, place: Place) -> Document:
+def _parsed_toml(text: str, place: Place) -> Document:
     try:
         return Document(tomllib.loads(text), place)
     except tomllib.TOMLDecodeError as error:

@@ -134,22 +134,22 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
     length = _length(facts, request, left, speed, *tile)
     detector = (net, *tile, size, *looks, _train_on(facts, request), *_backbone(request, minutes), length)
     detector = tuple(replace(choice, command=task.command) for choice in detector)
-    settings = {**_settings(detector), **request.values, "seed": request.seed}
+    settings = {**_all_settings(detector), **request.values, "seed": request.seed}
     commands = [] if facts.divided else [PlannedCommand("split", settings={"seed": request.seed})]
     if minutes:
         shared = {name: settings[name] for name in OF_BOTH if name in settings}
         settings["weights"] = "auto"  # the classifier; it starts from the weights that were requested
-        commands.append(PlannedCommand("train-backbone", "backbone", shared | _settings((classifier,))))
+        commands.append(PlannedCommand("train-backbone", "backbone", shared | _all_settings((classifier,))))
     commands.append(PlannedCommand(task.command, _recipe(task.command, net.settings["net"]), settings))
     commands.append(PlannedCommand("eval", settings={"split": "test" if facts.test else "val"}))
     return Plan(request, (split, task, classifier, *detector), tuple(commands))
 
 
-def _settings(choices: Sequence[Choice]) -> dict[str, object]:
+def _all_settings(choices: Sequence[Choice]) -> dict[str, object]:
     return {name: value for choice in choices for name, value in choice.settings.items()}
 
 
-def _chosen(request: PlanRequest, name: str, value: object, reason: str) -> Choice:
+def _choice(request: PlanRequest, name: str, value: object, reason: str) -> Choice:
     """A choice of a setting of the detector, unless the user gave its value."""
     if name in request.values:
         value, reason = request.values[name], REQUESTED
@@ -186,11 +186,11 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minut
         speed = _speed(facts, command, "mb3-large", BASE_SIZE["gpu"])
         epochs = _epochs(facts, speed, minutes)
         if epochs >= MANY_EPOCHS:
-            return _chosen(
+            return _choice(
                 request, "net", "mb3-large", f"for a gpu; about {counted(round(epochs), 'epoch')} in the time"
             )
         small = f"mb3-large would have only {counted(round(epochs), 'epoch')} in the time"
-    return _chosen(request, "net", "mb3-small", small)
+    return _choice(request, "net", "mb3-small", small)
 
 
 def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net: Choice, minutes: float) -> Choice:
@@ -215,7 +215,7 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net:
     elif smaller and epochs(size) < FEW_EPOCHS:
         few, size = f"{size} would have only {counted(round(epochs(size)), 'epoch')} in the time", max(smaller)
         reason = f"{few}, {size} has {epochs(size):.0f}"
-    return _chosen(request, "size", size, reason)
+    return _choice(request, "size", size, reason)
 
 
 def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
@@ -226,30 +226,30 @@ def _tile(facts: TrainingFacts, request: PlanRequest) -> tuple[Choice, ...]:
         return ()
     tile = max(base, int(base * facts.object_side / TILED_OBJECT) // 32 * 32)
     reason = f"in whole images, {small:.0%} of objects are smaller than 16 pixels at {most}"
-    chosen = _chosen(request, "tile", tile, reason)
+    chosen = _choice(request, "tile", tile, reason)
     return (chosen,) if chosen.settings["tile"] else ()
 
 
 def _tile_input(request: PlanRequest) -> Choice:
-    return _chosen(request, "size", BASE_SIZE[request.target], "of a tile")
+    return _choice(request, "size", BASE_SIZE[request.target], "of a tile")
 
 
 def _flip(facts: TrainingFacts, request: PlanRequest) -> Choice:
     ratio = facts.looks.mirrored
     if ratio is None:
-        return _chosen(request, "flip", True, "it cannot be determined: mirrored objects are usually alike")
+        return _choice(request, "flip", True, "it cannot be determined: mirrored objects are usually alike")
     text = f"{ratio:.0%} as many mirrored objects are recognized"
-    return _chosen(request, "flip", ratio >= MIRRORED_ALIKE, text)
+    return _choice(request, "flip", ratio >= MIRRORED_ALIKE, text)
 
 
 def _rotate(facts: TrainingFacts, request: PlanRequest) -> Choice:
     ratio = facts.looks.rotated
     if ratio is None:
-        return _chosen(request, "rotate", False, "it cannot be determined: most images have an up")
+        return _choice(request, "rotate", False, "it cannot be determined: most images have an up")
     text = f"{ratio:.0%} as many rotated objects are recognized"
     if ratio >= ROTATED_ALIKE and facts.looks.has_up:
-        return _chosen(request, "rotate", False, f"{text}, but the images have an up")
-    return _chosen(request, "rotate", ratio >= ROTATED_ALIKE, text)
+        return _choice(request, "rotate", False, f"{text}, but the images have an up")
+    return _choice(request, "rotate", ratio >= ROTATED_ALIKE, text)
 
 
 def _starts_from_detector(facts: TrainingFacts, request: PlanRequest, task: Choice, net: Choice) -> bool:
@@ -287,17 +287,17 @@ def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float, *, s
 
 def _train_on(facts: TrainingFacts, request: PlanRequest) -> Choice:
     if not facts.validation:
-        return _chosen(request, "split", "train", "there are no images to validate on")
+        return _choice(request, "split", "train", "there are no images to validate on")
     if not facts.test:
-        return _chosen(request, "split", "train", "without test images, those of val are evaluated")
+        return _choice(request, "split", "train", "without test images, those of val are evaluated")
     more = counted(facts.validation, "image")
-    return _chosen(request, "split", "trainval", f"a schedule of fixed length needs no val, so {more} more to train on")
+    return _choice(request, "split", "trainval", f"a schedule of fixed length needs no val, so {more} more to train on")
 
 
 def _backbone(request: PlanRequest, minutes: float) -> list[Choice]:
     if not minutes:
         return []
-    return [_chosen(request, "backbone_lr", 0.4, "the classifier has trained the backbone on these objects")]
+    return [_choice(request, "backbone_lr", 0.4, "the classifier has trained the backbone on these objects")]
 
 
 def _length(
@@ -305,7 +305,7 @@ def _length(
 ) -> Choice:
     """The rest of the minutes, or fewer if that is enough for so few images."""
     if "epochs" in request.values:
-        return _chosen(request, "epochs", 0, "")
+        return _choice(request, "epochs", 0, "")
     if tile:
         reason = "an epoch depends on the number of tiles with objects"
         return Choice("length", f"{left:g} minutes", reason, "train-ssd", {"minutes": round(left, 2)})

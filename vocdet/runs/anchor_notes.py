@@ -18,7 +18,7 @@ SIZES = (96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1
 SMALL = 16.0  # pixels at the largest input: below, an object is too small, and not of an unusual shape
 SAMPLED_OBJECTS = 1600  # in a sample, to which anchors are fitted at several sizes
 FEWEST_OF_LABEL = 20
-MOST_NAMED = 4  # named in a note
+MOST_IN_NOTE = 4  # named in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _cured(fit: AnchorFit, objects: ObjectTable, size: int, poor: dict[str, floa
 
 
 def _shares(shares: dict[str, float], labels: Sequence[str] | dict[str, float]) -> str:
-    return listed([f"{label} ({shares[label]:.0%})" for label in labels], most=MOST_NAMED)
+    return listed([f"{label} ({shares[label]:.0%})" for label in labels], most=MOST_IN_NOTE)
 
 
 def _median_side(objects: ObjectTable) -> float:

@@ -123,10 +123,10 @@ def is_run(folder: Path) -> bool:
 def read_run(folder: Path) -> RunFacts:
     """The facts in a run's files; damaged files are listed in `problems`, and nothing is raised."""
     problems: list[str] = []
-    status = _json(folder / "run.json", _Status, problems) or _Status()
+    status = _json_file(folder / "run.json", _Status, problems) or _Status()
     info = _info(folder, problems)
     recipe = _recipe(folder, problems) or (info.recipe if info else {})
-    environment: dict[str, Any] = _json(folder / "environment.json", dict[str, Any], problems) or {}
+    environment: dict[str, Any] = _json_file(folder / "environment.json", dict[str, Any], problems) or {}
     rows, labels = table_rows(folder / "metrics.csv", problems), table_rows(folder / "labels.csv", problems)
     flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
     validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
@@ -245,7 +245,7 @@ def _metadata(path: Path, key: str, kind: type[T], problems: list[str]) -> T | N
         return None
 
 
-def _json(path: Path, kind: type[T], problems: list[str]) -> T | None:
+def _json_file(path: Path, kind: type[T], problems: list[str]) -> T | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
@@ -258,7 +258,7 @@ def _json(path: Path, kind: type[T], problems: list[str]) -> T | None:
 def _recipe(folder: Path, problems: list[str]) -> dict[str, Any]:
     path = folder / "recipe.toml"
     if not path.is_file():
-        return _json(folder / "recipe.json", dict[str, Any], problems) or {}
+        return _json_file(folder / "recipe.json", dict[str, Any], problems) or {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
@@ -271,7 +271,7 @@ def table_rows(path: Path, problems: list[str]) -> list[Scores]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                {name: number for name, text in row.items() if (number := _number(text)) is not None}
+                {name: number for name, text in row.items() if (number := _finite_number(text)) is not None}
                 for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
@@ -281,7 +281,7 @@ def table_rows(path: Path, problems: list[str]) -> list[Scores]:
         return []
 
 
-def _number(text: object) -> float | None:
+def _finite_number(text: object) -> float | None:
     try:
         value = float(text) if isinstance(text, str) else math.nan
     except ValueError:

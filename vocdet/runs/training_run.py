@@ -47,7 +47,7 @@ from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
 from vocdet.training.state import FINAL_STATE, STATE, Record, save_state
 
 LAST = f"last{SUFFIX}"
-NOT_FINITE = "not-finite.json"
+NOT_FINITE_FILE = "not-finite.json"
 UNLIMITED = 1 << 31  # epochs
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
@@ -315,10 +315,10 @@ class TrainingRun:
 
     def _with_files(self, error: NotFiniteError, samples: Samples) -> NotFiniteError:
         """The error with the file names of the batch, which are also written to the run folder."""
-        path = self.run / NOT_FINITE
+        path = self.run / NOT_FINITE_FILE
         if self._group.first:
             names = [samples.name(row) for row in error.rows]
-            self.journal.json(NOT_FINITE, {"step": self._at.steps, "files": names})
+            self.journal.json(NOT_FINITE_FILE, {"step": self._at.steps, "files": names})
         error.hint = f"check the images of this step, listed in {path}, or {error.hint}"
         return error
 

@@ -86,14 +86,14 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a message: number, and value or bytes. `IndexError` where it ends too early."""
     at = 0
     while at < len(data):
-        tag, at = _number(data, at)
+        tag, at = _varint(data, at)
         field, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, at = _number(data, at)
+            value, at = _varint(data, at)
             yield field, value
             continue
         if wire == 2:
-            length, at = _number(data, at)
+            length, at = _varint(data, at)
         else:
             length = {1: 8, 5: 4}.get(wire, -1)
         if length < 0 or not field:
@@ -104,7 +104,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _number(data: memoryview, at: int) -> tuple[int, int]:
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """A varint and the place after it."""
     value = 0
     for shift in range(0, 70, 7):

@@ -14,7 +14,7 @@ from vocdet.runtimes.detectors import ExportedPredictor, Run
 from vocdet.runtimes.onnx import check_detector, first_line
 from vocdet.wording import listed, reason
 
-LARGEST_XML = 1 << 26  # bytes of the XML
+LARGEST_MODEL_XML = 1 << 26  # bytes of the XML
 _DAMAGED = "the file is damaged: export it again"
 
 
@@ -28,7 +28,7 @@ def load_openvino(path: Path, *, device: str = "auto") -> ExportedPredictor:
 def read_openvino(path: Path) -> Description:
     """The description in an XML file."""
     try:
-        data = read_limited(path, LARGEST_XML)
+        data = read_limited(path, LARGEST_MODEL_XML)
     except OSError as error:
         hint = 'export a run with `vocdet.export(run, format="openvino")`'
         raise CheckpointError(f"cannot be read: {reason(error)}", place=path, hint=hint) from error

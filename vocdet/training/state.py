@@ -45,15 +45,15 @@ def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
 
 def read_record(path: Path) -> Record:
     """The record of a state, without its tensors."""
-    return _open(path, tensors=False)[0]
+    return _open_state(path, tensors=False)[0]
 
 
 def read_state(path: Path) -> tuple[Record, dict[str, Tensor]]:
     """The complete state; a file that is damaged or not a state is a `CheckpointError`."""
-    return _open(path, tensors=True)
+    return _open_state(path, tensors=True)
 
 
-def _open(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
+def _open_state(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]]:
     if not path.is_file():
         problem = "holds no state of a training"
         raise CheckpointError(problem, place=path.parent, hint="name the folder of a run")

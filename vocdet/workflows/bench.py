@@ -176,25 +176,25 @@ def _scored(checkpoint: Path, source: Source, split: str, device: str, progress:
     """The metrics of a detector on a split: those of an earlier evaluation on the same images, or of a new one."""
     loaded = load_dataset(source, split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
-    known = _read(path, checkpoint)
+    known = _evaluated_metrics(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
     evaluate_run(checkpoint, source, EvalOptions(split), device=device, progress=progress)
-    measured = _read(path, checkpoint)
+    measured = _evaluated_metrics(path, checkpoint)
     return _scores(measured) if measured else LatestScores({}, "", 0, "")
 
 
 def _trained_scores(one: _Candidate) -> LatestScores:
     """The metrics of a run's last evaluation, else of its training."""
     for path in sorted(one.path.parent.glob(METRICS_FILES), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if metrics := _read(path, one.path):
+        if metrics := _evaluated_metrics(path, one.path):
             return _scores(metrics)
     scores = {name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")}
     known: dict[str, float | None] = {name: value for name, value in scores.items() if value is not None}
     return LatestScores(known, "val, in training" if known else "", 0, one.about.dataset)
 
 
-def _read(path: Path, checkpoint: Path) -> _Metrics | None:
+def _evaluated_metrics(path: Path, checkpoint: Path) -> _Metrics | None:
     """The metrics of an evaluation of this checkpoint, unless the checkpoint is newer."""
     try:
         metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)

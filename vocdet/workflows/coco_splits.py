@@ -25,9 +25,9 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
     and images that are in two splits.
     """
     row_of = _rows_by_name(dataset)
-    rows_of: dict[str, list[int]] = {name: [] for name in divide.SPLIT_NAMES}
+    rows_of: dict[str, list[int]] = {name: [] for name in divide.DIVIDED_SPLITS}
     notes = []
-    for path, split in _files(sources):
+    for path, split in _split_sources(sources):
         names = file_names(path)
         rows = [row_of.get(composed(name), row_of.get(_stem(name), -1)) for name in names]
         unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
@@ -48,14 +48,14 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
     return splits, notes
 
 
-def _files(sources: Sequence[Path]) -> list[tuple[Path, str]]:
+def _split_sources(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     """The files of the sources with their splits, without repetition."""
     splits: dict[Path, str] = {}
     for source in sources:
         files = [(file.path, file.split or split_of(file.path)) for file in find_layout(source).files]
         splits |= dict(files)
     for path, split in splits.items():
-        if split not in divide.SPLIT_NAMES:
+        if split not in divide.DIVIDED_SPLITS:
             problem = "holds train and val together" if split == "trainval" else "has no split in its name"
             hint = "use files with train, val or test in their names, such as instances_train.json"
             raise SplitError(problem, place=path, hint=hint)

@@ -19,7 +19,7 @@ from vocdet.formats.coco.result_ids import file_ids
 from vocdet.formats.scan import Source
 from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
-from vocdet.inference.detection_files import KIND_NAMES, read_detections
+from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
 from vocdet.outputs import BEST
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, clean_scan
@@ -54,7 +54,7 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     boxes_only = report.masks is None and any(one.masks is not None for one in found.detections)
     return EvalResult(
         report, Path(), Path(), loaded.warnings, (), len(available), boxes_only, loaded.left_out, split,
-        kind=KIND_NAMES[found.kind], outside=found.outside,
+        kind=FORMAT_TITLES[found.kind], outside=found.outside,
     )  # fmt: skip
 
 

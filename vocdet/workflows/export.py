@@ -87,7 +87,7 @@ def export_run(
         raise ArgumentError("only detections of an SSD are exported in 8 bits", hint="leave out `int8=True`")
     description = describe(info, path, options)
     graph = graph_of(model, info, raw=options.raw)
-    known, remarks = _data(path.parent, data)
+    known, remarks = _checked_on(path.parent, data)
     folder = out or path.parent / EXPORTS / _name(options)
     with _new_folder(folder) as temporary:
         files = OutputFiles(temporary, KIND)
@@ -160,7 +160,7 @@ def _name(options: ExportOptions) -> str:
     return f"{options.format}{size}{'-raw' if options.raw else ''}{'-int8' if options.int8 else ''}"
 
 
-def _data(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:
+def _checked_on(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:
     """The images to check on; none without the dataset of the run: a remark says why."""
     facts = read_run(run)
     split = validation_split(str(facts.recipe.get("data.split") or "train"))

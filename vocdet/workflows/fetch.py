@@ -116,7 +116,7 @@ def archive_bytes(collection: Collection, folder: Path, only: Sequence[str] = ()
 
 def partial_downloads(collection: Collection, folder: Path) -> list[Path]:
     """The files of interrupted downloads."""
-    paths = [_part(archive, folder) for archive in collection.archives]
+    paths = [_part_file(archive, folder) for archive in collection.archives]
     return [path for path in paths if path.is_file()]
 
 
@@ -151,7 +151,7 @@ def _present_results(archive: Archive, folder: Path, note: Notify) -> list[Fetch
 
 def _obtain(archive: Archive, folder: Path, session: _Session) -> FetchResult:
     """Download the archive unless it is in the folder, and verify its checksum."""
-    path, part = folder / archive.name, _part(archive, folder)
+    path, part = folder / archive.name, _part_file(archive, folder)
     existed = path.exists()
     if not existed:
         _download(archive, part, session)
@@ -211,7 +211,7 @@ def _wrong_archive(archive: Archive, folder: Path, size: int, md5: str, existed:
         resume = f"; or rename it to {archive.name}.part to resume its download"
         hint = "delete it, and run the same command again" + (resume if size < archive.size else "")
         return DownloadError(problem, place=path, hint=hint)
-    discard(_part(archive, folder))
+    discard(_part_file(archive, folder))
     hint = "it was deleted; run the same command again, and if it fails again, name a mirror with `url=...`"
     return DownloadError(problem, place=path, hint=hint)
 
@@ -246,7 +246,7 @@ def _check_room(archives: Sequence[Archive], folder: Path, keep: bool) -> None:
     """Raise an `OutputError` before the first download if the disk is too small for all of them."""
     now = peak = 0
     for archive in archives:
-        files = folder / archive.name, _part(archive, folder)
+        files = folder / archive.name, _part_file(archive, folder)
         now += max(0, archive.size - sum(path.stat().st_size for path in files if path.exists()))
         now += archive.unpacked
         peak = max(peak, now)
@@ -277,7 +277,7 @@ def _delete_archive(archive: Archive, folder: Path, results: Sequence[FetchResul
         note(f"deleted {path}")
 
 
-def _part(archive: Archive, folder: Path) -> Path:
+def _part_file(archive: Archive, folder: Path) -> Path:
     return folder / f"{archive.name}.part"
 
 

@@ -124,7 +124,7 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
     Raises an `OutputError` if a file has changed since or cannot be written; files changed so far are restored.
     """
     for change in plan.changes:
-        if _content(change.path) != change.before:
+        if _file_bytes(change.path) != change.before:
             raise OutputError(
                 "has changed in the meantime", place=change.path, hint="run `vocdet.repair(dataset)` again"
             )
@@ -174,7 +174,7 @@ def _xml_changes(report: CheckReport, renames: dict[Path, Path], left: list[Find
     for path in sorted(path for path in wanted | row_of.keys() if path.suffix.lower() == ".xml"):
         row = row_of.get(path)
         image = dataset.root / dataset.images.files[row] if row is not None else None
-        before = _content(path)
+        before = _file_bytes(path)
         if path not in wanted and image not in renames and not repair.may_need_repair(before):
             continue
         facts = Facts(coordinates=report.coordinates)
@@ -225,7 +225,7 @@ def _split_changes(dataset: Dataset) -> Iterator[Change]:
     for name in image_sets.SPLIT_NAMES:
         path = image_sets.split_path(dataset.root, name)
         if path is not None:
-            before = _content(path)
+            before = _file_bytes(path)
             try:
                 tidied = split_files.repair_split(before, dataset)
             except UnicodeDecodeError:
@@ -264,7 +264,7 @@ def _diff_lines(data: bytes) -> list[str]:
     return ["\t".join(map(visible, line.split("\t"))) for line in re.split(r"\r\n|\r|\n", text)]
 
 
-def _content(path: Path) -> bytes:
+def _file_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -283,7 +283,7 @@ def _backup(plan: FixPlan, now: datetime) -> Path:
     with appearing(folder) as temporary:
         created = set[str]()
         for path in (*(change.path for change in plan.changes), *(old for old, _ in plan.renames)):
-            write_new((temporary / path.relative_to(plan.root)).as_posix(), _content(path), created)
+            write_new((temporary / path.relative_to(plan.root)).as_posix(), _file_bytes(path), created)
     return folder
 
 
@@ -300,7 +300,7 @@ def _restore(done: list[Change | tuple[Path, Path]], links: Mapping[Path, Path],
     for one in reversed(done):
         try:
             if isinstance(one, Change):
-                if _content(one.path) != one.before:
+                if _file_bytes(one.path) != one.before:
                     write_bytes(one.path, one.before)
                 if one.path in links and not one.path.is_symlink():
                     one.path.unlink()

@@ -73,7 +73,7 @@ class _Change:
 
 
 def _renamed(text: str, labels: Sequence[str]) -> _Change | VocdetError:
-    old, new = _sides(text, labels)
+    old, new = _old_and_new(text, labels)
     if not old or not new:
         hint = f"use `drop=[{old!r}]` to drop it" if old and "=" in text else "write old=new"
         return AnnotationError(f"`rename=[{text!r}]` has no old or no new name", hint=hint)
@@ -89,14 +89,14 @@ def _merged(text: str, labels: Sequence[str]) -> list[_Change | VocdetError]:
 
 
 def _parse_line(text: str, place: Place, labels: Sequence[str]) -> _Change | VocdetError:
-    old, new = _sides(text, labels)
+    old, new = _old_and_new(text, labels)
     if not old:
         hint = "write old=new, or old= to drop it"
         return AnnotationError(f"{text[:80]!r} has no old name", place=place, hint=hint)
     return _Change(old, new, place=place)
 
 
-def _sides(text: str, labels: Sequence[str]) -> tuple[str, str]:
+def _old_and_new(text: str, labels: Sequence[str]) -> tuple[str, str]:
     """Old and new name: cut at the first equals sign with a label on its left, else at the first; else both ""."""
     cuts = [i for i, character in enumerate(text) if character == "="]
     if not cuts:

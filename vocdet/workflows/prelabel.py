@@ -169,9 +169,9 @@ class _Work:
         for row in result.new:
             self.report.new.append(self._row(source, shown, row))
         for k in result.missed:
-            self.report.missed.append((source.name, names[k], "", *_numbers(boxes[k])))
+            self.report.missed.append((source.name, names[k], "", *_box_texts(boxes[k])))
         for row, k in result.other:
-            self.report.different.append((*self._row(source, shown, row), names[k], *_numbers(boxes[k])))
+            self.report.different.append((*self._row(source, shown, row), names[k], *_box_texts(boxes[k])))
         if not add or not result.new:
             return 0
         if target.suffix == ".json":
@@ -183,7 +183,7 @@ class _Work:
 
     def _row(self, source: MediaSource, shown: Detections, row: int) -> tuple[str, ...]:
         label = self.detector.labels[int(shown.labels[row])]
-        return (source.name, label, f"{shown.scores[row]:.3f}", *_numbers(shown.boxes[row]))
+        return (source.name, label, f"{shown.scores[row]:.3f}", *_box_texts(shown.boxes[row]))
 
     def _objects(self, size: tuple[int, int], shown: Detections, rows: Sequence[int]) -> list[WrittenObject]:
         boxes = whole_pixels(shown.boxes, size).tolist()
@@ -243,7 +243,7 @@ class _Work:
         files.save()
 
 
-def _numbers(box: Sequence[float] | Any) -> tuple[str, ...]:
+def _box_texts(box: Sequence[float] | Any) -> tuple[str, ...]:
     return tuple(f"{float(value):.1f}" for value in box)
 
 

@@ -70,7 +70,7 @@ def _file_texts(folder: Path, net: str, task: str, source: Source | None) -> dic
 
     texts = {"README.md": filled("project_README.md")}
     texts["labels.txt"] = (
-        bundled_text("labels.txt") if source is None else "".join(f"{one}\n" for one in _labels(source))
+        bundled_text("labels.txt") if source is None else "".join(f"{one}\n" for one in _labels_of(source))
     )
     texts["recipes/backbone.toml"] = bundled_text("recipes/backbone.toml").replace('"mb3-small"', f'"{net}"')
     if task != "backbone":
@@ -87,7 +87,7 @@ def _recipe_text(known: Mapping[str, str], net: str) -> str:
     return text
 
 
-def _labels(source: Source) -> tuple[str, ...]:
+def _labels_of(source: Source) -> tuple[str, ...]:
     labels = cache.read(replace(source, skip_bad=True)).dataset.labels
     if not labels:
         raise DatasetError(

@@ -85,7 +85,7 @@ def split_dataset(
     unchanged, unless `options.trainval` or `files.force` says otherwise; with `options.keep_test` always. Raises a
     `SplitError` for an impossible split.
     """
-    loaded = _read(source, files, progress)
+    loaded = _read_divided(source, files, progress)
     before = loaded.dataset.splits if isinstance(source, Loaded) else _existing(loaded)
     undivided = "trainval" in before and not {"train", "val"} & before.keys()
     if options.keep_test or (undivided and options.trainval is None and not files.force):
@@ -103,7 +103,7 @@ def split_dataset(
     return _write_files(loaded, division.splits, folds, notes, files)
 
 
-def _read(source: Source | Loaded, files: SplitFiles, progress: Progress | None) -> Loaded:
+def _read_divided(source: Source | Loaded, files: SplitFiles, progress: Progress | None) -> Loaded:
     """Read a dataset whose splits are written."""
     loaded = read_usable(source, progress, without_split_files=True)
     if not files.dry_run:
@@ -160,10 +160,10 @@ def append_to_split(
     A new image joins the split of its group, or else the split that brings sizes and labels closest to their shares.
     Existing files of folds and labels are extended as well.
     """
-    loaded = _read(source, files, progress)
+    loaded = _read_divided(source, files, progress)
     dataset = loaded.dataset
     before, notes = _assigned(loaded, in_memory=isinstance(source, Loaded))
-    shares = [len(before[name]) for name in divide.SPLIT_NAMES]
+    shares = [len(before[name]) for name in divide.DIVIDED_SPLITS]
     trainval = (shares[0] + shares[1]) / sum(shares) if options.trainval is None else options.trainval
     train = shares[0] / (shares[0] + shares[1]) if options.train is None else options.train
     division, grouped = _divide(dataset, trainval, train, options, progress, before)
@@ -186,7 +186,7 @@ def split_as_coco(
 
     `sources` are folders of COCO files, or files with train, val or test in their names.
     """
-    loaded = _read(source, files, progress)
+    loaded = _read_divided(source, files, progress)
     splits_of_files, notes = coco_splits(loaded.dataset, sources)
     trainval = np.sort(np.concatenate([splits_of_files["train"], splits_of_files["val"]]))
     splits = {"trainval": trainval, **splits_of_files}
@@ -217,7 +217,7 @@ def _assigned(loaded: Loaded, *, in_memory: bool) -> tuple[dict[str, Rows], list
     if not len(splits.get("train", ())):
         hint = f"run {DIVIDE_TRAINVAL if splits else '`vocdet.split(dataset)`'}"
         raise SplitError("there is no train split to add images to", place=folder, hint=hint)
-    before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.SPLIT_NAMES}
+    before = {name: np.unique(splits.get(name, np.empty(0, np.int64))) for name in divide.DIVIDED_SPLITS}
     rows, times = np.unique(np.concatenate(list(before.values())), return_counts=True)
     only_trainval = np.setdiff1d(splits.get("trainval", rows), rows)
     for bad, problem in ((rows[times > 1], "in several of train, val and test"), (only_trainval, "only in trainval")):
@@ -226,7 +226,7 @@ def _assigned(loaded: Loaded, *, in_memory: bool) -> tuple[dict[str, Rows], list
             images = f"{counted(len(bad), 'image')} ({stems})"
             hint = f"correct the files, or run {DIVIDE_TRAINVAL}"
             raise SplitError(f"{images} {'is' if len(bad) == 1 else 'are'} {problem}", place=folder, hint=hint)
-    missing = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.SPLIT_NAMES]
+    missing = [f for f in findings if f.code == "imagesets.unknown_stem" and f.place.path.stem in divide.DIVIDED_SPLITS]
     if not missing:
         return before, []
     places = listed((f"{finding.place.path.name}:{finding.place.line}" for finding in missing), most=3)
@@ -275,7 +275,7 @@ def _divide(
         dataset, trainval=trainval, train=train, seed=options.seed, together=grouped.groups,
         stratify=options.stratify, assigned=assigned,
     )  # fmt: skip
-    for name, size in zip(divide.SPLIT_NAMES, sizes, strict=True):
+    for name, size in zip(divide.DIVIDED_SPLITS, sizes, strict=True):
         if size and not len(division.splits[name]) and assigned is None:
             largest = max(map(len, grouped.groups))
             problem = f"{name} would have no images, because groups stay together: {'; '.join(grouped.kinds)}"
@@ -349,7 +349,7 @@ def _split_folder(dataset: Dataset) -> Path:
 
 
 def _added_note(division: divide.Split, before: Splits) -> str:
-    added = {name: len(division.splits[name]) - len(before[name]) for name in divide.SPLIT_NAMES}
+    added = {name: len(division.splits[name]) - len(before[name]) for name in divide.DIVIDED_SPLITS}
     if not any(added.values()):
         return "there are no new images: every image has a split"
     new = ", ".join(f"{count} to {name}" for name, count in added.items())
@@ -367,12 +367,12 @@ def _empty_notes(trainval: float, train: float) -> list[str]:
 
 def _label_notes(dataset: Dataset, splits: Splits) -> list[str]:
     notes = []
-    counts = divide.objects_of_splits(dataset, [splits[name] for name in divide.SPLIT_NAMES])
+    counts = divide.objects_of_splits(dataset, [splits[name] for name in divide.DIVIDED_SPLITS])
     used = np.bincount(dataset.objects.label, minlength=len(dataset.labels)) > 0
     if not used.all():
         unused = listed((label for label, one in zip(dataset.labels, used, strict=True) if not one), most=5)
         notes.append(f"no image has an object of {unused}: annotate some, or remove the label")
-    for name, objects in zip(divide.SPLIT_NAMES, counts, strict=True):
+    for name, objects in zip(divide.DIVIDED_SPLITS, counts, strict=True):
         without = [dataset.labels[i] for i in np.flatnonzero((objects == 0) & used)] if len(splits[name]) else []
         if without:
             notes.append(f"{name} has no objects of {listed(without, most=5)}: annotate more of them")

@@ -73,7 +73,7 @@ def group_images(
             unmatched = len(dataset) - sum(map(len, groupings[-1]))
             if unmatched:
                 notes.append(f"'{grouping}' does not match {counted(unmatched, 'image')}: each is its own group")
-    return ImageGroups(merged(len(dataset), *groupings), (*kinds, *_duplicates(near, copies)), tuple(notes))
+    return ImageGroups(merged(len(dataset), *groupings), (*kinds, *_described_groups(near, copies)), tuple(notes))
 
 
 def _chain_note(largest: int, count: int) -> str:
@@ -83,7 +83,7 @@ def _chain_note(largest: int, count: int) -> str:
     )
 
 
-def _duplicates(near: Groups, copies: Groups) -> list[str]:
+def _described_groups(near: Groups, copies: Groups) -> list[str]:
     """Descriptions of the groups of identical images and of near-duplicates; each group counts once."""
     identical = {tuple(group) for group in copies}
     similar = [group for group in near if tuple(group) not in identical]

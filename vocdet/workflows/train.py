@@ -107,7 +107,7 @@ class Session:
     def resume(cls, runs: Path, name: str = "last", source: Source | Loaded | None = None) -> Session:
         """An unfinished session: the last one, the one of a run folder, or of a record `train-N.json`."""
         path = _find(runs, name)
-        record = _read(path)
+        record = _read_record(path)
         return cls(path, record, source or Source.from_record(record.source))
 
     @property
@@ -224,7 +224,7 @@ def _find(runs: Path, name: str) -> Path:
             return path
     folder = Path(name).name
     for path in runs.glob(NAME.format("*")):
-        if folder in _read(path).runs.values():
+        if folder in _read_record(path).runs.values():
             return path
     raise RunError(
         "no record of a plan is about this run", place=Path(name), hint="resume it with the command that began it"
@@ -234,9 +234,9 @@ def _find(runs: Path, name: str) -> Path:
 def _unfinished(runs: Path) -> list[tuple[Path, Record]]:
     """The unfinished records of a folder, newest first; what is no record is passed over."""
     found = []
-    for path in sorted(runs.glob(NAME.format("*")), key=_number, reverse=True):
+    for path in sorted(runs.glob(NAME.format("*")), key=_session_number, reverse=True):
         try:
-            record = _read(path)
+            record = _read_record(path)
         except RunError:
             continue
         if len(record.done) < len(record.plan.commands):
@@ -247,7 +247,7 @@ def _unfinished(runs: Path) -> list[tuple[Path, Record]]:
 def _new_record(runs: Path) -> Path:
     """A new, empty file for a record."""
     make_folder(runs)
-    number = 1 + max((_number(path) for path in runs.glob(NAME.format("*"))), default=0)
+    number = 1 + max((_session_number(path) for path in runs.glob(NAME.format("*"))), default=0)
     while True:
         path = runs / NAME.format(number)
         try:
@@ -268,7 +268,7 @@ class _Source(TypedDict):
     coordinates: str
 
 
-def _read(path: Path) -> Record:
+def _read_record(path: Path) -> Record:
     hint = "start a new training"
     try:
         record = msgspec.json.decode(path.read_bytes(), type=Record)
@@ -283,5 +283,5 @@ def _read(path: Path) -> Record:
     return record
 
 
-def _number(path: Path) -> int:
+def _session_number(path: Path) -> int:
     return number_in(path.stem)

@@ -24,7 +24,7 @@ _DEVICE_NAME = re.compile(r"(?:cuda:)?(\d{1,4})|cpu")
 
 def is_first() -> bool:
     """Whether this is the process that prints: the first, or the only one."""
-    return _number("WORLD_SIZE", 1) == 1 or _number("RANK", 0) == 0
+    return _environment_number("WORLD_SIZE", 1) == 1 or _environment_number("RANK", 0) == 0
 
 
 def device_here(option: str) -> str:
@@ -35,7 +35,7 @@ def device_here(option: str) -> str:
     imports, and before anything is written.
     """
     names = devices(option)
-    if _number("WORLD_SIZE", 1) > 1:
+    if _environment_number("WORLD_SIZE", 1) > 1:
         if ERRORS in os.environ:
             threading.Thread(target=_stop_with_parent, daemon=True).start()
         return _own_device(names)
@@ -66,13 +66,13 @@ def devices(option: str) -> list[str]:
 
 def failed(error: VocdetError) -> None:
     """Print an error, or report it to the process that started this one for a device."""
-    if not report_error(error, _number("RANK", 0), echo=isinstance(error, PeerError)):
+    if not report_error(error, _environment_number("RANK", 0), echo=isinstance(error, PeerError)):
         render.error(error)
 
 
 def _own_device(names: Sequence[str]) -> str:
     """The device of this process among those of its machine."""
-    rank, count = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+    rank, count = _environment_number("LOCAL_RANK", 0), _environment_number("LOCAL_WORLD_SIZE", 1)
     if names[0] == "cpu":
         return "cpu"
     if names[0] not in {"auto", "cuda"}:
@@ -111,6 +111,6 @@ def _python() -> list[str]:
     return [sys.executable] if has_folder or sys.version_info < (3, 11) else [sys.executable, "-P"]
 
 
-def _number(name: str, default: int) -> int:
+def _environment_number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else default

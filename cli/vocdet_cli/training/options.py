@@ -15,7 +15,7 @@ import typer
 from vocdet.recipes.schema import Recipe
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.option_groups import Command, group_options, option, with_options
+from vocdet_cli.option_groups import Command, command_option, group_options, with_options
 from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs, SomeData
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
     def decorate(command: Command) -> Command:
         common = group_options(shared)
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        of_recipe = [option(name, _option_type(homes[name], name), None) for name in fields]
+        of_recipe = [command_option(name, _option_type(homes[name], name), None) for name in fields]
 
         @functools.wraps(command)
         def call(**arguments: Any) -> None:

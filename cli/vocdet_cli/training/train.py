@@ -233,13 +233,13 @@ def _line(command: PlannedCommand, source: Source, runs: Path) -> str:
     known = {name: value for section in dataclasses.asdict(recipe).values() for name, value in section.items()}
     changed = {name: value for name, value in command.settings.items() if value != known[name]}
     options = {name: value for name, value in changed.items() if name in (*OPTIONS.split(), "minutes", "seed")}
-    others = [text for text in _settings(recipe, changed) if text.partition(".")[2].partition("=")[0] not in options]
+    others = [text for text in _set_texts(recipe, changed) if text.partition(".")[2].partition("=")[0] not in options]
     data = [*same_dataset(source), *skipping(source.skip_bad)]
     rest = [word for text in others for word in ("--set", text)]
     return render.command(command.name, *data, "--recipe", command.recipe, *_words(options), *rest, *where)
 
 
-def _settings(recipe: Recipe, changed: Mapping[str, object]) -> list[str]:
+def _set_texts(recipe: Recipe, changed: Mapping[str, object]) -> list[str]:
     """Settings as KEY=VALUE for --set."""
     texts = []
     for section in dataclasses.fields(recipe):

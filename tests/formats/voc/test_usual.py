@@ -86,7 +86,7 @@ def test_an_edited_file_gives_the_same_as_an_xml_parser(kind: str, edits: list[t
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voc_annotation, "read_usual", lambda data: None)
-        patch.setattr(voc_annotation, "_data", lambda path, note: data)
+        patch.setattr(voc_annotation, "_annotation_bytes", lambda path, note: data)
         slow = read_annotation(Path("a.xml"))
     assert slow.readable
     assert slow.findings == ()

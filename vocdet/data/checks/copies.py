@@ -29,7 +29,7 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
             place, other = Place(dataset.root / files[row]), (apart or group)[0]
             same = f"is identical to {files[other]}"
             if apart:
-                problem = f"{same}, yet one is in {_joined(splits_of[other])} and the other in {_joined(mine)}"
+                problem = f"{same}, yet one is in {_splits(splits_of[other])} and the other in {_splits(mine)}"
                 hint = f"delete one, or split again, which keeps copies together: {SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
@@ -96,7 +96,7 @@ def _across(dataset: Dataset, similar: Similar, group: list[int], splits_of: Map
     for row in members[smallest]:
         nearest, _ = similar.nearest(row, [other for other in others if other not in members[smallest]])
         if nearest >= 0:
-            stems, there = dataset.images.stems, _joined(splits_of[nearest])
+            stems, there = dataset.images.stems, _splits(splits_of[nearest])
             return f"{counts}, such as {stems[nearest]} in {there} and {stems[row]} in {smallest}"
     return counts
 
@@ -112,7 +112,7 @@ def _splits_of(splits: Splits) -> dict[int, tuple[str, ...]]:
     return names
 
 
-def _joined(names: tuple[str, ...]) -> str:
+def _splits(names: tuple[str, ...]) -> str:
     return " and ".join(names)
 
 

@@ -14,7 +14,7 @@ from vocdet.data.division.stratify import divide, divide_at_random, units_of
 from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 
-SPLIT_NAMES = ("train", "val", "test")  # the order of numbered splits
+DIVIDED_SPLITS = ("train", "val", "test")  # the order of numbered splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ def split(
     follows. The same dataset, shares and seed give the same splits.
     """
     sizes = np.array(split_sizes(len(dataset), trainval, train))
-    before = tuple((assigned or {}).get(name, np.empty(0, np.int64)) for name in SPLIT_NAMES)
+    before = tuple((assigned or {}).get(name, np.empty(0, np.int64)) for name in DIVIDED_SPLITS)
     split = divided(dataset, sizes, seed=seed, together=together, stratify=stratify, assigned=before)
     train_rows, val_rows, test_rows = (np.flatnonzero(split == p) for p in range(3))
     final = np.array([len(train_rows), len(val_rows), len(test_rows)])

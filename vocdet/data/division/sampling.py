@@ -32,7 +32,7 @@ def sample(dataset: Dataset, count: int, *, seed: int = 0) -> SampledRows:
     groups = disjoint(dataset.splits, len(dataset))
     chosen = np.zeros(len(dataset), np.bool_)
     for rows, size in zip(groups, shared_out(count, [len(rows) for rows in groups]), strict=True):
-        chosen[_some(dataset, rows, size, seed)] = True
+        chosen[_stratified_sample(dataset, rows, size, seed)] = True
     missing = _add_missing(dataset, chosen, groups, np.random.default_rng(seed))
     return SampledRows(np.flatnonzero(chosen), missing)
 
@@ -46,7 +46,7 @@ def shared_out(count: int, sizes: list[int]) -> list[int]:
     return [int(size) for size in least]
 
 
-def _some(dataset: Dataset, rows: Rows, count: int, seed: int) -> Rows:
+def _stratified_sample(dataset: Dataset, rows: Rows, count: int, seed: int) -> Rows:
     """`count` of the images `rows`, stratified by label."""
     if count in (0, len(rows)):
         return rows[:count]

@@ -86,7 +86,7 @@ def similar_images(dataset: Dataset, progress: Callable[[int, int], None] | None
 def find_similar(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Similar:
     """Like `similar_images`, with the pictures to measure the similarity of two images."""
     pictures, readable = _read_all(dataset, progress)
-    plain = _plain(pictures)
+    plain = _is_plain(pictures)
     root = np.arange(len(pictures))
     for same in (identical_images(dataset), _same_pixels(dataset, pictures, np.flatnonzero(readable & plain))):
         for group in same:
@@ -115,7 +115,7 @@ def read_picture(path: Path, levels: Levels | None = None) -> NDArray[np.uint8] 
     try:
         path = Path(on_disk(path))
         if image_files.read_header(path).deep:
-            gray = Image.fromarray(_decoded(path, levels)).convert("L")
+            gray = Image.fromarray(_decoded_image(path, levels)).convert("L")
             return np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
         with image_files.open_image(path) as image:
             drafted = image.draft("L", (_DECODED, _DECODED))
@@ -130,7 +130,7 @@ def read_picture(path: Path, levels: Levels | None = None) -> NDArray[np.uint8] 
     return np.asarray(small)
 
 
-def _decoded(path: Path, levels: Levels | None) -> NDArray[np.uint8]:
+def _decoded_image(path: Path, levels: Levels | None) -> NDArray[np.uint8]:
     from vocdet.data.decoding import decode  # loads OpenCV
 
     return decode(path, oriented=True, levels=levels)
@@ -159,12 +159,12 @@ def _same_pixels(dataset: Dataset, pictures: Pictures, rows: Rows) -> Groups:
     for group in alike.values():
         for row in group if len(group) > 1 else ():
             with suppress(ImageError):
-                pixels = _decoded(dataset.root / dataset.images.files[row], dataset.levels)
+                pixels = _decoded_image(dataset.root / dataset.images.files[row], dataset.levels)
                 same[hashlib.sha256(pixels.tobytes()).digest()].append(row)
     return [group for group in same.values() if len(group) > 1]
 
 
-def _plain(pictures: Pictures) -> NDArray[np.bool_]:
+def _is_plain(pictures: Pictures) -> NDArray[np.bool_]:
     parts = [_variance(pictures[i : i + _AT_ONCE].astype(np.int32)) for i in range(0, len(pictures), _AT_ONCE)]
     return np.concatenate([np.zeros(0), *parts]) < PLAIN**2
 
@@ -173,7 +173,7 @@ def _join_alike(root: Rows, pictures: Pictures, rows: Rows) -> None:
     """Join the groups of near-identical pictures among these rows, in place."""
     failures = np.zeros(len(root), np.int64)  # looks at every row
     waiting: list[Rows] = []
-    for pairs in _candidates(perceptual_hashes(pictures[rows]), rows, root, failures):
+    for pairs in _close_pairs(perceptual_hashes(pictures[rows]), rows, root, failures):
         waiting.append(pairs)
         if sum(map(len, waiting)) >= _AT_ONCE:
             _look(root, pictures, np.concatenate(waiting), failures)
@@ -191,7 +191,7 @@ def _look(root: Rows, pictures: Pictures, pairs: Rows, failures: Rows) -> None:
         failures += np.bincount(some[~alike].ravel(), minlength=len(failures))
 
 
-def _candidates(hashes: NDArray[np.uint64], rows: Rows, root: Rows, failures: Rows) -> Iterator[Rows]:
+def _close_pairs(hashes: NDArray[np.uint64], rows: Rows, root: Rows, failures: Rows) -> Iterator[Rows]:
     """(P, 2) pairs of rows that are not in one group yet and whose hashes differ in few bits."""
     for band in range(_BANDS):
         key = (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)

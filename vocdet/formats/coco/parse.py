@@ -126,7 +126,7 @@ def _parse_closed(data: bytes) -> Entries | None:
     keys += sum(
         len(entries.column(name)) - entries.column(name).count(_ABSENT_VALUES.get(name)) for name in USED[Annotation]
     )
-    keys += sum(len(column) - column.count(None) for column in _sides(whole.images)) + 2 * len(whole.images)
+    keys += sum(len(column) - column.count(None) for column in _image_sides(whole.images)) + 2 * len(whole.images)
     keys += 2 * len(whole.categories)
     texts = [image.file_name for image in whole.images]
     texts += [category.name for category in whole.categories]
@@ -143,7 +143,7 @@ def _parse_closed(data: bytes) -> Entries | None:
 _ABSENT_VALUES = {"segmentation": ABSENT}  # of a key in a column; None for all other keys
 
 
-def _sides(images: Sequence[Image]) -> list[list[int | None]]:
+def _image_sides(images: Sequence[Image]) -> list[list[int | None]]:
     return [list(map(attrgetter(side), images)) for side in ("width", "height")]
 
 

@@ -34,7 +34,7 @@ def turn_boxes(entries: Entries, box: Boxes, sizes: NDArray[np.int32], usable: N
         if degrees and usable[i] and len(bytes(entries.annotations[i].segmentation).strip(b"[] \t\r\n")) == 0:
             xmin, ymin, xmax, ymax = box[i].tolist()
             corners = turned((xmin, ymin, xmax, ymax), degrees)
-            box[i] = _inside(around(corners), sizes[i])
+            box[i] = _clipped_box(around(corners), sizes[i])
             entries.annotation_extras[i] = msgspec.json.encode(extra | rotated_extra(corners, degrees))
             count += 1
     return count
@@ -46,7 +46,7 @@ def with_boxes_before_rotation(dataset: Dataset) -> Dataset:
     box, texts = objects.box.copy(), dict[int, bytes]()
     for row, extra, corners in _rotated(objects.extra):
         size = np.array([images.widths[objects.image[row]], images.heights[objects.image[row]]])
-        if np.abs(_inside(around(corners), size) - box[row]).max() <= _EXACT:
+        if np.abs(_clipped_box(around(corners), size) - box[row]).max() <= _EXACT:
             box[row] = _before(corners)
             texts[row] = msgspec.json.encode({key: raw for key, raw in extra.items() if key not in (ANGLE, CORNERS)})
     if not texts:
@@ -75,7 +75,7 @@ def _rotation(extra: dict[str, msgspec.Raw]) -> float:
     return float(degrees % 360)
 
 
-def _inside(box: tuple[float, float, float, float], size: NDArray[Any]) -> NDArray[np.float64]:
+def _clipped_box(box: tuple[float, float, float, float], size: NDArray[Any]) -> NDArray[np.float64]:
     """A box as far as it is in an image of this size; sizes of 0 are unknown."""
     limits = np.where(size > 0, size, np.inf)
     return np.asarray(np.clip(np.array(box), 0, np.concatenate([limits, limits])), np.float64)

@@ -52,7 +52,7 @@ def _polygons(value: object) -> tuple[list[list[float]], str]:
     """The polygons in a list, and its notation, "" for COCO's; no polygon if the notation is unknown."""
     if not isinstance(value, list):
         return [], ""
-    flat = _numbers(value)
+    flat = _polygon_numbers(value)
     if flat:
         return [flat], "one flat list"
     points = _points(value)
@@ -61,7 +61,7 @@ def _polygons(value: object) -> tuple[list[list[float]], str]:
     polygons = [_points(item) if isinstance(item, list) else None for item in value]
     if all(polygons):
         return [polygon for polygon in polygons if polygon], "lists of points"
-    polygons = [_numbers(item) if isinstance(item, list) else None for item in value]
+    polygons = [_polygon_numbers(item) if isinstance(item, list) else None for item in value]
     if all(polygons):
         texts = any(isinstance(number, str) for item in value for number in item)
         return [polygon for polygon in polygons if polygon], "numbers as texts" if texts else ""
@@ -72,10 +72,10 @@ def _points(value: list[object]) -> list[float] | None:
     """x1, y1, x2, y2, … of a list of three or more points."""
     if not all(isinstance(item, list) and len(item) == 2 for item in value):
         return None
-    return _numbers([number for item in value if isinstance(item, list) for number in item])
+    return _polygon_numbers([number for item in value if isinstance(item, list) for number in item])
 
 
-def _numbers(value: list[object]) -> list[float] | None:
+def _polygon_numbers(value: list[object]) -> list[float] | None:
     """The numbers of a polygon, also those in texts."""
     if len(value) < _FEWEST or len(value) % 2:
         return None

@@ -104,7 +104,7 @@ def _write_file(path: Path, dataset: Dataset, targets: Sequence[str]) -> None:
         file.write(b"{")
         for key, raw in extra.items():
             file.write(msgspec.json.encode(key) + b":" + raw + b",\n")
-        _write_list(file, "images", _images(dataset, targets), end=",\n")
+        _write_list(file, "images", _image_entries(dataset, targets), end=",\n")
         _write_list(file, "annotations", _annotations(dataset), end=",\n")
         _write_list(file, "categories", _categories(dataset, of_labels), end="}\n")
 
@@ -118,7 +118,7 @@ def _write_list(file: IO[bytes], name: str, entries: Iterator[str], *, end: str)
     file.write(f"]{end}".encode())
 
 
-def _images(dataset: Dataset, targets: Sequence[str]) -> Iterator[str]:
+def _image_entries(dataset: Dataset, targets: Sequence[str]) -> Iterator[str]:
     images = dataset.images
     encode = msgspec.json.Encoder().encode
     extras = dict(images.extra.items())

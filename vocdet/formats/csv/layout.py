@@ -18,7 +18,7 @@ from vocdet.wording import counted
 
 LARGEST_FILE = 1 << 29  # bytes; Open Images has 15 million boxes in 2 GB
 
-_INSPECTED = 1 << 14  # bytes
+_TABLE_BEGIN = 1 << 14  # bytes
 _FIRST_ROWS = 20
 _DELIMITERS = ",;\t"
 
@@ -85,7 +85,7 @@ def inspect(path: Path) -> tuple[Columns, str] | None:
     """The columns of a file that lists boxes, and the sign between them; None for any other file."""
     text = _begin(path)
     for delimiter in _DELIMITERS:
-        columns = find_columns(_parsed(text, delimiter))
+        columns = find_columns(_first_rows(text, delimiter))
         if columns is not None:
             return columns, delimiter
     return None
@@ -106,7 +106,7 @@ def label_rows(path: Path) -> list[tuple[str, str]]:
 
 
 def _names_labels(path: Path) -> bool:
-    rows = _parsed(_begin(path), ",")
+    rows = _first_rows(_begin(path), ",")
     return bool(rows) and all(len(row) == 2 and (row[1].strip().isdecimal() or is_id(row[0])) for row in rows)
 
 
@@ -117,15 +117,15 @@ def is_id(text: str) -> bool:
 
 def _begin(path: Path) -> str:
     """The first lines of a file; "" if it is not text."""
-    data = first_bytes(path, _INSPECTED)
-    whole = data if len(data) < _INSPECTED else data[: data.rfind(b"\n") + 1]
+    data = first_bytes(path, _TABLE_BEGIN)
+    whole = data if len(data) < _TABLE_BEGIN else data[: data.rfind(b"\n") + 1]
     try:
         return whole.decode("utf-8-sig")
     except UnicodeError:
         return ""
 
 
-def _parsed(text: str, delimiter: str) -> list[list[str]]:
+def _first_rows(text: str, delimiter: str) -> list[list[str]]:
     """The first rows of a text that are not empty."""
     rows: list[list[str]] = []
     try:

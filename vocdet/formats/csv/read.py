@@ -61,7 +61,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
         found = _records(root, file, names, notes)
         fractions[file.source] = _are_fractions(file.columns, found)
         records += found
-    reader = RecordReader("csv", CSV, layout.images, notes, partial(_items, root=root, fractions=fractions))
+    reader = RecordReader("csv", CSV, layout.images, notes, partial(_row_objects, root=root, fractions=fractions))
     where = listed([file.source for file in files], most=3)
     labels = Labels(label_list, classes, listed(layout.label_files) if classes else "")
     return reader.scan(records, f"a CSV dataset, {counted(len(records), 'image')} in {where}", labels, progress)
@@ -135,7 +135,7 @@ def _are_fractions(columns: Columns, records: Sequence[Record]) -> bool:
     return bool(numbers) and min(numbers) >= 0 and max(numbers) <= 1 and not all(map(float.is_integer, numbers))
 
 
-def _items(record: Record, size: Size, notes: Notes, *, root: Path, fractions: dict[str, bool]) -> Iterator[Item]:
+def _row_objects(record: Record, size: Size, notes: Notes, *, root: Path, fractions: dict[str, bool]) -> Iterator[Item]:
     for row in record.shapes:
         problem = _problem(row)
         if not problem:

@@ -41,18 +41,18 @@ def write(
     A file name is a path below images/. An image without objects has one row that is empty behind its size. Images in
     no split are in rest.csv. classes.csv has a label and its number in each row, as RetinaNet reads them.
     """
-    rows = _rows(dataset, targets)
+    rows = _image_rows(dataset, targets)
     made = {""}
-    for name, images in _files(dataset).items():
+    for name, images in _file_rows(dataset).items():
         found = [rows[row] for row in images.tolist()]
-        write_new(f"{folder}/{name}.csv", _text([COLUMNS], *found), made)
+        write_new(f"{folder}/{name}.csv", _csv_bytes([COLUMNS], *found), made)
     classes = [(label, number) for number, label in enumerate(dataset.labels)]
-    write_new(f"{folder}/classes.csv", _text(classes), made)
+    write_new(f"{folder}/classes.csv", _csv_bytes(classes), made)
     masks = Loss("masks", len(dataset.objects.segmentation.rows), "only their boxes are written")
     return [*([masks] if masks.count else []), *plain_losses(dataset), *split_losses(dataset.splits)]
 
 
-def _files(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+def _file_rows(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """The images of every file, by its name."""
     splits = {name: rows for name, rows in dataset.splits.items() if name in SPLIT_ORDER and len(rows)}
     if not splits:
@@ -64,7 +64,7 @@ def _files(dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     return splits | ({"rest": rest} if len(rest) else {})
 
 
-def _rows(dataset: Dataset, targets: Sequence[str]) -> list[list[tuple[object, ...]]]:
+def _image_rows(dataset: Dataset, targets: Sequence[str]) -> list[list[tuple[object, ...]]]:
     """The rows of every image."""
     images, objects = dataset.images, dataset.objects
     numbers = iter(number_texts(objects.box.ravel()))
@@ -79,7 +79,7 @@ def _rows(dataset: Dataset, targets: Sequence[str]) -> list[list[tuple[object, .
     return [found or [(*begin, "", "", "", "", "")] for found, begin in zip(rows, begins, strict=True)]
 
 
-def _text(*blocks: Sequence[Sequence[object]]) -> bytes:
+def _csv_bytes(*blocks: Sequence[Sequence[object]]) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for block in blocks:

@@ -42,8 +42,8 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     for file in layout.annotations:
         root = _root(layout.images.root / file, notes)
         if root is not None:
-            labels |= dict.fromkeys(_labels(root))
-            records += _images(root, file)
+            labels |= dict.fromkeys(_task_labels(root))
+            records += _image_records(root, file)
             records += _Video(root, file, layout.images, notes).records()
     reader = RecordReader("cvat", CVAT, layout.images, notes, partial(read_items, root=layout.images.root), "<image>")
     kind = f"a CVAT dataset, {counted(len(records), 'image')} in {listed(layout.annotations, most=3)}"
@@ -63,13 +63,13 @@ def _root(path: Path, notes: Notes) -> etree._Element | None:
     return None
 
 
-def _labels(root: etree._Element) -> list[str]:
+def _task_labels(root: etree._Element) -> list[str]:
     """The labels of the task in their order, without the points of skeletons."""
     names = [label.findtext("name") or "" for label in root.iterfind("meta//label") if label.find("parent") is None]
     return [clean_label(name) for name in names if name.strip()]
 
 
-def _images(root: etree._Element, file: str) -> list[Record]:
+def _image_records(root: etree._Element, file: str) -> list[Record]:
     records = []
     for image in root.iterchildren("image"):
         subset = image.get("subset", "")

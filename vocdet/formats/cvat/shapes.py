@@ -39,12 +39,12 @@ def read_items(record: Record, size: Size, notes: Notes, *, root: Path) -> Itera
             notes.add("label.empty", "error", "has no label", path, "give it a label, or delete it", line=shape.line)
             continue
         try:
-            yield _item(shape, size)
+            yield _shape_object(shape, size)
         except ShapeError as error:
             notes.add("cvat.shape", "error", f"the {shape.kind} {error}", path, _REDRAW, line=shape.line)
 
 
-def _item(shape: Shape, size: Size) -> Item:
+def _shape_object(shape: Shape, size: Size) -> Item:
     item = Item(clean_label(shape.label), (0, 0, 0, 0), shape.line)
     item.flags = OCCLUDED if shape.values.get("occluded") == "1" else 0
     attributes = dict(shape.attributes)
@@ -59,8 +59,8 @@ def _item(shape: Shape, size: Size) -> Item:
     if shape.kind == "mask":
         _mask(item, shape, size)
         return item
-    turn = _number(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
-    first, second, third, fourth = (_number(shape, side) for side in _SIDES_OF[shape.kind])
+    turn = _side_of(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
+    first, second, third, fourth = (_side_of(shape, side) for side in _SIDES_OF[shape.kind])
     if not is_near((first, second, third, fourth, turn / 360), size):  # NaN for a turn without end
         raise ShapeError(f"is far outside an image of {size[0]}×{size[1]}")
     if shape.kind == "ellipse":
@@ -88,7 +88,7 @@ def _outline(item: Item, points: list[float], size: Size) -> None:
     item.segmentation = msgspec.json.encode([[int(number) if number == int(number) else number for number in points]])
 
 
-def _number(shape: Shape, name: str) -> float:
+def _side_of(shape: Shape, name: str) -> float:
     text = shape.values.get(name, "").strip()
     if not NUMBER.fullmatch(text):
         raise ShapeError(f"has {name}={text[:40]!r}, not a number" if text else f"has no {name}")
@@ -109,7 +109,7 @@ def _points(text: str) -> list[float]:
 
 def _mask(item: Item, shape: Shape, size: Size) -> None:
     """Make an item a mask: run lengths of 0 and 1 in row order, beginning with 0, inside a box of whole pixels."""
-    sides = [_number(shape, side) for side in _SIDES_OF["mask"]]
+    sides = [_side_of(shape, side) for side in _SIDES_OF["mask"]]
     if not all(0 <= side < 2**31 and side == int(side) for side in sides):
         raise ShapeError("does not begin and end at whole pixels")
     left, top, width, height = map(int, sides)

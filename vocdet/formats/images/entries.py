@@ -55,9 +55,9 @@ def entries_of(folder: Path | str) -> Entries:
     """The entries of a folder; an `OSError` if it cannot be listed."""
     listed, path = _listed.get(), os.fspath(folder)
     if listed is None:
-        return _entries(path)
+        return _entries_of(path)
     if path not in listed:
-        listed[path] = _entries(path)
+        listed[path] = _entries_of(path)
     return listed[path]
 
 
@@ -65,7 +65,7 @@ def _suffix(name: str) -> str:
     return name[name.rfind(".") :].lower() if "." in name else ""
 
 
-def _entries(folder: str) -> Entries:
+def _entries_of(folder: str) -> Entries:
     files, folders, others, links = list[str](), list[str](), list[str](), list[str]()
     with os.scandir(folder) as found:
         for entry in found:

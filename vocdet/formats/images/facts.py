@@ -106,10 +106,10 @@ def with_levels(dataset: Dataset, rows: Sequence[int]) -> Dataset:
 
     some = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED)).astype(int))]
     with ThreadPoolExecutor(_READERS) as pool:
-        return replace(dataset, levels=choose_levels(_pixels(pool, dataset, some)))
+        return replace(dataset, levels=choose_levels(_stored_pixels(pool, dataset, some)))
 
 
-def _pixels(pool: ThreadPoolExecutor, dataset: Dataset, rows: Sequence[int]) -> Iterator[NDArray[Any]]:
+def _stored_pixels(pool: ThreadPoolExecutor, dataset: Dataset, rows: Sequence[int]) -> Iterator[NDArray[Any]]:
     from vocdet.data.decoding import decode_stored  # loads OpenCV, which few datasets need to be read
 
     def pixels(row: int) -> NDArray[Any] | None:

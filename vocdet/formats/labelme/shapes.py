@@ -56,7 +56,7 @@ def read_items(file: LabelmeFile, size: tuple[int, int], notes: Notes) -> list[I
             alone = group is None or isinstance(group, (dict, list))
             key: tuple[Any, ...] = (index,) if alone else (shape.label, str(group))
             groups.setdefault(key, []).append(shape)
-    return [_item(shapes, size) for shapes in groups.values()]
+    return [_object_of(shapes, size) for shapes in groups.values()]
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def _shape(value: object, size: tuple[int, int], findings: _ShapeFindings) -> _S
         findings.error("labelme.shape", f"is {shown(value)}, not an object")
         return None
     kind = value.get("shape_type") or "polygon"  # the first versions of labelme had only polygons
-    label = _label(value.get("label"), findings)
+    label = _label_text(value.get("label"), findings)
     if kind in _WITHOUT_AREA:
         problem = f"is a {kind}, which has no area: it is ignored"
         findings.warning("labelme.shape.no_area", problem, "draw a polygon or a rectangle around the object")
@@ -142,7 +142,7 @@ def _check_flags(keys: Mapping[str, Any], findings: _ShapeFindings) -> None:
             findings.warning("labelme.flags", problem, "write true or false")
 
 
-def _label(value: object, findings: _ShapeFindings) -> str | None:
+def _label_text(value: object, findings: _ShapeFindings) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
@@ -208,7 +208,7 @@ def _png(text: object, crop: tuple[int, int], whole: tuple[int, int]) -> NDArray
     return np.asarray(values.reshape(*values.shape[:2], -1)[:, :, 0] > 0, np.bool_)
 
 
-def _item(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
+def _object_of(shapes: Sequence[_Shape], size: tuple[int, int]) -> Item:
     first = shapes[0]
     lows = [min(side) for side in zip(*(shape.box[:2] for shape in shapes), strict=True)]
     highs = [max(side) for side in zip(*(shape.box[2:] for shape in shapes), strict=True)]

@@ -81,7 +81,7 @@ def write(
         }
         whole |= {"imagePath": target.rpartition("/")[2], "imageData": None}
         whole |= {"imageHeight": size[1], "imageWidth": size[0]}
-        whole |= _without(_decoded(images.extra[row]), FILE_KEYS, losses)
+        whole |= _without(_decoded_extra(images.extra[row]), FILE_KEYS, losses)
         text = json.dumps(whole, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
         write_new(f"{folder}/{split_suffix(target)[0]}.json", text, made)
         first = end
@@ -98,7 +98,7 @@ def _shapes(
 ) -> list[dict[str, Any]]:
     """The shapes of one image of this size (width, height); several of one object share a new group."""
     objects = dataset.objects
-    extras = [_decoded(objects.extra[row]) for row in rows]
+    extras = [_decoded_extra(objects.extra[row]) for row in rows]
     taken = {extra["group_id"] for extra in extras if isinstance(extra.get("group_id"), int)}
     used: set[tuple[int, str]] = set()  # label and group
     shapes = []
@@ -140,13 +140,13 @@ def _drawn(
                 return [shape]
         else:
             losses[OTHER_BOX] += not np.allclose(masks.bounds(segmentation) or (), box, rtol=0, atol=1e-6)
-            return [{"points": _pairs(polygon), "shape_type": "polygon"} for polygon in segmentation]
+            return [{"points": _point_pairs(polygon), "shape_type": "polygon"} for polygon in segmentation]
     losses[_INVALID] += bool(text)
     if corners is not None and not text:
         del extra[CORNERS]
         direction = math.radians(extra.pop(ANGLE))
-        return [{"points": _pairs(corners), "shape_type": "rotation", "direction": direction}]
-    return [{"points": _pairs(box), "shape_type": "rectangle"}]
+        return [{"points": _point_pairs(corners), "shape_type": "rotation", "direction": direction}]
+    return [{"points": _point_pairs(box), "shape_type": "rectangle"}]
 
 
 def _mask(rle: masks.Rle) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -161,7 +161,7 @@ def _mask(rle: masks.Rle) -> tuple[tuple[int, ...], dict[str, Any]]:
     return bounds, {"points": [[xmin, ymin], [xmax - 1, ymax - 1]], "shape_type": "mask", "mask": png}
 
 
-def _pairs(numbers: Sequence[float]) -> list[list[float]]:
+def _point_pairs(numbers: Sequence[float]) -> list[list[float]]:
     return [[x, y] for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
@@ -171,7 +171,7 @@ def _float(text: str) -> float | str:
     return value if math.isfinite(value) else text
 
 
-def _decoded(extra: bytes) -> dict[str, Any]:
+def _decoded_extra(extra: bytes) -> dict[str, Any]:
     decoded = json.loads(extra, parse_float=_float) if extra else {}
     return decoded if isinstance(decoded, dict) else {}
 

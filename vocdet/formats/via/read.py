@@ -145,7 +145,7 @@ def _label_attribute(records: Sequence[Record], root: Path, notes: Notes) -> str
     """The attribute that is the label of all regions; "" where none has any."""
     regions = [region for record in records for region in record.shapes]
     counts: Counter[str] = Counter(
-        name for region in regions for name, value in region.attributes.items() if _label(value)
+        name for region in regions for name, value in region.attributes.items() if _chosen_label(value)
     )
     if not counts:
         if regions:
@@ -164,7 +164,7 @@ def _label_attribute(records: Sequence[Record], root: Path, notes: Notes) -> str
     return chosen
 
 
-def _label(value: object) -> str:
+def _chosen_label(value: object) -> str:
     """The label in an attribute: a text, a number, or the only option that is checked; "" if there is none."""
     if isinstance(value, dict):
         checked = [name for name, on in value.items() if on]
@@ -177,7 +177,7 @@ def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: s
     for number, region in enumerate(record.shapes, 1):
         inside = f"{record.name[:80]}: regions[{number - 1}]"
         kind = region.shape.get("name")
-        label = _label(region.attributes.get(attribute)) if attribute else ONLY_LABEL
+        label = _chosen_label(region.attributes.get(attribute)) if attribute else ONLY_LABEL
         if kind in _WITHOUT_AREA:
             problem = f"is a {kind}, which has no area: it is ignored"
             hint = "draw a polygon or a rectangle around the object"
@@ -188,7 +188,7 @@ def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: s
             notes.add("label.empty", "error", problem, path, "give it one, or delete the region", inside=inside)
             continue
         try:
-            item = _item(region.shape, label, size)
+            item = _region_object(region.shape, label, size)
         except ShapeError as error:
             notes.add("via.region", "error", str(error), path, _REDRAW, inside=inside)
             continue
@@ -199,7 +199,7 @@ def _items(record: Record, size: Size, notes: Notes, *, root: Path, attribute: s
         yield item
 
 
-def _item(shape: Mapping[str, Any], label: str, size: Size) -> Item:
+def _region_object(shape: Mapping[str, Any], label: str, size: Size) -> Item:
     kind = shape.get("name")
     if kind == "polygon":
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")

@@ -56,7 +56,7 @@ def read_annotation(path: Path | str) -> Annotation:
 def read_file(path: Path | str) -> UsualFile | Annotation:
     """Read one file, without converting its objects if it has the usual form."""
     findings: list[Finding] = []
-    data = _data(path, findings)
+    data = _annotation_bytes(path, findings)
     usual = read_usual(data) if data is not None and len(data) < _USUAL_SIZE else None
     return usual or _parsed(path, data, findings)
 
@@ -69,7 +69,7 @@ def without_objects(file: UsualFile) -> Annotation:
 def parse_annotation(path: Path | str) -> Annotation:
     """Read one file with an XML parser, whatever its form."""
     findings: list[Finding] = []
-    return _parsed(path, _data(path, findings), findings)
+    return _parsed(path, _annotation_bytes(path, findings), findings)
 
 
 def _parsed(path: Path | str, data: bytes | None, findings: list[Finding]) -> Annotation:
@@ -99,7 +99,7 @@ def _parsed(path: Path | str, data: bytes | None, findings: list[Finding]) -> An
         elif tag == "size":
             other, depth = _size(child, note)
             if size is not None and other != size:
-                problem = f"<size> is there twice, as {_sides(size)} and as {_sides(other)}: the first is used"
+                problem = f"<size> is there twice, as {_size_text(size)} and as {_size_text(other)}: the first is used"
                 note("voc.tag.repeated", "warning", problem, line_of(child), "delete the wrong one")
             else:
                 size, header.depth = other, depth
@@ -115,7 +115,7 @@ def _parsed(path: Path | str, data: bytes | None, findings: list[Finding]) -> An
         else:
             _note_uninterpreted(child, note, unknown)
             header.tags.append(xml_of(child))
-    header.attributes = _attributes(root, note)
+    header.attributes = _root_attributes(root, note)
     return Annotation(filename, size, database, coordinates, header, tuple(objects), tuple(findings),
                       frozenset(unknown), exif=exif)  # fmt: skip
 
@@ -127,7 +127,7 @@ def _noting(path: Path | str, findings: list[Finding]) -> Note:
     return note
 
 
-def _data(path: Path | str, findings: list[Finding]) -> bytes | None:
+def _annotation_bytes(path: Path | str, findings: list[Finding]) -> bytes | None:
     """The bytes of a file; None, with a finding, if it cannot be read."""
     note = _noting(path, findings)
     try:
@@ -157,7 +157,7 @@ def _parse(data: bytes, note: Note) -> etree._Element | None:
     return root
 
 
-def _attributes(root: etree._Element, note: Note) -> dict[str, str]:
+def _root_attributes(root: etree._Element, note: Note) -> dict[str, str]:
     """The attributes of <annotation>; none, with a finding, if there are implausibly many."""
     count = len(root.keys())
     if count > MOST_ATTRIBUTES:
@@ -201,7 +201,7 @@ def _filename(element: etree._Element, first: str, note: Note) -> str:
     return first or text
 
 
-def _sides(size: tuple[int, int] | None) -> str:
+def _size_text(size: tuple[int, int] | None) -> str:
     return "×".join(map(str, size)) if size else "no size"
 
 

@@ -166,7 +166,7 @@ def _read_one(reading: _Reading, source: str, annotation: Annotation, batch: _Ba
         batch.pending.append((row, number))
     elif annotation.objects:
         _add_pending(reading, batch)
-        objects = [_inside(item, size) for item in annotation.objects] if rares else annotation.objects
+        objects = [_clipped_object(item, size) for item in annotation.objects] if rares else annotation.objects
         _add_objects(reading, [row] * len(objects), columns_of(objects))
     reading.databases.append(annotation.database)
     if annotation.coordinates:
@@ -175,7 +175,7 @@ def _read_one(reading: _Reading, source: str, annotation: Annotation, batch: _Ba
         reading.unknown.update(annotation.unknown)
 
 
-def _inside(item: RawObject, size: tuple[int, int] | ImageSize) -> RawObject:
+def _clipped_object(item: RawObject, size: tuple[int, int] | ImageSize) -> RawObject:
     """An object whose upright box, if it is that around a rotated one, ends at the border of the image."""
     if item.rare is None or not item.rare.corners:
         return item
@@ -266,14 +266,14 @@ def _image_of(reading: _Reading, stem: str, annotation: Annotation, path: str) -
         _check_filename(reading, named, found[0], path)
     if not found:
         return _note_missing(reading, stem, path)
-    chosen = found[0] if len(found) == 1 else _chosen(reading, found, annotation, named, path)
+    chosen = found[0] if len(found) == 1 else _chosen_image(reading, found, annotation, named, path)
     reading.seen.update(found)
     if chosen:
         reading.used.setdefault(chosen, source)
     return chosen
 
 
-def _chosen(reading: _Reading, found: Sequence[str], annotation: Annotation, named: str, path: str) -> str:
+def _chosen_image(reading: _Reading, found: Sequence[str], annotation: Annotation, named: str, path: str) -> str:
     """One of several images with the stem of an annotation; "", with an error, if they are in different folders."""
     beside = [file for file in found if (reading.layout.root / file).parent == Path(path).parent] or found
     exact = [file for file in beside if PurePosixPath(file).name == named]

@@ -152,7 +152,7 @@ class _Editor:
 
 def _repair_objects(root: Element, facts: Facts, editor: _Editor) -> None:
     objects = root.all("object")
-    duplicates = _duplicates(objects)
+    duplicates = _repeated_objects(objects)
     for element in objects:
         if id(element) in duplicates:
             if not facts.numbered and not re.search(r"<(!--|\?)", editor.text[element.start : element.end]):
@@ -188,7 +188,7 @@ def _flag(text: str) -> str | None:
 
 def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -> list[tuple[Element, str]]:
     """The sides of a box that are slightly outside the image, with the clipped values."""
-    numbers = _numbers(bounds)
+    numbers = _bounds_of(bounds)
     if numbers is None:
         return []
     written = np.array([numbers])
@@ -206,7 +206,7 @@ def _clipped(bounds: Element, size: tuple[int, int], coordinates: Coordinates) -
     return found
 
 
-def _numbers(bounds: Element) -> tuple[float, ...] | None:
+def _bounds_of(bounds: Element) -> tuple[float, ...] | None:
     """The four numbers of a <bndbox>; None if it holds anything else."""
     if sorted(child.tag for child in bounds.children) != sorted(SIDES):
         return None
@@ -217,21 +217,21 @@ def _numbers(bounds: Element) -> tuple[float, ...] | None:
     return numbers if all(map(math.isfinite, numbers)) else None
 
 
-def _duplicates(objects: Sequence[Element]) -> set[int]:
+def _repeated_objects(objects: Sequence[Element]) -> set[int]:
     """The ids of the elements with the same content as an earlier one."""
     seen, found = set[Any](), set[int]()
     for element in objects:
         name, bounds = element.first("name"), element.first("bndbox")
-        if name is None or bounds is None or not clean_label(name.text) or _numbers(bounds) is None:
+        if name is None or bounds is None or not clean_label(name.text) or _bounds_of(bounds) is None:
             continue
-        content = _content(element)
+        content = _meaning(element)
         if content in seen:
             found.add(id(element))
         seen.add(content)
     return found
 
 
-def _content(element: Element) -> tuple[Any, ...]:
+def _meaning(element: Element) -> tuple[Any, ...]:
     """The meaning of an element, independent of its notation."""
     text: object = element.text.strip()
     if element.tag == "name":
@@ -240,7 +240,7 @@ def _content(element: Element) -> tuple[Any, ...]:
         text = _flag(element.text) or text
     elif element.tag in SIDES and NUMBER.fullmatch(element.text.strip()):
         text = float(element.text)
-    children = sorted(map(_content, element.children), key=repr)
+    children = sorted(map(_meaning, element.children), key=repr)
     return element.tag, tuple(sorted(element.attributes.items())), text, tuple(children)
 
 

@@ -232,12 +232,12 @@ def _content_findings(
     findings = []
     if repeated:
         count = sum(len(places) - 1 for places in repeated.values())
-        some = _some(repeated, "{stem} on lines {all}")
+        some = _stems_in(repeated, "{stem} on lines {all}")
         problem = f"repeats images on {counted(count, 'line')}: {some}"
         place = Place(path, next(iter(repeated.values()))[1])
         findings.append(Finding("imagesets.duplicate", "warning", problem, place, "delete them", count))
     if unknown:
-        some = _some(unknown, "{stem} on line {first}")
+        some = _stems_in(unknown, "{stem} on line {first}")
         none = len(unknown) == len(lines)
         which = "none of which is" if none else f"{len(unknown)} of which {'is' if len(unknown) == 1 else 'are'} not"
         problem = f"names {counted(len(lines), 'image')}, {which} in the dataset: {some}"
@@ -260,14 +260,14 @@ def _shared_findings(
         if shared and {one, other} not in ({"trainval", "train"}, {"trainval", "val"}):
             inside = len(here & shared.keys())
             known = "" if inside == len(shared) else f", {inside} of them in the dataset"
-            problem = f"{counted(len(shared), 'image')} ({_some(shared, '{stem}')}) in {one} and in {other}{known}"
+            problem = f"{counted(len(shared), 'image')} ({_stems_in(shared, '{stem}')}) in {one} and in {other}{known}"
             problem += f": metrics on {other} will be too high"
             place = Place(paths[other], next(iter(shared.values()))[0])
             hint = "delete them from one of the two"
             yield Finding("imagesets.overlap", "warning", problem, place, hint, len(shared))
 
 
-def _some(lines: Mapping[str, Sequence[int]], text: str) -> str:
+def _stems_in(lines: Mapping[str, Sequence[int]], text: str) -> str:
     """The first few stems, formatted by `text` with their lines."""
     some = ", ".join(
         text.format(stem=_shortened(stem), first=places[0], all=" and ".join(map(str, places[:_MOST_NAMES])))

@@ -39,12 +39,12 @@ def _optional(name: str, inner: str) -> str:
     return f"(?:{_element(name, inner)})?"
 
 
-def _sides(names: tuple[str, ...], side: str) -> str:
+def _sides_pattern(names: tuple[str, ...], side: str) -> str:
     return _S + "".join(_element(name, side) for name in names)
 
 
-def _part(text: str, side: str) -> str:
-    box = _element("bndbox", _sides(_CORNERS, side))
+def _part_pattern(text: str, side: str) -> str:
+    box = _element("bndbox", _sides_pattern(_CORNERS, side))
     return _element("part", _S + _element("name", text) + box)
 
 
@@ -71,13 +71,13 @@ _OBJECT = re.compile(
     + _optional("truncated", "([01])")
     + _optional("difficult", "([01])")
     + _optional("occluded", "([01])")
-    + _element("bndbox", f"(?:({_sides(_CORNERS, _SIDE)})|({_sides(_AXES, _SIDE)}))")
+    + _element("bndbox", f"(?:({_sides_pattern(_CORNERS, _SIDE)})|({_sides_pattern(_AXES, _SIDE)}))")
     + _optional("difficult", "([01])")
     + _optional("polygon", rf"{_S}((?:<x\d+>{_POINT}</x\d+>{_S}<y\d+>{_POINT}</y\d+>{_S})+)")
-    + f"((?:{_part(_TEXT, _SIDE)})*)</object>{_S})",
+    + f"((?:{_part_pattern(_TEXT, _SIDE)})*)</object>{_S})",
     re.ASCII,
 )
-_PART = re.compile(_part(f"({_TEXT})", f"({_SIDE})"))
+_PART = re.compile(_part_pattern(f"({_TEXT})", f"({_SIDE})"))
 _SOURCE_ELEMENT = re.compile(rf"<([a-z]+)>({_TEXT})<")
 _NUMBER = re.compile(r">([\d.]+)<")
 _END = re.compile(rf"</annotation>{_S}")

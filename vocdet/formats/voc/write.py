@@ -71,7 +71,7 @@ def annotation_text(
 def object_xml(item: WrittenObject, coordinates: Coordinates) -> str:
     label, (xmin, ymin, xmax, ymax), difficult, truncated, pose, rare_fields = item
     return (
-        f"\t<object>\n\t\t<name>{_label(label)}</name>\n\t\t<pose>{xml_text(pose) if pose else 'Unspecified'}</pose>\n"
+        f"\t<object>\n\t\t<name>{_name(label)}</name>\n\t\t<pose>{xml_text(pose) if pose else 'Unspecified'}</pose>\n"
         f"\t\t<truncated>{int(truncated)}</truncated>\n\t\t<difficult>{int(difficult)}</difficult>\n\t\t<bndbox>\n"
         f"\t\t\t<xmin>{minimum_text(xmin, coordinates)}</xmin>\n\t\t\t<ymin>{minimum_text(ymin, coordinates)}</ymin>\n"
         f"\t\t\t<xmax>{number_text(xmax)}</xmax>\n\t\t\t<ymax>{number_text(ymax)}</ymax>\n"
@@ -80,7 +80,7 @@ def object_xml(item: WrittenObject, coordinates: Coordinates) -> str:
 
 
 @cache
-def _label(name: str) -> str:
+def _name(name: str) -> str:
     return xml_text(name)
 
 

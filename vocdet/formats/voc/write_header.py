@@ -92,7 +92,7 @@ def _are_attributes(pairs: tuple[tuple[str, str], ...]) -> bool:
     """Whether reading gives these attributes back."""
     if len(pairs) > preserved.MOST_ATTRIBUTES or any(NOT_XML.search(value) for _, value in pairs):
         return False
-    element = _parsed(f"<a{_attributes_text(dict(pairs))}/>")
+    element = _element_of(f"<a{_attributes_text(dict(pairs))}/>")
     return element is not None and dict(element.attrib) == dict(pairs)
 
 
@@ -101,11 +101,11 @@ def _are_names(names: tuple[str, ...]) -> bool:
     """Whether these are valid names of elements, and not those of objects, which readers search everywhere."""
     if not {"object", "bndbox"}.isdisjoint(name.lower() for name in names):
         return False
-    element = _parsed(f"<a>{''.join(f'<{name}/>' for name in names)}</a>")
+    element = _element_of(f"<a>{''.join(f'<{name}/>' for name in names)}</a>")
     return element is not None and tuple(child.tag for child in element) == names
 
 
-def _parsed(xml: str) -> etree._Element | None:
+def _element_of(xml: str) -> etree._Element | None:
     try:
         return etree.fromstring(xml.encode(), write_object.PARSER)
     except (etree.XMLSyntaxError, UnicodeEncodeError):

@@ -99,7 +99,7 @@ def texts(
     for row in np.flatnonzero(others).tolist():
         lines_of.setdefault(row, []).append(f"<area>{number_text(float(objects.area[row]))}</area>")
     for row, extra in objects.extra.items():
-        lines_of.setdefault(row, []).extend(_extra(extra_of(extra), coordinates, losses))
+        lines_of.setdefault(row, []).extend(_extra_xml(extra_of(extra), coordinates, losses))
     return {row: "".join(f"\t\t{line}\n" for line in lines) for row, lines in lines_of.items() if lines}
 
 
@@ -119,11 +119,11 @@ def _segmentation(text: bytes, coordinates: Coordinates, in_png: bool, valid: bo
     return [polygon_xml([minimum_text(value, coordinates) for value in polygon]) for polygon in segmentation]
 
 
-def _extra(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list[str]:
+def _extra_xml(extra: Extra, coordinates: Coordinates, losses: Counter[str]) -> list[str]:
     lines = []
     others = {key: value for key, value in extra.items() if key not in preserved.OBJECT_KEYS}
     if "attributes" in extra:
-        written, lossless = _attributes(extra["attributes"])
+        written, lossless = _attributes_xml(extra["attributes"])
         lines += written
         if not lossless:
             others["attributes"] = extra["attributes"]
@@ -185,7 +185,7 @@ def read_rotated_box(xml: str) -> tuple[tuple[float, ...], float] | None:
         return None
 
 
-def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
+def _attributes_xml(raw: msgspec.Raw) -> tuple[list[str], bool]:
     """CVAT's element, and whether it is lossless: all values are text."""
     try:
         value = msgspec.json.decode(raw)
@@ -194,14 +194,14 @@ def _attributes(raw: msgspec.Raw) -> tuple[list[str], bool]:
     if not isinstance(value, dict) or not value or not all(name and _survives(name) for name in value):
         return [], False
     pairs = "".join(
-        f"<attribute><name>{xml_text(name)}</name><value>{xml_text(_plain(one))}</value></attribute>"
+        f"<attribute><name>{xml_text(name)}</name><value>{xml_text(_value_text(one))}</value></attribute>"
         for name, one in value.items()
     )
     exact = all(isinstance(one, str) and _survives(one) for one in value.values())
     return [f"<attributes>{pairs}</attributes>"], exact
 
 
-def _plain(value: object) -> str:
+def _value_text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
@@ -215,11 +215,11 @@ def _parts(raw: msgspec.Raw, coordinates: Coordinates) -> tuple[list[str], bool]
         parts = msgspec.json.decode(raw, type=list[_Part])
     except (msgspec.DecodeError, RecursionError):
         return [], False
-    written = [_part(part, coordinates) for part in parts]
+    written = [_part_xml(part, coordinates) for part in parts]
     return [xml for xml, _ in written if xml], bool(parts) and all(exact for _, exact in written)
 
 
-def _part(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
+def _part_xml(part: _Part, coordinates: Coordinates) -> tuple[str, bool]:
     x, y, width, height = part.bbox
     xmax, ymax = (float(Decimal(repr(low)) + Decimal(repr(side))) for low, side in ((x, width), (y, height)))
     if max(map(abs, (x, y, xmax, ymax))) > masks.FURTHEST:

@@ -131,7 +131,7 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None) -> Dataset:
     note_rotated(len(rotated), layout.root, notes)
     outside = _outside(reading, rotated)
     for row, corners in rotated.items():
-        fractions[row] = _around(corners / sizes[row])
+        fractions[row] = _upright_box(corners / sizes[row])
     keep = _plausible(reading, fractions, sizes, outside)
     for row, text in _segmentations(reading, sizes):
         if row not in rotated:
@@ -140,7 +140,7 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None) -> Dataset:
     extras |= {row: msgspec.json.encode(rotated_extra(_rounded(corners))) for row, corners in rotated.items()}
     for row in sorted(extras):
         builder.extras.add(row, extras[row])
-    box = _pixels(np.where(keep[:, None], fractions, 0), sizes)  # avoids overflow of numbers such as 1e308
+    box = _pixel_boxes(np.where(keep[:, None], fractions, 0), sizes)  # avoids overflow of numbers such as 1e308
     return builder.build(labels, notes.findings, box=box, keep=keep)
 
 
@@ -198,7 +198,7 @@ def _outside(reading: _Reading, rotated: Mapping[int, NDArray[np.float64]]) -> l
     return outside
 
 
-def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def _upright_box(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """The box cx, cy, w, h around corners (4, 2) in fractions, as far as it is in the image."""
     low, high = np.clip(corners.min(axis=0), 0, 1), np.clip(corners.max(axis=0), 0, 1)
     return np.concatenate([(low + high) / 2, high - low])
@@ -240,7 +240,7 @@ def _plausible(
     return keep
 
 
-def _pixels(fractions: NDArray[np.float64], sizes: NDArray[np.float64]) -> Boxes:
+def _pixel_boxes(fractions: NDArray[np.float64], sizes: NDArray[np.float64]) -> Boxes:
     """(M, 4) boxes in pixels, to six decimals, without what rounding of fractions adds at an edge."""
     center, half = fractions[:, :2], fractions[:, 2:] / 2
     boxes = np.concatenate([(center - half) * sizes, (center + half) * sizes], axis=1)

@@ -112,7 +112,7 @@ def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findi
         hint += ", and no commas" if "," in "".join(columns) else ""
         findings.error("yolo.row.columns", f"has {counted(count + 1, 'column')}, not 5", line, hint)
         return None
-    label, values = _label(columns[0], line, findings), _numbers(columns[1:], line, findings)
+    label, values = _label_number(columns[0], line, findings), _numbers(columns[1:], line, findings)
     if values is None or label is None:
         return None
     pose = 4 + keypoints[0] * keypoints[1] if keypoints else 0
@@ -124,7 +124,7 @@ def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findi
     return _polygon(label, values, line, findings)
 
 
-def _label(text: str, line: int, findings: _RowFindings) -> int | None:
+def _label_number(text: str, line: int, findings: _RowFindings) -> int | None:
     if _INDEX.fullmatch(text):
         return int(text)
     value = float(text) if NUMBER.fullmatch(text) else math.nan

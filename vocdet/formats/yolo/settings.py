@@ -68,7 +68,7 @@ def read_yaml(root: Path, source: str, notes: Notes) -> Settings | None:
         notes.add("yolo.yaml.syntax", "error", problem, path, hint, line=mark.line + 1 if mark else 0)
         return None
     tops = {keys[0] for keys in found if keys}
-    return _settings(path, source, found, notes) if "names" in tops or tops >= {"train", "val"} else None
+    return _settings_of(path, source, found, notes) if "names" in tops or tops >= {"train", "val"} else None
 
 
 def read_data_file(root: Path, source: str, notes: Notes) -> Settings | None:
@@ -146,7 +146,7 @@ def _scalars(text: str) -> Iterator[tuple[tuple[str, ...], str, int]]:
             keys[-1] = keys[-1] if counts[-1] < 0 else str(counts[-1])
 
 
-def _settings(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, int]], notes: Notes) -> Settings:
+def _settings_of(path: Path, source: str, found: dict[tuple[str, ...], tuple[str, int]], notes: Notes) -> Settings:
     settings = Settings(source)
     names: list[tuple[int, str]] = []
     for keys, (value, line) in found.items():

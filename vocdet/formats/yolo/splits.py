@@ -94,14 +94,14 @@ def _base(files: _Files, settings: Settings, here: str, path: Path, notes: Notes
         problem = f"path is {settings.base[:80]!r}, outside the dataset: the folder of this file is used"
         hint, line = "delete the line: it is the folder of this file", settings.lines.get("path", 0)
         notes.add(name.code, "warning", problem, path, hint, line=line)
-    return next((place for place in (_joined(here, name.path), name.path) if place in files.images_in), here)
+    return next((place for place in (_path_below(here, name.path), name.path) if place in files.images_in), here)
 
 
 def _locate(files: _Files, entry: str, folders: Sequence[str]) -> str | None:
     """The folder or list to which an entry refers, by its longest end that exists; "" for the root."""
     name = safe_relative(entry)
     ends = [""] if name.code == "path.empty" else _ends(entry)
-    places = (_joined(folder, end) for end in ends for folder in folders)
+    places = (_path_below(folder, end) for end in ends for folder in folders)
     return next((place for place in places if place in files.texts or place in files.images_in), None)
 
 
@@ -112,7 +112,7 @@ def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
     found: set[str] = set()
     missing: list[tuple[str, int]] = []
     outside = 0
-    for line, number in _lines(path, notes):
+    for line, number in _listed_lines(path, notes):
         image = _image(files.index, line, here)
         if image is None:
             missing.append((line, number))
@@ -134,7 +134,7 @@ def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
 def _image(index: ImageIndex, text: str, here: str) -> str | None:
     """The image of a line: from the folder of the list, else from the root, else by its longest end that exists."""
     name = safe_relative(text)
-    for place in [_joined(here, name.path), name.path, *_ends(text)]:
+    for place in [_path_below(here, name.path), name.path, *_ends(text)]:
         image = index.exact(place) if place else None
         if image is not None:
             return image
@@ -150,11 +150,11 @@ def _ends(text: str) -> Iterable[str]:
     return ("/".join(names[i:]) for i in range(len(names)))
 
 
-def _joined(folder: str, path: str) -> str:
+def _path_below(folder: str, path: str) -> str:
     return f"{folder}/{path}" if folder and path else folder or path
 
 
-def _lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
+def _listed_lines(path: Path, notes: Notes) -> list[tuple[str, int]]:
     code = "yolo.list.unreadable"
     text = noted_text(path, notes, LARGEST_LIST, (code, code, code), "use a shorter list of images")
     lines = re.split(r"\r\n|\r|\n", text or "")

@@ -50,7 +50,7 @@ def write(
     sizes = image_sizes(dataset)
     objects = dataset.objects
     boxes, keep = written_boxes(dataset)
-    rows = _rows(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
+    rows = _label_lines(boxes[keep], objects.label[keep], sizes[objects.image[keep]])
     write_label_files(folder, dataset, targets, rows, objects.image[keep])
     masks = Loss("masks", len(objects.segmentation.rows), "only their boxes are written; yolo-seg holds polygons")
     return [
@@ -91,7 +91,7 @@ def write_label_files(
     write_new(f"{folder}/data.yaml", _yaml(dataset, targets).encode(), made)
 
 
-def _rows(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -> list[str]:
+def _label_lines(boxes: Boxes, labels: NDArray[np.int32], sizes: NDArray[np.float64]) -> list[str]:
     center = (boxes[:, :2] + boxes[:, 2:]) / 2 / sizes
     size = (boxes[:, 2:] - boxes[:, :2]) / sizes
     fractions = np.concatenate([center, size], axis=1).tolist()

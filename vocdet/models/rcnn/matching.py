@@ -81,11 +81,11 @@ class Sampler(Seeded):
         """The result of `match` (B, N) to two masks (B, N): sampled references of objects, and of background."""
         keys = torch.rand(matched.shape, generator=self.generator(matched.device), device=matched.device)
         most = torch.full((len(matched),), int(self.number * self.positives), device=matched.device)
-        positive = _some(keys, matched >= 0, most)
-        return positive, _some(keys, matched == BACKGROUND, self.number - positive.sum(1))
+        positive = _highest(keys, matched >= 0, most)
+        return positive, _highest(keys, matched == BACKGROUND, self.number - positive.sum(1))
 
 
-def _some(keys: Tensor, among: Tensor, numbers: Tensor) -> Tensor:
+def _highest(keys: Tensor, among: Tensor, numbers: Tensor) -> Tensor:
     """The `numbers` (B,) true elements of `among` (B, N) with the highest keys."""
     most = min(int(numbers.amax()), among.shape[1])
     values, rows = keys.masked_fill(~among, -1.0).topk(most, dim=1)

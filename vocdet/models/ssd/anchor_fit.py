@@ -53,7 +53,7 @@ def fit_anchors(
     if len(boxes) == 0:
         return Anchors(tuple(_fallback(grid) for grid in grids))
     boxes, weights = _jittered_in_size(boxes, labels, rng)
-    candidates = [_candidates(grid, size) for grid in grids]
+    candidates = [_candidate_shapes(grid, size) for grid in grids]
     worth = [best_iou(boxes, shapes, grid).clip(max=GOOD_IOU) for shapes, grid in zip(candidates, grids, strict=True)]
     sizes = [np.array([s.number for s in shapes]) for shapes in candidates]
     chosen: list[list[Shape]] = [[] for _ in grids]
@@ -103,7 +103,7 @@ def _jittered_in_size(
     return both, np.tile(weights, 2) / (2 * weights.sum())
 
 
-def _candidates(grid: tuple[int, int], size: tuple[int, int]) -> list[Shape]:
+def _candidate_shapes(grid: tuple[int, int], size: tuple[int, int]) -> list[Shape]:
     """Candidate shapes of a map: one to six strides wide, in every ratio that fits the image."""
     stride = np.sqrt((size[0] / grid[0]) * (size[1] / grid[1]))  # pixels
     shapes = []

@@ -47,7 +47,7 @@ def assign(predicted: Tensor, scores: Tensor, cells: Tensor, boxes: Tensor, clas
     objects want learns the one that it overlaps most.
     """
     images, each, most = len(boxes), len(cells), boxes.shape[1]
-    image, object_, cell = _candidates(cells, boxes, classes > 0).nonzero(as_tuple=True)  # (K,) pairs
+    image, object_, cell = _candidate_cells(cells, boxes, classes > 0).nonzero(as_tuple=True)  # (K,) pairs
     iou = paired_iou(predicted[image, cell], boxes[image, object_])[0]
     score = scores[image, cell, classes[image, object_] - 1]
     aligned = score**SCORE_POWER * iou**IOU_POWER
@@ -71,7 +71,7 @@ def assign(predicted: Tensor, scores: Tensor, cells: Tensor, boxes: Tensor, clas
     return Assignment(image, cell, object_, aligned / top[0].clamp(min=1e-9) * top[1])
 
 
-def _candidates(cells: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
+def _candidate_cells(cells: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
     """(B, M, A) whether a cell has its center inside a box; a box without any has the nearest of the finest map."""
     x, y = ((cells[:, :2] + cells[:, 2:]) / 2).unbind(-1)  # (A,)
     left, top, right, bottom = boxes[..., None].unbind(-2)  # (B, M, 1)

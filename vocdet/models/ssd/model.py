@@ -94,7 +94,7 @@ class SsdLite(nn.Module):
         norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
         extras, channels = [], list(self.backbone.channels)
         for out in EXTRAS:
-            extras.append(_extra(channels[-1], out, norm, spec.extras))
+            extras.append(_extra_map(channels[-1], out, norm, spec.extras))
             channels.append(out)
         if spec.last_map == "pool":
             extras[-1], channels[-1] = nn.AdaptiveAvgPool2d(1), channels[-2]
@@ -128,7 +128,7 @@ class SsdLite(nn.Module):
         return torch.cat(offsets, 1), torch.cat(logits, 1)
 
 
-def _extra(inputs: int, out: int, norm: Norm, kind: Extras) -> nn.Module:
+def _extra_map(inputs: int, out: int, norm: Norm, kind: Extras) -> nn.Module:
     conv = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=nn.ReLU6)
     half = out // 2
     narrow = conv(inputs, half, kernel_size=1)

@@ -67,9 +67,9 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
         known = theirs.anchors is not None and ours.anchors is not None
         return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole(given, fresh)
     if _CELLS.fullmatch(name):
-        return _rows(given, fresh, theirs, ours, background=1, each=1)
+        return _label_layer(given, fresh, theirs, ours, background=1, each=1)
     if regions := _REGIONS.fullmatch(name):
-        return _rows(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
+        return _label_layer(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
     match = _LAST.fullmatch(name)
     if match is None:
         return _whole(given, fresh)
@@ -77,7 +77,7 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
         return Carried(None, OTHER_ANCHORS)
     if match[1] == "box_head":
         return _whole(given, fresh)
-    return _rows(given, fresh, theirs, ours, background=1 if match[1] else 0, each=1)
+    return _label_layer(given, fresh, theirs, ours, background=1 if match[1] else 0, each=1)
 
 
 def _differ(theirs: object, ours: object, level: int) -> bool:
@@ -85,7 +85,7 @@ def _differ(theirs: object, ours: object, level: int) -> bool:
     return isinstance(theirs, Anchors) and isinstance(ours, Anchors) and theirs.shapes[level] != ours.shapes[level]
 
 
-def _rows(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
+def _label_layer(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
     """A last layer with `each` rows of every label and of background, made from another."""
     whole = _whole(given, fresh)
     if theirs.labels is None or ours.labels is None:
