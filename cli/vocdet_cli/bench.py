@@ -10,7 +10,7 @@ import typer
 
 from vocdet.wording import counted
 from vocdet_cli import render
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import ReadOptions, RunnerOptions
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -33,7 +33,7 @@ SCORE_TITLES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "
 
 
 @app.command(no_args_is_help=True)
-@with_groups
+@grouped
 def bench(
     names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, checkpoints, or names in --runs.")],
     data: Annotated[

@@ -15,7 +15,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import Data, ReadOptions
 from vocdet_cli.safe import escape
 
@@ -49,7 +49,7 @@ class ReportOptions:
 
 @app.command("doctor", hidden=True)
 @app.command()
-@with_groups
+@grouped
 def check(
     data: Data = Path(),
     imagesets: Annotated[

@@ -10,7 +10,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import with_groups
+from vocdet_cli.option_groups import grouped
 from vocdet_cli.options import FileOptions, ReadOptions
 from vocdet_cli.safe import escape
 
@@ -21,7 +21,7 @@ app = typer.Typer()
 
 
 @app.command()
-@with_groups
+@grouped
 def convert(
     source: Annotated[Path, typer.Argument(help="Dataset folder, COCO file, or data.yaml of YOLO.")],
     target: Annotated[Path, typer.Argument(help="New folder; it appears whole or not at all.")],

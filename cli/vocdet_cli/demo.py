@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.option_groups import with_groups
+from vocdet_cli.option_groups import grouped
 from vocdet_cli.options import Seed
 from vocdet_cli.safe import escape
 
@@ -32,7 +32,7 @@ class DigitOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def demo(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="New folder for the dataset and the runs.")] = Path("vocdet-demo"),

@@ -13,7 +13,7 @@ from vocdet_cli import render
 from vocdet_cli.backends import note_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import DetectOptions, ReadOptions, Seed
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -72,7 +72,7 @@ class Minimums:
 
 
 @app.command("eval")
-@with_groups
+@grouped
 def evaluate(
     run: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -42,7 +42,7 @@ class ModelOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def export(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint.", show_default="the newest detector in ./runs")

@@ -18,7 +18,7 @@ class Without:
     names: str  # separated by spaces
 
 
-def with_groups(command: Command) -> Command:
+def grouped(command: Command) -> Command:
     """Give a command one option for each field of its dataclass parameters, in their places."""
     signature = inspect.signature(command, eval_str=True)
     own = signature.parameters.values()

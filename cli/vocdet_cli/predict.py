@@ -12,7 +12,7 @@ import typer
 from vocdet.errors import VocdetError
 from vocdet_cli import render
 from vocdet_cli.backends import note_backend
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import DetectOptions
 from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
@@ -79,7 +79,7 @@ class PageOptions:
 
 
 @app.command(no_args_is_help=True)
-@with_groups
+@grouped
 def predict(
     given: Annotated[
         list[str],
@@ -180,7 +180,7 @@ def _report_kept(out: Path) -> None:
 
 
 @app.command()
-@with_groups
+@grouped
 def live(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import ReadOptions
 from vocdet_cli.safe import escape
 
@@ -17,7 +17,7 @@ app = typer.Typer()
 
 
 @app.command()
-@with_groups
+@grouped
 def init(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of the project.", show_default="this folder")

@@ -12,7 +12,7 @@ from vocdet.recipes.schema import Data as DataRecipe
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import FileOptions, Formats, ReadOptions, Seed
 from vocdet_cli.tables import Row, fitted
 
@@ -53,7 +53,7 @@ class ChangeOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def remap(
     data: From,
     target: Target,
@@ -85,7 +85,7 @@ def remap(
 
 
 @app.command()
-@with_groups
+@grouped
 def merge(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER", help="Datasets, followed by the new folder.", show_default=False)
@@ -124,7 +124,7 @@ def merge(
 
 
 @app.command()
-@with_groups
+@grouped
 def sample(
     data: From,
     target: Target,
@@ -164,7 +164,7 @@ class CropShape:
 
 
 @app.command()
-@with_groups
+@grouped
 def crops(
     data: From,
     target: Target,

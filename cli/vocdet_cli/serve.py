@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import RunnerOptions
 from vocdet_cli.startup import load_torch
 
@@ -26,7 +26,7 @@ class LimitOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def serve(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")

@@ -11,7 +11,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset, training_command
-from vocdet_cli.option_groups import with_groups
+from vocdet_cli.option_groups import grouped
 from vocdet_cli.options import Data, ReadOptions, Seed
 from vocdet_cli.safe import escape
 
@@ -68,7 +68,7 @@ class ListOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def split(
     data: Data = Path(),
     *,

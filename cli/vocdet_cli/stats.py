@@ -13,7 +13,7 @@ import typer
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out, show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import with_groups
+from vocdet_cli.option_groups import grouped
 from vocdet_cli.options import Data, ReadOptions
 from vocdet_cli.tables import Row, both_ends, fitted, shortened
 
@@ -31,7 +31,7 @@ QUARTILES = ("25 %", "50 %", "75 %")
 
 
 @app.command()
-@with_groups
+@grouped
 def stats(
     data: Data = Path(),
     picture: Annotated[Path | None, typer.Option(help="Also draw the statistics: a .png, .svg or .pdf file.")] = None,

@@ -10,7 +10,7 @@ import typer
 
 from vocdet_cli import render
 from vocdet_cli.next_steps import same_dataset
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import ReadOptions, RunnerOptions
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -37,7 +37,7 @@ class WantedOptions:
 
 
 @app.command()
-@with_groups
+@grouped
 def thresholds(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder or checkpoint of a detector.", show_default="the newest in ./runs")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from typer.testing import CliRunner
-from vocdet_cli.option_groups import Without, with_groups
+from vocdet_cli.option_groups import Without, grouped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ app = typer.Typer()
 
 
 @app.command()
-@with_groups
+@grouped
 def both(name: str, *, one: Extended, last: bool = False) -> None:
     typer.echo(f"{name} {one} {last}")
 
 
 @app.command()
-@with_groups
+@grouped
 def fewer(*, one: Annotated[Extended, Without("low")]) -> None:
     typer.echo(one)
 

@@ -71,7 +71,7 @@ def read_coco_results(path: Path, dataset: Dataset, names: Names) -> list[Detect
     return _read_typed(data, dataset, names) or _read_each(path, data, dataset, names)
 
 
-def grouped(
+def results_of_images(
     images: int,
     row: NDArray[np.int64],
     label: NDArray[np.int64],
@@ -118,7 +118,7 @@ def _read_typed(data: bytes, dataset: Dataset, names: Names) -> list[Detections]
     ):
         return None
     box[:, 2:] += box[:, :2]
-    return grouped(len(dataset), row, label, score, box, column)
+    return results_of_images(len(dataset), row, label, score, box, column)
 
 
 def _valid_runs(column: Texts, row: NDArray[np.int64], dataset: Dataset) -> Runs | None:
@@ -146,7 +146,7 @@ def _read_each(path: Path, data: bytes, dataset: Dataset, names: Names) -> list[
     box = np.array([entry["bbox"] if "bbox" in entry else _box_of(entry) for entry in good], np.float64).reshape(-1, 4)
     box[:, 2:] += box[:, :2]
     texts = {i: _compressed(entry["segmentation"]) for i, entry in enumerate(good) if entry.get("segmentation")}
-    return grouped(len(dataset), row, label, score, box, Texts.sparse(len(good), texts) if texts else None)
+    return results_of_images(len(dataset), row, label, score, box, Texts.sparse(len(good), texts) if texts else None)
 
 
 def _id(value: object, known: Mapping[Id, int]) -> Id:

@@ -19,7 +19,7 @@ from vocdet.files import read_limited
 from vocdet.formats.scan import Coordinates
 from vocdet.formats.shared.values import NUMBER, clean_label
 from vocdet.formats.shared.xml import XmlError, drop_namespaces, parse_xml
-from vocdet.inference.coco_results import MOST_INVALID, Names, grouped, read_coco_results
+from vocdet.inference.coco_results import MOST_INVALID, Names, read_coco_results, results_of_images
 from vocdet.wording import counted, did_you_mean, listed, quoted, reason
 
 LARGEST_FILE = 1 << 30  # bytes
@@ -64,7 +64,7 @@ def read_detections(
         raise_all(list(islice((one for one in results if isinstance(one, VocdetError)), MOST_INVALID)))
         good = [one for one in results if not isinstance(one, VocdetError)]
         image, label, score, box = (list(column) for column in zip(*good, strict=True)) if good else ([], [], [], [])
-        every = grouped(
+        every = results_of_images(
             len(dataset), np.array(image, np.int64), np.array(label, np.int64), np.array(score), np.array(box)
         )
     chosen = [every[row] for row in rows]
