@@ -11,7 +11,7 @@ import pytest
 
 import vocdet
 from vocdet.formats.scan import Source
-from vocdet.workflows.bench import bench_runs
+from vocdet.workflows.bench import BenchOptions, bench_runs
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run
 
@@ -33,7 +33,7 @@ def test_api_eval_and_bench_agree(split: str, trained: Trained, run: Path) -> No
     assert report.as_dict() == done.report.as_dict()
     written = json.loads((run / f"metrics-{split}.json").read_text())
     assert written.items() >= json.loads(json.dumps(report.as_dict())).items()
-    (measured,) = bench_runs([run], data=root, split=split, rounds=1, device="cpu").runs
+    (measured,) = bench_runs([run], BenchOptions(split=split, rounds=1, device="cpu"), data=root).runs
     assert measured.scores.metrics == {"ap50": report.overall.ap50, "ap": report.overall.ap}
     assert (measured.scores.images, measured.scores.split) == (report.images, split)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import bench as module
-from vocdet.workflows.bench import Bench, LatestScores, Measurement
+from vocdet.workflows.bench import Bench, Details, Measurement
+from vocdet.workflows.bench_scores import LatestScores
+from vocdet.workflows.mobilenet_grid import GridCell
 
 Run = Callable[..., tuple[int, str, str]]
 TEACHER = Measurement(
@@ -57,6 +60,29 @@ def test_costs_are_multiples_of_the_first_and_scores_differences(vocdet: Run, mo
     assert rows["mask AP"] == ["0.500", "–"]
     assert "test: 30 images" in out
     assert "were evaluated on different images" in err
+
+
+def test_details_and_backends_have_rows_of_their_own(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = Details(None, Latency(3.04, 4), Latency(9, 10), Latency(5, 6), 123_400_000)
+    exported = replace(PUPIL, name="one openvino-int8", backend="openvino int8", work=None, details=more)
+    found = Bench((replace(PUPIL, name="one", details=more), exported), "noise", 30, "cpu", {})
+    monkeypatch.setattr(module, "bench_runs", lambda *args, **kwargs: found)
+    code, out, _ = vocdet("bench", "--torchvision", "ssd300_vgg16", "--full")
+    assert code == 0
+    rows = {line[:20].strip(): line[20:].split() for line in out.splitlines()}
+    assert rows["backend"] == ["torch", "openvino", "int8"]
+    assert rows["M parameters"] == ["4.40", "–"]
+    assert rows["ms from a file"] == ["–", "–"]
+    assert rows["ms, network alone"] == ["3.0", "(90", "%:", "4.0)"] * 2
+    assert rows["MB of memory"] == ["123", "123"]
+
+
+def test_the_grid_is_a_table_of_its_own(vocdet: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = GridCell(0.5, 160, 77_000_000, 1_330_000, Latency(4.5, 6))
+    monkeypatch.setattr("vocdet.workflows.mobilenet_grid.mobilenet_grid", lambda **_: [cell])
+    code, out, _ = vocdet("bench", "--table", "mobilenet")
+    assert code == 0
+    assert ["0.5", "160×160", "77", "1.33", "4.5", "6.0"] in [line.split() for line in out.splitlines()]
 
 
 def test_runs_are_measured_by_name(vocdet: Run) -> None:

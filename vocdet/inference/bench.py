@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ WARM_UP = 3  # untimed images, in which memory is allocated and kernels are chos
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from an image in memory to its detections, at batch size 1."""
+    """Milliseconds an image; unless said otherwise from an image in memory to its detections, one at a time."""
 
     median: float
     p90: float  # 90th percentile
@@ -48,13 +49,24 @@ def latencies(
     In each round every predictor gets the next of its own `images`, in a cycle. Interleaving spreads the load of other
     programs over all predictors; the order rotates from round to round.
     """
-    milliseconds: NDArray[np.float64] = np.empty((len(predictors), rounds))
+    jobs = [partial(_detect, *pair) for pair in zip(predictors, images, strict=True)]
+    return timed(jobs, rounds=rounds, warm_up=warm_up, progress=progress)
+
+
+def _detect(predictor: Predictor, images: Sequence[Image], number: int) -> None:
+    predictor.detect([images[number % len(images)]])
+
+
+def timed(
+    jobs: Sequence[Callable[[int], object]], *, rounds: int, warm_up: int = WARM_UP, progress: Progress | None = None
+) -> list[Latency]:
+    """The time of every job, which is called with the number of the round; see `latencies`."""
+    milliseconds: NDArray[np.float64] = np.empty((len(jobs), rounds))
     for number in range(-warm_up, rounds):
-        for place in range(len(predictors)):
-            i = (place + number) % len(predictors)
-            image = images[i][number % len(images[i])]
+        for place in range(len(jobs)):
+            i = (place + number) % len(jobs)
             start = time.perf_counter()
-            predictors[i].detect([image])
+            jobs[i](number)
             if number >= 0:
                 milliseconds[i, number] = 1000 * (time.perf_counter() - start)
         if progress:
@@ -62,13 +74,13 @@ def latencies(
     return [Latency(float(np.median(row)), float(np.percentile(row, 90))) for row in milliseconds]
 
 
-def work(model: nn.Module, images: Sequence[Image]) -> Work:
+def work(model: nn.Module, images: Sequence[Image], predictor: Predictor | None = None) -> Work:
     """Count the operations of a detector for these images, one at a time: region heads run once per region.
 
-    torch counts convolutions and matrix products; norms, activations and NMS are left out. `ValueError` for a model
-    that is not a detector.
+    torch counts convolutions and matrix products; norms, activations and NMS are left out. Without the `predictor` of
+    the model, `ValueError` for one that is not a detector of vocdet.
     """
-    predictor = predictor_of(model)
+    predictor = predictor or predictor_of(model)
     with FlopCounterMode(display=False) as counter:
         for image in images:
             predictor.detect([image])

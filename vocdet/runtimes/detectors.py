@@ -30,7 +30,7 @@ class ExportedPredictor:
     """
 
     def __init__(self, run: Run, description: Description) -> None:
-        self._run = run
+        self.run = run
         self.description = description
         self.labels = description.labels
         self.levels: Levels | None = description.levels
@@ -49,7 +49,7 @@ class ExportedPredictor:
 
     def candidates(self, image: Image, size: tuple[int, int], score: float = 0.0) -> Detections:
         """The detections in an image that is not resized before, in pixels of an image of `size` (height, width)."""
-        outputs = self._run(image)
+        outputs = self.run(image)
         boxes, scores, labels, *masks = outputs[len(outputs) // 2 :]
         rows = np.flatnonzero(scores > score)
         scale = np.array([size[1] / image.shape[1], size[0] / image.shape[0]] * 2)

@@ -16,12 +16,15 @@ from vocdet.wording import listed
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def load_onnx(path: Path, *, device: str = "auto") -> ExportedPredictor:
-    """The detector of an ONNX file; anything but a detector that vocdet exported is a `CheckpointError`."""
+def load_onnx(path: Path, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
+    """The detector of an ONNX file; anything but a detector that vocdet exported is a `CheckpointError`.
+
+    `threads` of a CPU; 0: all.
+    """
     data, texts = read_onnx(path)
     description = described(texts, path)
     check_detector(description, path)
-    return ExportedPredictor(session_of(data, path, device=device), description)
+    return ExportedPredictor(session_of(data, path, device=device, threads=threads), description)
 
 
 def check_detector(description: Description, path: Path) -> None:

@@ -18,11 +18,14 @@ LARGEST_MODEL_XML = 1 << 26  # bytes of the XML
 _DAMAGED = "the file is damaged: export it again"
 
 
-def load_openvino(path: Path, *, device: str = "auto") -> ExportedPredictor:
-    """The detector of an OpenVINO model; anything but a detector that vocdet exported is a `CheckpointError`."""
+def load_openvino(path: Path, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
+    """The detector of an OpenVINO model; anything but a detector that vocdet exported is a `CheckpointError`.
+
+    `threads` of a CPU; 0: all.
+    """
     description = read_openvino(path)
     check_detector(description, path)
-    return ExportedPredictor(compiled(path, description, device=device), description)
+    return ExportedPredictor(compiled(path, description, device=device, threads=threads), description)
 
 
 def read_openvino(path: Path) -> Description:

@@ -1,41 +1,58 @@
-"""Trained detectors side by side: speed, size and metrics."""
+"""Detectors side by side: speed, size and metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import msgspec
+import torch
 
+from vocdet.data.dataset import Dataset
 from vocdet.errors import ArgumentError
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Progress, Source
-from vocdet.inference.bench import Latency, Work, latencies, noise, work
-from vocdet.inference.predictor import choose_device, load_predictor
-from vocdet.inputs.images import Image, decode_image
-from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
-from vocdet.outputs import BEST, checkpoint_of
+from vocdet.inference.bench import Latency, Work, latencies, timed
+from vocdet.inference.predictor import choose_device
+from vocdet.inputs.images import decode_image
+from vocdet.outputs import check_output, mark_file
+from vocdet.plots.bench import trade_off
 from vocdet.runs.environment import environment
 from vocdet.runtimes.predictor import Predictor
-from vocdet.workflows.eval_options import EvalOptions, choose
-from vocdet.workflows.evaluate import evaluate_run
+from vocdet.workflows.bench_candidates import BenchBackend, Candidate, candidates, published
+from vocdet.workflows.bench_memory import peak_memory
+from vocdet.workflows.bench_scores import LatestScores, scored
+from vocdet.workflows.eval_options import choose
 from vocdet.workflows.load import load_dataset
 
-METRICS_FILES = "metrics-*.json"
 TIMED_IMAGES = 64  # held in memory
-COUNTED = 8  # images to count operations on; a Mask R-CNN needs more for more proposals
-AP_METRICS = ("ap50", "ap")  # of boxes, and of masks under mask_ap50 and mask_ap
+BATCH = 8  # images, of `Details.batch`
 
 
 @dataclass(frozen=True, slots=True)
-class LatestScores:
-    """The latest known metrics of a detector."""
+class BenchOptions:
+    """What is measured."""
 
-    metrics: dict[str, float | None]  # ap50, ap, and with masks mask_ap50, mask_ap; empty: unknown
-    split: str  # "": unknown
-    images: int  # 0: unknown
-    dataset: str  # fingerprint of the images; "": unknown
+    split: str = "test"
+    rounds: int = 30
+    device: str = "auto"
+    backend: BenchBackend = "torch"  # of runs; all: torch, and every export in the run
+    torchvision: tuple[str, ...] = ()  # published models
+    full: bool = False  # also the `Details`
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Milliseconds an image under other conditions than `Measurement.latency`, and memory."""
+
+    file: Latency | None  # from an image file to its detections; None without a dataset
+    network: Latency | None  # without resizing and pasting; on torch also without decoding, of an SSD. None: unknown
+    one_thread: Latency  # as `Measurement.latency`
+    batch: Latency  # of 8 images at once
+    memory: int  # bytes, the peak of a process that opens the detector and detects once; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +60,16 @@ class Measurement:
     """The cost and the metrics of one detector."""
 
     run: str
-    task: str  # ssd or maskrcnn
+    task: str  # ssd or maskrcnn, or torchvision
     net: str
     size: tuple[int, int]  # of the input, pixels: height and width; of a Mask R-CNN its shorter side, and the longest
     latency: Latency
-    bytes: int  # of the checkpoint
-    work: Work
+    bytes: int  # of the checkpoint, or the exported files
+    work: Work | None  # None: unknown, of an export
     scores: LatestScores
+    name: str = ""
+    backend: str = "torch"  # the library that runs it
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,138 +94,112 @@ class Bench:
         return asdict(self) | {"runs": runs}
 
 
-class _Block(msgspec.Struct):
-    overall: dict[str, float | None] = {}
-
-
-class _Metrics(msgspec.Struct):
-    """The fields of an evaluation's report that are needed here."""
-
-    split: str
-    dataset: str
-    images: int
-    overall: dict[str, float | None]
-    masks: _Block | None = None
-    checkpoint: str = BEST  # the value in files of older versions
-
-
 def bench_runs(
     runs: Sequence[Path],
+    options: BenchOptions = BenchOptions(),
     *,
     data: Source | Path | None = None,
-    split: str = "test",
-    rounds: int = 30,
-    device: str = "auto",
     json: Path | None = None,
+    plot: Path | None = None,
     progress: Progress | None = None,
 ) -> Bench:
-    """Measure trained detectors, given as run folders or checkpoints, on the same images in rotation.
+    """Measure detectors, given as run folders, checkpoints or exports, on the same images in rotation.
 
     With `data` the images are those of a split, and every run is evaluated on the whole split unless it already was.
     Without, each detector is timed on noise of its input size, and its metrics are those of its last evaluation, else
-    of its training. `json` is a file for all results. A classifier, or a file that is not a checkpoint, is a
-    `CheckpointError`.
+    of its training. `json` is a file for all results, and `plot` one for a PNG of average precision over latency. A
+    classifier, or a file that is not a checkpoint, is a `CheckpointError`.
     """
-    if not runs:
+    if not runs and not options.torchvision:
         raise ArgumentError("no run to measure", hint="name at least one run")
     if json:
         check_writable(json)
-    place = choose_device(device)
+    if plot:
+        check_output(plot)
+    device, split = choose_device(options.device), options.split
     source = Source(data) if isinstance(data, Path) else data
-    pictures = _pictures(source, split, rounds) if source else []
-    ready = [_candidate(run, pictures, place) for run in runs]
-    scores = [_scored(one.path, source, split, place, progress) if source else _trained_scores(one) for one in ready]
-    taken = latencies(
-        [one.detector for one in ready], [one.pictures for one in ready], rounds=rounds, progress=progress
-    )
-    measured = []
-    for run, one, latency, score in zip(runs, ready, taken, scores, strict=True):
-        about, size = one.about, one.path.stat().st_size
-        measured.append(
-            Measurement(str(run), about.task, about.backbone.name, about.size, latency, size, one.work, score)
+    samples = _samples(source, split, options.rounds) if source else None
+    pictures = [decode_image(sample) for sample in samples] if samples else []
+    ready = candidates(runs, options.backend, pictures, device)
+    ready += [published(name, pictures, device) for name in options.torchvision]
+    scores = [
+        scored(one.path, source, split, device, progress) if source and one.path else one.trained for one in ready
+    ]
+    detectors, images = [one.detector for one in ready], [one.pictures for one in ready]
+    taken = latencies(detectors, images, rounds=options.rounds, progress=progress)
+    more = _details(ready, samples, options.rounds, progress) if options.full else [None] * len(ready)
+    measured = [
+        Measurement(
+            one.run, one.task, one.net, one.size, latency, one.bytes, one.work, score, one.name, one.backend, details
         )
-    images = f"{len(pictures)} images of {split}" if data else "noise"
-    bench = Bench(tuple(measured), images, rounds, place, environment())
+        for one, latency, score, details in zip(ready, taken, scores, more, strict=True)
+    ]
+    shown = f"{len(pictures)} images of {split}" if data else "noise"
+    bench = Bench(tuple(measured), shown, options.rounds, device, environment())
     if json:
         write_bytes(json, msgspec.json.format(msgspec.json.encode(bench.as_dict()), indent=2) + b"\n")
+    if plot:
+        write_bytes(plot, trade_off([(one.name, one.latency.median, one.scores.metrics.get("ap")) for one in measured]))
+        mark_file(plot)
     return bench
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A detector ready to be timed."""
+def _details(
+    ready: Sequence[Candidate], samples: Dataset | None, rounds: int, progress: Progress | None
+) -> list[Details]:
+    def from_file(one: Candidate) -> Callable[[int], object]:
+        assert samples
+        return lambda number: one.detector.detect([decode_image(samples[number % len(samples)])])
 
-    path: Path
-    about: CheckpointInfo
-    detector: Predictor
-    pictures: list[Image]
-    work: Work
+    def network(one: Candidate) -> Callable[[int], object]:
+        assert one.network
+        run = one.network
+        return lambda _: run(1)
+
+    def batch(one: Candidate) -> Callable[[int], object]:
+        several = [one.pictures[i % len(one.pictures)] for i in range(BATCH)]
+        return lambda _: one.detector.detect(several)
+
+    def rotated(job: Callable[[Candidate], Callable[[int], object]], some: Sequence[Candidate]) -> list[Latency]:
+        return timed([job(one) for one in some], rounds=rounds, progress=progress)
+
+    files: list[Latency | None] = [*rotated(from_file, ready)] if samples else [None] * len(ready)
+    separable = [one for one in ready if one.network]
+    alone = dict(zip((id(one) for one in separable), rotated(network, separable), strict=True))
+    batches = [Latency(one.median / BATCH, one.p90 / BATCH) for one in rotated(batch, ready)]
+    with _one_thread():
+        detectors: list[Predictor] = [one.on_one_thread() for one in ready]
+        single = latencies(detectors, [one.pictures for one in ready], rounds=rounds, progress=progress)
+    memory = [peak_memory(one.target, one.pictures[0]) for one in ready]
+    return [Details(files[i], alone.get(id(one)), single[i], batches[i], memory[i]) for i, one in enumerate(ready)]
 
 
-def _candidate(run: Path, pictures: list[Image], device: str) -> _Candidate:
-    path = checkpoint_of(run)
-    detector = load_predictor(path, device=device)
-    model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
-    images = pictures or [noise(about.size)]
-    return _Candidate(path, about, detector, images, work(model, images[:COUNTED]))
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch and OpenCV compute in one thread."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def ratios(one: Measurement, first: Measurement) -> dict[str, float]:
     """The costs of a detector as multiples of another's."""
     mine, other = _costs(one), _costs(first)
-    return {name: mine[name] / other[name] for name in mine if other[name]}
+    return {name: mine[name] / other[name] for name in mine if other.get(name)}
 
 
 def _costs(one: Measurement) -> dict[str, float]:
-    latency, cost = one.latency, one.work
-    return {
-        "median": latency.median, "p90": latency.p90, "bytes": one.bytes, "parameters": cost.parameters,
-        "macs": cost.macs,
-    }  # fmt: skip
+    costs = {"median": one.latency.median, "p90": one.latency.p90, "bytes": one.bytes}
+    return costs | ({"parameters": one.work.parameters, "macs": one.work.macs} if one.work else {})
 
 
-def _pictures(source: Source, split: str, most: int) -> list[Image]:
-    """Some images of a split, in memory."""
+def _samples(source: Source, split: str, most: int) -> Dataset:
+    """Some images of a split."""
     loaded = load_dataset(source, split=split)
     rows = loaded.dataset.rows(split)
-    images = loaded.dataset.subset(rows[choose(len(rows), min(most, TIMED_IMAGES), 0)])
-    return [decode_image(sample) for sample in images]
-
-
-def _scored(checkpoint: Path, source: Source, split: str, device: str, progress: Progress | None) -> LatestScores:
-    """The metrics of a detector on a split: those of an earlier evaluation on the same images, or of a new one."""
-    loaded = load_dataset(source, split=split)
-    path = checkpoint.parent / f"metrics-{split}.json"
-    known = _evaluated_metrics(path, checkpoint)
-    if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
-        return _scores(known)
-    evaluate_run(checkpoint, source, EvalOptions(split), device=device, progress=progress)
-    measured = _evaluated_metrics(path, checkpoint)
-    return _scores(measured) if measured else LatestScores({}, "", 0, "")
-
-
-def _trained_scores(one: _Candidate) -> LatestScores:
-    """The metrics of a run's last evaluation, else of its training."""
-    for path in sorted(one.path.parent.glob(METRICS_FILES), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if metrics := _evaluated_metrics(path, one.path):
-            return _scores(metrics)
-    scores = {name: one.about.scores.get(name) for prefix in ("", "mask_") for name in (f"{prefix}ap50", f"{prefix}ap")}
-    known: dict[str, float | None] = {name: value for name, value in scores.items() if value is not None}
-    return LatestScores(known, "val, in training" if known else "", 0, one.about.dataset)
-
-
-def _evaluated_metrics(path: Path, checkpoint: Path) -> _Metrics | None:
-    """The metrics of an evaluation of this checkpoint, unless the checkpoint is newer."""
-    try:
-        metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)
-        newer = path.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return metrics if newer and metrics.checkpoint == checkpoint.name else None
-
-
-def _scores(metrics: _Metrics) -> LatestScores:
-    values = {name: metrics.overall.get(name) for name in AP_METRICS}
-    if metrics.masks:
-        values |= {f"mask_{name}": metrics.masks.overall.get(name) for name in AP_METRICS}
-    return LatestScores(values, metrics.split, metrics.images, metrics.dataset)
+    return loaded.dataset.subset(rows[choose(len(rows), min(most, TIMED_IMAGES), 0)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ RUNTIMES: dict[str, Runtime] = {  # the fastest first
     "openvino": Runtime("openvino", ".xml", read_openvino, load_openvino),
     "onnx": Runtime("onnxruntime", ".onnx", lambda path: described(read_onnx(path)[1], path), load_onnx),
 }
-_BY_SUFFIX = {runtime.suffix: name for name, runtime in RUNTIMES.items()}
+_BY_SUFFIX: dict[str, Backend] = {RUNTIMES["openvino"].suffix: "openvino", RUNTIMES["onnx"].suffix: "onnx"}
 
 
 def is_exported(path: Path) -> bool:
@@ -103,18 +103,29 @@ def _has_gpu() -> bool:
 
 def _export_of(path: Path, backend: str) -> Path | None:
     """The export of a run's or checkpoint's weights for a backend, as trained; None if there is none."""
+    for file, about in exports_of(path):
+        plain = about.precision == "fp32" and not about.resized
+        if plain and _BY_SUFFIX[file.suffix] == backend:
+            return file
+    return None
+
+
+def exports_of(path: Path) -> Iterator[tuple[Path, Description]]:
+    """The exported detectors in a run that have the weights of its checkpoint, at any size and precision."""
     checkpoint = path / BEST if is_folder(path) else path
-    runtime = RUNTIMES[backend]
     digest = ""
     for report in sorted((checkpoint.parent / EXPORTS).glob(f"*/{REPORT}")):
-        for file in sorted(report.parent.glob(f"*{runtime.suffix}")):
+        for file in sorted(file for file in report.parent.iterdir() if file.suffix in _BY_SUFFIX):
             with suppress(VocdetError, OSError):
-                about = runtime.describe(file)
+                about = RUNTIMES[_BY_SUFFIX[file.suffix]].describe(file)
                 digest = digest or digest_of(checkpoint)
-                plain = about.precision == "fp32" and not about.raw and not about.resized
-                if plain and about.checkpoint == digest:
-                    return file
-    return None
+                if about.checkpoint == digest and not about.raw:
+                    yield file, about
+
+
+def backend_of(path: Path) -> Backend:
+    """The library that runs a file, by its suffix."""
+    return _BY_SUFFIX.get(path.suffix, "torch")
 
 
 def _file_in(folder: Path) -> Path:
