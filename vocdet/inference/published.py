@@ -28,7 +28,7 @@ class PublishedPredictor:
         if name not in known:
             hint = did_you_mean(name, known) or f"give one of {listed(known, most=20)}"
             raise ArgumentError(f"torchvision has no detector {name!r}", hint=hint)
-        meta = get_model_weights(name).DEFAULT.meta  # type: ignore[attr-defined]
+        meta = get_model_weights(name).DEFAULT.meta
         self.name, self.device = name, device
         self.labels: tuple[str, ...] = tuple(dict.fromkeys(meta["categories"]))
         self.levels: Levels | None = None
