@@ -14,6 +14,7 @@ from vocdet.wording import counted
 
 MANY_CROWDS = 0.05  # share of all objects; in COCO 1.2 % are crowds
 _SAMPLE = 200  # crowds whose masks are decoded
+_DECODED = 1 << 26  # pixels of an image whose masks are decoded
 _FEWEST = 3  # crowds of one piece that are no coincidence
 _LARGER = 4  # times the area of usual objects; COCO's crowds are larger still
 _HINT = (
@@ -74,34 +75,13 @@ def _is_one_piece(segmentation: bytes) -> bool:
         return False
     if not isinstance(parsed, masks.Rle):
         return len(parsed) == 1
-    return parsed.height * parsed.width <= masks.MOST_PIXELS and pieces(parsed) == 1
+    return parsed.height * parsed.width <= _DECODED and pieces(parsed) == 1
 
 
 def pieces(rle: masks.Rle) -> int:
     """The number of pieces of a mask: pixels that touch, if only at a corner, are of one piece."""
-    ends = np.cumsum(rle.counts)
-    first, last = ends[: len(ends) // 2 * 2 : 2], ends[1::2] - 1  # pixels, down the columns
-    first, last = first[first <= last], last[first <= last]
-    columns = last // rle.height - first // rle.height + 1
-    column = np.repeat(first // rle.height - np.cumsum(columns) + columns, columns) + np.arange(columns.sum())
-    tops = np.maximum(np.repeat(first, columns) - column * rle.height, 0).tolist()
-    bottoms = np.minimum(np.repeat(last, columns) - column * rle.height, rle.height - 1).tolist()
-    columns_of, piece_of, found = column.tolist(), list(range(len(tops))), len(tops)
+    import cv2  # few datasets have crowds
 
-    def piece(run: int) -> int:
-        while piece_of[run] != run:
-            piece_of[run] = run = piece_of[piece_of[run]]
-        return run
-
-    near = 0  # the first run that may touch this one
-    for run, (top, bottom, x) in enumerate(zip(tops, bottoms, columns_of, strict=True)):
-        while columns_of[near] < x - 1 or (columns_of[near] < x and bottoms[near] < top - 1):
-            near += 1
-        end = near
-        while columns_of[end] < x and tops[end] <= bottom + 1:
-            end += 1
-        above = run > 0 and columns_of[run - 1] == x and bottoms[run - 1] == top - 1  # a run of no pixels between them
-        for other in [*range(near, end), *([run - 1] if above else [])]:
-            found -= piece(other) != piece(run)
-            piece_of[piece(other)] = piece(run)
-    return found
+    counts = np.array(rle.counts, np.int64)
+    bounds = masks.counts_bounds(counts, rle.height)
+    return cv2.connectedComponents(masks.window(counts, rle.height, bounds).view(np.uint8))[0] - 1 if bounds else 0

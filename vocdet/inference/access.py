@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
+
+from vocdet.errors import MediaError
+from vocdet.wording import reason
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -18,6 +23,17 @@ class ServeLimits:
     batch: int = 8  # images per forward pass: those that wait
     waiting: int = 256  # requests; further ones are refused
     seconds: float = 30.0  # for a body to arrive
+
+
+@contextmanager
+def binding(what: str, host: str, port: int) -> Iterator[None]:
+    """Raise a `MediaError` if the block cannot use this address."""
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        text = reason(error) if isinstance(error, OSError) else "there is no such port"
+        hint = "choose another port, or a free one: `port=0`"
+        raise MediaError(f"no {what} at {host}, port {port}: {text}", hint=hint) from error
 
 
 def is_local(host: str) -> bool:

@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
-from vocdet.errors import MediaError
-from vocdet.inference.access import is_local, may_access, token_for
+from vocdet.inference.access import binding, is_local, may_access, token_for
 from vocdet.inference.output import encode_picture
 from vocdet.inference.results import exact_score
 from vocdet.inputs.images import Image
 from vocdet.resources import bundled_text
-from vocdet.wording import reason
 
 LIVE_PORT = 8765
 BOUNDARY = "frame"
@@ -212,12 +210,8 @@ def serving_page(page: LivePage, host: str = "127.0.0.1", port: int = LIVE_PORT)
     page.local = is_local(host)
     page.token = token_for(host, page.token)
     handler = type("Handler", (_Handler,), {"page": page})
-    try:
+    with binding("page", host, port):
         server = _Server((host, port), handler)
-    except (OSError, OverflowError) as error:
-        text = reason(error) if isinstance(error, OSError) else "there is no such port"
-        hint = "choose another port: `port=8766`"
-        raise MediaError(f"no page at {host}, port {port}: {text}", hint=hint) from error
     page.url = f"http://{host}:{server.server_address[1]}/" + (f"?token={page.token}" if page.token else "")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()

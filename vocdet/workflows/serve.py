@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocdet.errors import DependencyError, MediaError
-from vocdet.inference.access import ServeLimits, is_local, token_for
-from vocdet.wording import reason
+from vocdet.errors import DependencyError
+from vocdet.inference.access import ServeLimits, binding, is_local, token_for
 from vocdet.workflows.detector import open_detector
 
 if TYPE_CHECKING:
@@ -66,14 +65,9 @@ def run_application(app: Any, host: str, port: int, started: Callable[[str], obj
         app, host=host, port=port, log_config=None, access_log=False, limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE, lifespan="on", server_header=False,
     )  # fmt: skip
-    try:
+    with binding("service", host, port):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        text = reason(error) if isinstance(error, OSError) else "there is no such port"
-        raise MediaError(
-            f"no service at {host}, port {port}: {text}", hint="choose another port: `port=8770`"
-        ) from error
     with listening:
         started(f"http://{host}:{listening.getsockname()[1]}/")
         main = threading.current_thread() is threading.main_thread()
