@@ -75,12 +75,12 @@ def parse(segmentation: bytes) -> Polygons | Rle:
             raise MaskError("polygon.short", f"polygon {i} has {len(polygon) // 2} points, but needs three")
     if not polygons:
         raise MaskError("empty", "has no polygon")
-    if not all(map(_plausible, polygons)):
+    if not all(map(_is_in_reach, polygons)):
         raise MaskError("polygon.far", "has a point further than 1e9 pixels out")
     return polygons
 
 
-def _plausible(polygon: list[float]) -> bool:
+def _is_in_reach(polygon: list[float]) -> bool:
     return max(polygon) <= FURTHEST and min(polygon) >= -FURTHEST
 
 
@@ -177,7 +177,7 @@ def compressed(text: bytes, height: int, width: int) -> dict[str, Any] | None:
     try:
         segmentation = parse(text)
         if not isinstance(segmentation, Rle):
-            return _drawn([np.array(polygon) for polygon in segmentation], height, width)
+            return _drawn_rle([np.array(polygon) for polygon in segmentation], height, width)
     except MaskError:
         return None
     if (segmentation.height, segmentation.width) != (height, width):
@@ -194,11 +194,11 @@ def drawn_counts(polygons: Sequence[NDArray[np.float64]], height: int, width: in
     """
     if not any(_touches(polygon, height, width) for polygon in polygons):
         return np.array([height * width], np.int64)
-    text: bytes = _drawn(polygons, height, width)["counts"]
+    text: bytes = _drawn_rle(polygons, height, width)["counts"]
     return _counts_of_text(text.decode("ascii"))  # its own decode warns with NumPy 2
 
 
-def _drawn(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> dict[str, Any]:
+def _drawn_rle(polygons: Sequence[NDArray[np.float64]], height: int, width: int) -> dict[str, Any]:
     from pycocotools import mask as coco
 
     visible = [polygon for polygon in polygons if _touches(polygon, height, width)]

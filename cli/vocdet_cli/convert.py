@@ -51,7 +51,7 @@ def convert(
     _print_source(report, render.command("check", *same_dataset(data)))
     _print_written(report.written, complete=not report.left_out)
     count_left_out(report.left_out)
-    _print_end(report.written)
+    _print_written_folder(report.written)
 
 
 def _print_source(report: ConvertReport, check: str) -> None:
@@ -85,7 +85,7 @@ def _print_written(written: WrittenFolder, *, complete: bool) -> None:
         render.note(f"{written.copied} images were copied: this disk cannot link them")
 
 
-def _print_end(written: WrittenFolder) -> None:
+def _print_written_folder(written: WrittenFolder) -> None:
     check = render.command("check", str(written.folder))
     if written.images:
         render.done(f"wrote {written.folder} with {written.images} images", then=check)

@@ -112,16 +112,16 @@ def _options(keywords: list[ast.keyword], function: str = "") -> Iterator[str]:
             yield f"--set {key}={json.dumps(ast.literal_eval(keyword.value))}"
             continue
         option = OPTION_NAMES.get((function, name)) or OPTION_NAMES.get(("", name)) or f"--{name.replace('_', '-')}"
-        yield from _words(option, keyword.value)
+        yield from _option_words(option, keyword.value)
 
 
-def _words(option: str, value: ast.expr) -> Iterator[str]:
+def _option_words(option: str, value: ast.expr) -> Iterator[str]:
     """An option with its value as typed on a command line; names stand for values that the user knows."""
     if isinstance(value, (ast.Name, ast.Attribute)):
         yield f"{option} {ast.unparse(value).upper()}"
     elif isinstance(value, (ast.List, ast.Tuple)):
         for item in value.elts:
-            yield from _words(option, item)
+            yield from _option_words(option, item)
     else:
         constant = ast.literal_eval(value)
         if constant is ... or constant is True:

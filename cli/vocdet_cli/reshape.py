@@ -25,7 +25,7 @@ app = typer.Typer()
 MOST_SHOWN = 5  # stems, labels or pairs in a line
 
 From = Annotated[Path, typer.Argument(help="Dataset: a folder or a COCO file.", show_default=False)]
-Target = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
+NewFolder = Annotated[Path, typer.Argument(help="New folder; it appears whole.", show_default=False)]
 To = Annotated[
     Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"] | None,
     typer.Option(help="Format to write.", show_default="format of the source"),
@@ -56,7 +56,7 @@ class ChangeOptions:
 @grouped
 def remap(
     data: From,
-    target: Target,
+    target: NewFolder,
     *,
     changes: ChangeOptions,
     drop_empty: Annotated[
@@ -127,7 +127,7 @@ def merge(
 @grouped
 def sample(
     data: From,
-    target: Target,
+    target: NewFolder,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.", show_default=False)],
     seed: Seed = 0,
     *,
@@ -167,7 +167,7 @@ class CropShape:
 @grouped
 def crops(
     data: From,
-    target: Target,
+    target: NewFolder,
     split: Annotated[
         list[str] | None, typer.Option(help="train, val, test or trainval. Repeatable.", show_default="all")
     ] = None,

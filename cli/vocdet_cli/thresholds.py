@@ -64,16 +64,16 @@ def thresholds(
     run = run or newest_detector(place.runs)
     source = read.source(data)
     rule = Wanted(wanted.min_precision, wanted.min_recall)
-    options = ThresholdOptions(rule, _scores(wanted.fixed or []), split, store=not dry_run)
+    options = ThresholdOptions(rule, _given_scores(wanted.fixed or []), split, store=not dry_run)
     with render.progress("detecting") as progress:
         done = choose_thresholds(run, source, options, device=place.device, progress=progress)
     render.findings(done.warnings, render.command("check", *same_dataset(source)))
-    _show(done)
+    _show_thresholds(done)
     stored = "Not stored: --dry-run" if dry_run else f"Saved in {done.checkpoint}"
     render.done(stored, then=render.command("predict", str(run), str(data)))
 
 
-def _scores(texts: list[str]) -> dict[str, float]:
+def _given_scores(texts: list[str]) -> dict[str, float]:
     scores = {}
     for text in texts:
         label, _, number = text.rpartition("=")
@@ -84,7 +84,7 @@ def _scores(texts: list[str]) -> dict[str, float]:
     return scores
 
 
-def _show(done: ThresholdResult) -> None:
+def _show_thresholds(done: ThresholdResult) -> None:
     from vocdet.wording import counted, listed
 
     rule = "best F1" if str(done.wanted) == "f1" else f"at least {done.wanted}"

@@ -30,7 +30,7 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.convert import ConvertReport, Target, convert, write_dataset
+from vocdet.workflows.convert import ConvertReport, WrittenFormat, convert, write_dataset
 
 SECRET = "CANARY-do-not-read"
 SECRET_SIZE = 13, 17
@@ -38,7 +38,7 @@ BOX = "<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax></bnd
 OBJECT = f"<object><name>dog</name>{BOX}</object>"
 SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 FILENAME = "<filename>a.jpg</filename>"
-TARGETS = get_args(Target)
+TARGETS = get_args(WrittenFormat)
 EXACT = ("voc", "coco")  # give back every box and flag
 LONGEST = 10  # seconds for one verdict
 
@@ -199,7 +199,7 @@ def verdicts(place: Place, touched: list[tuple[str, str]], root: Path | None = N
     return found
 
 
-def written_codes(root: Path, target: Path, to: Target, read: list[ConvertReport]) -> list[str]:
+def written_codes(root: Path, target: Path, to: WrittenFormat, read: list[ConvertReport]) -> list[str]:
     """Convert a dataset; once a conversion has read it, only write what that has read."""
     if read:
         write_dataset(read[0].dataset, target, to)
@@ -238,7 +238,7 @@ def judged(
     return codes, unread
 
 
-def sound(place: Place, dataset: Dataset, target: Path, to: Target) -> None:
+def sound(place: Place, dataset: Dataset, target: Path, to: WrittenFormat) -> None:
     """Fail unless what was written is well-formed, finite, tells no secret, and is the same dataset again."""
     for path in target.rglob("*"):
         assert path.resolve().is_relative_to(target)

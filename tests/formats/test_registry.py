@@ -18,7 +18,7 @@ from vocdet.errors import DatasetError
 from vocdet.formats import registry
 from vocdet.formats.registry import FORMATS, Format, LayoutModule, ReadModule, WriteModule
 from vocdet.formats.scan import FormatChoice, FormatName, Source
-from vocdet.workflows.convert import Target
+from vocdet.workflows.convert import WrittenFormat
 
 EVERY = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
 LOADED = """
@@ -41,7 +41,7 @@ def parameters(function: object) -> list[tuple[str, str]]:
 def test_the_registry_names_every_format() -> None:
     assert tuple(FORMATS) == get_args(FormatName)
     assert ("auto", *FORMATS) == get_args(FormatChoice)
-    assert {name for name, format in FORMATS.items() if format.writable} == set(get_args(Target))
+    assert {name for name, format in FORMATS.items() if format.writable} == set(get_args(WrittenFormat))
 
 
 @EVERY

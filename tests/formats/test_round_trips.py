@@ -31,7 +31,7 @@ from vocdet.formats.scan import Coordinates, CoordinatesChoice, Scan, Source
 from vocdet.formats.voc import image_sets
 from vocdet.formats.voc import read as voc_tree
 from vocdet.formats.voc import write as voc_write
-from vocdet.workflows.convert import Target, convert
+from vocdet.workflows.convert import WrittenFormat, convert
 
 Splits = Mapping[str, NDArray[np.int64]]
 Write = Callable[..., list[Loss]]
@@ -482,7 +482,7 @@ def test_whole_folders_come_back_with_their_images(tmp_path: Path) -> None:
     for i, name in enumerate(("a.jpg", "sub/x.jpg")):
         (root / "JPEGImages" / name).parent.mkdir(parents=True, exist_ok=True)
         save_image(root / "JPEGImages" / name, (100, 80), seed=i)
-    trips: list[tuple[str, str, Target]] = [
+    trips: list[tuple[str, str, WrittenFormat]] = [
         ("voc1", "coco1", "coco"), ("coco1", "voc2", "voc"), ("voc2", "coco2", "coco"), ("coco2", "voc3", "voc"),
     ]  # fmt: skip
     for source, target, to in trips:
@@ -502,7 +502,7 @@ def boxes_and_splits(dataset: Dataset) -> Any:
 
 
 @pytest.mark.parametrize("to", ["yolo", "yolo-seg", "labelme", "csv"])
-def test_labels_boxes_and_splits_survive_in_every_format(tmp_path: Path, to: Target) -> None:
+def test_labels_boxes_and_splits_survive_in_every_format(tmp_path: Path, to: WrittenFormat) -> None:
     cat = xml(named("cat", 1, 2, 3, 4), named("dog", "5.5", 6, "70.25", 80))
     root = voc(tmp_path / "voc1", {"a": xml(DOG), "b": cat, "none": xml()}, train=["a", "none"], val=["b"])
     for i, name in enumerate(("a", "b", "none")):

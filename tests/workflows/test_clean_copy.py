@@ -18,11 +18,11 @@ from PIL import Image
 from vocdet.errors import VocdetError
 from vocdet.formats.scan import Source
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.convert import Target, convert
+from vocdet.workflows.convert import WrittenFormat, convert
 from vocdet.workflows.load import load_dataset
 
 STEMS = ("a", "b", "c", "d")
-TARGETS: tuple[Target, ...] = ("voc", "coco", "yolo", "yolo-seg")
+TARGETS: tuple[WrittenFormat, ...] = ("voc", "coco", "yolo", "yolo-seg")
 Damage = Callable[[Path], None]
 
 XML = """<annotation><filename>{stem}.png</filename><size><width>60</width><height>40</height><depth>3</depth></size>
@@ -170,7 +170,7 @@ MANY: Mapping[str, tuple[Callable[[Path], Path], list[Damage]]] = {
 @pytest.mark.parametrize("kind", MANY)
 @given(data=st.data(), to=st.sampled_from(TARGETS))
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-def test_the_check_of_a_copy_finds_no_error(kind: str, data: st.DataObject, to: Target) -> None:
+def test_the_check_of_a_copy_finds_no_error(kind: str, data: st.DataObject, to: WrittenFormat) -> None:
     make, damages = MANY[kind]
     chosen = data.draw(st.lists(st.sampled_from(damages), max_size=4, unique=True))
     with TemporaryDirectory() as folder:

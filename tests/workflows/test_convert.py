@@ -26,14 +26,14 @@ from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors,
 from vocdet.formats import registry
 from vocdet.formats.scan import FormatChoice, Source
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.convert import ConvertReport, Target, WriteOptions, convert, summary
+from vocdet.workflows.convert import ConvertReport, WriteOptions, WrittenFormat, convert, summary
 
 MakeVoc = Callable[..., Path]
 Box = tuple[float, float, float, float]
 Content = dict[str, list[tuple[str, Box]]]
 
 SIZE = 100, 80
-TARGETS: tuple[Target, ...] = ("voc", "coco", "yolo")
+TARGETS: tuple[WrittenFormat, ...] = ("voc", "coco", "yolo")
 CONTENT: Content = {
     "a": [("dog", (1, 2, 30, 40)), ("cat", (40, 2, 70, 42))],
     "b": [],
@@ -166,7 +166,7 @@ def yolo_content(folder: Path) -> tuple[Content, dict[str, Path]]:
     return found, images
 
 
-READERS: dict[Target, Callable[[Path], tuple[Content, dict[str, Path]]]] = {
+READERS: dict[WrittenFormat, Callable[[Path], tuple[Content, dict[str, Path]]]] = {
     "voc": voc_content, "coco": coco_content, "yolo": yolo_content,
 }  # fmt: skip
 
@@ -194,7 +194,7 @@ def losses(report: ConvertReport) -> dict[str, int]:
 
 @pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("make", SOURCES, ids=lambda make: make.__name__)
-def test_every_format_becomes_every_other(tmp_path: Path, make_voc: MakeVoc, make: Make, to: Target) -> None:
+def test_every_format_becomes_every_other(tmp_path: Path, make_voc: MakeVoc, make: Make, to: WrittenFormat) -> None:
     source = make(tmp_path / "set", make_voc)
     before = tree(tmp_path / "set")
     report = convert(Source(source), tmp_path / "out", to=to)
@@ -332,7 +332,7 @@ def test_what_a_link_inside_the_dataset_points_to_is_copied_or_linked(tmp_path: 
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_images_are_not_moved_on_request(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
+def test_images_are_not_moved_on_request(tmp_path: Path, make_voc: MakeVoc, to: WrittenFormat) -> None:
     source = a_voc_folder(tmp_path / "set", make_voc)
     report = convert(Source(source), tmp_path / "out", to=to, options=WriteOptions(images="none"))
     assert report.written.images == 0
@@ -351,7 +351,7 @@ def test_images_are_not_moved_on_request(tmp_path: Path, make_voc: MakeVoc, to: 
 @pytest.mark.parametrize("make", [a_voc_folder, a_coco_folder, a_coco_file, a_labelme_folder])
 @pytest.mark.parametrize("to", TARGETS)
 def test_without_images_their_sizes_come_from_the_annotations(
-    tmp_path: Path, make_voc: MakeVoc, make: Make, to: Target
+    tmp_path: Path, make_voc: MakeVoc, make: Make, to: WrittenFormat
 ) -> None:
     source = make(tmp_path / "set", make_voc)
     for path in (tmp_path / "set").rglob("*.png"):
@@ -498,7 +498,7 @@ def test_all_errors_are_raised_together_and_nothing_is_written(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_errors_can_be_left_out_and_are_listed(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
+def test_errors_can_be_left_out_and_are_listed(tmp_path: Path, make_voc: MakeVoc, to: WrittenFormat) -> None:
     source = broken(tmp_path, make_voc)
     report = convert(Source(source, skip_bad=True), tmp_path / "out", to=to)
     assert codes(report.left_out.errors) == BAD
@@ -581,7 +581,9 @@ def test_an_empty_target_is_used(tmp_path: Path, make_voc: MakeVoc) -> None:
 
 @pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("make", SOURCES, ids=lambda make: make.__name__)
-def test_a_target_inside_the_source_is_refused(tmp_path: Path, make_voc: MakeVoc, make: Make, to: Target) -> None:
+def test_a_target_inside_the_source_is_refused(
+    tmp_path: Path, make_voc: MakeVoc, make: Make, to: WrittenFormat
+) -> None:
     source = make(tmp_path / "set", make_voc)
     before = tree(tmp_path)
     (tmp_path / "link").symlink_to("set")
@@ -641,7 +643,7 @@ def test_a_full_disk_leaves_nothing(
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path, make_voc: MakeVoc, to: Target) -> None:
+def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path, make_voc: MakeVoc, to: WrittenFormat) -> None:
     source = make_voc({f"{i:03}": CONTENT["a"] for i in range(60)})
     (tmp_path / "small").mkdir()
     mount = shutil.which("mount")
@@ -833,7 +835,7 @@ def written_so_far(folder: Path) -> int:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork and kill")
 @pytest.mark.parametrize("to", ["voc", "coco"])
 def test_a_conversion_that_is_killed_leaves_all_or_nothing(
-    tmp_path: Path, make_voc: MakeVoc, children: subprocess.Popen[str], to: Target
+    tmp_path: Path, make_voc: MakeVoc, children: subprocess.Popen[str], to: WrittenFormat
 ) -> None:
     stems = [f"{i:03}" for i in range(48)]
     source = make_voc(dict.fromkeys(stems, CONTENT["a"]), splits={"train": stems[:32], "val": stems[32:]})

@@ -11,7 +11,7 @@ from vocdet.formats.scan import Coordinates, CoordinatesChoice, Crowds, FormatCh
 from vocdet.wording import counted
 from vocdet.workflows import convert as conversion
 from vocdet.workflows import crops, reshape
-from vocdet.workflows.convert import ConvertReport, ImageMode, Target, WriteOptions
+from vocdet.workflows.convert import ConvertReport, ImageMode, WriteOptions, WrittenFormat
 from vocdet.workflows.crops import CropOptions, CropsReport
 from vocdet.workflows.label_changes import LabelChanges
 from vocdet.workflows.reshape import MergeReport, RemapReport, SampleReport
@@ -21,7 +21,7 @@ def convert(
     source: str | Path,
     target: str | Path,
     *,
-    to: Target,
+    to: WrittenFormat,
     format: FormatChoice = "auto",
     images: ImageMode = "copy",
     strict: bool = False,
@@ -61,7 +61,7 @@ def remap(
     keep: Sequence[str] = (),
     file: str | Path | None = None,
     keep_empty: bool = True,
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
     skip_bad: bool = False,
@@ -92,7 +92,7 @@ def merge(
     target: str | Path,
     *,
     format: FormatChoice | Sequence[FormatChoice] = "auto",
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
     skip_bad: bool = False,
@@ -121,7 +121,7 @@ def sample(
     *,
     format: FormatChoice = "auto",
     seed: int = 0,
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     images: ImageMode = "copy",
     strict: bool = False,
     skip_bad: bool = False,

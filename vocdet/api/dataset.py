@@ -19,7 +19,7 @@ from vocdet.errors import ArgumentError
 from vocdet.formats import cache
 from vocdet.formats.scan import CoordinatesChoice, Crowds, FormatChoice, Scan, Source
 from vocdet.wording import counted, listed
-from vocdet.workflows.convert import ImageMode, Target, WriteOptions, check_target, write_dataset
+from vocdet.workflows.convert import ImageMode, WriteOptions, WrittenFormat, check_target, write_dataset
 from vocdet.workflows.load import Loaded, clean_scan, usable_scan
 from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset, write_image_sets
 
@@ -140,7 +140,7 @@ def write_splits(dataset: Dataset, *, per_label: bool = False, force: bool = Fal
 
 
 def write(
-    dataset: Data, path: str | Path, *, format: Target = "voc", images: ImageMode = "copy", strict: bool = False
+    dataset: Data, path: str | Path, *, format: WrittenFormat = "voc", images: ImageMode = "copy", strict: bool = False
 ) -> Dataset:
     """Write a dataset with its splits as a new folder in another format, and return the dataset there.
 

@@ -72,28 +72,28 @@ def _from_tensor(tensor: torch.Tensor, channels: Channels, levels: Levels | None
     array = values.numpy()
     if array.ndim == 3:
         if array.shape[0] > 4 and array.shape[2] in (1, 3, 4):
-            problem = f"a tensor of shape {_shape(array)} has its channels last"
+            problem = f"a tensor of shape {_shape_text(array)} has its channels last"
             raise ArgumentError(problem, hint="give tensor.permute(2, 0, 1)")
         if array.shape[0] not in (1, 3, 4):
-            raise ArgumentError(f"a tensor of shape {_shape(array)} has {array.shape[0]} channels", hint=_TENSOR)
+            raise ArgumentError(f"a tensor of shape {_shape_text(array)} has {array.shape[0]} channels", hint=_TENSOR)
         array = array.transpose(1, 2, 0)
     elif array.ndim == 4:
-        raise ArgumentError(f"a tensor of shape {_shape(array)} is a batch", hint="give list(tensor)")
+        raise ArgumentError(f"a tensor of shape {_shape_text(array)} is a batch", hint="give list(tensor)")
     return _from_array(array, channels, _TENSOR, levels)
 
 
 def _from_array(array: NDArray[Any], channels: Channels, hint: str, levels: Levels | None) -> Image:
     if array.ndim == 4:
-        raise ArgumentError(f"an array of shape {_shape(array)} is a batch", hint="give list(array)")
+        raise ArgumentError(f"an array of shape {_shape_text(array)} is a batch", hint="give list(array)")
     if array.ndim not in (2, 3):
-        raise ArgumentError(f"an array of shape {_shape(array)} is not a picture", hint=hint)
+        raise ArgumentError(f"an array of shape {_shape_text(array)} is not a picture", hint=hint)
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
         if array.shape[0] in (1, 3, 4) and array.shape[2] > 4:
-            problem = f"an array of shape {_shape(array)} has its channels first"
+            problem = f"an array of shape {_shape_text(array)} has its channels first"
             raise ArgumentError(problem, hint="give array.transpose(1, 2, 0)")
-        raise ArgumentError(f"an array of shape {_shape(array)} has {array.shape[2]} channels", hint=hint)
+        raise ArgumentError(f"an array of shape {_shape_text(array)} has {array.shape[2]} channels", hint=hint)
     if not array.size:
-        raise ArgumentError(f"an array of shape {_shape(array)} is empty", hint=hint)
+        raise ArgumentError(f"an array of shape {_shape_text(array)} is empty", hint=hint)
     pixels = _as_rgb(levels.apply(array) if levels and array.dtype == np.uint16 else _bytes(array, hint))
     return np.ascontiguousarray(pixels[..., ::-1]) if channels == "bgr" else pixels
 
@@ -124,5 +124,5 @@ def _as_rgb(pixels: NDArray[Any]) -> Image:
     return np.ascontiguousarray(pixels[..., :3], np.uint8)
 
 
-def _shape(array: NDArray[Any]) -> str:
+def _shape_text(array: NDArray[Any]) -> str:
     return str(tuple(int(side) for side in array.shape))

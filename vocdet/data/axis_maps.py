@@ -80,7 +80,7 @@ def move_objects(dataset: Dataset, maps: Mapping[int, AxisMap]) -> Dataset:
         area[mine] *= abs(axes.scale[0] * axes.scale[1])
         for i in range(first[row], first[row + 1]):
             if i in segmentations:
-                segmentations[i] = _segmentation(segmentations[i], axes)
+                segmentations[i] = _mapped_segmentation(segmentations[i], axes)
             if i in extras:
                 extras[i] = _mapped_extra(extras[i], axes)
         widths[row], heights[row] = axes.size
@@ -116,7 +116,7 @@ def rescale(dataset: Dataset, scales: Mapping[int, tuple[float, float]]) -> Data
     )
 
 
-def _segmentation(text: bytes, axes: AxisMap) -> bytes:
+def _mapped_segmentation(text: bytes, axes: AxisMap) -> bytes:
     """A segmentation in the new image; unchanged if it is invalid, which a check says."""
     try:
         segmentation = masks.parse(text)

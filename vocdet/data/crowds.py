@@ -14,7 +14,7 @@ from vocdet.wording import counted
 
 MANY_CROWDS = 0.05  # share of all objects; in COCO 1.2 % are crowds
 _SAMPLE = 200  # crowds whose masks are decoded
-_DECODED = 1 << 26  # pixels of an image whose masks are decoded
+_DECODED_PIXELS = 1 << 26  # pixels of an image whose masks are decoded
 _FEWEST = 3  # crowds of one piece that are no coincidence
 _LARGER = 4  # times the area of usual objects; COCO's crowds are larger still
 _HINT = (
@@ -75,7 +75,7 @@ def _is_one_piece(segmentation: bytes) -> bool:
         return False
     if not isinstance(parsed, masks.Rle):
         return len(parsed) == 1
-    return parsed.height * parsed.width <= _DECODED and pieces(parsed) == 1
+    return parsed.height * parsed.width <= _DECODED_PIXELS and pieces(parsed) == 1
 
 
 def pieces(rle: masks.Rle) -> int:

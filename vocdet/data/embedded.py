@@ -21,7 +21,7 @@ from vocdet.wording import reason
 LARGEST_FILE = 256 * 2**20  # bytes
 
 _DATA = re.compile(rb'"imageData"\s*:\s*"([^"\\]{80,})"')  # shorter ones are no images
-_BEGINNINGS = {b"/9j/": ".jpg", b"iVBORw0KGgo": ".png", b"Qk": ".bmp", b"UklGR": ".webp", b"R0lGOD": ".gif"}
+_IMAGE_BEGINS = {b"/9j/": ".jpg", b"iVBORw0KGgo": ".png", b"Qk": ".bmp", b"UklGR": ".webp", b"R0lGOD": ".gif"}
 _HINT = "put the image beside the JSON file"
 
 
@@ -30,7 +30,7 @@ def suffix_of_embedded(data: bytes) -> str:
     match = _DATA.search(data)
     if match is None:
         return ""
-    return next((suffix for begin, suffix in _BEGINNINGS.items() if match[1].startswith(begin)), "")
+    return next((suffix for begin, suffix in _IMAGE_BEGINS.items() if match[1].startswith(begin)), "")
 
 
 def on_disk(path: Path | str) -> Path | str:

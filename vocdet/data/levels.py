@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 _BITS = (8, 10, 12, 14, 16, 32)  # that cameras and sensors use
 _FILLED = 0.5  # of the range of its bits, from which on an image is taken to fill it
-_TAIL = 0.1  # per cent of the values at either end that may be outliers
+_OUTLIERS = 0.1  # per cent of the values at either end that may be outliers
 _MARGIN = 0.05  # of the range of the values, on either side: other images of the dataset may go beyond
-_SAMPLED = 200_000  # values of an image
+_SAMPLED_VALUES = 200_000  # values of an image
 _NO_DATA = 1e30  # values beyond stand for missing ones
 
 
@@ -74,9 +74,9 @@ def choose_levels(images: Iterable[NDArray[Any]]) -> Levels:
 def _values(image: NDArray[Any]) -> tuple[float, float, float, float] | None:
     """The least value, the lowest and highest without outliers, and the greatest; None if there are none."""
     values = image.reshape(-1)
-    values = values[:: max(1, len(values) // _SAMPLED)].astype(np.float64)
+    values = values[:: max(1, len(values) // _SAMPLED_VALUES)].astype(np.float64)
     values = values[np.abs(values) < _NO_DATA]  # drops NaN, too
     if not len(values):
         return None
-    low, high = np.percentile(values, (_TAIL, 100 - _TAIL)).tolist()
+    low, high = np.percentile(values, (_OUTLIERS, 100 - _OUTLIERS)).tolist()
     return float(values.min()), low, high, float(values.max())

@@ -59,7 +59,7 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
     datasets = [source.dataset for source in sources]
     labels = union_of_labels([dataset.labels for dataset in datasets])
     poses = tuple(dict.fromkeys(["", *(pose for dataset in datasets for pose in dataset.poses)]))
-    stems, before = _stems(sources)
+    stems, before = _unique_stems(sources)
     firsts = np.concatenate([[0], np.cumsum([len(dataset) for dataset in datasets])])
     entries = {dataset.entries for dataset in datasets}
     merged = Dataset(
@@ -128,7 +128,7 @@ def _comparable(label: str) -> str:
     return "".join(c for c in folded if not (c.isspace() or c in "-_")) or folded
 
 
-def _stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, str]]:
+def _unique_stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, str]]:
     """A unique stem for every image, and the original stems of those that changed."""
     times = Counter(key for source in sources for key in {folded(stem) for stem in source.dataset.images.stems})
     taken = {key for key, count in times.items() if count == 1}
@@ -139,13 +139,13 @@ def _stems(sources: Sequence[NamedDataset]) -> tuple[tuple[str, ...], dict[int, 
             if times[folded(stem)] > 1:
                 before[len(stems)] = stem
                 folder, slash, name = stem.rpartition("/")
-                stem = _free(f"{folder}{slash}{source.name}_{name}", taken)
+                stem = _free_stem(f"{folder}{slash}{source.name}_{name}", taken)
                 taken.add(folded(stem))
             stems.append(stem)
     return tuple(stems), before
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def _free_stem(stem: str, taken: set[str]) -> str:
     numbered = (f"{stem}_{number}" for number in count(2))
     return next(name for name in chain([stem], numbered) if folded(name) not in taken)
 

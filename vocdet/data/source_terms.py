@@ -38,11 +38,11 @@ VIA = SourceTerms("region", "entry")
 ANY = SourceTerms("annotation", "annotations")
 
 _BY_LIST = {"annotations": COCO, "shapes": LABELME, "regions": VIA, "<image>": CVAT}
-_BY_SUFFIX = {".xml": VOC, ".txt": YOLO, ".csv": CSV}
+_TERMS_OF = {".xml": VOC, ".txt": YOLO, ".csv": CSV}
 
 
 def terms_of(dataset: Dataset, image: int | np.integer) -> SourceTerms:
     """The terms of the format that an image was annotated in; `ANY` if it is unknown."""
     if dataset.entries:
         return _BY_LIST.get(dataset.entries, ANY)
-    return _BY_SUFFIX.get(PurePosixPath(dataset.images.sources[image]).suffix.lower(), ANY)
+    return _TERMS_OF.get(PurePosixPath(dataset.images.sources[image]).suffix.lower(), ANY)

@@ -119,7 +119,7 @@ def stats(dataset: Dataset, splits: Mapping[str, NDArray[np.int64]] | None = Non
         pixels=_quartiles(size, objects.label, n),
         shares=_quartiles(share, objects.label, n),
         aspects=_quartiles(aspect, objects.label, n),
-        groups=_groups(dataset),
+        groups=_size_groups(dataset),
         flags=_flags(dataset),
         image_sizes=_image_sizes(dataset),
         sizes=_log_histogram(size, float(size.min()), float(size.max())),
@@ -164,7 +164,7 @@ def _quartiles(values: Figures, label: NDArray[np.int32], labels: int) -> Figure
     return frozen(quartiles, np.float64)
 
 
-def _groups(dataset: Dataset) -> Counts:
+def _size_groups(dataset: Dataset) -> Counts:
     objects, n = dataset.objects, len(dataset.labels)
     areas = np.where(np.isnan(objects.area), area(objects.box), objects.area)
     group = np.digitize(areas, (SMALL, MEDIUM))  # (M,) 0, 1 or 2

@@ -14,8 +14,8 @@ from vocdet.data.detections import Detections
 from vocdet.inputs.images import Image, decode, resize
 
 LEAST_SCORE = 0.05  # score of a detection that is compared
-_NEAR = 0.1  # of the longer side of a box: a counterpart is not further
-_ROTATED = 6  # the EXIF orientation of a phone held upright
+_COUNTERPART = 0.1  # of the longer side of a box: a counterpart is not further
+_UPRIGHT_PHONE = 6  # the EXIF orientation of a phone held upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _alone(some: Detections, others: Detections) -> int:
 def _reach(
     boxes: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.asarray(np.maximum(_NEAR * (boxes[:, 2:] - boxes[:, :2]).max(axis=1), 2.0))
+    return np.asarray(np.maximum(_COUNTERPART * (boxes[:, 2:] - boxes[:, :2]).max(axis=1), 2.0))
 
 
 def unusual_images(image: Image, folder: Path) -> Iterator[tuple[str, Image]]:
@@ -113,6 +113,6 @@ def unusual_images(image: Image, folder: Path) -> Iterator[tuple[str, Image]]:
         made = PIL.Image.fromarray(pixels)
         exif = made.getexif()
         if name == "rotated":
-            exif[0x0112] = _ROTATED
+            exif[0x0112] = _UPRIGHT_PHONE
         made.save(path, exif=exif, quality=95)
         yield name, decode(path, oriented=True)

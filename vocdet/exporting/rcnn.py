@@ -51,7 +51,7 @@ class RcnnGraph(nn.Module):
         heads = self.model.roi_heads
         logits, offsets = heads.box_predictor(heads.box_head(pool(maps, proposals, roi_heads.BOX_SIDE)))
         scores = logits.softmax(-1)[:, 1:].T  # (L, R)
-        boxes = decode(offsets[:, 1:], proposals[:, None], roi_heads._FACTORS).permute(1, 0, 2)  # (L, R, 4)
+        boxes = decode(offsets[:, 1:], proposals[:, None], roi_heads._BOX_FACTORS).permute(1, 0, 2)  # (L, R, 4)
         boxes = rpn.clipped(boxes, size)
         scores = torch.where(_large(boxes, roi_heads._MIN_SIDE) & valid, scores, 0.0)
         keep = kept(boxes, scores, NMS, SCORE)
@@ -92,7 +92,7 @@ class RcnnGraph(nn.Module):
         columns = (torch.split(column, self.counts) for column in (logits[0], offsets[0], self.anchors))
         for level, moved, anchors in zip(*columns, strict=True):
             points, at = level.topk(min(spec.candidates, len(level)))
-            some = rpn.clipped(decode(moved[at], anchors[at], rpn._FACTORS), size)
+            some = rpn.clipped(decode(moved[at], anchors[at], rpn._PROPOSAL_FACTORS), size)
             points = torch.where(_large(some, rpn._MIN_SIDE), points.sigmoid(), -1.0)
             keep = kept(some[None], points[None], rpn._NMS, -0.5)[0]
             boxes.append(some)

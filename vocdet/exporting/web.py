@@ -61,7 +61,7 @@ def runtime_files() -> dict[str, bytes]:
     cache = location()
     folder = Path(given) if given else cache.parent / PACKAGE.replace("@", "-") if cache else None
     if folder and all(is_file(folder / name) for name in RUNTIME):
-        return _verified(folder)
+        return _verified_files(folder)
     by_hand = f"run npm pack {PACKAGE}, unpack it, and set {RUNTIME_VARIABLE} to its folder package/dist"
     if given:
         raise DownloadError(f"lacks {listed(n for n in RUNTIME if not is_file(Path(given) / n))}", place=Path(given))
@@ -72,7 +72,7 @@ def runtime_files() -> dict[str, bytes]:
         raise DependencyError(f"npm is not installed, which fetches {PACKAGE}", hint=by_hand)
     with tempfile.TemporaryDirectory() as temporary:
         _fetch(npm, Path(temporary), by_hand)
-        found = _verified(Path(temporary))
+        found = _verified_files(Path(temporary))
     for name, data in found.items():
         if folder:
             write_bytes(folder / name, data)
@@ -92,7 +92,7 @@ def _fetch(npm: str, folder: Path, by_hand: str) -> None:
         raise DownloadError(f"npm cannot fetch {PACKAGE}: {type(error).__name__}", hint=by_hand) from error
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
+def _verified_files(folder: Path) -> dict[str, bytes]:
     files = {name: read_limited(folder / name, _LARGEST) for name in RUNTIME}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != RUNTIME[name]:

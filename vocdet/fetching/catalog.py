@@ -118,7 +118,7 @@ _VOC_HOSTS = ("https://thor.robots.ox.ac.uk/pascal/VOC/", "http://host.robots.ox
 _COCO_HOSTS = ("http://images.cocodataset.org/", "https://s3.amazonaws.com/images.cocodataset.org/")
 
 
-def _voc(year: int, part: str, date: str, md5: str, size: int, contents: tuple[ContentCount, ...]) -> Archive:
+def _voc_archive(year: int, part: str, date: str, md5: str, size: int, contents: tuple[ContentCount, ...]) -> Archive:
     name = f"VOC{part}_{date}-{year}.tar"
     urls = tuple(f"{host}voc{year}/{name}" for host in _VOC_HOSTS)
     return Archive(part, name, urls, md5, size, size, contents)  # a plain tar, not compressed
@@ -129,7 +129,7 @@ def _coco(part: str, path: str, md5: str, size: int, unpacked: int, contents: tu
     return Archive(part, path.rsplit("/", 1)[-1], urls, md5, size, unpacked, contents)
 
 
-def _split(year: int, name: str, expected: int) -> SplitCount:
+def _voc_split(year: int, name: str, expected: int) -> SplitCount:
     return SplitCount(f"images of {name}.txt with their XMLs", expected, f"VOCdevkit/VOC{year}", name)
 
 
@@ -138,10 +138,10 @@ def _split(year: int, name: str, expected: int) -> SplitCount:
 VOC2007 = Collection(
     "voc2007",
     (
-        _voc(2007, "trainval", "06-Nov", "c52e279531787c972589f7e41ab4ae64", 460_032_000,
-             (_split(2007, "trainval", 5011),)),
-        _voc(2007, "test", "06-Nov", "b6e924de25625d8de591ea690078ad9f", 451_020_800,
-             (_split(2007, "test", 4952),)),
+        _voc_archive(2007, "trainval", "06-Nov", "c52e279531787c972589f7e41ab4ae64", 460_032_000,
+             (_voc_split(2007, "trainval", 5011),)),
+        _voc_archive(2007, "test", "06-Nov", "b6e924de25625d8de591ea690078ad9f", 451_020_800,
+             (_voc_split(2007, "test", 4952),)),
     ),
     folder=".",
     root="VOCdevkit/VOC2007",
@@ -149,9 +149,9 @@ VOC2007 = Collection(
 VOC2012 = Collection(
     "voc2012",
     (
-        _voc(2012, "trainval", "11-May", "6cd6e144f989b92b3379bac3b3de84fd", 1_999_639_040,
+        _voc_archive(2012, "trainval", "11-May", "6cd6e144f989b92b3379bac3b3de84fd", 1_999_639_040,
              (
-                 _split(2012, "trainval", 11_540),
+                 _voc_split(2012, "trainval", 11_540),
                  FileCount("images in JPEGImages", 17_125, "VOCdevkit/VOC2012/JPEGImages", ".jpg"),
                  FileCount("XMLs in Annotations", 17_125, "VOCdevkit/VOC2012/Annotations", ".xml"),
              )),

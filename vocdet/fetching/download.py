@@ -93,14 +93,14 @@ def download(
     url = checked_url(url)
     check_online()
     retries = retries or Retries()
-    received = _length(part)
+    received = _length_of(part)
     failures = 0
     while True:
         try:
             return _receive(url, part, size, retries.timeout, progress)
         except _TemporaryError as problem:
-            failures = 1 if _length(part) > received else failures + 1
-            received = max(received, _length(part))
+            failures = 1 if _length_of(part) > received else failures + 1
+            received = max(received, _length_of(part))
             if failures >= retries.tries:
                 often = f", {retries.tries} times in a row" if retries.tries > 1 else ""
                 raise ServerUnavailableError(f"{url}: {problem}{often}") from problem
@@ -159,15 +159,15 @@ def discard(part: Path) -> None:
 
 def md5_of(path: Path, progress: Progress | None = None) -> str:
     """The MD5 of a file in hexadecimal, the checksum that the datasets were published with."""
-    return _digest(path, hashlib.md5(usedforsecurity=False), progress)  # otherwise refused in FIPS mode
+    return _hex_digest(path, hashlib.md5(usedforsecurity=False), progress)  # otherwise refused in FIPS mode
 
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
-    return _digest(path, hashlib.sha256())
+    return _hex_digest(path, hashlib.sha256())
 
 
-def _digest(path: Path, digest: hashlib._Hash, progress: Progress | None = None) -> str:
+def _hex_digest(path: Path, digest: hashlib._Hash, progress: Progress | None = None) -> str:
     total, done = path.stat().st_size, 0
     with path.open("rb") as file:
         while block := file.read(NETWORK_BLOCK):
@@ -188,7 +188,7 @@ def size_text(count: int) -> str:
 
 def _receive(url: str, part: Path, size: int, timeout: float, progress: Progress | None) -> None:
     known = _partial_download(part, size)
-    start = _length(part) if known.total else 0
+    start = _length_of(part) if known.total else 0
     if start > known.total:
         start = 0
     if start and start == known.total:
@@ -258,7 +258,7 @@ def _open_url(url: str, start: int, validator: str, part: Path, timeout: float) 
         if validator.isascii() and validator.isprintable() and validator:
             headers["If-Range"] = validator
     try:
-        return _answer(Request(url, headers=headers), timeout)
+        return _reply_to(Request(url, headers=headers), timeout)
     except HTTPError as error:
         error.close()
         if error.code == 416 and start:
@@ -276,7 +276,7 @@ def _open_url(url: str, start: int, validator: str, part: Path, timeout: float) 
         raise _TemporaryError(f"no answer: {_network_reason(cause)}") from error
 
 
-def _answer(request: Request, timeout: float) -> http.client.HTTPResponse:
+def _reply_to(request: Request, timeout: float) -> http.client.HTTPResponse:
     """The answer to a request, or a `TimeoutError` after `timeout` seconds.
 
     The opener's own timeout is that of every single step: it does not limit the resolution of the name, and starts over
@@ -341,7 +341,7 @@ def _info_path(part: Path) -> Path:
     return part.with_name(part.name + ".info")
 
 
-def _length(part: Path) -> int:
+def _length_of(part: Path) -> int:
     with contextlib.suppress(OSError):
         return part.stat().st_size
     return 0

@@ -34,7 +34,7 @@ class UnpackedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Member:
     name: str  # as the archive has it
     size: int
     folder: bool
@@ -104,7 +104,7 @@ def _moves(staged: Path, target: Path) -> tuple[list[tuple[Path, Path]], list[Pa
 
 
 @contextmanager
-def _archive_entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
+def _archive_entries(archive: Path, folder: Path) -> Iterator[list[_Member]]:
     with ExitStack() as stack:
         try:
             if archive.suffix == ".zip":
@@ -118,15 +118,15 @@ def _archive_entries(archive: Path, folder: Path) -> Iterator[list[_Entry]]:
         yield entries
 
 
-def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
+def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     kind = stat.S_IFMT(info.external_attr >> 16)
     refusal = "encrypted" if info.flag_bits & 1 else "a link" if kind == stat.S_IFLNK else ""
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         refusal = "a device"
-    return _Entry(info.orig_filename, info.file_size, info.is_dir(), refusal, partial(archive.open, info))
+    return _Member(info.orig_filename, info.file_size, info.is_dir(), refusal, partial(archive.open, info))
 
 
-def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> _Entry:
+def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> _Member:
     refusal = "a link" if member.issym() or member.islnk() else "a device" if member.isdev() else ""
     if member.issparse() or not (refusal or member.isfile() or member.isdir()):
         refusal = "not a regular file"
@@ -136,12 +136,12 @@ def _tar_entry(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) 
             data_filter(member, str(folder))
         except tarfile.TarError as error:
             refusal = f"refused by tarfile: {error}"
-    return _Entry(member.name, member.size, member.isdir(), refusal, partial(archive.extractfile, member))
+    return _Member(member.name, member.size, member.isdir(), refusal, partial(archive.extractfile, member))
 
 
-def _checked_entries(archive: Path, entries: Sequence[_Entry], folder: Path, most: int) -> tuple[UnpackedFile, ...]:
+def _checked_entries(archive: Path, entries: Sequence[_Member], folder: Path, most: int) -> tuple[UnpackedFile, ...]:
     if len(entries) > MOST_ENTRIES:
-        raise _refused(archive, f"holds {len(entries)} entries")
+        raise _refusal(archive, f"holds {len(entries)} entries")
     files: dict[str, UnpackedFile] = {}
     folders: set[str] = set()
     for entry in entries:
@@ -150,18 +150,18 @@ def _checked_entries(archive: Path, entries: Sequence[_Entry], folder: Path, mos
         if not refusal and not entry.folder and name in files:
             refusal = "a duplicate"
         if refusal:
-            raise _refused(archive, f"holds {entry.name[:100]!r}, which is {refusal}")
+            raise _refusal(archive, f"holds {entry.name[:100]!r}, which is {refusal}")
         folders.update(map(str, PurePosixPath(name).parents))
         if not entry.folder:
             files[name] = UnpackedFile(name, entry.size)
     both = folders & files.keys()
     total = sum(file.size for file in files.values())
     if both:
-        raise _refused(archive, f"holds {min(both)!r} both as a file and as a folder")
+        raise _refusal(archive, f"holds {min(both)!r} both as a file and as a folder")
     if not files:
-        raise _refused(archive, "holds no files")
+        raise _refusal(archive, "holds no files")
     if total > most:
-        raise _refused(archive, f"would unpack to {size_text(total)}, more than the expected {size_text(most)}")
+        raise _refusal(archive, f"would unpack to {size_text(total)}, more than the expected {size_text(most)}")
     free = shutil.disk_usage(folder).free
     if total > free:
         problem = f"unpacking takes {size_text(total)}, but {size_text(free)} are free"
@@ -181,31 +181,31 @@ def _name_refusal(name: str) -> str:
     return "" if any(part not in ("", ".") for part in parts) else "an empty name"
 
 
-def _copy_entry(archive: Path, entry: _Entry, path: Path) -> Iterator[int]:
+def _copy_entry(archive: Path, entry: _Member, path: Path) -> Iterator[int]:
     """Write one file and yield the bytes of every block."""
     done = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
-            for block in _blocks(archive, entry):
+            for block in _member_blocks(archive, entry):
                 done += len(block)
                 if done > entry.size:
-                    raise _refused(archive, f"holds {entry.name!r}, which is longer than declared")
+                    raise _refusal(archive, f"holds {entry.name!r}, which is longer than declared")
                 file.write(block)
                 yield len(block)
     except FileExistsError as error:  # names that differ only in case, on a case-insensitive disk
-        raise _refused(archive, f"holds {entry.name!r}, whose name is taken on this disk") from error
+        raise _refusal(archive, f"holds {entry.name!r}, whose name is taken on this disk") from error
     except OSError as error:
         raise unwritable(path, error) from error
     if done < entry.size:
-        raise _refused(archive, f"holds {entry.name!r}, which ends after {done} of {entry.size} bytes")
+        raise _refusal(archive, f"holds {entry.name!r}, which ends after {done} of {entry.size} bytes")
 
 
-def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
+def _member_blocks(archive: Path, entry: _Member) -> Iterator[bytes]:
     try:
         opened = entry.open()
         if opened is None:
-            raise _refused(archive, f"holds {entry.name!r}, which is not a file")
+            raise _refusal(archive, f"holds {entry.name!r}, which is not a file")
         with opened as file:
             while block := file.read(READ_BLOCK):
                 yield block
@@ -213,7 +213,7 @@ def _blocks(archive: Path, entry: _Entry) -> Iterator[bytes]:
         raise _damaged(archive, error) from error
 
 
-def _refused(archive: Path, problem: str) -> DownloadError:
+def _refusal(archive: Path, problem: str) -> DownloadError:
     return DownloadError(problem, place=archive, hint="nothing was unpacked: delete it, and fetch it again")
 
 

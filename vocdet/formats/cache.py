@@ -30,14 +30,14 @@ from vocdet.files import hasher
 from vocdet.formats import registry, scan_file
 from vocdet.formats.scan import Progress, Scan, Source
 
-Facts = NDArray[np.int64]  # (5, N)
+FileFacts = NDArray[np.int64]  # (5, N)
 
 LARGEST_CACHE = 2 << 30  # bytes of all files in the cache; those that have not been used for longest go first
 OLDEST = 90 * 86400  # seconds since a file was last used
 
 _SETTLED = 2_000_000_000  # ns; a file may change twice within one clock tick, so newer ones are not trusted
 _MANY = 50_000  # files from which on most must be of `_KINDS`: a home folder is not searched completely
-_KINDS = tuple(suffix.encode() + b"\0" for suffix in (*IMAGE_SUFFIXES, ".xml", ".json", ".txt"))
+_KEYED_SUFFIXES = tuple(suffix.encode() + b"\0" for suffix in (*IMAGE_SUFFIXES, ".xml", ".json", ".txt"))
 _FACTS = tuple(
     (attrgetter(name), np.uint64 if name == "st_ino" else np.int64)
     for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
@@ -66,7 +66,7 @@ def read(
     before = _take_key(place) if place is not None else None
     if place is None or before is None:
         return fresh()
-    cached = _load(place, before)
+    cached = _load_saved(place, before)
     if cached is not None:
         if progress is not None:
             progress(len(cached.dataset), len(cached.dataset))
@@ -154,7 +154,7 @@ class _Key:
     def add(self, *values: object) -> None:
         self.hashed.update(repr(values).encode())
 
-    def add_facts(self, facts: Facts) -> None:
+    def add_facts(self, facts: FileFacts) -> None:
         self.hashed.update(facts)
         changed = facts[2] if sys.platform == "win32" else facts[3]  # Windows has the time of creation there
         self.newest = max(self.newest, int(changed.max(initial=0)))
@@ -178,7 +178,7 @@ def _take_key(place: _Place) -> _Key | None:
                 files += key.names[folder].count(b"\0")
             if files > limit:
                 limit *= 2
-                if 2 * sum(text.lower().count(kind) for text in key.names.values() for kind in _KINDS) < files:
+                if 2 * sum(text.lower().count(kind) for text in key.names.values() for kind in _KEYED_SUFFIXES) < files:
                     return None
     except (OSError, OverflowError):  # there are file systems with inodes of 128 bits
         return None
@@ -238,7 +238,7 @@ def _opened(folder: str) -> Iterator[int | None]:
         os.close(number)
 
 
-def _facts(paths: list[str], folder: int | None) -> Facts:
+def _facts(paths: list[str], folder: int | None) -> FileFacts:
     """Mode, size, modification time, change time and inode of files (5, N); times in ns since 1970."""
     facts = np.empty((5, len(paths)), np.int64)
     for first in range(0, len(paths), _FEW):
@@ -262,7 +262,7 @@ def _own_code() -> str:
     return hashed.hexdigest()
 
 
-def _load(place: _Place, key: _Key) -> Scan | None:
+def _load_saved(place: _Place, key: _Key) -> Scan | None:
     """The scan saved for this key; None without one that can be trusted."""
     try:
         if not place.file.is_file():

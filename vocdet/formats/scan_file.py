@@ -36,8 +36,8 @@ Columns = dict[str, NDArray[Any]]
 
 _LENGTH = 8  # bytes at the start of a safetensors file: the length of its JSON
 _TYPES = {"BOOL": "?", "U8": "|u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F64": "<f8"}
-_TEXT = "text"  # the tensor of all strings
-_TEXTS: dict[str, type[np.generic]] = {"rows": np.int64, "ends": np.int64, "data": np.uint8}
+_TEXT_TENSOR = "text"  # the tensor of all strings
+_TEXT_COLUMNS: dict[str, type[np.generic]] = {"rows": np.int64, "ends": np.int64, "data": np.uint8}
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,12 +191,12 @@ def _columns(scan: Scan) -> Columns:
         for field in fields(values):
             column = getattr(values, field.name)
             if isinstance(column, Texts):
-                columns |= {f"{table}.{field.name}.{part}": getattr(column, part) for part in _TEXTS}
+                columns |= {f"{table}.{field.name}.{part}": getattr(column, part) for part in _TEXT_COLUMNS}
             elif isinstance(column, np.ndarray):
                 columns[f"{table}.{field.name}"] = column
     columns |= {f"splits.{i}": rows for i, rows in enumerate(dataset.splits.values())}
     text = msgspec.to_builtins(_text_of(scan), str_keys=True)
-    columns[_TEXT] = np.frombuffer(json.dumps(text).encode(), np.uint8)  # json escapes surrogates of file names
+    columns[_TEXT_TENSOR] = np.frombuffer(json.dumps(text).encode(), np.uint8)  # json escapes surrogates of file names
     return {name: np.ascontiguousarray(column) for name, column in columns.items()}
 
 
@@ -212,7 +212,7 @@ def _text_of(scan: Scan) -> _Text:
 
 
 def _scan(columns: Columns) -> Scan:
-    text = _strings(columns[_TEXT].data)
+    text = _strings(columns[_TEXT_TENSOR].data)
     sizes = {name: _column(columns, f"images.{name}", np.int32) for name in ("widths", "heights")}
     count = len(sizes["widths"])
     extra = _texts(columns, "images.extra", count)
@@ -261,5 +261,5 @@ def _column(columns: Columns, name: str, kind: type[np.generic], sides: int = 1)
 
 
 def _texts(columns: Columns, name: str, count: int) -> Texts:
-    rows, ends, data = (_column(columns, f"{name}.{part}", kind) for part, kind in _TEXTS.items())
+    rows, ends, data = (_column(columns, f"{name}.{part}", kind) for part, kind in _TEXT_COLUMNS.items())
     return Texts(count, rows, ends, data)

@@ -27,14 +27,14 @@ def written_behind(
     waiting: deque[tuple[T, Future[object]]] = deque()
     with ThreadPoolExecutor(DRAWERS) as drawers, ThreadPoolExecutor(1) as writer:
         for item in items:
-            waiting.append((item, writer.submit(_write, item, drawers.submit(draw, item), write)))
+            waiting.append((item, writer.submit(_write_drawn, item, drawers.submit(draw, item), write)))
             while len(waiting) > BEHIND or (waiting and waiting[0][1].done()):
                 yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
 
 
-def _write(item: T, drawn: Future[D], write: Callable[[T, D], object]) -> object:
+def _write_drawn(item: T, drawn: Future[D], write: Callable[[T, D], object]) -> object:
     return write(item, drawn.result())
 
 

@@ -49,11 +49,11 @@ def latencies(
     In each round every predictor gets the next of its own `images`, in a cycle. Interleaving spreads the load of other
     programs over all predictors; the order rotates from round to round.
     """
-    jobs = [partial(_detect, *pair) for pair in zip(predictors, images, strict=True)]
+    jobs = [partial(_detect_one, *pair) for pair in zip(predictors, images, strict=True)]
     return timed(jobs, rounds=rounds, warm_up=warm_up, progress=progress)
 
 
-def _detect(predictor: Predictor, images: Sequence[Image], number: int) -> None:
+def _detect_one(predictor: Predictor, images: Sequence[Image], number: int) -> None:
     predictor.detect([images[number % len(images)]])
 
 

@@ -141,7 +141,7 @@ def _yolo(path: Path, dataset: Dataset, _shift: float) -> Iterator[Result]:
                 )
                 yield AnnotationError(problem, place=place, hint=f"they are {listed(dataset.labels, most=8)}")
             else:
-                numbers = _numbers(words[1:])
+                numbers = _numbers_in(words[1:])
                 if isinstance(numbers, str):
                     yield AnnotationError(numbers, place=place, hint=_CORRECT)
                     continue
@@ -160,7 +160,7 @@ def _voc(path: Path, dataset: Dataset, shift: float) -> Iterator[Result]:
     index, labels = _image_index(dataset), {name: i for i, name in enumerate(dataset.labels)}
     for file in (one for one in _files_in(path) if one.suffix == ".xml"):
         try:
-            root = parse_xml(_bytes(file))
+            root = parse_xml(_detection_bytes(file))
         except XmlError as error:
             yield AnnotationError(error.problem, place=Place(file, line=error.line), hint=error.hint)
             continue
@@ -189,7 +189,7 @@ def _box_texts(item: etree._Element) -> list[str]:
 
 def _row(row: int, label: int, words: Sequence[str], place: Place, shift: float) -> Result:
     """A detection from the texts of its score and corners."""
-    numbers = _numbers(words, ("score", "xmin", "ymin", "xmax", "ymax"))
+    numbers = _numbers_in(words, ("score", "xmin", "ymin", "xmax", "ymax"))
     if isinstance(numbers, str):
         return AnnotationError(numbers, place=place, hint=_CORRECT)
     score, xmin, ymin, xmax, ymax = numbers
@@ -204,7 +204,7 @@ def _checked(row: int, label: int, score: float, box: Sequence[float], place: Pl
     return row, label, score, (xmin, ymin, xmax, ymax)
 
 
-def _numbers(
+def _numbers_in(
     words: Sequence[str], names: Sequence[str] = ("cx", "cy", "width", "height", "score")
 ) -> list[float] | str:
     """The numbers in texts, or what is wrong with the first bad one."""
@@ -233,13 +233,13 @@ def _unknown_image(stem: str, place: Place) -> VocdetError:
 def _text_lines(file: Path) -> Iterator[tuple[int, str]]:
     """The number and text of the lines that are not blank."""
     try:
-        text = _bytes(file).decode("utf-8-sig")
+        text = _detection_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AnnotationError("is not UTF-8 text", place=file, hint="save it as UTF-8") from error
     yield from ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
 
 
-def _bytes(file: Path) -> bytes:
+def _detection_bytes(file: Path) -> bytes:
     try:
         return read_limited(file, LARGEST_FILE)
     except OSError as error:

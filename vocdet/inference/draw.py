@@ -48,12 +48,12 @@ def color(label: int) -> Color:
 def draw(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
     """A copy of the image (H, W, 3) with its detections, the best on top."""
     order = range(len(detections) - 1, -1, -1)
-    texts = [f"{_id(detections, i)}{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
+    texts = [f"{_id_text(detections, i)}{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
     masks = None if detections.masks is None else cut_masks(detections.masks.take(list(order)), *image.shape[:2])
     return draw_boxes(image, detections.boxes[::-1], [int(detections.labels[i]) for i in order], texts, masks)
 
 
-def _id(detections: Detections, row: int) -> str:
+def _id_text(detections: Detections, row: int) -> str:
     """The id of an object that is followed, before its label."""
     return f"#{detections.ids[row]} " if detections.ids is not None and detections.ids[row] > 0 else ""
 

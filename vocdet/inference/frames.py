@@ -94,7 +94,7 @@ def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[Medi
             found = list(_search(path, skip))
             inside = [_file(inner, inner.relative_to(path).as_posix()) for inner, why in found if not why]
             if not inside:
-                errors.append(_nothing(path, [f"{inner.name} ({why})" for inner, why in found]))
+                errors.append(_no_media(path, [f"{inner.name} ({why})" for inner, why in found]))
             sources += inside
         elif is_file(path):
             sources.append(_file(path, path.name))
@@ -128,7 +128,7 @@ def _chain(path: Path) -> list[Path]:
     return [*reversed(path.parents), path]
 
 
-def _nothing(folder: Path, passed_over: Sequence[str]) -> ArgumentError:
+def _no_media(folder: Path, passed_over: Sequence[str]) -> ArgumentError:
     """The error for a folder without images and videos, which names what is there."""
     supported = f"supported files: {listed(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
     hint = f"it has {listed(passed_over, most=3)}; {supported}" if passed_over else supported

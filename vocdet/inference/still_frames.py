@@ -23,12 +23,12 @@ def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]
         if frame.number < due:
             continue
         due += max(step, 1.0)
-        cells = _cells(frame.pixels)
+        cells = _mean_colors(frame.pixels)
         differs = last is None or float((abs(cells - last).max(axis=2) > CHANGED).mean()) >= CELLS
         last = cells if differs else last
         yield frame, differs
 
 
-def _cells(image: Image) -> NDArray[np.float32]:
+def _mean_colors(image: Image) -> NDArray[np.float32]:
     """(GRID, GRID, 3) mean colors."""
     return cv2.resize(image, (COMPARED_CELLS, COMPARED_CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -84,7 +84,7 @@ def visible_mask(object_masks: ObjectMasks, row: int, frame: MaskFrame) -> Cut |
     # of the image in the rectangle: x0, y0, x1, y1
     shown = np.concatenate([np.maximum(np.rint(-begin), 0), np.minimum(np.rint(ends), target)]).astype(np.int64)
     if object_masks.rle[row]:
-        whole = _resampled(object_masks.counts(row), size, scale, begin, shown)
+        whole = _resampled_runs(object_masks.counts(row), size, scale, begin, shown)
     else:
         whole = _drawn_polygons(object_masks.polygons(row), scale, begin, shown)
     cut = None if whole is None else tight(*whole)
@@ -132,7 +132,7 @@ def _drawn_polygons(
     return int(first[0]), int(first[1]), masks.window(counts, height, (x, y, width, height)).astype(np.uint8)
 
 
-def _resampled(
+def _resampled_runs(
     counts: NDArray[np.int64],
     size: tuple[int, int],
     scale: NDArray[np.float64],

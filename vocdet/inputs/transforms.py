@@ -119,8 +119,8 @@ def draw_view(canvas: Image, image: Image, view: View, into: tuple[int, int, int
     left, top, right, bottom = into
     target = canvas[top:bottom, left:right]
     height, width = target.shape[:2]
-    x = _side(view.x0, view.x1, image.shape[1], width)
-    y = _side(view.y0, view.y1, image.shape[0], height)
+    x = _side_view(view.x0, view.x1, image.shape[1], width)
+    y = _side_view(view.y0, view.y1, image.shape[0], height)
     if x is None or y is None:  # beyond the image
         target[:] = FILL
         return view
@@ -161,7 +161,7 @@ class _SideView:
         return begin / source, (begin + target * pixel) / source
 
 
-def _side(low: float, high: float, source: int, target: int) -> _SideView | None:
+def _side_view(low: float, high: float, source: int, target: int) -> _SideView | None:
     """One side of a view on whole pixels; None if it is beyond the image."""
     scale = target / ((high - low) * source)
     first, last = max(low, 0.0) * source, min(high, 1.0) * source

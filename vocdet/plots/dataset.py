@@ -80,7 +80,7 @@ def _panels(statistics: Stats) -> list[tuple[slice, slice, Draw]]:
 def _dataset_subtitle(statistics: Stats) -> str:
     least, median, most = statistics.min_median_max()
     width, height, count = statistics.image_sizes[0]
-    share = "all" if count == statistics.images else _share_text(count / statistics.images)
+    share = "all" if count == statistics.images else _percent(count / statistics.images)
     flags = [
         f"{count:,} {'with a mask' if name == 'mask' else name}" for name, count in statistics.flags.items() if count
     ]
@@ -130,7 +130,7 @@ def _draw_sizes(axes: Axes, statistics: Stats, _: list[str]) -> None:
     groups = statistics.groups[-1] / max(statistics.groups[-1].sum(), 1)
     for name, share, left, right in zip(("small", "medium", "large"), groups, bounds, bounds[1:], strict=False):
         if right > left * 1.4:
-            axes.text(np.sqrt(left * right), 1.0, f"{name}\n{_share_text(share)}", transform=axes.get_xaxis_transform(),
+            axes.text(np.sqrt(left * right), 1.0, f"{name}\n{_percent(share)}", transform=axes.get_xaxis_transform(),
                       ha="center", va="top", fontsize=8.5, color=FAINT)  # fmt: skip
         if low < right < high:
             axes.axvline(right, color=FAINT, linewidth=1, linestyle=(0, (3, 3)))
@@ -213,7 +213,7 @@ def _draw_pairs(axes: Axes, statistics: Stats, names: list[str]) -> None:
         axes.text(
             j,
             i,
-            _share_text(share[i, j]),
+            _percent(share[i, j]),
             ha="center",
             va="center",
             fontsize=8.5 if len(shown) > 6 else 11,
@@ -260,5 +260,5 @@ def _finish_axes(axes: Axes, title: str, *, counts: str = "") -> None:
         axis.grid(True)
 
 
-def _share_text(share: float) -> str:
+def _percent(share: float) -> str:
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")

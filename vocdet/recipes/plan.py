@@ -184,7 +184,7 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minut
     small = "fast on every device"
     if request.target == "gpu":
         speed = _speed(facts, command, "mb3-large", BASE_SIZE["gpu"])
-        epochs = _epochs(facts, speed, minutes)
+        epochs = _epochs_in(facts, speed, minutes)
         if epochs >= MANY_EPOCHS:
             return _choice(
                 request, "net", "mb3-large", f"for a gpu; about {counted(round(epochs), 'epoch')} in the time"
@@ -202,7 +202,7 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net:
     ]
 
     def epochs(side: int) -> float:
-        return _epochs(facts, _speed(facts, command, net.settings["net"], side), minutes)
+        return _epochs_in(facts, _speed(facts, command, net.settings["net"], side), minutes)
 
     wanted = next((side for side in sides if shares[side] <= FEW_SMALL), max(sides, default=base))
     affordable = [side for side in sides if side <= wanted and (side <= REFERENCE or epochs(side) >= FEW_EPOCHS)]
@@ -311,7 +311,7 @@ def _length(
         return Choice("length", f"{left:g} minutes", reason, "train-ssd", {"minutes": round(left, 2)})
     enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
     minutes = round(max(min(left, enough), 0.01), 2)
-    epochs = f"about {counted(round(_epochs(facts, speed, minutes)), 'epoch')} of {counted(facts.images, 'image')}"
+    epochs = f"about {counted(round(_epochs_in(facts, speed, minutes)), 'epoch')} of {counted(facts.images, 'image')}"
     reason = epochs if enough >= left else f"{epochs} are enough; {left:g} minutes would be there"
     return Choice("length", f"{minutes:g} minutes", reason, "train-ssd", {"minutes": minutes})
 
@@ -323,7 +323,7 @@ def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object
     return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
 
 
-def _epochs(facts: TrainingFacts, speed: float, minutes: float) -> float:
+def _epochs_in(facts: TrainingFacts, speed: float, minutes: float) -> float:
     return 60 * minutes * speed / max(1, facts.images)
 
 

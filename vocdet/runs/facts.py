@@ -125,19 +125,19 @@ def read_run(folder: Path) -> RunFacts:
     problems: list[str] = []
     status = _json_file(folder / "run.json", _Status, problems) or _Status()
     info = _info(folder, problems)
-    recipe = _recipe(folder, problems) or (info.recipe if info else {})
+    recipe = _recipe_of(folder, problems) or (info.recipe if info else {})
     environment: dict[str, Any] = _json_file(folder / "environment.json", dict[str, Any], problems) or {}
     rows, labels = table_rows(folder / "metrics.csv", problems), table_rows(folder / "labels.csv", problems)
     flat, last, best = flatten(recipe), rows[-1] if rows else {}, _best_row(rows)
     validated = {name[4:]: value for name, value in best.items() if name.startswith("val_")}
     by_label = next((row for row in labels if best and row.get("epoch") == best.get("epoch")), {})
-    state, task = _state(folder, status), status.task or (info.model.task if info else str(recipe.get("task", "")))
+    state, task = _state_of(folder, status), status.task or (info.model.task if info else str(recipe.get("task", "")))
     return RunFacts(
         folder=folder,
-        task=task or _task(flat),
-        net=str(flat.get("model.net", "") or (_net(info.model.backbone) if info else "")),
+        task=task or _recipe_task(flat),
+        net=str(flat.get("model.net", "") or (_net_name(info.model.backbone) if info else "")),
         size=_integer(flat.get("model.size")) or (info.model.side if info else 0),
-        labels=_strings(status.dataset.get("labels")) or (info.model.labels if info else ()),
+        labels=_as_texts(status.dataset.get("labels")) or (info.model.labels if info else ()),
         epochs=_integer(last.get("epoch")),
         planned=0 if flat.get("train.minutes") or flat.get("train.max_steps") else _integer(flat.get("train.epochs")),
         minutes=_minutes(flat, status),
@@ -209,7 +209,7 @@ def _started(folder: Path, status: _Status, environment: dict[str, Any]) -> str:
     return datetime.fromtimestamp(min(dates)).astimezone().isoformat(timespec="seconds") if dates else ""
 
 
-def _state(folder: Path, status: _Status) -> str:
+def _state_of(folder: Path, status: _Status) -> str:
     if status.state == "running":
         alive = is_running(status.pid, status.started_at) if status.host == socket.gethostname() else None
         return {True: "running", False: "killed", None: "running?"}[alive]
@@ -255,7 +255,7 @@ def _json_file(path: Path, kind: type[T], problems: list[str]) -> T | None:
         return None
 
 
-def _recipe(folder: Path, problems: list[str]) -> dict[str, Any]:
+def _recipe_of(folder: Path, problems: list[str]) -> dict[str, Any]:
     path = folder / "recipe.toml"
     if not path.is_file():
         return _json_file(folder / "recipe.json", dict[str, Any], problems) or {}
@@ -293,13 +293,13 @@ def _best_row(rows: list[Scores]) -> Scores:
     return next((row for row in reversed(rows) if row.get("best")), {})
 
 
-def _task(recipe: Mapping[str, Any]) -> str:
+def _recipe_task(recipe: Mapping[str, Any]) -> str:
     """The task of a recipe that does not state it; "" if unknown."""
     marks = {"model.masks": "maskrcnn", "model.anchors": "ssd", "model.net": "backbone"}
     return next((task for mark, task in marks.items() if mark in recipe), "")
 
 
-def _net(backbone: dict[str, Any]) -> str:
+def _net_name(backbone: dict[str, Any]) -> str:
     width = backbone.get("width", 1)
     return f"{backbone.get('kind', '')}" + (f"-{width:g}" if isinstance(width, (int, float)) and width != 1 else "")
 
@@ -308,7 +308,7 @@ def _integer(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) else 0
 
 
-def _strings(value: object) -> tuple[str, ...]:
+def _as_texts(value: object) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 

@@ -16,7 +16,7 @@ from vocdet.recipes.schema import DETECTORS
 
 def make_run(folder: Path, task: str, net: str) -> Path:
     """A new, empty run folder with the first free number; two processes never get the same."""
-    number = 1 + max((number_in(run.name) for run in folder.glob(f"{task}-{net}-*")), default=0)
+    number = 1 + max((run_number(run.name) for run in folder.glob(f"{task}-{net}-*")), default=0)
     make_folder(folder)
     while True:
         run = folder / f"{task}-{net}-{number}"
@@ -71,7 +71,7 @@ def run_info(run: Path) -> CheckpointInfo:
     return read_info(run / BEST if run.is_dir() else run)
 
 
-def number_in(name: str) -> int:
+def run_number(name: str) -> int:
     """The number at the end of a name such as `ssd-mb3-small-2`; 0 if there is none."""
     tail = name.rpartition("-")[2]
     return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 9 else 0

@@ -230,9 +230,9 @@ class Journal:
         """Write a picture to a file and to the events."""
         with self._drawing(name):
             picture = make()
-            write_bytes(self.run / name, _encoded(name, picture))
+            write_bytes(self.run / name, _encoded_picture(name, picture))
             if self._events:
-                data = _encoded(EXAMPLES, picture)  # always a JPEG: TensorBoard reads whole event files
+                data = _encoded_picture(EXAMPLES, picture)  # always a JPEG: TensorBoard reads whole event files
                 step = int(self.rows[-1]["epoch"]) if self.rows else 0
                 self._events.image(step, name.partition(".")[0], data, (picture.shape[1], picture.shape[0]))
 
@@ -254,13 +254,13 @@ def _label_rows(rows: Sequence[Row]) -> list[Row]:
     """The epochs with a metric of every label."""
     label_rows: list[Row] = []
     for row in rows:
-        labels = {_column(name): value for name, value in row.items() if name.startswith(LABEL_PREFIX)}
+        labels = {_label_column(name): value for name, value in row.items() if name.startswith(LABEL_PREFIX)}
         if labels:
             label_rows.append({"epoch": row["epoch"], **labels})
     return label_rows
 
 
-def _column(name: str) -> str:
+def _label_column(name: str) -> str:
     """A label's column; a label called epoch does not replace the column of the epochs."""
     label = name[len(LABEL_PREFIX) :]
     return "epoch (label)" if label == "epoch" else label
@@ -280,7 +280,7 @@ def _tagged(row: Row) -> dict[str, float]:
     return {"train/loss": sum(losses), **tagged} if len(losses) > 1 and "train/loss" not in tagged else tagged
 
 
-def _encoded(name: str, picture: Image) -> bytes:
+def _encoded_picture(name: str, picture: Image) -> bytes:
     options = () if name.endswith(".png") else (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
     encoded, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not encoded:

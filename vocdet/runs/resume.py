@@ -56,10 +56,10 @@ def find_unfinished(runs: Path, task: str, run: str = "last", *, finished: bool 
 
 def dataset_arguments(run: Path) -> dict[str, Any]:
     """The arguments that named the dataset of a run."""
-    return read_record(_state(run)).given
+    return read_record(_state_file(run)).given
 
 
-def _state(run: Path) -> Path:
+def _state_file(run: Path) -> Path:
     """The file with the state of a run, finished or not; without one, an error that says what happened."""
     for name in (STATE, FINAL_STATE):
         if (run / name).is_file():
@@ -76,7 +76,7 @@ def _state(run: Path) -> Path:
 
 def open_unfinished(run: Path, task: str) -> UnfinishedRun:
     """The whole state of a run of this task; `prolong.with_new_schedule` continues a finished one."""
-    record, tensors = read_state(_state(run))
+    record, tensors = read_state(_state_file(run))
     if record.about.task != task:
         hint = f"it is a run of task {record.about.task}: resume it with the training of that task"
         raise RunError(f"a training of {record.about.task}, not {task}", place=run, hint=hint)

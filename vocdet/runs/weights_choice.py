@@ -106,7 +106,7 @@ def _auto(search: _Search, runs: Path, task: str, downloads: Downloads, *, neck:
             newest = file_weights(run / BEST, f"the newest backbone run, {run}", spec)
             return _with_neck(newest) if neck else newest
     bundled_start, problem = _bundled_start(spec), ""
-    start = _named(search) or (bundled_start if neck else None) or _on_disk(search)
+    start = _named_weights(search) or (bundled_start if neck else None) or _on_disk(search)
     if start is None:
         start, problem = _downloaded(search, downloads)
     start = start or bundled_start
@@ -137,7 +137,7 @@ def _with_neck(start: StartingWeights) -> StartingWeights:
     return with_heads_of(detector, start) if detector else start
 
 
-def _named(search: _Search) -> StartingWeights | None:
+def _named_weights(search: _Search) -> StartingWeights | None:
     """Weights in a place that the user named."""
     named = named_by_user()
     return _in_named(named, search) if named else None

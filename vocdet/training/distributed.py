@@ -57,7 +57,7 @@ class Group:
     def sum_flat(self, tensors: Sequence[Tensor]) -> None:
         """The same for many tensors at once: those of one type are sent together."""
         if self.world > 1:
-            for alike in _alike(tensors):
+            for alike in _by_type(tensors):
                 flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
                 self.sum_(flat)
                 _give_back(flat, alike)
@@ -65,7 +65,7 @@ class Group:
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by those of the first process, so that all start with the same values."""
         if self.world > 1:
-            for alike in _alike(tensors):
+            for alike in _by_type(tensors):
                 flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
                 if flat.numel():
                     with _together():
@@ -201,7 +201,7 @@ def _together() -> Iterator[None]:
         raise PeerError(problem, hint=hint) from error
 
 
-def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+def _by_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     """Tensors by their type and device."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:

@@ -18,7 +18,7 @@ from vocdet.wording import json_reason
 STATE = f"state{SUFFIX}"
 FINAL_STATE = f"final-state{SUFFIX}"  # of a finished training, from which it can be prolonged
 STATE_FORMAT = 1
-_KEY = "vocdet-state"  # of the JSON in the file's metadata
+_STATE_KEY = "vocdet-state"  # of the JSON in the file's metadata
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def save_state(path: Path, tensors: dict[str, Tensor], record: Record) -> None:
     """Write the state atomically: on failure the old file remains."""
-    write_bytes(path, packed(tensors, {_KEY: msgspec.json.encode(record).decode()}))
+    write_bytes(path, packed(tensors, {_STATE_KEY: msgspec.json.encode(record).decode()}))
 
 
 def read_record(path: Path) -> Record:
@@ -59,7 +59,7 @@ def _open_state(path: Path, *, tensors: bool) -> tuple[Record, dict[str, Tensor]
         raise CheckpointError(problem, place=path.parent, hint="name the folder of a run")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(_STATE_KEY)
             values = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         problem = f"cannot be read: {error}"

@@ -142,7 +142,7 @@ class ViewTable:
 
     @cached_property
     def _object_size(self) -> NDArray[np.int8]:
-        return _size_of(area(self.dataset.objects.box))
+        return _text_size(area(self.dataset.objects.box))
 
     def select(self, wanted: Filters, notes: NDArray[np.int8]) -> Rows:
         """The rows of the images that pass, in order; `notes` (N,) are those of the images."""
@@ -202,12 +202,12 @@ class ViewTable:
         if wanted.label not in (None, NONE):
             keep &= table.label == wanted.label
         if wanted.size is not None:
-            keep &= _size_of(area(table.box)) == wanted.size
+            keep &= _text_size(area(table.box)) == wanted.size
         if wanted.error not in (None, MISSED):
             keep &= found.kind == wanted.error
         return self._among([table.image[keep]], 0)
 
 
-def _size_of(areas: NDArray[np.float64]) -> NDArray[np.int8]:
+def _text_size(areas: NDArray[np.float64]) -> NDArray[np.int8]:
     """(M,) index into `SIZES`."""
     return np.digitize(areas, (32.0**2, 96.0**2)).astype(np.int8)

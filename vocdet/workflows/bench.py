@@ -29,7 +29,7 @@ from vocdet.workflows.eval_options import choose
 from vocdet.workflows.load import load_dataset
 
 TIMED_IMAGES = 64  # held in memory
-BATCH = 8  # images, of `Details.batch`
+TIMED_BATCH = 8  # images, of `Details.batch`
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _details(
         return lambda _: run(1)
 
     def batch(one: Candidate) -> Callable[[int], object]:
-        several = [one.pictures[i % len(one.pictures)] for i in range(BATCH)]
+        several = [one.pictures[i % len(one.pictures)] for i in range(TIMED_BATCH)]
         return lambda _: one.detector.detect(several)
 
     def rotated(job: Callable[[Candidate], Callable[[int], object]], some: Sequence[Candidate]) -> list[Latency]:
@@ -166,7 +166,7 @@ def _details(
     files: list[Latency | None] = [*rotated(from_file, ready)] if samples else [None] * len(ready)
     separable = [one for one in ready if one.network]
     alone = dict(zip((id(one) for one in separable), rotated(network, separable), strict=True))
-    batches = [Latency(one.median / BATCH, one.p90 / BATCH) for one in rotated(batch, ready)]
+    batches = [Latency(one.median / TIMED_BATCH, one.p90 / TIMED_BATCH) for one in rotated(batch, ready)]
     with _one_thread():
         detectors: list[Predictor] = [one.on_one_thread() for one in ready]
         single = latencies(detectors, [one.pictures for one in ready], rounds=rounds, progress=progress)

@@ -24,7 +24,7 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
     matched by file name: the path from the dataset's root, else the stem. A `SplitError` names a file without a split,
     and images that are in two splits.
     """
-    row_of = _rows_by_name(dataset)
+    row_of = _rows_by_stem(dataset)
     rows_of: dict[str, list[int]] = {name: [] for name in divide.DIVIDED_SPLITS}
     notes = []
     for path, split in _split_sources(sources):
@@ -40,7 +40,7 @@ def coco_splits(dataset: Dataset, sources: Sequence[Path]) -> tuple[dict[str, Ro
             notes.append(f"{images} of {path.name} {verb} not in the dataset, such as {unknown[0]!r}")
         rows_of[split] += [row for row in rows if row >= 0]
     splits = {name: np.unique(np.array(rows, np.int64)) for name, rows in rows_of.items()}
-    _check(dataset, splits)
+    _check_splits(dataset, splits)
     left = len(dataset) - sum(map(len, splits.values()))
     if left:
         images = f"{counted(left, 'image')} {'is' if left == 1 else 'are'}"
@@ -62,7 +62,7 @@ def _split_sources(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     return list(splits.items())
 
 
-def _rows_by_name(dataset: Dataset) -> Mapping[str, int]:
+def _rows_by_stem(dataset: Dataset) -> Mapping[str, int]:
     """The row of every image by its stem and by its path; paths take precedence."""
     by_stem = {composed(stem): row for row, stem in enumerate(dataset.images.stems)}
     return by_stem | {composed(file): row for row, file in enumerate(dataset.images.files)}
@@ -72,7 +72,7 @@ def _stem(name: str) -> str:
     return composed(PurePosixPath(name).stem)
 
 
-def _check(dataset: Dataset, splits: Mapping[str, Rows]) -> None:
+def _check_splits(dataset: Dataset, splits: Mapping[str, Rows]) -> None:
     if not len(splits["train"]):
         raise SplitError(
             "there is no COCO file for train", hint="add one with train in its name, such as instances_train.json"

@@ -179,7 +179,7 @@ def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
         return None
     overall = tuple(MetricRow(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
-    labels = _label_rows([run.by_label for run in facts])
+    labels = _metrics_of_labels([run.by_label for run in facts])
     splits = [_image_digests(run.folder / "dataset.json").get(VALIDATION) for run in facts]
     same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
     return SplitMetrics(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
@@ -220,7 +220,7 @@ def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMet
     mask_metrics = [report.masks.overall if report and report.masks else {} for report in reports]
     masks = (MetricRow(f"mask_{key}", tuple(one.get(key) for one in mask_metrics)) for key in ("ap50", "ap"))
     labels = {
-        key: _label_rows(
+        key: _metrics_of_labels(
             [{row.label: getattr(row, key) for row in report.labels} if report else {} for report in reports]
         )
         for key in LABEL_METRICS
@@ -231,7 +231,7 @@ def _split_metrics(name: str, reports: Sequence[_Evaluation | None]) -> SplitMet
     )
 
 
-def _label_rows(tables: Sequence[Mapping[str, float | None]]) -> tuple[MetricRow, ...]:
+def _metrics_of_labels(tables: Sequence[Mapping[str, float | None]]) -> tuple[MetricRow, ...]:
     """A row for every label of any run, in the order of the first run that has it."""
     names = dict.fromkeys(name for table in tables for name in table)
     return tuple(MetricRow(name, tuple(table.get(name) for table in tables)) for name in names)

@@ -33,7 +33,7 @@ from vocdet.formats.shared.settled import rescaled
 from vocdet.wording import counted, reason
 from vocdet.workflows.load import broken_images
 
-Target = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
+WrittenFormat = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
 ImageMode = Literal["copy", "link", "none"]
 
 _DRIVE_INSIDE = re.compile(r"(^|/)[A-Za-z]:")  # a:b.jpg is a path on Windows
@@ -55,7 +55,7 @@ class WrittenFolder:
     """The new folder of a dataset."""
 
     folder: Path
-    to: Target
+    to: WrittenFormat
     images: int  # image files copied or linked
     copied: int  # copied although links were requested
     targets: tuple[str, ...]  # the image path of every row in the folder, even without image files
@@ -77,7 +77,7 @@ class ConvertReport:
 def convert(
     source: Source,
     target: Path,
-    to: Target,
+    to: WrittenFormat,
     options: WriteOptions = WriteOptions(),
     *,
     rescale: bool = False,
@@ -130,7 +130,7 @@ def check_target(target: Path, sources: Sequence[Path]) -> None:
 def write_dataset(
     dataset: Dataset,
     target: Path,
-    to: Target,
+    to: WrittenFormat,
     options: WriteOptions = WriteOptions(),
     *,
     areas: NDArray[np.float64] | None = None,

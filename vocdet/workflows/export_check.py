@@ -87,7 +87,7 @@ def check_export(
         for _, image in unusual_images(timed[0], Path(folder)):
             _detect(predictors, image, found)
     model_ms, exported_ms = (one.median for one in latencies(predictors[:2], [timed, timed], rounds=TIMED))
-    scores = [_scores(report) for report in reports] or [Scores(None, None)] * 3
+    scores = [_scores_of(report) for report in reports] or [Scores(None, None)] * 3
     known = reports[1].interval if reports else None
     bounds = known.bounds if known else {}
     check = Check(
@@ -115,7 +115,7 @@ def _detect(predictors: Sequence[Predictor], image: Image, found: list[list[Dete
         column += predictor.detect([image])
 
 
-def _scores(report: EvalReport) -> Scores:
+def _scores_of(report: EvalReport) -> Scores:
     return Scores(report.overall.ap, report.overall.ap50, report.masks.overall.ap if report.masks else None)
 
 

@@ -96,13 +96,13 @@ def fetch(
                 counts = _unpack(archive, folder, session)
                 yield from counts
             except ServerUnavailableError as error:
-                yield _failed(archive, error)
+                yield _failure(archive, error)
                 yield from (_not_tried(other, folder, session) for other in missing[i + 1 :])
                 return
             except OutputError:
                 raise
             except VocdetError as error:
-                yield _failed(archive, error)
+                yield _failure(archive, error)
             else:
                 if not keep:
                     _delete_archive(archive, folder, counts, session.note)
@@ -258,7 +258,7 @@ def _check_room(archives: Sequence[Archive], folder: Path, keep: bool) -> None:
         raise OutputError(problem, place=folder, hint=f"free some space, choose another folder, {less}")
 
 
-def _failed(archive: Archive, error: VocdetError) -> FetchResult:
+def _failure(archive: Archive, error: VocdetError) -> FetchResult:
     place = f"{error.place}: " if error.place else ""
     return FetchResult(archive.name, False, place + error.problem, error.hint)
 

@@ -112,7 +112,7 @@ def plan_fixes(report: CheckReport) -> FixPlan:
         hint = f'write a copy without the errors: `vocdet.convert(dataset, folder, to="{to}", skip_bad=True)`'
         raise ArgumentError(f"is {report.kind}: only VOC files are fixed in place", place=root, hint=hint)
     left: list[Finding] = []
-    renames = _renames(report, left)
+    renames = _image_renames(report, left)
     changes = [*_xml_changes(report, renames, left), *_split_changes(report.dataset)]
     changes = _without_links(root, changes, left)
     return FixPlan(root, tuple(changes), tuple(renames.items()), tuple(left))
@@ -146,7 +146,7 @@ def apply_fixes(plan: FixPlan, *, now: datetime | None = None) -> Path:
     return backup
 
 
-def _renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
+def _image_renames(report: CheckReport, left: list[Finding]) -> dict[Path, Path]:
     new_names: dict[Path, Path] = {}
     taken = set[Path]()
     for finding in report.findings:

@@ -10,7 +10,7 @@ from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 from vocdet.formats.shared.values import clean_label
 from vocdet.wording import did_you_mean, listed, reason
 
-_MOST_LABELS = 12  # labels in a hint
+_LISTED_LABELS = 12  # labels in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _dropped(labels: Sequence[str], new_names: dict[str, str], keep: Sequence[st
 
 
 def _known_label(name: str, labels: Sequence[str]) -> str:
-    return did_you_mean(name, labels) or f"there are {listed(map(repr, labels), most=_MOST_LABELS)}"
+    return did_you_mean(name, labels) or f"there are {listed(map(repr, labels), most=_LISTED_LABELS)}"
 
 
 def _map_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -39,14 +39,14 @@ def object_looks(train: Dataset, val: Dataset, model: Classifier, *, seed: int =
     `model` supplies the features: its backbone should be pretrained, because one with random weights recognizes little.
     """
     features, rng = _Features(model), np.random.default_rng(seed)
-    learned, tried = _crops(train, TRAIN_CROPS, rng), _crops(val, VAL_CROPS, rng)
+    learned, tried = _object_crops(train, TRAIN_CROPS, rng), _object_crops(val, VAL_CROPS, rng)
     known = len(np.unique(learned.labels))
     if len(tried.images) < FEWEST_CROPS or known < 2:
         return Looks(has_up=has_up(train, val, features, rng))
     classifier = _fitted(features(learned.images), learned.labels)
     upright, mirrored, rotated = (
         classifier.predict(features(changed)) == tried.labels
-        for changed in (tried.images, _mirrored(tried.images), _rotated(tried.images))
+        for changed in (tried.images, _mirrored(tried.images), _quarter_turns(tried.images))
     )
     accuracy = _mean_by_label(upright, tried.labels)
     if accuracy < 1 / known + KNOWN * (1 - 1 / known):
@@ -83,7 +83,7 @@ class _Crops:
     labels: NDArray[np.int64]
 
 
-def _crops(dataset: Dataset, most: int, rng: np.random.Generator) -> _Crops:
+def _object_crops(dataset: Dataset, most: int, rng: np.random.Generator) -> _Crops:
     """Objects as squares, of all labels in turn."""
     samples = CropSamples(dataset, CROP, context=CONTEXT)
     shuffled = rng.permutation(len(samples))
@@ -104,7 +104,7 @@ def _mirrored(images: Sequence[Image]) -> list[Image]:
     return [image[:, ::-1] for image in images]
 
 
-def _rotated(images: Sequence[Image]) -> list[Image]:
+def _quarter_turns(images: Sequence[Image]) -> list[Image]:
     """The images, rotated by 90, 180 and 270 degrees in turn."""
     return [np.rot90(image, 1 + i % 3) for i, image in enumerate(images)]
 

@@ -22,7 +22,7 @@ from vocdet.errors import ArgumentError, DatasetError
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared import extras
 from vocdet.wording import and_more
-from vocdet.workflows.convert import Target, WriteOptions, WrittenFolder, check_target, write_dataset
+from vocdet.workflows.convert import WriteOptions, WrittenFolder, WrittenFormat, check_target, write_dataset
 from vocdet.workflows.label_changes import LabelChanges, resolve_changes
 from vocdet.workflows.load import Clean, read_clean
 
@@ -55,7 +55,7 @@ def remap_dataset(
     changes: LabelChanges,
     options: WriteOptions = WriteOptions(),
     *,
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     keep_empty: bool = True,
     progress: Progress | None = None,
 ) -> RemapReport:
@@ -118,7 +118,7 @@ def merge_datasets(
     target: Path,
     options: WriteOptions = WriteOptions(),
     *,
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     progress: Progress | None = None,
 ) -> MergeReport:
     """Merge several datasets into a new one, by default in the format of the first.
@@ -195,7 +195,7 @@ def sample_dataset(
     options: WriteOptions = WriteOptions(),
     *,
     seed: int = 0,
-    to: Target | None = None,
+    to: WrittenFormat | None = None,
     progress: Progress | None = None,
 ) -> SampleReport:
     """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
@@ -211,11 +211,11 @@ def sample_dataset(
     return SampleReport(result, dataset, missing, clean.left_out)
 
 
-def native(scan: Scan) -> Target:
+def native(scan: Scan) -> WrittenFormat:
     """The default format of a new dataset: that of its source, or COCO, which holds everything the others do."""
     if scan.format == "yolo" and len(scan.dataset.objects.segmentation.rows):
         return "yolo-seg"
-    return next((format for format in get_args(Target) if format == scan.format), "coco")
+    return next((format for format in get_args(WrittenFormat) if format == scan.format), "coco")
 
 
 def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Clean:
@@ -223,5 +223,5 @@ def _read(source: Source, options: WriteOptions, progress: Progress | None) -> C
     return read_clean(source, without_images=options.images == "none", progress=progress)
 
 
-def _write(dataset: Dataset, folder: Path, to: Target, options: WriteOptions) -> WrittenDataset:
+def _write(dataset: Dataset, folder: Path, to: WrittenFormat, options: WriteOptions) -> WrittenDataset:
     return WrittenDataset(dataset, write_dataset(dataset, folder, to, options))

@@ -74,7 +74,7 @@ def choose_thresholds(
     """
     path = checkpoint_of(run)
     info = read_info(path)
-    _check(options, info.labels)
+    _check_options(options, info.labels)
     if options.store:
         check_writable(path.parent, inside=True, hint="copy the run to a writable folder")
     loaded = load_dataset(source)
@@ -103,7 +103,7 @@ def choose_thresholds(
     return ThresholdResult(path, split, report.images, options.wanted, rows, report.calibration, loaded.warnings)
 
 
-def _check(options: ThresholdOptions, labels: tuple[str, ...]) -> None:
+def _check_options(options: ThresholdOptions, labels: tuple[str, ...]) -> None:
     for name in ("precision", "recall"):
         value = getattr(options.wanted, name)
         if value is not None and not 0 < value <= 1:

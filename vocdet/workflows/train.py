@@ -21,7 +21,7 @@ from vocdet.formats.voc.image_sets import FOLDER
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import CommandName, Plan, PlannedCommand, PlanRequest, plan_training
 from vocdet.recipes.schema import Recipe
-from vocdet.runs.folders import number_in
+from vocdet.runs.folders import run_number
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, check_run_folder
 from vocdet.runs.training_run import Note
@@ -45,7 +45,7 @@ _NEEDED = {"split": ("seed", int), "eval": ("split", str)}  # settings that thei
 FEW_IMAGES = 30  # whose metrics say little
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A plan, how far it was carried out, and all that it needs to continue."""
 
     plan: Plan
@@ -93,20 +93,20 @@ class Session:
     """The execution of a plan, with its record on disk."""
 
     path: Path
-    record: Record
+    record: SessionRecord
     source: Source | Loaded
 
     @classmethod
     def start(cls, plan: Plan, source: Source | Loaded, runs: Path) -> Session:
         """A new session with the first free number in the folder of the runs; two processes never get the same."""
-        session = cls(_new_record(runs), Record(plan=plan, source=source.record()), source)
+        session = cls(_new_record(runs), SessionRecord(plan=plan, source=source.record()), source)
         session._write()
         return session
 
     @classmethod
     def resume(cls, runs: Path, name: str = "last", source: Source | Loaded | None = None) -> Session:
         """An unfinished session: the last one, the one of a run folder, or of a record `train-N.json`."""
-        path = _find(runs, name)
+        path = _session_folder(runs, name)
         record = _read_record(path)
         return cls(path, record, source or Source.from_record(record.source))
 
@@ -214,7 +214,7 @@ def reliability(report: EvalReport, split: str) -> str:
     )
 
 
-def _find(runs: Path, name: str) -> Path:
+def _session_folder(runs: Path, name: str) -> Path:
     if name == "last":
         if not (found := next((path for path, _ in _unfinished(runs)), None)):
             raise RunError("no unfinished training by a plan in this folder", place=runs, hint="start a new one")
@@ -231,7 +231,7 @@ def _find(runs: Path, name: str) -> Path:
     )
 
 
-def _unfinished(runs: Path) -> list[tuple[Path, Record]]:
+def _unfinished(runs: Path) -> list[tuple[Path, SessionRecord]]:
     """The unfinished records of a folder, newest first; what is no record is passed over."""
     found = []
     for path in sorted(runs.glob(NAME.format("*")), key=_session_number, reverse=True):
@@ -268,10 +268,10 @@ class _Source(TypedDict):
     coordinates: str
 
 
-def _read_record(path: Path) -> Record:
+def _read_record(path: Path) -> SessionRecord:
     hint = "start a new training"
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
+        record = msgspec.json.decode(path.read_bytes(), type=SessionRecord)
         msgspec.convert(record.source, _Source)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunError(f"is no record of a training: {json_reason(error)}", place=path, hint=hint) from error
@@ -284,4 +284,4 @@ def _read_record(path: Path) -> Record:
 
 
 def _session_number(path: Path) -> int:
-    return number_in(path.stem)
+    return run_number(path.stem)

@@ -39,7 +39,7 @@ ShowRecipe = Annotated[
 ]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="List every tensor with the origin of its weights.")]
 Devices = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 trains in one process per device.")]
-Service = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
+TrackOption = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class TrainingOptions(LearningOptions):
     ] = None
     show_weights: Tensors = False
     device: Devices = "auto"
-    track: Service = None
+    track: TrackOption = None
 
 
 def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOptions) -> Callable[[Command], Command]:

@@ -16,7 +16,7 @@ from vocdet.data.findings import Finding, Notes
 from vocdet.errors import AnnotationError, VocdetError
 from vocdet.formats.coco import parse
 from vocdet.formats.coco.parse import read_entries
-from vocdet.formats.coco.types import Entries
+from vocdet.formats.coco.types import CocoEntries
 
 PLAIN: dict[str, Any] = {
     "images": [
@@ -52,14 +52,14 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def read(tmp_path: Path, content: object) -> tuple[Entries, list[Finding]]:
+def read(tmp_path: Path, content: object) -> tuple[CocoEntries, list[Finding]]:
     path = tmp_path / "a.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     notes = Notes()
     return read_entries(path, notes), notes.findings
 
 
-def said(entries: Entries) -> dict[str, Any]:
+def said(entries: CocoEntries) -> dict[str, Any]:
     """What was read, as a COCO file would say it."""
     found: dict[str, Any] = {key: json.loads(bytes(raw)) for key, raw in entries.extra.items()}
     for name, extras in (("images", entries.image_extras), ("annotations", entries.annotation_extras)):

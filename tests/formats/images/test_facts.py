@@ -19,7 +19,7 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Scan, Source
 from vocdet.inputs.images import decode_image
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.convert import Target, convert
+from vocdet.workflows.convert import WrittenFormat, convert
 from vocdet.workflows.crops import CropOptions, write_crops
 from vocdet.workflows.fix import apply_fixes, plan_fixes
 
@@ -168,7 +168,7 @@ def test_without_a_size_boxes_show_where_they_fit(tmp_path: Path, to: Literal["v
 @pytest.mark.parametrize("to", ["voc", "coco", "yolo", "labelme", "csv"])
 @pytest.mark.parametrize("source", ["voc", "coco"])
 def test_what_vocdet_writes_says_what_its_boxes_refer_to(
-    tmp_path: Path, source: Literal["voc", "coco"], to: Target
+    tmp_path: Path, source: Literal["voc", "coco"], to: WrittenFormat
 ) -> None:
     root = tmp_path / "in"
     root.mkdir()

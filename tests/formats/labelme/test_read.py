@@ -30,7 +30,7 @@ from vocdet.formats.labelme.file import LabelmeFile
 from vocdet.formats.labelme.layout import looks_like
 from vocdet.formats.labelme.shapes import read_items
 from vocdet.formats.scan import Scan, Source
-from vocdet.workflows.convert import Target, convert
+from vocdet.workflows.convert import WrittenFormat, convert
 
 SIZE = (100, 80)
 BOX = [[10, 20], [50, 60]]
@@ -161,7 +161,7 @@ def test_an_image_in_the_file_is_read_and_written(tmp_path: Path, format: str, s
     assert (found.dataset.images.stems, found.dataset.images.files) == (("a",), (f"sub/a.json/a{suffix}",))
     assert only(found).code == "image.embedded"
     assert decode(found.dataset[0].path).shape == (80, 100, 3)
-    targets: tuple[Target, ...] = ("voc", "labelme")
+    targets: tuple[WrittenFormat, ...] = ("voc", "labelme")
     for to in targets:
         convert(Source(root), tmp_path / to, to=to)
         (written,) = (tmp_path / to).rglob(f"a{suffix}")

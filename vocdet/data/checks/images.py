@@ -48,11 +48,11 @@ def _check_image(job: tuple[Path, tuple[int, int], bool, SourceTerms]) -> list[F
         hint = f"rename it to {path.stem}{proper}: other tools trust the name"
         findings.append(Finding("image.suffix", "warning", problem, Place(path), hint))
     if header.orientation != 1:
-        findings += _orientation_findings(path, header, size, upright=upright)
+        findings += _exif_findings(path, header, size, upright=upright)
     return findings
 
 
-def _orientation_findings(path: Path, header: Header, size: tuple[int, int], *, upright: bool) -> list[Finding]:
+def _exif_findings(path: Path, header: Header, size: tuple[int, int], *, upright: bool) -> list[Finding]:
     """A finding for an image with an EXIF orientation; none if its size is neither that of the file nor turned."""
     stored, orientation = (header.width, header.height), header.orientation
     if upright and size == (stored[::-1] if orientation >= 5 else stored):

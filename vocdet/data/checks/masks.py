@@ -40,7 +40,7 @@ def mask_findings(dataset: Dataset, measured: MaskAreas | None = None) -> list[F
     for row in np.flatnonzero(mask_facts.area < _THIN * longest).tolist():  # NaN without a valid mask
         if row not in mask_facts.sizes and not _draws(dataset, row):
             note("mask.empty", "warning", "has no pixel: its points are on a line, or nearly", row, _REDRAW)
-    for row in _outside(dataset, mask_facts):
+    for row in _outside_rows(dataset, mask_facts):
         note("mask.empty", "warning", "has no pixel in its image", row, _REDRAW)
     polygons = objects.crowd & (mask_facts.area >= 0)
     polygons[list(mask_facts.sizes)] = False
@@ -66,7 +66,7 @@ def _draws(dataset: Dataset, row: int) -> bool:
     return masks.area(segmentation) > 0 and bool(masks.pixels(moved, int(height), int(width)).any())
 
 
-def _outside(dataset: Dataset, measured: MaskAreas) -> list[int]:
+def _outside_rows(dataset: Dataset, measured: MaskAreas) -> list[int]:
     """The rows of polygons without a pixel in their images."""
     images, image = dataset.images, dataset.objects.image
     sizes = np.stack([images.widths[image], images.heights[image]], axis=1)  # (M, 2)

@@ -91,7 +91,7 @@ def join(root: Rows, pairs: Iterable[Sequence[int]]) -> None:
     """
     changed = False
     for one, other in pairs:
-        a, b = _root(root, one), _root(root, other)
+        a, b = _root_of(root, one), _root_of(root, other)
         root[max(a, b)] = min(a, b)
         changed |= a != b
     while changed and (root[root] != root).any():
@@ -105,7 +105,7 @@ def groups_of(root: Rows) -> Groups:
     return [group.tolist() for group in np.split(order, firsts[1:]) if len(group) > 1]
 
 
-def _root(root: Rows, row: int) -> int:
+def _root_of(root: Rows, row: int) -> int:
     while root[row] != row:
         row = int(root[row])
     return row

@@ -43,7 +43,7 @@ LEAST_LIKENESS = 0.975  # correlation of the gray values
 MOST_ODD = 0.6  # difference of the least similar window: 0 identical, 1 nothing in common
 PLAIN = 4.0  # gray levels: pictures with a lower standard deviation have no features to compare
 
-_SIDE = 32
+_HASHED_SIDE = 32
 _DECODED = 128  # minimum side in pixels before scaling down: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
 _LOW = 8  # frequencies of a hash along each axis
 _BANDS, _BAND_BITS = 9, 7  # hashes that differ in at most 8 of 63 bits share at least one band of 7
@@ -116,12 +116,12 @@ def read_picture(path: Path, levels: Levels | None = None) -> NDArray[np.uint8] 
         path = Path(on_disk(path))
         if image_files.read_header(path).deep:
             gray = Image.fromarray(_decoded_image(path, levels)).convert("L")
-            return np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
+            return np.asarray(gray.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0))
         with image_files.open_image(path) as image:
             drafted = image.draft("L", (_DECODED, _DECODED))
             gray = image.convert("L")
             box = drafted[1] if drafted else None  # the last pixels of a reduced JPEG are fractions
-            small = gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+            small = gray.resize((_HASHED_SIDE, _HASHED_SIDE), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
             small.info = image.info
     except Exception:  # Pillow's decoders raise many kinds on broken files
         return None
@@ -138,7 +138,7 @@ def _decoded_image(path: Path, levels: Levels | None) -> NDArray[np.uint8]:
 
 def _read_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> tuple[Pictures, NDArray[np.bool_]]:
     paths = [dataset.root / file for file in dataset.images.files]
-    pictures = np.zeros((len(paths), _SIDE, _SIDE), np.uint8)
+    pictures = np.zeros((len(paths), _HASHED_SIDE, _HASHED_SIDE), np.uint8)
     readable = np.zeros(len(paths), np.bool_)
     with image_files.quiet_decoder(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for row, picture in enumerate(pool.map(partial(read_picture, levels=dataset.levels), paths)):
@@ -282,5 +282,5 @@ def _bits() -> NDArray[np.uint8]:
 @cache
 def _cosines() -> NDArray[np.float64]:
     """(8, 32) the lowest frequencies of the discrete cosine transform."""
-    frequency, at = np.arange(_LOW)[:, None], np.arange(_SIDE)[None]
-    return np.asarray(np.cos(np.pi * frequency * (2 * at + 1) / (2 * _SIDE)))
+    frequency, at = np.arange(_LOW)[:, None], np.arange(_HASHED_SIDE)[None]
+    return np.asarray(np.cos(np.pi * frequency * (2 * at + 1) / (2 * _HASHED_SIDE)))

@@ -14,22 +14,22 @@ from vocdet.formats.images.folders import files_of, listing
 from vocdet.formats.images.lookup import ImageIndex, stem_of
 from vocdet.wording import json_reason, reason
 
-_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _BEGIN = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|type|voc)"\s*:')
-_OBJECT = re.compile(rb'\s*\{\s*"')
+_FIRST_KEY = re.compile(rb'\s*\{\s*"')
 _NO_ANNOTATIONS = re.compile(rb'"annotations"\s*:\s*\[\s*\]')
 _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")')
-_SPLIT = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
+_SPLIT_IN_NAME = re.compile(r"(?:^|[^a-z])(trainval|train|valid|validation|val|test)(?:[^a-z]|$)")
 _SPLIT_NAMES = {"valid": "val", "validation": "val"}
 _FOLDERS = ("annotations", "annotation")
-_ROBOFLOW = ("_annotations.coco.json",)
+_ROBOFLOW_FILES = ("_annotations.coco.json",)
 # What COCO publishes beside instances_*.json, about the same images.
 _OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _INSPECTED = 1 << 16  # bytes at either end of a file
 _LARGEST_OTHER = 1 << 24  # bytes of a JSON file that is looked at
-_MOST_OTHERS = 100  # JSON files without COCO's keys that are looked at
+_OTHER_FILES = 100  # JSON files without COCO's keys that are looked at
 _EXPORT = "export it again, or delete it"
-_SAMPLE = 200  # images whose names decide about their folder
+_SAMPLED_IMAGES = 200  # images whose names decide about their folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def looks_like(folder: Path) -> str:
     """Why a folder looks like a COCO dataset: the names of its COCO files; "" where it has none."""
     if folder.is_file():
         return folder.name if looks_like_coco(folder) else ""
-    paths = coco_paths(folder) or [path for path in _json_paths(folder) if _is_expected(path) and _fault(path)[0]]
+    paths = coco_paths(folder) or [path for path in _json_paths(folder) if _is_expected(path) and _file_fault(path)[0]]
     return ", ".join(path.relative_to(folder).as_posix() for path in paths[:3])
 
 
@@ -120,8 +120,8 @@ def _broken_files(folder: Path, paths: Sequence[Path]) -> list[Finding]:
     others = [path for path in paths if not path.name.startswith(_OTHER_TASKS)]
     expected = {path for path in others if _is_expected(path) or split_of(path, folder)}
     findings = []
-    for path in others if len(others) <= _MOST_OTHERS else sorted(expected):
-        problem, broken = _fault(path)
+    for path in others if len(others) <= _OTHER_FILES else sorted(expected):
+        problem, broken = _file_fault(path)
         if problem and (broken or path in expected):
             severity: Severity = "error" if path in expected else "warning"
             findings.append(Finding("coco.file.broken", severity, problem, Place(path), _EXPORT))
@@ -130,10 +130,10 @@ def _broken_files(folder: Path, paths: Sequence[Path]) -> list[Finding]:
 
 def _is_expected(path: Path) -> bool:
     """Whether only a COCO file has such a name."""
-    return path.name.lower().startswith("instances_") or path.name in _ROBOFLOW
+    return path.name.lower().startswith("instances_") or path.name in _ROBOFLOW_FILES
 
 
-def _fault(path: Path) -> tuple[str, bool]:
+def _file_fault(path: Path) -> tuple[str, bool]:
     """Why a file is no COCO file, and whether it is broken JSON; "" for the files of other programs."""
     try:
         with path.open("rb") as file:
@@ -161,7 +161,7 @@ def _json_paths(folder: Path) -> list[Path]:
     found = files_of(folder, (".json",))
     for name in listing(folder)[0]:
         inside = files_of(folder, (".json",), name)
-        found += [file for file in inside if name.lower() in _FOLDERS or file.rpartition("/")[2] in _ROBOFLOW]
+        found += [file for file in inside if name.lower() in _FOLDERS or file.rpartition("/")[2] in _ROBOFLOW_FILES]
         for deep in (f"{name}/{one}" for one in listing(folder, name)[0] if one.lower() in _FOLDERS):
             found += files_of(folder, (".json",), deep)
     return sorted(folder / name for name in found)
@@ -174,10 +174,10 @@ def looks_like_coco(path: Path) -> bool:
             begin = file.read(_INSPECTED).removeprefix(b"\xef\xbb\xbf")
             if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 begin = begin.replace(b"\0", b"")[2:]
-            if not _OBJECT.match(begin):
+            if not _FIRST_KEY.match(begin):
                 return False
             file.seek(max(0, path.stat().st_size - _INSPECTED))
-            lists = {match[1] for end in (begin, file.read()) for match in _KEYS.finditer(end)}
+            lists = {match[1] for end in (begin, file.read()) for match in _COCO_KEYS.finditer(end)}
     except OSError:
         return False
     first = _BEGIN.match(begin)
@@ -193,7 +193,7 @@ def split_of(path: Path, root: Path | None = None) -> str:
     """
     folders = path.relative_to(root).parents if root is not None else path.absolute().parents[:1]
     for name in (path.stem, *(folder.name for folder in folders)):
-        found = _SPLIT.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
+        found = _SPLIT_IN_NAME.search(re.sub(r"\d+", "", name.lower()).replace("_", " "))
         if found:
             return _SPLIT_NAMES.get(found[1], found[1])
     return ""
@@ -201,7 +201,7 @@ def split_of(path: Path, root: Path | None = None) -> str:
 
 def image_prefix(file: CocoFile, names: Sequence[str], index: ImageIndex) -> str:
     """The folder, from the root, that holds most images of a file under the names in it; with a slash."""
-    sample = names[:: max(1, len(names) // _SAMPLE)]
+    sample = names[:: max(1, len(names) // _SAMPLED_IMAGES)]
     folders = {one.rpartition("/")[0] or "." for one in index.files}
     folders |= {PurePosixPath(folder).parent.as_posix() for folder in folders}
     folders |= {"."}

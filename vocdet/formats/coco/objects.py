@@ -19,7 +19,7 @@ from vocdet.errors import Place
 from vocdet.formats.coco.layout import CocoFile
 from vocdet.formats.coco.rotation import turn_boxes
 from vocdet.formats.coco.segmentations import bounds, is_usual, normalized
-from vocdet.formats.coco.types import Entries
+from vocdet.formats.coco.types import CocoEntries
 from vocdet.formats.shared.builder import CROWD, DIFFICULT, MOST_POSES, OCCLUDED, TRUNCATED, DatasetBuilder
 from vocdet.formats.shared.values import snapped
 
@@ -27,11 +27,11 @@ _KEY_FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED, 
 _EMPTY = (b"", b"null", b"{}", b'""')  # segmentations without their brackets
 _LONGEST_EMPTY = 32  # bytes
 _SAME_AREA = 1e-3  # relative difference
-_FEWEST = 2  # boxes that are no coincidence
+_FEWEST_BOXES = 2  # boxes that are no coincidence
 _LEAST_SIDE = 16  # pixels of an image in which objects are larger than a pixel
 _PIXELS = "multiply x and width by the width of the image, y and height by its height"
 _SIZES = "write x, y, width and height"
-_SAMPLE = 500  # segmentations whose notation is looked at
+_SAMPLED_MASKS = 500  # segmentations whose notation is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class CocoContent:
     """The entries of one file, what the ids in it refer to, and where its findings go."""
 
     file: CocoFile
-    entries: Entries
+    entries: CocoEntries
     notes: Notes
     rows: dict[int, int] = field(default_factory=dict)  # image id -> row of the image
     in_other_files: set[int] = field(default_factory=set)  # ids of images whose objects an earlier file has
@@ -60,7 +60,7 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     entries = content.entries
     n = len(entries.annotations)
     image, label = _mapped(entries, "image_id", content.rows), _mapped(entries, "category_id", content.labels)
-    box, size = _boxes(content)
+    box, size = _corners(content)
     usable = _usable(content, image, label, box, size)
     if _are_no_pixel_boxes(content, box, size, np.flatnonzero(usable), builder.sizes_of(image)):
         usable[:] = False
@@ -72,8 +72,8 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     lines = np.array(entries.places.get("annotations", range(n)), np.int64) + 1
     pose = _poses(content, builder.pose_ids)
     areas = np.array(entries.column("area"), np.float64)  # None becomes NaN
-    columns: list[NDArray[Any]] = [image, label, box, lines, _flags(entries), pose, areas]
-    segmentations, extras = _segmentations(content), Texts.sparse(n, entries.annotation_extras)
+    columns: list[NDArray[Any]] = [image, label, box, lines, _flag_bits(entries), pose, areas]
+    segmentations, extras = _segmentation_column(content), Texts.sparse(n, entries.annotation_extras)
     if len(rows) < n or (rows[1:] < rows[:-1]).any():
         columns = [column[rows] for column in columns]
         segmentations, extras = segmentations.take(rows), extras.take(rows)
@@ -84,7 +84,7 @@ def add_objects(content: CocoContent, builder: DatasetBuilder) -> None:
     builder.extras.extend(first, extras)
 
 
-def _mapped(entries: Entries, name: str, table: dict[int, int]) -> NDArray[np.int64]:
+def _mapped(entries: CocoEntries, name: str, table: dict[int, int]) -> NDArray[np.int64]:
     """(M,) what the ids in a column stand for; −1 for unknown ids."""
     ids = np.fromiter(entries.column(name), np.int64, len(entries.annotations))
     if not table:
@@ -95,7 +95,7 @@ def _mapped(entries: Entries, name: str, table: dict[int, int]) -> NDArray[np.in
     return np.where(keys[place] == ids, values[place], -1)
 
 
-def _boxes(content: CocoContent) -> tuple[Boxes, NDArray[np.float64]]:
+def _corners(content: CocoContent) -> tuple[Boxes, NDArray[np.float64]]:
     """Corners (M, 4), and the width and height in the file (M, 2).
 
     Corners come from the key `box` where vocdet wrote it: it is `bbox` without rounding.
@@ -168,7 +168,7 @@ def _are_no_pixel_boxes(
     `images` (M, 2) are the sizes of the images.
     """
     hint = ""
-    for some in (rows[:_SAMPLE], rows):  # a few of them rule out nearly every file
+    for some in (rows[:_SAMPLED_MASKS], rows):  # a few of them rule out nearly every file
         areas = np.array([content.entries.annotations[i].area for i in some.tolist()], np.float64)
         hint = _other_meaning(np.column_stack([box[some, :2], size[some]]), areas, images[some])
         if not hint:
@@ -186,7 +186,7 @@ def _are_no_pixel_boxes(
 
 def _other_meaning(values: Boxes, areas: NDArray[np.float64], images: NDArray[np.int32]) -> str:
     """What to do with all these values of `bbox` (N, 4), which mean something else; "" if they do not."""
-    if len(values) < _FEWEST:
+    if len(values) < _FEWEST_BOXES:
         return ""
     shares = ((values >= 0) & (values <= 1)).all() and (values[:, 2:] > 0).all() and (values % 1).any()
     if shares and (images >= _LEAST_SIDE).all():
@@ -223,7 +223,7 @@ def _present(column: list[Any]) -> list[tuple[int, Any]]:
     return [(i, value) for i, value in enumerate(column) if value]
 
 
-def _segmentations(content: CocoContent) -> Texts:
+def _segmentation_column(content: CocoContent) -> Texts:
     """The segmentations that are neither missing nor empty, as JSON in COCO's notation."""
     raws = content.entries.column("segmentation")
     lengths = np.fromiter(map(len, raws), np.int64, len(raws))
@@ -248,7 +248,7 @@ def _in_other_notations(content: CocoContent, whole: Texts, empty: Container[int
     compact = (first == ord("[")) & (second == ord("[")) | (first == ord("{"))
     raws = content.entries.column("segmentation")
     usual = whole.rows[compact]
-    some = usual[:: max(1, len(usual) // _SAMPLE)].tolist()
+    some = usual[:: max(1, len(usual) // _SAMPLED_MASKS)].tolist()
     rows = whole.rows if any(not is_usual(bytes(raws[i])) for i in some) else whole.rows[~compact]
     changed: dict[int, bytes] = {}
     notations: dict[str, list[int]] = {}
@@ -266,7 +266,7 @@ def _in_other_notations(content: CocoContent, whole: Texts, empty: Container[int
     return changed
 
 
-def _flags(entries: Entries) -> NDArray[np.int8]:
+def _flag_bits(entries: CocoEntries) -> NDArray[np.int8]:
     """(M,) the flags of every object, as bits."""
     flags = np.zeros(len(entries.annotations), np.int8)
     for name, bit in _KEY_FLAGS.items():

@@ -25,7 +25,17 @@ from msgspec import Raw
 from vocdet.data.findings import Notes
 from vocdet.errors import AnnotationError, Place
 from vocdet.formats.coco.salvage import salvage
-from vocdet.formats.coco.types import ABSENT, LISTS, PRESERVED, USED, Annotation, Category, Entries, Image, Kind
+from vocdet.formats.coco.types import (
+    ABSENT,
+    LISTS,
+    PRESERVED,
+    USED,
+    Annotation,
+    Category,
+    CocoEntries,
+    EntryKind,
+    Image,
+)
 from vocdet.formats.shared.extras import DATASET_EXTRAS, in_order
 from vocdet.wording import reason
 
@@ -69,7 +79,7 @@ class _Keys(msgspec.Struct):
     categories: list[dict[str, Raw]]
 
 
-def read_entries(path: Path, notes: Notes) -> Entries:
+def read_entries(path: Path, notes: Notes) -> CocoEntries:
     """The entries of a file; unusable ones become findings. Raises if it is not a COCO file."""
     data = _content(path)
     entries = _parse_closed(data) or _parse_open(data) or salvage(path, data, notes)
@@ -112,13 +122,13 @@ def _broken_line(data: bytes) -> int:
     return 0
 
 
-def _parse_closed(data: bytes) -> Entries | None:
+def _parse_closed(data: bytes) -> CocoEntries | None:
     """The entries of a file whose keys are all known; None if one is not, or is duplicate."""
     try:
         whole = msgspec.json.decode(data, type=_ClosedFile)
     except (msgspec.DecodeError, RecursionError):
         return None
-    entries = Entries(whole.images, whole.annotations, whole.categories)
+    entries = CocoEntries(whole.images, whole.annotations, whole.categories)
     entries.extra = {name: raw for name in DATASET_EXTRAS if (raw := getattr(whole, name)) is not ABSENT}
     preserved = [_preserved(kind, getattr(entries, name)) for kind, name in zip(PRESERVED, LISTS, strict=True)]
     raws = list(chain(entries.extra.values(), *(extra.values() for extras in preserved for extra in extras.values())))
@@ -147,7 +157,7 @@ def _image_sides(images: Sequence[Image]) -> list[list[int | None]]:
     return [list(map(attrgetter(side), images)) for side in ("width", "height")]
 
 
-def _preserved(kind: Kind, entries: Sequence[Any]) -> dict[int, dict[str, Raw]]:
+def _preserved(kind: EntryKind, entries: Sequence[Any]) -> dict[int, dict[str, Raw]]:
     """The preserved keys of every entry that has any."""
     extras: dict[int, dict[str, Raw]] = {}
     for name in PRESERVED[kind]:
@@ -164,7 +174,7 @@ def _as_json(extras: dict[int, dict[str, Raw]]) -> dict[int, bytes]:
     return {i: encode(extra) for i, extra in extras.items()}
 
 
-def _parse_open(data: bytes) -> Entries | None:
+def _parse_open(data: bytes) -> CocoEntries | None:
     """The entries of a file with unknown keys; None if a known key has an unexpected type, or a key is duplicate."""
     try:
         whole = msgspec.json.decode(data, type=_OpenFile)
@@ -193,7 +203,7 @@ def _parse_open(data: bytes) -> Entries | None:
         found.append(extras)
     if _any_duplicate(data, colons, texts, raws, b"".join(segmentations)):
         return None
-    return Entries(list(whole.images), list(whole.annotations), list(whole.categories),
+    return CocoEntries(list(whole.images), list(whole.annotations), list(whole.categories),
                    _as_json(found[0]), _as_json(found[1]), found[2], extra)  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from vocdet.formats.coco.labels import add_labels, without_root
 from vocdet.formats.coco.layout import CocoFile, find_layout, image_prefix
 from vocdet.formats.coco.objects import CocoContent, add_objects
 from vocdet.formats.coco.parse import read_entries
-from vocdet.formats.coco.types import Entries, Image
+from vocdet.formats.coco.types import CocoEntries, Image
 from vocdet.formats.images.facts import MARKS
 from vocdet.formats.images.folders import link_hint
 from vocdet.formats.images.lookup import (
@@ -88,7 +88,7 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
     )
 
 
-def _entries(file: CocoFile, notes: Notes, *, alone: bool) -> Entries | None:
+def _entries(file: CocoFile, notes: Notes, *, alone: bool) -> CocoEntries | None:
     """The entries of a file; None, with a finding, if it is no COCO file and there are others."""
     try:
         return read_entries(file.path, notes)

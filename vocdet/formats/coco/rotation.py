@@ -15,14 +15,14 @@ from vocdet.boxes import Boxes
 from vocdet.data.dataset import Dataset
 from vocdet.data.rotated import ANGLE, CORNERS, around, corners_of, rotated_extra, turned
 from vocdet.data.texts import Texts
-from vocdet.formats.coco.types import Entries
+from vocdet.formats.coco.types import CocoEntries
 from vocdet.formats.shared.extras import extra_of
 
-_KEY = b'"rotation"'
+_ROTATION_KEY = b'"rotation"'
 _EXACT = 1e-4  # pixels
 
 
-def turn_boxes(entries: Entries, box: Boxes, sizes: NDArray[np.int32], usable: NDArray[np.bool_]) -> int:
+def turn_boxes(entries: CocoEntries, box: Boxes, sizes: NDArray[np.int32], usable: NDArray[np.bool_]) -> int:
     """Replace rotated boxes (M, 4) by the upright boxes around them, inside images of these sizes (M, 2); their number.
 
     The extras of the annotations get the angle and the corners. Where they have these, vocdet wrote the upright box.
@@ -30,7 +30,7 @@ def turn_boxes(entries: Entries, box: Boxes, sizes: NDArray[np.int32], usable: N
     count = 0
     for i, text in list(entries.annotation_extras.items()):
         extra = extra_of(text)
-        degrees = _rotation(extra) if _KEY in text and ANGLE not in extra else 0.0
+        degrees = _rotation(extra) if _ROTATION_KEY in text and ANGLE not in extra else 0.0
         if degrees and usable[i] and len(bytes(entries.annotations[i].segmentation).strip(b"[] \t\r\n")) == 0:
             xmin, ymin, xmax, ymax = box[i].tolist()
             corners = turned((xmin, ymin, xmax, ymax), degrees)
@@ -58,7 +58,7 @@ def with_boxes_before_rotation(dataset: Dataset) -> Dataset:
 def _rotated(extras: Texts) -> Iterator[tuple[int, dict[str, Any], list[float]]]:
     """Row, extras and corners of the objects with a rotation in their attributes and corners beside it."""
     for row, text in extras.items():
-        corners = corners_of(text) if _KEY in text else None
+        corners = corners_of(text) if _ROTATION_KEY in text else None
         if corners is not None and _rotation(extra := extra_of(text)):
             yield row, extra, corners
 

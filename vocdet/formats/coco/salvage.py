@@ -23,7 +23,7 @@ from vocdet.formats.coco.types import (
     USED,
     Annotation,
     Category,
-    Entries,
+    CocoEntries,
     Image,
 )
 from vocdet.formats.coco.values import (
@@ -41,11 +41,11 @@ from vocdet.formats.coco.values import (
 from vocdet.formats.shared.extras import in_order
 
 _CORRECT = "correct it, or delete the entry"
-_NUMBERS = 'other readers need exact whole numbers: `vocdet.convert(source, target, to="coco")` writes them'
+_EXACT_NUMBERS = 'other readers need exact whole numbers: `vocdet.convert(source, target, to="coco")` writes them'
 _BOXES = '`vocdet.convert(source, target, to="coco")` writes boxes'
 
 
-def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
+def salvage(path: Path, data: bytes, notes: Notes) -> CocoEntries:
     """The usable entries of a file; the others are findings. Raises if it is not a COCO file."""
     whole = parse_json(path, data, notes)
     if not isinstance(whole, dict):
@@ -54,7 +54,7 @@ def salvage(path: Path, data: bytes, notes: Notes) -> Entries:
         raise AnnotationError(problem, place=path, hint=results if isinstance(whole, list) else HINT)
     if not any(name in whole for name in LISTS):
         raise AnnotationError("is not a COCO file: it has no images and no annotations", place=path, hint=HINT)
-    entries = Entries([], [], [])
+    entries = CocoEntries([], [], [])
     ids = {name: Ids(entries.texts) for name in ("images", "categories")}
     extras: dict[str, dict[int, dict[str, Raw]]] = {}
     for name, read in _READERS.items():
@@ -128,7 +128,7 @@ class _EntryReader:
             findings[known[key]] = replace(findings[known[key]], count=findings[known[key]].count + 1)
         else:
             known[key] = len(findings)
-            self.warning(key, problem, "coco.id.type", _NUMBERS)
+            self.warning(key, problem, "coco.id.type", _EXACT_NUMBERS)
 
     def _id_in(self, entry: dict[str, Any], key: str) -> int | str | None:
         value = as_id(entry.get(key))
@@ -223,7 +223,7 @@ class _EntryReader:
             return Raw(b"null")
 
 
-def _image(entry: dict[str, Any], reader: _EntryReader) -> Image | None:
+def _image_entry(entry: dict[str, Any], reader: _EntryReader) -> Image | None:
     name = entry.get("file_name")
     identity = reader.identity(entry, "images")
     if not isinstance(name, str) or not name.strip():
@@ -270,4 +270,4 @@ def _inexact(value: int | str) -> str:
 
 
 # Annotations last: they refer to the others.
-_READERS = {"images": _image, "categories": _category, "annotations": _annotation}
+_READERS = {"images": _image_entry, "categories": _category, "annotations": _annotation}

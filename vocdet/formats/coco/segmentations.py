@@ -11,14 +11,14 @@ import msgspec
 from vocdet import masks
 from vocdet.formats.coco.values import number_in
 
-_USUAL = re.compile(rb"\s*(?:\{|\[\s*\[\s*[^\s\[\"\]])")  # an RLE, or a list of lists of numbers
-_POINT = re.compile(rb"\s*\[\s*\[[^\[\],]*,[^\[\],]*\]")  # begins with a list of two numbers
-_FEWEST = 6  # numbers of a polygon
+_USUAL_BEGIN = re.compile(rb"\s*(?:\{|\[\s*\[\s*[^\s\[\"\]])")  # an RLE, or a list of lists of numbers
+_TWO_NUMBERS = re.compile(rb"\s*\[\s*\[[^\[\],]*,[^\[\],]*\]")  # begins with a list of two numbers
+_POLYGON_NUMBERS = 6  # numbers of a polygon
 
 
 def is_usual(text: bytes) -> bool:
     """Whether a segmentation begins as COCO defines it."""
-    return bool(_USUAL.match(text)) and not _POINT.match(text)
+    return bool(_USUAL_BEGIN.match(text)) and not _TWO_NUMBERS.match(text)
 
 
 def normalized(text: bytes) -> tuple[bytes, str]:
@@ -55,10 +55,10 @@ def _polygons(value: object) -> tuple[list[list[float]], str]:
     flat = _polygon_numbers(value)
     if flat:
         return [flat], "one flat list"
-    points = _points(value)
+    points = _point_numbers(value)
     if points:
         return [points], "a list of points"
-    polygons = [_points(item) if isinstance(item, list) else None for item in value]
+    polygons = [_point_numbers(item) if isinstance(item, list) else None for item in value]
     if all(polygons):
         return [polygon for polygon in polygons if polygon], "lists of points"
     polygons = [_polygon_numbers(item) if isinstance(item, list) else None for item in value]
@@ -68,7 +68,7 @@ def _polygons(value: object) -> tuple[list[list[float]], str]:
     return [], ""
 
 
-def _points(value: list[object]) -> list[float] | None:
+def _point_numbers(value: list[object]) -> list[float] | None:
     """x1, y1, x2, y2, … of a list of three or more points."""
     if not all(isinstance(item, list) and len(item) == 2 for item in value):
         return None
@@ -77,7 +77,7 @@ def _points(value: list[object]) -> list[float] | None:
 
 def _polygon_numbers(value: list[object]) -> list[float] | None:
     """The numbers of a polygon, also those in texts."""
-    if len(value) < _FEWEST or len(value) % 2:
+    if len(value) < _POLYGON_NUMBERS or len(value) % 2:
         return None
     numbers = [number_in(item) for item in value]
     return [number for number in numbers if number is not None] if None not in numbers else None

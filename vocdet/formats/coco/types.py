@@ -71,19 +71,19 @@ class Category(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     skeleton: Raw = ABSENT
 
 
-Kind: TypeAlias = "type[Image] | type[Annotation] | type[Category]"
+EntryKind: TypeAlias = "type[Image] | type[Annotation] | type[Category]"
 
 # The keys of each kind that are preserved, in order, and those that are used.
-PRESERVED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+PRESERVED: Mapping[EntryKind, tuple[str, ...]] = MappingProxyType(
     {Image: IMAGE_EXTRAS, Annotation: OBJECT_EXTRAS, Category: LABEL_EXTRAS}
 )
-USED: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+USED: Mapping[EntryKind, tuple[str, ...]] = MappingProxyType(
     {kind: tuple(name for name in kind.__struct_fields__ if name not in extras) for kind, extras in PRESERVED.items()}
 )
 
 
 @dataclass(slots=True)
-class Entries:
+class CocoEntries:
     """The entries of a file. Extras are JSON objects of preserved keys, for the entries that have any."""
 
     images: list[Image]

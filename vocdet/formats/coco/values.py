@@ -74,17 +74,17 @@ def representable(value: object) -> object:
     return valid_text(value) if isinstance(value, str) else value
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # lone surrogates, as from the escape \\ud800
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # lone surrogates, as from the escape \\ud800
 
 
 def valid_text(value: str) -> str:
     """A text with U+FFFD for lone surrogates."""
-    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    return value if value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
 
 
 def is_valid_text(value: str) -> bool:
     """Whether a text has no lone surrogate."""
-    return not _SURROGATE.search(value)
+    return not _LONE_SURROGATE.search(value)
 
 
 def short(value: object) -> str:

@@ -149,7 +149,7 @@ def _chunk(objects: Objects, poses: Sequence[str], first_id: int) -> Iterator[st
     size = snapped(objects.box[:, 2:] - objects.box[:, :2])  # (M, 2)
     inexact = (snapped(objects.box[:, :2] + size) != objects.box[:, 2:]).any(axis=1)
     numbers = np.column_stack([objects.box[:, :2], size, objects.area])
-    optional = _optional(objects, poses, inexact)
+    optional = _optional_keys(objects, poses, inexact)
     columns = zip(
         (objects.image + 1).tolist(), (objects.label + 1).tolist(),
         *(number_texts(column) for column in numbers.T), objects.crowd.tolist(), strict=True,
@@ -161,7 +161,7 @@ def _chunk(objects: Objects, poses: Sequence[str], first_id: int) -> Iterator[st
         )
 
 
-def _optional(objects: Objects, poses: Sequence[str], inexact: NDArray[np.bool_]) -> dict[int, str]:
+def _optional_keys(objects: Objects, poses: Sequence[str], inexact: NDArray[np.bool_]) -> dict[int, str]:
     """The keys that only some objects have, as JSON by row."""
     keys: dict[int, str] = {}
     for row, text in objects.segmentation.items():

@@ -12,7 +12,7 @@ from vocdet.formats.shared.values import NUMBER
 
 _IGNORED = re.compile(r"[^a-z0-9]")
 # The names of a column without signs and in lower case; the first that is there counts.
-_NAMES: Mapping[str, tuple[str, ...]] = {
+_COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "file": ("filename", "imagename", "imagepath", "filepath", "imagefile", "imageid", "image", "path", "file", "img"),
     "label": ("class", "label", "classname", "labelname", "category", "object", "name"),
     "xmin": ("xmin", "x1", "left", "xtl", "bboxxmin", "bboxx", "bboxleft", "x"),
@@ -38,11 +38,10 @@ _ORDERS: Mapping[str, tuple[str, ...]] = {
     "ftnn  nn  ": ("file", "label", "xmin", "ymin", "", "", "xmax", "ymax"),
 }
 _FRACTIONS = ("tftnn  nn  ", "ftnn  nn  ")
-_BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnPlaces:
     """The place of every column that is read, from 0."""
 
     at: Mapping[str, int]  # by a key of `_NAMES`
@@ -62,17 +61,17 @@ class Columns:
         return "xmax" in self.at
 
 
-def find_columns(rows: Sequence[Sequence[str]]) -> Columns | None:
+def find_columns(rows: Sequence[Sequence[str]]) -> ColumnPlaces | None:
     """The columns of a file that begins with these rows; None if it does not list boxes of images."""
     if not rows:
         return None
-    return _named(rows[0]) or next(filter(None, map(_ordered, rows)), None)
+    return _named_columns(rows[0]) or next(filter(None, map(_ordered, rows)), None)
 
 
-def _named(cells: Sequence[str]) -> Columns | None:
+def _named_columns(cells: Sequence[str]) -> ColumnPlaces | None:
     names = [_IGNORED.sub("", cell.lower()) for cell in cells]
     at: dict[str, int] = {}
-    for key, known in _NAMES.items():
+    for key, known in _COLUMN_NAMES.items():
         place = next((names.index(name) for name in known if name in names), None)
         if place is not None and place not in at.values():
             at[key] = place
@@ -83,16 +82,16 @@ def _named(cells: Sequence[str]) -> Columns | None:
         return None
     others = {cell.strip(): i for i, cell in enumerate(cells) if i not in at.values() and cell.strip()}
     open_images = {"imageid", "labelname", "xmin"} <= set(names)
-    return Columns(at, others, fractions=True if open_images else None)
+    return ColumnPlaces(at, others, fractions=True if open_images else None)
 
 
-def _ordered(cells: Sequence[str]) -> Columns | None:
+def _ordered(cells: Sequence[str]) -> ColumnPlaces | None:
     kinds = _kinds(cells)
     for order, keys in _ORDERS.items():
         if len(order) == len(kinds) and all(kind in (wanted, " ") for wanted, kind in zip(order, kinds, strict=True)):
             at = {key: i for i, key in enumerate(keys) if key}
             if cells[at["file"]].strip():
-                return Columns(at, named=False, fractions=True if order in _FRACTIONS else None)
+                return ColumnPlaces(at, named=False, fractions=True if order in _FRACTIONS else None)
     return None
 
 

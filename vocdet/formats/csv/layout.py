@@ -11,7 +11,7 @@ from pathlib import Path
 from vocdet.data.findings import Finding
 from vocdet.errors import AnnotationError, DatasetError
 from vocdet.files import first_bytes, read_limited
-from vocdet.formats.csv.columns import Columns, find_columns
+from vocdet.formats.csv.columns import ColumnPlaces, find_columns
 from vocdet.formats.images.folders import first_file, walk
 from vocdet.formats.images.lookup import ImageIndex, indexed, split_suffix
 from vocdet.wording import counted
@@ -28,7 +28,7 @@ class CsvFile:
     """A file that lists boxes."""
 
     source: str  # from the root
-    columns: Columns
+    columns: ColumnPlaces
     delimiter: str
 
 
@@ -57,7 +57,7 @@ def find_layout(path: Path, *, without_images: bool = False) -> Layout:
     hint = "use the folder that holds both annotations and images"
     what = counted(len(files), "CSV file")
     images = indexed(root, names, findings, what, hint=hint, without_images=without_images)
-    lists = [name for name in names if split_suffix(name)[1] == ".csv" and _names_labels(root / name)]
+    lists = [name for name in names if split_suffix(name)[1] == ".csv" and _is_class_list(root / name)]
     return Layout(images, files, lists, findings)
 
 
@@ -81,7 +81,7 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
     return list(stems)
 
 
-def inspect(path: Path) -> tuple[Columns, str] | None:
+def inspect(path: Path) -> tuple[ColumnPlaces, str] | None:
     """The columns of a file that lists boxes, and the sign between them; None for any other file."""
     text = _begin(path)
     for delimiter in _DELIMITERS:
@@ -105,7 +105,7 @@ def label_rows(path: Path) -> list[tuple[str, str]]:
     return [(row[0].strip(), row[1].strip()) for row in rows_of(path, ",") if len(row) == 2]
 
 
-def _names_labels(path: Path) -> bool:
+def _is_class_list(path: Path) -> bool:
     rows = _first_rows(_begin(path), ",")
     return bool(rows) and all(len(row) == 2 and (row[1].strip().isdecimal() or is_id(row[0])) for row in rows)
 

@@ -14,7 +14,7 @@ import numpy as np
 from vocdet.data.findings import Notes
 from vocdet.data.source_terms import CSV
 from vocdet.files import read_limited
-from vocdet.formats.csv.columns import Columns, find_columns
+from vocdet.formats.csv.columns import ColumnPlaces, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
 from vocdet.formats.images.facts import Size
 from vocdet.formats.scan import Progress, Scan, Source
@@ -71,7 +71,7 @@ def _records(root: Path, file: CsvFile, names: dict[str, str], notes: Notes) -> 
     """The images of a file in order of their first rows, each with all its rows."""
     columns, records = file.columns, dict[str, Record]()
     width = max([*columns.box, columns.at["file"], columns.at["label"]]) + 1
-    for line, cells in _rows(root / file.source, file.delimiter, notes):
+    for line, cells in _numbered_rows(root / file.source, file.delimiter, notes):
         if len(cells) < width:
             problem = f"has {counted(len(cells), 'cell')}, not {width}"
             notes.add("csv.row.cells", "error", problem, root / file.source, _CORRECT, line=line)
@@ -84,7 +84,7 @@ def _records(root: Path, file: CsvFile, names: dict[str, str], notes: Notes) -> 
         record = records.get(name)
         if record is None:
             split = split_named(texts["split"]) if "split" in texts else split_named(file.source)
-            size = _side(texts.get("width", "")), _side(texts.get("height", ""))
+            size = _stated_side(texts.get("width", "")), _stated_side(texts.get("height", ""))
             record = records[name] = Record(name, file.source, line, size if all(size) else None, split)
         box = columns.box
         cell_texts = cells[box[0]].strip(), cells[box[1]].strip(), cells[box[2]].strip(), cells[box[3]].strip()
@@ -96,7 +96,7 @@ def _records(root: Path, file: CsvFile, names: dict[str, str], notes: Notes) -> 
     return list(records.values())
 
 
-def _rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
+def _numbered_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
     """Every row that is not empty after the names of the columns, with its line."""
     try:
         text = read_limited(path, LARGEST_FILE).decode("utf-8-sig")
@@ -109,24 +109,24 @@ def _rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[int, list[
     rows = csv.reader(io.StringIO(text, ""), delimiter=delimiter)
     try:
         for cells in rows:
-            if any(map(str.strip, cells)) and not (rows.line_num == 1 and _are_names(cells)):
+            if any(map(str.strip, cells)) and not (rows.line_num == 1 and _is_header(cells)):
                 yield rows.line_num, cells
     except csv.Error as error:
         notes.add("csv.syntax", "error", f"is not valid CSV: {error}", path, _CORRECT, line=rows.line_num)
 
 
-def _are_names(cells: Sequence[str]) -> bool:
+def _is_header(cells: Sequence[str]) -> bool:
     columns = find_columns([cells])
     return columns is not None and columns.named
 
 
-def _side(text: str) -> int:
+def _stated_side(text: str) -> int:
     """A width or height in pixels; 0 if it is invalid."""
     value = float(text) if NUMBER.fullmatch(text) else 0
     return int(value) if 1 <= value < 2**31 and value == int(value) else 0
 
 
-def _are_fractions(columns: Columns, records: Sequence[Record]) -> bool:
+def _are_fractions(columns: ColumnPlaces, records: Sequence[Record]) -> bool:
     """Whether the numbers of a file are fractions of the image."""
     if columns.fractions is not None:
         return columns.fractions
@@ -137,7 +137,7 @@ def _are_fractions(columns: Columns, records: Sequence[Record]) -> bool:
 
 def _row_objects(record: Record, size: Size, notes: Notes, *, root: Path, fractions: dict[str, bool]) -> Iterator[Item]:
     for row in record.shapes:
-        problem = _problem(row)
+        problem = _row_problem(row)
         if not problem:
             scale = (*size, *size) if fractions[record.source] else (1, 1, 1, 1)
             numbers = [float(text) * side for text, side in zip(row.box, scale, strict=True)]
@@ -155,7 +155,7 @@ def _row_objects(record: Record, size: Size, notes: Notes, *, root: Path, fracti
         notes.add(code, "error", problem, root / record.source, _CORRECT, line=row.line)
 
 
-def _problem(row: Row) -> str:
+def _row_problem(row: Row) -> str:
     """Why a row is not an object; "" if it may be one."""
     if not row.label:
         return "has a box without a label"

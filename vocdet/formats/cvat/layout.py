@@ -57,12 +57,12 @@ def annotated(root: Path, files: Sequence[str]) -> list[str]:
         if b"<track" in data:
             frames = {int(number) for number in _FRAME.findall(data)}
             images = images_among(files)
-            numbered = [image for image in images if number_in(image) in frames]
+            numbered = [image for image in images if frame_number(image) in frames]
             stems |= dict.fromkeys(map(stem_of, numbered or images))  # or in their order
     return list(stems)
 
 
-def number_in(image: str) -> int | None:
+def frame_number(image: str) -> int | None:
     """The number at the end of the stem of an image, as in frame_000012.png."""
     match = _NUMBER.search(split_suffix(image)[0])
     return int(match[1]) if match else None

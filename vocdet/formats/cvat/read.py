@@ -13,7 +13,7 @@ from lxml import etree
 from vocdet.data.findings import Notes, Severity
 from vocdet.data.source_terms import CVAT
 from vocdet.files import read_limited
-from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, number_in
+from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, frame_number
 from vocdet.formats.cvat.shapes import read_items
 from vocdet.formats.cvat.tracks import shape_of, shapes_by_frame
 from vocdet.formats.images.facts import Size
@@ -139,7 +139,7 @@ class _Video:
             return {frame: f"frame_{frame:06d}.png" for frame in frames}
         numbered: dict[int, list[str]] = defaultdict(list)
         for image in self.index.files:
-            number = number_in(image)
+            number = frame_number(image)
             if number is not None:
                 numbered[number].append(image)
         names = {frame: numbered[frame][0] for frame in frames if len(numbered.get(frame, ())) == 1}

@@ -11,7 +11,7 @@ import numpy as np
 from vocdet import masks
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import around, rotated_extra, turned
-from vocdet.formats.cvat.tracks import Shape
+from vocdet.formats.cvat.tracks import CvatShape
 from vocdet.formats.images.facts import Size
 from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.shared.records import Item, Record
@@ -44,7 +44,7 @@ def read_items(record: Record, size: Size, notes: Notes, *, root: Path) -> Itera
             notes.add("cvat.shape", "error", f"the {shape.kind} {error}", path, _REDRAW, line=shape.line)
 
 
-def _shape_object(shape: Shape, size: Size) -> Item:
+def _shape_object(shape: CvatShape, size: Size) -> Item:
     item = Item(clean_label(shape.label), (0, 0, 0, 0), shape.line)
     item.flags = OCCLUDED if shape.values.get("occluded") == "1" else 0
     attributes = dict(shape.attributes)
@@ -54,10 +54,10 @@ def _shape_object(shape: Shape, size: Size) -> Item:
     item.extra |= {key: int(text) for key in ("group_id", "z_order") if _is_count(text := shape.values.get(key, ""))}
     item.extra |= {"track_id": int(shape.track)} if shape.track.isdecimal() and len(shape.track) < 16 else {}
     if shape.kind == "polygon":
-        _outline(item, _points(shape.values.get("points", "")), size)
+        _outline(item, _polygon_points(shape.values.get("points", "")), size)
         return item
     if shape.kind == "mask":
-        _mask(item, shape, size)
+        _make_mask(item, shape, size)
         return item
     turn = _side_of(shape, "rotation") % 360 if shape.values.get("rotation") else 0.0
     first, second, third, fourth = (_side_of(shape, side) for side in _SIDES_OF[shape.kind])
@@ -88,14 +88,14 @@ def _outline(item: Item, points: list[float], size: Size) -> None:
     item.segmentation = msgspec.json.encode([[int(number) if number == int(number) else number for number in points]])
 
 
-def _side_of(shape: Shape, name: str) -> float:
+def _side_of(shape: CvatShape, name: str) -> float:
     text = shape.values.get(name, "").strip()
     if not NUMBER.fullmatch(text):
         raise ShapeError(f"has {name}={text[:40]!r}, not a number" if text else f"has no {name}")
     return float(text)
 
 
-def _points(text: str) -> list[float]:
+def _polygon_points(text: str) -> list[float]:
     """The points of a polygon, x1,y1;x2,y2;..., of which it needs three."""
     pairs = [pair.split(",") for pair in text.split(";") if pair.strip()]
     numbers = [len(pair) == 2 and all(NUMBER.fullmatch(one.strip()) for one in pair) for pair in pairs]
@@ -107,7 +107,7 @@ def _points(text: str) -> list[float]:
     return [float(number) for pair in pairs for number in pair]
 
 
-def _mask(item: Item, shape: Shape, size: Size) -> None:
+def _make_mask(item: Item, shape: CvatShape, size: Size) -> None:
     """Make an item a mask: run lengths of 0 and 1 in row order, beginning with 0, inside a box of whole pixels."""
     sides = [_side_of(shape, side) for side in _SIDES_OF["mask"]]
     if not all(0 <= side < 2**31 and side == int(side) for side in sides):

@@ -18,7 +18,7 @@ _SIDES = ("xtl", "ytl", "xbr", "ybr")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class CvatShape:
     """One shape in one image, before its numbers are checked."""
 
     kind: str  # its tag: box, polygon, ellipse, mask, ...
@@ -29,21 +29,21 @@ class Shape:
     track: str = ""  # the id of its track
 
 
-def shape_of(element: etree._Element, label: str | None = None, track: str = "") -> Shape:
+def shape_of(element: etree._Element, label: str | None = None, track: str = "") -> CvatShape:
     """The shape of an element; in a track, the label is that of the track."""
     values = {str(name): str(value) for name, value in element.attrib.items()}
     attributes = {child.get("name", ""): (child.text or "").strip() for child in element if child.tag == "attribute"}
-    return Shape(str(element.tag), values.get("label", "") if label is None else label, values, attributes,
+    return CvatShape(str(element.tag), values.get("label", "") if label is None else label, values, attributes,
                  int(element.sourceline or 0), track)  # fmt: skip
 
 
-def shapes_by_frame(root: etree._Element, frames: Sequence[int], note: Note) -> dict[int, list[Shape]]:
+def shapes_by_frame(root: etree._Element, frames: Sequence[int], note: Note) -> dict[int, list[CvatShape]]:
     """The visible shapes of all tracks in the frames of a video, which rise.
 
     Between two shapes of a track, a box moves in a straight line, and it turns the shorter way; after the last one, a
     shape stays. A shape that is `outside` hides the track until the next one.
     """
-    found: dict[int, list[Shape]] = defaultdict(list)
+    found: dict[int, list[CvatShape]] = defaultdict(list)
     count = 0
     for track in root.iter("track"):
         for frame, shape in _track(track, frames, note):
@@ -56,9 +56,9 @@ def shapes_by_frame(root: etree._Element, frames: Sequence[int], note: Note) -> 
     return found
 
 
-def _track(track: etree._Element, frames: Sequence[int], note: Note) -> Iterator[tuple[int, Shape]]:
+def _track(track: etree._Element, frames: Sequence[int], note: Note) -> Iterator[tuple[int, CvatShape]]:
     line, label, number = int(track.sourceline or 0), track.get("label", ""), track.get("id", "")
-    known: dict[int, Shape] = {}
+    known: dict[int, CvatShape] = {}
     for element in track:
         text = element.get("frame", "")
         if element.tag == "attribute":
@@ -88,7 +88,7 @@ def _track(track: etree._Element, frames: Sequence[int], note: Note) -> Iterator
         note("cvat.track.keyframes", "warning", problem, line, "export the task again: CVAT writes every frame")
 
 
-def _between(shape: Shape, after: Shape, share: float) -> Shape:
+def _between(shape: CvatShape, after: CvatShape, share: float) -> CvatShape:
     """A box on its way to the next one. Shapes with invalid numbers stay, so that they are findings."""
     texts = [(shape.values.get(side, ""), after.values.get(side, "")) for side in _SIDES]
     if not all(NUMBER.fullmatch(text) for pair in texts for text in pair):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vocdet.formats.images.lookup import split_suffix
 
 _PREFIX = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{24}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?[-_]+", re.IGNORECASE)
-_SUFFIX = re.compile(
+_ADDED_SUFFIX = re.compile(
     r"(?:_(?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-zA-Z]+$"  # of Roboflow
     r"|[._-](?=[0-9a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{8,64}$",
     re.IGNORECASE,
@@ -31,6 +31,6 @@ class BareStems:
     def stem(self, name: str) -> str:
         """The stem of a path without a hash, in lower case."""
         stem = split_suffix(name.rpartition("/")[2])[0]
-        shorter = _SUFFIX.sub("", stem)
+        shorter = _ADDED_SUFFIX.sub("", stem)
         shorter = _PREFIX.sub("", shorter, count=1) if self.prefixed else shorter
         return (shorter or stem).casefold()

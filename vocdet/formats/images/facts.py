@@ -32,7 +32,7 @@ MARKS = (APPLIED, IGNORED)
 MISMATCH = "image.size_mismatch"
 _BEYOND = 1.05  # times a side that boxes reach, from which on they cannot be of an image of this size
 _SAMPLED = 24  # deep images that decide the levels
-_READERS = 4  # threads
+_DECODERS = 4  # threads
 
 
 def exif_mark(images: Images, row: int) -> str:
@@ -105,7 +105,7 @@ def with_levels(dataset: Dataset, rows: Sequence[int]) -> Dataset:
     from concurrent.futures import ThreadPoolExecutor  # loads logging, which few datasets need to be read
 
     some = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED)).astype(int))]
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(_DECODERS) as pool:
         return replace(dataset, levels=choose_levels(_stored_pixels(pool, dataset, some)))
 
 

@@ -62,16 +62,16 @@ def _file_stem(stem: str, split: str) -> str:
     """A stem as a path below the folder of its split: it stays in it, is not hidden, and names no other split."""
     path = safe_relative(stem).path or safe_relative(_NOT_IN_A_NAME.sub("_", stem)).path or "image"
     *folders, name = (re.sub(r"^\.", "_", piece) for piece in path.split("/"))
-    if folders and _split_of(folders[0]) == split:
+    if folders and _split_of_folder(folders[0]) == split:
         del folders[0]
     return "/".join([*(f"{folder}_" if _misleads(folder, split) else folder for folder in folders), name])
 
 
 def _misleads(folder: str, split: str) -> bool:
-    return folder.lower() in IMAGE_FOLDERS or _split_of(folder) not in ("", split)
+    return folder.lower() in IMAGE_FOLDERS or _split_of_folder(folder) not in ("", split)
 
 
-def _split_of(folder: str) -> str:
+def _split_of_folder(folder: str) -> str:
     return next(iter(splits_by_folder([f"{folder}/"])), "")
 
 

@@ -15,9 +15,9 @@ from vocdet.formats.images.folders import first_file, irregular, link_hint, walk
 from vocdet.formats.images.lookup import ImageIndex, images_among, indexed, split_suffix, stem_of
 from vocdet.wording import counted
 
-_KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
+_LABELME_KEYS = re.compile(rb'"(shapes|imagePath|imageData)"\s*:')
 _SEARCHED = 4096  # bytes, which have one of the keys, whatever their order
-_MOST_INSPECTED = 50  # files of a folder
+_INSPECTED_FILES = 50  # files of a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def find_layout(root: Path, *, without_images: bool = False) -> Layout:
 
 def looks_like(folder: Path) -> str:
     """Why a folder looks like one of labelme's; "" where it does not. Few files are inspected."""
-    file = first_file(folder, (".json",), is_labelme, levels=2, most=_MOST_INSPECTED) if folder.is_dir() else ""
+    file = first_file(folder, (".json",), is_labelme, levels=2, most=_INSPECTED_FILES) if folder.is_dir() else ""
     return f"{file} holds shapes of an image" if file else ""
 
 
@@ -83,4 +83,4 @@ def _holds_image(path: Path) -> bool:
 
 def is_labelme(path: Path) -> bool:
     """Whether a JSON file begins like one of labelme's."""
-    return bool(_KEYS.search(first_bytes(path, _SEARCHED)))
+    return bool(_LABELME_KEYS.search(first_bytes(path, _SEARCHED)))

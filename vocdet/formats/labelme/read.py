@@ -100,7 +100,7 @@ def _read_one(reading: _Reading, source: str) -> None:
         ]
         reading.claimed |= {image: source for image in beside if image not in reading.claimed}
         return
-    image = _image_of(reading, source, file)
+    image = _labelme_image(reading, source, file)
     if not image:
         return
     reading.embedded += image.startswith(f"{source}/")
@@ -109,7 +109,7 @@ def _read_one(reading: _Reading, source: str) -> None:
         notes.add("labelme.image.repeated", "error", problem, path, "delete one of the two, or correct its imagePath")
         return
     reading.claimed[image] = source
-    size = _size_of(index, image, file, notes)
+    size = _shown_size(index, image, file, notes)
     if size is None:
         return
     row = builder.add_image(image, source, size, extra=file.extra)
@@ -138,7 +138,7 @@ def _unannotated(reading: _Reading) -> dict[str, str]:
     return dict.fromkeys(map(stem_of, images), "whose image has no annotation")
 
 
-def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
+def _labelme_image(reading: _Reading, source: str, file: LabelmeFile) -> str:
     """The image of a file: at its imagePath, else the one with the stem of the file, else one with that name, else the
     one in the file, at a path below that of the file.
     """
@@ -151,7 +151,7 @@ def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
     if not index.files and reading.without_images:
         suffix = split_suffix(name.last)[1]
         return split_suffix(source)[0] + (name.last[-len(suffix) :] if suffix in IMAGE_SUFFIXES else ".jpg")
-    exact = _followed(index, folder, file, notes) if name.code in ("", "path.traversal") else None
+    exact = _at_image_path(index, folder, file, notes) if name.code in ("", "path.traversal") else None
     own_path = split_suffix(source)[0]
     same = [image for image in index.by_stem(stem_of(source)) if split_suffix(image)[0] == own_path]
     if exact is not None:
@@ -174,7 +174,7 @@ def _image_of(reading: _Reading, source: str, file: LabelmeFile) -> str:
     return found[0] if found else ""
 
 
-def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -> str | None:
+def _at_image_path(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -> str | None:
     """The image at an imagePath, relative to the folder of its file; the path may not leave the dataset."""
     path = posixpath.normpath(posixpath.join(folder, file.image.replace("\\", "/")))
     if path.split("/")[0] == "..":
@@ -185,7 +185,7 @@ def _followed(index: ImageIndex, folder: str, file: LabelmeFile, notes: Notes) -
     return index.exact(path)
 
 
-def _size_of(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | ImageSize | None:
+def _shown_size(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) -> tuple[int, int] | ImageSize | None:
     """Width and height of an image as labelme shows it, with its EXIF orientation; None if they are unknown."""
     if index.files or file.embedded:
         path = f"{index.root}/{image}"

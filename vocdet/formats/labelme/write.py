@@ -33,10 +33,10 @@ LABELME_VERSION = "5.5.0"  # of the file format, which labelme checks
 
 _POSES = "poses"
 _AREAS = "areas"
-_INVALID = "invalid masks"
+_INVALID_MASKS = "invalid masks"
 _KEYS = "extras whose names labelme uses otherwise"
 _WHY = {
-    _INVALID: "their boxes are written",
+    _INVALID_MASKS: "their boxes are written",
     OTHER_BOX: "the mask says where the object is",
     _POSES: "such as Left or Frontal",
     _AREAS: "where they differ from those of the masks or boxes",
@@ -141,7 +141,7 @@ def _drawn(
         else:
             losses[OTHER_BOX] += not np.allclose(masks.bounds(segmentation) or (), box, rtol=0, atol=1e-6)
             return [{"points": _point_pairs(polygon), "shape_type": "polygon"} for polygon in segmentation]
-    losses[_INVALID] += bool(text)
+    losses[_INVALID_MASKS] += bool(text)
     if corners is not None and not text:
         del extra[CORNERS]
         direction = math.radians(extra.pop(ANGLE))

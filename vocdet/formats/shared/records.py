@@ -142,7 +142,7 @@ class RecordReader:
                 if record.split:
                     self.splits[record.split].append(file)
                 return
-            problem = f"{record.name[:80]!r} is the image {file}, which is also in {_place(first)}"
+            problem = f"{record.name[:80]!r} is the image {file}, which is also in {_place_text(first)}"
             self.note(record, "image.repeated", "error", problem, "keep one of the two, or correct its name")
             return
         self.claimed[file] = record
@@ -241,5 +241,5 @@ def split_named(text: str) -> str:
     return next((split for splits in found for split in splits), "trainval" if "trainval" in text.lower() else "")
 
 
-def _place(record: Record) -> str:
+def _place_text(record: Record) -> str:
     return f"line {record.line} of {record.source}" if record.line else record.source

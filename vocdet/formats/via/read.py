@@ -32,7 +32,11 @@ from vocdet.wording import counted, listed, reason
 PREFERRED = ("label", "class", "class_name", "classname", "name", "category", "type", "object")
 ONLY_LABEL = "object"  # of regions where none has an attribute
 
-_NUMBERS = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r"), "ellipse": ("cx", "cy", "rx", "ry")}
+_NUMBERS = {
+    "rect": ("x", "y", "width", "height"),
+    "circle": ("cx", "cy", "r"),
+    "ellipse": ("cx", "cy", "rx", "ry"),
+}
 _WITHOUT_AREA = ("point", "polyline")
 _REDRAW = "draw the region again in VIA, or delete it"
 

@@ -214,14 +214,14 @@ def overlap_findings(dataset: Dataset, splits: Mapping[str, Rows]) -> list[Findi
     for one, other in pairs:
         shared = np.intersect1d(splits.get(one, _NONE), splits.get(other, _NONE))
         if len(shared):
-            problem = f"{_stems(dataset, shared)} in {one} and in {other}: metrics on {other} will be too high"
+            problem = f"{_images_text(dataset, shared)} in {one} and in {other}: metrics on {other} will be too high"
             hint = f"run {SPLIT_AGAIN} for disjoint splits"
             place = Place(split_path(dataset.root, other) or dataset.root)
             findings.append(Finding("imagesets.overlap", "warning", problem, place, hint))
     if {"trainval", "train", "val"} <= splits.keys():
         differing = np.setxor1d(splits["trainval"], np.concatenate([splits["train"], splits["val"]]))
         if len(differing):
-            problem = f"trainval is not the union of train and val: they differ in {_stems(dataset, differing)}"
+            problem = f"trainval is not the union of train and val: they differ in {_images_text(dataset, differing)}"
             place = Place(split_path(dataset.root, "trainval") or dataset.root)
             hint = f"run {DIVIDE_TRAINVAL}"
             findings.append(Finding("imagesets.trainval", "warning", problem, place, hint))
@@ -316,7 +316,7 @@ def fold_files(root: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (int(path.stem.split("_")[0].removeprefix("fold")), path.stem))
 
 
-def _stems(dataset: Dataset, rows: Rows) -> str:
+def _images_text(dataset: Dataset, rows: Rows) -> str:
     some = ", ".join(dataset.images.stems[row] for row in rows[:3])
     return f"{counted(len(rows), 'image')} ({some}{', ...' if len(rows) > 3 else ''})"
 

@@ -73,7 +73,12 @@ def scan(source: Source, *, without_images: bool = False, progress: Progress | N
         for file in files
         if stem not in annotated and file not in reading.used and file not in reading.seen
     }
-    findings = [*layout.findings, *reading.notes.findings, *_unannotated(layout, unannotated), *_unknown_tags(reading)]
+    findings = [
+        *layout.findings,
+        *reading.notes.findings,
+        *_unannotated(layout, unannotated),
+        *_unknown_tags(reading),
+    ]
     left_out = dict.fromkeys(unannotated.values(), "whose image has no annotation") | dict.fromkeys(
         annotated.difference(dataset.images.stems), ""
     )

@@ -168,7 +168,7 @@ def _repair_object(element: Element, facts: Facts, editor: _Editor) -> None:
     if name is not None and (label := clean_label(name.text)) and label != name.text:
         editor.write("label.whitespace", name, label)
     for child in element.children:
-        if child.tag in FLAGS and (value := _flag(child.text)) is not None:
+        if child.tag in FLAGS and (value := _repaired_flag(child.text)) is not None:
             editor.write("voc.flag.bad_value", child, value)
     bounds = element.first("bndbox")
     if bounds is not None and facts.size is not None:
@@ -176,7 +176,7 @@ def _repair_object(element: Element, facts: Facts, editor: _Editor) -> None:
             editor.write("box.out_of_image", side, number)
 
 
-def _flag(text: str) -> str | None:
+def _repaired_flag(text: str) -> str | None:
     """The 0 or 1 that a flag in words stands for; None if it is one already, or ambiguous."""
     word = text.strip().lower()
     if word in ("0", "1"):
@@ -237,7 +237,7 @@ def _meaning(element: Element) -> tuple[Any, ...]:
     if element.tag == "name":
         text = clean_label(element.text)
     elif element.tag in FLAGS:
-        text = _flag(element.text) or text
+        text = _repaired_flag(element.text) or text
     elif element.tag in SIDES and NUMBER.fullmatch(element.text.strip()):
         text = float(element.text)
     children = sorted(map(_meaning, element.children), key=repr)
@@ -304,14 +304,14 @@ def _verify(before: bytes, after: bytes, facts: Facts) -> None:
         new = read_annotation(path)
     expected, actual = ([_clipped_fields(item, facts) for item in annotation.objects] for annotation in (old, new))
     if not facts.numbered:
-        expected, actual = _distinct(expected), _distinct(actual)
+        expected, actual = _unequal(expected), _unequal(actual)
     same_header = old.header.source == new.header.source and old.header.tags == new.header.tags
     errors = [[finding.code for finding in each.findings if finding.severity == "error"] for each in (old, new)]
     if not new.readable or actual != expected or not same_header or errors[0] != errors[1]:
         raise CannotEdit("its meaning would change")
 
 
-def _distinct(items: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _unequal(items: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return list({repr(item): item for item in items}.values())
 
 

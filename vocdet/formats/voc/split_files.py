@@ -26,7 +26,7 @@ _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _NAMES = {"valid": "val", "validation": "val"}
 _LABEL_FILE = re.compile(rf".+_({'|'.join(SPLIT_NAMES)})\.txt|fold\d+_(train|val)\.txt")
 _MOST_NAMES = 3
-_LONGEST_STEM = 80  # characters in a message
+_SHOWN_STEM = 80  # characters in a message
 _REPAIR = "`vocdet.repair(dataset)` fixes it"
 _REPAIR_COPY = "`vocdet.repair(dataset)` fixes it in the dataset's ImageSets/Main"
 
@@ -72,15 +72,15 @@ def text_findings(dataset: Dataset, path: Path, *, hint: str = _REPAIR) -> list[
         return []  # reading it reports that
     findings = []
     for code, count in repaired.counts.items():
-        if code in _TEXTS:
-            problem = _TEXTS[code].format(
+        if code in _PROBLEMS:
+            problem = _PROBLEMS[code].format(
                 lines=counted(count, "line"), end=repaired.end, example=repaired.examples[code]
             )
             findings.append(Finding(code, "warning", problem, Place(path), hint, count))
     return findings
 
 
-_TEXTS = {
+_PROBLEMS = {
     "imagesets.bom": "begins with a byte-order mark, which other tools read as part of the first stem",
     "imagesets.crlf": "has {lines} with {end}, which some tools read as part of the stem",
     "imagesets.space": "has {lines} with space around the stem, such as {example}: other tools do not remove it",
@@ -277,4 +277,4 @@ def _stems_in(lines: Mapping[str, Sequence[int]], text: str) -> str:
 
 
 def _shortened(stem: str) -> str:
-    return stem if len(stem) <= _LONGEST_STEM else f"{stem[:_LONGEST_STEM]}..."
+    return stem if len(stem) <= _SHOWN_STEM else f"{stem[:_SHOWN_STEM]}..."

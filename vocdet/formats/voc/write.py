@@ -111,7 +111,7 @@ def write(
     invalid_poses = [i for i, pose in enumerate(dataset.poses) if NOT_XML.search(pose)]
     losses["poses with characters that XML cannot hold"] += int(np.isin(dataset.objects.pose, invalid_poses).sum())
     headers = _headers(dataset, areas, losses)
-    chosen, marked = _coordinates(dataset, headers, coordinates)
+    chosen, marked = _convention(dataset, headers, coordinates)
     in_png_images = {row for row, header in enumerate(headers) if header.masks}
     rare_fields = write_object.texts(dataset, chosen, in_png_images, areas, losses)
     boxes = dataset.objects.box.tolist()
@@ -165,9 +165,7 @@ def _picture(dataset: Dataset, row: int, header: Header) -> NDArray[np.uint8] | 
     return voc_masks.object_values([dataset.objects.segmentation[i] for i in range(first, end)], header.void, size)
 
 
-def _coordinates(
-    dataset: Dataset, headers: Sequence[Header], requested: Coordinates | None
-) -> tuple[Coordinates, bool]:
+def _convention(dataset: Dataset, headers: Sequence[Header], requested: Coordinates | None) -> tuple[Coordinates, bool]:
     """The convention to write in, and whether the files must state it because a reader would infer the other one.
 
     OutputError if the requested one cannot represent a box.

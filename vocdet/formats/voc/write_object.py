@@ -33,7 +33,6 @@ _OWN = frozenset(
 )  # fmt: skip
 _NUMBER = rb"-?(?:0|[1-9]\d{0,8})(?:\.\d+)?"
 _NUMBERS = rb"\[%b(?:, ?%b)*\]" % (_NUMBER, _NUMBER)
-_SIMPLE = re.compile(rb"\[%b(?:, ?%b)*\]" % (_NUMBERS, _NUMBERS))  # polygons without exponents
 PARSER = safe_parser()
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
@@ -244,7 +243,7 @@ def coco_json(keys: Mapping[str, msgspec.Raw]) -> bytes:
 @cache
 def is_fragment(xml: str) -> bool:
     """Whether a text is one XML element that can be added to an annotation without changing its meaning."""
-    tags = _tags(xml)
+    tags = _element_names(xml)
     holds_objects = "bndbox" in tags or "object" in tags
     return bool(tags) and tags[0] not in _OWN and (tags[0] == "part" or not holds_objects)
 
@@ -252,11 +251,11 @@ def is_fragment(xml: str) -> bool:
 @cache
 def is_source(xml: str) -> bool:
     """Whether a text is a <source> with nested content that can be added to an annotation without another one."""
-    tags = _tags(xml)
+    tags = _element_names(xml)
     return tags[:1] == ["source"] and not _OWN.intersection(tags[1:])
 
 
-def _tags(xml: str) -> list[str]:
+def _element_names(xml: str) -> list[str]:
     """The names of the elements in a text, outermost first; none if it is not exactly one element.
 
     Names are in lower case and without namespaces, as lenient readers compare them.

@@ -66,7 +66,7 @@ def scan(
     findings = tuple(dict.fromkeys(notes.findings))
     dataset = replace(dataset, splits=splits)
     listed = layout.names_source if is_list_name(layout.names_source) and label_list is None else ""
-    scan = Scan(dataset, findings, left_out=left_out, format="yolo", kind=_kind(layout),
+    scan = Scan(dataset, findings, left_out=left_out, format="yolo", kind=_description(layout),
                 label_source=listed)  # fmt: skip
     return settled(scan, reading.builder.facts)
 
@@ -132,7 +132,7 @@ def _dataset(reading: _Reading, label_list: tuple[str, ...] | None) -> Dataset:
     outside = _outside(reading, rotated)
     for row, corners in rotated.items():
         fractions[row] = _upright_box(corners / sizes[row])
-    keep = _plausible(reading, fractions, sizes, outside)
+    keep = _plausible_fractions(reading, fractions, sizes, outside)
     for row, text in _segmentations(reading, sizes):
         if row not in rotated:
             builder.segmentations.add(row, text)
@@ -204,7 +204,7 @@ def _upright_box(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([(low + high) / 2, high - low])
 
 
-def _plausible(
+def _plausible_fractions(
     reading: _Reading, fractions: NDArray[np.float64], sizes: NDArray[np.float64], outside: Sequence[int]
 ) -> NDArray[np.bool_]:
     """(M,) whether the numbers of an object can be fractions of its image; others are findings.
@@ -281,7 +281,7 @@ def _rounded(points: NDArray[np.float64]) -> list[float]:
     return list(map(as_whole, (np.round(points, PIXEL_DECIMALS) + 0.0).ravel().tolist()))
 
 
-def _kind(layout: Layout) -> str:
+def _description(layout: Layout) -> str:
     sources: Mapping[str, int] = Counter(source.rpartition("/")[0] for source in layout.label_of.values())
     where = ", ".join(sorted(sources)[:3]) + (", ..." if len(sources) > 3 else "")
     count = counted(sum(sources.values()), "label file")

@@ -70,7 +70,7 @@ def read_rows(path: str, notes: Notes, keypoints: tuple[int, int] | None = None)
         notes.add("yolo.text.bom", "warning", problem, Path(path), hint, line=1)
     findings = _RowFindings(Path(path), notes)
     lines = [(number, line.split()) for number, line in enumerate(_LINE_END.split(text), 1)]
-    rows = [_row(columns, number, keypoints, findings) for number, columns in lines if columns]
+    rows = [_object_row(columns, number, keypoints, findings) for number, columns in lines if columns]
     findings.conclude()
     return Content([], [row for row in rows if row is not None])
 
@@ -105,7 +105,7 @@ class _RowFindings:
             self.notes.add("yolo.class.decimal", "warning", problem, self.path, hint, line=self.decimal[0])
 
 
-def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findings: _RowFindings) -> Row | None:
+def _object_row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findings: _RowFindings) -> Row | None:
     count = len(columns) - 1
     if count < 4:
         hint = "write: class, center x, center y, width, height, with spaces between them"
@@ -121,7 +121,7 @@ def _row(columns: list[str], line: int, keypoints: tuple[int, int] | None, findi
         values.pop()
     if len(values) in (4, pose):
         return Row(line, label, _four(values), keypoints=values[4:])
-    return _polygon(label, values, line, findings)
+    return _polygon_row(label, values, line, findings)
 
 
 def _label_number(text: str, line: int, findings: _RowFindings) -> int | None:
@@ -167,7 +167,7 @@ def outside_problem(far: float) -> tuple[str, str, str]:
     return "yolo.row.out_of_range", problem, _REDRAW
 
 
-def _polygon(label: int, values: list[float], line: int, findings: _RowFindings) -> Row | None:
+def _polygon_row(label: int, values: list[float], line: int, findings: _RowFindings) -> Row | None:
     far = farthest(values)
     if is_outside(far) and not may_be_rotated(values):
         code, problem, hint = outside_problem(far)

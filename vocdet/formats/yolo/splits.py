@@ -45,7 +45,7 @@ def find_splits(
     top = {file.lower(): file for file in sorted(files.texts) if "/" not in file}
     listed = {split: top[f"{key}.txt"] for key, split in SPLIT_KEYS.items() if f"{key}.txt" in top}
     listed = {split: file for split, file in listed.items() if not looks_like_rows(first_bytes(index.root / file))}
-    found = {split: images for split, file in listed.items() if (images := _listed(files, file, notes))}
+    found = {split: images for split, file in listed.items() if (images := _listed_images(files, file, notes))}
     return found or splits_by_folder(index.files), list(listed.values())
 
 
@@ -62,7 +62,7 @@ def _images_in(images: Iterable[str]) -> dict[str, list[str]]:
 def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[str, list[str]], list[str]]:
     path = files.index.root / settings.source
     here = settings.source.rpartition("/")[0]
-    folders = [_base(files, settings, here, path, notes), here, ""]  # what a path may be relative to
+    folders = [_base_folder(files, settings, here, path, notes), here, ""]  # what a path may be relative to
     found: dict[str, list[str]] = {}
     lists: list[str] = []
     for split, entries in settings.splits.items():
@@ -81,13 +81,13 @@ def _by_settings(files: _Files, settings: Settings, notes: Notes) -> tuple[dict[
                 notes.add(code, "warning", problem, path, "write it relative to the folder of this file", line=line)
             if place in files.texts:
                 lists.append(place)
-            images.update(_listed(files, place, notes) if place in files.texts else files.images_in[place])
+            images.update(_listed_images(files, place, notes) if place in files.texts else files.images_in[place])
         if images:
             found[split] = sorted(images)
     return found, lists
 
 
-def _base(files: _Files, settings: Settings, here: str, path: Path, notes: Notes) -> str:
+def _base_folder(files: _Files, settings: Settings, here: str, path: Path, notes: Notes) -> str:
     """The folder to which the `path` of the settings refers."""
     name = safe_relative(settings.base)
     if name.code in _OUTSIDE:
@@ -105,7 +105,7 @@ def _locate(files: _Files, entry: str, folders: Sequence[str]) -> str | None:
     return next((place for place in places if place in files.texts or place in files.images_in), None)
 
 
-def _listed(files: _Files, source: str, notes: Notes) -> list[str]:
+def _listed_images(files: _Files, source: str, notes: Notes) -> list[str]:
     """The images in a list, each once, in the order of their paths."""
     path = files.index.root / source
     here = source.rpartition("/")[0]

@@ -65,13 +65,13 @@ def write(
     keep = np.ones(len(objects), np.bool_)
     for row, text in enumerate(map(objects.segmentation.__getitem__, range(len(objects)))):
         width, height = map(int, sizes[objects.image[row]])
-        polygon = None if np.isnan(areas[row]) else _polygon(text, (height, width), counts)
+        polygon = None if np.isnan(areas[row]) else _visible_polygon(text, (height, width), counts)
         if polygon is None and has_area[row]:
-            polygon = _rotated(objects.extra[row], width, height) or _rectangle(boxes[row])
+            polygon = _visible_corners(objects.extra[row], width, height) or _rectangle(boxes[row])
             counts[_INVALID if text else _RECTANGLES] += 1
             counts[_CLIPPED] += not np.allclose(boxes[row], objects.box[row], rtol=0, atol=1e-6)
         elif polygon is not None:
-            counts[OTHER_BOX] += not np.allclose(_bounds(polygon), objects.box[row], rtol=0, atol=1e-6)
+            counts[OTHER_BOX] += not np.allclose(_polygon_bounds(polygon), objects.box[row], rtol=0, atol=1e-6)
         keep[row] = polygon is not None
         counts[_LEFT_OUT] += polygon is None
         if polygon is not None:
@@ -82,7 +82,7 @@ def write(
     return [*found, *plain_losses(dataset, areas), *folder_losses(dataset, "images/")]
 
 
-def _polygon(text: bytes, size: tuple[int, int], counts: Counter[str]) -> list[float] | None:
+def _visible_polygon(text: bytes, size: tuple[int, int], counts: Counter[str]) -> list[float] | None:
     """The polygon of a valid mask in an image of this size (height, width); None if none of it is in the image."""
     height, width = size
     segmentation = masks.parse(text)
@@ -102,16 +102,16 @@ def _polygon(text: bytes, size: tuple[int, int], counts: Counter[str]) -> list[f
 
 
 def _is_flat(polygon: list[float]) -> bool:
-    low_x, low_y, high_x, high_y = _bounds(polygon)
+    low_x, low_y, high_x, high_y = _polygon_bounds(polygon)
     return min(high_x - low_x, high_y - low_y) < 10.0**-PIXEL_DECIMALS
 
 
-def _bounds(polygon: list[float]) -> tuple[float, float, float, float]:
+def _polygon_bounds(polygon: list[float]) -> tuple[float, float, float, float]:
     xs, ys = polygon[::2], polygon[1::2]
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _rotated(extra: bytes, width: int, height: int) -> list[float] | None:
+def _visible_corners(extra: bytes, width: int, height: int) -> list[float] | None:
     """The part in the image of the corners of a rotated box; None for any other object."""
     corners = corners_of(extra)
     return as_polygon([corners], height, width) if corners is not None else None

@@ -18,8 +18,6 @@ MIN_SAMPLES = 400  # jittered boxes: fewer boxes are jittered several times
 RATIO_JITTER = 0.1  # of log width and log height: the effect of crops, and a margin for other datasets
 ROUNDS = 8  # of coordinate descent, at most
 
-Floats = NDArray[np.float32]
-
 
 def best_iou(boxes: NDArray[np.float64], shapes: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
     """(N, S) IoU of boxes (N, 4) in pixels with the nearest anchor of each shape (S, 2), width and height.
@@ -82,7 +80,7 @@ def _jittered(
     return np.concatenate([boxes, jittered]), weights / weights.sum()
 
 
-def _worth(boxes: NDArray[np.float64], sides: NDArray[np.float64], ratios: NDArray[np.float64]) -> Floats:
+def _worth(boxes: NDArray[np.float64], sides: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray[np.float32]:
     """(levels, sides, ratios, N): the IoU of every box with every candidate anchor, at most `GOOD_IOU`."""
     worth = np.empty((*sides.shape, len(ratios), len(boxes)), np.float32)
     roots = np.sqrt(ratios)
@@ -93,7 +91,7 @@ def _worth(boxes: NDArray[np.float64], sides: NDArray[np.float64], ratios: NDArr
     return worth
 
 
-def _better_ratios(worth: Floats, taken: list[int], weights: NDArray[np.float64]) -> list[int]:
+def _better_ratios(worth: NDArray[np.float32], taken: list[int], weights: NDArray[np.float64]) -> list[int]:
     """The ratios after a round: each replaced by the best one beside the others; `worth` is (levels, ratios, N)."""
     best = worth.max(axis=0)  # (ratios, N)
     for slot in range(MAX_RATIOS):
@@ -112,7 +110,7 @@ def _better_ratios(worth: Floats, taken: list[int], weights: NDArray[np.float64]
 
 
 def _better_side(
-    worth: Floats, sides: NDArray[np.float64], chosen: list[int], level: int, weights: NDArray[np.float64]
+    worth: NDArray[np.float32], sides: NDArray[np.float64], chosen: list[int], level: int, weights: NDArray[np.float64]
 ) -> int:
     """The best side of a level beside those of the other levels; `worth` is (levels, sides, N).
 

@@ -34,7 +34,7 @@ _LIMITS = {  # the smallest and largest value of every number in a spec
     "sampled_anchors": (1, 8192),
     "sampled_regions": (1, 8192),
 }
-_DEFAULTS = {"mobile": (96, 256, 256, 200, 128, 128), "standard": (256, 1024, 1000, 1000, 256, 512)}  # in this order
+_CHANNELS = {"mobile": (96, 256, 256, 200, 128, 128), "standard": (256, 1024, 1000, 1000, 256, 512)}  # in this order
 
 
 class RcnnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="task", tag="maskrcnn"):
@@ -57,9 +57,9 @@ class RcnnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     sampled_regions: int = 0  # of an image's proposals, that teach
 
     def __post_init__(self) -> None:
-        if self.heads not in _DEFAULTS:
+        if self.heads not in _CHANNELS:
             raise ValueError(f"unknown heads {self.heads!r}")
-        for (name, (low, high)), default in zip(_LIMITS.items(), _DEFAULTS[self.heads], strict=True):
+        for (name, (low, high)), default in zip(_LIMITS.items(), _CHANNELS[self.heads], strict=True):
             value = getattr(self, name) or default
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}, not from {low} to {high}")

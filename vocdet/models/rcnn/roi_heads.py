@@ -18,7 +18,7 @@ from vocdet.models.rcnn.roi_align import pool
 from vocdet.models.rcnn.rpn import BETA, Proposals, best_of, clipped
 from vocdet.models.separable import separable
 
-_FACTORS = (10.0, 10.0, 5.0, 5.0)  # of box offsets
+_BOX_FACTORS = (10.0, 10.0, 5.0, 5.0)  # of box offsets
 _MATCH_IOU = 0.5  # of a proposal with its object, at least
 _MAX_POSITIVES = 0.25  # share of the sampled proposals
 _MIN_SIDE = 1e-2  # pixels of a detection
@@ -147,7 +147,7 @@ class RoiHeads(nn.Module):
             positive = (regions.classes > 0).nonzero().squeeze(1)
             class_ = regions.classes[positive]
             wanted = boxes[regions.image[positive], regions.objects[positive]]
-            target = encode(wanted, regions.boxes[positive], _FACTORS)
+            target = encode(wanted, regions.boxes[positive], _BOX_FACTORS)
             moved = F.smooth_l1_loss(offsets[positive, class_].float(), target, beta=BETA, reduction="sum")
             entropy = F.cross_entropy(logits.float(), regions.classes, reduction="sum")
             losses = {"class": (entropy, count), "box": (moved, count)}
@@ -208,7 +208,7 @@ class RoiHeads(nn.Module):
         row, class_ = (scores[:, 1:] > score).nonzero(as_tuple=True)
         class_ = class_ + 1
         points, image = scores[row, class_], proposals.image[row]
-        boxes = clipped(decode(offsets[row, class_].float(), proposals.boxes[row], _FACTORS), sizes[image])
+        boxes = clipped(decode(offsets[row, class_].float(), proposals.boxes[row], _BOX_FACTORS), sizes[image])
         large = ((boxes[:, 2:] - boxes[:, :2]) >= _MIN_SIDE).all(-1)
         boxes, points, class_, image = boxes[large], points[large], class_[large], image[large]
         keep = best_of(image, batched_nms(boxes, points, image * logits.shape[1] + class_, overlap), most)

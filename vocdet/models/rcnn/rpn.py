@@ -18,7 +18,7 @@ from vocdet.models.rcnn.anchors import PyramidAnchors
 from vocdet.models.rcnn.matching import Sampler, match, outside_crowds
 from vocdet.models.separable import depthwise, pointwise
 
-_FACTORS = (1.0, 1.0, 1.0, 1.0)  # of box offsets
+_PROPOSAL_FACTORS = (1.0, 1.0, 1.0, 1.0)  # of box offsets
 _MATCH_IOU, _BACKGROUND_IOU = 0.7, 0.3  # of an anchor: an object from, background below
 _MAX_POSITIVES = 0.5  # share of the sampled anchors
 _NMS = 0.7
@@ -34,7 +34,7 @@ class RpnHead(nn.Module):
         self.conv = nn.Sequential(Conv2dNormActivation(channels, channels, kernel_size=3, norm_layer=None))
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, anchors * 4, 1)
-        _initialize(self)
+        _initialize_rpn(self)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps (B, C, H_i, W_i) to the logits (B, N) and offsets (B, N, 4) of all anchors, in the order of the grid."""
@@ -57,8 +57,8 @@ class MobileRpnHead(nn.Module):
         self.mix = pointwise(channels, channels)
         self.cls_logits = nn.Conv2d(channels, anchors, 1)
         self.bbox_pred = nn.Conv2d(channels, anchors * 4, 1)
-        _initialize(self.cls_logits)
-        _initialize(self.bbox_pred)
+        _initialize_rpn(self.cls_logits)
+        _initialize_rpn(self.bbox_pred)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The shapes of `RpnHead`."""
@@ -71,7 +71,7 @@ class MobileRpnHead(nn.Module):
         return logits, flat(self.bbox_pred(x), 4)
 
 
-def _initialize(module: nn.Module) -> None:
+def _initialize_rpn(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.01)
@@ -126,7 +126,7 @@ class Rpn(nn.Module):
         matched = outside_crowds(matched, anchors[None], crowds, low=_BACKGROUND_IOU)
         positive, negative = self.sampler(matched)
         image, anchor = positive.nonzero(as_tuple=True)
-        wanted = encode(boxes[image, matched[image, anchor]], anchors[anchor], _FACTORS)
+        wanted = encode(boxes[image, matched[image, anchor]], anchors[anchor], _PROPOSAL_FACTORS)
         box = F.smooth_l1_loss(offsets[image, anchor], wanted, beta=BETA, reduction="sum")
         chosen = positive | negative
         objectness = F.binary_cross_entropy_with_logits(
@@ -174,7 +174,7 @@ def propose(
     row, level_of = torch.cat(rows, 1), torch.cat(levels, 1)  # (B, K)
     scores = logits.gather(1, row).float().sigmoid()
     moved = offsets.gather(1, row[..., None].expand(-1, -1, 4)).float()
-    boxes = clipped(decode(moved, anchors[row], _FACTORS), sizes[:, None])
+    boxes = clipped(decode(moved, anchors[row], _PROPOSAL_FACTORS), sizes[:, None])
     large = ((boxes[..., 2:] - boxes[..., :2]) >= _MIN_SIDE).all(-1)
     image, _ = large.nonzero(as_tuple=True)
     boxes, scores, level_of = boxes[large], scores[large], level_of[large]

@@ -97,12 +97,12 @@ def _best(lists: AnchorRows, scores: Floats, most: int) -> AnchorRows:
     """Indices list by list, the highest scores (N,) >= 0 first, at most `most` of a list."""
     # the bits of non-negative floats sort like the floats
     order = np.argsort((lists << 32) - scores.view(np.int32), kind="stable")
-    starts = _starts(lists[order])
+    starts = _list_starts(lists[order])
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return order[rank < most]
 
 
-def _starts(lists: AnchorRows) -> AnchorRows:
+def _list_starts(lists: AnchorRows) -> AnchorRows:
     """The start of each list; lists are contiguous."""
     return np.flatnonzero(np.diff(lists, prepend=-1))
 

@@ -13,7 +13,7 @@ from vocdet.models.ssd.anchors import Anchors
 
 # an SSD's: class_head.0.1.weight, or class_head.0.weight where heads are one convolution; a classifier's: classifier.3
 # of V3, whose classifier.0 is a hidden layer, and classifier.1 of V1 and V2
-_LAST = re.compile(r"(?:(class_head|box_head)\.(\d+)\.(?:1\.)?|classifier\.[13]\.)(?:weight|bias)")
+_LAST_LAYERS = re.compile(r"(?:(class_head|box_head)\.(\d+)\.(?:1\.)?|classifier\.[13]\.)(?:weight|bias)")
 # an SSD's with a neck: one row of each class
 _CELLS = re.compile(r"head\.class_out\.\d+\.(?:weight|bias)")
 # a Mask R-CNN's: one row of each class, or four next to each other
@@ -62,21 +62,21 @@ def carried(name: str, given: Tensor, fresh: Tensor, theirs: Heads | None, ours:
     remain those of `fresh`. A tensor of another shape is unusable.
     """
     if theirs is None:
-        return _whole(given, fresh)
+        return _whole_layer(given, fresh)
     if _PROPOSALS.fullmatch(name):
         known = theirs.anchors is not None and ours.anchors is not None
-        return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole(given, fresh)
+        return Carried(None, OTHER_ANCHORS) if known and theirs.anchors != ours.anchors else _whole_layer(given, fresh)
     if _CELLS.fullmatch(name):
         return _label_layer(given, fresh, theirs, ours, background=1, each=1)
     if regions := _REGIONS.fullmatch(name):
         return _label_layer(given, fresh, theirs, ours, background=1, each=4 if regions[1] else 1)
-    match = _LAST.fullmatch(name)
+    match = _LAST_LAYERS.fullmatch(name)
     if match is None:
-        return _whole(given, fresh)
+        return _whole_layer(given, fresh)
     if match[1] and _differ(theirs.anchors, ours.anchors, int(match[2])):
         return Carried(None, OTHER_ANCHORS)
     if match[1] == "box_head":
-        return _whole(given, fresh)
+        return _whole_layer(given, fresh)
     return _label_layer(given, fresh, theirs, ours, background=1 if match[1] else 0, each=1)
 
 
@@ -87,7 +87,7 @@ def _differ(theirs: object, ours: object, level: int) -> bool:
 
 def _label_layer(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, background: int, each: int) -> Carried:
     """A last layer with `each` rows of every label and of background, made from another."""
-    whole = _whole(given, fresh)
+    whole = _whole_layer(given, fresh)
     if theirs.labels is None or ours.labels is None:
         return Carried(whole.tensor, whole.why or "its labels are unknown, and taken in their order")
     if theirs.labels == ours.labels:
@@ -95,7 +95,7 @@ def _label_layer(given: Tensor, fresh: Tensor, theirs: Heads, ours: Heads, *, ba
     return _by_label(given, fresh, theirs.labels, ours.labels, background=background, each=each)
 
 
-def _whole(given: Tensor, fresh: Tensor) -> Carried:
+def _whole_layer(given: Tensor, fresh: Tensor) -> Carried:
     if given.shape != fresh.shape:
         return Carried(None, f"of another shape: {tuple(given.shape)} in the file")
     return Carried(given)

@@ -25,7 +25,7 @@ def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if not is_timm(tensors) or any(".conv_pwl." in name for name in tensors):  # an inverted residual: V2 or V3
         return dict(tensors)
-    renamed = {_our_name(name): value for name, value in tensors.items()}
+    renamed = {_name_from_timm(name): value for name, value in tensors.items()}
     for name, variance in list(renamed.items()):
         weight = name.removesuffix("running_var") + "weight"
         if name.endswith(".running_var") and weight in renamed and renamed[weight].shape == variance.shape:
@@ -35,7 +35,7 @@ def from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _our_name(name: str) -> str:
+def _name_from_timm(name: str) -> str:
     match = re.fullmatch(r"(?:blocks\.(\d)\.(\d)\.)?(conv_stem|conv_dw|conv_pw|bn1|bn2)\.(\w+)", name)
     if match is None:
         return name

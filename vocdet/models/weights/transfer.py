@@ -138,12 +138,12 @@ def _fit(tensors: Mapping[str, Tensor], spec: BackboneSpec) -> float:
     """The share of a backbone's tensors that are among `tensors`; counts of batches, which old files lack, aside."""
     renamed = our_names(tensors, spec)
     shapes = {renamed[name]: tuple(value.shape) for name, value in tensors.items()}
-    wanted = {name: shape for name, shape in _shapes(spec).items() if not name.endswith("num_batches_tracked")}
+    wanted = {name: shape for name, shape in _backbone_shapes(spec).items() if not name.endswith("num_batches_tracked")}
     return sum(shapes.get(name) == shape for name, shape in wanted.items()) / len(wanted)
 
 
 @lru_cache(maxsize=64)
-def _shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
+def _backbone_shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):  # nothing is allocated or drawn
         return {f"backbone.{name}": tuple(value.shape) for name, value in make_backbone(spec).state_dict().items()}
 
