@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
     from vocdet.inference.tracking import TrackOptions
+    from vocdet.workflows.live import LiveFrame
+    from vocdet.workflows.live_page import PageStart
     from vocdet.workflows.prediction_folder import Also
 
 app = typer.Typer()
@@ -195,63 +198,44 @@ def live(
 ) -> None:
     """Show a camera, a stream or a video with the detected objects; q or Esc stops.
 
-    --web shows it on a page with thresholds to move and a snapshot. Frames that come faster than they are detected are
-    dropped and counted there, and lost streams are opened again.
+    --web shows it on a page with thresholds to move and a snapshot. Frames of a camera or stream that come faster than
+    they are detected are dropped and counted, and lost streams are opened again.
     """
     load_torch()
     from vocdet.wording import counted
-    from vocdet.workflows import predict as workflow
+    from vocdet.workflows.live import live as show_window
+    from vocdet.workflows.live_page import PageStart, WebOptions, live_page
+    from vocdet.workflows.predict import choose_run
 
-    tracking = video.tracking()
-    run = run or workflow.choose_run((), runs=runner.runs)[0]
-    if page.web:
-        if save or force:
-            raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
-        options: dict[str, Any] = {
-            "score": runner.score,
-            "frames": video.frames,
-            "device": runner.device,
-            "backend": runner.backend,
-            "tracking": tracking,
-        }
-        _show_page(run, source, page, options)
-        return
-
-    shown_frames, rate = 0, 0.0
+    if page.web and (save or force):
+        raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
+    run = run or choose_run((), runs=runner.runs)[0]
     note_backend(run, runner)
-    shown = workflow.live(
-        run, source, save=save, score=runner.score, frames=video.frames, device=runner.device, backend=runner.backend,
-        tracking=tracking, force=force,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "score": runner.score,
+        "frames": video.frames,
+        "device": runner.device,
+        "backend": runner.backend,
+        "tracking": video.tracking(),
+    }
+    shown: Generator[PageStart | LiveFrame, None, None]
+    if page.web:
+        shown = live_page(run, source, WebOptions(page.host, page.port, page.token), **options)
+    else:
+        shown = show_window(run, source, save=save, force=force, **options)
+    count, rate, dropped = 0, 0.0, ""
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:
             for one in shown:
-                shown_frames, rate = one.number + 1, one.fps
-                status.update(f"{rate:.1f} fps, {counted(len(one.detections), 'object')}")
+                if isinstance(one, PageStart):
+                    render.done(f"Open {one.url}")
+                    continue
+                count, rate, dropped = count + 1, one.fps, f", {one.dropped} dropped" if one.dropped else ""
+                status.update(f"{rate:.1f} fps, {counted(len(one.detections), 'object')}{dropped}")
     except VocdetError:
-        shown_frames = 0  # the error is reported instead
+        count = 0  # the error is reported instead
         raise
     finally:
-        if shown_frames:
-            saved = f". Saved to {save}" if save else ""
-            render.done(f"Showed {counted(shown_frames, 'frame')}, {rate:.1f} fps at the end{saved}")
-
-
-def _show_page(run: Path, source: str, page: PageOptions, options: dict[str, Any]) -> None:
-    """Show the page of `live`, and print its address."""
-    from vocdet.wording import counted
-    from vocdet.workflows.live_page import PageStart, WebOptions, live_page
-
-    count, rate, dropped = 0, 0.0, 0
-    events = live_page(run, source, WebOptions(page.host, page.port, page.token), **options)
-    try:
-        with closing(events), render.screen().status("starting; Ctrl-C stops") as status:
-            for event in events:
-                if isinstance(event, PageStart):
-                    render.done(f"Open {event.url}")
-                    continue
-                count, rate, dropped = count + 1, event.fps, event.dropped
-                status.update(f"{rate:.1f} fps, {counted(len(event.detections), 'object')}, {dropped} dropped")
-    finally:
         if count:
-            render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end, {dropped} dropped")
+            saved = f". Saved to {save}" if save else ""
+            render.done(f"Showed {counted(count, 'frame')}, {rate:.1f} fps at the end{dropped}{saved}")

@@ -18,7 +18,8 @@ from vocdet.recipes.schema import SsdRecipe
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.bench import bench_runs
 from vocdet.workflows.evaluate import evaluate_run
-from vocdet.workflows.predict import live, predict
+from vocdet.workflows.live import live
+from vocdet.workflows.predict import predict
 from vocdet.workflows.stats import dataset_stats
 from vocdet.workflows.train_detector import training_events
 

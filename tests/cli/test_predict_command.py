@@ -17,8 +17,10 @@ from vocdet.inference.frames import MediaSource
 from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.outputs import write_marker
-from vocdet.workflows import predict as watch
-from vocdet.workflows.predict import LiveFrame, Prediction
+from vocdet.workflows import live as watching
+from vocdet.workflows import predict as workflow
+from vocdet.workflows.live import LiveFrame
+from vocdet.workflows.predict import Prediction
 
 REST = {
     "also": [],
@@ -47,9 +49,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
         for number in range(3):
             yield LiveFrame(number, FOUND, 24.0)
 
-    monkeypatch.setattr(watch, "predict", predict)
-    monkeypatch.setattr(watch, "live", live)
-    monkeypatch.setattr(watch, "_newest", lambda runs: runs / "newest")
+    monkeypatch.setattr(workflow, "predict", predict)
+    monkeypatch.setattr(watching, "live", live)
+    monkeypatch.setattr(workflow, "_newest", lambda runs: runs / "newest")
     return calls
 
 
@@ -140,7 +142,7 @@ def test_an_error_at_the_end_leaves_the_summary(monkeypatch: pytest.MonkeyPatch,
         yield Prediction(MediaSource("image", "a.png", "a.png"), 0, FOUND, 1, 2, tmp_path)
         raise VocdetError("b.png is broken")
 
-    monkeypatch.setattr(watch, "predict", predict)
+    monkeypatch.setattr(workflow, "predict", predict)
     result = CliRunner().invoke(app, ["predict", str(run_in(tmp_path)), "a.png", "b.png"])
     assert isinstance(result.exception, VocdetError)
     text = " ".join(result.output.split())
@@ -153,7 +155,7 @@ def test_live_that_fails_to_save_does_not_report_a_file(monkeypatch: pytest.Monk
         yield LiveFrame(0, FOUND, 24.0)
         raise OutputError("could not be written completely", place=kwargs["save"])
 
-    monkeypatch.setattr(watch, "live", live)
+    monkeypatch.setattr(watching, "live", live)
     result = CliRunner().invoke(app, ["live", str(run_in(tmp_path)), "--save", "out.mp4"])
     assert isinstance(result.exception, OutputError)
     assert "Saved" not in result.output
@@ -166,7 +168,7 @@ def test_images_without_detections_are_counted(monkeypatch: pytest.MonkeyPatch, 
             found = FOUND if done == 1 else FOUND.above(1.0)
             yield Prediction(MediaSource("image", "a.png", "a.png"), 0, found, done, 4, tmp_path)
 
-    monkeypatch.setattr(watch, "predict", predict)
+    monkeypatch.setattr(workflow, "predict", predict)
     text = vocdet("predict", str(run_in(tmp_path)), "a.png")[1]
     assert "Detected 1 object in 4 images (1 of 4 with any, 0.25 on average) with" in text
 

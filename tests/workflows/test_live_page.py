@@ -23,8 +23,8 @@ from tests.browser import CHROMIUM, REQUIRED
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import MediaError
+from vocdet.workflows.live import LiveFrame
 from vocdet.workflows.live_page import PageStart, WebOptions, live_page
-from vocdet.workflows.predict import LiveFrame
 
 
 class FindsTwo:

@@ -6,8 +6,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from PIL import Image
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
-from vocdet.inference.frames import MediaSource, open_video
+from vocdet.inference.frames import Frame, MediaSource, Video, open_video
 from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.inputs.images import decode
 from vocdet.outputs import MARKER
-from vocdet.workflows import predict as watch
-from vocdet.workflows.predict import choose_run, live, predict
+from vocdet.workflows import live as watching
+from vocdet.workflows import predict as workflow
+from vocdet.workflows.live import live
+from vocdet.workflows.predict import choose_run, predict
 
 RUN = Path("no/run/is/read")
 
@@ -106,7 +109,7 @@ def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch:
     run = tmp_path / "ssd-mb3-small-1"
     run.mkdir()
     (run / "best.safetensors").touch()
-    monkeypatch.setattr(watch, "_newest", lambda runs: runs / "newest")
+    monkeypatch.setattr(workflow, "_newest", lambda runs: runs / "newest")
     assert choose_run([str(run), "a.png"]) == (run, ["a.png"])
     assert choose_run(["some.safetensors", "a.png"]) == (Path("some.safetensors"), ["a.png"])
     assert choose_run(["a.png"], runs=tmp_path) == (tmp_path / "newest", ["a.png"])
@@ -294,7 +297,7 @@ def test_followed_objects_have_ids_and_crossings_are_listed(tmp_path: Path) -> N
 
 @pytest.fixture
 def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "no_screen", lambda: "there is no screen")
+    monkeypatch.setattr(watching, "no_screen", lambda: "there is no screen")
 
 
 @pytest.mark.usefixtures("no_screen")
@@ -344,7 +347,7 @@ class Desktop:
         self.closed = False
 
     def open(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(watch, "no_screen", lambda: "")
+        monkeypatch.setattr(watching, "no_screen", lambda: "")
         monkeypatch.setattr("vocdet.inference.output.no_screen", lambda: "")
         monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
         monkeypatch.setattr(cv2, "imshow", lambda _, pixels: self.shown.append(pixels.shape))
@@ -361,3 +364,32 @@ def test_live_shows_a_window_until_q_and_saves_what_it_showed(tmp_path: Path, mo
     assert desktop.shown == [(48, 64, 3)] * 3
     assert desktop.closed
     assert frames_in(tmp_path / "out.mp4") == (3, 12.5)
+
+
+def test_live_is_never_behind_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detecting, all_read, seen = threading.Event(), threading.Event(), threading.Event()
+
+    @contextmanager
+    def open_camera(source: MediaSource) -> Iterator[Video]:
+        def frames() -> Iterator[Frame]:
+            for number in range(30):
+                yield Frame(np.full((48, 64, 3), number, np.uint8), source, number)
+                assert detecting.wait(10)
+            all_read.set()
+            assert seen.wait(10)
+
+        yield Video(source, 25.0, 0, frames())
+
+    class Slow(FindsTheMiddle):
+        def detect(self, images: Sequence[NDArray[np.uint8]], *, score: float = 0.0) -> list[Detections]:
+            detecting.set()
+            assert all_read.wait(10)  # while the first frame is detected
+            return super().detect(images)
+
+    monkeypatch.setattr("vocdet.inference.camera.open_video", open_camera)
+    monkeypatch.setattr(watching, "no_screen", lambda: "there is no screen")
+    shown = live(Slow(), "rtsp://cam/live", save=tmp_path / "out.mp4")
+    first, second = next(shown), next(shown)
+    seen.set()
+    shown.close()
+    assert (first.number, second.number, second.dropped) == (0, 29, 28)

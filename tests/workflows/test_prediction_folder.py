@@ -19,7 +19,8 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER, read_marker
 from vocdet.workflows.check import check_dataset
-from vocdet.workflows.predict import live, predict
+from vocdet.workflows.live import live
+from vocdet.workflows.predict import predict
 from vocdet.workflows.split import split_dataset
 
 

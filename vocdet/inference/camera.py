@@ -30,18 +30,25 @@ class Camera:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"camera {source.name}")
 
-    def frames(self) -> Iterator[Frame]:
-        """The newest frame, again and again, each once, until the source ends; `MediaError` if it never delivers."""
+    def news(self) -> Iterator[Frame | None]:
+        """The newest frame, each once, and None twice a second while there is none, until the source ends.
+
+        `MediaError` if it never delivers.
+        """
         while True:
             with self._changed:
-                while not (self._newest or self._ended):
-                    self._changed.wait(0.5)  # a wait without end cannot be interrupted on Windows
+                self._changed.wait_for(lambda: self._newest or self._ended, 0.5)
                 frame, self._newest = self._newest, None
-            if frame is None:
+                ended = self._ended and frame is None
+            if ended:
                 if self._error:
                     raise self._error
                 return
             yield frame
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames of `news`."""
+        return (frame for frame in self.news() if frame)
 
     def _run(self) -> None:
         try:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vocdet.inference.camera import RETRY, camera
-from vocdet.inference.draw import draw
 from vocdet.inference.frames import FPS
 from vocdet.inference.live_page import LIVE_PORT, LivePage, serving_page
 from vocdet.inference.tracking import TrackOptions
 from vocdet.workflows.detector import Backend, open_detector
-from vocdet.workflows.predict import RATED, LiveFrame, playable
+from vocdet.workflows.live import LiveFrame, playable, score_limits, watch
 
 if TYPE_CHECKING:
     from vocdet.runtimes.predictor import Predictor
@@ -63,31 +57,21 @@ def live_page(
     item = playable(source)
     if isinstance(detector, Path):
         detector = open_detector(detector, device=device, backend=backend)
-    limits = detector.thresholds if score is None else np.full(len(detector.labels), score, np.float32)
-    page = LivePage(detector.labels, limits, token=options.token)
+    page = LivePage(detector.labels, score_limits(detector, score), token=options.token)
     with serving_page(page, options.host, options.port), camera(item, retry=options.retry) as reader:
         yield PageStart(page.url)
-        tracks = tracking.start(limits, len(detector.labels), FPS)
-        times = deque([time.monotonic()], maxlen=RATED)
-        for frame in islice(reader.frames(), frames or None):
-            every = detector.detect([frame.pixels])[0]
-            if tracks:
-                tracks.limits = page.thresholds.clip(1e-3, 1 - 1e-3)
-                found = tracks.update(every, frame.number, (frame.pixels.shape[1], frame.pixels.shape[0]))
-            else:
-                found = every.above(page.thresholds)
-            times.append(time.monotonic())
-            fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
+        tracks = tracking.start(page.thresholds, len(detector.labels), FPS)
+        for one in watch(reader.news(), detector, lambda: page.thresholds, tracks, frames):
+            if one is None:
+                continue
             facts: dict[str, Any] = {
-                "fps": fps,
+                "fps": one.fps,
                 "read": reader.read,
                 "dropped": reader.dropped,
                 "reconnected": reader.reconnected,
             }
-            drawn = draw(frame.pixels, found, detector.labels)
             if tracks and tracks.line:
                 forward, back = tracks.totals()
                 facts["crossed"] = f"{forward} forward, {back} back"
-                drawn = tracks.draw(drawn, frame.number)
-            page.show(drawn, found, facts)
-            yield LiveFrame(frame.number, found, fps, reader.dropped)
+            page.show(one.drawn, one.found, facts)
+            yield LiveFrame(one.frame.number, one.found, one.fps, reader.dropped, one.frame.pixels)

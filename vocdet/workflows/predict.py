@@ -1,13 +1,12 @@
-"""Apply a detector to files (`predict`), or to a camera or a video in a window (`live`)."""
+"""Apply a detector to files, cameras and streams, and write the results."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,14 +20,13 @@ from vocdet.data.levels import Levels
 from vocdet.errors import ArgumentError, ImageError, MediaError, OutputError, VocdetError, raise_all
 from vocdet.files import check_writable, is_file, is_folder
 from vocdet.inference.behind import written_behind
-from vocdet.inference.draw import caption, draw
+from vocdet.inference.draw import draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
-from vocdet.inference.output import check_video_name, no_screen, window, writing_video
 from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import TrackOptions, Tracks
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import AHEAD, prefetch
-from vocdet.outputs import BEST, check_output, mark_file
+from vocdet.outputs import BEST
 from vocdet.wording import reason
 from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
@@ -37,7 +35,6 @@ if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.runtimes.predictor import Predictor
 
 READERS = 4  # threads that decode images while the detector works
-RATED = 30  # frames that the displayed rate averages: about a second
 
 Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
 
@@ -52,16 +49,6 @@ class Prediction:
     done: int  # images and frames so far
     total: int  # of images and frames, as far as videos state their number
     drawing: Path  # the file with the drawn image, or the video
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFrame:
-    """A displayed frame of a camera or video."""
-
-    number: int  # from 0
-    detections: Detections
-    fps: float  # of the latest frames
-    dropped: int = 0  # frames that the camera delivered meanwhile, in all
 
 
 def choose_run(arguments: Sequence[str], *, runs: Path = Path("runs")) -> tuple[Path, list[str]]:
@@ -124,66 +111,6 @@ def predict(
     raise_all(errors)
 
 
-def live(
-    detector: Path | Predictor,
-    source: str = "0",
-    *,
-    save: Path | None = None,
-    score: float | None = None,
-    frames: int = 0,
-    device: str = "auto",
-    backend: Backend = "auto",
-    tracking: TrackOptions = TrackOptions(),
-    force: bool = False,
-) -> Generator[LiveFrame, None, None]:
-    """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
-
-    `save` also writes a video file, which is complete however the display ends; a file that vocdet did not write is
-    only replaced with `force`. Without a screen, only the file is written; without both, it is a `MediaError`. A video
-    plays at most at its own speed. `tracking` gives objects ids, and counts those that cross a line.
-    """
-    item = playable(source)
-    no_window = no_screen()
-    if no_window and save is None:
-        raise MediaError(no_window, hint='write a video instead with `save="out.mp4"`')
-    if save:
-        check_video_name(save)
-        if item.path and is_file(save) and save.samefile(item.path):
-            raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
-        check_output(save, "choose another name for `save`, or use `force=True`", force=force)
-    if isinstance(detector, Path):
-        detector = open_detector(detector, device=device, backend=backend)
-    with ExitStack() as stack:
-        if save:
-            stack.callback(_mark, save)
-        video = stack.enter_context(open_video(item))
-        limit = detector.thresholds if score is None else float(score)
-        own = video.fps if item.kind == "video" else None
-        write = stack.enter_context(writing_video(save, own)) if save else None
-        show = None if no_window else stack.enter_context(window(f"vocdet: {item.name}"))
-        times = deque([time.monotonic()], maxlen=RATED)
-        tracks = tracking.start(limit, len(detector.labels), video.fps)
-        for frame in islice(video.frames, frames or None):
-            found = detector.detect([frame.pixels])[0]
-            size = (frame.pixels.shape[1], frame.pixels.shape[0])
-            detections = tracks.update(found, frame.number, size) if tracks else found.above(limit)
-            wait = times[-1] + 1 / own - time.monotonic() if own and show else 0.0
-            times.append(time.monotonic() + max(wait, 0.0))
-            fps = (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-            drawn = draw(frame.pixels, detections, detector.labels)
-            drawn = tracks.draw(drawn, frame.number) if tracks else drawn
-            if write:
-                write(drawn)
-            yield LiveFrame(frame.number, detections, fps)
-            if show and not show(caption(drawn, f"{fps:.0f} fps"), wait):
-                return
-
-
-def _mark(save: Path) -> None:
-    if is_file(save):
-        mark_file(save)
-
-
 def _newest(runs: Path) -> Path:
     from vocdet.runs.folders import newest_detector
 
@@ -204,17 +131,6 @@ def _refuse(items: Sequence[MediaSource], out: Path) -> None:
     for item in items:
         if item.path and out.resolve() in item.path.resolve().parents:
             raise ArgumentError("is in the output folder", place=item.path, hint="choose another folder for `out`")
-
-
-def playable(text: str) -> MediaSource:
-    """A camera, a stream or a video; an `ArgumentError` for anything else."""
-    hint = "give a camera number, a URL or a video file"
-    if is_folder(Path(text)):
-        raise ArgumentError("is a folder, not a camera, stream or video", place=Path(text), hint=hint)
-    (item,) = find_sources([text])
-    if item.kind == "image":
-        raise ArgumentError("is not a video", place=item.path, hint=hint)
-    return item
 
 
 def _count_frames(items: Sequence[MediaSource], limit: int) -> int:
