@@ -19,19 +19,53 @@ LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
 
 
 def load(folder: Path = HERE) -> Any:
-    """A function from an image (H, W, 3), uint8, RGB, to its outputs: boxes, scores, labels and perhaps masks."""
+    """A function from an image (H, W, 3), uint8, RGB, to the outputs of the model by name."""
     if (folder / "model.onnx").exists():
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
         names = [output.name for output in session.get_outputs()]
-        names = [name for name in names if not name.startswith("candidate_")]
-        return lambda image: session.run(names, {"image": image})
+        return lambda image: dict(zip(names, session.run(None, {"image": image})))
     import openvino
 
     model = openvino.Core().compile_model(str(folder / "model.xml"), "CPU")
-    count = len(model.outputs) // 2
-    return lambda image: [model([image])[i] for i in range(count)]
+    names = [output.any_name for output in model.outputs]
+    return lambda image: dict(zip(names, model([image]).to_tuple()))
+
+
+def detect(model: Any, image: Any) -> tuple[Any, Any, Any, list[Any]]:
+    """Boxes (N, 4), scores and labels (N,) of the objects, the best first, and the (box, mask) pairs of each."""
+    if (HERE / "tiles.py").exists():
+        return detect_tiled(model, image)
+    found = model(image)
+    boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
+    return boxes, scores, labels, [[pair] for pair in zip(boxes, found.get("masks", ()))]
+
+
+def detect_tiled(model: Any, image: Any) -> tuple[Any, Any, Any, list[Any]]:
+    """The same on tiles of the image, for a model that was trained on tiles."""
+    from tiles import merge, tile_views
+
+    about = json.loads((HERE / "export.json").read_text(encoding="utf-8"))["description"]
+    height, width = image.shape[:2]
+    windows = tile_views(width, height, **about["tiles"])
+    found = [model(np.ascontiguousarray(image[y0:y1, x0:x1])) for x0, y0, x1, y1 in windows.tolist()]
+    columns = [[one[f"candidate_{name}"] for name in ("boxes", "scores", "labels")] for one in found]
+    labels = np.concatenate([one[2] for one in columns])
+    limits = np.array(about["thresholds"] or [0.5] * len(LABELS), np.float32)
+    merged = [one for one in merge(columns, windows, (width, height)) if one.score >= limits[labels[one.rows[0]]]]
+    pairs = [
+        (box + np.tile(window[:2], 2), mask)
+        for one, window in zip(found, windows)
+        for box, mask in zip(one["candidate_boxes"], one.get("candidate_masks", ()))
+    ]
+    shown = [[pairs[row] for row in one.shown] for one in merged] if pairs else []
+    return (
+        np.array([one.box for one in merged]).reshape(-1, 4),
+        np.array([one.score for one in merged]),
+        np.array([labels[one.rows[0]] for one in merged], np.int64),
+        shown,
+    )
 
 
 def read(path: str) -> Any:
@@ -51,13 +85,13 @@ def paste(mask: Any, box: Any, shape: tuple[int, int]) -> Any:
     return whole
 
 
-def draw(image: Any, boxes: Any, scores: Any, labels: Any, masks: Any = None) -> Any:
+def draw(image: Any, boxes: Any, scores: Any, labels: Any, masks: list[Any]) -> Any:
     """The image with its detections."""
     drawn = image.copy()
     for i, (box, score, label) in enumerate(zip(boxes, scores, labels)):
         color = tuple(int(value) for value in np.random.default_rng(int(label)).integers(60, 256, 3))
-        if masks is not None:
-            inside = paste(masks[i], box, image.shape[:2])
+        for place, mask in masks[i] if masks else ():
+            inside = paste(mask, place, image.shape[:2])
             drawn[inside] = (0.5 * drawn[inside] + 0.5 * np.array(color)).astype(np.uint8)
         x0, y0, x1, y1 = np.round(box).astype(int).tolist()
         cv2.rectangle(drawn, (x0, y0), (x1, y1), color, 2)
@@ -72,14 +106,14 @@ def main() -> None:
     parser.add_argument("images", nargs="+")
     parser.add_argument("--save", help="write the drawing of the last image to this file")
     options = parser.parse_args()
-    detect = load()
+    model = load()
     for path in options.images:
         image = read(path)
-        boxes, scores, labels, *masks = detect(image)
+        boxes, scores, labels, masks = detect(model, image)
         for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist()):
             print(json.dumps({"image": path, "label": LABELS[label], "score": score, "box": box}))
         if options.save:
-            drawn = draw(image, boxes, scores, labels, *masks)
+            drawn = draw(image, boxes, scores, labels, masks)
             cv2.imencode(Path(options.save).suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tofile(options.save)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,14 +10,13 @@ from numpy.typing import NDArray
 from vocdet import masks
 from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset, Images, Objects
+from vocdet.data.seams import Windows, tile_views
 from vocdet.data.texts import Texts
 from vocdet.errors import ArgumentError
 
 SMALLEST, LARGEST = 64, 8192  # pixels of a tile's side
 LEARNED = 0.5  # share of an object that a tile must show for it to be learned there; with less it is ignored
 SEEN = 0.05  # share from which a truncated object is not background either
-
-Windows = NDArray[np.int64]  # (N, 4) x0, y0, x1, y1 in whole pixels of the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +36,11 @@ class Tiles:
 
     def windows(self, width: int, height: int) -> Windows:
         """The tiles of an image, row by row; a single one that is the whole image if it is no larger than a tile."""
-        xs, ys = (_starts(side, self.size, self.overlap) for side in (width, height))
-        corners = np.array([(x, y) for y in ys for x in xs], np.int64)
-        return np.concatenate([corners, np.minimum(corners + self.size, (width, height))], axis=1)
+        return tile_views(width, height, self.size, self.overlap)
 
     def views(self, width: int, height: int) -> Windows:
         """All that a detector sees of an image: its tiles, and with `whole` last the image, if it is divided."""
-        windows = self.windows(width, height)
-        if not self.whole or len(windows) == 1:
-            return windows
-        return np.concatenate([windows, [[0, 0, width, height]]])
-
-
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    """Where tiles begin, evenly spread, with at least this overlap."""
-    if side <= tile:
-        return [0]
-    shared = math.ceil(overlap * tile)
-    count = math.ceil((side - shared) / (tile - shared))
-    return [round(start) for start in np.linspace(0, side - tile, count)]
+        return tile_views(width, height, self.size, self.overlap, self.whole)
 
 
 def tiled(dataset: Dataset, tiles: Tiles, *, every: bool = False) -> Dataset:

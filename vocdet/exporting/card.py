@@ -68,7 +68,13 @@ def _input(description: Description) -> str:
         else f"{second}×{first} pixels"
     )
     mean, std = (listed(f"{value:g}" for value in values) for values in (description.mean, description.std))
-    return f"{size}; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
+    text = f"{size}; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
+    if description.tiles:
+        text += (
+            f". Trained on tiles of {description.tiles.size} pixels: `detect.py` and vocdet divide larger images; "
+            "other programs give it one tile at a time"
+        )
+    return text
 
 
 def _metric_rows(check: Check | None) -> list[tuple[str, str, float, str]]:

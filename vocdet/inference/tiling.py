@@ -1,27 +1,16 @@
-"""Detection on tiles, merged so that no seam is visible.
-
-Two tiles see the same object if what both can see of it agrees: the boxes, clipped to the overlap of the tiles. So an
-object on a seam is one, whether a tile shows all of it or none does, and neighbors of one label stay two.
-"""
+"""The detections in an image from those in its tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocdet import masks
-from vocdet.boxes import Boxes, area, box_ious, shared_areas
 from vocdet.data.detections import Detections
+from vocdet.data.seams import Merged, Windows, merge
 from vocdet.data.texts import Texts
-from vocdet.data.tiles import Tiles, Windows
-
-SAME_OBJECT = 0.5  # IoU of what two tiles see, from which it is one object
-INSIDE = 0.7  # share of a truncated box inside another box, from which it is a part of that object
-AGAIN = 0.6  # IoU of two results, from which they are one object after all
-EDGE = 0.01  # of a tile's side: a box that ends so close to a seam is truncated by it
+from vocdet.data.tiles import Tiles
 
 
 def merged_images(detections: Sequence[Detections], tiles: Tiles, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
@@ -34,152 +23,25 @@ def merged_images(detections: Sequence[Detections], tiles: Tiles, sizes: Sequenc
     return images
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """All detections in all tiles, in pixels of the image."""
-
-    boxes: Boxes  # (N, 4)
-    scores: NDArray[np.float32]  # (N,)
-    labels: NDArray[np.int64]  # (N,)
-    view: NDArray[np.int64]  # (N,) the tile
-    truncated: NDArray[np.bool_]  # (N,) by a seam
-
-
 def merged(found: Sequence[Detections], windows: Windows, size: tuple[int, int]) -> Detections:
     """The detections in an image of `size` (width, height) from those in its windows (V, 4), one for each object.
 
-    An object that a tile shows whole has the box, the mask and the best score it got there; one that only the whole
-    image shows has those, and one that nothing shows whole has the union of its parts. Different labels never merge.
+    See `vocdet.data.seams.merge`.
     """
     if len(found) == 1:
         return found[0]
-    seen = _in_image(found, windows, size)
-    groups = _groups(seen, windows)
-    whole = (windows[:, 2:] - windows[:, :2] == size).all(axis=1)  # (V,) of the whole image
-    results = [_result(seen, rows, whole) for rows in groups]
-    kept = _distinct(results, seen, windows, whole)
-    texts = _masks([results[i] for i in kept], found, seen, windows, size)
+    results = merge([(one.boxes, one.scores, one.labels) for one in found], windows, size)
+    labels = np.concatenate([one.labels for one in found])
     return Detections(
-        np.array([results[i].box for i in kept]).reshape(-1, 4),
-        np.array([results[i].score for i in kept], np.float32),
-        np.array([seen.labels[results[i].rows[0]] for i in kept], np.int64),
-        texts,
+        np.array([one.box for one in results]).reshape(-1, 4),
+        np.array([one.score for one in results], np.float32),
+        np.array([labels[one.rows[0]] for one in results], np.int64),
+        _masks(results, found, windows, size),
     )
-
-
-def _in_image(found: Sequence[Detections], windows: Windows, size: tuple[int, int]) -> _Seen:
-    view = np.repeat(np.arange(len(found)), [len(one) for one in found])
-    boxes = np.concatenate([one.boxes for one in found]) + np.tile(windows[view, :2], 2)
-    edge = np.maximum(2, EDGE * (windows[:, 2:] - windows[:, :2]).max(axis=1))[view, None]  # (N, 1)
-    inner = windows[view] != (0, 0, *size)  # (N, 4) sides of the tile that are seams
-    near = np.concatenate([boxes[:, :2] - windows[view, :2] <= edge, windows[view, 2:] - boxes[:, 2:] <= edge], axis=1)
-    return _Seen(
-        boxes, np.concatenate([one.scores for one in found]), np.concatenate([one.labels for one in found]),
-        view, (near & inner).any(axis=1),
-    )  # fmt: skip
-
-
-def _groups(seen: _Seen, windows: Windows) -> list[list[int]]:
-    """The detections of each object: at most one from every view, the surest pairs first."""
-    pairs = _seam_pairs(seen, windows)
-    group = np.arange(len(seen.view))
-    members = {row: [row] for row in range(len(group))}
-    for a, b in pairs:
-        first, second = int(group[a]), int(group[b])
-        if first == second or set(seen.view[members[first]]) & set(seen.view[members[second]]):
-            continue
-        group[members[second]] = first
-        members[first] += members.pop(second)
-    return list(members.values())
-
-
-def _seam_pairs(seen: _Seen, windows: Windows) -> list[tuple[int, int]]:
-    """Pairs of detections of one label in different tiles that may be one object, the surest first."""
-    rows_of = [np.flatnonzero(seen.view == view) for view in range(len(windows))]
-    found: list[tuple[float, int, int]] = []
-    for first, a in enumerate(rows_of):
-        for second in range(first + 1, len(rows_of)):
-            b = rows_of[second]
-            low = np.maximum(windows[first, :2], windows[second, :2])
-            high = np.minimum(windows[first, 2:], windows[second, 2:])
-            if not len(a) or not len(b) or (low >= high).any():
-                continue
-            quality = _agreement(seen, a, b, (low, high))
-            for i, j in np.argwhere(quality > 0).tolist():
-                sure = float(np.sqrt(seen.scores[a[i]] * seen.scores[b[j]]))
-                found.append((float(quality[i, j]) * sure, int(a[i]), int(b[j])))
-    found.sort(key=lambda one: (-one[0], one[1], one[2]))
-    return [(a, b) for _, a, b in found]
-
-
-def _agreement(
-    seen: _Seen, a: NDArray[np.int64], b: NDArray[np.int64], shared: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """(A, B) how well what two tiles see in the region they share agrees; 0: not the same object."""
-    low, high = shared
-    one, other = (
-        np.concatenate([np.maximum(seen.boxes[rows, :2], low), np.minimum(seen.boxes[rows, 2:], high)], axis=1)
-        for rows in (a, b)
-    )
-    common = shared_areas(one, other)
-    iou = box_ious(one, other, common)
-    inside_b = seen.truncated[a, None] & (common >= INSIDE * _areas(seen.boxes[a])[:, None])
-    inside_a = seen.truncated[None, b] & (common >= INSIDE * _areas(seen.boxes[b])[None])
-    quality = np.where(iou >= SAME_OBJECT, iou, np.where(inside_a | inside_b, SAME_OBJECT / 2, 0.0))
-    return np.asarray(quality * (seen.labels[a, None] == seen.labels[None, b]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Result:
-    """One object."""
-
-    rows: list[int]  # all its detections
-    shown: list[int]  # those that its box and its mask are made of
-    box: NDArray[np.float64]  # (4,)
-    score: float
-
-
-def _result(seen: _Seen, rows: list[int], whole: NDArray[np.bool_]) -> _Result:
-    score = float(seen.scores[rows].max())
-    complete = [row for row in rows if not seen.truncated[row]]
-    if complete:  # in a tile rather than in the whole image, where it is smaller
-        best = max(complete, key=lambda row: (not whole[seen.view[row]], float(seen.scores[row])))
-        return _Result(rows, [best], seen.boxes[best], score)
-    boxes = seen.boxes[rows]
-    return _Result(rows, rows, np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)]), score)
-
-
-def _distinct(results: list[_Result], seen: _Seen, windows: Windows, whole: NDArray[np.bool_]) -> list[int]:
-    """The results to keep, best first: without repetitions, and without what the whole image shows as one but tiles
-    show as several."""
-    if not results:
-        return []
-    boxes = np.array([one.box for one in results])
-    labels = np.array([seen.labels[one.rows[0]] for one in results])
-    views = [set(seen.view[one.rows].tolist()) for one in results]
-    common = shared_areas(boxes, boxes)
-    iou, inside = box_ious(boxes, boxes, common), common / _areas(boxes)[:, None]
-    complete = np.array([not seen.truncated[one.shown].any() and not whole[seen.view[one.shown]].any()
-                         for one in results])  # fmt: skip
-    kept: list[int] = []
-    for i in sorted(range(len(results)), key=lambda i: (-results[i].score, i)):
-        alike = labels == labels[i]
-        if any(alike[k] and iou[i, k] >= AGAIN and not views[i] & views[k] for k in kept):
-            continue
-        if whole[seen.view[results[i].rows]].all():  # only the whole image shows it
-            fits = ((windows[~whole, :2] <= boxes[i, :2]) & (boxes[i, 2:] <= windows[~whole, 2:])).all(axis=1).any()
-            if fits and (alike & complete & (inside[:, i] >= INSIDE)).sum() > 1:
-                continue
-        kept.append(i)
-    return kept
-
-
-def _areas(boxes: Boxes) -> NDArray[np.float64]:
-    return np.maximum(area(boxes), 1e-9)
 
 
 def _masks(
-    results: Sequence[_Result], found: Sequence[Detections], seen: _Seen, windows: Windows, size: tuple[int, int]
+    results: Sequence[Merged], found: Sequence[Detections], windows: Windows, size: tuple[int, int]
 ) -> Texts | None:
     """The mask of every result in the image: that of the detection it shows, or those of its parts together."""
     if any(one.masks is None for one in found):
@@ -190,7 +52,7 @@ def _masks(
     for result in results:
         pixels = np.zeros((height, width), np.bool_)
         for row in result.shown:
-            view = int(seen.view[row])
+            view = int(np.searchsorted(firsts, row, side="right")) - 1
             x0, y0, x1, y1 = windows[view].tolist()
             column = found[view].masks
             text = column[row - int(firsts[view])] if column is not None else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from vocdet import __version__
+from vocdet import __version__, boxes
+from vocdet.data import seams
 from vocdet.data.splits import validation_split
 from vocdet.errors import ArgumentError, CheckpointError, OutputError, VocdetError
 from vocdet.exporting.card import card
@@ -101,6 +103,9 @@ def export_run(
                 tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
             check = check_export(model, info, exporter.load(file), known, tolerance=tolerance, progress=progress)
             files.write("detect.py", bundled_text("export/detect.py").encode())
+            if info.tiles:
+                for name, text in tile_modules().items():
+                    files.write(name, text.encode())
         size = sum((temporary / name).stat().st_size for name in exporter.files)
         files.write("labels.txt", "".join(f"{label}\n" for label in info.labels).encode())
         files.write("README.md", card(description, exporter.file, check, name=path.parent.absolute().name).encode())
@@ -110,6 +115,11 @@ def export_run(
     if check is None:
         remarks = []
     return ExportResult(folder, folder / exporter.file, options.format, size, description, check, tuple(remarks))
+
+
+def tile_modules() -> dict[str, str]:
+    """The modules with which `detect.py` detects on tiles, without vocdet."""
+    return {"boxes.py": inspect.getsource(boxes), "tiles.py": inspect.getsource(seams).replace("from vocdet.", "from ")}
 
 
 def _contents(exporter: Exporter, graph: Graph, description: Description, data: Data | None) -> Mapping[str, bytes]:
