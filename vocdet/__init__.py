@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vocdet.api.predict import PredictResult, predict
     from vocdet.api.prelabel import frames, prelabel, progress
     from vocdet.api.run import Run
+    from vocdet.api.serving import live, serve
     from vocdet.api.train import TrainResult, train
     from vocdet.api.training import train_backbone, train_detector, training_events
     from vocdet.cpu import prepare_cpu
@@ -101,6 +102,7 @@ __all__ = [
     "export",
     "fetch",
     "frames",
+    "live",
     "load",
     "merge",
     "predict",
@@ -112,6 +114,7 @@ __all__ = [
     "remap",
     "repair",
     "sample",
+    "serve",
     "split",
     "statistics",
     "train",
@@ -135,6 +138,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.predict": "PredictResult predict",
     "vocdet.api.prelabel": "frames prelabel progress",
     "vocdet.api.run": "Run",
+    "vocdet.api.serving": "live serve",
     "vocdet.api.train": "TrainResult train",
     "vocdet.api.training": "train_backbone train_detector training_events",
     "vocdet.cpu": "prepare_cpu",

@@ -12,9 +12,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import vocdet
+from vocdet.inference.output import writing_video
 from vocdet.models.backbones import backbone
 
 SOURCE = Path(vocdet.__file__).read_text(encoding="utf-8")
@@ -89,13 +92,16 @@ def test_every_example_runs(
     no_curves: None,
     quick_facts: None,
 ) -> None:
-    """In a folder with two datasets, the picture photo.jpg, and the run and detector of `trained`."""
+    """In a folder with two datasets, the picture photo.jpg, film.avi, and the run and detector of `trained`."""
     root, run = trained
     for folder in ("shelf", "counter"):
         shutil.copytree(root, tmp_path / folder)
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
     shutil.copy(root / "JPEGImages" / "img10.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
+    with writing_video(Path("film.avi"), 10.0) as write:
+        for _ in range(20):
+            write(np.asarray(Image.open("photo.jpg")))
     for registry in ("LAYERS", "C4_LAYER", "REGISTERED"):  # registrations end with the test
         monkeypatch.setattr(backbone, registry, getattr(backbone, registry).copy())
     here = replace(run, path=Path("runs", run.path.name))
