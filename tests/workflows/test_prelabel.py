@@ -21,7 +21,8 @@ from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
 from vocdet.errors import AnnotationError, ArgumentError, OutputError
 from vocdet.formats.voc.write import WrittenObject, annotation_text
-from vocdet.inference.annotating import teaching_order, uncertainty
+from vocdet.inference.annotating import simplified, teaching_order, uncertainty
+from vocdet.mask_outlines import as_polygon
 from vocdet.workflows.film_frames import frames
 from vocdet.workflows.prelabel import PrelabelReport, prelabel, progress
 
@@ -143,6 +144,18 @@ def test_images_of_a_voc_folder_have_their_annotations_in_it(tmp_path: Path) -> 
     picture(tmp_path / "photos" / "JPEGImages" / "a.png")
     run(tmp_path)
     assert (tmp_path / "photos" / "Annotations" / "a.xml").is_file()
+
+
+def test_outlines_have_few_corners_to_correct() -> None:
+    disk = np.asarray(cv2.circle(np.zeros((200, 200), np.uint8), (100, 100), 80, 1, -1))
+    polygon = as_polygon(masks.parse(masks.rle_json(disk.astype(bool))), 200, 200)
+    assert polygon
+    fewer = simplified(polygon)
+    assert len(polygon) > 300
+    assert len(fewer) < 60
+    drawn = cv2.fillPoly(np.zeros((200, 200), np.uint8), [np.array(fewer, np.int32).reshape(-1, 2)], 1)
+    assert (drawn & disk).sum() / (drawn | disk).sum() > 0.95
+    assert simplified([1.0, 1.0, 2.0, 1.0, 2.0, 2.0]) == [1.0, 1.0, 2.0, 1.0, 2.0, 2.0]  # as it would vanish
 
 
 def test_masks_become_polygons_of_labelme(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from vocdet.inputs.images import Image
 
 ANNOTATED_FROM = 0.5  # IoU from which a detection is an object that is annotated
 DRAWN_ALIKE = 0.75  # IoU from which it is drawn alike
+OUTLINE_OFF = 1.0  # pixels that an outline may be off, to have fewer corners
 THUMBNAIL = 8  # pixels a side, to compare images with
 
 
@@ -63,6 +64,12 @@ def looks(image: Image, detections: Detections, count: int) -> NDArray[np.float3
     small = cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1) / 255
     numbers = np.log1p(np.bincount(detections.labels, minlength=count)).astype(np.float32)
     return np.concatenate([small / np.sqrt(len(small)), numbers / np.sqrt(max(count, 1))])
+
+
+def simplified(polygon: Sequence[float]) -> list[float]:
+    """A polygon (x1, y1, x2, y2, ...) with few corners to correct, `OUTLINE_OFF` pixels from the given one at most."""
+    corners = cv2.approxPolyDP(np.array(polygon, np.float32).reshape(-1, 1, 2), OUTLINE_OFF, True)
+    return [float(side) for side in corners.reshape(-1)] if len(corners) > 2 else list(polygon)
 
 
 def teaching_order(unsure: NDArray[np.float64], described: NDArray[np.float32]) -> list[int]:

@@ -28,7 +28,7 @@ from vocdet.formats.labelme import prelabels as labelme
 from vocdet.formats.voc import prelabels as voc
 from vocdet.formats.voc.preserved import Header
 from vocdet.formats.voc.write import WrittenObject, annotation_text
-from vocdet.inference.annotating import compare, looks, teaching_order, uncertainty
+from vocdet.inference.annotating import compare, looks, simplified, teaching_order, uncertainty
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
 from vocdet.inference.result_files import csv_bytes
 from vocdet.inference.tiled import TileChoice
@@ -208,7 +208,7 @@ class _Work:
             polygon = as_polygon(masks.parse(shown.masks[i]), size[1], size[0]) if shown.masks[i] else None
             if polygon:
                 label = self.detector.labels[int(shown.labels[i])]
-                shapes.append(labelme.machine_shape(label, polygon, float(shown.scores[i]), self.model))
+                shapes.append(labelme.machine_shape(label, simplified(polygon), float(shown.scores[i]), self.model))
         return shapes
 
     def close(self) -> None:
