@@ -57,12 +57,14 @@ class FindsMiddle:
 class Running:
     """A service in a thread."""
 
-    def __init__(self, *, token: str = "") -> None:
+    def __init__(self, *, token: str = "", patience: int | None = None) -> None:
         import uvicorn
 
         self.detector = FindsMiddle()
         app = application(self.detector, LIMITS, token=token, local=not token)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=patience)
+        )
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
@@ -246,6 +248,25 @@ def test_sigterm_ends_the_service_after_what_it_has_accepted(tmp_path: Path) -> 
         client.close()
         assert output.readline() == "ended\n"
         assert process.wait(20) == 0
+
+
+def test_a_request_that_outlasts_the_patience_of_the_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(patience=0)
+    begun, go = threading.Event(), threading.Event()
+
+    def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        begun.set()
+        assert go.wait(20)
+        return FindsMiddle().detect(images)
+
+    monkeypatch.setattr(running.detector, "detect", detect)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(running.post, jpeg())
+        assert begun.wait(20)
+        running.server.should_exit = True
+        assert error_of(pending.result()) == (503, "the service ends: try again")
+        go.set()
+    running.stop()
 
 
 def wait_until(ready: Callable[[], bool]) -> None:

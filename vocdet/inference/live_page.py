@@ -27,6 +27,7 @@ BOUNDARY = "frame"
 LONGEST_BODY = 10_000  # bytes of a request
 BROWSER_TIMEOUT = 5.0  # seconds that a browser may take to accept a picture
 LISTED_OBJECTS = 200  # in the list
+PAGE_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' blob: data:"
 
 
 class LivePage:
@@ -169,7 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send(self, body: bytes, kind: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
         self.send_response(status)
         security = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-                    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob:"}  # fmt: skip
+                    "Content-Security-Policy": PAGE_POLICY}  # fmt: skip
         for name, value in (
             {"Content-Type": kind, "Content-Length": str(len(body))} | security | (headers or {})
         ).items():
