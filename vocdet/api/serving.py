@@ -9,10 +9,11 @@ from vocdet.api.detections import Detections
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.inference.access import ServeLimits
+from vocdet.inference.live_page import LIVE_PORT
 from vocdet.inference.tracking import TrackOptions, parse_line
 from vocdet.workflows import live as workflow
 from vocdet.workflows import serve as service
-from vocdet.workflows.live_page import PORT, PageStart, WebOptions, live_page
+from vocdet.workflows.live_page import PageStart, WebOptions, live_page
 
 
 def live(
@@ -21,7 +22,7 @@ def live(
     *,
     web: bool = False,
     host: str = "127.0.0.1",
-    port: int = PORT,
+    port: int = LIVE_PORT,
     save: str | Path | None = None,
     score: float | None = None,
     frames: int = 0,
@@ -61,7 +62,7 @@ def serve(
     detector: Detector | Run | str | Path,
     *,
     host: str = "127.0.0.1",
-    port: int = service.PORT,
+    port: int = service.SERVICE_PORT,
     token: str = "",
     batch: int = 8,
     started: Callable[[str, str], object] = lambda url, token: None,  # noqa: ARG005

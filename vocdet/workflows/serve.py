@@ -67,6 +67,8 @@ def run_application(app: Any, host: str, port: int, started: Callable[[str], obj
     )  # fmt: skip
     with binding("service", host, port):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if not 0 <= port < 1 << 16:
+            raise OverflowError(port)  # create_server would leave its socket open
         listening = socket.create_server((host, port), family=family)
     with listening:
         started(f"http://{host}:{listening.getsockname()[1]}/")
