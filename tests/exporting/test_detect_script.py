@@ -41,7 +41,7 @@ def test_it_detects_on_tiles_if_the_model_was_trained_on_tiles(ssd: Exported, tm
     detector = load_onnx(ssd[1])
 
     class Alone:
-        labels, thresholds, levels = detector.labels, detector.thresholds, None
+        labels, thresholds, levels = detector.labels, detector.thresholds, detector.levels
 
         def detect(self, images: Sequence[Image], *, score: float = 0.0) -> list[Detections]:
             return [detector.candidates(image, image.shape[:2]) for image in images]

@@ -147,13 +147,13 @@ def test_images_of_a_voc_folder_have_their_annotations_in_it(tmp_path: Path) -> 
 
 
 def test_outlines_have_few_corners_to_correct() -> None:
-    disk = np.asarray(cv2.circle(np.zeros((200, 200), np.uint8), (100, 100), 80, 1, -1))
-    polygon = as_polygon(masks.parse(masks.rle_json(disk.astype(bool))), 200, 200)
+    disk = np.asarray(cv2.circle(np.zeros((200, 200)), (100, 100), 80, 1, -1)) > 0
+    polygon = as_polygon(masks.parse(masks.rle_json(disk)), 200, 200)
     assert polygon
     fewer = simplified(polygon)
     assert len(polygon) > 300
     assert len(fewer) < 60
-    drawn = cv2.fillPoly(np.zeros((200, 200), np.uint8), [np.array(fewer, np.int32).reshape(-1, 2)], 1)
+    drawn = np.asarray(cv2.fillPoly(np.zeros((200, 200)), [np.array(fewer, np.int32).reshape(-1, 2)], 1)) > 0
     assert (drawn & disk).sum() / (drawn | disk).sum() > 0.95
     assert simplified([1.0, 1.0, 2.0, 1.0, 2.0, 2.0]) == [1.0, 1.0, 2.0, 1.0, 2.0, 2.0]  # as it would vanish
 

@@ -123,7 +123,8 @@ def live(
             stack.callback(_mark, save)
         if item.kind == "video":
             video, reader = stack.enter_context(open_video(item)), None
-            delivered, own = iter(video.frames), 1 / video.fps
+            own = 1 / video.fps
+            delivered: Iterator[Frame | None] = iter(video.frames)
         else:
             reader, own = stack.enter_context(camera(item, retry=retry)), 0.0
             delivered = reader.news()
