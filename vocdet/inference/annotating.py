@@ -15,7 +15,7 @@ from vocdet.inputs.images import Image
 
 ANNOTATED_FROM = 0.5  # IoU from which a detection is an object that is annotated
 DRAWN_ALIKE = 0.75  # IoU from which it is drawn alike
-OUTLINE_OFF = 1.0  # pixels that an outline may be off, to have fewer corners
+OUTLINE_OFF = 1.5  # pixels that an outline may be off, to have fewer corners
 THUMBNAIL = 8  # pixels a side, to compare images with
 
 
