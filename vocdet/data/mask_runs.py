@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -13,7 +14,8 @@ from vocdet.data.texts import Texts
 from vocdet.masks import LARGEST_SIDE, MOST_PIXELS
 
 _MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
-_BLOCK = 1 << 21  # characters that are counted at a time
+_BLOCK = 1 << 16  # characters that are counted at a time: their arrays fit in the cache of a processor
+_SIGNED = (np.arange(64, dtype=np.int64) & 15) - (np.arange(64) & 16)  # of the last character of a number
 
 
 class _Compressed(msgspec.Struct, gc=False):
@@ -54,7 +56,7 @@ def runs_of(column: Texts) -> Runs | None:
     try:
         entries = _DECODER.decode(b"[" + texts + b"]")
         counts = [entry.counts.encode("ascii") for entry in entries]
-        sizes = np.array([entry.size for entry in entries], np.int64).reshape(-1, 2)
+        sizes = np.fromiter(chain.from_iterable(entry.size for entry in entries), np.int64).reshape(-1, 2)
     except (ValueError, RecursionError, OverflowError):  # msgspec.DecodeError and UnicodeEncodeError are ValueErrors
         return None
     return Runs(sizes, counts) if len(counts) == len(column.rows) else None
@@ -63,7 +65,7 @@ def runs_of(column: Texts) -> Runs | None:
 def measured_runs(runs: Runs) -> MeasuredRuns:
     """Add up the runs of every RLE."""
     count = len(runs.counts)
-    total, area, valid = np.zeros(count, np.int64), np.zeros(count), np.zeros(count, np.bool_)
+    total, area, valid = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.bool_)
     lengths = np.fromiter(map(len, runs.counts), np.int64, count)
     for first, last in _blocks(lengths):
         some = slice(first, last)
@@ -71,8 +73,7 @@ def measured_runs(runs: Runs) -> MeasuredRuns:
     height, width = runs.sizes.T
     valid &= (height > 0) & (width > 0) & (height <= LARGEST_SIDE) & (width <= LARGEST_SIDE)
     valid &= (total == height * width) & (total <= MOST_PIXELS)
-    area[~valid] = 0
-    return MeasuredRuns(valid, area)
+    return MeasuredRuns(valid, np.where(valid, area, 0).astype(np.float64))
 
 
 def _blocks(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -92,16 +93,14 @@ def _block_sums(
     bits = np.frombuffer(text, np.uint8) - np.uint8(48)  # characters below 48 wrap around
     ends = np.cumsum(lengths)
     good = lengths > 0
-    bad = np.flatnonzero(bits > 63)
-    good[np.searchsorted(ends, bad, "right")] = False
+    if bits.max(initial=0) > 63:
+        good[np.searchsorted(ends, np.flatnonzero(bits > 63), "right")] = False
     good[good] = bits[ends[good] - 1] < 32  # the last number is complete
-    if not good.all():  # without those that would run into the next one
-        keep = np.repeat(good, lengths)
-        total, area = (np.zeros(len(lengths), np.int64) for _ in range(2))
-        if len(rows := np.flatnonzero(good)):
-            good[rows], total[rows], area[rows] = _number_sums(bits[keep], np.cumsum(lengths[rows]))
-        return good, total, area
-    return _number_sums(bits, ends)
+    total, area = (np.zeros(len(lengths), np.int64) for _ in range(2))
+    if len(rows := np.flatnonzero(good)):  # without those that would run into the next one
+        bits = bits if len(rows) == len(good) else bits[np.repeat(good, lengths)]
+        good[rows], total[rows], area[rows] = _number_sums(bits, np.cumsum(lengths[rows]))
+    return good, total, area
 
 
 def _number_sums(
@@ -109,43 +108,55 @@ def _number_sums(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
     """The same for texts of complete numbers that end at these characters.
 
-    A number has five bits in a character, low bits first; the sixth is set if more follow. From the fourth number on,
-    each is the difference from the number two places before.
+    From the fourth number of a text on, each is the difference from the number two places before. The numbers of even
+    and of odd places are two columns, in which every text has a part, whose sums undo the differences.
     """
     last = np.flatnonzero(bits < 32)  # the last character of every number
-    size = np.diff(last, prepend=-1)
-    values = (bits[last - size + 1] & 31).astype(np.int64)
-    for place in range(1, min(int(size.max()), _MOST_CHARACTERS)):
-        longer = np.flatnonzero(size > place)
-        values[longer] += (bits[last[longer] - size[longer] + 1 + place] & 31).astype(np.int64) << (5 * place)
-    values -= np.where(bits[last] & 16, np.int64(1) << (5 * np.minimum(size, _MOST_CHARACTERS)), 0)  # the sign
+    values = _numbers(bits, last)
     stop = np.searchsorted(last, ends)  # numbers up to the end of every text
+    count = np.diff(stop, prepend=0)
+    if (alone := count == 1).any():  # a run of no length, so that each text is in both columns
+        values = np.insert(values, stop[alone], 0)
+        stop = stop + np.cumsum(alone)
     start = np.concatenate([[0], stop[:-1]])
-    place = np.arange(len(values)) - np.repeat(start, stop - start)
-    runs = _undo_differences(values, place, start)
-    total = np.add.reduceat(runs, start)
-    area = np.add.reduceat(np.where(place % 2 == 1, runs, 0), start)
-    fine = np.minimum.reduceat(runs, start) >= 0
-    fine &= np.maximum.reduceat(size, start) <= _MOST_CHARACTERS
-    return fine, total, area
+    third = start[count > 2] + 2
+    values[third] -= values[third - 2]  # it is no difference
+    fine = np.ones(len(ends), np.bool_)
+    _discard(np.abs(values) > 2 * MOST_PIXELS, values, stop, fine)
+    totals = np.empty((2, len(ends)), np.int64)
+    for side in (0, 1):
+        column, firsts = values[side::2], (start + 1 - side) // 2
+        before = np.add.reduceat(column, firsts)[:-1]
+        column[firsts[1:]] -= before
+        np.cumsum(column, out=column)
+        _discard((column < 0) | (column > MOST_PIXELS), column, firsts[1:], fine)
+        totals[side] = np.add.reduceat(column, firsts)
+    odd = 1 - start % 2  # the column of the runs of 1
+    return fine, totals.sum(axis=0), totals[odd, np.arange(len(ends))]
 
 
-def _undo_differences(
-    values: NDArray[np.int64], place: NDArray[np.int64], start: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Sums over every second number of a text, from its second and from its third number on."""
-    counts = np.diff(np.append(start, len(values)))
-    pairs = counts // 2  # of the numbers after the first, padded to an even count
-    first = np.cumsum(pairs) - pairs
-    at = 2 * np.repeat(first, counts) + place - 1
-    later = place > 0
-    table = np.zeros((int(pairs.sum()), 2), np.int64)
-    table.reshape(-1)[at[later]] = values[later]
-    sums = np.cumsum(table, axis=0)
-    before = np.zeros((len(start), 2), np.int64)
-    before[1:] = sums[first[1:] - 1] if len(sums) else 0
-    before[first == 0] = 0
-    sums -= np.repeat(before, pairs, axis=0)
-    runs = values.copy()
-    runs[later] = sums.reshape(-1)[at[later]]
-    return runs
+def _numbers(bits: NDArray[np.uint8], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers with these last characters: five bits in each, low bits first, the highest bit is the sign.
+
+    One with too many characters is too large.
+    """
+    values = _SIGNED[bits[last]]
+    size = np.diff(last, prepend=-1)
+    longer = np.flatnonzero(size > 1)
+    first, size = last[longer] + 1 - size[longer], size[longer]
+    value = values[longer] << (5 * np.minimum(size, _MOST_CHARACTERS) - 5)
+    for place in range(min(int(size.max(initial=0)), _MOST_CHARACTERS) - 1):
+        some = np.flatnonzero(size > place + 1)
+        value[some] += (bits[first[some] + place] & np.int64(31)) << (5 * place)
+    value[size > _MOST_CHARACTERS] = 4 * MOST_PIXELS
+    values[longer] = value
+    return values
+
+
+def _discard(
+    bad: NDArray[np.bool_], values: NDArray[np.int64], stops: NDArray[np.int64], fine: NDArray[np.bool_]
+) -> None:
+    """Mark the texts with bad values, which become 0, so that no sum overflows."""
+    if bad.any():
+        fine[np.searchsorted(stops, np.flatnonzero(bad), "right")] = False
+        values[bad] = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+from msgspec import Raw
 from numpy.typing import ArrayLike, NDArray
 
 from vocdet.data.columns import frozen
@@ -40,9 +41,11 @@ class Texts:
         return cls(count, none, none, np.empty(0, np.uint8))
 
     @classmethod
-    def of(cls, texts: Sequence[bytes]) -> Texts:
+    def of(cls, texts: Sequence[bytes | Raw]) -> Texts:
         """A column of these texts."""
-        return cls.sparse(len(texts), {row: text for row, text in enumerate(texts) if text})
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        data = np.frombuffer(b"".join(texts), np.uint8)
+        return cls(len(texts), np.flatnonzero(lengths), np.cumsum(lengths)[lengths > 0], data)
 
     @classmethod
     def sparse(cls, count: int, texts: dict[int, bytes]) -> Texts:
@@ -96,6 +99,11 @@ class Texts:
             raise IndexError(f"a row beyond the {self.count} of a column of texts")
         if not len(self.rows):
             return Texts.empty(len(wanted))
+        if len(wanted) and (np.diff(wanted) == 1).all():
+            a, b = np.searchsorted(self.rows, [wanted[0], wanted[-1] + 1]).tolist()
+            first = int(self.ends[a - 1]) if a else 0
+            last = int(self.ends[b - 1]) if b else 0
+            return Texts(len(wanted), self.rows[a:b] - wanted[0], self.ends[a:b] - first, self.data[first:last])
         place = np.minimum(np.searchsorted(self.rows, wanted), len(self.rows) - 1)
         new_rows = np.flatnonzero(self.rows[place] == wanted)
         place = place[new_rows]

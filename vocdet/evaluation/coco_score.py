@@ -83,13 +83,16 @@ def average_precision_101(
     average = np.full((len(rows), len(outcome)), np.nan)
     for label in np.flatnonzero(count):
         mine = outcome[:, rows[label]]  # (T, D)
-        kept = np.cumsum(mine != IGNORED, axis=1, dtype=np.int32)
-        for level, one in enumerate(mine == TRUE):
-            true = np.flatnonzero(one)  # recall grows, and precision peaks, only there
-            right = np.arange(1.0, len(true) + 1)
-            precision = right / (kept[level, true] + np.spacing(1))
-            precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # 0 beyond the highest recall
-            average[label, level] = precision[np.searchsorted(right / count[label], RECALLS)].mean()
+        true = mine == TRUE
+        right = np.cumsum(true, axis=1, dtype=np.int32)
+        precision = np.where(true, right, 0) / (np.cumsum(mine != IGNORED, axis=1, dtype=np.int32) + np.spacing(1))
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        level, place = np.nonzero(true)  # recall grows only there
+        reached = np.searchsorted(RECALLS, right[level, place] / count[label], side="right")
+        gain = np.diff(reached, prepend=0)
+        firsts = np.flatnonzero(np.diff(level, prepend=-1))
+        gain[firsts] = reached[firsts]
+        average[label] = np.bincount(level, best[level, place] * gain, len(outcome)) / len(RECALLS)
     return average
 
 

@@ -141,11 +141,15 @@ def calibration(scores: NDArray[np.float32], right: NDArray[np.bool_], *, bins: 
 
 
 def _rising(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
-    """The corners of the isotonic regression of `right` on scores."""
-    from sklearn.isotonic import IsotonicRegression  # takes a second to import
-
-    order = np.argsort(scores, kind="stable")
-    xs, fitted = scores[order].astype(np.float64), IsotonicRegression().fit_transform(scores[order], right[order])
-    changes = np.flatnonzero(np.diff(fitted)) + 1
-    corners = np.unique(np.concatenate([[0], changes - 1, changes, [len(xs) - 1]]))
-    return tuple(dict.fromkeys((round(float(xs[i]), 4), round(float(fitted[i]), 4)) for i in corners))
+    """The corners of the isotonic regression of `right` on scores: adjacent groups that fall are pooled."""
+    values, group, counts = np.unique(scores.astype(np.float64), return_inverse=True, return_counts=True)
+    hits = np.bincount(group, right)
+    pooled: list[tuple[float, int, int, int]] = []  # correct, detections, first and last score
+    for i, (right_here, count) in enumerate(zip(hits.tolist(), counts.tolist(), strict=True)):
+        correct, all_here, first = right_here, count, i
+        while pooled and pooled[-1][0] * all_here >= correct * pooled[-1][1]:
+            before, others, first, _ = pooled.pop()
+            correct, all_here = correct + before, all_here + others
+        pooled.append((correct, all_here, first, i))
+    corners = ((values[end], correct / count) for correct, count, *ends in pooled for end in ends)
+    return tuple(dict.fromkeys((round(float(x), 4), round(y, 4)) for x, y in corners))

@@ -15,15 +15,13 @@ deleted. Curing a missed object takes it from the objects. A label counts if it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.boxes import Boxes, area
 from vocdet.data.dataset import Dataset, Objects
-from vocdet.evaluation.matching import DetectionTable
+from vocdet.evaluation.matching import DetectionTable, OverlapPairs, best_pairs, box_pairs, place_in_run, rounds
 
 KINDS = ("label", "box", "both", "duplicate", "background", "missed")
 CORRECT, LABEL, BOX, BOTH, DUPLICATE, BACKGROUND, UNCOUNTED = range(7)  # of a detection
@@ -57,151 +55,113 @@ def find_errors(dataset: Dataset, detections: DetectionTable) -> Errors:
     """The errors of the detections of boxes in a dataset."""
     objects = dataset.objects
     ignored = objects.difficult | objects.crowd
-    found = _Found(
-        np.full(len(detections), UNCOUNTED, np.int8), np.full(len(detections), -1), np.zeros(len(detections), np.bool_),
-        np.zeros(len(detections), np.bool_), np.zeros(len(objects), np.bool_), np.zeros(len(objects), np.bool_), [],
-    )  # fmt: skip
-    for rows, things in _images(len(dataset), objects, detections):
-        _match_image(rows, things[~ignored[things]], things[ignored[things]], objects, detections, found)
+    order = np.lexsort((-detections.score, detections.image))  # stable
+    order = order[place_in_run(detections.image[order]) < MOST]
+    rows, things = np.sort(order), np.flatnonzero(~ignored)
+    counted = detections.take(rows)
+    near = box_pairs(objects.take(things), counted, floor=FAR, across_labels=True)
+    near = OverlapPairs(rows[near.detection], things[near.object], near.overlap)
+    same = detections.label[near.detection] == objects.label[near.object]
+    owner = _owners(near.take(same & (near.overlap >= NEAR)), detections, len(objects))
+    found = _kinds(near, same, owner, order, len(objects))
+    regions = box_pairs(objects.take(ignored), counted, floor=NEAR)
+    found.ignored[rows[regions.detection[regions.overlap > NEAR]]] = True
     return _with_costs(found, objects, detections, len(dataset.labels), ignored)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    kind: NDArray[np.int8]
-    object: NDArray[np.int64]
+    order: NDArray[np.int64]  # the counted detections, image by image, best score first
+    kind: NDArray[np.int8]  # (D,)
+    object: NDArray[np.int64]  # (D,)
     ignored: NDArray[np.bool_]  # (D,) in an ignored region: no error unless cured
     cured: NDArray[np.bool_]  # (D,) becomes correct if its label or box is cured
     used: NDArray[np.bool_]  # (M,)
     usable: NDArray[np.bool_]  # (M,) some detection would have it if its label or box were right
-    order: list[NDArray[np.int64]]  # of the counted detections, image by image, best score first
 
 
-def _images(
-    count: int, objects: Objects, detections: DetectionTable
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The counted detections, best score first, and the objects of each image."""
-    images = np.arange(count + 1)
-    first, other = np.searchsorted(detections.image, images), np.searchsorted(objects.image, images)
-    for image in range(count):
-        rows = np.arange(first[image], first[image + 1])
-        rows = rows[np.argsort(-detections.score[rows], kind="stable")][:MOST]
-        yield rows, np.arange(other[image], other[image + 1])
+def _owners(pairs: OverlapPairs, detections: DetectionTable, objects: int) -> NDArray[np.int64]:
+    """(D,) the object of every correct detection, else -1: the free one that it overlaps most, the first of equals."""
+    owner, taken = np.full(len(detections), -1), np.zeros(objects, np.bool_)
+    for step in rounds(pairs, detections, np.lexsort((pairs.object, -pairs.overlap, pairs.detection))):
+        free = step.take(~taken[step.object])
+        free = free.take(np.unique(free.detection, return_index=True)[1])
+        owner[free.detection] = free.object
+        taken[free.object] = True
+    return owner
 
 
-def _match_image(
-    rows: NDArray[np.int64],
-    things: NDArray[np.int64],
-    regions: NDArray[np.int64],
-    objects: Objects,
-    detections: DetectionTable,
-    found: _Found,
-) -> None:
-    if not len(rows):
-        return
-    found.order.append(rows)
-    found.kind[rows] = BACKGROUND
-    label = detections.label[rows]
-    iou = _ious(detections.box[rows], objects.box[things])
-    same = label[:, None] == objects.label[things]
-    own = iou * same
-    if len(things):
-        free = own.copy()
-        for i in np.flatnonzero((own >= NEAR).any(axis=1)).tolist():
-            j = int(np.argmax(free[i]))
-            if free[i, j] >= NEAR:
-                found.kind[rows[i]], found.object[rows[i]] = CORRECT, things[j]
-                free[:, j] = 0
-        found.used[found.object[rows[found.kind[rows] == CORRECT]]] = True
-    inside = _ious(detections.box[rows], objects.box[regions], objects.crowd[regions]) > NEAR
-    inside &= label[:, None] == objects.label[regions]
-    wrong = found.kind[rows] != CORRECT
-    found.ignored[rows] = wrong & inside.any(axis=1)
-    if len(things):
-        _name_errors(rows, things, iou, own, same, wrong, found)
-
-
-def _name_errors(
-    rows: NDArray[np.int64],
-    things: NDArray[np.int64],
-    iou: NDArray[np.float64],
-    own: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    wrong: NDArray[np.bool_],
-    found: _Found,
-) -> None:
-    used = found.used[things]
-    other, taken = iou * ~same, own * used
-    best, best_other = own.max(axis=1), other.max(axis=1)
-    kind = np.select(
-        [(best >= FAR) & (best <= NEAR), best_other >= NEAR, taken.max(axis=1) >= NEAR, iou.max(axis=1) <= FAR],
-        [BOX, LABEL, DUPLICATE, BACKGROUND],
-        BOTH,
+def _kinds(
+    near: OverlapPairs, same: NDArray[np.bool_], owner: NDArray[np.int64], order: NDArray[np.int64], objects: int
+) -> _Found:
+    """The kind and the object of every detection, from pairs of any label that overlap by at least `FAR`."""
+    right = owner >= 0
+    used, usable = np.zeros(objects, np.bool_), np.zeros(objects, np.bool_)
+    used[owner[right]] = True
+    (best, own), (best_other, other), (best_taken, taken), (best_any, _) = (
+        _best(near.take(keep), len(owner)) for keep in (same, ~same, same & used[near.object], same | ~same)
     )
-    target = np.select([kind == BOX, kind == LABEL, kind == DUPLICATE],
-                       [own.argmax(axis=1), other.argmax(axis=1), taken.argmax(axis=1)], -1)  # fmt: skip
-    found.kind[rows[wrong]] = kind[wrong]
-    has = wrong & (target >= 0)
-    found.object[rows[has]] = things[target[has]]
-    for i in np.flatnonzero(wrong & ((kind == BOX) | (kind == LABEL))).tolist():
-        thing = things[target[i]]
-        if not used[target[i]] and not found.usable[thing]:  # the first one scores best
-            found.usable[thing] = found.cured[rows[i]] = True
+    kind = np.full(len(owner), UNCOUNTED, np.int8)
+    kinds = [BOX, LABEL, DUPLICATE, BACKGROUND]
+    tests = [(best >= FAR) & (best <= NEAR), best_other >= NEAR, best_taken >= NEAR, best_any <= FAR]
+    kind[order] = np.select(tests, kinds, BOTH)[order]
+    kind[right] = CORRECT
+    target = np.select([right, kind == BOX, kind == LABEL, kind == DUPLICATE], [owner, own, other, taken], -1)
+    curable = order[(kind[order] == BOX) | (kind[order] == LABEL)]
+    curable = curable[~used[target[curable]]]
+    cured = np.zeros(len(owner), np.bool_)
+    cured[curable[np.unique(target[curable], return_index=True)[1]]] = True  # the first one scores best
+    usable[target[curable]] = True
+    return _Found(order, kind, target, np.zeros(len(owner), np.bool_), cured, used, usable)
 
 
-def _ious(a: Boxes, b: Boxes, crowd: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """(N, M) IoU of boxes; for a crowd the share of `a` inside `b`."""
-    size = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
-    inter = np.prod(np.maximum(size, 0), axis=2)
-    whole = area(a)[:, None] + area(b) - inter
-    if crowd is not None:
-        whole = np.where(crowd, area(a)[:, None], whole)
-    return np.asarray(np.divide(inter, whole, out=np.zeros_like(inter), where=whole > 0))
+def _best(pairs: OverlapPairs, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(D,) the largest overlap of every detection, 0 without one, and its object."""
+    overlap, partner = np.zeros(count), np.full(count, -1)
+    best = best_pairs(pairs)
+    overlap[best.detection], partner[best.detection] = best.overlap, best.object
+    return overlap, partner
 
 
 def _with_costs(
     found: _Found, objects: Objects, detections: DetectionTable, labels: int, ignored: NDArray[np.bool_]
 ) -> Errors:
-    order = np.concatenate([np.empty(0, np.int64), *found.order])
+    order = found.order
     kind, right = found.kind[order], found.kind[order] == CORRECT
     label, score = detections.label[order], detections.score[order].astype(np.float64)
-    wanted = objects.label[~ignored]
     missed = np.flatnonzero(~found.used & ~ignored & ~found.usable)
-    count = np.bincount(wanted, minlength=labels)
+    count = np.bincount(objects.label[~ignored], minlength=labels)
     shown = right | ~found.ignored[order]
-    place = np.where(right, 1, 0)  # of equal scores, TIDE puts cured detections and errors before the correct ones
+    ranked = np.lexsort((right, -score, label))  # of equal scores, TIDE puts the correct ones last
 
     def mean_ap(
-        keep: NDArray[np.bool_], true: NDArray[np.bool_], of: NDArray[np.int64], by: NDArray[np.float64],
-        objects: NDArray[np.int64], *, original: bool = False,
+        rows: NDArray[np.int64], keep: NDArray[np.bool_], true: NDArray[np.bool_], of: NDArray[np.int64],
+        objects: NDArray[np.int64],
     ) -> float:  # fmt: skip
-        rows = np.flatnonzero(keep)
-        rows = rows if original else rows[np.argsort(place[rows], kind="stable")]
-        values = []
-        for one in range(labels):
-            mine = rows[of[rows] == one]
-            if len(mine) or objects[one]:
-                mine = mine[np.argsort(-by[mine], kind="stable")]
-                values.append(_average_precision(true[mine], int(objects[one])))
+        """Of detections in these rows, sorted by label, then score."""
+        rows = rows[keep[rows]]
+        cuts = np.searchsorted(of[rows], np.arange(labels + 1))
+        spans = [true[rows[a:b]] for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)]
+        values = [_average_precision(one, n) for one, n in zip(spans, objects.tolist(), strict=True) if len(one) or n]
         return float(np.mean(values)) if values else 0.0
 
-    ap = mean_ap(shown, right, label, score, count, original=True)
+    ap = mean_ap(np.lexsort((-score, label)), shown, right, label, count)
     costs = {}
-    for number, name in enumerate(KINDS, 1):
+    for number, name in enumerate(KINDS[:-1], 1):
         mine = kind == number
         cured = mine & found.cured[order]
-        true, keep, target = right | cured, (shown & ~mine) | cured, label.copy()
-        if number == LABEL:
+        target, rows = label, ranked
+        if number == LABEL and cured.any():
+            target = label.copy()
             target[cured] = objects.label[found.object[order[cured]]]
-        left = count - np.bincount(objects.label[missed], minlength=labels) if name == "missed" else count
-        keep = shown if name == "missed" else keep
-        true = right if name == "missed" else true
-        costs[name] = max(mean_ap(keep, true, target, score, left) - ap, 0.0)
-    detected = np.bincount(label[right], minlength=labels)
-    positives = mean_ap(shown, right, label, right.astype(np.float64), count) - ap
-    negatives = mean_ap(shown, right, label, score, detected) - ap
-    ranked = dict(sorted(costs.items(), key=lambda item: -item[1]))
-    return Errors(found.kind, found.object, missed, ap if labels else None, ranked, positives, negatives)
+            rows = np.lexsort((right, -score, target))
+        costs[name] = mean_ap(rows, (shown & ~mine) | cured, right | cured, target, count) - ap
+    left = count - np.bincount(objects.label[missed], minlength=labels)
+    costs["missed"] = mean_ap(ranked, shown, right, label, left) - ap
+    positives = mean_ap(np.lexsort((~right, label)), shown, right, label, count) - ap
+    negatives = mean_ap(ranked, shown, right, label, np.bincount(label[right], minlength=labels)) - ap
+    highest = dict(sorted(((name, max(cost, 0.0)) for name, cost in costs.items()), key=lambda item: -item[1]))
+    return Errors(found.kind, found.object, missed, ap if labels else None, highest, positives, negatives)
 
 
 def _average_precision(true: NDArray[np.bool_], objects: int) -> float:

@@ -96,7 +96,7 @@ def stack(detections: Sequence[Detections], labels: int) -> DetectionTable:
     if len(columns) not in (0, len(detections)):
         raise ValueError(f"detections of {len(columns)} of {len(detections)} images have masks")
     mask = Texts.join(columns).take(order) if columns else None
-    return DetectionTable(image, label, box[order], score[order], _place_in_run(image * labels + label), mask)
+    return DetectionTable(image, label, box[order], score[order], place_in_run(image * labels + label), mask)
 
 
 def box_pairs(
@@ -116,7 +116,7 @@ def box_pairs(
     count = np.searchsorted(of_object[order], of_detection, "right") - first
     parts = [OverlapPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     for row in _chunks(count):
-        place = _place_in_run(row)  # 0, 1, .. among the pairs of a detection
+        place = place_in_run(row)  # 0, 1, .. among the pairs of a detection
         partner = order[first[row] + place]
         overlap = _overlap(detections.box[row], objects.box[partner], objects.crowd[partner], float(inclusive))
         parts.append(OverlapPairs(row, partner, overlap).take(overlap >= floor))
@@ -167,7 +167,8 @@ def match_coco(
     outcome = np.full((len(ious), len(detections)), FALSE, np.int8)
     taken = np.zeros((len(ious), len(ignored)), np.bool_)
     limits = np.minimum(ious, 1 - 1e-10)[:, None]
-    for step in _rounds(pairs, detections, ignored):
+    preference = np.lexsort((-pairs.object, -pairs.overlap, ignored[pairs.object], pairs.detection))
+    for step in rounds(pairs, detections, preference):
         width = len(step.detection)
         free = (step.overlap >= limits) & ~taken[:, step.object]  # (T, width)
         starts = np.flatnonzero(_run_starts(step.detection))
@@ -179,19 +180,19 @@ def match_coco(
     return outcome
 
 
-def _rounds(pairs: OverlapPairs, detections: DetectionTable, ignored: NDArray[np.bool_]) -> Iterator[OverlapPairs]:
+def rounds(pairs: OverlapPairs, detections: DetectionTable, order: NDArray[np.int64]) -> Iterator[OverlapPairs]:
     """The pairs of the best detection of every image and label, then of the second best, and so on.
 
-    No two detections of a round compete for an object. The pairs of a detection are in order of preference.
+    No two detections of a round compete for an object. `order` sorts the pairs by detection, then by preference.
     """
     if not len(pairs.detection):
         return
     with_pairs = np.unique(pairs.detection)
     group = np.cumsum(detections.rank == 0)[with_pairs]  # every image and label has one detection of rank 0
     turn = np.empty(len(detections), np.int64)
-    turn[with_pairs] = _place_in_run(group)
-    when = turn[pairs.detection]
-    order = np.lexsort((-pairs.object, -pairs.overlap, ignored[pairs.object], pairs.detection, when))
+    turn[with_pairs] = place_in_run(group)
+    when = turn[pairs.detection[order]]
+    order = order[np.argsort(when, kind="stable")]
     for rows in np.split(order, np.cumsum(np.bincount(when))[:-1]):
         yield pairs.take(rows)
 
@@ -224,7 +225,7 @@ def _run_starts(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return starts
 
 
-def _place_in_run(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def place_in_run(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """The position 0, 1, 2, .. within each run of equal values."""
     here = np.arange(len(values))
     return here - np.maximum.accumulate(np.where(_run_starts(values), here, 0))

@@ -34,7 +34,7 @@ MOST_INVALID = 20  # one wrong setting makes every entry wrong
 _LARGEST = 1e9  # no pixel coordinate and no score is larger
 _HINT = 'give a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
 _UNKNOWN = (float("nan"),) * 4
-_ABSENT = msgspec.Raw(b"")
+_ABSENT, _NULL = msgspec.Raw(b""), msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,10 @@ def _read_typed(data: bytes, dataset: Dataset, names: Names) -> list[Detections]
         return None
     score = np.fromiter(map(attrgetter("score"), entries), np.float64, len(entries))
     box = numbers.reshape(-1, 4)
-    texts = [b"" if entry.segmentation == b"null" else bytes(entry.segmentation) for entry in entries]
-    column = Texts.of(texts) if any(texts) else None
+    texts = list(map(attrgetter("segmentation"), entries))
+    if _NULL in texts:
+        texts = [_ABSENT if text == _NULL else text for text in texts]
+    column = Texts.of(texts) if texts.count(_ABSENT) < len(texts) else None
     if column is not None:
         runs = _valid_runs(column, row, dataset)
         if runs is None:
