@@ -21,6 +21,8 @@ from vocdet_cli.startup import load_torch
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vocdet.evaluation.bootstrap import Bounds
+    from vocdet.evaluation.mask_report import MaskMetrics, MaskReport
     from vocdet.evaluation.report import EvalReport, Metrics
     from vocdet.formats.scan import Source
     from vocdet.workflows.eval_options import EvalOptions, EvalResult
@@ -55,7 +57,7 @@ class ImageOptions:
         int | None, typer.Option(min=1, help="Evaluate only N images of the split, chosen at random with --seed.")
     ] = None
     interval: Annotated[
-        bool, typer.Option("--interval", help="Confidence intervals of AP and AR; always on with --subset.")
+        bool, typer.Option("--interval", help="Confidence intervals of every metric; always on with --subset.")
     ] = False
     seed: Seed = 0
 
@@ -223,9 +225,11 @@ def _precision_table(report: EvalReport) -> Table:
     columns = ["objects", "VOC07", "VOC", "AP50", "AP"]
     masks = [*report.masks.labels, report.masks.overall] if report.masks else []
     table = render.table(title, "label", *columns, *(("mask AP50", "mask AP") if masks else ()))
+    of_boxes, of_masks = _intervals(report), _intervals(report.masks) if report.masks else []
     for i, (row, name) in enumerate(_rows(report)):
-        shares = [row.ap_voc07, row.ap_voc, row.ap50, row.ap, *((masks[i].ap50, masks[i].ap) if masks else ())]
-        table.add_row(name, str(row.objects), *map(render.metric, shares))
+        shares = [_with_bounds(row, one, of_boxes[i]) for one in ("ap_voc07", "ap_voc", "ap50", "ap")]
+        shares += [_with_bounds(masks[i], one, of_masks[i]) for one in ("ap50", "ap") if masks]
+        table.add_row(name, str(row.objects), *shares)
     return table
 
 
@@ -235,20 +239,33 @@ def _threshold_table(report: EvalReport) -> Table:
     columns = ("label", "threshold", "precision", "recall", "F1", "correct", "wrong", "missed", "false")
     at = "at the score threshold, by boxes" if report.masks else "at the score threshold"
     table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
-    for row, name in _rows(report):
+    for (row, name), bounds in zip(_rows(report), _intervals(report), strict=True):
         threshold = render.metric(row.threshold) if isinstance(row, LabelMetrics) else ""
-        counts = (row.correct, row.wrong, row.missed, row.false)
-        table.add_row(name, threshold, *map(render.metric, (row.precision, row.recall, row.f1)), *map(str, counts))
+        shares = [_with_bounds(row, one, bounds) for one in ("precision", "recall", "f1")]
+        table.add_row(name, threshold, *shares, *map(str, (row.correct, row.wrong, row.missed, row.false)))
     return table
 
 
 def _error_table(report: EvalReport) -> Table:
     errors = report.errors
-    table = render.table("errors, by the AP50 that curing them would add (TIDE)", "error", "count", "AP50")
+    table = render.table("errors at any score, by the AP50 that curing them would add (TIDE)", "error", "count", "AP50")
     counts = errors.counts()
     for name, cost in errors.costs.items():
         table.add_row(ERRORS[name], str(counts[name]), f"+{cost:.3f}")
     return table
+
+
+def _intervals(block: EvalReport | MaskReport) -> list[Mapping[str, Bounds]]:
+    """The intervals of every label, then of all; empty without any."""
+    known = block.interval
+    return [*known.labels, known.overall] if known and known.labels else [{}] * (1 + len(block.labels))
+
+
+def _with_bounds(row: Metrics | MaskMetrics, name: str, bounds: Mapping[str, Bounds]) -> str:
+    """A metric, and its interval below."""
+    text = render.metric(getattr(row, name))
+    known = bounds.get(name)
+    return text if known is None else f"{text}\n[dim]{known[0]:.2f}–{known[1]:.2f}[/]"
 
 
 def _rows(report: EvalReport) -> list[tuple[Metrics, str]]:

@@ -14,8 +14,9 @@ from vocdet.outputs import BEST
 from vocdet.recipes.schema import DETECTORS
 from vocdet_cli import render
 from vocdet_cli.hints import as_commands
-from vocdet_cli.options import Runs
+from vocdet_cli.options import Device, Runs
 from vocdet_cli.safe import escape
+from vocdet_cli.startup import load_torch
 from vocdet_cli.tables import Row, both_ends, fitted
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from vocdet.runs.facts import RunFacts
     from vocdet.workflows.compare import Comparison, Difference, MetricRow, SplitMetrics
+    from vocdet.workflows.compare_split import SplitTest
 
 app = typer.Typer()
 
@@ -79,17 +81,32 @@ def compare(
     show_all: Annotated[bool, typer.Option("--all", help="Show every label, however many there are.")] = False,
     as_json: Json = False,
     folder: Runs = Path("runs"),
+    split: Annotated[
+        str, typer.Option(help="Test on the images of this split whether the runs differ, by more than chance.")
+    ] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset folder for --split.", show_default="that of the first run")
+    ] = None,
+    device: Device = "auto",
 ) -> None:
     """Compare runs: recipe, environment, data, and metrics overall and label by label.
 
     Metrics are those of the best epoch's validation, and of every split evaluated with vocdet eval. The second and
-    later runs show the difference to the first.
+    later runs show the difference to the first. With --split, a paired test over the images says whether they differ;
+    runs that differ only in their seeds count as one, and the test is over images and seeds.
     """
     from vocdet.workflows.compare import compare_runs
 
     comparison = compare_runs(names, runs=folder)
+    tests: tuple[SplitTest, ...] = ()
+    if split:
+        tests = _split_tests(comparison, split, data, device)
+        comparison = compare_runs(names, runs=folder)  # with the evaluations that were missing
     if as_json:
-        typer.echo(json.dumps(_comparison_json(comparison), indent=2))
+        content = _comparison_json(comparison) | (
+            {"tests": [dataclasses.asdict(one) for one in tests]} if split else {}
+        )
+        typer.echo(json.dumps(content, indent=2))
         return
     for title, rows in (
         ("recipe", comparison.recipe),
@@ -105,9 +122,38 @@ def compare(
         _print_split(split, comparison.runs, every=show_all)
     for note in comparison.notes:
         render.note(as_commands(note))
+    if tests:
+        _print_tests(tests)
     best = _best_run(comparison)
     then = _eval(best) if best.task in DETECTORS else _train_on(best)
     render.done(f"Compared {len(comparison.runs)} runs", then=then if _has_checkpoint(best) else "")
+
+
+def _split_tests(comparison: Comparison, split: str, data: Path | None, device: str) -> tuple[SplitTest, ...]:
+    load_torch()
+    from vocdet.formats.scan import Source
+    from vocdet.workflows.compare_split import compare_on
+
+    source = Source(data) if data else None
+    with render.progress("evaluating") as progress:
+        return compare_on(comparison.runs, split, source, device=device, progress=progress)
+
+
+def _print_tests(tests: Sequence[SplitTest]) -> None:
+    from vocdet.wording import counted
+
+    first = tests[0]
+    title = f"paired test on {first.split}: the same {counted(first.images, 'image')}, drawn 1,000 times"
+    table = render.table(title, "", "metric", ", ".join(first.before), "difference", "95 % of them", "p")
+    for one in tests:
+        bounds = "–" if one.bounds is None else f"{one.bounds[0]:+.3f} to {one.bounds[1]:+.3f}".replace("-", "−")
+        difference = "–" if one.difference is None else f"{one.difference:+.3f}".replace("-", "−")
+        p = "–" if one.p is None else f"{one.p:.3f}"
+        table.add_row(escape(", ".join(one.after)), one.metric, _number(one.value), difference, bounds, p)
+    render.show(table)
+    for one in tests:
+        verdict = "is more than chance" if one.sure else "may be chance"
+        render.note(f"{one.metric}: the difference of {', '.join(one.after)} {verdict}")
 
 
 def _runs_table(task: str, group: Sequence[RunFacts], sort: str) -> Table:

@@ -38,7 +38,8 @@ function showLabels() {
     const mine = columns[i][1] === order.key;
     cell.setAttribute("aria-sort", mine ? (order.falling ? "descending" : "ascending") : "none");
   });
-  const cells = (one) => columns.map(([, key]) => (shares.has(key) ? share(one[key]) : String(one[key])));
+  const range = (bounds) => (bounds ? `\n${bounds[0].toFixed(2)}–${bounds[1].toFixed(2)}` : "");
+  const cells = (one) => columns.map(([, key]) => (shares.has(key) ? share(one[key]) + range(one.interval[key]) : String(one[key])));
   byId("label-table").tBodies[0].replaceChildren(...data.labels.map((one) => row(cells(one))));
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from tests.evaluation.scores import coco_score
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.evaluation import bootstrap as module
-from vocdet.evaluation.bootstrap import BOUNDED_METRICS, bootstrap, paired_difference
+from vocdet.evaluation.bootstrap import BOUNDED_METRICS, Resampling, bootstrap, paired_difference, paired_test
 from vocdet.evaluation.matching import box_pairs, stack
-from vocdet.evaluation.report import evaluate
+from vocdet.evaluation.report import EvalReport, evaluate
 
 if TYPE_CHECKING:
     from tests.evaluation.conftest import Make
@@ -67,7 +68,7 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     table = stack(found, len(LABELS))
     pairs = box_pairs(truth.objects, table, floor=0.5)
     monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 300)  # several pieces
-    done = bootstrap(pairs, table, truth.objects, len(truth), seed=5, resamples=40)
+    done = bootstrap(pairs, table, truth.objects, Resampling(len(truth), 40, 5))
     numbers = np.random.default_rng(5)
     figures = [drawn(truth, found, numbers.integers(0, 9, 9), make) for _ in range(40)]
     for name in BOUNDED_METRICS:
@@ -100,7 +101,7 @@ def test_it_narrows_with_more_images(samples: tuple[Dataset, list[Detections]]) 
         rows = np.tile(np.arange(9), times)
         table = stack([found[i] for i in rows], len(LABELS))
         objects = _repeated(many[0], times)
-        done = bootstrap(box_pairs(objects, table, floor=0.5), table, objects, 9 * times, resamples=200)
+        done = bootstrap(box_pairs(objects, table, floor=0.5), table, objects, Resampling(9 * times, 200))
         low, high = done.bounds["AP"] or (0, 0)
         width.append(high - low)
     assert width[1] == pytest.approx(width[0] / 3, rel=0.3)  # as one over the root of nine
@@ -179,3 +180,48 @@ def test_a_difference_is_of_the_same_drawn_images(
             for images in (numbers.integers(0, 9, 9) for _ in range(40))]  # fmt: skip
     expected = np.percentile([after - before for before, after in both], (2.5, 97.5))
     assert bounds == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_every_figure_of_a_label_has_an_interval(
+    samples: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, found = samples
+    limits = np.array([0.3, 0.4, 0.9], np.float32)
+    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 300)
+    interval = evaluate(truth, found, thresholds=limits, resamples=25, seed=5).interval
+    assert interval is not None
+    numbers = np.random.default_rng(5)
+    drawn: list[EvalReport] = []
+    for _ in range(25):
+        rows = numbers.integers(0, 9, 9)
+        objects = _repeated_rows(truth, rows)
+        drawn.append(evaluate(replace(truth, objects=objects), [found[i] for i in rows], thresholds=limits))
+    for i, bounds in enumerate((*interval.labels, interval.overall)):
+        rows_of = [(*one.labels, one.overall)[i] for one in drawn]
+        for name, known in bounds.items():
+            values = [value for row in rows_of if (value := getattr(row, name)) is not None]
+            expected = np.percentile(values, (2.5, 97.5)).tolist() if values else None
+            assert known == (None if expected is None else pytest.approx(expected, abs=1e-12)), (i, name)
+    assert interval.overall.keys() == {"ap_voc07", "ap_voc", "ap", "ap50", "precision", "recall", "f1"}
+    assert interval.labels[2]["ap50"] is None  # no owl
+
+
+def _repeated_rows(truth: Dataset, images: np.ndarray[Any, Any]) -> Any:
+    """The objects of these images, as those of the first, second, .. image."""
+    mine = [np.flatnonzero(truth.objects.image == image) for image in images]
+    return truth.objects.take(np.concatenate(mine), np.repeat(np.arange(len(images)), [len(one) for one in mine]))
+
+
+def test_a_paired_test_draws_seeds_as_well_as_images() -> None:
+    numbers = np.random.default_rng(0)
+    images = numbers.normal(0.5, 0.05, 1000)  # the same for all
+    bounds, p = paired_test(images[None], images[None] + 0.02)
+    assert bounds == pytest.approx((0.02, 0.02))
+    assert p == pytest.approx(2 / 1001)
+    seeds = np.array([[0.0], [0.03], [0.06]])
+    bounds, p = paired_test(images + seeds, images + seeds + 0.01)
+    assert bounds is not None
+    assert p is not None
+    assert bounds[0] < -0.02 < 0.04 < bounds[1]  # the seeds differ more than the runs
+    assert p > 0.3
+    assert paired_test(np.full((1, 9), np.nan), images[None, :9]) == (None, None)

@@ -100,10 +100,9 @@ class Texts:
         if not len(self.rows):
             return Texts.empty(len(wanted))
         if len(wanted) and (np.diff(wanted) == 1).all():
-            a, b = np.searchsorted(self.rows, [wanted[0], wanted[-1] + 1]).tolist()
-            first = int(self.ends[a - 1]) if a else 0
-            last = int(self.ends[b - 1]) if b else 0
-            return Texts(len(wanted), self.rows[a:b] - wanted[0], self.ends[a:b] - first, self.data[first:last])
+            a, b = (int(np.searchsorted(self.rows, edge)) for edge in (wanted[0], wanted[-1] + 1))
+            begin, end = (int(self.ends[edge - 1]) if edge else 0 for edge in (a, b))
+            return Texts(len(wanted), self.rows[a:b] - wanted[0], self.ends[a:b] - begin, self.data[begin:end])
         place = np.minimum(np.searchsorted(self.rows, wanted), len(self.rows) - 1)
         new_rows = np.flatnonzero(self.rows[place] == wanted)
         place = place[new_rows]

@@ -63,10 +63,10 @@ def mask_column(texts: Texts, size: NDArray[np.int64]) -> MaskColumn:
     column = MaskColumn(np.zeros(count, np.bool_), np.zeros((count, 4)), np.zeros(count), size, {}, {})  # filled below
     starts = np.concatenate([[0], texts.ends[:-1]]).astype(np.int64)[: len(texts.rows)]
     is_list = texts.data[starts] == ord("[") if len(starts) else np.zeros(0, np.bool_)
-    rest = [*_add_runs(column, texts, texts.rows[~is_list])]
+    rest = [_add_runs(column, texts, texts.rows[~is_list])]
     for first in range(0, int(is_list.sum()), _CHUNK):
-        rest += _add_polygons(column, texts, texts.rows[is_list][first : first + _CHUNK])
-    for row in rest:
+        rest.append(_add_polygons(column, texts, texts.rows[is_list][first : first + _CHUNK]))
+    for row in np.concatenate(rest).tolist():
         rle = masks.compressed(texts[row], *size[row].tolist())
         if rle is not None:
             column.rles[row], column.area[row] = rle, coco.area(rle)
@@ -78,11 +78,11 @@ def mask_column(texts: Texts, size: NDArray[np.int64]) -> MaskColumn:
     return column
 
 
-def _add_runs(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> list[int]:
+def _add_runs(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Add compressed RLEs without drawing them; the result are the rows if some of them are something else."""
     runs = runs_of(texts.take(rows))
     if runs is None:
-        return rows.tolist()
+        return rows
     measured = measured_runs(runs)
     fits = np.flatnonzero(measured.valid & (runs.sizes == column.size[rows]).all(axis=1))
     column.area[rows[fits]] = measured.area[fits]
@@ -93,14 +93,14 @@ def _add_runs(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> list
             for row, i in zip(rows[fits].tolist(), fits.tolist(), strict=True)
         }
     )
-    return []
+    return rows[:0]
 
 
-def _add_polygons(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> list[int]:
+def _add_polygons(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Add polygons that lie inside or near their images; the result are the other rows."""
     outlines = outlines_of([texts[row] for row in rows.tolist()])
     if outlines is None:
-        return rows.tolist()
+        return rows
     ends = np.cumsum(outlines.counts)
     firsts, polygon = outlines.first_polygons(), outlines.points
     low, high = (pick.reduceat(polygon, ends - outlines.counts) for pick in (np.minimum, np.maximum))  # (P, 2)
@@ -117,4 +117,4 @@ def _add_polygons(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> 
         rows[usual].tolist(), firsts[usual].tolist(), outlines.each[usual].tolist(), strict=True
     ):
         column.polygons[row] = pieces[first : first + each]
-    return rows[~usual].tolist()
+    return rows[~usual]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.evaluation.bootstrap import Interval, bootstrap
+from vocdet.evaluation.bootstrap import Interval, Resampling, bootstrap
 from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pairs
 from vocdet.evaluation.confusion import Confusion, RecallGroup
 from vocdet.evaluation.curves import Calibration, LabelCurve
@@ -212,11 +212,11 @@ def evaluate(
     point = operating_point(dataset.objects, table, match, np.asarray(thresholds, np.float32))
     voc = score_outcome(match.outcome, table, count)
     coco = score_pairs(pairs, table, dataset.objects, labels, sizes)
-    drawn = partial(bootstrap, images=len(dataset), resamples=resamples, seed=seed)
+    drawn = partial(bootstrap, drawing=Resampling(len(dataset), resamples, seed), labels=labels)
     masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
     return _eval_report(
         dataset, voc, coco, point,
-        interval=drawn(pairs, table, dataset.objects) if resamples else None,
+        interval=drawn(pairs, table, dataset.objects, thresholds=point.thresholds) if resamples else None,
         masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
         evidence=Evidence(dataset, table, match, point.thresholds),
     )  # fmt: skip

@@ -97,11 +97,11 @@ def _script_json(content: object) -> str:
 
 def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
     names = {"AP50": "ap50", "AP": "ap", "precision": "precision", "recall": "recall", "F1": "f1"}
-    bounds = report.interval.bounds if report.interval else {}
+    bounds = report.interval.overall if report.interval else {}
     tiles = []
     for name, key in names.items():
         value: float | None = getattr(report.overall, key)
-        known = bounds.get(name)
+        known = bounds.get(key)
         tiles.append(
             (name, "–" if value is None else f"{value:.3f}", f"{known[0]:.3f}–{known[1]:.3f}" if known else "")
         )
@@ -114,8 +114,10 @@ def _page_data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
     errors, confusion = report.errors, report.confusion
     counts = errors.counts()
     most = max(2, MOST_POINTS // max(1, len(report.labels)))
+    known = report.interval.labels if report.interval else ()
+    intervals = known or ({},) * len(report.labels)
     return {
-        "labels": [asdict(row) for row in report.labels],
+        "labels": [asdict(row) | {"interval": bounds} for row, bounds in zip(report.labels, intervals, strict=True)],
         "curves": [_curve(curve, row.threshold, most) for curve, row in zip(report.curves, report.labels, strict=True)],
         "errors": [{"name": ERRORS[name], "count": counts[name], "ap50": cost} for name, cost in errors.costs.items()],
         "groups": [asdict(group) | {"recall": group.recall} for group in report.recall_groups],
