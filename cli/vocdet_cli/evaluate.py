@@ -19,6 +19,8 @@ from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
     from vocdet.evaluation.bootstrap import Bounds

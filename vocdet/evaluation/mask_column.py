@@ -63,9 +63,9 @@ def mask_column(texts: Texts, size: NDArray[np.int64]) -> MaskColumn:
     column = MaskColumn(np.zeros(count, np.bool_), np.zeros((count, 4)), np.zeros(count), size, {}, {})  # filled below
     starts = np.concatenate([[0], texts.ends[:-1]]).astype(np.int64)[: len(texts.rows)]
     is_list = texts.data[starts] == ord("[") if len(starts) else np.zeros(0, np.bool_)
+    lists = texts.rows[is_list]
     rest = [_add_runs(column, texts, texts.rows[~is_list])]
-    for first in range(0, int(is_list.sum()), _CHUNK):
-        rest.append(_add_polygons(column, texts, texts.rows[is_list][first : first + _CHUNK]))
+    rest += [_add_polygons(column, texts, lists[first : first + _CHUNK]) for first in range(0, len(lists), _CHUNK)]
     for row in np.concatenate(rest).tolist():
         rle = masks.compressed(texts[row], *size[row].tolist())
         if rle is not None:
