@@ -40,9 +40,9 @@ def evaluate(
     of COCO, `report.masks` the average precision of masks. Precision and recall are at each label's best threshold on
     these images; with `own_thresholds` at those of the checkpoint. `subset` evaluates that many images, chosen with
     `seed`; then, or with `interval`, `report.interval` bounds every metric. `split="all"` evaluates every image. A
-    dataset without objects, or a path to a folder of images without annotations, gives the false detections at the thresholds
-    of the checkpoint (`report.false_alarms`). `tile`, `overlap` and `whole` are those of `vocdet.predict`. Nothing is
-    written.
+    dataset without objects, or a path to a folder of images without annotations, gives the false detections at the
+    thresholds of the checkpoint (`report.false_alarms`). `tile`, `overlap` and `whole` are those of `vocdet.predict`.
+    Nothing is written.
 
     >>> report = vocdet.evaluate("shelf", detector, split="test")
     >>> report
