@@ -118,8 +118,8 @@ def compare(
         else:
             render.out.print(f"[bold]{title}[/]: no known difference")
         render.out.print()
-    for split in comparison.splits:
-        _print_split(split, comparison.runs, every=show_all)
+    for known in comparison.splits:
+        _print_split(known, comparison.runs, every=show_all)
     for note in comparison.notes:
         render.note(as_commands(note))
     if tests:

@@ -193,7 +193,7 @@ def _resampled(
     """The labels with objects (L,), and the metrics (L, 8, R) of every resample: `BOUNDED_METRICS`, then by VOC, if wanted."""
     ignored = objects.difficult | objects.crowd
     outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
-    labels = np.unique(objects.label[~ignored])
+    labels = np.unique(objects.label[~ignored]).astype(np.int64)
     best = detections.rank < MAX_DETECTIONS
     rows = [_rows(outcome, detections, (detections.label == label) & best) for label in labels]
     others = [] if voc is None else [_rows(voc[None], detections, detections.label == label) for label in labels]

@@ -83,8 +83,8 @@ def compare_on(
             bounds, p = paired_test(drawn[first], drawn[other])
             before, after = (None if np.isnan(values).any() else float(values[some].mean()) for some in (first, other))
             growth = None if before is None or after is None else after - before
-            names = (tuple(runs[i].folder.name for i in some) for some in (first, other))
-            found.append(SplitTest(split, len(truth), metric, *names, before, growth, bounds, p))
+            old, new = (tuple(runs[i].folder.name for i in some) for some in (first, other))
+            found.append(SplitTest(split, len(truth), metric, old, new, before, growth, bounds, p))
     return tuple(found)
 
 
