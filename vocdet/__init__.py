@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vocdet.api.fetching import fetch
     from vocdet.api.predict import PredictResult, predict
     from vocdet.api.prelabel import frames, prelabel, progress
+    from vocdet.api.report import EvalReport
     from vocdet.api.run import Run
     from vocdet.api.serving import live, serve
     from vocdet.api.train import TrainResult, train
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         TrainingError,
         VocdetError,
     )
-    from vocdet.evaluation.report import EvalReport
     from vocdet.models.backbones.backbone import register_backbone
     from vocdet.training.loop import Epoch, Step
     from vocdet.workflows.check import CheckReport
@@ -137,6 +137,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.fetching": "fetch",
     "vocdet.api.predict": "PredictResult predict",
     "vocdet.api.prelabel": "frames prelabel progress",
+    "vocdet.api.report": "EvalReport",
     "vocdet.api.run": "Run",
     "vocdet.api.serving": "live serve",
     "vocdet.api.train": "TrainResult train",
@@ -147,7 +148,6 @@ _EXPORTS = {  # module: its public names, as the imports above have them
         "ExportError ImageError ManyErrors MediaError OutputError Place RecipeError RunError SplitError TrainingError "
         "VocdetError "
     ),
-    "vocdet.evaluation.report": "EvalReport",
     "vocdet.models.backbones.backbone": "register_backbone",
     "vocdet.training.loop": "Epoch Step",
     "vocdet.workflows.check": "CheckReport",

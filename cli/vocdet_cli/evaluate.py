@@ -62,6 +62,14 @@ class ImageOptions:
         bool, typer.Option("--interval", help="Confidence intervals of every metric; always on with --subset.")
     ] = False
     seed: Seed = 0
+    report: Annotated[
+        bool | None,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report-<split>.html, and plots-<split> with its plots as PNG and SVG.",
+            show_default="for a run, into its folder; for detections in files, --report writes into this folder",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,7 @@ def evaluate(
     source = read.source(data)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
     options = EvalOptions(
-        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed
+        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed, images.report
     )
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
@@ -119,8 +127,7 @@ def evaluate(
         _show_steps(done.report)
     pictured = f", and examples to {picture}" if picture else ""
     then = render.command("predict", str(run), str(data)) if not done.kind else render.command("stats", str(data))
-    if not done.kind:
-        show_page(done)
+    show_page(done)
     saved = f"Saved {done.metrics} and {done.detections}{pictured}" if not done.kind else f"Evaluated {done.kind}"
     render.done(saved, then=then)
     if failed := done.report.below(**{name.removeprefix("min_"): one for name, one in asdict(minimums).items()}):
@@ -190,7 +197,9 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
 
 
 def show_page(done: EvalResult) -> None:
-    """Print where the page of an evaluation is."""
+    """Print where the page of an evaluation is, if it was written."""
+    if done.page == Path():
+        return
     render.out.print(f"page to look at: [bold]{escape(str(done.page))}[/]", soft_wrap=True)
 
 

@@ -149,7 +149,7 @@ def _print_tests(tests: Sequence[SplitTest]) -> None:
         bounds = "–" if one.bounds is None else f"{one.bounds[0]:+.3f} to {one.bounds[1]:+.3f}".replace("-", "−")
         difference = "–" if one.difference is None else f"{one.difference:+.3f}".replace("-", "−")
         p = "–" if one.p is None else f"{one.p:.3f}"
-        table.add_row(escape(", ".join(one.after)), one.metric, _number(one.value), difference, bounds, p)
+        table.add_row(escape(", ".join(one.after)), one.metric, render.metric(one.value), difference, bounds, p)
     render.show(table)
     for one in tests:
         verdict = "is more than chance" if one.sure else "may be chance"

@@ -1,6 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const state = { threshold: null, label: -1, cell: null };
+const state = { threshold: null, label: -1, cell: null, shown: 24 };
 const byId = (id) => document.getElementById(id);
 const share = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 
@@ -153,21 +153,26 @@ function box([x0, y0, x1, y1], kind, text) {
   return made;
 }
 
+const limit = (label) => state.threshold ?? data.curves[label].threshold;
+const passes = (one) => one.score >= limit(one.label);
+const detected = (one) => one.score !== null && passes(one);
+const errors = (image) => image.objects.filter((one) => !detected(one)).length
+  + image.detections.filter((one) => passes(one) && !one.correct).length;
+
 function figure(image) {
   const errorsOnly = byId("only-errors").checked;
-  const passes = (one) => one.score >= (state.threshold ?? data.curves[one.label].threshold);
-  const objects = byId("show-objects").checked ? image.objects.filter((one) => !errorsOnly || !one.correct) : [];
+  const objects = byId("show-objects").checked ? image.objects.filter((one) => !errorsOnly || !detected(one)) : [];
   const found = byId("show-detections").checked ? image.detections.filter((one) => passes(one) && !(errorsOnly && one.correct)) : [];
   const overlay = svg("svg", { viewBox: `0 0 ${image.width} ${image.height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const name = (label) => data.confusion.labels[label];
-  overlay.append(...objects.map((one) => box(one.box, one.correct ? "object" : "missed", name(one.label))),
+  overlay.append(...objects.map((one) => box(one.box, detected(one) ? "object" : "missed", name(one.label))),
     ...found.map((one) => box(one.box, one.correct ? "right" : "false", `${name(one.label)} ${one.score.toFixed(2)}`)));
   const picture = element("div", undefined, { class: "picture" });
   picture.append(element("img", undefined, { src: image.uri, alt: image.name, decoding: "async", width: image.width, height: image.height }), overlay);
-  const caption = element("figcaption", `${image.name}: ${image.errors} ${image.errors === 1 ? "error" : "errors"}`);
+  const caption = element("figcaption", `${image.name}: ${errors(image)} ${errors(image) === 1 ? "error" : "errors"}`);
   const list = element("ul");
   list.append(...found.filter((one) => !one.correct).slice(0, 6).map((one) => element("li", `${name(one.label)} ${one.score.toFixed(2)}: ${one.kind}`)),
-    ...objects.filter((one) => !one.correct).slice(0, 6).map((one) => element("li", `${name(one.label)}: not detected`)));
+    ...objects.filter((one) => !detected(one)).slice(0, 6).map((one) => element("li", `${name(one.label)}: not detected`)));
   caption.append(list);
   const made = element("figure");
   made.append(picture, caption);
@@ -175,8 +180,10 @@ function figure(image) {
 }
 
 function showGallery() {
-  const some = data.images.filter((image) => state.cell === null || image.cells.includes(state.cell));
-  byId("gallery").replaceChildren(...some.map(figure));
+  const some = data.images.filter((image) => (state.cell === null ? errors(image) : image.cells.includes(state.cell)));
+  some.sort((a, b) => errors(b) - errors(a));
+  byId("gallery").replaceChildren(...some.slice(0, state.shown).map(figure));
+  byId("more").hidden = some.length <= state.shown;
   const [i, j] = (state.cell ?? ",").split(",");
   const named = state.cell === null ? "" : `: object ${data.confusion.labels[i]}, detection ${data.confusion.labels[j]}`;
   byId("shown").textContent = `${some.length} of ${data.images.length} images${named}`;
@@ -187,6 +194,7 @@ function showGallery() {
 function setThreshold(value) {
   state.threshold = value;
   byId("own").setAttribute("aria-pressed", String(value === null));
+  if (value !== null) for (const id of ["threshold", "gallery-threshold"]) byId(id).value = value;
   showCounts();
   showGallery();
 }
@@ -205,8 +213,9 @@ byId("calibration-note").textContent = data.calibration.error === null ? "no det
   : `Scores differ from the share of correct detections by ${data.calibration.error.toFixed(3)} on average (Guo et al. 2017).`;
 byId("label").append(element("option", "all labels", { value: "-1" }), ...data.curves.map((one, i) => element("option", one.label, { value: String(i) })));
 byId("label").addEventListener("change", (event) => { state.label = Number(event.target.value); showCounts(); drawCurves(); });
-byId("threshold").addEventListener("input", (event) => setThreshold(Number(event.target.value)));
+for (const id of ["threshold", "gallery-threshold"]) byId(id).addEventListener("input", (event) => setThreshold(Number(event.target.value)));
 byId("own").addEventListener("click", () => setThreshold(null));
+byId("more").addEventListener("click", () => { state.shown += 24; showGallery(); });
 byId("all").addEventListener("click", () => { state.cell = null; showGallery(); });
 for (const id of ["show-objects", "show-detections", "only-errors"]) byId(id).addEventListener("change", showGallery);
 showLabels();

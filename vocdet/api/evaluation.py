@@ -7,9 +7,10 @@ from pathlib import Path
 
 from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.detector import Detector, load
+from vocdet.api.report import EvalReport
 from vocdet.api.run import Run
+from vocdet.evaluation import report as evaluation_report
 from vocdet.evaluation.curves import Wanted
-from vocdet.evaluation.report import EvalReport
 from vocdet.files import check_writable, write_text
 from vocdet.formats.scan import Source
 from vocdet.inference.tiled import TileChoice
@@ -56,7 +57,7 @@ def evaluate(
         loaded = as_loaded(dataset, without_objects=True)
     ready = detector if isinstance(detector, Detector) else load(detector)
     options = EvalOptions(split, own_thresholds, subset, interval, seed)
-    return evaluate_detector(TileChoice(tile, overlap, whole).apply(ready.model), loaded, options).report
+    return EvalReport.of(evaluate_detector(TileChoice(tile, overlap, whole).apply(ready.model), loaded, options).report)
 
 
 def choose_thresholds(
@@ -86,7 +87,7 @@ def choose_thresholds(
     return choose(path, as_loaded(dataset), options)
 
 
-def write_report(report: EvalReport, path: str | Path, *, title: str = "Evaluation") -> Path:
+def write_report(report: evaluation_report.EvalReport, path: str | Path, *, title: str = "Evaluation") -> Path:
     """Write an evaluation as one HTML file to look at, and return its path: it needs neither a server nor a network.
 
     An existing file is replaced. It has the metrics of every label, curves with a threshold to move, the errors and

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vocdet.api.dataset import Data, as_loaded
+from vocdet.api.report import EvalReport
 from vocdet.api.run import Run
 from vocdet.api.training import as_run, plain_values
-from vocdet.evaluation.report import EvalReport
 from vocdet.formats.scan import Source
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import Plan, PlanRequest, Target
@@ -73,7 +73,7 @@ def train(
             if isinstance(event, BackboneResult | DetectorResult):
                 run = as_run(event)
             elif isinstance(event, EvalResult):
-                report = event.report
+                report = EvalReport.of(event.report)
         if run and run.interrupted:
             break
     assert run is not None  # every plan trains a detector

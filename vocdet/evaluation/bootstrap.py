@@ -152,7 +152,7 @@ def paired_difference(
 def resampled_metric(
     dataset: Dataset, table: DetectionTable, metric: str, drawing: Resampling, *, masks: bool = False
 ) -> NDArray[np.float64]:
-    """(R,) a metric of `BOUNDED_METRICS` in every resample; NaN in one without objects. The same images for the same seed."""
+    """(R,) a metric of `BOUNDED_METRICS` in each resample; NaN in one without objects."""
     pairs, objects = box_pairs(dataset.objects, table, floor=float(IOUS[0])), dataset.objects
     if masks:
         common = mask_pairs(dataset, table, floor=float(IOUS[0]))
@@ -190,7 +190,7 @@ def _resampled(
     drawing: Resampling,
     voc: Outcome | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The labels with objects (L,), and the metrics (L, 8, R) of every resample: `BOUNDED_METRICS`, then by VOC, if wanted."""
+    """The labels with objects (L,), and the metrics (L, 8, R) of each resample: `BOUNDED_METRICS`, then VOC's."""
     ignored = objects.difficult | objects.crowd
     outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
     labels = np.unique(objects.label[~ignored]).astype(np.int64)

@@ -17,12 +17,15 @@ from vocdet.errors import DependencyError, ImageError
 from vocdet.evaluation.confusion import Confusion
 from vocdet.evaluation.curves import LabelCurve
 from vocdet.evaluation.errors import KIND_NAMES
+from vocdet.evaluation.matching import IGNORED, TRUE
 from vocdet.evaluation.report import EvalReport, Metrics
 from vocdet.inputs.images import decode_image
 from vocdet.resources import bundled_text
 from vocdet.wording import counted
 
-MOST_IMAGES = 30
+MOST_IMAGES = 120
+MOST_DETECTIONS = 60  # of an image
+LOWEST = 0.05  # score of a detection that is drawn
 MOST_POINTS = 40_000  # of all curves together
 SIDE = 480  # pixels of the longer side of an image
 ERRORS = {
@@ -151,6 +154,11 @@ def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) ->
     lost, false = wanted & ~confusion.correct, _false(confusion, table.label, objects.label)
     count = np.bincount(objects.image[lost], minlength=len(dataset))
     count = count + np.bincount(table.image[false], minlength=len(dataset))
+    outcome = evidence.match.outcome
+    right = np.flatnonzero(outcome == TRUE)  # an object is detected at thresholds up to the score of its detection
+    scores = {
+        i: float(str(score)) for i, score in zip(evidence.match.object[right].tolist(), table.score[right], strict=True)
+    }
     images: list[dict[str, Any]] = []
     for row in np.argsort(-count, kind="stable").tolist():
         if len(images) == MOST_IMAGES or not count[row]:
@@ -161,23 +169,23 @@ def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) ->
             continue
         height, width = pixels.shape[:2]
         mine = np.flatnonzero(wanted & (objects.image == row)).tolist()
-        found = np.flatnonzero((table.image == row) & (confusion.detection_pair > -2)).tolist()
-        low = np.flatnonzero((table.image == row) & (confusion.detection_pair == -2) & (table.score >= 0.05))
+        found = np.flatnonzero((table.image == row) & (outcome != IGNORED) & (table.score >= LOWEST))
+        found = found[np.argsort(-table.score[found], kind="stable")][:MOST_DETECTIONS]
         cells = {_cell(objects.label[i], table.label, confusion.object_pair[i], len(dataset.labels)) for i in mine}
         cells |= {f"{len(dataset.labels)},{table.label[i]}" for i in found if confusion.detection_pair[i] == -1}
         images.append({
             "name": dataset.images.files[row], "uri": _uri(pixels), "width": width, "height": height,
-            "errors": int(count[row]), "cells": sorted(cells),
+            "cells": sorted(cells),
             "objects": [
-                {"box": objects.box[i].tolist(), "label": int(objects.label[i]), "correct": bool(confusion.correct[i])}
-                for i in mine
+                {"box": objects.box[i].tolist(), "label": int(objects.label[i]), "score": scores.get(i)} for i in mine
             ],
             "detections": [
                 {
                     "box": [round(side, 1) for side in table.box[i].tolist()], "label": int(table.label[i]),
-                    "score": float(str(table.score[i])), "kind": KIND_NAMES[kind[i]], "correct": not bool(false[i]),
+                    "score": float(str(table.score[i])), "kind": KIND_NAMES[kind[i]],
+                    "correct": bool(outcome[i] == TRUE),
                 }
-                for i in [*found, *low.tolist()[:40]] if kind[i] or not false[i]
+                for i in found.tolist()
             ],
         })  # fmt: skip
     return images

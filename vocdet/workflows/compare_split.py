@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import Bounds, Resampling, paired_test, resampled_metric
 from vocdet.evaluation.coco_score import IOUS, object_areas, score_pairs
 from vocdet.evaluation.matching import DetectionTable, box_pairs, stack
-from vocdet.formats.scan import Source
+from vocdet.formats.scan import Progress, Source
 from vocdet.inference.coco_results import Names, read_coco_results
 from vocdet.outputs import BEST
 from vocdet.runs.facts import RunFacts
@@ -25,7 +25,6 @@ from vocdet.workflows.eval_options import EvalOptions, split_rows
 from vocdet.workflows.evaluate import evaluate_run, relabeled_for
 from vocdet.workflows.load import load_dataset
 
-Progress = Callable[[int, int], None]
 METRICS = ("AP50", "AP")
 CONFIDENT = 0.05  # the highest p-value of a difference that is hardly chance
 

@@ -31,6 +31,7 @@ class EvalOptions:
     seed: int = 0  # of subset and interval
     tiles: TileChoice = TileChoice()
     commands: tuple[str, ...] = ()  # that repeat the evaluation, for its page
+    page: bool | None = None  # whether to write a page and plots; None: for a run, and not for detections in files
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class EvalResult:
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
     split: str = ""  # that was evaluated
     trained_on: int = 0  # images of the split that are in the train split
-    page: Path = Path()  # the same as a page to look at
+    page: Path = Path()  # the same as a page to look at; ".": not written
     kind: str = ""  # what the detections are, if they come from files
     outside: int = 0  # of those: in images of other splits, which are not counted
 

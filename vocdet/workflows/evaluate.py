@@ -16,7 +16,7 @@ from vocdet.data.relabel import with_labels
 from vocdet.errors import AnnotationError
 from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
-from vocdet.files import check_writable, write_bytes, write_text
+from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.inference.output import check_picture_name, write_picture
 from vocdet.inference.predictor import detect_all
@@ -25,13 +25,13 @@ from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST, check_output, mark_file
-from vocdet.plots.report_page import report_html
 from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
 from vocdet.workflows.detector import Backend, is_exported, open_detector
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
+from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, load_dataset
 
 
@@ -62,7 +62,8 @@ def evaluate_run(
     and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
     Objects with a label that the detector does not have count as missed. On tiles if it was trained on tiles, or by
     `options.tiles`; the metrics file names them. `picture` is a file for a few images with
-    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it.
+    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it, and
+    `plots-<split>` has its plots, unless `options.page` is False.
     See `vocdet.evaluation.bootstrap` for the intervals.
     """
     if picture:
@@ -93,11 +94,12 @@ def evaluate_run(
     own = options.own_thresholds or not len(dataset.objects)
     content |= {"thresholds_from": _origin(own), "checkpoint": checkpoint} | report.as_dict()
     content["analysis"] = report.analysis()
-    page = folder / f"report-{split}.html"
     metrics, results = (folder / f"{name}-{split}.json" for name in ("metrics", "detections"))
     write_bytes(metrics, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
-    write_text(page, report_html(report, page_facts(folder, split, loaded.path, options.commands)))
+    page = Path()
+    if options.page is not False:
+        page = write_page(report, page_facts(folder, split, loaded.path, options.commands), folder, split)
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)

@@ -21,7 +21,9 @@ from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
 from vocdet.outputs import BEST
+from vocdet.plots.report_page import PageFacts
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
+from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, clean_scan
 
 _CHECKPOINTS = ".safetensors"
@@ -36,7 +38,8 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     """The metrics of the detections in a file or folder; see `vocdet.inference.detection_files` for what is read.
 
     The ids of COCO results are those of the dataset's COCO file. In any other dataset, an image id is the stem of an
-    image or its position in the split, and a category id the position of its label, both from 1.
+    image or its position in the split, and a category id the position of its label, both from 1. With `options.page`,
+    `report-<split>.html` and `plots-<split>` are written into the current folder.
     """
     loaded = source if isinstance(source, Loaded) else _load(source)
     dataset = loaded.dataset
@@ -52,9 +55,13 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     resamples = RESAMPLES if options.interval or options.subset else 0
     report = evaluate(truth, found.detections, resamples=resamples, seed=options.seed)
     boxes_only = report.masks is None and any(one.masks is not None for one in found.detections)
+    page = Path()
+    if options.page:
+        facts = {"detections": str(path), "dataset": str(loaded.path)}
+        page = write_page(report, PageFacts(f"{path.name} on {split}", facts, commands=options.commands), Path(), split)
     return EvalResult(
         report, Path(), Path(), loaded.warnings, (), len(available), boxes_only, loaded.left_out, split,
-        kind=FORMAT_TITLES[found.kind], outside=found.outside,
+        kind=FORMAT_TITLES[found.kind], outside=found.outside, page=page,
     )  # fmt: skip
 
 

@@ -16,11 +16,13 @@ from vocdet.data.findings import Finding
 from vocdet.data.tiles import Tiles, tiled, training_tiles
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.evaluation.report import EvalReport
+from vocdet.files import write_text
 from vocdet.formats.scan import Scan, Source, other_readings
 from vocdet.inference.predictor import choose_device
 from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
+from vocdet.plots.report_page import report_html
 from vocdet.recipes.length import length_notes, with_length
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
@@ -28,6 +30,7 @@ from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
 from vocdet.runs.keeping import TrainingSummary
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
+from vocdet.runs.page_facts import page_facts
 from vocdet.runs.prolong import with_new_schedule
 from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
 from vocdet.runs.setup import RunOptions, check_run_folder, image_cache, run_folder, with_batch
@@ -158,6 +161,8 @@ def training_events(
             yield event
         if training.summary.keeps_last:
             best = validator.report
+        if group.first and best is not None:  # the newest validation's report: nothing is evaluated again
+            write_text(run / "report-val.html", report_html(best, page_facts(run, "val", loaded.path)))
         yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
 
 

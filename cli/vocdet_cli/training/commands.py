@@ -84,6 +84,8 @@ def train_maskrcnn(options: TrainingOptions) -> None:
 def _train_detector(task: str, options: TrainingOptions) -> None:
     if outcome := follow(task, options, print_detector_start):
         request, result = outcome
+        if launch.is_first() and (page := result.run / "report-val.html").is_file():
+            render.out.print(f"page to look at: [bold]{escape(str(page))}[/]", soft_wrap=True)
         print_end(result, next_step(request, options), _resume(task, result.run))
 
 
