@@ -15,7 +15,7 @@ from vocdet.evaluation.report import EvalReport
 from vocdet.files import make_folder, write_bytes
 from vocdet.plots.dataset import FAINT, HEAT, INK, LINES, PAPER
 from vocdet.plots.fonts import drawable, shortened
-from vocdet.plots.training import COLORS, LONGEST_NAME, MOST_LINES
+from vocdet.plots.training import COLORS, LONGEST_LINE_NAME, MOST_LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def evaluation_plot(report: EvalReport, name: str) -> Plot:
     }  # fmt: skip
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8, 6.4 if name == "confusion" else 5), dpi=120, facecolor=PAPER, layout="constrained")
-        PLOTS[name](figure.add_subplot(), report, [shortened(one, LONGEST_NAME) for one in names])
+        PLOTS[name](figure.add_subplot(), report, [shortened(one, LONGEST_LINE_NAME) for one in names])
         return Plot(name, _bytes(figure, "png"), _bytes(figure, "svg"))
 
 

@@ -21,9 +21,7 @@ from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
 from vocdet.outputs import BEST
-from vocdet.plots.report_page import PageFacts
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
-from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, clean_scan
 
 _CHECKPOINTS = ".safetensors"
@@ -57,6 +55,9 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     boxes_only = report.masks is None and any(one.masks is not None for one in found.detections)
     page = Path()
     if options.page:
+        from vocdet.plots.report_page import PageFacts  # loads OpenCV
+        from vocdet.workflows.eval_page import write_page
+
         facts = {"detections": str(path), "dataset": str(loaded.path)}
         page = write_page(report, PageFacts(f"{path.name} on {split}", facts, commands=options.commands), Path(), split)
     return EvalResult(
