@@ -28,7 +28,7 @@ def runs(make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monk
     )
     monkeypatch.setattr(journal, "curves", lambda *_, **__: b"")
     truth = load_dataset(Source(root)).dataset
-    know = {"a": ("dog", "cat"), "b": ("dog", "cat"), "c": ("cat",)}
+    know = {"a": ("cat", "dog"), "b": ("cat", "dog"), "c": ("cat",)}
     settings: dict[str, dict[str, Any]] = {"a": {"seed": 0}, "b": {"seed": 1}, "c": {"lr": 0.1}}
     folders = [save_run(make(tmp_path / name, **settings[name]), know[name]) for name in know]
     monkeypatch.setattr(evaluate, "open_detector", lambda run, device, backend: Knows(truth, know[run.name]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from vocdet.plots.training import COLORS, LONGEST_LINE_NAME, MOST_LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_LABELS = 30  # of a confusion matrix
 MOST_NUMBERS = 14  # labels of a matrix with its numbers
@@ -55,7 +56,7 @@ def evaluation_plot(report: EvalReport, name: str) -> Plot:
     from matplotlib.figure import Figure
 
     names, families = drawable([row.label for row in report.labels])
-    style = {
+    style: dict[Any, Any] = {
         "font.family": families, "font.size": 10.5, "text.parse_math": False, "text.color": INK,
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.axisbelow": True, "axes.spines.top": False,
         "axes.spines.right": False, "axes.grid": True, "grid.color": LINES, "xtick.color": INK, "ytick.color": INK,
@@ -67,9 +68,9 @@ def evaluation_plot(report: EvalReport, name: str) -> Plot:
         return Plot(name, _bytes(figure, "png"), _bytes(figure, "svg"))
 
 
-def _bytes(figure: object, format: Literal["png", "svg"]) -> bytes:
+def _bytes(figure: Figure, format: Literal["png", "svg"]) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format=format, metadata={"Date": None} if format == "svg" else None)  # type: ignore[attr-defined]
+    figure.savefig(file, format=format, metadata={"Date": None} if format == "svg" else None)
     return file.getvalue()
 
 

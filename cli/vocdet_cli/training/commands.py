@@ -17,6 +17,7 @@ from vocdet_cli.training import launch
 from vocdet_cli.training.options import TrainingOptions, training_options
 from vocdet_cli.training.progress import follow, print_end
 from vocdet_cli.training.resume import Request, ResumableCommand
+from vocdet_cli.training.seeds import train_seeds
 from vocdet_cli.training.summary import next_step, print_backbone_start, print_detector_start
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def train_backbone(
     It trains on the train split and keeps the last weights, or the best epoch on val if that is surely better. Ctrl-C
     stops after the current step; --resume continues from there.
     """
+    if options.seeds > 1:
+        train_seeds("backbone", options, print_backbone_start, folder=folder)
+        return
     if (outcome := follow("backbone", options, print_backbone_start, folder=folder)) is None:
         return
     request, result = outcome
@@ -82,7 +86,9 @@ def train_maskrcnn(options: TrainingOptions) -> None:
 
 
 def _train_detector(task: str, options: TrainingOptions) -> None:
-    if outcome := follow(task, options, print_detector_start):
+    if options.seeds > 1:
+        train_seeds(task, options, print_detector_start)
+    elif outcome := follow(task, options, print_detector_start):
         request, result = outcome
         if launch.is_first() and (page := result.run / "report-val.html").is_file():
             render.out.print(f"page to look at: [bold]{escape(str(page))}[/]", soft_wrap=True)

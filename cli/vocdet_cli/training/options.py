@@ -39,6 +39,14 @@ ShowRecipe = Annotated[
 ]
 Tensors = Annotated[bool, typer.Option("--show-weights", help="List every tensor with the origin of its weights.")]
 Devices = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …; 0,1 trains in one process per device.")]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Train N times, with seeds from --seed on, and show the mean and spread of the metrics. The same command "
+        "continues: finished runs are skipped.",
+    ),
+]
 TrackOption = Annotated[Literal["wandb", "mlflow"] | None, typer.Option(help="Log the run to a tracking service.")]
 
 
@@ -70,6 +78,7 @@ class TrainingOptions(LearningOptions):
     show_weights: Tensors = False
     device: Devices = "auto"
     track: TrackOption = None
+    seeds: Seeds = 1
 
 
 def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOptions) -> Callable[[Command], Command]:
