@@ -92,7 +92,10 @@ def average_precision_101(
         gain = np.diff(reached, prepend=0)
         firsts = np.flatnonzero(np.diff(level, prepend=-1))
         gain[firsts] = reached[firsts]
-        average[label] = np.bincount(level, best[level, place] * gain, len(outcome)) / len(RECALLS)
+        sampled = np.zeros((len(outcome), len(RECALLS)))  # 0 beyond the highest recall
+        below = np.arange(len(RECALLS)) < np.bincount(level, gain, len(outcome))[:, None]
+        sampled[below] = np.repeat(best[level, place], gain)
+        average[label] = sampled.mean(axis=1)
     return average
 
 

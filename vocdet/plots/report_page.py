@@ -24,6 +24,7 @@ from vocdet.resources import bundled_text
 from vocdet.wording import counted
 
 MOST_IMAGES = 120
+MOST_TRIED = 4 * MOST_IMAGES  # of which some cannot be read; all, where only annotations are there
 MOST_DETECTIONS = 60  # of an image
 LOWEST = 0.05  # score of a detection that is drawn
 MOST_POINTS = 40_000  # of all curves together
@@ -160,7 +161,7 @@ def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) ->
         i: float(str(score)) for i, score in zip(evidence.match.object[right].tolist(), table.score[right], strict=True)
     }
     images: list[dict[str, Any]] = []
-    for row in np.argsort(-count, kind="stable").tolist():
+    for row in np.argsort(-count, kind="stable")[:MOST_TRIED].tolist():
         if len(images) == MOST_IMAGES or not count[row]:
             break
         try:
