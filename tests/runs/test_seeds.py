@@ -43,4 +43,4 @@ def test_metrics_spread_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folders = [make(tmp_path / name, ap50) for name, ap50 in (("a", 0.4), ("b", 0.5), ("c", 0.6))]
     (ap50,) = spreads(folders)
     assert (ap50.name, ap50.values) == ("ap50", (0.4, 0.5, 0.6))
-    assert (ap50.mean, ap50.deviation) == (pytest.approx(0.5), pytest.approx(0.1))
+    assert [ap50.mean, ap50.deviation] == pytest.approx([0.5, 0.1])

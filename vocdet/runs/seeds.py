@@ -14,7 +14,7 @@ import msgspec
 
 from vocdet.files import make_folder, write_bytes
 from vocdet.formats.scan import Source
-from vocdet.recipes.schema import Recipe, changed
+from vocdet.recipes.schema import R, changed
 from vocdet.runs.facts import read_run
 from vocdet.training.state import FINAL_STATE, STATE
 
@@ -34,7 +34,7 @@ class SeedRuns:
     _known: _Record
 
     @classmethod
-    def of(cls, runs: Path, task: str, recipe: Recipe, source: Source) -> SeedRuns:
+    def of(cls, runs: Path, task: str, recipe: R, source: Source) -> SeedRuns:
         """Those of the same request; none yet for a new one, or if the record cannot be read."""
         plain = msgspec.to_builtins(asdict(changed(recipe, seed=0)))
         known = _Record(task, plain, dict(source.record()))
