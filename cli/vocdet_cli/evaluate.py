@@ -66,10 +66,13 @@ class ImageOptions:
         bool | None,
         typer.Option(
             "--report/--no-report",
-            help="Write report-<split>.html, and plots-<split> with its plots as PNG and SVG.",
+            help="Write report-<split>.html, a page to look at.",
             show_default="for a run, into its folder; for detections in files, --report writes into this folder",
         ),
     ] = None
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Write the plots of the page as PNG and SVG beside it, into plots-<split>.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +119,9 @@ def evaluate(
     source = read.source(data)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
     options = EvalOptions(
-        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed, images.report
-    )
+        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed,
+        True if images.plots else images.report, images.plots,
+    )  # fmt: skip
     done = _of_files(run, source, options, picture) if run else None
     if done is None:
         done, run = _of_run(run, source, options, runner, picture)

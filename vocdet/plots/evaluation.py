@@ -61,6 +61,7 @@ def evaluation_plot(report: EvalReport, name: str) -> Plot:
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.axisbelow": True, "axes.spines.top": False,
         "axes.spines.right": False, "axes.grid": True, "grid.color": LINES, "xtick.color": INK, "ytick.color": INK,
         "lines.linewidth": 1.7, "legend.frameon": False, "legend.fontsize": 9.5, "svg.hashsalt": name,
+        "svg.fonttype": "none",
     }  # fmt: skip
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8, 6.4 if name == "confusion" else 5), dpi=120, facecolor=PAPER, layout="constrained")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import cv2
@@ -81,6 +82,7 @@ def report_html(report: EvalReport, about: PageFacts) -> str:
     )
 
 
+@cache
 def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs

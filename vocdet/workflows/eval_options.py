@@ -31,7 +31,8 @@ class EvalOptions:
     seed: int = 0  # of subset and interval
     tiles: TileChoice = TileChoice()
     commands: tuple[str, ...] = ()  # that repeat the evaluation, for its page
-    page: bool | None = None  # whether to write a page and plots; None: for a run, and not for detections in files
+    page: bool | None = None  # whether to write a page; None: for a run, and not for detections in files
+    plots: bool = False  # beside the page, its plots as PNG and SVG
 
 
 @dataclass(frozen=True, slots=True)

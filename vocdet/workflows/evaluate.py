@@ -62,8 +62,8 @@ def evaluate_run(
     and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
     Objects with a label that the detector does not have count as missed. On tiles if it was trained on tiles, or by
     `options.tiles`; the metrics file names them. `picture` is a file for a few images with
-    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it, and
-    `plots-<split>` has its plots, unless `options.page` is False.
+    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it, unless
+    `options.page` is False; with `options.plots`, `plots-<split>` has its plots as PNG and SVG.
     See `vocdet.evaluation.bootstrap` for the intervals.
     """
     if picture:
@@ -99,7 +99,7 @@ def evaluate_run(
     write_coco_results(results, dataset, detections, image_ids=(rows + 1).tolist())
     page = Path()
     if options.page is not False:
-        page = write_page(report, page_facts(folder, split, loaded.path, options.commands), folder, split)
+        page = write_page(report, page_facts(folder, split, loaded.path, options.commands), folder, options)
     if picture:
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)

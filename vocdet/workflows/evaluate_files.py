@@ -37,7 +37,7 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
 
     The ids of COCO results are those of the dataset's COCO file. In any other dataset, an image id is the stem of an
     image or its position in the split, and a category id the position of its label, both from 1. With `options.page`,
-    `report-<split>.html` and `plots-<split>` are written into the current folder.
+    `report-<split>.html` is written into the current folder.
     """
     loaded = source if isinstance(source, Loaded) else _load(source)
     dataset = loaded.dataset
@@ -59,7 +59,8 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
         from vocdet.workflows.eval_page import write_page
 
         facts = {"detections": str(path), "dataset": str(loaded.path)}
-        page = write_page(report, PageFacts(f"{path.name} on {split}", facts, commands=options.commands), Path(), split)
+        about = PageFacts(f"{path.name} on {split}", facts, commands=options.commands)
+        page = write_page(report, about, Path(), replace(options, split=split))
     return EvalResult(
         report, Path(), Path(), loaded.warnings, (), len(available), boxes_only, loaded.left_out, split,
         kind=FORMAT_TITLES[found.kind], outside=found.outside, page=page,
