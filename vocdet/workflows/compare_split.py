@@ -61,7 +61,7 @@ def compare_on(
 
     Runs with equal recipes except for the seed count as one, whose metric is their mean, unless no others are left.
     Their evaluations are read from their folders; those that are missing, or of other images, are made and written as
-    `evaluate_run` does. `source` is by default the dataset of the first run. `SplitError` for a missing split.
+    `evaluate_run` does, without a page. `source` is by default the dataset of the first run. `SplitError` for a missing split.
     """
     loaded = load_dataset(source or Source.from_record(dataset_arguments(runs[0].folder)))
     rows = split_rows(loaded.dataset, split)
@@ -70,7 +70,7 @@ def compare_on(
     fingerprint = loaded.dataset.fingerprint()
     for run in runs:
         if not _is_evaluated(run.folder, split, fingerprint):
-            evaluate_run(run.folder, loaded, EvalOptions(split), device=device, progress=progress)
+            evaluate_run(run.folder, loaded, EvalOptions(split, page=False), device=device, progress=progress)
     tables = [_detections(run, split, truth) for run in runs]
     drawing = Resampling(len(truth))
     first, *others = _groups(runs)
