@@ -61,7 +61,8 @@ def compare_on(
 
     Runs with equal recipes except for the seed count as one, whose metric is their mean, unless no others are left.
     Their evaluations are read from their folders; those that are missing, or of other images, are made and written as
-    `evaluate_run` does, without a page. `source` is by default the dataset of the first run. `SplitError` for a missing split.
+    `evaluate_run` does, without a page. `source` is by default the dataset of the first run. `SplitError` for a
+    missing split.
     """
     loaded = load_dataset(source or Source.from_record(dataset_arguments(runs[0].folder)))
     rows = split_rows(loaded.dataset, split)
