@@ -153,10 +153,14 @@ HOST = """
     from vocdet.formats.scan import Source
     from vocdet.recipes.schema import SsdRecipe, changed
     from vocdet.training.state import FINAL_STATE, STATE, read_record
+    from vocdet.runs import journal
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train_detector import training_events
 
+    import tensorboard.compat.proto.event_pb2  # here, and not again in every process that is forked
+
     os.fsync = lambda _: None  # it is the process that is killed here, and not the computer
+    journal.curves = lambda *_, **__: b""
     root, recipe = Path(sys.argv[1]), changed(SsdRecipe(), **json.loads(sys.argv[3]))
     random.seed()
 
