@@ -12,6 +12,7 @@ _MOST_SEGMENTS = 200
 _SEGMENT = 1 << 16  # bytes that a segment of a JPEG holds at most
 _TAIL = 4096  # bytes at the end of a PNG that are searched for EXIF data
 _EXIF = b"Exif\0"
+_HEAD = struct.Struct(">BBHBHH")  # of a segment: 255, its kind and length; in a frame header depth, height and width
 _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLE_FORMAT = 0x100, 0x101, 0x102, 0x112, 0x153  # tags of TIFF and EXIF
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # types of TIFF values
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s")
@@ -79,15 +80,15 @@ def _jpeg(file: int, begin: bytes) -> Header | None:
     """The frame header of a JPEG (ITU T.81, B.2.2), found by stepping over the segments before it."""
     place, orientation = 2, 0
     for _ in range(_MOST_SEGMENTS):
-        segment = begin[place : place + 9]
+        segment, at = (begin, place) if place + 9 <= len(begin) else (_read_at(file, 9, place), 0)
         if len(segment) < 9:
-            segment = _read_at(file, 9, place)
-        if len(segment) < 9 or segment[0] != 0xFF or not 0xC0 <= segment[1] <= 0xFE or 0xD0 <= segment[1] <= 0xDA:
             return None
-        length, _, height, width = struct.unpack_from(">HBHH", segment, 2)
-        if segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):
+        mark, kind, length, _, height, width = _HEAD.unpack_from(segment, at)
+        if mark != 0xFF or not 0xC0 <= kind <= 0xFE or 0xD0 <= kind <= 0xDA:
+            return None
+        if kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             return Header("JPEG", width, height, orientation or 1)
-        if segment[1] == 0xE1 and not orientation and segment[4:9] == _EXIF:
+        if kind == 0xE1 and not orientation and segment[at + 4 : at + 9] == _EXIF:
             orientation = exif_orientation(_segment(file, begin, place + 10, length - 8))
         place += 2 + length
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -31,21 +31,25 @@ def mask_areas(segmentations: Texts) -> MaskAreas:
     """Parse and measure every mask of a column."""
     count = len(segmentations)
     measured = MaskAreas(np.full(count, np.nan), {}, {}, np.full((count, 4), np.nan))
-    polygons = []
-    for row, text in segmentations.items():
-        if text[:1] == b"[":
-            polygons.append((row, text))
-        else:
-            _measure(row, text, measured)
-    waiting = iter(polygons)
-    while chunk := list(islice(waiting, _CHUNK)):
-        outlines = outlines_of([text for _, text in chunk])
+    rows, ends, data = segmentations.rows, segmentations.ends, segmentations.data
+    starts = ends - np.diff(ends, prepend=0)
+    outlined = data[starts] == ord("[")
+
+    def texts(places: NDArray[np.int64]) -> list[memoryview]:
+        return [data.data[a:b] for a, b in zip(starts[places].tolist(), ends[places].tolist(), strict=True)]
+
+    others, polygons = np.flatnonzero(~outlined), np.flatnonzero(outlined)
+    for row, text in zip(rows[others].tolist(), texts(others), strict=True):
+        _measure(row, bytes(text), measured)
+    for first in range(0, len(polygons), _CHUNK):
+        chunk = polygons[first : first + _CHUNK]
+        found = texts(chunk)
+        outlines = outlines_of(found)
         if outlines is not None:
-            rows = [row for row, _ in chunk]
-            measured.area[rows], measured.bounds[rows] = outlines.areas(), outlines.bounds()
+            measured.area[rows[chunk]], measured.bounds[rows[chunk]] = outlines.areas(), outlines.bounds()
             continue
-        for row, text in chunk:
-            _measure(row, text, measured)
+        for row, text in zip(rows[chunk].tolist(), found, strict=True):
+            _measure(row, bytes(text), measured)
     return measured
 
 
@@ -104,7 +108,7 @@ class Outlines:
         return np.asarray(np.cumsum(self.each) - self.each)
 
 
-def outlines_of(texts: Sequence[bytes]) -> Outlines | None:
+def outlines_of(texts: Sequence[bytes | memoryview]) -> Outlines | None:
     """The polygons in the JSON of one or more polygon lists; None if one of them is invalid."""
     try:
         lists = _POLYGONS.decode(b"[" + b",".join(texts) + b"]")

@@ -85,9 +85,9 @@ class Texts:
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """Row and text of the nonempty texts, in order."""
-        data, first = self.data.tobytes(), 0
+        data, first = self.data.data, 0
         for row, end in zip(self.rows.tolist(), self.ends.tolist(), strict=True):
-            yield row, data[first:end]
+            yield row, bytes(data[first:end])
             first = end
 
     def take(self, rows: ArrayLike) -> Texts:

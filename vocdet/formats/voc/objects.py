@@ -313,7 +313,7 @@ def _rare_fields(children: list[etree._Element], note: Note, unknown: set[str]) 
 def _polygon(element: etree._Element, note: Note) -> str | None:
     """x1,y1,x2,y2,... as JSON numbers, from Roboflow's <x1><y1>... or LabelMe's <pt><x><y>; None if it is invalid."""
     texts = [inner.text or "" for inner in element]
-    if [inner.tag for inner in element] == _point_tags(len(texts)) and _JSON_NUMBERS.fullmatch(text := ",".join(texts)):
+    if [inner.tag for inner in element] == point_tags(len(texts)) and _JSON_NUMBERS.fullmatch(text := ",".join(texts)):
         return text
     sides: dict[str, list[float]] = {"x": [], "y": []}
     for inner in element.iter():
@@ -333,7 +333,7 @@ def _polygon(element: etree._Element, note: Note) -> str | None:
 
 
 @cache
-def _point_tags(count: int) -> list[str]:
+def point_tags(count: int) -> list[str]:
     """The first `count` of x1, y1, x2, y2, ..."""
     return [f"{'xy'[i % 2]}{i // 2 + 1}" for i in range(count)]
 

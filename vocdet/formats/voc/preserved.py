@@ -151,10 +151,14 @@ def add_object_columns(
 ) -> None:
     """Add the segmentations, extras and areas of the objects that have any; `pixels` are RLEs by object."""
     count = len(builder.image)
-    polygons_of = dict(polygons.texts(count).items())
     areas = np.full(count, np.nan)
-    for row in sorted(polygons_of.keys() | rare.keys() | pixels.keys()):
-        fields, outline = rare.get(row, NO_RARE_FIELDS), polygons_of.pop(row, b"")
+    outlines = polygons.texts(count)
+    waiting = outlines.items()
+    following = next(waiting, (-1, b""))
+    for row in sorted({*outlines.rows.tolist(), *rare, *pixels}):
+        fields, outline = rare.get(row, NO_RARE_FIELDS), b""
+        if row == following[0]:
+            outline, following = following[1], next(waiting, (-1, b""))
         tags = fields.tags
         if row in pixels and outline:  # an object has one mask: polygons beside pixels are preserved as tags
             tags = (*tags, *(polygon_xml(polygon.split(",")) for polygon in outline.decode().split("],[")))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vocdet.formats.shared.builder import DIFFICULT, OCCLUDED, TRUNCATED
 from vocdet.formats.shared.values import clean_label
-from vocdet.formats.voc.objects import ObjectColumns, RareFields, polygon_xml
+from vocdet.formats.voc.objects import ObjectColumns, RareFields, point_tags
 from vocdet.formats.voc.preserved import Header
 
 _S = "[ \t\n]*"
@@ -79,7 +79,6 @@ _OBJECT = re.compile(
 )
 _PART = re.compile(_part_pattern(f"({_TEXT})", f"({_SIDE})"))
 _SOURCE_ELEMENT = re.compile(rf"<([a-z]+)>({_TEXT})<")
-_NUMBER = re.compile(r">([\d.]+)<")
 _END = re.compile(rf"</annotation>{_S}")
 _SPACED = bytes.maketrans(b">", b" ")  # with the tags deleted, numbers between spaces remain
 _NOT_NUMBERS = b"</aimnxy \t\n"
@@ -201,10 +200,18 @@ def _are(texts: Sequence[str], test: Callable[[str], bool]) -> NDArray[np.bool_]
 
 def _rare_fields(points: str, parts: str) -> tuple[RareFields, bool]:
     """The polygon and the parts of an object, and whether the points of the polygon have the usual names."""
-    numbers = _NUMBER.findall(points)
-    usual = not numbers or polygon_xml(numbers) == f"<polygon>{''.join(points.split())}</polygon>"
+    tokens = points.replace("<", ">").split(">")  # space, x1, its number, /x1, space, y1, ...
+    numbers = tokens[2::4]
+    usual = (tokens[1::4], tokens[3::4]) == _point_tags(len(numbers))
     boxes = ((name, (float(x), float(y), float(x_2), float(y_2))) for name, x, y, x_2, y_2 in _PART.findall(parts))
     return RareFields(polygons=(",".join(numbers),) if numbers else (), parts=tuple(boxes)), usual
+
+
+@lru_cache(256)  # most polygons of a dataset have a similar number of points
+def _point_tags(numbers: int) -> tuple[list[str], list[str]]:
+    """The names of the elements of a polygon, and how they end."""
+    names = point_tags(numbers)
+    return names, [f"/{name}" for name in names]
 
 
 def _pose(text: str) -> str:
