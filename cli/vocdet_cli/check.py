@@ -205,10 +205,13 @@ def _check_summary(report: CheckReport) -> str:
 
 def _after_check(report: CheckReport, same: list[str], again: str, *, requested: bool) -> str:
     """The next step; a repair comes first, unless it was requested."""
-    from vocdet.workflows.fix import can_fix
+    from vocdet.formats.registry import find_format
 
-    if can_fix(report) and not requested:
-        return f"{again} --fix"
+    if not requested and find_format(report.format).repairable:
+        from vocdet.workflows.fix import can_fix  # loads lxml and the patterns of VOC files
+
+        if can_fix(report):
+            return f"{again} --fix"
     if report.errors:
         return f"correct the errors, then {again}"
     if not len(report.dataset.objects):

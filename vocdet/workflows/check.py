@@ -24,7 +24,7 @@ from vocdet.data.splits import Splits
 from vocdet.data.usable import without_mismatched
 from vocdet.formats import registry
 from vocdet.formats.scan import Coordinates, FormatName, Progress, Scan, Source
-from vocdet.formats.voc import image_sets, repair, split_files
+from vocdet.formats.voc import image_sets, split_files
 from vocdet.wording import counted
 
 
@@ -99,6 +99,8 @@ def check_dataset(
     format = registry.find_format(scan.format)
     findings += label_findings(dataset, listed=not format.own_labels or source.labels is not None)
     if format.repairable:
+        from vocdet.formats.voc import repair  # loads lxml and the patterns of VOC files
+
         findings += repair.size_findings(dataset.root, dataset.images.sources)
     groups: Groups = []
     if images:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vocdet.data import image_files
@@ -19,6 +18,8 @@ from vocdet.file_names import folded
 
 def image_findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
     """Decode every image to its last byte and list its problems."""
+    from concurrent.futures import ThreadPoolExecutor  # loads logging
+
     size_of = zip(dataset.images.widths.tolist(), dataset.images.heights.tolist(), strict=True)
     terms = (terms_of(dataset, row) for row in range(len(dataset)))
     paths = (dataset.root / file for file in dataset.images.files)

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -137,6 +136,8 @@ def _decoded_image(path: Path, levels: Levels | None) -> NDArray[np.uint8]:
 
 
 def _read_all(dataset: Dataset, progress: Callable[[int, int], None] | None) -> tuple[Pictures, NDArray[np.bool_]]:
+    from concurrent.futures import ThreadPoolExecutor  # loads logging
+
     paths = [dataset.root / file for file in dataset.images.files]
     pictures = np.zeros((len(paths), _HASHED_SIDE, _HASHED_SIDE), np.uint8)
     readable = np.zeros(len(paths), np.bool_)
