@@ -27,9 +27,9 @@ DOCS = ROOT / "docs"
 
 # The guide that explains each command. A command that is missing here fails the build and the test.
 GUIDES = {
-    "bench": "runs", "check": "check", "compare": "runs", "convert": "convert", "crops": "reshape",
+    "audit": "check", "bench": "runs", "check": "check", "compare": "runs", "convert": "convert", "crops": "reshape",
     "demo": "train-ssd", "eval": "evaluate", "export": "export", "fetch": "reshape", "frames": "prelabel",
-    "init": "projects",
+    "init": "projects", "learning-curve": "evaluate",
     "live": "predict",
     "merge": "reshape", "predict": "predict", "progress": "prelabel", "recipes": "projects", "remap": "reshape",
     "runs": "runs",

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes longer than all the rest
 if TYPE_CHECKING:
+    from vocdet.api.audit import audit, learning_curve
     from vocdet.api.checks import Repair, check, repair
     from vocdet.api.conversion import convert, crop, merge, remap, sample
     from vocdet.api.dataset import Dataset, read, split, statistics, write, write_splits
@@ -55,13 +56,16 @@ if TYPE_CHECKING:
     )
     from vocdet.models.backbones.backbone import register_backbone
     from vocdet.training.loop import Epoch, Step
+    from vocdet.workflows.audit import AuditResult
     from vocdet.workflows.check import CheckReport
     from vocdet.workflows.export import ExportResult
+    from vocdet.workflows.learning_curve import LearningCurve
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 __all__ = [
     "AnnotationError",
     "ArgumentError",
+    "AuditResult",
     "CheckReport",
     "CheckpointError",
     "Dataset",
@@ -79,6 +83,7 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ImageError",
+    "LearningCurve",
     "ManyErrors",
     "MediaError",
     "OutputError",
@@ -94,6 +99,7 @@ __all__ = [
     "TrainingError",
     "VocdetError",
     "__version__",
+    "audit",
     "check",
     "choose_thresholds",
     "convert",
@@ -102,6 +108,7 @@ __all__ = [
     "export",
     "fetch",
     "frames",
+    "learning_curve",
     "live",
     "load",
     "merge",
@@ -127,6 +134,7 @@ __all__ = [
 ]
 
 _EXPORTS = {  # module: its public names, as the imports above have them
+    "vocdet.api.audit": "audit learning_curve",
     "vocdet.api.checks": "Repair check repair",
     "vocdet.api.conversion": "convert crop merge remap sample",
     "vocdet.api.dataset": "Dataset read split statistics write write_splits",
@@ -150,8 +158,10 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     ),
     "vocdet.models.backbones.backbone": "register_backbone",
     "vocdet.training.loop": "Epoch Step",
+    "vocdet.workflows.audit": "AuditResult",
     "vocdet.workflows.check": "CheckReport",
     "vocdet.workflows.export": "ExportResult",
+    "vocdet.workflows.learning_curve": "LearningCurve",
     "vocdet.workflows.train_detector": "DetectorResult DetectorStart",
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}

@@ -41,6 +41,10 @@ COMMAND_MODULES = {
     "train-maskrcnn": ("training.commands", "Train a Mask R-CNN, mobile or standard, on a dataset with masks; with "
                        "--no-masks a Faster R-CNN on boxes."),
     "eval": ("evaluate", "Average precision, precision, recall and F1 of every label, by the rules of VOC and COCO."),
+    "audit": ("audit", "List likely mistakes of the annotations: missing objects, wrong labels, boxes that do not "
+              "fit."),
+    "learning-curve": ("learning_curve", "Train on 1/8, 1/4, 1/2 and all of the images, and estimate what twice as "
+                       "many would bring to each label."),
     "thresholds": ("thresholds", "Choose the score threshold of every label on a split, and store it in the "
                    "checkpoint."),
     "predict": ("predict", "Detect objects in images, videos and streams; draw them, and list them in "

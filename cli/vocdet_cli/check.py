@@ -135,7 +135,7 @@ def _repair(report: CheckReport, again: str, fixing: FixOptions, shown: ReportOp
 
     repair, quiet = _Repair(plan_fixes(report)), shown.as_json
     if not quiet:
-        _print_plan(repair.plan, None if shown.show_all else MOST_DIFF_LINES)
+        print_plan(repair.plan, None if shown.show_all else MOST_DIFF_LINES)
     if repair.plan and (fixing.yes or (not quiet and _confirmed(again))):
         repair.backup = apply_fixes(repair.plan)
         if not quiet:
@@ -152,7 +152,8 @@ def _confirmed(again: str) -> bool:
     return typer.confirm("make these changes?", err=True)
 
 
-def _print_plan(plan: FixPlan, most: int | None) -> None:
+def print_plan(plan: FixPlan, most: int | None) -> None:
+    """Print the changes to files as a diff, and what is left to a person."""
     from vocdet.wording import counted
 
     lines = list(plan.diff())

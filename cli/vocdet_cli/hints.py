@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 # The command of every function that a text may name, with the options it needs to do the same.
 COMMANDS: dict[str, tuple[str, ...]] = {
+    "audit": ("audit",),
     "bench": ("bench",),
     "check": ("check",),
     "choose_thresholds": ("thresholds",),
@@ -20,6 +21,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("export",),
     "fetch": ("fetch",),
     "frames": ("frames",),
+    "learning_curve": ("learning-curve",),
     "load": ("predict",),
     "merge": ("merge",),
     "predict": ("predict",),

@@ -90,7 +90,7 @@ def train_backbone(
     >>> sorted(run.metrics)
     ['accuracy', 'loss', 'mean_label_accuracy']
     """
-    resolved = _resolved(_own_recipe(resume, recipe, DEFAULT_BACKBONE), ("backbone",), values)
+    resolved = resolved_recipe(_own_recipe(resume, recipe, DEFAULT_BACKBONE), ("backbone",), values)
     options = _run_options(runs, device, resume, track, stop, values)
     return _last_event(backbones.backbone_events(_source_of(dataset), resolved, options))
 
@@ -118,7 +118,7 @@ def training_events(
     ...         print(event.epoch, sorted(event.metrics))
     1 ['ap', 'ap50', 'f1', 'loss']
     """
-    resolved = _resolved(_own_recipe(resume, recipe, DEFAULT_DETECTOR), DETECTORS, values)
+    resolved = resolved_recipe(_own_recipe(resume, recipe, DEFAULT_DETECTOR), DETECTORS, values)
     options = _run_options(runs, device, resume, track, stop, values)
     return detectors.training_events(_source_of(dataset), resolved, options)
 
@@ -144,7 +144,7 @@ def as_run(result: backbones.BackboneResult | detectors.DetectorResult) -> Run:
     return Run(run, scores, summary.best_epoch, summary.epochs, summary.interrupted, summary.remarks())
 
 
-def _resolved(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:
+def resolved_recipe(recipe: RecipeChoice, tasks: tuple[str, ...], values: dict[str, Any]) -> Any:
     """The recipe with the values on top. `RecipeError` for one of another task, and for values it does not have."""
     if isinstance(recipe, str | Path):
         task = task_of(str(recipe))

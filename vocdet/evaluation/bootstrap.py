@@ -161,6 +161,18 @@ def resampled_metric(
     return np.asarray(_mean(drawn)[BOUNDED_METRICS.index(metric)])
 
 
+def resampled_by_label(
+    dataset: Dataset, detections: Sequence[Detections], metric: str, drawing: Resampling
+) -> NDArray[np.float64]:
+    """(L + 1, R) a metric of `BOUNDED_METRICS` of every label, and of all, in each resample; NaN without objects."""
+    table = stack(detections, len(dataset.labels))
+    known, drawn = _resampled(box_pairs(dataset.objects, table, floor=float(IOUS[0])), table, dataset.objects, drawing)
+    values = np.full((len(dataset.labels) + 1, drawn.shape[2]), np.nan)
+    place = BOUNDED_METRICS.index(metric)
+    values[known], values[-1] = drawn[:, place], _mean(drawn)[place]
+    return values
+
+
 def paired_test(
     before: NDArray[np.float64], after: NDArray[np.float64], *, seed: int = 0
 ) -> tuple[Bounds, float | None]:

@@ -177,7 +177,7 @@ def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) ->
         cells = {_cell(objects.label[i], table.label, confusion.object_pair[i], len(dataset.labels)) for i in mine}
         cells |= {f"{len(dataset.labels)},{table.label[i]}" for i in found if confusion.detection_pair[i] == -1}
         images.append({
-            "name": dataset.images.files[row], "uri": _uri(pixels), "width": width, "height": height,
+            "name": dataset.images.files[row], "uri": picture_uri(pixels), "width": width, "height": height,
             "cells": sorted(cells),
             "objects": [
                 {"box": objects.box[i].tolist(), "label": int(objects.label[i]), "score": scores.get(i)} for i in mine
@@ -207,7 +207,7 @@ def _cell(label: int, of_detection: NDArray[np.int64], pair: int, background: in
     return f"{label},{of_detection[pair] if pair >= 0 else background}"
 
 
-def _uri(pixels: NDArray[np.uint8]) -> str:
+def picture_uri(pixels: NDArray[np.uint8]) -> str:
     """An image (H, W, 3) RGB as a small JPEG in a data URI."""
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))

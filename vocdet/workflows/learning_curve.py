@@ -1,0 +1,131 @@
+"""What more images would bring: detectors that were trained on shares of the images, and a power law through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vocdet.data.dataset import Dataset
+from vocdet.data.findings import Finding
+from vocdet.errors import SplitError
+from vocdet.evaluation.bootstrap import Resampling, resampled_by_label
+from vocdet.evaluation.learning_curve import CurveFit, fit_curve
+from vocdet.files import check_writable, make_folder, write_bytes
+from vocdet.formats.scan import Progress, Source
+from vocdet.outputs import write_marker
+from vocdet.plots.learning_curve import curve_picture
+from vocdet.wording import counted
+from vocdet.workflows.detector import open_detector
+from vocdet.workflows.eval_options import EvalOptions, chosen_split
+from vocdet.workflows.evaluate import Evaluation, evaluate_detector
+from vocdet.workflows.load import Loaded, load_dataset
+from vocdet.workflows.trainings import Train
+
+SHARES = (8, 4, 2, 1)  # of the images of train: an eighth, a quarter, a half, all
+FEWEST = 2  # images to train on
+RESULT, PICTURE = "learning-curve.json", "learning-curve.png"
+
+
+@dataclass(frozen=True, slots=True)
+class CurveOptions:
+    """What to train and evaluate on, and where to write the results."""
+
+    out: Path = Path("learning-curve")
+    train: str = "train"  # split
+    split: str = ""  # to evaluate on; "": test, or val if there is none
+    seed: int = 0  # of the choice of images, and of the interval
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelGrowth:
+    """AP50 of a label by the number of images, and what twice as many would bring; None: it has no objects."""
+
+    label: str
+    ap50: tuple[float | None, ...]  # by size
+    fit: CurveFit | None
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurve:
+    """AP50 by the number of training images."""
+
+    sizes: tuple[int, ...]  # images, rising
+    labels: tuple[LabelGrowth, ...]
+    overall: LabelGrowth
+    split: str  # that was evaluated
+    result: Path
+    picture: Path
+    warnings: tuple[Finding, ...]
+
+
+def learning_curve(
+    source: Source | Loaded,
+    options: CurveOptions,
+    train: Train,
+    *,
+    note: Callable[[str], object] = lambda text: None,  # noqa: ARG005
+    progress: Progress | None = None,
+) -> LearningCurve:
+    """Train on an eighth, a quarter, a half and all images of a split, and fit AP50 on another split.
+
+    Each share contains the smaller ones. Finished trainings are not repeated. Writes the numbers and a plot. A
+    `SplitError` for a missing split, or one with too few images to divide.
+    """
+    check_writable(options.out, inside=True)
+    loaded = load_dataset(source, split=options.train)
+    dataset = loaded.dataset
+    split = chosen_split(dataset, options.split)
+    dataset.rows(split)  # before hours of training
+    rows = dataset.rows(options.train)
+    order = np.random.default_rng(options.seed).permutation(rows)
+    parts = {f"{options.train}_{share}": np.sort(order[: len(rows) // share]) for share in SHARES}
+    if len(rows) // SHARES[0] < FEWEST:
+        hint = "annotate more images first"
+        raise SplitError(f"split {options.train!r} has {counted(len(rows), 'image')}, too few to divide by {SHARES[0]}",
+                         place=dataset.root, hint=hint)  # fmt: skip
+    make_folder(options.out)
+    write_marker(options.out, "predictions")
+    divided = replace(loaded, dataset=replace(dataset, splits={**dataset.splits, **parts}))
+    evaluations = []
+    for name, some in parts.items():
+        note(f"training on {counted(len(some), 'image')}")
+        run = train(divided, name, options.out / name)
+        note(f"evaluating {run} on {split}")
+        detector = open_detector(run, device=options.device)
+        evaluations.append(evaluate_detector(detector, loaded, EvalOptions(split), progress=progress))
+    sizes = tuple(len(some) for some in parts.values())
+    growth = growth_of(sizes, evaluations, options.seed)
+    result = LearningCurve(
+        sizes, growth[:-1], growth[-1], split, options.out / RESULT, options.out / PICTURE, loaded.warnings
+    )
+    content = {
+        "images": sizes,
+        "split": split,
+        "labels": [asdict(one) for one in growth[:-1]],
+        "all": asdict(growth[-1]),
+    }
+    write_bytes(result.result, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    lines = [(one.label, one.ap50, one.fit) for one in (*growth[:-1], growth[-1])]
+    write_bytes(result.picture, curve_picture(sizes, lines, str(loaded.path)))
+    return result
+
+
+def growth_of(sizes: tuple[int, ...], evaluations: list[Evaluation], seed: int) -> tuple[LabelGrowth, ...]:
+    """The growth of every label that has objects, and last that of all of them."""
+    truth: Dataset = evaluations[0].ground_truth
+    drawing = Resampling(len(truth), seed=seed)  # the same images for all sizes
+    draws = np.stack([resampled_by_label(one.ground_truth, one.detections, "AP50", drawing) for one in evaluations])
+    rows: list[LabelGrowth] = []
+    for i, label in enumerate((*truth.labels, "all labels")):
+        values = [
+            one.report.labels[i].ap50 if i < len(truth.labels) else one.report.overall.ap50 for one in evaluations
+        ]
+        metric = np.array([np.nan if value is None else value for value in values])
+        if i == len(truth.labels) or any(value is not None for value in values):
+            rows.append(LabelGrowth(label, tuple(values), fit_curve(sizes, metric, draws[:, i], seed=seed)))
+    return tuple(rows)

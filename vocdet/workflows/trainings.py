@@ -1,0 +1,51 @@
+"""Train detectors on several splits, each in a folder of its own, so that what is interrupted continues."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from vocdet.errors import RunError
+from vocdet.recipes.schema import MaskRcnnRecipe, SsdRecipe, changed
+from vocdet.runs.facts import list_runs
+from vocdet.runs.setup import RunOptions
+from vocdet.workflows.load import Loaded
+from vocdet.workflows.train_detector import DetectorResult, training_events
+
+Watch = Callable[[Iterator[Any]], Any]  # exhausts the events of a training, and returns the last one
+
+
+class Train(Protocol):
+    """Trains a detector on a split of a dataset, in a folder, and returns its run."""
+
+    def __call__(self, loaded: Loaded, split: str, folder: Path) -> Path: ...
+
+
+def last_of(events: Iterator[Any]) -> Any:
+    """The last event of a training."""
+    return deque(events, maxlen=1)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainings:
+    """Trains by a recipe; a run that is finished is not trained again, and one that was interrupted is resumed."""
+
+    recipe: SsdRecipe | MaskRcnnRecipe
+    options: RunOptions
+    watch: Watch = last_of
+
+    def __call__(self, loaded: Loaded, split: str, folder: Path) -> Path:
+        """The run of a split; a `RunError` if the training is interrupted."""
+        known = [run for run in list_runs(folder) if run.task] if folder.is_dir() else []
+        for run in known:
+            if run.state == "finished":
+                return run.folder
+        resumed = next((run.folder for run in known if run.resumable), None)
+        options = replace(self.options, runs=folder, resume=resumed)
+        result: DetectorResult = self.watch(training_events(loaded, changed(self.recipe, split=split), options))
+        if result.summary.interrupted:
+            raise RunError("interrupted", place=result.run, hint="the same command continues it")
+        return result.run
