@@ -53,6 +53,7 @@ class Viewer:
     def __init__(self, table: ViewTable, notes: Notes, findings: dict[int, list[str]], title: str) -> None:
         """`findings` are the texts of the findings of images by row."""
         self.table, self.notes, self.findings, self.title = table, notes, findings, title
+        table.select(Filters(size=0, name="/", order=2), notes.codes)  # computes the columns that filters need
         self.pictures = Pictures(table.dataset)
         self.version = secrets.token_hex(4)  # in the addresses of pictures: a browser caches those of other datasets
         self._room = asyncio.Semaphore(max(2, os.cpu_count() or 2))  # images that are decoded at once
