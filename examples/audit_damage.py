@@ -63,7 +63,7 @@ def sloppy(box: NDArray[np.float64], size: NDArray[np.float64], draw: np.random.
         )
         other = np.clip(other.reshape(2, 2), 0, size).reshape(-1).round()
         if (other[2:] - other[:2] > 2).all() and 0.3 <= iou(box, other) <= 0.6:
-            return other
+            return np.asarray(other, np.float64)
     return box
 
 

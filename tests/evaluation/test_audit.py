@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.evaluation.conftest import Box, Make
@@ -18,7 +20,7 @@ FOUND = [[("cat", 0.5 + 0.05 * i, CLOSE), ("dog", 0.5 + 0.05 * i, FAR)] for i in
 
 
 def mistakes(
-    truth: list[list[tuple[str, ...]]], found: list[list[tuple[str, float, Box]]]
+    truth: list[list[tuple[Any, ...]]], found: list[list[tuple[str, float, Box]]]
 ) -> list[tuple[str, int, int, str]]:
     """Kind, image, object and proposed label of the suspicions."""
     dataset = Make().truth(LABELS, [*GOOD, *truth])
@@ -50,7 +52,7 @@ def test_a_box_that_fits_worse_than_all_others_is_doubted_and_nothing_is_missing
 
 def test_difficult_objects_and_crowds_are_not_doubted() -> None:
     truth = [[("dog", BOX, "difficult")], [("cat", (0.0, 0.0, 400.0, 400.0), "crowd")]]
-    assert mistakes(truth, [[("cat", 0.9, CLOSE)], [("cat", 0.9, FAR)]]) == []  # type: ignore[arg-type]
+    assert mistakes(truth, [[("cat", 0.9, CLOSE)], [("cat", 0.9, FAR)]]) == []
 
 
 def test_the_surest_is_the_most_confident() -> None:

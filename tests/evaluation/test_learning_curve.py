@@ -50,7 +50,8 @@ def test_what_falls_with_more_images_brings_nothing() -> None:
     metric = np.array([0.8, 0.75, 0.7, 0.65])
     fit = fit_curve(SIZES, metric, np.repeat(metric[:, None], 100, axis=1))
     assert fit is not None
-    assert (fit.exponent, fit.doubled) == (0.0, pytest.approx(fit.now))
+    assert fit.exponent == 0.0
+    assert fit.doubled == pytest.approx(fit.now)
 
 
 def test_a_label_without_objects_has_no_fit() -> None:

@@ -77,7 +77,7 @@ def test_shares_are_trained_on_and_the_gain_is_estimated(
 def test_too_few_images_are_refused_before_any_training(make_voc: Callable[..., Path], tmp_path: Path) -> None:
     root = make_voc({stem: [("cat", BOX)] for stem in "abcdef"}, splits={"train": list("abcde"), "test": ["f"]})
 
-    def train(*_: object) -> Path:
+    def train(loaded: Loaded, split: str, folder: Path) -> Path:
         raise AssertionError
 
     with pytest.raises(SplitError, match="has 5 images, too few to divide by 8"):

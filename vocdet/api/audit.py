@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vocdet.api.dataset import Data, as_loaded
-from vocdet.api.training import DEFAULT_DETECTOR, DETECTORS, RecipeChoice, resolved_recipe
-from vocdet.recipes.schema import SsdRecipe
+from vocdet.api.training import DEFAULT_DETECTOR, RecipeChoice, resolved_recipe
+from vocdet.recipes.schema import DETECTORS
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.audit import AuditOptions, AuditResult
@@ -72,6 +72,5 @@ def learning_curve(
 
 def trainings(recipe: RecipeChoice, device: str, values: dict[str, Any]) -> Trainings:
     """Trains by a recipe with values on top."""
-    resolved: SsdRecipe = resolved_recipe(recipe, DETECTORS, values)
     given = frozenset(name for name in LENGTHS if name in values)
-    return Trainings(resolved, RunOptions(device=device, given=given))
+    return Trainings(resolved_recipe(recipe, DETECTORS, values), RunOptions(device=device, given=given))

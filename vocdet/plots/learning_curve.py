@@ -11,7 +11,7 @@ import numpy as np
 from vocdet.evaluation.learning_curve import CurveFit
 from vocdet.plots.dataset import FAINT, INK, LINES, PAPER
 from vocdet.plots.fonts import drawable, shortened
-from vocdet.plots.training import COLORS, LONGEST_NAME, MOST_LINES
+from vocdet.plots.training import COLORS, LONGEST_LINE_NAME, MOST_LINES
 
 Line = tuple[str, Sequence[float | None], CurveFit | None]
 
@@ -39,7 +39,7 @@ def curve_picture(sizes: Sequence[int], lines: Sequence[Line], title: str) -> by
             color, wide = (INK, 2.4) if i == len(some) else (COLORS[i], 1.4)
             known = [(size, value) for size, value in zip(sizes, values, strict=True) if value is not None]
             axes.plot(
-                *zip(*known, strict=True), "o", color=color, label=shortened(name, LONGEST_NAME)
+                *zip(*known, strict=True), "o", color=color, label=shortened(name, LONGEST_LINE_NAME)
             ) if known else None
             if fit:
                 x = np.geomspace(sizes[0], 2 * sizes[-1], 60)

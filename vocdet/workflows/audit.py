@@ -132,7 +132,7 @@ def _by_folds(
     shares = SplitOptions(trainval=1.0, kfold=options.folds, seed=options.seed)
     folds = split_dataset(whole, shares, SplitFiles(force=True, dry_run=True), progress=progress).folds
     every = np.arange(len(loaded.dataset))
-    splits = {}
+    splits: dict[str, Rows] = {}
     for k, fold in enumerate(folds, 1):
         splits |= {f"fold{k}_train": np.setdiff1d(every, fold), f"fold{k}_val": np.sort(fold)}
     divided = replace(loaded, dataset=replace(loaded.dataset, splits=splits))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vocdet.errors import RunError
-from vocdet.recipes.schema import MaskRcnnRecipe, SsdRecipe, changed
+from vocdet.recipes.schema import changed
 from vocdet.runs.facts import list_runs
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.load import Loaded
@@ -33,7 +33,7 @@ def last_of(events: Iterator[Any]) -> Any:
 class Trainings:
     """Trains by a recipe; a run that is finished is not trained again, and one that was interrupted is resumed."""
 
-    recipe: SsdRecipe | MaskRcnnRecipe
+    recipe: Any  # SsdRecipe or MaskRcnnRecipe
     options: RunOptions
     watch: Watch = last_of
 
