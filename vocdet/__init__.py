@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from vocdet.workflows.audit import AuditResult
     from vocdet.workflows.check import CheckReport
     from vocdet.workflows.export import ExportResult
-    from vocdet.workflows.learning_curve import LearningCurve
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 __all__ = [
@@ -83,7 +82,6 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ImageError",
-    "LearningCurve",
     "ManyErrors",
     "MediaError",
     "OutputError",
@@ -161,7 +159,6 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.workflows.audit": "AuditResult",
     "vocdet.workflows.check": "CheckReport",
     "vocdet.workflows.export": "ExportResult",
-    "vocdet.workflows.learning_curve": "LearningCurve",
     "vocdet.workflows.train_detector": "DetectorResult DetectorStart",
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}

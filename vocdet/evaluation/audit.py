@@ -50,7 +50,7 @@ class _Compared:
     table: DetectionTable
     near: OverlapPairs  # of any labels
     same: NDArray[np.bool_]  # (P,) whether the labels of a pair are the same
-    sure: NDArray[np.float64]  # (D,) share of the correct detections of the label that score no more
+    sure: NDArray[np.float64]  # (D,) share of the correct detections of the label that score no more; below 1
     fit: NDArray[np.float64]  # (D,) IoU of a correct detection with its object; NaN: it is not correct
     doubted: NDArray[np.bool_]  # (M,) neither difficult nor a crowd
 
@@ -94,7 +94,7 @@ def _compare(dataset: Dataset, table: DetectionTable) -> _Compared:
         mine = table.label == label
         correct = np.sort(table.score[mine & right])
         if len(correct):
-            sure[mine] = np.searchsorted(correct, table.score[mine], "right") / len(correct)
+            sure[mine] = np.searchsorted(correct, table.score[mine], "right") / (len(correct) + 1)
     fit = np.full(len(table), np.nan)
     own = right[near.detection] & (match.object[near.detection] == near.object)
     fit[near.detection[own]] = near.overlap[own]
@@ -111,7 +111,7 @@ def _wrong_labels(of: _Compared) -> _Found:
     own, other = of.near.take(close & of.same), of.near.take(close & ~of.same)
     support = np.zeros(len(of.dataset.objects))
     np.maximum.at(support, own.object, of.sure[own.detection])
-    return _listed(of.sure[other.detection] * (1 - support[other.object]), "label", other)
+    return _listed(of.sure[other.detection] - support[other.object], "label", other)
 
 
 def _wrong_boxes(of: _Compared) -> _Found:

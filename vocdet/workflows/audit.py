@@ -81,7 +81,12 @@ class _Record(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The likely mistakes of a dataset, and the files that list them."""
+    """The likely mistakes of a dataset, and the files that list them.
+
+    >>> result = vocdet.audit("shelf", runs=[run], out="audit")
+    >>> result.images.name
+    'images.txt'
+    """
 
     proposals: tuple[Proposal, ...]
     page: Path
