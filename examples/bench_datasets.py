@@ -5,8 +5,9 @@
 
 The corpus is that of make_corpus.py, made in DIR if it does not exist, or in a temporary folder. Every piece runs in a
 separate process on one core; pieces alternate, so that a noisy machine affects all of them. The figures are user and
-system time of the work without imports, and the peak memory of the process with imports. Results are written to memory
-(/dev/shm) if possible: creating 20,000 files on a disk takes half a second to five seconds, depending on its journal.
+system time of the work without imports (of the two commands with them), and the peak memory of the process with
+imports. Results are written to memory (/dev/shm) if possible: creating 20,000 files on a disk takes half a second to
+five seconds, depending on its journal.
 Peers (globox, labelformat, datumaro, pylabel) run if --peer-python has them, preferably in a separate environment.
 """
 
@@ -94,6 +95,19 @@ def _convert(format: str, to: Literal["voc", "coco"]) -> Prepare:
         return lambda: convert(
             Source(corpus / format), scratch / "made", to=to, options=WriteOptions(images="none")
         ), _counter(scratch)
+
+    return prepare
+
+
+def _whole(counted: str, *words: str) -> Prepare:
+    """A command from the start of Python to its end, without the cache; `counted` is the folder with its result."""
+
+    def prepare(corpus: Path, scratch: Path) -> tuple[Work, Count]:
+        filled = [word.format(corpus=corpus, scratch=scratch) for word in (counted, *words)]
+        command, environment = [sys.executable, "-m", "vocdet_cli", *filled[1:]], os.environ | {"VOCDET_CACHE": "off"}
+        return lambda: subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL), _counter(
+            Path(filled[0])
+        )
 
     return prepare
 
@@ -243,6 +257,13 @@ def make_million() -> Any:
 
 PIECES = {
     "voc-coco": Piece("VOC → COCO", _convert("voc", "coco"), 3, 150),
+    "whole-voc-coco": Piece(
+        "vocdet convert, VOC → COCO",
+        _whole("{scratch}", "convert", "{corpus}/voc", "{scratch}/made", "--to", "coco", "--images", "none"),
+        3,
+        100,
+    ),
+    "whole-check": Piece("vocdet check, COCO", _whole("{corpus}/coco", "check", "{corpus}/coco", "--no-images")),
     "coco-voc": Piece("COCO → VOC", _convert("coco", "voc"), 3),
     "load-coco": Piece("load COCO", _read("coco"), 0.5),
     "load-voc": Piece("load VOC", _read("voc"), 2.5),
@@ -278,7 +299,8 @@ def measure(piece: Piece, corpus: Path, scratch: Path) -> Measure:
         cpu, wall = used(), time.perf_counter()
         result = work()
         cpu, wall = used() - cpu, time.perf_counter() - wall
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        peak *= 1 if sys.platform == "darwin" else 1024
         images, objects = count(result)
     return Measure(cpu, wall, peak / 1e6, images, objects)
 
