@@ -180,6 +180,7 @@ def window(title: str) -> Iterator[Show]:
     reason = no_screen()
     if reason:
         raise MediaError(reason, hint='write a video instead with `save="out.mp4"`')
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # OpenCV's wheels lack the fonts of Qt
     cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_KEEPRATIO)
 
     def show(pixels: Image, seconds: float) -> bool:
