@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
 import vocdet
+from vocdet.boxes import box_ious
 from vocdet.inference.annotating import compare
 
 DRAW, DELETE, MOVE, RELABEL = 3, 2, 2, 2
@@ -41,19 +40,12 @@ def main() -> None:
         counts["delete"] += len(found) - matched
         for i, k in result.other:
             counts["relabel"] += found.label_names[i] != names[k]
-            counts["move"] += _iou(found.boxes[i], image.objects.box[k]) < EXACT
+            counts["move"] += box_ious(found.boxes[[i]], image.objects.box[[k]])[0, 0] < EXACT
     clicks = DRAW * counts["add"] + DELETE * counts["delete"] + MOVE * counts["move"] + RELABEL * counts["relabel"]
     n = len(rows)
     print(f"{n} images: {scratch / n:.1f} clicks per image from scratch, {clicks / n:.1f} with the model "
           f"({1 - clicks / scratch:.0%} saved)")  # fmt: skip
     print("boxes per image to " + ", ".join(f"{name} {count / n:.2f}" for name, count in counts.items()))
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    """IoU of two boxes (4,)."""
-    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    common = float(sides.prod())
-    return common / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - common)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import Frame, MediaSource, Video, open_video
+from vocdet.inference.output import writing_video
 from vocdet.inference.tracking import Line, TrackOptions
 from vocdet.inputs.images import decode
 from vocdet.outputs import MARKER
@@ -293,6 +294,20 @@ def test_followed_objects_have_ids_and_crossings_are_listed(tmp_path: Path) -> N
     assert (out / "detections.csv").read_text().splitlines()[-1].endswith(",0.9,1")
     list(predict(Moves(), [str(clip)], out=out))
     assert names(out) == ["clip.mp4", "detections.json", "labels.txt"]
+
+
+def test_what_is_left_of_an_incomplete_video_is_predicted_and_reported(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    with writing_video(whole, 12.5) as write:
+        for _ in range(20):
+            write(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8))
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done: list[int] = []
+    with pytest.raises(ImageError, match=r"ends after \d+ of the 20 frames"):
+        done.extend(one.number for one in predict(FindsTheMiddle(), [str(cut)], out=tmp_path / "out"))
+    assert 5 < len(done) < 15
+    assert frames_in(tmp_path / "out" / "cut.mp4")[0] == len(done)
+    assert len(list(predict(FindsTheMiddle(), [str(cut)], out=tmp_path / "out", frames=3))) == 3
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ FILES_ONLY = (
     "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,mpegps,m4v,asf,flv,ogg"
 )
 WAIT = 10_000  # milliseconds until a stream that delivers nothing counts as lost
+COUNTED = frozenset((".mp4", ".m4v", ".mov", ".avi"))  # videos that state their number of frames
+WHOLE = 0.9  # share of that number from which a video is whole
 FPS = 25.0  # of a video without a frame rate
 MAX_FPS = 240.0  # a higher number in a file is not a frame rate
 
@@ -69,6 +71,12 @@ class Video:
     fps: float  # of the file, or `FPS`
     count: int  # of frames, as the file states; 0: unknown
     frames: Iterator[Frame]
+
+    def check_whole(self, seen: int) -> None:
+        """Raise an `ImageError` if a file ended after `seen` frames, with far fewer than it states."""
+        if self.source.path and self.source.path.suffix.lower() in COUNTED and seen < WHOLE * self.count:
+            problem = f"ends after {seen} of the {self.count} frames that it states"
+            raise ImageError(problem, place=self.source.path, hint="it is incomplete or damaged: copy it again")
 
 
 def find_sources(names: Sequence[str], *, skip: Path | None = None) -> list[MediaSource]:

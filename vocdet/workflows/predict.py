@@ -212,10 +212,14 @@ def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Det
             closing(frames),
             closing(written_behind(work.detected(frames, tracks), drawn_frame, add)) as written,
         ):
+            seen = 0
             for done, error in written:
                 if error:
                     raise error
                 yield done
+                seen += 1
+            if seen != work.frames:
+                video.check_whole(seen)
 
 
 def read_images(
