@@ -44,7 +44,8 @@ def curve_picture(sizes: Sequence[int], lines: Sequence[Line], title: str) -> by
             if fit:
                 x = np.geomspace(sizes[0], 2 * sizes[-1], 60)
                 axes.plot(x, 1 - (1 - fit.now) * (x / sizes[-1]) ** -fit.exponent, color=color, linewidth=wide)
-                axes.plot([2 * sizes[-1]] * 2, [fit.low, fit.high], color=color, linewidth=wide, marker="_")
+                beside = 2 * sizes[-1] * 1.03 ** (i - len(some) / 2)
+                axes.plot([beside, beside], [fit.low, fit.high], color=color, linewidth=wide, marker="_")
         axes.set_xscale("log")
         axes.set_xticks([*sizes, 2 * sizes[-1]], [str(size) for size in (*sizes, 2 * sizes[-1])])
         axes.minorticks_off()
