@@ -5,7 +5,7 @@ SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d " ")
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check lint types docs bench clean
+.PHONY: help demo test fuzz check lint types docs bench exports clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,15 @@ bench: $(INSTALLED) ## time training, detection, samples and datasets beside oth
 	$(BIN)/python examples/bench_detect.py
 	$(BIN)/python examples/bench_data.py
 	$(BIN)/python examples/bench_datasets.py --peers
+
+# LiteRT's converter and others pin packages: each has an environment of its own.
+exports: $(INSTALLED) ## export every net in every format, run the files, and print how they compare
+	$(BIN)/python examples/export_table.py --results build/exports.jsonl
+	for format in executorch coreml ncnn litert; do \
+	  test -x build/$$format/bin/pip || $(PYTHON) -m venv build/$$format; \
+	  build/$$format/bin/python -m pip install --disable-pip-version-check --no-input -q -e ".[$$format]" && \
+	  build/$$format/bin/python examples/export_table.py --results build/exports.jsonl --formats $$format; \
+	done
 
 clean: ## remove the environment, the demo and every cache; runs/ stays
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

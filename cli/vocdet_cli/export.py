@@ -27,12 +27,23 @@ app = typer.Typer()
 class ModelOptions:
     """What an export is."""
 
-    to: Annotated[str, typer.Option("--format", help="onnx, openvino, or web: a page for browsers.")] = "onnx"
+    to: Annotated[
+        str,
+        typer.Option("--format", help="onnx, openvino, litert, executorch, coreml, ncnn, or web: a page for browsers."),
+    ] = "onnx"
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None
     raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False
     int8: Annotated[
         bool, typer.Option("--int8", help="The network in 8 bits, calibrated on training images; openvino only.")
     ] = False
+    target: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="tensorrt, tensorrt-nms (with NMS inside) or x-anylabeling; onnx only.",
+            show_default=False,
+        ),
+    ] = ""
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -69,7 +80,7 @@ def export(
     path = newest_detector(runs) if run is None else run if run.is_file() else find_run(run, runs)
     source = read.source(data) if data else None
     with render.progress("comparing") as progress:
-        options = ExportOptions(made.to, made.size, made.raw, made.tolerance, made.int8)
+        options = ExportOptions(made.to, made.size, made.raw, made.tolerance, made.int8, made.target)
         result = export_run(path, options, out=out, data=source, progress=progress)
     show(result)
     then = f"python3 -m http.server -d {result.folder}, and open http://localhost:8000" if made.to == "web" else ""

@@ -19,14 +19,17 @@ def export(
     int8: bool = False,
     tolerance: float | None = None,
     data: str | Path | None = None,
+    target: str = "",
 ) -> ExportResult:
     """Export a run, or a checkpoint, as files that run without vocdet, and check that they do the same.
 
     The model takes one image, uint8, RGB (H, W, 3), of any size: resizing, normalization, decoding, the thresholds of
     the labels and NMS are inside, and boxes are in pixels of the image. `raw` leaves decoding out. `size` is another
-    input size, in pixels. `format` is onnx or openvino; `int8` quantizes the latter, calibrated on training images. The
-    folder `out`, by default `exports/<format>` in the run, also gets the labels, a model
-    card, and the check: the export and the model detect on the same images, the validation split of the run's dataset
+    input size, in pixels. `format` is onnx, openvino, web, litert, executorch, coreml or ncnn; `int8` quantizes
+    OpenVINO's, calibrated on training images. The last four take a prepared image, and a decoder beside them selects
+    the detections; so does an ONNX file with the `target` tensorrt. The targets tensorrt-nms and x-anylabeling have NMS
+    inside. The folder `out`, by default `exports/<format>` in the run, also gets the labels, a model card, and the
+    check: the export and the model detect on the same images, the validation split of the run's dataset
     or of `data`. `ExportError` for a difference of AP, AP50 or a score beyond `tolerance`; then nothing is written.
 
     >>> result = vocdet.export(run, "onnx")
@@ -39,5 +42,5 @@ def export(
     """
     path = run.path if isinstance(run, Run) else Path(run)
     source = Source(Path(data)) if data is not None else None
-    options = ExportOptions(format, size, raw, tolerance, int8)
+    options = ExportOptions(format, size, raw, tolerance, int8, target)
     return export_run(path, options, out=None if out is None else Path(out), data=source)

@@ -44,7 +44,7 @@ def _body(description: Description, file: str, check: Check | None, name: str) -
         "metrics": _metrics(description, check),
         "input": _input(description),
         "outputs": bundled_text(f"export/outputs_{_kind(description)}.md").strip(),
-        "code": bundled_text(f"export/run_{_kind(description)}_{file.rpartition('.')[2]}.md").strip(),
+        "code": _code(description, f"{_kind(description)}_{file.rpartition('.')[2]}"),
         "thresholds": _thresholds(description),
         "version": description.version,
         "file": file,
@@ -54,27 +54,37 @@ def _body(description: Description, file: str, check: Check | None, name: str) -
     return about
 
 
+_KINDS = {"tensorrt": "prepared", "decoder": "prepared", "tensorrt-nms": "selected", "x-anylabeling": "x-anylabeling"}
+
+
 def _kind(description: Description) -> str:
-    if description.raw:
-        return "raw"
+    if description.target or description.raw:
+        return _KINDS.get(description.target, "raw")
     return "classifier" if description.task == "backbone" else "detector"
+
+
+def _code(description: Description, name: str) -> str:
+    height, width = map(str, description.size)
+    return bundled_text(f"export/run_{name}.md").strip().replace("{width}", width).replace("{height}", height)
 
 
 def _input(description: Description) -> str:
     first, second = description.size
+    if description.target:
+        return bundled_text("export/input_prepared.md").strip().replace("{shape}", f"{second}×{first}")
     size = (
         f"with a shorter side of {first} pixels, unless the longer one would exceed {second}"
         if description.task == "maskrcnn"
         else f"{second}×{first} pixels"
     )
     mean, std = (listed(f"{value:g}" for value in values) for values in (description.mean, description.std))
-    text = f"{size}; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
+    size += f"; as RGB in [0, 1] with the mean ({mean}) and the standard deviation ({std})"
     if description.tiles:
-        text += (
+        size += (
             f". Trained on tiles of {description.tiles.size} pixels: `detect.py` and vocdet divide larger images; "
             "other programs give it one tile at a time"
         )
-    return text
+    return bundled_text("export/input_image.md").strip().replace("{size}", size)
 
 
 def _metric_rows(check: Check | None) -> list[tuple[str, str, float, str]]:

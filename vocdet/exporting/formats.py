@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocdet.exporting import web
+from vocdet.exporting.coreml import COREML_FILES, check_coreml, coreml_files
+from vocdet.exporting.decoder import prepared_onnx
+from vocdet.exporting.executorch import EXECUTORCH_FILES, check_executorch, executorch_files, load_executorch
 from vocdet.exporting.graphs import Graph
+from vocdet.exporting.litert import LITERT_FILES, check_litert, litert_files, load_litert
+from vocdet.exporting.ncnn import NCNN_FILES, check_ncnn, load_ncnn, ncnn_files
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
 from vocdet.exporting.openvino import OPENVINO_FILES, check_openvino, openvino_files
+from vocdet.exporting.targets import LABELING, ONNX, labeling_files, tensorrt_files
 from vocdet.inputs.images import Image
-from vocdet.runtimes.description import Description
+from vocdet.runtimes.description import Description, ExportTarget
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import load_onnx
 from vocdet.runtimes.openvino import load_openvino
-
-ONNX = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +30,42 @@ class Exporter:
     files: tuple[str, ...]  # of the model; the first one names it
     check_installed: Callable[[], None]  # a `DependencyError` without its packages
     write: Callable[[Graph, Description], Mapping[str, bytes]]  # the content of all files
-    load: Callable[[Path], ExportedPredictor]  # the detector of the file
+    load: Callable[[Path, Description], ExportedPredictor] | None  # the detector of the file; None: not here
     quantize: Callable[[Graph, Description, Sequence[Image]], Mapping[str, bytes]] | None = None  # in 8 bits
+    target: ExportTarget = ""  # which program it is for; "": all, and it takes images of any size
 
     @property
     def file(self) -> str:
-        """The file that names the model."""
-        return self.files[0]
+        """The file or folder that names the model."""
+        return self.files[0].partition("/")[0]
 
 
 def _onnx(graph: Graph, description: Description) -> dict[str, bytes]:
     return {ONNX: onnx_bytes(graph, description)}
 
 
+def _load_onnx(path: Path, _: Description) -> ExportedPredictor:
+    return load_onnx(path)
+
+
+def _load_openvino(path: Path, _: Description) -> ExportedPredictor:
+    return load_openvino(path)
+
+
+_ONNX = Exporter((ONNX,), check_onnx, _onnx, _load_onnx)
 EXPORTERS: dict[str, Exporter] = {
-    "onnx": Exporter((ONNX,), check_onnx, _onnx, load_onnx),
-    "web": Exporter(web.WEB_FILES, web.check_web, web.web_files, load_onnx),
-    "openvino": Exporter(OPENVINO_FILES, check_openvino, openvino_files, load_openvino, openvino_files),
+    "onnx": _ONNX,
+    "web": Exporter(web.WEB_FILES, web.check_web, web.web_files, _load_onnx),
+    "openvino": Exporter(OPENVINO_FILES, check_openvino, openvino_files, _load_openvino, openvino_files),
+    "litert": Exporter(LITERT_FILES, check_litert, litert_files, load_litert, target="decoder"),
+    "executorch": Exporter(EXECUTORCH_FILES, check_executorch, executorch_files, load_executorch, target="decoder"),
+    "coreml": Exporter(COREML_FILES, check_coreml, coreml_files, None, target="decoder"),
+    "ncnn": Exporter(NCNN_FILES, check_ncnn, ncnn_files, load_ncnn, target="decoder"),
+}
+TARGETS: dict[str, Exporter] = {  # of the format onnx
+    "tensorrt": replace(_ONNX, write=tensorrt_files, load=prepared_onnx, target="tensorrt"),
+    "tensorrt-nms": replace(_ONNX, write=tensorrt_files, load=prepared_onnx, target="tensorrt-nms"),
+    "x-anylabeling": replace(
+        _ONNX, files=(ONNX, LABELING), write=labeling_files, load=prepared_onnx, target="x-anylabeling"
+    ),
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vocdet.errors import ArgumentError
 from vocdet.exporting.classifier import ClassifierGraph
+from vocdet.exporting.prepared import LabelingGraph, PreparedGraph, SelectedGraph
 from vocdet.exporting.rcnn import RcnnGraph
 from vocdet.exporting.ssd import SsdGraph
 from vocdet.models.build import ModelSpec, build
@@ -19,6 +21,7 @@ from vocdet.models.folding import fused
 from vocdet.models.rcnn.model import MaskRcnn, RcnnSpec
 from vocdet.models.ssd.model import SsdLite
 from vocdet.recipes.schema import LARGEST, SMALLEST
+from vocdet.runtimes.description import ExportTarget
 from vocdet.runtimes.predictor import thresholds_of
 
 DETECTIONS = ("boxes", "scores", "labels")
@@ -28,8 +31,9 @@ DETECTIONS = ("boxes", "scores", "labels")
 class Graph:
     """A network with everything from pixels to results, and the names of its outputs."""
 
-    module: nn.Module  # takes an image (H, W, 3) uint8
+    module: nn.Module
     outputs: tuple[str, ...]
+    inputs: Mapping[str, Tensor] | None = None  # examples, of fixed shapes; None: an image (H, W, 3) uint8 of any size
 
 
 def graph_of(model: nn.Module, info: CheckpointInfo, *, raw: bool = False) -> Graph:
@@ -47,6 +51,21 @@ def graph_of(model: nn.Module, info: CheckpointInfo, *, raw: bool = False) -> Gr
     assert isinstance(network, MaskRcnn)
     names = _twice((*DETECTIONS, "masks") if network.spec.masks else DETECTIONS)
     return Graph(RcnnGraph(network, thresholds).eval(), names)
+
+
+def prepared_graph(model: nn.Module, target: ExportTarget) -> Graph:
+    """The graph of an SSD for a prepared image, with what `target` expects."""
+    network = fused(model)
+    if not isinstance(network, SsdLite):
+        raise ArgumentError("only an SSD is exported for programs that prepare the image", hint='use `format="onnx"`')
+    inputs = {"images": torch.zeros(1, 3, *network.spec.size)}
+    if target == "x-anylabeling":
+        size = torch.tensor([network.spec.size[::-1]])
+        names = ("labels", "boxes", "scores")
+        return Graph(LabelingGraph(network).eval(), names, inputs | {"orig_target_sizes": size})
+    if target == "tensorrt-nms":
+        return Graph(SelectedGraph(network).eval(), DETECTIONS, inputs)
+    return Graph(PreparedGraph(network).eval(), DETECTIONS[:2], inputs)
 
 
 def at_size(model: nn.Module, info: CheckpointInfo, size: int) -> tuple[nn.Module, CheckpointInfo]:

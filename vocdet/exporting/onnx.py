@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.export import Dim
 
-from vocdet.errors import DependencyError
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.nms import translations
+from vocdet.exporting.packages import need
 from vocdet.runtimes.description import Description
 
 OPSET = 18
@@ -23,25 +23,21 @@ INPUT_NAME = "image"
 
 def check_onnx() -> None:
     """Raise a `DependencyError` without what writes and runs ONNX files."""
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        hint = 'run pip install "vocdet[onnx]"'
-        raise DependencyError(f"{error.name} is not installed", hint=hint) from error
+    need("onnxruntime", "onnx")
+    need("onnxscript", "onnx")
 
 
 def onnx_bytes(graph: Graph, description: Description) -> bytes:
     """The ONNX file of a graph, which names its labels and all else that a program needs to know."""
     check_onnx()
-    image = torch.zeros(*EXAMPLE, 3, dtype=torch.uint8)
-    with _quiet():
+    inputs = graph.inputs or {INPUT_NAME: torch.zeros(*EXAMPLE, 3, dtype=torch.uint8)}
+    with quiet():
         program: Any = torch.onnx.export(
             graph.module,
-            (image,),
-            input_names=[INPUT_NAME],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=graph.outputs,
-            dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},),
+            dynamic_shapes=None if graph.inputs else ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},),
             dynamo=True,
             opset_version=OPSET,
             custom_translation_table=translations(),
@@ -72,8 +68,8 @@ def _without_traces(model: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about itself."""
+def quiet() -> Iterator[None]:
+    """Without the remarks of an exporter about itself."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vocdet.errors import DependencyError
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
+from vocdet.exporting.packages import need
 from vocdet.inputs.images import Image
 from vocdet.runtimes.description import KEY_PREFIX, Description
 
@@ -23,21 +23,13 @@ _CONVOLUTIONS = frozenset(("Convolution", "GroupConvolution"))
 def check_openvino() -> None:
     """Raise a `DependencyError` without what writes and runs OpenVINO models."""
     check_onnx()
-    _need("openvino", "openvino")
+    need("openvino", "openvino")
 
 
 def check_nncf() -> None:
     """Raise a `DependencyError` without what quantizes."""
     check_openvino()
-    _need("nncf", "openvino")
-
-
-def _need(package: str, extra: str) -> None:
-    try:
-        __import__(package)
-    except ImportError as error:
-        hint = f'run pip install "vocdet[{extra}]"'
-        raise DependencyError(f"{package} is not installed", hint=hint) from error
+    need("nncf", "openvino")
 
 
 def openvino_files(graph: Graph, description: Description, images: Sequence[Image] = ()) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from vocdet.plots.fonts import drawable, shortened
 from vocdet.plots.training import COLORS
 
 _LONGEST = 40  # characters of a name
+_SHAPES = "os^D"
 
 
 def trade_off(points: Sequence[tuple[str, float, float | None]]) -> bytes:
@@ -25,11 +26,13 @@ def trade_off(points: Sequence[tuple[str, float, float | None]]) -> bytes:
         for i, (name, (_, milliseconds, ap)) in enumerate(zip(names, points, strict=True)):
             if ap is None:
                 continue
-            axes.scatter([milliseconds], [ap], color=COLORS[i % len(COLORS)], s=45, zorder=3)
-            at, shift = (milliseconds, ap), (7, 5)
-            axes.annotate(shortened(name, _LONGEST), at, xytext=shift, textcoords="offset points")
+            shape, color = _SHAPES[i // len(COLORS) % len(_SHAPES)], COLORS[i % len(COLORS)]
+            label = shortened(name, _LONGEST)
+            axes.scatter([milliseconds], [ap], marker=shape, color=color, s=60, zorder=3, label=label)
+        axes.margins(x=0.15, y=0.15)
         axes.set_xlim(left=0)
-        axes.margins(x=0.25, y=0.15)
+        if any(ap is not None for _, _, ap in points):
+            axes.legend(frameon=False)
         axes.set_xlabel("ms an image, median")
         axes.set_title("AP over latency", loc="left", fontsize=14)
         axes.spines[["top", "right"]].set_visible(False)

@@ -17,6 +17,8 @@ KEY_PREFIX = "vocdet."
 EXPORT_FORMAT = 1
 
 ExportPrecision = Literal["fp32", "int8"]
+# A program that prepares the image for the file, and may select the detections; decoder: the one beside the file.
+ExportTarget = Literal["", "tensorrt", "tensorrt-nms", "x-anylabeling", "decoder"]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     resized: bool = False  # whether the size is another than that of the training
     raw: bool = False  # whether decoding is left out
     precision: ExportPrecision = "fp32"
+    target: ExportTarget = ""  # "": any program, and the file takes images of any size
     metrics: dict[str, float] = {}  # of the validation in training
     dataset: str = ""  # fingerprint of the training data
     checkpoint: str = ""  # digest of the file that was exported
@@ -58,7 +61,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LAST = "checkpoint"  # of the entries in a file
-_TEXTS = frozenset(("version", "task", "net", "precision", "dataset", "checkpoint"))
+_TEXTS = frozenset(("version", "task", "net", "precision", "target", "dataset", "checkpoint"))
 
 
 def described(texts: Mapping[str, str], path: Path) -> Description:

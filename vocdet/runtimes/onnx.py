@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
-from vocdet.inputs.images import Image
-from vocdet.recipes.schema import DETECTORS
 from vocdet.runtimes.description import Description, described
-from vocdet.runtimes.detectors import ExportedPredictor, Run
+from vocdet.runtimes.detectors import CANDIDATE_SCORES, ExportedPredictor
 from vocdet.runtimes.onnx_file import read_onnx
 from vocdet.wording import listed
 
@@ -29,16 +30,19 @@ def load_onnx(path: Path, *, device: str = "auto", threads: int = 0) -> Exported
 
 def check_detector(description: Description, path: Path) -> None:
     """Raise a `CheckpointError` for an export that does not detect objects."""
-    if description.task not in DETECTORS:
+    if description.task not in CANDIDATE_SCORES:
         hint = "export a detector with `vocdet.export(run)`"
         raise CheckpointError("is a classifier, not a detector", place=path, hint=hint)
+    if description.target:
+        hint = "export it without a target"
+        raise CheckpointError(f"is made for {description.target}, not for vocdet", place=path, hint=hint)
     if description.raw:
         hint = "export it without `raw=True`"
         raise CheckpointError("leaves decoding out, so it gives no detections", place=path, hint=hint)
 
 
-def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 0) -> Run:
-    """A function that runs the graph of these bytes; `threads` of a CPU, 0: all."""
+def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 0) -> Callable[..., Any]:
+    """A function that runs the graph of these bytes on arrays, one for each input; `threads` of a CPU, 0: all."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -52,10 +56,10 @@ def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 
     except Exception as error:  # ONNX Runtime has no class above its errors
         problem = f"cannot be loaded by ONNX Runtime: {first_line(error)}"
         raise CheckpointError(problem, place=path, hint="export it again") from error
-    name = session.get_inputs()[0].name
+    names = [one.name for one in session.get_inputs()]
 
-    def run(image: Image) -> Any:
-        return session.run(None, {name: image})
+    def run(*inputs: NDArray[Any]) -> Any:
+        return session.run(None, dict(zip(names, inputs, strict=True)))
 
     return run
 

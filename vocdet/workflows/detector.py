@@ -119,7 +119,7 @@ def exports_of(path: Path) -> Iterator[tuple[Path, Description]]:
             with suppress(VocdetError, OSError):
                 about = RUNTIMES[_BY_SUFFIX[file.suffix]].describe(file)
                 digest = digest or digest_of(checkpoint)
-                if about.checkpoint == digest and not about.raw:
+                if about.checkpoint == digest and not about.raw and not about.target:
                     yield file, about
 
 

@@ -16,8 +16,9 @@ from vocdet.data import seams
 from vocdet.data.splits import validation_split
 from vocdet.errors import ArgumentError, CheckpointError, OutputError, VocdetError
 from vocdet.exporting.card import card
-from vocdet.exporting.formats import EXPORTERS, Exporter
-from vocdet.exporting.graphs import Graph, at_size, graph_of
+from vocdet.exporting.decoder import DECODERS
+from vocdet.exporting.formats import EXPORTERS, TARGETS, Exporter
+from vocdet.exporting.graphs import DETECTIONS, Graph, at_size, graph_of, prepared_graph
 from vocdet.exporting.openvino import check_nncf
 from vocdet.exporting.parity import Check
 from vocdet.files import appearing, check_writable, is_folder
@@ -27,7 +28,7 @@ from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
-from vocdet.runtimes.description import Description
+from vocdet.runtimes.description import Description, ExportTarget
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.detector import EXPORTS, REPORT
 from vocdet.workflows.eval_options import choose
@@ -48,8 +49,9 @@ class ExportOptions:
     format: str = "onnx"
     size: int | None = None  # of the input, pixels; None: as trained
     raw: bool = False  # without decoding
-    tolerance: float | None = None  # None: `TOLERANCE`, in 8 bits `TOLERANCE_INT8`
+    tolerance: float | None = None  # None: `SCORE_TOLERANCE`, in 8 bits `TOLERANCE_INT8`
     int8: bool = False  # calibrated on images of the training split
+    target: str = ""  # a program that prepares the image: see `TARGETS`
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,9 @@ def export_run(
         model, info = at_size(model, info, options.size)
     if options.int8 and (info.task != "ssd" or options.raw):
         raise ArgumentError("only detections of an SSD are exported in 8 bits", hint="leave out `int8=True`")
-    description = describe(info, path, options)
-    graph = graph_of(model, info, raw=options.raw)
+    description = describe(info, path, options, exporter.target)
+    target = exporter.target
+    graph = prepared_graph(model, target) if target else graph_of(model, info, raw=options.raw)
     known, remarks = _checked_on(path.parent, data)
     folder = out or path.parent / EXPORTS / _name(options)
     with _new_folder(folder) as temporary:
@@ -97,15 +100,15 @@ def export_run(
             files.write(name, content)
         file = temporary / exporter.file
         check = None
-        if info.task != "backbone" and not options.raw:
+        if info.task != "backbone" and not options.raw and exporter.load:
             tolerance = options.tolerance
             if tolerance is None:
                 tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
-            check = check_export(model, info, exporter.load(file), known, tolerance=tolerance, progress=progress)
-            files.write("detect.py", bundled_text("export/detect.py").encode())
-            if info.tiles:
-                for name, text in tile_modules().items():
-                    files.write(name, text.encode())
+                tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
+            exported = exporter.load(file, description)
+            check = check_export(model, info, exported, known, tolerance=tolerance, progress=progress)
+        for name, text in _programs(graph, description).items():
+            files.write(name, text.encode())
         size = sum((temporary / name).stat().st_size for name in exporter.files)
         files.write("labels.txt", "".join(f"{label}\n" for label in info.labels).encode())
         files.write("README.md", card(description, exporter.file, check, name=path.parent.absolute().name).encode())
@@ -113,8 +116,18 @@ def export_run(
         files.write(REPORT, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         files.save()
     if check is None:
-        remarks = []
+        remarks = [] if exporter.load else [f"not checked: {options.format} models do not run here"]
     return ExportResult(folder, folder / exporter.file, options.format, size, description, check, tuple(remarks))
+
+
+def _programs(graph: Graph, description: Description) -> dict[str, str]:
+    """The programs that travel with a model, by file name."""
+    if description.target:
+        names = DECODERS if graph.outputs == DETECTIONS[:2] else ()
+        return {name: bundled_text(f"export/{name}") for name in names}
+    if description.task == "backbone" or description.raw:
+        return {}
+    return {"detect.py": bundled_text("export/detect.py")} | (tile_modules() if description.tiles else {})
 
 
 def tile_modules() -> dict[str, str]:
@@ -136,7 +149,9 @@ def _contents(exporter: Exporter, graph: Graph, description: Description, data: 
     return exporter.quantize(graph, description, [resize(decode_image(image), (height, width)) for image in chosen])
 
 
-def describe(info: CheckpointInfo, path: Path, options: ExportOptions = ExportOptions()) -> Description:
+def describe(
+    info: CheckpointInfo, path: Path, options: ExportOptions = ExportOptions(), target: ExportTarget = ""
+) -> Description:
     """What the exported file of a checkpoint says about it."""
     metrics = {name: round(value, 6) for name, value in info.scores.items()}
     return Description(
@@ -144,7 +159,7 @@ def describe(info: CheckpointInfo, path: Path, options: ExportOptions = ExportOp
         mean=info.mean, std=info.std, thresholds=info.thresholds or (), levels=info.levels, tiles=info.tiles,
         raw=options.raw, resized=options.size is not None, metrics=metrics, dataset=info.dataset,
         checkpoint=digest_of(path),
-        precision="int8" if options.int8 else "fp32",
+        precision="int8" if options.int8 else "fp32", target=target,
     )  # fmt: skip
 
 
@@ -157,6 +172,14 @@ def _exporter(options: ExportOptions) -> Exporter:
     if tolerance is not None and not 0 <= tolerance <= 1:
         raise ArgumentError(f"tolerance is {tolerance}", hint="give a number from 0 to 1: `tolerance=0.01`")
     exporter = EXPORTERS[name]
+    if options.target:
+        if options.target not in TARGETS or name != "onnx":
+            hint = f"give {listed(TARGETS, conjunction='or')}, with the format onnx"
+            raise ArgumentError(f"unknown target {options.target!r} of the format {name}", hint=hint)
+        exporter = TARGETS[options.target]
+    if exporter.target and options.raw:
+        hint = "leave out `raw=True`: boxes and scores of all anchors are what it writes"
+        raise ArgumentError(f"{options.target or name} is not exported raw", hint=hint)
     if options.int8 and exporter.quantize is None:
         raise ArgumentError(f"{name} is not exported in 8 bits", hint='use `format="openvino"`')
     exporter.check_installed()
@@ -166,8 +189,11 @@ def _exporter(options: ExportOptions) -> Exporter:
 
 
 def _name(options: ExportOptions) -> str:
-    size = "" if options.size is None else f"-{options.size}"
-    return f"{options.format}{size}{'-raw' if options.raw else ''}{'-int8' if options.int8 else ''}"
+    words = (
+        options.target or options.format, str(options.size or ""), "raw" if options.raw else "",
+        "int8" if options.int8 else "",
+    )  # fmt: skip
+    return "-".join(filter(None, words))
 
 
 def _checked_on(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:

@@ -1,0 +1,63 @@
+"""Exported files that take a prepared image, at work with the program that travels with them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocdet.inputs.images import Image
+from vocdet.resources import bundled
+from vocdet.runtimes.description import Description
+from vocdet.runtimes.detectors import ExportedPredictor
+from vocdet.runtimes.onnx import session_of
+
+DECODERS = ("decode.py", "decode.hpp", "decode.mjs")  # the same in three languages
+
+# A prepared image (1, 3, H, W) to boxes (1, A, 4) in shares of it and scores (1, A, L); or where NMS is inside to
+# boxes (1, N, 4), scores (1, N), which are 0 for what was removed, and labels (1, N).
+Network = Callable[[NDArray[np.float32]], Sequence[Any]]
+
+
+def prepared_predictor(network: Network, description: Description) -> ExportedPredictor:
+    """The detector of a file, with `decode.py` before and after it."""
+    program = _program("decode.py")
+    height, width = description.size
+
+    def run(image: Image) -> list[NDArray[Any]]:
+        h, w = image.shape[:2]
+        boxes, scores, *labels = map(np.asarray, network(program.prepare(image, width, height)))
+        if not labels:
+            return [*program.select(boxes, scores, width=w, height=h)] * 2
+        rows = scores[0] > 0
+        return [boxes[0][rows] * np.array([w, h, w, h], np.float32), scores[0][rows], labels[0][0][rows]] * 2
+
+    return ExportedPredictor(run, description)
+
+
+def prepared_onnx(path: Path, description: Description) -> ExportedPredictor:
+    """The detector of an ONNX file for another program, with ONNX Runtime in its place."""
+    run = session_of(path.read_bytes(), path)
+    if description.target == "x-anylabeling":
+        whole = np.ones((1, 2), np.int64)  # an image of one pixel: boxes are shares
+
+        def network(image: NDArray[np.float32]) -> Sequence[Any]:
+            labels, boxes, scores = run(image, whole)
+            return boxes, scores, labels
+
+        return prepared_predictor(network, description)
+    return prepared_predictor(run, description)
+
+
+def _program(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("vocdet_decode", bundled(f"export/{name}"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
