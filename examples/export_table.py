@@ -60,6 +60,11 @@ def random_run(spec: ModelSpec, folder: Path) -> Path:
     for norm in (one for one in model.modules() if isinstance(one, nn.BatchNorm2d)):
         norm.momentum = 1.0
     if isinstance(spec, SsdSpec):
+        for name, layer in model.named_modules():
+            if isinstance(layer, nn.Conv2d) and ("class_head" in name or "class_out" in name):
+                nn.init.normal_(layer.weight, 0, 0.3)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         pixels = np.random.default_rng(0).integers(0, 256, (4, 3, SIDE, SIDE)).astype(np.float32)
         with torch.no_grad():
             model.train()(torch.from_numpy(pixels))
