@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ def ncnn_files(graph: Graph, _description: Description) -> dict[str, bytes]:
     """The network and the weights of a prepared graph."""
     import pnnx
 
-    with quiet(), tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         pnnx.export(graph.module, str(Path(folder) / "model.pt"), tuple((graph.inputs or {}).values()), fp16=False)
         return {name: (Path(folder) / name).read_bytes() for name in NCNN_FILES}
 

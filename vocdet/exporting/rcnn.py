@@ -118,15 +118,12 @@ def pool(maps: Sequence[Tensor], boxes: Tensor, side: int) -> Tensor:
     size = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     level = torch.floor(BASE_LEVEL + torch.log2(size / BASE_SIDE) + 1e-6).clamp(FINEST, COARSEST)
     rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
-    pooled = [
-        torch.where(
-            (level == number)[:, None, None, None],
-            roi_align(m, rois, side, 0.5**number, sampling_ratio=SAMPLES),
-            0.0,
-        )
-        for number, m in zip(range(FINEST, COARSEST + 1), maps, strict=False)
-    ]
-    return torch.stack(pooled).sum(0)
+    pooled = boxes.new_zeros(len(boxes), maps[0].shape[1], side, side)
+    for number, m in zip(range(FINEST, COARSEST + 1), maps, strict=False):
+        rows = (level == number).nonzero().squeeze(1)
+        some = torch.cat([rows, torch.zeros(1, dtype=torch.long)])  # one box more, so never none
+        pooled = pooled.index_put((rows,), roi_align(m, rois[some], side, 0.5**number, sampling_ratio=SAMPLES)[:-1])
+    return pooled
 
 
 def _large(boxes: Tensor, side: float) -> Tensor:
