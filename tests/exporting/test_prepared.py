@@ -21,7 +21,7 @@ from vocdet.exporting.formats import EXPORTERS, TARGETS
 from vocdet.exporting.graphs import Graph, prepared_graph
 from vocdet.exporting.parity import difference
 from vocdet.inference.predictor import predictor_of
-from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.folding import fused
 from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
@@ -101,24 +101,40 @@ def test_the_decoders_in_other_languages_are_the_same(tmp_path: Path) -> None:
         assert rows[:, 5].tolist() == expected.labels.tolist()
 
 
-@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-nms", "x-anylabeling"])
-def test_an_onnx_file_for_another_program_has_fixed_shapes_and_detects_the_same(target: str, tmp_path: Path) -> None:
-    model, exporter = lively(PAN), TARGETS[target]
-    save_checkpoint(tmp_path / "best.safetensors", model, CheckpointInfo(vocdet="0", model=PAN))
-    info = CheckpointInfo(vocdet="0", model=PAN, thresholds=(0.4, 0.25))
-    about = describe(info, tmp_path / "best.safetensors", target=exporter.target)
-    for name, data in exporter.write(prepared_graph(model, exporter.target), about).items():
-        (tmp_path / name).write_bytes(data)
+def test_a_file_for_tensorrt_has_fixed_shapes_and_detects_the_same(tmp_path: Path) -> None:
+    model, exporter, weights = lively(PAN), TARGETS["tensorrt-nms"], tmp_path / "weights"
+    weights.write_text("x")
+    about = describe(CheckpointInfo(vocdet="0", model=PAN), weights, target=exporter.target)
+    (data,) = exporter.write(prepared_graph(model, exporter.target), about).values()
+    (tmp_path / "model.onnx").write_bytes(data)
     image = picture(64, 64)
-    same(
-        predictor_of(fused(model)).detect([image])[0], prepared_onnx(tmp_path / "model.onnx", about).detect([image])[0]
-    )
-    with pytest.raises(CheckpointError, match=f"is made for {target}, not for vocdet"):
+    found = prepared_onnx(tmp_path / "model.onnx", about).detect([image])[0]
+    same(predictor_of(fused(model)).detect([image])[0], found)
+    with pytest.raises(CheckpointError, match="is made for tensorrt-nms, not for vocdet"):
         load_onnx(tmp_path / "model.onnx")
-    if target == "x-anylabeling":
-        config = yaml.safe_load((tmp_path / "x-anylabeling.yaml").read_text())
-        assert (config["type"], config["model_path"], config["classes"]) == ("rtdetrv2", "model.onnx", ["cat", "dog"])
-        assert config["conf_threshold"] == 0.25
+
+
+def test_x_anylabeling_gets_labels_boxes_and_scores_and_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, image = lively(SSD), picture(64, 96)
+    graph = prepared_graph(model, "x-anylabeling")
+    assert list(graph.inputs or ()) == ["images", "orig_target_sizes"]  # of its type rtdetrv2
+    assert graph.outputs == ("labels", "boxes", "scores")
+    prepared = torch.from_numpy(image.transpose(2, 0, 1)[None] / np.float32(255))
+    with torch.no_grad():
+        labels, boxes, scores = graph.module(prepared, torch.tensor([[960, 640]]))
+    (expected,) = predictor_of(fused(model)).detect([picture(64, 96)])
+    rows = scores[0] > 0
+    found = Detections((boxes[0][rows] / 10).double().numpy(), scores[0][rows].numpy(), labels[0][rows].numpy())
+    same(expected, found)
+    monkeypatch.setattr("vocdet.exporting.targets.onnx_bytes", lambda *_: b"")
+    (tmp_path / "weights").write_text("x")
+    info = CheckpointInfo(vocdet="0", model=SSD, thresholds=(0.4, 0.25))
+    about = describe(info, tmp_path / "weights", target="x-anylabeling")
+    config = yaml.safe_load(TARGETS["x-anylabeling"].write(graph, about)["x-anylabeling.yaml"])
+    assert (config["type"], config["model_path"], config["classes"]) == ("rtdetrv2", "model.onnx", ["cat", "dog"])
+    assert config["conf_threshold"] == 0.25
 
 
 def test_what_tensorrt_does_not_document_is_refused(ssd: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
