@@ -52,7 +52,7 @@ def test_the_wheel_brings_types_licence_and_command(wheel: zipfile.ZipFile) -> N
 
 def test_make_and_continuous_integration_have_what_they_call() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "check", "bench", "clean"):
+    for target in ("demo", "test", "check", "bench", "exports", "clean"):
         assert f"\n{target}:" in makefile
     assert "\nmake test" in (ROOT / ".ci" / "run").read_text()
     assert (ROOT / "examples" / "bench_training.py").is_file()
