@@ -31,7 +31,8 @@ OF_OTHERS = {
     "--nodes",
     "--nproc-per-node",
     "--logdir",
-}  # options of pip, sbatch, torchrun, tensorboard
+    "--objects",
+}  # options of pip, sbatch, torchrun, tensorboard, and of examples
 
 
 @pytest.fixture(scope="module")
