@@ -96,6 +96,9 @@ def test_the_threshold_moves_counts_and_boxes(browser: Browser, page: Path) -> N
     browser.press("End")
     assert "threshold 1.00 · 0 correct · 0 false · 4 not detected" in browser.value(counts)
     assert browser.value(boxes) == 0
+    caption = 'document.querySelector("figcaption").firstChild.textContent'
+    assert browser.value(caption) == f"{NAMES[1]}: 2 errors"  # the false detection is gone
+    assert browser.value('document.getElementById("gallery-threshold").value') == "1"
     browser.press("Tab")
     browser.press("Enter")  # each label's own
     assert "2 correct" in browser.value(counts)

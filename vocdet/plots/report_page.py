@@ -25,7 +25,6 @@ from vocdet.resources import bundled_text
 from vocdet.wording import counted
 
 MOST_IMAGES = 120
-MOST_TRIED = 4 * MOST_IMAGES  # of which some cannot be read; all, where only annotations are there
 MOST_DETECTIONS = 60  # of an image
 LOWEST = 0.05  # score of a detection that is drawn
 MOST_POINTS = 40_000  # of all curves together
@@ -46,6 +45,7 @@ class PageFacts:
     recipe: Mapping[str, str] = field(default_factory=dict)
     commands: Sequence[str] = ()
     training: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # columns by epoch, with "epoch"
+    images: int = MOST_IMAGES  # in its gallery
 
 
 def report_html(report: EvalReport, about: PageFacts) -> str:
@@ -129,7 +129,7 @@ def _page_data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
         "groups": [asdict(group) | {"recall": group.recall} for group in report.recall_groups],
         "calibration": {"bins": [asdict(one) for one in report.calibration.bins], "error": report.calibration.error},
         "confusion": {"labels": [*confusion.labels, "background"], "matrix": confusion.matrix.tolist()},
-        "images": _images(report, confusion, errors.kind),
+        "images": _images(report, about),
         "training": about.training,
     }
 
@@ -147,11 +147,11 @@ def _curve(curve: LabelCurve, threshold: float, most: int) -> dict[str, Any]:
     }
 
 
-def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) -> list[dict[str, Any]]:
+def _images(report: EvalReport, about: PageFacts) -> list[dict[str, Any]]:
     """The images with the most errors at the thresholds, most first."""
     evidence = report.evidence
     assert evidence is not None  # the data of a page come from one
-    dataset, table = evidence.dataset, evidence.detections
+    dataset, table, confusion, kind = evidence.dataset, evidence.detections, evidence.confusion, evidence.errors.kind
     objects = dataset.objects
     wanted = ~(objects.difficult | objects.crowd)
     lost, false = wanted & ~confusion.correct, _false(confusion, table.label, objects.label)
@@ -163,8 +163,8 @@ def _images(report: EvalReport, confusion: Confusion, kind: NDArray[np.int8]) ->
         i: float(str(score)) for i, score in zip(evidence.match.object[right].tolist(), table.score[right], strict=True)
     }
     images: list[dict[str, Any]] = []
-    for row in np.argsort(-count, kind="stable")[:MOST_TRIED].tolist():
-        if len(images) == MOST_IMAGES or not count[row]:
+    for row in np.argsort(-count, kind="stable")[: 4 * about.images].tolist():  # some cannot be read
+        if len(images) == about.images or not count[row]:
             break
         try:
             pixels = decode_image(dataset[row])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ from vocdet.training.loop import Epoch, Step
 from vocdet.wording import counted
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.training_data import TrainingData
+
+GALLERY = 24  # in the gallery of a training's page, which large images would delay
 
 TRAININGS: dict[type[SsdRecipe | MaskRcnnRecipe], DetectorTraining[Any, Any]] = {
     SsdRecipe: SSD,
@@ -162,7 +164,8 @@ def training_events(
         if training.summary.keeps_last:
             best = validator.report
         if group.first and best is not None:  # the newest validation's report: nothing is evaluated again
-            write_text(run / "report-val.html", report_html(best, page_facts(run, "val", loaded.path)))
+            about = replace(page_facts(run, "val", loaded.path), images=GALLERY)
+            write_text(run / "report-val.html", report_html(best, about))
         yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
 
 
