@@ -16,7 +16,7 @@ from vocdet.evaluation.report import evaluate
 from vocdet.formats import cache
 from vocdet.formats.coco.ids import Id
 from vocdet.formats.coco.result_ids import file_ids
-from vocdet.formats.scan import Source
+from vocdet.formats.scan import Source, uncollected
 from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
@@ -48,10 +48,10 @@ def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = E
     names = names_of(path, loaded, split, available)
     if loaded.scan.format == "coco":
         dataset, rows = _as_pycocotools(dataset, names, rows)
-    found = read_detections(path, dataset, names, rows.tolist(), coordinates=loaded.scan.coordinates)
-    truth = dataset.subset(rows)
     resamples = RESAMPLES if options.interval or options.subset else 0
-    report = evaluate(truth, found.detections, resamples=resamples, seed=options.seed)
+    with uncollected():
+        found = read_detections(path, dataset, names, rows.tolist(), coordinates=loaded.scan.coordinates)
+        report = evaluate(dataset.subset(rows), found.detections, resamples=resamples, seed=options.seed)
     boxes_only = report.masks is None and any(one.masks is not None for one in found.detections)
     page = Path()
     if options.page:
