@@ -20,6 +20,7 @@ def test_a_column_gives_back_its_texts(column: list[bytes]) -> None:
     assert len(texts) == len(column)
     assert listed(texts) == column
     assert dict(texts.items()) == {i: text for i, text in enumerate(column) if text}
+    assert texts.values() == [text for text in column if text]
 
 
 @given(columns)

@@ -52,7 +52,7 @@ class MeasuredRuns:
 
 def runs_of(column: Texts) -> Runs | None:
     """The RLEs in the rows of a column that are not empty; None if one of them is not a compressed RLE."""
-    texts = b",".join(text for _, text in column.items())
+    texts = b",".join(column.values())
     try:
         entries = _DECODER.decode(b"[" + texts + b"]")
         counts = [entry.counts.encode("ascii") for entry in entries]

@@ -90,6 +90,11 @@ class Texts:
             yield row, bytes(data[first:end])
             first = end
 
+    def values(self) -> list[bytes]:
+        """The nonempty texts, in order."""
+        data, ends = self.data.data, self.ends.tolist()
+        return [bytes(data[first:end]) for first, end in zip([0, *ends], ends, strict=False)]
+
     def take(self, rows: ArrayLike) -> Texts:
         """The texts of these rows (indices or a mask), in this order."""
         wanted = np.asarray(rows)

@@ -98,7 +98,7 @@ def _add_runs(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> NDAr
 
 def _add_polygons(column: MaskColumn, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Add polygons that lie inside or near their images; the result are the other rows."""
-    outlines = outlines_of([texts[row] for row in rows.tolist()])
+    outlines = outlines_of(texts.take(rows).values())
     if outlines is None:
         return rows
     ends = np.cumsum(outlines.counts)
