@@ -48,10 +48,10 @@ def test_the_same_command_continues_with_the_seeds_that_are_left(
 ) -> None:
     command = ("train-ssd", "shelf", "--seeds", 3, "--seed", 5)
     assert vocdet(*command)[0] == 130
-    code, out, _ = vocdet(*command)
+    code, out, err = vocdet(*command)
     assert code == 0
     assert trained == [(5, None), (6, None), (None, "runs/ssd-2"), (7, None)]
-    assert "seed 5: runs/ssd-1 is finished" in out
+    assert "seed 5: runs/ssd-1 is finished" in err
     rows = [line.split() for line in out.splitlines()]
     assert ["ap50", "0.233", "0.153", "0.100", "0.400"] in rows  # .1, .2, .4
     assert out.endswith("Trained 3 seeds\nnext: vocdet compare runs/ssd-1 runs/ssd-2 runs/ssd-4\n")
