@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vocdet_cli import render
-from vocdet_cli.options import RunnerOptions
+from vocdet_cli.options import DetectOptions
+
+if TYPE_CHECKING:
+    from vocdet.workflows.detector import DetectorOptions
 
 
-def note_backend(run: Path, runner: RunnerOptions) -> None:
-    """Name the exported file that stands in for a run."""
-    from vocdet.workflows.detector import choose_file
+def chosen_backend(run: Path, runner: DetectOptions) -> DetectorOptions:
+    """How the detector of a run is opened; an exported file that stands in for it is named."""
+    from vocdet.workflows.detector import DetectorOptions, choose_export
 
-    file = choose_file(run, runner.backend, device=runner.device)
-    if file != run:
-        render.note(f"with {file}; use --backend torch for the run itself")
+    tiles, export = runner.tiles(), choose_export(run, runner.backend, device=runner.device)
+    if export and export.path != run:
+        render.note(f"with {export.path}; use --backend torch for the run itself")
+    backend = runner.backend if export else "torch"
+    return DetectorOptions(runner.device, backend, tiles, runner.score, runner.batch, export)

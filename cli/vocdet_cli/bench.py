@@ -45,6 +45,7 @@ SCORE_TITLES = {"ap": "AP", "ap50": "AP50", "mask_ap": "mask AP", "mask_ap50": "
 class Measured:
     """What is measured."""
 
+    split: Annotated[str, typer.Option(help="Split of --data.")] = "test"
     images: Annotated[int, typer.Option(min=1, help="Images that each detector is timed on.")] = 30
     backend: Annotated[
         Literal["torch", "onnx", "openvino", "all"],
@@ -67,6 +68,14 @@ class Measured:
     ] = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFiles:
+    """Files of the results."""
+
+    plot: Annotated[Path | None, typer.Option(help="Draw AP over latency into this PNG.")] = None
+    json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None
+
+
 @app.command(no_args_is_help=True)
 @grouped
 def bench(
@@ -82,15 +91,13 @@ def bench(
             help="Dataset to time and evaluate on.", show_default="noise, with the metrics of earlier evaluations"
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
     *,
     measured: Measured,
-    plot: Annotated[Path | None, typer.Option(help="Draw AP over latency into this PNG.")] = None,
     table: Annotated[
         Literal["mobilenet"] | None,
         typer.Option(help="Instead of runs: MobileNetV1's grid of widths and resolutions.", show_default=False),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
+    files: ResultFiles,
     read: Annotated[ReadOptions, Without("labels coordinates crowds")],
     run: Annotated[RunnerOptions, Without("backend")],
 ) -> None:
@@ -110,18 +117,18 @@ def bench(
 
     chosen = [name if name.is_file() or is_exported(name) else find_run(name, run.runs) for name in names or ()]
     how = BenchOptions(
-        split, measured.images, run.device, measured.backend, tuple(measured.torchvision or ()), measured.full
+        measured.split, measured.images, run.device, measured.backend, tuple(measured.torchvision or ()), measured.full
     )
     with render.progress("measuring") as progress:
         source = read.source(data) if data else None
-        result = bench_runs(chosen, how, data=source, json=json, plot=plot, progress=progress)
+        result = bench_runs(chosen, how, data=source, json=files.json, plot=files.plot, progress=progress)
     render.show(_table(result))
     if not result.same_images:
         hint = "" if data else ": use --data to evaluate them on the same images"
         render.warning(f"the detectors were evaluated on different images, so their AP is not comparable{hint}")
     if not data:
         render.note("timed on noise; use --data to time on images, where the number of detections varies")
-    written = [str(path) for path in (json, plot) if path]
+    written = [str(path) for path in (files.json, files.plot) if path]
     render.done(f"Saved {' and '.join(written)}" if written else f"Timed {counted(len(result.runs), 'detector')}")
 
 

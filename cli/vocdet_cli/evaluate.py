@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocdet_cli import render
-from vocdet_cli.backends import note_backend
+from vocdet_cli.backends import chosen_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.option_groups import Without, grouped
@@ -119,10 +119,10 @@ def evaluate(
     source = read.source(data)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()
     options = EvalOptions(
-        images.split, images.own_thresholds, images.subset, images.interval, seed, runner.tiles(), typed,
+        images.split, images.own_thresholds, images.subset, images.interval, seed, typed,
         True if images.plots else images.report, images.plots,
     )  # fmt: skip
-    done = _of_files(run, source, options, picture) if run else None
+    done = _of_files(run, source, options, picture, tiled=runner.tile is not None) if run else None
     if done is None:
         done, run = _of_run(run, source, options, runner, picture)
     assert run is not None
@@ -140,13 +140,15 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _of_files(path: Path, source: Source, options: EvalOptions, picture: Path | None) -> EvalResult | None:
+def _of_files(
+    path: Path, source: Source, options: EvalOptions, picture: Path | None, *, tiled: bool
+) -> EvalResult | None:
     """The metrics of detections in files; None if the path is not one of them."""
     from vocdet.workflows.evaluate_files import evaluate_files, is_detections
 
     if not is_detections(path):
         return None
-    if picture or options.own_thresholds or options.tiles.size is not None:
+    if picture or options.own_thresholds or tiled:
         raise typer.BadParameter("--picture, --own-thresholds and --tile need a run", param_hint="RUN")
     return evaluate_files(path, source, options)
 
@@ -159,11 +161,9 @@ def _of_run(
     from vocdet.workflows.evaluate import evaluate_run
 
     run = run or newest_detector(runner.runs)
-    note_backend(run, runner)
+    detector = chosen_backend(run, runner)
     with render.progress("evaluating") as progress:
-        done = evaluate_run(
-            run, source, options, device=runner.device, backend=runner.backend, picture=picture, progress=progress
-        )
+        done = evaluate_run(run, source, options, detector=detector, picture=picture, progress=progress)
     return done, run
 
 

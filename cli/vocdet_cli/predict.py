@@ -6,20 +6,20 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vocdet.errors import VocdetError
 from vocdet_cli import render
-from vocdet_cli.backends import note_backend
+from vocdet_cli.backends import chosen_backend
 from vocdet_cli.option_groups import Without, grouped
 from vocdet_cli.options import DetectOptions
 from vocdet_cli.prelabel import report_prelabels
 from vocdet_cli.startup import load_torch
 
 if TYPE_CHECKING:
-    from vocdet.inference.tracking import TrackOptions
+    from vocdet.inference.tracking import VideoOptions
     from vocdet.workflows.live import LiveFrame
     from vocdet.workflows.live_page import PageStart
     from vocdet.workflows.prediction_folder import Also
@@ -46,7 +46,7 @@ class AlsoOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoOptions:
+class FrameOptions:
     """What is done with videos, cameras and streams."""
 
     frames: Annotated[
@@ -62,11 +62,11 @@ class VideoOptions:
         ),
     ] = ""  # fmt: skip
 
-    def tracking(self) -> TrackOptions:
-        """How objects are followed and counted."""
-        from vocdet.inference.tracking import TrackOptions, parse_line
+    def video_options(self) -> VideoOptions:
+        """The same for the library."""
+        from vocdet.inference.tracking import VideoOptions, parse_line
 
-        return TrackOptions(self.track, parse_line(self.count) if self.count else None)
+        return VideoOptions(self.track, parse_line(self.count) if self.count else None, self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Output folder: new, empty, or an earlier result.")] = Path("found"),
     *,
     also: AlsoOptions,
-    video: VideoOptions,
+    video: FrameOptions,
     to_annotate: Annotated[
         bool,
         typer.Option(
@@ -117,26 +117,22 @@ def predict(
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
 
-    tracking = video.tracking()
+    videos = video.video_options()
     run, sources = workflow.choose_run(given, runs=runner.runs)
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
-    tiles = runner.tiles()
     if to_annotate:
         if also.forms() or video.frames or force:
             raise typer.BadParameter("cannot be combined with --voc, --csv, --yolo, --frames and --force",
                                      param_hint="--to-annotate")  # fmt: skip
-        report_prelabels(
-            run, sources, out=out, score=runner.score, batch=runner.batch, device=runner.device, tiles=tiles
-        )
+        report_prelabels(run, sources, out, chosen_backend(run, runner))
         return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""
     _report_skipped(sources, out)
-    note_backend(run, runner)
+    options = chosen_backend(run, runner)
     predictions = workflow.predict(
-        run, sources, out=out, score=runner.score, batch=runner.batch, device=runner.device, backend=runner.backend,
-        frames=video.frames, also=also.forms(), tiles=tiles, tracking=tracking, force=force,
-    )  # fmt: skip
+        run, sources, out=out, options=options, videos=videos, also=also.forms(), force=force
+    )
     try:
         with closing(predictions), render.progress("predicting") as progress:
             for prediction in predictions:
@@ -192,7 +188,7 @@ def live(
     save: Annotated[Path | None, typer.Option(help="Also write a video: out.mp4")] = None,
     *,
     page: PageOptions,
-    video: VideoOptions,
+    video: FrameOptions,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that vocdet did not write.")] = False,
     runner: Annotated[DetectOptions, Without("batch tile overlap whole")],
 ) -> None:
@@ -210,19 +206,12 @@ def live(
     if page.web and (save or force):
         raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
     run = run or choose_run((), runs=runner.runs)[0]
-    note_backend(run, runner)
-    options: dict[str, Any] = {
-        "score": runner.score,
-        "frames": video.frames,
-        "device": runner.device,
-        "backend": runner.backend,
-        "tracking": video.tracking(),
-    }
+    options, videos = chosen_backend(run, runner), video.video_options()
     shown: Generator[PageStart | LiveFrame, None, None]
     if page.web:
-        shown = live_page(run, source, WebOptions(page.host, page.port, page.token), **options)
+        shown = live_page(run, source, WebOptions(page.host, page.port, page.token), options=options, videos=videos)
     else:
-        shown = show_window(run, source, save=save, force=force, **options)
+        shown = show_window(run, source, save=save, options=options, videos=videos, force=force)
     count, rate, dropped = 0, 0.0, ""
     try:
         with closing(shown), render.screen().status("starting; Ctrl-C stops") as status:

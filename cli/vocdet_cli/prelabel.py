@@ -10,7 +10,7 @@ import typer
 from vocdet_cli import render
 
 if TYPE_CHECKING:
-    from vocdet.inference.tiled import TileChoice
+    from vocdet.workflows.detector import DetectorOptions
 
 app = typer.Typer()
 
@@ -77,16 +77,14 @@ def progress(
         render.done(f"All {counted(made.images, 'image')} are annotated or corrected")
 
 
-def report_prelabels(
-    run: Path, sources: list[str], *, out: Path, score: float | None, batch: int, device: str, tiles: TileChoice
-) -> None:
+def report_prelabels(run: Path, sources: list[str], out: Path, options: DetectorOptions) -> None:
     """Write annotations to correct, and report them."""
     from vocdet.wording import counted
     from vocdet.workflows.prelabel import DIFFERENCE_LISTS, PrelabelReport, prelabel
 
     report = None
     with render.progress("predicting") as progress:
-        for event in prelabel(run, sources, out=out, score=score, batch=batch, device=device, tiles=tiles):
+        for event in prelabel(run, sources, out=out, options=options):
             if isinstance(event, PrelabelReport):
                 report = event
             else:

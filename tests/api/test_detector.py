@@ -21,6 +21,7 @@ from vocdet.errors import OutputError
 from vocdet.formats.scan import Source
 from vocdet.inputs.images import decode
 from vocdet.masks import rle_json
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.predict import predict
 
 Trained = tuple[Path, vocdet.Run]
@@ -40,7 +41,11 @@ def same(a: vocdet.Detections, b: vocdet.Detections) -> bool:
 def test_it_finds_what_predict_finds_to_the_bit(
     score: float | None, trained: Trained, detector: vocdet.Detector, photos: list[Path], tmp_path: Path
 ) -> None:
-    seen = list(predict(trained[1].path, list(map(str, photos)), out=tmp_path / "out", score=score, device="cpu"))
+    seen = list(
+        predict(
+            trained[1].path, list(map(str, photos)), out=tmp_path / "out", options=DetectorOptions("cpu", score=score)
+        )
+    )
     for one, found in zip(seen, detector(photos, score=score), strict=True):
         for name in ("boxes", "scores", "labels"):
             assert np.array_equal(getattr(one.detections, name), getattr(found, name))

@@ -12,6 +12,7 @@ import pytest
 import vocdet
 from vocdet.formats.scan import Source
 from vocdet.workflows.bench import BenchOptions, bench_runs
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run
 
@@ -29,7 +30,7 @@ def test_api_eval_and_bench_agree(split: str, trained: Trained, run: Path) -> No
     root = trained[0]
     report = vocdet.evaluate(vocdet.read(root), vocdet.load(run, device="cpu"), split=split)
     assert report.overall.objects > 0
-    done = evaluate_run(run, Source(root), EvalOptions(split=split), device="cpu")
+    done = evaluate_run(run, Source(root), EvalOptions(split=split), detector=DetectorOptions("cpu"))
     assert report.as_dict() == done.report.as_dict()
     written = json.loads((run / f"metrics-{split}.json").read_text())
     assert written.items() >= json.loads(json.dumps(report.as_dict())).items()

@@ -22,6 +22,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalResult
 
 MakeVoc = Callable[..., Path]
@@ -115,7 +116,7 @@ def test_mask_metrics_stand_beside_box_metrics(vocdet: Run, root: Path, monkeypa
                 whole = Texts.of([b'{"size": [80, 100], "counts": [405, 45, 7550]}'])
                 yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([0.9], np.float32), np.array([0]), whole)
 
-    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: Squares())
+    monkeypatch.setattr(DetectorOptions, "open", lambda options, run: Squares())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     _, out, err = vocdet("eval", save_run(Path("mine"), "cat", "[red]dog"), "--data", root)
     assert "mask AP" not in out
@@ -157,7 +158,7 @@ def test_a_folder_of_images_alone_gives_false_detections(
                 score = 0.9 if i == 0 else 0.1
                 yield Detections(np.array([[5.0, 5, 40, 50]]), np.array([score], np.float32), np.array([0]))
 
-    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: Finds())
+    monkeypatch.setattr(DetectorOptions, "open", lambda options, run: Finds())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -15,21 +15,16 @@ from vocdet.data.detections import Detections
 from vocdet.errors import OutputError, VocdetError
 from vocdet.inference.frames import MediaSource
 from vocdet.inference.tiled import TileChoice
-from vocdet.inference.tracking import Line, TrackOptions
+from vocdet.inference.tracking import Line, VideoOptions
 from vocdet.outputs import write_marker
 from vocdet.workflows import live as watching
 from vocdet.workflows import predict as workflow
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.live import LiveFrame
 from vocdet.workflows.predict import Prediction
 
-REST = {
-    "also": [],
-    "frames": 0,
-    "force": False,
-    "tiles": TileChoice(),
-    "tracking": TrackOptions(),
-}  # what predict gets without options
-LIVE = {"force": False, "tracking": TrackOptions()}
+OPENED = DetectorOptions(backend="torch")  # the run has no export
+REST = {"also": [], "force": False, "videos": VideoOptions()}  # what predict gets without options
 FOUND = Detections(np.array([[0.0, 0, 5, 5]]), np.array([0.9], np.float32), np.array([0]))
 
 
@@ -76,7 +71,7 @@ def test_predict_takes_the_newest_run_and_names_its_output(calls: list[Any]) -> 
         "Detected 2 objects in 2 images with runs/newest. Saved to found next: vocdet live runs/newest"
     )
     assert calls[0][0] == (Path("runs/newest"), ["a.png", "b"])
-    assert calls[0][1] == {"out": Path("found"), "score": None, "batch": 8, "device": "auto", "backend": "auto"} | REST
+    assert calls[0][1] == {"out": Path("found"), "options": OPENED} | REST
 
 
 @pytest.mark.parametrize("name", ["", "best.safetensors"])
@@ -87,15 +82,10 @@ def test_predict_takes_a_run_or_checkpoint_given_first(calls: list[Any], tmp_pat
     assert calls[0][0] == (run, ["a.png"])
     assert calls[0][1] == {
         "out": Path("found"),
-        "score": 0.3,
-        "batch": 2,
-        "device": "cpu",
-        "backend": "auto",
-    } | REST | {
+        "options": DetectorOptions("cpu", "torch", TileChoice(640, 0.3, whole=False), score=0.3, batch=2),
+        "videos": VideoOptions(line=Line(0.5, 0, 0.5, 1), frames=9),
         "also": ["voc", "csv"],
-        "tiles": TileChoice(640, 0.3, whole=False),
-        "tracking": TrackOptions(line=Line(0.5, 0, 0.5, 1)),
-        "frames": 9,
+        "force": False,
     }
 
 
@@ -112,7 +102,7 @@ def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     assert text == "Showed 3 frames, 24.0 fps at the end"
     assert calls[0] == (
         (Path("runs/newest"), "0"),
-        {"save": None, "score": None, "frames": 0, "device": "auto", "backend": "auto"} | LIVE,
+        {"save": None, "options": OPENED, "videos": VideoOptions(), "force": False},
     )
 
 
@@ -122,7 +112,7 @@ def test_live_saves_a_video(calls: list[Any], tmp_path: Path) -> None:
     assert (code, text) == (0, "Showed 3 frames, 24.0 fps at the end. Saved to out.mp4")
     assert calls[0] == (
         (run, "clip.mp4"),
-        {"save": Path("out.mp4"), "score": None, "frames": 3, "device": "auto", "backend": "auto"} | LIVE,
+        {"save": Path("out.mp4"), "options": OPENED, "videos": VideoOptions(frames=3), "force": False},
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ArgumentError
-from vocdet.inference.tracking import Line, TrackOptions, Tracks, parse_line
+from vocdet.inference.tracking import Line, Tracks, VideoOptions, parse_line
 
 pytest.importorskip("trackers", reason="the extra track is not installed")
 
@@ -75,5 +75,5 @@ def test_an_impossible_line_is_an_error(text: str) -> None:
 
 
 def test_nothing_is_followed_unless_it_is_requested() -> None:
-    assert TrackOptions().start(0.5, 2, 25.0) is None
-    assert TrackOptions(line=parse_line("0,0,1,1")).start(0.5, 2, 25.0) is not None
+    assert VideoOptions().start(0.5, 2, 25.0) is None
+    assert VideoOptions(line=parse_line("0,0,1,1")).start(0.5, 2, 25.0) is not None

@@ -23,6 +23,7 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.workflows import evaluate as module
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run, relabeled_for
 from vocdet.workflows.load import load_dataset
@@ -76,7 +77,7 @@ def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def know(*labels: str) -> None:
         loaded = load_dataset(Source(root))
         detector = Knows(loaded.dataset.subset(loaded.dataset.rows("test")), labels)
-        monkeypatch.setattr(module, "open_detector", lambda run, device, backend: detector)
+        monkeypatch.setattr(DetectorOptions, "open", lambda options, run: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 
     return know
@@ -124,7 +125,9 @@ def test_precision_and_recall_are_at_the_best_thresholds_or_at_the_detectors_own
 def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tmp_path: Path) -> None:
     run = save_run(tmp_path / "run")
     asked: list[tuple[int, int]] = []
-    done = evaluate_run(run, Source(root), device="cpu", progress=lambda now, of: asked.append((now, of)))
+    done = evaluate_run(
+        run, Source(root), detector=DetectorOptions("cpu"), progress=lambda now, of: asked.append((now, of))
+    )
     assert (done.metrics, done.detections) == (run / "metrics-test.json", run / "detections-test.json")
     assert asked == [(1, 3), (2, 3), (3, 3)]
     figures = read_json(done.metrics)
@@ -145,9 +148,14 @@ def test_figures_and_detections_are_written_beside_the_checkpoint(root: Path, tm
 
 def test_a_checkpoint_file_is_as_good_as_its_run(root: Path, tmp_path: Path) -> None:
     run = save_run(tmp_path / "run")
-    done = evaluate_run(run / "best.safetensors", Source(root), EvalOptions(split="train"), device="cpu")
+    done = evaluate_run(
+        run / "best.safetensors", Source(root), EvalOptions(split="train"), detector=DetectorOptions("cpu")
+    )
     assert done.metrics == run / "metrics-train.json"
-    assert done.report == evaluate_run(run, Source(root), EvalOptions(split="train"), device="cpu").report
+    assert (
+        done.report
+        == evaluate_run(run, Source(root), EvalOptions(split="train"), detector=DetectorOptions("cpu")).report
+    )
 
 
 def test_a_picture_shows_what_was_annotated_beside_what_was_found(
@@ -166,33 +174,35 @@ def test_a_dataset_of_other_labels_is_refused(make_voc: MakeVoc, tmp_path: Path)
     with pytest.raises(
         AnnotationError, match=r"none of the labels \(car\) is a label of the detector \(dog, cat\)"
     ) as caught:
-        evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), detector=DetectorOptions("cpu"))
     assert caught.value.hint == "evaluate on a dataset with the labels of the training data"
 
 
 def test_a_split_without_objects_has_no_precision_yet_false_detections(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc(SCENES, splits={"test": ["c"]})
-    done = evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
+    done = evaluate_run(save_run(tmp_path / "run"), Source(root), detector=DetectorOptions("cpu"))
     assert done.report.overall.ap50 is None
     assert read_json(done.metrics)["overall"]["ap50"] is None
 
 
 def test_a_missing_split_has_a_hint(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SplitError, match="no split 'val'") as caught:
-        evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions(split="val"), device="cpu")
+        evaluate_run(
+            save_run(tmp_path / "run"), Source(root), EvalOptions(split="val"), detector=DetectorOptions("cpu")
+        )
     assert caught.value.hint.startswith("split again: `vocdet.write_splits(")
 
 
 def test_a_folder_without_a_checkpoint_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        evaluate_run(tmp_path, Source(root), device="cpu")
+        evaluate_run(tmp_path, Source(root), detector=DetectorOptions("cpu"))
 
 
 def test_an_image_that_breaks_after_it_was_read_is_named(root: Path, tmp_path: Path) -> None:
     image = root / "JPEGImages" / "b.jpg"
     image.write_bytes(image.read_bytes()[:400])  # its size can still be read
     with pytest.raises(ImageError) as caught:
-        evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu")
+        evaluate_run(save_run(tmp_path / "run"), Source(root), detector=DetectorOptions("cpu"))
     assert caught.value.place is not None
     assert caught.value.place.path == image
     assert not (tmp_path / "run" / "metrics-test.json").exists()
@@ -215,14 +225,19 @@ def test_a_dataset_with_poses_is_evaluated(root: Path, tmp_path: Path, knowing: 
     for path in (root / "Annotations").iterdir():
         path.write_text(path.read_text().replace("<pose>Unspecified</pose>", "<pose>Left</pose>"))
     knowing("dog", "cat")
-    assert evaluate_run(save_run(tmp_path / "run"), Source(root), device="cpu").report.overall.ap50 == 1.0
+    assert (
+        evaluate_run(save_run(tmp_path / "run"), Source(root), detector=DetectorOptions("cpu")).report.overall.ap50
+        == 1.0
+    )
 
 
 def test_a_fold_is_evaluated_by_its_name(root: Path, tmp_path: Path, knowing: Callable[..., None]) -> None:
     lists = root / "ImageSets" / "Main"
     (lists / "fold1_val.txt").write_bytes((lists / "test.txt").read_bytes())
     knowing("dog", "cat")
-    done = evaluate_run(save_run(tmp_path / "run"), Source(root), EvalOptions("fold1_val"), device="cpu")
+    done = evaluate_run(
+        save_run(tmp_path / "run"), Source(root), EvalOptions("fold1_val"), detector=DetectorOptions("cpu")
+    )
     assert (done.report.overall.ap50, done.metrics.name) == (1.0, "metrics-fold1_val.json")
 
 
@@ -241,7 +256,7 @@ class AlwaysFinds:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "open_detector", lambda run, device, backend: AlwaysFinds())
+    monkeypatch.setattr(DetectorOptions, "open", lambda options, run: AlwaysFinds())
     monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
 
 

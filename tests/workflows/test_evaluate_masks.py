@@ -18,6 +18,7 @@ from vocdet.data.detections import Detections
 from vocdet.data.texts import Texts
 from vocdet.formats.scan import Source
 from vocdet.workflows import evaluate as module
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions, choose
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
@@ -74,7 +75,7 @@ class Knows:
 def knowing(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Knows]:
     def know(*, masks: bool = True) -> Knows:
         detector = Knows(load_dataset(Source(root)).dataset, masks=masks)
-        monkeypatch.setattr(module, "open_detector", lambda run, device, backend: detector)
+        monkeypatch.setattr(DetectorOptions, "open", lambda options, run: detector)
         monkeypatch.setattr(module, "detect_all", lambda predictor, images: predictor.detect_all(images))
         return detector
 

@@ -23,11 +23,12 @@ from vocdet.data.levels import Levels
 from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import Frame, MediaSource, Video, open_video
 from vocdet.inference.output import writing_video
-from vocdet.inference.tracking import Line, TrackOptions
+from vocdet.inference.tracking import Line, VideoOptions
 from vocdet.inputs.images import decode
 from vocdet.outputs import MARKER
 from vocdet.workflows import live as watching
 from vocdet.workflows import predict as workflow
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.live import live
 from vocdet.workflows.predict import choose_run, predict
 
@@ -120,7 +121,11 @@ def test_a_run_is_chosen_by_its_place_or_by_its_age(tmp_path: Path, monkeypatch:
 def test_a_score_takes_the_place_of_the_detectors_thresholds(tmp_path: Path) -> None:
     source = [str(picture(tmp_path / "a.png"))]
     counts = [
-        len(next(predict(FindsTheMiddle(), source, out=tmp_path / str(score), score=score)).detections)
+        len(
+            next(
+                predict(FindsTheMiddle(), source, out=tmp_path / str(score), options=DetectorOptions(score=score))
+            ).detections
+        )
         for score in (None, 0.1, 0.95)
     ]
     assert counts == [1, 2, 0]
@@ -130,7 +135,7 @@ def test_pictures_go_to_the_detector_in_batches(tmp_path: Path) -> None:
     for i in range(7):
         picture(tmp_path / "in" / f"{i}.png")
     detector = FindsTheMiddle()
-    list(predict(detector, [str(tmp_path / "in")], out=tmp_path / "out", batch=3))
+    list(predict(detector, [str(tmp_path / "in")], out=tmp_path / "out", options=DetectorOptions(batch=3)))
     assert detector.batches == [3, 3, 1]
 
 
@@ -150,7 +155,7 @@ def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
 def test_a_video_becomes_a_video(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
     out = tmp_path / "out"
-    seen = list(predict(FindsTheMiddle(), [str(path)], out=out, batch=2))
+    seen = list(predict(FindsTheMiddle(), [str(path)], out=out, options=DetectorOptions(batch=2)))
     assert [(one.number, one.done, one.total) for one in seen] == [(i, i + 1, 5) for i in range(5)]
     assert names(out) == ["clip.mp4", "detections.json", "labels.txt"]
     assert frames_in(out / "clip.mp4") == (5, 12.5)
@@ -207,14 +212,14 @@ def test_a_disk_that_fills_up_leaves_a_folder_that_can_be_used_again(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="no space left on device"):
-            list(predict(FindsTheMiddle(), sources, out=out, batch=1))
+            list(predict(FindsTheMiddle(), sources, out=out, options=DetectorOptions(batch=1)))
     assert names(out) == ["0.jpg", "detections.json"]
     assert len(list(predict(FindsTheMiddle(), sources, out=out))) == 3
 
 
 def test_stopping_leaves_a_whole_video_and_a_list_that_matches_it(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4", frames=9)
-    seen = predict(FindsTheMiddle(), [str(path)], out=tmp_path / "out", batch=2)
+    seen = predict(FindsTheMiddle(), [str(path)], out=tmp_path / "out", options=DetectorOptions(batch=2))
     for _ in range(4):
         next(seen)
     with pytest.raises(KeyboardInterrupt):
@@ -250,7 +255,9 @@ def test_a_stream_ends_after_the_requested_frames(
 ) -> None:
     film(tmp_path / "web" / "clip.mp4", frames=5)
     with serving(tmp_path / "web") as address:
-        seen = list(predict(FindsTheMiddle(), [f"{address}/clip.mp4"], out=tmp_path / "out", frames=3))
+        seen = list(
+            predict(FindsTheMiddle(), [f"{address}/clip.mp4"], out=tmp_path / "out", videos=VideoOptions(frames=3))
+        )
     assert [(one.source.kind, one.number, one.total) for one in seen] == [("camera", i, 3) for i in range(3)]
     (drawn,) = (tmp_path / "out").glob("*.mp4")
     assert frames_in(drawn) == (3, 12.5)
@@ -284,8 +291,8 @@ class Moves(FindsTheMiddle):
 def test_followed_objects_have_ids_and_crossings_are_listed(tmp_path: Path) -> None:
     pytest.importorskip("trackers", reason="the extra track is not installed")
     clip = film(tmp_path / "clip.mp4", frames=16)
-    out, tracking = tmp_path / "out", TrackOptions(line=Line(0.5, 1, 0.5, 0))
-    list(predict(Moves(), [str(clip)], out=out, also=["csv"], tracking=tracking))
+    out, tracking = tmp_path / "out", VideoOptions(line=Line(0.5, 1, 0.5, 0))
+    list(predict(Moves(), [str(clip)], out=out, also=["csv"], videos=tracking))
     assert (out / "crossings.csv").read_text().splitlines() == [
         "video,frame,seconds,id,label,direction", "clip.mp4,10,0.80,1,big,forward",
     ]  # fmt: skip
@@ -307,7 +314,7 @@ def test_what_is_left_of_an_incomplete_video_is_predicted_and_reported(tmp_path:
         done.extend(one.number for one in predict(FindsTheMiddle(), [str(cut)], out=tmp_path / "out"))
     assert 5 < len(done) < 15
     assert frames_in(tmp_path / "out" / "cut.mp4")[0] == len(done)
-    assert len(list(predict(FindsTheMiddle(), [str(cut)], out=tmp_path / "out", frames=3))) == 3
+    assert len(list(predict(FindsTheMiddle(), [str(cut)], out=tmp_path / "out", videos=VideoOptions(frames=3)))) == 3
 
 
 @pytest.fixture
@@ -334,7 +341,7 @@ def test_live_without_screen_and_file_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_screen")
 def test_live_ends_after_the_requested_frames(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.mp4")
-    assert len(list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.avi", frames=3))) == 3
+    assert len(list(live(FindsTheMiddle(), str(path), save=tmp_path / "out.avi", videos=VideoOptions(frames=3)))) == 3
     assert frames_in(tmp_path / "out.avi")[0] == 3
 
 

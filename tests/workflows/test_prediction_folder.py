@@ -19,6 +19,7 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Source
 from vocdet.outputs import MARKER, read_marker
 from vocdet.workflows.check import check_dataset
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.live import live
 from vocdet.workflows.predict import predict
 from vocdet.workflows.split import split_dataset
@@ -173,7 +174,13 @@ def test_an_interrupted_result_deletes_nothing(photos: Path, tmp_path: Path) -> 
     out = tmp_path / "found"
     list(predict(FindsTheMiddle(), [str(photos)], out=out, also=["voc"]))
     before = files(out)
-    seen = predict(FindsTheMiddle(), [str(photos / "a.jpg"), str(photos / "b.png")], out=out, also=["voc"], batch=1)
+    seen = predict(
+        FindsTheMiddle(),
+        [str(photos / "a.jpg"), str(photos / "b.png")],
+        out=out,
+        also=["voc"],
+        options=DetectorOptions(batch=1),
+    )
     next(seen)
     seen.close()
     assert files(out) == before

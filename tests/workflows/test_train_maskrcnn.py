@@ -31,6 +31,7 @@ from vocdet.runs.setup import RunOptions
 from vocdet.runs.validation import reaches_target
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import STATE, read_record
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
@@ -131,7 +132,7 @@ def test_it_learns_boxes_and_masks(tmp_path: Path) -> None:
     epochs = [event for event in between if isinstance(event, Epoch)]
     first, last = (sum(event.losses.values()) for event in (epochs[0], epochs[-1]))
     assert last < 0.25 * first
-    report = evaluate_run(run, Source(root), EvalOptions(split="train"), device="cpu").report
+    report = evaluate_run(run, Source(root), EvalOptions(split="train"), detector=DetectorOptions("cpu")).report
     assert report.masks is not None
     assert (report.overall.ap50 or 0) > 0.5  # by chance it would be nothing
     assert (report.masks.overall.ap50 or 0) > 0.3

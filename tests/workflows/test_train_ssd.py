@@ -28,6 +28,7 @@ from vocdet.runs.setup import RunOptions
 from vocdet.runs.ssd import label_weights
 from vocdet.training.loop import Epoch, Step
 from vocdet.workflows.convert import convert
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
@@ -97,7 +98,10 @@ def test_a_checkpoint_has_the_range_of_deep_images_and_predicts_with_it(make_voc
     from_array = detector(np.asarray(Image.open(file)), score=0)
     assert from_file.boxes.tolist() == from_array.boxes.tolist()
     assert np.asarray(from_file.draw()).min() < 30
-    assert evaluate_run(finished.run, Source(root), EvalOptions("test"), device="cpu").report.images == 1
+    assert (
+        evaluate_run(finished.run, Source(root), EvalOptions("test"), detector=DetectorOptions("cpu")).report.images
+        == 1
+    )
 
 
 def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_path: Path) -> None:
@@ -389,7 +393,9 @@ def test_a_detector_learns_a_few_simple_images(squares: Path, tmp_path: Path) ->
         average=0.95,
     )
     _, _, finished = train(squares, tmp_path / "runs", requested)
-    report = evaluate_run(finished.run, Source(squares), EvalOptions(split="train"), device="cpu").report
+    report = evaluate_run(
+        finished.run, Source(squares), EvalOptions(split="train"), detector=DetectorOptions("cpu")
+    ).report
     assert report.overall.ap50 is not None
     assert report.overall.ap50 > 0.85
     assert report.overall.f1 is not None

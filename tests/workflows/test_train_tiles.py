@@ -17,7 +17,7 @@ from vocdet.formats.scan import Source
 from vocdet.inference.tiled import TileChoice, TiledPredictor
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import load_checkpoint
-from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.evaluate import evaluate_run
 
 
@@ -53,5 +53,5 @@ def test_training_on_tiles_is_stored_and_used(
     vocdet.evaluate(root, detector, tile=0)
     assert views == [(64, 110, 3)]
     for choice, tiles in ((TileChoice(), Tiles(64, whole=False)), (TileChoice(80), Tiles(80)), (TileChoice(0), None)):
-        metrics = evaluate_run(run.path, Source(root), EvalOptions(tiles=choice), device="cpu").metrics
+        metrics = evaluate_run(run.path, Source(root), detector=DetectorOptions("cpu", tiles=choice)).metrics
         assert json.loads(metrics.read_text()).get("tiles") == (asdict(tiles) if tiles else None)

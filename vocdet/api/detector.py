@@ -19,7 +19,7 @@ from vocdet.inference.frames import quiet
 from vocdet.inputs.images import Image
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
-from vocdet.workflows.detector import Backend, choose_file, is_exported, open_detector
+from vocdet.workflows.detector import Backend, choose_export, open_chosen
 
 BATCH = 8  # pictures per forward pass
 
@@ -129,8 +129,8 @@ def load(run: Run | str | Path, device: str = "auto", *, backend: Backend = "aut
     ('circle', 'square')
     """
     path = run.path if isinstance(run, Run) else Path(run)
-    file = choose_file(path, backend, device=device)
-    return Detector(open_detector(file, device=device, backend="auto" if is_exported(file) else "torch"), file)
+    export = choose_export(path, backend, device=device)
+    return Detector(open_chosen(path, export, device=device), export.path if export else path)
 
 
 def _as_images(pictures: Sequence[Picture], channels: Channels, levels: Levels | None, first: int) -> list[Image]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.inference.tiled import TileChoice
-from vocdet.inference.tracking import TrackOptions, parse_line
+from vocdet.inference.tracking import VideoOptions, parse_line
 from vocdet.workflows import predict as workflow
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.prediction_folder import Also
 
 
@@ -60,23 +61,12 @@ def predict(
     >>> vocdet.predict(run, "photo.jpg", out="found", also=["csv"])
     PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
     """
-    tiles = TileChoice(tile, overlap, whole)
-    tracking = TrackOptions(track, parse_line(count) if count else None)
+    options = DetectorOptions(device, tiles=TileChoice(tile, overlap, whole), score=score, batch=batch)
+    videos = VideoOptions(track, parse_line(count) if count else None, frames)
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
     images = shown = objects = 0
-    for one in workflow.predict(
-        model,
-        names,
-        out=Path(out),
-        score=score,
-        batch=batch,
-        frames=frames,
-        also=also,
-        tiles=tiles,
-        tracking=tracking,
-        force=force,
-    ):
+    for one in workflow.predict(model, names, out=Path(out), options=options, videos=videos, also=also, force=force):
         image = one.source.kind == "image"
         images, shown, objects = images + image, shown + (not image), objects + len(one.detections)
     return PredictResult(Path(out), images, shown, objects)

@@ -9,6 +9,7 @@ from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.workflows import film_frames
 from vocdet.workflows import prelabel as workflow
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.prelabel import LabelingProgress, PrelabelReport
 
 Paths = str | Path | Sequence[str | Path]
@@ -49,7 +50,8 @@ def prelabel(
     name = str(detector.source if isinstance(detector, Detector) else getattr(detector, "path", detector))
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     report = PrelabelReport(Path(out))
-    for event in workflow.prelabel(model, _texts(images), out=Path(out), score=score, batch=batch, name=name):
+    options = DetectorOptions(score=score, batch=batch)
+    for event in workflow.prelabel(model, _texts(images), out=Path(out), options=options, name=name):
         if isinstance(event, PrelabelReport):
             report = event
     return report

@@ -10,9 +10,10 @@ from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.inference.access import ServeLimits
 from vocdet.inference.live_page import LIVE_PORT
-from vocdet.inference.tracking import TrackOptions, parse_line
+from vocdet.inference.tracking import VideoOptions, parse_line
 from vocdet.workflows import live as workflow
 from vocdet.workflows import serve as service
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.live_page import PageStart, WebOptions, live_page
 
 
@@ -43,12 +44,12 @@ def live(
     <... 96x72 pixels...>
     """
     model = (detector if isinstance(detector, Detector) else load(detector)).model
-    tracking = TrackOptions(track, parse_line(count) if count else None)
+    videos, options = VideoOptions(track, parse_line(count) if count else None, frames), DetectorOptions(score=score)
     if web:
-        events = live_page(model, str(source), WebOptions(host, port), score=score, frames=frames, tracking=tracking)
+        events = live_page(model, str(source), WebOptions(host, port), options=options, videos=videos)
     else:
         events = workflow.live(
-            model, str(source), save=None if save is None else Path(save), score=score, frames=frames, tracking=tracking
+            model, str(source), save=None if save is None else Path(save), options=options, videos=videos
         )
     for one in events:
         if isinstance(one, PageStart):

@@ -52,11 +52,12 @@ def parse_line(text: str) -> Line:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackOptions:
-    """Whether objects of videos are followed, and counted at a line."""
+class VideoOptions:
+    """What is done with videos, cameras and streams: objects may be followed, and counted at a line."""
 
     follow: bool = False
     line: Line | None = None  # implies `follow`
+    frames: int = 0  # of each; 0: until it ends
 
     def start(self, limits: NDArray[np.float32] | float, labels: int, fps: float) -> Tracks | None:
         """The tracks of a video with these thresholds of its labels; None: nothing is followed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,15 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 _LAST = "checkpoint"  # of the entries in a file
 _TEXTS = frozenset(("version", "task", "net", "precision", "target", "dataset", "checkpoint"))
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """An exported model as it was read: opened again, it need not be read again."""
+
+    path: Path
+    description: Description
+    data: bytes = b""  # of an ONNX file
 
 
 def described(texts: Mapping[str, str], path: Path) -> Description:

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
-from vocdet.runtimes.description import Description, described
+from vocdet.runtimes.description import Description, ExportedFile, described
 from vocdet.runtimes.detectors import CANDIDATE_SCORES, ExportedPredictor
 from vocdet.runtimes.onnx_file import read_onnx
 from vocdet.wording import listed
@@ -17,15 +17,20 @@ from vocdet.wording import listed
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def load_onnx(path: Path, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
+def describe_onnx(path: Path) -> ExportedFile:
+    """An ONNX file that vocdet exported, as it was read; anything else is a `CheckpointError`."""
+    data, texts = read_onnx(path)
+    return ExportedFile(path, described(texts, path), data)
+
+
+def load_onnx(file: Path | ExportedFile, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
     """The detector of an ONNX file; anything but a detector that vocdet exported is a `CheckpointError`.
 
     `threads` of a CPU; 0: all.
     """
-    data, texts = read_onnx(path)
-    description = described(texts, path)
-    check_detector(description, path)
-    return ExportedPredictor(session_of(data, path, device=device, threads=threads), description)
+    read = describe_onnx(file) if isinstance(file, Path) else file
+    check_detector(read.description, read.path)
+    return ExportedPredictor(session_of(read.data, read.path, device=device, threads=threads), read.description)
 
 
 def check_detector(description: Description, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
 from vocdet.files import is_file, read_limited
 from vocdet.inputs.images import Image
-from vocdet.runtimes.description import KEY_PREFIX, Description, described
+from vocdet.runtimes.description import KEY_PREFIX, Description, ExportedFile, described
 from vocdet.runtimes.detectors import ExportedPredictor, Run
 from vocdet.runtimes.onnx import check_detector, first_line
 from vocdet.wording import listed, reason
@@ -18,14 +18,15 @@ LARGEST_MODEL_XML = 1 << 26  # bytes of the XML
 _DAMAGED = "the file is damaged: export it again"
 
 
-def load_openvino(path: Path, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
+def load_openvino(file: Path | ExportedFile, *, device: str = "auto", threads: int = 0) -> ExportedPredictor:
     """The detector of an OpenVINO model; anything but a detector that vocdet exported is a `CheckpointError`.
 
     `threads` of a CPU; 0: all.
     """
-    description = read_openvino(path)
-    check_detector(description, path)
-    return ExportedPredictor(compiled(path, description, device=device, threads=threads), description)
+    read = ExportedFile(file, read_openvino(file)) if isinstance(file, Path) else file
+    check_detector(read.description, read.path)
+    run = compiled(read.path, read.description, device=device, threads=threads)
+    return ExportedPredictor(run, read.description)
 
 
 def read_openvino(path: Path) -> Description:

@@ -69,7 +69,7 @@ def candidates(runs: Sequence[Path], backend: BenchBackend, pictures: list[Image
             ready.append(_trained(checkpoint, run, pictures, device))
             known = ready[-1].work
         if backend == "all":
-            files = [file for file, _ in exports_of(checkpoint)]
+            files = [export.path for export in exports_of(checkpoint)]
         elif backend != "torch":
             files = [choose_file(run, backend)]
         ready += [_exported(file, run, f"{run.name} {file.parent.name}", pictures, device, known) for file in files]

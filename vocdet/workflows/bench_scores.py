@@ -10,6 +10,7 @@ import msgspec
 
 from vocdet.formats.scan import Progress, Source
 from vocdet.outputs import BEST
+from vocdet.workflows.detector import DetectorOptions, backend_of
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import load_dataset
@@ -50,7 +51,8 @@ def scored(checkpoint: Path, source: Source, split: str, device: str, progress: 
     known = _evaluated_metrics(path, checkpoint)
     if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
         return _scores(known)
-    evaluate_run(checkpoint, source, EvalOptions(split), device=device, progress=progress)
+    runner = DetectorOptions(device, backend_of(checkpoint))
+    evaluate_run(checkpoint, source, EvalOptions(split), detector=runner, progress=progress)
     measured = _evaluated_metrics(path, checkpoint)
     return _scores(measured) if measured else LatestScores({}, "", 0, "")
 

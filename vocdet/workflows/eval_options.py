@@ -13,7 +13,6 @@ from vocdet.data.findings import Finding
 from vocdet.data.usable import NOTHING, LeftOut
 from vocdet.errors import SplitError
 from vocdet.evaluation.report import EvalReport
-from vocdet.inference.tiled import TileChoice
 
 ALL = "all"  # in place of a split: every image
 
@@ -29,7 +28,6 @@ class EvalOptions:
     subset: int | None = None  # number of images, chosen at random; None: all
     interval: bool = False  # confidence intervals of AP and AR; always with a subset
     seed: int = 0  # of subset and interval
-    tiles: TileChoice = TileChoice()
     commands: tuple[str, ...] = ()  # that repeat the evaluation, for its page
     page: bool | None = None  # whether to write a page; None: for a run, and not for detections in files
     plots: bool = False  # beside the page, its plots as PNG and SVG

@@ -29,7 +29,7 @@ from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
-from vocdet.workflows.detector import Backend, is_exported, open_detector
+from vocdet.workflows.detector import DetectorOptions, is_exported
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, load_dataset
@@ -51,8 +51,7 @@ def evaluate_run(
     source: Source | Loaded,
     options: EvalOptions = EvalOptions(),
     *,
-    device: str = "auto",
-    backend: Backend | None = None,
+    detector: DetectorOptions | None = None,
     picture: Path | None = None,
     progress: Progress | None = None,
 ) -> EvalResult:
@@ -60,24 +59,24 @@ def evaluate_run(
 
     Writes `metrics-<split>.json` and `detections-<split>.json` (COCO results) beside the checkpoint. Precision, recall
     and F1 refer to boxes at the best threshold of each label on these images, or at the thresholds of the checkpoint.
-    Objects with a label that the detector does not have count as missed. On tiles if it was trained on tiles, or by
-    `options.tiles`; the metrics file names them. `picture` is a file for a few images with
-    ground truth and detections. `report-<split>.html` shows all of it, with the commands that repeat it, unless
-    `options.page` is False; with `options.plots`, `plots-<split>` has its plots as PNG and SVG.
+    Objects with a label that the detector does not have count as missed. `detector` may choose an export of the run,
+    and tiles, which the metrics file names. `picture` is a file for a few images with ground truth and detections.
+    `report-<split>.html` shows all of it, with the commands that repeat it, unless `options.page` is False; with
+    `options.plots`, `plots-<split>` has its plots as PNG and SVG.
     See `vocdet.evaluation.bootstrap` for the intervals.
     """
     if picture:
         check_picture_name(picture)
         check_output(picture)
     folder, checkpoint = (run, BEST) if run.is_dir() else (run.parent, run.name)
-    backend = backend or ("auto" if is_exported(run) else "torch")
+    detector = detector or DetectorOptions(backend="auto" if is_exported(run) else "torch")
     check_writable(folder, inside=True, hint="copy the run to a writable folder")
     loaded = load_dataset(source, without_objects=True)
     split = chosen_split(loaded.dataset, options.split)
     raise_split_errors(loaded.warnings, split)
     options = replace(options, split=split)
     available = split_rows(loaded.dataset, split)
-    predictor = options.tiles.apply(open_detector(run, device=device, backend=backend))
+    predictor = detector.open(run)
     evaluation = evaluate_detector(predictor, loaded, options, progress=progress)
     dataset, detections, report, rows = (
         evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,

@@ -20,10 +20,10 @@ from vocdet.inference.camera import RETRY, camera
 from vocdet.inference.draw import caption, draw
 from vocdet.inference.frames import FPS, Frame, MediaSource, find_sources, open_video
 from vocdet.inference.output import check_video_name, no_screen, window, writing_video
-from vocdet.inference.tracking import TrackOptions, Tracks
+from vocdet.inference.tracking import Tracks, VideoOptions
 from vocdet.inputs.images import Image
 from vocdet.outputs import check_output, mark_file
-from vocdet.workflows.detector import Backend, open_detector
+from vocdet.workflows.detector import DetectorOptions
 
 if TYPE_CHECKING:
     from vocdet.runtimes.predictor import Predictor
@@ -80,31 +80,23 @@ def watch(
             return
 
 
-def score_limits(detector: Predictor, score: float | None) -> NDArray[np.float32]:
-    """(L,) the least score of each label: its own threshold, or `score` for all."""
-    return detector.thresholds if score is None else np.full(len(detector.labels), score, np.float32)
-
-
 def live(
     detector: Path | Predictor,
     source: str = "0",
     *,
     save: Path | None = None,
-    score: float | None = None,
-    frames: int = 0,
-    device: str = "auto",
-    backend: Backend = "auto",
-    tracking: TrackOptions = TrackOptions(),
+    options: DetectorOptions = DetectorOptions(),
+    videos: VideoOptions = VideoOptions(),
     force: bool = False,
     retry: float = RETRY,
 ) -> Generator[LiveFrame, None, None]:
-    """Show a camera, a stream or a video with its detections in a window, until q, Esc, or `frames` frames.
+    """Show a camera, a stream or a video with its detections in a window, until q, Esc or `videos.frames`.
 
     A thread reads a camera or stream as fast as it delivers, and only the newest frame is detected: the others are
     dropped and counted. A lost stream is opened again every `retry` seconds. A video plays at most at its own speed,
     and shows every frame. `save` also writes a video file, which is complete however the display ends; a file that
     vocdet did not write is only replaced with `force`. Without a screen, only the file is written; without both, it is
-    a `MediaError`. `tracking` gives objects ids, and counts those that cross a line.
+    a `MediaError`. `videos` may give objects ids, and count those that cross a line.
     """
     item = playable(source)
     no_window = no_screen()
@@ -115,9 +107,8 @@ def live(
         if item.path and is_file(save) and save.samefile(item.path):
             raise OutputError("is the video itself", place=save, hint="choose another name for `save`")
         check_output(save, "choose another name for `save`, or use `force=True`", force=force)
-    if isinstance(detector, Path):
-        detector = open_detector(detector, device=device, backend=backend)
-    limits = score_limits(detector, score)
+    detector = options.open(detector)
+    limits = options.limits(detector)
     with ExitStack() as stack:
         if save:
             stack.callback(_mark, save)
@@ -130,9 +121,9 @@ def live(
             delivered = reader.news()
         write = stack.enter_context(writing_video(save, 1 / own if own else None)) if save else None
         show = None if no_window else stack.enter_context(window(f"vocdet: {item.name}"))
-        tracks = tracking.start(limits, len(detector.labels), 1 / own if own else FPS)
+        tracks = videos.start(limits, len(detector.labels), 1 / own if own else FPS)
         due, picture = time.monotonic(), None
-        for one in watch(delivered, detector, lambda: limits, tracks, frames):
+        for one in watch(delivered, detector, lambda: limits, tracks, videos.frames):
             if one:
                 due, picture = max(due + own, time.monotonic()), caption(one.drawn, f"{one.fps:.0f} fps")
                 if write:

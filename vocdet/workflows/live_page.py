@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vocdet.inference.camera import RETRY, camera
 from vocdet.inference.frames import FPS
 from vocdet.inference.live_page import LIVE_PORT, LivePage, serving_page
-from vocdet.inference.tracking import TrackOptions
-from vocdet.workflows.detector import Backend, open_detector
-from vocdet.workflows.live import LiveFrame, playable, score_limits, watch
+from vocdet.inference.tracking import VideoOptions
+from vocdet.workflows.detector import DetectorOptions
+from vocdet.workflows.live import LiveFrame, playable, watch
 
 if TYPE_CHECKING:
     from vocdet.runtimes.predictor import Predictor
@@ -38,30 +38,26 @@ class PageStart:
 def live_page(
     detector: Path | Predictor,
     source: str = "0",
-    options: WebOptions = WebOptions(),
+    web: WebOptions = WebOptions(),
     *,
-    score: float | None = None,
-    frames: int = 0,
-    device: str = "auto",
-    backend: Backend = "auto",
-    tracking: TrackOptions = TrackOptions(),
+    options: DetectorOptions = DetectorOptions(),
+    videos: VideoOptions = VideoOptions(),
 ) -> Generator[PageStart | LiveFrame, None, None]:
-    """Show a camera, a stream or a video with its detections on a page, until `frames` frames, or the video ends.
+    """Show a camera, a stream or a video with its detections on a page, until its end or `videos.frames`.
 
     The address is yielded first, then every frame. A thread reads the camera as fast as it delivers, and only the
     newest frame is detected: the others are dropped and counted. A lost stream is opened again. The page has the
     picture, the objects, a slider for the threshold of each label, and a snapshot; on another address than the
-    loopback, it needs the token that is in the address. `tracking` gives objects ids, and counts those that cross a
+    loopback, it needs the token that is in the address. `videos` may give objects ids, and count those that cross a
     line.
     """
     item = playable(source)
-    if isinstance(detector, Path):
-        detector = open_detector(detector, device=device, backend=backend)
-    page = LivePage(detector.labels, score_limits(detector, score), token=options.token)
-    with serving_page(page, options.host, options.port), camera(item, retry=options.retry) as reader:
+    detector = options.open(detector)
+    page = LivePage(detector.labels, options.limits(detector), token=web.token)
+    with serving_page(page, web.host, web.port), camera(item, retry=web.retry) as reader:
         yield PageStart(page.url)
-        tracks = tracking.start(page.thresholds, len(detector.labels), FPS)
-        for one in watch(reader.news(), detector, lambda: page.thresholds, tracks, frames):
+        tracks = videos.start(page.thresholds, len(detector.labels), FPS)
+        for one in watch(reader.news(), detector, lambda: page.thresholds, tracks, videos.frames):
             if one is None:
                 continue
             facts: dict[str, Any] = {

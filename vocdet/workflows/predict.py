@@ -10,10 +10,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
@@ -22,21 +19,18 @@ from vocdet.files import check_writable, is_file, is_folder
 from vocdet.inference.behind import written_behind
 from vocdet.inference.draw import draw
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, open_video, quiet
-from vocdet.inference.tiled import TileChoice
-from vocdet.inference.tracking import TrackOptions, Tracks
+from vocdet.inference.tracking import Tracks, VideoOptions
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST
 from vocdet.wording import reason
-from vocdet.workflows.detector import Backend, is_exported, open_detector
+from vocdet.workflows.detector import DetectorOptions, is_exported
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.runtimes.predictor import Predictor
 
 READERS = 4  # threads that decode images while the detector works
-
-Limit: TypeAlias = "float | NDArray[np.float32]"  # least score of a detection, or (L,) that of each label
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +58,16 @@ def predict(
     sources: Sequence[str],
     *,
     out: Path,
-    score: float | None = None,
-    batch: int = 8,
-    device: str = "auto",
-    backend: Backend = "auto",
-    frames: int = 0,
+    options: DetectorOptions = DetectorOptions(),
+    videos: VideoOptions = VideoOptions(),
     also: Collection[Also] = (),
-    tiles: TileChoice = TileChoice(),
-    tracking: TrackOptions = TrackOptions(),
     force: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Draw the detections in images, videos, cameras and streams into `out`, and list them in `out/detections.json`.
 
-    `detector` may be a run folder or a checkpoint, which is loaded on `device`. An image becomes `<name>.jpg`, a video
+    `detector` may be a run folder or a checkpoint, which is opened. An image becomes `<name>.jpg`, a video
     `<name>.mp4`; `also` adds other files: with voc, `out` becomes a VOC dataset of the images, and the drawings are in
-    `out/drawings` (see `PredictionFolder`). Detections below `score`, by default the detector's threshold for each
-    label, are left out. `tiles` are those that it was trained on, unless they are chosen. `frames` limits those of each
-    video, camera or stream; 0: until it ends. `tracking` gives the objects of videos ids, and counts those that cross a
+    `out/drawings` (see `PredictionFolder`). `videos` may give the objects of videos ids, and count those that cross a
     line in `out/crossings.csv`. Images are decoded, detected, and drawn and written at the same time.
     Files that cannot be decoded or written are skipped, and raised together at the end. After an interruption `out`
     holds the results so far and a list that matches them. `out` must be new, empty, or an earlier result, which is
@@ -89,17 +76,14 @@ def predict(
     """
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
-    if isinstance(detector, Path):
-        detector = open_detector(detector, device=device, backend=backend)
-    detector = tiles.apply(detector)
+    detector = options.open(detector)
     folder = PredictionFolder(out, items, detector.labels, also, force=force)
-    limit = detector.thresholds if score is None else float(score)
     errors: list[VocdetError] = []
     complete, count = False, 0
     try:
         with quiet():
-            total = _count_frames(items, frames)
-            work = _Work(folder, detector, limit, batch, frames, errors, tracking)
+            total = _count_frames(items, videos.frames)
+            work = _Prediction(folder, detector, options, videos, errors)
             with closing(_predict_all(items, work)) as predicted:
                 for frame, detections in predicted:
                     count += 1
@@ -144,24 +128,23 @@ def _count_frames(items: Sequence[MediaSource], limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Work:
+class _Prediction:
     """What all sources are predicted with."""
 
     folder: PredictionFolder
     detector: Predictor
-    limit: Limit
-    batch: int
-    frames: int  # of each video; 0: all
+    options: DetectorOptions
+    videos: VideoOptions
     errors: list[VocdetError]
-    tracking: TrackOptions
 
     def detected(self, frames: Iterable[Frame], tracks: Tracks | None = None) -> Iterator[tuple[Frame, Detections]]:
         """Every frame with its detections, and with their ids if they are followed."""
-        for group in batches(frames, self.batch):
+        limits = self.options.limits(self.detector)
+        for group in batches(frames, self.options.batch):
             found = self.detector.detect([frame.pixels for frame in group])
             for frame, one in zip(group, found, strict=True):
                 size = (frame.pixels.shape[1], frame.pixels.shape[0])
-                yield frame, tracks.update(one, frame.number, size) if tracks else one.above(self.limit)
+                yield frame, tracks.update(one, frame.number, size) if tracks else one.above(limits)
 
     def failed(self, error: VocdetError) -> None:
         """Note an error of one source; one that ends all is raised."""
@@ -170,7 +153,7 @@ class _Work:
         self.errors.append(error)
 
 
-def _predict_all(items: Sequence[MediaSource], work: _Work) -> Generator[tuple[Frame, Detections], None, None]:
+def _predict_all(items: Sequence[MediaSource], work: _Prediction) -> Generator[tuple[Frame, Detections], None, None]:
     """Every image, then every frame of every video, with its detections; one that fails does not end the others."""
     images = [item for item in items if item.kind == "image"]
     folder = work.folder
@@ -191,10 +174,10 @@ def _predict_all(items: Sequence[MediaSource], work: _Work) -> Generator[tuple[F
                 work.failed(error)
 
 
-def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Detections], None, None]:
+def _predict_video(item: MediaSource, work: _Prediction) -> Generator[tuple[Frame, Detections], None, None]:
     labels = work.detector.labels
     with open_video(item) as video, work.folder.video(item, video.fps) as write:
-        tracks = work.tracking.start(work.limit, len(labels), video.fps)
+        tracks = work.videos.start(work.options.limits(work.detector), len(labels), video.fps)
 
         def drawn_frame(one: tuple[Frame, Detections]) -> Image:
             drawn = draw(one[0].pixels, one[1], labels)
@@ -207,7 +190,7 @@ def _predict_video(item: MediaSource, work: _Work) -> Generator[tuple[Frame, Det
                 passed = [crossing for crossing in tracks.crossings if crossing.frame == one[0].number]
                 work.folder.add_crossings(item, passed, video.fps)
 
-        frames = prefetch(lambda: islice(video.frames, work.frames or None), AHEAD, wait=True)
+        frames = prefetch(lambda: islice(video.frames, work.videos.frames or None), AHEAD, wait=True)
         with (
             closing(frames),
             closing(written_behind(work.detected(frames, tracks), drawn_frame, add)) as written,

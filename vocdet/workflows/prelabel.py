@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vocdet import masks
 from vocdet.boxes import Boxes
@@ -31,10 +32,9 @@ from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.annotating import compare, looks, simplified, teaching_order, uncertainty
 from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, quiet
 from vocdet.inference.result_files import csv_bytes
-from vocdet.inference.tiled import TileChoice
 from vocdet.mask_outlines import as_polygon
 from vocdet.outputs import FILES_KIND, OutputFiles, place_copy, read_marker
-from vocdet.workflows.detector import open_detector
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.predict import read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
 
@@ -77,10 +77,7 @@ def prelabel(
     sources: Sequence[str],
     *,
     out: Path,
-    score: float | None = None,
-    batch: int = 8,
-    device: str = "auto",
-    tiles: TileChoice = TileChoice(),
+    options: DetectorOptions = DetectorOptions(),
     name: str = "detector",
 ) -> Generator[PrelabelStep | PrelabelReport, None, None]:
     """Write the detections in images as annotations to correct, and yield every image and last a report.
@@ -102,14 +99,13 @@ def prelabel(
     check_writable(out, inside=True)
     if isinstance(detector, Path):
         name = str(detector)
-        detector = open_detector(detector, device=device)
-    detector = tiles.apply(detector)
+    detector = options.open(detector)
     check_voc_labels(out, detector.labels)
-    work = _Work(detector, name, score, PrelabelReport(out))
+    work = _Work(detector, name, options.limits(detector), PrelabelReport(out))
     errors: list[VocdetError] = []
     try:
         with quiet(), closing(read_images(items, detector.levels, errors)) as frames:
-            for group in batches(frames, batch):
+            for group in batches(frames, options.batch):
                 for frame, found in zip(group, detector.detect([one.pixels for one in group]), strict=True):
                     try:
                         yield work.image(frame, found, len(items))
@@ -124,9 +120,9 @@ def prelabel(
 class _Work:
     """The annotations of one call, and what is listed."""
 
-    def __init__(self, detector: Predictor, name: str, score: float | None, report: PrelabelReport) -> None:
+    def __init__(self, detector: Predictor, name: str, limits: NDArray[np.float32], report: PrelabelReport) -> None:
         self.detector, self.model, self.report = detector, name, report
-        self.limit = detector.thresholds if score is None else float(score)
+        self.limits = limits
         self.folders: dict[Path, OutputFiles] = {}
         self.images: list[Path] = []
         self.unsure: list[float] = []
@@ -138,7 +134,7 @@ class _Work:
         target = annotation_path(path, ".json" if masked else ".xml")
         files = self.folders.setdefault(target.parent, marked_files(target.parent))
         state = annotation_state(target, files)
-        shown = found.above(self.limit)
+        shown = found.above(self.limits)
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         added = 0
         if state in ("without", "machine-made"):

@@ -29,6 +29,7 @@ from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import FINAL_STATE, STATE
 from vocdet.wording import counted, json_reason
 from vocdet.workflows.check import CheckReport, check_dataset
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions, EvalResult
 from vocdet.workflows.evaluate import evaluate_run
 from vocdet.workflows.load import Loaded, load_dataset
@@ -162,7 +163,8 @@ class Session:
         elif command.name == "eval":
             assert self.detector is not None  # the command before it
             wanted = EvalOptions(str(command.settings["split"]), interval=True)
-            yield evaluate_run(self.detector, self.source, wanted, device=options.device, progress=progress)
+            runner = DetectorOptions(options.device, "torch")
+            yield evaluate_run(self.detector, self.source, wanted, detector=runner, progress=progress)
         elif not self._is_trained(command):
             run = self.unfinished(command)
             given = frozenset() if run else frozenset(name for name in LENGTHS if name in command.settings)

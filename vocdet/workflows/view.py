@@ -29,6 +29,7 @@ from vocdet.inference.coco_results import Names, read_coco_results
 from vocdet.inference.detection_files import read_detections
 from vocdet.viewing.table import Predictions, ViewTable
 from vocdet.workflows.check import column_findings
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions, choose, chosen_split, split_rows
 from vocdet.workflows.evaluate_files import is_detections, names_of
 from vocdet.workflows.load import Loaded, load_dataset
@@ -181,7 +182,7 @@ def _predictions(
         from vocdet.workflows.evaluate import evaluate_run  # loads torch
 
         split = chosen_split(loaded.dataset, split)
-        evaluate_run(run, loaded, EvalOptions(split), device=device, progress=progress)
+        evaluate_run(run, loaded, EvalOptions(split), detector=DetectorOptions(device, "torch"), progress=progress)
         known = _evaluated(folder, loaded.dataset, split)
     if not known:
         raise RunError(
