@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
+from vocdet.formats.shared.limited import read_text
 from vocdet.formats.shared.values import clean_label
-from vocdet.wording import did_you_mean, listed, reason
+from vocdet.wording import did_you_mean, listed
 
 _LISTED_LABELS = 12  # labels in a hint
 
@@ -127,11 +128,5 @@ def _known_label(name: str, labels: Sequence[str]) -> str:
 
 def _map_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are not blank."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        problem = f"cannot be read: {reason(error)}"
-        raise AnnotationError(problem, place=path, hint="give a text file with old=new on each line") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error
+    text = read_text(path, "give a text file with old=new on each line")
     return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())

@@ -13,16 +13,16 @@ import numpy as np
 
 from vocdet.data.findings import Notes
 from vocdet.data.source_terms import CSV
-from vocdet.files import read_limited
 from vocdet.formats.csv.columns import ColumnPlaces, find_columns
 from vocdet.formats.csv.layout import LARGEST_FILE, CsvFile, find_layout, is_id, label_rows
 from vocdet.formats.images.facts import Size
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared.builder import FLAGS
+from vocdet.formats.shared.limited import TEXT_CODES, noted_text
 from vocdet.formats.shared.records import Item, Labels, Record, RecordReader, split_named
 from vocdet.formats.shared.shapes import is_near
 from vocdet.formats.shared.values import NUMBER, clean_label, read_labels, snapped
-from vocdet.wording import counted, listed, reason
+from vocdet.wording import counted, listed
 
 _CORRECT = "correct the row, or delete it"
 
@@ -98,13 +98,8 @@ def _records(root: Path, file: CsvFile, names: dict[str, str], notes: Notes) -> 
 
 def _numbered_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
     """Every row that is not empty after the names of the columns, with its line."""
-    try:
-        text = read_limited(path, LARGEST_FILE).decode("utf-8-sig")
-    except OSError as error:
-        notes.add("csv.unreadable", "error", f"cannot be read: {reason(error)}", path, "check its permissions and size")
-        return
-    except UnicodeError:
-        notes.add("csv.encoding", "error", "is not UTF-8 text", path, "save it as UTF-8")
+    text = noted_text(path, notes, LARGEST_FILE, TEXT_CODES, "divide it into several files")
+    if text is None:
         return
     rows = csv.reader(io.StringIO(text, ""), delimiter=delimiter)
     try:

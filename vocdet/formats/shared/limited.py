@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from vocdet.data.findings import Notes
+from vocdet.errors import AnnotationError
 from vocdet.files import FileTooLargeError, read_limited
 from vocdet.wording import reason
+
+TEXT_CODES = ("csv.unreadable", "csv.unreadable", "csv.encoding")  # of files with columns, for `noted_text`
 
 
 def noted_bytes(path: Path | str, notes: Notes, limit: int, codes: tuple[str, str], hint: str) -> bytes | None:
@@ -32,3 +35,13 @@ def noted_text(path: Path, notes: Notes, limit: int, codes: tuple[str, str, str]
     except UnicodeDecodeError:
         notes.add(codes[2], "error", "is not UTF-8 text", path, "save it as UTF-8")
         return None
+
+
+def read_text(path: Path, hint: str, subject: str = "") -> str:
+    """The text of a UTF-8 file that the user named; an `AnnotationError` if it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise AnnotationError(f"{subject}cannot be read: {reason(error)}", place=path, hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vocdet.errors import AnnotationError, Place, VocdetError, raise_all
 from vocdet.files import first_bytes
-from vocdet.wording import reason
+from vocdet.formats.shared.limited import read_text
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also accepts 5_0, ５０ and nan
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -44,13 +44,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     AnnotationError if the file cannot be read, has no labels, or repeats one.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        problem = f"the label list cannot be read: {reason(error)}"
-        raise AnnotationError(problem, place=path, hint="give a text file with one label a line") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError("is not UTF-8 text", place=path, hint="save it as UTF-8") from error
+    text = read_text(path, "give a text file with one label a line", "the label list ")
     lines: dict[str, int] = {}
     errors: list[VocdetError] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -18,15 +18,15 @@ import msgspec
 from vocdet.data.findings import Notes
 from vocdet.data.rotated import around
 from vocdet.data.source_terms import VIA
-from vocdet.files import read_limited
 from vocdet.formats.images.facts import Size
 from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.formats.shared.json_file import is_number, read_json, shown
+from vocdet.formats.shared.limited import TEXT_CODES, noted_text
 from vocdet.formats.shared.records import Item, Labels, Record, RecordReader
 from vocdet.formats.shared.shapes import ellipse, is_near
 from vocdet.formats.shared.values import ShapeError, clean_label, read_labels
 from vocdet.formats.via.layout import LARGEST_FILE, find_layout
-from vocdet.wording import counted, listed, reason
+from vocdet.wording import counted, listed
 
 # The attribute that is the label: the first of these that a region has, else the one that most regions have.
 PREFERRED = ("label", "class", "class_name", "classname", "name", "category", "type", "object")
@@ -101,9 +101,9 @@ def _json_entries(path: Path, notes: Notes) -> tuple[list[dict[str, Any]], dict[
 def _csv_entries(path: Path, notes: Notes) -> list[dict[str, Any]]:
     """The entries of a CSV export, which has one row for each region."""
     entries: dict[str, dict[str, Any]] = {}
+    text = noted_text(path, notes, LARGEST_FILE, TEXT_CODES, "divide it into several files")
     try:
-        text = read_limited(path, LARGEST_FILE).decode("utf-8-sig")
-        rows = csv.DictReader(io.StringIO(text, ""))
+        rows = csv.DictReader(io.StringIO(text or "", ""))
         for row in rows:
             name = row.get("filename") or row.get("#filename") or ""
             entry = entries.setdefault(name, {"filename": name, "regions": []})
@@ -117,10 +117,6 @@ def _csv_entries(path: Path, notes: Notes) -> list[dict[str, Any]]:
             entry["file_attributes"] = ofile
             if shape:
                 entry["regions"].append({"shape_attributes": shape, "region_attributes": attributes})
-    except OSError as error:
-        notes.add("csv.unreadable", "error", f"cannot be read: {reason(error)}", path, "check its permissions and size")
-    except UnicodeError:
-        notes.add("csv.encoding", "error", "is not UTF-8 text", path, "save it as UTF-8")
     except csv.Error as error:
         notes.add("csv.syntax", "error", f"is not valid CSV: {error}", path, "export the annotations again")
     return list(entries.values())
