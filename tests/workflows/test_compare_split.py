@@ -15,6 +15,7 @@ from vocdet.runs import journal
 from vocdet.runs.facts import read_run
 from vocdet.workflows import evaluate
 from vocdet.workflows.compare_split import compare_on
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.load import load_dataset
 
 BOX = (10, 10, 60, 60)
@@ -31,7 +32,7 @@ def runs(make_voc: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monk
     know = {"a": ("cat", "dog"), "b": ("cat", "dog"), "c": ("cat",)}
     settings: dict[str, dict[str, Any]] = {"a": {"seed": 0}, "b": {"seed": 1}, "c": {"lr": 0.1}}
     folders = [save_run(make(tmp_path / name, **settings[name]), know[name]) for name in know]
-    monkeypatch.setattr(evaluate, "open_detector", lambda run, device, backend: Knows(truth, know[run.name]))
+    monkeypatch.setattr(DetectorOptions, "open", lambda options, run: Knows(truth, know[run.name]))
     monkeypatch.setattr(evaluate, "detect_all", lambda predictor, images: predictor.detect_all(images))
     return root, folders
 

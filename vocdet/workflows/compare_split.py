@@ -21,6 +21,7 @@ from vocdet.inference.coco_results import Names, read_coco_results
 from vocdet.outputs import BEST
 from vocdet.runs.facts import RunFacts
 from vocdet.runs.resume import dataset_arguments
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions, split_rows
 from vocdet.workflows.evaluate import evaluate_run, relabeled_for
 from vocdet.workflows.load import load_dataset
@@ -71,7 +72,8 @@ def compare_on(
     fingerprint = loaded.dataset.fingerprint()
     for run in runs:
         if not _is_evaluated(run.folder, split, fingerprint):
-            evaluate_run(run.folder, loaded, EvalOptions(split, page=False), device=device, progress=progress)
+            runner = DetectorOptions(device, "torch")
+            evaluate_run(run.folder, loaded, EvalOptions(split, page=False), detector=runner, progress=progress)
     tables = [_detections(run, split, truth) for run in runs]
     drawing = Resampling(len(truth))
     first, *others = _groups(runs)
