@@ -305,7 +305,7 @@ def test_a_corrected_result_can_be_split_and_moved(photos: Path, tmp_path: Path)
 def test_live_never_replaces_a_video_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.workflows.test_predict import film
 
-    monkeypatch.setattr("vocdet.workflows.predict.no_screen", lambda: "there is no screen")
+    monkeypatch.setattr("vocdet.workflows.live.no_screen", lambda: "there is no screen")
     source, save = film(tmp_path / "clip.mp4"), film(tmp_path / "mine.mp4")
     before = save.read_bytes()
     with pytest.raises(OutputError, match="exists, and vocdet did not write it") as caught:

@@ -201,7 +201,7 @@ def _predict_video(item: MediaSource, work: _Prediction) -> Generator[tuple[Fram
                     raise error
                 yield done
                 seen += 1
-            if seen != work.frames:
+            if seen != work.videos.frames:
                 video.check_whole(seen)
 
 
