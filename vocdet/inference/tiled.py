@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.data.tiles import Tiles
 from vocdet.inference.tiling import merged
-from vocdet.inputs.images import Image
 from vocdet.runtimes.predictor import Predictor
+
+if TYPE_CHECKING:
+    from vocdet.inputs.images import Image  # loads OpenCV, which metrics do not need
 
 TILES = 8  # per forward pass
 

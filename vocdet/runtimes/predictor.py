@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
-from vocdet.inputs.images import Image
+
+if TYPE_CHECKING:
+    from vocdet.inputs.images import Image  # loads OpenCV, which metrics do not need
 
 DEFAULT_THRESHOLD = 0.5  # of every label, where a checkpoint has no thresholds
 
