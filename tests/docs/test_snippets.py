@@ -80,7 +80,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = annotation_text(f"{i:03}.jpg", (80, 60), objects)
         (folder / "Annotations" / f"{i:03}.xml").write_text(text, encoding="utf-8")
     dataset = vocdet.split(vocdet.read(folder), trainval=0.75, seed=0)
-    vocdet.train_detector(dataset, net=NET, weights="none", runs=folder.parent / "runs", **TINY)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("vocdet.runs.journal.curves", lambda *_, **__: b"")
+        vocdet.train_detector(dataset, net=NET, weights="none", runs=folder.parent / "runs", **TINY)
     return folder
 
 
