@@ -114,7 +114,8 @@ def test_a_run_has_its_recipe_its_metrics_and_its_best_weights(root: Path, tmp_p
     assert [e.epoch for e in between if isinstance(e, Epoch)] == [1, 2]
     assert {p.name for p in started.run.iterdir() if "tfevents" not in p.name} == {
         "batches.png", "best.safetensors", "curves.png", "dataset.json", "environment.json", "examples.jpg", "labels.csv",
-        "last.safetensors", "metrics.csv", "recipe.toml", "run.json", ".vocdet.json", "final-state.safetensors",
+        "last.safetensors", "metrics.csv", "recipe.toml", "report-val.html", "run.json", ".vocdet.json",
+        "final-state.safetensors",
     }  # fmt: skip
     assert load_recipe("ssd", str(started.run)).recipe == recipe()
     with (started.run / "metrics.csv").open(newline="") as file:
