@@ -39,22 +39,26 @@ class SubsetOptions(LearningOptions):
     device: Device = "auto"
 
 
-@app.command()
-@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=SubsetOptions)
-def audit(
-    options: SubsetOptions,
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions(SubsetOptions):
+    """The detectors that judge, and how much is listed."""
+
     run: Annotated[
         list[Path] | None,
         typer.Option(
             help="Judge with this run, on the images that it was not trained on; repeatable.",
             show_default="trained folds",
         ),
-    ] = None,
-    folds: Annotated[
-        int, typer.Option(min=2, max=20, help="Detectors to train, each on the images of the others.")
-    ] = 3,
+    ] = None
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Detectors to train, each on the images of the others.")] = 3
+    most: Annotated[int, typer.Option(min=1, help="Most suspicions that are listed.")] = 200
+
+
+@app.command()
+@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=JudgeOptions)
+def audit(
+    options: JudgeOptions,
     out: Annotated[Path, typer.Option(help="Folder of the results and of the folds.")] = Path("audit"),
-    most: Annotated[int, typer.Option(min=1, help="Most suspicions that are listed.")] = 200,
     review: Annotated[
         bool, typer.Option("--review", help="Go through the list of --out, and correct what you accept.")
     ] = False,
@@ -76,7 +80,7 @@ def audit(
     from vocdet.workflows.audit import AuditOptions
     from vocdet.workflows.audit import audit as find
 
-    wanted = AuditOptions(out, tuple(run or ()), folds, most, device=options.device)
+    wanted = AuditOptions(out, tuple(options.run or ()), options.folds, options.most, device=options.device)
     with render.progress("detecting") as progress:
         result = find(source, wanted, trainings(options), note=render.note, progress=progress)
     _show(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,8 @@ class SourceTerms:
     object: str  # what describes one object
     file: str  # what describes one image
     size: str = ""  # where the size of the image is stated
+    # Whether annotations refer to images with their EXIF orientation applied; "": the images of a dataset decide.
+    shown: Literal["always", "usually", ""] = ""
 
     @property
     def redraw(self) -> str:
@@ -30,11 +33,11 @@ class SourceTerms:
 
 VOC = SourceTerms("<object>", "XML", "<size>")
 COCO = SourceTerms("annotation", "annotations", "width and height")
-YOLO = SourceTerms("line", "label file")
-LABELME = SourceTerms("shape", "JSON file", "imageWidth and imageHeight")
-CSV = SourceTerms("row", "rows", "the columns of width and height")
-CVAT = SourceTerms("shape", "<image>", "width and height")
-VIA = SourceTerms("region", "entry")
+YOLO = SourceTerms("line", "label file", shown="usually")
+LABELME = SourceTerms("shape", "JSON file", "imageWidth and imageHeight", "always")
+CSV = SourceTerms("row", "rows", "the columns of width and height", "usually")
+CVAT = SourceTerms("shape", "<image>", "width and height", "usually")
+VIA = SourceTerms("region", "entry", shown="usually")
 ANY = SourceTerms("annotation", "annotations")
 
 _BY_LIST = {"annotations": COCO, "shapes": LABELME, "regions": VIA, "<image>": CVAT}

@@ -21,7 +21,7 @@ from vocdet.data.source_terms import SourceTerms
 from vocdet.errors import AnnotationError, ImageError, Place
 from vocdet.file_names import folded
 from vocdet.formats.images.entries import NOT_TEXT
-from vocdet.formats.images.facts import MARKS, ImageFacts, Shown, Stated, size_finding
+from vocdet.formats.images.facts import MARKS, ImageFacts, Stated, size_finding
 from vocdet.formats.images.folders import link_hint, walk
 
 IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
@@ -243,14 +243,13 @@ def image_size(
     terms: SourceTerms,
     source: Path | str,
     inside: str = "",
-    shown: Shown = "",
     mark: str = "",
 ) -> ImageSize | None:
     """The size of an image as its annotation sees it; None, with a finding, if the image cannot be read.
 
     `stated` is the size in the annotation file `source`, at `inside`. What depends on the other images of the dataset
-    is decided by `settled`: it needs the `facts`, through `DatasetBuilder.add_image`. `shown` is whether annotations
-    of the format refer to images with their EXIF orientation applied; `mark` is vocdet's own note about that.
+    is decided by `settled`: it needs the `facts`, through `DatasetBuilder.add_image`. `mark` is vocdet's own note
+    on whether annotations refer to images with their EXIF orientation applied.
     """
     try:
         header = image_files.read_header(path)
@@ -270,6 +269,6 @@ def image_size(
         findings.append(size_finding(stated, size, place, terms))
         if usual:
             return ImageSize(*size)
-    facts = ImageFacts(header, known, place, terms, shown, mark if mark in MARKS else "")
+    facts = ImageFacts(header, known, place, terms, terms.shown, mark if mark in MARKS else "")
     turned = header.orientation >= 5 and facts.applies_exif() is not False
     return ImageSize(*(size[::-1] if turned else size), facts)

@@ -189,7 +189,7 @@ def _shown_size(index: ImageIndex, image: str, file: LabelmeFile, notes: Notes) 
     """Width and height of an image as labelme shows it, with its EXIF orientation; None if they are unknown."""
     if index.files or file.embedded:
         path = f"{index.root}/{image}"
-        size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path, shown="always")
+        size = image_size(path, file.size, notes.findings, terms=LABELME, source=file.path)
         return file.size if size is None else size
     if file.size is None:
         hint = "add the images"

@@ -220,7 +220,7 @@ class RecordReader:
     def _size(self, file: str, record: Record) -> Size | ImageSize | None:
         if self.index.files:
             path, source = f"{self.index.root}/{file}", self.index.root / record.source
-            return image_size(path, record.size, self.notes.findings, terms=self.terms, source=source, shown="usually")
+            return image_size(path, record.size, self.notes.findings, terms=self.terms, source=source)
         if record.size is None:
             self.note(record, "image.size", "error", "has no image, and states no size", "add the images")
         return record.size

@@ -91,7 +91,7 @@ class _Reading:
 def _read_one(reading: _Reading, image: str) -> None:
     layout, builder, notes = reading.layout, reading.builder, reading.notes
     path = f"{layout.root}/{image}"
-    size = image_size(path, None, notes.findings, terms=YOLO, source=path, shown="usually")
+    size = image_size(path, None, notes.findings, terms=YOLO, source=path)
     if size is None:
         reading.unreadable.append(image)
         return
