@@ -14,6 +14,7 @@ from vocdet.recipes.schema import SsdRecipe
 from vocdet_cli import render
 from vocdet_cli.check import MOST_DIFF_LINES, print_plan
 from vocdet_cli.next_steps import same_options
+from vocdet_cli.option_groups import Without
 from vocdet_cli.options import Device
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
@@ -55,7 +56,7 @@ class JudgeOptions(SubsetOptions):
 
 
 @app.command()
-@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=JudgeOptions)
+@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[JudgeOptions, Without("runs")])
 def audit(
     options: JudgeOptions,
     out: Annotated[Path, typer.Option(help="Folder of the results and of the folds.")] = Path("audit"),

@@ -10,6 +10,7 @@ import typer
 from vocdet.recipes.schema import SsdRecipe
 from vocdet_cli import render
 from vocdet_cli.audit import SubsetOptions, trainings
+from vocdet_cli.option_groups import Without
 from vocdet_cli.options import Seed
 from vocdet_cli.startup import load_torch
 from vocdet_cli.tables import fitted
@@ -22,7 +23,7 @@ app = typer.Typer()
 
 
 @app.command("learning-curve")
-@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=SubsetOptions)
+@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[SubsetOptions, Without("runs")])
 def learning_curve(
     options: SubsetOptions,
     split: Annotated[str, typer.Option(help="Split to evaluate on.", show_default="test, or else val")] = "",

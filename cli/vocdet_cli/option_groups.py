@@ -22,13 +22,13 @@ def grouped(command: Command) -> Command:
     """Give a command one option for each field of its dataclass parameters, in their places."""
     signature = inspect.signature(command, eval_str=True)
     own = signature.parameters.values()
-    groups = {one.name: group_options(one.annotation) for one in own if is_dataclass(_group(one.annotation))}
+    groups = {one.name: group_options(one.annotation) for one in own if is_dataclass(group_class(one.annotation))}
 
     @functools.wraps(command)
     def call(**arguments: Any) -> None:
         for name, group in groups.items():
             values = {field.name: arguments.pop(field.name) for field in group}
-            arguments[name] = _group(signature.parameters[name].annotation)(**values)
+            arguments[name] = group_class(signature.parameters[name].annotation)(**values)
         command(**arguments)
 
     return with_options(call, [field for one in own for field in groups.get(one.name, [one])])
@@ -36,7 +36,7 @@ def grouped(command: Command) -> Command:
 
 def group_options(annotation: Any) -> list[inspect.Parameter]:
     """The options of a group: its annotated fields with their defaults, before those of the groups that it extends."""
-    group = _group(annotation)
+    group = group_class(annotation)
     hints, defaults = get_type_hints(group, include_extras=True), {one.name: one.default for one in fields(group)}
     left_out = [name for note in get_args(annotation) if isinstance(note, Without) for name in note.names.split()]
     names = dict.fromkeys(name for kind in group.__mro__ for name in inspect.get_annotations(kind))
@@ -59,5 +59,6 @@ def with_options(call: Command, options: list[inspect.Parameter]) -> Command:
     return call
 
 
-def _group(annotation: Any) -> Any:
+def group_class(annotation: Any) -> Any:
+    """The dataclass of a group, which may be annotated."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

@@ -15,7 +15,7 @@ import typer
 from vocdet.recipes.schema import Recipe
 from vocdet.recipes.values import AUTO, toml
 from vocdet_cli import render
-from vocdet_cli.option_groups import Command, command_option, group_options, with_options
+from vocdet_cli.option_groups import Command, command_option, group_class, group_options, with_options
 from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs, SomeData
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
             values = {name: value for name in fields if (value := arguments.pop(name)) is not None}
-            options = shared(**{one.name: arguments.pop(one.name) for one in common}, values=values)
+            options = group_class(shared)(**{one.name: arguments.pop(one.name) for one in common}, values=values)
             command(options, **arguments)
 
         return with_options(call, [*own, *common, *of_recipe])
