@@ -45,7 +45,7 @@ _RUN = re.compile(r"(train|val|predict|track|exp)-?\d*")
 class Marker:
     """The content of a marker."""
 
-    kind: str  # run, predictions, drawings, crops, or `FILES`
+    kind: str  # run, predictions, drawings, crops, or `FILES_KIND`
     files: dict[str, str] = field(default_factory=dict)  # path from the folder, with forward slashes: digest
     kept: tuple[str, ...] = ()  # files that were to be replaced or deleted, and stay: a user changed or added them
 

@@ -20,7 +20,7 @@ from vocdet_cli.app import app, main
 from vocdet.errors import ManyErrors, Place, VocdetError
 
 LAZY: Any = typer.main.get_command(app)
-COMMANDS = {name: command.load() for name, command in LAZY.commands.items()}
+COMMAND_MODULES = {name: command.load() for name, command in LAZY.commands.items()}
 MAIN = "vocdet_cli.__main__"
 COMPLETE = {"_VOCDET_COMPLETE": "complete_bash"}
 Run = Callable[..., tuple[int, str, str]]
@@ -28,16 +28,16 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_the_commands_from_annotations_to_a_detector_exist() -> None:
     way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
-    assert way <= COMMANDS.keys()
+    assert way <= COMMAND_MODULES.keys()
 
 
-@pytest.mark.parametrize("command", sorted(name for name, one in COMMANDS.items() if not one.hidden))
+@pytest.mark.parametrize("command", sorted(name for name, one in COMMAND_MODULES.items() if not one.hidden))
 def test_every_command_and_option_has_help(vocdet: Run, command: str) -> None:
     code, out, err = vocdet(command, "--help")
     assert (code, err) == (0, "")
     assert f"{command} [OPTIONS]" in out
-    assert COMMANDS[command].help
-    for parameter in COMMANDS[command].params:
+    assert COMMAND_MODULES[command].help
+    for parameter in COMMAND_MODULES[command].params:
         if parameter.name != "context":
             assert parameter.help, f"{command} {parameter.name} says nothing"
 
@@ -56,10 +56,10 @@ def test_help_lists_every_command_with_the_first_paragraph_of_its_own_help() -> 
 def test_a_command_loads_the_module_of_no_other(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['vocdet', 'convert', sys.argv[1], 'out', '--to', 'coco']\n"
-        "from vocdet_cli.app import COMMANDS, main\n"
+        "from vocdet_cli.app import COMMAND_MODULES, main\n"
         "try: main()\n"
         "except SystemExit as end: assert end.code == 1\n"
-        "assert {f'vocdet_cli.{one}' for one, _ in COMMANDS.values()} & set(sys.modules) == {'vocdet_cli.convert'}"
+        "assert {f'vocdet_cli.{one}' for one, _ in COMMAND_MODULES.values()} & set(sys.modules) == {'vocdet_cli.convert'}"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -62,7 +62,7 @@ class Check:
 
 
 def difference(before: Sequence[Detections], after: Sequence[Detections]) -> Difference:
-    """Compare the detections of the same images that score at least `LEAST`."""
+    """Compare the detections of the same images that score at least `LEAST_SCORE`."""
     boxes, scores, missing, count = 0.0, 0.0, 0, 0
     for one, other in zip(before, after, strict=True):
         first, second = one.above(LEAST_SCORE), other.above(LEAST_SCORE)

@@ -36,7 +36,7 @@ LARGEST_CACHE = 2 << 30  # bytes of all files in the cache; those that have not 
 OLDEST = 90 * 86400  # seconds since a file was last used
 
 _SETTLED = 2_000_000_000  # ns; a file may change twice within one clock tick, so newer ones are not trusted
-_MANY = 50_000  # files from which on most must be of `_KINDS`: a home folder is not searched completely
+_MANY = 50_000  # files from which on most must be of `_KEYED_SUFFIXES`: a home folder is not searched completely
 _KEYED_SUFFIXES = tuple(suffix.encode() + b"\0" for suffix in (*IMAGE_SUFFIXES, ".xml", ".json", ".txt"))
 _FACTS = tuple(
     (attrgetter(name), np.uint64 if name == "st_ino" else np.int64)

@@ -30,5 +30,5 @@ def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]
 
 
 def _mean_colors(image: Image) -> NDArray[np.float32]:
-    """(GRID, GRID, 3) mean colors."""
+    """(COMPARED_CELLS, COMPARED_CELLS, 3) mean colors."""
     return cv2.resize(image, (COMPARED_CELLS, COMPARED_CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -1,6 +1,6 @@
 """Checkpoints: safetensors weights, and JSON that is enough to rebuild their model. No pickle.
 
-Only the current `FORMAT` is read: a file of an older or a newer one is refused with an error that says so.
+Only the current `CHECKPOINT_FORMAT` is read: a file of an older or a newer one is refused with an error that says so.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def info_if_ours(path: Path) -> CheckpointInfo | None:
 def load_checkpoint(path: Path) -> tuple[nn.Module, CheckpointInfo]:
     """The model, rebuilt from the file alone, in eval mode on the CPU.
 
-    A missing, foreign or damaged file is a `CheckpointError`, and so is one with a format other than `FORMAT`.
+    A missing, foreign or damaged file is a `CheckpointError`, and so is one with a format other than `CHECKPOINT_FORMAT`.
     """
     info, tensors = _open(path, weights=True)
     model = build(info.model)

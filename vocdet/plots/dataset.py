@@ -33,7 +33,7 @@ Draw = Callable[["Axes", Stats, list[str]], None]  # with the displayed labels
 
 
 def picture(statistics: Stats, title: str, *, format: str = "png") -> bytes:
-    """The picture as a file of one of `FORMATS`: labels, sizes, shapes, objects per image, positions, pairs.
+    """The picture as a file of one of `PLOT_FORMATS`: labels, sizes, shapes, objects per image, positions, pairs.
 
     A label that no installed font can draw becomes `#` and its number in the list of labels, from 1.
     """

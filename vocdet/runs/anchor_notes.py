@@ -67,7 +67,7 @@ def label_recalls(rows: Sequence[AnchorRecall]) -> dict[str, float]:
 
 
 def sample_of(objects: ObjectTable) -> ObjectTable:
-    """About `MOST_OBJECTS` objects, evenly spaced among those of each label."""
+    """About `SAMPLED_OBJECTS` objects, evenly spaced among those of each label."""
     rows = [np.flatnonzero(objects.labels == label) for label in np.unique(objects.labels)]
     most = max(FEWEST_OF_LABEL, SAMPLED_OBJECTS // len(rows))
     chosen = [of[np.unique(np.linspace(0, len(of) - 1, min(len(of), most)).astype(int))] for of in rows]

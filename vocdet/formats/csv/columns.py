@@ -44,7 +44,7 @@ _FRACTIONS = ("tftnn  nn  ", "ftnn  nn  ")
 class ColumnPlaces:
     """The place of every column that is read, from 0."""
 
-    at: Mapping[str, int]  # by a key of `_NAMES`
+    at: Mapping[str, int]  # by a key of `_COLUMN_NAMES`
     others: Mapping[str, int] = field(default_factory=dict)  # by name as written
     named: bool = True  # whether the first line names them
     fractions: bool | None = None  # of width and height; None: the numbers decide
