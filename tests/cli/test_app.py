@@ -20,7 +20,7 @@ from vocdet_cli.app import app, main
 from vocdet.errors import ManyErrors, Place, VocdetError
 
 LAZY: Any = typer.main.get_command(app)
-COMMAND_MODULES = {name: command.load() for name, command in LAZY.commands.items()}
+COMMANDS = {name: command.load() for name, command in LAZY.commands.items()}
 MAIN = "vocdet_cli.__main__"
 COMPLETE = {"_VOCDET_COMPLETE": "complete_bash"}
 Run = Callable[..., tuple[int, str, str]]
@@ -28,16 +28,16 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_the_commands_from_annotations_to_a_detector_exist() -> None:
     way = {"check", "split", "train-backbone", "train-ssd", "eval", "predict", "live", "demo"}
-    assert way <= COMMAND_MODULES.keys()
+    assert way <= COMMANDS.keys()
 
 
-@pytest.mark.parametrize("command", sorted(name for name, one in COMMAND_MODULES.items() if not one.hidden))
+@pytest.mark.parametrize("command", sorted(name for name, one in COMMANDS.items() if not one.hidden))
 def test_every_command_and_option_has_help(vocdet: Run, command: str) -> None:
     code, out, err = vocdet(command, "--help")
     assert (code, err) == (0, "")
     assert f"{command} [OPTIONS]" in out
-    assert COMMAND_MODULES[command].help
-    for parameter in COMMAND_MODULES[command].params:
+    assert COMMANDS[command].help
+    for parameter in COMMANDS[command].params:
         if parameter.name != "context":
             assert parameter.help, f"{command} {parameter.name} says nothing"
 

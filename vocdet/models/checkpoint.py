@@ -150,7 +150,7 @@ def info_if_ours(path: Path) -> CheckpointInfo | None:
 def load_checkpoint(path: Path) -> tuple[nn.Module, CheckpointInfo]:
     """The model, rebuilt from the file alone, in eval mode on the CPU.
 
-    A missing, foreign or damaged file is a `CheckpointError`, and so is one with a format other than `CHECKPOINT_FORMAT`.
+    A missing, foreign or damaged file is a `CheckpointError`, and so is one of another `CHECKPOINT_FORMAT`.
     """
     info, tensors = _open(path, weights=True)
     model = build(info.model)

@@ -15,7 +15,7 @@ MANY_IMAGES = 2000  # images; with more, the number of epochs falls with its squ
 def with_length(recipe: R, samples: int, given: Collection[str] = ()) -> R:
     """The recipe with a length for this number of samples.
 
-    With few samples an epoch repeats each until the training has `FEWEST_STEPS`; with more than `MANY_IMAGES` the default
+    With few samples an epoch repeats each until the training has `FEWEST_STEPS`; above `MANY_IMAGES` the default
     number of epochs shrinks. A recipe is unchanged if it chooses its own length: by `repeat`, by `max_steps`, by fewer
     epochs than the default, or if `given` has `epochs`. Within a time only `repeat` changes.
     """
