@@ -43,7 +43,7 @@ def serve(
     """Serve a detector: POST an image, get JSON or a drawing.
 
     The page at the address explains it, /openapi.json describes it, and /health is for supervisors. SIGTERM and Ctrl-C
-    end it after the requests that it has accepted. Needs the extra serve: pip install vocdet[serve].
+    end it after the requests that it has accepted. Needs the extra serve.
     """
     load_torch()
     from vocdet.inference.access import ServeLimits
