@@ -280,13 +280,11 @@ def test_a_value_that_no_recipe_has_is_a_programming_error() -> None:
 
 def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[Any]:
     """Any value that a field may have."""
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    low, high, choices, fault = (field.metadata[key] for key in ("low", "high", "choices", "fault"))
     if choices or get_origin(type_) is Literal:
         return st.sampled_from(choices or get_args(type_))
     if field.name == "scales":
         return st.tuples(st.floats(low, 1), st.floats(1, high))
-    if field.name == "channels":
-        return st.sampled_from([0, 8, 96, high])
     if get_origin(type_) is tuple:
         return st.lists(st.floats(low, high), max_size=4).map(tuple)
     if field.name == "split":
@@ -294,6 +292,8 @@ def values_of(field: dataclasses.Field[Any], type_: Any) -> st.SearchStrategy[An
     if type_ in (bool, str):
         nets = st.sampled_from(["mb1", "mb3-large-0.75", "mb2-1.4"])
         return st.booleans() if type_ is bool else nets if field.name == "net" else st.text()
+    if type_ is int and fault:
+        return st.sampled_from([value for value in (0, 8, 64, 96, 320, high) if fault(value) is None])
     return st.integers(low, high) if type_ is int else st.floats(low, high)
 
 
