@@ -165,18 +165,23 @@ def test_small_objects_in_large_images_keep_their_detail(make_dataset: MakeDatas
     assert np.abs(np.array(around(is_red(sample.image))) - (8, 8, 24, 24)).max() <= 1
 
 
+def collated(samples: list[Sample]) -> Batch:
+    rows = dict.fromkeys(row for sample in samples for row in sample.rows)
+    return collate(np.stack([sample.image for sample in samples]), samples, tuple(rows))
+
+
 def test_a_batch_is_padded_to_its_largest_image() -> None:
     def sample(n: int) -> Sample:
         return Sample(np.full((4, 6, 3), n, np.uint8), np.full((n, 4), n, float), np.full(n, n))
 
-    batch = collate([sample(0), sample(2), sample(1)])
+    batch = collated([sample(0), sample(2), sample(1)])
     assert len(batch) == 3
     assert (batch.images.shape, batch.images.dtype) == ((3, 3, 4, 6), torch.uint8)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.labels.tolist() == [[-1, -1], [2, 2], [1, -1]]
     assert batch.boxes[:, :, 0].tolist() == [[0, 0], [2, 2], [1, 0]]
     assert batch.boxes.dtype == torch.float32
-    assert collate([sample(0)]).boxes.shape == (1, 0, 4)
+    assert collated([sample(0)]).boxes.shape == (1, 0, 4)
 
 
 def test_a_part_of_a_batch_has_what_belongs_to_its_images() -> None:
@@ -185,7 +190,7 @@ def test_a_part_of_a_batch_has_what_belongs_to_its_images() -> None:
         return Sample(np.full((4, 6, 3), value, np.uint8), np.full((count, 4), value, np.float64),
                       np.arange(count), (value,), MaskCrops.of(cuts))  # fmt: skip
 
-    whole = replace(collate([sample(3, 1), sample(0, 2), sample(2, 3)]), sizes=torch.tensor([[1, 2], [3, 4], [4, 6]]))
+    whole = replace(collated([sample(3, 1), sample(0, 2), sample(2, 3)]), sizes=torch.tensor([[1, 2], [3, 4], [4, 6]]))
     for start, stop, values in ((0, 3, [1, 1, 1, 3, 3]), (0, 1, [1, 1, 1]), (1, 3, [3, 3]), (1, 2, []), (3, 3, [])):
         part = whole.part(start, stop)
         assert whole.sizes is not None
@@ -200,7 +205,7 @@ def test_a_part_of_a_batch_has_what_belongs_to_its_images() -> None:
         assert part.rows == (1, 2, 3)
     assert whole.masks is not None
     assert np.shares_memory(whole.part(2, 3).masks.pixels, whole.masks.pixels)  # type: ignore[union-attr]
-    without_images = collate([replace(sample(1, 1), masks=None)] * 2).part(0, 1)
+    without_images = collated([replace(sample(1, 1), masks=None)] * 2).part(0, 1)
     assert (without_images.masks, without_images.sizes) == (None, None)
 
 

@@ -93,12 +93,6 @@ def batches(samples: Samples, plan: EpochPlan) -> Iterator[Batch]:
         yield make_batch(samples, request)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """One batch of samples whose images have the same size; boxes are padded to the largest number of objects."""
-    rows = dict.fromkeys(row for sample in samples for row in sample.rows)
-    return _batch(np.stack([s.image for s in samples]), samples, tuple(rows))
-
-
 def make_batch(samples: Samples, request: BatchRequest) -> Batch:
     """The samples of a request, drawn straight into the images of one batch; without rows the batch is empty."""
     generators = request.generators()
@@ -113,13 +107,13 @@ def make_batch(samples: Samples, request: BatchRequest) -> Batch:
         canvases = [_top_left(image, *size) for image, size in zip(images, drawn_sizes, strict=True)]
     drawn = [samples.draw(*one) for one in zip(request.rows, generators, canvases, strict=True)]
     rows = dict.fromkeys(i for row, s in zip(request.rows, drawn, strict=True) for i in s.rows or (row,))
-    return _batch(images, drawn, tuple(rows), sizes)
+    return collate(images, drawn, tuple(rows), sizes)
 
 
-def _batch(
+def collate(
     images: NDArray[np.uint8], samples: Sequence[Sample], rows: tuple[int, ...], sizes: NDArray[np.int64] | None = None
 ) -> Batch:
-    """Images (B, H, W, 3) and what belongs to them as tensors, without copying pixels."""
+    """A batch of images (B, H, W, 3), without copying pixels; boxes are padded to the largest number of objects."""
     boxes, labels = map(torch.from_numpy, pad_objects(samples))
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
     extent, crowds = (None if of is None else torch.from_numpy(of) for of in (sizes, pad_crowds(samples)))
