@@ -97,7 +97,7 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=scheme)
 
     def wait(self, expression: str) -> Any:
-        """The value of an expression as soon as it is true."""
+        """Wait until an expression is true, and return its value."""
         end = time.monotonic() + PATIENCE
         while not (value := self.value(expression)):
             assert time.monotonic() < end, f"never true: {expression}; {self.problems}"

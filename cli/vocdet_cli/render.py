@@ -136,5 +136,5 @@ def given(value: object, option: str = "", default: object = Path()) -> list[str
 
 
 def metric(value: float | None) -> str:
-    """A metric in a table, with three decimals; a dash where there is none."""
+    """A metric in a table, with three decimals; a dash without one."""
     return "–" if value is None else f"{value:.3f}"

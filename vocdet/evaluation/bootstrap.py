@@ -110,13 +110,13 @@ def _points(
         (detections.image[kept & (voc == FALSE)], detections.label[kept & (voc == FALSE)]),
         (objects.image[wanted], objects.label[wanted]),
     ]
-    rows = [None, *range(len(thresholds))]
-    drawn: list[list[NDArray[np.float64]]] = [[] for _ in rows]
+    chosen = [[image for image, _ in parts]]
+    chosen += [[image[of == label] for image, of in parts] for label in range(len(thresholds))]
+    drawn: list[list[NDArray[np.float64]]] = [[] for _ in chosen]
     widest = max([drawing.images, *(len(image) for image, _ in parts)])
     for weights in _resample_draws(drawing, widest):
-        for i, label in enumerate(rows):
-            chosen = (image if label is None else image[of == label] for image, of in parts)
-            drawn[i].append(np.stack([weights[:, image].sum(axis=1) for image in chosen]))
+        for pieces, images in zip(drawn, chosen, strict=True):
+            pieces.append(np.stack([weights[:, image].sum(axis=1) for image in images]))
     bounds = []
     for pieces in drawn:
         correct, false, count = np.concatenate(pieces, axis=1) if pieces else np.zeros((3, 0))

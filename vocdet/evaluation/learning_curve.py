@@ -2,8 +2,8 @@
 
 The error, 1 - AP50, of a detector that was trained on n images is taken for b * n ** -c with c >= 0, as measured for
 many tasks (Hestness et al. 2017, arXiv:1712.00409), fitted by least squares of its logarithm. The interval is of
-resamples: each draws the test images anew, the same ones for all sizes, and the residuals of the fit, which stand for
-what one training differs from another.
+resamples: each draws test images with replacement, the same ones for all sizes, and the residuals of the fit, which
+stand for what one training differs from another.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Camera:
         self._thread = threading.Thread(target=self._run, name=f"camera {source.name}")
 
     def news(self) -> Iterator[Frame | None]:
-        """The newest frame, each once, and None twice a second while there is none, until the source ends.
+        """The newest frames, none of them twice, until the source ends; None twice a second while no frame comes.
 
         `MediaError` if it never delivers.
         """

@@ -86,7 +86,7 @@ class Service:
                     data = await run_in_threadpool(lambda: encode_picture(Path("a.jpg"), draw(image, found, labels)))
                     return Response(data, media_type="image/jpeg")
                 return JSONResponse(_answer(found, image, self.detector.labels))
-        except asyncio.CancelledError:  # the service ends, and its patience, too
+        except asyncio.CancelledError:  # the service ends, and waits no longer
             return JSONResponse({"error": "the service ends: try again"}, 503)
         finally:
             self.waiting -= 1

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from vocdet import __version__
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
 from vocdet.evaluation.audit import Suspicion
 from vocdet.inputs.images import Image, decode_image
+from vocdet.plots.html_page import html_page
 from vocdet.plots.report_page import picture_uri
-from vocdet.resources import bundled_text
 from vocdet.wording import counted
 
 MARGIN = 1.0  # of the larger side of what is shown, around it
@@ -22,14 +21,9 @@ LEAST = 120  # pixels of a side
 
 def audit_html(dataset: Dataset, suspicions: Sequence[Suspicion], texts: Sequence[str], title: str) -> str:
     """The page; item i of `texts` describes suspicion i. Images that cannot be read are left out."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(bundled_text("report/audit.html"))
-    return template.render(
-        title=f"Likely mistakes in {title}", subtitle=counted(len(suspicions), "suspicion"),
+    return html_page(
+        "report/audit.html", title=f"Likely mistakes in {title}", subtitle=counted(len(suspicions), "suspicion"),
         items=[{"text": text} | _picture(dataset, one) for text, one in zip(texts, suspicions, strict=True)],
-        css=Markup(bundled_text("report/page.css")), version=__version__,
     )  # fmt: skip
 
 

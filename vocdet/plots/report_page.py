@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet import __version__
 from vocdet.errors import DependencyError, ImageError
 from vocdet.evaluation.confusion import Confusion
 from vocdet.evaluation.curves import LabelCurve
@@ -21,6 +20,7 @@ from vocdet.evaluation.errors import KIND_NAMES
 from vocdet.evaluation.matching import IGNORED, TRUE
 from vocdet.evaluation.report import EvalReport, Metrics
 from vocdet.inputs.images import decode_image
+from vocdet.plots.html_page import html_page
 from vocdet.resources import bundled_text
 from vocdet.wording import counted
 
@@ -53,18 +53,17 @@ def report_html(report: EvalReport, about: PageFacts) -> str:
 
     `DependencyError` without Plotly, whose bundle is written into the page.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     sections = [("labels", "Labels"), ("thresholds", "Thresholds"), ("errors", "Errors"), ("confusion", "Confusion"),
                 ("images", "Images"), *([("training", "Training")] if about.training else []),
                 ("facts", "How to repeat it")]  # fmt: skip
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(bundled_text("report/page.html"))
     overall = report.overall
     sizes = (counted(report.images, "image"), counted(overall.objects, "object"), counted(len(report.labels), "label"))
     interval = report.interval
     share = f"{interval.share:.0%} of {interval.resamples} resamples of the images" if interval else ""
-    return template.render(
+    return html_page(
+        "report/page.html",
         title=about.title,
         subtitle=", ".join(sizes),
         sections=sections,
@@ -74,9 +73,7 @@ def report_html(report: EvalReport, about: PageFacts) -> str:
         recipe=list(about.recipe.items()),
         commands=about.commands,
         training=about.training,
-        version=__version__,
-        css=Markup(bundled_text("report/page.css")),  # of vocdet, as the next ones
-        script=Markup(bundled_text("report/page.js")),
+        script=Markup(bundled_text("report/page.js")),  # of vocdet
         plotly=Markup(_plotly()),
         data=Markup(_script_json(_page_data(report, about))),  # escaped for a script
     )

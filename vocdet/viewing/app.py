@@ -77,12 +77,11 @@ class Viewer:
     def state(self, request: Request) -> Response:  # noqa: ARG002
         """What there is to filter by."""
         table, dataset = self.table, self.table.dataset
-        counts = np.bincount(self.notes.codes, minlength=len(NOTES) + 1).tolist()
         found = table.predictions
         return _json({
             "title": self.title, "version": self.version, "images": len(dataset), "labels": dataset.labels,
             "splits": [[name, len(rows)] for name, rows in dataset.splits.items()],
-            "flags": table.flags, "sizes": SIZES, "orders": ORDERS, "notes": NOTES, "note_counts": counts,
+            "flags": table.flags, "sizes": SIZES, "orders": ORDERS, "notes": NOTES, "note_counts": self.notes.counts(),
             "notes_file": str(self.notes.path),
             "findings": [[code, len(rows)] for code, rows in table.findings.items()],
             "errors": [[ERROR_NAMES.index(name), name, count] for name, count in table.errors.items()],
@@ -127,7 +126,7 @@ class Viewer:
         if text not in ("", *NOTES):
             raise HTTPException(400, f"give one of {', '.join(NOTES)}, or nothing")
         await run_in_threadpool(self.notes.set, row, 1 + NOTES.index(text) if text else 0)
-        return _json({"note": text, "note_counts": np.bincount(self.notes.codes, minlength=len(NOTES) + 1).tolist()})
+        return _json({"note": text, "note_counts": self.notes.counts()})
 
     def _selected(self, request: Request) -> NDArray[np.int64]:
         return self.table.select(_filters(request), self.notes.codes)
@@ -139,7 +138,7 @@ class Viewer:
         return describe(self.table, row, whole=whole) | {"note": int(self.notes.codes[row])}
 
     async def _picture(self, request: Request, make: Callable[[int], bytes]) -> Response:
-        """A JPEG, or a drawing that says why there is none: an error would be one of the page, too."""
+        """A JPEG, or a drawing that says why the image cannot be read: an error status would appear in the console."""
         row = self._row(request)
         async with self._room:
             if await request.is_disconnected():  # scrolled past

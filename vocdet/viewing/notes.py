@@ -29,6 +29,10 @@ class Notes:
         codes = [1 + NOTES.index(known[file]) if file in known else 0 for file in files]
         self.codes = np.array(codes, np.int8)  # (N,) 0: none, else 1 + index into `NOTES`
 
+    def counts(self) -> list[int]:
+        """The number of images without a note, then with each of `NOTES`."""
+        return [int(count) for count in np.bincount(self.codes, minlength=len(NOTES) + 1)]
+
     def set(self, row: int, code: int) -> None:
         """Write the note on an image; 0 deletes it."""
         with self._lock:

@@ -53,7 +53,7 @@ class AuditOptions:
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A suspicion with what it would change, as it is recorded."""
+    """The record of a suspicion, with what it would change."""
 
     number: int  # from 1, the most confident first
     kind: str  # missing, label or box
@@ -62,7 +62,7 @@ class Proposal(msgspec.Struct, frozen=True):
     label: str  # that the detector proposes
     box: tuple[float, float, float, float]  # that the detector proposes
     score: float
-    old_label: str = ""  # of the object; "": there is none
+    old_label: str = ""  # of the object; "": it is missing
     old_box: tuple[float, float, float, float] | None = None
 
     def __str__(self) -> str:

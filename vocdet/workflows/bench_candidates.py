@@ -48,7 +48,7 @@ class Candidate:
     trained: LatestScores
     detector: Predictor
     on_one_thread: Callable[[], Predictor]  # called where torch and OpenCV have one thread
-    network: Callable[[int], object] | None  # detect in so many images without what surrounds the network
+    network: Callable[[int], object] | None  # run the network alone on this number of images
 
     @property
     def target(self) -> Path | str:

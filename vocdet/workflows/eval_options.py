@@ -21,9 +21,7 @@ ALL = "all"  # in place of a split: every image
 class EvalOptions:
     """Which images to evaluate, and how."""
 
-    split: str = (
-        "test"  # "": test, or val if there is none; `ALL`, which a dataset without objects and splits always means
-    )
+    split: str = "test"  # "": test, or val without one; `ALL`, which a dataset without objects and splits always means
     own_thresholds: bool = False  # precision and recall at the checkpoint's thresholds instead of the best ones
     subset: int | None = None  # number of images, chosen at random; None: all
     interval: bool = False  # confidence intervals of AP and AR; always with a subset
@@ -53,7 +51,7 @@ class EvalResult:
 
 
 def chosen_split(dataset: Dataset, split: str) -> str:
-    """The split to evaluate: in a dataset without objects and splits, all images. "": test, or val if there is none."""
+    """The split to evaluate: in a dataset without objects and splits, all images. "": test, or val without one."""
     if not split:
         split = "val" if not len(dataset.splits.get("test", ())) and len(dataset.splits.get("val", ())) else "test"
     return split if dataset.splits or len(dataset.objects) else ALL

@@ -36,7 +36,7 @@ class CurveOptions:
 
     out: Path = Path("learning-curve")
     train: str = "train"  # split
-    split: str = ""  # to evaluate on; "": test, or val if there is none
+    split: str = ""  # to evaluate on; "": test, or val without one
     seed: int = 0  # of the choice of images, and of the interval
     device: str = "auto"
 

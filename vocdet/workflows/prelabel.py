@@ -218,9 +218,12 @@ class _Work:
         described = np.array(self.described, np.float32)
         report.order = [self.images[row] for row in teaching_order(np.array(self.unsure), described)]
         head = ("image", "label", "score", "xmin", "ymin", "xmax", "ymax")
-        told = tuple(f"annotated_{name}" for name in ("label", *head[3:]))
+        annotated = tuple(f"annotated_{name}" for name in ("label", *head[3:]))
         for name, columns, rows in zip(
-            DIFFERENCE_LISTS, (head, head, (*head, *told)), (report.new, report.missed, report.different), strict=True
+            DIFFERENCE_LISTS,
+            (head, head, (*head, *annotated)),
+            (report.new, report.missed, report.different),
+            strict=True,
         ):
             write_bytes(out / name, csv_bytes([columns, *rows]))
         write_bytes(out / ORDER, "".join(f"{path}\n" for path in report.order).encode(errors="replace"))
