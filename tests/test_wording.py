@@ -15,6 +15,9 @@ from vocdet.wording import and_more, box_text, counted, did_you_mean, json_reaso
     [
         (counted(1, "image"), "1 image"),
         (counted(0, "image"), "0 images"),
+        (counted(1.0, "minute"), "1 minute"),
+        (counted(2.5, "minute"), "2.5 minutes"),
+        (counted(1_234_567, "object"), "1234567 objects"),
         (counted(2, "box", "boxes"), "2 boxes"),
         (listed([]), ""),
         (listed(["a", "b", "c"]), "a, b, c"),

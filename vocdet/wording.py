@@ -18,9 +18,9 @@ _MOST_CHOICES = 2000  # compared with it, those of the most similar length
 _LONGEST_QUOTE = 80  # characters
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: 1 image, 2 images. `plural` is for nouns that take more than an s."""
-    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
+def counted(count: float, noun: str, plural: str = "") -> str:
+    """A count with its noun: 1 image, 2 images, 0.5 minutes. `plural` is for nouns that take more than an s."""
+    return f"{count:.15g} {noun}" if count == 1 else f"{count:.15g} {plural or f'{noun}s'}"
 
 
 def listed(items: Iterable[object], *, most: int | None = None, conjunction: str = "") -> str:

@@ -57,6 +57,7 @@ def test_split_of_too_few_images(vocdet: Run, make_voc: MakeVoc, count: int) -> 
     code, _, err = vocdet("split", many(make_voc, count))
     assert code == 1
     assert "cannot be divided into train and val and test" in err
+    assert "  hint: annotate more images, or write fewer splits: vocdet split --trainval 1\n" in err
 
 
 def test_split_shows_folds_in_a_second_table(vocdet: Run, make_voc: MakeVoc) -> None:

@@ -87,7 +87,7 @@ def test_a_net_with_a_detector_to_start_from_needs_no_classifier() -> None:
 def test_in_a_minute_there_is_no_time_for_a_classifier() -> None:
     made = plan({"labels": 31}, minutes=1.0)
     assert [one.name for one in made.commands] == ["train-ssd", "eval"]
-    assert choice(made, "classifier").reason == "1 minutes are too short for it"
+    assert choice(made, "classifier").reason == "in 1 minute there is no time for it"
 
 
 def test_a_dataset_without_splits_is_split_first() -> None:
@@ -147,9 +147,14 @@ def test_few_images_train_for_less_than_the_time() -> None:
     assert choice(made, "length").reason == "about 1200 epochs of 20 images are enough; 30 minutes would be there"
 
 
-def test_one_epoch_is_in_the_singular() -> None:
-    made = plan({"images": 30_000, "speed": 80.0}, minutes=5.0)
-    assert choice(made, "length").reason == "about 1 epoch of 30000 images"
+def test_too_little_time_names_the_time_for_a_sensible_length() -> None:
+    hurried = {"images": 30_000, "speed": 80.0}
+    made = plan(hurried, minutes=5.0)
+    assert choice(made, "size").reason == "320 would have only 0.8 epochs in the time, 256 has 1.2 epochs"
+    assert choice(made, "length").reason == (  # 20 epochs: 600,000 images at 80 × (320 / 256)² = 125 a second
+        "about 1.2 epochs of 30000 images, which is little: 20 take about 80 minutes"
+    )
+    assert choice(plan(hurried, minutes=4.0), "length").reason.startswith("about 1 epoch of 30000 images, ")
 
 
 def test_masks_are_for_computers_and_their_absence_on_a_phone_is_explained() -> None:

@@ -326,9 +326,12 @@ def test_weights_that_the_user_names_precede_the_start_that_is_part_of_vocdet(
 def test_other_models_take_the_backbone_of_that_start_only_where_there_are_no_published_weights(
     task: str, runs: Path, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: Fail, bundled_start: str
 ) -> None:
+    said: list[str] = []
+    publish(monkeypatch, tmp_path / "elsewhere")
     failing(ServerUnavailableError("no answer"))
-    start = find_weights("auto", SMALL, runs, task=task)
+    start = find_weights("auto", SMALL, runs, task=task, downloads=Downloads(note=said.append))
     assert (start.name, start.warning) == (bundled_start, "")
+    assert said == ["no published weights (no answer), so the start that is part of vocdet is used"]
     publish(monkeypatch, hub)
     assert find_weights("auto", SMALL, runs, task=task).name == "net.pth"
 

@@ -14,7 +14,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.formats.scan import Source
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
+from vocdet.recipes.plan import Looks
 from vocdet.runs.setup import RunOptions
+from vocdet.workflows import training_facts
 from vocdet.workflows.load import load_dataset
 from vocdet.workflows.object_looks import object_looks
 from vocdet.workflows.training_facts import looks
@@ -90,6 +92,15 @@ def test_one_label_or_few_objects_cannot_tell(paint: Callable[..., tuple[Dataset
     assert (few.mirrored, few.rotated) == (None, None)
     one = object_looks(train.subset(range(0, 24, 2)), val.subset(range(0, 16, 2)), model)
     assert (one.mirrored, one.rotated) == (None, None)
+
+
+def test_one_label_needs_no_weights(
+    paint: Callable[..., tuple[Dataset, Dataset]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, val = paint(half(True), half(False))
+    monkeypatch.setattr(training_facts, "starting_weights", lambda *_: pytest.fail("weights are searched"))
+    one_label = train.subset(range(0, 24, 2)), val.subset(range(0, 16, 2))
+    assert looks(*one_label, {}, RunOptions(runs=tmp_path / "runs")) == Looks()
 
 
 def test_the_features_of_a_detector_cannot_show_that_objects_differ(

@@ -259,7 +259,12 @@ class Report:
     ("images", "bounds", "text"),
     [
         (72, (0.88, 0.94), "on other images like the 72 images of test, AP50 would be about 0.88 to 0.94"),
-        (7, (0.2, 0.9), "so few say little: annotate more, or evaluate all in turn"),
+        (20, (0.2, 0.9), "about 0.20 to 0.90, and so few say little: annotate more, or evaluate all in turn"),
+        (
+            7,
+            (0.2, 0.9),
+            "7 images of test cannot tell the AP50 on other images: annotate more, or evaluate all in turn",
+        ),
         (7, None, "test has too little to evaluate"),
     ],
 )

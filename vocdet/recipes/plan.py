@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Literal
 
 from vocdet.errors import ArgumentError
@@ -125,7 +126,9 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
     minutes = _classifier_minutes(facts, request, started=started)
     left = request.minutes - minutes
     if left <= 0:
-        raise ArgumentError(f"the classifier takes all {request.minutes:g} minutes", hint="leave some for the detector")
+        raise ArgumentError(
+            f"the classifier takes all {counted(request.minutes, 'minute')}", hint="leave some for the detector"
+        )
     classifier = _classifier(facts, request, minutes, started=started)
     tile = _tile(facts, request)
     size = _tile_input(request) if tile else _size(facts, request, task.command, net, left)
@@ -186,10 +189,8 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minut
         speed = _speed(facts, command, "mb3-large", BASE_SIZE["gpu"])
         epochs = _epochs_in(facts, speed, minutes)
         if epochs >= MANY_EPOCHS:
-            return _choice(
-                request, "net", "mb3-large", f"for a gpu; about {counted(round(epochs), 'epoch')} in the time"
-            )
-        small = f"mb3-large would have only {counted(round(epochs), 'epoch')} in the time"
+            return _choice(request, "net", "mb3-large", f"for a gpu; about {_about(epochs)} in the time")
+        small = f"mb3-large would have only {_about(epochs)} in the time"
     return _choice(request, "net", "mb3-small", small)
 
 
@@ -211,10 +212,10 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net:
     reason = f"{small:.0%} of objects are smaller than 16 pixels"
     smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
     if size < wanted:
-        reason += f"; {wanted} would have only {counted(round(epochs(wanted)), 'epoch')} in the time"
+        reason += f"; {wanted} would have only {_about(epochs(wanted))} in the time"
     elif smaller and epochs(size) < FEW_EPOCHS:
-        few, size = f"{size} would have only {counted(round(epochs(size)), 'epoch')} in the time", max(smaller)
-        reason = f"{few}, {size} has {epochs(size):.0f}"
+        few, size = f"{size} would have only {_about(epochs(size))} in the time", max(smaller)
+        reason = f"{few}, {size} has {_about(epochs(size))}"
     return _choice(request, "size", size, reason)
 
 
@@ -275,13 +276,13 @@ def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float, *, s
     elif facts.labels < CLASSIFIER_LABELS:
         reason = f"{counted(facts.labels, 'label')}: the detector learns to distinguish so few by itself"
     elif not minutes:
-        reason = f"{request.minutes:g} minutes are too short for it"
+        reason = f"in {counted(request.minutes, 'minute')} there is no time for it"
     else:
         reason = f"{counted(facts.labels, 'label')}: it learns to distinguish them faster than a detector"
     if not minutes:
         return Choice("classifier", "none", reason, "train-backbone")
     size = SMALL_CROP if facts.object_side < SMALL_CROP else CROP
-    return Choice("classifier", f"{minutes:g} minutes, {size} pixels", reason, "train-backbone",
+    return Choice("classifier", f"{counted(minutes, 'minute')}, {size} pixels", reason, "train-backbone",
                   {"minutes": minutes, "size": size})  # fmt: skip
 
 
@@ -308,12 +309,16 @@ def _length(
         return _choice(request, "epochs", 0, "")
     if tile:
         reason = "an epoch depends on the number of tiles with objects"
-        return Choice("length", f"{left:g} minutes", reason, "train-ssd", {"minutes": round(left, 2)})
+        return Choice("length", counted(left, "minute"), reason, "train-ssd", {"minutes": round(left, 2)})
     enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
     minutes = round(max(min(left, enough), 0.01), 2)
-    epochs = f"about {counted(round(_epochs_in(facts, speed, minutes)), 'epoch')} of {counted(facts.images, 'image')}"
-    reason = epochs if enough >= left else f"{epochs} are enough; {left:g} minutes would be there"
-    return Choice("length", f"{minutes:g} minutes", reason, "train-ssd", {"minutes": minutes})
+    epochs = _epochs_in(facts, speed, minutes)
+    reason = f"about {_about(epochs)} of {counted(facts.images, 'image')}"
+    if enough < left:
+        reason += f" are enough; {counted(left, 'minute')} would be there"
+    elif speed and epochs < FEW_EPOCHS:
+        reason += f", which is little: {FEW_EPOCHS} take about {ceil(left * FEW_EPOCHS / epochs)} minutes"
+    return Choice("length", counted(minutes, "minute"), reason, "train-ssd", {"minutes": minutes})
 
 
 def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object) -> float:
@@ -325,6 +330,11 @@ def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object
 
 def _epochs_in(facts: TrainingFacts, speed: float, minutes: float) -> float:
     return 60 * minutes * speed / max(1, facts.images)
+
+
+def _about(epochs: float) -> str:
+    """A number of epochs, rounded."""
+    return counted(round(epochs, 1) if epochs < 10 else round(epochs), "epoch")
 
 
 def _recipe(command: CommandName, net: object) -> str:

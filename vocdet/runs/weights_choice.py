@@ -109,6 +109,8 @@ def _auto(search: _Search, runs: Path, task: str, downloads: Downloads, *, neck:
     start = _named_weights(search) or (bundled_start if neck else None) or _on_disk(search)
     if start is None:
         start, problem = _downloaded(search, downloads)
+    if problem and bundled_start:
+        downloads.note(f"no published weights ({problem}), so the start that is part of vocdet is used")
     start = start or bundled_start
     if start is None:
         return _from_scratch(search, no_run, problem, detector=task != "backbone")

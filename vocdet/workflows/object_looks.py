@@ -38,11 +38,11 @@ def object_looks(train: Dataset, val: Dataset, model: Classifier, *, seed: int =
 
     `model` supplies the features: its backbone should be pretrained, because one with random weights recognizes little.
     """
+    if not can_tell(train, val):
+        return Looks()
     features, rng = _Features(model), np.random.default_rng(seed)
     learned, tried = _object_crops(train, TRAIN_CROPS, rng), _object_crops(val, VAL_CROPS, rng)
     known = len(np.unique(learned.labels))
-    if len(tried.images) < FEWEST_CROPS or known < 2:
-        return Looks(has_up=has_up(train, val, features, rng))
     classifier = _fitted(features(learned.images), learned.labels)
     upright, mirrored, rotated = (
         classifier.predict(features(changed)) == tried.labels
@@ -50,7 +50,7 @@ def object_looks(train: Dataset, val: Dataset, model: Classifier, *, seed: int =
     )
     accuracy = _mean_by_label(upright, tried.labels)
     if accuracy < 1 / known + KNOWN * (1 - 1 / known):
-        return Looks(has_up=has_up(train, val, features, rng))
+        return Looks()
     lost, gained = int((upright & ~mirrored).sum()), int((mirrored & ~upright).sum())
     # mirroring is the rule: only a loss beyond chance (McNemar 1947, two standard deviations) speaks against it
     by_chance = lost - gained <= 2 * (lost + gained) ** 0.5
@@ -59,6 +59,12 @@ def object_looks(train: Dataset, val: Dataset, model: Classifier, *, seed: int =
         rotated=_mean_by_label(rotated, tried.labels) / accuracy,
         has_up=has_up(train, val, features, rng),
     )
+
+
+def can_tell(train: Dataset, val: Dataset) -> bool:
+    """Whether there are labels to distinguish, and objects to try it on."""
+    labels, tried = train.objects.label[~train.objects.crowd], int((~val.objects.crowd).sum())
+    return len(np.unique(labels)) > 1 and tried >= FEWEST_CROPS
 
 
 def has_up(train: Dataset, val: Dataset, features: Features, rng: np.random.Generator) -> bool:

@@ -22,6 +22,7 @@ from vocdet.recipes.load import load_recipe
 from vocdet.recipes.plan import CommandName, Plan, PlannedCommand, PlanRequest, plan_training
 from vocdet.recipes.schema import Recipe
 from vocdet.runs.folders import run_number
+from vocdet.runs.keeping import FEWEST
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions, check_run_folder
 from vocdet.runs.training_run import Note
@@ -211,9 +212,12 @@ def reliability(report: EvalReport, split: str) -> str:
     text = f"on other images like the {images}, AP50 would be about {bounds[0]:.2f} to {bounds[1]:.2f}"
     if report.images >= FEW_IMAGES:
         return text
-    return (
-        f"{text}, and so few say little: annotate more, or evaluate all in turn after `vocdet.split(dataset, kfold=5)`"
+    text = (
+        f"{text}, and so few say little"
+        if report.images >= FEWEST
+        else f"{images} cannot tell the AP50 on other images"
     )
+    return f"{text}: annotate more, or evaluate all in turn after `vocdet.split(dataset, kfold=5)`"
 
 
 def _session_folder(runs: Path, name: str) -> Path:

@@ -22,7 +22,7 @@ from vocdet.runs.start import initialize
 from vocdet.runs.weights_choice import bundled_starts
 from vocdet.training.loop import Step
 from vocdet.workflows.load import Loaded
-from vocdet.workflows.object_looks import object_looks
+from vocdet.workflows.object_looks import can_tell, object_looks
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 from vocdet.workflows.train_detector import training_events
 from vocdet.workflows.training_data import TrainingData
@@ -82,6 +82,8 @@ def _to_look_at(data: TrainingData, images: Dataset) -> tuple[Dataset, Dataset]:
 
 def looks(train: Dataset, val: Dataset, values: Values, options: RunOptions) -> Looks:
     """How the objects look to the backbone that training starts from."""
+    if not can_tell(train, val):
+        return Looks()  # without a search for weights
     net, weights = str(values.get("net", NET)), str(values.get("weights", "auto"))
     if net == RESNET or weights in OF_DETECTORS:  # of which no classifier is made
         net, weights = NET, "auto"

@@ -142,8 +142,10 @@ def _show_check(prepared: Prepared, source: Source) -> None:
 
 def _show_plan(plan: Plan, source: Source, runs: Path) -> None:
     """Print every choice with its reason and the option that makes it by hand, and the commands."""
-    request = plan.request
-    render.out.print(f"\nplan for {request.minutes:g} minutes, and a detector for a {request.target}:", soft_wrap=True)
+    from vocdet.wording import counted
+
+    minutes, target = counted(plan.request.minutes, "minute"), plan.request.target
+    render.out.print(f"\nplan for {minutes}, and a detector for a {target}:", soft_wrap=True)
     table = render.table("", "choice", "value", "why", "by hand")
     for column in table.columns:
         column.justify = "left"
@@ -256,5 +258,5 @@ def _words(settings: Mapping[str, object]) -> list[str]:
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
         elif (name, value) != ("seed", 0):
-            words += [f"--{option}", str(value)]
+            words += [f"--{option}", f"{value:.10g}" if isinstance(value, float) else str(value)]
     return words

@@ -13,6 +13,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.division.stratify import divide, divide_at_random, units_of
 from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
+from vocdet.wording import counted
 
 DIVIDED_SPLITS = ("train", "val", "test")  # the order of numbered splits
 
@@ -45,9 +46,8 @@ def split_sizes(count: int, trainval: float, train: float) -> tuple[int, int, in
     least_val, least_test = int(train < 1), int(trainval < 1)
     if count < 1 + least_val + least_test:
         names = " and ".join(["train", *["val"] * least_val, *["test"] * least_test])
-        images = "1 image" if count == 1 else f"{count} images"
-        hint = "annotate more images, or write fewer splits, with `trainval=1` or `train=1`"
-        raise SplitError(f"{images} cannot be divided into {names}", hint=hint)
+        hint = "annotate more images, or write fewer splits: `vocdet.split(dataset, trainval=1)`"
+        raise SplitError(f"{counted(count, 'image')} cannot be divided into {names}", hint=hint)
     both = min(max(math.floor(count * trainval + 0.5), 1 + least_val), count - least_test)
     first = min(max(math.floor(both * train + 0.5), 1), both - least_val)
     return first, both - first, count - both
