@@ -71,11 +71,12 @@ def difference(before: Sequence[Detections], after: Sequence[Detections]) -> Dif
         taken = np.zeros(len(other), np.bool_)
         for box, score, label in zip(first.boxes, first.scores, first.labels, strict=True):
             apart = np.abs(other.boxes - box).max(axis=1, initial=0)
-            apart[(other.labels != label) | taken] = np.inf
-            nearest = int(apart.argmin()) if len(apart) else -1
-            if nearest < 0 or apart[nearest] > _reach(box[None])[0]:
+            near = np.flatnonzero((apart <= _reach(box[None])) & (other.labels == label) & ~taken)
+            if not len(near):
                 missing += 1
                 continue
+            # boxes that overlap much have scores of their own
+            nearest = near[(apart[near] / _reach(box[None]) + np.abs(other.scores[near] - score)).argmin()]
             taken[nearest] = True
             boxes = max(boxes, float(apart[nearest]))
             scores = max(scores, abs(float(other.scores[nearest] - score)))
