@@ -19,9 +19,9 @@ from vocdet.fetching.download import Retries, ServerUnavailableError, offline
 from vocdet.fetching.weights_files import (
     Downloads,
     download_weights,
-    fault_of,
     folders,
     named_by_user,
+    verified_digest,
     weights_in,
 )
 from vocdet.models.weights.published import PublishedWeights
@@ -145,7 +145,8 @@ def test_a_file_that_is_not_the_published_one_is_never_replaced(
 ) -> None:
     hub.mkdir(parents=True)
     (hub / weights.name).write_text("mine")
-    assert fault_of(hub / weights.name, weights).startswith("damaged or incomplete: its SHA-256 begins with ")
+    with pytest.raises(CheckpointError, match="damaged or incomplete: its SHA-256 begins with "):
+        verified_digest(hub / weights.name, weights)
     assert download_weights(weights, Downloads()) == cache / weights.name
     assert (hub / weights.name).read_text() == "mine"
     monkeypatch.setenv("VOCDET_CACHE", "off")
@@ -214,11 +215,12 @@ def test_the_files_of_a_folder_are_those_with_the_suffixes_of_weights(tmp_path: 
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, weights: PublishedWeights) -> None:
-    assert fault_of(tmp_path / "missing.pth", weights) == "cannot be read: no such file or directory"
+    with pytest.raises(CheckpointError, match="cannot be read: no such file or directory"):
+        verified_digest(tmp_path / "missing.pth", weights)
 
 
 def test_a_file_without_a_known_digest_is_left_to_its_tensors(tmp_path: Path, weights: PublishedWeights) -> None:
     file = tmp_path / "a.pth"
     file.write_bytes(BODY)
-    assert fault_of(file, replace(weights, sha256="")) == ""
+    assert verified_digest(file, replace(weights, sha256="")) == DIGEST
     assert weights_files.by_hand(weights).startswith(f"download {weights.url} (3.0 kB) to ")

@@ -228,6 +228,9 @@ def test_the_environment_names_a_file(runs: Path, tmp_path: Path, monkeypatch: p
     other = find_weights("auto", parse_net("mb1-0.5"), runs)
     assert other.tensors == {}
     assert other.notes == (f"{file} is not used: VOCDET_WEIGHTS names it, but it is for mb1-0.25, not mb1-0.5",)
+    file.write_bytes(b"no weights")
+    (note,) = find_weights("auto", SMALL, runs).notes
+    assert note.startswith(f"{file} is not used: VOCDET_WEIGHTS names it, but it cannot be read as weights: ")
 
 
 def test_in_a_folder_the_tensors_show_which_file_fits(

@@ -138,6 +138,17 @@ def test_without_a_network_a_request_names_the_file_its_size_and_its_place(
     assert re.search(r", or name the file: `weights=\"[\w.]+-?\w+\.(pth|safetensors)\"`$", caught.value.hint)
 
 
+def test_a_published_file_that_the_environment_names_is_that_of_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub(tmp_path / "empty", monkeypatch)
+    file = tmp_path / "mobilenet_v3_small-047dcff4.pth"
+    torch.save(mobilenet_v3_small(weights=None).state_dict(), file)
+    publish(file, monkeypatch)
+    monkeypatch.setenv("VOCDET_WEIGHTS", str(file))
+    assert find_weights("imagenet", parse_net("mb3-small"), tmp_path).text == f"made weights, {file}"
+
+
 class Harmful:
     """Runs code when unpickled, as any pickle can."""
 

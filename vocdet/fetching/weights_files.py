@@ -66,16 +66,16 @@ def weights_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS_SUFFIXES and is_file(path))
 
 
-def fault_of(path: Path, weights: PublishedWeights) -> str:
-    """Why a file is not that of the published weights; "" if it is, or if its SHA-256 is not known."""
+def verified_digest(path: Path, weights: PublishedWeights) -> str:
+    """The SHA-256 of a file; a `CheckpointError` if it is known that the published file has another one."""
     try:
         found = sha256_of(path)
     except OSError as error:
-        return f"cannot be read: {reason(error)}"
-    if found.startswith(weights.sha256):
-        return ""
-    digits = weights.sha256[:8]
-    return f"damaged or incomplete: its SHA-256 begins with {found[:8]}, not {digits}"
+        raise CheckpointError(f"cannot be read: {reason(error)}", place=path) from error
+    if not found.startswith(weights.sha256):
+        problem = f"damaged or incomplete: its SHA-256 begins with {found[:8]}, not {weights.sha256[:8]}"
+        raise CheckpointError(problem, place=path)
+    return found
 
 
 def download_weights(weights: PublishedWeights, downloads: Downloads) -> Path:
@@ -91,8 +91,11 @@ def download_weights(weights: PublishedWeights, downloads: Downloads) -> Path:
         weights = _with_digest(weights, downloads.retries)
         progress = partial(downloads.progress, weights.name)
         download(weights.url, part, retries=downloads.retries, progress=progress, note=downloads.note)
-        if fault := fault_of(part, weights):
-            raise DownloadError(f"{weights.url}: {fault}", hint="try again, or download it by other means")
+        try:
+            verified_digest(part, weights)
+        except CheckpointError as error:
+            hint = "try again, or download it by other means"
+            raise DownloadError(f"{weights.url}: {error.problem}", hint=hint) from error
         part.chmod(0o644)  # as other programs write into these folders
         finish(part, path)
     except BaseException:

@@ -83,14 +83,15 @@ def initialize(model: M, start: StartingWeights, dataset: Dataset, recipe: Recip
     )  # fmt: skip
 
 
-def file_weights(path: Path, text: str, spec: BackboneSpec, *, name: str = "") -> StartingWeights:
+def file_weights(path: Path, text: str, spec: BackboneSpec, *, name: str = "", sha256: str = "") -> StartingWeights:
     """The weights in a file: a checkpoint of vocdet, or tensors of torchvision's or timm's.
 
-    `text` names them for people, and `name` in records: the path, unless it is given. An unusable file is a
-    `CheckpointError`.
+    `text` names them for people, and `name` in records: the path, unless it is given; `sha256` is that of the file, if
+    it is known. An unusable file is a `CheckpointError`.
     """
     tensors, info = from_timm(read_tensors(path)), info_if_ours(path)
-    start = StartingWeights(str(path), text, spec, tensors=tensors, name=name or str(path), sha256=sha256_of(path))
+    sha256 = sha256 or sha256_of(path)
+    start = StartingWeights(str(path), text, spec, tensors=tensors, name=name or str(path), sha256=sha256)
     if info is not None:
         heads = Heads(info.labels, getattr(info.model, "anchors", None))  # a classifier has no anchors
         return _with_tail(replace(start, normalization=(info.mean, info.std), heads=heads))

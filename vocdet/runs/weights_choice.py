@@ -14,9 +14,9 @@ from vocdet.fetching.weights_files import (
     Downloads,
     by_hand,
     download_weights,
-    fault_of,
     folders,
     named_by_user,
+    verified_digest,
     weights_in,
 )
 from vocdet.files import is_file, is_folder
@@ -171,7 +171,7 @@ def _in_named(place: Path, search: _Search) -> StartingWeights | None:
         try:
             start = file_weights(file, f"{file}, found by {WEIGHTS_VARIABLE}", search.spec)
         except CheckpointError as error:
-            fault = error.problem
+            fault = f"it {error.problem}" if file == place else error.problem
         else:
             if fits(start.tensors, start.backbone):
                 return start
@@ -191,16 +191,15 @@ def _verified(path: Path, weights: PublishedWeights, search: _Search) -> Startin
     """A published file, if it is there and right; what is wrong with it is added to the faults."""
     if not is_file(path):
         return None
-    fault = fault_of(path, weights)
-    if not fault:
-        try:
-            start = file_weights(path, f"{weights.title}, {path}", search.spec, name=path.name)
-        except CheckpointError as error:
-            fault = error.problem
-        else:
-            if fits(start.tensors, start.backbone):
-                return start
-            fault = f"its tensors are not those of {search.spec.name}"
+    try:
+        digest = verified_digest(path, weights)
+        start = file_weights(path, f"{weights.title}, {path}", search.spec, name=path.name, sha256=digest)
+    except CheckpointError as error:
+        fault = error.problem
+    else:
+        if fits(start.tensors, start.backbone):
+            return start
+        fault = f"its tensors are not those of {search.spec.name}"
     search.faults.append((path, fault))
     return None
 
@@ -243,8 +242,11 @@ def _requested(published: Sequence[PublishedWeights], spec: BackboneSpec, downlo
     search = _Search(spec, published)
     named = named_by_user()
     for weights in published:
-        for folder in (*([named] if named and is_folder(named) else []), *folders()):
-            if start := _verified(folder / weights.name, weights, search):
+        mine = [named / weights.name if is_folder(named) else named] if named else []
+        for file in (*mine, *(folder / weights.name for folder in folders())):
+            if file.name != weights.name:
+                continue
+            if start := _verified(file, weights, search):
                 return replace(start, notes=search.notes())
     best = published[0]
     try:
