@@ -14,6 +14,8 @@ LEAST = 0.001  # score of a detection: compare it with the threshold of its labe
 OVERLAP = 0.55  # IoU above which the worse of two boxes of a label is removed
 CANDIDATES = 300  # of a label, before that
 MOST = 300  # detections
+AVERAGE = True  # whether a box is the mean of the candidates of its label that overlap it, weighted by their scores
+NO_VOTE, FULL_VOTE = 0.75, 0.85  # IoU with the box from which a candidate counts, and counts in full
 
 
 def prepare(image: Any, width: int, height: int) -> Any:
@@ -32,19 +34,26 @@ def select(boxes: Any, scores: Any, width: int, height: int) -> tuple[Any, Any, 
     From the model's boxes (1, A, 4) in shares of the image, and scores (1, A, L).
     """
     boxes, scores = boxes.reshape(-1, 4), scores.reshape(-1, scores.shape[-1])
-    rows, labels = [], []
+    chosen, rows, labels = [], [], []
     for label in range(scores.shape[1]):
         order = np.flatnonzero(scores[:, label] > LEAST)
-        order = order[np.argsort(-scores[order, label], kind="stable")[:CANDIDATES]]
+        order = some = order[np.argsort(-scores[order, label], kind="stable")[:CANDIDATES]]
         while len(order):
+            box = boxes[order[0]]
+            chosen.append(_mean(box, boxes[some], scores[some, label]) if AVERAGE else box)
             rows.append(order[0])
             labels.append(label)
-            order = order[1:][_iou(boxes[order[0]], boxes[order[1:]]) <= OVERLAP]
+            order = order[1:][_iou(box, boxes[order[1:]]) <= OVERLAP]
     row, found = np.array(rows, np.int64), np.array(labels, np.int64)
     points = scores[row, found]
     best = np.argsort(-points, kind="stable")[:MOST]
     sides = np.array([width, height, width, height], np.float32)
-    return boxes[row[best]] * sides, points[best], found[best]
+    return np.array(chosen, np.float32).reshape(-1, 4)[best] * sides, points[best], found[best]
+
+
+def _mean(box: Any, others: Any, scores: Any) -> Any:
+    votes = np.clip((_iou(box, others) - NO_VOTE) / (FULL_VOTE - NO_VOTE), 0, 1) * scores
+    return votes @ others / votes.sum() if votes.any() else box
 
 
 def _iou(box: Any, others: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.inputs.images import Image
-from vocdet.resources import bundled
+from vocdet.resources import bundled, bundled_text
 from vocdet.runtimes.description import Description
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import session_of
@@ -27,6 +28,7 @@ Network = Callable[[NDArray[np.float32]], Sequence[Any]]
 def prepared_predictor(network: Network, description: Description) -> ExportedPredictor:
     """The detector of a file, with `decode.py` before and after it."""
     program = _program("decode.py")
+    program.AVERAGE = description.average
     height, width = description.size
 
     def run(image: Image) -> list[NDArray[Any]]:
@@ -52,6 +54,18 @@ def prepared_onnx(path: Path, description: Description) -> ExportedPredictor:
 
         return prepared_predictor(network, description)
     return prepared_predictor(run, description)
+
+
+def decoders(description: Description) -> dict[str, str]:
+    """The programs that travel with a file whose detections they select, by name."""
+    texts = {name: bundled_text(f"export/{name}") for name in DECODERS}
+    if description.average:
+        return texts
+    return {name: re.sub(r"(AVERAGE|kAverage) = [Tt]rue", _false, text) for name, text in texts.items()}
+
+
+def _false(true: re.Match[str]) -> str:
+    return true[0].replace("True", "False").replace("true", "false")
 
 
 def _program(name: str) -> ModuleType:

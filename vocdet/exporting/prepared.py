@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vocdet.exporting.nms import kept
-from vocdet.exporting.ssd import LIMITS
+from vocdet.exporting.ssd import selected
 from vocdet.models.ssd.cells import BINS
 from vocdet.models.ssd.loss import decode
 from vocdet.models.ssd.model import SsdLite
@@ -48,10 +47,8 @@ class SelectedGraph(PreparedGraph):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """An image (1, 3, H, W), RGB in [0, 1], to boxes (1, N, 4) in shares, scores (1, N) and labels (1, N)."""
         boxes, every = super().forward(images)
-        scores, at = every[0].T.topk(min(LIMITS.candidates, every.shape[1]))  # (L, K)
-        keep = kept(boxes[0][at], scores, LIMITS.overlap, LIMITS.score)
-        best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
-        return boxes[:, at.flatten()[rows]], best[None], (rows // scores.shape[1])[None]
+        chosen, best, labels = selected(boxes[0], every[0], average=self.model.spec.neck == "pan")
+        return chosen[None], best[None], labels[None]
 
 
 class LabelingGraph(SelectedGraph):

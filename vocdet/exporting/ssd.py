@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vocdet.exporting.nms import kept
 from vocdet.exporting.resizing import resized
+from vocdet.models.ssd.averaging import averaged_in_graph
 from vocdet.models.ssd.cells import decode_distances
 from vocdet.models.ssd.detect import DetectionLimits
 from vocdet.models.ssd.loss import decode
@@ -39,11 +40,24 @@ class SsdGraph(nn.Module):
         boxes = (decode_distances if self.model.spec.neck == "pan" else decode)(offsets[0], self.model.grid)
         limit = boxes.new_tensor([width, height, width, height])
         boxes = torch.minimum(boxes.clamp(min=0), limit)  # (A, 4)
-        scores, at = logits[0].softmax(-1)[:, 1:].T.topk(min(LIMITS.candidates, len(boxes)))  # (L, K)
-        keep = kept(boxes[at], scores, LIMITS.overlap, LIMITS.score)
-        best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
+        found = selected(boxes, logits[0].softmax(-1)[:, 1:], average=self.model.spec.neck == "pan")
         scale = torch.tensor([image.shape[1], image.shape[0]] * 2) / limit
-        return above(boxes[at.flatten()[rows]] * scale, best, rows // scores.shape[1], self.thresholds, LIMITS.score)
+        return above(found[0] * scale, *found[1:], self.thresholds, LIMITS.score)
+
+
+def selected(boxes: Tensor, scores: Tensor, *, average: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Of boxes (A, 4) and scores (A, L) the detections: boxes (N, 4), scores (N,), 0 for none, and labels (N,).
+
+    `average`: the boxes are means of those that overlap.
+    """
+    scores, at = scores.T.topk(min(LIMITS.candidates, len(boxes)))  # (L, K)
+    keep = kept(boxes[at], scores, LIMITS.overlap, LIMITS.score)
+    best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
+    chosen, labels = boxes[at.flatten()[rows]], rows // scores.shape[1]
+    if average:
+        votes = torch.where(scores > LIMITS.score, scores, 0.0)
+        chosen = averaged_in_graph(chosen, boxes[at[labels]], votes[labels])
+    return chosen, best, labels
 
 
 def above(boxes: Tensor, scores: Tensor, labels: Tensor, thresholds: Tensor, score: float) -> tuple[Tensor, ...]:

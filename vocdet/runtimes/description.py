@@ -38,6 +38,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     tiles: Tiles | None = None  # of a model that was trained on tiles: what it detects on
     resized: bool = False  # whether the size is another than that of the training
     raw: bool = False  # whether decoding is left out
+    average: bool = False  # whether boxes are means of those that overlap: what the decoder beside the file must know
     precision: ExportPrecision = "fp32"
     target: ExportTarget = ""  # "": any program, and the file takes images of any size
     metrics: dict[str, float] = {}  # of the validation in training

@@ -16,7 +16,7 @@ from vocdet.data import seams
 from vocdet.data.splits import validation_split
 from vocdet.errors import ArgumentError, CheckpointError, OutputError, VocdetError
 from vocdet.exporting.card import card
-from vocdet.exporting.decoder import DECODERS
+from vocdet.exporting.decoder import decoders
 from vocdet.exporting.formats import EXPORTERS, TARGETS, Exporter
 from vocdet.exporting.graphs import DETECTIONS, Graph, at_size, graph_of, prepared_graph
 from vocdet.exporting.openvino import check_nncf
@@ -25,6 +25,7 @@ from vocdet.files import appearing, check_writable, is_folder
 from vocdet.formats.scan import Progress, Source
 from vocdet.inputs.images import decode_image, resize
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
+from vocdet.models.ssd.model import SsdSpec
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
@@ -123,8 +124,7 @@ def export_run(
 def _programs(graph: Graph, description: Description) -> dict[str, str]:
     """The programs that travel with a model, by file name."""
     if description.target:
-        names = DECODERS if graph.outputs == DETECTIONS[:2] else ()
-        return {name: bundled_text(f"export/{name}") for name in names}
+        return decoders(description) if graph.outputs == DETECTIONS[:2] else {}
     if description.task == "backbone" or description.raw:
         return {}
     return {"detect.py": bundled_text("export/detect.py")} | (tile_modules() if description.tiles else {})
@@ -160,6 +160,7 @@ def describe(
         raw=options.raw, resized=options.size is not None, metrics=metrics, dataset=info.dataset,
         checkpoint=digest_of(path),
         precision="int8" if options.int8 else "fp32", target=target,
+        average=isinstance(info.model, SsdSpec) and info.model.neck == "pan",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vocdet.models.ssd.averaging import averaged
 from vocdet.models.ssd.cells import decode_distances
 from vocdet.models.ssd.loss import decode
 
@@ -51,28 +52,33 @@ def detect(
     """The detections of a batch from its outputs: softmax, the best candidates of every class, NMS within classes.
 
     Offsets (B, A, 4), logits (B, A, C) and anchors (A, 4) in pixels of an input of `size` (height, width). The results
-    are on the device of `logits`, without gradients. Of `cells`, the offsets (B, A, 4 * BINS) are distances.
+    are on the device of `logits`, without gradients. Of `cells`, the offsets (B, A, 4 * BINS) are distances, and a
+    box is the mean of those that overlap it, also of ones that score too low to be returned.
     """
+    least = min(limits.score, SCORE) if cells else limits.score
     images, each, classes = logits.shape
     scores = logits.float().softmax(-1)  # (B, A, C)
     scores[..., 0] = -1.0
     scores = scores.flatten(0, 1)
     # The device filters thousands of boxes; NumPy is fastest for the many small steps that follow.
-    some = (scores.amax(1) > limits.score).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
+    some = (scores.amax(1) > least).nonzero().squeeze(1)  # rows of the anchors in the batch: most are background
     boxes = (decode_distances if cells else decode)(offsets.flatten(0, 1)[some].float(), anchors[some % each])
     limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     corners: Floats = torch.minimum(boxes.clamp(min=0), limit).cpu().numpy()
     values: Floats = scores[some].cpu().numpy()
     image: AnchorRows = some.cpu().numpy() // each
 
-    at = np.flatnonzero(values > limits.score)
+    at = np.flatnonzero(values > least)
     row, class_ = np.divmod(at, classes)
     points = values.ravel()[at]
     lists = image[row] * classes + class_  # one for every class of every image
     order = _best(lists, points, limits.candidates)
     row, class_, points, lists = row[order], class_[order], points[order], lists[order]
     boxes_, image = corners[row], image[row]
-    keep = _kept(boxes_, points, lists, image, limits)
+    high = np.flatnonzero(points > limits.score)
+    keep = high[_kept(boxes_[high], points[high], lists[high], image[high], limits)]
+    if cells:
+        boxes_[keep] = averaged(boxes_, points, _list_starts(lists), keep)
     ends = np.cumsum(np.bincount(image[keep], minlength=images))[:-1].tolist()
     parts = (torch.from_numpy(column[keep]).to(logits.device).tensor_split(ends) for column in (boxes_, points, class_))
     return [SsdDetections(*part) for part in zip(*parts, strict=True)][:images]
