@@ -47,7 +47,7 @@ class SelectedGraph(PreparedGraph):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """An image (1, 3, H, W), RGB in [0, 1], to boxes (1, N, 4) in shares, scores (1, N) and labels (1, N)."""
         boxes, every = super().forward(images)
-        chosen, best, labels = selected(boxes[0], every[0], average=self.model.spec.neck == "pan")
+        chosen, best, labels = selected(boxes[0], every[0], average=self.model.spec.neck == "pan", fixed=True)
         return chosen[None], best[None], labels[None]
 
 

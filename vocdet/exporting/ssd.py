@@ -40,23 +40,26 @@ class SsdGraph(nn.Module):
         boxes = (decode_distances if self.model.spec.neck == "pan" else decode)(offsets[0], self.model.grid)
         limit = boxes.new_tensor([width, height, width, height])
         boxes = torch.minimum(boxes.clamp(min=0), limit)  # (A, 4)
-        found = selected(boxes, logits[0].softmax(-1)[:, 1:], average=self.model.spec.neck == "pan")
+        found = selected(boxes, logits[0].softmax(-1)[:, 1:], average=self.model.spec.neck == "pan", fixed=False)
         scale = torch.tensor([image.shape[1], image.shape[0]] * 2) / limit
         return above(found[0] * scale, *found[1:], self.thresholds, LIMITS.score)
 
 
-def selected(boxes: Tensor, scores: Tensor, *, average: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Of boxes (A, 4) and scores (A, L) the detections: boxes (N, 4), scores (N,), 0 for none, and labels (N,).
+def selected(boxes: Tensor, scores: Tensor, *, average: bool, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Of boxes (A, 4) and scores (A, L) the detections: boxes (N, 4), scores (N,) and labels (N,).
 
-    `average`: the boxes are means of those that overlap.
+    `average`: the boxes are means of those that overlap. `fixed`: N does not depend on the image; a score of 0 is none.
     """
     scores, at = scores.T.topk(min(LIMITS.candidates, len(boxes)))  # (L, K)
     keep = kept(boxes[at], scores, LIMITS.overlap, LIMITS.score)
     best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
+    if not fixed:
+        some = (best > LIMITS.score).nonzero().squeeze(1)
+        best, rows = best[some], rows[some]
     chosen, labels = boxes[at.flatten()[rows]], rows // scores.shape[1]
     if average:
         votes = torch.where(scores > LIMITS.score, scores, 0.0)
-        chosen = averaged_in_graph(chosen, boxes[at[labels]], votes[labels])
+        chosen = averaged_in_graph(chosen, boxes.T[:, at][:, labels], votes[labels])
     return chosen, best, labels
 
 

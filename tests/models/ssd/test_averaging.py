@@ -42,7 +42,7 @@ def test_the_mean_is_of_those_of_the_list_that_overlap_weighted_by_score(lengths
     expected = one_by_one(boxes, scores, lists, keep)
     np.testing.assert_allclose(averaged(boxes, scores, starts, keep), expected, atol=1e-4)
     own = torch.from_numpy(np.where(lists == lists[keep][:, None], scores, 0))
-    every = torch.from_numpy(boxes).expand(len(keep), -1, -1)
+    every = torch.from_numpy(boxes.T)[:, None].expand(-1, len(keep), -1)
     graph = averaged_in_graph(torch.from_numpy(boxes[keep]), every, own)
     np.testing.assert_allclose(graph.numpy(), expected, atol=1e-4)
 

@@ -44,18 +44,16 @@ def averaged(boxes: Floats, scores: Floats, starts: Rows, keep: Rows) -> Floats:
 
 
 def averaged_in_graph(boxes: Tensor, candidates: Tensor, scores: Tensor) -> Tensor:
-    """The same for boxes (K, 4), each with candidates (K, N, 4) of its own and their scores (K, N), 0 for none."""
-    reach = torch.minimum(boxes[:, None, 2:], candidates[..., 2:]) - torch.maximum(
-        boxes[:, None, :2], candidates[..., :2]
-    )
-    reach = reach.clamp(min=0)
-    common = reach[..., 0] * reach[..., 1]
-    union = _area(boxes)[:, None] + _area(candidates) - common
+    """The same for boxes (K, 4), each with candidates (4, K, N) of its own and their scores (K, N), 0 for none."""
+    own = boxes.T[..., None]  # (4, K, 1)
+    reach = (torch.minimum(own[2:], candidates[2:]) - torch.maximum(own[:2], candidates[:2])).clamp(min=0)
+    common = reach[0] * reach[1]
+    union = _area(own) + _area(candidates) - common
     weight = ((common / union.clamp(min=1e-9) - NO_VOTE) / (FULL_VOTE - NO_VOTE)).clamp(0, 1) * scores
-    total = weight.sum(1, keepdim=True)
-    mean = (weight[:, None] @ candidates).squeeze(1) / torch.where(total > 0, total, 1.0)
-    return torch.where(total > 0, mean, boxes)
+    total = weight.sum(1)
+    mean = (weight * candidates).sum(2) / torch.where(total > 0, total, 1.0)
+    return torch.where(total[:, None] > 0, mean.T, boxes)
 
 
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+def _area(sides: Tensor) -> Tensor:
+    return (sides[2] - sides[0]) * (sides[3] - sides[1])
