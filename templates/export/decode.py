@@ -28,7 +28,7 @@ def prepare(image: Any, width: int, height: int) -> Any:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
-def select(boxes: Any, scores: Any, width: int, height: int) -> tuple[Any, Any, Any]:
+def select(boxes: Any, scores: Any, width: int, height: int, average: bool = AVERAGE) -> tuple[Any, Any, Any]:
     """Boxes (N, 4) in pixels of an image of these sides, scores (N,) and labels (N,), the best first.
 
     From the model's boxes (1, A, 4) in shares of the image, and scores (1, A, L).
@@ -40,7 +40,7 @@ def select(boxes: Any, scores: Any, width: int, height: int) -> tuple[Any, Any, 
         order = some = order[np.argsort(-scores[order, label], kind="stable")[:CANDIDATES]]
         while len(order):
             box = boxes[order[0]]
-            chosen.append(_mean(box, boxes[some], scores[some, label]) if AVERAGE else box)
+            chosen.append(_mean(box, boxes[some], scores[some, label]) if average else box)
             rows.append(order[0])
             labels.append(label)
             order = order[1:][_iou(box, boxes[order[1:]]) <= OVERLAP]

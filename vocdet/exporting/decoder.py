@@ -28,14 +28,13 @@ Network = Callable[[NDArray[np.float32]], Sequence[Any]]
 def prepared_predictor(network: Network, description: Description) -> ExportedPredictor:
     """The detector of a file, with `decode.py` before and after it."""
     program = _program("decode.py")
-    program.AVERAGE = description.average
     height, width = description.size
 
     def run(image: Image) -> list[NDArray[Any]]:
         h, w = image.shape[:2]
         boxes, scores, *labels = map(np.asarray, network(program.prepare(image, width, height)))
         if not labels:
-            return [*program.select(boxes, scores, width=w, height=h)] * 2
+            return [*program.select(boxes, scores, width=w, height=h, average=description.average)] * 2
         rows = scores[0] > 0
         return [boxes[0][rows] * np.array([w, h, w, h], np.float32), scores[0][rows], labels[0][0][rows]] * 2
 
